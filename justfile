@@ -1,0 +1,51 @@
+# Recipes, run with ./just NAME. `./just` alone lists them.
+
+set shell := ["sh", "-eu", "-c"]
+
+[private]
+default:
+    @just --list --unsorted
+
+# install everything the pipeline needs into .venv (nothing else)
+setup:
+    @python scripts/install.py
+
+# set up, run the whole pipeline, print the metrics
+reproduce: setup
+    @capillary check
+    @dvc repro
+    @capillary metrics
+
+# run an experiment file: ./just experiment --config configs/experiments/vesselnn.yaml
+experiment *ARGS: setup
+    @capillary experiment {{ARGS}}
+
+# set up and run every test: static checks, unit, integration, e2e
+test: setup-dev lint test-unit test-integration test-e2e
+
+[private]
+setup-dev:
+    @python scripts/install.py dev
+
+# ruff and mypy
+lint: setup-dev
+    ruff check .
+    ruff format --check .
+    mypy
+
+# seconds
+test-unit *ARGS: setup-dev
+    pytest tests/unit {{ARGS}}
+
+# minutes: real servers, real processes
+test-integration *ARGS: setup-dev
+    pytest tests/integration {{ARGS}}
+
+# the real pipeline from a fresh clone
+test-e2e *ARGS: setup-dev
+    pytest tests/e2e {{ARGS}}
+
+# write constraints.txt anew from pyproject.toml (needs uv)
+lock:
+    uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate \
+        --no-emit-index-url --no-emit-find-links --upgrade pyproject.toml -o constraints.txt

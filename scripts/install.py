@@ -1,0 +1,59 @@
+"""Install this checkout and the extras named as arguments into the running interpreter's environment, once.
+
+A stamp holds the hash of what decides the result (pyproject.toml, constraints.txt, the extras), so a second call
+costs nothing. Run by `./just setup`; uses the standard library alone, because nothing is installed yet.
+"""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# pip warns once a package about a find-links folder that lacks it: noise where wheels are kept in a local folder
+NOISE = "is ignored: it is neither a file nor a directory"
+
+
+def fingerprint(extra: str) -> str:
+    digest = hashlib.sha256(extra.encode())
+    for name in ("pyproject.toml", "constraints.txt"):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def pip_install(target: str) -> int:
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    argv += ["--constraint", str(ROOT / "constraints.txt"), "--editable", target]
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if NOISE not in line:
+                sys.stderr.write(line)
+    return process.returncode
+
+
+def main(extras: list[str]) -> int:
+    """Install the base, or the base with `extras`; 0 on success, pip's own exit code otherwise."""
+    extra = ",".join(sorted(extras))
+    stamp = Path(sys.prefix) / f"capillary-installed{'-' if extra else ''}{extra}"
+    wanted = fingerprint(extra)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return 0
+    print(
+        f"installing capillary{f' with {extra}' if extra else ''} into {sys.prefix}; the first time takes minutes",
+        flush=True,
+    )
+    code = pip_install(f".[{extra}]" if extra else ".")
+    if code:
+        print(
+            "error: pip could not install the pinned packages\n"
+            "remedy: read pip's message above, then repeat ./just setup",
+            file=sys.stderr,
+        )
+        return code
+    stamp.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What stages share. Every module here can be imported alone; a stage declares in dvc.yaml the ones it imports."""

@@ -1,0 +1,125 @@
+"""Errors that a user can act on: what failed, with which value, what to do; one exit code a kind."""
+
+import enum
+import errno
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class ExitCode(enum.IntEnum):
+    """Exit codes of every stage and of the capillary command; docs/exit-codes.md lists them for users."""
+
+    UNEXPECTED = 1
+    USAGE = 2
+    PARAMS = 3
+    DATA = 4
+    UNDECLARED = 5
+    MACHINE = 6
+    SERVICE = 7
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class CapillaryError(Exception):
+    """A failure that was foreseen.
+
+    `what` names the failing thing and says what is wrong with it, `remedy` says what to do. `file` and `value` are
+    shown on lines of their own when given.
+    """
+
+    def __init__(
+        self, what: str, *, remedy: str, code: ExitCode, file: object | None = None, value: object | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.code = code
+        self.file = file
+        self.value = value
+
+    def report(self) -> str:
+        """The one-screen text that a user sees."""
+        lines = [f"error: {self.what}"]
+        if self.file is not None:
+            lines.append(f"  file:   {self.file}")
+        if self.value is not None:
+            lines.append(f"  value:  {self.value}")
+        lines.append(f"  remedy: {self.remedy}")
+        return "\n".join(lines)
+
+
+class ParamsError(CapillaryError):
+    """A key or value in params.yaml or an experiment file is wrong."""
+
+    def __init__(self, what: str, *, remedy: str, file: object | None = None, value: object | None = None) -> None:
+        super().__init__(what, remedy=remedy, code=ExitCode.PARAMS, file=file, value=value)
+
+
+class DataError(CapillaryError):
+    """The user's data is missing, unreadable or inconsistent."""
+
+    def __init__(self, what: str, *, remedy: str, file: object | None = None, value: object | None = None) -> None:
+        super().__init__(what, remedy=remedy, code=ExitCode.DATA, file=file, value=value)
+
+
+class ServiceError(CapillaryError):
+    """A server (MLflow, an object store) does not answer or refuses."""
+
+    def __init__(self, what: str, *, remedy: str, file: object | None = None, value: object | None = None) -> None:
+        super().__init__(what, remedy=remedy, code=ExitCode.SERVICE, file=file, value=value)
+
+
+_MACHINE_REMEDIES = {
+    errno.ENOSPC: ("the disk is full", "free space on this disk (du -sh .dvc/cache, dvc gc -w), then repeat"),
+    errno.EDQUOT: ("the disk quota is used up", "free space under this quota, then repeat"),
+    errno.EROFS: ("the file system is read-only", "mount it writable or move the project, then repeat"),
+    errno.EACCES: ("permission is denied", "give your user write access (see ls -ld), then repeat"),
+    errno.EPERM: (
+        "the operation is not permitted",
+        "give your user write access (see ls -ld), then repeat",
+    ),
+    errno.EFBIG: ("the file grows over the file size limit", "raise the limit (ulimit -f) or free space, then repeat"),
+}
+
+
+def machine_error(error: OSError) -> CapillaryError | None:
+    """`error` in plain words when it is the disk's or the permissions' fault, else None."""
+    known = _MACHINE_REMEDIES.get(error.errno or 0)
+    if known is None:
+        return None
+    what, remedy = known
+    return CapillaryError(
+        f"cannot write or read: {what}", remedy=remedy, code=ExitCode.MACHINE, file=error.filename, value=error.strerror
+    )
+
+
+def find_foreseen(error: BaseException | None) -> CapillaryError | None:
+    """The first foreseen failure in the chain of causes of `error`."""
+    while error is not None:
+        if isinstance(error, CapillaryError):
+            return error
+        if isinstance(error, OSError) and (known := machine_error(error)):
+            return known
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def exit_with(error: CapillaryError) -> NoReturn:
+    """Print the report of `error` and leave with its exit code."""
+    print(error.report(), file=sys.stderr, flush=True)  # noqa: T201 - the one place that reports an error to the user
+    sys.exit(error.code)
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a program's `main`; turn foreseen failures into a report and an exit code, others keep their traceback."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        foreseen = find_foreseen(error)
+        if foreseen is None:
+            raise
+        exit_with(foreseen)

@@ -1,0 +1,75 @@
+"""Typed, frozen params: a stage reads params.yaml of its working folder into the model in its own params.py."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from stages.common.errors import ParamsError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Params(BaseModel):
+    """Base of every params model: complete, frozen, strict (no `"3"` for 3), unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+ParamsModel = TypeVar("ParamsModel", bound=Params)
+
+
+def load_params(model: type[ParamsModel], file: Path = PARAMS_FILE) -> ParamsModel:
+    """`file` as `model`; raises ParamsError naming section, key, value and remedy."""
+    try:
+        data = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{file} is not YAML: {error}", remedy="correct the line named above", file=file) from error
+    return validate_params(model, data, str(file))
+
+
+def validate_params(model: type[ParamsModel], data: object, origin: str) -> ParamsModel:
+    """`data` as `model`. `origin` is the name under which the user knows the file."""
+    try:
+        # through JSON, where strict mode still takes a list for a tuple and a string for an enum
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise _explain(model, error.errors()[0], origin) from error
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A question naming the entry of `known` nearest to `name`, or the list of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def _explain(model: type[Params], error: ErrorDetails, origin: str) -> ParamsError:
+    *section, key = [str(part) for part in error["loc"]] or ["?"]
+    place = f"{origin} [{'.'.join(section)}]" if section else origin
+    if error["type"] == "extra_forbidden":
+        return ParamsError(
+            f"{place} unknown key `{key}`; {nearest(key, _keys_at(model, section))}",
+            remedy=f"rename or remove `{key}`",
+            value=error["input"],
+        )
+    if error["type"] == "missing":
+        return ParamsError(
+            f"{place} key `{key}` is not visible to this stage",
+            remedy=f"set `{'.'.join([*section, key])}` in {origin} and declare it under the stage's params in dvc.yaml",
+        )
+    return ParamsError(
+        f"{place} `{key}`: {error['msg'].removeprefix('Value error, ')}",
+        remedy=f"correct `{'.'.join([*section, key])}` in {origin}",
+        value=repr(error["input"]),
+    )
+
+
+def _keys_at(model: type[BaseModel], section: list[str]) -> list[str]:
+    annotation: Any = model
+    for name in section:
+        annotation = annotation.model_fields[name].annotation
+    return list(annotation.model_fields)

@@ -1,0 +1,54 @@
+"""Progress that suits its reader: a bar on a terminal, one line a step in a log."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+# wide in a log, so that a line of progress stays one line
+console = Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One line to the user, plain (square brackets are not markup)."""
+    console.print(text, markup=False)
+
+
+@dataclass
+class Steps:
+    """A counter of finished steps that shows itself."""
+
+    title: str
+    total: int
+    done: int = 0
+    started: float = field(default_factory=time.monotonic)
+    _bar: Progress | None = None
+
+    def advance(self, what: str) -> None:
+        """Count one step as finished; `what` names it and its result."""
+        self.done += 1
+        if self._bar is None:
+            say(f"{self.title} {self.done}/{self.total} {what} ({time.monotonic() - self.started:.1f} s)")
+        else:
+            self._bar.update(self._bar.task_ids[0], advance=1, description=f"{self.title} {what}")
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int, done: int = 0) -> Iterator[Steps]:
+    """Show `total` steps of which `done` are finished already (a resumed run)."""
+    if not console.is_terminal:
+        yield Steps(title, total, done)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        bar.add_task(title, total=total, completed=done)
+        yield Steps(title, total, done, _bar=bar)

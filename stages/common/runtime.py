@@ -1,0 +1,44 @@
+"""What the launcher tells a stage through the environment. The one place where a stage reads environment variables."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """One run of one stage, as the launcher planned it.
+
+    `workers` is how many processes or loader workers to use and `threads` how many threads a process may use: they
+    decide how fast a result comes, never which. `state_dir` outlives a killed run and is keyed by `fingerprint`.
+    `artifact_root` is set in embedded mode only, where no server chooses the place of artifacts.
+    """
+
+    stage: str
+    fingerprint: str
+    data_fingerprint: str
+    code_fingerprint: str
+    state_dir: Path
+    workers: int
+    threads: int
+    tracking_uri: str
+    artifact_root: str | None
+    experiment_name: str | None
+
+
+def read_runtime() -> Runtime:
+    """The runtime from the environment; the defaults serve a stage that is started by hand."""
+    cores = os.cpu_count() or 1
+    read = os.environ.get
+    return Runtime(
+        stage=read("CAPILLARY_STAGE", "by-hand"),
+        fingerprint=read("CAPILLARY_FINGERPRINT", "by-hand"),
+        data_fingerprint=read("CAPILLARY_DATA_FINGERPRINT", "by-hand"),
+        code_fingerprint=read("CAPILLARY_CODE_FINGERPRINT", "by-hand"),
+        state_dir=Path(read("CAPILLARY_STATE_DIR", ".capillary/state/by-hand")),
+        workers=int(read("CAPILLARY_WORKERS", cores)),
+        threads=int(read("CAPILLARY_THREADS", cores)),
+        tracking_uri=read("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db"),
+        artifact_root=read("CAPILLARY_ARTIFACT_ROOT"),
+        experiment_name=read("DVC_EXP_NAME"),
+    )
