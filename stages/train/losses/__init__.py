@@ -1,0 +1,6 @@
+"""Training losses: one file a loss, all built by name."""
+
+from stages.train.losses.base import Loss
+from stages.train.losses.catalogue import LOSSES, build_loss
+
+__all__ = ["LOSSES", "Loss", "build_loss"]

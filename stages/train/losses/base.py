@@ -1,0 +1,52 @@
+"""What every loss is: a module over (logits, label, skeleton) that sees one foreground logit a voxel, in full precision."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Loss(nn.Module):
+    """Base of the losses.
+
+    Called as `loss(logits, label, skeleton)`:
+    logits (B, 2, z, y, x), channels background and vessel, float32 or a half type under autocast;
+    label (B, 1, z, y, x) of {0, 1}, any integer type or bool;
+    skeleton (B, 1, z, y, x) of {0, 1}, the centreline of the label's whole volume cropped to the patch.
+    Returns a scalar, float32 (float64 for float64 logits), finite for finite logits.
+
+    A subclass writes `evaluate` and sets `needs_skeleton` when it reads the skeleton; where it does not, the caller may
+    pass anything of the label's shape there, the label itself included.
+    """
+
+    needs_skeleton: ClassVar[bool] = False
+
+    def forward(self, logits: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
+        """The loss; raises ValueError when the shapes are not those above."""
+        _check_shapes(logits, label, skeleton)
+        # sums over 10^5 voxels lose everything in bf16, and autocast must not undo the cast
+        with torch.autocast(logits.device.type, enabled=False):
+            return self.evaluate(foreground_logit(logits), label, skeleton)
+
+    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
+        """The loss for `logit` (B, 1, z, y, x), the log odds of vessel against background."""
+        raise NotImplementedError
+
+
+def foreground_logit(logits: Tensor) -> Tensor:
+    """Log odds of the vessel: logits (B, 2, z, y, x) → (B, 1, z, y, x), at least float32.
+
+    sigmoid(l₁ − l₀) is the second softmax output exactly, for half the exponentials.
+    """
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    return logits[:, 1:] - logits[:, :1]
+
+
+def _check_shapes(logits: Tensor, label: Tensor, skeleton: Tensor) -> None:
+    expected = (logits.shape[0], 1, *logits.shape[2:])
+    if logits.ndim != 5 or logits.shape[1] != 2 or label.shape != expected or skeleton.shape != expected:
+        raise ValueError(
+            "a loss takes logits (B, 2, z, y, x) with label and skeleton (B, 1, z, y, x); "
+            f"got {tuple(logits.shape)}, {tuple(label.shape)}, {tuple(skeleton.shape)}"
+        )

@@ -1,0 +1,21 @@
+"""The losses by the name that params.yaml gives them. A new loss is one file here and one line in `LOSSES`."""
+
+from stages.common.errors import ParamsError
+from stages.common.params import nearest
+from stages.train.losses.base import Loss
+from stages.train.losses.dice_ce import DiceCELoss
+
+LOSSES: dict[str, type[Loss]] = {
+    "dice_ce": DiceCELoss,
+}
+
+
+def build_loss(name: str) -> Loss:
+    """The loss called `name`; raises ParamsError naming the nearest right name."""
+    if name not in LOSSES:
+        raise ParamsError(
+            f"there is no loss `{name}`; {nearest(name, list(LOSSES))}",
+            remedy="correct the name in `training.losses`; docs/losses.md lists the losses",
+            value=name,
+        )
+    return LOSSES[name]()
