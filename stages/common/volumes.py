@@ -1,0 +1,218 @@
+"""What preprocess hands to train and evaluate: arrays that memory-map, a manifest that lists them, and the folds.
+
+data/processed/<id>/image.npy      float32, zyx, normalised
+data/processed/<id>/label.npy      uint8 {0, 1}, zyx
+data/processed/<id>/skeleton.npy   uint8 {0, 1}, zyx, centreline of the label
+data/processed/manifest.parquet    one row a volume
+data/processed/splits.json         {"folds": [{"train": [ids], "val": [ids]}, ...]}, the truth about who trains where
+"""
+
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from stages.common.atomic import atomic_write
+from stages.common.errors import DataError
+
+MANIFEST = "manifest.parquet"
+SPLITS = "splits.json"
+ALWAYS_TRAINING = -1
+
+_COLUMNS = pyarrow.schema(
+    [
+        ("id", pyarrow.string()),
+        ("group", pyarrow.string()),
+        *[(f"shape_{axis}", pyarrow.int64()) for axis in "zyx"],
+        *[(f"spacing_{axis}_um", pyarrow.float64()) for axis in "zyx"],
+        *[(f"{array}_sha256", pyarrow.string()) for array in ("image", "label", "skeleton")],
+        ("foreground_share", pyarrow.float64()),
+        ("fold", pyarrow.int64()),
+    ]
+)
+_REPEAT = "run `dvc repro preprocess` (or `dvc pull` if it ran elsewhere), do not edit this folder by hand"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """One preprocessed stack. `fold` is the one in which it is validated, ALWAYS_TRAINING (-1) where in none."""
+
+    id: str
+    group: str
+    shape_zyx: tuple[int, int, int]
+    spacing_um: tuple[float, float, float]
+    foreground_share: float
+    fold: int
+    folder: Path
+
+    def image(self) -> NDArray[np.float32]:
+        """The normalised image, zyx, read-only and memory-mapped. Raises DataError when the file is not as listed."""
+        return self._open("image", np.float32)
+
+    def label(self) -> NDArray[np.uint8]:
+        """The label {0, 1}, zyx, read-only and memory-mapped. Raises DataError when the file is not as listed."""
+        return self._open("label", np.uint8)
+
+    def skeleton(self) -> NDArray[np.uint8]:
+        """The label's centreline {0, 1}, zyx, read-only and memory-mapped. Raises DataError as the others."""
+        return self._open("skeleton", np.uint8)
+
+    def _open(self, name: str, dtype: type[Any]) -> NDArray[Any]:
+        file = self.folder / f"{name}.npy"
+        try:
+            array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (FileNotFoundError, ValueError, EOFError) as error:
+            raise DataError(f"volume {self.id}: {name}.npy: {error}", remedy=_REPEAT, file=file) from error
+        if array.shape != self.shape_zyx or array.dtype != dtype:
+            raise DataError(
+                f"volume {self.id}: {name}.npy is not the array that {MANIFEST} lists",
+                remedy=_REPEAT,
+                file=file,
+                value=f"{array.dtype} {array.shape} instead of {np.dtype(dtype)} {self.shape_zyx}",
+            )
+        return array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checksums:
+    """SHA-256 of the three .npy files of a volume, as `sha256sum` prints them."""
+
+    image: str
+    label: str
+    skeleton: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Ids of the volumes that one fold trains on and validates on; a volume may be in neither."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+
+
+def write_manifest(folder: Path, rows: Iterable[tuple[Volume, Checksums]]) -> None:
+    """Write `folder`/manifest.parquet, sorted by id; equal rows give equal bytes."""
+    records = [_to_record(volume, checksums) for volume, checksums in sorted(rows, key=lambda row: row[0].id)]
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=_COLUMNS), buffer)
+    with atomic_write(folder / MANIFEST) as stream:
+        stream.write(buffer.getbuffer())
+
+
+def read_manifest(folder: Path) -> list[Volume]:
+    """The volumes that `folder` holds, sorted by id. Raises DataError when a file is missing or not as listed."""
+    file = folder / MANIFEST
+    try:
+        table = pyarrow.parquet.read_table(file)
+    except (FileNotFoundError, pyarrow.ArrowInvalid) as error:
+        raise DataError(f"cannot read the manifest of the volumes: {error}", remedy=_REPEAT, file=file) from error
+    if missing := set(_COLUMNS.names) - set(table.column_names):
+        raise DataError(f"{MANIFEST} lacks columns", remedy=_REPEAT, file=file, value=", ".join(sorted(missing)))
+    volumes = sorted((_from_record(record, folder) for record in table.to_pylist()), key=lambda volume: volume.id)
+    ids = [volume.id for volume in volumes]
+    if not ids or len(set(ids)) != len(ids):
+        raise DataError(f"{MANIFEST} is empty or lists a volume twice", remedy=_REPEAT, file=file, value=ids)
+    for volume in volumes:
+        _ = volume.image(), volume.label(), volume.skeleton()  # headers only: a missing or foreign file is refused here
+    return volumes
+
+
+def fold_split(folder: Path, fold: int) -> tuple[list[Volume], list[Volume]]:
+    """(train, validation) volumes of one fold, each sorted by id, as `folder`/splits.json says.
+
+    Raises DataError when the fold does not exist or splits.json names a volume that the manifest does not.
+    """
+    volumes = {volume.id: volume for volume in read_manifest(folder)}
+    file = folder / SPLITS
+    folds = read_splits(file)
+    if not 0 <= fold < len(folds):
+        raise DataError(
+            f"fold {fold} does not exist: {SPLITS} holds {len(folds)}, counted from 0",
+            remedy=f"keep training.folds within 0..{len(folds) - 1}, or raise preprocess.num_folds",
+            file=file,
+            value=fold,
+        )
+    if unknown := {*folds[fold].train, *folds[fold].val} - volumes.keys():
+        raise DataError(f"{SPLITS} names volumes that {MANIFEST} does not", remedy=_REPEAT, file=file, value=unknown)
+    return [volumes[name] for name in folds[fold].train], [volumes[name] for name in folds[fold].val]
+
+
+def write_splits(folder: Path, folds: Iterable[Fold]) -> None:
+    """Write `folder`/splits.json; a copy of it serves as `preprocess.splits_file`."""
+    content = {"folds": [{"train": sorted(fold.train), "val": sorted(fold.val)} for fold in folds]}
+    with atomic_write(folder / SPLITS) as stream:
+        stream.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def read_splits(file: Path) -> tuple[Fold, ...]:
+    """The folds in `file`. Raises DataError when it is missing, not JSON or not of that form."""
+    return parse_splits(read_json(file), file)
+
+
+def read_json(file: Path) -> object:
+    """The JSON value in `file`. Raises DataError when it is missing or no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError("the file with the folds is missing", remedy="restore it or name another", file=file) from error
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise DataError(
+            f"the folds are not JSON: {error}", remedy="correct the place named above", file=file
+        ) from error
+
+
+def parse_splits(data: object, file: Path) -> tuple[Fold, ...]:
+    """`data` as folds, ids sorted; takes {"folds": [...]} and the bare list of folds that nnU-Net writes.
+
+    Raises DataError naming the fold whose form is wrong.
+    """
+    folds = data.get("folds") if isinstance(data, dict) and set(data) == {"folds"} else data
+    if not isinstance(folds, list) or not folds:
+        raise DataError("the folds are no list", remedy=_FORM, file=file, value=_brief(data))
+    return tuple(_parse_fold(fold, index, file) for index, fold in enumerate(folds))
+
+
+_FORM = 'write {"folds": [{"train": ["id", ...], "val": ["id", ...]}, ...]}, or {"folds": "generated"}'
+
+
+def _parse_fold(fold: object, index: int, file: Path) -> Fold:
+    if not isinstance(fold, dict) or set(fold) != {"train", "val"}:
+        raise DataError(f"fold {index} needs the keys train and val only", remedy=_FORM, file=file, value=_brief(fold))
+    for part, ids in fold.items():
+        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+            raise DataError(f"fold {index}: {part} is no list of ids", remedy=_FORM, file=file, value=_brief(ids))
+    return Fold(train=tuple(sorted(fold["train"])), val=tuple(sorted(fold["val"])))
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else f"{text[:120]} ..."
+
+
+def _to_record(volume: Volume, checksums: Checksums) -> dict[str, object]:
+    record: dict[str, object] = {name: getattr(volume, name) for name in ("id", "group", "foreground_share", "fold")}
+    record |= {f"shape_{axis}": size for axis, size in zip("zyx", volume.shape_zyx, strict=True)}
+    record |= {f"spacing_{axis}_um": size for axis, size in zip("zyx", volume.spacing_um, strict=True)}
+    record |= {f"{array}_sha256": getattr(checksums, array) for array in ("image", "label", "skeleton")}
+    return record
+
+
+def _from_record(record: dict[str, Any], folder: Path) -> Volume:
+    z, y, x = (record[f"shape_{axis}"] for axis in "zyx")
+    spacing_z, spacing_y, spacing_x = (record[f"spacing_{axis}_um"] for axis in "zyx")
+    return Volume(
+        id=record["id"],
+        group=record["group"],
+        shape_zyx=(z, y, x),
+        spacing_um=(spacing_z, spacing_y, spacing_x),
+        foreground_share=record["foreground_share"],
+        fold=record["fold"],
+        folder=folder / record["id"],
+    )
