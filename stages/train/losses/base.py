@@ -1,4 +1,4 @@
-"""What every loss is: a module over (logits, label, skeleton) that sees one foreground logit a voxel, in full precision."""
+"""What every loss is: a module over (logits, label, skeleton), working on one foreground logit a voxel in float32."""
 
 from typing import ClassVar
 

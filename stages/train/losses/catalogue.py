@@ -3,10 +3,12 @@
 from stages.common.errors import ParamsError
 from stages.common.params import nearest
 from stages.train.losses.base import Loss
+from stages.train.losses.cbdice import CbDiceLoss
 from stages.train.losses.dice_ce import DiceCELoss
 
 LOSSES: dict[str, type[Loss]] = {
     "dice_ce": DiceCELoss,
+    "cbdice": CbDiceLoss,
 }
 
 

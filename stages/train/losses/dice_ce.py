@@ -35,7 +35,7 @@ class DiceCELoss(Loss):
 
 
 def cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
-    """Mean two-class cross-entropy of the vessel's log odds `logit` against `target` of {0, 1}, same shape and dtype."""
+    """Mean two-class cross-entropy of the log odds `logit` against `target` of {0, 1}, same shape and dtype."""
     return functional.binary_cross_entropy_with_logits(logit, target)
 
 
