@@ -1,3 +1,1 @@
-from importlib.metadata import version
-
-__version__ = version("capillary")
+"""The tool on the host side: command line, launcher, experiments. No stage imports it."""

@@ -1,0 +1,1 @@
+"""Planning a stage is a value (plan.py); executing it is the work of one executor (process.py)."""

@@ -1,0 +1,57 @@
+"""The command line. Each command imports what it needs when it runs, so that `capillary --help` answers at once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.common.errors import run_main
+
+app = typer.Typer(
+    name="capillary",
+    help="From labelled 3D stacks of blood vessels to a registered, repeatable segmentation model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
+    """Run one stage as its entry in dvc.yaml declares it. DVC calls this; you call dvc repro."""
+    from capillary.launcher.run import run_stage
+
+    sys.exit(run_stage(name, tuple(context.args), os.environ))
+
+
+@app.command()
+def check() -> None:
+    """Check params.yaml against dvc.yaml and the stages' types, without running anything."""
+    from capillary.params_file import check_params
+
+    check_params(Path.cwd())
+
+
+@app.command()
+def metrics() -> None:
+    """Show metrics/metrics.json as a table with intervals."""
+    from capillary.metrics_table import show_metrics
+
+    show_metrics(Path("metrics/metrics.json"))
+
+
+@app.command()
+def experiment(
+    config: Annotated[Path, typer.Option(help="An experiment file, such as configs/experiments/vesselnn.yaml.")],
+) -> None:
+    """Run an experiment file: its overrides on params.yaml as one named DVC experiment."""
+    from capillary.experiments.run import run_experiment
+
+    sys.exit(run_experiment(config, Path.cwd()))
+
+
+def main() -> None:
+    """The entry point."""
+    run_main(app)

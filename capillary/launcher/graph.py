@@ -1,0 +1,103 @@
+"""dvc.yaml as DVC itself reads it: the entry behind DVC_ROOT and DVC_STAGE. The one module that imports dvc."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dvc.dependency import ParamsDependency
+from dvc.exceptions import CheckoutError, DvcException
+from dvc.repo import Repo
+
+from stages.common.errors import CapillaryError, ExitCode, ParamsError
+
+TEMPORARY_EXPERIMENTS = (".dvc", "tmp", "exps")
+
+
+class Entry:
+    """One stage of dvc.yaml, resolved by DVC (matrix, templates, lock file)."""
+
+    def __init__(self, root: Path, address: str) -> None:
+        """Load `address` (`train@dice_ce-0`) of the workspace `root`; CapillaryError when DVC does not find it."""
+        try:
+            self._stage = Repo(str(root)).stage.load_one(name=address)
+        except DvcException as error:
+            raise CapillaryError(
+                f"dvc.yaml has no stage {address}: {error}",
+                file=root / "dvc.yaml",
+                remedy="run the stage through dvc repro; `dvc stage list` shows the names",
+                code=ExitCode.USAGE,
+            ) from error
+
+    @property
+    def commands(self) -> list[str]:
+        """The entry's cmd, a list."""
+        cmd = self._stage.cmd
+        return cmd if isinstance(cmd, list) else cmd.splitlines()
+
+    @property
+    def deps(self) -> list[str]:
+        """Declared deps as written: paths relative to the workspace, absolute paths, URLs."""
+        return [dep.def_path for dep in self._files()]
+
+    @property
+    def outs(self) -> list[str]:
+        """Declared outs, metrics and plots, relative to the workspace."""
+        return [out.def_path for out in self._stage.outs]
+
+    def params(self) -> dict[str, Any]:
+        """Declared params only, nested as in params.yaml; ParamsError for a key that params.yaml lacks."""
+        nested: dict[str, Any] = {}
+        for dep in self._stage.deps:
+            if not isinstance(dep, ParamsDependency):
+                continue
+            values = dep.read_params()
+            for key in dep.params:
+                if key not in values:
+                    raise ParamsError(
+                        f"params.yaml has no key `{key}`, which {self._stage.addressing} declares",
+                        remedy=f"set `{key}` in params.yaml",
+                        file="params.yaml",
+                    )
+                _put(nested, key, values[key])
+        return nested
+
+    def dep_hashes(self) -> dict[str, str]:
+        """DVC's hash of every dep as it is now (files that did not change are not read again)."""
+        return {dep.def_path: str(dep.get_hash().value) for dep in self._files()}
+
+    def restore_outs(self) -> list[str]:
+        """Put back the outs that dvc.lock knows and the cache holds; DVC removed them before it started the stage."""
+        restored = []
+        for out in self._stage.outs:
+            if out.exists or not out.hash_info or not out.use_cache:
+                continue
+            try:
+                out.checkout(force=True)
+            except (CheckoutError, FileNotFoundError):
+                # not in the cache: there is nothing to put back
+                continue
+            restored.append(out.def_path)
+        return restored
+
+    def _files(self) -> Iterator[Any]:
+        return (dep for dep in self._stage.deps if not isinstance(dep, ParamsDependency))
+
+
+def _put(nested: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        nested = nested.setdefault(section, {})
+    nested[last] = value
+
+
+def find_repository(root: Path) -> Path:
+    """The repository behind the workspace `root`: an ancestor when DVC runs a temporary or queued experiment.
+
+    Such a workspace is .dvc/tmp/exps/… of its repository; runs, models and resume state belong to the repository.
+    """
+    parts = root.parts
+    width = len(TEMPORARY_EXPERIMENTS)
+    for start in range(len(parts) - width, 0, -1):
+        if parts[start : start + width] == TEMPORARY_EXPERIMENTS:
+            return Path(*parts[:start])
+    return root

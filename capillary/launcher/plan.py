@@ -1,0 +1,148 @@
+"""A stage's run as a value: everything an executor needs, decided before anything starts."""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from capillary.launcher.access import StageAccess, read_access
+from capillary.launcher.graph import Entry, find_repository
+from capillary.settings import BASE_VARIABLES, Settings
+from stages.common.errors import CapillaryError, ExitCode
+
+CODE_FOLDER = "stages"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dep:
+    """A declared dependency: as dvc.yaml names it, and where it lies. `host` is None for a URL."""
+
+    name: str
+    host: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """Hashes of what decides a stage's result."""
+
+    data: str
+    code: str
+    whole: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """One run of one stage.
+
+    `root` is the workspace, `repository` the folder that keeps runs and resume state (the same, unless DVC runs a
+    temporary experiment). Relative paths in `deps` and `outs` mean the same inside the stage as they do in `root`.
+    """
+
+    stage: str
+    address: str
+    argv: tuple[str, ...]
+    root: Path
+    repository: Path
+    deps: tuple[Dep, ...]
+    outs: tuple[str, ...]
+    params: Mapping[str, Any]
+    access: StageAccess
+    fingerprint: Fingerprint
+    environment: Mapping[str, str]
+    state_dir: Path
+    writable: tuple[Path, ...]
+    grace_s: float
+
+
+def plan_stage(
+    entry: Entry, stage: str, address: str, argv: tuple[str, ...], root: Path, settings: Settings
+) -> StagePlan:
+    """The plan of `address`; raises CapillaryError for a missing dep, param or access entry."""
+    repository = find_repository(root)
+    access = read_access(root, stage)
+    params = entry.params()
+    deps = tuple(_locate(name, root) for name in entry.deps)
+    fingerprint = fingerprint_of(entry.dep_hashes(), params, address)
+    state_dir = repository / ".capillary" / "state" / f"{address}-{fingerprint.whole[:16]}"
+    tracking, embedded_store = _tracking(access, settings, repository)
+    environment = {
+        **settings.select(BASE_VARIABLES),
+        **settings.select(access.env),
+        **tracking,
+        "CAPILLARY_STAGE": address,
+        "CAPILLARY_FINGERPRINT": fingerprint.whole,
+        "CAPILLARY_DATA_FINGERPRINT": fingerprint.data,
+        "CAPILLARY_CODE_FINGERPRINT": fingerprint.code,
+        "CAPILLARY_STATE_DIR": str(state_dir),
+        "CAPILLARY_WORKERS": str(settings.workers),
+        "CAPILLARY_THREADS": str(settings.threads),
+    }
+    return StagePlan(
+        stage=stage,
+        address=address,
+        argv=argv,
+        root=root,
+        repository=repository,
+        deps=deps,
+        outs=tuple(entry.outs),
+        params=params,
+        access=access,
+        fingerprint=fingerprint,
+        environment=environment,
+        state_dir=state_dir,
+        writable=((state_dir,) if access.resume else ()) + embedded_store,
+        grace_s=settings.grace_s,
+    )
+
+
+def stage_arguments(command: str) -> tuple[str, ...]:
+    """The arguments behind `capillary stage NAME` in a cmd of dvc.yaml."""
+    return tuple(shlex.split(command)[3:])
+
+
+def fingerprint_of(dep_hashes: Mapping[str, str], params: Mapping[str, Any], address: str) -> Fingerprint:
+    """Fingerprint from DVC's hashes of the deps, the params and the interpreter.
+
+    The requirements of a stage lie in its code folder, so the code hash covers the packages it asks for.
+    """
+    code = {name: value for name, value in dep_hashes.items() if PurePath(name).parts[0] == CODE_FOLDER}
+    data = {name: value for name, value in dep_hashes.items() if name not in code}
+    interpreter = [platform.python_version(), platform.machine()]
+    return Fingerprint(
+        data=_digest(data), code=_digest(code), whole=_digest([address, data, code, params, interpreter])
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _locate(name: str, root: Path) -> Dep:
+    if "://" in name:
+        return Dep(name=name, host=None)
+    host = Path(os.path.normpath(root / name))
+    if not host.exists():
+        raise CapillaryError(
+            f"dependency {name} does not exist",
+            file=host,
+            remedy="make it, correct its path in params.yaml or dvc.yaml, or fetch it with dvc pull",
+            code=ExitCode.DATA,
+        )
+    return Dep(name=name, host=host)
+
+
+def _tracking(access: StageAccess, settings: Settings, repository: Path) -> tuple[dict[str, str], tuple[Path, ...]]:
+    """Variables that lead to MLflow, and the folder to write when it is the embedded store."""
+    if access.network != "tracking" or "MLFLOW_TRACKING_URI" in settings.variables:
+        return {}, ()
+    store = repository / "mlruns"
+    variables = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}",
+        "CAPILLARY_ARTIFACT_ROOT": str(store / "artifacts"),
+    }
+    return variables, (store,)
