@@ -1,0 +1,131 @@
+"""The connection to an MLflow server (2.7 and later) or to the embedded SQLite store.
+
+MLflow's own HTTP retries repeat a POST whose answer was lost, which can create a run or a model version twice. So they
+are off, and `Server.call` repeats whole questions instead ("find it or create it"). Transfers of artifacts, which may
+be repeated safely, run with MLflow's retries on (`patient_transfers`).
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+# read by MLflow while it is imported: no calls home, no URL (it may hold a password) on stdout, no bars in logs
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+
+from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+from mlflow.exceptions import MlflowException, RestException
+
+from stages.common.errors import ServiceError
+from stages.common.runtime import Runtime
+
+PATIENCE_S = 120.0
+REQUEST_TIMEOUT_S = 60
+_TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
+_REMEDY = (
+    "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and that the server is up, or "
+    "unset MLFLOW_TRACKING_URI for the embedded store; then repeat: a training resumes from its checkpoint"
+)
+Answer = TypeVar("Answer")
+
+
+class RefusedError(ServiceError):
+    """The server answered, and the answer is no; asking again is useless. `error_code` is MLflow's."""
+
+    def __init__(self, what: str, *, remedy: str, error_code: str, value: object) -> None:
+        super().__init__(what, remedy=remedy, value=value)
+        self.error_code = error_code
+
+
+def redact(text: str) -> str:
+    """`text` without the user:password@ part of any URL in it."""
+    return re.sub(r"://[^/\s@]*@", "://", text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A tracking server with its registry. `uri` may hold credentials: show `redact(uri)`."""
+
+    client: MlflowClient
+    uri: str
+
+    def call(self, what: str, ask: Callable[[], Answer], patience_s: float = PATIENCE_S) -> Answer:
+        """The answer to `ask`, which must be safe to repeat; `what` completes "MLflow does not ...".
+
+        Asks again after 0.5, 1, 2, 4, 8, 8, ... s while the server is unreachable or answers 5xx, for `patience_s`.
+        Raises RefusedError for a definite no and ServiceError when patience is at an end.
+        """
+        deadline = time.monotonic() + patience_s
+        pause_s = 0.5
+        while True:
+            try:
+                return ask()
+            except MlflowException as error:
+                detail = redact(str(error))[:500]
+                if not _is_transient(error):
+                    what_failed = f"MLflow at {redact(self.uri)} refuses to {what}"
+                    raise RefusedError(what_failed, remedy=_REMEDY, error_code=error.error_code, value=detail) from None
+                if time.monotonic() + pause_s > deadline:
+                    unanswered = f"MLflow at {redact(self.uri)} does not {what}"
+                    raise ServiceError(unanswered, remedy=_REMEDY, value=detail) from None
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 8.0)
+
+
+def _is_transient(error: MlflowException) -> bool:
+    # a RestException is an answer in the server's own words; an outage, a timeout or a 5xx is a bare MlflowException
+    return not isinstance(error, RestException) and error.error_code in _TRANSIENT
+
+
+def connect(runtime: Runtime) -> Server:
+    """The server of `runtime`, not asked anything yet. In embedded mode its folder exists afterwards."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    _limit_http(timeout_s=REQUEST_TIMEOUT_S, retries=0)
+    with embedded_lock(runtime.tracking_uri):  # two first users of a SQLite file would both create its tables
+        client = MlflowClient(runtime.tracking_uri, registry_uri=runtime.tracking_uri)
+        return Server(client=client, uri=runtime.tracking_uri)
+
+
+@contextlib.contextmanager
+def patient_transfers() -> Iterator[None]:
+    """Within the block MLflow repeats failed HTTP requests itself (for about two minutes): files go up or down."""
+    with http_limits(timeout_s=120, retries=6):
+        yield
+
+
+@contextlib.contextmanager
+def http_limits(*, timeout_s: int, retries: int) -> Iterator[None]:
+    """Within the block one HTTP request of MLflow takes at most `timeout_s` and is repeated `retries` times."""
+    _limit_http(timeout_s=timeout_s, retries=retries)
+    try:
+        yield
+    finally:
+        _limit_http(timeout_s=REQUEST_TIMEOUT_S, retries=0)
+
+
+def _limit_http(*, timeout_s: int, retries: int) -> None:
+    # MLflow reads these from the environment at each request
+    os.environ[MLFLOW_HTTP_REQUEST_TIMEOUT.name] = str(timeout_s)
+    os.environ[MLFLOW_HTTP_REQUEST_MAX_RETRIES.name] = str(retries)
+
+
+@contextlib.contextmanager
+def embedded_lock(uri: str) -> Iterator[None]:
+    """One process at a time per SQLite file; nothing to hold for a server."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".first-use.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,100 @@
+"""Load of the machine while a stage runs, as curves of its MLflow run.
+
+MLflow's collectors are used, its monitor is not: that one ends at the first request that fails, and starts again at
+step 0 (doubled points) when the server does not tell it at once where the former process stopped.
+"""
+
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import psutil
+from mlflow.entities import Metric
+from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+
+from stages.common.errors import ServiceError
+from stages.common.mlflow_server import Server
+from stages.common.progress import say
+
+PREFIX = "system/"
+INTERVAL_S = 10.0
+PATIENCE_S = 5.0
+_FIRST_KEY = PREFIX + "cpu_utilization_percentage"
+
+
+class SystemSampler:
+    """A background thread that logs a sample every `interval_s` until `stop`. It never fails the stage."""
+
+    def __init__(self, server: Server, run_id: str, *, continued: bool, interval_s: float = INTERVAL_S) -> None:
+        self._server = server
+        self._run_id = run_id
+        self._interval_s = interval_s
+        self._monitors = _monitors()
+        self._step = self._next_step() if continued else 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample_until_stopped, name="system metrics", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the sampling; waits for a sample that is on its way, not longer than its patience."""
+        self._stop.set()
+        self._thread.join(2 * PATIENCE_S)
+
+    def _next_step(self) -> int:
+        ask = self._server.client.get_metric_history
+        known = self._server.call("list points", lambda: ask(self._run_id, _FIRST_KEY))
+        return max((metric.step + 1 for metric in known), default=0)
+
+    def _sample_until_stopped(self) -> None:
+        psutil.cpu_percent()  # the first call of a process measures nothing; later ones the time since the last
+        while not self._stop.wait(self._interval_s):
+            metrics = _sample(self._monitors, self._step)
+            self._step += 1
+            log = partial(self._server.client.log_batch, self._run_id, metrics=metrics)
+            try:
+                self._server.call("log a sample", log, PATIENCE_S)
+            except ServiceError as error:
+                say(f"a sample of the system metrics is lost: {error.what}")
+
+
+class ProcessTreeMonitor(BaseMetricsMonitor):
+    """Resident memory of this process and its descendants (loader workers), in megabytes."""
+
+    def collect_metrics(self) -> None:
+        """Keep one sample."""
+        own = psutil.Process()
+        resident = 0
+        for process in [own, *own.children(recursive=True)]:
+            try:
+                resident += process.memory_info().rss
+            except psutil.Error:
+                continue  # it ended since it was listed
+        self._metrics["process_tree_memory_megabytes"].append(resident / 1e6)
+
+    def aggregate_metrics(self) -> dict[str, float]:
+        """The mean of the samples kept."""
+        return {key: round(sum(values) / len(values), 1) for key, values in self._metrics.items()}
+
+
+def _monitors() -> list[Any]:  # MLflow's collectors are not typed
+    kinds: list[Any] = [CPUMonitor, DiskMonitor, ProcessTreeMonitor]
+    monitors = [kind() for kind in kinds]
+    gpu: Any = GPUMonitor
+    try:
+        return [*monitors, gpu()]
+    except (ImportError, RuntimeError):  # no nvidia-ml-py, or no GPU
+        return monitors
+
+
+def _sample(monitors: list[Any], step: int) -> list[Metric]:
+    now_ms = time.time_ns() // 1_000_000
+    sample: dict[str, float] = {}
+    for monitor in monitors:
+        monitor.collect_metrics()
+        sample |= monitor.aggregate_metrics()
+        monitor.clear_metrics()
+    return [Metric(PREFIX + key, float(value), now_ms, step) for key, value in sample.items()]
