@@ -51,9 +51,8 @@ def predict_probability(
             device="cpu",
         )
     assert isinstance(probability, torch.Tensor)
-    # the division by the weights may leave 1 + 1e-7
-    result: NDArray[np.float32] = probability[0, 0].clamp_(0, 1).numpy()
-    return result
+    result: NDArray[np.float32] = np.ascontiguousarray(probability[0, 0].numpy())
+    return np.clip(result, 0, 1, out=result)  # the division by the weights may leave 1 + 1e-7
 
 
 def _first_head(output: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,267 @@
+"""Model cards, weight checksums and the way into and out of the embedded registry."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow.exceptions import MlflowException, RestException
+
+from stages.common.errors import CapillaryError, DataError, ServiceError
+from stages.common.mlflow_server import Server
+from stages.common.registry import (
+    ModelCard,
+    load_model,
+    pinned_requirements,
+    read_card,
+    register_model,
+    weights_sha256,
+    write_card,
+)
+from stages.common.runtime import Runtime
+from stages.common.tracking import TrackedRun, open_run
+
+CARD = ModelCard(
+    loss="dice_ce",
+    fold=0,
+    run_id="r",
+    model_name="capillary-dice_ce",
+    model_version="1",
+    weights_sha256="0" * 64,
+    patch_voxels=(12, 96, 96),
+    epochs=20,
+    validation_dsc=0.8,
+    fingerprint="f",
+    precision="fp32",
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for one embedded store that the tests share."""
+    return tmp_path_factory.mktemp("mlruns")
+
+
+@pytest.fixture
+def run(store: Path, request: pytest.FixtureRequest) -> TrackedRun:
+    """A run of its own for each test."""
+    runtime = Runtime(
+        stage="train",
+        fingerprint=request.node.name,
+        data_fingerprint="d",
+        code_fingerprint="c",
+        state_dir=store,
+        workers=1,
+        threads=1,
+        tracking_uri=f"sqlite:///{store}/mlflow.db",
+        artifact_root=str(store / "artifacts"),
+        experiment_name=None,
+    )
+    return open_run(runtime, cell_tags={}, run_name="run", system_metrics=False)
+
+
+def network(seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3), torch.nn.BatchNorm3d(4), torch.nn.Conv3d(4, 2, 1))
+
+
+def card_of(model: torch.nn.Module, name: str, version: str) -> ModelCard:
+    return dataclasses.replace(
+        CARD, model_name=name, model_version=version, weights_sha256=weights_sha256(model), run_id="r"
+    )
+
+
+def register(run: TrackedRun, model: torch.nn.Module, loss: str, fold: int = 0, server: Any = None) -> tuple[str, str]:
+    return register_model(model, server=server or run.server, run_id=run.run_id, loss=loss, fold=fold)
+
+
+def test_a_card_survives_the_disk(tmp_path: Path) -> None:
+    """What is read equals what was written, and writing it again gives the same bytes."""
+    file = tmp_path / "dice_ce" / "fold_0.json"
+    write_card(file, CARD)
+    before = file.read_bytes()
+    assert read_card(file) == CARD
+    write_card(file, read_card(file))
+    assert file.read_bytes() == before
+
+
+def test_a_missing_card_names_the_training_to_run(tmp_path: Path) -> None:
+    """The error names the file and the DVC stage that makes it."""
+    with pytest.raises(DataError) as caught:
+        read_card(tmp_path / "models" / "cbdice" / "fold_2.json")
+    assert "dvc repro train@cbdice-2" in caught.value.remedy
+    assert str(caught.value.file).endswith("models/cbdice/fold_2.json")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", json.dumps({**dataclasses.asdict(CARD), "extra": 1}), "\udcff"])
+def test_a_spoilt_card_is_refused(tmp_path: Path, content: str) -> None:
+    """Half a file, another form, missing or unknown keys and wrong encodings are data errors that name the file."""
+    file = tmp_path / "dice_ce" / "fold_0.json"
+    file.parent.mkdir()
+    file.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(DataError) as caught:
+        read_card(file)
+    assert caught.value.file == file
+
+
+def test_the_checksum_sees_names_dtypes_shapes_and_every_bit() -> None:
+    """Equal state gives equal sums; a renamed, cast, reshaped or flipped tensor gives another."""
+    base = torch.nn.ParameterDict({"a": torch.zeros(2, 3), "b": torch.ones(())})
+    others = [
+        torch.nn.ParameterDict({"c": torch.zeros(2, 3), "b": torch.ones(())}),
+        torch.nn.ParameterDict({"a": torch.zeros(2, 3).bfloat16(), "b": torch.ones(())}),
+        torch.nn.ParameterDict({"a": torch.zeros(3, 2), "b": torch.ones(())}),
+        torch.nn.ParameterDict({"a": -torch.zeros(2, 3), "b": torch.ones(())}),
+    ]
+    same = torch.nn.ParameterDict({"b": torch.ones(()), "a": torch.zeros(3, 2).t()})
+    assert weights_sha256(base) == weights_sha256(same)
+    assert len({weights_sha256(model) for model in [base, *others]}) == 5
+
+
+def test_a_model_comes_back_bit_for_bit_in_eval_mode(run: TrackedRun) -> None:
+    """A registered network loads by name and version and predicts what it predicted."""
+    model = network()
+    name, version = register(run, model, "round_trip")
+    assert name == "capillary-round_trip"
+    loaded = load_model(card_of(model, name, version), server=run.server)
+    assert not loaded.training
+    image = torch.rand(1, 1, 5, 5, 5)
+    torch.testing.assert_close(loaded(image), model.eval()(image), rtol=0, atol=0)
+
+
+def test_the_version_belongs_to_its_run_and_carries_alias_and_checksum(run: TrackedRun) -> None:
+    """The registry answers for fold-<k> with the version of this run; requirements are pinned."""
+    model = network()
+    name, version = register(run, model, "alias", fold=2)
+    found = run.server.client.get_model_version_by_alias(name, "fold-2")
+    assert (str(found.version), found.run_id) == (version, run.run_id)
+    assert found.tags["capillary.weights_sha256"] == weights_sha256(model)
+    assert any(line.startswith("torch==") and "+" not in line for line in pinned_requirements())
+
+
+def test_registering_again_makes_no_second_version(run: TrackedRun) -> None:
+    """One run and one set of weights are one version."""
+    model = network()
+    assert register(run, model, "again") == register(run, model, "again")
+    assert len(run.server.client.search_model_versions("name = 'capillary-again'")) == 1
+
+
+def test_other_weights_of_the_same_run_leave_the_first_version_intact(run: TrackedRun) -> None:
+    """A second set of weights gets files and a version of its own."""
+    first, second = network(0), network(1)
+    name, one = register(run, first, "two_weights")
+    _, two = register(run, second, "two_weights")
+    assert one != two
+    for model, version in ((first, one), (second, two)):
+        assert weights_sha256(load_model(card_of(model, name, version), server=run.server)) == weights_sha256(model)
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+class DiesAt:
+    """A client that ends the process before (or right after) one of its calls."""
+
+    def __init__(self, client: Any, method: str, *, after: bool) -> None:
+        self.client, self.method, self.after = client, method, after
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self.client, name)
+        if name != self.method:
+            return real
+
+        def die(*args: Any, **kwargs: Any) -> None:
+            if self.after:
+                real(*args, **kwargs)
+            raise Killed
+
+        return die
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    "method", ["create_registered_model", "log_artifacts", "create_model_version", "set_registered_model_alias"]
+)
+def test_a_registration_killed_at_any_step_is_completed_by_the_next(run: TrackedRun, method: str, after: bool) -> None:
+    """Whatever step was the last, repeating gives exactly one whole version under its alias."""
+    model, loss = network(), f"killed_{method}_{after}"
+    dying = Server(client=DiesAt(run.server.client, method, after=after), uri=run.server.uri)
+    with pytest.raises(Killed):
+        register(run, model, loss, server=dying)
+    name, version = register(run, model, loss)
+    assert len(run.server.client.search_model_versions(f"name = '{name}'")) == 1
+    load_model(card_of(model, name, version), server=run.server)
+    assert str(run.server.client.get_model_version_by_alias(name, "fold-0").version) == version
+
+
+class LosesAnswer(DiesAt):
+    """A client whose call succeeds but whose answer is lost once."""
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self.client, name)
+        if name != self.method:
+            return real
+
+        def lose(*args: Any, **kwargs: Any) -> None:
+            real(*args, **kwargs)
+            raise MlflowException("API request failed with exception: connection aborted")
+
+        return lose
+
+
+def test_a_lost_answer_makes_no_second_version(run: TrackedRun) -> None:
+    """A version whose creation was not confirmed is found, not created again."""
+    lossy = Server(client=LosesAnswer(run.server.client, "create_model_version", after=True), uri=run.server.uri)
+    name, _ = register(run, network(), "lost_answer", server=lossy)
+    assert len(run.server.client.search_model_versions(f"name = '{name}'")) == 1
+
+
+class NoAliases:
+    """A client of a server that has no aliases."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def set_registered_model_alias(self, *_: Any) -> None:
+        raise RestException({"error": "unsupported endpoint"})
+
+
+def test_a_refused_alias_becomes_a_tag_and_is_said(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without aliases the version carries capillary.alias, and the user reads so."""
+    server = Server(client=NoAliases(run.server.client), uri=run.server.uri)
+    name, version = register(run, network(), "no_alias", fold=1, server=server)
+    assert run.server.client.get_model_version(name, version).tags["capillary.alias"] == "fold-1"
+    assert "capillary.alias = fold-1" in capsys.readouterr().out
+
+
+def test_other_weights_than_the_card_says_are_refused(run: TrackedRun) -> None:
+    """A version whose weights differ from the card is never evaluated."""
+    name, version = register(run, network(), "tampered")
+    card = dataclasses.replace(CARD, model_name=name, model_version=version)
+    with pytest.raises(DataError, match="other weights"):
+        load_model(card, server=run.server)
+
+
+def test_an_unknown_version_names_model_server_and_remedy(run: TrackedRun) -> None:
+    """A card from another server gives an error that says where the model was looked for."""
+    card = dataclasses.replace(CARD, model_name="capillary-nowhere", model_version="7")
+    with pytest.raises(ServiceError, match="capillary-nowhere version 7") as caught:
+        load_model(card, server=run.server)
+    assert "MLFLOW_TRACKING_URI" in caught.value.remedy
+
+
+def test_a_network_of_this_projects_classes_is_refused(run: TrackedRun) -> None:
+    """A class of stages/train would not load where only stages/evaluate is visible."""
+
+    class Own(torch.nn.Module):
+        pass
+
+    Own.__module__ = "stages.train.network"
+    with pytest.raises(CapillaryError, match="must load where"):
+        register(run, torch.nn.Sequential(Own()), "own")
