@@ -72,5 +72,6 @@ def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str], origi
 
 
 def _model_of(stage: str) -> type[Params]:
-    model: type[Params] = importlib.import_module(f"stages.{stage}.params").StageParams
+    """By convention stages/train/params.py holds TrainParams: params.yaml as that stage sees it."""
+    model: type[Params] = getattr(importlib.import_module(f"stages.{stage}.params"), f"{stage.capitalize()}Params")
     return model

@@ -10,8 +10,6 @@ from dvc.repo import Repo
 
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 
-TEMPORARY_EXPERIMENTS = (".dvc", "tmp", "exps")
-
 
 class Entry:
     """One stage of dvc.yaml, resolved by DVC (matrix, templates, lock file)."""
@@ -88,16 +86,3 @@ def _put(nested: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         nested = nested.setdefault(section, {})
     nested[last] = value
-
-
-def find_repository(root: Path) -> Path:
-    """The repository behind the workspace `root`: an ancestor when DVC runs a temporary or queued experiment.
-
-    Such a workspace is .dvc/tmp/exps/… of its repository; runs, models and resume state belong to the repository.
-    """
-    parts = root.parts
-    width = len(TEMPORARY_EXPERIMENTS)
-    for start in range(len(parts) - width, 0, -1):
-        if parts[start : start + width] == TEMPORARY_EXPERIMENTS:
-            return Path(*parts[:start])
-    return root

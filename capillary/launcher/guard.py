@@ -45,6 +45,10 @@ CONNECT_EVENTS = {"socket.connect", "socket.sendto"}
 class UndeclaredAccess(PermissionError):
     """A stage reached for something that its plan does not give it."""
 
+    def __reduce__(self) -> tuple[type[PermissionError], tuple[Any, ...]]:
+        """Cross from a worker process as a plain PermissionError: this module is not importable where it arrives."""
+        return PermissionError, self.args
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -58,6 +62,7 @@ class Policy:
     readable: tuple[str, ...]  # declared deps and the interpreter's own folders
     writable: tuple[str, ...]  # temporary, state and embedded tracking folders
     outs: tuple[str, ...]
+    record: str  # the file that keeps what was refused
 
     @classmethod
     def load(cls, file: str) -> "Policy":
@@ -69,11 +74,11 @@ class Policy:
 
 
 class Guard:
-    """Decides on each event; `refused` keeps what was refused."""
+    """Decides on each event and keeps what was refused in a file that worker processes write too."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.refused: list[str] = []
+        self._record = os.open(policy.record, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
     def hook(self, event: str, args: tuple[Any, ...]) -> None:
         """The audit hook: returns, or raises UndeclaredAccess."""
@@ -131,13 +136,18 @@ class Guard:
     def refuse(self, verb: str, what: str) -> None:
         """Remember, say and raise."""
         text = f"{self.policy.address} may not {verb} {what}"
-        self.refused.append(text)
+        os.write(self._record, f"{text}\n".encode())
         raise UndeclaredAccess(f"{text}: dvc.yaml does not declare it for this stage")
+
+    def refused(self) -> list[str]:
+        """What was refused so far, in this process and its workers, each once."""
+        size = os.fstat(self._record).st_size
+        return list(dict.fromkeys(os.pread(self._record, size, 0).decode().splitlines()))
 
     def report(self) -> str:
         """What a user reads when the stage failed on a refusal."""
         lines = ["error: the stage reached for what dvc.yaml does not declare"]
-        lines += [f"  what:   {text}" for text in dict.fromkeys(self.refused[:5])]
+        lines += [f"  what:   {text}" for text in self.refused()[:5]]
         stage = self.policy.address.split("@")[0]
         lines.append(
             f"  remedy: declare it under stages.{stage} in dvc.yaml (deps, outs; the network in configs/stages.yaml), "
@@ -213,7 +223,8 @@ def main() -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except BaseException as error:
         # the stage, or a library in it, may have turned the refusal into an error of its own
-        if guard.refused and not (isinstance(error, SystemExit) and not error.code):
+        succeeded = isinstance(error, SystemExit) and not error.code
+        if guard.refused() and not succeeded:
             sys.stderr.write(guard.report() + "\n")
             sys.exit(UNDECLARED_EXIT_CODE)
         raise

@@ -4,14 +4,13 @@ import hashlib
 import json
 import os
 import platform
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from capillary.launcher.access import StageAccess, read_access
-from capillary.launcher.graph import Entry, find_repository
+from capillary.launcher.graph import Entry
 from capillary.settings import BASE_VARIABLES, Settings
 from stages.common.errors import CapillaryError, ExitCode
 
@@ -59,12 +58,23 @@ class StagePlan:
     grace_s: float
 
 
-def plan_stage(
-    entry: Entry, stage: str, address: str, argv: tuple[str, ...], root: Path, settings: Settings
-) -> StagePlan:
-    """The plan of `address`; raises CapillaryError for a missing dep, param or access entry."""
-    repository = find_repository(root)
-    access = read_access(root, stage)
+@dataclass(frozen=True, kw_only=True)
+class StageRequest:
+    """What DVC asks for. `root` is the workspace, `repository` the one that it belongs to: the same folder, unless
+    DVC runs a temporary or queued experiment.
+    """
+
+    stage: str
+    address: str
+    argv: tuple[str, ...]
+    root: Path
+    repository: Path
+
+
+def plan_stage(request: StageRequest, entry: Entry, settings: Settings) -> StagePlan:
+    """The plan of `request`; raises CapillaryError for a missing dep, param or access entry."""
+    root, repository, address = request.root, request.repository, request.address
+    access = read_access(root, request.stage)
     params = entry.params()
     deps = tuple(_locate(name, root) for name in entry.deps)
     fingerprint = fingerprint_of(entry.dep_hashes(), params, address)
@@ -83,9 +93,9 @@ def plan_stage(
         "CAPILLARY_THREADS": str(settings.threads),
     }
     return StagePlan(
-        stage=stage,
+        stage=request.stage,
         address=address,
-        argv=argv,
+        argv=request.argv,
         root=root,
         repository=repository,
         deps=deps,
@@ -98,11 +108,6 @@ def plan_stage(
         writable=((state_dir,) if access.resume else ()) + embedded_store,
         grace_s=settings.grace_s,
     )
-
-
-def stage_arguments(command: str) -> tuple[str, ...]:
-    """The arguments behind `capillary stage NAME` in a cmd of dvc.yaml."""
-    return tuple(shlex.split(command)[3:])
 
 
 def fingerprint_of(dep_hashes: Mapping[str, str], params: Mapping[str, Any], address: str) -> Fingerprint:

@@ -52,6 +52,7 @@ def policy_of(plan: StagePlan, box: Sandbox) -> guard.Policy:
         readable=(str(box.base), *sorted(interpreter), *deps, *(os.path.realpath(dep) for dep in deps)),
         writable=(str(box.tmp), *map(str, plan.writable)),
         outs=tuple(str(box.work / out) for out in plan.outs),
+        record=str(box.base / "refused.txt"),
     )
 
 

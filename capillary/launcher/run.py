@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from capillary.launcher import process
-from capillary.launcher.graph import Entry, find_repository
-from capillary.launcher.plan import StagePlan, plan_stage
+from capillary.launcher.graph import Entry
+from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.params_file import refuse_unknown_keys
 from capillary.settings import ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
@@ -20,21 +20,13 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) 
 
     When it fails, the outs that DVC removed before it started are put back from DVC's cache.
     """
-    address = environment.get("DVC_STAGE", name)
-    if address.split("@")[0] != name:
-        raise CapillaryError(
-            f"the cmd of {address} runs the stage {name}",
-            file="dvc.yaml",
-            remedy=f"write `capillary stage {address.split('@')[0]}` in the cmd of this entry",
-            code=ExitCode.USAGE,
-        )
-    root = Path(environment.get("DVC_ROOT", Path.cwd())).resolve()
-    entry = Entry(root, address)
+    request = read_request(name, argv, environment)
+    entry = Entry(request.root, request.address)
     code: int = ExitCode.UNEXPECTED
     try:
-        refuse_unknown_keys(root)
-        settings = read_settings(find_repository(root))
-        plan = plan_stage(entry, name, address, argv, root, settings)
+        refuse_unknown_keys(request.root)
+        settings = read_settings(request.repository)
+        plan = plan_stage(request, entry, settings)
         code = choose_executor(settings)(plan)
     finally:
         if code:
@@ -43,6 +35,25 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) 
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:
+    """What DVC asks for, from the environment of a cmd.
+
+    DVC starts a cmd in the folder of its dvc.yaml. DVC_ROOT is the repository: in a temporary or queued experiment
+    that is not the workspace, which lies under .dvc/tmp/exps.
+    """
+    address = environment.get("DVC_STAGE", name)
+    if address.split("@")[0] != name:
+        raise CapillaryError(
+            f"the cmd of {address} runs the stage {name}",
+            file="dvc.yaml",
+            remedy=f"write `capillary stage {address.split('@')[0]}` in the cmd of this entry",
+            code=ExitCode.USAGE,
+        )
+    root = Path.cwd()
+    repository = Path(environment.get("DVC_ROOT", root)).resolve()
+    return StageRequest(stage=name, address=address, argv=argv, root=root, repository=repository)
 
 
 def choose_executor(settings: Settings) -> Executor:

@@ -1,0 +1,166 @@
+"""A toy project: one stage in the house's shape, whose behaviour a param chooses. Real DVC and processes, no torch."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.support.parts import REPOSITORY, command_environment
+
+DVC_YAML = """
+stages:
+  toy:
+    cmd: capillary stage toy --flag x
+    deps: [data/in.txt, stages/toy, stages/common, stages/__init__.py]
+    params: [toy.mode, toy.times]
+    outs: [data/out]
+"""
+ACCESS = "toy: {network: none, env: [TOY_*], resume: true}\n"
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+import yaml
+from stages.common.errors import run_main
+
+
+def main():
+    toy = yaml.safe_load(Path("params.yaml").read_text())["toy"]
+    state = Path(os.environ["CAPILLARY_STATE_DIR"])
+    Path("data/out").mkdir()
+    Path("data/out/copy.txt").write_text(Path("data/in.txt").read_text() * toy["times"])
+    modes[toy["mode"]](state)
+
+
+def fork_read(state):
+    import multiprocessing
+
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(pool.apply(Path("data/other.txt").read_text))
+
+
+def swallow(state):
+    try:
+        Path("data/other.txt").read_text()
+    except OSError as error:
+        raise RuntimeError("wrapped") from error
+
+
+def sleep(state):
+    (state / "started").write_text(str(os.getpid()))
+    time.sleep(120)
+
+
+def connect(state):
+    import urllib.request
+
+    urllib.request.urlopen("http://127.0.0.1:9/")
+
+
+def remove_out(state):
+    import shutil
+
+    shutil.rmtree("data/out")
+
+
+def tell(state):
+    Path("data/out/env.txt").write_text("\\n".join(sorted(os.environ)))
+    Path("data/out/argv.txt").write_text(" ".join(sys.argv[1:]))
+    Path("data/out/params.yaml").write_text(Path("params.yaml").read_text())
+    Path("data/out/files.txt").write_text("\\n".join(sorted(str(p) for p in Path().rglob("*"))))
+
+
+def temporary(state):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "data").mkdir()
+        (Path(folder) / "data" / "x").write_text("x")
+    Path("data/.out.123.tmp").write_text("hidden temporary beside the out")
+
+
+modes = {
+    "copy": lambda state: None,
+    "read_undeclared": lambda state: print(Path("data/other.txt").read_text()),
+    "read_absolute": lambda state: print((Path(os.environ["TOY_ROOT"]) / "data/other.txt").read_text()),
+    "list_undeclared": lambda state: print(os.listdir(os.environ["TOY_ROOT"])),
+    "import_undeclared": lambda state: __import__("stages.other"),
+    "write_dep": lambda state: Path("data/in.txt").write_text("changed"),
+    "remove_dep": lambda state: Path("data/in.txt").resolve().unlink(),
+    "write_undeclared": lambda state: Path("data/more.txt").write_text("x"),
+    "write_elsewhere": lambda state: (Path(os.environ["TOY_ROOT"]).parent / "stray.txt").write_text("x"),
+    "fork_read": fork_read,
+    "swallow": swallow,
+    "connect": connect,
+    "crash": lambda state: 1 / 0,
+    "exit": lambda state: sys.exit(9),
+    "remove_out": remove_out,
+    "sleep": sleep,
+    "tell": tell,
+    "temporary": temporary,
+}
+run_main(main)
+"""
+
+
+class ToyProject:
+    """A committed Git and DVC repository with one stage."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True)
+        files = {
+            "dvc.yaml": DVC_YAML,
+            "configs/stages.yaml": ACCESS,
+            "stages/__init__.py": '"""Toy stages."""\n',
+            "stages/other.py": "x = 1\n",
+            "stages/toy/__init__.py": '"""A toy."""\n',
+            "stages/toy/__main__.py": PROGRAM,
+            "data/in.txt": "hello\n",
+            "data/other.txt": "undeclared\n",
+            ".gitignore": "/.capillary/\n/data/out\n",
+        }
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        (root / "stages" / "common").mkdir()
+        for name in ("__init__", "errors", "params", "progress"):
+            shutil.copy(REPOSITORY / "stages" / "common" / f"{name}.py", root / "stages" / "common")
+        self.set("copy")
+        for argv in (
+            ["git", "init", "-q"],
+            ["dvc", "init", "-q"],
+            ["git", "add", "-A"],
+            ["git", "commit", "-qm", "toy"],
+        ):
+            subprocess.run(argv, cwd=root, env=self.environment(), check=True, capture_output=True)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """A user's environment that names the project to the toy."""
+        return command_environment(TOY_ROOT=str(self.root), SECRET_TOKEN="s3cr3t", **more)
+
+    def set(self, mode: str, times: int = 1) -> None:
+        """Choose what the toy does."""
+        (self.root / "params.yaml").write_text(f"toy: {{mode: {mode}, times: {times}}}\n")
+
+    def repro(self, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """`dvc repro`, output captured."""
+        return self.run("dvc", "repro", *more, **variables)
+
+    def run(self, *argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Any command in the project."""
+        return subprocess.run(
+            argv, cwd=self.root, env=self.environment(**variables), check=False, capture_output=True, text=True
+        )
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """A command in the background."""
+        return subprocess.Popen(
+            argv, cwd=self.root, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def out(self, name: str = "copy.txt") -> str:
+        """A file of the published out."""
+        return (self.root / "data" / "out" / name).read_text()
+
+    def leftovers(self) -> list[Path]:
+        """What is left of sandboxes."""
+        return list((self.root / ".capillary" / "sandbox").glob("*"))
