@@ -1,0 +1,158 @@
+"""The training loop. Everything that changes is in the state; everything fixed is in the setup."""
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.progress import progress, say
+from stages.common.volumes import Volume
+from stages.train.checkpoint import Checkpoints
+from stages.train.history import EpochRecord
+from stages.train.interrupt import Interrupt
+from stages.train.loading import Batch
+from stages.train.params import TrainingParams
+from stages.train.precision import LossFunction
+from stages.train.schedule import Schedule
+from stages.train.state import Best, Tally, TrainingState
+from stages.train.step import StepSkipped, StepTaken, take_step
+from stages.train.validate import validation_dsc
+
+MOST_NONFINITE_IN_ROW = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a training works with. `batches` gives every batch from a global step on."""
+
+    params: TrainingParams
+    schedule: Schedule
+    loss: LossFunction
+    batches: Callable[[int], Iterator[Batch]]
+    validation: list[Volume]
+    checkpoints: Checkpoints
+    interrupt: Interrupt
+    device: torch.device
+    log: Callable[[EpochRecord], None]
+
+
+def run_training(setup: Setup, state: TrainingState) -> None:
+    """Train until `max_epochs` are finished, from wherever `state` is.
+
+    A finished epoch is in the checkpoint before it is logged, so a killed run can log it again but never miss it.
+    Raises CapillaryError when asked to stop (after writing a checkpoint) and when steps stay non-finite.
+    """
+    params = setup.params
+    batches = setup.batches(state.epoch * params.steps_per_epoch + state.tally.steps_done)
+    with progress("epoch", total=params.max_epochs, done=state.epoch) as shown:
+        for epochs_here in itertools.count(1):
+            if state.epoch == params.max_epochs:
+                return
+            _train_epoch(setup, state, batches)
+            dsc = _validate_if_due(setup, state)
+            record = _close_epoch(setup, state, dsc)
+            setup.checkpoints.save(state.as_dict())
+            setup.log(record)
+            shown.advance(_describe(record, _remaining_s(state, params, epochs_here)))
+            _stop_if_asked(setup, state)
+
+
+def _train_epoch(setup: Setup, state: TrainingState, batches: Iterator[Batch]) -> None:
+    """The steps that the epoch at hand still lacks."""
+    started = time.monotonic()
+    seconds_before = state.tally.seconds
+    state.network.train()
+    while state.tally.steps_done < setup.params.steps_per_epoch:
+        step = state.epoch * setup.params.steps_per_epoch + state.tally.steps_done
+        batch = next(batches).to(setup.device)
+        result = take_step(state, batch, setup.loss, setup.schedule.learning_rate(step), setup.params.grad_clip_norm)
+        state.tally.steps_done += 1
+        state.tally.seconds = seconds_before + time.monotonic() - started
+        if isinstance(result, StepTaken):
+            state.tally.steps_taken += 1
+            state.tally.loss_sum += result.loss
+            state.tally.gradient_norm_sum += result.gradient_norm
+            state.nonfinite_in_row = 0
+        elif isinstance(result, StepSkipped):
+            _note_skip(state, result.fault, batch)
+        _stop_if_asked(setup, state)
+
+
+def _note_skip(state: TrainingState, fault: str, batch: Batch) -> None:
+    state.tally.nonfinite_steps += 1
+    state.nonfinite_in_row += 1
+    where = f"epoch {state.epoch + 1}, step {state.tally.steps_done}, volumes {', '.join(batch.ids)}"
+    say(f"step skipped, weights unchanged: {fault} ({where})")
+    if state.nonfinite_in_row >= MOST_NONFINITE_IN_ROW:
+        raise CapillaryError(
+            f"{state.nonfinite_in_row} steps in a row were not finite: {fault} ({where})",
+            remedy="lower training.learning_rate, set training.precision to fp32, or look at the volumes named above",
+            code=ExitCode.UNEXPECTED,
+        )
+
+
+def _validate_if_due(setup: Setup, state: TrainingState) -> float | None:
+    number = state.epoch + 1
+    due = number % setup.params.validation_interval == 0 or number == setup.params.max_epochs
+    if not due or not setup.validation:
+        return None
+    return validation_dsc(
+        state.network,
+        setup.validation,
+        setup.params.patch_voxels,
+        state.precision.autocast_dtype,
+        between_volumes=lambda: _stop_if_asked(setup, state),
+    )
+
+
+def _close_epoch(setup: Setup, state: TrainingState, dsc: float | None) -> EpochRecord:
+    tally, params = state.tally, setup.params
+    last_step = (state.epoch + 1) * params.steps_per_epoch - 1
+    record = EpochRecord(
+        epoch=state.epoch + 1,
+        loss=tally.loss_sum / tally.steps_taken if tally.steps_taken else None,
+        learning_rate=setup.schedule.learning_rate(last_step),
+        gradient_norm=tally.gradient_norm_sum / tally.steps_taken if tally.steps_taken else None,
+        nonfinite_steps=tally.nonfinite_steps,
+        validation_dsc=dsc,
+        seconds=tally.seconds,
+    )
+    if dsc is not None and (state.best is None or dsc > state.best.validation_dsc):
+        # deepcopy keeps tensors shared that the state dict lists under two names
+        state.best = Best(epoch=record.epoch, validation_dsc=dsc, weights=copy.deepcopy(state.network.state_dict()))
+    state.history.append(record)
+    state.epoch += 1
+    state.tally = Tally()
+    return record
+
+
+def _stop_if_asked(setup: Setup, state: TrainingState) -> None:
+    signal = setup.interrupt.received
+    if signal is None:
+        return
+    setup.checkpoints.save(state.as_dict())
+    raise CapillaryError(
+        f"stopped by {signal.name} after epoch {state.epoch}, step {state.tally.steps_done}; the checkpoint is written",
+        remedy="repeat the same command: the training goes on from there",
+        code=ExitCode(setup.interrupt.exit_code()),
+    )
+
+
+def _remaining_s(state: TrainingState, params: TrainingParams, epochs_here: int) -> float:
+    recent = [record.seconds for record in state.history[-min(epochs_here, 10) :]]
+    return (params.max_epochs - state.epoch) * sum(recent) / len(recent)
+
+
+def _describe(record: EpochRecord, remaining_s: float) -> str:
+    loss = "none" if record.loss is None else f"{record.loss:.4f}"
+    parts = [f"loss {loss}", f"lr {record.learning_rate:.2e}"]
+    if record.validation_dsc is not None:
+        parts.append(f"validation DSC {record.validation_dsc:.4f}")
+    if record.nonfinite_steps:
+        parts.append(f"{record.nonfinite_steps} steps skipped")
+    minutes, seconds = divmod(round(remaining_s), 60)
+    return " ".join([*parts, f"{record.seconds:.1f} s/epoch, {minutes}:{seconds:02d} left"])

@@ -1,0 +1,62 @@
+"""What training may be told: exactly the keys that dvc.yaml declares for it."""
+
+import enum
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from stages.common.params import Params
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Precision(enum.StrEnum):
+    """Which arithmetic a training may use; stages/train/precision.py decides which one it does use."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class AugmentationName(enum.StrEnum):
+    """The sets of augmentations by name (stages/train/augment.py)."""
+
+    STANDARD = "standard"
+    NONE = "none"
+
+
+class TrainingParams(Params):
+    """One training. A warm-up as long as the whole training is cut (stages/train/schedule.py), so a short trial run
+    needs `max_epochs` changed and nothing else.
+    """
+
+    seed: Annotated[int, Field(ge=0)]
+    max_epochs: PositiveInt
+    steps_per_epoch: PositiveInt
+    batch_size: PositiveInt
+    patch_voxels: tuple[PositiveInt, PositiveInt, PositiveInt]  # z, y, x
+    foreground_share: Share  # of the patches, centred on a vessel voxel
+    filters: tuple[PositiveInt, ...]  # channels a level, from full resolution down
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    grad_clip_norm: Annotated[float, Field(gt=0)]
+    precision: Precision
+    augmentation: AugmentationName
+    validation_interval: PositiveInt  # epochs; the last epoch is always validated
+
+    @field_validator("filters")
+    @classmethod
+    def _filters_make_a_network(cls, filters: tuple[int, ...]) -> tuple[int, ...]:
+        if not 3 <= len(filters) <= 6:
+            raise ValueError("needs 3 to 6 entries, one a level of the network")
+        if list(filters) != sorted(filters):
+            raise ValueError("must not become smaller with depth")
+        return filters
+
+
+class TrainParams(Params):
+    """params.yaml as the train stage sees it."""
+
+    training: TrainingParams

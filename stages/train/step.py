@@ -1,0 +1,77 @@
+"""One step of the optimiser, taken only on finite numbers."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from stages.train.loading import Batch
+from stages.train.precision import LossFunction
+from stages.train.state import TrainingState
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTaken:
+    """The loss of the step's batch and the norm of its gradient before clipping."""
+
+    loss: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSkipped:
+    """A step that was not taken, and what was not finite."""
+
+    fault: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleLowered:
+    """fp16 only: the gradient overflowed, so its scale was lowered. How GradScaler works, not a fault."""
+
+
+StepResult = StepTaken | StepSkipped | ScaleLowered
+
+
+def take_step(
+    state: TrainingState, batch: Batch, loss_function: LossFunction, learning_rate: float, grad_clip_norm: float
+) -> StepResult:
+    """Forward, backward, check, clip, update. Neither weights nor optimizer change when anything is not finite."""
+    state.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(
+        batch.image.device.type,
+        dtype=state.precision.autocast_dtype,
+        enabled=state.precision.autocast_dtype is not None,
+    ):
+        logits = state.network(batch.image)
+    loss = loss_function(logits.float(), batch.label, batch.skeleton)
+    loss_value = loss.item()
+    if not math.isfinite(loss_value):
+        return StepSkipped(fault=f"the loss is {loss_value}")
+
+    torch.autograd.backward(state.scaler.scale(loss))
+    state.scaler.unscale_(state.optimizer)
+    parameters = [parameter for parameter in state.network.parameters() if parameter.grad is not None]
+    norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    gradient_norm = norm.item()
+    if not math.isfinite(gradient_norm):
+        return _skip(state)
+
+    clip_grads_with_norm_(parameters, grad_clip_norm, norm)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    return StepTaken(loss=loss_value, gradient_norm=gradient_norm)
+
+
+def _skip(state: TrainingState) -> StepSkipped | ScaleLowered:
+    if state.scaler.is_enabled() and state.scaler.get_scale() > 1:
+        state.scaler.step(state.optimizer)  # sees the overflow that unscale_ found and leaves the weights alone
+        state.scaler.update()
+        return ScaleLowered()
+    for name, parameter in state.network.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            return StepSkipped(fault=f"the gradient of {name} is not finite")
+    return StepSkipped(fault="the norm of the gradient overflows")
