@@ -1,0 +1,89 @@
+"""A training that is killed at random moments ends as one that was not."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+import torch
+
+from tests.support.clone import TINY, Clone
+
+KILLS = 10
+LONGER = TINY | {"training.max_epochs": "6", "training.steps_per_epoch": "8", "training.validation_interval": "1"}
+COMMAND = ("dvc", "repro", "train@dice_ce-0")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, float]:
+    """A clone in which the training ran through, and the seconds that it took."""
+    clone = Clone(tmp_path_factory.mktemp("uninterrupted") / "clone")
+    clone.set_params(LONGER)
+    clone.run("dvc", "repro", "preprocess")
+    started = time.monotonic()
+    clone.run(*COMMAND)
+    return clone, time.monotonic() - started
+
+
+def _kill_one(dvc: psutil.Process, draw: random.Random) -> str | None:
+    """SIGKILL to DVC, to the launcher or to the stage, drawn; the name of the victim, None when all is over."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = [dvc, *dvc.children(recursive=True)]
+        victim = draw.choice(family)
+        command = " ".join(victim.cmdline()[1:3])
+        os.kill(victim.pid, signal.SIGKILL)
+        return command
+    return None
+
+
+def test_ten_kills_change_nothing(uninterrupted: tuple[Clone, float], tmp_path: Path) -> None:
+    """Weights are bit-equal, MLflow shows one run without doubled points, the registry one version."""
+    reference, seconds = uninterrupted
+    clone = Clone(tmp_path / "clone")
+    clone.set_params(LONGER)
+    clone.run("dvc", "repro", "preprocess")
+    draw = random.Random(2026)
+    log = tmp_path / "log.txt"
+    kills = 0
+    while kills < KILLS:
+        process = clone.start(*COMMAND, log=log)
+        time.sleep(draw.uniform(1.0, seconds))
+        if process.poll() is not None:
+            # it got through: start over from the result it must not lose, so that ten kills hit a running training
+            assert process.returncode == 0, log.read_text()
+            break
+        assert _kill_one(psutil.Process(process.pid), draw) is not None
+        process.wait(60)
+        kills += 1
+    clone.run(*COMMAND)
+
+    _assert_same_weights(reference, clone)
+    (run,) = clone.training_runs()
+    assert run.info.status == "FINISHED"
+    assert clone.doubled_points(run) == []
+    steps = [point.step for point in clone.client().get_metric_history(run.info.run_id, "loss")]
+    assert sorted(steps) == sorted(set(steps))
+    assert len(clone.client().search_model_versions("name='capillary-dice_ce'")) == 1
+    curve = Path("metrics/training/dice_ce/fold_0.csv")
+    assert (clone.root / curve).read_text() == (reference.root / curve).read_text()
+
+
+def _weights(clone: Clone) -> dict[str, torch.Tensor]:
+    card = clone.card()
+    mlflow.set_tracking_uri(f"sqlite:///{clone.root / 'mlruns' / 'mlflow.db'}")
+    model = mlflow.pytorch.load_model(f"models:/{card['model_name']}/{card['model_version']}")
+    state: dict[str, torch.Tensor] = model.state_dict()
+    return state
+
+
+def _assert_same_weights(reference: Clone, clone: Clone) -> None:
+    assert clone.card()["weights_sha256"] == reference.card()["weights_sha256"]
+    expected, got = _weights(reference), _weights(clone)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, got[name]), name

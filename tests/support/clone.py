@@ -1,0 +1,93 @@
+"""A fresh clone of this repository, as a user gets it, driven by the commands that a user types."""
+
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+
+from tests.support.parts import REPOSITORY, command_environment
+
+# the whole pipeline in well under a minute; the numbers mean nothing
+TINY = {
+    "training.folds": "[0]",
+    "training.max_epochs": "2",
+    "training.steps_per_epoch": "2",
+    "training.warmup_epochs": "1",
+    "training.filters": "[4,8,16]",
+    "training.patch_voxels": "[8,32,32]",
+    "training.validation_interval": "2",
+    "evaluation.bootstrap_iterations": "100",
+}
+
+
+class Clone:
+    """A clone with the commands of the environment that runs the tests."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        subprocess.run(["git", "clone", "-q", str(REPOSITORY), str(root)], check=True)
+
+    def run(self, *argv: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A command in the clone, output captured."""
+        done = subprocess.run(
+            argv, cwd=self.root, env=command_environment(**variables), check=False, capture_output=True, text=True
+        )
+        if check:
+            assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *argv: str, log: Path) -> subprocess.Popen[bytes]:
+        """A command in the background, output in `log`."""
+        with log.open("ab") as stream:
+            return subprocess.Popen(
+                argv, cwd=self.root, env=command_environment(), stdout=stream, stderr=subprocess.STDOUT
+            )
+
+    def set_params(self, overrides: dict[str, str]) -> None:
+        """Edit params.yaml in place: dotted keys, values as they would be typed."""
+        text = (self.root / "params.yaml").read_text().splitlines()
+        for key, value in overrides.items():
+            section, name = key.split(".")
+            start = text.index(f"{section}:")
+            line = next(i for i in range(start + 1, len(text)) if text[i].startswith(f"  {name}:"))
+            text[line] = f"  {name}: {value}"
+        (self.root / "params.yaml").write_text("\n".join(text) + "\n")
+
+    def ran(self, output: str) -> list[str]:
+        """The stages that DVC ran, by the lines in its output."""
+        return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+    def card(self, loss: str = "dice_ce", fold: int = 0) -> dict[str, Any]:
+        """A model card."""
+        card: dict[str, Any] = json.loads((self.root / "models" / loss / f"fold_{fold}.json").read_text())
+        return card
+
+    def metrics(self) -> dict[str, dict[str, dict[str, float]]]:
+        """metrics/metrics.json."""
+        metrics: dict[str, dict[str, dict[str, float]]] = json.loads(
+            (self.root / "metrics" / "metrics.json").read_text()
+        )
+        return metrics
+
+    def client(self) -> mlflow.MlflowClient:
+        """A client of the clone's embedded store."""
+        return mlflow.MlflowClient(f"sqlite:///{self.root / 'mlruns' / 'mlflow.db'}")
+
+    def training_runs(self) -> list[Run]:
+        """MLflow's runs of train cells."""
+        client = self.client()
+        experiment = client.get_experiment_by_name("capillary")
+        runs = client.search_runs([experiment.experiment_id])
+        return [run for run in runs if run.data.tags.get("capillary.stage", "").startswith("train")]
+
+    def doubled_points(self, run: Run) -> list[tuple[str, int]]:
+        """(key, step) pairs that a run holds more than once, system metrics included."""
+        client = self.client()
+        counts: Counter[tuple[str, int]] = Counter()
+        for key in run.data.metrics:
+            counts.update((key, point.step) for point in client.get_metric_history(run.info.run_id, key))
+        return [pair for pair, count in counts.items() if count > 1]
