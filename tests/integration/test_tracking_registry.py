@@ -137,7 +137,7 @@ def test_an_unreachable_server_is_named_within_twenty_seconds_without_its_passwo
 def up(**settings: str) -> None:
     """Start the double, or restart its proxy with other manners."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    # its output goes nowhere: the servers that it starts would hold a pipe open. Made to fail, it may fail its own check
+    # its output goes nowhere: the servers that it starts would hold a pipe open; a failing one may fail its own check
     reliable = "DAGSHUB_DOUBLE_FAIL" not in settings
     where = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([DOUBLE / "up"], env={**environment, **settings}, check=reliable, timeout=400, **where)
