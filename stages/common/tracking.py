@@ -6,12 +6,13 @@ Only MlflowClient is used, never the fluent API: that one looks for a Git reposi
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
-from stages.common.errors import ServiceError
+from stages.common.errors import CapillaryError, ServiceError
 from stages.common.mlflow_server import (
     PATIENCE_S,
     RefusedError,
@@ -119,7 +120,10 @@ def _find_or_create(
 
 
 class TrackedRun:
-    """One MLflow run. A point (key, step) is written once, however often the stage was killed and resumed."""
+    """One MLflow run. A point (key, step) is written once, however often the stage was killed and resumed.
+
+    As a context it ends FINISHED, KILLED when the user or a signal interrupted it, or FAILED with the reason.
+    """
 
     def __init__(self, server: Server, run: Run, *, system_metrics: bool) -> None:
         self.server = server
@@ -130,6 +134,17 @@ class TrackedRun:
         self._waiting: list[Metric] = []
         continued = bool(self._keys_at_start)
         self._sampler = SystemSampler(server, self.run_id, continued=continued) if system_metrics else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        if error is None:
+            self.finish()
+        elif isinstance(error, Exception):
+            self.fail(error.what if isinstance(error, CapillaryError) else repr(error))
+        else:
+            self._end_quietly("KILLED", {})
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log `params` as strings; those that the run has already are left alone, with a notice if they differ."""
@@ -164,16 +179,18 @@ class TrackedRun:
 
     def fail(self, reason: str) -> None:
         """Mark the run FAILED and keep `reason` as a tag. Never raises: the user must see the failure itself."""
+        self._end_quietly("FAILED", {"capillary.failure": redact(reason)[:MAX_PARAM_CHARACTERS]})
+
+    def _end_quietly(self, status: str, tags: Mapping[str, str]) -> None:
         self._stop_sampler()
         try:
             self._flush(STEP_PATIENCE_S)
-            text = redact(reason)[:MAX_PARAM_CHARACTERS]
-            self.server.call(
-                "tag a run", lambda: self.server.client.set_tag(self.run_id, "capillary.failure", text), STEP_PATIENCE_S
-            )
-            self._set_status("FAILED", STEP_PATIENCE_S)
+            for name, text in tags.items():
+                tag = partial(self.server.client.set_tag, self.run_id, name, text)
+                self.server.call("tag a run", tag, STEP_PATIENCE_S)
+            self._set_status(status, STEP_PATIENCE_S)
         except ServiceError as error:
-            say(f"the MLflow run {self.run_id} could not be marked as failed: {error.what}")
+            say(f"the MLflow run {self.run_id} could not be marked as {status}: {error.what}")
 
     def _queue(self, metrics: Mapping[str, float], step: int) -> None:
         now_ms = time.time_ns() // 1_000_000

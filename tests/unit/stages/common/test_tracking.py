@@ -1,5 +1,6 @@
 """Runs in the embedded store: opened, continued, written once."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 from mlflow.exceptions import MlflowException, RestException
 
 from stages.common import mlflow_server, tracking
-from stages.common.errors import ServiceError
+from stages.common.errors import DataError, ServiceError
 from stages.common.mlflow_server import RefusedError, Server, connect, redact
 from stages.common.runtime import Runtime
 from stages.common.system_metrics import SystemSampler
@@ -176,6 +177,23 @@ def test_finish_and_fail_set_the_status(make_runtime: MakeRuntime) -> None:
     assert failed.data.tags["capillary.failure"] == "no route to https://host/x"
     run.finish()
     assert run.server.client.get_run(run.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "FINISHED"), (DataError("the label is empty", remedy="x"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+)
+def test_a_run_as_a_context_ends_as_its_block_ends(
+    make_runtime: MakeRuntime, error: BaseException | None, status: str
+) -> None:
+    """Success finishes the run, an error fails it with the reason, an interruption leaves it to be continued."""
+    with contextlib.suppress(DataError, KeyboardInterrupt), open_quiet(make_runtime()) as run:
+        run.log_metrics({"loss": 1.0}, 0)
+        if error is not None:
+            raise error
+    ended = run.server.client.get_run(run.run_id)
+    assert ended.info.status == status
+    assert ended.data.tags.get("capillary.failure") == ("the label is empty" if status == "FAILED" else None)
 
 
 class Outage:
