@@ -1,0 +1,34 @@
+"""The stage's work from top to bottom."""
+
+from pathlib import Path
+
+import torch
+
+from stages.common.runtime import Runtime
+from stages.common.tracking import open_run
+from stages.evaluate.cells import read_cells
+from stages.evaluate.outputs import write_outputs
+from stages.evaluate.params import EvaluateParams
+from stages.evaluate.predict import evaluate_cells
+from stages.evaluate.report import log_results, print_summary
+from stages.evaluate.summary import summarise
+
+
+def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, models: Path, metrics: Path) -> None:
+    """Evaluate every cell of `params` out of fold; leave tables under `metrics` and an MLflow run "evaluation".
+
+    `processed` is preprocess's folder, `models` holds the cards. Raises DataError for missing or foreign inputs
+    (before anything is predicted) and ServiceError when MLflow does not answer.
+    """
+    cells = read_cells(params.training, processed, models)
+    torch.set_num_threads(runtime.threads)
+    torch.backends.cudnn.deterministic = True
+    losses = ", ".join(params.training.losses)
+    with open_run(runtime, cell_tags={"losses": losses}, run_name="evaluation") as run:
+        folds = ", ".join(map(str, params.training.folds))
+        run.log_params({"losses": losses, "folds": folds, **params.evaluation.model_dump()})
+        rows = evaluate_cells(cells, params.evaluation, run.server, runtime.threads)
+        summary = summarise(rows, params.evaluation)
+        write_outputs(metrics, rows, summary)
+        log_results(run, metrics, rows, summary)
+    print_summary(rows, summary, params.evaluation.confidence)

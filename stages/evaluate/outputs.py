@@ -1,0 +1,83 @@
+"""The files that evaluate leaves under metrics/. Equal results give equal bytes: no times, no dates."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from stages.common.atomic import atomic_write
+from stages.evaluate.predict import Row
+from stages.evaluate.summary import Summary
+
+PER_VOLUME = "per_volume.parquet"
+PER_VOLUME_CSV = "per_volume.csv"
+SUMMARY_CSV = "summary.csv"
+METRICS_JSON = "metrics.json"
+
+_SCHEMA = pyarrow.schema(
+    [
+        ("loss", pyarrow.string()),
+        ("fold", pyarrow.int64()),
+        ("id", pyarrow.string()),
+        ("dsc", pyarrow.float64()),
+        ("centreline_dsc", pyarrow.float64()),
+        ("measured_masd_um", pyarrow.float64()),
+        ("measured_masd_voxels", pyarrow.float64()),
+        ("predicted_voxels", pyarrow.int64()),
+        ("reference_voxels", pyarrow.int64()),
+        ("common_voxels", pyarrow.int64()),
+        ("rule", pyarrow.string()),  # stages/evaluate/metrics/rules.py
+        ("masd_is_worst_case", pyarrow.bool_()),
+        ("model_name", pyarrow.string()),
+        ("model_version", pyarrow.string()),
+    ]
+)
+
+
+def write_outputs(folder: Path, rows: list[Row], summary: Summary) -> None:
+    """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, and metrics.json."""
+    records = [_to_record(row) for row in rows]
+    table = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=_SCHEMA), table)
+    _write(folder / PER_VOLUME, table.getvalue())
+    _write(folder / PER_VOLUME_CSV, _csv(_SCHEMA.names, records))
+    intervals = {loss: {name: asdict(one) for name, one in metrics.items()} for loss, metrics in summary.items()}
+    _write(folder / METRICS_JSON, json.dumps(intervals, indent=2).encode() + b"\n")
+    lines = [
+        {"loss": loss, "metric": name, **interval}
+        for loss, metrics in intervals.items()
+        for name, interval in metrics.items()
+    ]
+    _write(folder / SUMMARY_CSV, _csv(["loss", "metric", "mean", "ci_low", "ci_high"], lines))
+
+
+def _to_record(row: Row) -> dict[str, Any]:
+    measured = {name: value for name, value in asdict(row.measurement).items() if name != "rule"}
+    return {
+        "loss": row.loss,
+        "fold": row.fold,
+        "id": row.id,
+        **measured,
+        "rule": str(row.measurement.rule),
+        "masd_is_worst_case": row.measurement.rule.masd_is_worst_case,
+        "model_name": row.model_name,
+        "model_version": row.model_version,
+    }
+
+
+def _csv(columns: list[str], records: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode()
+
+
+def _write(file: Path, content: bytes) -> None:
+    with atomic_write(file) as stream:
+        stream.write(content)

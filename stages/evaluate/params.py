@@ -1,0 +1,40 @@
+"""The params that dvc.yaml declares for evaluate."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from stages.common.params import Params
+
+
+class Training(Params):
+    """Which cells were trained: every loss on every fold."""
+
+    losses: tuple[str, ...]
+    folds: tuple[int, ...]
+
+    @field_validator("losses", "folds")
+    @classmethod
+    def _each_once(cls, values: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        if not values:
+            raise ValueError("the list is empty: there is nothing to evaluate")
+        if len(set(values)) != len(values):
+            raise ValueError("an entry stands twice in the list")
+        return values
+
+
+class Evaluation(Params):
+    """How volumes are predicted and how sure the means are."""
+
+    overlap: Annotated[float, Field(ge=0, lt=1)]  # share of a patch that its neighbour covers too
+    threshold: Annotated[float, Field(ge=0, lt=1)]  # foreground where the probability is above it
+    bootstrap_iterations: Annotated[int, Field(ge=1)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class EvaluateParams(Params):
+    """params.yaml as evaluate sees it."""
+
+    training: Training
+    evaluation: Evaluation
