@@ -66,9 +66,8 @@ def plan_network(*, spacing_um: SpacingUm, patch_voxels: VoxelsZYX, filters: tup
         extent = [size // step for size, step in zip(extent, stride, strict=True)]
         spacing = [size * step for size, step in zip(spacing, stride, strict=True)]
         # once spanned, always spanned: halving the others can only bring the spacings nearer
-        spanned = [
-            known or (_is_fine(spacing, axis) and extent[axis] >= SMALLEST_EXTENT) for axis, known in enumerate(spanned)
-        ]
+        fine = _fine_axes(spacing, _at_least(extent))
+        spanned = [known or wide or step == 2 for known, wide, step in zip(spanned, fine, stride, strict=True)]
         kernels.append(_zyx([3 if spans else 1 for spans in spanned]))
         strides.append(_zyx(stride))
     return NetworkPlan(patch_voxels=patch_voxels, filters=filters, kernels=tuple(kernels), strides=tuple(strides))
@@ -102,14 +101,20 @@ def median_spacing_um(spacings_um: list[SpacingUm]) -> SpacingUm:
 
 
 def _stride(extent: list[int], spacing: list[float]) -> list[int]:
-    return [
-        2 if _is_fine(spacing, axis) and size % 2 == 0 and size // 2 >= SMALLEST_EXTENT else 1
-        for axis, size in enumerate(extent)
+    can_halve = [
+        even and wide for even, wide in zip((size % 2 == 0 for size in extent), _at_least(extent, 2), strict=True)
     ]
+    return [2 if halved else 1 for halved in _fine_axes(spacing, can_halve)]
 
 
-def _is_fine(spacing: list[float], axis: int) -> bool:
-    return spacing[axis] < MUCH_COARSER * min(spacing)
+def _at_least(extent: list[int], times: int = 1) -> list[bool]:
+    return [size >= times * SMALLEST_EXTENT for size in extent]
+
+
+def _fine_axes(spacing: list[float], eligible: list[bool]) -> list[bool]:
+    """Which of the `eligible` axes are not much coarser than the finest of them: the others do not count."""
+    finest = min((size for size, may in zip(spacing, eligible, strict=True) if may), default=0.0)
+    return [may and size < MUCH_COARSER * finest for size, may in zip(spacing, eligible, strict=True)]
 
 
 def _cannot_halve(patch_voxels: VoxelsZYX, filters: tuple[int, ...], level: int) -> ParamsError:

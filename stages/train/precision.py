@@ -6,6 +6,7 @@ AMX; there a step is 2.3 to 2.5 times as fast), and everywhere only after the pr
 checkpoint and holds for the rest of the training.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -167,8 +168,8 @@ def _gradients(network: torch.nn.Module, batch: Batch, upstream: Tensor, dtype: 
 
 def _relative(difference: Tensor, gradient: Tensor, floor: float) -> float:
     size = max(float(gradient.norm()), floor)
-    error = float(difference.norm()) / size if size > 0 else 0.0
-    return error if error == error else float("inf")  # NaN compares with nothing
+    error = float(difference.norm()) / size if size != 0 else 0.0
+    return float("inf") if math.isnan(error) else error  # NaN compares with nothing
 
 
 def _refused(worst: Deviation) -> CapillaryError:

@@ -67,9 +67,9 @@ def take_step(
 
 
 def _skip(state: TrainingState) -> StepSkipped | ScaleLowered:
-    if state.scaler.is_enabled() and state.scaler.get_scale() > 1:
-        state.scaler.step(state.optimizer)  # sees the overflow that unscale_ found and leaves the weights alone
-        state.scaler.update()
+    scale = state.scaler.get_scale()  # 1 where nothing is scaled
+    state.scaler.update()
+    if scale > 1:
         return ScaleLowered()
     for name, parameter in state.network.named_parameters():
         if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
