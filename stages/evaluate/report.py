@@ -24,12 +24,16 @@ TITLES = {
 
 def print_summary(rows: list[Row], summary: Summary, confidence: float) -> None:
     """Loss × metric, each a mean with its interval, and a word on what the numbers cannot say."""
-    table = Table(title=f"Mean over volumes [{confidence:.0%} bootstrap interval]".replace("[", r"\["))
-    for title in ("loss", "volumes", *(TITLES[metric] for metric in METRICS)):
-        table.add_column(title)
+    # a line a metric: four intervals beside each other do not fit a terminal of 80 columns
+    table = Table(title=rf"Mean over volumes \[{confidence:.0%} bootstrap interval]")
+    for title in ("loss", "volumes", "metric", "mean"):
+        table.add_column(title, no_wrap=True)
     counts = {loss: sum(row.loss == loss for row in rows) for loss in summary}
     for loss, metrics in summary.items():
-        table.add_row(loss, str(counts[loss]), *(_cell(metrics[metric]) for metric in METRICS))
+        for metric in METRICS:
+            head = (loss, str(counts[loss])) if metric == METRICS[0] else ("", "")
+            table.add_row(*head, TITLES[metric], _cell(metrics[metric]))
+        table.add_section()
     console.print(table)
     for loss in (loss for loss, count in counts.items() if count == 1):
         say(f"{loss}: one volume gives no interval; both of its ends are the value itself")

@@ -1,0 +1,222 @@
+"""The evaluate stage as the launcher starts it: a folder with its deps, a registry, a process."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+
+from stages.common.registry import ModelCard, register_model, weights_sha256, write_card
+from stages.common.runtime import Runtime
+from stages.common.tracking import open_run
+from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
+from tests.support.parts import REPOSITORY
+
+PARAMS = {
+    "training": {"losses": ["dice_ce"], "folds": [0, 1]},
+    "evaluation": {"overlap": 0.5, "threshold": 0.5, "bootstrap_iterations": 100, "confidence": 0.95, "seed": 1},
+}
+SHAPE = (6, 40, 40)
+OUTPUTS = ("per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json")
+
+
+def brightness_network(sharpness: float) -> torch.nn.Module:
+    """A network that calls vessel what is brighter than 0.5."""
+    network = torch.nn.Conv3d(1, 2, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([0.0, sharpness]).reshape(2, 1, 1, 1, 1))
+        network.bias.copy_(torch.tensor([0.0, -sharpness / 2]))
+    return network
+
+
+def write_volumes(folder: Path) -> dict[str, float]:
+    """Four volumes whose bright voxels are the label but for some noise; the DSC that each must get."""
+    rows, expected = [], {}
+    for index, name in enumerate(["a", "b", "c", "empty"]):
+        rng = np.random.default_rng(index)
+        label = np.zeros(SHAPE, dtype=np.bool_)
+        label[2:4, 5 + index : 12 + index, :] = name != "empty"
+        bright = label ^ (rng.random(SHAPE) < (0.02 if name != "empty" else 0))
+        expected[name] = 2 * (label & bright).sum() / (label.sum() + bright.sum()) if label.any() else 1.0
+        volume = Volume(
+            id=name,
+            group=name,
+            shape_zyx=SHAPE,
+            spacing_um=(5.0, 1.0, 1.0),
+            foreground_share=float(label.mean()),
+            fold=index % 2,
+            folder=folder / name,
+        )
+        volume.folder.mkdir(parents=True)
+        np.save(volume.folder / "image.npy", bright.astype(np.float32))
+        np.save(volume.folder / "label.npy", label.astype(np.uint8))
+        np.save(volume.folder / "skeleton.npy", label.astype(np.uint8))
+        rows.append((volume, Checksums(image="", label="", skeleton="")))
+    write_manifest(folder, rows)
+    write_splits(folder, [Fold(train=("b", "empty"), val=("a", "c")), Fold(train=("a", "c"), val=("b", "empty"))])
+    return expected
+
+
+def register_cells(store: Path, models: Path) -> None:
+    runtime = Runtime(
+        stage="train",
+        fingerprint="by-hand",
+        data_fingerprint="d",
+        code_fingerprint="c",
+        state_dir=store,
+        workers=1,
+        threads=1,
+        tracking_uri=f"sqlite:///{store}/mlflow.db",
+        artifact_root=str(store / "artifacts"),
+        experiment_name=None,
+    )
+    for fold, precision in enumerate(("fp32", "bf16")):
+        model = brightness_network(8.0 + fold)
+        with open_run(runtime, cell_tags={"fold": str(fold)}, run_name="train", system_metrics=False) as run:
+            name, version = register_model(model, server=run.server, run_id=run.run_id, loss="dice_ce", fold=fold)
+        card = ModelCard(
+            loss="dice_ce",
+            fold=fold,
+            run_id=run.run_id,
+            model_name=name,
+            model_version=version,
+            weights_sha256=weights_sha256(model),
+            patch_voxels=(8, 16, 16),
+            epochs=1,
+            validation_dsc=0.5,
+            fingerprint="f",
+            precision=precision,
+        )
+        write_card(models / "dice_ce" / f"fold_{fold}.json", card)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    """A finished training: processed volumes, cards, a store with two registered models."""
+    root = tmp_path_factory.mktemp("trained")
+    expected = write_volumes(root / "data" / "processed")
+    register_cells(root / "mlruns", root / "models")
+    return root, expected
+
+
+@pytest.fixture
+def sandbox(trained: tuple[Path, dict[str, float]], tmp_path: Path) -> Path:
+    """A working folder with what evaluate declares and nothing else."""
+    source, _ = trained
+    work = tmp_path / "work"
+    for name in ("data", "models"):
+        shutil.copytree(source / name, work / name)
+    (work / "stages").symlink_to(REPOSITORY / "stages")
+    (work / "metrics").mkdir()
+    (work / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    return work
+
+
+def run_stage(work: Path, store: Path, fingerprint: str = "evaluation-1") -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(work),
+        "CAPILLARY_STAGE": "evaluate",
+        "CAPILLARY_FINGERPRINT": fingerprint,
+        "CAPILLARY_THREADS": "1",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
+        "CAPILLARY_ARTIFACT_ROOT": str(store / "artifacts"),
+    }
+    argv = [sys.executable, "-m", "stages.evaluate"]
+    return subprocess.run(argv, cwd=work, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_registered_models_are_measured_out_of_fold_and_repeat_bit_for_bit(
+    sandbox: Path, trained: tuple[Path, dict[str, float]]
+) -> None:
+    """Each volume gets the DSC that its bright voxels imply; a second run writes the same bytes; MLflow has it all."""
+    source, expected = trained
+    first = run_stage(sandbox, source / "mlruns")
+    assert first.returncode == 0, first.stderr
+    table = pyarrow.parquet.read_table(sandbox / "metrics" / "per_volume.parquet").to_pylist()
+    assert [(line["fold"], line["id"]) for line in table] == [(0, "a"), (0, "c"), (1, "b"), (1, "empty")]
+    assert {line["id"]: line["dsc"] for line in table} == pytest.approx(expected)
+    assert {line["id"]: line["rule"] for line in table} == dict.fromkeys("abc", "measured") | {"empty": "both_empty"}
+    metrics = json.loads((sandbox / "metrics" / "metrics.json").read_text())
+    dsc = metrics["dice_ce"]["dsc"]
+    assert dsc["mean"] == pytest.approx(np.mean(list(expected.values())))
+    assert dsc["ci_low"] < dsc["mean"] < dsc["ci_high"]
+    assert f"{dsc['mean']:.3f} [{dsc['ci_low']:.3f}, {dsc['ci_high']:.3f}]" in first.stdout
+
+    before = {name: (sandbox / "metrics" / name).read_bytes() for name in OUTPUTS}
+    second = run_stage(sandbox, source / "mlruns", fingerprint="evaluation-2")
+    assert second.returncode == 0, second.stderr
+    assert before == {name: (sandbox / "metrics" / name).read_bytes() for name in OUTPUTS}
+
+    client = MlflowClient(f"sqlite:///{source}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("capillary")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`capillary.fingerprint` = 'evaluation-1'")
+    assert (run.info.run_name, run.info.status) == ("evaluation", "FINISHED")
+    assert run.data.metrics["dice_ce.dsc"] == dsc["mean"]
+    assert run.data.metrics["dice_ce.dsc.ci_low"] == dsc["ci_low"]
+    stored = {Path(item.path).name for item in client.list_artifacts(run.info.run_id, "evaluation")}
+    assert stored == set(OUTPUTS)
+
+
+def test_a_failure_leaves_no_output_and_a_failed_run(sandbox: Path, trained: tuple[Path, dict[str, float]]) -> None:
+    """A network that is not the one that was trained stops the stage with a one-screen error."""
+    source, _ = trained
+    card = sandbox / "models" / "dice_ce" / "fold_1.json"
+    card.write_text(card.read_text().replace('"weights_sha256": "', '"weights_sha256": "f'))
+    ended = run_stage(sandbox, source / "mlruns", fingerprint="evaluation-3")
+    assert ended.returncode == 4
+    assert "error: capillary-dice_ce version" in ended.stderr
+    assert "dvc repro -f train@dice_ce-1" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list((sandbox / "metrics").iterdir())
+    client = MlflowClient(f"sqlite:///{source}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("capillary")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`capillary.fingerprint` = 'evaluation-3'")
+    assert run.info.status == "FAILED"
+    assert "other weights" in run.data.tags["capillary.failure"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "text"),
+    [
+        ({"folds": [0, 5]}, 4, "fold 5 does not exist"),
+        ({"losses": ["dice_ce", "cbdice"]}, 4, "models/cbdice/fold_0.json"),
+        ({"folds": "all"}, 3, "params.yaml [training] `folds`"),
+    ],
+)
+def test_wrong_input_ends_before_anything_is_asked_of_the_server(
+    sandbox: Path, tmp_path: Path, change: dict[str, object], code: int, text: str
+) -> None:
+    """Missing cards, folds and wrong params: exit code and name; no store was touched."""
+    params = {**PARAMS, "training": {**PARAMS["training"], **change}}
+    (sandbox / "params.yaml").write_text(yaml.safe_dump(params))
+    ended = run_stage(sandbox, tmp_path / "untouched")
+    assert (ended.returncode, "Traceback" in ended.stderr) == (code, False)
+    assert text in ended.stderr
+    assert not (tmp_path / "untouched").exists()
+
+
+def test_a_card_has_exactly_the_agreed_fields() -> None:
+    """train writes and evaluate reads these and no others."""
+    assert [field.name for field in dataclasses.fields(ModelCard)] == [
+        "loss",
+        "fold",
+        "run_id",
+        "model_name",
+        "model_version",
+        "weights_sha256",
+        "patch_voxels",
+        "epochs",
+        "validation_dsc",
+        "fingerprint",
+        "precision",
+    ]

@@ -1,0 +1,241 @@
+"""Params, cells, summary, tables and report of the evaluate stage."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+import yaml
+
+from stages.common.errors import DataError, ParamsError
+from stages.common.params import validate_params
+from stages.common.registry import ModelCard, write_card
+from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
+from stages.evaluate.cells import read_cells
+from stages.evaluate.measure import METRICS, measure
+from stages.evaluate.outputs import write_outputs
+from stages.evaluate.params import EvaluateParams, Evaluation, Training
+from stages.evaluate.predict import Row, predict_mask
+from stages.evaluate.report import print_summary
+from stages.evaluate.summary import summarise
+from tests.support.parts import REPOSITORY
+
+EVALUATION = Evaluation(overlap=0.5, threshold=0.5, bootstrap_iterations=200, confidence=0.95, seed=1)
+CARD = ModelCard(
+    loss="dice_ce",
+    fold=0,
+    run_id="r",
+    model_name="capillary-dice_ce",
+    model_version="1",
+    weights_sha256="0" * 64,
+    patch_voxels=(3, 8, 8),
+    epochs=20,
+    validation_dsc=0.8,
+    fingerprint="f",
+    precision="fp32",
+)
+
+
+def row(loss: str, index: int, *, empty: bool = False) -> Row:
+    rng = np.random.default_rng(index)
+    reference = rng.random((4, 9, 9)) < 0.3
+    prediction = np.zeros_like(reference) if empty else reference ^ (rng.random(reference.shape) < 0.1)
+    return Row(
+        loss=loss,
+        fold=index % 2,
+        id=f"v{index}",
+        measurement=measure(prediction, reference, (5.0, 1.0, 1.0)),
+        model_name=f"capillary-{loss}",
+        model_version="3",
+        seconds=float(index),
+    )
+
+
+@pytest.fixture
+def processed(tmp_path: Path) -> Path:
+    """Three volumes: one held out by each of two folds, the third by none; fold 2 holds nothing out."""
+    folder = tmp_path / "data" / "processed"
+    volumes = []
+    for index, name in enumerate("abc"):
+        volume = Volume(
+            id=name,
+            group=name,
+            shape_zyx=(3, 8, 8),
+            spacing_um=(5.0, 1.0, 1.0),
+            foreground_share=0.1,
+            fold=index if index < 2 else -1,
+            folder=folder / name,
+        )
+        volume.folder.mkdir(parents=True)
+        np.save(volume.folder / "image.npy", np.zeros((3, 8, 8), dtype=np.float32))
+        for array in ("label", "skeleton"):
+            np.save(volume.folder / f"{array}.npy", np.zeros((3, 8, 8), dtype=np.uint8))
+        volumes.append((volume, Checksums(image="", label="", skeleton="")))
+    write_manifest(folder, volumes)
+    write_splits(
+        folder, [Fold(train=("b", "c"), val=("a",)), Fold(train=("a", "c"), val=("b",)), Fold(train=(), val=())]
+    )
+    return folder
+
+
+def write_cards(models: Path, losses: tuple[str, ...], folds: tuple[int, ...]) -> None:
+    for loss in losses:
+        for fold in folds:
+            write_card(models / loss / f"fold_{fold}.json", replace(CARD, loss=loss, fold=fold))
+
+
+def test_the_params_are_exactly_those_that_dvc_yaml_declares() -> None:
+    """params.yaml, cut to the keys of evaluate's entry, is what the stage's types ask for: no key more or less."""
+    whole = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    declared = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]["evaluate"]["params"]
+    visible: dict[str, dict[str, Any]] = {}
+    for section, key in (name.split(".") for name in declared):
+        visible.setdefault(section, {})[key] = whole[section][key]
+    assert validate_params(EvaluateParams, visible, "params.yaml").model_dump(mode="json") == visible
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("training", "losses", []),
+        ("training", "losses", ["dice_ce", "dice_ce"]),
+        ("training", "folds", [0, 0]),
+        ("training", "folds", ["0"]),
+        ("evaluation", "overlap", 1.0),
+        ("evaluation", "overlap", -0.1),
+        ("evaluation", "threshold", "half"),
+        ("evaluation", "bootstrap_iterations", 0),
+        ("evaluation", "confidence", 1.0),
+        ("evaluation", "seed", -1),
+        ("evaluation", "iterations", 5),
+    ],
+)
+def test_wrong_params_are_refused_by_name(section: str, key: str, value: object) -> None:
+    """The error names section and key."""
+    data: dict[str, dict[str, Any]] = {
+        "training": {"losses": ["dice_ce"], "folds": [0]},
+        "evaluation": EVALUATION.model_dump(),
+    }
+    data[section][key] = value
+    with pytest.raises(ParamsError) as caught:
+        validate_params(EvaluateParams, data, "params.yaml")
+    assert section in caught.value.what
+    assert key in f"{caught.value.what} {caught.value.remedy}"
+
+
+def test_cells_are_every_loss_on_every_fold_with_its_held_out_volumes(processed: Path, tmp_path: Path) -> None:
+    """Each cell has its own card and the volumes that its network never saw; a fold without any is left with none."""
+    losses, folds = ("dice_ce", "cbdice"), (0, 1, 2)
+    write_cards(tmp_path / "models", losses, folds)
+    cells = read_cells(Training(losses=losses, folds=folds), processed, tmp_path / "models")
+    found = [(cell.loss, cell.fold, [volume.id for volume in cell.volumes]) for cell in cells]
+    assert found == [(loss, fold, held) for loss in losses for fold, held in ((0, ["a"]), (1, ["b"]), (2, []))]
+    assert all((cell.card.loss, cell.card.fold) == (cell.loss, cell.fold) for cell in cells)
+
+
+def test_a_cell_that_was_not_trained_is_named_with_its_remedy(processed: Path, tmp_path: Path) -> None:
+    """A missing card says which training to run."""
+    write_cards(tmp_path / "models", ("dice_ce",), (0,))
+    with pytest.raises(DataError) as caught:
+        read_cells(Training(losses=("dice_ce",), folds=(0, 1)), processed, tmp_path / "models")
+    assert "dvc repro train@dice_ce-1" in caught.value.remedy
+
+
+def test_a_fold_that_the_splits_do_not_hold_is_refused(processed: Path, tmp_path: Path) -> None:
+    """training.folds beyond splits.json is an error about the fold, not about a card."""
+    write_cards(tmp_path / "models", ("dice_ce",), (0, 7))
+    with pytest.raises(DataError, match="fold 7 does not exist"):
+        read_cells(Training(losses=("dice_ce",), folds=(0, 7)), processed, tmp_path / "models")
+
+
+def test_a_card_of_another_cell_is_refused(processed: Path, tmp_path: Path) -> None:
+    """A card copied to another place would evaluate a network on volumes that it was trained on."""
+    write_card(tmp_path / "models" / "dice_ce" / "fold_1.json", CARD)
+    with pytest.raises(DataError, match="another cell"):
+        read_cells(Training(losses=("dice_ce",), folds=(1,)), processed, tmp_path / "models")
+
+
+def test_folds_that_hold_nothing_out_cannot_be_evaluated(processed: Path, tmp_path: Path) -> None:
+    """Without any held-out volume there is no mean to give."""
+    write_cards(tmp_path / "models", ("dice_ce",), (2,))
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        read_cells(Training(losses=("dice_ce",), folds=(2,)), processed, tmp_path / "models")
+
+
+class NotANumber(torch.nn.Module):
+    """A network whose weights went to NaN."""
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(patches), 2, *patches.shape[2:]), torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("model", "card", "text"),
+    [
+        (NotANumber(), CARD, "predicts NaN on volume a"),
+        (torch.nn.Conv3d(1, 2, 1), replace(CARD, precision="int4"), "unknown precision"),
+    ],
+)
+def test_a_network_that_cannot_be_measured_is_an_error(
+    processed: Path, tmp_path: Path, model: torch.nn.Module, card: ModelCard, text: str
+) -> None:
+    """NaN is no background, and a precision that is not known is not guessed."""
+    write_cards(tmp_path / "models", ("dice_ce",), (0,))
+    (cell,) = read_cells(Training(losses=("dice_ce",), folds=(0,)), processed, tmp_path / "models")
+    with pytest.raises(DataError, match=text):
+        predict_mask(model, cell.volumes[0], card, EVALUATION)
+
+
+def test_a_volume_with_an_empty_prediction_counts_in_the_mean() -> None:
+    """The mean is over all volumes, the failed ones included."""
+    rows = [row("dice_ce", 0), row("dice_ce", 1, empty=True)]
+    found = summarise(rows, EVALUATION)["dice_ce"]
+    assert found["dsc"].mean == pytest.approx(rows[0].measurement.dsc / 2)
+    assert found["measured_masd_um"].mean > rows[0].measurement.measured_masd_um
+
+
+def test_outputs_have_the_fixed_shape_and_agree(tmp_path: Path) -> None:
+    """metrics.json is {loss: {metric: {mean, ci_low, ci_high}}}; CSV and Parquet tell the same values."""
+    rows = [row(loss, index, empty=index == 3) for loss in ("dice_ce", "cbdice") for index in range(4)]
+    summary = summarise(rows, EVALUATION)
+    write_outputs(tmp_path, rows, summary)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(metrics) == ["dice_ce", "cbdice"]
+    for loss in metrics.values():
+        assert tuple(loss) == METRICS
+        assert all(set(interval) == {"mean", "ci_low", "ci_high"} for interval in loss.values())
+    table = pyarrow.parquet.read_table(tmp_path / "per_volume.parquet").to_pylist()
+    text = list(csv.DictReader((tmp_path / "per_volume.csv").open()))
+    assert len(table) == len(text) == 8
+    assert {name: str(value) for name, value in table[3].items()} == text[3]
+    assert (table[3]["rule"], table[3]["masd_is_worst_case"]) == ("prediction_empty", True)
+    assert np.mean([line["dsc"] for line in table[:4]]) == pytest.approx(metrics["dice_ce"]["dsc"]["mean"])
+    lines = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    assert [(line["loss"], line["metric"]) for line in lines] == [(x, y) for x in metrics for y in METRICS]
+    assert float(lines[0]["ci_low"]) == metrics["dice_ce"]["dsc"]["ci_low"]
+
+
+def test_equal_results_give_equal_bytes_whatever_the_time(tmp_path: Path) -> None:
+    """How long a volume took is in no file."""
+    rows = [row("dice_ce", index) for index in range(3)]
+    for name, factor in (("one", 1), ("two", 7)):
+        timed = [replace(one, seconds=one.seconds * factor) for one in rows]
+        write_outputs(tmp_path / name, timed, summarise(timed, EVALUATION))
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_the_report_shows_intervals_and_what_was_set_by_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table shows mean and interval; a single volume and a volume set by rule are pointed out."""
+    rows = [row("dice_ce", 0, empty=True)]
+    print_summary(rows, summarise(rows, EVALUATION), 0.95)
+    shown = capsys.readouterr().out
+    assert "0.000 [0.000, 0.000]" in shown
+    assert "95% bootstrap interval" in shown
+    assert "one volume gives no interval" in shown
+    assert "v0: set by the rule `prediction_empty`" in shown
