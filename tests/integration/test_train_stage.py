@@ -1,0 +1,145 @@
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from stages.common.mlflow_server import connect
+from stages.common.registry import load_model, read_card, weights_sha256
+from stages.common.runtime import Runtime
+from tests.integration.train_sandbox import Sandbox, make_sandbox
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sandbox, str]:
+    """A sandbox after one run of the stage, with what it printed."""
+    sandbox = make_sandbox(tmp_path_factory.mktemp("trained"), max_epochs=3)
+    result = sandbox.run()
+    assert result.returncode == 0, result.stdout + result.stderr
+    return sandbox, result.stdout
+
+
+def _runtime(sandbox: Sandbox) -> Runtime:
+    return Runtime(
+        stage="evaluate",
+        fingerprint="other",
+        data_fingerprint="",
+        code_fingerprint="",
+        state_dir=sandbox.folder / "other-state",
+        workers=1,
+        threads=1,
+        tracking_uri=f"sqlite:///{sandbox.folder}/mlruns/mlflow.db",
+        artifact_root=None,
+        experiment_name=None,
+    )
+
+
+def test_the_card_leads_to_the_registered_weights_of_the_last_epoch(trained: tuple[Sandbox, str]) -> None:
+    """What evaluate will load is what the final checkpoint holds, bit for bit."""
+    sandbox, _ = trained
+    card = read_card(sandbox.folder / "models/dice_ce/fold_0.json")
+    assert (card.loss, card.fold, card.epochs, card.patch_voxels) == ("dice_ce", 0, 3, (4, 16, 16))
+    assert (card.fingerprint, card.precision) == ("f" * 12, "fp32")
+    model = load_model(card, server=connect(_runtime(sandbox)))
+    assert weights_sha256(model) == card.weights_sha256
+    saved = sandbox.checkpoint()["state"]
+    assert saved["done"] is True
+    torch.testing.assert_close(dict(model.state_dict()), dict(saved["network"]), rtol=0, atol=0)
+    assert card.validation_dsc == saved["history"][-1]["validation_dsc"]
+
+
+def test_the_outs_are_the_declared_ones_and_the_curve_has_one_row_an_epoch(trained: tuple[Sandbox, str]) -> None:
+    """One card, one CSV, nothing else beside state and the embedded MLflow store."""
+    sandbox, _ = trained
+    written = {
+        str(path.relative_to(sandbox.folder)) for folder in ("models", "metrics") for path in _files(sandbox, folder)
+    }
+    assert written == {"models/dice_ce/fold_0.json", "metrics/training/dice_ce/fold_0.csv"}
+    rows = (sandbox.folder / "metrics/training/dice_ce/fold_0.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3
+    assert {"epoch", "loss", "learning_rate", "validation_dsc", "nonfinite_steps"} <= set(rows[0].split(","))
+
+
+def _files(sandbox: Sandbox, folder: str) -> list[Path]:
+    return [path for path in (sandbox.folder / folder).rglob("*") if path.is_file()]
+
+
+def test_a_log_has_one_line_an_epoch_with_loss_rate_and_time_left(trained: tuple[Sandbox, str]) -> None:
+    """Readable in a file, without control characters."""
+    _, output = trained
+    lines = [line for line in output.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert all("loss" in line and "lr" in line and "s/epoch" in line and "left" in line for line in lines)
+    assert "validation DSC" in lines[-1]
+    assert "\x1b" not in output
+
+
+def test_mlflow_holds_one_finished_run_with_params_curves_fingerprints_and_the_network(
+    trained: tuple[Sandbox, str],
+) -> None:
+    """Everything needed to know what was trained on what."""
+    sandbox, _ = trained
+    (run,) = sandbox.runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["training.learning_rate"] == "0.01"
+    assert run.data.params["loss"] == "dice_ce"
+    assert run.data.params["validation_volumes"] == "volume_0"
+    assert "kernel 1×3×3" in run.data.params["network"]
+    assert run.data.tags["capillary.fingerprint"] == "f" * 12
+    points = sandbox.client().get_metric_history(run.info.run_id, "loss")
+    assert [point.step for point in points] == [1, 2, 3]
+
+
+def test_running_again_after_the_end_changes_neither_card_nor_registry(trained: tuple[Sandbox, str]) -> None:
+    """Killed between training and publishing: the same command rewrites the same outs and registers nothing new."""
+    sandbox, _ = trained
+    outs = [sandbox.folder / "models/dice_ce/fold_0.json", sandbox.folder / "metrics/training/dice_ce/fold_0.csv"]
+    before = [path.read_bytes() for path in outs]
+    for path in outs:
+        path.unlink()
+    result = sandbox.run()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert [path.read_bytes() for path in outs] == before
+    assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
+    assert len(sandbox.runs()) == 1
+
+
+def test_what_cannot_be_trained_is_refused_by_name_before_any_run_is_opened(tmp_path: Path) -> None:
+    """A loss, a fold, a key, a patch: one screen with the remedy and the kind's exit code."""
+    sandbox = make_sandbox(tmp_path)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    for changes, arguments, code, words in (
+        ({}, {"loss": "dise_ce"}, 3, "did you mean `dice_ce`"),
+        ({}, {"fold": 9}, 4, "fold 9 does not exist"),
+        ({"lrr": 1}, {}, 3, "unknown key `lrr`"),
+        ({"filters": [2] * 6}, {}, 3, "patch_voxels"),
+    ):
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({"training": {**params["training"], **changes}}))
+        result = sandbox.run(**arguments)
+        assert result.returncode == code, result.stderr
+        assert words in result.stderr
+        assert "remedy:" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not (tmp_path / "mlruns").exists()
+    assert _files(sandbox, "models") == []
+
+
+def test_a_second_process_on_the_same_cell_waits_and_then_finds_the_work_done(tmp_path: Path) -> None:
+    """Two processes never train one cell at once; the later one takes over what is there."""
+    sandbox = make_sandbox(tmp_path, max_epochs=40)
+    first = sandbox.start()
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    second = sandbox.start()
+    assert second.stdout is not None
+    first_output, second_output = first.stdout.read(), second.stdout.read()
+    assert first.wait() == 0, first_output
+    assert second.wait() == 0, second_output
+    assert f"waiting for process {first.pid}" in second_output or "resuming after epoch 40" in second_output
+    assert "resuming after epoch 40" in second_output
+    assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
+    for process in (first, second):
+        assert process.stdout is not None
+        process.stdout.close()
