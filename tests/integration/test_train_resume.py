@@ -69,7 +69,7 @@ def test_kills_at_random_moments_change_no_bit_and_double_no_point(uninterrupted
         _kill_after(killed.start(), prefix, delay_s, signal.SIGKILL)
         if (killed.folder / "models/dice_ce/fold_0.json").exists():
             break
-    result = killed.run(CAPILLARY_WORKERS="0")
+    result = killed.run()
     assert result.returncode == 0, f"{delays}\n{result.stdout}{result.stderr}"
     _assert_same_as(uninterrupted, killed)
 
