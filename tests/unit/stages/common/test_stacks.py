@@ -1,0 +1,292 @@
+"""Reading TIFF and NIfTI: every common way of saving a stack, and every way of damaging one."""
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from stages.common.errors import DataError
+from stages.common.stacks import binarise, read_header, read_spacing_um, read_stack, suffix_of
+
+STACK = np.random.default_rng(7).integers(0, 200, size=(6, 40, 33)).astype(np.uint8)
+
+TIFF_KINDS: dict[str, dict[str, Any]] = {
+    "plain": {"metadata": None},
+    "shaped": {},
+    "zlib": {"compression": "zlib"},
+    "lzw": {"compression": "lzw", "metadata": None},
+    "packbits": {"compression": "packbits", "metadata": None},
+    "tiled": {"tile": (16, 16), "compression": "zlib"},
+    "strips": {"rowsperstrip": 5, "compression": "zlib", "metadata": None},
+    "bigtiff": {"bigtiff": True, "compression": "zlib"},
+    "big_endian": {"byteorder": ">", "metadata": None},
+    "ome": {"ome": True},
+    "ome_zlib": {"ome": True, "compression": "zlib"},
+    "imagej": {"imagej": True, "metadata": {"axes": "ZYX"}},
+}
+
+
+nifti: Any = nibabel.Nifti1Image  # its methods carry no types
+
+
+def save_tiff(path: Path, stack: NDArray[Any], **how: Any) -> Path:
+    tifffile.imwrite(path, stack, **how)
+    return path
+
+
+def save_nifti(path: Path, stack_zyx: NDArray[Any], zooms_xyz: tuple[float, ...], unit: str | None) -> Path:
+    image = nifti(stack_zyx.T, np.diag([*zooms_xyz[:3], 1.0]))
+    image.header.set_zooms(zooms_xyz)
+    if unit is not None:
+        image.header.set_xyzt_units(unit)
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("how", TIFF_KINDS.values(), ids=TIFF_KINDS)
+def test_tiff_reads_back_as_it_was_saved(tmp_path: Path, how: dict[str, Any]) -> None:
+    """A TIFF of any common kind gives the same voxels in z, y, x and the same dtype."""
+    stack = read_stack(save_tiff(tmp_path / "a.tif", STACK, **how))
+    assert stack.dtype == STACK.dtype
+    np.testing.assert_array_equal(stack, STACK)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32", "float64", "bool"])
+def test_tiff_keeps_its_dtype(tmp_path: Path, dtype: str) -> None:
+    """The dtype is the file's own."""
+    stack = (STACK % 2).astype(dtype)
+    np.testing.assert_array_equal(read_stack(save_tiff(tmp_path / "a.tiff", stack)), stack)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_nifti_is_transposed_to_zyx(tmp_path: Path, name: str) -> None:
+    """NIfTI keeps x, y, z; a stack comes out as z, y, x."""
+    np.testing.assert_array_equal(read_stack(save_nifti(tmp_path / name, STACK, (1, 1, 2), "mm")), STACK)
+
+
+def test_nifti_with_a_last_axis_of_one_is_a_stack(tmp_path: Path) -> None:
+    """x, y, z, 1 is what several tools write for a single volume."""
+    path = save_nifti(tmp_path / "a.nii.gz", STACK[None], (1, 1, 2, 1), "mm")
+    np.testing.assert_array_equal(read_stack(path), STACK)
+
+
+def test_nifti_applies_its_scale(tmp_path: Path) -> None:
+    """Slope and intercept (bytes 112 and 116 of a NIfTI-1 header) belong to the values."""
+    path = save_nifti(tmp_path / "a.nii", STACK, (1, 1, 2), "mm")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<ff", content, 112, 0.5, 10.0)
+    path.write_bytes(content)
+    np.testing.assert_allclose(read_stack(path), STACK * 0.5 + 10.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("a.tif", ".tif"),
+        ("a.b.TIFF", ".tiff"),
+        ("a.ome.tif", ".ome.tif"),
+        ("a.nii.gz", ".nii.gz"),
+        ("a.nii", ".nii"),
+        ("a.png", None),
+        ("tif", None),
+    ],
+)
+def test_suffix_is_the_whole_one(name: str, suffix: str | None) -> None:
+    """Two-part suffixes are kept whole, case does not matter."""
+    assert suffix_of(name) == suffix
+
+
+@pytest.mark.parametrize("how", TIFF_KINDS.values(), ids=TIFF_KINDS)
+def test_cut_tiff_never_reads_as_a_stack(tmp_path: Path, how: dict[str, Any]) -> None:
+    """Wherever a TIFF is cut, it is refused, or every voxel was before the cut."""
+    whole = save_tiff(tmp_path / "whole.tif", STACK, **how).read_bytes()
+    cut = tmp_path / "cut.tif"
+    for length in np.linspace(1, len(whole) - 1, 60).astype(int):
+        cut.write_bytes(whole[:length])
+        refused_or_whole(cut)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_cut_nifti_is_refused(tmp_path: Path, name: str) -> None:
+    """A NIfTI file that lacks its end, be it the last byte, is refused."""
+    whole = save_nifti(tmp_path / name, STACK, (1, 1, 2), "mm").read_bytes()
+    cut = tmp_path / f"cut-{name}"
+    for length in [*np.linspace(1, len(whole) - 1, 40).astype(int), len(whole) - 1]:
+        cut.write_bytes(whole[:length])
+        with pytest.raises(DataError) as refused:
+            read_stack(cut)
+        assert refused.value.file == cut
+
+
+def refused_or_whole(path: Path) -> None:
+    try:
+        np.testing.assert_array_equal(read_stack(path), STACK)
+    except DataError as error:
+        assert (error.file, bool(error.remedy)) == (path, True)  # noqa: PT017 - either outcome is right here
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from([*TIFF_KINDS, "nii", "nii.gz"]),
+    damage=st.lists(st.tuples(st.floats(0, 0.9999), st.integers(0, 255)), min_size=1, max_size=8),
+    head_only=st.booleans(),
+)
+def test_damaged_bytes_never_crash_the_reader(
+    tmp_path: Path, kind: str, damage: list[tuple[float, int]], head_only: bool
+) -> None:
+    """Whatever bytes are changed, reading gives an array of three axes or a DataError, never another exception."""
+    suffix = f".{kind}" if kind.startswith("nii") else ".tif"
+    path = tmp_path / f"damaged{suffix}"
+    if kind.startswith("nii"):
+        save_nifti(path, STACK, (1, 1, 2), "mm")
+    else:
+        save_tiff(path, STACK, **TIFF_KINDS[kind])
+    content = bytearray(path.read_bytes())
+    reach = min(len(content), 400) if head_only else len(content)
+    for place, value in damage:
+        content[int(place * reach)] = value
+    path.write_bytes(content)
+    try:
+        assert read_stack(path).ndim == 3
+        read_header(path)
+    except DataError as error:
+        assert error.file == path  # noqa: PT017 - either outcome is right here
+
+
+def test_changed_byte_in_a_gzip_is_refused(tmp_path: Path) -> None:
+    """The checksum at the end of a .gz is read: voxels that changed on the way do not pass."""
+    path = save_nifti(tmp_path / "a.nii.gz", STACK, (1, 1, 2), "mm")
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    packed = bytearray(gzip.compress(bytes(content), compresslevel=0))
+    packed[len(packed) // 2] ^= 1
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match="damaged"):
+        read_stack(path)
+
+
+def _text(path: Path) -> None:
+    path.write_text("this is no image\n" * 50)
+
+
+def _nothing(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _absent(path: Path) -> None:
+    assert not path.exists()
+
+
+def _plane(path: Path) -> None:
+    tifffile.imwrite(path, STACK[0])
+
+
+def _colour(path: Path) -> None:
+    tifffile.imwrite(path, np.zeros((20, 20, 3), np.uint8), photometric="rgb")
+
+
+def _time_series(path: Path) -> None:
+    tifffile.imwrite(path, np.zeros((2, 3, 8, 8), np.uint8), metadata={"axes": "TZYX"})
+
+
+def _two_stacks(path: Path) -> None:
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(np.zeros((3, 8, 8), np.uint8))
+        writer.write(np.zeros((4, 9, 9), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "says"),
+    [
+        ("a.tif", _text, "damaged"),
+        ("a.nii", _text, "damaged"),
+        ("a.nii.gz", _text, "damaged"),
+        ("a.tif", _nothing, "0 bytes"),
+        ("a.nii.gz", _nothing, "0 bytes"),
+        ("a.tif", _folder, "folder"),
+        ("a.tif", _absent, "does not exist"),
+        ("a.png", _text, "neither TIFF nor NIfTI"),
+        ("a.tif", _plane, "40 × 33"),
+        ("a.tif", _colour, "colour"),
+        ("a.tif", _time_series, "2 × 3 × 8 × 8"),
+        ("a.tif", _two_stacks, "2 stacks"),
+    ],
+)
+def test_what_is_no_stack_is_refused_by_name_and_reason(
+    tmp_path: Path, name: str, make: Callable[[Path], None], says: str
+) -> None:
+    """The error names the file, what is wrong with it and what to do."""
+    path = tmp_path / name
+    make(path)
+    with pytest.raises(DataError, match=says) as refused:
+        read_stack(path)
+    assert refused.value.file == path
+    assert refused.value.remedy
+
+
+def test_thumbnail_beside_the_stack_does_not_count(tmp_path: Path) -> None:
+    """Microscopes store a small picture in the same file."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(STACK)
+        writer.write(np.zeros((8, 8), np.uint8))
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.tif"), STACK)
+
+
+@pytest.mark.parametrize(
+    ("unit", "spacing_um"),
+    [("mm", (2000.0, 500.0, 250.0)), ("micron", (2.0, 0.5, 0.25)), ("meter", (2e6, 5e5, 2.5e5)), (None, None)],
+)
+def test_nifti_spacing_follows_its_unit(
+    tmp_path: Path, unit: str | None, spacing_um: tuple[float, float, float] | None
+) -> None:
+    """xyzt_units decides the factor to µm; without a unit there is no spacing in µm."""
+    path = save_nifti(tmp_path / "a.nii.gz", STACK, (0.25, 0.5, 2.0), unit)
+    assert read_spacing_um(path) == spacing_um
+    assert read_header(path).spacing_zyx == (2.0, 0.5, 0.25)
+
+
+def test_ome_spacing_is_converted_to_um(tmp_path: Path) -> None:
+    """PhysicalSize with its unit gives µm; OME's default unit is µm."""
+    metadata = {"PhysicalSizeZ": 0.002, "PhysicalSizeZUnit": "mm", "PhysicalSizeY": 0.5, "PhysicalSizeX": 250.0}
+    metadata |= {"PhysicalSizeXUnit": "nm", "axes": "ZYX"}
+    path = save_tiff(tmp_path / "a.ome.tif", STACK, metadata=metadata)
+    assert read_spacing_um(path) == pytest.approx((2.0, 0.5, 0.25))
+
+
+def test_tiff_without_ome_has_no_spacing(tmp_path: Path) -> None:
+    """A plain TIFF says nothing about µm."""
+    assert read_spacing_um(save_tiff(tmp_path / "a.tif", STACK)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(0, 255, "uint8"), (0, 254, "uint16"), (False, True, "bool"), (1, 2, "uint8"), (-1, 0, "int16"), (0.0, 1.0, "f4")],
+)
+def test_two_values_become_zero_and_one(low: float, high: float, dtype: str) -> None:
+    """Any two-valued coding: the larger value is foreground."""
+    truth = STACK > 100
+    label = np.where(truth, high, low).astype(dtype)
+    result = binarise(label)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, truth)
+
+
+@pytest.mark.parametrize("values", [(0,), (255,), (0, 1, 2), (0.0, 1.0, np.nan), tuple(range(20))])
+def test_other_than_two_values_are_refused(values: tuple[float, ...]) -> None:
+    """A label of one value, three values or NaN is no label; the error shows the values."""
+    label = np.resize(np.array(values), (2, 5, 7))
+    with pytest.raises(DataError, match=f"holds {len(values)} value") as refused:
+        binarise(label)
+    assert f"{values[0]:g}" in str(refused.value.value)
