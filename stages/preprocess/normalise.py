@@ -1,0 +1,105 @@
+"""Intensities on a common scale, measured on each volume.
+
+Stacks often carry a constant frame: motion correction shifts slices and fills the gap, acquisition leaves empty slices.
+A frame of 30 % of the voxels would drag every percentile and mean towards its value, so statistics are taken from the
+imaged part alone. What counts as frame, slice by slice: whole rows and columns at the slice's edge that hold one value,
+and slices that hold one value. A dark background that the detector clipped to 0 is signal, not frame: it stays, even
+where it touches the edge. Frames are left in the image; they are only not measured.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.errors import DataError
+from stages.preprocess.params import Preprocess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """normalised = (intensity - offset) / divisor, clipped to [0, 1] where `clip`."""
+
+    offset: float
+    divisor: float
+    clip: bool
+
+
+def measure_scale(image_zyx: NDArray[np.generic], params: Preprocess) -> Scale:
+    """The scale that `params.normalisation` asks for, from the imaged part of a native volume.
+
+    percentile: [percentile_low, percentile_high] (linear interpolation) become [0, 1], with clipping.
+    zscore: mean and standard deviation. none: as it is. Raises DataError when the volume has no contrast to scale.
+    """
+    if params.normalisation == "none":
+        return Scale(offset=0.0, divisor=1.0, clip=False)
+    if image_zyx.dtype == np.bool_:
+        image_zyx = image_zyx.view(np.uint8)  # numpy interpolates no booleans
+    slices = imaged_part(image_zyx)
+    if params.normalisation == "zscore":
+        mean, deviation = _mean_and_deviation(slices)
+        return Scale(offset=mean, divisor=_contrast(deviation, "the standard deviation is 0"), clip=False)
+    ends = [params.percentile_low, params.percentile_high]
+    # one copy in the stack's own type, which np.percentile may reorder
+    intensities = np.concatenate([part.ravel() for part in slices]) if slices else image_zyx.ravel()[:1]
+    low, high = (float(end) for end in np.percentile(intensities, ends, overwrite_input=True))
+    what = f"percentiles {ends[0]} and {ends[1]} are both {low:g}"
+    return Scale(offset=low, divisor=_contrast(high - low, what), clip=True)
+
+
+def apply_scale(image_zyx: NDArray[np.generic], scale: Scale) -> NDArray[np.float32]:
+    """The normalised volume, zyx. Slice by slice in float64, so that memory stays at the result's own size.
+
+    Raises DataError when a value does not fit float32.
+    """
+    normalised = np.empty(image_zyx.shape, dtype=np.float32)
+    for source, target in zip(image_zyx, normalised, strict=True):
+        scaled = (source.astype(np.float64) - scale.offset) / scale.divisor
+        if scale.clip:
+            np.clip(scaled, 0, 1, out=scaled)
+        if np.abs(scaled).max() > np.finfo(np.float32).max:
+            raise DataError(
+                "an intensity is too large for 32-bit floats",
+                remedy="set preprocess.normalisation to percentile or zscore, or correct the stack",
+                value=float(np.abs(scaled).max()),
+            )
+        target[...] = scaled
+    return normalised
+
+
+def imaged_part(image_zyx: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    """Each slice without its constant frame (views, yx); slices that hold one value are left out."""
+    parts = (_without_frame(plane) for plane in image_zyx)
+    return [part for part in parts if part.size]
+
+
+def _without_frame(plane: NDArray[np.generic]) -> NDArray[np.generic]:
+    if (plane == plane.flat[0]).all():
+        return plane[:0]
+    for edge in (plane[0], plane[-1], plane[:, 0], plane[:, -1]):
+        # one shift leaves one value on up to four sides: cut them all at once, down to the box of other values
+        if edge.size > 1 and (edge == edge[0]).all():
+            other = plane != edge[0]
+            rows, columns = np.flatnonzero(other.any(axis=1)), np.flatnonzero(other.any(axis=0))
+            return plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return plane
+
+
+def _mean_and_deviation(slices: list[NDArray[np.generic]]) -> tuple[float, float]:
+    """Two passes in float64, a slice at a time: exact for large offsets, and no copy of the volume."""
+    count = sum(part.size for part in slices)
+    if not count:
+        return 0.0, 0.0
+    mean = sum(float(part.sum(dtype=np.float64)) for part in slices) / count
+    variance = sum(float(np.square(part.astype(np.float64) - mean).sum()) for part in slices) / count
+    return mean, float(np.sqrt(variance))
+
+
+def _contrast(width: float, what: str) -> float:
+    if not width > 0:
+        raise DataError(
+            f"the volume has no contrast to normalise: {what}",
+            remedy="widen preprocess.percentile_low and percentile_high, set preprocess.normalisation to none, "
+            "or leave the stack out",
+        )
+    return width

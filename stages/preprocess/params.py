@@ -1,0 +1,36 @@
+"""The params that dvc.yaml declares for preprocess."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.common.params import Params
+
+Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percentile = Annotated[float, Field(ge=0, le=100)]
+
+
+class Preprocess(Params):
+    """How stacks become volumes that a network reads, and which fold validates each."""
+
+    normalisation: Literal["percentile", "zscore", "none"]
+    percentile_low: Percentile
+    percentile_high: Percentile
+    resample_to_um: tuple[Micrometres, Micrometres, Micrometres] | None  # z, y, x
+    num_folds: Annotated[int, Field(ge=1)]  # 1 with a splits file of one's own only
+    splits_file: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _percentiles_in_order(self) -> Self:
+        if self.percentile_low >= self.percentile_high:
+            raise ValueError(
+                f"percentile_low ({self.percentile_low}) must be below percentile_high ({self.percentile_high})"
+            )
+        return self
+
+
+class PreprocessParams(Params):
+    """params.yaml as preprocess sees it."""
+
+    preprocess: Preprocess

@@ -1,0 +1,102 @@
+"""All volumes, on several processes: the largest first, so that no big one starts last and is waited for alone.
+
+Each worker holds one volume at a time: peak memory is the workers times what the largest volume takes.
+"""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from stages.common.errors import CapillaryError, ExitCode
+from stages.preprocess.prepare import Prepared, Task, prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    """A foreseen failure on its way back from a worker: a CapillaryError does not survive pickling."""
+
+    what: str
+    remedy: str
+    code: ExitCode
+    file: str | None
+    value: str | None
+
+
+@contextlib.contextmanager
+def prepared_volumes(tasks: Iterable[Task], workers: int) -> Iterator[Iterator[Prepared]]:
+    """Yields an iterator over the volumes as they get ready. `workers` decides how fast, never what.
+
+    The first failure is raised, named after its volume. Leaving the block, by an error too, ends all workers.
+    """
+    ordered = sorted(tasks, key=lambda task: (-task.voxels, task.raw.id))
+    workers = min(workers, len(ordered))
+    if workers <= 1:
+        yield (_prepare_named(task) for task in ordered)
+        return
+    others = set(multiprocessing.active_children())
+    pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=_context(), initializer=_die_on_interrupt)
+    futures = {pool.submit(_outcome, task): task for task in ordered}
+    try:
+        yield _collect(futures, workers)
+    finally:
+        if not all(future.done() for future in futures):
+            # an error or Ctrl-C must not wait for the volumes in hand
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _collect(futures: dict[concurrent.futures.Future[Prepared | _Failure], Task], workers: int) -> Iterator[Prepared]:
+    for future in concurrent.futures.as_completed(futures):
+        try:
+            outcome = future.result()
+        except BrokenProcessPool as error:
+            unfinished = [task.raw.id for waiting, task in futures.items() if waiting.exception() is not None]
+            raise CapillaryError(
+                "a worker process was killed, most likely because memory ran out",
+                remedy="set CAPILLARY_WORKERS=1 to prepare one volume at a time, or use a machine with more memory",
+                code=ExitCode.MACHINE,
+                value=f"at work on some of: {', '.join(unfinished[:workers])}",
+            ) from error
+        if isinstance(outcome, _Failure):
+            raise CapillaryError(
+                outcome.what, remedy=outcome.remedy, code=outcome.code, file=outcome.file, value=outcome.value
+            )
+        yield outcome
+
+
+def _outcome(task: Task) -> Prepared | _Failure:
+    try:
+        return _prepare_named(task)
+    except CapillaryError as error:
+        file, value = (None if part is None else str(part) for part in (error.file, error.value))
+        return _Failure(what=error.what, remedy=error.remedy, code=error.code, file=file, value=value)
+
+
+def _prepare_named(task: Task) -> Prepared:
+    """`prepare`, with the volume's name in whatever goes wrong."""
+    name = f"volume {task.raw.id}"
+    try:
+        return prepare(task)
+    except CapillaryError as error:
+        what = error.what if name in error.what else f"{name}: {error.what}"
+        raise CapillaryError(what, remedy=error.remedy, code=error.code, file=error.file, value=error.value) from error
+    except Exception as error:
+        # a defect keeps its type and traceback; the note says on which data it shows
+        error.add_note(f"while preparing {name}")
+        raise
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Fork on Linux: no second import of the libraries, and what holds the stage to its plan holds its workers too."""
+    return multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+
+
+def _die_on_interrupt() -> None:
+    """Ctrl-C reaches every process of the group: a worker ends at once and in silence, the stage reports."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,73 @@
+"""The stage: every valid stack into arrays, and all of them into folds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.common.progress import progress, say
+from stages.common.volumes import ALWAYS_TRAINING, Fold, Volume, write_manifest, write_splits
+from stages.preprocess.folds import Member, check_enough, draw_folds
+from stages.preprocess.params import Preprocess
+from stages.preprocess.pool import prepared_volumes
+from stages.preprocess.prepare import Prepared, Task
+from stages.preprocess.raw import RawVolume, read_raw
+from stages.preprocess.resample import target_grid
+from stages.preprocess.splits import groups_astride, read_splits_file
+
+
+def preprocess(params: Preprocess, *, workers: int, raw: Path, processed: Path) -> None:
+    """Write `processed` (arrays, manifest, splits) from `raw`. Whatever can be refused is refused before the work."""
+    volumes = read_raw(raw)
+    given = _given_folds(params, volumes)
+    tasks = [_plan(volume, params, processed) for volume in volumes]
+    done = _prepare(tasks, workers)
+    folds = given or draw_folds([_member(prepared) for prepared in done], params.num_folds, params.seed)
+    write_manifest(processed, ((_volume(prepared, folds), prepared.checksums) for prepared in done))
+    write_splits(processed, folds)
+    for index, fold in enumerate(folds):
+        say(f"fold {index}: {len(fold.train)} volumes train, {len(fold.val)} validate ({', '.join(fold.val)})")
+
+
+def _given_folds(params: Preprocess, volumes: Sequence[RawVolume]) -> tuple[Fold, ...] | None:
+    folds = read_splits_file(Path(params.splits_file), [volume.id for volume in volumes], params.num_folds)
+    if folds is None:
+        check_enough(len(volumes), len({volume.group for volume in volumes}), params.num_folds)
+        return None
+    for warning in groups_astride(folds, {volume.id: volume.group for volume in volumes}):
+        say(warning)
+    return folds
+
+
+def _plan(volume: RawVolume, params: Preprocess, processed: Path) -> Task:
+    shape_zyx, spacing_um = target_grid(volume, params.resample_to_um)
+    return Task(raw=volume, shape_zyx=shape_zyx, spacing_um=spacing_um, folder=processed / volume.id, params=params)
+
+
+def _prepare(tasks: Sequence[Task], workers: int) -> list[Prepared]:
+    """All tasks done, in the order of `tasks`, with a line for each."""
+    done: dict[str, Prepared] = {}
+    # the workers are forked before the display starts its thread
+    with prepared_volumes(tasks, workers) as results, progress("preprocess", len(tasks)) as steps:
+        for prepared in results:
+            name = prepared.task.raw.id
+            shape = " × ".join(map(str, prepared.task.shape_zyx))
+            steps.advance(f"{name}: {shape} voxels, {prepared.foreground_share:.1%} foreground")
+            done[name] = prepared
+    return [done[task.raw.id] for task in tasks]
+
+
+def _member(prepared: Prepared) -> Member:
+    raw = prepared.task.raw
+    return Member(id=raw.id, group=raw.group, foreground_share=prepared.foreground_share, content=raw.content)
+
+
+def _volume(prepared: Prepared, folds: Sequence[Fold]) -> Volume:
+    task = prepared.task
+    return Volume(
+        id=task.raw.id,
+        group=task.raw.group,
+        shape_zyx=task.shape_zyx,
+        spacing_um=task.spacing_um,
+        foreground_share=prepared.foreground_share,
+        fold=next((index for index, fold in enumerate(folds) if task.raw.id in fold.val), ALWAYS_TRAINING),
+        folder=task.folder,
+    )
