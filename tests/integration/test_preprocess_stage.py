@@ -1,0 +1,377 @@
+"""The preprocess stage as the launcher starts it: a folder with its deps and a process of its own."""
+
+import csv
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+import yaml
+
+from stages.common.errors import ExitCode
+from stages.common.volumes import fold_split, read_manifest
+from tests.support.parts import REAL_STACKS, REPOSITORY, require
+
+PHANTOM = REPOSITORY / "samples" / "phantom"
+SHIPPED: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["preprocess"]
+COLUMNS = (
+    *["id", "group", "image", "label", "shape_z", "shape_y", "shape_x", "spacing_z_um", "spacing_y_um", "spacing_x_um"],
+    *["dtype", "image_sha256", "label_sha256", "label_foreground_value"],
+)
+
+
+class Sandbox:
+    """What the launcher lays out for one run of the stage."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "data" / "raw").mkdir(parents=True)
+        (root / "configs" / "splits").mkdir(parents=True)
+        (root / "stages").symlink_to(REPOSITORY / "stages")
+        shutil.copy(REPOSITORY / "configs" / "splits" / "generated.json", root / "configs" / "splits")
+        self.set()
+
+    @property
+    def processed(self) -> Path:
+        """The stage's out."""
+        return self.root / "data" / "processed"
+
+    def set(self, **changes: Any) -> None:
+        """Params: the shipped ones with `changes`."""
+        (self.root / "params.yaml").write_text(yaml.safe_dump({"preprocess": SHIPPED | changes}))
+
+    def split(self, content: object) -> None:
+        """A splits file of the user's own."""
+        (self.root / "configs" / "splits" / "mine.json").write_text(json.dumps(content))
+        self.set(splits_file="configs/splits/mine.json")
+
+    def add_source(self, source: Path) -> None:
+        """data/raw as ingest leaves it, from a folder with dataset.csv."""
+        with (source / "dataset.csv").open(newline="") as stream:
+            rows = [self._add(source, row) for row in csv.DictReader(stream)]
+        self.write_table(rows)
+
+    def write_table(self, rows: list[dict[str, Any]]) -> None:
+        """data/raw/volumes.csv."""
+        with (self.root / "data" / "raw" / "volumes.csv").open("w", newline="") as stream:
+            table = csv.DictWriter(stream, COLUMNS)
+            table.writeheader()
+            table.writerows(rows)
+
+    def _add(self, source: Path, row: dict[str, str]) -> dict[str, Any]:
+        folder = self.root / "data" / "raw" / row["id"]
+        folder.mkdir()
+        for kind in ("image", "label"):
+            shutil.copyfile(source / row[kind], folder / f"{kind}.tif")
+        image = tifffile.imread(folder / "image.tif")
+        spacing = {name: value for name, value in row.items() if name.startswith("spacing")}
+        shape = dict(zip(("shape_z", "shape_y", "shape_x"), image.shape, strict=True))
+        checksums = {f"{kind}_sha256": digest(folder / f"{kind}.tif") for kind in ("image", "label")}
+        return {
+            "id": row["id"],
+            "group": row.get("group") or row["id"],
+            "image": f"{row['id']}/image.tif",
+            "label": f"{row['id']}/label.tif",
+            "dtype": image.dtype,
+            "label_foreground_value": 255,
+            **shape,
+            **spacing,
+            **checksums,
+        }
+
+    def start(self, workers: int = 1, file_limit: int | None = None) -> subprocess.Popen[str]:
+        """The stage in the background; `file_limit` is the most bytes that a file may hold."""
+
+        def limit() -> None:
+            if file_limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
+        return subprocess.Popen(
+            [sys.executable, "-m", "stages.preprocess"],
+            cwd=self.root,
+            env={**os.environ, "PYTHONPATH": ".", "PYTHONUNBUFFERED": "1", "CAPILLARY_WORKERS": str(workers)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=limit,
+            process_group=0,
+        )
+
+    def run(self, workers: int = 1, file_limit: int | None = None) -> tuple[int, str]:
+        """Exit code and output of the stage."""
+        process = self.start(workers, file_limit)
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+    def succeed(self, workers: int = 1) -> str:
+        """Output of a run that must end with 0; what was there before is removed, as DVC does."""
+        shutil.rmtree(self.processed, ignore_errors=True)
+        code, output = self.run(workers)
+        assert code == 0, output
+        return output
+
+    def digests(self) -> dict[str, str]:
+        """Checksum of every file in the out."""
+        return {
+            str(file.relative_to(self.processed)): digest(file)
+            for file in sorted(self.processed.rglob("*"))
+            if file.is_file()
+        }
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Sandbox:
+    """No stacks yet."""
+    return Sandbox(tmp_path / "sandbox")
+
+
+@pytest.fixture
+def phantoms(empty: Sandbox) -> Sandbox:
+    """The eight synthetic stacks of six animals."""
+    empty.add_source(PHANTOM)
+    return empty
+
+
+def test_phantoms_become_volumes_and_folds(phantoms: Sandbox) -> None:
+    """All stacks arrive, labels voxel for voxel, one line of progress each, three folds without a split animal."""
+    output = phantoms.succeed(workers=2)
+    volumes = read_manifest(phantoms.processed)
+    assert [volume.id for volume in volumes] == [f"phantom_{number:02}" for number in range(1, 9)]
+    for volume in volumes:
+        marked = tifffile.imread(PHANTOM / "labels" / f"{volume.id}_label.tif")
+        np.testing.assert_array_equal(volume.label(), marked > 0)
+        assert volume.image().min() == 0
+        assert volume.image().max() == 1
+        assert 0 < volume.skeleton().sum() < volume.label().sum()
+        assert output.count(f" {volume.id}: ") == 1
+    for fold in range(3):
+        train, validation = fold_split(phantoms.processed, fold)
+        assert len(train) + len(validation) == 8
+        assert not {volume.group for volume in train} & {volume.group for volume in validation}
+        assert {volume.fold for volume in validation} == {fold}
+
+
+def test_outputs_repeat_byte_for_byte(phantoms: Sandbox) -> None:
+    """Another run, another number of workers, another order of rows: the same files, manifest and splits included."""
+    phantoms.succeed(workers=1)
+    first = phantoms.digests()
+    assert len(first) == 8 * 3 + 2
+    table = phantoms.root / "data" / "raw" / "volumes.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    phantoms.succeed(workers=4)
+    assert phantoms.digests() == first
+
+
+def test_the_manifest_s_checksums_are_those_of_the_files(phantoms: Sandbox) -> None:
+    """`sha256sum data/processed/*/image.npy` gives what manifest.parquet lists."""
+    import pandas as pd
+
+    phantoms.succeed()
+    table = pd.read_parquet(phantoms.processed / "manifest.parquet").set_index("id")
+    for name in table.index:
+        for array in ("image", "label", "skeleton"):
+            assert table.loc[name, f"{array}_sha256"] == digest(phantoms.processed / name / f"{array}.npy")
+
+
+def test_the_written_splits_can_be_given_back(phantoms: Sandbox) -> None:
+    """splits.json as configs/splits/mine.json gives the same folds, whatever the seed."""
+    phantoms.succeed()
+    first = phantoms.digests()
+    shutil.copy(phantoms.processed / "splits.json", phantoms.root / "configs" / "splits" / "mine.json")
+    phantoms.set(splits_file="configs/splits/mine.json", seed=99)
+    phantoms.succeed()
+    assert phantoms.digests() == first
+
+
+def test_an_explicit_split_is_honoured(phantoms: Sandbox) -> None:
+    """nnU-Net's bare list: a volume may always train, and may sit out a fold; animals on both sides are told."""
+    names = [f"phantom_{number:02}" for number in range(1, 9)]
+    phantoms.split([{"train": names[1:], "val": names[:1]}, {"train": names[:1], "val": names[1:3]}])
+    phantoms.set(splits_file="configs/splits/mine.json", num_folds=2)
+    output = phantoms.succeed()
+    assert "warning: fold 0" in output
+    assert "animal_a" in output
+    train, validation = fold_split(phantoms.processed, 1)
+    assert [volume.id for volume in train] == names[:1]
+    assert [volume.id for volume in validation] == names[1:3]
+    assert [volume.fold for volume in read_manifest(phantoms.processed)] == [0, 1, 1, -1, -1, -1, -1, -1]
+
+
+def test_resampling_gives_a_common_spacing(phantoms: Sandbox) -> None:
+    """Spacings in the manifest are the true ones, near the target; extents stay."""
+    phantoms.succeed()
+    native = read_manifest(phantoms.processed)
+    phantoms.set(resample_to_um=[2, 1.5, 1.5], normalisation="zscore")
+    phantoms.succeed()
+    for before, after in zip(native, read_manifest(phantoms.processed), strict=True):
+        assert after.spacing_um == pytest.approx((2, 1.5, 1.5), rel=0.05)
+        np.testing.assert_allclose(
+            np.multiply(after.shape_zyx, after.spacing_um), np.multiply(before.shape_zyx, before.spacing_um)
+        )
+        assert after.foreground_share == pytest.approx(before.foreground_share, rel=0.25)
+
+
+def test_constant_frames_do_not_move_the_contrast(phantoms: Sandbox) -> None:
+    """On a stack with a frame, percentiles are those of the part inside it."""
+    phantoms.succeed()
+    (framed,) = (volume for volume in read_manifest(phantoms.processed) if volume.id == "phantom_05")
+    stack = tifffile.imread(PHANTOM / "images" / "phantom_05.tif")[:, 8:-8, 8:-8].astype(float)
+    low, high = np.percentile(stack, [0.5, 99.5])
+    np.testing.assert_allclose(
+        framed.image()[:, 8:-8, 8:-8], np.clip((stack - low) / (high - low), 0, 1), rtol=1e-5, atol=1e-7
+    )
+
+
+def _cut(box: Sandbox) -> None:
+    file = box.root / "data" / "raw" / "phantom_03" / "image.tif"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _flatten(box: Sandbox) -> None:
+    file = box.root / "data" / "raw" / "phantom_03" / "image.tif"
+    tifffile.imwrite(file, np.full_like(tifffile.imread(file), 7), photometric="minisblack")
+
+
+def _exchange(box: Sandbox) -> None:
+    file = box.root / "data" / "raw" / "phantom_03" / "label.tif"
+    shutil.copyfile(box.root / "data" / "raw" / "phantom_08" / "label.tif", file)
+
+
+def _clear(box: Sandbox) -> None:
+    box.write_table([])
+
+
+def _overlap(box: Sandbox) -> None:
+    box.split([{"train": ["phantom_01"], "val": ["phantom_01"]}] * 3)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "code", "says"),
+    [
+        (_cut, ExitCode.DATA, ["phantom_03", "data/raw/phantom_03/image.tif", "remedy"]),
+        (_flatten, ExitCode.DATA, ["volume phantom_03", "no contrast", "data/raw/phantom_03/image.tif"]),
+        (_exchange, ExitCode.DATA, ["volume phantom_03", "label.tif", "instead of"]),
+        (_clear, ExitCode.DATA, ["no valid stack", "validation.json"]),
+        (
+            _overlap,
+            ExitCode.DATA,
+            ["fold 0: volumes are in both train and val", "phantom_01", "configs/splits/mine.json"],
+        ),
+        (lambda box: box.set(num_folds=7), ExitCode.PARAMS, ["7 folds", "6 groups (of 8 volumes)"]),
+        (lambda box: box.set(num_folds=1), ExitCode.PARAMS, ["a single fold"]),
+        (lambda box: box.set(normalization="zscore"), ExitCode.PARAMS, ["did you mean `normalisation`?"]),
+        (lambda box: box.set(splits_file="configs/splits/none.json"), ExitCode.DATA, ["configs/splits/none.json"]),
+        (lambda box: box.set(resample_to_um=[0.01, 0.01, 0.01]), ExitCode.PARAMS, ["voxels", "GB", "phantom_01"]),
+        (lambda box: box.set(resample_to_um=[2000, 500, 500]), ExitCode.PARAMS, ["leaves no voxel"]),
+    ],
+)
+def test_bad_input_is_one_screen_and_an_exit_code(phantoms: Sandbox, break_it: Any, code: int, says: list[str]) -> None:
+    """What failed, with which value, what to do; no traceback; data/raw as it was."""
+    break_it(phantoms)
+    raw = {file: digest(file) for file in (phantoms.root / "data" / "raw").rglob("*.*")}
+    found, output = phantoms.run(workers=2)
+    assert found == code, output
+    assert "Traceback" not in output
+    assert len(output.splitlines()) < 24
+    for text in ("error:", "remedy:", *says):
+        assert text in output
+    assert {file: digest(file) for file in (phantoms.root / "data" / "raw").rglob("*.*")} == raw
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_without_room_is_named(phantoms: Sandbox, workers: int) -> None:
+    """A write that fails half-way ends with the machine's exit code and the file, from a worker too."""
+    code, output = phantoms.run(workers, file_limit=200_000)
+    assert code == ExitCode.MACHINE, output
+    assert "image.npy" in output
+    assert "Traceback" not in output
+
+
+def _add_large(box: Sandbox, count: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(count):
+        folder = box.root / "data" / "raw" / f"large_{number}"
+        folder.mkdir()
+        image = rng.integers(0, 255, (40, 400, 400), dtype=np.uint8)
+        tifffile.imwrite(folder / "image.tif", image, photometric="minisblack")
+        tifffile.imwrite(folder / "label.tif", (image > 200).astype(np.uint8), photometric="minisblack")
+        rows.append(
+            {"id": folder.name, "group": folder.name, "image": f"{folder.name}/image.tif", "dtype": "uint8"}
+            | {"label": f"{folder.name}/label.tif", "shape_z": 40, "shape_y": 400, "shape_x": 400}
+            | {"spacing_z_um": 1, "spacing_y_um": 1, "spacing_x_um": 1, "image_sha256": str(number)}
+        )
+    box.write_table(rows)
+
+
+def _wait_for_workers(process: subprocess.Popen[str], count: int) -> list[psutil.Process]:
+    """The stage's workers, once all of them are there and at work."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        workers = psutil.Process(process.pid).children()
+        if len(workers) == count and all(worker.cpu_times().user > 0.1 for worker in workers):
+            return workers
+        time.sleep(0.02)
+    raise AssertionError("no workers within 30 s")
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_an_interrupt_ends_all_at_once(empty: Sandbox, whole_group: bool) -> None:
+    """Ctrl-C (to all processes) and SIGINT to the stage alone: exit code 130, in silence, nothing left running."""
+    _add_large(empty, 4)
+    process = empty.start(workers=2)
+    workers = _wait_for_workers(process, 2)
+    started = time.monotonic()
+    if whole_group:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert time.monotonic() - started < 5
+    assert process.returncode == ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert not any(worker.is_running() for worker in workers)
+
+
+def test_a_worker_that_is_killed_ends_the_stage(empty: Sandbox) -> None:
+    """As the out-of-memory killer does it: the machine's exit code and what to do."""
+    _add_large(empty, 3)
+    process = empty.start(workers=2)
+    workers = _wait_for_workers(process, 2)
+    workers[0].kill()
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == ExitCode.MACHINE, output
+    assert "CAPILLARY_WORKERS=1" in output
+    assert "Traceback" not in output
+
+
+def test_the_six_real_stacks(empty: Sandbox) -> None:
+    """Vessels are brighter than background in every normalised stack, and folds have two stacks each."""
+    require(REAL_STACKS.is_dir(), "the real stacks beside the repository (../shared/datasets/vesselnn)")
+    empty.add_source(REAL_STACKS)
+    empty.succeed(workers=2)
+    volumes = read_manifest(empty.processed)
+    assert sorted(volume.fold for volume in volumes) == [0, 0, 1, 1, 2, 2]
+    shares = [sum(volume.foreground_share for volume in volumes if volume.fold == fold) / 2 for fold in range(3)]
+    assert max(shares) - min(shares) < 0.15
+    for volume in volumes:
+        image, label = volume.image(), volume.label().astype(bool)
+        assert image[label].mean() > 2 * image[~label].mean()
+        assert 0.01 < volume.foreground_share < 0.5
