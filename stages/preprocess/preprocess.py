@@ -49,8 +49,8 @@ def _prepare(tasks: Sequence[Task], workers: int) -> list[Prepared]:
     with prepared_volumes(tasks, workers) as results, progress("preprocess", len(tasks)) as steps:
         for prepared in results:
             name = prepared.task.raw.id
-            shape = " × ".join(map(str, prepared.task.shape_zyx))
-            steps.advance(f"{name}: {shape} voxels, {prepared.foreground_share:.1%} foreground")
+            shape = "×".join(map(str, prepared.task.shape_zyx))
+            steps.advance(f"{name} {shape}, {prepared.foreground_share:.1%} foreground")
             done[name] = prepared
     return [done[task.raw.id] for task in tasks]
 
