@@ -39,6 +39,10 @@ class CapillaryError(Exception):
         self.file = file
         self.value = value
 
+    def __reduce__(self) -> tuple[Callable[..., "CapillaryError"], tuple[object, ...]]:
+        """Cross from a worker process whole; exceptions with keyword arguments do not by themselves."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
     def report(self) -> str:
         """The one-screen text that a user sees."""
         lines = [f"error: {self.what}"]
@@ -48,6 +52,13 @@ class CapillaryError(Exception):
             lines.append(f"  value:  {self.value}")
         lines.append(f"  remedy: {self.remedy}")
         return "\n".join(lines)
+
+
+def _rebuild(kind: type[CapillaryError], args: tuple[object, ...], state: dict[str, object]) -> CapillaryError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class ParamsError(CapillaryError):

@@ -10,21 +10,9 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.preprocess.prepare import Prepared, Task, prepare
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Failure:
-    """A foreseen failure on its way back from a worker: a CapillaryError does not survive pickling."""
-
-    what: str
-    remedy: str
-    code: ExitCode
-    file: str | None
-    value: str | None
 
 
 @contextlib.contextmanager
@@ -40,7 +28,7 @@ def prepared_volumes(tasks: Iterable[Task], workers: int) -> Iterator[Iterator[P
         return
     others = set(multiprocessing.active_children())
     pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=_context(), initializer=_die_on_interrupt)
-    futures = {pool.submit(_outcome, task): task for task in ordered}
+    futures = {pool.submit(_prepare_named, task): task for task in ordered}
     try:
         yield _collect(futures, workers)
     finally:
@@ -51,10 +39,10 @@ def prepared_volumes(tasks: Iterable[Task], workers: int) -> Iterator[Iterator[P
         pool.shutdown(cancel_futures=True)
 
 
-def _collect(futures: dict[concurrent.futures.Future[Prepared | _Failure], Task], workers: int) -> Iterator[Prepared]:
+def _collect(futures: dict[concurrent.futures.Future[Prepared], Task], workers: int) -> Iterator[Prepared]:
     for future in concurrent.futures.as_completed(futures):
         try:
-            outcome = future.result()
+            yield future.result()
         except BrokenProcessPool as error:
             unfinished = [task.raw.id for waiting, task in futures.items() if waiting.exception() is not None]
             raise CapillaryError(
@@ -63,19 +51,6 @@ def _collect(futures: dict[concurrent.futures.Future[Prepared | _Failure], Task]
                 code=ExitCode.MACHINE,
                 value=f"at work on some of: {', '.join(unfinished[:workers])}",
             ) from error
-        if isinstance(outcome, _Failure):
-            raise CapillaryError(
-                outcome.what, remedy=outcome.remedy, code=outcome.code, file=outcome.file, value=outcome.value
-            )
-        yield outcome
-
-
-def _outcome(task: Task) -> Prepared | _Failure:
-    try:
-        return _prepare_named(task)
-    except CapillaryError as error:
-        file, value = (None if part is None else str(part) for part in (error.file, error.value))
-        return _Failure(what=error.what, remedy=error.remedy, code=error.code, file=file, value=value)
 
 
 def _prepare_named(task: Task) -> Prepared:
