@@ -1,0 +1,71 @@
+"""The stage: every stack of the source, unchanged, into data/raw, with a verdict on each."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stages.common.errors import DataError
+from stages.common.progress import progress, say
+from stages.ingest.candidates import Candidate
+from stages.ingest.inspection import Inspection
+from stages.ingest.layout import list_candidates
+from stages.ingest.params import Ingest
+from stages.ingest.sources.source import Source, open_source
+from stages.ingest.verdicts import Verdict, refuse, write_tables
+
+_SCRATCH = ".incoming"
+
+
+def ingest(params: Ingest, *, raw: Path) -> None:
+    """Fill `raw` from the source; leave nothing in it on failure.
+
+    Raises DataError naming the volumes that failed after all of them were looked at, ServiceError when a server fails.
+    """
+    with _whole_or_empty(raw):
+        scratch = raw / _SCRATCH
+        scratch.mkdir()
+        source = open_source(params.source, scratch)
+        verdicts = _inspect(list_candidates(source, scratch), source, raw)
+        shutil.rmtree(scratch)
+        _decide(verdicts, source.shown, skip=params.on_invalid == "skip")
+        write_tables(raw, verdicts, source.shown)
+
+
+@contextlib.contextmanager
+def _whole_or_empty(raw: Path) -> Iterator[None]:
+    """The folder of the results, emptied again when the block fails."""
+    raw.mkdir(parents=True, exist_ok=True)
+    if any(raw.iterdir()):
+        raise DataError(
+            f"{raw} holds files already, and originals are never overwritten",
+            remedy="run the stage through `dvc repro ingest`, which gives it a place of its own",
+            file=raw,
+        )
+    try:
+        yield
+    except BaseException:
+        for entry in raw.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        raise
+
+
+def _inspect(candidates: Sequence[Candidate], source: Source, raw: Path) -> list[Verdict]:
+    inspection = Inspection(source=source, raw=raw)
+    verdicts = []
+    with progress("ingest", len(candidates)) as steps:
+        for candidate in candidates:
+            verdict = inspection.inspect(candidate)
+            verdicts.append(verdict)
+            steps.advance(f"{verdict.id}: {verdict.text}")
+    return verdicts
+
+
+def _decide(verdicts: Sequence[Verdict], source: str, *, skip: bool) -> None:
+    """Raise when invalid volumes, or none but those, must stop the run; else say which are left out."""
+    failing = [verdict for verdict in verdicts if verdict.stack is None]
+    if failing and (not skip or len(failing) == len(verdicts)):
+        raise refuse(failing, len(verdicts), source, may_skip=len(failing) < len(verdicts))
+    if failing:
+        say(f"skipped {len(failing)} of {len(verdicts)}: {', '.join(verdict.id for verdict in failing)}")
+    say(f"{len(verdicts) - len(failing)} volumes from {source} are valid")

@@ -1,0 +1,1 @@
+"""Where stacks come from: folders, archives, buckets, web servers."""

@@ -1,0 +1,140 @@
+"""dataset.csv: one row a stack. The table as a whole is refused at once, a wrong row becomes its volume's reason."""
+
+import csv
+import math
+import posixpath
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pandera.pandas as pa
+
+from stages.common.errors import DataError
+from stages.common.stacks import SUFFIXES, suffix_of
+from stages.ingest.candidates import Candidate
+from stages.ingest.spacing import MAX_UM, MIN_UM
+
+SPACING = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
+COLUMNS = ("id", "image", "label", *SPACING)
+_SAFE_ID = re.compile(r"\w[\w.\-]{0,99}")
+_TAKEN = {"volumes.csv", "validation.json"}  # ingest's own files stand beside the volumes
+
+
+def is_safe_id(text: str) -> bool:
+    """Whether `text` can name a folder anywhere and cannot lead out of one."""
+    return _SAFE_ID.fullmatch(text) is not None and text.lower() not in _TAKEN
+
+
+def stays_inside(path: str) -> bool:
+    """Whether `path` names something below its root."""
+    first = posixpath.normpath(path).split("/")[0]
+    return "\\" not in path and not posixpath.isabs(path) and first not in ("..", ".")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_sane(text: str) -> bool:
+    return not _is_number(text) or MIN_UM <= float(text) <= MAX_UM
+
+
+def _each(test: Callable[[str], bool], error: str) -> pa.Check:
+    return pa.Check(test, element_wise=True, error=error)
+
+
+_FILE = (
+    _each(lambda path: not path or stays_inside(path), "leads out of the source (give a relative path, with /)"),
+    _each(lambda path: suffix_of(path) is not None, f"names neither TIFF nor NIfTI ({', '.join(SUFFIXES)})"),
+)
+_SPACING = (
+    _each(_is_number, "is not a number (µm, with a decimal point)"),
+    _each(_is_sane, f"is outside {MIN_UM:g} to {MAX_UM:g} µm"),
+)
+_ID = (
+    _each(is_safe_id, "cannot name a folder (use letters, digits, . _ -)"),
+    # two ids that differ in case alone are one folder on some file systems
+    pa.Check(lambda ids: ~ids.str.casefold().duplicated(keep=False), error="stands in several rows"),
+)
+SCHEMA = pa.DataFrameSchema(
+    {
+        "id": pa.Column(str, list(_ID)),
+        "image": pa.Column(str, list(_FILE)),
+        "label": pa.Column(str, list(_FILE)),
+        **{name: pa.Column(str, list(_SPACING)) for name in SPACING},
+    }
+)
+
+
+def read_table(file: Path, shown: str) -> list[Candidate]:
+    """The rows of `file`, in its order; `shown` is its name for messages.
+
+    Raises DataError when it is not CSV in UTF-8, lacks a column or has no rows.
+    """
+    header, *lines = _read_lines(file, shown)
+    _check_header(header, shown)
+    if not lines:
+        raise DataError("the table has no rows", remedy="add one row a stack", file=shown)
+    rows = [dict(zip(header, line + [""] * len(header), strict=False)) for line in lines]
+    reasons = _reasons(rows)
+    for number, line in enumerate(lines):
+        if len(line) != len(header):
+            reasons[number] = [f"its row has {len(line)} fields, the header has {len(header)}"]
+    return [_candidate(row, number, reasons[number]) for number, row in enumerate(rows)]
+
+
+def _read_lines(file: Path, shown: str) -> list[list[str]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(stream, strict=True) if any(line)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"the table is not CSV in UTF-8: {error}", remedy="save it as comma-separated UTF-8 text", file=shown
+        ) from error
+    return lines or [[]]
+
+
+def _check_header(header: list[str], shown: str) -> None:
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        separator = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), None)
+        hint = "" if separator is None else f": columns are separated by {separator!r}, not by commas"
+        raise DataError(
+            f"the table lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}{hint}",
+            remedy=f"its first line must name {','.join(COLUMNS)} (and group, if stacks belong together)",
+            file=shown,
+            value=", ".join(header)[:200] or "an empty file",
+        )
+    if len(set(header)) < len(header):
+        twice = sorted({name for name in header if header.count(name) > 1})
+        raise DataError(f"the table names a column twice: {', '.join(twice)}", remedy="keep one of them", file=shown)
+
+
+def _reasons(rows: list[dict[str, str]]) -> list[list[str]]:
+    """What is wrong with each row, in words."""
+    found: list[list[str]] = [[] for _ in rows]
+    try:
+        SCHEMA.validate(pd.DataFrame(rows, dtype=str), lazy=True)
+    except pa.errors.SchemaErrors as error:
+        cases = error.failure_cases
+        for number, column, value, check in zip(
+            cases["index"], cases["column"], cases["failure_case"], cases["check"], strict=True
+        ):
+            found[int(number)].append(f"{column} is empty" if value == "" else f"{column} {value!r} {check}")
+    return [list(dict.fromkeys(reasons)) for reasons in found]
+
+
+def _candidate(row: dict[str, str], number: int, reasons: list[str]) -> Candidate:
+    z, y, x = ("1" if reasons else row[name] for name in SPACING)
+    return Candidate(
+        id=row["id"] if is_safe_id(row["id"]) else f"row {number + 1}",
+        group=row.get("group") or row["id"],
+        image=posixpath.normpath(row["image"]),
+        label=posixpath.normpath(row["label"]),
+        spacing_um=None if reasons else (float(z), float(y), float(x)),
+        reasons=tuple(reasons),
+    )

@@ -1,0 +1,111 @@
+"""What was found about every volume: the tables in data/raw, and the one error that names all that failed."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.common.atomic import atomic_write
+from stages.common.errors import DataError
+from stages.ingest.checks import ImageFacts, LabelFacts
+from stages.ingest.spacing import Spacing
+
+TABLE = "volumes.csv"
+REPORT = "validation.json"
+_LISTED = 10  # failing volumes that one screen shows
+_LINE = 150  # characters of a reason that it shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A volume that landed in data/raw. `image` and `label` are paths relative to data/raw."""
+
+    id: str
+    group: str
+    image: str
+    label: str
+    image_sha256: str
+    label_sha256: str
+    spacing_um: Spacing
+    image_facts: ImageFacts
+    label_facts: LabelFacts
+
+    def row(self) -> dict[str, object]:
+        """The row of volumes.csv."""
+        shape, spacing = self.image_facts.shape_zyx, self.spacing_um
+        return {
+            "id": self.id,
+            "group": self.group,
+            "image": self.image,
+            "label": self.label,
+            **{f"shape_{axis}": shape[i] for i, axis in enumerate("zyx")},
+            **{f"spacing_{axis}_um": spacing[i] for i, axis in enumerate("zyx")},
+            "dtype": self.image_facts.dtype,
+            "image_sha256": self.image_sha256,
+            "label_sha256": self.label_sha256,
+            "label_foreground_value": _exact(self.label_facts.foreground_value),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Valid with a stack, or invalid with reasons."""
+
+    id: str
+    stack: Stack | None
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """One line for the log."""
+        notes = "".join(f"; note: {warning}" for warning in self.warnings)
+        if self.stack is None:
+            return f"INVALID: {'; '.join(self.reasons)}{notes}"
+        shape = " × ".join(map(str, self.stack.image_facts.shape_zyx))
+        spacing = " × ".join(f"{value:g}" for value in self.stack.spacing_um)
+        share = self.stack.label_facts.foreground_share
+        return f"{shape} voxels of {spacing} µm, {share:.1%} foreground, valid{notes}"
+
+
+def write_tables(raw: Path, verdicts: Sequence[Verdict], source: str) -> None:
+    """Write volumes.csv (valid volumes) and validation.json (all of them)."""
+    rows = [verdict.stack.row() for verdict in verdicts if verdict.stack is not None]
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    report = {"source": source, "volumes": [_entry(verdict) for verdict in verdicts]}
+    with atomic_write(raw / REPORT) as stream:
+        stream.write(json.dumps(report, indent=2, ensure_ascii=False).encode() + b"\n")
+    with atomic_write(raw / TABLE) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def _entry(verdict: Verdict) -> dict[str, object]:
+    return {
+        "id": verdict.id,
+        "verdict": "invalid" if verdict.stack is None else "valid",
+        "reasons": list(verdict.reasons),
+        "warnings": list(verdict.warnings),
+    }
+
+
+def refuse(failing: Sequence[Verdict], total: int, source: str, *, may_skip: bool) -> DataError:
+    """The error that names every failing volume, as far as a screen goes."""
+    lines = [f"{len(failing)} of {total} volumes are invalid"]
+    lines += [f"    {verdict.id}: {_short('; '.join(verdict.reasons))}" for verdict in failing[:_LISTED]]
+    if len(failing) > _LISTED:
+        lines.append(f"    … and {len(failing) - _LISTED} more; each has a line in the output above")
+    skip = ", or set ingest.on_invalid: skip in params.yaml to go on without them" if may_skip else ""
+    return DataError("\n".join(lines), remedy=f"correct or remove them{skip}", file=source)
+
+
+def _exact(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LINE else f"{text[: _LINE - 1]}…"
