@@ -188,7 +188,8 @@ def _series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     if len(stacks) != 1:
         shapes = "; ".join(_shape(series.shape) for series in stacks[:4])
         raise _not_a_stack(path, f"it holds {len(stacks)} stacks ({shapes}), a volume is one")
-    if "S" in stacks[0].axes:
+    # with S first the planes lie one after the other: what some writers make of a grey stack of three or four slices
+    if "S" in stacks[0].axes[1:]:
         raise _not_a_stack(path, f"it is a colour image ({stacks[0].axes}: {_shape(stacks[0].shape)})")
     return stacks[0]
 

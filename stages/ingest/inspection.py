@@ -15,7 +15,7 @@ from stages.ingest.spacing import Spacing, disagreement, spacing_from
 from stages.ingest.verdicts import Stack, Verdict
 
 Kind = Literal["image", "label"]
-_AXES = {"C": "channels", "T": "time points"}
+_AXES = {"C": "channels", "S": "colour planes", "T": "time points"}
 
 
 @dataclass(kw_only=True)
@@ -56,8 +56,9 @@ class _Case:
     warnings: list[str] = field(default_factory=list)
 
     def judge(self) -> Verdict:
-        image, label = self._fetch("image"), self._fetch("label")
+        image = self._fetch("image")
         image_facts = self._image_facts(image)
+        label = self._fetch("label")
         label_facts = self._label_facts(label, image_facts)
         spacing_um = self._spacing_um(image) if image and image_facts else None
         image_sha256, label_sha256 = self._checksums(image, label)

@@ -9,7 +9,8 @@ from pathlib import Path
 from stages.common.errors import DataError
 from stages.ingest.sources.local import TABLE, LocalFolder
 
-ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
+# no bare .tar: one that was cut between two members cannot be told from a whole one
+ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz")
 # What zipfile and tarfile raise on damage beside their own errors. RuntimeError: an encrypted zip, or (as
 # NotImplementedError) an unknown compression. OSError: a damaged gzip; with an errno it is the machine's fault.
 _DAMAGE = (

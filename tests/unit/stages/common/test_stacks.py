@@ -197,14 +197,20 @@ def _colour(path: Path) -> None:
     tifffile.imwrite(path, np.zeros((20, 20, 3), np.uint8), photometric="rgb")
 
 
+def test_grey_stack_of_four_slices_is_not_taken_for_colours(tmp_path: Path) -> None:
+    """Four equal planes one after the other are slices, even where the file calls them colour planes."""
+    path = save_tiff(tmp_path / "a.tif", STACK[:4], photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_stack(path), STACK[:4])
+
+
 def _time_series(path: Path) -> None:
-    tifffile.imwrite(path, np.zeros((2, 3, 8, 8), np.uint8), metadata={"axes": "TZYX"})
+    tifffile.imwrite(path, np.zeros((2, 3, 8, 8), np.uint8), metadata={"axes": "TZYX"}, photometric="minisblack")
 
 
 def _two_stacks(path: Path) -> None:
     with tifffile.TiffWriter(path) as writer:
-        writer.write(np.zeros((3, 8, 8), np.uint8))
-        writer.write(np.zeros((4, 9, 9), np.uint8))
+        writer.write(np.zeros((5, 8, 8), np.uint8))
+        writer.write(np.zeros((6, 9, 9), np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""params.yaml as ingest takes it."""
+
+import pytest
+
+from stages.common.errors import ParamsError
+from stages.common.params import validate_params
+from stages.ingest.params import IngestParams
+
+
+def _validate(**changes: object) -> IngestParams:
+    return validate_params(IngestParams, {"ingest": {"source": "data", "on_invalid": "fail", **changes}}, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "source", ["samples/phantom", "../stacks", "a.zip", "s3://b/c", "gs://b", "hf://datasets/a/b", "https://h/a.zip"]
+)
+def test_folders_archives_and_known_schemes_are_sources(source: str) -> None:
+    """A path or a URL of a scheme that ingest reads is taken as it is."""
+    assert _validate(source=source).ingest.source == source
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"source": "ftp://host/stacks"}, "s3://"),
+        ({"source": "s3://"}, "neither a folder"),
+        ({"source": ""}, "source"),
+        ({"source": 7}, "source"),
+        ({"source": None}, "source"),
+        ({"on_invalid": "ignore"}, "'fail' or 'skip'"),
+        ({"on_invalid": True}, "on_invalid"),
+        ({"on_inwalid": "fail"}, "did you mean `on_invalid`"),
+    ],
+)
+def test_anything_else_is_refused_with_the_key_and_the_choices(changes: dict[str, object], says: str) -> None:
+    """The error names the key and what it may be."""
+    with pytest.raises(ParamsError) as refused:
+        _validate(**changes)
+    assert says in refused.value.report()
+    assert "[ingest]" in refused.value.report()

@@ -1,0 +1,138 @@
+"""dataset.csv: every rule of the table, by whole table and by row."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.common.errors import DataError
+from stages.ingest.candidates import Candidate
+from stages.ingest.table import is_safe_id, read_table, stays_inside
+from tests.unit.stages.ingest.made import HEADER, row, write_table
+
+
+def _read(tmp_path: Path, *rows: dict[str, object]) -> list[Candidate]:
+    return read_table(write_table(tmp_path, list(rows)), "source/dataset.csv")
+
+
+def test_good_rows_become_candidates_in_their_order(tmp_path: Path) -> None:
+    """Ids, paths and spacing in z, y, x are those of the table; without a group a volume is its own."""
+    first, second = _read(
+        tmp_path, row("b", spacing_z_um="5", spacing_x_um="0.25"), row("a", image="./images/a.ome.tif")
+    )
+    assert (first.id, first.group, first.image, first.label) == ("b", "b", "images/b.tif", "labels/b.tif")
+    assert first.spacing_um == (5.0, 0.5, 0.25)
+    assert second.image == "images/a.ome.tif"
+    assert not first.reasons
+    assert not second.reasons
+
+
+def test_group_column_is_read_and_may_be_empty(tmp_path: Path) -> None:
+    """Stacks of one animal share a group; an empty cell means the volume itself."""
+    first, second = _read(tmp_path, row("a", group="mouse 1"), row("b", group=""))
+    assert (first.group, second.group) == ("mouse 1", "b")
+
+
+def test_spreadsheet_habits_are_taken(tmp_path: Path) -> None:
+    """A byte order mark, spaces around cells, blank lines, further columns and another order of columns do no harm."""
+    file = tmp_path / "dataset.csv"
+    lines = [
+        "label, id ,image,spacing_x_um,spacing_y_um,spacing_z_um,remark",
+        " l.tif , a , i.tif ,1,2,3,hello",
+        "",
+        ",,,",
+    ]
+    file.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", encoding="utf-8")
+    candidate, *rest = read_table(file, "dataset.csv")
+    assert candidate == Candidate(id="a", group="a", image="i.tif", label="l.tif", spacing_um=(3.0, 2.0, 1.0))
+    assert len(rest) <= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "lacks the columns id"),
+        (b"id,image,label,spacing_z_um,spacing_y_um\n", "lacks the column spacing_x_um"),
+        (";".join(HEADER).encode(), "separated by ';'"),
+        ("\t".join(HEADER).encode(), "separated by '\\\\t'"),
+        (",".join(HEADER).encode() + b"\n", "no rows"),
+        ((",".join(HEADER) + ",id\n").encode(), "twice: id"),
+        (b"\xff\xfe" + ",".join(HEADER).encode("utf-16-le"), "UTF-8"),
+        (",".join(HEADER).encode() + b'\n"open', "not CSV"),
+    ],
+)
+def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: bytes, says: str) -> None:
+    """The error names the table and what its header must hold."""
+    file = tmp_path / "dataset.csv"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=says) as refused:
+        read_table(file, "source/dataset.csv")
+    assert refused.value.file == "source/dataset.csv"
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"spacing_z_um": "two"}, "spacing_z_um 'two' is not a number"),
+        ({"spacing_z_um": ""}, "spacing_z_um is empty"),
+        ({"spacing_y_um": "0,5"}, "spacing_y_um '0,5' is not a number"),
+        ({"spacing_y_um": "nan"}, "'nan' is not a number"),
+        ({"spacing_y_um": "inf"}, "'inf' is not a number"),
+        ({"spacing_x_um": "-1"}, "'-1' is outside 0.01 to 100 µm"),
+        ({"spacing_x_um": "0"}, "'0' is outside"),
+        ({"spacing_x_um": "994"}, "'994' is outside"),
+        ({"image": ""}, "image is empty"),
+        ({"image": "../secret.tif"}, "image '../secret.tif' leads out of the source"),
+        ({"label": "/etc/secret.tif"}, "leads out of the source"),
+        ({"label": "a/../../b.tif"}, "leads out of the source"),
+        ({"image": "images\\a.tif"}, "leads out of the source"),
+        ({"image": "images/a.png"}, "neither TIFF nor NIfTI"),
+        ({"id": ""}, "id is empty"),
+        ({"id": "../a"}, "id '../a' cannot name a folder"),
+        ({"id": "a/b"}, "cannot name a folder"),
+        ({"id": "volumes.csv"}, "cannot name a folder"),
+        ({"id": ".hidden"}, "cannot name a folder"),
+    ],
+)
+def test_wrong_row_becomes_a_reason_and_the_others_stay(tmp_path: Path, changes: dict[str, object], says: str) -> None:
+    """A row's fault is told with column and value, and costs that row alone."""
+    wrong, good = _read(tmp_path, row("a") | changes, row("b"))
+    assert any(says in reason for reason in wrong.reasons)
+    assert not good.reasons
+    assert wrong.id == ("a" if "id" not in changes else "row 1")
+
+
+def test_every_fault_of_a_row_is_told(tmp_path: Path) -> None:
+    """One look is enough to correct a row."""
+    (wrong,) = _read(tmp_path, row("a", image="../a.tif", spacing_z_um="x", spacing_x_um="1e9"))
+    assert len(wrong.reasons) == 3
+
+
+def test_ids_that_would_share_a_folder_are_all_refused(tmp_path: Path) -> None:
+    """Which of two rows with one id is right cannot be known; case does not make a difference on every disk."""
+    rows = _read(tmp_path, row("a"), row("A"), row("b"))
+    assert [any("several rows" in reason for reason in each.reasons) for each in rows] == [True, True, False]
+
+
+@pytest.mark.parametrize("fields", [5, 7])
+def test_row_of_another_length_is_refused(tmp_path: Path, fields: int) -> None:
+    """A row with too few or too many fields is not shifted into place."""
+    file = tmp_path / "dataset.csv"
+    file.write_text(",".join(HEADER) + "\n" + ",".join(["1"] * fields) + "\n")
+    (candidate,) = read_table(file, "dataset.csv")
+    assert candidate.reasons == (f"its row has {fields} fields, the header has 6",)
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"), [("a.tif", True), ("a/../b", True), ("..", False), (".", False), ("/a", False)]
+)
+def test_paths_stay_inside(path: str, inside: bool) -> None:
+    """Only what lies below the source is reachable."""
+    assert stays_inside(path) is inside
+
+
+def test_ids_in_any_script_are_safe() -> None:
+    """Letters are not only Latin ones."""
+    assert is_safe_id("мышь_1")
+    assert not is_safe_id("a b")
+    assert not is_safe_id("a" * 200)

@@ -1,0 +1,185 @@
+"""The whole stage in this process: what lands in data/raw, what is refused, what is skipped."""
+
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.common.errors import DataError
+from stages.common.stacks import read_stack
+from stages.ingest.ingest import ingest
+from stages.ingest.params import Ingest
+from tests.unit.stages.ingest.made import (
+    image_zyx,
+    label_zyx,
+    make_minivess,
+    make_source,
+    row,
+    save_nifti,
+    save_tiff,
+    write_table,
+)
+
+
+def _ingest(source: Path, raw: Path, on_invalid: Any = "fail") -> tuple[list[dict[str, str]], dict[str, Any]]:
+    ingest(Ingest(source=str(source), on_invalid=on_invalid), raw=raw)
+    with (raw / "volumes.csv").open() as stream:
+        return list(csv.DictReader(stream)), json.loads((raw / "validation.json").read_text())
+
+
+def _refused(source: Path, raw: Path, on_invalid: Any = "fail") -> DataError:
+    with pytest.raises(DataError) as refused:
+        ingest(Ingest(source=str(source), on_invalid=on_invalid), raw=raw)
+    assert list(raw.iterdir()) == []
+    return refused.value
+
+
+def test_originals_land_unchanged_with_their_checksums(tmp_path: Path) -> None:
+    """Bytes, checksums, shape, spacing and dtype: the table says what lies there, and nothing else lies there."""
+    source, raw = make_source(tmp_path / "source"), tmp_path / "raw"
+    rows, report = _ingest(source, raw)
+    assert [each["id"] for each in rows] == ["v1", "v2", "v3"]
+    for each in rows:
+        for kind in ("image", "label"):
+            landed = (raw / each[kind]).read_bytes()
+            assert landed == (source / f"{kind}s" / f"{each['id']}.tif").read_bytes()
+            assert each[f"{kind}_sha256"] == hashlib.sha256(landed).hexdigest()
+        assert [each[f"shape_{axis}"] for axis in "zyx"] == ["4", "24", "20"]
+        assert [each[f"spacing_{axis}_um"] for axis in "zyx"] == ["2.0", "0.5", "0.5"]
+        assert (each["dtype"], each["label_foreground_value"]) == ("uint8", "255")
+    assert report["source"] == str(source)
+    assert report["volumes"][0] == {"id": "v1", "verdict": "valid", "reasons": [], "warnings": []}
+    expected = {f"{name}/{kind}.tif" for name in ("v1", "v2", "v3") for kind in ("image", "label")}
+    files = {path.relative_to(raw).as_posix() for path in raw.rglob("*") if path.is_file()}
+    assert files == expected | {"volumes.csv", "validation.json"}
+
+
+def test_minivess_takes_its_spacing_from_the_header(tmp_path: Path) -> None:
+    """z, y, x in µm; a unit that cannot be true is a warning in the verdict."""
+    rows, report = _ingest(make_minivess(tmp_path / "micron"), tmp_path / "raw")
+    assert [rows[0][f"spacing_{axis}_um"] for axis in "zyx"] == ["2.0", "0.5", "0.5"]
+    assert (rows[0]["image"], rows[0]["label_foreground_value"]) == ("mv01/image.nii.gz", "1")
+    assert report["volumes"][0]["warnings"] == []
+    rows, report = _ingest(make_minivess(tmp_path / "mm", unit="mm"), tmp_path / "raw2")
+    assert [rows[0][f"spacing_{axis}_um"] for axis in "zyx"] == ["2.0", "0.5", "0.5"]
+    assert "taken as µm" in report["volumes"][0]["warnings"][0]
+    np.testing.assert_array_equal(read_stack(tmp_path / "raw2" / rows[0]["image"]), image_zyx(1))
+
+
+def test_file_suffixes_are_kept_whole(tmp_path: Path) -> None:
+    """.ome.tif and .nii.gz decide how a file is read later on."""
+    source = make_source(tmp_path / "source", ("v1",))
+    save_tiff(source / "images" / "v1.OME.TIF", image_zyx(0), ome=True)
+    save_nifti(source / "labels" / "v1.nii.gz", label_zyx(), (0.5, 0.5, 2.0), "micron")
+    write_table(source, [row("v1", image="images/v1.OME.TIF", label="labels/v1.nii.gz")])
+    rows, _ = _ingest(source, tmp_path / "raw")
+    assert (rows[0]["image"], rows[0]["label"]) == ("v1/image.ome.tif", "v1/label.nii.gz")
+
+
+def test_every_invalid_volume_is_named_in_one_error(tmp_path: Path) -> None:
+    """All volumes are looked at before the run fails, and each failing one stands with its reasons."""
+    source = make_source(tmp_path / "source", ("v1", "v2", "v3", "v4"))
+    (source / "images" / "v1.tif").write_bytes(b"")
+    (source / "labels" / "v1.tif").unlink()
+    save_tiff(source / "labels" / "v3.tif", label_zyx()[:, 1:])
+    error = _refused(source, tmp_path / "raw")
+    assert error.what.splitlines()[0] == "2 of 4 volumes are invalid"
+    assert "v1: image images/v1.tif: the file is empty (0 bytes); label labels/v1.tif: it does not exist" in error.what
+    assert "v3: label labels/v3.tif: its shape 4 × 23 × 20 is not the image's 4 × 24 × 20" in error.what
+    assert "v2" not in error.what
+    assert "skip" in error.remedy
+    assert error.file == str(source)
+
+
+def test_skip_goes_on_with_the_valid_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was left out is said, is in validation.json with its reason, and leaves no files behind."""
+    source, raw = make_source(tmp_path / "source"), tmp_path / "raw"
+    save_tiff(source / "labels" / "v2.tif", label_zyx() * 0)
+    rows, report = _ingest(source, raw, "skip")
+    assert [each["id"] for each in rows] == ["v1", "v3"]
+    assert [each["verdict"] for each in report["volumes"]] == ["valid", "invalid", "valid"]
+    assert "empty" in report["volumes"][1]["reasons"][0]
+    assert not (raw / "v2").exists()
+    assert "skipped 1 of 3: v2" in capsys.readouterr().out
+
+
+def test_skip_fails_when_nothing_is_left(tmp_path: Path) -> None:
+    """A pipeline without a volume is no pipeline."""
+    source = make_source(tmp_path / "source", ("v1",))
+    save_tiff(source / "labels" / "v1.tif", label_zyx() * 0)
+    error = _refused(source, tmp_path / "raw", "skip")
+    assert "1 of 1" in error.what
+    assert "skip" not in error.remedy
+
+
+def test_error_about_many_volumes_fits_a_screen(tmp_path: Path) -> None:
+    """A folder in which everything is wrong does not bury the first lines."""
+    source = make_source(tmp_path / "source", tuple(f"v{number}" for number in range(40)))
+    for label in (source / "labels").iterdir():
+        label.unlink()
+    lines = _refused(source, tmp_path / "raw").report().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) < 200
+    assert "30 more" in "\n".join(lines)
+
+
+def test_same_image_twice_is_found(tmp_path: Path) -> None:
+    """A copy under another name would stand in training and validation at once."""
+    source = make_source(tmp_path / "source")
+    shutil.copy(source / "images" / "v1.tif", source / "images" / "v3.tif")
+    assert "v3: image images/v3.tif: it has the same content as v1's" in _refused(source, tmp_path / "raw").what
+
+
+def test_same_label_twice_is_a_warning(tmp_path: Path) -> None:
+    """Two stacks may be empty in the same way, but mostly a label was saved under the wrong name."""
+    source = make_source(tmp_path / "source")
+    shutil.copy(source / "labels" / "v1.tif", source / "labels" / "v3.tif")
+    _, report = _ingest(source, tmp_path / "raw")
+    assert report["volumes"][2]["warnings"] == ["its label has the same content as v1's"]
+
+
+def test_label_given_as_its_own_image_is_found(tmp_path: Path) -> None:
+    """The network would see the answer."""
+    source = make_source(tmp_path / "source", ("v1",))
+    write_table(source, [row("v1", image="labels/v1.tif")])
+    assert "same file" in _refused(source, tmp_path / "raw").what
+
+
+def test_header_that_contradicts_the_table_is_a_warning(tmp_path: Path) -> None:
+    """The table counts, and the verdict tells both."""
+    source = make_source(tmp_path / "source", ("v1",))
+    save_nifti(source / "images" / "v1.nii.gz", image_zyx(0), (0.5, 0.5, 4.0), "micron")
+    write_table(source, [row("v1", image="images/v1.nii.gz")])
+    rows, report = _ingest(source, tmp_path / "raw")
+    assert rows[0]["spacing_z_um"] == "2.0"
+    assert "4 × 0.5 × 0.5" in report["volumes"][0]["warnings"][0]
+
+
+def test_channels_taken_as_slices_are_a_warning(tmp_path: Path) -> None:
+    """A file may call its slices channels without meaning it; a user who means it must hear of it."""
+    source = make_source(tmp_path / "source", ("v1",))
+    save_tiff(source / "images" / "v1.tif", image_zyx(0), imagej=True, metadata={"axes": "CYX"})
+    _, report = _ingest(source, tmp_path / "raw")
+    assert "channels" in report["volumes"][0]["warnings"][0]
+
+
+def test_progress_has_one_line_a_volume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """id, shape, spacing, foreground share and verdict."""
+    _ingest(make_source(tmp_path / "source"), tmp_path / "raw")
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("ingest 1/3 v1: 4 × 24 × 20 voxels of 2 × 0.5 × 0.5 µm, 8.3% foreground, valid")
+
+
+def test_folder_with_files_in_it_is_not_touched(tmp_path: Path) -> None:
+    """Originals are never overwritten, and not removed by the failure either."""
+    source, raw = make_source(tmp_path / "source"), tmp_path / "raw"
+    raw.mkdir()
+    (raw / "mine.txt").write_text("keep")
+    with pytest.raises(DataError, match="holds files already"):
+        ingest(Ingest(source=str(source), on_invalid="fail"), raw=raw)
+    assert (raw / "mine.txt").read_text() == "keep"
