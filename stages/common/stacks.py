@@ -1,6 +1,7 @@
 """Stacks in the files that microscopes and annotators write: TIFF, OME-TIFF and NIfTI, as arrays in z, y, x."""
 
 import contextlib
+import errno
 import gzip
 import logging
 import struct
@@ -26,9 +27,10 @@ SUFFIXES = (*TIFF_SUFFIXES, *NIFTI_SUFFIXES)
 _MICROMETRES = {"m": 1e6, "meter": 1e6, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3}
 _REPLACE = "replace it with a whole copy of the original (compare sizes and checksums)"
 # What the readers raise on damaged files. RuntimeError is the base of imagecodecs' errors; OSError is how gzip and
-# nibabel report damage, and is let through when it carries an errno: then the machine is at fault.
+# nibabel report damage; most others of its kind are the machine's fault and are let through.
 _DAMAGE = (
     ArithmeticError,
+    AssertionError,
     EOFError,
     HeaderDataError,
     ImageFileError,
@@ -41,6 +43,8 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
+# none, or a damaged offset that leads where no file can be
+_DAMAGE_ERRNOS = (None, errno.EINVAL, errno.EOVERFLOW)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +139,7 @@ def _refusing_damage(path: Path) -> Iterator[None]:
     except IsADirectoryError as error:
         raise DataError("this is a folder, not a file", remedy="name the file itself", file=path) from error
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in _DAMAGE_ERRNOS:
             raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(f"the file is damaged or cut: {reason}", remedy=_REPLACE, file=path) from error
@@ -185,6 +189,8 @@ class _Collector(logging.Handler):
 def _series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     """The one stack in `tiff`; smaller pictures beside it (a thumbnail) do not count."""
     stacks = [series for series in tiff.series if len(series.shape) >= 3] or list(tiff.series[:1])
+    if not stacks:
+        raise ValueError("it has no page that can be read")
     if len(stacks) != 1:
         shapes = "; ".join(_shape(series.shape) for series in stacks[:4])
         raise _not_a_stack(path, f"it holds {len(stacks)} stacks ({shapes}), a volume is one")
