@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils import deterministic
 
+from stages.common.errors import DataError
 from stages.common.progress import say
 from stages.common.registry import ModelCard, register_model, weights_sha256
 from stages.common.runtime import Runtime
@@ -49,6 +50,12 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> 
     """
     spacing_um = median_spacing_um([volume.spacing_um for volume in read_manifest(processed)])
     training, validation = fold_split(processed, fold)
+    if not training or not validation:
+        raise DataError(
+            f"fold {fold} has {len(training)} volumes to train on and {len(validation)} to validate on",
+            remedy="give every fold at least one of each in the file that preprocess.splits_file names",
+            file=processed / "splits.json",
+        )
     plan = plan_network(spacing_um=spacing_um, patch_voxels=params.patch_voxels, filters=params.filters)
     return Cell(loss=loss, fold=fold, params=params, plan=plan, training=training, validation=validation)
 
@@ -178,6 +185,12 @@ def _set_up(
     )
 
 
+def _last_validation(state: TrainingState) -> float:
+    dsc = state.history[-1].validation_dsc
+    assert dsc is not None, "the last epoch is always validated"
+    return dsc
+
+
 def _register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
     network = state.network.cpu().eval()
     name, version = register_model(network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold)
@@ -191,7 +204,7 @@ def _register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRu
         weights_sha256=weights_sha256(network),
         patch_voxels=cell.params.patch_voxels,
         epochs=cell.params.max_epochs,
-        validation_dsc=state.history[-1].validation_dsc or 0.0,
+        validation_dsc=_last_validation(state),
         fingerprint=runtime.fingerprint,
         precision=state.precision.name,
     )

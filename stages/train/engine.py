@@ -98,7 +98,7 @@ def _note_skip(state: TrainingState, fault: str, batch: Batch) -> None:
 def _validate_if_due(setup: Setup, state: TrainingState) -> float | None:
     number = state.epoch + 1
     due = number % setup.params.validation_interval == 0 or number == setup.params.max_epochs
-    if not due or not setup.validation:
+    if not due:
         return None
     return validation_dsc(
         state.network,

@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+
+from stages.common.errors import DataError
+from stages.common.volumes import Fold, read_manifest, write_splits
+from stages.train.cell import plan_cell
+from tests.unit.stages.train.tiny import tiny_params
+
+
+def test_every_fold_gets_the_same_network_and_its_own_volumes(processed: Path) -> None:
+    """Folds are comparable, and no volume is on both sides."""
+    cells = [plan_cell(processed, tiny_params(), "dice_ce", fold) for fold in range(3)]
+    assert cells[0].plan == cells[1].plan == cells[2].plan
+    for cell in cells:
+        training, validation = ({volume.id for volume in side} for side in (cell.training, cell.validation))
+        assert not training & validation
+        assert len(training | validation) == 3
+
+
+@pytest.mark.parametrize("empty", ["train", "val"])
+def test_a_fold_with_nothing_to_train_or_to_validate_on_is_refused(processed: Path, empty: str) -> None:
+    """A model that cannot be measured is not trained."""
+    ids = tuple(volume.id for volume in read_manifest(processed))
+    write_splits(processed, [Fold(**{"train": ids[:1], "val": ids[1:], empty: ()})])
+    with pytest.raises(DataError, match="fold 0 has"):
+        plan_cell(processed, tiny_params(), "dice_ce", 0)
