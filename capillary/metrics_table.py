@@ -1,6 +1,7 @@
 """metrics/metrics.json for people."""
 
 import json
+import math
 from pathlib import Path
 
 from rich.table import Table
@@ -21,10 +22,19 @@ def show_metrics(file: Path) -> None:
     """Print a table of losses by metrics, each as mean [interval]."""
     if not file.is_file():
         raise DataError("there are no metrics yet", file=file, remedy="run ./just reproduce, or dvc pull, first")
-    console.print(metrics_table(json.loads(file.read_text())))
+    try:
+        table = metrics_table(json.loads(file.read_text()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DataError(
+            "the metrics cannot be read",
+            file=file,
+            value=repr(error),
+            remedy="run ./just reproduce (dvc repro -f evaluate) to write them anew",
+        ) from error
+    console.print(table)
 
 
-def metrics_table(metrics: dict[str, dict[str, dict[str, float]]]) -> Table:
+def metrics_table(metrics: dict[str, dict[str, dict[str, float | None]]]) -> Table:
     """A row a loss, a column a metric: mean over the out-of-fold volumes [confidence interval by bootstrap]."""
     table = Table("loss", *(title for title, _ in COLUMNS.values()), title="out of fold: mean [bootstrap interval]")
     for loss, values in metrics.items():
@@ -33,6 +43,10 @@ def metrics_table(metrics: dict[str, dict[str, dict[str, float]]]) -> Table:
     return table
 
 
-def _cell(value: dict[str, float], digits: int) -> str:
-    mean, low, high = (f"{value[key]:.{digits}f}" for key in ("mean", "ci_low", "ci_high"))
+def _cell(value: dict[str, float | None], digits: int) -> str:
+    mean, low, high = (_number(value[key], digits) for key in ("mean", "ci_low", "ci_high"))
     return f"{mean} \\[{low}, {high}]"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"

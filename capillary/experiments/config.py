@@ -9,6 +9,8 @@ training:
   max_epochs: 40
 """
 
+import copy
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 from pydantic import Field
 
 from capillary.params_file import leaf_keys
-from capillary.yaml_file import read_yaml
+from capillary.yaml_file import leaves, read_yaml
 from stages.common.errors import ParamsError
 from stages.common.params import Params, nearest, validate_params
 
@@ -43,31 +45,30 @@ def read_experiment(file: Path, params: dict[str, Any]) -> ExperimentConfig:
         known = ", ".join(sorted(str(path) for path in Path("configs/experiments").glob("*.yaml")))
         raise ParamsError("there is no such experiment file", file=file, remedy=f"name one of: {known}")
     tree = read_yaml(file)
-    head = validate_params(ExperimentHead, tree.pop("experiment", {}), f"{file} [experiment]")
+    section = tree.pop("experiment", None)
+    if not isinstance(section, dict) or "name" not in section:
+        raise ParamsError(
+            "the experiment has no name",
+            file=file,
+            value=section,
+            remedy="write `experiment:` and below it `name: …` in it",
+        )
+    head = validate_params(ExperimentHead, section, f"{file} [experiment]")
     known_keys = list(leaf_keys(params))
-    overrides = {}
-    for key in leaf_keys(tree):
+    overrides = dict(leaves(tree))
+    for key in overrides:
         if key not in known_keys:
             raise ParamsError(
                 f"{file} unknown key `{key}`; {nearest(key, known_keys)}",
                 file=file,
                 remedy=f"rename or remove `{key}`: an experiment file overrides keys of params.yaml",
             )
-        overrides[key] = look_up(tree, key)
     return ExperimentConfig(head=head, overrides=overrides)
-
-
-def look_up(tree: dict[str, Any], key: str) -> Any:
-    """The value at a dotted key."""
-    value: Any = tree
-    for part in key.split("."):
-        value = value[part]
-    return value
 
 
 def with_overrides(params: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """A copy of `params` with `overrides` applied."""
-    merged = {name: dict(value) if isinstance(value, dict) else value for name, value in params.items()}
+    merged = copy.deepcopy(params)
     for key, value in overrides.items():
         *sections, last = key.split(".")
         target = merged
@@ -92,6 +93,6 @@ def _literal(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(_literal(item) for item in value)}]"
     if isinstance(value, str):
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{quoted}'"
+        # a backslash is one by itself, but before a quote it has to be doubled
+        return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value) + "'"
     return repr(value)

@@ -1,0 +1,37 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"dvc", "torch", "mlflow", "numpy", "pandas", "monai", "ruamel", "yaml"}
+PROGRAM = """
+import sys
+from capillary.cli import main
+sys.argv = ["capillary", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print("LOADED", *sorted({name.split(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["stage", "--help"], ["experiment", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    """`capillary --help` answers at once: neither DVC nor torch nor MLflow is imported for it."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    assert "Usage: capillary" in done.stdout
+    loaded = set(done.stdout.partition("LOADED ")[2].split())
+    assert "typer" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_a_foreseen_error_is_a_report_and_an_exit_code(tmp_path: Path) -> None:
+    """A command that fails says what, which file and what to do, without a traceback."""
+    program = "from capillary.cli import main; import sys; sys.argv = ['capillary', 'metrics']; main()"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "there are no metrics yet" in done.stderr
+    assert "metrics/metrics.json" in done.stderr
+    assert "remedy:" in done.stderr
+    assert "Traceback" not in done.stderr

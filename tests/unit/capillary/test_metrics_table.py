@@ -1,0 +1,51 @@
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from capillary.metrics_table import COLUMNS, metrics_table, show_metrics
+from stages.common.errors import DataError
+
+
+def interval(mean: float | None) -> dict[str, float | None]:
+    return {"mean": mean, "ci_low": 0.25, "ci_high": 0.75}
+
+
+def text_of(metrics: dict[str, dict[str, dict[str, float | None]]]) -> str:
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(metrics_table(metrics))
+    return capture.get()
+
+
+def test_each_loss_is_a_row_with_means_and_intervals() -> None:
+    """Mean and interval stand together, with the digits of their metric."""
+    text = text_of({loss: {name: interval(0.5) for name in COLUMNS} for loss in ("dice_ce", "cbdice")})
+    assert "dice_ce" in text
+    assert "cbdice" in text
+    assert text.count("0.500 [0.250, 0.750]") == 4
+    assert text.count("0.50 [0.25, 0.75]") == 4
+
+
+@pytest.mark.parametrize("unknown", [None, float("nan")])
+def test_a_metric_without_a_value_is_a_dash(unknown: float | None) -> None:
+    """A distance to an empty mask has no value; the rest of the table stands."""
+    assert "– [0.25, 0.75]" in text_of({"dice_ce": {name: interval(unknown) for name in COLUMNS}})
+
+
+def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
+    """Before the first run there is nothing to show."""
+    with pytest.raises(DataError, match="no metrics yet") as caught:
+        show_metrics(tmp_path / "metrics.json")
+    assert "reproduce" in caught.value.remedy
+
+
+@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"dice_ce": {"dsc": 1}}), json.dumps({"dice_ce": {}})])
+def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
+    """A file that is cut or of another version gives no traceback."""
+    file = tmp_path / "metrics.json"
+    file.write_text(content)
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        show_metrics(file)
+    assert caught.value.file == file

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from capillary.yaml_file import leaves, read_yaml
+from stages.common.errors import ExitCode, ParamsError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "params.yaml"
+
+
+def test_numbers_are_read_as_dvc_reads_them(file: Path) -> None:
+    """YAML 1.2: 1e-3 is a number and `no` is a word, unlike in YAML 1.1."""
+    file.write_text("a: 1e-3\nb: no\nc: 1_000\nd: 0o17\ne: null\nf: 'µm'\n")
+    assert read_yaml(file) == {"a": 0.001, "b": "no", "c": 1000, "d": 15, "e": None, "f": "µm"}
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"a: {b: 1\n", "is not YAML"),
+        (b"a: 1\na: 2\n", "is not YAML"),
+        (b"a: \xb5m\n", "is not YAML"),
+        (b"", "holds no keys"),
+        (b"# all commented\n", "holds no keys"),
+        (b"- a\n", "holds no keys"),
+        (b"a:\n  b: 2026-01-01\n", "`a.b` is a date to YAML"),
+    ],
+    ids=["open brace", "key twice", "not UTF-8", "empty", "comments", "list", "date"],
+)
+def test_what_is_no_mapping_is_refused_with_the_file(file: Path, content: bytes, what: str) -> None:
+    """Each kind of damage has its own words, and all name the file."""
+    file.write_bytes(content)
+    with pytest.raises(ParamsError, match=what) as caught:
+        read_yaml(file)
+    assert caught.value.file == file
+    assert caught.value.code == ExitCode.PARAMS
+
+
+def test_a_missing_file_is_named(file: Path) -> None:
+    """A command in the wrong folder ends with the file that it looked for."""
+    with pytest.raises(ParamsError, match=r"there is no params\.yaml") as caught:
+        read_yaml(file)
+    assert caught.value.file == file
+
+
+def test_leaves_are_dotted_keys_and_values() -> None:
+    """Lists are values; a section without keys is one, too, so that it is not lost from sight."""
+    tree = {"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f": None, "g": {}}
+    assert dict(leaves(tree)) == {"a.b.c": 1, "a.d": [1, {"e": 2}], "f": None, "g": {}}
