@@ -17,6 +17,8 @@ BASE_VARIABLES = (
     "PATH",
     "HOME",
     "USER",
+    "LOGNAME",
+    "LD_LIBRARY_PATH",
     "LANG",
     "LC_*",
     "TZ",
@@ -57,12 +59,12 @@ class Settings:
 
 
 def read_settings(repository: Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings for `repository`; a variable in the environment wins over the same in .env.
+    """Settings for `repository`; a variable in the environment wins over the same in .env, an empty one is unset.
 
     Raises CapillaryError (usage) for an executor or number that cannot be read.
     """
-    from_file = {name: value for name, value in dotenv_values(repository / ".env").items() if value is not None}
-    variables = {**from_file, **(os.environ if environment is None else environment)}
+    merged = {**dotenv_values(repository / ".env"), **(os.environ if environment is None else environment)}
+    variables = {name: value for name, value in merged.items() if value}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Settings(
         executor=_read_executor(variables.get("CAPILLARY_EXECUTOR", "auto")),
