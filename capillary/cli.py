@@ -21,9 +21,12 @@ app = typer.Typer(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
     """Run one stage as its entry in dvc.yaml declares it. DVC calls this; you call dvc repro."""
-    from capillary.launcher.run import run_stage
+    from capillary.launcher.stop import listening
 
-    sys.exit(run_stage(name, tuple(context.args), os.environ))
+    with listening() as stop:  # before the imports that take a second: DVC may end at any moment
+        from capillary.launcher.run import run_stage
+
+        sys.exit(run_stage(name, tuple(context.args), os.environ, stop))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The process that asked for a stage: DVC, found above the shell that ran the cmd."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,17 +14,32 @@ POLL_S = 0.5
 def find_caller() -> psutil.Process | None:
     """The nearest ancestor that is not a shell; None when there is none left."""
     for process in psutil.Process().parents():
-        if process.name() not in SHELLS:
-            return process
+        try:
+            if process.name() not in SHELLS:
+                return process
+        except psutil.NoSuchProcess:
+            return process  # it has just ended, and whoever watches it will see so
     return None
 
 
 def watch(caller: psutil.Process, on_gone: Callable[[], None]) -> None:
-    """Call `on_gone` once, from a background thread, when `caller` has ended (a process is known by its start time)."""
+    """Call `on_gone` once, from a background thread, when `caller` or this process's parent (a shell) has ended.
+
+    A process is known by its start time, not by a number that another may get.
+    """
+    parent = os.getppid()
 
     def poll() -> None:
-        while caller.is_running() and caller.status() != psutil.STATUS_ZOMBIE:
+        while is_alive(caller) and os.getppid() == parent:
             time.sleep(POLL_S)
         on_gone()
 
     threading.Thread(target=poll, name="caller-watch", daemon=True).start()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether `process` still runs; a zombie does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

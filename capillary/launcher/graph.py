@@ -7,6 +7,7 @@ from typing import Any
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import CheckoutError, DvcException
 from dvc.repo import Repo
+from dvc.stage.exceptions import StageNotFound
 
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 
@@ -17,12 +18,19 @@ class Entry:
     def __init__(self, root: Path, address: str) -> None:
         """Load `address` (`train@dice_ce-0`) of the workspace `root`; CapillaryError when DVC does not find it."""
         try:
-            self._stage = Repo(str(root)).stage.load_one(name=address)
-        except DvcException as error:
+            self._stage = Repo(str(root)).stage.load_one(path=str(root / "dvc.yaml"), name=address)
+        except StageNotFound as error:
             raise CapillaryError(
-                f"dvc.yaml has no stage {address}: {error}",
+                f"dvc.yaml has no stage {address}",
                 file=root / "dvc.yaml",
                 remedy="run the stage through dvc repro; `dvc stage list` shows the names",
+                code=ExitCode.USAGE,
+            ) from error
+        except DvcException as error:
+            raise CapillaryError(
+                f"DVC cannot read the entry {address}: {error}",
+                file=root / "dvc.yaml",
+                remedy="correct what DVC names; `dvc stage list` shows whether it reads the entry",
                 code=ExitCode.USAGE,
             ) from error
 
@@ -42,6 +50,11 @@ class Entry:
         """Declared outs, metrics and plots, relative to the workspace."""
         return [out.def_path for out in self._stage.outs]
 
+    @property
+    def cache_dir(self) -> Path:
+        """DVC's local cache."""
+        return Path(self._stage.repo.cache.local.path)
+
     def params(self) -> dict[str, Any]:
         """Declared params only, nested as in params.yaml; ParamsError for a key that params.yaml lacks."""
         nested: dict[str, Any] = {}
@@ -52,7 +65,7 @@ class Entry:
             for key in dep.params:
                 if key not in values:
                     raise ParamsError(
-                        f"params.yaml has no key `{key}`, which {self._stage.addressing} declares",
+                        f"params.yaml has no key `{key}`, which {self._stage.name} declares",
                         remedy=f"set `{key}` in params.yaml",
                         file="params.yaml",
                     )
@@ -61,7 +74,7 @@ class Entry:
 
     def dep_hashes(self) -> dict[str, str]:
         """DVC's hash of every dep as it is now (files that did not change are not read again)."""
-        return {dep.def_path: str(dep.get_hash().value) for dep in self._files()}
+        return {dep.def_path: str(dep.get_hash().value) if dep.exists else "missing" for dep in self._files()}
 
     def restore_outs(self) -> list[str]:
         """Put back the outs that dvc.lock knows and the cache holds; DVC removed them before it started the stage."""

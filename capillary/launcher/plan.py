@@ -40,6 +40,7 @@ class StagePlan:
 
     `root` is the workspace, `repository` the folder that keeps runs and resume state (the same, unless DVC runs a
     temporary experiment). Relative paths in `deps` and `outs` mean the same inside the stage as they do in `root`.
+    `cache_dir` is DVC's cache, to which deps are links under cache.type symlink.
     """
 
     stage: str
@@ -48,7 +49,9 @@ class StagePlan:
     root: Path
     repository: Path
     deps: tuple[Dep, ...]
+    dep_hashes: Mapping[str, str]
     outs: tuple[str, ...]
+    cache_dir: Path
     params: Mapping[str, Any]
     access: StageAccess
     fingerprint: Fingerprint
@@ -77,7 +80,9 @@ def plan_stage(request: StageRequest, entry: Entry, settings: Settings) -> Stage
     access = read_access(root, request.stage)
     params = entry.params()
     deps = tuple(_locate(name, root) for name in entry.deps)
-    fingerprint = fingerprint_of(entry.dep_hashes(), params, address)
+    outs = tuple(_inside(name) for name in entry.outs)
+    dep_hashes = entry.dep_hashes()
+    fingerprint = fingerprint_of(dep_hashes, params, address)
     state_dir = repository / ".capillary" / "state" / f"{address}-{fingerprint.whole[:16]}"
     tracking, embedded_store = _tracking(access, settings, repository)
     environment = {
@@ -99,7 +104,9 @@ def plan_stage(request: StageRequest, entry: Entry, settings: Settings) -> Stage
         root=root,
         repository=repository,
         deps=deps,
-        outs=tuple(entry.outs),
+        dep_hashes=dep_hashes,
+        outs=outs,
+        cache_dir=entry.cache_dir,
         params=params,
         access=access,
         fingerprint=fingerprint,
@@ -141,13 +148,35 @@ def _locate(name: str, root: Path) -> Dep:
     return Dep(name=name, host=host)
 
 
+def _inside(out: str) -> str:
+    normal = PurePath(os.path.normpath(out))
+    if normal.is_absolute() or ".." in normal.parts:
+        raise CapillaryError(
+            f"out {out} lies outside of the workspace",
+            file="dvc.yaml",
+            remedy="let the stage write below the folder of dvc.yaml",
+            code=ExitCode.USAGE,
+        )
+    return out
+
+
 def _tracking(access: StageAccess, settings: Settings, repository: Path) -> tuple[dict[str, str], tuple[Path, ...]]:
     """Variables that lead to MLflow, and the folder to write when it is the embedded store."""
-    if access.network != "tracking" or "MLFLOW_TRACKING_URI" in settings.variables:
+    if access.network != "tracking":
         return {}, ()
-    store = repository / "mlruns"
+    uri = settings.variables.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
+    if uri.startswith("file:") or ("://" not in uri and uri != "databricks"):
+        raise CapillaryError(
+            "MLFLOW_TRACKING_URI is a folder, which MLflow no longer takes as a store",
+            value=uri,
+            remedy="unset it: runs are kept in mlruns/mlflow.db; or name a server (https://…) or a database (sqlite:///…)",
+            code=ExitCode.USAGE,
+        )
+    if not uri.startswith("sqlite:///"):
+        return {}, ()
+    database = repository / uri.removeprefix("sqlite:///")
     variables = {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}",
-        "CAPILLARY_ARTIFACT_ROOT": str(store / "artifacts"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
+        "CAPILLARY_ARTIFACT_ROOT": str(database.parent / "artifacts"),
     }
-    return variables, (store,)
+    return variables, (database.parent,)

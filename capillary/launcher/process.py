@@ -1,66 +1,111 @@
 """The process executor: a plan run as a plain process in a sandbox folder, for machines without a daemon."""
 
-import contextlib
 import json
 import os
 import signal
+import site
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from types import FrameType
+from pathlib import Path
 
-from capillary.launcher import caller, guard
+from capillary.launcher import guard
+from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.sandbox import Sandbox, publish, sandbox
+from capillary.launcher.publish import check_scratch
+from capillary.launcher.sandbox import Sandbox, links_of, sandbox
+from capillary.launcher.stop import Stop
+
+# where systems keep programs, libraries, certificates, devices and their own state; data lives elsewhere
+SYSTEM_FOLDERS = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/proc", "/sys", "/dev", "/var", "/nix"),
+    *("/snap", "/System", "/Library", "/Applications", "/private/etc", "/private/var"),
+)
 
 
-def execute(plan: StagePlan) -> int:
-    """Run `plan`; publish its outs when it ends with 0. Returns the stage's exit code."""
+def execute(plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
+    """Run `plan`; when it ends with 0, `publish` takes the outs from the folder that it is given.
+
+    Returns the stage's exit code, or that of the request to stop.
+    """
     for folder in plan.writable:
         folder.mkdir(parents=True, exist_ok=True)
     with sandbox(plan) as box:
-        code = _run(plan, box)
+        code = _run(plan, box, stop)
         if code == 0:
-            publish(plan, box)
-        return code
+            check_scratch(box.work, plan.outs, links_of(plan.deps, box.work).keys(), plan.address)
+            publish(box.work)
+        return code or stop.exit_code
 
 
-def _run(plan: StagePlan, box: Sandbox) -> int:
+def _run(plan: StagePlan, box: Sandbox, stop: Stop) -> int:
+    if stop.asked is not None:
+        return stop.exit_code
     policy_file = box.base / "policy.json"
     policy_file.write_text(json.dumps(asdict(policy_of(plan, box))))
     argv = [sys.executable, "-P", guard.__file__, str(policy_file), f"stages.{plan.stage}", *plan.argv]
-    process = subprocess.Popen(  # no shell: argv is the plan's
-        argv, cwd=box.work, env=environment_of(plan, box), stdin=subprocess.DEVNULL, process_group=0
-    )
-    with _signals_forwarded(process, plan.grace_s):
-        code = process.wait()
-    return 128 - code if code < 0 else code
+    with leash() as tie:
+        process = subprocess.Popen(  # no shell: argv is the plan's
+            argv, cwd=box.work, env=environment_of(plan, box), stdin=subprocess.DEVNULL, process_group=0
+        )
+        tie(process.pid)
+        # a request goes to the stage alone, which knows its workers and ends them when it is ready
+        with stop.passed_on(process.send_signal, lambda: kill_group(process.pid), plan.grace_s):
+            code = process.wait()
+        kill_group(process.pid)  # what the stage left running could still write
+    if code >= 0:
+        return code
+    _tell_of_signal(plan, -code, stop)
+    return stop.exit_code or 128 - code
+
+
+def _tell_of_signal(plan: StagePlan, number: int, stop: Stop) -> None:
+    if stop.killed:
+        text = f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
+    elif stop.asked is None:
+        hint = "; the machine may have run out of memory (dmesg tells)" if number == signal.SIGKILL else ""
+        text = f"was ended by {signal.Signals(number).name}{hint}"
+    else:
+        return
+    sys.stderr.write(f"{plan.address} {text}\n")
 
 
 def policy_of(plan: StagePlan, box: Sandbox) -> guard.Policy:
     """What the guard lets this run touch."""
-    interpreter = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
-    deps = [str(dep.host) for dep in plan.deps if dep.host is not None]
+    project = _both_names((plan.root, plan.repository))
+    interpreter = [sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), site.getusersitepackages()]
+    packages = [folder for folder in sys.path if not Path(folder).is_relative_to(plan.repository)]
+    # such as certificates and credentials
+    settings = [value for value in plan.environment.values() if Path(value).is_absolute() and Path(value).is_file()]
+    deps = [dep.host for dep in plan.deps if dep.host is not None]
     return guard.Policy(
         address=plan.address,
         launcher_pid=os.getpid(),
         network=plan.access.network,
+        base=str(box.base),
         work=str(box.work),
-        forbidden=tuple(dict.fromkeys((str(plan.root), str(plan.repository)))),
-        readable=(str(box.base), *sorted(interpreter), *deps, *(os.path.realpath(dep) for dep in deps)),
-        writable=(str(box.tmp), *map(str, plan.writable)),
-        outs=tuple(str(box.work / out) for out in plan.outs),
-        record=str(box.base / "refused.txt"),
+        home=str(Path.home()),
+        forbidden=project,
+        readable=(*SYSTEM_FOLDERS, *_both_names((*interpreter, *packages, *settings, *deps, plan.cache_dir))),
+        writable=_both_names((box.tmp, *plan.writable)),
+        outs=tuple(os.path.normpath(box.work / out) for out in plan.outs),
+        record=str(box.base / "refused.jsonl"),
     )
+
+
+def _both_names(paths: Iterable[str | Path]) -> tuple[str, ...]:
+    """Each path as it is written and as it really lies."""
+    both = (name for path in paths for name in (Path(path).absolute(), Path(path).resolve()))
+    return tuple(dict.fromkeys(os.path.normpath(name) for name in both))
 
 
 def environment_of(plan: StagePlan, box: Sandbox) -> dict[str, str]:
     """The stage's whole environment: the plan's variables, and its own folders for code, caches and temporary files."""
     return {
         **plan.environment,
-        "PYTHONPATH": str(box.work),
+        "PYTHONPATH": os.pathsep.join([str(box.base / "guard"), str(box.work)]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(box.tmp),
@@ -68,35 +113,3 @@ def environment_of(plan: StagePlan, box: Sandbox) -> dict[str, str]:
         "MPLCONFIGDIR": str(box.tmp),
         "OMP_NUM_THREADS": plan.environment["CAPILLARY_THREADS"],
     }
-
-
-@contextlib.contextmanager
-def _signals_forwarded(process: subprocess.Popen[bytes], grace_s: float) -> Iterator[None]:
-    """Pass SIGINT, SIGTERM and SIGHUP on to the stage, which checkpoints and ends; kill it when it takes too long.
-
-    The stage has a process group of its own, so a Ctrl-C reaches it once, through here. When DVC is gone, however it
-    ended, the stage is ended too: a second training of the same cell must find the place free.
-    """
-
-    def stop(number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        signal.setitimer(signal.ITIMER_REAL, grace_s)
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        stop(number)
-
-    def kill(_number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    handlers = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), forward) | {signal.SIGALRM: kill}
-    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    if called_by := caller.find_caller():
-        caller.watch(called_by, on_gone=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in former.items():
-            signal.signal(number, handler)

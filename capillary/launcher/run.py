@@ -7,15 +7,18 @@ from pathlib import Path
 from capillary.launcher import process
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
+from capillary.launcher.publish import publish
+from capillary.launcher.stop import Stop
 from capillary.params_file import refuse_unknown_keys
 from capillary.settings import ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
-Executor = Callable[[StagePlan], int]
+# runs the plan, gives the folder with the outs of a stage that ended well to the callable, returns the exit code
+Executor = Callable[[StagePlan, Stop, Callable[[Path], None]], int]
 
 
-def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> int:
+def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], stop: Stop) -> int:
     """Plan and execute the stage that DVC asks for (DVC_ROOT, DVC_STAGE); returns its exit code.
 
     When it fails, the outs that DVC removed before it started are put back from DVC's cache.
@@ -27,7 +30,12 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) 
         refuse_unknown_keys(request.root)
         settings = read_settings(request.repository)
         plan = plan_stage(request, entry, settings)
-        code = choose_executor(settings)(plan)
+
+        def publish_outs(work: Path) -> None:
+            refuse_changed_deps(plan, entry.dep_hashes())
+            publish(work, plan.outs, plan.root)
+
+        code = choose_executor(settings)(plan, stop, publish_outs)
     finally:
         if code:
             _restore(entry)
@@ -40,10 +48,18 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) 
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:
     """What DVC asks for, from the environment of a cmd.
 
-    DVC starts a cmd in the folder of its dvc.yaml. DVC_ROOT is the repository: in a temporary or queued experiment
-    that is not the workspace, which lies under .dvc/tmp/exps.
+    DVC starts a cmd in the folder of its dvc.yaml, the workspace. In a temporary or queued experiment that lies under
+    .dvc/tmp/exps of the repository, which DVC_ROOT names then.
     """
-    address = environment.get("DVC_STAGE", name)
+    root = Path.cwd()
+    if not (root / "dvc.yaml").is_file():
+        raise CapillaryError(
+            "there is no dvc.yaml in the folder in which this stage starts",
+            file=root,
+            remedy="run dvc repro in the project; entries with a `wdir` of their own are not supported",
+            code=ExitCode.USAGE,
+        )
+    address = environment.get("DVC_STAGE", name).rpartition(":")[2]  # sub/dvc.yaml:train, when run from further up
     if address.split("@")[0] != name:
         raise CapillaryError(
             f"the cmd of {address} runs the stage {name}",
@@ -51,8 +67,8 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
             remedy=f"write `capillary stage {address.split('@')[0]}` in the cmd of this entry",
             code=ExitCode.USAGE,
         )
-    root = Path.cwd()
-    repository = Path(environment.get("DVC_ROOT", root)).resolve()
+    dvc_root = Path(environment.get("DVC_ROOT", root)).resolve()
+    repository = dvc_root if root.is_relative_to(dvc_root / ".dvc") else root
     return StageRequest(stage=name, address=address, argv=argv, root=root, repository=repository)
 
 
@@ -66,6 +82,18 @@ def choose_executor(settings: Settings) -> Executor:
             code=ExitCode.USAGE,
         )
     return process.execute
+
+
+def refuse_changed_deps(plan: StagePlan, now: Mapping[str, str]) -> None:
+    """Raise CapillaryError when a dep is not what it was: DVC would record the outs as made from what it is `now`."""
+    changed = [name for name, value in plan.dep_hashes.items() if now[name] != value]
+    if changed:
+        raise CapillaryError(
+            f"the outs of {plan.address} are not published: what it depends on changed while it ran",
+            file=", ".join(changed),
+            remedy="repeat dvc repro and leave it alone meanwhile; if nobody touched it, the stage wrote into it",
+            code=ExitCode.DATA,
+        )
 
 
 def _restore(entry: Entry) -> None:

@@ -1,31 +1,36 @@
 """The folder in which a stage runs as a plain process: declared deps as links, declared params, room for the outs.
 
-.capillary/sandbox/<address>-<pid of the launcher>/
-    tmp/                    the stage's temporary files
-    [up/…/]work/            the stage's working folder: paths mean here what they mean in the workspace
+.capillary/sandbox/<address>-<random>/
+    lock                    held by the launcher while it lives
+    tmp -> …                the stage's temporary files, in the user's own TMPDIR
+    guard/                  makes the Python processes that the stage starts load the guard
+    files/[…/]<workspace>/  the stage's working folder: paths mean here what they mean in the workspace
         data/raw -> …       one link a dep
         params.yaml         declared keys only
         models/dice_ce/     parents of outs; the outs themselves are the stage's to make
 """
 
 import contextlib
-import errno
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import IO
 
-import psutil
 import yaml
 
+from capillary.launcher import guard
 from capillary.launcher.plan import Dep, StagePlan
-from stages.common.errors import CapillaryError, ExitCode
+
+_TMP_PREFIX = "capillary-"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sandbox:
-    """A laid sandbox."""
+    """A laid sandbox; every path is a real one, without links."""
 
     base: Path
     work: Path
@@ -35,89 +40,107 @@ class Sandbox:
 @contextlib.contextmanager
 def sandbox(plan: StagePlan) -> Iterator[Sandbox]:
     """Lay a sandbox for `plan`, and remove it with all that was not published when the block ends."""
-    parent = plan.repository / ".capillary" / "sandbox"
-    parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent)
-    base = parent / f"{plan.address}-{os.getpid()}"
-    base.mkdir()
+    folder = plan.repository / ".capillary"
+    (folder / "sandbox").mkdir(parents=True, exist_ok=True)
+    parent = (folder / "sandbox").resolve()
+    with _alone(folder / "sandbox.lock"):  # so that no other launcher sweeps a folder before its lock is held
+        _sweep(parent)
+        base = Path(tempfile.mkdtemp(prefix=f"{plan.address.replace('/', '-')}-", dir=parent))
+        lock = _lock(base / "lock")
     try:
         yield _lay(plan, base)
     finally:
-        shutil.rmtree(base)
+        _remove(base)
+        if lock is not None:
+            lock.close()
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    with file.open("w") as stream:
+        with contextlib.suppress(OSError):  # a file system without locks: then nothing is swept either, see _lock
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _lock(file: Path) -> IO[str] | None:
+    """`file`, open and locked as long as this process lives; None when another holds it or the disk knows no locks.
+
+    Unlike a process number this tells a living launcher from a dead one in other containers and machines, too.
+    """
+    stream = file.open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        return None
+    return stream
 
 
 def _sweep(parent: Path) -> None:
     """Remove what launchers that were killed left behind."""
     for left in parent.iterdir():
-        pid = left.name.rpartition("-")[2]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)  # a launcher beside this one may be sweeping too
+        try:
+            lock = _lock(left / "lock")
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # its launcher removes it just now, or it is no sandbox
+        if lock is not None:
+            _remove(left)
+            lock.close()
+
+
+def _remove(base: Path) -> None:
+    tmp = base / "tmp"
+    if tmp.is_symlink() and tmp.readlink().name.startswith(_TMP_PREFIX):
+        _remove_tree(tmp.readlink())
+    _remove_tree(base)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove `folder`. What a dying process still makes in it is left to the next sweep."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return
+    # the stage made folders in it that may not be changed; links among them lead to deps
+    inner = (Path(parent, name) for parent, names, _ in os.walk(folder) for name in names)
+    for each in inner:
+        if not each.is_symlink():
+            each.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lay(plan: StagePlan, base: Path) -> Sandbox:
-    # as deep as the furthest `..` of a dep reaches, so that ../x in the workspace is ../x in here
-    work = base.joinpath(*["up"] * max((_climbs(dep.name) for dep in plan.deps), default=0), "work")
-    tmp = base / "tmp"
+    work = base / _work_name(plan)
     work.mkdir(parents=True)
-    tmp.mkdir()
-    for dep in plan.deps:
-        _link(dep, work)
+    # not in here: multiprocessing keeps sockets in it, whose whole path may have 107 characters
+    tmp = Path(tempfile.mkdtemp(prefix=_TMP_PREFIX)).resolve()
+    (base / "tmp").symlink_to(tmp)
+    (base / "guard").mkdir()
+    (base / "guard" / "sitecustomize.py").symlink_to(guard.__file__)
+    for link, place in links_of(plan.deps, work).items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(place)
     for out in plan.outs:
         (work / out).parent.mkdir(parents=True, exist_ok=True)
     (work / "params.yaml").write_text(yaml.safe_dump(dict(plan.params)))
     return Sandbox(base=base, work=work, tmp=tmp)
 
 
+def _work_name(plan: StagePlan) -> Path:
+    """As deep as the furthest `..` of a dep reaches, under the folders' own names, so that ../x here is ../x there."""
+    depth = 1 + max((_climbs(dep.name) for dep in plan.deps), default=0)
+    names = plan.root.parts[1:][-depth:]
+    return Path("files", *["up"] * (depth - len(names)), *names)
+
+
 def _climbs(name: str) -> int:
     return PurePath(os.path.normpath(name)).parts.count("..") if "://" not in name else 0
 
 
-def _link(dep: Dep, work: Path) -> None:
-    if dep.host is None or PurePath(dep.name).is_absolute():
-        return
-    link = Path(os.path.normpath(work / dep.name))
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(dep.host, target_is_directory=dep.host.is_dir())
-
-
-def publish(plan: StagePlan, box: Sandbox) -> None:
-    """Move every out of `plan` from the sandbox into the workspace, each whole; raises when one was not made."""
-    for out in plan.outs:
-        if not (box.work / out).exists():
-            raise CapillaryError(
-                f"{plan.address} ended without its out {out}",
-                file=out,
-                remedy="write it in the stage, or remove it from the entry in dvc.yaml",
-                code=ExitCode.UNEXPECTED,
-            )
-    for number, out in enumerate(plan.outs):
-        _replace(box.work / out, plan.root / out, box.base / f"former-{number}")
-
-
-def _replace(source: Path, target: Path, former: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    ready = _beside(source, target)
-    if target.exists():
-        _move(target, former)
-    ready.rename(target)
-
-
-def _beside(source: Path, target: Path) -> Path:
-    """`source` under a path from which it can be renamed to `target` in one step: itself, or a copy."""
-    if source.stat().st_dev == target.parent.stat().st_dev:
-        return source
-    copy = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    if source.is_dir():
-        shutil.copytree(source, copy)
-    else:
-        shutil.copy2(source, copy)
-    return copy
-
-
-def _move(target: Path, former: Path) -> None:
-    try:
-        target.rename(former)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
+def links_of(deps: Iterable[Dep], work: Path) -> dict[Path, Path]:
+    """Link in the sandbox → place, for every dep with a relative path that does not lie in another dep."""
+    places = {
+        Path(os.path.normpath(dep.name)): dep.host for dep in deps if dep.host and not PurePath(dep.name).is_absolute()
+    }
+    outer = {name: place for name, place in places.items() if places.keys().isdisjoint(name.parents)}
+    return {Path(os.path.normpath(work / name)): place for name, place in outer.items()}

@@ -1,0 +1,138 @@
+"""From scratch to workspace: the outs of a stage that ended well, checked first, each replaced in one step."""
+
+import ctypes
+import errno
+import itertools
+import os
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from stages.common.errors import CapillaryError, ExitCode
+
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_AT_FDCWD = -100  # fcntl.h
+
+
+def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], address: str) -> None:
+    """Raise CapillaryError when the working folder `work` holds anything but whole outs.
+
+    `links` are the links to deps in it. Finds what the guard cannot see: files written by other programs or C code.
+    """
+    for out in outs:
+        if not (work / out).exists():
+            raise CapillaryError(
+                f"{address} ended without its out {out}",
+                file=out,
+                remedy="write it in the stage, or remove it from the entry in dvc.yaml",
+                code=ExitCode.UNEXPECTED,
+            )
+        if (link := next(_links_into(work / out, work), None)) is not None:
+            raise CapillaryError(
+                f"{address} left a link in its out {out} that leads into its working folder, which is temporary",
+                file=link.relative_to(work),
+                value=link.readlink(),
+                remedy="copy the file, or make the link relative",
+                code=ExitCode.UNEXPECTED,
+            )
+    if stray := sorted(_stray(work, outs, links)):
+        raise CapillaryError(
+            f"{address} wrote what dvc.yaml does not declare",
+            file=", ".join(str(path.relative_to(work)) for path in stray[:5]),
+            remedy="declare it under outs in dvc.yaml, or write it to a temporary folder (tempfile, TMPDIR)",
+            code=ExitCode.UNDECLARED,
+        )
+
+
+def _links_into(out: Path, work: Path) -> Iterator[Path]:
+    inner = (Path(parent, name) for parent, folders, files in os.walk(out) for name in [*folders, *files])
+    links = (path for path in itertools.chain([out], inner) if path.is_symlink())
+    return (link for link in links if link.readlink().is_relative_to(work))
+
+
+def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator[Path]:
+    """Files that are neither in an out nor declared; hidden temporary files beside an out do not count."""
+    whole = {work / out for out in outs}
+    hidden = {(out.parent, f".{out.name}.") for out in whole}
+    for parent, folders, files in os.walk(work):
+        place = Path(parent)
+        folders[:] = [name for name in folders if place / name not in whole and place / name not in links]
+        linked = [name for name in folders if (place / name).is_symlink()]
+        for name in [*files, *linked]:
+            path = place / name
+            temporary = any(place == folder and name.startswith(start) for folder, start in hidden)
+            if not (path in whole or path in links or temporary or path == work / "params.yaml"):
+                yield path
+
+
+def publish(work: Path, outs: Sequence[str], root: Path) -> None:
+    """Move `outs` from `work` into the workspace `root`. Each former out stands until the new one takes its place."""
+    for out in outs:
+        _replace(work / out, root / out)
+
+
+def _replace(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    ready = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        _bring(source, ready)
+        if os.path.lexists(target) and (ready.is_dir() or target.is_dir()):
+            _swap(ready, target)
+        else:
+            ready.replace(target)
+    finally:
+        _remove(ready)
+
+
+def _bring(source: Path, ready: Path) -> None:
+    """Move `source` beside its target; copy it where that is another file system (also one mounted twice)."""
+    try:
+        source.rename(ready)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        if source.is_dir():
+            shutil.copytree(source, ready, symlinks=True, copy_function=_copy)
+        else:
+            _copy(source, ready)
+
+
+class _CopyError(Exception):
+    """Not an OSError: copytree would gather those and go on, while a full disk must end it, with its own reason."""
+
+
+def _copy(source: str | Path, copy: str | Path) -> None:
+    try:
+        shutil.copy2(source, copy, follow_symlinks=False)
+    except OSError as error:
+        raise _CopyError(str(copy)) from error
+
+
+def _swap(ready: Path, target: Path) -> None:
+    """Exchange the two names: in one step on Linux; elsewhere in two, with a moment without `target`."""
+    if _exchange(ready, target):
+        return
+    former = ready.with_suffix(".former")
+    target.rename(former)
+    try:
+        ready.rename(target)
+    except BaseException:
+        former.rename(target)
+        raise
+    former.rename(ready)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths by renameat2; False where the system or the file system cannot."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    if swap is None:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    return bool(swap(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+import os
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from capillary.launcher.graph import Entry
+from stages.common.errors import CapillaryError, ExitCode, ParamsError
+
+DVC_YAML = """
+stages:
+  toy:
+    matrix: {item: [a, b]}
+    cmd:
+      - capillary stage check
+      - capillary stage toy ${item.item}
+    deps: [data/in.txt, 'https://example.org/x', ../beside]
+    params: [toy.nested.deep, toy.rate]
+    outs: ['data/${item.item}']
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    (root / "data/in.txt").write_text("in")
+    (tmp_path / "beside").mkdir()
+    (root / "dvc.yaml").write_text(DVC_YAML)
+    (root / "params.yaml").write_text("toy: {nested: {deep: [1, 2], other: 3}, rate: 1e-3}\nmore: 1\n")
+    Repo.init(str(root), no_scm=True).close()
+    return root
+
+
+def test_an_entry_is_resolved_as_dvc_resolves_it(root: Path) -> None:
+    """Templates and matrix items are filled in; deps keep the names that dvc.yaml gives them."""
+    entry = Entry(root, "toy@b")
+    assert entry.commands == ["capillary stage check", "capillary stage toy b"]
+    assert entry.deps == ["data/in.txt", "https://example.org/x", "../beside"]
+    assert entry.outs == ["data/b"]
+    assert entry.cache_dir == root / ".dvc/cache/files/md5"
+
+
+def test_params_are_the_declared_ones_nested_as_in_the_file(root: Path) -> None:
+    """Nothing else of params.yaml is visible, and 1e-3 is a number."""
+    assert Entry(root, "toy@a").params() == {"toy": {"nested": {"deep": [1, 2]}, "rate": 0.001}}
+
+
+def test_a_param_that_the_file_lacks_is_named(root: Path) -> None:
+    """With the stage that wants it."""
+    (root / "params.yaml").write_text("toy: {rate: 1}\n")
+    with pytest.raises(ParamsError, match=r"no key `toy\.nested\.deep`, which toy@a declares"):
+        Entry(root, "toy@a").params()
+
+
+def test_an_unknown_address_is_named(root: Path) -> None:
+    """A stage started by hand without its matrix item."""
+    for address in ("toy", "toy@c", "toi"):
+        with pytest.raises(CapillaryError, match=f"has no stage {address}") as caught:
+            Entry(root, address)
+        assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(("file", "text"), [("params.yaml", "toy: {rate: 1\n"), ("dvc.yaml", "stages: [\n")])
+def test_a_file_that_dvc_cannot_read_is_not_called_a_missing_stage(root: Path, file: str, text: str) -> None:
+    """The message has the file at fault."""
+    (root / file).write_text(text)
+    with pytest.raises(CapillaryError, match="DVC cannot read") as caught:
+        Entry(root, "toy@a")
+    assert file in caught.value.what
+
+
+def test_a_folder_without_dvc_is_an_error(tmp_path: Path) -> None:
+    """A copy of the project without its .dvc."""
+    with pytest.raises(CapillaryError, match="DVC"):
+        Entry(tmp_path, "toy")
+
+
+def test_hashes_follow_the_files(root: Path) -> None:
+    """A changed, a missing and a restored dep are told apart within one run, though DVC keeps hashes of known files."""
+    (root / "dvc.yaml").write_text("stages: {toy: {cmd: x, deps: [data/in.txt, ../beside]}}\n")
+    entry = Entry(root, "toy")
+    file = root / "data/in.txt"
+    before = entry.dep_hashes()
+    stat = file.stat()
+    file.write_text("other")
+    assert entry.dep_hashes()["data/in.txt"] not in {before["data/in.txt"], "missing"}
+    assert entry.dep_hashes()["../beside"] == before["../beside"]
+    (root.parent / "beside" / "new").touch()
+    assert entry.dep_hashes()["../beside"] != before["../beside"]
+    file.unlink()
+    assert entry.dep_hashes()["data/in.txt"] == "missing"
+    file.write_text("in")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert entry.dep_hashes()["data/in.txt"] == before["data/in.txt"]

@@ -1,0 +1,73 @@
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from capillary.launcher.leash import kill_group, leash
+from tests.support.parts import REPOSITORY
+
+# a launcher whose stage starts children of its own: a plain program that ignores requests and a Python process
+PROGRAM = """
+import subprocess, sys, time
+from capillary.launcher.leash import leash
+STAGE = '''
+import multiprocessing, subprocess, sys, time
+stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; sleep 60; true"])
+worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+worker.start()
+print(stubborn.pid, worker.pid, flush=True)
+time.sleep(60)
+'''
+with leash() as tie:
+    stage = subprocess.Popen([sys.executable, "-c", STAGE], process_group=0)
+    tie(stage.pid)
+    print(stage.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def wait_until_gone(pids: list[int], within_s: float) -> list[int]:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        left = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+        if not left:
+            return []
+        time.sleep(0.05)
+    return left
+
+
+def test_what_a_killed_launcher_leaves_is_killed() -> None:
+    """The stage, its workers and the programs that it started, though nobody can tell them any more."""
+    launcher = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert launcher.stdout is not None
+    pids = [int(pid) for _ in range(2) for pid in launcher.stdout.readline().split()]
+    assert len(pids) == 3
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    launcher.send_signal(signal.SIGKILL)
+    launcher.wait()
+    assert wait_until_gone(pids, within_s=5) == []
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_launcher_that_ends_leaves_the_group_and_no_leash(tied: bool) -> None:
+    """The leash is for a killed launcher only."""
+    with subprocess.Popen(["sleep", "60"], process_group=0) as sleeper:
+        with leash() as tie:
+            if tied:
+                tie(sleeper.pid)
+            own = [child for child in psutil.Process().children() if child.pid != sleeper.pid]
+            assert len(own) == 1
+        assert not own[0].is_running()
+        assert sleeper.poll() is None
+        kill_group(sleeper.pid)
+        assert sleeper.wait() == -signal.SIGKILL
+
+
+def test_killing_an_empty_group_is_no_error() -> None:
+    """Most stages leave nothing running."""
+    process = subprocess.Popen(["true"], process_group=0)
+    process.wait()
+    kill_group(process.pid)

@@ -1,0 +1,80 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.run import choose_executor, read_request, refuse_changed_deps
+from capillary.settings import read_settings
+from stages.common.errors import CapillaryError, ExitCode
+
+
+@pytest.fixture
+def here(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """DVC starts a cmd in the folder of its dvc.yaml."""
+    (root / "dvc.yaml").touch()
+    monkeypatch.chdir(root)
+    return root
+
+
+def test_the_address_is_the_one_that_dvc_runs(here: Path) -> None:
+    """One entry with a matrix is many stages."""
+    request = read_request("toy", ("--fold", "1"), {"DVC_STAGE": "toy@a-1", "DVC_ROOT": str(here)})
+    assert (request.stage, request.address, request.argv) == ("toy", "toy@a-1", ("--fold", "1"))
+    assert request.root == request.repository == here
+
+
+def test_by_hand_the_name_is_the_address(here: Path) -> None:
+    """Without DVC's variables the stage of that name runs here."""
+    request = read_request("toy", (), {})
+    assert (request.address, request.root, request.repository) == ("toy", here, here)
+
+
+def test_a_temporary_experiment_belongs_to_its_repository(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sandboxes, state and the embedded store are the repository's; the workspace is removed after the run."""
+    workspace = here / ".dvc" / "tmp" / "exps" / "tmpx"
+    workspace.mkdir(parents=True)
+    (workspace / "dvc.yaml").touch()
+    monkeypatch.chdir(workspace)
+    request = read_request("toy", (), {"DVC_STAGE": "toy", "DVC_ROOT": str(here)})
+    assert (request.root, request.repository) == (workspace, here)
+
+
+def test_a_project_in_a_subfolder_keeps_its_own_house(here: Path) -> None:
+    """A DVC repository may hold several projects; run from the top DVC puts the file before the name."""
+    request = read_request("toy", (), {"DVC_STAGE": f"{here.name}/dvc.yaml:toy@a", "DVC_ROOT": str(here.parent)})
+    assert (request.address, request.root, request.repository) == ("toy@a", here, here)
+
+
+def test_a_cmd_of_another_stage_is_refused(here: Path) -> None:
+    """A copied entry whose cmd was forgotten."""
+    with pytest.raises(CapillaryError, match="the cmd of train@a runs the stage toy") as caught:
+        read_request("toy", (), {"DVC_STAGE": "train@a"})
+    assert "capillary stage train" in caught.value.remedy
+
+
+def test_a_folder_without_dvc_yaml_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand in the wrong folder, or an entry with a `wdir`."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CapillaryError, match=r"no dvc\.yaml") as caught:
+        read_request("toy", (), {"DVC_STAGE": "toy"})
+    assert caught.value.file == tmp_path
+    assert "wdir" in caught.value.remedy
+
+
+def test_deps_that_changed_are_named(make_plan: Callable[..., StagePlan]) -> None:
+    """DVC hashes deps after a run: it would record the outs as made from what nobody used."""
+    plan = make_plan("a", "b", "c", dep_hashes={"a": "1", "b": "2", "c": "3"})
+    refuse_changed_deps(plan, {"a": "1", "b": "2", "c": "3"})
+    with pytest.raises(CapillaryError, match="changed while it ran") as caught:
+        refuse_changed_deps(plan, {"a": "x", "b": "2", "c": "missing"})
+    assert caught.value.file == "a, c"
+    assert caught.value.code == ExitCode.DATA
+
+
+def test_an_executor_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Asking for containers never ends in something weaker."""
+    with pytest.raises(CapillaryError, match="no container executor"):
+        choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "docker"}))
+    for name in ("auto", "process"):
+        assert callable(choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": name})))
