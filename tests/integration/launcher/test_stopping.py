@@ -1,0 +1,181 @@
+"""Ways to end a run, as users and machines do it: the stage ends, all that it started ends, the next run is free."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from tests.support.toy import ToyProject
+
+MakeToy = Callable[..., ToyProject]
+MODES = """
+def mark(state):
+    (state / "started").write_text(str(os.getpid()))
+
+def polite(state):
+    def leave(number, frame):
+        print("asked by", number, flush=True)
+        time.sleep(0.3)
+        sys.exit(128 + number)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    mark(state)
+    time.sleep(120)
+
+def stubborn(state):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    mark(state)
+    time.sleep(120)
+
+def family(state):
+    import multiprocessing
+    start(); multiprocessing.get_context("spawn").Process(target=time.sleep, args=(120,)).start()
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(120,)).start()
+    time.sleep(1)
+    mark(state)
+    time.sleep(120)
+
+def start():
+    subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; echo $$ > data/.out.pid.tmp; sleep 120; true"])
+
+def leaves_one_behind(state):
+    start()
+    time.sleep(0.5)
+    Path("data/out/pid").write_text(Path("data/.out.pid.tmp").read_text())
+
+def killed(state):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def toy(make_toy: MakeToy) -> ToyProject:
+    return make_toy(MODES)
+
+
+class Run:
+    """`dvc repro` in a session of its own, as in a terminal."""
+
+    def __init__(self, toy: ToyProject, mode: str, *prefix: str, **variables: str) -> None:
+        toy.set(mode)
+        self.dvc = subprocess.Popen(
+            [*prefix, "dvc", "repro"],
+            cwd=toy.root,
+            env=toy.environment(**variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.stage = psutil.Process(self._started(toy))
+        self.launcher = psutil.Process(self.stage.ppid())
+        self.family = [self.launcher, *self.launcher.children(recursive=True)]
+
+    def _started(self, toy: ToyProject) -> int:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for marker in (toy.root / ".capillary" / "state").glob("*/started"):
+                if text := marker.read_text():
+                    return int(text)
+            time.sleep(0.05)
+        raise AssertionError("the stage did not start")
+
+    def output(self) -> str:
+        return self.dvc.communicate(timeout=60)[0]
+
+    def left(self, within_s: float = 10) -> list[psutil.Process]:
+        return psutil.wait_procs(self.family, timeout=within_s)[1]
+
+
+@pytest.fixture
+def start(toy: ToyProject) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def start(mode: str, *prefix: str, **variables: str) -> Run:
+        runs.append(Run(toy, mode, *prefix, **variables))
+        return runs[-1]
+
+    yield start
+    for process in [process for run in runs for process in run.family if process.is_running()]:
+        process.kill()
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_stage_once(start: Callable[..., Run], toy: ToyProject) -> None:
+    """The terminal sends it to the whole foreground group: DVC, the shell and the launcher."""
+    run = start("polite")
+    os.killpg(run.dvc.pid, signal.SIGINT)
+    output = run.output()
+    assert output.count("asked by 2") == 1
+    assert "exited with 130" in output
+    assert run.left() == []
+    assert toy.leftovers() == []
+
+
+def test_a_closed_terminal_lets_the_stage_save_its_state(start: Callable[..., Run], toy: ToyProject) -> None:
+    """The hang-up ends DVC at once; the stage is asked as by SIGTERM, once."""
+    run = start("polite")
+    os.killpg(run.dvc.pid, signal.SIGHUP)
+    assert run.output().count("asked by 15") == 1
+    assert run.left() == []
+    assert toy.leftovers() == []
+
+
+def test_a_run_under_nohup_survives_the_closed_terminal(start: Callable[..., Run]) -> None:
+    """That is what nohup is for."""
+    run = start("polite", "nohup")
+    os.killpg(run.dvc.pid, signal.SIGHUP)
+    time.sleep(1.5)
+    assert run.stage.is_running()
+    os.killpg(run.dvc.pid, signal.SIGINT)
+    assert "exited with 130" in run.output()
+    assert run.left() == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stage_that_does_not_end_is_killed(
+    start: Callable[..., Run], toy: ToyProject, number: signal.Signals, code: int
+) -> None:
+    """After the grace period, with a line that names its setting; the exit code is that of the request."""
+    run = start("stubborn", CAPILLARY_GRACE_S="1")
+    run.launcher.send_signal(number)
+    output = run.output()
+    assert "did not end within 1 s (CAPILLARY_GRACE_S)" in output
+    assert f"exited with {code}" in output
+    assert run.left() == []
+    assert toy.leftovers() == []
+
+
+@pytest.mark.parametrize("victim", ["dvc", "launcher", "stage"])
+def test_nothing_that_a_stage_started_outlives_a_kill(start: Callable[..., Run], toy: ToyProject, victim: str) -> None:
+    """Workers of every kind and programs that ignore requests, whichever process the kernel killed."""
+    run = start("family", CAPILLARY_GRACE_S="2")
+    assert len(run.family) >= 7  # launcher, leash, stage, two workers, resource tracker, shell
+    psutil.Process({"dvc": run.dvc.pid, "launcher": run.launcher.pid, "stage": run.stage.pid}[victim]).kill()
+    run.output()
+    assert run.left() == []
+    toy.set("leaves_one_behind")
+    assert toy.repro().returncode == 0
+    assert toy.leftovers() == []
+
+
+def test_a_program_left_running_ends_with_its_stage(toy: ToyProject) -> None:
+    """It could still write while the outs are published."""
+    toy.set("leaves_one_behind")
+    done = toy.repro()
+    assert done.returncode == 0, done.stderr
+    pid = int(toy.out("pid"))
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_stage_that_the_kernel_killed_says_what_may_have_happened(toy: ToyProject) -> None:
+    """Out of memory leaves no other trace in the output."""
+    toy.set("killed")
+    done = toy.repro()
+    assert "ended by SIGKILL" in done.stderr
+    assert "memory" in done.stderr
+    assert "exited with 137" in done.stderr
