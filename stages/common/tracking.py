@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
-from stages.common.errors import CapillaryError, ServiceError
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.mlflow_server import (
     PATIENCE_S,
     RefusedError,
@@ -141,6 +141,8 @@ class TrackedRun:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
         if error is None:
             self.finish()
+        elif isinstance(error, CapillaryError) and error.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
+            self._end_quietly("KILLED", {})
         elif isinstance(error, Exception):
             self.fail(error.what if isinstance(error, CapillaryError) else repr(error))
         else:

@@ -11,7 +11,7 @@ import pytest
 from mlflow.exceptions import MlflowException, RestException
 
 from stages.common import mlflow_server, tracking
-from stages.common.errors import DataError, ServiceError
+from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
 from stages.common.mlflow_server import RefusedError, Server, connect, redact
 from stages.common.runtime import Runtime
 from stages.common.system_metrics import SystemSampler
@@ -181,7 +181,12 @@ def test_finish_and_fail_set_the_status(make_runtime: MakeRuntime) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(None, "FINISHED"), (DataError("the label is empty", remedy="x"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+    [
+        (None, "FINISHED"),
+        (DataError("the label is empty", remedy="x"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (CapillaryError("stopped by SIGTERM", remedy="x", code=ExitCode.TERMINATED), "KILLED"),
+    ],
 )
 def test_a_run_as_a_context_ends_as_its_block_ends(
     make_runtime: MakeRuntime, error: BaseException | None, status: str
