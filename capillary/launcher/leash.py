@@ -2,8 +2,8 @@
 
     python -I -S leash.py
 
-Its standard input brings the number of the stage's process group, then nothing until it is closed. Only
-the launcher holds the other end of that pipe, so it closes when the launcher ends, in whichever way.
+Its standard input brings the number of the stage's process group, and `done` when all is well. Only the launcher holds
+the other end of that pipe, so it closes when the launcher ends, in whichever way.
 """
 
 import contextlib
@@ -22,11 +22,14 @@ def leash() -> Iterator[Callable[[int], None]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        cwd="/",
         start_new_session=True,  # what ends this process's group must not end the leash first
         text=True,
     )
     assert process.stdin is not None
     pipe = process.stdin
+    # it goes on in a child that belongs to nobody: who kills a process of this family shall meet one that matters
+    process.wait()
 
     def tie(group: int) -> None:
         pipe.write(f"{group}\n")
@@ -35,10 +38,8 @@ def leash() -> Iterator[Callable[[int], None]]:
     try:
         yield tie
     finally:
-        process.kill()
-        process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
+        with contextlib.suppress(BrokenPipeError), pipe:
+            pipe.write("done\n")
 
 
 def kill_group(group: int) -> None:
@@ -48,11 +49,12 @@ def kill_group(group: int) -> None:
 
 
 def main() -> None:
-    """Wait until the launcher is gone, then kill what it left."""
-    group = sys.stdin.readline()
-    sys.stdin.read()
-    if group:
-        kill_group(int(group))
+    """Wait until the launcher is done or gone, and kill what it left."""
+    if os.fork():
+        os._exit(0)
+    words = sys.stdin.read().split()
+    if words and words[-1] != "done":
+        kill_group(int(words[0]))
 
 
 if __name__ == "__main__":

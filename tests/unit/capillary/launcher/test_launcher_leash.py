@@ -1,11 +1,14 @@
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from capillary.launcher import leash as leashing
 from capillary.launcher.leash import kill_group, leash
 from tests.support.parts import REPOSITORY
 
@@ -52,18 +55,39 @@ def test_what_a_killed_launcher_leaves_is_killed() -> None:
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_a_launcher_that_ends_leaves_the_group_and_no_leash(tied: bool) -> None:
-    """The leash is for a killed launcher only."""
+def test_a_launcher_that_ends_leaves_the_group_and_no_leash(
+    tied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leash is for a killed launcher only, and no child of the launcher, where others would take it for a stage."""
+    program = shutil.copy(leashing.__file__, tmp_path)
+    monkeypatch.setattr(leashing, "__file__", str(program))
     with subprocess.Popen(["sleep", "60"], process_group=0) as sleeper:
         with leash() as tie:
             if tied:
                 tie(sleeper.pid)
-            own = [child for child in psutil.Process().children() if child.pid != sleeper.pid]
-            assert len(own) == 1
-        assert not own[0].is_running()
+            (process,) = [each for each in psutil.process_iter() if str(program) in _command(each)]
+            assert [child.pid for child in psutil.Process().children(recursive=True)] == [sleeper.pid]
+        assert wait_until_gone([process.pid], within_s=5) == []
         assert sleeper.poll() is None
         kill_group(sleeper.pid)
         assert sleeper.wait() == -signal.SIGKILL
+
+
+def test_a_leash_that_was_killed_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage goes on without it."""
+    program = shutil.copy(leashing.__file__, tmp_path)
+    monkeypatch.setattr(leashing, "__file__", str(program))
+    with leash():
+        (process,) = [each for each in psutil.process_iter() if str(program) in _command(each)]
+        process.kill()
+        assert wait_until_gone([process.pid], within_s=5) == []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return []
 
 
 def test_killing_an_empty_group_is_no_error() -> None:

@@ -192,7 +192,7 @@ def test_a_run_as_a_context_ends_as_its_block_ends(
     make_runtime: MakeRuntime, error: BaseException | None, status: str
 ) -> None:
     """Success finishes the run, an error fails it with the reason, an interruption leaves it to be continued."""
-    with contextlib.suppress(DataError, KeyboardInterrupt), open_quiet(make_runtime()) as run:
+    with contextlib.suppress(CapillaryError, KeyboardInterrupt), open_quiet(make_runtime()) as run:
         run.log_metrics({"loss": 1.0}, 0)
         if error is not None:
             raise error
