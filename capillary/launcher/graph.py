@@ -85,7 +85,8 @@ class Entry:
             try:
                 out.checkout(force=True)
             except (CheckoutError, FileNotFoundError):
-                # not in the cache: there is nothing to put back
+                # not in the cache, or not whole: half an out is worse than none
+                out.remove()
                 continue
             restored.append(out.def_path)
         return restored

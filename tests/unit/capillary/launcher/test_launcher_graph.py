@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,21 @@ def test_hashes_follow_the_files(root: Path) -> None:
     file.write_text("in")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert entry.dep_hashes()["data/in.txt"] == before["data/in.txt"]
+
+
+@pytest.mark.parametrize("lost", ["nothing", "one file", "everything"])
+def test_former_outs_come_back_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
+    """DVC removed them before the stage; its cache may have been cleared since they were made."""
+    (root / "dvc.yaml").write_text("stages: {toy: {cmd: mkdir o && echo b > o/b && echo c > o/c, outs: [o]}}\n")
+    monkeypatch.chdir(root)
+    with Repo(str(root)) as repo:
+        repo.reproduce()
+    cache = root / ".dvc/cache/files/md5"
+    shutil.rmtree(root / "o")
+    if lost == "everything":
+        shutil.rmtree(cache)
+    elif lost == "one file":
+        next(path for path in cache.rglob("*") if path.is_file() and path.read_text() == "b\n").unlink()
+    restored = Entry(root, "toy").restore_outs()
+    assert restored == (["o"] if lost == "nothing" else [])
+    assert (root / "o").exists() == (lost == "nothing")
