@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.parts import require
 from tests.support.toy import ToyProject
 
 MakeToy = Callable[..., ToyProject]
@@ -157,7 +156,8 @@ def test_a_workspace_that_cannot_be_written(make_toy: MakeToy, tmp_path: Path) -
     toy.set("fine")
     argv = ["mount", "--bind", str(toy.root), str(toy.root)]
     mounted = os.geteuid() == 0 and subprocess.run(argv, check=False, capture_output=True).returncode == 0
-    require(mounted, "the right to mount a folder")
+    if not mounted:
+        pytest.skip("needs the right to mount a folder")
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", str(toy.root)], check=True)
         done = toy.run("capillary", "stage", "toy", DVC_STAGE="toy", DVC_ROOT=str(toy.root))
