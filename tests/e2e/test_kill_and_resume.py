@@ -4,7 +4,9 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -15,9 +17,7 @@ import torch
 from tests.support.clone import TINY, Clone
 
 KILLS = 10
-LONGER = TINY | {"training.max_epochs": "40", "training.steps_per_epoch": "6", "training.validation_interval": "10"}
-# long enough to start, too short to end: an attempt gets a few epochs further
-LATEST_KILL_S = 12.0
+LONGER = TINY | {"training.max_epochs": "120", "training.steps_per_epoch": "6", "training.validation_interval": "60"}
 COMMAND = ("dvc", "repro", "train@dice_ce-0")
 
 
@@ -29,6 +29,17 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone.run("dvc", "repro", "preprocess")
     clone.run(*COMMAND)
     return clone
+
+
+def _epochs(log: Path) -> int:
+    """Epochs that all attempts together have reported."""
+    return sum(line.startswith("epoch ") for line in log.read_text().splitlines()) if log.exists() else 0
+
+
+def _wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _kill_one(dvc: psutil.Process, draw: random.Random) -> str | None:
@@ -52,8 +63,13 @@ def test_ten_kills_change_nothing(uninterrupted: Clone, tmp_path: Path) -> None:
     draw = random.Random(2026)
     log = tmp_path / "log.txt"
     for _ in range(KILLS):
+        before = _epochs(log)
         process = clone.start(*COMMAND, log=log)
-        time.sleep(draw.uniform(1.0, LATEST_KILL_S))
+        if draw.random() < 0.4:
+            time.sleep(draw.uniform(1.0, 5.0))  # while everything starts
+        else:
+            _wait_until(lambda done=before: _epochs(log) > done, process)
+            time.sleep(draw.uniform(0.0, 1.5))  # while it trains, writes or logs
         assert process.poll() is None, f"the training ended before its ten kills:\n{log.read_text()}"
         assert _kill_one(psutil.Process(process.pid), draw) is not None
         process.wait(60)
