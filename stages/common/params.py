@@ -36,7 +36,7 @@ def validate_params(model: type[ParamsModel], data: object, origin: str) -> Para
     """`data` as `model`. `origin` is the name under which the user knows the file."""
     try:
         # through JSON, where strict mode still takes a list for a tuple and a string for an enum
-        return model.model_validate_json(json.dumps(data))
+        return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise _explain(model, error.errors()[0], origin) from error
 
@@ -58,8 +58,8 @@ def _explain(model: type[Params], error: ErrorDetails, origin: str) -> ParamsErr
         )
     if error["type"] == "missing":
         return ParamsError(
-            f"{place} key `{key}` is not visible to this stage",
-            remedy=f"set `{'.'.join([*section, key])}` in {origin} and declare it under the stage's params in dvc.yaml",
+            f"{place} key `{key}` is missing, or not visible to this stage",
+            remedy=f"set `{'.'.join([*section, key])}` in {origin} and declare it in dvc.yaml",
         )
     return ParamsError(
         f"{place} `{key}`: {error['msg'].removeprefix('Value error, ')}",

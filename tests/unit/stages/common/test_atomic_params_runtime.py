@@ -67,13 +67,13 @@ def test_params_are_typed_and_frozen(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ("section: {rate: 1, shape: [2, 3], rat: 2}", "[section] unknown key `rat`; did you mean `rate`?"),
-        ("section: {rate: 1}", "key `shape` is not visible"),
+        ("section: {rate: 1}", "key `shape` is missing"),
         ("section: {rate: '1', shape: [2, 3]}", "`rate`"),
         ("section: {rate: true, shape: [2, 3]}", "`rate`"),
         ("section: {rate: -1, shape: [2, 3]}", "`rate`"),
         ("section: {rate: 1, shape: [2.5, 3]}", "`0`"),
         ("section: {rate: 1, shape: [2, 3]", "is not YAML"),
-        ("", "key `section` is not visible"),
+        ("", "key `section` is missing"),
     ],
 )
 def test_wrong_params_are_named(tmp_path: Path, text: str, named: str) -> None:
