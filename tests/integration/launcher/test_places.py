@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.parts import require
 from tests.support.toy import ToyProject
 
 MakeToy = Callable[..., ToyProject]
@@ -125,8 +126,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     argv = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
     mounted = os.geteuid() == 0 and subprocess.run(argv, check=False, capture_output=True).returncode == 0
-    if not mounted:
-        pytest.skip("needs the right to mount a small disk")
+    require(mounted, "the right to mount a small disk")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -156,8 +156,7 @@ def test_a_workspace_that_cannot_be_written(make_toy: MakeToy, tmp_path: Path) -
     toy.set("fine")
     argv = ["mount", "--bind", str(toy.root), str(toy.root)]
     mounted = os.geteuid() == 0 and subprocess.run(argv, check=False, capture_output=True).returncode == 0
-    if not mounted:
-        pytest.skip("needs the right to mount a folder")
+    require(mounted, "the right to mount a folder")
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", str(toy.root)], check=True)
         done = toy.run("capillary", "stage", "toy", DVC_STAGE="toy", DVC_ROOT=str(toy.root))
