@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from capillary.launcher.caller import find_caller, is_alive, watch
-from tests.support.parts import REPOSITORY
+from tests.support.parts import REPOSITORY, require
 
 TELL = "from capillary.launcher.caller import find_caller; print(find_caller().pid)"
 
@@ -18,8 +18,7 @@ TELL = "from capillary.launcher.caller import find_caller; print(find_caller().p
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
 def test_the_caller_is_found_above_shells(shell: str) -> None:
     """DVC runs a cmd through the user's own shell, which may run another one."""
-    if shutil.which(shell) is None:
-        pytest.skip(f"this machine has no {shell}")
+    require(shutil.which(shell) is not None, f"the shell {shell}")
     # what follows the command keeps the shells from replacing themselves with it
     inner = f'"{sys.executable}" -c "{TELL}"; true'
     done = subprocess.run(
