@@ -1,6 +1,6 @@
-"""Install this checkout and the extras named as arguments into the running interpreter's environment, once.
+"""Install this checkout, what its stages need and the extras named as arguments, into the running interpreter's place.
 
-A stamp holds the hash of what decides the result (pyproject.toml, constraints.txt, the extras), so a second call
+A stamp holds the hash of what decides the result (pyproject.toml, constraints.txt, the extras), so that a second call
 costs nothing. Run by `./just setup`; uses the standard library alone, because nothing is installed yet.
 """
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+ALWAYS = "stages"  # the extra without which stages cannot run as plain processes
 # pip warns once a package about a find-links folder that lacks it: noise where wheels are kept in a local folder
 NOISE = "is ignored: it is neither a file nor a directory"
 
@@ -33,17 +34,17 @@ def pip_install(target: str) -> int:
 
 
 def main(extras: list[str]) -> int:
-    """Install the base, or the base with `extras`; 0 on success, pip's own exit code otherwise."""
-    extra = ",".join(sorted(extras))
-    stamp = Path(sys.prefix) / f"capillary-installed{'-' if extra else ''}{extra}"
+    """Install the base with what stages need, and `extras`; 0 on success, pip's own exit code otherwise."""
+    extra = ",".join(sorted({ALWAYS, *extras}))
+    stamp = Path(sys.prefix) / f"capillary-installed-{extra}"
     wanted = fingerprint(extra)
     if stamp.is_file() and stamp.read_text() == wanted:
         return 0
     print(
-        f"installing capillary{f' with {extra}' if extra else ''} into {sys.prefix}; the first time takes minutes",
+        f"installing capillary with {extra} into {sys.prefix}; the first time takes minutes",
         flush=True,
     )
-    code = pip_install(f".[{extra}]" if extra else ".")
+    code = pip_install(f".[{extra}]")
     if code:
         print(
             "error: pip could not install the pinned packages\n"

@@ -1,0 +1,58 @@
+"""pyproject.toml tells the truth: the base is what the host side imports, the extra `stages` what the stages do."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.support.parts import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+# distribution → the module that it provides, where the names differ
+MODULES = {"pyyaml": "yaml", "ruamel.yaml": "ruamel", "python-dotenv": "dotenv", "pydantic-core": "pydantic_core"}
+# pinned for a stage's image alone: it is there with pydantic, or useless where there is no GPU
+NOT_IN_STAGES = {"pydantic-core", "nvidia-ml-py"}
+
+
+def _names(requirements: Iterable[str]) -> set[str]:
+    return {re.split(r"[\[><=~! ]", line.strip())[0].lower() for line in requirements}
+
+
+def _host_side() -> list[Path]:
+    """Modules that the host side may load: its own, and those that it shares with the stages."""
+    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in ("errors", "params", "progress")]
+    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *(REPOSITORY / "stages").glob("*/params.py")]
+
+
+def _imports(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def test_the_base_is_what_the_host_side_imports() -> None:
+    """Whoever installs the base alone (the image dvc-runner does) has all that the host side loads."""
+    imported = {name.split(".")[0] for file in _host_side() for name in _imports(file)}
+    base = {MODULES.get(name, name) for name in _names(PROJECT["dependencies"])} | {"pydantic_core"}
+    assert imported - sys.stdlib_module_names - {"capillary", "stages"} <= base
+
+
+def test_the_host_side_loads_only_light_modules_of_the_stages() -> None:
+    """No module of a stage comes along with the host side but those that this test looks through."""
+    looked_through = {".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in _host_side()}
+    loaded = {name for file in _host_side() for name in _imports(file) if name.split(".")[0] == "stages"}
+    assert loaded <= looked_through
+
+
+def test_the_extra_stages_covers_every_stage() -> None:
+    """A checkout with the base and `stages` runs each stage as a plain process."""
+    have = _names(PROJECT["dependencies"]) | _names(PROJECT["optional-dependencies"]["stages"])
+    for file in (REPOSITORY / "stages").glob("*/requirements.txt"):
+        wanted = _names(line for line in file.read_text().splitlines() if line and not line.startswith("#"))
+        assert wanted - NOT_IN_STAGES <= have, file
