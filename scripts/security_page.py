@@ -1,0 +1,90 @@
+"""Write the tables of docs/security.md from configs/stages.yaml and dvc.yaml, so that the page cannot drift from them.
+
+python scripts/security_page.py           write them
+python scripts/security_page.py --check   exit code 1 when the page says something else
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from capillary.launcher.access import ACCESS_FILE, StageAccess, read_access
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "security.md"
+BEGIN, END = "<!-- begin: scripts/security_page.py -->\n", "<!-- end: scripts/security_page.py -->\n"
+CODE_FOLDER = "stages/"
+
+
+def access_table(root: Path) -> list[str]:
+    """A row a stage, a column a key of StageAccess: whatever keys it has."""
+    stages = list(yaml.safe_load((root / ACCESS_FILE).read_text()))
+    keys = list(StageAccess.model_fields)
+    accesses = [read_access(root, stage) for stage in stages]
+    rows = [
+        [stage, *(shown(getattr(access, key)) for key in keys)] for stage, access in zip(stages, accesses, strict=True)
+    ]
+    return table(["stage", *(f"`{key}`" for key in keys)], rows)
+
+
+def files_table(root: Path) -> list[str]:
+    """A row a stage: what it can read beside its own code, and what it can write."""
+    entries: dict[str, dict[str, Any]] = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    rows = []
+    for stage, entry in entries.items():
+        reads = [dep for dep in entry["deps"] if not dep.startswith(CODE_FOLDER)]
+        written = [out for kind in ("outs", "metrics", "plots") for out in entry.get(kind, [])]
+        names = tuple(next(iter(out)) if isinstance(out, dict) else out for out in written)
+        rows.append([stage, shown(tuple(reads)), shown(names)])
+    return table(["stage", "reads (beside its code)", "writes"], rows)
+
+
+def shown(value: object) -> str:
+    """A value as a cell."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value) or "nothing"
+    return "no limit" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows]]
+
+
+def page_with_tables(page: str, root: Path) -> str:
+    """`page` with what stands between its markers replaced."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = ["", *access_table(root), "", *files_table(root), "", ""]
+    return before + BEGIN + "\n".join(lines) + END + after
+
+
+def main(arguments: list[str]) -> int:
+    """0 when the page holds the tables (now), 1 when --check found others."""
+    page = PAGE.read_text()
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        print(
+            f"error: {PAGE.name} must hold each of the two markers once\n  remedy: git checkout {PAGE}", file=sys.stderr
+        )
+        return 1
+    wanted = page_with_tables(page, ROOT)
+    if "--check" in arguments:
+        if page != wanted:
+            print(
+                f"error: docs/{PAGE.name} says something else than {ACCESS_FILE} and dvc.yaml\n"
+                "  remedy: python scripts/security_page.py",
+                file=sys.stderr,
+            )
+        return int(page != wanted)
+    PAGE.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
