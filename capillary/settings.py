@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from dotenv import dotenv_values
 
@@ -38,11 +39,45 @@ class ExecutorName(StrEnum):
     PROCESS = "process"
 
 
+class TorchName(StrEnum):
+    """Which build of torch images hold: CAPILLARY_TORCH. `auto` takes cuda where containers can have a GPU."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class YesNo(StrEnum):
+    """A switch: CAPILLARY_SHARE_GPUS."""
+
+    NO = "no"
+    YES = "yes"
+
+
+Name = TypeVar("Name", bound=StrEnum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings:
+    """What stage images are built from. `torch_index` is a further package index that has torch, or empty."""
+
+    base: str
+    torch: TorchName
+    torch_index: str
+    client_environment: Mapping[str, str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How this machine runs stages. None of it may change a result."""
+    """How this machine runs stages. None of it may change a result.
+
+    `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones.
+    """
 
     executor: ExecutorName
+    images: ImageSettings
+    gpus: str
+    share_gpus: bool
     workers: int
     threads: int
     grace_s: float
@@ -67,7 +102,15 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
     variables = {name: value for name, value in merged.items() if value}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Settings(
-        executor=_read_executor(variables.get("CAPILLARY_EXECUTOR", "auto")),
+        executor=_read_name(ExecutorName, variables, "CAPILLARY_EXECUTOR"),
+        images=ImageSettings(
+            base=variables.get("CAPILLARY_BASE_IMAGE", "python:3.11-slim-bookworm"),
+            torch=_read_name(TorchName, variables, "CAPILLARY_TORCH"),
+            torch_index=variables.get("CAPILLARY_TORCH_INDEX", ""),
+            client_environment=variables,
+        ),
+        gpus=variables.get("CAPILLARY_GPUS", ""),
+        share_gpus=_read_name(YesNo, variables, "CAPILLARY_SHARE_GPUS") is YesNo.YES,
         workers=_read_count(variables, "CAPILLARY_WORKERS", cores),
         threads=_read_count(variables, "CAPILLARY_THREADS", cores),
         grace_s=float(_read_count(variables, "CAPILLARY_GRACE_S", 10)),
@@ -75,16 +118,18 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
     )
 
 
-def _read_executor(value: str) -> ExecutorName:
-    names = [name.value for name in ExecutorName]
+def _read_name(kind: type[Name], variables: Mapping[str, str], name: str) -> Name:
+    """The value of the variable `name`, one of those of `kind`; the first when it is unset."""
+    names = [each.value for each in kind]
+    value = variables.get(name, names[0])
     if value not in names:
         raise CapillaryError(
-            f"CAPILLARY_EXECUTOR names no executor; {nearest(value, names)}",
+            f"{name} is none of its values; {nearest(value, names)}",
             value=value,
-            remedy="set CAPILLARY_EXECUTOR to auto, docker or process, or unset it",
+            remedy=f"set {name} to one of {', '.join(names)}, or unset it",
             code=ExitCode.USAGE,
         )
-    return ExecutorName(value)
+    return kind(value)
 
 
 def _read_count(variables: Mapping[str, str], name: str, default: int) -> int:

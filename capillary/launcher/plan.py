@@ -3,13 +3,12 @@
 import hashlib
 import json
 import os
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from capillary.launcher.access import StageAccess, read_access
+from capillary.launcher.access import StageAccess
 from capillary.launcher.graph import Entry
 from capillary.settings import BASE_VARIABLES, Settings
 from stages.common.errors import CapillaryError, ExitCode
@@ -40,7 +39,8 @@ class StagePlan:
 
     `root` is the workspace, `repository` the folder that keeps runs and resume state (the same, unless DVC runs a
     temporary experiment). Relative paths in `deps` and `outs` mean the same inside the stage as they do in `root`.
-    `cache_dir` is DVC's cache, to which deps are links under cache.type symlink.
+    `cache_dir` is DVC's cache, to which deps are links under cache.type symlink. `environment` is what the stage is
+    told and what configs/stages.yaml lets it have; `user_environment` is what any program on this machine needs.
     """
 
     stage: str
@@ -56,6 +56,8 @@ class StagePlan:
     access: StageAccess
     fingerprint: Fingerprint
     environment: Mapping[str, str]
+    user_environment: Mapping[str, str]
+    needs_network: bool
     state_dir: Path
     writable: tuple[Path, ...]
     grace_s: float
@@ -74,19 +76,22 @@ class StageRequest:
     repository: Path
 
 
-def plan_stage(request: StageRequest, entry: Entry, settings: Settings) -> StagePlan:
-    """The plan of `request`; raises CapillaryError for a missing dep, param or access entry."""
+def plan_stage(
+    request: StageRequest, entry: Entry, access: StageAccess, settings: Settings, environment_id: Sequence[str]
+) -> StagePlan:
+    """The plan of `request`, for an executor whose environment is known by `environment_id`.
+
+    Raises CapillaryError for a missing dep or param.
+    """
     root, repository, address = request.root, request.repository, request.address
-    access = read_access(root, request.stage)
     params = entry.params()
     deps = tuple(_locate(name, root) for name in entry.deps)
     outs = tuple(_inside(name) for name in entry.outs)
     dep_hashes = entry.dep_hashes()
-    fingerprint = fingerprint_of(dep_hashes, params, address)
+    fingerprint = fingerprint_of(dep_hashes, params, address, environment_id)
     state_dir = repository / ".capillary" / "state" / f"{address}-{fingerprint.whole[:16]}"
     tracking, embedded_store = _tracking(access, settings, repository)
     environment = {
-        **settings.select(BASE_VARIABLES),
         **settings.select(access.env),
         **tracking,
         "CAPILLARY_STAGE": address,
@@ -111,22 +116,25 @@ def plan_stage(request: StageRequest, entry: Entry, settings: Settings) -> Stage
         access=access,
         fingerprint=fingerprint,
         environment=environment,
+        user_environment=settings.select(BASE_VARIABLES),
+        needs_network=_needs_network(access, deps, embedded_store),
         state_dir=state_dir,
         writable=((state_dir,) if access.resume else ()) + embedded_store,
         grace_s=settings.grace_s,
     )
 
 
-def fingerprint_of(dep_hashes: Mapping[str, str], params: Mapping[str, Any], address: str) -> Fingerprint:
-    """Fingerprint from DVC's hashes of the deps, the params and the interpreter.
+def fingerprint_of(
+    dep_hashes: Mapping[str, str], params: Mapping[str, Any], address: str, environment_id: Sequence[str]
+) -> Fingerprint:
+    """Fingerprint from DVC's hashes of the deps, the params and the environment (interpreter or image).
 
     The requirements of a stage lie in its code folder, so the code hash covers the packages it asks for.
     """
     code = {name: value for name, value in dep_hashes.items() if PurePath(name).parts[0] == CODE_FOLDER}
     data = {name: value for name, value in dep_hashes.items() if name not in code}
-    interpreter = [platform.python_version(), platform.machine()]
     return Fingerprint(
-        data=_digest(data), code=_digest(code), whole=_digest([address, data, code, params, interpreter])
+        data=_digest(data), code=_digest(code), whole=_digest([address, data, code, params, list(environment_id)])
     )
 
 
@@ -158,6 +166,13 @@ def _inside(out: str) -> str:
             code=ExitCode.USAGE,
         )
     return out
+
+
+def _needs_network(access: StageAccess, deps: Sequence[Dep], embedded_store: Sequence[Path]) -> bool:
+    """Whether there is a server to reach: not for a source on this disk, and not for the embedded MLflow store."""
+    if access.network == "source":
+        return any(dep.host is None for dep in deps)
+    return access.network == "tracking" and not embedded_store
 
 
 def _tracking(access: StageAccess, settings: Settings, repository: Path) -> tuple[dict[str, str], tuple[Path, ...]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import site
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from capillary.launcher import guard
+from capillary.launcher.access import StageAccess
 from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
@@ -23,6 +25,11 @@ SYSTEM_FOLDERS = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/proc", "/sys", "/dev", "/var", "/nix"),
     *("/snap", "/System", "/Library", "/Applications", "/private/etc", "/private/var"),
 )
+
+
+def environment_id(_repository: Path, _stage: str, _access: StageAccess) -> list[str]:
+    """What the packages that stages see are known by: this interpreter."""
+    return [platform.python_version(), platform.machine()]
 
 
 def execute(plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
@@ -78,7 +85,8 @@ def policy_of(plan: StagePlan, box: Sandbox) -> guard.Policy:
     interpreter = [sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), site.getusersitepackages()]
     packages = [folder for folder in sys.path if not Path(folder).is_relative_to(plan.repository)]
     # such as certificates and credentials
-    settings = [value for value in plan.environment.values() if Path(value).is_absolute() and Path(value).is_file()]
+    environment = {**plan.user_environment, **plan.environment}
+    settings = [value for value in environment.values() if Path(value).is_absolute() and Path(value).is_file()]
     deps = [dep.host for dep in plan.deps if dep.host is not None]
     return guard.Policy(
         address=plan.address,
@@ -104,6 +112,7 @@ def _both_names(paths: Iterable[str | Path]) -> tuple[str, ...]:
 def environment_of(plan: StagePlan, box: Sandbox) -> dict[str, str]:
     """The stage's whole environment: the plan's variables, and its own folders for code, caches and temporary files."""
     return {
+        **plan.user_environment,
         **plan.environment,
         "PYTHONPATH": os.pathsep.join([str(box.base / "guard"), str(box.work)]),
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -3,19 +3,28 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from capillary.launcher import process
+from capillary.launcher.access import StageAccess, read_access
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish
 from capillary.launcher.stop import Stop
 from capillary.params_file import refuse_unknown_keys
 from capillary.settings import ExecutorName, Settings, read_settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.progress import say
 
-# runs the plan, gives the folder with the outs of a stage that ended well to the callable, returns the exit code
-Executor = Callable[[StagePlan, Stop, Callable[[Path], None]], int]
+
+class Executor(Protocol):
+    """Where plans run. The process executor's module is one."""
+
+    def environment_id(self, repository: Path, stage: str, access: StageAccess, /) -> list[str]:
+        """What the packages that the stage sees are known by: they decide a result, like its code."""
+
+    def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None], /) -> int:
+        """Run `plan`, let `publish` take the outs of a stage that ended well, return the exit code."""
 
 
 def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], stop: Stop) -> int:
@@ -29,13 +38,16 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     try:
         refuse_unknown_keys(request.root)
         settings = read_settings(request.repository)
-        plan = plan_stage(request, entry, settings)
+        executor = choose_executor(settings)
+        access = read_access(request.root, request.stage)
+        identity = executor.environment_id(request.root, request.stage, access)
+        plan = plan_stage(request, entry, access, settings, identity)
 
         def publish_outs(work: Path) -> None:
             refuse_changed_deps(plan, entry.dep_hashes())
             publish(work, plan.outs, plan.root)
 
-        code = choose_executor(settings)(plan, stop, publish_outs)
+        code = executor.execute(plan, stop, publish_outs)
     finally:
         if code:
             _restore(entry)
@@ -73,15 +85,18 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
 
 
 def choose_executor(settings: Settings) -> Executor:
-    """The executor that CAPILLARY_EXECUTOR asks for; `auto` takes plain processes."""
-    if settings.executor is ExecutorName.DOCKER:
-        raise CapillaryError(
-            "this version has no container executor",
-            value="CAPILLARY_EXECUTOR=docker",
-            remedy="unset CAPILLARY_EXECUTOR, or set it to auto or process",
-            code=ExitCode.USAGE,
-        )
-    return process.execute
+    """The executor that CAPILLARY_EXECUTOR asks for; `auto` takes containers when a Docker daemon answers."""
+    if settings.executor is ExecutorName.PROCESS:
+        return process
+    # half the launcher's own imports, for those who have a daemon only
+    from capillary.containers.execute import ContainerExecutor
+
+    try:
+        return ContainerExecutor(settings)
+    except ServiceError:
+        if settings.executor is ExecutorName.DOCKER:
+            raise
+        return process
 
 
 def refuse_changed_deps(plan: StagePlan, now: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, TypeVar
 
 import yaml
 
@@ -26,6 +26,7 @@ from capillary.launcher import guard
 from capillary.launcher.plan import Dep, StagePlan
 
 _TMP_PREFIX = "capillary-"
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,16 @@ class Sandbox:
 @contextlib.contextmanager
 def sandbox(plan: StagePlan) -> Iterator[Sandbox]:
     """Lay a sandbox for `plan`, and remove it with all that was not published when the block ends."""
+    with own_folder(plan) as base:
+        yield _lay(plan, base)
+
+
+@contextlib.contextmanager
+def own_folder(plan: StagePlan) -> Iterator[Path]:
+    """An empty folder for a run, with a lock that is held in the block; removed at its end.
+
+    Sweeps what launchers that were killed left behind.
+    """
     folder = plan.repository / ".capillary"
     (folder / "sandbox").mkdir(parents=True, exist_ok=True)
     parent = (folder / "sandbox").resolve()
@@ -48,7 +59,7 @@ def sandbox(plan: StagePlan) -> Iterator[Sandbox]:
         base = Path(tempfile.mkdtemp(prefix=f"{plan.address.replace('/', '-')}-", dir=parent))
         lock = _lock(base / "lock")
     try:
-        yield _lay(plan, base)
+        yield base
     finally:
         _remove(base)
         if lock is not None:
@@ -75,6 +86,18 @@ def _lock(file: Path) -> IO[str] | None:
         stream.close()
         return None
     return stream
+
+
+def is_held(base: Path) -> bool:
+    """Whether the launcher that made the folder `base` still lives."""
+    try:
+        lock = _lock(base / "lock")
+    except FileNotFoundError:
+        return False
+    if lock is None:
+        return True
+    lock.close()
+    return False
 
 
 def _sweep(parent: Path) -> None:
@@ -110,7 +133,7 @@ def _remove_tree(folder: Path) -> None:
 
 
 def _lay(plan: StagePlan, base: Path) -> Sandbox:
-    work = base / _work_name(plan)
+    work = base / "files" / folder_names(plan)
     work.mkdir(parents=True)
     # not in here: multiprocessing keeps sockets in it, whose whole path may have 107 characters
     tmp = Path(tempfile.mkdtemp(prefix=_TMP_PREFIX)).resolve()
@@ -126,11 +149,11 @@ def _lay(plan: StagePlan, base: Path) -> Sandbox:
     return Sandbox(base=base, work=work, tmp=tmp)
 
 
-def _work_name(plan: StagePlan) -> Path:
+def folder_names(plan: StagePlan) -> Path:
     """As deep as the furthest `..` of a dep reaches, under the folders' own names, so that ../x here is ../x there."""
     depth = 1 + max((_climbs(dep.name) for dep in plan.deps), default=0)
     names = plan.root.parts[1:][-depth:]
-    return Path("files", *["up"] * (depth - len(names)), *names)
+    return Path(*["up"] * (depth - len(names)), *names)
 
 
 def _climbs(name: str) -> int:
@@ -142,5 +165,10 @@ def links_of(deps: Iterable[Dep], work: Path) -> dict[Path, Path]:
     places = {
         Path(os.path.normpath(dep.name)): dep.host for dep in deps if dep.host and not PurePath(dep.name).is_absolute()
     }
-    outer = {name: place for name, place in places.items() if places.keys().isdisjoint(name.parents)}
-    return {Path(os.path.normpath(work / name)): place for name, place in outer.items()}
+    return {Path(os.path.normpath(work / name)): places[name] for name in outermost(places)}
+
+
+def outermost(names: Iterable[AnyPath]) -> set[AnyPath]:
+    """Those of `names` that do not lie in another of them."""
+    every = set(names)
+    return {name for name in every if every.isdisjoint(name.parents)}

@@ -33,7 +33,7 @@ def is_archive(name: str) -> bool:
 def unpack(archive: Path, scratch: Path, *, shown: str) -> LocalFolder:
     """Unpack `archive` under `scratch`; the source is its top, or the one folder that everything in it lies in.
 
-    Members cannot land outside: zipfile drops `..` and roots from names, tarfile's `data` filter refuses them.
+    Members cannot land outside: zipfile drops `..` and roots from names, and _extract refuses them.
     """
     folder = scratch / "unpacked"
     folder.mkdir()
@@ -43,7 +43,7 @@ def unpack(archive: Path, scratch: Path, *, shown: str) -> LocalFolder:
                 zipped.extractall(folder)  # noqa: S202 - see above
         else:
             with tarfile.open(archive) as tarred:
-                tarred.extractall(folder, filter="data")
+                _extract(tarred, folder)
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -53,6 +53,20 @@ def unpack(archive: Path, scratch: Path, *, shown: str) -> LocalFolder:
             file=shown,
         ) from error
     return LocalFolder(folder=_top(folder), shown=shown, owned=True)
+
+
+def _extract(tarred: tarfile.TarFile, folder: Path) -> None:
+    """Unpack plain members into `folder`; tarfile.TarError for one that would land outside of it."""
+    if hasattr(tarfile, "data_filter"):
+        tarred.extractall(folder, filter="data")
+        return
+    # Python 3.11.0 to 3.11.3, which Debian 12 has, know no filters
+    for member in tarred.getmembers():
+        if not (member.isreg() or member.isdir()):
+            raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
+        if not (folder / member.name).resolve().is_relative_to(folder.resolve()):
+            raise tarfile.TarError(f"{member.name} would be extracted outside of the folder")
+    tarred.extractall(folder)  # noqa: S202 - every member was looked at
 
 
 def _top(folder: Path) -> Path:

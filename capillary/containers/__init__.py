@@ -1,0 +1,1 @@
+"""The container executor: a plan run in a sibling container on the Docker daemon."""

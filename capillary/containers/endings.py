@@ -1,0 +1,101 @@
+"""How a stage's container ended, from the daemon's events, and what to say of it."""
+
+import re
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
+
+from capillary.containers.logs import Log, not_found
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.stop import Stop
+
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """The exit code of a container, and whether something in it was killed for memory."""
+
+    code: int
+    out_of_memory: bool
+
+
+class EndingWatch:
+    """Listens to the daemon's events of one container: it removes itself, so nothing can be asked afterwards."""
+
+    def __init__(self, api: docker.APIClient, container: str) -> None:
+        self._events = api.events(filters={"container": [container]}, decode=True)
+        self._code: int | None = None
+        self._out_of_memory = False
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> Ending | None:
+        """The ending, soon after the container's streams closed; None when the daemon does not tell it any more."""
+        self._thread.join(PATIENCE_S)
+        if self._code is None:
+            return None
+        return Ending(code=self._code, out_of_memory=self._out_of_memory)
+
+    def _listen(self) -> None:
+        try:
+            for event in self._events:
+                if event["Action"] == "oom":
+                    self._out_of_memory = True
+                elif event["Action"] == "die":
+                    self._code = int(event["Actor"]["Attributes"]["exitCode"])
+                    return
+        except (RequestException, HTTPError, OSError):
+            return  # the daemon is gone: wait() finds no code
+
+
+def tell_of(ending: Ending, plan: StagePlan, stop: Stop, log: Log) -> int:
+    """Say what the stage could not say itself; returns the exit code."""
+    if ending.code == 0:
+        return 0
+    text = _explanation(ending, plan, stop) or _undeclared(plan, log.tail)
+    if text:
+        sys.stderr.write(f"{plan.address} {text}\n")
+    sys.stderr.write(f"log: {log.file.relative_to(plan.repository)}\n")
+    return stop.exit_code or ending.code
+
+
+def _explanation(ending: Ending, plan: StagePlan, stop: Stop) -> str | None:
+    if stop.killed:
+        return f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
+    if stop.asked is not None:
+        return None
+    if ending.out_of_memory:
+        limit = plan.access.memory_gb
+        memory = "this machine has no more" if limit is None else f"its limit is {limit:g} GB (memory_gb)"
+        return (
+            f"ran out of memory: {memory}. Remedy: raise memory_gb in configs/stages.yaml, give it less at a time "
+            "(training.batch_size, training.patch_voxels, CAPILLARY_WORKERS), or free memory"
+        )
+    if ending.code == 128 + signal.SIGKILL:
+        return "was killed from outside (docker kill, or the machine ran out of memory: dmesg tells). Repeat to resume"
+    if ending.code in {128 + signal.SIGTERM, 128 + signal.SIGINT}:
+        return "was stopped from outside (docker stop, or the Docker daemon going down). Repeat to resume"
+    if ending.code > 128 and ending.code - 128 in set(signal.Signals):
+        return f"was ended by {signal.Signals(ending.code - 128).name}"
+    return None
+
+
+def _undeclared(plan: StagePlan, tail: bytes) -> str | None:
+    """Whether it failed on a file that exists in the workspace but not for the stage."""
+    name = not_found(tail)
+    if name is None:
+        return None
+    inner = re.sub(r"^/work/[^/]+/", "", name)
+    if Path(inner).is_absolute() or not (plan.root / inner).exists():
+        return None
+    return (
+        f"was refused {inner}: dvc.yaml does not declare it for this stage. "
+        f"Remedy: add it to the deps of {plan.stage} in dvc.yaml, or do without it"
+    )

@@ -1,0 +1,213 @@
+"""The container executor: a plan run in a sibling container."""
+
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError
+from docker.utils.socket import frames_iter
+from requests.exceptions import RequestException
+
+from capillary.containers import gpus
+from capillary.containers.daemon import connect, daemon_gone, plain_errors
+from capillary.containers.endings import EndingWatch, tell_of
+from capillary.containers.host_paths import HostPaths, MountedPaths, SamePaths, mounts_of
+from capillary.containers.images import Environment, ensure_built, environment_for
+from capillary.containers.logs import Log
+from capillary.containers.own_container import inspect_own
+from capillary.containers.scratch import Scratch, lay_scratch
+from capillary.containers.siblings import end, orphans, remove, siblings
+from capillary.containers.spec import ContainerSpec, Place, container_spec
+from capillary.launcher.access import StageAccess
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.publish import check_scratch
+from capillary.launcher.sandbox import own_folder
+from capillary.launcher.stop import Stop
+from capillary.settings import Settings, TorchName
+from stages.common.progress import say
+
+# how long the stage's supervisor may take to obey SIGKILL before the daemon is asked to do it
+KILL_PATIENCE_S = 5.0
+
+
+class ContainerExecutor:
+    """Runs plans on one daemon."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect; raises ServiceError when the daemon does not answer."""
+        self._settings = settings
+        self._api = connect(settings.variables)
+        self._gpus: tuple[gpus.Gpu, ...] = ()
+        self._environment: Environment | None = None
+
+    def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
+        """What the packages that the stage sees are known by: its image, and the daemon's kind of machine."""
+        self._environment = self.environment(repository, stage, access)
+        with plain_errors("tell about itself"):
+            return [self._environment.tag, self._api.version()["Arch"]]
+
+    def environment(self, repository: Path, stage: str, access: StageAccess) -> Environment:
+        """The image of `stage`. A stage that can use a GPU has torch, in the build that suits what there is."""
+        if access.gpu == "none":
+            return environment_for(repository, stage, self._settings.images, cuda=None)
+        found = gpus.find_gpus(self._api, self._settings.images.base)
+        self._gpus = gpus.allowed(found, self._settings.gpus)
+        wanted = self._settings.images.torch
+        cuda = bool(self._gpus) if wanted is TorchName.AUTO else wanted is TorchName.CUDA
+        return environment_for(repository, stage, self._settings.images, cuda=cuda)
+
+    def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
+        """Run `plan`; when it ends with 0, `publish` takes the outs from the folder that it is given.
+
+        Returns the stage's exit code, or that of the request to stop.
+        """
+        assert self._environment is not None
+        if plan.access.gpu == "required" and not self._gpus:
+            raise gpus.refuse_no_gpu(plan.address)
+        place = self._find_place()
+        self._end_orphan(plan, place.paths)
+        ensure_built(self._api, self._environment, self._settings.images, plan.repository / ".capillary", stop)
+        for folder in plan.writable:
+            folder.mkdir(parents=True, exist_ok=True)
+        with own_folder(plan) as base:
+            scratch = lay_scratch(plan, base)
+            if stop.asked is not None:
+                return stop.exit_code
+            code = self._run(plan, scratch, place, stop)
+            if code == 0:
+                check_scratch(scratch.work, plan.outs, scratch.placeholders, plan.address)
+                publish(scratch.work)
+            return code or stop.exit_code
+
+    def _find_place(self) -> Place:
+        with plain_errors("tell about this container"):
+            own = inspect_own(self._api)
+            rootless = "name=rootless" in self._api.info().get("SecurityOptions", ())
+        user = "0:0" if rootless else f"{os.geteuid()}:{os.getegid()}"
+        if own is None:
+            return Place(paths=SamePaths(), own_id=None, user=user)
+        return Place(paths=MountedPaths(own["Id"], mounts_of(own)), own_id=own["Id"], user=user)
+
+    def _end_orphan(self, plan: StagePlan, paths: HostPaths) -> None:
+        """End the container of a launcher that was killed, if it still writes the state that this run goes on from."""
+        found = siblings(self._api, paths.translate(plan.repository))
+        for orphan in orphans(found, plan.repository):
+            if orphan.state == plan.state_dir.name:
+                say(f"{plan.address}: ending {orphan.name}, whose launcher is gone")
+                end(self._api, orphan)
+
+    def _run(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> int:
+        log = Log(plan.repository / ".capillary" / "logs", plan.address)
+        container = self._create(plan, scratch, place, stop)
+        if container is None:
+            return stop.exit_code
+        try:
+            with plain_errors(f"run {plan.address}"):
+                watch = EndingWatch(self._api, container.id)
+                connection = Connection(self._api, container.id)
+                # first of all: should this process die now, the container starts with nothing to do
+                connection.send_order(container.spec.secrets, plan.grace_s)
+                self._api.start(container.id)
+                with stop.passed_on(connection.send_signal, lambda: self._kill(connection, container.id), plan.grace_s):
+                    for stream, chunk in connection.output():
+                        log.take(stream, chunk)
+                    ending = watch.wait()
+        finally:
+            log.close()
+            self._remove(container.id)
+        if ending is None:
+            raise daemon_gone(f"run {plan.address}")
+        return tell_of(ending, plan, stop, log)
+
+    def _create(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Created | None":
+        assert self._environment is not None
+        image = self._environment.tag
+
+        def create(devices: list[str], name: str | None = None) -> Created | None:
+            spec = container_spec(plan, scratch, place, image, devices)
+            with plain_errors(f"make the container of {plan.address}"):
+                try:
+                    made = self._api.create_container_from_config(_with_terminal(dict(spec.body)), name or spec.name)
+                except APIError as error:
+                    if error.status_code == 409 and name is not None:
+                        return None
+                    raise
+            return Created(id=made["Id"], spec=spec)
+
+        if not self._gpus:
+            if plan.access.gpu == "auto":
+                say(f"{plan.address}: containers can have no GPU here; it runs on the CPU")
+            return create([])
+        if self._settings.share_gpus:
+            return create([gpu.uuid for gpu in self._gpus])
+        return gpus.take_free(self._gpus, lambda gpu: create([gpu.uuid], gpus.container_name(gpu)), plan.address, stop)
+
+    def _kill(self, connection: "Connection", container: str) -> None:
+        """Kill the stage; if even its supervisor does not obey, the container."""
+        connection.send_signal(9)
+
+        def insist() -> None:
+            # not this process's client: it is in the middle of an answer
+            remove(connect(self._settings.variables), container)
+
+        timer = threading.Timer(KILL_PATIENCE_S, insist)
+        timer.daemon = True
+        timer.start()
+
+    def _remove(self, container: str) -> None:
+        """It removes itself when it ends; this is for one that never started, or whose connection broke."""
+        try:
+            remove(self._api, container)
+        except (RequestException, APIError) as error:
+            # what led here is told by who called; the container stops by itself, since its connection is gone
+            sys.stderr.write(f"the container {container[:12]} could not be removed: {error}\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created:
+    """A container that exists and has not started."""
+
+    id: str
+    spec: ContainerSpec
+
+
+class Connection:
+    """The launcher's end of a container's standard streams, attached before it starts."""
+
+    def __init__(self, api: docker.APIClient, container: str) -> None:
+        self._stream: Any = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        self._socket = getattr(self._stream, "_sock", self._stream)
+        self._socket.settimeout(None)
+
+    def send_order(self, secrets: Any, grace_s: float) -> None:
+        """The first line, which inside.py waits for."""
+        self._socket.sendall(json.dumps({"environment": dict(secrets), "grace_s": grace_s}).encode() + b"\n")
+
+    def send_signal(self, number: int) -> None:
+        """Ask for signal `number` to the stage. May be called from a signal handler."""
+        try:
+            self._socket.sendall(f"{int(number)}\n".encode())
+        except OSError:
+            return  # the container has just ended
+
+    def output(self) -> Iterator[tuple[int, bytes]]:
+        """What the stage prints, as (1 for stdout or 2 for stderr, bytes), until it ends."""
+        try:
+            yield from frames_iter(self._stream, tty=False)
+        except ConnectionResetError:
+            return  # the daemon went away: who waits for the ending will know
+
+
+def _with_terminal(body: dict[str, Any]) -> dict[str, Any]:
+    """`body` with what makes progress bars in a container suit the terminal of this process."""
+    if not sys.stdout.isatty():
+        return body
+    terminal = ["TTY_COMPATIBLE=1", "TTY_INTERACTIVE=1", f"COLUMNS={shutil.get_terminal_size().columns}"]
+    return {**body, "Env": [*(entry for entry in body["Env"] if not entry.startswith("COLUMNS=")), *terminal]}

@@ -1,0 +1,123 @@
+"""GPUs that the daemon can give to containers, and which of them a stage gets."""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import docker
+from docker.errors import APIError, ImageNotFound
+
+from capillary.containers.daemon import plain_errors
+from capillary.launcher.stop import Stop
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.progress import say
+
+POLL_S = 2.0
+Container = TypeVar("Container")
+_DRIVER = Path("/proc/driver/nvidia/version")  # the same in every container: /proc/driver is the machine's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One GPU, as nvidia-smi lists it."""
+
+    index: int
+    uuid: str
+    name: str
+
+
+def parse_list(text: str) -> tuple[Gpu, ...]:
+    """The GPUs in the output of `nvidia-smi -L`."""
+    rows = re.findall(r"^GPU (\d+): (.+) \(UUID: (GPU-[0-9a-f-]+)\)", text, flags=re.MULTILINE)
+    return tuple(Gpu(index=int(index), name=name, uuid=uuid) for index, name, uuid in rows)
+
+
+def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
+    """The GPUs that this daemon gives to containers; none when it cannot.
+
+    Asks in a container of `base_image`, since the launcher may itself run in one that has no GPU: NVIDIA's toolkit
+    puts nvidia-smi into any container that is given GPUs.
+    """
+    with plain_errors("tell about its machine"):
+        info = api.info()
+    if not (_DRIVER.exists() or "nvidia" in info.get("Runtimes", {}) or info.get("DiscoveredDevices")):
+        return ()
+    with plain_errors("look for GPUs"):
+        try:
+            api.inspect_image(base_image)
+        except ImageNotFound:
+            api.pull(base_image)
+        request = {"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu", "utility"]]}
+        container = api.create_container(
+            base_image,
+            entrypoint=["nvidia-smi"],
+            command=["-L"],
+            host_config={**api.create_host_config(network_mode="none"), "DeviceRequests": [request]},
+        )["Id"]
+    try:
+        api.start(container)
+        api.wait(container, timeout=60)
+        return parse_list(api.logs(container, stdout=True, stderr=False).decode())
+    except APIError:
+        return ()  # no toolkit: "could not select device driver", or no nvidia-smi in it
+    finally:
+        with contextlib.suppress(APIError):
+            api.remove_container(container, force=True)
+
+
+def allowed(gpus: Sequence[Gpu], wanted: str) -> tuple[Gpu, ...]:
+    """Those of `gpus` that `wanted` names: indices or UUIDs with commas between; all of them when it is empty.
+
+    Raises CapillaryError for one that does not exist.
+    """
+    if not wanted:
+        return tuple(gpus)
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    known = {name: gpu for gpu in gpus for name in (str(gpu.index), gpu.uuid)}
+    if unknown := [name for name in names if name not in known]:
+        listed = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in gpus) or "none"
+        raise CapillaryError(
+            f"there is no GPU {unknown[0]}",
+            value=f"CAPILLARY_GPUS={wanted}",
+            remedy=f"name GPUs that containers can have: {listed}",
+            code=ExitCode.USAGE,
+        )
+    return tuple(dict.fromkeys(known[name] for name in names))
+
+
+def refuse_no_gpu(address: str) -> CapillaryError:
+    """What a stage that requires a GPU says where there is none."""
+    return CapillaryError(
+        f"{address} requires a GPU (gpu: required in configs/stages.yaml), and containers can have none here",
+        remedy="install the NVIDIA driver and Container Toolkit, free a GPU in CAPILLARY_GPUS, or set gpu: auto",
+        code=ExitCode.MACHINE,
+    )
+
+
+def container_name(gpu: Gpu) -> str:
+    """The name of the one container that holds `gpu`: the daemon refuses a second, whoever asks."""
+    return f"capillary-on-{gpu.uuid}"
+
+
+def take_free(
+    gpus: Sequence[Gpu], create: Callable[[Gpu], Container | None], address: str, stop: Stop
+) -> Container | None:
+    """A container that `create` made for the first free one of `gpus`; waits while all are taken.
+
+    `create` returns None when the container's name, and with it the GPU, is taken. None when asked to stop.
+    """
+    said = False
+    while stop.asked is None:
+        for gpu in gpus:
+            if container := create(gpu):
+                say(f"{address} runs on GPU {gpu.index} ({gpu.name})")
+                return container
+        if not said:
+            say(f"{address} waits for a free GPU: capillary ps shows who has them")
+            said = True
+        time.sleep(POLL_S)
+    return None

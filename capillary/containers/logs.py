@@ -1,0 +1,51 @@
+"""What a stage's container prints: shown as it comes, and kept a file a run."""
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+KEPT_RUNS = 10
+STDERR = 2
+_TAIL_BYTES = 65536
+
+
+class Log:
+    """The log of one run; also remembers the last of what the stage printed on stderr."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        """Open a new file in `folder`, and remove all but the last runs of `address` from it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        name = address.replace("/", "-")
+        former = sorted(folder.glob(f"{_literal(name)}-[0-9]*.log"))
+        for old in former[: max(0, len(former) - KEPT_RUNS + 1)]:
+            old.unlink(missing_ok=True)
+        self.file = folder / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+        self._stream: BinaryIO = self.file.open("wb")
+        self.tail = b""
+
+    def take(self, stream: int, chunk: bytes) -> None:
+        """Show and keep what came on the stage's stdout (1) or stderr (2)."""
+        out = sys.stderr.buffer if stream == STDERR else sys.stdout.buffer
+        out.write(chunk)
+        out.flush()
+        self._stream.write(chunk)
+        self._stream.flush()
+        if stream == STDERR:
+            self.tail = (self.tail + chunk)[-_TAIL_BYTES:]
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._stream.close()
+
+
+def not_found(tail: bytes) -> str | None:
+    """The path of the last FileNotFoundError that a Python program printed."""
+    found = re.findall(r"No such file or directory: '([^']+)'", tail.decode(errors="replace"))
+    return found[-1] if found else None
+
+
+def _literal(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)

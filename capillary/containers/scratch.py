@@ -1,0 +1,66 @@
+"""What a run keeps on disk for its container: room for the outs, its params, and places where deps are mounted.
+
+.capillary/sandbox/<address>-<random>/
+    lock                    held by the launcher while it lives
+    inside.py               the first process in the container
+    params.yaml             declared keys only
+    tmp/                    the stage's temporary files
+    files/models/dice_ce/   parents of outs, mounted writable; the outs themselves are the stage's to make
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import yaml
+
+from capillary.containers import inside
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.sandbox import folder_names, outermost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scratch:
+    """A laid run. `parents` are the folders of outs that are mounted, relative to the workspace."""
+
+    base: Path
+    work: Path
+    parents: tuple[PurePath, ...]
+    placeholders: frozenset[Path]
+
+    @property
+    def tmp(self) -> Path:
+        """The stage's temporary files; on disk, since a tmpfs would count as the stage's memory."""
+        return self.base / "tmp"
+
+
+def work_folder(plan: StagePlan) -> PurePath:
+    """The working folder in the container: as deep below /work as the furthest `..` of a dep reaches."""
+    return PurePath("/work") / folder_names(plan)
+
+
+def lay_scratch(plan: StagePlan, base: Path) -> Scratch:
+    """Make the folders and files of `plan` in `base`.
+
+    A dep below an out's parent is mounted into that parent's mount: its place must exist, or the daemon would make
+    one, owned by root, in what is published.
+    """
+    work = base / "files"
+    parents = outermost(PurePath(os.path.normpath(out)).parent for out in plan.outs)
+    for folder in (base / "tmp", work, *(work / PurePath(os.path.normpath(out)).parent for out in plan.outs)):
+        folder.mkdir(parents=True, exist_ok=True)
+    (base / "params.yaml").write_text(yaml.safe_dump(dict(plan.params)))
+    shutil.copyfile(inside.__file__, base / "inside.py")
+    places = {PurePath(os.path.normpath(dep.name)): dep.host.is_dir() for dep in plan.deps if dep.host}
+    places[PurePath("params.yaml")] = False
+    inner = {name: folder for name, folder in places.items() if not parents.isdisjoint([name, *name.parents])}
+    for name, is_folder in inner.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        if is_folder:
+            (work / name).mkdir(exist_ok=True)
+        else:
+            (work / name).touch()
+    return Scratch(
+        base=base, work=work, parents=tuple(sorted(parents)), placeholders=frozenset(work / name for name in inner)
+    )
