@@ -20,9 +20,11 @@ def require(present: bool, part: str) -> None:
 
 
 def command_environment(**more: str) -> dict[str, str]:
-    """The environment of a user who has activated .venv: `dvc` and `capillary` of this checkout come first on PATH."""
+    """The environment of a user who has activated .venv: `dvc` and `capillary` of this checkout come first on PATH.
 
+    Stages run as plain processes unless `more` asks for containers: what a test sees must not depend on a daemon.
+    """
     path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPILLARY_", "MLFLOW_", "DVC_"))}
     identity = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return {**kept, **identity, "PATH": path, **more}
+    return {**kept, **identity, "PATH": path, "CAPILLARY_EXECUTOR": "process", **more}

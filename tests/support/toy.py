@@ -14,7 +14,8 @@ stages:
     params: [toy.mode, toy.times]
     outs: [data/out]
 """
-ACCESS = "toy: {network: none, env: [TOY_*], resume: true}\n"
+LIMITS = "gpu: none, memory_gb: null, pids: 256, shm_gb: 0.0625"
+ACCESS = f"toy: {{network: none, env: [TOY_*], resume: true, {LIMITS}}}\n"
 PROGRAM = """
 import os, sys, time
 from pathlib import Path

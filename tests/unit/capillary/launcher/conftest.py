@@ -37,9 +37,13 @@ def make_plan(root: Path) -> MakePlan:
             outs=("data/out",),
             cache_dir=root / ".dvc" / "cache" / "files" / "md5",
             params={"toy": {"times": 1}},
-            access=StageAccess(network="none", env=(), resume=False),
+            access=StageAccess(
+                network="none", env=(), resume=False, gpu="none", memory_gb=None, pids=256, shm_gb=0.0625
+            ),
             fingerprint=Fingerprint(data="d", code="c", whole="w"),
             environment={"CAPILLARY_THREADS": "2"},
+            user_environment={},
+            needs_network=False,
             state_dir=root / ".capillary" / "state" / "toy",
             writable=(),
             grace_s=1.0,

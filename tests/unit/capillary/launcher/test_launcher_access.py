@@ -5,6 +5,7 @@ import pytest
 from capillary.launcher.access import read_access
 from stages.common.errors import ParamsError
 from tests.support.parts import REPOSITORY
+from tests.support.toy import LIMITS
 
 
 @pytest.fixture
@@ -27,10 +28,13 @@ def test_every_stage_of_this_repository_has_an_entry(stage: str) -> None:
     ("text", "what"),
     [
         ("tox: {network: none, env: [], resume: true}", "no entry `toy`; did you mean `tox`"),
-        ("toy: {network: all, env: [], resume: true}", "`network`"),
-        ("toy: {network: none, env: [], resume: 1}", "`resume`"),
-        ("toy: {network: none, env: [], resum: true, resume: true}", "unknown key `resum`; did you mean `resume`"),
-        ("toy: {network: none, env: []}", "`resume`"),
+        (f"toy: {{network: all, env: [], resume: true, {LIMITS}}}", "`network`"),
+        (f"toy: {{network: none, env: [], resume: 1, {LIMITS}}}", "`resume`"),
+        (
+            f"toy: {{network: none, env: [], resum: true, resume: true, {LIMITS}}}",
+            "unknown key `resum`; did you mean `resume`",
+        ),
+        (f"toy: {{network: none, env: [], {LIMITS}}}", "`resume`"),
     ],
 )
 def test_a_wrong_entry_is_refused(root: Path, text: str, what: str) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from capillary.launcher.access import read_access
 from capillary.launcher.plan import Fingerprint, StagePlan, StageRequest, fingerprint_of, plan_stage
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from tests.support.toy import LIMITS
 
 
 @dataclass
@@ -31,7 +33,9 @@ class Entry:
 def access(root: Path) -> None:
     (root / "configs").mkdir()
     (root / "configs" / "stages.yaml").write_text(
-        "toy: {network: none, env: [TOY_*], resume: true}\ntracked: {network: tracking, env: [], resume: false}\n"
+        f"toy: {{network: none, env: [TOY_*], resume: true, {LIMITS}}}\n"
+        f"fetching: {{network: source, env: [], resume: false, {LIMITS}}}\n"
+        f"tracked: {{network: tracking, env: [], resume: false, {LIMITS}}}\n"
     )
 
 
@@ -40,14 +44,18 @@ def request(root: Path, stage: str = "toy") -> StageRequest:
 
 
 def plan(root: Path, entry: Entry | None = None, stage: str = "toy", **variables: str) -> StagePlan:
-    return plan_stage(request(root, stage), entry or Entry(), read_settings(root, variables))  # type: ignore[arg-type]
+    access = read_access(root, stage)
+    return plan_stage(request(root, stage), entry or Entry(), access, read_settings(root, variables), ["image"])  # type: ignore[arg-type]
 
 
 def fingerprint(
-    hashes: dict[str, str] | None = None, params: dict[str, Any] | None = None, address: str = "train@a-0"
+    hashes: dict[str, str] | None = None,
+    params: dict[str, Any] | None = None,
+    address: str = "train@a-0",
+    environment: tuple[str, ...] = ("3.11.2", "x86_64"),
 ) -> Fingerprint:
     hashes = hashes or {"data/raw": "1", "stages/train": "2"}
-    return fingerprint_of(hashes, params or {"training": {"seed": 1}}, address)
+    return fingerprint_of(hashes, params or {"training": {"seed": 1}}, address, environment)
 
 
 def test_the_fingerprint_tells_data_from_code() -> None:

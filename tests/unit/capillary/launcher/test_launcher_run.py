@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from capillary.launcher import process
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import choose_executor, read_request, refuse_changed_deps
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
 
 
 @pytest.fixture
@@ -72,9 +73,11 @@ def test_deps_that_changed_are_named(make_plan: Callable[..., StagePlan]) -> Non
     assert caught.value.code == ExitCode.DATA
 
 
-def test_an_executor_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """Asking for containers never ends in something weaker."""
-    with pytest.raises(CapillaryError, match="no container executor"):
-        choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "docker"}))
+def test_containers_that_are_asked_for_are_never_replaced_by_something_weaker(tmp_path: Path) -> None:
+    """Without a daemon `docker` is refused with what to do, `auto` takes processes."""
+    nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
+    with pytest.raises(ServiceError, match="daemon does not answer") as caught:
+        choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "docker", **nowhere}))
+    assert "start it" in caught.value.remedy
     for name in ("auto", "process"):
-        assert callable(choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": name})))
+        assert choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": name, **nowhere})) is process
