@@ -1,4 +1,4 @@
-"""Install this checkout, what its stages need and the extras named as arguments, into the running interpreter's place.
+"""Install this checkout, what its stages need and the extras named as arguments into the running environment.
 
 A stamp holds the hash of what decides the result (pyproject.toml, constraints.txt, the extras), so that a second call
 costs nothing. Run by `./just setup`; uses the standard library alone, because nothing is installed yet.

@@ -1,0 +1,91 @@
+# Images with the code inside, for places that pull an image instead of building one:
+#   docker buildx bake --print                 what would be built
+#   docker buildx bake release-cpu --load --set '*.platform=linux/amd64'
+#   TAG=1.2.0 REGISTRY=registry.example.org/lab/ docker buildx bake release --push
+# Two platforms at once need a builder that can: docker buildx create --use
+# The launcher needs none of this: it builds a stage's environment when it is missing, and mounts the code.
+
+variable "BASE" {
+  default = "python:3.11-slim-bookworm" # or with a digest: python:3.11-slim-bookworm@sha256:…
+}
+variable "TAG" {
+  default = "latest"
+}
+variable "REGISTRY" {
+  default = "" # with its trailing slash
+}
+# where pip looks for torch beside its own index
+variable "TORCH_INDEX" {
+  default = ""
+}
+variable "TORCH_INDEX_CPU" {
+  default = "${TORCH_INDEX}"
+}
+variable "TORCH_INDEX_CUDA" {
+  default = "${TORCH_INDEX}"
+}
+
+group "default" {
+  targets = ["release-cpu"]
+}
+group "release" {
+  targets = ["light", "torch", "dvc-runner", "mlflow", "object-store"]
+}
+group "release-cpu" {
+  targets = ["light", "train-cpu", "evaluate-cpu", "dvc-runner", "mlflow", "object-store"]
+}
+group "release-cuda" {
+  targets = ["light", "train-cuda", "evaluate-cuda", "dvc-runner", "mlflow", "object-store"]
+}
+
+target "_common" {
+  context   = "."
+  platforms = ["linux/amd64", "linux/arm64"]
+  args      = { BASE = BASE }
+}
+
+# stages without torch: one image serves machines with and without a GPU
+target "light" {
+  name       = stage
+  matrix     = { stage = ["ingest", "preprocess"] }
+  inherits   = ["_common"]
+  dockerfile = "stages/${stage}/Dockerfile"
+  target     = "release"
+  args       = { VERSION = TAG }
+  tags       = ["${REGISTRY}capillary-${stage}:${TAG}"]
+}
+
+target "torch" {
+  name       = "${stage}-${torch}"
+  matrix     = { stage = ["train", "evaluate"], torch = ["cpu", "cuda"] }
+  inherits   = ["_common"]
+  dockerfile = "stages/${stage}/Dockerfile"
+  target     = "release"
+  args = {
+    VERSION     = TAG
+    TORCH       = torch
+    TORCH_INDEX = torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU
+  }
+  tags = ["${REGISTRY}capillary-${stage}:${TAG}-${torch}"]
+}
+
+target "dvc-runner" {
+  inherits   = ["_common"]
+  dockerfile = "Dockerfile.dvc-runner"
+  args       = { VERSION = TAG }
+  tags       = ["${REGISTRY}capillary-dvc-runner:${TAG}"]
+}
+
+target "mlflow" {
+  inherits   = ["_common"]
+  dockerfile = "docker/mlflow/Dockerfile"
+  args       = { VERSION = TAG }
+  tags       = ["${REGISTRY}capillary-mlflow:${TAG}"]
+}
+
+target "object-store" {
+  inherits   = ["_common"]
+  dockerfile = "docker/object-store/Dockerfile"
+  args       = { VERSION = TAG }
+  tags       = ["${REGISTRY}capillary-object-store:${TAG}"]
+}
