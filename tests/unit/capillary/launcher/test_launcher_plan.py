@@ -118,8 +118,26 @@ def test_a_stage_gets_its_variables_and_no_other(root: Path) -> None:
     """configs/stages.yaml decides which variables go in, whether they come from .env or from the environment."""
     (root / ".env").write_text("TOY_TOKEN=t\nSECRET=s\n")
     made = plan(root, TOY_MORE="m", AWS_SECRET_ACCESS_KEY="k", PATH="/bin", LC_ALL="C")
-    assert made.environment.items() >= {"TOY_TOKEN": "t", "TOY_MORE": "m", "PATH": "/bin", "LC_ALL": "C"}.items()
+    assert made.environment.items() >= {"TOY_TOKEN": "t", "TOY_MORE": "m"}.items()
+    assert made.user_environment == {"PATH": "/bin", "LC_ALL": "C"}
     assert {"SECRET", "AWS_SECRET_ACCESS_KEY"}.isdisjoint(made.environment)
+
+
+@pytest.mark.parametrize(
+    ("stage", "deps", "variables", "needs"),
+    [
+        ("toy", ["s3://bucket/stacks"], {}, False),
+        ("fetching", ["data/in.txt"], {}, False),
+        ("fetching", ["s3://bucket/stacks"], {}, True),
+        ("tracked", ["data/in.txt"], {}, False),
+        ("tracked", ["data/in.txt"], {"MLFLOW_TRACKING_URI": "https://mlflow.example.org"}, True),
+    ],
+)
+def test_the_network_is_needed_only_where_there_is_a_server(
+    root: Path, stage: str, deps: list[str], variables: dict[str, str], needs: bool
+) -> None:
+    """A source on this disk and the embedded store need none, whatever configs/stages.yaml would allow."""
+    assert plan(root, Entry(deps=deps), stage, **variables).needs_network is needs
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/stacks", "https://example.org/x.zip", "gs://b/c"])
