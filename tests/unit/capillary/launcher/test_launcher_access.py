@@ -31,7 +31,7 @@ def test_every_stage_of_this_repository_has_an_entry(stage: str) -> None:
         (f"toy: {{network: all, env: [], resume: true, {LIMITS}}}", "`network`"),
         (f"toy: {{network: none, env: [], resume: 1, {LIMITS}}}", "`resume`"),
         (
-            f"toy: {{network: none, env: [], resum: true, {LIMITS}}}",
+            f"toy: {{network: none, env: [], resum: true, resume: true, {LIMITS}}}",
             "unknown key `resum`; did you mean `resume`",
         ),
         (f"toy: {{network: none, env: [], {LIMITS}}}", "`resume`"),
