@@ -1,0 +1,220 @@
+"""Ways to end a run in containers. Each time: no container left, no half-written out, and the rerun ends well."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from docker.errors import APIError
+
+from tests.support.containers import ContainerToy, Run, client, whole
+from tests.support.daemon import daemon_process, restart, wait_for_no_other_containers
+
+ROUNDS = 20
+MODES = """
+def again(state):
+    # whether an earlier attempt got here; its folder outlives it
+    found = (state / "started").exists()
+    (state / "started").touch()
+    return found
+
+
+def hang_once(state, times):
+    write(range(5), times)
+    if not again(state):
+        time.sleep(120)
+    write(range(5, PARTS), times)
+
+
+def say_once(state, times):
+    def leave(number, frame):
+        print("asked by", number, flush=True)
+        (state / "saved").touch()
+        sys.exit(128 + number)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    hang_once(state, times)
+    print("saved before:", (state / "saved").exists())
+
+
+def ignore_once(state, times):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; sleep 120; true"])
+    hang_once(state, times)
+
+
+def eat_once(state, times):
+    write(range(5), times)
+    if not again(state):
+        held = bytearray(os.urandom(1 << 20) * 600)
+    write(range(5, PARTS), times)
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> ContainerToy:
+    """A project that ran once, so that it has former outs."""
+    client()
+    toy = ContainerToy(tmp_path_factory.mktemp("chaos") / "toy", MODES)
+    toy.set("work")
+    done = toy.repro()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return toy
+
+
+@pytest.fixture
+def toy(finished: ContainerToy, request: pytest.FixtureRequest) -> ContainerToy:
+    """A copy of it for one test."""
+    return finished.copy(finished.root.with_name(request.node.name.replace("[", "-").strip("]")))
+
+
+def _start(toy: ContainerToy, mode: str, **variables: str) -> Run:
+    toy.set(mode, 2)
+    run = Run(toy, **variables)
+    run.wait_started()
+    return run
+
+
+def _assert_clean(toy: ContainerToy) -> None:
+    """No container, and an out that is whole, of this run or the former, or absent."""
+    assert toy.left() == []
+    assert toy.parts() in (None, whole(1), whole(2))
+
+
+def _assert_rerun_ends_well(toy: ContainerToy, times: int = 2) -> str:
+    done = toy.repro()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert toy.parts() == whole(times)
+    assert toy.left(within_s=5) == []
+    assert toy.leftovers() == []
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(autouse=True)
+def _no_run_is_left(finished: ContainerToy) -> Iterator[None]:
+    """A test that fails must not hold up the next."""
+    yield
+    for process in psutil.process_iter(["cwd"]):
+        if (process.info["cwd"] or "").startswith(str(finished.root.parent)):
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("victim", ["dvc", "launcher"])
+def test_a_request_to_stop_reaches_the_stage(toy: ContainerToy, victim: str, number: signal.Signals) -> None:
+    """The stage is asked once, saves its state, and the rerun finds what it saved.
+
+    Ctrl-C goes to the whole foreground group; a SIGTERM to DVC alone ends it, which the launcher notices.
+    """
+    run = _start(toy, "say_once")
+    if victim == "launcher":
+        launcher = run.launcher()
+        assert launcher is not None
+        launcher.send_signal(number)
+    elif number == signal.SIGINT:
+        os.killpg(run.dvc.pid, number)
+    else:
+        run.dvc.send_signal(number)
+    output = run.output()
+    assert output.count("asked by") == 1, output
+    if victim == "launcher":
+        assert f"exited with {128 + number}" in output
+    _assert_clean(toy)
+    assert "saved before: True" in _assert_rerun_ends_well(toy)
+
+
+@pytest.mark.parametrize("victim", ["dvc", "launcher"])
+def test_a_killed_caller_takes_its_stage_along(toy: ContainerToy, victim: str) -> None:
+    """A stage and a program that ignore every request are killed after the grace period."""
+    run = _start(toy, "ignore_once", CAPILLARY_GRACE_S="3")
+    launcher = run.launcher()
+    assert launcher is not None
+    os.kill(run.dvc.pid if victim == "dvc" else launcher.pid, signal.SIGKILL)
+    _assert_clean(toy)
+    run.output()
+    _assert_rerun_ends_well(toy)
+
+
+def test_a_killed_container_is_reported(toy: ContainerToy) -> None:
+    """`docker kill`: exit code 137, the former outs are put back."""
+    run = _start(toy, "hang_once")
+    (container,) = toy.containers()
+    client().api.kill(container["Id"])
+    output = run.output()
+    assert "exited with 137" in output
+    assert "killed from outside (docker kill" in output
+    _assert_clean(toy)
+    assert toy.parts() == whole(1)
+    _assert_rerun_ends_well(toy)
+
+
+def test_a_stage_that_ran_out_of_memory_is_told_its_limit(toy: ContainerToy) -> None:
+    """The message names the limit and where it stands."""
+    toy.set("eat_once", 2)
+    done = toy.repro()
+    output = done.stdout + done.stderr
+    assert "exited with 137" in output
+    assert "0.25" in output
+    assert "memory_gb" in output
+    _assert_clean(toy)
+    assert toy.parts() == whole(1)
+    _assert_rerun_ends_well(toy)
+
+
+def test_a_daemon_that_restarts_fails_the_run_and_the_rerun_resumes(toy: ContainerToy) -> None:
+    """The failure is said in plain words, and what the stage had saved is there."""
+    daemon = daemon_process()
+    wait_for_no_other_containers(toy.root, within_s=60)
+    run = _start(toy, "say_once")
+    wait_for_no_other_containers(toy.root, within_s=10)
+    restart(daemon)
+    output = run.output()
+    assert "failed to reproduce 'toy'" in output
+    assert "Traceback" not in output
+    assert "remedy" in output
+    _assert_clean(toy)
+    _assert_rerun_ends_well(toy)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(toy: ContainerToy) -> None:
+    """SIGKILL to DVC, to the launcher or to the stage's container; each time the rerun ends with the right result."""
+    draw = random.Random(2026)
+    toy.set("work", 2)
+    started = time.monotonic()
+    _assert_rerun_ends_well(toy)
+    usual_s = time.monotonic() - started
+    victims = []
+    for times in range(3, 3 + ROUNDS):
+        toy.set("work", times)
+        run = Run(toy)
+        time.sleep(draw.uniform(0.1, usual_s))
+        victims.append(_kill_one(toy, run, draw))
+        run.output()
+        assert toy.left() == [], f"round {times - 2}, {victims}"
+        assert toy.parts() in (None, whole(times - 1), whole(times)), f"round {times - 2}, {victims}"
+        _assert_rerun_ends_well(toy, times)
+    assert victims.count("nobody") <= ROUNDS // 4, victims
+    assert {"dvc", "launcher", "container"} <= set(victims)
+
+
+def _kill_one(toy: ContainerToy, run: Run, draw: random.Random) -> str:
+    """The name of who was killed, drawn from those that are there; `nobody` when the run has ended by itself."""
+    launcher, containers = run.launcher(), toy.containers()
+    there = ["dvc"] + ["launcher"] * bool(launcher) + ["container"] * bool(containers)
+    victim = draw.choice(there)
+    try:
+        if victim == "container":
+            client().api.kill(containers[0]["Id"])
+        else:
+            process = launcher if victim == "launcher" and launcher else psutil.Process(run.dvc.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return "nobody"
+            process.kill()
+    except (psutil.NoSuchProcess, APIError):
+        return "nobody"
+    return victim
