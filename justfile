@@ -20,6 +20,10 @@ reproduce: setup
 experiment *ARGS: setup
     @capillary experiment {{ARGS}}
 
+# build the stages' container images ahead of time
+build *STAGES: setup
+    @capillary build {{STAGES}}
+
 # set up and run every test: static checks, unit, integration, e2e
 test: setup-dev lint test-unit test-integration test-e2e
 

@@ -46,6 +46,40 @@ def metrics() -> None:
 
 
 @app.command()
+def build(
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages; all when none is named.", show_default=False)
+    ] = None,
+) -> None:
+    """Build the stages' environment images ahead of time."""
+    from capillary.containers.upkeep import build_images
+    from capillary.launcher.stop import listening
+
+    with listening() as stop:
+        build_images(Path.cwd(), stages or [], stop)
+        sys.exit(stop.exit_code)
+
+
+@app.command()
+def ps() -> None:
+    """Show the containers of this project's stages."""
+    from capillary.containers.upkeep import show_siblings
+
+    show_siblings(Path.cwd())
+
+
+@app.command()
+def clean(
+    state: Annotated[bool, typer.Option("--state", help="Also what stopped runs would resume from.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Also images whose files have changed since.")] = False,
+) -> None:
+    """Remove what killed runs left: containers without a launcher, temporary folders."""
+    from capillary.containers.upkeep import clean as clean_project
+
+    clean_project(Path.cwd(), state=state, images=images)
+
+
+@app.command()
 def experiment(
     config: Annotated[Path, typer.Option(help="An experiment file, such as configs/experiments/vesselnn.yaml.")],
 ) -> None:

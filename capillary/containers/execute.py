@@ -1,8 +1,8 @@
 """The container executor: a plan run in a sibling container."""
 
 import json
-import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,22 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import docker
 from docker.errors import APIError
 from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
 
-from capillary.containers import gpus
+import docker
+from capillary.containers import gpus, last_duty
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
-from capillary.containers.host_paths import HostPaths, MountedPaths, SamePaths, mounts_of
+from capillary.containers.host_paths import HostPaths
 from capillary.containers.images import Environment, ensure_built, environment_for
 from capillary.containers.logs import Log
-from capillary.containers.own_container import inspect_own
+from capillary.containers.place import find_place
 from capillary.containers.scratch import Scratch, lay_scratch
 from capillary.containers.siblings import end, orphans, remove, siblings
 from capillary.containers.spec import ContainerSpec, Place, container_spec
 from capillary.launcher.access import StageAccess
+from capillary.launcher.leash import leash
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import own_folder
@@ -71,7 +72,7 @@ class ContainerExecutor:
         assert self._environment is not None
         if plan.access.gpu == "required" and not self._gpus:
             raise gpus.refuse_no_gpu(plan.address)
-        place = self._find_place()
+        place = find_place(self._api)
         self._end_orphan(plan, place.paths)
         ensure_built(self._api, self._environment, self._settings.images, plan.repository / ".capillary", stop)
         for folder in plan.writable:
@@ -86,15 +87,6 @@ class ContainerExecutor:
                 publish(scratch.work)
             return code or stop.exit_code
 
-    def _find_place(self) -> Place:
-        with plain_errors("tell about this container"):
-            own = inspect_own(self._api)
-            rootless = "name=rootless" in self._api.info().get("SecurityOptions", ())
-        user = "0:0" if rootless else f"{os.geteuid()}:{os.getegid()}"
-        if own is None:
-            return Place(paths=SamePaths(), own_id=None, user=user)
-        return Place(paths=MountedPaths(own["Id"], mounts_of(own)), own_id=own["Id"], user=user)
-
     def _end_orphan(self, plan: StagePlan, paths: HostPaths) -> None:
         """End the container of a launcher that was killed, if it still writes the state that this run goes on from."""
         found = siblings(self._api, paths.translate(plan.repository))
@@ -105,26 +97,37 @@ class ContainerExecutor:
 
     def _run(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> int:
         log = Log(plan.repository / ".capillary" / "logs", plan.address)
-        container = self._create(plan, scratch, place, stop)
-        if container is None:
-            return stop.exit_code
         try:
             with plain_errors(f"run {plan.address}"):
-                watch = EndingWatch(self._api, container.id)
-                connection = Connection(self._api, container.id)
-                # first of all: should this process die now, the container starts with nothing to do
-                connection.send_order(container.spec.secrets, plan.grace_s)
-                self._api.start(container.id)
-                with stop.passed_on(connection.send_signal, lambda: self._kill(connection, container.id), plan.grace_s):
-                    for stream, chunk in connection.output():
+                running = self._start(plan, scratch, place, stop)
+                if running is None:
+                    return stop.exit_code
+                with stop.passed_on(running.connection.send_signal, lambda: self._kill(running), plan.grace_s):
+                    for stream, chunk in running.connection.output():
                         log.take(stream, chunk)
-                    ending = watch.wait()
+                    ending = running.watch.wait()
         finally:
             log.close()
-            self._remove(container.id)
+            self._remove_all(scratch.base.name)
         if ending is None:
             raise daemon_gone(f"run {plan.address}")
         return tell_of(ending, plan, stop, log)
+
+    def _start(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Running | None":
+        """The started container; None when this launcher was asked to stop before."""
+        with leash(sys.executable, "-P", "-m", last_duty.__name__, scratch.base.name):
+            container = self._create(plan, scratch, place, stop)
+            if container is None:
+                return None
+            running = Running(
+                id=container.id,
+                connection=Connection(self._api, container.id),
+                watch=EndingWatch(self._api, container.id),
+            )
+            # before the start: should this process die now, the container has nothing to do and ends
+            running.connection.send_order(container.spec.secrets, plan.grace_s)
+            self._api.start(container.id)
+            return running
 
     def _create(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Created | None":
         assert self._environment is not None
@@ -149,25 +152,26 @@ class ContainerExecutor:
             return create([gpu.uuid for gpu in self._gpus])
         return gpus.take_free(self._gpus, lambda gpu: create([gpu.uuid], gpus.container_name(gpu)), plan.address, stop)
 
-    def _kill(self, connection: "Connection", container: str) -> None:
+    def _kill(self, running: "Running") -> None:
         """Kill the stage; if even its supervisor does not obey, the container."""
-        connection.send_signal(9)
+        running.connection.send_signal(signal.SIGKILL)
 
         def insist() -> None:
             # not this process's client: it is in the middle of an answer
-            remove(connect(self._settings.variables), container)
+            remove(connect(self._settings.variables), running.id)
 
         timer = threading.Timer(KILL_PATIENCE_S, insist)
         timer.daemon = True
         timer.start()
 
-    def _remove(self, container: str) -> None:
-        """It removes itself when it ends; this is for one that never started, or whose connection broke."""
+    def _remove_all(self, caller: str) -> None:
+        """A container removes itself when it ends; this is for one that never started, or whose connection broke."""
         try:
-            remove(self._api, container)
+            for container in self._api.containers(all=True, filters={"label": f"capillary.caller={caller}"}):
+                remove(self._api, container["Id"])
         except (RequestException, APIError) as error:
             # what led here is told by who called; the container stops by itself, since its connection is gone
-            sys.stderr.write(f"the container {container[:12]} could not be removed: {error}\n")
+            sys.stderr.write(f"the container of {caller} could not be removed: {error}\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +180,15 @@ class Created:
 
     id: str
     spec: ContainerSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A container that was started."""
+
+    id: str
+    connection: "Connection"
+    watch: EndingWatch
 
 
 class Connection:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker
 from docker.errors import ImageNotFound
 
+import docker
 from capillary.containers.daemon import explain, plain_errors
 from capillary.launcher.stop import Stop
 from capillary.settings import ImageSettings
@@ -51,7 +51,7 @@ class Environment:
     def build_argv(self) -> list[str]:
         """The command that builds it."""
         arguments = [word for name, value in self._arguments() for word in ("--build-arg", f"{name}={value}")]
-        labels = ["--label", f"capillary.environment={self.stage}"]
+        labels = ["--label", f"capillary.environment={self.stage}", "--label", f"capillary.project={self.root}"]
         progress = ["--progress", "auto" if sys.stderr.isatty() else "plain"]
         places = ["--file", str(self.dockerfile), "--target", TARGET, "--tag", self.tag, str(self.root)]
         return ["docker", "build", *progress, *arguments, *labels, *places]

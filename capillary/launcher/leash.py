@@ -1,9 +1,10 @@
 """Ends a stage whose launcher was killed: a process of its own, since a killed launcher can do nothing any more.
 
-    python -I -S leash.py
+    python -I -S leash.py [COMMAND ...]
 
 Its standard input brings the number of the stage's process group, and `done` when all is well. Only the launcher holds
-the other end of that pipe, so it closes when the launcher ends, in whichever way.
+the other end of that pipe, so it closes when the launcher ends, in whichever way. A command is run instead of killing
+a group.
 """
 
 import contextlib
@@ -15,10 +16,13 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def leash() -> Iterator[Callable[[int], None]]:
-    """A function that ties a process group to this process: it is killed should this process die within the block."""
+def leash(*command: str) -> Iterator[Callable[[int], None]]:
+    """A function that ties a process group to this process: it is killed should this process die within the block.
+
+    With a `command`, that is run instead.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__],
+        [sys.executable, "-I", "-S", __file__, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -53,7 +57,11 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     words = sys.stdin.read().split()
-    if words and words[-1] != "done":
+    if words[-1:] == ["done"]:
+        return
+    if sys.argv[1:]:
+        os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 - no shell is wanted
+    if words:
         kill_group(int(words[0]))
 
 

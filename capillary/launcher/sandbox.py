@@ -51,10 +51,8 @@ def own_folder(plan: StagePlan) -> Iterator[Path]:
 
     Sweeps what launchers that were killed left behind.
     """
-    folder = plan.repository / ".capillary"
-    (folder / "sandbox").mkdir(parents=True, exist_ok=True)
-    parent = (folder / "sandbox").resolve()
-    with _alone(folder / "sandbox.lock"):  # so that no other launcher sweeps a folder before its lock is held
+    parent = _parent(plan.repository)
+    with _alone(parent):
         _sweep(parent)
         base = Path(tempfile.mkdtemp(prefix=f"{plan.address.replace('/', '-')}-", dir=parent))
         lock = _lock(base / "lock")
@@ -66,9 +64,23 @@ def own_folder(plan: StagePlan) -> Iterator[Path]:
             lock.close()
 
 
+def sweep(repository: Path) -> None:
+    """Remove what killed launchers left behind in the project."""
+    parent = _parent(repository)
+    with _alone(parent):
+        _sweep(parent)
+
+
+def _parent(repository: Path) -> Path:
+    folder = repository / ".capillary" / "sandbox"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
 @contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    with file.open("w") as stream:
+def _alone(parent: Path) -> Iterator[None]:
+    """No other launcher sweeps within the block: a new folder's lock is held when the block ends."""
+    with parent.with_name("sandbox.lock").open("w") as stream:
         with contextlib.suppress(OSError):  # a file system without locks: then nothing is swept either, see _lock
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -1,0 +1,21 @@
+"""Where this launcher's containers run: on this machine, or beside the container that the launcher is in."""
+
+import os
+
+import docker
+from capillary.containers.daemon import plain_errors
+from capillary.containers.host_paths import MountedPaths, SamePaths, mounts_of
+from capillary.containers.own_container import inspect_own
+from capillary.containers.spec import Place
+
+
+def find_place(api: docker.APIClient) -> Place:
+    """The place, as the daemon tells it."""
+    with plain_errors("tell about this container"):
+        own = inspect_own(api)
+        rootless = "name=rootless" in api.info().get("SecurityOptions", ())
+    # a rootless daemon maps root to the caller, and every other user to one that owns nothing
+    user = "0:0" if rootless else f"{os.geteuid()}:{os.getegid()}"
+    if own is None:
+        return Place(paths=SamePaths(), own_id=None, user=user)
+    return Place(paths=MountedPaths(own["Id"], mounts_of(own)), own_id=own["Id"], user=user)

@@ -1,0 +1,107 @@
+"""`capillary ps`, `capillary build` and `capillary clean`: the containers, images and leftovers of one project."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from docker.errors import APIError
+from rich.table import Table
+
+import docker
+from capillary.containers.daemon import connect, plain_errors
+from capillary.containers.execute import ContainerExecutor
+from capillary.containers.images import ensure_built, is_built
+from capillary.containers.place import find_place
+from capillary.containers.siblings import Sibling, end, orphans, siblings
+from capillary.launcher.access import ACCESS_FILE, read_access
+from capillary.launcher.sandbox import sweep
+from capillary.launcher.stop import Stop
+from capillary.settings import read_settings
+from capillary.yaml_file import read_yaml
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.progress import console, say
+
+
+def show_siblings(repository: Path) -> None:
+    """Print a table of the project's containers."""
+    api = connect(read_settings(repository).variables)
+    found = _of_project(api, repository)
+    if not found:
+        say("no stage of this project runs in a container")
+        return
+    lost = {each.id for each in orphans(found, repository)}
+    table = Table("stage", "container", "status", "image", "launcher")
+    for each in sorted(found, key=lambda sibling: sibling.address):
+        table.add_row(each.address, each.name, each.status, each.image, "gone" if each.id in lost else "runs")
+    console.print(table)
+
+
+def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:
+    """Build the environment images of `stages`, or of all, that the daemon lacks."""
+    known = list(read_yaml(repository / ACCESS_FILE))
+    if unknown := [name for name in stages if name not in known]:
+        raise CapillaryError(
+            f"there is no stage {unknown[0]}",
+            file=ACCESS_FILE,
+            remedy=f"name some of: {', '.join(known)}; or none, for all",
+            code=ExitCode.USAGE,
+        )
+    settings = read_settings(repository)
+    executor = ContainerExecutor(settings)
+    api = connect(settings.variables)
+    for name in stages or known:
+        environment = executor.environment(repository, name, read_access(repository, name))
+        if is_built(api, environment.tag):
+            say(f"{environment.tag} is there")
+        ensure_built(api, environment, settings.images, repository / ".capillary", stop)
+        if stop.asked is not None:
+            return
+
+
+def clean(repository: Path, *, state: bool, images: bool) -> None:
+    """End containers whose launcher is gone, and remove what killed launchers left.
+
+    `state` also removes the resume folders of runs that never ended (those that run now stay), `images` the images
+    that this project built and whose files have changed since.
+    """
+    sweep(repository)
+    settings = read_settings(repository)
+    api = connect(settings.variables)
+    found = _of_project(api, repository)
+    lost = list(orphans(found, repository))
+    for orphan in lost:
+        say(f"ending {orphan.name}, whose launcher is gone")
+        end(api, orphan)
+    if state:
+        used = {each.state for each in found if each not in lost}
+        for folder in sorted((repository / ".capillary" / "state").glob("*")):
+            if folder.name not in used:
+                say(f"removing {folder.relative_to(repository)}: its run cannot be resumed any more")
+                shutil.rmtree(folder)
+    if images:
+        _remove_old_images(api, repository)
+    say("clean")
+
+
+def _of_project(api: docker.APIClient, repository: Path) -> list[Sibling]:
+    return siblings(api, find_place(api).paths.translate(repository))
+
+
+def _remove_old_images(api: docker.APIClient, repository: Path) -> None:
+    executor = ContainerExecutor(read_settings(repository))
+    names = list(read_yaml(repository / ACCESS_FILE))
+    current = {executor.environment(repository, name, read_access(repository, name)).tag for name in names}
+    with plain_errors("list images"):
+        labels = ["capillary.environment", f"capillary.project={repository}"]
+        listed = api.images(filters={"label": labels})
+    for image in listed:
+        for tag in image["RepoTags"] or ():
+            if tag in current:
+                continue
+            say(f"removing the image {tag}")
+            try:
+                api.remove_image(tag)
+            except APIError as error:
+                if error.status_code != 409:  # a container uses it
+                    raise
+                say(f"{tag} stays: a container uses it")
