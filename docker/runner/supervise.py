@@ -1,0 +1,235 @@
+"""Runs a command in the container dvc-runner, and keeps the container until the last process in it has ended.
+
+A container ends with its first process, and everything else in it is killed with no warning. But DVC dies at once of a
+SIGTERM, and the launcher below it still has a stage to stop; and `dvc queue start` leaves a worker behind and returns.
+
+A request to stop goes to the command's process group. After a SIGTERM (docker stop) all that is left is killed when the
+stage's grace period and a little more is over. Standard library alone.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from entrypoint import SOCKET, WORKSPACE, refuse
+from requirements import stamp
+
+STAMP = Path("/opt/venv/stamp")
+GRACE_S = 10.0  # unless CAPILLARY_GRACE_S says otherwise
+MARGIN_S = 5.0  # what the launcher needs beyond the grace period of a stage
+POLL_S = 0.2
+QUIET_S = 2.0  # this long a leftover process is nothing to talk of
+PING_TIMEOUT_S = 20.0
+
+
+def refuse_other_version() -> None:
+    """Refuse a checkout whose requirements are not those that the image was built with."""
+    try:
+        wanted = stamp(WORKSPACE)
+    except FileNotFoundError as error:
+        refuse(f"{WORKSPACE} is no checkout of capillary: it has no {error.filename}", "start in the checkout's root")
+    if STAMP.read_text().strip() != wanted:
+        refuse("this image was built for another version of the checkout", "docker compose build dvc-runner")
+
+
+def require_daemon() -> None:
+    """Refuse to start when no daemon answers on the mounted socket, or not to this user."""
+    if os.environ.get("DOCKER_HOST", f"unix://{SOCKET}") != f"unix://{SOCKET}":
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PING_TIMEOUT_S)
+            connection.connect(str(SOCKET))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            answer = connection.recv(64)
+    except PermissionError:
+        refuse(f"uid {os.getuid()} may not use {SOCKET}", "give the socket's group the right to write: chmod g+rw")
+    except OSError as error:
+        refuse(f"no Docker daemon answers on {SOCKET} ({error.strerror or error})", "start Docker, then repeat")
+    if b" 200 " not in answer:
+        refuse(f"what answers on {SOCKET} is no Docker daemon", f"mount the daemon's socket at {SOCKET}")
+
+
+def keep_store_keys(home: Path) -> None:
+    """Put the keys of the team's object store into an AWS profile `team`, out of every process's environment.
+
+    As AWS_* variables they would reach each stage that may read from S3, and hide the user's own keys from it.
+    """
+    key, secret = os.environ.pop("S3_ACCESS_KEY_ID", ""), os.environ.pop("S3_SECRET_ACCESS_KEY", "")
+    if not key or not secret:
+        return
+    folder = home / ".aws"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "config").write_text("[profile team]\nregion = us-east-1\n")
+    credentials = folder / "credentials"
+    credentials.touch(mode=0o600)
+    credentials.write_text(f"[team]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
+
+
+def left_processes() -> dict[int, str]:
+    """Running processes of this container (pid → program) but for this one, init, and what `docker exec` brought in."""
+    parents, names = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            head, _, tail = stat.read_text().rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        pid, name = head.split(" (", 1)
+        state, parent = tail.split()[:2]
+        parents[int(pid)] = int(parent)
+        if state not in "ZX":
+            names[int(pid)] = name
+    return {pid: name for pid, name in names.items() if pid not in {1, os.getpid()} and _first(pid, parents) == 1}
+
+
+def _first(pid: int, parents: dict[int, int]) -> int:
+    """The oldest ancestor of `pid` in this container: 1, or a process that came in from outside."""
+    while parents.get(pid, 0):
+        pid = parents[pid]
+    return pid
+
+
+class Supervisor:
+    """One command, and whatever it leaves behind."""
+
+    def __init__(self, grace_s: float) -> None:
+        self.grace_s = grace_s
+        self.command = 0  # its process group; 0 when it has ended
+        self.asked = False
+
+    def run(self, argv: list[str]) -> int:
+        """Run `argv` to its end and the end of what it left; returns its exit code as a shell would."""
+        held = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+        for number in held:
+            signal.signal(number, self.receive)
+        signal.signal(signal.SIGALRM, self.expire)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # this process hands the terminal on and takes it back
+        signal.pthread_sigmask(signal.SIG_BLOCK, held)  # until there is a group that they can go to
+        self.command = start(argv, held)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        code = self._wait_for_command()
+        take_terminal(os.getpgrp())
+        if self.asked:
+            self._stop_rest()
+        self._wait_for_rest()
+        return code
+
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a request to stop. Ctrl-C is the command's own affair; a SIGTERM also sets a limit."""
+        self.asked = True
+        if not self.command:
+            self._stop_rest()
+            return
+        _signal_group(self.command, number)
+        if number != signal.SIGINT:
+            self._set_limit()
+
+    def expire(self, _number: int, _frame: FrameType | None) -> None:
+        """Handle SIGALRM: the limit is reached."""
+        for pid, name in left_processes().items():
+            sys.stderr.write(f"{name} did not end within {self.grace_s + MARGIN_S:g} s and was killed\n")
+            _signal(pid, signal.SIGKILL)
+
+    def _set_limit(self) -> None:
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:
+            signal.setitimer(signal.ITIMER_REAL, self.grace_s + MARGIN_S)
+
+    def _stop_rest(self) -> None:
+        for pid in left_processes():
+            _signal(pid, signal.SIGTERM)
+        self._set_limit()
+
+    def _wait_for_command(self) -> int:
+        while True:
+            pid, status = os.waitpid(-1, os.WUNTRACED)
+            if pid != self.command:
+                continue  # without an init, orphans are this process's children
+            if os.WIFSTOPPED(status):
+                _signal_group(pid, signal.SIGCONT)  # Ctrl-Z: there is no shell that could take it up again
+                continue
+            self.command = 0
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+    def _wait_for_rest(self) -> None:
+        started, told = time.monotonic(), False
+        while left := left_processes():
+            if not told and not self.asked and time.monotonic() - started > QUIET_S:
+                names = ", ".join(sorted(set(left.values())))
+                sys.stderr.write(f"waiting for what was left in the background ({names}); docker stop ends it\n")
+                told = True
+            time.sleep(POLL_S)
+            _reap()
+
+
+def start(argv: list[str], held: set[signal.Signals]) -> int:
+    """Start `argv` in a process group of its own, in the terminal's foreground if there is one, without the hold on
+    the signals `held`; its pid."""
+    pid = os.fork()
+    if pid:
+        _make_group(pid)
+        return pid
+    os.setpgid(0, 0)
+    take_terminal(os.getpid())
+    for number in (*held, signal.SIGALRM, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606 - the command is the user's own, as a list
+    except OSError as error:
+        sys.stderr.write(f"error: {argv[0]} cannot be started in the dvc-runner: {error.strerror}\n")
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def take_terminal(group: int) -> None:
+    """Make `group` the one that Ctrl-C reaches."""
+    if os.isatty(0):
+        os.tcsetpgrp(0, group)
+
+
+def _make_group(pid: int) -> None:
+    try:
+        os.setpgid(pid, pid)
+    except (PermissionError, ProcessLookupError):
+        return  # it has done so itself, and runs or ran the command already
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return  # it has just ended
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return  # it has just ended
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return  # no children
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Check the surroundings, run the command."""
+    refuse_other_version()
+    require_daemon()
+    keep_store_keys(Path.home())
+    grace = os.environ.get("CAPILLARY_GRACE_S", "")
+    # what is no number is refused by capillary itself, which knows how to tell
+    sys.exit(Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(argv or ["dvc", "status"]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
