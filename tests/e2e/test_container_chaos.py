@@ -10,56 +10,25 @@ import psutil
 import pytest
 from docker.errors import APIError
 
-from tests.support.containers import ContainerToy, Run, client, whole
+from tests.support.containers import (
+    CHAOS_MODES,
+    ContainerToy,
+    Run,
+    assert_clean,
+    assert_rerun_ends_well,
+    client,
+    whole,
+)
 from tests.support.daemon import daemon_process, restart, wait_for_no_other_containers
 
 ROUNDS = 20
-MODES = """
-def again(state):
-    # whether an earlier attempt got here; its folder outlives it
-    found = (state / "started").exists()
-    (state / "started").touch()
-    return found
-
-
-def hang_once(state, times):
-    write(range(5), times)
-    if not again(state):
-        time.sleep(120)
-    write(range(5, PARTS), times)
-
-
-def say_once(state, times):
-    def leave(number, frame):
-        print("asked by", number, flush=True)
-        (state / "saved").touch()
-        sys.exit(128 + number)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
-    hang_once(state, times)
-    print("saved before:", (state / "saved").exists())
-
-
-def ignore_once(state, times):
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; sleep 120; true"])
-    hang_once(state, times)
-
-
-def eat_once(state, times):
-    write(range(5), times)
-    if not again(state):
-        held = bytearray(os.urandom(1 << 20) * 600)
-    write(range(5, PARTS), times)
-"""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> ContainerToy:
     """A project that ran once, so that it has former outs."""
     client()
-    toy = ContainerToy(tmp_path_factory.mktemp("chaos") / "toy", MODES)
+    toy = ContainerToy(tmp_path_factory.mktemp("chaos") / "toy", CHAOS_MODES)
     toy.set("work")
     done = toy.repro()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -77,21 +46,6 @@ def _start(toy: ContainerToy, mode: str, **variables: str) -> Run:
     run = Run(toy, **variables)
     run.wait_started()
     return run
-
-
-def _assert_clean(toy: ContainerToy) -> None:
-    """No container, and an out that is whole, of this run or the former, or absent."""
-    assert toy.left() == []
-    assert toy.parts() in (None, whole(1), whole(2))
-
-
-def _assert_rerun_ends_well(toy: ContainerToy, times: int = 2) -> str:
-    done = toy.repro()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert toy.parts() == whole(times)
-    assert toy.left(within_s=5) == []
-    assert toy.leftovers() == []
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(autouse=True)
@@ -123,8 +77,8 @@ def test_a_request_to_stop_reaches_the_stage(toy: ContainerToy, victim: str, num
     assert output.count("asked by") == 1, output
     if victim == "launcher":
         assert f"exited with {128 + number}" in output
-    _assert_clean(toy)
-    assert "saved before: True" in _assert_rerun_ends_well(toy)
+    assert_clean(toy)
+    assert "saved before: True" in assert_rerun_ends_well(toy)
 
 
 @pytest.mark.parametrize("victim", ["dvc", "launcher"])
@@ -134,9 +88,23 @@ def test_a_killed_caller_takes_its_stage_along(toy: ContainerToy, victim: str) -
     launcher = run.launcher()
     assert launcher is not None
     os.kill(run.dvc.pid if victim == "dvc" else launcher.pid, signal.SIGKILL)
-    _assert_clean(toy)
+    assert_clean(toy)
     run.output()
-    _assert_rerun_ends_well(toy)
+    assert_rerun_ends_well(toy)
+
+
+def test_a_launcher_killed_before_its_container_starts_leaves_none(toy: ContainerToy) -> None:
+    """A container that was made and never started does not remove itself."""
+    toy.set("work", 2)
+    run = Run(toy)
+    while not toy.containers():
+        assert run.dvc.poll() is None, run.output()
+    launcher = run.launcher()
+    assert launcher is not None
+    launcher.kill()
+    run.output()
+    assert_clean(toy)
+    assert_rerun_ends_well(toy)
 
 
 def test_a_killed_container_is_reported(toy: ContainerToy) -> None:
@@ -147,9 +115,9 @@ def test_a_killed_container_is_reported(toy: ContainerToy) -> None:
     output = run.output()
     assert "exited with 137" in output
     assert "killed from outside (docker kill" in output
-    _assert_clean(toy)
+    assert_clean(toy)
     assert toy.parts() == whole(1)
-    _assert_rerun_ends_well(toy)
+    assert_rerun_ends_well(toy)
 
 
 def test_a_stage_that_ran_out_of_memory_is_told_its_limit(toy: ContainerToy) -> None:
@@ -160,9 +128,9 @@ def test_a_stage_that_ran_out_of_memory_is_told_its_limit(toy: ContainerToy) -> 
     assert "exited with 137" in output
     assert "0.25" in output
     assert "memory_gb" in output
-    _assert_clean(toy)
+    assert_clean(toy)
     assert toy.parts() == whole(1)
-    _assert_rerun_ends_well(toy)
+    assert_rerun_ends_well(toy)
 
 
 def test_a_daemon_that_restarts_fails_the_run_and_the_rerun_resumes(toy: ContainerToy) -> None:
@@ -176,8 +144,8 @@ def test_a_daemon_that_restarts_fails_the_run_and_the_rerun_resumes(toy: Contain
     assert "failed to reproduce 'toy'" in output
     assert "Traceback" not in output
     assert "remedy" in output
-    _assert_clean(toy)
-    _assert_rerun_ends_well(toy)
+    assert_clean(toy)
+    assert_rerun_ends_well(toy)
 
 
 @pytest.mark.slow
@@ -186,7 +154,7 @@ def test_twenty_kills_at_random_moments_change_nothing(toy: ContainerToy) -> Non
     draw = random.Random(2026)
     toy.set("work", 2)
     started = time.monotonic()
-    _assert_rerun_ends_well(toy)
+    assert_rerun_ends_well(toy)
     usual_s = time.monotonic() - started
     victims = []
     for times in range(3, 3 + ROUNDS):
@@ -197,7 +165,7 @@ def test_twenty_kills_at_random_moments_change_nothing(toy: ContainerToy) -> Non
         run.output()
         assert toy.left() == [], f"round {times - 2}, {victims}"
         assert toy.parts() in (None, whole(times - 1), whole(times)), f"round {times - 2}, {victims}"
-        _assert_rerun_ends_well(toy, times)
+        assert_rerun_ends_well(toy, times)
     assert victims.count("nobody") <= ROUNDS // 4, victims
     assert {"dvc", "launcher", "container"} <= set(victims)
 

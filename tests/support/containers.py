@@ -65,6 +65,48 @@ def work(state, times):
 """
 
 
+# stages that meet their end in the middle of their out, and end well the next time
+CHAOS_MODES = """
+def again(state):
+    # whether an earlier attempt got here; its folder outlives it
+    found = (state / "started").exists()
+    (state / "started").touch()
+    return found
+
+
+def hang_once(state, times):
+    write(range(5), times)
+    if not again(state):
+        time.sleep(120)
+    write(range(5, PARTS), times)
+
+
+def say_once(state, times):
+    def leave(number, frame):
+        print("asked by", number, flush=True)
+        (state / "saved").touch()
+        sys.exit(128 + number)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    hang_once(state, times)
+    print("saved before:", (state / "saved").exists())
+
+
+def ignore_once(state, times):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; sleep 120; true"])
+    hang_once(state, times)
+
+
+def eat_once(state, times):
+    write(range(5), times)
+    if not again(state):
+        held = bytearray(os.urandom(1 << 20) * 600)
+    write(range(5, PARTS), times)
+"""
+
+
 class ContainerToy(ToyProject):
     """The toy project with an image of its own: its stage is a function of `modes`, which is a Python source."""
 
@@ -187,3 +229,19 @@ def client() -> docker.DockerClient:
 def whole(times: int) -> dict[str, str]:
     """The out that the mode `work` publishes."""
     return {f"{part}.txt": "hello\n" * times for part in range(10)}
+
+
+def assert_clean(toy: ContainerToy) -> None:
+    """No container, and an out that is whole, of this run or the former, or absent."""
+    assert toy.left() == []
+    assert toy.parts() in (None, whole(1), whole(2))
+
+
+def assert_rerun_ends_well(toy: ContainerToy, times: int = 2) -> str:
+    """`dvc repro` again: the right result, and nothing left."""
+    done = toy.repro()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert toy.parts() == whole(times)
+    assert toy.left(within_s=5) == []
+    assert toy.leftovers() == []
+    return done.stdout + done.stderr
