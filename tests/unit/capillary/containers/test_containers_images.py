@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capillary.containers.images import Environment, environment_for
+from capillary.settings import ImageSettings, TorchName
+from stages.common.errors import CapillaryError
+from tests.support.parts import REPOSITORY
+
+SETTINGS = ImageSettings(base="python:3.11-slim-bookworm", torch=TorchName.AUTO, torch_index="", client_environment={})
+Change = Callable[[Path], None]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("stages/toy/Dockerfile", "stages/toy/requirements.txt", "constraints.txt", "stages/toy/work.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def test_the_tag_is_the_environment(root: Path) -> None:
+    """It changes with each file and argument that decides what is in the image, and with nothing else."""
+    tag = environment_for(root, "toy", SETTINGS, cuda=None).tag
+    assert tag.startswith("capillary-toy:")
+    (root / "stages/toy/work.py").write_text("code is no part of the image")
+    assert environment_for(root, "toy", SETTINGS, cuda=None).tag == tag
+    tags = {
+        tag,
+        environment_for(root, "toy", SETTINGS, cuda=True).tag,
+        environment_for(root, "toy", SETTINGS, cuda=False).tag,
+    }
+    for name in ("stages/toy/Dockerfile", "stages/toy/requirements.txt", "constraints.txt"):
+        (root / name).write_text("changed")
+        tags.add(environment_for(root, "toy", SETTINGS, cuda=None).tag)
+    assert len(tags) == 6
+
+
+def test_files_cannot_pass_for_one_another(root: Path) -> None:
+    """A line that moves from one file's end to the next one's start is a change."""
+    first = environment_for(root, "toy", SETTINGS, cuda=None).tag
+    (root / "stages/toy/Dockerfile").write_text("stages/toy/Dockerfiles")
+    (root / "stages/toy/requirements.txt").write_text("tages/toy/requirements.txt")
+    assert environment_for(root, "toy", SETTINGS, cuda=None).tag != first
+
+
+@pytest.mark.parametrize("name", ["stages/toy/Dockerfile", "stages/toy/requirements.txt", "constraints.txt"])
+def test_a_missing_file_is_named(root: Path, name: str) -> None:
+    """Before anything is built."""
+    (root / name).unlink()
+    with pytest.raises(CapillaryError, match="cannot be made without") as caught:
+        environment_for(root, "toy", SETTINGS, cuda=None)
+    assert name in caught.value.what
+
+
+def test_the_build_command_holds_no_secret() -> None:
+    """Its words are the environment's files and arguments; variables stay in the environment."""
+    secret = ImageSettings(base="b", torch=TorchName.CPU, torch_index="", client_environment={"TOKEN": "s3cr3t"})
+    argv = environment_for(REPOSITORY, "train", secret, cuda=False).build_argv()
+    assert "s3cr3t" not in " ".join(argv)
+    assert "TORCH=cpu" in argv
+    assert argv[-1] == str(REPOSITORY)
+
+
+def test_an_environment_is_a_value() -> None:
+    """Two of the same are equal."""
+    assert Environment(stage="a", root=REPOSITORY, build_args={}) == Environment(
+        stage="a", root=REPOSITORY, build_args={}
+    )

@@ -1,0 +1,138 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pytest
+
+from capillary.containers import inside
+
+STAGE = """
+import os, signal, sys, time
+mode = sys.argv[1]
+def leave(number, frame):
+    print("asked by", number, flush=True)
+    if mode == "polite":
+        sys.exit(128 + number)
+if mode != "plain":
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+print(os.environ["TOKEN"], os.getpid(), flush=True)
+if mode == "plain":
+    sys.exit(int(sys.argv[2]))
+while True:
+    time.sleep(0.1)
+"""
+
+
+class Supervised:
+    """inside.py with a stage, as the daemon starts it; the test holds the launcher's end."""
+
+    def __init__(self, folder: Path, *argv: str, grace_s: float) -> None:
+        (folder / "a_stage.py").write_text(STAGE)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", inside.__file__, "a_stage", *argv],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.say(json.dumps({"environment": {"TOKEN": "s3cr3t"}, "grace_s": grace_s}))
+
+    @property
+    def input(self) -> IO[str]:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+    def say(self, line: str) -> None:
+        self.input.write(f"{line}\n")
+        self.input.flush()
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
+    return supervise(tmp_path)
+
+
+def supervise(folder: Path, mode: str = "polite", code: str = "0", grace_s: float = 5.0) -> Supervised:
+    return Supervised(folder, mode, code, grace_s=grace_s)
+
+
+@pytest.mark.parametrize("code", ["0", "3"])
+def test_the_stages_exit_code_is_kept(tmp_path: Path, code: str) -> None:
+    """And the variables of the first line are in its environment, but not in the supervisor's."""
+    run = supervise(tmp_path, "plain", code)
+    assert run.line().split()[0] == "s3cr3t"
+    assert b"s3cr3t" not in Path(f"/proc/{run.process.pid}/environ").read_bytes()
+    assert run.process.wait(10) == int(code)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_requested_signal_reaches_the_stage(tmp_path: Path, number: signal.Signals) -> None:
+    """By its number on standard input."""
+    run = supervise(tmp_path)
+    run.line()
+    run.say(str(int(number)))
+    assert run.line() == f"asked by {int(number)}"
+    assert run.process.wait(10) == 128 + number
+
+
+def test_the_end_of_the_connection_asks_the_stage_to_stop(tmp_path: Path) -> None:
+    """However the launcher ended, it can say nothing any more."""
+    run = supervise(tmp_path)
+    run.line()
+    run.input.close()
+    assert run.line() == "asked by 15"
+    assert run.process.wait(10) == 143
+
+
+def test_docker_stop_reaches_the_stage(tmp_path: Path) -> None:
+    """It signals the first process only."""
+    run = supervise(tmp_path)
+    run.line()
+    run.process.send_signal(signal.SIGTERM)
+    assert run.line() == "asked by 15"
+    assert run.process.wait(10) == 143
+
+
+def test_a_stage_that_does_not_end_is_killed_after_the_grace_period(tmp_path: Path) -> None:
+    """With its exit code as a shell would report it."""
+    run = supervise(tmp_path, "stubborn", grace_s=0.5)
+    stage = psutil.Process(int(run.line().split()[1]))
+    started = time.monotonic()
+    run.input.close()
+    assert run.process.wait(10) == 137
+    assert time.monotonic() - started >= 0.5
+    assert not stage.is_running()
+
+
+def test_kill_is_not_waited_for(tmp_path: Path) -> None:
+    """The launcher asks for it when its own patience is at an end."""
+    run = supervise(tmp_path, "stubborn", grace_s=60)
+    run.line()
+    run.say("9")
+    assert run.process.wait(5) == 137
+
+
+def test_without_an_order_nothing_starts(tmp_path: Path) -> None:
+    """The launcher was killed between making the container and starting it."""
+    done = subprocess.run(
+        [sys.executable, "-P", inside.__file__, "a_stage"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        capture_output=True,
+    )
+    assert done.returncode == 143
+    assert done.stdout == b""
