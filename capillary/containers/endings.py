@@ -1,17 +1,17 @@
 """How a stage's container ended, from the daemon's events, and what to say of it."""
 
-import re
+import os
 import signal
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
-import docker
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
+import docker
 from capillary.containers.logs import Log, not_found
+from capillary.containers.scratch import work_folder
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 
@@ -92,8 +92,8 @@ def _undeclared(plan: StagePlan, tail: bytes) -> str | None:
     name = not_found(tail)
     if name is None:
         return None
-    inner = re.sub(r"^/work/[^/]+/", "", name)
-    if Path(inner).is_absolute() or not (plan.root / inner).exists():
+    inner = os.path.relpath(work_folder(plan) / name, work_folder(plan))
+    if not (plan.root / inner).exists():
         return None
     return (
         f"was refused {inner}: dvc.yaml does not declare it for this stage. "

@@ -1,15 +1,13 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from capillary.containers.images import Environment, environment_for
+from capillary.containers.images import environment_for
 from capillary.settings import ImageSettings, TorchName
 from stages.common.errors import CapillaryError
 from tests.support.parts import REPOSITORY
 
 SETTINGS = ImageSettings(base="python:3.11-slim-bookworm", torch=TorchName.AUTO, torch_index="", client_environment={})
-Change = Callable[[Path], None]
 
 
 @pytest.fixture
@@ -61,10 +59,3 @@ def test_the_build_command_holds_no_secret() -> None:
     assert "s3cr3t" not in " ".join(argv)
     assert "TORCH=cpu" in argv
     assert argv[-1] == str(REPOSITORY)
-
-
-def test_an_environment_is_a_value() -> None:
-    """Two of the same are equal."""
-    assert Environment(stage="a", root=REPOSITORY, build_args={}) == Environment(
-        stage="a", root=REPOSITORY, build_args={}
-    )

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -58,11 +57,6 @@ class Supervised:
     def line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
-
-
-@pytest.fixture
-def supervised(tmp_path: Path) -> Iterator[Supervised]:
-    return supervise(tmp_path)
 
 
 def supervise(folder: Path, mode: str = "polite", code: str = "0", grace_s: float = 5.0) -> Supervised:
