@@ -1,13 +1,10 @@
 """The command line. Each command imports what it needs when it runs, so that `capillary --help` answers at once."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from stages.common.errors import run_main
 
 app = typer.Typer(
     name="capillary",
@@ -21,12 +18,9 @@ app = typer.Typer(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
     """Run one stage as its entry in dvc.yaml declares it. DVC calls this; you call dvc repro."""
-    from capillary.launcher.stop import listening
+    from capillary.launcher.command import run_command
 
-    with listening() as stop:  # before the imports that take a second: DVC may end at any moment
-        from capillary.launcher.run import run_stage
-
-        sys.exit(run_stage(name, tuple(context.args), os.environ, stop))
+    run_command([name, *context.args])
 
 
 @app.command()
@@ -87,8 +81,3 @@ def experiment(
     from capillary.experiments.run import run_experiment
 
     sys.exit(run_experiment(config, Path.cwd()))
-
-
-def main() -> None:
-    """The entry point."""
-    run_main(app)

@@ -7,7 +7,7 @@ import pytest
 HEAVY = {"dvc", "torch", "mlflow", "numpy", "pandas", "monai", "ruamel", "yaml"}
 PROGRAM = """
 import sys
-from capillary.cli import main
+from capillary.__main__ import main
 sys.argv = ["capillary", *sys.argv[1:]]
 try:
     main()
@@ -28,7 +28,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_a_foreseen_error_is_a_report_and_an_exit_code(tmp_path: Path) -> None:
     """A command that fails says what, which file and what to do, without a traceback."""
-    program = "from capillary.cli import main; import sys; sys.argv = ['capillary', 'metrics']; main()"
+    program = "from capillary.__main__ import main; import sys; sys.argv = ['capillary', 'metrics']; main()"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert "there are no metrics yet" in done.stderr
