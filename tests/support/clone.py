@@ -31,7 +31,7 @@ class Clone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        subprocess.run(["git", "clone", "-q", str(REPOSITORY), str(root)], check=True)
+        subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(REPOSITORY), str(root)], check=True)
 
     def run(self, *argv: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command in the clone, output captured."""

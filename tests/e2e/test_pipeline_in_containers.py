@@ -1,0 +1,102 @@
+"""The whole pipeline in sibling containers of a real daemon: the same results as plain processes give."""
+
+import filecmp
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.clone import TINY, Clone
+from tests.support.containers import client
+
+CONTAINERS = {"CAPILLARY_EXECUTOR": "docker"}
+OUTS = ("data/raw", "data/processed", "metrics")
+START_S = 300
+
+
+@pytest.fixture(scope="module")
+def by_processes(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    clone = Clone(tmp_path_factory.mktemp("processes") / "clone")
+    clone.set_params(TINY)
+    clone.run("dvc", "repro")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def by_containers(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    client()
+    clone = Clone(tmp_path_factory.mktemp("containers") / "clone")
+    clone.set_params(TINY)
+    done = clone.run("dvc", "repro", **CONTAINERS)
+    assert clone.ran(done.stdout) == ["ingest", "preprocess", "train@dice_ce-0", "evaluate"]
+    return clone
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Relative paths of files that are missing in `other` or hold other bytes."""
+    files = [path.relative_to(one) for path in one.rglob("*") if path.is_file()]
+    assert files
+    same, *others = filecmp.cmpfiles(one, other, [str(file) for file in files], shallow=False)
+    assert len(same) + sum(map(len, others)) == len(files)
+    return [name for names in others for name in names]
+
+
+@pytest.mark.parametrize("out", OUTS)
+def test_containers_and_processes_give_the_same_bits(by_processes: Clone, by_containers: Clone, out: str) -> None:
+    """On one machine with one number of threads: data, learning curves, per-volume table, metrics."""
+    assert differing(by_processes.root / out, by_containers.root / out) == []
+
+
+def test_containers_and_processes_train_the_same_weights(by_processes: Clone, by_containers: Clone) -> None:
+    """Bit for bit, as the checksum on the model cards says."""
+    assert by_containers.card()["weights_sha256"] == by_processes.card()["weights_sha256"]
+
+
+def test_nothing_reruns_whichever_way_it_ran(by_containers: Clone) -> None:
+    """What containers made is up to date for processes, too: the executor is no part of dvc.lock."""
+    for variables in (CONTAINERS, {}):
+        done = by_containers.run("dvc", "repro", **variables)
+        assert by_containers.ran(done.stdout) == []
+        assert "up to date" in done.stdout
+
+
+def test_everything_belongs_to_the_caller_and_no_container_is_left(by_containers: Clone) -> None:
+    """Outs, the MLflow store, resume state, logs; stopped containers count as left."""
+    owners = {path.lstat().st_uid for path in by_containers.root.rglob("*")}
+    assert owners == {os.geteuid()}
+    label = f"capillary.project={by_containers.root}"
+    assert client().api.containers(all=True, filters={"label": label}) == []
+    assert list((by_containers.root / ".capillary" / "sandbox").iterdir()) == []
+
+
+def test_a_training_whose_container_is_killed_resumes_to_the_same_weights(by_processes: Clone, tmp_path: Path) -> None:
+    """`docker kill` in the middle; the rerun goes on from the checkpoint, in the same MLflow run."""
+    clone = Clone(tmp_path / "clone")
+    clone.set_params({**TINY, "training.max_epochs": "6"})
+    log = tmp_path / "log"
+    first = clone.start("env", "CAPILLARY_EXECUTOR=docker", "dvc", "repro", log=log)
+    name = wait_for_epoch(clone, log)
+    client().containers.get(name).kill()
+    assert first.wait(60) != 0
+    assert "was killed from outside" in log.read_text()
+    assert not (clone.root / "models/dice_ce/fold_0.json").exists()
+    again = clone.run("dvc", "repro", **CONTAINERS)
+    assert "resum" in again.stdout
+    (run,) = clone.training_runs()
+    assert clone.doubled_points(run) == []
+    by_processes.set_params({"training.max_epochs": "6"})
+    by_processes.run("dvc", "repro", "train")
+    assert clone.card()["weights_sha256"] == by_processes.card()["weights_sha256"]
+
+
+def wait_for_epoch(clone: Clone, log: Path) -> str:
+    """The name of the container that trains, once it has finished an epoch."""
+    wanted = {"label": [f"capillary.project={clone.root}", "capillary.stage=train"]}
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        running = client().api.containers(filters=wanted)
+        if running and "epoch 2/6" in log.read_text():
+            return str(running[0]["Names"][0]).lstrip("/")
+        time.sleep(0.02)
+    raise AssertionError(log.read_text())
