@@ -161,7 +161,7 @@ class Supervisor:
         while left := left_processes():
             if not told and not self.asked and time.monotonic() - started > QUIET_S:
                 names = ", ".join(sorted(set(left.values())))
-                sys.stderr.write(f"waiting for what was left in the background ({names}); Ctrl-C or docker stop ends it\n")
+                sys.stderr.write(f"waiting for what was left in the background ({names}); Ctrl-C ends it\n")
                 told = True
             time.sleep(POLL_S)
             _reap()
