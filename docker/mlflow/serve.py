@@ -34,7 +34,7 @@ def team_stores(variables: dict[str, str]) -> dict[str, str]:
         wait_for(host, port)
     return {
         "PGPASSWORD": variables["POSTGRES_PASSWORD"],
-        "MLFLOW_BACKEND_STORE_URI": f"postgresql://mlflow@{POSTGRES[0]}:{POSTGRES[1]}/mlflow",
+        "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://mlflow@{POSTGRES[0]}:{POSTGRES[1]}/mlflow",
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
         "MLFLOW_S3_ENDPOINT_URL": f"http://{OBJECT_STORE[0]}:{OBJECT_STORE[1]}",
         "AWS_ACCESS_KEY_ID": key,
