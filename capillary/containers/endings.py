@@ -75,13 +75,13 @@ def _explanation(ending: Ending, plan: StagePlan, stop: Stop) -> str | None:
         limit = plan.access.memory_gb
         memory = "this machine has no more" if limit is None else f"its limit is {limit:g} GB (memory_gb)"
         return (
-            f"ran out of memory: {memory}. Remedy: raise memory_gb in configs/stages.yaml, give it less at a time "
+            f"ran out of memory: {memory}; remedy: raise memory_gb in configs/stages.yaml, give it less at a time "
             "(training.batch_size, training.patch_voxels, CAPILLARY_WORKERS), or free memory"
         )
     if ending.code == 128 + signal.SIGKILL:
-        return "was killed from outside (docker kill, or the machine ran out of memory: dmesg tells). Repeat to resume"
+        return "was killed from outside (docker kill, or no memory left: dmesg tells); remedy: repeat to resume"
     if ending.code in {128 + signal.SIGTERM, 128 + signal.SIGINT}:
-        return "was stopped from outside (docker stop, or the Docker daemon going down). Repeat to resume"
+        return "was stopped from outside (docker stop, or the Docker daemon going down); remedy: repeat to resume"
     if ending.code > 128 and ending.code - 128 in set(signal.Signals):
         return f"was ended by {signal.Signals(ending.code - 128).name}"
     return None
@@ -96,6 +96,6 @@ def _undeclared(plan: StagePlan, tail: bytes) -> str | None:
     if not (plan.root / inner).exists():
         return None
     return (
-        f"was refused {inner}: dvc.yaml does not declare it for this stage. "
-        f"Remedy: add it to the deps of {plan.stage} in dvc.yaml, or do without it"
+        f"was refused {inner}: dvc.yaml does not declare it for this stage; "
+        f"remedy: add it to the deps of {plan.stage} in dvc.yaml, or do without it"
     )

@@ -170,8 +170,8 @@ class ContainerExecutor:
             for container in self._api.containers(all=True, filters={"label": f"capillary.caller={caller}"}):
                 remove(self._api, container["Id"])
         except (RequestException, APIError) as error:
-            # what led here is told by who called; the container stops by itself, since its connection is gone
-            sys.stderr.write(f"the container of {caller} could not be removed: {error}\n")
+            # what led here is told by who called; the container ends by itself, since its connection is gone
+            sys.stderr.write(f"the daemon no longer tells whether the container is gone ({type(error).__name__})\n")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -143,7 +144,8 @@ def test_a_daemon_that_restarts_fails_the_run_and_the_rerun_resumes(toy: Contain
     output = run.output()
     assert "failed to reproduce 'toy'" in output
     assert "Traceback" not in output
-    assert "remedy" in output
+    # the daemon stops its containers first; whether it still tells how they ended is its own affair
+    assert re.search(r"Docker daemon (going down|went away)", output), output
     assert_clean(toy)
     assert_rerun_ends_well(toy)
 
