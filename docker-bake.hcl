@@ -41,7 +41,6 @@ group "release-cuda" {
 target "_common" {
   context   = "."
   platforms = ["linux/amd64", "linux/arm64"]
-  args      = { BASE = BASE }
 }
 
 # stages without torch: one image serves machines with and without a GPU
@@ -51,7 +50,7 @@ target "light" {
   inherits   = ["_common"]
   dockerfile = "stages/${stage}/Dockerfile"
   target     = "release"
-  args       = { VERSION = TAG }
+  args       = { BASE = BASE, VERSION = TAG }
   tags       = ["${REGISTRY}capillary-${stage}:${TAG}"]
 }
 
@@ -62,6 +61,7 @@ target "torch" {
   dockerfile = "stages/${stage}/Dockerfile"
   target     = "release"
   args = {
+    BASE        = BASE
     VERSION     = TAG
     TORCH       = torch
     TORCH_INDEX = torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU
@@ -72,20 +72,20 @@ target "torch" {
 target "dvc-runner" {
   inherits   = ["_common"]
   dockerfile = "Dockerfile.dvc-runner"
-  args       = { VERSION = TAG }
+  args       = { BASE = BASE, VERSION = TAG }
   tags       = ["${REGISTRY}capillary-dvc-runner:${TAG}"]
 }
 
 target "mlflow" {
   inherits   = ["_common"]
   dockerfile = "docker/mlflow/Dockerfile"
-  args       = { VERSION = TAG }
+  args       = { BASE = BASE, VERSION = TAG }
   tags       = ["${REGISTRY}capillary-mlflow:${TAG}"]
 }
 
 target "object-store" {
   inherits   = ["_common"]
   dockerfile = "docker/object-store/Dockerfile"
-  args       = { VERSION = TAG }
+  args       = { BASE = BASE, VERSION = TAG }
   tags       = ["${REGISTRY}capillary-object-store:${TAG}"]
 }
