@@ -1,7 +1,9 @@
 """Images of this repository, built as users build them."""
 
+import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.support.containers import client
@@ -11,14 +13,21 @@ BASE = "python:3.11-slim-bookworm"
 
 
 def build(dockerfile: str, *options: str, context: Path = REPOSITORY, check: bool = True) -> tuple[str, str]:
-    """(id, messages) of the image that `dockerfile` makes; what was built before comes from the cache."""
+    """(id, messages) of the image that `dockerfile` makes; what was built before comes from the cache.
+
+    Messages are what the build's own commands printed. The id is empty when the build failed, which it may if not `check`.
+    """
     client()
     require(shutil.which("docker") is not None, "the docker command")
-    argv = ["docker", "build", "--quiet", "--file", str(context / dockerfile), *options, str(context)]
-    environment = {**command_environment(), "DOCKER_BUILDKIT": "1"}
-    done = subprocess.run(argv, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0 or not check, done.stderr
-    return done.stdout.strip(), done.stderr
+    with tempfile.NamedTemporaryFile("r") as image_id:
+        to_file = ("--progress=plain", "--iidfile", image_id.name)
+        argv = ["docker", "build", *to_file, "--file", str(context / dockerfile), *options, str(context)]
+        environment = {**command_environment(), "DOCKER_BUILDKIT": "1"}
+        done = subprocess.run(argv, env=environment, check=False, capture_output=True, text=True)
+        assert done.returncode == 0 or not check, done.stderr
+        # "#9 3.141 what a command printed"; lines without a time are BuildKit's own
+        printed = re.findall(r"^#\d+ [\d.]+ (.*)$", done.stdout + done.stderr, re.MULTILINE)
+        return Path(image_id.name).read_text() if done.returncode == 0 else "", "\n".join(printed)
 
 
 def docker_run(*argv: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
