@@ -78,14 +78,14 @@ target "dvc-runner" {
 
 target "mlflow" {
   inherits   = ["_common"]
-  dockerfile = "docker/mlflow/Dockerfile"
+  dockerfile = "services/mlflow/Dockerfile"
   args       = { BASE = BASE, VERSION = TAG }
   tags       = ["${REGISTRY}capillary-mlflow:${TAG}"]
 }
 
 target "object-store" {
   inherits   = ["_common"]
-  dockerfile = "docker/object-store/Dockerfile"
+  dockerfile = "services/object-store/Dockerfile"
   args       = { BASE = BASE, VERSION = TAG }
   tags       = ["${REGISTRY}capillary-object-store:${TAG}"]
 }

@@ -24,8 +24,8 @@ PAGE = ROOT / "docs" / "images.md"
 BEGIN, END = "<!-- begin: scripts/image_sizes.py -->\n", "<!-- end: scripts/image_sizes.py -->\n"
 SERVICES = {
     "dvc-runner": "Dockerfile.dvc-runner",
-    "mlflow": "docker/mlflow/Dockerfile",
-    "object-store": "docker/object-store/Dockerfile",
+    "mlflow": "services/mlflow/Dockerfile",
+    "object-store": "services/object-store/Dockerfile",
 }
 LIMITS_MB = {"ingest": 450, "train": 2000}  # over the base
 PACKAGES = "du -sk /opt/venv/lib/python3*/site-packages/* 2>/dev/null | sort -rn | head -4"

@@ -6,10 +6,10 @@ import sys
 import threading
 from dataclasses import dataclass
 
+import docker
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
-import docker
 from capillary.containers.logs import Log, not_found
 from capillary.containers.scratch import work_folder
 from capillary.launcher.plan import StagePlan

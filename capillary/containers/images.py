@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker
 from docker.errors import ImageNotFound
 
-import docker
 from capillary.containers.daemon import explain, plain_errors
 from capillary.launcher.stop import Stop
 from capillary.settings import ImageSettings

@@ -3,6 +3,7 @@
 import os
 
 import docker
+
 from capillary.containers.daemon import plain_errors
 from capillary.containers.host_paths import MountedPaths, SamePaths, mounts_of
 from capillary.containers.own_container import inspect_own

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import docker
 from docker.errors import APIError
 from rich.table import Table
 
-import docker
 from capillary.containers.daemon import connect, plain_errors
 from capillary.containers.execute import ContainerExecutor
 from capillary.containers.images import ensure_built, is_built

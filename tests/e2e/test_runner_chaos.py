@@ -24,7 +24,7 @@ from tests.support.parts import REPOSITORY, require
 
 SOCKET = "/var/run/docker.sock"
 # what of a checkout the runner needs beside the stages: the tool itself, and what tells that its image is not outdated
-CHECKOUT = ("capillary", "docker/runner", "pyproject.toml", "Dockerfile.dvc-runner")
+CHECKOUT = ("capillary", "services/runner", "pyproject.toml", "Dockerfile.dvc-runner")
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import docker
 import psutil
 from docker.errors import DockerException
 
-import docker
 from tests.support.parts import REPOSITORY, require
 from tests.support.toy import ToyProject
 

@@ -23,7 +23,7 @@ def stamp(folder: Path) -> str:
     files = [
         folder / "constraints.txt",
         folder / "Dockerfile.dvc-runner",
-        *sorted((folder / "docker/runner").glob("*.py")),
+        *sorted((folder / "services/runner").glob("*.py")),
     ]
     digest = hashlib.sha256("\n".join(base_dependencies(folder)).encode())
     for file in files:

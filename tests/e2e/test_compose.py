@@ -1,0 +1,80 @@
+"""A machine with nothing but Docker: the pipeline from a fresh clone through compose, in sibling containers."""
+
+from collections.abc import Iterator
+
+import mlflow
+import pytest
+
+from tests.support.compose import ComposeProject
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeProject]:
+    """A clone in which `docker compose run --rm dvc-runner dvc repro` was the first command."""
+    project = ComposeProject(tmp_path_factory.mktemp("compose") / "clone")
+    try:
+        output = project.run("dvc", "repro")
+        assert project.clone.ran(output) == ["ingest", "preprocess", "train@dice_ce-0", "evaluate"]
+        yield project
+    finally:
+        project.close()
+
+
+def experiments(project: ComposeProject) -> dict[str, str]:
+    """Training runs that the compose file's server holds: run id → experiment."""
+    client = mlflow.MlflowClient(f"http://127.0.0.1:{project.mlflow_port}")
+    found = client.get_experiment_by_name("capillary")
+    assert found is not None
+    runs = client.search_runs([found.experiment_id], filter_string="tags.`capillary.stage` LIKE 'train%'")
+    return {run.info.run_id: run.data.tags.get("capillary.experiment", "") for run in runs}
+
+
+def test_the_whole_pipeline_ran(project: ComposeProject) -> None:
+    """Metrics are there, the model is in the server's registry, the stages ran in containers and left none."""
+    assert set(project.clone.metrics()["dice_ce"]) >= {"dsc", "centreline_dsc"}
+    card = project.clone.card()
+    assert card["run_id"] in experiments(project)
+    registry = mlflow.MlflowClient(f"http://127.0.0.1:{project.mlflow_port}")
+    assert registry.get_model_version(card["model_name"], card["model_version"]).run_id == card["run_id"]
+    logs = {path.name.rsplit("-", 1)[0] for path in (project.clone.root / ".capillary" / "logs").iterdir()}
+    assert any(name.startswith("train@dice_ce-0") for name in logs)
+    assert project.stage_containers() == []
+
+
+def test_a_second_run_skips_everything(project: ComposeProject) -> None:
+    """Another runner, the same checkout: nothing runs."""
+    output = project.run("dvc", "repro")
+    assert project.clone.ran(output) == []
+    assert "up to date" in output
+
+
+def test_all_files_belong_to_the_owner_of_the_checkout(project: ComposeProject) -> None:
+    """Whose uid nobody exported."""
+    assert project.strangers() == []
+
+
+def test_experiments_run_in_place_in_a_folder_of_their_own_and_from_the_queue(project: ComposeProject) -> None:
+    """`dvc exp run -S`, `--temp`, and `--queue` with `dvc queue start`: one store has their runs, DVC lists them."""
+    before = experiments(project)
+    project.run("dvc", "exp", "run", "--name", "here", "-S", "training.max_epochs=3")
+    project.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "training.max_epochs=1")
+    project.run("dvc", "exp", "run", "--queue", "--name", "queued", "-S", "training.max_epochs=4")
+    project.run("dvc", "queue", "start")  # the runner stays until the queue's worker has ended
+    shown = project.run("dvc", "exp", "show", "--csv", "--no-pager")
+    rows = {line.split(",")[0]: line for line in shown.splitlines()}
+    assert {"here", "elsewhere", "queued"} <= set(rows)
+    assert "Failed" not in rows["queued"]
+    new = {run: name for run, name in experiments(project).items() if run not in before}
+    assert sorted(new.values()) == ["elsewhere", "here", "queued"]
+    assert project.strangers() == []
+    assert project.stage_containers() == []
+
+
+def test_runs_survive_down_and_up(project: ComposeProject) -> None:
+    """`docker compose down` removes containers; the runs lie in a volume."""
+    before = experiments(project)
+    project.compose("down")
+    project.compose("up", "--detach", "--wait")
+    assert experiments(project) == before
