@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.support.containers import client
@@ -14,11 +15,15 @@ def build(dockerfile: str, *options: str, context: Path = REPOSITORY, check: boo
     """(id, messages) of the image that `dockerfile` makes; what was built before comes from the cache."""
     client()
     require(shutil.which("docker") is not None, "the docker command")
-    argv = ["docker", "build", "--quiet", "--file", str(context / dockerfile), *options, str(context)]
     environment = {**command_environment(), "DOCKER_BUILDKIT": "1"}
-    done = subprocess.run(argv, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0 or not check, done.stderr
-    return done.stdout.strip(), done.stderr
+    with tempfile.TemporaryDirectory() as folder:
+        image_id = Path(folder, "id")
+        # not --quiet, which hides what a failing RUN printed
+        shown = ("--progress=plain", f"--iidfile={image_id}", f"--file={context / dockerfile}")
+        argv = ["docker", "build", *shown, *options, str(context)]
+        done = subprocess.run(argv, env=environment, check=False, capture_output=True, text=True)
+        assert done.returncode == 0 or not check, done.stderr
+        return image_id.read_text() if done.returncode == 0 else "", done.stderr
 
 
 def docker_run(*argv: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:

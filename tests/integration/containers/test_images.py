@@ -125,8 +125,8 @@ def test_builds_see_code_and_pins_and_nothing_else(context: str) -> None:
     assert listed.stdout.split() == [
         "./Dockerfile.dvc-runner",
         "./constraints.txt",
-        "./services/x/z.py",
         "./pyproject.toml",
+        "./services/x/z.py",
         "./stages/x/y.py",
     ]
 
