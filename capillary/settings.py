@@ -48,10 +48,17 @@ class TorchName(StrEnum):
 
 
 class YesNo(StrEnum):
-    """A switch: CAPILLARY_SHARE_GPUS."""
+    """A switch that is off by default: CAPILLARY_SHARE_GPUS."""
 
     NO = "no"
     YES = "yes"
+
+
+class YesUnlessNo(StrEnum):
+    """A switch that is on by default: CAPILLARY_RESUME."""
+
+    YES = "yes"
+    NO = "no"
 
 
 Name = TypeVar("Name", bound=StrEnum)
@@ -71,6 +78,7 @@ class ImageSettings:
 class Settings:
     """How this machine runs stages. None of it may change a result.
 
+    `resume` False makes every training start from its beginning; `checkpoint_dir` keeps what they resume from.
     `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones.
     """
 
@@ -81,6 +89,8 @@ class Settings:
     workers: int
     threads: int
     grace_s: float
+    resume: bool
+    checkpoint_dir: str
     variables: Mapping[str, str]
 
     def select(self, patterns: Iterable[str]) -> dict[str, str]:
@@ -114,6 +124,8 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
         workers=_read_count(variables, "CAPILLARY_WORKERS", cores),
         threads=_read_count(variables, "CAPILLARY_THREADS", cores),
         grace_s=float(_read_count(variables, "CAPILLARY_GRACE_S", 10)),
+        resume=_read_name(YesUnlessNo, variables, "CAPILLARY_RESUME") is YesUnlessNo.YES,
+        checkpoint_dir=variables.get("CAPILLARY_CHECKPOINT_DIR", ".capillary/state"),
         variables=variables,
     )
 

@@ -74,9 +74,9 @@ def clean(repository: Path, *, state: bool, images: bool) -> None:
         end(api, orphan)
     if state:
         used = {each.state for each in found if each not in lost}
-        for folder in sorted((repository / ".capillary" / "state").glob("*")):
+        for folder in sorted((repository / settings.checkpoint_dir).glob(f"*-{'[0-9a-f]' * 16}")):
             if folder.name not in used:
-                say(f"removing {folder.relative_to(repository)}: its run cannot be resumed any more")
+                say(f"removing {folder}: its run cannot be resumed any more")
                 shutil.rmtree(folder)
     if images:
         _remove_old_images(api, repository)

@@ -1,4 +1,6 @@
-"""dvc.yaml as DVC itself reads it: the entry behind DVC_ROOT and DVC_STAGE. The one module that imports dvc."""
+"""dvc.yaml as DVC itself reads it: the entry behind DVC_ROOT and DVC_STAGE. Beside capillary.experiments.forecast
+the one module that imports dvc.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,10 @@ class Entry:
     def dep_hashes(self) -> dict[str, str]:
         """DVC's hash of every dep as it is now (files that did not change are not read again)."""
         return {dep.def_path: str(dep.get_hash().value) if dep.exists else "missing" for dep in self._files()}
+
+    def is_recorded(self) -> bool:
+        """Whether dvc.lock has a run of this entry with the deps and params that it has now."""
+        return not self._stage.cmd_changed and not any(dep.status() for dep in self._stage.deps)
 
     def restore_outs(self) -> list[str]:
         """Put back the outs that dvc.lock knows and the cache holds; DVC removed them before it started the stage."""

@@ -89,7 +89,7 @@ def plan_stage(
     outs = tuple(_inside(name) for name in entry.outs)
     dep_hashes = entry.dep_hashes()
     fingerprint = fingerprint_of(dep_hashes, params, address, environment_id)
-    state_dir = repository / ".capillary" / "state" / f"{address}-{fingerprint.whole[:16]}"
+    state_dir = repository / settings.checkpoint_dir / f"{address}-{fingerprint.whole[:16]}"
     tracking, embedded_store = _tracking(access, settings, repository)
     environment = {
         **settings.select(access.env),

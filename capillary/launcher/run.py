@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from capillary.launcher import process
+from capillary.launcher import finished, process
 from capillary.launcher.access import StageAccess, read_access
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
@@ -45,9 +45,17 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
 
         def publish_outs(work: Path) -> None:
             refuse_changed_deps(plan, entry.dep_hashes())
+            finished.keep(plan, work)
             publish(work, plan.outs, plan.root)
 
-        code = executor.execute(plan, stop, publish_outs)
+        # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
+        if not settings.resume and plan.state_dir.exists():
+            shutil.rmtree(plan.state_dir)
+        if settings.resume and access.resume and not entry.is_recorded() and finished.take(plan):
+            say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
+            code = 0
+        else:
+            code = executor.execute(plan, stop, publish_outs)
     finally:
         if code:
             _restore(entry)
