@@ -17,6 +17,7 @@ class Preprocess(Params):
     percentile_low: Percentile
     percentile_high: Percentile
     resample_to_um: tuple[Micrometres, Micrometres, Micrometres] | None  # z, y, x
+    max_volumes: Annotated[int, Field(ge=1)] | None  # the first so many by id; null: all
     num_folds: Annotated[int, Field(ge=1)]  # 1 with a splits file of one's own only
     splits_file: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0)]

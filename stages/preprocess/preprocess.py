@@ -16,7 +16,7 @@ from stages.preprocess.splits import groups_astride, read_splits_file
 
 def preprocess(params: Preprocess, *, workers: int, raw: Path, processed: Path) -> None:
     """Write `processed` (arrays, manifest, splits) from `raw`. Whatever can be refused is refused before the work."""
-    volumes = read_raw(raw)
+    volumes = read_raw(raw)[: params.max_volumes]
     given = _given_folds(params, volumes)
     tasks = [_plan(volume, params, processed) for volume in volumes]
     done = _prepare(tasks, workers)

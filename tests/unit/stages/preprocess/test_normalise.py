@@ -22,6 +22,7 @@ def make_params(
         percentile_low=low,
         percentile_high=high,
         resample_to_um=None,
+        max_volumes=None,
         num_folds=2,
         splits_file="configs/splits/generated.json",
         seed=0,

@@ -16,6 +16,7 @@ PARAMS: dict[str, Any] = {
     "percentile_low": 0.5,
     "percentile_high": 99.5,
     "resample_to_um": None,
+    "max_volumes": None,
     "num_folds": 2,
     "splits_file": "configs/splits/generated.json",
     "seed": 0,
