@@ -1,4 +1,4 @@
-"""An experiment file: a name and a set of overrides on params.yaml, refused early when a key or type is wrong.
+"""An experiment file: a name, a set of overrides on params.yaml, and how to run; refused early when a key is wrong.
 
 experiment:
   name: vesselnn
@@ -7,92 +7,127 @@ ingest:
   source: ../my-stacks
 training:
   max_epochs: 40
+compute:
+  profile: auto
 """
 
 import copy
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
+from capillary.experiments.sections import Debug, Sections
 from capillary.params_file import leaf_keys
 from capillary.yaml_file import leaves, read_yaml
 from stages.common.errors import ParamsError
-from stages.common.params import Params, nearest, validate_params
+from stages.common.params import nearest, validate_params
 
-
-class ExperimentHead(Params):
-    """The `experiment` section."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    description: str = ""
+# a key under the name that people look for → the keys of params.yaml that it stands for
+FOLDS = "training.num_folds"
+SPLITS = "training.splits_file"
+DRAWN = "configs/splits/generated.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """A checked experiment file. `overrides` maps dotted params keys to values."""
 
-    head: ExperimentHead
+    sections: Sections
     overrides: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """The name to run under; a rehearsal never takes the place of the real thing."""
+        head = self.sections.experiment.name
+        return f"{head}-debug" if self.sections.debug.enabled else head
 
-def read_experiment(file: Path, params: dict[str, Any]) -> ExperimentConfig:
-    """`file` as overrides of `params` (params.yaml); ParamsError names an unknown key and the nearest known one."""
+
+def read_experiment(file: Path, params: dict[str, Any], *, debug: bool = False) -> ExperimentConfig:
+    """`file` as overrides of `params` (params.yaml); ParamsError names an unknown key and the nearest known one.
+
+    `debug` switches the file's debug section on.
+    """
     if not file.is_file():
         known = ", ".join(sorted(str(path) for path in Path("configs/experiments").glob("*.yaml")))
         raise ParamsError("there is no such experiment file", file=file, remedy=f"name one of: {known}")
     tree = read_yaml(file)
-    section = tree.pop("experiment", None)
-    if not isinstance(section, dict) or "name" not in section:
-        raise ParamsError(
-            "the experiment has no name",
-            file=file,
-            value=section,
-            remedy="write `experiment:` and below it `name: …` in it",
-        )
-    head = validate_params(ExperimentHead, section, f"{file} [experiment]")
-    known_keys = list(leaf_keys(params))
+    own = {name: tree.pop(name) for name in Sections.model_fields if name in tree}
+    _require_name(file, own.get("experiment"))
+    if debug:
+        own["debug"] = {**(own.get("debug") or {}), "enabled": True}
+    sections = validate_params(Sections, own, str(file))
     overrides = dict(leaves(tree))
-    for key in overrides:
-        if key not in known_keys:
-            raise ParamsError(
-                f"{file} unknown key `{key}`; {nearest(key, known_keys)}",
-                file=file,
-                remedy=f"rename or remove `{key}`: an experiment file overrides keys of params.yaml",
-            )
-    return ExperimentConfig(head=head, overrides=overrides)
+    _refuse_unknown(file, overrides, params)
+    overrides = _spelled_out(overrides)
+    if sections.debug.enabled:
+        overrides |= _rehearsal(sections.debug, with_overrides(params, overrides))
+    return ExperimentConfig(sections=sections, overrides=overrides)
 
 
 def with_overrides(params: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """A copy of `params` with `overrides` applied."""
     merged = copy.deepcopy(params)
     for key, value in overrides.items():
-        *sections, last = key.split(".")
-        target = merged
-        for section in sections:
-            target = target[section]
-        target[last] = value
+        put(merged, key, value)
     return merged
 
 
-def set_param_arguments(overrides: dict[str, Any]) -> Iterator[str]:
-    """`--set-param KEY=VALUE` pairs for dvc exp run, values in the grammar of its overrides."""
-    for key, value in overrides.items():
-        yield "--set-param"
-        yield f"{key}={_literal(value)}"
+def put(tree: Any, key: str, value: Any) -> None:
+    """Set the dotted `key` of the nested mapping `tree`."""
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree[section]
+    tree[last] = value
 
 
-def _literal(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(_literal(item) for item in value)}]"
-    if isinstance(value, str):
-        # a backslash is one by itself, but before a quote it has to be doubled
-        return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value) + "'"
-    return repr(value)
+def get(tree: Any, key: str) -> Any:
+    """The value of the dotted `key` in the nested mapping `tree`; KeyError when it is not there."""
+    for section in key.split("."):
+        tree = tree[section]
+    return tree
+
+
+def _require_name(file: Path, head: object) -> None:
+    if not isinstance(head, dict) or "name" not in head:
+        raise ParamsError(
+            "the experiment has no name",
+            file=file,
+            value=head,
+            remedy="write `experiment:` and below it `name: …` in it",
+        )
+
+
+def _refuse_unknown(file: Path, overrides: dict[str, Any], params: dict[str, Any]) -> None:
+    known = [*leaf_keys(params), FOLDS, SPLITS]
+    sections = [f"{name}." for name in Sections.model_fields]
+    for key in overrides:
+        if key not in known:
+            raise ParamsError(
+                f"{file} unknown key `{key}`; {nearest(key, [*known, *sections])}",
+                file=file,
+                remedy=f"rename or remove `{key}`: an experiment file overrides keys of params.yaml",
+            )
+
+
+def _spelled_out(overrides: dict[str, Any]) -> dict[str, Any]:
+    """`overrides` in keys of params.yaml only. A number of folds means so many, and all of them trained."""
+    spelled = {key: value for key, value in overrides.items() if key not in (FOLDS, SPLITS)}
+    if SPLITS in overrides:
+        spelled["preprocess.splits_file"] = overrides[SPLITS]
+    if FOLDS in overrides:
+        spelled["preprocess.num_folds"] = overrides[FOLDS]
+        if isinstance(overrides[FOLDS], int):  # anything else is refused with the key that it was spelled out to
+            spelled["training.folds"] = list(range(overrides[FOLDS]))
+    return spelled
+
+
+def _rehearsal(debug: Debug, params: dict[str, Any]) -> dict[str, Any]:
+    """Overrides for a short run of the same pipeline: the folds stay as they are drawn, the first ones are trained."""
+    training = params["training"]
+    return {
+        "training.max_epochs": debug.max_epochs,
+        "training.warmup_epochs": min(training["warmup_epochs"], debug.max_epochs - 1),
+        "training.folds": training["folds"][: debug.num_folds],
+        "preprocess.max_volumes": debug.max_volumes,
+        "preprocess.splits_file": DRAWN,  # a file of one's own names volumes that may be left out
+    }

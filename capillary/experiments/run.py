@@ -1,33 +1,179 @@
-"""An experiment file run as one named DVC experiment."""
+"""An experiment file from preflight to report, as one named DVC experiment."""
 
-import itertools
+import datetime
 import os
+import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from capillary.experiments.config import read_experiment, set_param_arguments, with_overrides
+from capillary.experiments.cells import DVC, Cells, Outcome
+from capillary.experiments.config import ExperimentConfig, read_experiment, with_overrides
+from capillary.experiments.forecast import StageForecast, forecast
+from capillary.experiments.interrupts import passing_on
+from capillary.experiments.record import choose_name, read_record, write_record
+from capillary.experiments.sections import Sections
+from capillary.experiments.services import start_services
+from capillary.experiments.show import say_end, say_plan
+from capillary.experiments.slots import plan_slots
+from capillary.experiments.view import View
+from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.metrics_table import show_metrics
-from capillary.params_file import check_params, check_values, read_params_file
+from capillary.params_file import check_params, check_values
+from capillary.preflight import run_preflight, show
+from capillary.report import CellFact, RunFacts, write_report
+from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
-DVC = (sys.executable, "-m", "dvc")
+BEFORE, CELLS, AFTER = "preprocess", "train", "evaluate"
+LOGS = Path(".capillary", "logs", "experiments")
 
 
-def run_experiment(file: Path, root: Path) -> int:
-    """Check `file`, run `dvc exp run` with its overrides, show the metrics; returns DVC's exit code."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags of the command. `resume` continues interrupted trainings whatever the file says."""
+
+    debug: bool = False
+    resume: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A checked experiment file in the workspace `root`, and the params that it stands for."""
+
+    file: Path
+    root: Path
+    config: ExperimentConfig
+    params: Mapping[str, Any]
+    environment: Mapping[str, str]
+    settings: Settings
+
+    @property
+    def cells(self) -> list[str]:
+        """The trainings, as DVC addresses them."""
+        training = self.params["training"]
+        return [f"{CELLS}@{loss}-{fold}" for loss in training["losses"] for fold in training["folds"]]
+
+
+def run_experiment(file: Path, root: Path, options: Options) -> int:
+    """Check, look at the machine, run what is missing, report; returns the exit code.
+
+    Raises ParamsError for a mistake in the file before anything is changed.
+    """
+    experiment = read(file, root, options)
+    sections = experiment.config.sections
+    if not options.dry_run:
+        start_services(root, experiment.settings, sections.compute.docker_profile)
+    preflight = run_preflight(root, experiment.settings, require_gpu=sections.compute.require_gpu)
+    show(preflight)
+    plan = forecast(root, experiment.params)
+    if options.dry_run:
+        say_plan(experiment.config, plan, plan_slots(root, experiment.settings, len(experiment.cells)))
+        return ExitCode.PREFLIGHT if preflight.failed else 0
+    if preflight.failed:
+        say("nothing was started: see the remedies above")
+        return ExitCode.PREFLIGHT
+    return _run(experiment, plan)
+
+
+def read(file: Path, root: Path, options: Options) -> Experiment:
+    """The experiment that `file` and the flags ask for, every value of it checked."""
     check_params(root)
-    params = read_params_file(root)
-    config = read_experiment(file, params)
-    check_values(with_overrides(params, config.overrides), root, origin=str(file))
-    name = _free_name(config.head.name, _experiment_names(root))
-    say(f"experiment {name}: {config.head.description}")
-    argv = [*DVC, "exp", "run", "--name", name, *set_param_arguments(config.overrides)]
-    code = subprocess.run(argv, cwd=root, env=_environment(), check=False).returncode
+    base = base_params(root)
+    config = read_experiment(file, base, debug=options.debug)
+    params = with_overrides(base, config.overrides)
+    check_values(params, root, origin=str(file))
+    environment = {**_environment(), **variables_of(config.sections, resume=options.resume)}
+    return Experiment(
+        file=file,
+        root=root,
+        config=config,
+        params=params,
+        environment=environment,
+        settings=read_settings(root, environment),
+    )
+
+
+def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
+    """What the sections ask for, in the variables of the settings; what they leave open stays the environment's."""
+    monitoring, resuming = sections.monitoring, sections.resume
+    interval_s = monitoring.monitor_interval_sec if monitoring.system_monitor else 0
+    variables = {"CAPILLARY_MONITOR_INTERVAL_S": f"{interval_s:g}"}
+    if sections.compute.profile != "auto":
+        variables["CAPILLARY_PROFILE"] = sections.compute.profile
+    if monitoring.memory_abort_process_rss_gb is not None:
+        variables["CAPILLARY_MEMORY_ABORT_GB"] = f"{monitoring.memory_abort_process_rss_gb:g}"
+    if not (resuming.enabled or resume):
+        variables["CAPILLARY_RESUME"] = "no"
+    if resuming.checkpoint_dir is not None:
+        variables["CAPILLARY_CHECKPOINT_DIR"] = resuming.checkpoint_dir
+    return variables
+
+
+def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
+    """Everything after the checks. Whatever ends it, the same command goes on from there."""
+    root, config = experiment.root, experiment.config
+    unchanged = not any(stage.runs for stage in plan)
+    name = choose_name(config, read_record(root, config), unchanged=unchanged, taken=_experiment_names(root))
+    say(f"experiment {name}: {config.sections.experiment.description}")
+    write_record(root, config, name, finished=False)
+    apply_overrides(root, config.overrides)
+    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    environment = {**experiment.environment, "DVC_EXP_NAME": name}
+    code, outcomes = _stages(experiment, environment)
     if code == 0:
+        code = _dvc(root, environment, "exp", "save", "--force", "--name", name)
+    facts = RunFacts(
+        description=config.sections.experiment.description or None,
+        command=shlex.join(["./just", "experiment", "--config", str(experiment.file)]),
+        started=started,
+        wall_s=time.monotonic() - clock,
+        cells=tuple(_fact(outcome) for outcome in outcomes),
+    )
+    if any(outcome.code == 0 for outcome in outcomes):
+        say(f"report: {write_report(root, name, facts)}")
+    if code == 0:
+        write_record(root, config, name, finished=True)
         show_metrics(root / "metrics" / "metrics.json")
+    say_end(name, outcomes, code)
     return code
+
+
+def _stages(experiment: Experiment, environment: Mapping[str, str]) -> tuple[int, list[Outcome]]:
+    """(exit code, what became of the cells): the stages before them, all of them side by side, the one after them."""
+    root = experiment.root
+    if code := _dvc(root, environment, "repro", BEFORE):
+        return code, []
+    slots = plan_slots(root, experiment.settings, len(experiment.cells))
+    with View(experiment.cells) as view:
+        cells = Cells(root, environment, root / LOGS, view)
+        with passing_on(cells.stop) as asked:
+            outcomes = cells.run(experiment.cells, slots)
+    if asked.code:
+        return asked.code, outcomes
+    if any(outcome.code for outcome in outcomes):
+        return ExitCode.CELLS_FAILED, outcomes
+    # not -s: whatever changed meanwhile runs, too, before it is evaluated
+    return _dvc(root, environment, "repro", AFTER), outcomes
+
+
+def _fact(outcome: Outcome) -> CellFact:
+    loss, _, fold = outcome.address.removeprefix(f"{CELLS}@").rpartition("-")
+    status = ("trained" if outcome.ran else "up to date") if outcome.code == 0 else "failed"
+    reason = None if outcome.code == 0 else f"exit code {outcome.code}, see {outcome.log}"
+    return CellFact(loss=loss, fold=int(fold), status=status, wall_s=outcome.seconds, reason=reason)
+
+
+def _dvc(root: Path, environment: Mapping[str, str], *argv: str) -> int:
+    """A DVC command of which the user sees everything; its exit code, 130 or 143 when it was stopped."""
+    code = subprocess.run([*DVC, "--wait-for-lock", *argv], cwd=root, env=dict(environment), check=False).returncode
+    return code if code >= 0 else 128 - code
 
 
 def _environment() -> dict[str, str]:
@@ -47,9 +193,3 @@ def _experiment_names(root: Path) -> set[str]:
             code=ExitCode.USAGE,
         )
     return set(listed.stdout.split())
-
-
-def _free_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted-2`, `wanted-3`, … : every run of an experiment file stays comparable with the others."""
-    candidates = itertools.chain([wanted], (f"{wanted}-{number}" for number in itertools.count(2)))
-    return next(name for name in candidates if name not in taken)

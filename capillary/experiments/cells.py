@@ -1,0 +1,162 @@
+"""Independent cells of the graph side by side: each its own `dvc repro -s`, as many at once as there are slots.
+
+DVC itself runs one stage after the other (treeverse/dvc#755). It lets go of its lock while a command runs, and merges
+dvc.lock entry by entry, so that several of its processes can work in one workspace; they only have to wait for the
+lock instead of giving up on it.
+"""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from capillary.launcher.leash import kill_group, leash
+
+DVC = (sys.executable, "-m", "dvc")
+# --wait-for-lock waits for the repository's lock; a path that another process works on is refused at once
+BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
+MOST_BUSY_TRIES = 60
+BUSY_PAUSE_S = 2.0
+STOPPED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A share of the machine, as environment variables of the cell that has it."""
+
+    name: str
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a cell ended. `ran` is False when DVC found nothing to do. `log` holds everything that it printed."""
+
+    address: str
+    code: int
+    ran: bool
+    seconds: float
+    log: Path
+
+
+class Listener(Protocol):
+    """Who shows what happens. Called from several threads."""
+
+    def started(self, address: str, slot: Slot) -> None:
+        """A cell got a slot."""
+
+    def printed(self, address: str, line: str) -> None:
+        """A cell printed a line."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A cell ended, well or not."""
+
+
+class Cells:
+    """The cells of one experiment. `stop` may be called from a signal handler while `run` waits."""
+
+    def __init__(self, root: Path, environment: Mapping[str, str], logs: Path, listener: Listener) -> None:
+        self._root = root
+        self._environment = environment
+        self._logs = logs
+        self._listener = listener
+        self._groups: set[int] = set()
+        self._stopping = False
+
+    def run(self, addresses: Sequence[str], slots: Sequence[Slot]) -> list[Outcome]:
+        """Run all of `addresses`, one a slot at a time; a cell that fails ends no other. Outcomes in their order."""
+        free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        for slot in slots:
+            free.put(slot)
+
+        def run_in_free_slot(address: str) -> Outcome:
+            slot = free.get()
+            try:
+                return self._run_cell(address, slot)
+            finally:
+                free.put(slot)
+
+        self._logs.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(max_workers=len(slots)) as pool:
+            return list(pool.map(run_in_free_slot, addresses))
+
+    def stop(self) -> None:
+        """Ask all cells to checkpoint and end, and start no more; the second time they are killed."""
+        again, self._stopping = self._stopping, True
+        # as Ctrl-C would: DVC leaves it to the stage; where it is ignored (nohup), the launcher heeds SIGTERM only
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        number = signal.SIGKILL if again else signal.SIGTERM if ignored else signal.SIGINT
+        for group in list(self._groups):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, number)
+
+    def _run_cell(self, address: str, slot: Slot) -> Outcome:
+        log = self._logs / f"{address.replace('/', '-')}.log"
+        started = time.monotonic()
+        code, ran = STOPPED, False
+        if not self._stopping:
+            self._listener.started(address, slot)
+            with log.open("w", encoding="utf-8") as stream:
+                code, ran = self._repro(address, slot, stream)
+        outcome = Outcome(address=address, code=code, ran=ran, seconds=time.monotonic() - started, log=log)
+        self._listener.ended(outcome)
+        return outcome
+
+    def _repro(self, address: str, slot: Slot, log: IO[str]) -> tuple[int, bool]:
+        """(exit code, whether the stage's command ran) of `dvc repro -s`, repeated while another DVC is in its way."""
+        for _ in range(MOST_BUSY_TRIES):
+            output = _Output()
+            code = self._attempt(address, slot, log, output)
+            if code == 0 or not output.busy or self._stopping:
+                break
+            time.sleep(BUSY_PAUSE_S)
+        return code, output.ran
+
+    def _attempt(self, address: str, slot: Slot, log: IO[str], output: "_Output") -> int:
+        argv = [*DVC, "--wait-for-lock", "repro", "--single-item", address]
+        with leash() as tie:
+            process = subprocess.Popen(
+                argv,
+                cwd=self._root,
+                env={**self._environment, **slot.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,  # a Ctrl-C reaches it once, through `stop`
+            )
+            self._groups.add(process.pid)
+            tie(process.pid)
+            if self._stopping:  # asked for between the check and the start
+                kill_group(process.pid)
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                output.read(line)
+                self._listener.printed(address, line.rstrip("\n"))
+            code = process.wait()
+            self._groups.discard(process.pid)
+        return code if code >= 0 else 128 - code
+
+
+class _Output:
+    """What DVC's lines say about a run."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.ran = False
+
+    def read(self, line: str) -> None:
+        self.busy = self.busy or any(words in line for words in BUSY)
+        self.ran = self.ran or line.startswith("Running stage")

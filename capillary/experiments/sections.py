@@ -1,0 +1,58 @@
+"""The sections of an experiment file that are no params: how to run, never what comes out."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.common.params import Params
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ExperimentHead(Params):
+    """`experiment`: what the run is called."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    description: str = ""
+
+
+class Compute(Params):
+    """`compute`: on what. `docker_profile`: the compose services to start where MLflow is to run on this machine."""
+
+    profile: str = "auto"
+    docker_profile: Literal["dev", "team", "none"] = "dev"
+    require_gpu: bool = False
+
+
+class Monitoring(Params):
+    """`monitoring`: samples of memory, CPU, GPU and disk; the memory at which a stage is stopped, with a checkpoint."""
+
+    system_monitor: bool = True
+    monitor_interval_sec: Positive = 10.0
+    memory_abort_process_rss_gb: Positive | None = None
+
+
+class Resume(Params):
+    """`resume`: whether an interrupted training goes on, and the folder that keeps checkpoints (null: .capillary)."""
+
+    enabled: bool = True
+    checkpoint_dir: str | None = None
+
+
+class Debug(Params):
+    """`debug`: a rehearsal on little of everything, also switched on by --debug."""
+
+    enabled: bool = False
+    max_epochs: Annotated[int, Field(ge=1)] = 1
+    num_folds: Annotated[int, Field(ge=1)] = 2
+    max_volumes: Annotated[int, Field(ge=1)] = 10
+
+
+class Sections(Params):
+    """Everything of an experiment file that is no override."""
+
+    experiment: ExperimentHead
+    compute: Compute = Compute()
+    monitoring: Monitoring = Monitoring()
+    resume: Resume = Resume()
+    debug: Debug = Debug()

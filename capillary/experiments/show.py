@@ -1,0 +1,33 @@
+"""What an experiment would do, and what became of it, in words."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from capillary.experiments.cells import Outcome, Slot
+from capillary.experiments.config import ExperimentConfig
+from capillary.experiments.forecast import StageForecast
+from stages.common.progress import console, say
+
+
+def say_plan(config: ExperimentConfig, plan: Sequence[StageForecast], slots: Sequence[Slot]) -> None:
+    """A row a stage: whether it would run, and why; then where the cells would run."""
+    table = Table(title=f"{config.name}: what would run", title_justify="left")
+    for name in ("stage", "", "why"):
+        table.add_column(name, no_wrap=name != "why")
+    for stage in plan:
+        table.add_row(stage.address, "[cyan]run[/]" if stage.runs else "skip", stage.why.replace("[", r"\["))
+    console.print(table)
+    running = sum(stage.runs for stage in plan)
+    say(f"{running} of {len(plan)} stages would run; cells side by side on: {', '.join(slot.name for slot in slots)}")
+
+
+def say_end(name: str, outcomes: Sequence[Outcome], code: int) -> None:
+    """Which cells failed, and what to do."""
+    failed = [outcome for outcome in outcomes if outcome.code]
+    if code == 0:
+        say(f"experiment {name} is complete; compare with others: dvc exp show")
+        return
+    for outcome in failed:
+        say(f"{outcome.address} ended with exit code {outcome.code}: {outcome.log}")
+    say(f"experiment {name} is not complete; repeat the same command: it runs only what is missing")

@@ -1,0 +1,36 @@
+"""Shares of the machine for cells that run side by side: a GPU each, or CPU cores divided."""
+
+from pathlib import Path
+
+from capillary.compute.computing import resolve
+from capillary.compute.hardware import find_hardware
+from capillary.compute.profiles import choose_profile, read_table
+from capillary.experiments.cells import Slot
+from capillary.settings import Settings
+
+
+def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:
+    """Slots for an experiment of `cells` trainings.
+
+    Their number follows from all its cells, not from those that are still missing: a cell that is repeated after a
+    crash gets as many threads as before, and with them the same weights.
+    """
+    hardware = find_hardware(settings)
+    choice = choose_profile(hardware, settings.profile, read_table(root))
+    wanted = resolve(choice, hardware, settings).slots
+    count = max(1, min(wanted, cells))
+    computing = resolve(choice, hardware, settings, slots=count)
+    share = {"CAPILLARY_THREADS": str(computing.threads), "CAPILLARY_WORKERS": str(computing.workers)}
+    if not choice.gpus:
+        threads = f"{computing.threads} thread{'s' if computing.threads > 1 else ''}"
+        return [Slot(name=f"slot {number} ({threads})", environment=share) for number in range(1, count + 1)]
+    gpus = [choice.gpus[number % len(choice.gpus)] for number in range(count)]
+    shared = {"CAPILLARY_SHARE_GPUS": "yes"} if count > len(choice.gpus) else {}
+    return [
+        Slot(
+            name=f"GPU {gpu.index}",
+            # one for containers, one for processes
+            environment={**share, **shared, "CAPILLARY_GPUS": gpu.uuid, "CUDA_VISIBLE_DEVICES": gpu.uuid},
+        )
+        for gpu in gpus
+    ]

@@ -1,0 +1,121 @@
+"""One view of all cells: a live table on a terminal, one line an event in a log."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from rich.live import Live
+from rich.table import Table
+
+from capillary.experiments.cells import Outcome, Slot
+from stages.common.epoch_line import EpochLine, parse_epoch
+from stages.common.progress import console, say
+
+COLUMNS = ("cell", "state", "epoch", "loss", "DSC", "left", "memory")
+NUMBERS = COLUMNS[2:]
+STATE_STYLES = {"running": "cyan", "done": "green", "up to date": "green", "failed": "bold red", "stopped": "yellow"}
+TAIL_LINES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is known of a cell. `validation_dsc` is the last one that was measured."""
+
+    state: str = "waiting"
+    epoch: EpochLine | None = None
+    validation_dsc: float | None = None
+
+
+class View:
+    """Shows the cells `addresses` while they run; a context manager, and the listener of Cells."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._rows = dict.fromkeys(addresses, Row())
+        self._started = time.monotonic()
+        self._lock = threading.Lock()  # cells report from threads of their own
+        self._live = Live(console=console, get_renderable=self.table, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if console.is_terminal:
+            self._live.stop()
+            console.print(self.table())
+
+    def started(self, address: str, slot: Slot) -> None:
+        """A cell got a slot."""
+        self._set(address, state="running")
+        if not console.is_terminal:
+            say(f"{address} starts on {slot.name}")
+
+    def printed(self, address: str, line: str) -> None:
+        """A line of a cell's output; epochs are shown, the rest is in its log."""
+        epoch = parse_epoch(line)
+        if epoch is None:
+            return
+        dsc = self._rows[address].validation_dsc if epoch.validation_dsc is None else epoch.validation_dsc
+        self._set(address, epoch=epoch, validation_dsc=dsc)
+        if not console.is_terminal:
+            say(f"{address} {line}")
+
+    def ended(self, outcome: Outcome) -> None:
+        """A cell ended. A failure is told at once, with the end of what it printed."""
+        state = _state(outcome)
+        self._set(outcome.address, state=state)
+        say(f"{outcome.address} {state} after {outcome.seconds:.0f} s")
+        if state == "failed":
+            say(f"  exit code {outcome.code}; all that it printed: {outcome.log}")
+            for line in outcome.log.read_text(encoding="utf-8").splitlines()[-TAIL_LINES:]:
+                say(f"  | {line}")
+
+    def table(self) -> Table:
+        """The cells as they stand."""
+        with self._lock:
+            rows = dict(self._rows)
+        done = sum(row.state in ("done", "up to date") for row in rows.values())
+        passed = _clock(time.monotonic() - self._started)
+        table = Table(title=f"{done} of {len(rows)} cells done, {passed} passed", title_justify="left")
+        for name in COLUMNS:
+            table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
+        for address, row in rows.items():
+            style = STATE_STYLES.get(row.state, "dim")
+            table.add_row(address, f"[{style}]{row.state}[/]", *_numbers(row))
+        return table
+
+    def _set(self, address: str, **known: object) -> None:
+        with self._lock:
+            self._rows[address] = replace(self._rows[address], **known)  # type: ignore[arg-type]  # keys of Row
+
+
+def _state(outcome: Outcome) -> str:
+    if outcome.code == 0:
+        return "done" if outcome.ran else "up to date"
+    return "stopped" if outcome.code in (130, 143) else "failed"
+
+
+def _numbers(row: Row) -> tuple[str, ...]:
+    epoch = row.epoch
+    if epoch is None:
+        return ("–",) * len(NUMBERS)
+    left = _clock(epoch.remaining_s) if row.state == "running" else "–"
+    return (
+        f"{epoch.epoch}/{epoch.epochs}",
+        "–" if epoch.loss is None else f"{epoch.loss:.4f}",
+        "–" if row.validation_dsc is None else f"{row.validation_dsc:.3f}",
+        left,
+        f"{epoch.rss_gb:.1f} GB",
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

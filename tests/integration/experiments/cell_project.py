@@ -1,0 +1,144 @@
+"""A DVC project of independent cells that sleep, fail or kill, and a driver that runs them side by side."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.parts import REPOSITORY, command_environment
+
+CELL = """
+import os, pathlib, signal, sys, time
+name = sys.argv[1]
+log = pathlib.Path("ran") / name
+log.parent.mkdir(exist_ok=True)
+with log.open("a") as stream:
+    stream.write("x")
+fate = pathlib.Path("fates") / name
+fate = fate.read_text() if fate.exists() else ""
+print("cell", name, os.environ.get("SLOT", ""), flush=True)
+time.sleep(float(os.environ.get("CELL_S", "0")))
+if fate == "fail":
+    sys.exit(3)
+if fate == "kill dvc":
+    os.kill(int(pathlib.Path(f"/proc/{os.getppid()}/stat").read_text().rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
+    sys.exit(0)
+pathlib.Path("outs").mkdir(exist_ok=True)
+(pathlib.Path("outs") / name).write_text(name * 3)
+"""
+# sh -c keeps a shell between DVC and the cell, as it is with every cmd of two words and a redirection
+DVC_YAML: dict[str, Any] = {
+    "stages": {
+        "cell": {
+            "matrix": {"n": [f"c{number:02d}" for number in range(12)]},
+            "cmd": f"{sys.executable} cell.py ${{item.n}} 2>&1; exit $?",
+            "deps": ["cell.py", "shared.txt"],
+            "outs": ["outs/${item.n}"],
+        }
+    }
+}
+DRIVER = """
+import json, os, sys
+from pathlib import Path
+from capillary.experiments.cells import Cells, Slot
+from capillary.experiments.interrupts import passing_on
+
+
+class Quiet:
+    def started(self, address, slot): print("started", address, slot.name, flush=True)
+    def printed(self, address, line): pass
+    def ended(self, outcome): print("ended", outcome.address, outcome.code, flush=True)
+
+
+count, *addresses = sys.argv[1:]
+slots = [Slot(name=str(n), environment={"SLOT": str(n)}) for n in range(int(count))]
+cells = Cells(Path.cwd(), dict(os.environ), Path(".logs"), Quiet())
+with passing_on(cells.stop) as asked:
+    outcomes = cells.run(addresses, slots)
+Path("outcomes.json").write_text(json.dumps({o.address: [o.code, o.ran] for o in outcomes}))
+sys.exit(asked.code)
+"""
+
+
+class CellProject:
+    """Twelve cells, nothing run yet."""
+
+    addresses = tuple(f"cell@{name}" for name in DVC_YAML["stages"]["cell"]["matrix"]["n"])
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True)
+        (root / "cell.py").write_text(CELL)
+        (root / "driver.py").write_text(DRIVER)
+        (root / "shared.txt").write_text("shared\n")
+        (root / "dvc.yaml").write_text(yaml.safe_dump(DVC_YAML))
+        (root / "fates").mkdir()
+        for argv in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+            subprocess.run(argv, cwd=root, env=command_environment(), check=True, capture_output=True)
+
+    def start(self, slots: int, cell_s: float = 0, addresses: tuple[str, ...] = addresses) -> subprocess.Popen[str]:
+        """The driver in the background."""
+        return subprocess.Popen(
+            [sys.executable, "driver.py", str(slots), *addresses],
+            cwd=self.root,
+            env=command_environment(PYTHONPATH=str(REPOSITORY), CELL_S=str(cell_s)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, slots: int, cell_s: float = 0) -> dict[str, tuple[int, bool]]:
+        """All cells; address → (exit code, whether its command ran)."""
+        process = self.start(slots, cell_s)
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        return {key: (code, ran) for key, (code, ran) in json.loads((self.root / "outcomes.json").read_text()).items()}
+
+    def set_fates(self, fates: Mapping[str, str]) -> None:
+        """What becomes of cells that run from now on: `fail`, `kill dvc`; the others end well."""
+        for file in (self.root / "fates").iterdir():
+            file.unlink()
+        for address, fate in fates.items():
+            (self.root / "fates" / address.removeprefix("cell@")).write_text(fate)
+
+    def counts(self) -> Counter[str]:
+        """How often each cell's command was started."""
+        return Counter({f"cell@{file.name}": len(file.read_text()) for file in (self.root / "ran").glob("*")})
+
+    def recorded(self) -> dict[str, str]:
+        """Cells in dvc.lock with the checksum of their out."""
+        lock = self.root / "dvc.lock"
+        stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.exists() else {}
+        return {address: stage["outs"][0]["md5"] for address, stage in stages.items()}
+
+    def processes(self) -> list[int]:
+        """Processes that still work in the project."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if (folder / "cwd").readlink() == self.root and int(folder.name) != os.getpid():
+                    found.append(int(folder.name))
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+        return found
+
+    def wait_until_quiet(self, timeout_s: float = 15) -> None:
+        """Return when nothing works in the project any more."""
+        deadline = time.monotonic() + timeout_s
+        while self.processes():
+            assert time.monotonic() < deadline, "processes outlive the driver"
+            time.sleep(0.05)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """As the kernel's OOM killer does."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
