@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from capillary.compute.computing import stage_variables
+from capillary.compute.hardware import Gpu
 from capillary.launcher import finished, process
 from capillary.launcher.access import StageAccess, read_access
 from capillary.launcher.graph import Entry
@@ -22,6 +24,9 @@ class Executor(Protocol):
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess, /) -> list[str]:
         """What the packages that the stage sees are known by: they decide a result, like its code."""
+
+    def gpus(self, settings: Settings, /) -> tuple[Gpu, ...]:
+        """The GPUs that stages can have; asked after `environment_id`."""
 
     def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None], /) -> int:
         """Run `plan`, let `publish` take the outs of a stage that ended well, return the exit code."""
@@ -41,7 +46,9 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         executor = choose_executor(settings)
         access = read_access(request.root, request.stage)
         identity = executor.environment_id(request.root, request.stage, access)
-        plan = plan_stage(request, entry, access, settings, identity)
+        find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
+        computing = stage_variables(request.root, settings, find_gpus)
+        plan = plan_stage(request, entry, access, settings, identity, computing)
 
         def publish_outs(work: Path) -> None:
             refuse_changed_deps(plan, entry.dep_hashes())

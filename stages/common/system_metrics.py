@@ -18,6 +18,7 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
 from stages.common.errors import ServiceError
 from stages.common.mlflow_server import Server
+from stages.common.process_memory import ProcessTree
 from stages.common.progress import say
 
 PREFIX = "system/"
@@ -64,16 +65,13 @@ class SystemSampler:
 class ProcessTreeMonitor(BaseMetricsMonitor):
     """Resident memory of this process and its descendants (loader workers), in megabytes."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # MLflow
+        self._tree = ProcessTree()
+
     def collect_metrics(self) -> None:
         """Keep one sample."""
-        own = psutil.Process()
-        resident = 0
-        for process in [own, *own.children(recursive=True)]:
-            try:
-                resident += process.memory_info().rss
-            except psutil.Error:
-                continue  # it ended since it was listed
-        self._metrics["process_tree_memory_megabytes"].append(resident / 1e6)
+        self._metrics["process_tree_memory_megabytes"].append(self._tree.rss_bytes() / 1e6)
 
     def aggregate_metrics(self) -> dict[str, float]:
         """The mean of the samples kept."""

@@ -11,9 +11,15 @@ from tests.support.parts import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 # distribution → the module that it provides, where the names differ
-MODULES = {"pyyaml": "yaml", "ruamel.yaml": "ruamel", "python-dotenv": "dotenv", "pydantic-core": "pydantic_core"}
-# pinned for a stage's image alone: it is there with pydantic, or useless where there is no GPU
-NOT_IN_STAGES = {"pydantic-core", "nvidia-ml-py"}
+MODULES = {
+    "pyyaml": "yaml",
+    "ruamel.yaml": "ruamel",
+    "python-dotenv": "dotenv",
+    "pydantic-core": "pydantic_core",
+    "nvidia-ml-py": "pynvml",
+}
+# pinned for a stage's image alone: it is there with pydantic
+NOT_IN_STAGES = {"pydantic-core"}
 
 
 def _names(requirements: Iterable[str]) -> set[str]:
@@ -22,7 +28,8 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in ("errors", "params", "progress")]
+    names = ("epoch_line", "errors", "params", "progress")
+    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in names]
     return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *(REPOSITORY / "stages").glob("*/params.py")]
 
 
