@@ -16,6 +16,10 @@ reproduce: setup
     @dvc repro
     @capillary metrics
 
+# look whether a run that starts now could end: ./just preflight [--json] [--require-gpu]
+preflight *ARGS: setup
+    @capillary preflight {{ARGS}}
+
 # run an experiment file: ./just experiment --config configs/experiments/vesselnn.yaml
 experiment *ARGS: setup
     @capillary experiment {{ARGS}}

@@ -32,6 +32,24 @@ def check() -> None:
 
 
 @app.command()
+def preflight(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
+    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="No GPU is a failure, not a warning.")] = False,
+) -> None:
+    """Look whether a run that starts now could end. Ends with 8 when a critical check fails (docs/preflight.md)."""
+    from capillary import preflight as checks
+    from capillary.settings import read_settings
+    from stages.common.errors import ExitCode
+
+    report = checks.run_preflight(Path.cwd(), read_settings(Path.cwd()), require_gpu=require_gpu)
+    if as_json:
+        typer.echo(checks.as_json(report))
+    else:
+        checks.show(report)
+    sys.exit(ExitCode.PREFLIGHT if report.failed else 0)
+
+
+@app.command()
 def metrics() -> None:
     """Show metrics/metrics.json as a table with intervals."""
     from capillary.metrics_table import show_metrics

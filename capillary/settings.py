@@ -48,7 +48,7 @@ class TorchName(StrEnum):
 
 
 class YesNo(StrEnum):
-    """A switch: CAPILLARY_SHARE_GPUS."""
+    """A switch: CAPILLARY_SHARE_GPUS, CAPILLARY_REQUIRE_GPU."""
 
     NO = "no"
     YES = "yes"
@@ -71,13 +71,15 @@ class ImageSettings:
 class Settings:
     """How this machine runs stages. None of it may change a result.
 
-    `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones.
+    `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones,
+    `require_gpu` lets no training start without one.
     """
 
     executor: ExecutorName
     images: ImageSettings
     gpus: str
     share_gpus: bool
+    require_gpu: bool
     workers: int
     threads: int
     grace_s: float
@@ -111,6 +113,7 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
         ),
         gpus=variables.get("CAPILLARY_GPUS", ""),
         share_gpus=_read_name(YesNo, variables, "CAPILLARY_SHARE_GPUS") is YesNo.YES,
+        require_gpu=_read_name(YesNo, variables, "CAPILLARY_REQUIRE_GPU") is YesNo.YES,
         workers=_read_count(variables, "CAPILLARY_WORKERS", cores),
         threads=_read_count(variables, "CAPILLARY_THREADS", cores),
         grace_s=float(_read_count(variables, "CAPILLARY_GRACE_S", 10)),

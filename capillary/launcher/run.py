@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from capillary.launcher import process
-from capillary.launcher.access import StageAccess, read_access
+from capillary.launcher.access import StageAccess, is_gate, read_access
+from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish
@@ -33,18 +34,17 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     When it fails, the outs that DVC removed before it started are put back from DVC's cache.
     """
     request = read_request(name, argv, environment)
-    entry = Entry(request.root, request.address)
+    entry = Entry(request.root, request.entry)
     code: int = ExitCode.UNEXPECTED
     try:
         refuse_unknown_keys(request.root)
         settings = read_settings(request.repository)
         executor = choose_executor(settings)
-        access = read_access(request.root, request.stage)
-        identity = executor.environment_id(request.root, request.stage, access)
-        plan = plan_stage(request, entry, access, settings, identity)
+        plan = plan_request(request, entry, settings, executor)
 
         def publish_outs(work: Path) -> None:
-            refuse_changed_deps(plan, entry.dep_hashes())
+            if request.gated is None:  # a gate makes nothing from its deps
+                refuse_changed_deps(plan, entry.dep_hashes())
             publish(work, plan.outs, plan.root)
 
         code = executor.execute(plan, stop, publish_outs)
@@ -55,6 +55,17 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def plan_request(request: StageRequest, entry: Entry, settings: Settings, executor: Executor) -> StagePlan:
+    """The plan of a stage, or of a gate in the entry of another stage."""
+    if request.gated is not None:
+        access = gate_access(request)
+        identity = executor.environment_id(request.root, request.stage, access)
+        return plan_gate(request, gate_of(request, entry), access, settings, identity)
+    access = read_access(request.root, request.stage)
+    identity = executor.environment_id(request.root, request.stage, access)
+    return plan_stage(request, entry, access, settings, identity)
 
 
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:
@@ -72,16 +83,25 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
             code=ExitCode.USAGE,
         )
     address = environment.get("DVC_STAGE", name).rpartition(":")[2]  # sub/dvc.yaml:train, when run from further up
-    if address.split("@")[0] != name:
+    gated = address if is_gate(root, name) else None
+    if gated is None and stage_of(address) != name:
         raise CapillaryError(
             f"the cmd of {address} runs the stage {name}",
             file="dvc.yaml",
-            remedy=f"write `capillary stage {address.split('@')[0]}` in the cmd of this entry",
+            remedy=f"write `capillary stage {stage_of(address)}` in the cmd of this entry",
+            code=ExitCode.USAGE,
+        )
+    if gated == name:
+        raise CapillaryError(
+            f"{name} is a gate: it runs in the entry of another stage, before that stage",
+            file="dvc.yaml",
+            remedy="run dvc repro; to look at this machine alone: capillary preflight",
             code=ExitCode.USAGE,
         )
     dvc_root = Path(environment.get("DVC_ROOT", root)).resolve()
     repository = dvc_root if root.is_relative_to(dvc_root / ".dvc") else root
-    return StageRequest(stage=name, address=address, argv=argv, root=root, repository=repository)
+    own = f"{name}@{gated}" if gated else address
+    return StageRequest(stage=name, address=own, argv=argv, root=root, repository=repository, gated=gated)
 
 
 def choose_executor(settings: Settings) -> Executor:
