@@ -78,7 +78,8 @@ def torch_cuda(default: str) -> str:
 def _none(*, required: bool) -> Check:
     if required:
         return missed("gpu", "none found", "one is required", _NO_GPU, critical=True)
-    return warned("gpu", "none found: training runs on the CPU", "none is required", _NO_GPU)
+    remedy = "nothing, if there is none; else see `GPU not detected` in docs/preflight.md"
+    return warned("gpu", "none found: training runs on the CPU", "none is required", remedy)
 
 
 def _unused(names: str, *, required: bool) -> Check:
