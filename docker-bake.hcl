@@ -46,7 +46,7 @@ target "_common" {
 # stages without torch: one image serves machines with and without a GPU
 target "light" {
   name       = stage
-  matrix     = { stage = ["ingest", "preprocess"] }
+  matrix     = { stage = ["ingest", "preprocess", "preflight"] }
   inherits   = ["_common"]
   dockerfile = "stages/${stage}/Dockerfile"
   target     = "release"

@@ -16,9 +16,29 @@ reproduce: setup
     @dvc repro
     @capillary metrics
 
+# look whether a run that starts now could end: ./just preflight [--json] [--require-gpu]
+preflight *ARGS: setup
+    @capillary preflight {{ARGS}}
+
 # run an experiment file: ./just experiment --config configs/experiments/vesselnn.yaml
 experiment *ARGS: setup
     @capillary experiment {{ARGS}}
+
+# the same on little of everything: ./just experiment-debug --config FILE
+experiment-debug *ARGS: setup
+    @capillary experiment --debug {{ARGS}}
+
+# check the file and the machine, show what would run, run nothing
+experiment-dry-run *ARGS: setup
+    @capillary experiment --dry-run {{ARGS}}
+
+# the same command inside the dvc-runner: only Docker is needed on this machine
+experiment-docker *ARGS:
+    docker compose run --rm dvc-runner capillary experiment {{ARGS}}
+
+# start the services (MLflow; with --profile team also PostgreSQL and an S3 store) and wait until they are healthy
+dev *ARGS: setup
+    @capillary dev {{ARGS}}
 
 # build the stages' container images ahead of time
 build *STAGES: setup

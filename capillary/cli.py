@@ -32,6 +32,24 @@ def check() -> None:
 
 
 @app.command()
+def preflight(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
+    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="No GPU is a failure, not a warning.")] = False,
+) -> None:
+    """Look whether a run that starts now could end. Ends with 8 when a critical check fails (docs/preflight.md)."""
+    from capillary import preflight as checks
+    from capillary.settings import read_settings
+    from stages.common.errors import ExitCode
+
+    report = checks.run_preflight(Path.cwd(), read_settings(Path.cwd()), require_gpu=require_gpu)
+    if as_json:
+        typer.echo(checks.as_json(report))
+    else:
+        checks.show(report)
+    sys.exit(ExitCode.PREFLIGHT if report.failed else 0)
+
+
+@app.command()
 def metrics() -> None:
     """Show metrics/metrics.json as a table with intervals."""
     from capillary.metrics_table import show_metrics
@@ -86,8 +104,21 @@ def clean(
 @app.command()
 def experiment(
     config: Annotated[Path, typer.Option(help="An experiment file, such as configs/experiments/vesselnn.yaml.")],
+    debug: Annotated[bool, typer.Option("--debug", help="A rehearsal: the file's debug section.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from checkpoints, whatever the file says.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, run nothing.")] = False,
 ) -> None:
-    """Run an experiment file: its overrides on params.yaml as one named DVC experiment."""
-    from capillary.experiments.run import run_experiment
+    """Run an experiment file from preflight to report; docs/user-guide.md explains it key by key."""
+    from capillary.experiments.run import Options, run_experiment
 
-    sys.exit(run_experiment(config, Path.cwd()))
+    sys.exit(run_experiment(config, Path.cwd(), Options(debug=debug, resume=resume, dry_run=dry_run)))
+
+
+@app.command()
+def dev(
+    profile: Annotated[str, typer.Option(help="dev: MLflow; team: with PostgreSQL and an S3 store.")] = "dev",
+) -> None:
+    """Start the services on this machine and wait until they are healthy."""
+    from capillary.experiments.services import up
+
+    up(Path.cwd(), profile)

@@ -49,7 +49,7 @@ class TorchName(StrEnum):
 
 
 class YesNo(StrEnum):
-    """A switch that is off by default: CAPILLARY_SHARE_GPUS."""
+    """A switch that is off by default: CAPILLARY_SHARE_GPUS, CAPILLARY_REQUIRE_GPU."""
 
     NO = "no"
     YES = "yes"
@@ -80,7 +80,8 @@ class Settings:
     """How this machine runs stages. None of it may change a result.
 
     `resume` False makes every training start from its beginning; `checkpoint_dir` keeps what they resume from.
-    `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones.
+    `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones,
+    `require_gpu` lets no training start without one.
     `profile` is a name in configs/compute.yaml, or auto; `workers`, `threads` and `micro_batch` win over the profile's
     where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
     """
@@ -89,6 +90,7 @@ class Settings:
     images: ImageSettings
     gpus: str
     share_gpus: bool
+    require_gpu: bool
     profile: str
     workers: int | None
     threads: int | None
@@ -127,6 +129,7 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
         ),
         gpus=variables.get("CAPILLARY_GPUS", ""),
         share_gpus=_read_name(YesNo, variables, "CAPILLARY_SHARE_GPUS") is YesNo.YES,
+        require_gpu=_read_name(YesNo, variables, "CAPILLARY_REQUIRE_GPU") is YesNo.YES,
         profile=variables.get("CAPILLARY_PROFILE", "auto"),
         workers=_read_count(variables, "CAPILLARY_WORKERS"),
         threads=_read_count(variables, "CAPILLARY_THREADS"),

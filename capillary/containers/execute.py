@@ -20,7 +20,7 @@ from capillary.containers import gpus, last_duty
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
 from capillary.containers.host_paths import HostPaths
-from capillary.containers.images import Environment, ensure_built, environment_for
+from capillary.containers.images import Environment, ensure_built, environment_for, holds_torch
 from capillary.containers.logs import Log
 from capillary.containers.place import find_place
 from capillary.containers.scratch import Scratch, lay_scratch
@@ -56,10 +56,11 @@ class ContainerExecutor:
             return [self._environment.tag, self._api.version()["Arch"]]
 
     def environment(self, repository: Path, stage: str, access: StageAccess) -> Environment:
-        """The image of `stage`. A stage that can use a GPU has torch, in the build that suits what there is."""
-        if access.gpu == "none":
+        """The image of `stage`. One that computes on a GPU has torch, in the build that suits what there is."""
+        if access.gpu != "none":
+            self._gpus = self._find_gpus()
+        if access.gpu == "none" or not holds_torch(repository, stage):
             return environment_for(repository, stage, self._settings.images, cuda=None)
-        self._gpus = self._find_gpus()
         wanted = self._settings.images.torch
         cuda = bool(self._gpus) if wanted is TorchName.AUTO else wanted is TorchName.CUDA
         return environment_for(repository, stage, self._settings.images, cuda=cuda)

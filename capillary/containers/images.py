@@ -80,6 +80,12 @@ def environment_for(root: Path, stage: str, settings: ImageSettings, *, cuda: bo
     return environment
 
 
+def holds_torch(root: Path, stage: str) -> bool:
+    """Whether the stage requires torch; one that only looks at a GPU does not."""
+    file = root / "stages" / stage / "requirements.txt"
+    return file.is_file() and any(line.startswith("torch==") for line in file.read_text().splitlines())
+
+
 def is_built(api: docker.APIClient, tag: str) -> bool:
     """Whether the daemon has the image."""
     try:

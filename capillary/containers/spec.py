@@ -127,7 +127,7 @@ def network_of(plan: StagePlan, own_id: str | None) -> str:
         return "none"
     if own_id is not None:
         return f"container:{own_id}"
-    return "host" if any(map(_is_loopback, plan.environment.values())) else "bridge"
+    return "host" if any(map(_is_loopback, (*plan.environment.values(), *plan.servers))) else "bridge"
 
 
 def _is_loopback(value: str) -> bool:
@@ -146,6 +146,7 @@ def environment_of(plan: StagePlan) -> dict[str, str]:
     return {
         **kept,
         **own,
+        "CAPILLARY_PLACE": "container",
         "PYTHONPATH": str(work_folder(plan)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

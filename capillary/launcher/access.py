@@ -1,7 +1,7 @@
 """configs/stages.yaml: what a stage may touch beyond what its entry in dvc.yaml declares."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -24,8 +24,37 @@ class StageAccess(Params):
     shm_gb: PositiveFloat
 
 
+class GateAccess(Params):
+    """The entry of a gate: a stage that runs as a command of another stage's entry in dvc.yaml, before that stage.
+
+    It has no access of its own, but that of the stage that it gates, so that it sees the machine as that one will.
+    """
+
+    gate: Literal[True]
+
+
+# what a gate may touch where there is nothing that it gates: when its image is built
+_NOTHING = StageAccess(network="none", env=(), resume=False, gpu="none", memory_gb=None, pids=256, shm_gb=0.0625)
+
+
+def is_gate(root: Path, stage: str) -> bool:
+    """Whether configs/stages.yaml marks `stage` as a gate."""
+    if not (root / ACCESS_FILE).is_file():
+        return False  # whoever needs an entry says that there is none
+    entry = read_yaml(root / ACCESS_FILE).get(stage)
+    return isinstance(entry, dict) and "gate" in entry
+
+
 def read_access(root: Path, stage: str) -> StageAccess:
     """The entry of `stage`; raises ParamsError when it is missing or malformed."""
+    entry = _entry(root, stage)
+    if is_gate(root, stage):
+        validate_params(GateAccess, entry, f"{ACCESS_FILE} [{stage}]")
+        return _NOTHING
+    return validate_params(StageAccess, entry, f"{ACCESS_FILE} [{stage}]")
+
+
+def _entry(root: Path, stage: str) -> Any:
     entries = read_yaml(root / ACCESS_FILE)
     if stage not in entries:
         raise ParamsError(
@@ -33,4 +62,4 @@ def read_access(root: Path, stage: str) -> StageAccess:
             remedy=f"add `{stage}` to {ACCESS_FILE}: its keys are explained at the top of that file",
             file=ACCESS_FILE,
         )
-    return validate_params(StageAccess, entries[stage], f"{ACCESS_FILE} [{stage}]")
+    return entries[stage]

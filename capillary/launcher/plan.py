@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Protocol
 
 from capillary.launcher.access import StageAccess
-from capillary.launcher.graph import Entry
 from capillary.settings import BASE_VARIABLES, Settings
 from stages.common.errors import CapillaryError, ExitCode
 
@@ -41,6 +40,7 @@ class StagePlan:
     temporary experiment). Relative paths in `deps` and `outs` mean the same inside the stage as they do in `root`.
     `cache_dir` is DVC's cache, to which deps are links under cache.type symlink. `environment` is what the stage is
     told and what configs/stages.yaml lets it have; `user_environment` is what any program on this machine needs.
+    `servers` are URLs that it talks to beside those that variables name.
     """
 
     stage: str
@@ -61,12 +61,13 @@ class StagePlan:
     state_dir: Path
     writable: tuple[Path, ...]
     grace_s: float
+    servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRequest:
     """What DVC asks for. `root` is the workspace, `repository` the one that it belongs to: the same folder, unless
-    DVC runs a temporary or queued experiment.
+    DVC runs a temporary or queued experiment. `gated` is set for a gate: the address of the entry in which it runs.
     """
 
     stage: str
@@ -74,11 +75,39 @@ class StageRequest:
     argv: tuple[str, ...]
     root: Path
     repository: Path
+    gated: str | None = None
+
+    @property
+    def entry(self) -> str:
+        """The address of the entry in dvc.yaml."""
+        return self.gated or self.address
+
+
+class Declared(Protocol):
+    """What a stage may touch: an entry of dvc.yaml (graph.py), or what a gate has (gate.py)."""
+
+    @property
+    def deps(self) -> list[str]:
+        """Paths relative to the workspace, absolute paths, URLs."""
+
+    @property
+    def outs(self) -> list[str]:
+        """Relative to the workspace."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """DVC's local cache."""
+
+    def params(self) -> dict[str, Any]:
+        """Nested as in params.yaml."""
+
+    def dep_hashes(self) -> dict[str, str]:
+        """Of every dep as it is now."""
 
 
 def plan_stage(
     request: StageRequest,
-    entry: Entry,
+    entry: Declared,
     access: StageAccess,
     settings: Settings,
     environment_id: Sequence[str],

@@ -121,6 +121,7 @@ def environment_of(plan: StagePlan, box: Sandbox) -> dict[str, str]:
     return {
         **plan.user_environment,
         **plan.environment,
+        "CAPILLARY_PLACE": "process",
         "PYTHONPATH": os.pathsep.join([str(box.base / "guard"), str(box.work)]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

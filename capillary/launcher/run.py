@@ -8,7 +8,8 @@ from typing import Protocol
 from capillary.compute.computing import stage_variables
 from capillary.compute.hardware import Gpu
 from capillary.launcher import finished, process
-from capillary.launcher.access import StageAccess, read_access
+from capillary.launcher.access import StageAccess, is_gate, read_access
+from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish
@@ -38,27 +39,24 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     When it fails, the outs that DVC removed before it started are put back from DVC's cache.
     """
     request = read_request(name, argv, environment)
-    entry = Entry(request.root, request.address)
+    entry = Entry(request.root, request.entry)
     code: int = ExitCode.UNEXPECTED
     try:
         refuse_unknown_keys(request.root)
         settings = read_settings(request.repository)
         executor = choose_executor(settings)
-        access = read_access(request.root, request.stage)
-        identity = executor.environment_id(request.root, request.stage, access)
-        find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
-        computing = stage_variables(request.root, settings, find_gpus)
-        plan = plan_stage(request, entry, access, settings, identity, computing)
+        plan = plan_request(request, entry, settings, executor)
 
         def publish_outs(work: Path) -> None:
-            refuse_changed_deps(plan, entry.dep_hashes())
+            if request.gated is None:  # a gate makes nothing from its deps
+                refuse_changed_deps(plan, entry.dep_hashes())
             finished.keep(plan, work)
             publish(work, plan.outs, plan.root)
 
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
         if not settings.resume and plan.state_dir.exists():
             shutil.rmtree(plan.state_dir)
-        if settings.resume and access.resume and not entry.is_recorded() and finished.take(plan):
+        if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
             say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
             code = 0
         else:
@@ -70,6 +68,18 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def plan_request(request: StageRequest, entry: Entry, settings: Settings, executor: Executor) -> StagePlan:
+    """The plan of a stage, or of a gate in the entry of another stage."""
+    gated = request.gated is not None
+    access = gate_access(request) if gated else read_access(request.root, request.stage)
+    identity = executor.environment_id(request.root, request.stage, access)
+    find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
+    computing = stage_variables(request.root, settings, find_gpus)
+    if gated:
+        return plan_gate(request, gate_of(request, entry), access, settings, identity, computing)
+    return plan_stage(request, entry, access, settings, identity, computing)
 
 
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:
@@ -87,16 +97,25 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
             code=ExitCode.USAGE,
         )
     address = environment.get("DVC_STAGE", name).rpartition(":")[2]  # sub/dvc.yaml:train, when run from further up
-    if address.split("@")[0] != name:
+    gated = address if is_gate(root, name) else None
+    if gated is None and stage_of(address) != name:
         raise CapillaryError(
             f"the cmd of {address} runs the stage {name}",
             file="dvc.yaml",
-            remedy=f"write `capillary stage {address.split('@')[0]}` in the cmd of this entry",
+            remedy=f"write `capillary stage {stage_of(address)}` in the cmd of this entry",
+            code=ExitCode.USAGE,
+        )
+    if gated == name:
+        raise CapillaryError(
+            f"{name} is a gate: it runs in the entry of another stage, before that stage",
+            file="dvc.yaml",
+            remedy="run dvc repro; to look at this machine alone: capillary preflight",
             code=ExitCode.USAGE,
         )
     dvc_root = Path(environment.get("DVC_ROOT", root)).resolve()
     repository = dvc_root if root.is_relative_to(dvc_root / ".dvc") else root
-    return StageRequest(stage=name, address=address, argv=argv, root=root, repository=repository)
+    own = f"{name}@{gated}" if gated else address
+    return StageRequest(stage=name, address=own, argv=argv, root=root, repository=repository, gated=gated)
 
 
 def choose_executor(settings: Settings) -> Executor:

@@ -18,6 +18,8 @@ class ExitCode(enum.IntEnum):
     UNDECLARED = 5
     MACHINE = 6
     SERVICE = 7
+    PREFLIGHT = 8
+    CELLS_FAILED = 10
     INTERRUPTED = 130
     TERMINATED = 143
 

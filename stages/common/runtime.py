@@ -1,6 +1,7 @@
 """What the launcher tells a stage through the environment. The one place where a stage reads environment variables."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,4 +91,32 @@ def _read_monitoring() -> Monitoring:
     return Monitoring(
         interval_s=float(os.environ.get("CAPILLARY_MONITOR_INTERVAL_S", Monitoring().interval_s)),
         memory_abort_gb=None if limit_gb is None else float(limit_gb),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRuntime:
+    """One run of a gate, before the stage of the entry `gated` (`train@dice_ce-0`) in which it runs.
+
+    `gpu` is none, auto or required. `store` is the folder of the embedded MLflow store, None where a server keeps runs.
+    `variables` are all that the gate is given, which are those of the gated stage.
+    """
+
+    gated: str
+    gpu: str
+    in_container: bool
+    store: Path | None
+    variables: Mapping[str, str]
+
+
+def read_gate_runtime() -> GateRuntime:
+    """The gate's runtime from the environment that the launcher made."""
+    read = os.environ.get
+    artifacts = read("CAPILLARY_ARTIFACT_ROOT")
+    return GateRuntime(
+        gated=read("CAPILLARY_GATED", "by-hand"),
+        gpu=read("CAPILLARY_GPU", "auto"),
+        in_container=read("CAPILLARY_PLACE") == "container",
+        store=Path(artifacts).parent if artifacts else None,
+        variables=dict(os.environ),
     )

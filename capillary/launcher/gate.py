@@ -1,0 +1,108 @@
+"""A gate: a stage that runs as a command of another stage's entry, before that stage, and stops it when it fails.
+
+    train:
+      cmd:
+        - capillary stage preflight
+        - capillary stage train …
+
+dvc.yaml declares nothing for it: it makes nothing, so nothing can go stale. Its deps are its code and its config,
+configs/<gate>.yaml; a change of either runs no stage again. It gets the access of the stage that it gates, so that it
+sees the same GPU, memory, network and variables.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from capillary.launcher.access import StageAccess, read_access
+from capillary.launcher.plan import CODE_FOLDER, Declared, StagePlan, StageRequest, plan_stage
+from capillary.settings import Settings
+from capillary.yaml_file import read_yaml
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What the gate `name` has in place of an entry in dvc.yaml. Satisfies plan.Declared."""
+
+    name: str
+    gated: str
+    root: Path
+    cache_dir: Path
+
+    @property
+    def deps(self) -> list[str]:
+        """Its code with all of stages/common, its config, and what the gated stage requires."""
+        code = [f"{CODE_FOLDER}/__init__.py", f"{CODE_FOLDER}/common", f"{CODE_FOLDER}/{self.name}"]
+        pins = f"{CODE_FOLDER}/{stage_of(self.gated)}/requirements.txt"
+        return [*code, config_of(self.name), *([pins] if (self.root / pins).is_file() else [])]
+
+    @property
+    def outs(self) -> list[str]:
+        """None."""
+        return []
+
+    def params(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def dep_hashes(self) -> dict[str, str]:
+        """None are needed: nothing is recorded as made from them."""
+        return {}
+
+
+def gate_of(request: StageRequest, entry: Declared) -> Gate:
+    """The gate that `request` asks for, in the entry that it gates."""
+    assert request.gated is not None
+    return Gate(name=request.stage, gated=request.gated, root=request.root, cache_dir=entry.cache_dir)
+
+
+def gate_access(request: StageRequest) -> StageAccess:
+    """The gated stage's access; without its resume folder, and with a network where the gate's config lists servers.
+
+    Raises ParamsError when an entry of configs/stages.yaml is missing or malformed.
+    """
+    assert request.gated is not None
+    read_access(request.root, request.stage)  # its own entry must be right, too
+    changes: dict[str, Any] = {"resume": False}
+    access = read_access(request.root, stage_of(request.gated))
+    if servers_of(request):
+        changes["network"] = "tracking"
+    return access.model_copy(update=changes)
+
+
+def plan_gate(
+    request: StageRequest,
+    gate: Gate,
+    access: StageAccess,
+    settings: Settings,
+    environment_id: Sequence[str],
+    computing: Mapping[str, str],
+) -> StagePlan:
+    """As plan_stage."""
+    plan = plan_stage(request, gate, access, settings, environment_id, computing)
+    servers = servers_of(request)
+    told = {"CAPILLARY_GATED": gate.gated, "CAPILLARY_GPU": "required" if settings.require_gpu else access.gpu}
+    return dataclasses.replace(
+        plan,
+        environment={**plan.environment, **told},
+        needs_network=plan.needs_network or bool(servers),
+        servers=servers,
+    )
+
+
+def servers_of(request: StageRequest) -> tuple[str, ...]:
+    """The URLs below `services` in the gate's config. What else is in it, and whether it is right, the gate says."""
+    file = request.root / config_of(request.stage)
+    listed = read_yaml(file).get("services") if file.is_file() else None
+    return tuple(url for url in listed if isinstance(url, str)) if isinstance(listed, list) else ()
+
+
+def config_of(gate: str) -> str:
+    """The config of a gate, by name."""
+    return f"configs/{gate}.yaml"
+
+
+def stage_of(address: str) -> str:
+    """`train` of `train@dice_ce-0`."""
+    return address.split("@")[0]

@@ -1,0 +1,77 @@
+"""Docker: the daemon answers where containers are asked for, gives GPUs to them, and has room for images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from capillary.compute.hardware import Gpu
+from capillary.containers import gpus
+from capillary.containers.daemon import connect, plain_errors
+from capillary.settings import ExecutorName, Settings
+from stages.common.errors import ServiceError
+from stages.preflight.check import Check, missed, passed, warned
+from stages.preflight.devices import Device
+from stages.preflight.disk import check_disk
+from stages.preflight.params import DiskParams
+
+_TOOLKIT = (
+    "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && "
+    "sudo systemctl restart docker"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Daemon:
+    """A daemon that answers. `gpus` are those that it gives to containers."""
+
+    api: docker.APIClient
+    info: dict[str, Any]
+    gpus: tuple[Gpu, ...]
+
+
+def find_daemon(settings: Settings) -> Daemon | ServiceError | None:
+    """The daemon that stages will run on; the reason where there should be one, None where none is wanted."""
+    if settings.executor is ExecutorName.PROCESS:
+        return None
+    try:
+        api = connect(settings.variables)
+    except ServiceError as error:
+        return error
+    with plain_errors("tell about itself"):
+        info = api.info()
+    return Daemon(api=api, info=info, gpus=gpus.find_gpus(api, settings.images.base))
+
+
+def check_docker(found: Daemon | ServiceError | None, *, asked_for: bool, critical: bool) -> Check:
+    """`asked_for`: CAPILLARY_EXECUTOR=docker, which takes nothing else."""
+    if found is None:
+        return passed("docker", "not used: CAPILLARY_EXECUTOR=process")
+    if isinstance(found, ServiceError):
+        if asked_for:
+            return missed("docker", found.what, "the daemon answers", found.remedy, critical=critical)
+        value = "no daemon answers: stages run as plain processes"
+        return warned("docker", value, "a daemon, for containers", found.remedy)
+    return passed("docker", f"{found.info['ServerVersion']} answers", "the daemon answers", critical=asked_for)
+
+
+def check_docker_gpus(daemon: Daemon, devices: Sequence[Device], *, required: bool) -> Check:
+    """`devices` are the machine's own GPUs, as far as this process sees them."""
+    if daemon.gpus:
+        names = ", ".join(f"{gpu.name} ({gpu.index})" for gpu in daemon.gpus)
+        return passed("docker gpu", names, "containers get them", critical=required)
+    if not devices:
+        return passed("docker gpu", "there is none to give to containers")
+    value = f"containers get none of this machine's {len(devices)}"
+    return missed("docker gpu", value, "containers get them", _TOOLKIT, critical=required)
+
+
+def check_docker_disk(daemon: Daemon, disk: DiskParams) -> list[Check]:
+    """Room for images; nothing where the daemon's data lies on another machine."""
+    root = Path(daemon.info.get("DockerRootDir") or "/nonexistent")
+    if not root.is_dir():
+        return []
+    remedy = "docker system df shows what fills it; capillary clean --images and docker system prune make room"
+    return [check_disk("docker", root, disk.min_free_docker_gb, remedy, critical=disk.critical)]

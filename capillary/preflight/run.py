@@ -1,0 +1,165 @@
+"""All checks of the host side as one report."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from capillary.containers.own_container import inspect_own
+from capillary.launcher.access import is_gate, read_access
+from capillary.params_file import declared_keys, read_params_file
+from capillary.preflight.data import cache_folder, check_data
+from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
+from capillary.preflight.git import check_git
+from capillary.preflight.ports import check_ports
+from capillary.settings import BASE_VARIABLES, ExecutorName, Settings
+from capillary.yaml_file import read_yaml
+from stages.common.params import validate_params
+from stages.common.progress import console, say
+from stages.preflight import devices, gpu, ram, swap
+from stages.preflight.check import Check, Report, passed, report_of
+from stages.preflight.clock import check_clock
+from stages.preflight.container import in_container
+from stages.preflight.disk import check_disk, check_shared_memory
+from stages.preflight.environment import check_environment
+from stages.preflight.packages import check_packages
+from stages.preflight.params import CONFIG_FILE, PreflightParams
+from stages.preflight.services import Answer, ask_all, check_services, services_of
+from stages.preflight.table import lines, print_table
+
+_DISK_REMEDY = "free space on this disk: dvc gc -w, capillary clean --state, du -sh .dvc/cache mlruns"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """What the checks share: the project, its settings and thresholds, and the daemon, where stages run on one."""
+
+    root: Path
+    settings: Settings
+    params: PreflightParams
+    require_gpu: bool
+    daemon: Daemon | None
+
+
+def run_preflight(root: Path, settings: Settings, *, require_gpu: bool = False) -> Report:
+    """Look at this machine and the project `root`; takes a few seconds.
+
+    `require_gpu`: a missing GPU is a failure, also where the settings do not ask for one. Raises ParamsError for a
+    malformed configuration file; what is wrong with the machine is told in the report.
+    """
+    params = read_preflight(root)
+    with ThreadPoolExecutor() as pool:  # DVC and servers take their time
+        data = pool.submit(check_data, root, critical=params.data.critical)
+        cache = pool.submit(cache_folder, root)
+        services = services_of(settings.variables, params.services)
+        asked = pool.submit(ask_all, services, settings.variables, params.answers)
+        found = find_daemon(settings)
+        answers = asked.result()
+        host = Host(
+            root=root,
+            settings=settings,
+            params=params,
+            require_gpu=require_gpu or settings.require_gpu or _a_stage_requires_gpu(root),
+            daemon=found if isinstance(found, Daemon) else None,
+        )
+        asked_for = settings.executor is ExecutorName.DOCKER
+        return report_of(
+            [check_git(root, critical=params.git.critical), data.result()],
+            [check_docker(found, asked_for=asked_for, critical=params.docker.critical)],
+            _gpu_checks(host),
+            _machine(host),
+            _disks(host, cache.result()),
+            _ports(host),
+            [_packages(host)],
+            check_services(answers, critical=params.answers.critical),
+            _environment(host, answers),
+            [check_clock(answers, params.clock)],
+        )
+
+
+def read_preflight(root: Path) -> PreflightParams:
+    """configs/preflight.yaml; raises ParamsError that names an unknown key and the nearest known one."""
+    return validate_params(PreflightParams, read_yaml(root / CONFIG_FILE), CONFIG_FILE)
+
+
+def show(report: Report) -> None:
+    """A table on a terminal, a line a check in a log."""
+    if console.is_terminal:
+        print_table(report, console)
+        return
+    for line in lines(report, every=True):
+        say(line)
+
+
+def as_json(report: Report) -> str:
+    """The report for machines; docs/preflight.md explains it."""
+    return json.dumps(report.as_data(), indent=2)
+
+
+def _gpu_checks(host: Host) -> Iterator[Check]:
+    variables = host.settings.variables
+    try:
+        found = devices.find_devices(None if host.daemon else variables.get("CUDA_VISIBLE_DEVICES"))
+    except devices.DriverBrokenError as error:
+        yield gpu.broken(str(error), required=host.require_gpu)
+        return
+    if host.daemon and host.daemon.gpus and not found:
+        pass  # this launcher is in a container without a GPU: the stages' containers get theirs
+    else:
+        default = host.params.gpu.torch_cuda
+        cuda = default if host.daemon else gpu.torch_cuda(default)
+        yield from gpu.check_gpu(found, host.params.gpu, cuda, required=host.require_gpu)
+    if host.daemon:
+        yield check_docker_gpus(host.daemon, found, required=host.require_gpu)
+
+
+def _machine(host: Host) -> Iterator[Check]:
+    params = host.params
+    yield ram.check_ram(ram.available_bytes(), params.ram)
+    if host.daemon is None:  # a stage's container gets the size that configs/stages.yaml says
+        yield check_shared_memory(params.shared_memory)
+    yield swap.check_swap(*swap.swap_now(), params.swap, in_container=in_container())
+
+
+def _disks(host: Host, cache: Path) -> Iterator[Check]:
+    disk = host.params.disk
+    places = {
+        "workspace": (host.root, disk.min_free_workspace_gb),
+        "cache": (cache, disk.min_free_cache_gb),
+        "runs": (host.root / "mlruns", disk.min_free_runs_gb),
+    }
+    for name, (folder, least_gb) in places.items():
+        yield check_disk(name, folder, least_gb, _DISK_REMEDY, critical=disk.critical)
+    if host.daemon:
+        yield from check_docker_disk(host.daemon, disk)
+
+
+def _ports(host: Host) -> Iterable[Check]:
+    if host.daemon is None or inspect_own(host.daemon.api) is not None:
+        return ()  # compose is not used, or the ports are another machine's, from here
+    return check_ports(host.root, host.settings.variables, host.daemon.api, critical=host.params.ports.critical)
+
+
+def _packages(host: Host) -> Check:
+    if host.daemon:
+        return passed("packages", "skipped: images hold what their stages pin")
+    return check_packages(sorted(host.root.glob("stages/*/requirements.txt")), critical=host.params.packages.critical)
+
+
+def _environment(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
+    source = str((read_params_file(host.root).get("ingest") or {}).get("source", ""))
+    for stage in declared_keys(host.root):
+        access = read_access(host.root, stage)
+        yield check_environment(
+            stage,
+            host.settings.select((*access.env, *BASE_VARIABLES)),
+            host.params.environment,
+            source=source if access.network == "source" else "",
+            answers=answers if access.network == "tracking" else (),
+        )
+
+
+def _a_stage_requires_gpu(root: Path) -> bool:
+    stages = (name for name in declared_keys(root) if not is_gate(root, name))
+    return any(read_access(root, stage).gpu == "required" for stage in stages)

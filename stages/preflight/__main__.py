@@ -1,0 +1,25 @@
+"""python -m stages.preflight: the gate before another stage of the same entry; ends with 8 when that could not end."""
+
+from pathlib import Path
+
+from stages.common.errors import run_main
+from stages.common.params import load_params
+from stages.common.progress import say
+from stages.common.runtime import read_gate_runtime
+from stages.preflight.gate import look, refuse
+from stages.preflight.params import CONFIG_FILE, PreflightParams
+from stages.preflight.table import lines
+
+
+def main() -> None:
+    """Look, tell, refuse."""
+    runtime = read_gate_runtime()
+    report = look(load_params(PreflightParams, Path(CONFIG_FILE)), runtime)
+    for line in lines(report):
+        say(line)
+    if report.failed:
+        raise refuse(report, runtime.gated)
+
+
+if __name__ == "__main__":
+    run_main(main)

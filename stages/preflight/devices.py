@@ -1,0 +1,124 @@
+"""The GPUs that a process here can have: asked from NVML, or where its library is missing from nvidia-smi."""
+
+import importlib
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+_QUERY = "index,uuid,name,memory.total,memory.free,driver_version"
+_MIB = 1 << 20
+SMI_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One GPU. Sizes in bytes; `driver` is the version of the machine's driver."""
+
+    index: int
+    uuid: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+    driver: str
+
+
+class DriverBrokenError(Exception):
+    """There is a driver, and it does not work; the text is its own."""
+
+
+def find_devices(visible: str | None) -> tuple[Device, ...]:
+    """The GPUs, or those of them that `visible` (CUDA_VISIBLE_DEVICES) names; none where there is no driver.
+
+    Raises DriverBrokenError where there is one that does not answer.
+    """
+    found = ask_nvml(_nvml())
+    if found is None:
+        found = ask_smi()
+    return visible_of(found, visible)
+
+
+def visible_of(devices: Sequence[Device], visible: str | None) -> tuple[Device, ...]:
+    """Those that CUDA would see: it reads the list up to the first name that it does not know."""
+    if visible is None:
+        return tuple(devices)
+    chosen: list[Device] = []
+    for name in (part.strip() for part in visible.split(",")):
+        match = [device for device in devices if name and (name == str(device.index) or device.uuid.startswith(name))]
+        if len(match) != 1:
+            break
+        chosen += match
+    return tuple(chosen)
+
+
+def ask_nvml(nvml: ModuleType | None) -> tuple[Device, ...] | None:
+    """The GPUs that NVML lists; None when NVML is not there. `nvml` is the module pynvml."""
+    if nvml is None:
+        return None
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        if error.value in (nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED):
+            return None
+        raise DriverBrokenError(str(error)) from error
+    try:
+        return tuple(_nvml_devices(nvml))
+    except nvml.NVMLError as error:
+        raise DriverBrokenError(str(error)) from error
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _nvml() -> ModuleType | None:
+    try:
+        return importlib.import_module("pynvml")
+    except ImportError:
+        return None  # an older install of the host side
+
+
+def _nvml_devices(nvml: ModuleType) -> Iterator[Device]:
+    driver = nvml.nvmlSystemGetDriverVersion()
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        yield Device(
+            index=index,
+            uuid=nvml.nvmlDeviceGetUUID(handle),
+            name=nvml.nvmlDeviceGetName(handle),
+            total_bytes=int(memory.total),
+            free_bytes=int(memory.free),
+            driver=driver,
+        )
+
+
+def ask_smi() -> tuple[Device, ...]:
+    """The GPUs that nvidia-smi lists; none where there is no nvidia-smi."""
+    argv = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=SMI_TIMEOUT_S)
+    except FileNotFoundError:
+        return ()
+    except subprocess.TimeoutExpired as error:
+        raise DriverBrokenError(f"nvidia-smi does not end within {SMI_TIMEOUT_S} s") from error
+    text = (done.stdout + done.stderr).strip()
+    if "no devices were found" in text.lower():
+        return ()
+    if done.returncode:
+        raise DriverBrokenError(text.splitlines()[0] if text else f"nvidia-smi ended with {done.returncode}")
+    return tuple(_parse(line) for line in done.stdout.splitlines() if line.strip())
+
+
+def _parse(line: str) -> Device:
+    fields = [field.strip() for field in line.split(",")]
+    try:
+        index, uuid, name, total_mib, free_mib, driver = fields
+        return Device(
+            index=int(index),
+            uuid=uuid,
+            name=name,
+            total_bytes=int(total_mib) * _MIB,
+            free_bytes=int(free_mib) * _MIB,
+            driver=driver,
+        )
+    except ValueError as error:
+        raise DriverBrokenError(f"nvidia-smi says {line.strip()!r}") from error

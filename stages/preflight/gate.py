@@ -1,0 +1,80 @@
+"""The checks of the gate: whether the stage that comes next can run to its end on this machine."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.runtime import GateRuntime
+from stages.preflight import devices, gpu, ram, swap
+from stages.preflight.check import Check, Report, report_of
+from stages.preflight.clock import check_clock
+from stages.preflight.container import in_container
+from stages.preflight.disk import check_disk, check_shared_memory
+from stages.preflight.environment import check_environment
+from stages.preflight.packages import check_packages
+from stages.preflight.params import GpuParams, PreflightParams
+from stages.preflight.services import ask_all, check_services, services_of
+
+DISK_REMEDY = "free space on this disk: dvc gc -w, capillary clean --state, du -sh .dvc/cache mlruns"
+
+
+def look(params: PreflightParams, runtime: GateRuntime) -> Report:
+    """All checks of this machine, as the stage `runtime.gated` will find it."""
+    answers = ask_all(services_of(runtime.variables, params.services), runtime.variables, params.answers)
+    stage = runtime.gated.split("@")[0]
+    return report_of(
+        gpu_checks(params.gpu, runtime),
+        [
+            ram.check_ram(ram.available_bytes(), params.ram),
+            *_disks(params, runtime),
+            check_shared_memory(params.shared_memory),
+            swap.check_swap(*swap.swap_now(), params.swap, in_container=in_container()),
+        ],
+        _packages(params, runtime, stage),
+        check_services(answers, critical=params.answers.critical),
+        [
+            check_environment(stage, runtime.variables, params.environment, answers=answers),
+            check_clock(answers, params.clock),
+        ],
+    )
+
+
+def gpu_checks(params: GpuParams, runtime: GateRuntime) -> list[Check]:
+    """None for a stage that uses no GPU."""
+    if runtime.gpu == "none":
+        return []
+    required = runtime.gpu == "required"
+    try:
+        found = devices.find_devices(runtime.variables.get("CUDA_VISIBLE_DEVICES"))
+    except devices.DriverBrokenError as error:
+        return [gpu.broken(str(error), required=required)]
+    return gpu.check_gpu(found, params, gpu.torch_cuda(default=params.torch_cuda), required=required)
+
+
+def refuse(report: Report, gated: str) -> CapillaryError:
+    """Why `gated` does not start."""
+    names = ", ".join(check.name for check in report.checks if check.status == "fail")
+    return CapillaryError(
+        f"{gated} is not started: preflight failed",
+        value=names,
+        remedy="do what the lines above say, then repeat; thresholds are set in configs/preflight.yaml, and "
+        "`capillary preflight` shows all checks",
+        code=ExitCode.PREFLIGHT,
+    )
+
+
+def _disks(params: PreflightParams, runtime: GateRuntime) -> Iterator[Check]:
+    # a container's working folder is its own; its temporary files lie in the project's folder
+    here = Path(tempfile.gettempdir()) if runtime.in_container else Path.cwd()
+    disk = params.disk
+    yield check_disk("workspace", here, disk.min_free_workspace_gb, DISK_REMEDY, critical=disk.critical)
+    if runtime.store is not None:
+        yield check_disk("runs", runtime.store, disk.min_free_runs_gb, DISK_REMEDY, critical=disk.critical)
+
+
+def _packages(params: PreflightParams, runtime: GateRuntime, stage: str) -> list[Check]:
+    file = Path("stages", stage, "requirements.txt")
+    if runtime.in_container or not file.is_file():
+        return []  # the image of the stage is known by its pins, and holds them
+    return [check_packages([file], critical=params.packages.critical)]

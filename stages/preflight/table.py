@@ -1,0 +1,39 @@
+"""What a person sees of a report: a table, or the lines that matter."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stages.preflight.check import Check, Report, Status
+
+STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
+
+
+def print_table(report: Report, console: Console) -> None:
+    """Every check on a line, then what to do about those that are not well."""
+    table = Table("check", "status", "value", "threshold", box=None, pad_edge=False)
+    for check in report.checks:
+        status = f"[{STYLES[check.status]}]{check.status}[/]"
+        table.add_row(escape(check.name), status, escape(check.value), escape(check.threshold))
+    console.print(table)
+    for check in (*report.having(Status.WARN), *report.having(Status.FAIL)):
+        console.print(f"[{STYLES[check.status]}]{check.status}[/] {escape(check.name)}: {escape(check.remedy)}")
+    console.print(summary(report))
+
+
+def lines(report: Report, *, every: bool = False) -> list[str]:
+    """For a log: one line a check that is not well, or `every` one, and the summary."""
+    shown = (check for check in report.checks if every or check.status is not Status.PASS)
+    return [*(_line(check) for check in shown), summary(report)]
+
+
+def summary(report: Report) -> str:
+    """`14 passed, 1 warning, 0 failed`."""
+    passed, warned, failed = (len(report.having(status)) for status in Status)
+    return f"preflight: {passed} passed, {warned} warning{'' if warned == 1 else 's'}, {failed} failed"
+
+
+def _line(check: Check) -> str:
+    wanted = f" ({check.threshold})" if check.threshold else ""
+    remedy = f"; remedy: {check.remedy}" if check.remedy else ""
+    return f"{check.status} {check.name}: {check.value}{wanted}{remedy}"
