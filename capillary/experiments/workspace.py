@@ -12,6 +12,7 @@ from capillary.params_file import read_params_file
 from stages.common.atomic import atomic_write
 
 _MISSING = object()
+_NULL = "tag:yaml.org,2002:null"  # ruamel writes nothing at all for it, which reads like a forgotten value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ def _edit(file: Path, changes: dict[str, Any]) -> None:
     yaml.preserve_quotes = True
     yaml.width = 4096  # never fold a line
     yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(_NULL, "null"))
     tree = yaml.load(file)
     wanted = {key: value for key, value in changes.items() if get(tree, key) != value}
     if not wanted:

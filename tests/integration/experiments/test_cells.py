@@ -1,6 +1,7 @@
 """Cells side by side: real DVC processes in one workspace, whatever their order and however they end."""
 
 import hashlib
+import os
 import random
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from tests.integration.experiments.cell_project import CellProject, kill
 
-ROUNDS = 30
+ROUNDS = int(os.environ.get("CAPILLARY_TEST_ROUNDS", "10"))  # thirty take six minutes
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_asked_to_stop_the_cells_end_and_no_more_are_started(project: CellProjec
 
 @pytest.mark.slow
 def test_nothing_is_lost_or_repeated_whatever_happens(tmp_path: Path) -> None:
-    """Thirty rounds: cells that fail, DVC processes and runners that are killed, at random; then a run to the end.
+    """Round after round: cells that fail, DVC processes and runners that are killed, at random; then a run to the end.
 
     What dvc.lock knew before a run is never run again, everything is in it afterwards, with the right checksum.
     """
