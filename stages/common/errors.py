@@ -19,6 +19,7 @@ class ExitCode(enum.IntEnum):
     MACHINE = 6
     SERVICE = 7
     PREFLIGHT = 8
+    MEMORY = 9
     CELLS_FAILED = 10
     INTERRUPTED = 130
     TERMINATED = 143

@@ -12,6 +12,7 @@ from stages.common.errors import DataError
 from stages.common.progress import say
 from stages.common.registry import ModelCard, register_model, weights_sha256
 from stages.common.runtime import Runtime
+from stages.common.system_metrics import LOAD_FILE
 from stages.common.tracking import TrackedRun, open_run
 from stages.common.volumes import Volume, fold_split, read_manifest
 from stages.train.checkpoint import Checkpoints
@@ -65,9 +66,9 @@ def train_cell(cell: Cell, runtime: Runtime) -> tuple[ModelCard, list[EpochRecor
 
     The last epoch's, never the best one's: the fold that is reported must not choose its own model.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() and runtime.compute.device != "cpu" else "cpu")
     configure_torch(runtime, device)
-    with cell_lock(runtime.state_dir), listening() as interrupt:
+    with cell_lock(runtime.state_dir), listening(runtime.monitoring.memory_abort_gb) as interrupt:
         loss = build_loss(cell.loss)
         dataset = PatchDataset(cell.training, cell.params, needs_skeleton=loss.needs_skeleton)
         checkpoints = Checkpoints(runtime.state_dir, _identity(cell, runtime))
@@ -132,6 +133,7 @@ def _recorded(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.
         cell_tags={"loss": cell.loss, "fold": str(cell.fold)},
         run_name=f"{cell.loss}-{cell.fold}",
         run_id=state.run_id,
+        load_file=runtime.state_dir / LOAD_FILE,
     )
     state.run_id = run.run_id
     try:

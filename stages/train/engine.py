@@ -134,15 +134,10 @@ def _close_epoch(setup: Setup, state: TrainingState, dsc: float | None) -> Epoch
 
 
 def _stop_if_asked(setup: Setup, state: TrainingState) -> None:
-    signal = setup.interrupt.received
-    if signal is None:
+    if not setup.interrupt.asked:
         return
     setup.checkpoints.save(state.as_dict())
-    raise CapillaryError(
-        f"stopped by {signal.name} after epoch {state.epoch}, step {state.tally.steps_done}; the checkpoint is written",
-        remedy="repeat the same command: the training goes on from there",
-        code=ExitCode(setup.interrupt.exit_code()),
-    )
+    raise setup.interrupt.error(f"after epoch {state.epoch}, step {state.tally.steps_done}")
 
 
 def _remaining_s(state: TrainingState, params: TrainingParams, epochs_here: int) -> float:
