@@ -32,6 +32,9 @@ BASE_VARIABLES = (
 )
 
 
+OFF = "off"
+
+
 class ExecutorName(StrEnum):
     """How stages run: CAPILLARY_EXECUTOR."""
 
@@ -79,6 +82,7 @@ class ImageSettings:
 class Settings:
     """How this machine runs stages. None of it may change a result.
 
+    `monitor_interval_s` lies between two samples of the load, None: none are taken.
     `resume` False makes every training start from its beginning; `checkpoint_dir` keeps what they resume from.
     `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones,
     `require_gpu` lets no training start without one.
@@ -96,7 +100,7 @@ class Settings:
     threads: int | None
     micro_batch: int | None
     memory_abort_gb: float | None
-    monitor_interval_s: float
+    monitor_interval_s: float | None
     grace_s: float
     resume: bool
     checkpoint_dir: str
@@ -135,7 +139,7 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
         threads=_read_count(variables, "CAPILLARY_THREADS"),
         micro_batch=_read_count(variables, "CAPILLARY_MICRO_BATCH"),
         memory_abort_gb=_read_amount(variables, "CAPILLARY_MEMORY_ABORT_GB"),
-        monitor_interval_s=_read_amount(variables, "CAPILLARY_MONITOR_INTERVAL_S") or 10.0,
+        monitor_interval_s=_read_interval(variables, "CAPILLARY_MONITOR_INTERVAL_S"),
         grace_s=float(_read_count(variables, "CAPILLARY_GRACE_S") or 10),
         resume=_read_name(YesUnlessNo, variables, "CAPILLARY_RESUME") is YesUnlessNo.YES,
         checkpoint_dir=variables.get("CAPILLARY_CHECKPOINT_DIR", ".capillary/state"),
@@ -170,6 +174,11 @@ def _read_count(variables: Mapping[str, str], name: str) -> int | None:
             code=ExitCode.USAGE,
         )
     return int(value)
+
+
+def _read_interval(variables: Mapping[str, str], name: str) -> float | None:
+    """A number above 0, ten by default; None when it is off."""
+    return None if variables.get(name) == OFF else _read_amount(variables, name) or 10.0
 
 
 def _read_amount(variables: Mapping[str, str], name: str) -> float | None:

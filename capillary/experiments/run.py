@@ -26,7 +26,7 @@ from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values
 from capillary.preflight import run_preflight, show
 from capillary.report.facts import CellFact, RunFacts
-from capillary.settings import Settings, read_settings
+from capillary.settings import OFF, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
@@ -103,8 +103,8 @@ def read(file: Path, root: Path, options: Options) -> Experiment:
 def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
     """What the sections ask for, in the variables of the settings; what they leave open stays the environment's."""
     monitoring, resuming = sections.monitoring, sections.resume
-    interval_s = monitoring.monitor_interval_sec if monitoring.system_monitor else 0
-    variables = {"CAPILLARY_MONITOR_INTERVAL_S": f"{interval_s:g}"}
+    interval_s = f"{monitoring.monitor_interval_sec:g}" if monitoring.system_monitor else OFF
+    variables = {"CAPILLARY_MONITOR_INTERVAL_S": interval_s}
     if sections.compute.profile != "auto":
         variables["CAPILLARY_PROFILE"] = sections.compute.profile
     if monitoring.memory_abort_process_rss_gb is not None:

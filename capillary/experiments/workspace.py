@@ -49,7 +49,6 @@ def _edit(file: Path, changes: dict[str, Any]) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096  # never fold a line
-    yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(_NULL, "null"))
     tree = yaml.load(file)
     wanted = {key: value for key, value in changes.items() if get(tree, key) != value}

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from capillary.launcher.access import StageAccess
-from capillary.settings import BASE_VARIABLES, Settings
+from capillary.settings import BASE_VARIABLES, OFF, Settings
 from stages.common.errors import CapillaryError, ExitCode
 
 CODE_FOLDER = "stages"
@@ -135,7 +135,7 @@ def plan_stage(
         "CAPILLARY_DATA_FINGERPRINT": fingerprint.data,
         "CAPILLARY_CODE_FINGERPRINT": fingerprint.code,
         "CAPILLARY_STATE_DIR": str(state_dir),
-        "CAPILLARY_MONITOR_INTERVAL_S": f"{settings.monitor_interval_s:g}",
+        "CAPILLARY_MONITOR_INTERVAL_S": f"{settings.monitor_interval_s:g}" if settings.monitor_interval_s else OFF,
         **computing,
     }
     if settings.memory_abort_gb is not None:

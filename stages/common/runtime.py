@@ -24,9 +24,9 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """How often the load is sampled, and the resident memory (GB, 10⁹ bytes) at which the stage stops; None: never."""
+    """Seconds between samples of the load; resident memory (GB, 10⁹ bytes) that stops the stage. None: never."""
 
-    interval_s: float = 10.0
+    interval_s: float | None = 10.0
     memory_abort_gb: float | None = None
 
 
@@ -88,8 +88,9 @@ def _read_compute() -> Compute:
 
 def _read_monitoring() -> Monitoring:
     limit_gb = os.environ.get("CAPILLARY_MEMORY_ABORT_GB")
+    interval_s = os.environ.get("CAPILLARY_MONITOR_INTERVAL_S", "10")
     return Monitoring(
-        interval_s=float(os.environ.get("CAPILLARY_MONITOR_INTERVAL_S", Monitoring().interval_s)),
+        interval_s=None if interval_s == "off" else float(interval_s),
         memory_abort_gb=None if limit_gb is None else float(limit_gb),
     )
 

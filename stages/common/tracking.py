@@ -60,8 +60,8 @@ def open_run(
     if run.info.status != "RUNNING":
         server.call("continue a run", lambda: server.client.update_run(run.info.run_id, status="RUNNING"))
     sampler = None
-    if system_metrics:
-        interval_s, continued = runtime.monitoring.interval_s, bool(run.data.metrics)
+    interval_s, continued = runtime.monitoring.interval_s, bool(run.data.metrics)
+    if system_metrics and interval_s is not None:
         sampler = SystemSampler(server, run.info.run_id, continued=continued, interval_s=interval_s, file=load_file)
     return TrackedRun(server, run, sampler)
 

@@ -3,15 +3,24 @@ from typing import Any
 
 import pytest
 import yaml
-from dvc.utils.hydra import apply_overrides
 
-from capillary.experiments.config import read_experiment, set_param_arguments, with_overrides
-from capillary.yaml_file import read_yaml
+from capillary.experiments.config import read_experiment, with_overrides
+from capillary.experiments.sections import Compute
+from capillary.params_file import check_values, read_params_file
 from stages.common.errors import ParamsError
+from tests.support.parts import REPOSITORY
 
-PARAMS = {
+PARAMS: dict[str, dict[str, Any]] = {
     "ingest": {"source": "samples/phantom"},
-    "training": {"losses": ["dice_ce"], "learning_rate": 0.002, "nested": {"deep": 1}},
+    "preprocess": {"num_folds": 3, "splits_file": "configs/splits/generated.json", "max_volumes": None},
+    "training": {
+        "losses": ["dice_ce"],
+        "learning_rate": 0.002,
+        "nested": {"deep": 1},
+        "folds": [0, 1, 2],
+        "max_epochs": 10,
+        "warmup_epochs": 2,
+    },
 }
 
 
@@ -33,7 +42,7 @@ def test_a_file_is_a_name_and_overrides(file: Path) -> None:
         "training: {losses: [dice_ce, cbdice], nested: {deep: 1e-3}}\n"
     )
     config = read_experiment(file, PARAMS)
-    assert (config.head.name, config.head.description) == ("six-stacks_2", "real ones")
+    assert (config.name, config.sections.experiment.description) == ("six-stacks_2", "real ones")
     assert config.overrides == {
         "ingest.source": "../stacks",
         "training.losses": ["dice_ce", "cbdice"],
@@ -84,41 +93,70 @@ def test_a_missing_file_names_those_that_exist(tmp_path: Path, monkeypatch: pyte
 def test_overrides_apply_to_a_copy() -> None:
     """What is checked is what will run, and params.yaml's own values stay."""
     merged = with_overrides(PARAMS, {"training.nested.deep": 2, "ingest.source": "x"})
-    assert merged["training"] == {"losses": ["dice_ce"], "learning_rate": 0.002, "nested": {"deep": 2}}
+    assert merged["training"] == {**PARAMS["training"], "nested": {"deep": 2}}
     assert PARAMS["training"]["nested"] == {"deep": 1}
 
 
+def test_sections_that_are_no_params_are_typed(file: Path) -> None:
+    """How to run has defaults; what is given is checked like a param."""
+    assert read_experiment(write(file), PARAMS).sections.compute == Compute()
+    config = read_experiment(write(file, compute={"profile": "cpu"}, monitoring={"monitor_interval_sec": 2}), PARAMS)
+    assert config.sections.compute.profile == "cpu"
+    assert config.sections.monitoring.monitor_interval_sec == 2
+    assert config.overrides == {}
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("sections", "what"),
     [
-        *(
-            "../my stacks/µm",
-            "a=b",
-            "a,b",
-            "it's",
-            'say "x"',
-            "'",
-            "\\",
-            "a\\b",
-            "a\\'b",
-            "a\\\\'b",
-            "end\\",
-            "end\\\\",
-        ),
-        *("[x]", "{x: 1}", "a:b", "x # y", "$HOME", "~/x", "@x", "*", "glob(*)", "", " lead ", "a\tb", "line\nbreak"),
-        *("null", "true", "1", "1e-5", "s3://bucket/a?b=c&d", "C:\\data\\x"),
-        *(None, True, False, 0, -3, 12345678901234567890, 0.002, 1e-5, -2.5e-7, 1e22, float("inf")),
-        *([], [1, [2.5, [None]]], ["a b", "it's", "c\\"], [True, 1e-5, -1]),
+        ({"compute": {"profil": "cpu"}}, "unknown key `profil`; did you mean `profile`"),
+        ({"compute": {"docker_profile": "prod"}}, "docker_profile"),
+        ({"monitoring": {"memory_abort_process_rss_gb": 0}}, "memory_abort_process_rss_gb"),
+        ({"monitoring": {"monitor_interval_sec": "10"}}, "monitor_interval_sec"),
+        ({"resume": {"enabled": "yes"}}, "enabled"),
+        ({"debug": {"num_fold": 2}}, "did you mean `num_folds`"),
+        ({"compte": {"profile": "cpu"}}, "did you mean"),
     ],
-    ids=repr,
 )
-def test_dvc_reads_every_value_back_as_it_was(tmp_path: Path, value: Any) -> None:
-    """DVC's own parser, on the arguments of dvc exp run, writes a params.yaml with the very value and type."""
-    params = tmp_path / "params.yaml"
-    params.write_text("a: {b: old}\n")
-    flag, argument = set_param_arguments({"a.b": value})
-    assert flag == "--set-param"
-    apply_overrides(params, [argument])
-    found = read_yaml(params)["a"]["b"]
-    assert found == value
-    assert type(found) is type(value)
+def test_a_mistake_in_such_a_section_is_named(file: Path, sections: dict[str, object], what: str) -> None:
+    """Key, file and the nearest right name."""
+    with pytest.raises(ParamsError, match=what) as caught:
+        read_experiment(write(file, **sections), PARAMS)
+    assert file.name in caught.value.report()
+
+
+def test_a_number_of_folds_means_all_of_them(file: Path) -> None:
+    """num_folds and splits_file are looked for under training; params.yaml has them under preprocess."""
+    config = read_experiment(write(file, training={"num_folds": 4, "splits_file": "configs/splits/mine.json"}), PARAMS)
+    assert config.overrides == {
+        "preprocess.num_folds": 4,
+        "training.folds": [0, 1, 2, 3],
+        "preprocess.splits_file": "configs/splits/mine.json",
+    }
+
+
+def test_a_rehearsal_is_short_and_has_a_name_of_its_own(file: Path) -> None:
+    """--debug: one epoch, two folds, ten volumes; never in the place of the real run."""
+    config = read_experiment(write(file, training={"max_epochs": 50}), PARAMS, debug=True)
+    assert config.name == "v-debug"
+    assert config.overrides == {
+        "training.max_epochs": 1,
+        "training.warmup_epochs": 0,
+        "training.folds": [0, 1],
+        "preprocess.max_volumes": 10,
+        "preprocess.splits_file": "configs/splits/generated.json",
+    }
+    own = read_experiment(write(file, debug={"enabled": True, "max_epochs": 3, "num_folds": 1}), PARAMS)
+    assert own.name == "v-debug"
+    assert own.overrides["training.max_epochs"] == 3
+    assert own.overrides["training.warmup_epochs"] == 2
+    assert own.overrides["training.folds"] == [0]
+
+
+@pytest.mark.parametrize("experiment_file", sorted((REPOSITORY / "configs" / "experiments").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize("debug", [False, True])
+def test_shipped_files_are_right(experiment_file: Path, debug: bool) -> None:
+    """Each, and the rehearsal of each, is accepted with all its values."""
+    params = read_params_file(REPOSITORY)
+    config = read_experiment(experiment_file, params, debug=debug)
+    check_values(with_overrides(params, config.overrides), REPOSITORY, origin=str(experiment_file))

@@ -2,15 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from capillary.experiments.run import _experiment_names, _free_name
+from capillary.experiments.run import _experiment_names, variables_of
+from capillary.experiments.sections import Compute, ExperimentHead, Monitoring, Resume, Sections
+from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
 
 
-def test_a_name_that_is_taken_gets_the_next_number() -> None:
-    """Every run of an experiment file stays comparable with the others."""
-    assert _free_name("vesselnn", set()) == "vesselnn"
-    assert _free_name("vesselnn", {"vesselnn", "vesselnn-3"}) == "vesselnn-2"
-    assert _free_name("vesselnn", {"vesselnn", "vesselnn-2"}) == "vesselnn-3"
+def sections(**more: Compute | Monitoring | Resume) -> Sections:
+    return Sections(experiment=ExperimentHead(name="v"), **more)  # type: ignore[arg-type]  # sections by name
 
 
 def test_a_folder_without_git_is_an_error_with_a_remedy(tmp_path: Path) -> None:
@@ -19,3 +18,35 @@ def test_a_folder_without_git_is_an_error_with_a_remedy(tmp_path: Path) -> None:
         _experiment_names(tmp_path)
     assert caught.value.code == ExitCode.USAGE
     assert "Git" in caught.value.remedy
+
+
+def test_the_sections_become_settings(tmp_path: Path) -> None:
+    """What the file says about running is what the launcher reads."""
+    asked = sections(
+        compute=Compute(profile="gpu_low"),
+        monitoring=Monitoring(monitor_interval_sec=2.5, memory_abort_process_rss_gb=12),
+        resume=Resume(enabled=False, checkpoint_dir="/big/disk"),
+    )
+    settings = read_settings(tmp_path, variables_of(asked, resume=False))
+    assert settings.profile == "gpu_low"
+    assert settings.monitor_interval_s == 2.5
+    assert settings.memory_abort_gb == 12
+    assert settings.resume is False
+    assert settings.checkpoint_dir == "/big/disk"
+
+
+def test_what_a_file_leaves_open_is_the_environments() -> None:
+    """A profile in .env is not undone by `auto`."""
+    assert set(variables_of(sections(), resume=False)) == {"CAPILLARY_MONITOR_INTERVAL_S"}
+
+
+def test_the_flag_wins_over_the_file(tmp_path: Path) -> None:
+    """--resume goes on from checkpoints whatever resume.enabled says."""
+    asked = sections(resume=Resume(enabled=False))
+    assert read_settings(tmp_path, variables_of(asked, resume=True)).resume is True
+
+
+def test_no_samples_are_taken_when_the_monitor_is_off(tmp_path: Path) -> None:
+    """monitoring.system_monitor: false."""
+    asked = sections(monitoring=Monitoring(system_monitor=False))
+    assert read_settings(tmp_path, variables_of(asked, resume=False)).monitor_interval_s is None

@@ -1,1 +1,0 @@
-"""One page that a person can send."""

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from capillary.experiments.config import ExperimentConfig
+from capillary.experiments.record import choose_name, free_name, read_record, write_record
+from capillary.experiments.sections import ExperimentHead, Sections
+
+
+def config(**overrides: object) -> ExperimentConfig:
+    return ExperimentConfig(sections=Sections(experiment=ExperimentHead(name="v")), overrides=overrides)
+
+
+def test_a_name_that_is_taken_gets_the_next_number() -> None:
+    """Every run of an experiment file stays comparable with the others."""
+    assert free_name("vesselnn", set()) == "vesselnn"
+    assert free_name("vesselnn", {"vesselnn", "vesselnn-3"}) == "vesselnn-2"
+    assert free_name("vesselnn", {"vesselnn", "vesselnn-2"}) == "vesselnn-3"
+
+
+@pytest.mark.parametrize(
+    ("finished", "unchanged", "same_overrides", "name"),
+    [
+        (False, False, True, "v-7"),  # interrupted: goes on
+        (True, True, True, "v-7"),  # complete, nothing to do
+        (True, False, True, "v"),  # complete, but code or data have changed since
+        (False, False, False, "v"),  # the file has changed since
+    ],
+)
+def test_the_same_command_goes_on_under_the_same_name(
+    tmp_path: Path, finished: bool, unchanged: bool, same_overrides: bool, name: str
+) -> None:
+    """What makes another experiment of it gets another name."""
+    write_record(tmp_path, config(a=1), "v-7", finished=finished)
+    now = config(a=1 if same_overrides else 2)
+    assert choose_name(now, read_record(tmp_path, now), unchanged=unchanged, taken={"v-7"}) == name
+
+
+def test_the_first_run_takes_the_files_name(tmp_path: Path) -> None:
+    """Nothing is remembered yet."""
+    assert read_record(tmp_path, config()) is None
+    assert choose_name(config(), None, unchanged=True, taken=set()) == "v"

@@ -1,0 +1,70 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from capillary.launcher import finished
+
+
+def plan(root: Path, *, fingerprint: str = "a" * 64, resume: bool = True) -> Any:
+    """The part of a StagePlan that is looked at."""
+    return SimpleNamespace(
+        address="train@x-0",
+        repository=root,
+        root=root,
+        outs=("models/x.json", "curves"),
+        access=SimpleNamespace(resume=resume),
+        fingerprint=SimpleNamespace(whole=fingerprint),
+    )
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    work = tmp_path / "work"
+    (work / "models").mkdir(parents=True)
+    (work / "models" / "x.json").write_text("card")
+    (work / "curves").mkdir()
+    (work / "curves" / "a.csv").write_text("1,2")
+    return work
+
+
+def test_what_was_kept_can_be_published_as_often_as_wanted(tmp_path: Path, work: Path) -> None:
+    """Files and folders, byte for byte."""
+    root = tmp_path / "root"
+    finished.keep(plan(root), work)
+    for _ in range(2):
+        assert finished.take(plan(root))
+        assert (root / "models" / "x.json").read_text() == "card"
+        assert (root / "curves" / "a.csv").read_text() == "1,2"
+        (root / "models" / "x.json").unlink()
+
+
+def test_another_fingerprint_gets_nothing(tmp_path: Path, work: Path) -> None:
+    """Other data, params, code or packages: the outs are not theirs."""
+    finished.keep(plan(tmp_path), work)
+    assert not finished.take(plan(tmp_path, fingerprint="b" * 64))
+
+
+def test_only_the_last_run_of_a_cell_is_kept(tmp_path: Path, work: Path) -> None:
+    """The room does not grow with every experiment."""
+    finished.keep(plan(tmp_path), work)
+    finished.keep(plan(tmp_path, fingerprint="b" * 64), work)
+    assert not finished.take(plan(tmp_path))
+    assert finished.take(plan(tmp_path, fingerprint="b" * 64))
+    assert len(list((tmp_path / ".capillary" / "finished").iterdir())) == 1
+
+
+def test_a_stage_that_cannot_resume_is_not_kept(tmp_path: Path, work: Path) -> None:
+    """Its outs may be large, and it is repeated anyway."""
+    finished.keep(plan(tmp_path, resume=False), work)
+    assert not finished.take(plan(tmp_path, resume=False))
+
+
+def test_half_a_copy_is_no_copy(tmp_path: Path, work: Path) -> None:
+    """A kill in the middle of keeping leaves nothing that could be taken."""
+    room = tmp_path / ".capillary" / "finished"
+    (room / f".train@x-0-{'a' * 16}.tmp" / "models").mkdir(parents=True)
+    assert not finished.take(plan(tmp_path))
+    finished.keep(plan(tmp_path), work)
+    assert finished.take(plan(tmp_path))
