@@ -146,7 +146,7 @@ class ContainerExecutor:
             return Created(id=made["Id"], spec=spec)
 
         if not self._gpus:
-            if plan.access.gpu == "auto":
+            if plan.access.gpu == "auto" and plan.gated is None:
                 say(f"{plan.address}: containers can have no GPU here; it runs on the CPU")
             return create([])
         if self._settings.share_gpus:

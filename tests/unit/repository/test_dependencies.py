@@ -11,9 +11,15 @@ from tests.support.parts import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 # distribution → the module that it provides, where the names differ
-MODULES = {"pyyaml": "yaml", "ruamel.yaml": "ruamel", "python-dotenv": "dotenv", "pydantic-core": "pydantic_core"}
-# pinned for a stage's image alone: it is there with pydantic, or useless where there is no GPU
-NOT_IN_STAGES = {"pydantic-core", "nvidia-ml-py"}
+MODULES = {
+    "pyyaml": "yaml",
+    "ruamel.yaml": "ruamel",
+    "python-dotenv": "dotenv",
+    "pydantic-core": "pydantic_core",
+    "nvidia-ml-py": "pynvml",  # loaded by name: an older install lacks it
+}
+# pinned for a stage's image alone: it is there with pydantic
+NOT_IN_STAGES = {"pydantic-core"}
 
 
 def _names(requirements: Iterable[str]) -> set[str]:
@@ -22,8 +28,9 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in ("errors", "params", "progress")]
-    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *(REPOSITORY / "stages").glob("*/params.py")]
+    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in ("errors", "params", "progress", "runtime")]
+    checks = (REPOSITORY / "stages" / "preflight").glob("*.py")  # the same ones on a machine and in a container
+    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *(REPOSITORY / "stages").glob("*/params.py")]
 
 
 def _imports(file: Path) -> set[str]:
@@ -45,7 +52,8 @@ def test_the_base_is_what_the_host_side_imports() -> None:
 
 def test_the_host_side_loads_only_light_modules_of_the_stages() -> None:
     """No module of a stage comes along with the host side but those that this test looks through."""
-    looked_through = {".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in _host_side()}
+    modules = (".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in _host_side())
+    looked_through = {name.removesuffix(".__init__") for name in modules}
     loaded = {name for file in _host_side() for name in _imports(file) if name.split(".")[0] == "stages"}
     assert loaded <= looked_through
 
