@@ -12,7 +12,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from capillary.launcher.access import ACCESS_FILE, StageAccess, read_access
+from capillary.launcher.access import ACCESS_FILE, StageAccess, is_gate, read_access
+from capillary.launcher.gate import config_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "security.md"
@@ -22,12 +23,12 @@ CODE_FOLDER = "stages/"
 
 def access_table(root: Path) -> list[str]:
     """A row a stage, a column a key of StageAccess: whatever keys it has."""
-    stages = list(yaml.safe_load((root / ACCESS_FILE).read_text()))
     keys = list(StageAccess.model_fields)
-    accesses = [read_access(root, stage) for stage in stages]
-    rows = [
-        [stage, *(shown(getattr(access, key)) for key in keys)] for stage, access in zip(stages, accesses, strict=True)
-    ]
+    rows = []
+    for stage in yaml.safe_load((root / ACCESS_FILE).read_text()):
+        access = read_access(root, stage)
+        cells = ["as the gated"] * len(keys) if is_gate(root, stage) else [shown(getattr(access, key)) for key in keys]
+        rows.append([stage, *cells])
     return table(["stage", *(f"`{key}`" for key in keys)], rows)
 
 
@@ -40,6 +41,8 @@ def files_table(root: Path) -> list[str]:
         written = [out for kind in ("outs", "metrics", "plots") for out in entry.get(kind, [])]
         names = tuple(next(iter(out)) if isinstance(out, dict) else out for out in written)
         rows.append([stage, shown(tuple(reads)), shown(names)])
+    gates = [stage for stage in yaml.safe_load((root / ACCESS_FILE).read_text()) if is_gate(root, stage)]
+    rows += [[gate, shown((config_of(gate),)), shown(())] for gate in gates]
     return table(["stage", "reads (beside its code)", "writes"], rows)
 
 

@@ -157,7 +157,7 @@ class ContainerExecutor:
         if plan.environment.get("CAPILLARY_DEVICE") == "cpu":
             return create([])  # the profile's choice: a GPU is left to those who use it
         if not self._gpus:
-            if plan.access.gpu == "auto":
+            if plan.access.gpu == "auto" and plan.gated is None:
                 say(f"{plan.address}: containers can have no GPU here; it runs on the CPU")
             return create([])
         if self._settings.share_gpus:

@@ -88,6 +88,7 @@ def plan_gate(
         environment={**plan.environment, **told},
         needs_network=plan.needs_network or bool(servers),
         servers=servers,
+        gated=gate.gated,
     )
 
 

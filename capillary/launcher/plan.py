@@ -40,7 +40,8 @@ class StagePlan:
     temporary experiment). Relative paths in `deps` and `outs` mean the same inside the stage as they do in `root`.
     `cache_dir` is DVC's cache, to which deps are links under cache.type symlink. `environment` is what the stage is
     told and what configs/stages.yaml lets it have; `user_environment` is what any program on this machine needs.
-    `servers` are URLs that it talks to beside those that variables name.
+    `servers` are URLs that it talks to beside those that variables name. `gated` is set for a gate: the address of the
+    entry in which it runs.
     """
 
     stage: str
@@ -62,6 +63,7 @@ class StagePlan:
     writable: tuple[Path, ...]
     grace_s: float
     servers: tuple[str, ...] = ()
+    gated: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,10 @@ def validate_params(model: type[ParamsModel], data: object, origin: str) -> Para
         # through JSON, where strict mode still takes a list for a tuple and a string for an enum
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise _explain(model, error.errors()[0], origin) from error
+        # a misspelt key is two errors, of which the unknown one tells what to do
+        errors = error.errors()
+        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+        raise _explain(model, first, origin) from error
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -57,9 +60,10 @@ def _explain(model: type[Params], error: ErrorDetails, origin: str) -> ParamsErr
             value=error["input"],
         )
     if error["type"] == "missing":
+        declare = " and declare it in dvc.yaml" if Path(origin).name == PARAMS_FILE.name else ""
         return ParamsError(
             f"{place} key `{key}` is missing, or not visible to this stage",
-            remedy=f"set `{'.'.join([*section, key])}` in {origin} and declare it in dvc.yaml",
+            remedy=f"set `{'.'.join([*section, key])}` in {origin}{declare}",
         )
     return ParamsError(
         f"{place} `{key}`: {error['msg'].removeprefix('Value error, ')}",

@@ -11,7 +11,7 @@ from tests.support.containers import client
 from tests.support.images import BASE, build, docker_run, size_mb
 from tests.support.parts import REPOSITORY
 
-STAGES = ("ingest", "preprocess", "train", "evaluate")
+STAGES = ("ingest", "preprocess", "preflight", "train", "evaluate")
 MODULES = {"pyyaml": "yaml", "scikit-image": "skimage", "nvidia-ml-py": "pynvml"}
 INGEST_OVER_THE_BASE_MB = 450
 TRAIN_MB = 2000
@@ -43,7 +43,7 @@ def test_requirements_import_under_a_foreign_uid(images: dict[str, str], stage: 
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("stage", ["ingest", "preprocess"])
+@pytest.mark.parametrize("stage", ["ingest", "preprocess", "preflight"])
 def test_no_deep_learning_where_none_is_needed(images: dict[str, str], stage: str) -> None:
     """Stages that handle files hold neither torch nor MLflow."""
     code = "import importlib.util as u; print([n for n in ('torch', 'monai', 'mlflow', 'dvc') if u.find_spec(n)])"

@@ -16,7 +16,7 @@ MODULES = {
     "ruamel.yaml": "ruamel",
     "python-dotenv": "dotenv",
     "pydantic-core": "pydantic_core",
-    "nvidia-ml-py": "pynvml",
+    "nvidia-ml-py": "pynvml",  # loaded by name: an older install lacks it
 }
 # pinned for a stage's image alone: it is there with pydantic
 NOT_IN_STAGES = {"pydantic-core"}
@@ -28,9 +28,10 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    names = ("epoch_line", "errors", "params", "progress")
+    names = ("atomic", "epoch_line", "errors", "params", "progress", "runtime")
     shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in names]
-    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *(REPOSITORY / "stages").glob("*/params.py")]
+    checks = (REPOSITORY / "stages" / "preflight").glob("*.py")  # the same ones on a machine and in a container
+    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *(REPOSITORY / "stages").glob("*/params.py")]
 
 
 def _imports(file: Path) -> set[str]:
@@ -52,7 +53,8 @@ def test_the_base_is_what_the_host_side_imports() -> None:
 
 def test_the_host_side_loads_only_light_modules_of_the_stages() -> None:
     """No module of a stage comes along with the host side but those that this test looks through."""
-    looked_through = {".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in _host_side()}
+    modules = (".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in _host_side())
+    looked_through = {name.removesuffix(".__init__") for name in modules}
     loaded = {name for file in _host_side() for name in _imports(file) if name.split(".")[0] == "stages"}
     assert loaded <= looked_through
 

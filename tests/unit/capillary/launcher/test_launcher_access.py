@@ -18,7 +18,7 @@ def write(root: Path, text: str) -> None:
     (root / "configs" / "stages.yaml").write_text(text)
 
 
-@pytest.mark.parametrize("stage", ["ingest", "preprocess", "train", "evaluate"])
+@pytest.mark.parametrize("stage", ["ingest", "preprocess", "preflight", "train", "evaluate"])
 def test_every_stage_of_this_repository_has_an_entry(stage: str) -> None:
     """What a stage may touch is written down for each."""
     assert read_access(REPOSITORY, stage).network in {"none", "source", "tracking"}

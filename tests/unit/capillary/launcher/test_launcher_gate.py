@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from capillary.launcher.access import is_gate, read_access
+from capillary.launcher.gate import Gate, gate_access, plan_gate
+from capillary.launcher.plan import StageRequest
+from capillary.launcher.run import read_request
+from capillary.settings import read_settings
+from stages.common.errors import CapillaryError, ParamsError
+from tests.support.parts import REPOSITORY
+
+ACCESS = """
+door: {gate: true}
+toy: {network: none, env: [TOY_*], resume: true, gpu: auto, memory_gb: 4, pids: 99, shm_gb: 2}
+"""
+
+
+@pytest.fixture
+def project(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with a gate and a stage."""
+    files = ("dvc.yaml", "stages/common/errors.py", "stages/door/__main__.py", "stages/toy/requirements.txt")
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "configs").mkdir()
+    (root / "configs/stages.yaml").write_text(ACCESS)
+    (root / "configs/door.yaml").write_text("services: []\n")
+    monkeypatch.chdir(root)
+    return root
+
+
+def request() -> StageRequest:
+    return read_request("door", (), {"DVC_STAGE": "toy@a-0"})
+
+
+def plan(root: Path, **variables: str):  # type: ignore[no-untyped-def]
+    gate = Gate(name="door", gated="toy@a-0", root=root, cache_dir=root / "cache")
+    return plan_gate(request(), gate, gate_access(request()), read_settings(root, variables), ["image"])
+
+
+def test_a_gate_may_run_in_another_stage_s_entry(project: Path) -> None:
+    """The entry is the gated one's; the address is the gate's own, so that neither state nor logs are shared."""
+    assert is_gate(project, "door")
+    assert not is_gate(project, "toy")
+    assert (request().stage, request().address, request().entry) == ("door", "door@toy@a-0", "toy@a-0")
+
+
+def test_any_other_stage_may_not(project: Path) -> None:
+    """A copied entry whose cmd was forgotten is still refused."""
+    with pytest.raises(CapillaryError, match="the cmd of door@x runs the stage toy"):
+        read_request("toy", (), {"DVC_STAGE": "door@x"})
+
+
+@pytest.mark.usefixtures("project")
+def test_a_gate_by_itself_is_refused() -> None:
+    """There is nothing that it gates."""
+    with pytest.raises(CapillaryError, match="door is a gate") as caught:
+        read_request("door", (), {})
+    assert "capillary preflight" in caught.value.remedy
+
+
+def test_a_gate_sees_what_the_gated_stage_will_see(project: Path) -> None:
+    """The same GPU, memory, network and variables; but no resume folder."""
+    access = gate_access(request())
+    assert access.model_dump() == {**read_access(project, "toy").model_dump(), "resume": False}
+    assert plan(project, TOY_X="x", SECRET="s").environment["TOY_X"] == "x"
+
+
+def test_a_gate_declares_its_code_and_config_and_nothing_else(project: Path) -> None:
+    """No outs, no params, no folder to write; the gated stage's pins, to compare them with what is installed."""
+    made = plan(project)
+    code = ["stages/__init__.py", "stages/common", "stages/door"]
+    assert [dep.name for dep in made.deps] == [*code, "configs/door.yaml", "stages/toy/requirements.txt"]
+    assert (made.outs, made.params, made.writable, made.gated) == ((), {}, (), "toy@a-0")
+    assert made.environment["CAPILLARY_GATED"] == "toy@a-0"
+
+
+def test_a_gpu_can_be_required_for_a_run(project: Path) -> None:
+    """CAPILLARY_REQUIRE_GPU, without an edit of configs/stages.yaml."""
+    assert plan(project).environment["CAPILLARY_GPU"] == "auto"
+    assert plan(project, CAPILLARY_REQUIRE_GPU="yes").environment["CAPILLARY_GPU"] == "required"
+
+
+def test_listed_services_give_a_gate_a_network(project: Path) -> None:
+    """How else could it ask them? Addresses on this machine are reached through its own network."""
+    assert not plan(project).needs_network
+    (project / "configs/door.yaml").write_text("services: ['http://127.0.0.1:8080']\n")
+    made = plan(project)
+    assert made.needs_network
+    assert made.servers == ("http://127.0.0.1:8080",)
+    assert made.access.network == "tracking"
+
+
+def test_a_gate_without_its_config_is_named(project: Path) -> None:
+    """Before anything starts."""
+    (project / "configs/door.yaml").unlink()
+    with pytest.raises(CapillaryError, match=r"configs/door\.yaml does not exist"):
+        plan(project)
+
+
+@pytest.mark.parametrize("entry", ["{gate: false}", "{gate: true, gpu: none}", "{gate: yes, resum: 1}"])
+def test_a_wrong_entry_of_a_gate_is_refused(project: Path, entry: str) -> None:
+    """It has the one key, and that is true."""
+    (project / "configs/stages.yaml").write_text(ACCESS.replace("{gate: true}", entry))
+    with pytest.raises(ParamsError, match=r"configs/stages\.yaml \[door\]"):
+        gate_access(request())
+
+
+def test_preflight_gates_train_in_this_repository() -> None:
+    """dvc.yaml runs it first."""
+    assert is_gate(REPOSITORY, "preflight")
+    commands = (REPOSITORY / "dvc.yaml").read_text().split("  train:\n")[1].split("deps:")[0]
+    assert commands.index("capillary stage preflight") < commands.index("capillary stage train")

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from capillary.containers.gpus import Gpu
+from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
+from capillary.settings import read_settings
+from stages.common.errors import ServiceError
+from stages.preflight.check import Status
+from stages.preflight.devices import Device
+from stages.preflight.params import DiskParams
+
+GPU = Device(index=0, uuid="GPU-0", name="RTX", total_bytes=1, free_bytes=1, driver="580.1")
+
+
+def daemon(*gpus: Gpu, root: str = "/nonexistent") -> Daemon:
+    return Daemon(api=None, info={"ServerVersion": "29.1", "DockerRootDir": root}, gpus=gpus)
+
+
+@pytest.mark.parametrize(("executor", "status"), [("docker", Status.FAIL), ("auto", Status.WARN)])
+def test_a_daemon_that_does_not_answer(tmp_path: Path, executor: str, status: Status) -> None:
+    """It fails where containers were asked for; otherwise there are processes."""
+    nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", "CAPILLARY_EXECUTOR": executor}
+    found = find_daemon(read_settings(tmp_path, nowhere))
+    assert isinstance(found, ServiceError)
+    check = check_docker(found, asked_for=executor == "docker", critical=True)
+    assert check.status is status
+    assert "start it" in check.remedy
+
+
+def test_a_daemon_that_nobody_wants_is_not_looked_for(tmp_path: Path) -> None:
+    """Plain processes need none."""
+    found = find_daemon(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "process"}))
+    assert found is None
+    assert check_docker(found, asked_for=False, critical=True).status is Status.PASS
+
+
+def test_a_daemon_that_answers_passes() -> None:
+    """With its version."""
+    check = check_docker(daemon(), asked_for=True, critical=True)
+    assert (check.status, check.value) == (Status.PASS, "29.1 answers")
+
+
+def test_a_gpu_that_containers_do_not_get() -> None:
+    """The machine has one, the toolkit is missing: a training would quietly run on the CPU."""
+    assert check_docker_gpus(daemon(), [GPU], required=False).status is Status.WARN
+    check = check_docker_gpus(daemon(), [GPU], required=True)
+    assert check.status is Status.FAIL
+    assert "Container Toolkit" in check.remedy
+    given = daemon(Gpu(index=0, uuid="GPU-0", name="RTX"))
+    assert check_docker_gpus(given, [GPU], required=True).status is Status.PASS
+    assert check_docker_gpus(daemon(), [], required=False).status is Status.PASS
+
+
+def test_the_disk_of_docker_is_looked_at_where_it_can_be_seen(tmp_path: Path) -> None:
+    """Its data may lie on another machine."""
+    disk = DiskParams(
+        critical=True,
+        min_free_workspace_gb=0,
+        min_free_cache_gb=0,
+        min_free_runs_gb=0,
+        min_free_docker_gb=10**9,
+    )
+    (check,) = check_docker_disk(daemon(root=str(tmp_path)), disk)
+    assert check.status is Status.FAIL
+    assert "docker system df" in check.remedy
+    assert check_docker_disk(daemon(), disk) == []

@@ -1,0 +1,65 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from capillary.preflight.git import check_git
+from stages.preflight.check import Check, Status
+from tests.support.parts import command_environment
+
+
+def git(root: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=root, env=command_environment(), check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """With one commit."""
+    (tmp_path / "a.txt").write_text("a")
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "a"]):
+        git(tmp_path, *words)
+    return tmp_path
+
+
+def check(root: Path) -> Check:
+    return check_git(root, critical=True)
+
+
+def test_a_clean_repository_passes(repository: Path) -> None:
+    """The branch is told; files that Git does not know change nothing."""
+    (repository / "unknown.txt").touch()
+    assert check(repository).status is Status.PASS
+    assert check(repository).value.startswith("main at ")
+
+
+def test_a_folder_without_a_repository_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after the download of a ZIP file."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert check(tmp_path).status is Status.FAIL
+    assert "not a git repository" in check(tmp_path).value
+
+
+def test_a_repository_without_a_commit_fails(tmp_path: Path) -> None:
+    """There is nothing for an experiment to be based on."""
+    git(tmp_path, "init", "-q")
+    assert (check(tmp_path).status, check(tmp_path).value) == (Status.FAIL, "no commit yet")
+
+
+def test_changed_files_are_worth_a_warning(repository: Path) -> None:
+    """They are counted."""
+    (repository / "a.txt").write_text("b")
+    assert check(repository).status is Status.WARN
+    assert "1 changed file on top of" in check(repository).value
+
+
+def test_a_detached_head_is_worth_a_warning(repository: Path) -> None:
+    """Commits on it are lost easily."""
+    git(repository, "checkout", "-q", "--detach")
+    assert check(repository).status is Status.WARN
+    assert "detached" in check(repository).value
+
+
+def test_a_machine_without_git_fails(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said as that."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert (check(repository).status, check(repository).value) == (Status.FAIL, "git is not on PATH")

@@ -1,0 +1,163 @@
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages.preflight import devices
+from stages.preflight.check import Status
+from stages.preflight.devices import Device, DriverBrokenError, ask_nvml, ask_smi, find_devices, visible_of
+from stages.preflight.gpu import broken, check_driver, check_gpu, torch_cuda
+from stages.preflight.params import GpuParams
+from tests.support.machine import GIB, FakeNvml, fake_smi
+from tests.support.parts import REPOSITORY
+
+PARAMS = GpuParams(critical=True, min_free_gb=2, torch_cuda="13.0")
+GPU = Device(index=0, uuid="GPU-0abc", name="RTX", total_bytes=8 * GIB, free_bytes=6 * GIB, driver="580.65.06")
+SMI_LINE = "0, GPU-0abc, NVIDIA RTX A2000, 8192, 6144, 535.129.03"
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PATH but for sh: where a fake nvidia-smi goes."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_no_gpu_fails_only_where_one_is_required() -> None:
+    """Training runs on a CPU, too, unless the user says that it must not."""
+    (optional,) = check_gpu((), PARAMS, "13.0", required=False)
+    (required,) = check_gpu((), PARAMS, "13.0", required=True)
+    assert (optional.status, required.status) == (Status.WARN, Status.FAIL)
+    assert "nvidia-smi" in required.remedy
+
+
+def test_a_good_gpu_passes() -> None:
+    """Present, with memory, with a driver that torch can use."""
+    checks = check_gpu((GPU,), PARAMS, "13.0", required=True)
+    assert [check.name for check in checks] == ["gpu", "gpu memory", "gpu driver"]
+    assert {check.status for check in checks} == {Status.PASS}
+
+
+def test_a_gpu_whose_memory_is_taken_fails() -> None:
+    """The best of them counts; the message names it."""
+    full = replace(GPU, free_bytes=GIB)
+    found = {check.name: check for check in check_gpu((full, replace(full, index=1)), PARAMS, "13.0", required=False)}
+    assert found["gpu memory"].status is Status.FAIL
+    assert "1.07 GB free of 8.6" in found["gpu memory"].value
+    assert check_gpu((full, GPU), PARAMS, "13.0", required=False)[1].status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda", "status"),
+    [
+        ("580.65.06", "13.0", Status.PASS),
+        ("580.65.05", "13.0", Status.FAIL),
+        ("550.90.07", "13.0", Status.FAIL),
+        ("550.90.07", "12.6", Status.PASS),
+        ("525.60.13", "12.8", Status.PASS),
+        ("520.61.05", "12.1", Status.FAIL),
+        ("450.80.02", "11.8", Status.PASS),
+        ("600.1", "14.0", Status.WARN),
+    ],
+)
+def test_the_driver_is_new_enough_for_torch(driver: str, cuda: str, status: Status) -> None:
+    """NVIDIA's table of minor version compatibility, row by row; versions compare as numbers."""
+    assert check_driver(driver, cuda, critical=True).status is status
+
+
+def test_a_torch_without_cuda_cannot_use_a_gpu() -> None:
+    """A driver is of no use to it: that fails where a GPU is required."""
+    assert check_gpu((GPU,), PARAMS, "cpu", required=True)[0].status is Status.FAIL
+    assert check_gpu((GPU,), PARAMS, "cpu", required=False)[0].status is Status.WARN
+
+
+def test_nvml_is_asked_first() -> None:
+    """Index, name, memory and driver of each GPU, and the library is closed again."""
+    nvml = FakeNvml()
+    found = ask_nvml(nvml)
+    assert found is not None
+    assert [(gpu.index, gpu.name, gpu.free_bytes, gpu.driver) for gpu in found] == [
+        (0, "Model 0", GIB, "580.65.06"),
+        (1, "Model 1", 2 * GIB, "580.65.06"),
+    ]
+    assert nvml.open == 0
+
+
+def test_without_nvml_nvidia_smi_is_asked(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both tell the same."""
+    fake_smi(smi, SMI_LINE)
+    nvml = FakeNvml(FakeNvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+    monkeypatch.setattr(devices, "_nvml", lambda: nvml)
+    (gpu,) = find_devices(None)
+    assert (gpu.name, gpu.driver) == ("NVIDIA RTX A2000", "535.129.03")
+    assert (gpu.total_bytes, gpu.free_bytes) == (8 * GIB, 6 * GIB)
+
+
+@pytest.mark.usefixtures("smi")
+def test_without_either_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a driver is no error."""
+    monkeypatch.setattr(devices, "_nvml", lambda: None)
+    assert find_devices(None) == ()
+
+
+def test_a_driver_that_does_not_answer_is_told(smi: Path) -> None:
+    """After an update of driver or kernel, before the reboot: both ways of asking say so."""
+    with pytest.raises(DriverBrokenError, match="NVML error 18"):
+        ask_nvml(FakeNvml(FakeNvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH))
+    fake_smi(smi, "Failed to initialize NVML: Driver/library version mismatch", code=18)
+    with pytest.raises(DriverBrokenError, match="version mismatch") as caught:
+        ask_smi()
+    assert broken(str(caught.value), required=True).status is Status.FAIL
+    assert "reboot" in broken(str(caught.value), required=True).remedy
+
+
+def test_what_nvidia_smi_says_and_nobody_understands_is_told(smi: Path) -> None:
+    """No traceback from a format that changed."""
+    fake_smi(smi, "something, else")
+    with pytest.raises(DriverBrokenError, match="something, else"):
+        ask_smi()
+
+
+def test_nvidia_smi_without_a_gpu(smi: Path) -> None:
+    """It ends with an error then."""
+    fake_smi(smi, "No devices were found", code=6)
+    assert ask_smi() == ()
+
+
+@pytest.mark.parametrize(
+    ("visible", "indices"),
+    [(None, [0, 1]), ("0", [0]), ("1,0", [1, 0]), ("", []), ("-1", []), ("GPU-1", [1]), ("7,0", [])],
+)
+def test_hidden_gpus_do_not_count(visible: str | None, indices: list[int]) -> None:
+    """CUDA_VISIBLE_DEVICES, as CUDA reads it."""
+    both = (GPU, replace(GPU, index=1, uuid="GPU-1abc"))
+    assert [gpu.index for gpu in visible_of(both, visible)] == indices
+
+
+def test_the_cuda_of_torch_is_read_without_importing_it() -> None:
+    """It agrees with what torch itself says."""
+    torch = pytest.importorskip("torch")
+    assert torch_cuda("?") == (torch.version.cuda or "cpu")
+
+
+def test_the_configured_cuda_is_that_of_the_pinned_torch() -> None:
+    """configs/preflight.yaml and constraints.txt change together."""
+    lock = (REPOSITORY / "constraints.txt").read_text()
+    toolkit = re.search(r"^cuda-toolkit==(\d+\.\d+)", lock, flags=re.MULTILINE)
+    assert toolkit is not None
+    assert f'torch_cuda: "{toolkit[1]}"' in (REPOSITORY / "configs" / "preflight.yaml").read_text()
+
+
+def test_on_a_real_gpu_both_ways_agree() -> None:
+    """Where there is one."""
+    if (
+        shutil.which("nvidia-smi") is None
+        or subprocess.run(["nvidia-smi"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("needs a GPU")
+    by_nvml, by_smi = ask_nvml(pytest.importorskip("pynvml")), ask_smi()
+    assert by_nvml is not None
+    assert [(gpu.uuid, gpu.driver) for gpu in by_nvml] == [(gpu.uuid, gpu.driver) for gpu in by_smi]
