@@ -1,4 +1,4 @@
-"""metrics/overlays: the best, the median and the worst volume of the best loss as pictures. Equal results, equal bytes."""
+"""metrics/overlays: best, median and worst volume of the best loss as pictures. Equal results give equal bytes."""
 
 import io
 import json
@@ -40,7 +40,9 @@ def choose(rows: list[Row], summary: Summary) -> list[Choice]:
     two volumes are best and worst, a single one is the best.
     """
     loss = max(summary, key=lambda name: summary[name]["dsc"].mean)  # the first of equals
-    ordered = sorted((row for row in rows if row.loss == loss), key=lambda row: (-row.measurement.dsc, row.fold, row.id))
+    ordered = sorted(
+        (row for row in rows if row.loss == loss), key=lambda row: (-row.measurement.dsc, row.fold, row.id)
+    )
     places = {"best": 0, "median": len(ordered) // 2, "worst": len(ordered) - 1}
     if len(ordered) < 3:
         places.pop("median")
@@ -103,4 +105,5 @@ def _palette() -> NDArray[np.uint8]:
     """256 colours: GREYS levels plain, then under the tint of MISSED, of EXCESS and of RIGHT."""
     level = np.linspace(0, 255, GREYS)[:, None]
     tinted = [TINT * np.array(rgb) + (1 - TINT) * level for rgb in (MISSED_RGB, EXCESS_RGB, RIGHT_RGB)]
-    return np.rint(np.concatenate([np.repeat(level, 3, axis=1), *tinted])).astype(np.uint8)
+    palette: NDArray[np.uint8] = np.rint(np.concatenate([np.repeat(level, 3, axis=1), *tinted])).astype(np.uint8)
+    return palette

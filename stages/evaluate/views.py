@@ -41,12 +41,13 @@ def take_views(
     """The slice with most label (the first of equals; of the prediction where the label is empty), and projections."""
     z = fullest_slice(label_zyx if label_zyx.any() else prediction_zyx)
     codes = label_zyx * np.uint8(MISSED) + prediction_zyx * np.uint8(EXCESS)  # both: RIGHT
+    projected: tuple[Mask, Mask] = np.any(label_zyx, axis=0), np.any(prediction_zyx, axis=0)
     return Views(
         slice_z=z,
         depth=len(image_zyx),
         sides_um=(image_zyx.shape[1] * spacing_um[1], image_zyx.shape[2] * spacing_um[2]),
         slice=_view(image_zyx[z], label_zyx[z], prediction_zyx[z], codes[z]),
-        projection=_view(image_zyx.max(axis=0), label_zyx.any(axis=0), prediction_zyx.any(axis=0), most_common(codes)),
+        projection=_view(image_zyx.max(axis=0), *projected, most_common(codes)),
     )
 
 
@@ -64,7 +65,8 @@ def most_common(codes_zyx: Bytes) -> Bytes:
     candidates = (NOTHING, MISSED, EXCESS, RIGHT)
     counts = np.stack([np.count_nonzero(codes_zyx == code, axis=0) for code in candidates])
     counts[NOTHING] = 0  # chosen only where nothing else was counted: argmax takes the first of equals
-    return counts.argmax(axis=0).astype(np.uint8)
+    chosen: Bytes = counts.argmax(axis=0).astype(np.uint8)
+    return chosen
 
 
 def _view(image_yx: NDArray[np.float32], label: Mask, prediction: Mask, error: Bytes) -> View:
@@ -79,4 +81,5 @@ def to_grey(image_yx: NDArray[np.float32]) -> Bytes:
     if high <= low:
         return np.zeros(image_yx.shape, dtype=np.uint8)
     scaled = np.clip((image_yx - low) / (high - low), 0, 1)
-    return np.rint(scaled * 255).astype(np.uint8)
+    grey: Bytes = np.rint(scaled * 255).astype(np.uint8)
+    return grey
