@@ -22,7 +22,7 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in ("errors", "params", "progress")]
+    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in ("atomic", "errors", "params", "progress")]
     return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *(REPOSITORY / "stages").glob("*/params.py")]
 
 
