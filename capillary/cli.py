@@ -102,6 +102,18 @@ def clean(
 
 
 @app.command()
+def report(
+    name: Annotated[
+        str | None, typer.Option(help="Its folder below reports/; else the DVC experiment's name.", show_default=False)
+    ] = None,
+) -> None:
+    """Write reports/NAME/report.html and report.md: what the results in this workspace say, as one page to send."""
+    from capillary.report.write import report_workspace
+
+    report_workspace(Path.cwd(), name)
+
+
+@app.command()
 def experiment(
     config: Annotated[Path, typer.Option(help="An experiment file, such as configs/experiments/vesselnn.yaml.")],
     debug: Annotated[bool, typer.Option("--debug", help="A rehearsal: the file's debug section.")] = False,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import networkx
 from dvc.exceptions import DvcException
 from dvc.fs import LocalFileSystem
 from dvc.repo import Repo
@@ -60,10 +59,10 @@ def forecast(root: Path, params: Mapping[str, Any]) -> list[StageForecast]:
         ) from error
 
 
-def _walk(graph: networkx.DiGraph, status: Mapping[str, list[Any]]) -> Iterator[StageForecast]:
-    """Each stage after those that it depends on."""
+def _walk(graph: Any, status: Mapping[str, list[Any]]) -> Iterator[StageForecast]:
+    """Each stage of `graph`, whose edges lead to what a stage depends on, after those that it depends on."""
     running: set[str] = set()
-    for stage in networkx.dfs_postorder_nodes(graph):
+    for stage in _sorted(graph):
         address = stage.addressing
         upstream = [before.addressing for before in graph.successors(stage) if before.addressing in running]
         reasons = list(_reasons(stage, status.get(address, [])))
@@ -74,6 +73,20 @@ def _walk(graph: networkx.DiGraph, status: Mapping[str, list[Any]]) -> Iterator[
         yield StageForecast(
             address=address, runs=bool(reasons), why="; ".join(reasons) or "nothing changed since its last run"
         )
+
+
+def _sorted(graph: Any) -> list[Any]:
+    """Upstream first; otherwise in the order of dvc.yaml."""
+    order: dict[Any, None] = {}
+
+    def visit(stage: Any) -> None:
+        for before in graph.successors(stage):
+            visit(before)
+        order.setdefault(stage)
+
+    for stage in graph:
+        visit(stage)
+    return list(order)
 
 
 def _reasons(stage: Any, status: list[Any]) -> Iterator[str]:

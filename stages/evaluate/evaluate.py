@@ -11,6 +11,8 @@ from stages.common.system_metrics import LOAD_FILE
 from stages.common.tracking import open_run
 from stages.evaluate.cells import read_cells
 from stages.evaluate.outputs import write_outputs
+from stages.evaluate.overlays import choose, write_overlays
+from stages.evaluate.paired import compare_losses
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predict import evaluate_cells
 from stages.evaluate.report import log_results, print_summary
@@ -41,6 +43,7 @@ def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, model
         run.log_params({"losses": losses, "folds": folds, **params.evaluation.model_dump()})
         rows = evaluate_cells(cells, params.evaluation, run.server, runtime, guard)
         summary = summarise(rows, params.evaluation)
-        write_outputs(metrics, rows, summary)
+        write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation))
+        write_overlays(metrics, choose(rows, summary))
         log_results(run, metrics, rows, summary)
     print_summary(rows, summary, params.evaluation.confidence)

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import pyarrow
 import pyarrow.parquet
 
 from stages.common.atomic import atomic_write
+from stages.evaluate.paired import Difference
 from stages.evaluate.predict import Row
 from stages.evaluate.summary import Summary
 
 PER_VOLUME = "per_volume.parquet"
 PER_VOLUME_CSV = "per_volume.csv"
 SUMMARY_CSV = "summary.csv"
+PAIRED_CSV = "paired.csv"
 METRICS_JSON = "metrics.json"
 
 _SCHEMA = pyarrow.schema(
@@ -39,8 +41,8 @@ _SCHEMA = pyarrow.schema(
 )
 
 
-def write_outputs(folder: Path, rows: list[Row], summary: Summary) -> None:
-    """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, and metrics.json."""
+def write_outputs(folder: Path, rows: list[Row], summary: Summary, differences: list[Difference]) -> None:
+    """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, metrics.json and paired differences."""
     records = [_to_record(row) for row in rows]
     table = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=_SCHEMA), table)
@@ -54,6 +56,8 @@ def write_outputs(folder: Path, rows: list[Row], summary: Summary) -> None:
         for name, interval in metrics.items()
     ]
     _write(folder / SUMMARY_CSV, _csv(["loss", "metric", "mean", "ci_low", "ci_high"], lines))
+    columns = [field.name for field in fields(Difference)]
+    _write(folder / PAIRED_CSV, _csv(columns, [asdict(difference) for difference in differences]))
 
 
 def _to_record(row: Row) -> dict[str, Any]:

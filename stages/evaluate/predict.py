@@ -19,18 +19,23 @@ from stages.common.volumes import Volume
 from stages.evaluate.cells import Cell
 from stages.evaluate.measure import Measurement, measure
 from stages.evaluate.params import Evaluation
+from stages.evaluate.views import Views, take_views
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One volume under one network. `seconds` is told and logged, but kept out of the tables: they are reproducible."""
+    """One volume under one network, with small pictures of it.
+
+    `seconds` is told and logged, but kept out of the tables: they are reproducible.
+    """
 
     loss: str
     fold: int
     id: str
     measurement: Measurement
+    views: Views
     model_name: str
     model_version: str
     seconds: float
@@ -39,7 +44,7 @@ class Row:
 def evaluate_cells(
     cells: list[Cell], evaluation: Evaluation, server: Server, runtime: Runtime, guard: MemoryGuard
 ) -> list[Row]:
-    """Predict and measure every volume of every cell; at most one network and one volume are in memory.
+    """Predict and measure every volume of every cell; at most one network and one whole volume are in memory.
 
     Raises CapillaryError between two volumes when `guard` says that they take too much.
     """
@@ -61,12 +66,14 @@ def _evaluate_cell(cell: Cell, evaluation: Evaluation, server: Server, runtime: 
     for volume in cell.volumes:
         started = time.monotonic()
         mask = predict_mask(model, volume, cell.card, evaluation)
-        measurement = measure(mask, volume.label().astype(np.bool_), volume.spacing_um, runtime.threads)
+        label = volume.label().astype(np.bool_)
+        measurement = measure(mask, label, volume.spacing_um, runtime.threads)
         yield Row(
             loss=cell.loss,
             fold=cell.fold,
             id=volume.id,
             measurement=measurement,
+            views=take_views(volume.image(), label, mask, volume.spacing_um),
             model_name=cell.card.model_name,
             model_version=cell.card.model_version,
             seconds=time.monotonic() - started,

@@ -26,7 +26,7 @@ PARAMS = {
     "evaluation": {"overlap": 0.5, "threshold": 0.5, "bootstrap_iterations": 100, "confidence": 0.95, "seed": 1},
 }
 SHAPE = (6, 40, 40)
-OUTPUTS = ("per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json")
+TABLES = {"per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json", "paired.csv", "overlays.json"}
 
 
 def brightness_network(sharpness: float) -> torch.nn.Module:
@@ -135,6 +135,12 @@ def run_stage(work: Path, store: Path, fingerprint: str = "evaluation-1") -> sub
     return subprocess.run(argv, cwd=work, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
+def read_outputs(work: Path) -> dict[str, bytes]:
+    """Every file below metrics/."""
+    folder = work / "metrics"
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def test_registered_models_are_measured_out_of_fold_and_repeat_bit_for_bit(
     sandbox: Path, trained: tuple[Path, dict[str, float]]
 ) -> None:
@@ -152,10 +158,12 @@ def test_registered_models_are_measured_out_of_fold_and_repeat_bit_for_bit(
     assert dsc["ci_low"] < dsc["mean"] < dsc["ci_high"]
     assert f"{dsc['mean']:.3f} [{dsc['ci_low']:.3f}, {dsc['ci_high']:.3f}]" in first.stdout
 
-    before = {name: (sandbox / "metrics" / name).read_bytes() for name in OUTPUTS}
+    before = read_outputs(sandbox)
+    assert set(before) > TABLES
+    assert len(before) == len(TABLES) + 3 * 8  # best, median and worst volume; two views of four panels
     second = run_stage(sandbox, source / "mlruns", fingerprint="evaluation-2")
     assert second.returncode == 0, second.stderr
-    assert before == {name: (sandbox / "metrics" / name).read_bytes() for name in OUTPUTS}
+    assert before == read_outputs(sandbox)
 
     client = MlflowClient(f"sqlite:///{source}/mlruns/mlflow.db")
     experiment = client.get_experiment_by_name("capillary")
@@ -164,7 +172,9 @@ def test_registered_models_are_measured_out_of_fold_and_repeat_bit_for_bit(
     assert run.data.metrics["dice_ce.dsc"] == dsc["mean"]
     assert run.data.metrics["dice_ce.dsc.ci_low"] == dsc["ci_low"]
     stored = {Path(item.path).name for item in client.list_artifacts(run.info.run_id, "evaluation")}
-    assert stored == set(OUTPUTS)
+    assert stored == {*TABLES, "overlays"}
+    pictures = client.list_artifacts(run.info.run_id, "evaluation/overlays")
+    assert {f"overlays/{Path(item.path).name}" for item in pictures} == set(before) - TABLES
 
 
 def test_a_failure_leaves_no_output_and_a_failed_run(sandbox: Path, trained: tuple[Path, dict[str, float]]) -> None:

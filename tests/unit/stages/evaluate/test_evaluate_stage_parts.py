@@ -19,11 +19,13 @@ from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write
 from stages.evaluate.cells import read_cells
 from stages.evaluate.measure import METRICS, measure
 from stages.evaluate.outputs import write_outputs
+from stages.evaluate.paired import compare_losses
 from stages.evaluate.params import EvaluateParams, Evaluation, Training
 from stages.evaluate.predict import Row, predict_mask
 from stages.evaluate.report import print_summary
 from stages.evaluate.summary import summarise
 from tests.support.parts import REPOSITORY
+from tests.unit.stages.evaluate.made import some_views
 
 EVALUATION = Evaluation(overlap=0.5, threshold=0.5, bootstrap_iterations=200, confidence=0.95, seed=1)
 CARD = ModelCard(
@@ -50,6 +52,7 @@ def row(loss: str, index: int, *, empty: bool = False) -> Row:
         fold=index % 2,
         id=f"v{index}",
         measurement=measure(prediction, reference, (5.0, 1.0, 1.0)),
+        views=some_views(index),
         model_name=f"capillary-{loss}",
         model_version="3",
         seconds=float(index),
@@ -203,7 +206,7 @@ def test_outputs_have_the_fixed_shape_and_agree(tmp_path: Path) -> None:
     """metrics.json is {loss: {metric: {mean, ci_low, ci_high}}}; CSV and Parquet tell the same values."""
     rows = [row(loss, index, empty=index == 3) for loss in ("dice_ce", "cbdice") for index in range(4)]
     summary = summarise(rows, EVALUATION)
-    write_outputs(tmp_path, rows, summary)
+    write_outputs(tmp_path, rows, summary, compare_losses(rows, EVALUATION))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert list(metrics) == ["dice_ce", "cbdice"]
     for loss in metrics.values():
@@ -218,6 +221,12 @@ def test_outputs_have_the_fixed_shape_and_agree(tmp_path: Path) -> None:
     lines = list(csv.DictReader((tmp_path / "summary.csv").open()))
     assert [(line["loss"], line["metric"]) for line in lines] == [(x, y) for x in metrics for y in METRICS]
     assert float(lines[0]["ci_low"]) == metrics["dice_ce"]["dsc"]["ci_low"]
+    pairs = list(csv.DictReader((tmp_path / "paired.csv").open()))
+    assert [(line["loss"], line["other"], line["metric"]) for line in pairs] == [
+        ("dice_ce", "cbdice", x) for x in METRICS
+    ]
+    means = [metrics[loss]["dsc"]["mean"] for loss in ("dice_ce", "cbdice")]
+    assert float(pairs[0]["difference"]) == pytest.approx(means[0] - means[1])
 
 
 def test_equal_results_give_equal_bytes_whatever_the_time(tmp_path: Path) -> None:
@@ -225,7 +234,7 @@ def test_equal_results_give_equal_bytes_whatever_the_time(tmp_path: Path) -> Non
     rows = [row("dice_ce", index) for index in range(3)]
     for name, factor in (("one", 1), ("two", 7)):
         timed = [replace(one, seconds=one.seconds * factor) for one in rows]
-        write_outputs(tmp_path / name, timed, summarise(timed, EVALUATION))
+        write_outputs(tmp_path / name, timed, summarise(timed, EVALUATION), compare_losses(timed, EVALUATION))
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 

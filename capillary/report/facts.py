@@ -1,0 +1,29 @@
+"""What only the program that ran the experiment knows. All of it may be unknown: a report can be written any time."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellFact:
+    """How one training ended: `status` in a word (trained, skipped, failed, …), `reason` for one that failed."""
+
+    loss: str
+    fold: int
+    status: str
+    wall_s: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """`command` is what the user typed, `started` carries its time zone, `environment` is shown as it is."""
+
+    description: str | None = None
+    command: str | None = None
+    started: datetime.datetime | None = None
+    wall_s: float | None = None
+    cells: tuple[CellFact, ...] | None = None
+    profile: str | None = None
+    environment: Mapping[str, str] | None = None

@@ -1,0 +1,46 @@
+"""The machine that writes the report, and the versions that the project pins."""
+
+import os
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+# what decides a result, in the order in which a reader looks for it
+PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image", "mlflow")
+PINS = ("stages/train/requirements.txt", "stages/evaluate/requirements.txt")
+
+
+def machine_rows() -> Iterator[tuple[str, str]]:
+    """Name and value of what is known of this machine."""
+    yield "system", f"{platform.system()} {platform.release()}, {platform.machine()}"
+    if model := _cpu_model():
+        yield "CPU", model
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield "cores", str(cores)
+    yield "memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"
+    yield "Python", platform.python_version()
+
+
+def version_rows(root: Path) -> Iterator[tuple[str, str]]:
+    """Versions: this tool's and DVC's as installed, those of the stages as their requirements pin them."""
+    yield "capillary", metadata.version("capillary")
+    yield "DVC", metadata.version("dvc")
+    files = [root / name for name in PINS if (root / name).is_file()]
+    pins = dict(_pin(line) for file in files for line in file.read_text().splitlines() if "==" in line)
+    yield from ((f"{package} (pinned)", pins[package]) for package in PACKAGES if package in pins)
+
+
+def _pin(line: str) -> tuple[str, str]:
+    name, _, version = line.partition("==")
+    return name.strip(), version.strip()
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

@@ -1,0 +1,183 @@
+"""All that a report shows, as values. What could not be had is empty, and `Report.notes` says why."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from capillary.report.facts import RunFacts
+
+
+class Part(StrEnum):
+    """The parts of a report that may be missing."""
+
+    METRICS = "metrics"
+    PAIRED = "paired"
+    VOLUMES = "volumes"
+    CURVES = "curves"
+    OVERLAYS = "overlays"
+    RUNS = "runs"
+    RESOURCES = "resources"
+    LOCK = "lock"
+    GIT = "git"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over volumes with its bootstrap interval; None where metrics.json holds no number."""
+
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeResult:
+    """One volume under the network that never saw it."""
+
+    loss: str
+    fold: int
+    id: str
+    values: Mapping[str, float]  # metric → value
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A row of metrics/paired.csv: mean of `loss` − mean of `other`."""
+
+    loss: str
+    other: str
+    metric: str
+    volumes: int
+    difference: float
+    ci_low: float
+    ci_high: float
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A training, epoch by epoch; None where there was no step or no validation."""
+
+    loss: str
+    fold: int
+    epochs: tuple[int, ...]
+    training_loss: tuple[float | None, ...]
+    validation_dsc: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What models/<loss>/fold_<k>.json says of a registered network."""
+
+    loss: str
+    fold: int
+    run_id: str
+    model_name: str
+    model_version: str
+    epochs: int
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One picture of a view: image, label, prediction or error."""
+
+    name: str
+    png: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlay:
+    """A volume in pictures. `aspect` is width over height in µm, `pixels` the width in pixels."""
+
+    rank: str
+    loss: str
+    fold: int
+    id: str
+    dsc: float
+    slice_z: int
+    depth: int
+    aspect: float
+    pixels: int
+    slice: tuple[Panel, ...]
+    projection: tuple[Panel, ...]
+
+
+Samples = tuple[tuple[float, float], ...]  # (seconds since the run's start, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """An MLflow run. `fold` is None for the evaluation; `url` where a server shows it."""
+
+    run_id: str
+    loss: str | None
+    fold: int | None
+    status: str
+    seconds: float | None
+    url: str | None
+    samples: Mapping[str, Samples]  # system metric → curve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repository:
+    """The state of the Git working tree. `changed` are files that differ from the commit, without params.yaml."""
+
+    commit: str
+    branch: str
+    changed: tuple[str, ...]
+    params_changed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Param:
+    """A key of params.yaml; `changed` where it differs from the commit's."""
+
+    key: str
+    value: str
+    changed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One report. Orders are those of the files: losses as in params.yaml."""
+
+    name: str
+    written: datetime.datetime
+    facts: RunFacts
+    confidence: float | None
+    metrics: Mapping[str, Mapping[str, Interval]]
+    differences: tuple[Difference, ...]
+    volumes: tuple[VolumeResult, ...]
+    curves: tuple[Curve, ...]
+    cards: tuple[Card, ...]
+    overlays: tuple[Overlay, ...]
+    tracking_place: str
+    runs: tuple[TrackedRun, ...]
+    repository: Repository | None
+    environment: tuple[tuple[str, str], ...]
+    params: tuple[Param, ...]
+    repeat: tuple[str, ...]  # lines of a shell
+    stale: tuple[str, ...]  # stages whose outputs are not of the present files
+    notes: Mapping[Part, str]
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Every loss that something is known of."""
+        names = [*self.metrics, *(card.loss for card in self.cards), *(curve.loss for curve in self.curves)]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def best(self) -> str | None:
+        """The loss with the highest mean DSC; of equals the first."""
+        means = {loss: found["dsc"].mean for loss, found in self.metrics.items()}
+        known = {loss: mean for loss, mean in means.items() if mean is not None}
+        return max(known, key=lambda loss: known[loss]) if known else None
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Folds that held a volume out."""
+        return tuple(sorted({volume.fold for volume in self.volumes}))

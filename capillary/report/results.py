@@ -1,0 +1,169 @@
+"""What the stages left under metrics/ and models/."""
+
+import base64
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from capillary.metrics_table import COLUMNS
+from capillary.report.model import Card, Curve, Difference, Interval, Overlay, Panel, VolumeResult
+from stages.common.errors import DataError
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+Row = TypeVar("Row")
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+def read_metrics(root: Path) -> dict[str, dict[str, Interval]]:
+    """metrics/metrics.json: loss → metric → interval. Raises DataError when it is missing or of another form."""
+    file = root / "metrics" / "metrics.json"
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            loss: {
+                metric: Interval(**{end: _finite(found[metric][end]) for end in ("mean", "ci_low", "ci_high")})
+                for metric in COLUMNS
+            }
+            for loss, found in tree.items()
+        }
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def read_volumes(root: Path) -> tuple[VolumeResult, ...]:
+    """metrics/per_volume.csv. Raises DataError."""
+
+    def parse(line: dict[str, str]) -> VolumeResult:
+        values = {metric: float(line[metric]) for metric in COLUMNS}
+        return VolumeResult(loss=line["loss"], fold=int(line["fold"]), id=line["id"], values=values, rule=line["rule"])
+
+    return _table(root / "metrics" / "per_volume.csv", parse)
+
+
+def read_differences(root: Path) -> tuple[Difference, ...]:
+    """metrics/paired.csv. Raises DataError."""
+
+    def parse(line: dict[str, str]) -> Difference:
+        return Difference(
+            loss=line["loss"],
+            other=line["other"],
+            metric=line["metric"],
+            volumes=int(line["volumes"]),
+            difference=float(line["difference"]),
+            ci_low=float(line["ci_low"]),
+            ci_high=float(line["ci_high"]),
+            p=float(line["p"]),
+            p_holm=float(line["p_holm"]),
+        )
+
+    return _table(root / "metrics" / "paired.csv", parse)
+
+
+def read_curves(root: Path, losses: list[str]) -> tuple[Curve, ...]:
+    """metrics/training/<loss>/fold_<k>.csv of the losses named. Raises DataError."""
+    return tuple(_curve(file) for loss in losses for file in _of_folds(root / "metrics" / "training" / loss, ".csv"))
+
+
+def _curve(file: Path) -> Curve:
+    points = _table(file, lambda line: (int(line["epoch"]), _maybe(line["loss"]), _maybe(line["validation_dsc"])))
+    return Curve(
+        loss=file.parent.name,
+        fold=_fold(file),
+        epochs=tuple(epoch for epoch, _, _ in points),
+        training_loss=tuple(loss for _, loss, _ in points),
+        validation_dsc=tuple(dsc for _, _, dsc in points),
+    )
+
+
+def read_cards(root: Path, losses: list[str]) -> tuple[Card, ...]:
+    """models/<loss>/fold_<k>.json of the losses named. Raises DataError."""
+    return tuple(_card(file) for loss in losses for file in _of_folds(root / "models" / loss, ".json"))
+
+
+def _card(file: Path) -> Card:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Card(
+            loss=found["loss"],
+            fold=int(found["fold"]),
+            run_id=found["run_id"],
+            model_name=found["model_name"],
+            model_version=str(found["model_version"]),
+            epochs=int(found["epochs"]),
+            precision=found["precision"],
+        )
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def read_overlays(root: Path) -> tuple[Overlay, ...]:
+    """metrics/overlays.json with the pictures that it names. Raises DataError."""
+    file = root / "metrics" / "overlays.json"
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        return tuple(_overlay(entry, file.parent / "overlays") for entry in entries)
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def _overlay(entry: dict[str, Any], folder: Path) -> Overlay:
+    panels: dict[str, list[Panel]] = {"slice": [], "projection": []}
+    for name in entry["pictures"]:
+        _, view, _, panel = Path(name).stem.split("_")  # best_slice_1_image
+        panels[view].append(Panel(name=panel, png=_png(folder / Path(name).name)))
+    height_um, width_um = entry["sides_um"]
+    return Overlay(
+        **{key: entry[key] for key in ("rank", "loss", "fold", "id", "dsc", "slice_z", "depth")},
+        aspect=width_um / height_um,
+        # the width stands in the four bytes after the name of the first chunk
+        pixels=int.from_bytes(panels["slice"][0].png[16:20], "big"),
+        slice=tuple(panels["slice"]),
+        projection=tuple(panels["projection"]),
+    )
+
+
+def _png(file: Path) -> bytes:
+    content = file.read_bytes()
+    if not content.startswith(PNG_START):
+        raise ValueError(f"{file.name} is no PNG")
+    return content
+
+
+def data_uri(png: bytes) -> str:
+    """`png` as the address of a picture that needs no second file."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _of_folds(folder: Path, suffix: str) -> list[Path]:
+    return sorted((file for file in folder.glob(f"fold_*{suffix}") if file.stem[5:].isdecimal()), key=_fold)
+
+
+def _fold(file: Path) -> int:
+    return int(file.stem.removeprefix("fold_"))
+
+
+def _table(file: Path, parse: Callable[[dict[str, str]], Row]) -> tuple[Row, ...]:
+    """The lines of a CSV file, each as `parse` takes it."""
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            return tuple(parse(line) for line in csv.DictReader(stream))
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def _maybe(text: str) -> float | None:
+    return _finite(float(text)) if text else None
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _unreadable(file: Path, error: BaseException) -> DataError:
+    name = f"{file.parent.name}/{file.name}"
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{name} is not there", file=file, remedy="run `dvc repro`, or `dvc pull` if it ran elsewhere")
+    return DataError(f"{name} cannot be read", file=file, value=error, remedy="run `dvc repro -f evaluate`")

@@ -1,0 +1,106 @@
+"""Which loss is better, and how sure that is: differences of means over the same volumes, by the paired bootstrap."""
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.evaluate.measure import METRICS
+from stages.evaluate.params import Evaluation
+from stages.evaluate.predict import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """mean of `loss` − mean of `other` in one metric, over the volumes that both were measured on.
+
+    `p` is two-sided, `p_holm` the same corrected for the number of pairs of losses that are compared in this metric.
+    """
+
+    loss: str
+    other: str
+    metric: str
+    volumes: int
+    difference: float
+    ci_low: float
+    ci_high: float
+    p: float
+    p_holm: float
+
+
+def compare_losses(rows: list[Row], evaluation: Evaluation) -> list[Difference]:
+    """Every pair of losses in every metric, in the order in which the losses come; nothing where there is one loss."""
+    values = {loss: _by_volume(rows, loss) for loss in dict.fromkeys(row.loss for row in rows)}
+    found: list[Difference] = []
+    for index, metric in enumerate(METRICS):
+        pairs = [
+            _compare(pair, metric, _column(values[pair[0]], values[pair[1]], index), evaluation)
+            for pair in combinations(values, 2)
+        ]
+        corrected = holm([pair.p for pair in pairs])
+        found += [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
+    return found
+
+
+def _by_volume(rows: list[Row], loss: str) -> dict[tuple[int, str], list[float]]:
+    return {
+        (row.fold, row.id): [getattr(row.measurement, metric) for metric in METRICS] for row in rows if row.loss == loss
+    }
+
+
+def _column(
+    one: dict[tuple[int, str], list[float]], other: dict[tuple[int, str], list[float]], index: int
+) -> NDArray[np.float64]:
+    return np.array([values[index] - other[volume][index] for volume, values in one.items() if volume in other])
+
+
+def _compare(
+    pair: tuple[str, str], metric: str, differences: NDArray[np.float64], evaluation: Evaluation
+) -> Difference:
+    low, high, p = bootstrap_difference(
+        differences,
+        iterations=evaluation.bootstrap_iterations,
+        confidence=evaluation.confidence,
+        seed=evaluation.seed,
+    )
+    return Difference(
+        loss=pair[0],
+        other=pair[1],
+        metric=metric,
+        volumes=len(differences),
+        difference=float(differences.mean()),
+        ci_low=low,
+        ci_high=high,
+        p=p,
+        p_holm=p,
+    )
+
+
+def bootstrap_difference(
+    differences: NDArray[np.float64], *, iterations: int, confidence: float, seed: int
+) -> tuple[float, float, float]:
+    """Percentile interval (low, high) of the mean of `differences`, one a volume, and its two-sided p.
+
+    p is twice the share of resampled means on the far side of 0, counted with one more (Davison & Hinkley 1997, §4.2),
+    so that it is never 0. Resamples of few volumes know too little of what else could have been drawn: p is therefore
+    never below 2^(1-n), the chance that n volumes agree on a direction that does not exist (the sign test).
+    """
+    volumes = len(differences)
+    draws = np.random.default_rng(seed).integers(volumes, size=(iterations, volumes))
+    means = differences[draws].mean(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    far = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
+    p = 2 * (far + 1) / (iterations + 1)
+    return float(low), float(high), float(min(1.0, max(p, 2.0 ** (1 - volumes))))
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """The p-values corrected for their number by Holm's step-down method (1979), in the order given."""
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected

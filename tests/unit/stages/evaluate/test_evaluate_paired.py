@@ -1,0 +1,110 @@
+"""Paired differences against plain loops and exact tests."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from stages.evaluate.measure import METRICS
+from stages.evaluate.paired import bootstrap_difference, compare_losses, holm
+from stages.evaluate.params import Evaluation
+from tests.unit.stages.evaluate.made import row
+
+EVALUATION = Evaluation(overlap=0.5, threshold=0.5, bootstrap_iterations=400, confidence=0.9, seed=3)
+
+
+def test_the_bootstrap_equals_a_loop() -> None:
+    """Draw by draw: the means, their quantiles, and the share on the far side of 0."""
+    differences = np.random.default_rng(1).normal(0.02, 0.05, 12)
+    low, high, p = bootstrap_difference(differences, iterations=300, confidence=0.9, seed=3)
+    draws = np.random.default_rng(3).integers(12, size=(300, 12))
+    means = [sum(differences[volume] for volume in draw) / 12 for draw in draws]
+    assert low == pytest.approx(np.quantile(means, 0.05))
+    assert high == pytest.approx(np.quantile(means, 0.95))
+    below = sum(mean <= 0 for mean in means)
+    above = sum(mean >= 0 for mean in means)
+    assert p == pytest.approx(min(1, max(2 * (min(below, above) + 1) / 301, 2**-11)))
+
+
+def test_the_interval_leaves_out_zero_exactly_when_p_is_small() -> None:
+    """Interval and p come from the same resamples and say the same, but for the one that is added to the count."""
+    for seed in range(30):
+        differences = np.random.default_rng(seed).normal(0.03, 0.05, 14)
+        low, high, p = bootstrap_difference(differences, iterations=2000, confidence=0.95, seed=1)
+        if abs(p - 0.05) > 0.01:
+            assert (low > 0 or high < 0) == (p < 0.05)
+
+
+def test_few_volumes_are_never_sure() -> None:
+    """Volumes that all agree have at most what the sign test, by enumeration, allows; one volume says nothing."""
+    for volumes in range(1, 7):
+        signs = list(itertools.product((-1, 1), repeat=volumes))
+        exact = sum(abs(sum(one)) == volumes for one in signs) / len(signs)
+        _, _, p = bootstrap_difference(np.full(volumes, 0.1), iterations=1000, confidence=0.95, seed=1)
+        assert p == pytest.approx(max(exact, 2 / 1001))
+    assert bootstrap_difference(np.array([0.3]), iterations=10, confidence=0.95, seed=1) == (0.3, 0.3, 1.0)
+
+
+def test_equal_losses_do_not_differ() -> None:
+    """No difference anywhere: an interval of no width at 0, and p = 1."""
+    assert bootstrap_difference(np.zeros(8), iterations=100, confidence=0.95, seed=1) == (0.0, 0.0, 1.0)
+
+
+def test_p_is_uniform_where_nothing_differs() -> None:
+    """Of 400 comparisons of equals about a twentieth has p < 0.05: the test keeps its level with 30 volumes."""
+    rng = np.random.default_rng(7)
+    found = [
+        bootstrap_difference(rng.normal(0, 1, 30), iterations=500, confidence=0.95, seed=seed)[2] for seed in range(400)
+    ]
+    assert 0.025 < np.mean(np.array(found) < 0.05) < 0.095
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], []),
+        ([0.2], [0.2]),
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 × 0.01, then 2 × 0.03, then 0.04 raised to it
+        ([0.5, 0.6], [1.0, 1.0]),
+        ([0.02, 0.02], [0.04, 0.04]),
+    ],
+)
+def test_holm_by_hand(given: list[float], expected: list[float]) -> None:
+    """Step-down: the smallest times its number, and never less than the one before."""
+    assert holm(given) == pytest.approx(expected)
+
+
+def test_holm_rejects_what_the_sequential_procedure_rejects() -> None:
+    """Holm (1979) as he wrote it: compare the ordered p with α/m, α/(m-1), … and stop at the first that fails."""
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        values = list(rng.random(5) ** 3)
+        rejected = set()
+        for rank, index in enumerate(np.argsort(values)):
+            if values[index] > 0.05 / (5 - rank):
+                break
+            rejected.add(int(index))
+        assert {index for index, p in enumerate(holm(values)) if p <= 0.05} == rejected
+
+
+def test_every_pair_in_every_metric_over_the_same_volumes() -> None:
+    """Rows are matched by fold and id, whatever their order, and the differences are those of the means."""
+    dscs = {"a": [0.5, 0.6, 0.9], "b": [0.4, 0.7, 0.2], "c": [0.1, 0.1, 0.3]}
+    rows = [row(loss, index, dsc) for loss, values in dscs.items() for index, dsc in enumerate(values)]
+    found = compare_losses([*rows[:3], *reversed(rows[3:6]), *rows[6:]], EVALUATION)
+    assert [(one.loss, one.other, one.metric) for one in found] == [
+        (*pair, metric) for metric in METRICS for pair in (("a", "b"), ("a", "c"), ("b", "c"))
+    ]
+    first = found[0]
+    assert first.volumes == 3
+    assert first.difference == pytest.approx(np.mean(dscs["a"]) - np.mean(dscs["b"]))
+    low, high, p = bootstrap_difference(np.array([0.1, -0.1, 0.7]), iterations=400, confidence=0.9, seed=3)
+    assert (first.ci_low, first.ci_high, first.p) == pytest.approx((low, high, p))
+    assert [one.p_holm for one in found[:3]] == pytest.approx(holm([one.p for one in found[:3]]))
+    masd = next(one for one in found if one.metric == "measured_masd_um")
+    assert masd.difference == pytest.approx(-first.difference)
+
+
+def test_one_loss_has_nothing_to_be_compared_with() -> None:
+    """No rows, and no failure."""
+    assert compare_losses([row("a", index, 0.5) for index in range(3)], EVALUATION) == []
