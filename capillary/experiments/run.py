@@ -25,7 +25,7 @@ from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values
 from capillary.preflight import run_preflight, show
-from capillary.report.facts import CellFact, RunFacts
+from capillary.report import CellFact, RunFacts, write_report
 from capillary.settings import OFF, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
@@ -137,7 +137,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
         cells=tuple(_fact(outcome) for outcome in outcomes),
     )
     if any(outcome.code == 0 for outcome in outcomes):
-        say(f"report: {facts}")
+        say(f"report: {write_report(root, name, facts)}")
     if code == 0:
         write_record(root, config, name, finished=True)
         show_metrics(root / "metrics" / "metrics.json")

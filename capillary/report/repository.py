@@ -11,9 +11,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from capillary.experiments.config import set_param_arguments
 from capillary.params_file import read_params_file
 from capillary.report.model import Param, Repository
+from capillary.report.set_params import set_param_arguments
 from capillary.yaml_file import leaves
 from stages.common.errors import CapillaryError, ExitCode
 
