@@ -171,8 +171,8 @@ def handed_on(plan: StagePlan, place: Place) -> dict[str, str]:
 
 
 def files_of(handed: Mapping[str, str], paths: HostPaths) -> Iterator[Bind]:
-    """Files that variables name (credentials, certificates), read-only at their own paths."""
-    for value in handed.values():
+    """Files that variables name (credentials, certificates), read-only at their own paths; two may name the same."""
+    for value in dict.fromkeys(handed.values()):
         if Path(value).is_absolute() and Path(value).is_file():
             yield Bind(source=paths.translate(Path(value)), target=value)
 

@@ -50,7 +50,7 @@ class Service:
     @property
     def check_name(self) -> str:
         """As the report calls it."""
-        return str(self.kind) if self.kind in (Kind.MLFLOW, Kind.S3) else f"service {self.place}"
+        return str(self.kind) if self.kind in (Kind.MLFLOW, Kind.S3) else f"service {urlsplit(self.url).hostname}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +91,14 @@ def ask_all(services: Sequence[Service], variables: Mapping[str, str], params: S
 def check_services(answers: Iterable[Answer], *, critical: bool) -> Iterator[Check]:
     """One check a server."""
     for answer in answers:
-        service = answer.service
+        service, name = answer.service, answer.service.check_name
         if answer.fault:
-            yield missed(
-                service.check_name, f"{service.place} {answer.fault}", "answers", _remedy(answer), critical=critical
-            )
+            value = f"{service.place} {answer.fault}"
+            yield missed(name, value, "answers as it should", _remedy(answer), critical=critical)
         elif answer.asks_for_login:
-            yield warned(service.check_name, f"{service.place} asks for a login", "answers", _remedy(answer))
+            yield warned(name, f"{service.place} asks for a login", "takes this one", _remedy(answer))
         else:
-            yield passed(service.check_name, f"{service.place} answers", "answers", critical=critical)
+            yield passed(name, f"{service.place} answers", "answers as it should", critical=critical)
 
 
 def _tracking(uri: str) -> Iterator[Service]:

@@ -61,6 +61,20 @@ def test_nothing_reruns_whichever_way_it_ran(by_containers: Clone) -> None:
         assert "up to date" in done.stdout
 
 
+def test_the_gate_in_a_container_stops_a_training_that_cannot_end(by_containers: Clone) -> None:
+    """The former card is put back, and with the former params nothing is stale."""
+    card, config = by_containers.card(), by_containers.root / "configs/preflight.yaml"
+    config.write_text(config.read_text().replace("min_available_gb: 1\n", "min_available_gb: 1000000\n"))
+    by_containers.set_params({"training.seed": "7"})
+    done = by_containers.run("dvc", "repro", check=False, **CONTAINERS)
+    assert "fail ram: " in done.stdout
+    assert "capillary stage preflight, exited with 8" in done.stderr
+    assert by_containers.card() == card
+    by_containers.set_params({"training.seed": "2026"})
+    assert by_containers.ran(by_containers.run("dvc", "repro", **CONTAINERS).stdout) == []
+    by_containers.run("git", "checkout", "-q", "configs")
+
+
 def test_everything_belongs_to_the_caller_and_no_container_is_left(by_containers: Clone) -> None:
     """Outs, the MLflow store, resume state, logs; stopped containers count as left."""
     owners = {path.lstat().st_uid for path in by_containers.root.rglob("*")}

@@ -180,7 +180,7 @@ def bake(*argv: str, **variables: str) -> dict[str, Any]:
 def test_bake_makes_every_image_for_both_architectures() -> None:
     """Each stage (train and evaluate for CPU and for CUDA), the runner and the servers, on amd64 and arm64."""
     targets = bake("release")
-    stages = {"ingest", "preprocess", "train-cpu", "train-cuda", "evaluate-cpu", "evaluate-cuda"}
+    stages = {"ingest", "preprocess", "preflight", "train-cpu", "train-cuda", "evaluate-cpu", "evaluate-cuda"}
     assert set(targets) == stages | {"dvc-runner", "mlflow", "object-store"}
     for name, target in targets.items():
         assert target["platforms"] == ["linux/amd64", "linux/arm64"], name

@@ -135,6 +135,22 @@ def test_files_that_variables_name_come_along(make_plan: MakePlan, tmp_path: Pat
     assert mounts(spec_of(plan, tmp_path))[str(key)] == (str(key), False)
 
 
+def test_a_file_that_two_variables_name_is_mounted_once(make_plan: MakePlan, tmp_path: Path) -> None:
+    """SSL_CERT_FILE and REQUESTS_CA_BUNDLE often name the same one; the daemon refuses a place that is taken."""
+    bundle = tmp_path / "ca.crt"
+    bundle.touch()
+    both = {"SSL_CERT_FILE": str(bundle), "REQUESTS_CA_BUNDLE": str(bundle)}
+    spec = spec_of(make_plan(user_environment=both, needs_network=True), tmp_path)
+    targets = [mount["Target"] for mount in spec.body["HostConfig"]["Mounts"]]
+    assert targets.count(str(bundle)) == 1
+
+
+def test_servers_at_a_loopback_address_are_reached_through_the_machine_s_network(make_plan: MakePlan) -> None:
+    """Also those that no variable names."""
+    plan = make_plan(needs_network=True, servers=("https://x.org", "postgresql://127.0.0.1:5432"))
+    assert network_of(plan, None) == "host"
+
+
 @pytest.mark.parametrize(
     ("needs", "own_id", "uri", "network"),
     [
