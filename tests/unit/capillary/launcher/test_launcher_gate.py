@@ -36,7 +36,7 @@ def request() -> StageRequest:
 
 def plan(root: Path, **variables: str):  # type: ignore[no-untyped-def]
     gate = Gate(name="door", gated="toy@a-0", root=root, cache_dir=root / "cache")
-    return plan_gate(request(), gate, gate_access(request()), read_settings(root, variables), ["image"])
+    return plan_gate(request(), gate, gate_access(request()), read_settings(root, variables), ["image"], {})
 
 
 def test_a_gate_may_run_in_another_stage_s_entry(project: Path) -> None:
