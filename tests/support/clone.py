@@ -42,6 +42,10 @@ class Clone:
             assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def environment(self) -> dict[str, str]:
+        """A user's environment."""
+        return command_environment()
+
     def start(self, *argv: str, log: Path) -> subprocess.Popen[bytes]:
         """A command in the background, output in `log`."""
         with log.open("ab") as stream:

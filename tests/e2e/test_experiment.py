@@ -1,0 +1,151 @@
+"""One command from a fresh clone: an experiment file to a report, whatever happens on the way."""
+
+import os
+import random
+import re
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from tests.support.clone import TINY, Clone
+
+pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("CAPILLARY_TEST_KILLS", "6"))
+FILE = "configs/experiments/tiny.yaml"
+
+
+def experiment(clone: Clone, **training: object) -> tuple[str, ...]:
+    """The command for a small experiment of two folds, whose file is written first."""
+    tree: dict[str, dict[str, object]] = {"experiment": {"name": "tiny", "description": "two <folds> & little"}}
+    for key, value in {**TINY, "training.folds": "[0, 1]"}.items():
+        section, name = key.split(".")
+        tree.setdefault(section, {})[name] = yaml.safe_load(value)
+    tree["training"] |= training
+    (clone.root / FILE).write_text(yaml.safe_dump(tree))
+    return ("capillary", "experiment", "--config", FILE)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
+    """A clone in which the experiment ran without a disturbance, and what it printed."""
+    clone = Clone(tmp_path_factory.mktemp("done") / "clone")
+    return clone, clone.run(*experiment(clone)).stdout
+
+
+def test_it_runs_all_and_says_what_it_does(done: tuple[Clone, str]) -> None:
+    """Preflight, two cells, evaluation, report; one DVC experiment under the file's name."""
+    clone, output = done
+    for words in ("pass git", "train@dice_ce-0 done", "train@dice_ce-1 done", "experiment tiny is complete"):
+        assert words in output
+    assert re.search(r"train@dice_ce-0 epoch 2/2 loss \d", output)
+    assert len(clone.training_runs()) == 2
+    assert {run.data.tags["capillary.experiment"] for run in clone.training_runs()} == {"tiny"}
+    assert clone.run("dvc", "exp", "list", "--name-only").stdout.split() == ["tiny"]
+
+
+def test_the_report_holds_the_numbers_of_metrics_json(done: tuple[Clone, str]) -> None:
+    """And what the user wrote in the file, as text."""
+    clone, _ = done
+    folder = clone.root / "reports" / "tiny"
+    page, plain = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    for metric, digits in (("dsc", 3), ("centreline_dsc", 3)):
+        mean = clone.metrics()["dice_ce"][metric]["mean"]
+        assert f"{mean:.{digits}f}" in page
+        assert f"{mean:.{digits}f}" in plain
+    assert "two &lt;folds&gt; &amp; little" in page
+    assert FILE in page
+
+
+def test_the_same_command_again_has_nothing_to_do(done: tuple[Clone, str]) -> None:
+    """No stage runs, no run is added, the experiment keeps its name."""
+    clone, _ = done
+    output = clone.run(*experiment(clone)).stdout
+    assert clone.ran(output) == []
+    assert "train@dice_ce-1 up to date" in output
+    assert len(clone.training_runs()) == 2
+    assert clone.run("dvc", "exp", "list", "--name-only").stdout.split() == ["tiny"]
+
+
+def test_a_dry_run_tells_what_would_run_and_changes_nothing(done: tuple[Clone, str]) -> None:
+    """Skipped where nothing changed; with a reason where something did."""
+    clone, _ = done
+    before = (clone.root / "params.yaml").read_bytes(), (clone.root / "dvc.lock").read_bytes()
+    assert "0 of 5 stages would run" in clone.run(*experiment(clone), "--dry-run", COLUMNS="200").stdout
+    output = clone.run(*experiment(clone, learning_rate=0.003), "--dry-run", COLUMNS="200").stdout
+    rows = {line.split()[1]: line for line in output.splitlines() if line.startswith("│")}
+    assert " skip " in rows["preprocess"]
+    assert " run " in rows["train@dice_ce-0"]
+    assert "training.learning_rate" in rows["train@dice_ce-0"]
+    assert "follows train@dice_ce-0, train@dice_ce-1" in rows["evaluate"]
+    assert ((clone.root / "params.yaml").read_bytes(), (clone.root / "dvc.lock").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("training", "named"),
+    [({"max_epoch": 3}, "did you mean `training.max_epochs`"), ({"learning_rate": "fast"}, "`learning_rate`")],
+)
+def test_a_mistake_in_the_file_stops_it_before_anything_runs(
+    done: tuple[Clone, str], training: dict[str, object], named: str
+) -> None:
+    """With the key, and its exit code."""
+    clone, _ = done
+    failed = clone.run(*experiment(clone, **training), check=False)
+    assert failed.returncode == 3
+    assert named in failed.stderr
+    assert "pass git" not in failed.stdout
+
+
+def test_a_failed_cell_ends_no_other_and_is_all_that_runs_again(tmp_path: Path) -> None:
+    """Fold 7 does not exist; fold 0 is trained, the exit code says that not all is well."""
+    clone = Clone(tmp_path / "clone")
+    failed = clone.run(*experiment(clone, folds=[7, 0]), check=False)
+    assert failed.returncode == 10, failed.stdout + failed.stderr
+    assert "train@dice_ce-7 failed" in failed.stdout
+    assert "fold" in failed.stdout.split("train@dice_ce-7 failed")[1]
+    assert "train@dice_ce-0 done" in failed.stdout
+    assert not (clone.root / "metrics" / "metrics.json").exists()
+    again = clone.run(*experiment(clone))
+    assert "train@dice_ce-0 up to date" in again.stdout
+    assert len(clone.training_runs()) == 2
+
+
+def kill_all(process: psutil.Popen) -> None:
+    """Every process of the experiment at once, as when a machine loses its power."""
+    family = [*process.children(recursive=True), process]
+    for one in family:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_models(done: tuple[Clone, str], tmp_path: Path) -> None:
+    """kill -9 of everything, again and again; the same command ends bit-equal, and nothing is trained twice."""
+    reference, _ = done
+    clone = Clone(tmp_path / "clone")
+    argv = experiment(clone)
+    draw = random.Random(4)
+    for number in range(KILLS):
+        with (tmp_path / "log").open("ab") as log:
+            process = psutil.Popen(
+                argv, cwd=clone.root, env=clone.environment(), stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + draw.uniform(1, 30)
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        ended = process.poll()
+        assert ended in (None, 0), (number, (tmp_path / "log").read_text()[-3000:])
+        kill_all(process)
+    clone.run(*argv)
+    for fold in (0, 1):
+        assert clone.card(fold=fold)["weights_sha256"] == reference.card(fold=fold)["weights_sha256"]
+        assert clone.card(fold=fold)["model_version"] in ("1", "2")
+    assert clone.metrics() == reference.metrics()
+    assert len(clone.training_runs()) == 2
+    versions = clone.client().search_model_versions("name='capillary-dice_ce'")
+    assert len(versions) == 2
+    assert [clone.doubled_points(run) for run in clone.training_runs()] == [[], []]
