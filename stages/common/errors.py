@@ -18,7 +18,7 @@ class ExitCode(enum.IntEnum):
     UNDECLARED = 5
     MACHINE = 6
     SERVICE = 7
-    PREFLIGHT = 8
+    PREFLIGHT = 9
     INTERRUPTED = 130
     TERMINATED = 143
 
