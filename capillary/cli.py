@@ -36,7 +36,7 @@ def preflight(
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
     require_gpu: Annotated[bool, typer.Option("--require-gpu", help="No GPU is a failure, not a warning.")] = False,
 ) -> None:
-    """Look whether a run that starts now could end. Ends with 8 when a critical check fails (docs/preflight.md)."""
+    """Look whether a run that starts now could end. Ends with 9 when a critical check fails (docs/preflight.md)."""
     from capillary import preflight as checks
     from capillary.settings import read_settings
     from stages.common.errors import ExitCode

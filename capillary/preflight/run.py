@@ -21,14 +21,12 @@ from stages.preflight import devices, gpu, ram, swap
 from stages.preflight.check import Check, Report, passed, report_of
 from stages.preflight.clock import check_clock
 from stages.preflight.container import in_container
-from stages.preflight.disk import check_disk, check_shared_memory
+from stages.preflight.disk import REMEDY, check_disk, check_shared_memory
 from stages.preflight.environment import check_environment
 from stages.preflight.packages import check_packages
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from stages.preflight.services import Answer, ask_all, check_services, services_of
 from stages.preflight.table import lines, print_table
-
-_DISK_REMEDY = "free space on this disk: dvc gc -w, capillary clean --state, du -sh .dvc/cache mlruns"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +102,8 @@ def _gpu_checks(host: Host) -> Iterator[Check]:
     except devices.DriverBrokenError as error:
         yield gpu.broken(str(error), required=host.require_gpu)
         return
-    if host.daemon and host.daemon.gpus and not found:
-        pass  # this launcher is in a container without a GPU: the stages' containers get theirs
-    else:
+    # a launcher in a container without a GPU sees none, while the stages' containers get theirs
+    if found or not (host.daemon and host.daemon.gpus):
         default = host.params.gpu.torch_cuda
         cuda = default if host.daemon else gpu.torch_cuda(default)
         yield from gpu.check_gpu(found, host.params.gpu, cuda, required=host.require_gpu)
@@ -130,7 +127,7 @@ def _disks(host: Host, cache: Path) -> Iterator[Check]:
         "runs": (host.root / "mlruns", disk.min_free_runs_gb),
     }
     for name, (folder, least_gb) in places.items():
-        yield check_disk(name, folder, least_gb, _DISK_REMEDY, critical=disk.critical)
+        yield check_disk(name, folder, least_gb, REMEDY, critical=disk.critical)
     if host.daemon:
         yield from check_docker_disk(host.daemon, disk)
 

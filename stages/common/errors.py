@@ -18,8 +18,8 @@ class ExitCode(enum.IntEnum):
     UNDECLARED = 5
     MACHINE = 6
     SERVICE = 7
-    PREFLIGHT = 8
-    MEMORY = 9
+    MEMORY = 8
+    PREFLIGHT = 9
     CELLS_FAILED = 10
     INTERRUPTED = 130
     TERMINATED = 143

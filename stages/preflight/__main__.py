@@ -1,4 +1,4 @@
-"""python -m stages.preflight: the gate before another stage of the same entry; ends with 8 when that could not end."""
+"""python -m stages.preflight: the gate before another stage of the same entry; ends with 9 when that could not end."""
 
 from pathlib import Path
 

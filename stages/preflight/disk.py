@@ -6,6 +6,7 @@ from pathlib import Path
 from stages.preflight.check import GB, Check, at_least, passed
 from stages.preflight.params import SharedMemoryParams
 
+REMEDY = "free space on this disk: dvc gc -w, capillary clean --state, du -sh .dvc/cache mlruns"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
 
 

@@ -10,13 +10,11 @@ from stages.preflight import devices, gpu, ram, swap
 from stages.preflight.check import Check, Report, report_of
 from stages.preflight.clock import check_clock
 from stages.preflight.container import in_container
-from stages.preflight.disk import check_disk, check_shared_memory
+from stages.preflight.disk import REMEDY, check_disk, check_shared_memory
 from stages.preflight.environment import check_environment
 from stages.preflight.packages import check_packages
 from stages.preflight.params import GpuParams, PreflightParams
 from stages.preflight.services import ask_all, check_services, services_of
-
-DISK_REMEDY = "free space on this disk: dvc gc -w, capillary clean --state, du -sh .dvc/cache mlruns"
 
 
 def look(params: PreflightParams, runtime: GateRuntime) -> Report:
@@ -68,9 +66,9 @@ def _disks(params: PreflightParams, runtime: GateRuntime) -> Iterator[Check]:
     # a container's working folder is its own; its temporary files lie in the project's folder
     here = Path(tempfile.gettempdir()) if runtime.in_container else Path.cwd()
     disk = params.disk
-    yield check_disk("workspace", here, disk.min_free_workspace_gb, DISK_REMEDY, critical=disk.critical)
+    yield check_disk("workspace", here, disk.min_free_workspace_gb, REMEDY, critical=disk.critical)
     if runtime.store is not None:
-        yield check_disk("runs", runtime.store, disk.min_free_runs_gb, DISK_REMEDY, critical=disk.critical)
+        yield check_disk("runs", runtime.store, disk.min_free_runs_gb, REMEDY, critical=disk.critical)
 
 
 def _packages(params: PreflightParams, runtime: GateRuntime, stage: str) -> list[Check]:

@@ -68,7 +68,7 @@ def test_the_gate_in_a_container_stops_a_training_that_cannot_end(by_containers:
     by_containers.set_params({"training.seed": "7"})
     done = by_containers.run("dvc", "repro", check=False, **CONTAINERS)
     assert "fail ram: " in done.stdout
-    assert "capillary stage preflight, exited with 8" in done.stderr
+    assert "capillary stage preflight, exited with 9" in done.stderr
     assert by_containers.card() == card
     by_containers.set_params({"training.seed": "2026"})
     assert by_containers.ran(by_containers.run("dvc", "repro", **CONTAINERS).stdout) == []

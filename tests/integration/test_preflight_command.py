@@ -20,7 +20,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def _checks(clone: Clone, *words: str, **variables: str) -> tuple[int, dict[str, dict[str, Any]]]:
     done = clone.run("capillary", "preflight", "--json", *words, check=False, **variables)
     report = json.loads(done.stdout)
-    assert report["failed"] is (done.returncode == 8)
+    assert report["failed"] is (done.returncode == 9)
     return done.returncode, {check["name"]: check for check in report["checks"]}
 
 
@@ -33,11 +33,11 @@ def test_a_healthy_machine_passes(clone: Clone) -> None:
     assert subjects >= set(wanted.split())
 
 
-def test_a_fault_ends_with_8_and_a_line_that_names_it(clone: Clone) -> None:
+def test_a_fault_ends_with_9_and_a_line_that_names_it(clone: Clone) -> None:
     """A dead MLflow server, as a person sees it."""
     uri = f"http://127.0.0.1:{dead_port()}"
     done = clone.run("capillary", "preflight", check=False, MLFLOW_TRACKING_URI=uri)
-    assert done.returncode == 8
+    assert done.returncode == 9
     assert f"fail mlflow: {uri} does not answer" in done.stdout
 
 
@@ -48,7 +48,7 @@ def test_a_gpu_that_is_required(clone: Clone, tmp_path: Path) -> None:
     fake_smi(none, "No devices were found", code=6)
     path = command_environment()["PATH"]
     code, checks = _checks(clone, "--require-gpu", PATH=f"{none}:{path}")
-    assert (code, checks["gpu"]["status"], checks["gpu"]["critical"]) == (8, "fail", True)
+    assert (code, checks["gpu"]["status"], checks["gpu"]["critical"]) == (9, "fail", True)
     _, checks = _checks(clone, PATH=f"{tmp_path}:{path}")
     seen = checks.get("gpu memory", checks["gpu"])  # a torch without CUDA says so instead
     assert "A2000" in checks["gpu"]["value"]
@@ -62,7 +62,7 @@ def test_a_missing_source_and_a_missing_key(clone: Clone) -> None:
     try:
         params.write_text(former.replace("source: samples/phantom", "source: no/such/folder"))
         code, checks = _checks(clone)
-        assert (code, checks["data"]["value"]) == (8, "missing: no/such/folder")
+        assert (code, checks["data"]["value"]) == (9, "missing: no/such/folder")
     finally:
         params.write_text(former)
 

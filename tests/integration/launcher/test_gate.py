@@ -61,7 +61,7 @@ def test_a_closed_gate_stops_the_stage_and_nothing_is_lost(toy: ToyProject) -> N
     done = toy.repro()
     assert done.returncode != 0
     assert "the door is closed" in done.stderr
-    assert "exited with 8" in done.stderr
+    assert "exited with 9" in done.stderr
     assert "put back" in done.stdout
     assert toy.out() == "hello\n"
     set_door(toy, is_open=True)

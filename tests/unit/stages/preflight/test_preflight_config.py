@@ -61,7 +61,7 @@ def test_the_refusal_names_what_failed() -> None:
     """With the exit code of its own."""
     error = refuse(REPORT, "train@dice_ce-0")
     assert isinstance(error, CapillaryError)
-    assert error.code == ExitCode.PREFLIGHT == 8
+    assert error.code == ExitCode.PREFLIGHT == 9
     assert error.value == "disk of workspace"
     assert "train@dice_ce-0" in error.what
 
