@@ -58,6 +58,16 @@ def metrics() -> None:
 
 
 @app.command()
+def profile(
+    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show this machine, the hardware profile that suits it, and why."""
+    from capillary.compute.show import show_profile
+
+    show_profile(Path.cwd(), as_json=json)
+
+
+@app.command()
 def build(
     stages: Annotated[
         list[str] | None, typer.Argument(help="Stages; all when none is named.", show_default=False)

@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -73,6 +74,8 @@ class Settings:
 
     `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones,
     `require_gpu` lets no training start without one.
+    `profile` is a name in configs/compute.yaml, or auto; `workers`, `threads` and `micro_batch` win over the profile's
+    where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
     """
 
     executor: ExecutorName
@@ -80,8 +83,12 @@ class Settings:
     gpus: str
     share_gpus: bool
     require_gpu: bool
-    workers: int
-    threads: int
+    profile: str
+    workers: int | None
+    threads: int | None
+    micro_batch: int | None
+    memory_abort_gb: float | None
+    monitor_interval_s: float
     grace_s: float
     variables: Mapping[str, str]
 
@@ -102,7 +109,6 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
     """
     merged = {**dotenv_values(repository / ".env"), **(os.environ if environment is None else environment)}
     variables = {name: value for name, value in merged.items() if value}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Settings(
         executor=_read_name(ExecutorName, variables, "CAPILLARY_EXECUTOR"),
         images=ImageSettings(
@@ -114,9 +120,13 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
         gpus=variables.get("CAPILLARY_GPUS", ""),
         share_gpus=_read_name(YesNo, variables, "CAPILLARY_SHARE_GPUS") is YesNo.YES,
         require_gpu=_read_name(YesNo, variables, "CAPILLARY_REQUIRE_GPU") is YesNo.YES,
-        workers=_read_count(variables, "CAPILLARY_WORKERS", cores),
-        threads=_read_count(variables, "CAPILLARY_THREADS", cores),
-        grace_s=float(_read_count(variables, "CAPILLARY_GRACE_S", 10)),
+        profile=variables.get("CAPILLARY_PROFILE", "auto"),
+        workers=_read_count(variables, "CAPILLARY_WORKERS"),
+        threads=_read_count(variables, "CAPILLARY_THREADS"),
+        micro_batch=_read_count(variables, "CAPILLARY_MICRO_BATCH"),
+        memory_abort_gb=_read_amount(variables, "CAPILLARY_MEMORY_ABORT_GB"),
+        monitor_interval_s=_read_amount(variables, "CAPILLARY_MONITOR_INTERVAL_S") or 10.0,
+        grace_s=float(_read_count(variables, "CAPILLARY_GRACE_S") or 10),
         variables=variables,
     )
 
@@ -135,8 +145,11 @@ def _read_name(kind: type[Name], variables: Mapping[str, str], name: str) -> Nam
     return kind(value)
 
 
-def _read_count(variables: Mapping[str, str], name: str, default: int) -> int:
-    value = variables.get(name, str(default))
+def _read_count(variables: Mapping[str, str], name: str) -> int | None:
+    """A whole number of 1 or more; None when it is unset or auto."""
+    value = variables.get(name, "auto")
+    if value == "auto":
+        return None
     if not value.isdecimal() or int(value) < 1:
         raise CapillaryError(
             f"{name} is not a number of 1 or more",
@@ -145,3 +158,18 @@ def _read_count(variables: Mapping[str, str], name: str, default: int) -> int:
             code=ExitCode.USAGE,
         )
     return int(value)
+
+
+def _read_amount(variables: Mapping[str, str], name: str) -> float | None:
+    """A number above 0, such as 0.5; None when it is unset."""
+    value = variables.get(name)
+    if value is None:
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?", value) or float(value) == 0:
+        raise CapillaryError(
+            f"{name} is not a number above 0",
+            value=value,
+            remedy=f"set {name} to a number such as 2 or 0.5, or unset it",
+            code=ExitCode.USAGE,
+        )
+    return float(value)

@@ -15,6 +15,7 @@ from docker.errors import APIError
 from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
 
+from capillary.compute.hardware import Gpu, allowed
 from capillary.containers import gpus, last_duty
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
@@ -45,7 +46,7 @@ class ContainerExecutor:
         """Connect; raises ServiceError when the daemon does not answer."""
         self._settings = settings
         self._api = connect(settings.variables)
-        self._gpus: tuple[gpus.Gpu, ...] = ()
+        self._gpus: tuple[Gpu, ...] = ()
         self._environment: Environment | None = None
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
@@ -57,13 +58,21 @@ class ContainerExecutor:
     def environment(self, repository: Path, stage: str, access: StageAccess) -> Environment:
         """The image of `stage`. One that computes on a GPU has torch, in the build that suits what there is."""
         if access.gpu != "none":
-            found = gpus.find_gpus(self._api, self._settings.images.base)
-            self._gpus = gpus.allowed(found, self._settings.gpus)
+            self._gpus = self._find_gpus()
         if access.gpu == "none" or not holds_torch(repository, stage):
             return environment_for(repository, stage, self._settings.images, cuda=None)
         wanted = self._settings.images.torch
         cuda = bool(self._gpus) if wanted is TorchName.AUTO else wanted is TorchName.CUDA
         return environment_for(repository, stage, self._settings.images, cuda=cuda)
+
+    def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
+        """The GPUs that containers can have here, of those that the user allows."""
+        if self._environment is None:
+            self._gpus = self._find_gpus()
+        return self._gpus
+
+    def _find_gpus(self) -> tuple[Gpu, ...]:
+        return allowed(gpus.find_gpus(self._api, self._settings.images.base), self._settings.gpus)
 
     def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
         """Run `plan`; when it ends with 0, `publish` takes the outs from the folder that it is given.
@@ -145,6 +154,8 @@ class ContainerExecutor:
                     raise
             return Created(id=made["Id"], spec=spec)
 
+        if plan.environment.get("CAPILLARY_DEVICE") == "cpu":
+            return create([])  # the profile's choice: a GPU is left to those who use it
         if not self._gpus:
             if plan.access.gpu == "auto" and plan.gated is None:
                 say(f"{plan.address}: containers can have no GPU here; it runs on the CPU")

@@ -1,16 +1,15 @@
 """GPUs that the daemon can give to containers, and which of them a stage gets."""
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import docker
 from docker.errors import APIError, ImageNotFound
 
+from capillary.compute.hardware import SMI_QUERY, Gpu, parse_smi
 from capillary.containers.daemon import plain_errors
 from capillary.launcher.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode
@@ -19,21 +18,6 @@ from stages.common.progress import say
 POLL_S = 2.0
 Container = TypeVar("Container")
 _DRIVER = Path("/proc/driver/nvidia/version")  # the same in every container: /proc/driver is the machine's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """One GPU, as nvidia-smi lists it."""
-
-    index: int
-    uuid: str
-    name: str
-
-
-def parse_list(text: str) -> tuple[Gpu, ...]:
-    """The GPUs in the output of `nvidia-smi -L`."""
-    rows = re.findall(r"^GPU (\d+): (.+) \(UUID: (GPU-[0-9a-f-]+)\)", text, flags=re.MULTILINE)
-    return tuple(Gpu(index=int(index), name=name, uuid=uuid) for index, name, uuid in rows)
 
 
 def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
@@ -55,38 +39,18 @@ def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
         container = api.create_container(
             base_image,
             entrypoint=["nvidia-smi"],
-            command=["-L"],
+            command=list(SMI_QUERY),
             host_config={**api.create_host_config(network_mode="none"), "DeviceRequests": [request]},
         )["Id"]
     try:
         api.start(container)
         api.wait(container, timeout=60)
-        return parse_list(api.logs(container, stdout=True, stderr=False).decode())
+        return parse_smi(api.logs(container, stdout=True, stderr=False).decode())
     except APIError:
         return ()  # no toolkit: "could not select device driver", or no nvidia-smi in it
     finally:
         with contextlib.suppress(APIError):
             api.remove_container(container, force=True)
-
-
-def allowed(gpus: Sequence[Gpu], wanted: str) -> tuple[Gpu, ...]:
-    """Those of `gpus` that `wanted` names: indices or UUIDs with commas between; all of them when it is empty.
-
-    Raises CapillaryError for one that does not exist.
-    """
-    if not wanted:
-        return tuple(gpus)
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    known = {name: gpu for gpu in gpus for name in (str(gpu.index), gpu.uuid)}
-    if unknown := [name for name in names if name not in known]:
-        listed = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in gpus) or "none"
-        raise CapillaryError(
-            f"there is no GPU {unknown[0]}",
-            value=f"CAPILLARY_GPUS={wanted}",
-            remedy=f"name GPUs that containers can have: {listed}",
-            code=ExitCode.USAGE,
-        )
-    return tuple(dict.fromkeys(known[name] for name in names))
 
 
 def refuse_no_gpu(address: str) -> CapillaryError:

@@ -11,7 +11,7 @@ sees the same GPU, memory, network and variables.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,19 @@ def gate_access(request: StageRequest) -> StageAccess:
 
 
 def plan_gate(
-    request: StageRequest, gate: Gate, access: StageAccess, settings: Settings, environment_id: Sequence[str]
+    request: StageRequest,
+    gate: Gate,
+    access: StageAccess,
+    settings: Settings,
+    environment_id: Sequence[str],
+    computing: Mapping[str, str],
 ) -> StagePlan:
     """As plan_stage."""
-    plan = plan_stage(request, gate, access, settings, environment_id)
+    plan = plan_stage(request, gate, access, settings, environment_id, computing)
     servers = servers_of(request)
-    told = {"CAPILLARY_GATED": gate.gated, "CAPILLARY_GPU": "required" if settings.require_gpu else access.gpu}
+    unused = computing.get("CAPILLARY_DEVICE") == "cpu"  # the profile's choice
+    gpu = "required" if settings.require_gpu else "none" if unused else access.gpu
+    told = {"CAPILLARY_GATED": gate.gated, "CAPILLARY_GPU": gpu}
     return dataclasses.replace(
         plan,
         environment={**plan.environment, **told},

@@ -108,10 +108,17 @@ class Declared(Protocol):
 
 
 def plan_stage(
-    request: StageRequest, entry: Declared, access: StageAccess, settings: Settings, environment_id: Sequence[str]
+    request: StageRequest,
+    entry: Declared,
+    access: StageAccess,
+    settings: Settings,
+    environment_id: Sequence[str],
+    computing: Mapping[str, str],
 ) -> StagePlan:
     """The plan of `request`, for an executor whose environment is known by `environment_id`.
 
+    `computing` are the variables that tell the stage how to compute. They are no part of the fingerprint: a result
+    does not depend on them, and a stopped training goes on under other ones.
     Raises CapillaryError for a missing dep or param.
     """
     root, repository, address = request.root, request.repository, request.address
@@ -130,9 +137,11 @@ def plan_stage(
         "CAPILLARY_DATA_FINGERPRINT": fingerprint.data,
         "CAPILLARY_CODE_FINGERPRINT": fingerprint.code,
         "CAPILLARY_STATE_DIR": str(state_dir),
-        "CAPILLARY_WORKERS": str(settings.workers),
-        "CAPILLARY_THREADS": str(settings.threads),
+        "CAPILLARY_MONITOR_INTERVAL_S": f"{settings.monitor_interval_s:g}",
+        **computing,
     }
+    if settings.memory_abort_gb is not None:
+        environment["CAPILLARY_MEMORY_ABORT_GB"] = f"{settings.memory_abort_gb:g}"
     return StagePlan(
         stage=request.stage,
         address=address,

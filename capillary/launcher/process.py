@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from capillary.compute.hardware import Gpu, find_hardware
 from capillary.launcher import guard
 from capillary.launcher.access import StageAccess
 from capillary.launcher.leash import kill_group, leash
@@ -19,6 +20,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import Sandbox, links_of, sandbox
 from capillary.launcher.stop import Stop
+from capillary.settings import Settings
 
 # where systems keep programs, libraries, certificates, devices and their own state; data lives elsewhere
 SYSTEM_FOLDERS = (
@@ -30,6 +32,11 @@ SYSTEM_FOLDERS = (
 def environment_id(_repository: Path, _stage: str, _access: StageAccess) -> list[str]:
     """What the packages that stages see are known by: this interpreter."""
     return [platform.python_version(), platform.machine()]
+
+
+def gpus(settings: Settings) -> tuple[Gpu, ...]:
+    """The GPUs that a process started here sees, of those that the user allows."""
+    return find_hardware(settings).gpus
 
 
 def execute(plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from capillary.compute.computing import stage_variables
+from capillary.compute.hardware import Gpu
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess, is_gate, read_access
 from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
@@ -23,6 +25,9 @@ class Executor(Protocol):
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess, /) -> list[str]:
         """What the packages that the stage sees are known by: they decide a result, like its code."""
+
+    def gpus(self, settings: Settings, /) -> tuple[Gpu, ...]:
+        """The GPUs that stages can have; asked after `environment_id`."""
 
     def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None], /) -> int:
         """Run `plan`, let `publish` take the outs of a stage that ended well, return the exit code."""
@@ -59,13 +64,14 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
 
 def plan_request(request: StageRequest, entry: Entry, settings: Settings, executor: Executor) -> StagePlan:
     """The plan of a stage, or of a gate in the entry of another stage."""
-    if request.gated is not None:
-        access = gate_access(request)
-        identity = executor.environment_id(request.root, request.stage, access)
-        return plan_gate(request, gate_of(request, entry), access, settings, identity)
-    access = read_access(request.root, request.stage)
+    is_for_gate = request.gated is not None
+    access = gate_access(request) if is_for_gate else read_access(request.root, request.stage)
     identity = executor.environment_id(request.root, request.stage, access)
-    return plan_stage(request, entry, access, settings, identity)
+    find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
+    computing = stage_variables(request.root, settings, find_gpus)
+    if is_for_gate:
+        return plan_gate(request, gate_of(request, entry), access, settings, identity, computing)
+    return plan_stage(request, entry, access, settings, identity, computing)
 
 
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:

@@ -7,6 +7,7 @@ from typing import Any
 
 import docker
 
+from capillary.compute.hardware import Gpu
 from capillary.containers import gpus
 from capillary.containers.daemon import connect, plain_errors
 from capillary.settings import ExecutorName, Settings
@@ -28,7 +29,7 @@ class Daemon:
 
     api: docker.APIClient
     info: dict[str, Any]
-    gpus: tuple[gpus.Gpu, ...]
+    gpus: tuple[Gpu, ...]
 
 
 def find_daemon(settings: Settings) -> Daemon | ServiceError | None:

@@ -18,6 +18,7 @@ class ExitCode(enum.IntEnum):
     UNDECLARED = 5
     MACHINE = 6
     SERVICE = 7
+    MEMORY = 8
     PREFLIGHT = 9
     INTERRUPTED = 130
     TERMINATED = 143

@@ -3,7 +3,7 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -75,5 +75,6 @@ def _explain(model: type[Params], error: ErrorDetails, origin: str) -> ParamsErr
 def _keys_at(model: type[BaseModel], section: list[str]) -> list[str]:
     annotation: Any = model
     for name in section:
-        annotation = annotation.model_fields[name].annotation
+        # a mapping from names to models has its model as the last argument: dict[str, Model]
+        annotation = get_args(annotation)[-1] if get_args(annotation) else annotation.model_fields[name].annotation
     return list(annotation.model_fields)

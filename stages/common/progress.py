@@ -27,11 +27,11 @@ class Steps:
     started: float = field(default_factory=time.monotonic)
     _bar: Progress | None = None
 
-    def advance(self, what: str) -> None:
-        """Count one step as finished; `what` names it and its result."""
+    def advance(self, what: str, line: str | None = None) -> None:
+        """Count one step as finished; `what` names it and its result. A log shows `line` instead, if there is one."""
         self.done += 1
         if self._bar is None:
-            say(f"{self.title} {self.done}/{self.total} {what} ({time.monotonic() - self.started:.1f} s)")
+            say(line or f"{self.title} {self.done}/{self.total} {what} ({time.monotonic() - self.started:.1f} s)")
         else:
             self._bar.update(self._bar.task_ids[0], advance=1, description=f"{self.title} {what}")
 

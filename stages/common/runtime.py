@@ -7,6 +7,30 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compute:
+    """How to compute, as the hardware profile says (docs/compute.md). The defaults are those of a stage by hand.
+
+    `device` is auto or cpu. `micro_batch` is how many patches go through the network at a time, None: the most that
+    fit. `amp` and `compile` allow what they name, where it pays. `cache` is map or memory.
+    """
+
+    profile: str = "by-hand"
+    device: str = "auto"
+    micro_batch: int | None = None
+    amp: bool = True
+    cache: str = "map"
+    compile: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitoring:
+    """How often the load is sampled, and the resident memory (GB, 10⁹ bytes) at which the stage stops; None: never."""
+
+    interval_s: float = 10.0
+    memory_abort_gb: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Runtime:
     """One run of one stage, as the launcher planned it.
 
@@ -25,6 +49,8 @@ class Runtime:
     tracking_uri: str
     artifact_root: str | None
     experiment_name: str | None
+    compute: Compute = Compute()
+    monitoring: Monitoring = Monitoring()
 
 
 def read_runtime() -> Runtime:
@@ -42,6 +68,29 @@ def read_runtime() -> Runtime:
         tracking_uri=read("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db"),
         artifact_root=read("CAPILLARY_ARTIFACT_ROOT"),
         experiment_name=read("DVC_EXP_NAME"),
+        compute=_read_compute(),
+        monitoring=_read_monitoring(),
+    )
+
+
+def _read_compute() -> Compute:
+    read, usual = os.environ.get, Compute()
+    micro_batch = read("CAPILLARY_MICRO_BATCH", "auto")
+    return Compute(
+        profile=read("CAPILLARY_PROFILE", usual.profile),
+        device=read("CAPILLARY_DEVICE", usual.device),
+        micro_batch=None if micro_batch == "auto" else int(micro_batch),
+        amp=read("CAPILLARY_AMP", "auto") == "auto",
+        cache=read("CAPILLARY_CACHE", usual.cache),
+        compile=read("CAPILLARY_COMPILE", "off") == "auto",
+    )
+
+
+def _read_monitoring() -> Monitoring:
+    limit_gb = os.environ.get("CAPILLARY_MEMORY_ABORT_GB")
+    return Monitoring(
+        interval_s=float(os.environ.get("CAPILLARY_MONITOR_INTERVAL_S", Monitoring().interval_s)),
+        memory_abort_gb=None if limit_gb is None else float(limit_gb),
     )
 
 

@@ -1,12 +1,15 @@
-"""Load of the machine while a stage runs, as curves of its MLflow run.
+"""Load of the machine while a stage runs, as curves of its MLflow run and as a CSV file.
 
 MLflow's collectors are used, its monitor is not: that one ends at the first request that fails, and starts again at
 step 0 (doubled points) when the server does not tell it at once where the former process stopped.
 """
 
+import csv
+import io
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,21 +21,29 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
 from stages.common.errors import ServiceError
 from stages.common.mlflow_server import Server
+from stages.common.process_memory import ProcessTree
 from stages.common.progress import say
 
 PREFIX = "system/"
-INTERVAL_S = 10.0
 PATIENCE_S = 5.0
+LOAD_FILE = "system.csv"
+ARTIFACT_FOLDER = "system"
 _FIRST_KEY = PREFIX + "cpu_utilization_percentage"
 
 
 class SystemSampler:
-    """A background thread that logs a sample every `interval_s` until `stop`. It never fails the stage."""
+    """A background thread that takes a sample every `interval_s`, and a last one at `stop`. It never fails the stage.
 
-    def __init__(self, server: Server, run_id: str, *, continued: bool, interval_s: float = INTERVAL_S) -> None:
+    Samples go to the MLflow run and, where `file` is given, to the end of that CSV file.
+    """
+
+    def __init__(
+        self, server: Server, run_id: str, *, continued: bool, interval_s: float, file: Path | None = None
+    ) -> None:
         self._server = server
         self._run_id = run_id
         self._interval_s = interval_s
+        self._file = file
         self._monitors = _monitors()
         self._step = self._next_step() if continued else 0
         self._stop = threading.Event()
@@ -44,6 +55,16 @@ class SystemSampler:
         self._stop.set()
         self._thread.join(2 * PATIENCE_S)
 
+    def upload(self) -> None:
+        """Log the file as an artifact of the run."""
+        if self._file is None or not self._file.exists():
+            return
+        log = partial(self._server.client.log_artifact, self._run_id, str(self._file), ARTIFACT_FOLDER)
+        try:
+            self._server.call("take the file of the system metrics", log, PATIENCE_S)
+        except ServiceError as error:
+            say(f"the file of the system metrics is not logged: {error.what}")
+
     def _next_step(self) -> int:
         ask = self._server.client.get_metric_history
         known = self._server.call("list points", lambda: ask(self._run_id, _FIRST_KEY))
@@ -52,28 +73,49 @@ class SystemSampler:
     def _sample_until_stopped(self) -> None:
         psutil.cpu_percent()  # the first call of a process measures nothing; later ones the time since the last
         while not self._stop.wait(self._interval_s):
-            metrics = _sample(self._monitors, self._step)
-            self._step += 1
-            log = partial(self._server.client.log_batch, self._run_id, metrics=metrics)
-            try:
-                self._server.call("log a sample", log, PATIENCE_S)
-            except ServiceError as error:
-                say(f"a sample of the system metrics is lost: {error.what}")
+            self._take_sample()
+        self._take_sample()
+
+    def _take_sample(self) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        sample = _sample(self._monitors)
+        metrics = [Metric(PREFIX + key, value, now_ms, self._step) for key, value in sample.items()]
+        log = partial(self._server.client.log_batch, self._run_id, metrics=metrics)
+        self._step += 1
+        try:
+            if self._file is not None:
+                append_row(self._file, {"unix_time_s": now_ms / 1000, **sample})
+            self._server.call("log a sample", log, PATIENCE_S)
+        except ServiceError as error:
+            say(f"a sample of the system metrics is lost: {error.what}")
+        except OSError as error:
+            say(f"a sample of the system metrics is lost: {error}")
+
+
+def append_row(file: Path, row: dict[str, float]) -> None:
+    """Add `row` to a CSV file, under the columns that it has; a new file gets those of the row.
+
+    A resumed stage may see other GPUs than the one that began the file: what has no column is left out.
+    """
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(",".join(row) + "\n")
+    with file.open("r+", newline="") as stream:
+        columns = stream.readline().strip().split(",")
+        stream.seek(0, io.SEEK_END)
+        csv.DictWriter(stream, columns, restval="", extrasaction="ignore", lineterminator="\n").writerow(row)
 
 
 class ProcessTreeMonitor(BaseMetricsMonitor):
     """Resident memory of this process and its descendants (loader workers), in megabytes."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # MLflow
+        self._tree = ProcessTree()
+
     def collect_metrics(self) -> None:
         """Keep one sample."""
-        own = psutil.Process()
-        resident = 0
-        for process in [own, *own.children(recursive=True)]:
-            try:
-                resident += process.memory_info().rss
-            except psutil.Error:
-                continue  # it ended since it was listed
-        self._metrics["process_tree_memory_megabytes"].append(resident / 1e6)
+        self._metrics["process_tree_memory_megabytes"].append(self._tree.rss_bytes() / 1e6)
 
     def aggregate_metrics(self) -> dict[str, float]:
         """The mean of the samples kept."""
@@ -90,11 +132,10 @@ def _monitors() -> list[Any]:  # MLflow's collectors are not typed
         return monitors
 
 
-def _sample(monitors: list[Any], step: int) -> list[Metric]:
-    now_ms = time.time_ns() // 1_000_000
+def _sample(monitors: list[Any]) -> dict[str, float]:
     sample: dict[str, float] = {}
     for monitor in monitors:
         monitor.collect_metrics()
         sample |= monitor.aggregate_metrics()
         monitor.clear_metrics()
-    return [Metric(PREFIX + key, float(value), now_ms, step) for key, value in sample.items()]
+    return {key: float(value) for key, value in sample.items()}

@@ -6,6 +6,7 @@ Only MlflowClient is used, never the fluent API: that one looks for a Git reposi
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -42,12 +43,14 @@ def open_run(
     run_name: str,
     run_id: str | None = None,
     system_metrics: bool = True,
+    load_file: Path | None = None,
 ) -> "TrackedRun":
     """The MLflow run of this stage and fingerprint: continued when there is one that did not finish, else created.
 
     `cell_tags` are this cell's own, such as {"loss": "dice_ce", "fold": "0"}; they become capillary.loss and so on.
     `run_id`, from a checkpoint, wins over the search. A stage started by hand has no fingerprint, so it continues by
-    `run_id` only. Raises ServiceError within about 20 s when the server does not answer.
+    `run_id` only. `load_file` collects what `system_metrics` samples, and is logged when the run finishes.
+    Raises ServiceError within about 20 s when the server does not answer.
     """
     server = connect(runtime)
     experiment_id = _experiment_id(server, runtime)
@@ -56,7 +59,11 @@ def open_run(
         run = server.call("open a run", lambda: _find_or_create(server, experiment_id, runtime, cell_tags, run_name))
     if run.info.status != "RUNNING":
         server.call("continue a run", lambda: server.client.update_run(run.info.run_id, status="RUNNING"))
-    return TrackedRun(server, run, system_metrics=system_metrics)
+    sampler = None
+    if system_metrics:
+        interval_s, continued = runtime.monitoring.interval_s, bool(run.data.metrics)
+        sampler = SystemSampler(server, run.info.run_id, continued=continued, interval_s=interval_s, file=load_file)
+    return TrackedRun(server, run, sampler)
 
 
 def _experiment_id(server: Server, runtime: Runtime) -> str:
@@ -125,15 +132,14 @@ class TrackedRun:
     As a context it ends FINISHED, KILLED when the user or a signal interrupted it, or FAILED with the reason.
     """
 
-    def __init__(self, server: Server, run: Run, *, system_metrics: bool) -> None:
+    def __init__(self, server: Server, run: Run, sampler: SystemSampler | None) -> None:
         self.server = server
         self.run_id: str = run.info.run_id
         self._params: dict[str, str] = dict(run.data.params)
         self._steps_of: dict[str, set[int]] = {}
         self._keys_at_start = set(run.data.metrics)
         self._waiting: list[Metric] = []
-        continued = bool(self._keys_at_start)
-        self._sampler = SystemSampler(server, self.run_id, continued=continued) if system_metrics else None
+        self._sampler = sampler
 
     def __enter__(self) -> Self:
         return self
@@ -176,6 +182,8 @@ class TrackedRun:
     def finish(self) -> None:
         """Write what waits and mark the run FINISHED. Raises ServiceError when the server does not take it."""
         self._stop_sampler()
+        if self._sampler is not None:
+            self._sampler.upload()
         self._flush(PATIENCE_S)
         self._set_status("FINISHED", PATIENCE_S)
 

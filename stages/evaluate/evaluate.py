@@ -1,10 +1,13 @@
 """The stage's work from top to bottom."""
 
+import tempfile
 from pathlib import Path
 
 import torch
 
+from stages.common.memory_guard import guarding
 from stages.common.runtime import Runtime
+from stages.common.system_metrics import LOAD_FILE
 from stages.common.tracking import open_run
 from stages.evaluate.cells import read_cells
 from stages.evaluate.outputs import write_outputs
@@ -24,10 +27,19 @@ def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, model
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
     losses = ", ".join(params.training.losses)
-    with open_run(runtime, cell_tags={"losses": losses}, run_name="evaluation") as run:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        guarding(runtime.monitoring.memory_abort_gb) as guard,
+        open_run(
+            runtime,
+            cell_tags={"losses": losses},
+            run_name="evaluation",
+            load_file=Path(temporary) / LOAD_FILE,
+        ) as run,
+    ):
         folds = ", ".join(map(str, params.training.folds))
         run.log_params({"losses": losses, "folds": folds, **params.evaluation.model_dump()})
-        rows = evaluate_cells(cells, params.evaluation, run.server, runtime.threads)
+        rows = evaluate_cells(cells, params.evaluation, run.server, runtime, guard)
         summary = summarise(rows, params.evaluation)
         write_outputs(metrics, rows, summary)
         log_results(run, metrics, rows, summary)

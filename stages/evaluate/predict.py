@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from stages.common.errors import DataError
 from stages.common.inference import predict_probability
+from stages.common.memory_guard import MemoryGuard
 from stages.common.mlflow_server import Server
 from stages.common.progress import progress
 from stages.common.registry import ModelCard, load_model
+from stages.common.runtime import Runtime
 from stages.common.volumes import Volume
 from stages.evaluate.cells import Cell
 from stages.evaluate.measure import Measurement, measure
@@ -34,26 +36,32 @@ class Row:
     seconds: float
 
 
-def evaluate_cells(cells: list[Cell], evaluation: Evaluation, server: Server, threads: int) -> list[Row]:
-    """Predict and measure every volume of every cell; at most one network and one volume are in memory."""
+def evaluate_cells(
+    cells: list[Cell], evaluation: Evaluation, server: Server, runtime: Runtime, guard: MemoryGuard
+) -> list[Row]:
+    """Predict and measure every volume of every cell; at most one network and one volume are in memory.
+
+    Raises CapillaryError between two volumes when `guard` says that they take too much.
+    """
     rows = []
     with progress("evaluate", sum(len(cell.volumes) for cell in cells)) as steps:
         for cell in cells:
-            for row in _evaluate_cell(cell, evaluation, server, threads):
+            for row in _evaluate_cell(cell, evaluation, server, runtime):
                 rows.append(row)
+                guard.raise_if_crossed(f"after volume {row.id} of {row.loss}, fold {row.fold}")
                 steps.advance(f"{row.loss} fold {row.fold} {row.id} {_brief(row.measurement)} in {row.seconds:.1f} s")
     return rows
 
 
-def _evaluate_cell(cell: Cell, evaluation: Evaluation, server: Server, threads: int) -> Iterator[Row]:
+def _evaluate_cell(cell: Cell, evaluation: Evaluation, server: Server, runtime: Runtime) -> Iterator[Row]:
     if not cell.volumes:
         return
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() and runtime.compute.device != "cpu" else "cpu"
     model = load_model(cell.card, server=server).to(device)
     for volume in cell.volumes:
         started = time.monotonic()
         mask = predict_mask(model, volume, cell.card, evaluation)
-        measurement = measure(mask, volume.label().astype(np.bool_), volume.spacing_um, threads)
+        measurement = measure(mask, volume.label().astype(np.bool_), volume.spacing_um, runtime.threads)
         yield Row(
             loss=cell.loss,
             fold=cell.fold,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from stages.common.epoch_line import EpochLine, format_epoch
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.process_memory import ProcessTree
 from stages.common.progress import progress, say
 from stages.common.volumes import Volume
 from stages.train.checkpoint import Checkpoints
@@ -57,7 +59,8 @@ def run_training(setup: Setup, state: TrainingState) -> None:
             record = _close_epoch(setup, state, dsc)
             setup.checkpoints.save(state.as_dict())
             setup.log(record)
-            shown.advance(_describe(record, _remaining_s(state, params, epochs_here)))
+            line = _epoch_line(record, params, _remaining_s(state, params, epochs_here))
+            shown.advance(_brief(line), format_epoch(line))
             _stop_if_asked(setup, state)
 
 
@@ -131,15 +134,10 @@ def _close_epoch(setup: Setup, state: TrainingState, dsc: float | None) -> Epoch
 
 
 def _stop_if_asked(setup: Setup, state: TrainingState) -> None:
-    signal = setup.interrupt.received
-    if signal is None:
+    if not setup.interrupt.asked:
         return
     setup.checkpoints.save(state.as_dict())
-    raise CapillaryError(
-        f"stopped by {signal.name} after epoch {state.epoch}, step {state.tally.steps_done}; the checkpoint is written",
-        remedy="repeat the same command: the training goes on from there",
-        code=ExitCode(setup.interrupt.exit_code()),
-    )
+    raise setup.interrupt.error(f"after epoch {state.epoch}, step {state.tally.steps_done}")
 
 
 def _remaining_s(state: TrainingState, params: TrainingParams, epochs_here: int) -> float:
@@ -147,12 +145,20 @@ def _remaining_s(state: TrainingState, params: TrainingParams, epochs_here: int)
     return (params.max_epochs - state.epoch) * sum(recent) / len(recent)
 
 
-def _describe(record: EpochRecord, remaining_s: float) -> str:
-    loss = "none" if record.loss is None else f"{record.loss:.4f}"
-    parts = [f"loss {loss}", f"lr {record.learning_rate:.2e}"]
-    if record.validation_dsc is not None:
-        parts.append(f"validation DSC {record.validation_dsc:.4f}")
-    if record.nonfinite_steps:
-        parts.append(f"{record.nonfinite_steps} steps skipped")
-    minutes, seconds = divmod(round(remaining_s), 60)
-    return " ".join([*parts, f"{record.seconds:.1f} s/epoch, {minutes}:{seconds:02d} left"])
+def _epoch_line(record: EpochRecord, params: TrainingParams, remaining_s: float) -> EpochLine:
+    skipped = f", {record.nonfinite_steps} steps skipped" if record.nonfinite_steps else ""
+    return EpochLine(
+        epoch=record.epoch,
+        epochs=params.max_epochs,
+        loss=record.loss,
+        validation_dsc=record.validation_dsc,
+        remaining_s=remaining_s,
+        rss_gb=ProcessTree().rss_gb(),
+        notes=f"lr {record.learning_rate:.1e}, {record.seconds:.1f} s/epoch{skipped}",
+    )
+
+
+def _brief(line: EpochLine) -> str:
+    """For a bar, which counts epochs and time by itself."""
+    loss = "none" if line.loss is None else f"{line.loss:.4f}"
+    return f"loss {loss}" if line.validation_dsc is None else f"loss {loss} validation DSC {line.validation_dsc:.4f}"

@@ -1,18 +1,39 @@
-"""SIGTERM and SIGINT as a request: finish the step at hand, write a checkpoint, leave."""
+"""Requests to stop: SIGTERM, SIGINT, or the memory guard. Finish the step at hand, write a checkpoint, leave."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.memory_guard import MemoryGuard, guarding
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_GOES_ON = "repeat the same command: the training goes on from there"
 
 
 class Interrupt:
-    """Which signal asked this process to stop, if one did."""
+    """Which signal asked this process to stop, if one did, and the guard of its memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: MemoryGuard | None = None) -> None:
         self.received: signal.Signals | None = None
+        self._guard = guard or MemoryGuard()
+
+    @property
+    def asked(self) -> bool:
+        """Whether anybody asked to stop."""
+        return self.received is not None or self._guard.crossing is not None
+
+    def error(self, where: str) -> CapillaryError:
+        """Why the training ends `where` it is, once its checkpoint is written. A signal's exit code is the shell's."""
+        if self.received is None:
+            assert self._guard.crossing is not None
+            return self._guard.crossing.error(f"{where}; the checkpoint is written", f"then {_GOES_ON}")
+        return CapillaryError(
+            f"stopped by {self.received.name} {where}; the checkpoint is written",
+            remedy=_GOES_ON,
+            code=ExitCode(self.exit_code()),
+        )
 
     def exit_code(self) -> int:
         """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 130 for SIGINT."""
@@ -26,12 +47,13 @@ class Interrupt:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[Interrupt]:
-    """Within the block signals are requests; after it they mean what they meant before."""
-    interrupt = Interrupt()
-    before = {number: signal.signal(number, interrupt._receive) for number in _SIGNALS}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def listening(memory_abort_gb: float | None = None) -> Iterator[Interrupt]:
+    """Within the block signals and a crossed limit are requests; after it signals mean what they meant before."""
+    with guarding(memory_abort_gb) as guard:
+        interrupt = Interrupt(guard)
+        before = {number: signal.signal(number, interrupt._receive) for number in _SIGNALS}
+        try:
+            yield interrupt
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -7,11 +7,13 @@ from stages.common.errors import CapillaryError, ExitCode
 
 
 def test_everything_has_a_default(tmp_path: Path) -> None:
-    """Without .env and variables a stage runs on all cores, with ten seconds for a last checkpoint."""
+    """Without .env and variables the hardware decides, a stage has ten seconds for a last checkpoint, and no limit."""
     settings = read_settings(tmp_path, {})
     assert settings.executor is ExecutorName.AUTO
-    assert settings.workers >= 1
-    assert settings.threads == settings.workers
+    assert settings.profile == "auto"
+    assert (settings.workers, settings.threads, settings.micro_batch) == (None, None, None)
+    assert settings.memory_abort_gb is None
+    assert settings.monitor_interval_s == 10
     assert settings.grace_s == 10
     assert settings.variables == {}
 
@@ -35,7 +37,9 @@ def test_an_empty_variable_is_unset(tmp_path: Path, name: str) -> None:
     assert name not in read_settings(tmp_path, {name: ""}).variables
 
 
-@pytest.mark.parametrize("name", ["CAPILLARY_WORKERS", "CAPILLARY_THREADS", "CAPILLARY_GRACE_S"])
+@pytest.mark.parametrize(
+    "name", ["CAPILLARY_WORKERS", "CAPILLARY_THREADS", "CAPILLARY_MICRO_BATCH", "CAPILLARY_GRACE_S"]
+)
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " "])
 def test_a_bad_number_is_refused_with_its_name(tmp_path: Path, name: str, value: str) -> None:
     """The message names the variable, the value and what it may be."""
@@ -44,6 +48,15 @@ def test_a_bad_number_is_refused_with_its_name(tmp_path: Path, name: str, value:
     assert caught.value.code == ExitCode.USAGE
     assert caught.value.value == value
     assert name in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["CAPILLARY_MEMORY_ABORT_GB", "CAPILLARY_MONITOR_INTERVAL_S"])
+@pytest.mark.parametrize("value", ["0", "0.0", "-1", "two", "1,5", "nan"])
+def test_a_bad_amount_is_refused_with_its_name(tmp_path: Path, name: str, value: str) -> None:
+    """A fraction is one, written with a point; nothing and less than nothing are not."""
+    with pytest.raises(CapillaryError, match=name):
+        read_settings(tmp_path, {name: value})
+    assert read_settings(tmp_path, {"CAPILLARY_MEMORY_ABORT_GB": "1.5"}).memory_abort_gb == 1.5
 
 
 def test_an_unknown_executor_is_refused_with_the_nearest(tmp_path: Path) -> None:

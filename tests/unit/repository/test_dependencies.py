@@ -16,7 +16,7 @@ MODULES = {
     "ruamel.yaml": "ruamel",
     "python-dotenv": "dotenv",
     "pydantic-core": "pydantic_core",
-    "nvidia-ml-py": "pynvml",  # loaded by name: an older install lacks it
+    "nvidia-ml-py": "pynvml",
 }
 # pinned for a stage's image alone: it is there with pydantic
 NOT_IN_STAGES = {"pydantic-core"}
@@ -28,7 +28,8 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in ("errors", "params", "progress", "runtime")]
+    names = ("epoch_line", "errors", "params", "progress", "runtime")
+    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in names]
     checks = (REPOSITORY / "stages" / "preflight").glob("*.py")  # the same ones on a machine and in a container
     return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *(REPOSITORY / "stages").glob("*/params.py")]
 

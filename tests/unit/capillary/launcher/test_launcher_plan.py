@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from capillary.compute.computing import stage_variables
+from capillary.compute.profiles import COMPUTE_FILE, read_table
 from capillary.launcher.access import read_access
 from capillary.launcher.plan import Fingerprint, StagePlan, StageRequest, fingerprint_of, plan_stage
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from tests.support.parts import REPOSITORY
 from tests.support.toy import LIMITS
 
 
@@ -35,6 +38,7 @@ def access(root: Path) -> None:
     (root / "configs" / "stages.yaml").write_text(
         f"toy: {{network: none, env: [TOY_*], resume: true, {LIMITS}}}\n"
         f"fetching: {{network: source, env: [], resume: false, {LIMITS}}}\n"
+        f"computing: {{network: none, env: [], resume: true, {LIMITS.replace('gpu: none', 'gpu: auto')}}}\n"
         f"tracked: {{network: tracking, env: [], resume: false, {LIMITS}}}\n"
     )
 
@@ -44,8 +48,9 @@ def request(root: Path, stage: str = "toy") -> StageRequest:
 
 
 def plan(root: Path, entry: Entry | None = None, stage: str = "toy", **variables: str) -> StagePlan:
-    access = read_access(root, stage)
-    return plan_stage(request(root, stage), entry or Entry(), access, read_settings(root, variables), ["image"])  # type: ignore[arg-type]
+    access, settings = read_access(root, stage), read_settings(root, variables)
+    computing = stage_variables(root, settings, tuple if access.gpu == "auto" else None)
+    return plan_stage(request(root, stage), entry or Entry(), access, settings, ["image"], computing)  # type: ignore[arg-type]
 
 
 def fingerprint(
@@ -100,6 +105,28 @@ def test_settings_of_the_machine_do_not_change_the_fingerprint(root: Path) -> No
     assert one.state_dir == other.state_dir
     assert (other.environment["CAPILLARY_WORKERS"], other.environment["CAPILLARY_THREADS"]) == ("7", "5")
     assert other.grace_s == 99
+
+
+def test_a_change_of_profile_alone_changes_no_fingerprint(root: Path) -> None:
+    """A training that was stopped under one profile goes on under another: state and result are the same."""
+    shutil.copy(REPOSITORY / COMPUTE_FILE, root / COMPUTE_FILE)
+    names = ["auto", *read_table(root).profiles]
+    plans = [plan(root, stage="computing", CAPILLARY_PROFILE=name) for name in names]
+    assert len({made.fingerprint for made in plans}) == 1
+    assert len({made.state_dir for made in plans}) == 1
+    told = {name: made.environment["CAPILLARY_PROFILE"] for name, made in zip(names, plans, strict=True)}
+    assert told == {name: name if name != "auto" else "cpu" for name in names}
+    (root / COMPUTE_FILE).write_text((root / COMPUTE_FILE).read_text().replace("cache: map", "cache: memory"))
+    edited = plan(root, stage="computing")
+    assert edited.environment["CAPILLARY_CACHE"] == "memory"
+    assert edited.fingerprint == plans[0].fingerprint
+
+
+def test_limits_of_memory_reach_the_stage(root: Path) -> None:
+    """The interval of the monitor always, the limit only where there is one."""
+    assert "CAPILLARY_MEMORY_ABORT_GB" not in plan(root).environment
+    told = plan(root, CAPILLARY_MEMORY_ABORT_GB="1.5", CAPILLARY_MONITOR_INTERVAL_S="2").environment
+    assert (told["CAPILLARY_MEMORY_ABORT_GB"], told["CAPILLARY_MONITOR_INTERVAL_S"]) == ("1.5", "2")
 
 
 def test_a_plan_is_what_the_entry_declares(root: Path) -> None:

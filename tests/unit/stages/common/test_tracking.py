@@ -1,6 +1,7 @@
 """Runs in the embedded store: opened, continued, written once."""
 
 import contextlib
+import csv
 import dataclasses
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from stages.common import mlflow_server, tracking
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
 from stages.common.mlflow_server import RefusedError, Server, connect, redact
 from stages.common.runtime import Runtime
-from stages.common.system_metrics import SystemSampler
+from stages.common.system_metrics import SystemSampler, append_row
 from stages.common.tracking import TrackedRun, open_run
 
 CELL = {"loss": "dice_ce", "fold": "0"}
@@ -249,18 +250,58 @@ def test_finish_refuses_to_end_a_run_whose_points_are_lost(
     assert run.server.client.get_run(run.run_id).info.status == "RUNNING"
 
 
-def test_system_metrics_continue_their_steps_after_a_kill(make_runtime: MakeRuntime) -> None:
-    """CPU, disk and the memory of the process tree are sampled; a second process appends, no step comes twice."""
-    run = open_quiet(make_runtime())
+def test_system_metrics_continue_their_steps_after_a_kill(make_runtime: MakeRuntime, tmp_path: Path) -> None:
+    """CPU, disk and the memory of the process tree are sampled; a second process appends, no step comes twice.
+
+    The file holds the same points as the server.
+    """
+    run, file = open_quiet(make_runtime()), tmp_path / "state" / "system.csv"
     for continued in (False, True):
-        sampler = SystemSampler(run.server, run.run_id, continued=continued, interval_s=0.05)
+        sampler = SystemSampler(run.server, run.run_id, continued=continued, interval_s=0.05, file=file)
         time.sleep(0.5)
         sampler.stop()
     for key in ("cpu_utilization_percentage", "disk_usage_percentage", "process_tree_memory_megabytes"):
         steps = [step for step, _ in points(run, f"system/{key}")]
         assert steps == list(range(len(steps)))
         assert len(steps) > 3
-    assert points(run, "system/process_tree_memory_megabytes")[0][1] > 50
+    memory = [value for _, value in points(run, "system/process_tree_memory_megabytes")]
+    assert memory[0] > 50
+    with file.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["process_tree_memory_megabytes"]) for row in rows] == memory
+    times_s = [float(row["unix_time_s"]) for row in rows]
+    assert times_s == sorted(times_s)
+    assert abs(times_s[-1] - time.time()) < 60
+
+
+def test_a_finished_run_carries_its_load_as_an_artifact_however_short_it_was(
+    make_runtime: MakeRuntime, tmp_path: Path
+) -> None:
+    """One sample at least: the last one."""
+    with open_run(make_runtime(), cell_tags=CELL, run_name="run", load_file=tmp_path / "system.csv") as run:
+        pass
+    (artifact,) = run.server.client.list_artifacts(run.run_id, "system")
+    assert artifact.path == "system/system.csv"
+    assert len((tmp_path / "system.csv").read_text().splitlines()) == 2
+
+
+def test_rows_of_another_machine_go_under_the_columns_that_are_there(tmp_path: Path) -> None:
+    """A GPU that was not there at first has no column; one that is gone leaves its cells empty."""
+    file = tmp_path / "system.csv"
+    append_row(file, {"a": 1.0, "gpu": 2.0})
+    append_row(file, {"a": 3.0, "other": 4.0})
+    assert file.read_text() == "a,gpu\n1.0,2.0\n3.0,\n"
+
+
+def test_a_disk_that_takes_no_more_costs_samples_and_not_the_stage(
+    make_runtime: MakeRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file cannot be written: it is said, and everything goes on."""
+    run = open_quiet(make_runtime())
+    sampler = SystemSampler(run.server, run.run_id, continued=False, interval_s=60, file=Path("/dev/full/x.csv"))
+    sampler.stop()
+    sampler.upload()
+    assert "a sample of the system metrics is lost" in capsys.readouterr().out
 
 
 def test_a_refusal_is_not_asked_again(make_runtime: MakeRuntime) -> None:

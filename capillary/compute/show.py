@@ -1,0 +1,64 @@
+"""`capillary profile`: the machine, the place, the profile and why, on a terminal or as JSON."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from capillary.compute.computing import Computing, resolve
+from capillary.compute.environment import Environment, detect_environment, see_surroundings
+from capillary.compute.hardware import GB, Hardware
+from capillary.compute.limits import find_limits
+from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
+from capillary.launcher.run import choose_executor
+from capillary.settings import read_settings
+from stages.common.progress import console, say
+
+
+def show_profile(root: Path, *, as_json: bool) -> None:
+    """Print what stages of the workspace `root` have to compute with, and how they would use it."""
+    settings = read_settings(root)
+    environment = detect_environment(see_surroundings(settings.variables))
+    hardware = Hardware(gpus=choose_executor(settings).gpus(settings), limits=find_limits())
+    choice = choose_profile(hardware, settings.profile, read_table(root))
+    computing = resolve(choice, hardware, settings)
+    if as_json:
+        say(json.dumps(facts(environment, hardware, choice, computing), indent=2, ensure_ascii=False))
+        return
+    console.print(table(environment, hardware, choice, computing))
+    for warning in choice.warnings:
+        say(f"warning: {warning}")
+
+
+def facts(environment: Environment, hardware: Hardware, choice: Choice, computing: Computing) -> dict[str, Any]:
+    """Everything that is known, as plain values."""
+    return {
+        "environment": asdict(environment),
+        "gpus": [asdict(gpu) for gpu in hardware.gpus],
+        "limits": asdict(hardware.limits),
+        "profile": {"name": choice.profile, "reason": choice.reason, "warnings": list(choice.warnings)},
+        "computing": asdict(computing),
+    }
+
+
+def table(environment: Environment, hardware: Hardware, choice: Choice, computing: Computing) -> Table:
+    """The same for a reader: what, how much, why."""
+    rows = Table("", "", "why")
+    inside = ", in a container" if environment.in_container and environment.name != "docker" else ""
+    rows.add_row("environment", f"{environment.name}{inside}", environment.reason)
+    rows.add_row("cores", str(hardware.cores), hardware.limits.cores_reason)
+    rows.add_row("memory", f"{hardware.memory_gb:.1f} GB", hardware.limits.memory_reason)
+    for gpu in hardware.gpus:
+        size = "shared" if gpu.memory_bytes is None else f"{gpu.memory_bytes / GB:.1f} GB"
+        rows.add_row(f"GPU {gpu.index}", f"{gpu.name}, {size}", "" if gpu in choice.gpus else "not used")
+    if not hardware.gpus:
+        rows.add_row("GPU", "none", "neither NVML nor nvidia-smi shows one")
+    rows.add_section()
+    rows.add_row("profile", choice.profile, choice.reason)
+    for name, value in asdict(computing).items():
+        if name != "profile":
+            rows.add_row(name, "auto" if value is None else str(value), "" if name != "slots" else "cells side by side")
+    rows.caption = f"profiles: {COMPUTE_FILE}; take one by name with CAPILLARY_PROFILE"
+    return rows
