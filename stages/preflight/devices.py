@@ -13,13 +13,13 @@ SMI_TIMEOUT_S = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One GPU. Sizes in bytes; `driver` is the version of the machine's driver."""
+    """One GPU. Sizes are None where it shares the machine's memory (GB10, Jetson); `driver` is the driver's version."""
 
     index: int
     uuid: str
     name: str
-    total_bytes: int
-    free_bytes: int
+    total_bytes: int | None
+    free_bytes: int | None
     driver: str
 
 
@@ -80,15 +80,25 @@ def _nvml_devices(nvml: ModuleType) -> Iterator[Device]:
     driver = nvml.nvmlSystemGetDriverVersion()
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        total_bytes, free_bytes = _nvml_memory(nvml, handle)
         yield Device(
             index=index,
             uuid=nvml.nvmlDeviceGetUUID(handle),
             name=nvml.nvmlDeviceGetName(handle),
-            total_bytes=int(memory.total),
-            free_bytes=int(memory.free),
+            total_bytes=total_bytes,
+            free_bytes=free_bytes,
             driver=driver,
         )
+
+
+def _nvml_memory(nvml: ModuleType, handle: object) -> tuple[int, int] | tuple[None, None]:
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except nvml.NVMLError as error:
+        if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:
+            raise
+        return None, None
+    return int(memory.total), int(memory.free)
 
 
 def ask_smi() -> tuple[Device, ...]:
@@ -116,9 +126,13 @@ def _parse(line: str) -> Device:
             index=int(index),
             uuid=uuid,
             name=name,
-            total_bytes=int(total_mib) * _MIB,
-            free_bytes=int(free_mib) * _MIB,
+            total_bytes=_mebibytes(total_mib),
+            free_bytes=_mebibytes(free_mib),
             driver=driver,
         )
     except ValueError as error:
         raise DriverBrokenError(f"nvidia-smi says {line.strip()!r}") from error
+
+
+def _mebibytes(text: str) -> int | None:
+    return None if text in ("[N/A]", "[Not Supported]") else int(text) * _MIB

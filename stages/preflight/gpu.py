@@ -25,20 +25,32 @@ def check_gpu(devices: Sequence[Device], params: GpuParams, cuda: str, *, requir
     names = ", ".join(f"{device.name} ({device.index})" for device in devices)
     if cuda == "cpu":
         return [_unused(names, required=required)]
-    free = max(devices, key=lambda device: device.free_bytes)
     return [
         passed("gpu", names, "present", critical=required),
-        at_least(
-            "gpu memory",
-            free.free_bytes / GB,
-            params.min_free_gb,
-            f"free of {free.total_bytes / GB:.1f} on GPU {free.index}",
-            "end the programs that nvidia-smi lists, or choose another GPU with CAPILLARY_GPUS (containers) or "
-            "CUDA_VISIBLE_DEVICES (processes)",
-            critical=params.critical,
-        ),
+        check_memory(devices, params),
         check_driver(devices[0].driver, cuda, critical=params.critical),
     ]
+
+
+def check_memory(devices: Sequence[Device], params: GpuParams) -> Check:
+    """What the best of the GPUs has free; where it has no memory of its own, the check of RAM counts."""
+    sized = [
+        (device.free_bytes, device.total_bytes, device.index)
+        for device in devices
+        if device.free_bytes is not None and device.total_bytes is not None
+    ]
+    if len(sized) < len(devices):
+        return passed("gpu memory", "shares the machine's RAM", critical=params.critical)
+    free_bytes, total_bytes, index = max(sized)
+    return at_least(
+        "gpu memory",
+        free_bytes / GB,
+        params.min_free_gb,
+        f"free of {total_bytes / GB:.1f} on GPU {index}",
+        "end the programs that nvidia-smi lists, or choose another GPU with CAPILLARY_GPUS (containers) or "
+        "CUDA_VISIBLE_DEVICES (processes)",
+        critical=params.critical,
+    )
 
 
 def broken(text: str, *, required: bool) -> Check:

@@ -79,6 +79,7 @@ class FakeNvml(ModuleType):
     NVML_ERROR_LIBRARY_NOT_FOUND = 12
     NVML_ERROR_DRIVER_NOT_LOADED = 9
     NVML_ERROR_LIB_RM_VERSION_MISMATCH = 18
+    NVML_ERROR_NOT_SUPPORTED = 3
 
     class NVMLError(Exception):
         """With the number of the error in `value`, as NVML's own."""
@@ -87,9 +88,10 @@ class FakeNvml(ModuleType):
             super().__init__(f"NVML error {value}")
             self.value = value
 
-    def __init__(self, fault: int | None = None) -> None:
+    def __init__(self, fault: int | None = None, memory_fault: int | None = None) -> None:
         super().__init__("pynvml")
         self.fault = fault
+        self.memory_fault = memory_fault
         self.open = 0
 
     def nvmlInit(self) -> None:
@@ -110,6 +112,8 @@ class FakeNvml(ModuleType):
         return index
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
+        if self.memory_fault is not None:
+            raise self.NVMLError(self.memory_fault)
         return SimpleNamespace(total=8 * GIB, free=(handle + 1) * GIB)
 
     def nvmlDeviceGetUUID(self, handle: int) -> str:

@@ -114,6 +114,19 @@ def test_a_driver_that_does_not_answer_is_told(smi: Path) -> None:
     assert "reboot" in broken(str(caught.value), required=True).remedy
 
 
+def test_a_gpu_that_shares_the_machine_s_memory_has_none_of_its_own(smi: Path) -> None:
+    """As in a DGX Spark: NVML does not support the question, nvidia-smi answers [N/A]; the check of RAM counts."""
+    by_nvml = ask_nvml(FakeNvml(memory_fault=FakeNvml.NVML_ERROR_NOT_SUPPORTED))
+    fake_smi(smi, "0, GPU-0abc, NVIDIA GB10, [N/A], [N/A], 580.95.05")
+    assert by_nvml is not None
+    for found in (by_nvml, ask_smi()):
+        checks = {check.name: check for check in check_gpu(found, PARAMS, "13.0", required=True)}
+        assert checks["gpu memory"].status is Status.PASS
+        assert "shares" in checks["gpu memory"].value
+    with pytest.raises(DriverBrokenError):
+        ask_nvml(FakeNvml(memory_fault=999))
+
+
 def test_what_nvidia_smi_says_and_nobody_understands_is_told(smi: Path) -> None:
     """No traceback from a format that changed."""
     fake_smi(smi, "something, else")
