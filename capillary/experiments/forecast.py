@@ -1,6 +1,7 @@
 """What `dvc repro` would do with other params, and why: DVC's own answer, without a change to the workspace."""
 
 import io
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.fs import LocalFileSystem
+from dvc.lock import LockError
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages.common.errors import CapillaryError, ExitCode
 
 MOST_NAMES = 4
+BUSY_PATIENCE_S = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ def forecast(root: Path, params: Mapping[str, Any]) -> list[StageForecast]:
     fs = _WithParams(root.absolute() / "params.yaml", text.getvalue())
     try:
         repo = Repo(str(root), fs=fs, _wait_for_lock=True)
-        return list(_walk(repo.index.graph, repo.status()))
+        return list(_walk(repo.index.graph, _patient_status(repo)))
     except DvcException as error:
         raise CapillaryError(
             f"DVC cannot read this project: {error}",
@@ -57,6 +60,20 @@ def forecast(root: Path, params: Mapping[str, Any]) -> list[StageForecast]:
             remedy="correct what DVC names; `dvc status` shows whether it reads the project",
             code=ExitCode.USAGE,
         ) from error
+
+
+def _patient_status(repo: Repo) -> dict[str, list[Any]]:
+    """What changed. A path that another DVC works on is waited for; one that was just killed may still be listed."""
+    deadline = time.monotonic() + BUSY_PATIENCE_S
+    while True:
+        try:
+            status: dict[str, list[Any]] = repo.status()
+        except LockError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return status
 
 
 def _walk(graph: Any, status: Mapping[str, list[Any]]) -> Iterator[StageForecast]:

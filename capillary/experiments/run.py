@@ -107,6 +107,8 @@ def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
     variables = {"CAPILLARY_MONITOR_INTERVAL_S": interval_s}
     if sections.compute.profile != "auto":
         variables["CAPILLARY_PROFILE"] = sections.compute.profile
+    if sections.compute.require_gpu:
+        variables["CAPILLARY_REQUIRE_GPU"] = "yes"
     if monitoring.memory_abort_process_rss_gb is not None:
         variables["CAPILLARY_MEMORY_ABORT_GB"] = f"{monitoring.memory_abort_process_rss_gb:g}"
     if not (resuming.enabled or resume):

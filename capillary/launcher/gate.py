@@ -82,7 +82,9 @@ def plan_gate(
     """As plan_stage."""
     plan = plan_stage(request, gate, access, settings, environment_id, computing)
     servers = servers_of(request)
-    told = {"CAPILLARY_GATED": gate.gated, "CAPILLARY_GPU": "required" if settings.require_gpu else access.gpu}
+    unused = computing.get("CAPILLARY_DEVICE") == "cpu"  # the profile's choice
+    gpu = "required" if settings.require_gpu else "none" if unused else access.gpu
+    told = {"CAPILLARY_GATED": gate.gated, "CAPILLARY_GPU": gpu}
     return dataclasses.replace(
         plan,
         environment={**plan.environment, **told},

@@ -72,12 +72,12 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
 
 def plan_request(request: StageRequest, entry: Entry, settings: Settings, executor: Executor) -> StagePlan:
     """The plan of a stage, or of a gate in the entry of another stage."""
-    gated = request.gated is not None
-    access = gate_access(request) if gated else read_access(request.root, request.stage)
+    is_for_gate = request.gated is not None
+    access = gate_access(request) if is_for_gate else read_access(request.root, request.stage)
     identity = executor.environment_id(request.root, request.stage, access)
     find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
     computing = stage_variables(request.root, settings, find_gpus)
-    if gated:
+    if is_for_gate:
         return plan_gate(request, gate_of(request, entry), access, settings, identity, computing)
     return plan_stage(request, entry, access, settings, identity, computing)
 

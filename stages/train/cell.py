@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils import deterministic
@@ -11,7 +12,7 @@ from torch.utils import deterministic
 from stages.common.errors import DataError
 from stages.common.progress import say
 from stages.common.registry import ModelCard, register_model, weights_sha256
-from stages.common.runtime import Runtime
+from stages.common.runtime import Compute, Runtime
 from stages.common.system_metrics import LOAD_FILE
 from stages.common.tracking import TrackedRun, open_run
 from stages.common.volumes import Volume, fold_split, read_manifest
@@ -24,9 +25,11 @@ from stages.train.lock import cell_lock
 from stages.train.losses import Loss, build_loss
 from stages.train.network import NetworkPlan, build_network, median_spacing_um, plan_network
 from stages.train.params import TrainingParams
-from stages.train.precision import Decision, confirm_precision, decide_precision
+from stages.train.precision import Decision, confirm_precision, decide_precision, describe_machine
+from stages.train.probe import fit, probe_gpu
 from stages.train.schedule import plan_schedule
 from stages.train.state import TrainingState
+from stages.train.switches import Switches, asked_for, lay_out, resumed
 
 # A patch costs 2 to 3 ms and a CPU training's step uses every core anyway: loader processes would only compete with it.
 WORKERS_ON_CPU = 0
@@ -70,9 +73,11 @@ def train_cell(cell: Cell, runtime: Runtime) -> tuple[ModelCard, list[EpochRecor
     configure_torch(runtime, device)
     with cell_lock(runtime.state_dir), listening(runtime.monitoring.memory_abort_gb) as interrupt:
         loss = build_loss(cell.loss)
-        dataset = PatchDataset(cell.training, cell.params, needs_skeleton=loss.needs_skeleton)
+        keep = runtime.compute.cache == "memory"
+        dataset = PatchDataset(cell.training, cell.params, needs_skeleton=loss.needs_skeleton, keep_in_memory=keep)
         checkpoints = Checkpoints(runtime.state_dir, _identity(cell, runtime))
-        state = start_or_resume(cell, loss, first_batch(dataset, cell.params), checkpoints, device)
+        batch = first_batch(dataset, cell.params)
+        state = start_or_resume(cell, loss, batch, checkpoints, device, runtime.compute)
         with _recorded(cell, runtime, state, device) as run:
             setup = _set_up(cell, runtime, loss, dataset, checkpoints, interrupt, device, run)
             run_training(setup, state)
@@ -93,18 +98,26 @@ def configure_torch(runtime: Runtime, device: torch.device) -> None:
 
 
 def start_or_resume(
-    cell: Cell, loss: Loss, batch: Batch, checkpoints: Checkpoints, device: torch.device
+    cell: Cell,
+    loss: Loss,
+    batch: Batch,
+    checkpoints: Checkpoints,
+    device: torch.device,
+    compute: Compute,
 ) -> TrainingState:
-    """The state of the latest checkpoint, or that of a training's beginning. `batch` is for the precision's probe."""
+    """The state of the latest checkpoint, or that of a training's beginning. `batch` is for the probes."""
     saved = checkpoints.load()
     network = build_network(cell.plan, cell.params.seed).to(device)
     batch = batch.to(device)
-    if saved is None:
-        decision = decide_precision(cell.params.precision, network, batch, loss, device)
+    if saved is not None:
+        decision, switches = _former_choices(saved, cell, loss, batch, network, compute)
+    elif device.type == "cuda":
+        decision, switches = probe_gpu(cell.params, compute, network, batch, loss)
     else:
-        decision = Decision(**saved["precision"])
-        confirm_precision(decision, network, batch, loss, device)
-    say(f"precision {decision.name}: {decision.reason}")
+        decision = decide_precision(cell.params.precision, network, batch, loss, device, allow_half=compute.amp)
+        switches = asked_for(compute, cell.params.batch_size)
+    switches.apply(network)
+    say(f"precision {decision.name}: {decision.reason}; {switches.describe()}")
     state = TrainingState(
         network=network,
         optimizer=torch.optim.AdamW(
@@ -112,11 +125,24 @@ def start_or_resume(
         ),
         scaler=torch.amp.GradScaler(device.type, enabled=decision.name == "fp16"),
         precision=decision,
+        switches=switches,
     )
     if saved is not None:
         state.restore(saved)
         say(f"resuming after epoch {state.epoch}, step {state.tally.steps_done}")
     return state
+
+
+def _former_choices(
+    saved: dict[str, Any], cell: Cell, loss: Loss, batch: Batch, network: torch.nn.Module, compute: Compute
+) -> tuple[Decision, Switches]:
+    """What a checkpoint's training computes with; on another GPU only the micro-batch is found anew."""
+    decision, switches = Decision(**saved["precision"]), Switches(**saved["switches"])
+    device = batch.image.device
+    confirm_precision(decision, network, batch, loss, device)
+    if device.type == "cuda" and decision.machine != describe_machine(device):
+        return decision, fit(switches, compute, network, batch, loss, decision)
+    return decision, resumed(switches, compute, cell.params.batch_size)
 
 
 def _identity(cell: Cell, runtime: Runtime) -> dict[str, object]:
@@ -157,6 +183,8 @@ def _run_params(cell: Cell, runtime: Runtime, state: TrainingState, device: torc
         "network_parameters": sum(parameter.numel() for parameter in state.network.parameters()),
         "precision": state.precision.name,
         "precision_reason": state.precision.reason,
+        "switches": state.switches.describe(),
+        "profile": runtime.compute.profile,
         "device": device.type,
         "threads": runtime.threads,
     }
@@ -195,6 +223,7 @@ def _last_validation(state: TrainingState) -> float:
 
 def _register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
     network = state.network.cpu().eval()
+    lay_out(network, torch.contiguous_format)
     name, version = register_model(network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold)
     say(f"registered {name} version {version} (run {run.run_id})")
     return ModelCard(

@@ -49,19 +49,44 @@ class _Item:
     id: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Arrays:
+    image_zyx: NDArray[np.float32]
+    label_zyx: NDArray[np.uint8]
+    skeleton_zyx: NDArray[np.uint8] | None
+
+
+def _map(volume: Volume, needs_skeleton: bool) -> _Arrays:
+    skeleton = volume.skeleton() if needs_skeleton else None
+    return _Arrays(image_zyx=volume.image(), label_zyx=volume.label(), skeleton_zyx=skeleton)
+
+
+def _read(volume: Volume, needs_skeleton: bool) -> _Arrays:
+    mapped = _map(volume, needs_skeleton)
+    return _Arrays(
+        image_zyx=np.array(mapped.image_zyx),
+        label_zyx=np.array(mapped.label_zyx),
+        skeleton_zyx=None if mapped.skeleton_zyx is None else np.array(mapped.skeleton_zyx),
+    )
+
+
 class PatchDataset(Dataset[_Item]):
     """Every patch of a training, numbered through: patch `index` of `epoch` is epoch * patches_per_epoch + index.
 
-    Volumes are opened memory-mapped for each patch, so neither memory nor open files grow with the number of volumes.
-    A loss that needs no skeleton gets the label in its place.
+    Volumes are opened memory-mapped for each patch, so neither memory nor open files grow with the number of volumes;
+    with `keep_in_memory` they are read once instead. A loss that needs no skeleton gets the label in its place.
     """
 
-    def __init__(self, volumes: list[Volume], params: TrainingParams, *, needs_skeleton: bool) -> None:
+    def __init__(
+        self, volumes: list[Volume], params: TrainingParams, *, needs_skeleton: bool, keep_in_memory: bool = False
+    ) -> None:
         self._volumes = volumes
         self._needs_skeleton = needs_skeleton
         self._params = params
         self._foreground: Foreground = index_foreground(volumes, params.seed)
         self._patches_per_epoch = params.steps_per_epoch * params.batch_size
+        # read before loader workers are forked, who then share it
+        self._kept = [_read(volume, needs_skeleton) for volume in volumes] if keep_in_memory else None
 
     def __len__(self) -> int:
         return self._patches_per_epoch * self._params.max_epochs
@@ -79,12 +104,13 @@ class PatchDataset(Dataset[_Item]):
             generator(params.seed, *place, Purpose.AUGMENTATION), params.augmentation, params.patch_voxels
         )
         volume = self._volumes[patch.volume]
+        arrays = _map(volume, self._needs_skeleton) if self._kept is None else self._kept[patch.volume]
 
         def place_of(array_zyx: NDArray[Scalar]) -> NDArray[Scalar]:
             return reorient(cut(array_zyx, patch.start_zyx, params.patch_voxels), augmentation)
 
-        image, label = place_of(volume.image()), place_of(volume.label())
-        skeleton = place_of(volume.skeleton()) if self._needs_skeleton else label
+        image, label = place_of(arrays.image_zyx), place_of(arrays.label_zyx)
+        skeleton = label if arrays.skeleton_zyx is None else place_of(arrays.skeleton_zyx)
         image = change_intensity(image, augmentation, generator(params.seed, *place, Purpose.NOISE))
         return _Item(image_zyx=image, label_zyx=label, skeleton_zyx=skeleton, id=volume.id)
 

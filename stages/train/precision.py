@@ -1,9 +1,10 @@
 """Which arithmetic a training uses, decided by what the machine can do and by a probe of the real gradients.
 
-The decision never rests on a stopwatch: two fresh runs on one machine must choose alike, or they would not end with
-the same weights. So on a CPU `auto` takes bf16 only where the processor multiplies bf16 in hardware (AVX512-BF16 or
-AMX; there a step is 2.3 to 2.5 times as fast), and everywhere only after the probe. The decision is kept in the
-checkpoint and holds for the rest of the training.
+On a CPU the decision never rests on a stopwatch: two fresh runs on one machine must choose alike, or they would not
+end with the same weights (a GPU does not promise that; stages/train/probe.py times it there). So on a CPU `auto` takes
+bf16 only where the processor multiplies bf16 in hardware (AVX512-BF16 or AMX; there a step is 2.3 to 2.5 times as
+fast), and everywhere only after the probe of its gradients. The decision is kept in the checkpoint and holds for the
+rest of the training.
 """
 
 import math
@@ -31,6 +32,7 @@ SMALLEST_SHARE = 0.02
 # fp16 holds gradients of a mean loss only when they are scaled, as GradScaler does in training
 FP16_PROBE_SCALE = 1024.0
 
+_SWITCHED_OFF = ("fp32", "the hardware profile says amp: off")
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -70,14 +72,21 @@ class Deviation:
 
 
 def decide_precision(
-    requested: Precision, network: torch.nn.Module, batch: Batch, loss: LossFunction, device: torch.device
+    requested: Precision,
+    network: torch.nn.Module,
+    batch: Batch,
+    loss: LossFunction,
+    device: torch.device,
+    *,
+    allow_half: bool = True,
 ) -> Decision:
     """The arithmetic for this training; `network` and the random states stay untouched.
 
+    Without `allow_half` (the profile's amp: off) `auto` means fp32.
     Raises CapillaryError when bf16 was asked for by name and its gradients are wrong.
     """
     machine = describe_machine(device)
-    name, reason = _candidate(requested, device)
+    name, reason = _candidate(requested, device) if allow_half or requested is not Precision.AUTO else _SWITCHED_OFF
     dtype = DTYPES[name]
     if dtype is None:
         return Decision(name=name, reason=reason, machine=machine)
@@ -112,15 +121,24 @@ def describe_machine(device: torch.device) -> str:
     return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, torch {torch.__version__}"
 
 
-def probe(network: torch.nn.Module, batch: Batch, loss: LossFunction, dtype: torch.dtype) -> Deviation:
-    """The parameter of `network` whose gradient in `dtype` deviates most, on a real batch.
+def probe(
+    network: torch.nn.Module,
+    batch: Batch,
+    loss: LossFunction,
+    dtype: torch.dtype | None,
+    candidate: torch.nn.Module | None = None,
+) -> Deviation:
+    """The parameter whose gradient in `dtype` deviates most from float32's in `network`, on a real batch.
 
+    `candidate` computes the deviating gradients: a copy of `network` that is compiled or lies otherwise in memory;
+    `network` itself where there is none.
     One gradient of the loss for the logits, taken in float32, is sent back through the network in both arithmetics, so
     the probe sees the network's kernels and not how a loss reacts to rounding.
     """
     upstream = _upstream(network, batch, loss)
     exact = _gradients(network, batch, upstream, None)
-    rough, again = (_gradients(network, batch, upstream, dtype) for _ in range(2))
+    other = network if candidate is None else candidate
+    rough, again = (_gradients(other, batch, upstream, dtype) for _ in range(2))
     floor = SMALLEST_SHARE * float(torch.stack([gradient.norm() for gradient in exact.values()]).norm())
     deviations = [
         Deviation(

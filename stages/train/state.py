@@ -9,6 +9,7 @@ import torch
 
 from stages.train.history import EpochRecord
 from stages.train.precision import Decision
+from stages.train.switches import Switches
 
 
 @dataclass(kw_only=True)
@@ -40,6 +41,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     precision: Decision
+    switches: Switches = field(default_factory=Switches)
     epoch: int = 0
     tally: Tally = field(default_factory=Tally)
     nonfinite_in_row: int = 0
@@ -55,6 +57,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "precision": asdict(self.precision),
+            "switches": asdict(self.switches),
             "epoch": self.epoch,
             "tally": asdict(self.tally),
             "nonfinite_in_row": self.nonfinite_in_row,
@@ -66,7 +69,7 @@ class TrainingState:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Become what `as_dict` gave; `precision` was read before, since the scaler depends on it."""
+        """Become what `as_dict` gave; `precision` and `switches` were read before: scaler and network need them."""
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from stages.train.gradients import add_gradients
 from stages.train.loading import Batch
 from stages.train.precision import LossFunction
 from stages.train.state import TrainingState
@@ -39,18 +40,17 @@ def take_step(
 ) -> StepResult:
     """Forward, backward, check, clip, update. Neither weights nor optimizer change when anything is not finite."""
     state.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(
-        batch.image.device.type,
-        dtype=state.precision.autocast_dtype,
-        enabled=state.precision.autocast_dtype is not None,
-    ):
-        logits = state.network(batch.image)
-    loss = loss_function(logits.float(), batch.label, batch.skeleton)
-    loss_value = loss.item()
+    loss_value = add_gradients(
+        state.network,
+        batch,
+        loss_function,
+        autocast_dtype=state.precision.autocast_dtype,
+        micro_batch=state.switches.micro_batch,
+        scale=state.scaler.scale,
+    )
     if not math.isfinite(loss_value):
         return StepSkipped(fault=f"the loss is {loss_value}")
 
-    torch.autograd.backward(state.scaler.scale(loss))
     state.scaler.unscale_(state.optimizer)
     parameters = [parameter for parameter in state.network.parameters() if parameter.grad is not None]
     norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

@@ -34,9 +34,11 @@ def request() -> StageRequest:
     return read_request("door", (), {"DVC_STAGE": "toy@a-0"})
 
 
-def plan(root: Path, **variables: str):  # type: ignore[no-untyped-def]
+def plan(root: Path, device: str = "auto", **variables: str):  # type: ignore[no-untyped-def]
     gate = Gate(name="door", gated="toy@a-0", root=root, cache_dir=root / "cache")
-    return plan_gate(request(), gate, gate_access(request()), read_settings(root, variables), ["image"], {})
+    return plan_gate(
+        request(), gate, gate_access(request()), read_settings(root, variables), ["image"], {"CAPILLARY_DEVICE": device}
+    )
 
 
 def test_a_gate_may_run_in_another_stage_s_entry(project: Path) -> None:
@@ -79,7 +81,8 @@ def test_a_gate_declares_its_code_and_config_and_nothing_else(project: Path) -> 
 def test_a_gpu_can_be_required_for_a_run(project: Path) -> None:
     """CAPILLARY_REQUIRE_GPU, without an edit of configs/stages.yaml."""
     assert plan(project).environment["CAPILLARY_GPU"] == "auto"
-    assert plan(project, CAPILLARY_REQUIRE_GPU="yes").environment["CAPILLARY_GPU"] == "required"
+    assert plan(project, device="cpu").environment["CAPILLARY_GPU"] == "none"
+    assert plan(project, "cpu", CAPILLARY_REQUIRE_GPU="yes").environment["CAPILLARY_GPU"] == "required"
 
 
 def test_listed_services_give_a_gate_a_network(project: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from capillary.containers.gpus import Gpu
+from capillary.compute.hardware import Gpu
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
 from capillary.settings import read_settings
 from stages.common.errors import ServiceError
@@ -47,7 +47,7 @@ def test_a_gpu_that_containers_do_not_get() -> None:
     check = check_docker_gpus(daemon(), [GPU], required=True)
     assert check.status is Status.FAIL
     assert "Container Toolkit" in check.remedy
-    given = daemon(Gpu(index=0, uuid="GPU-0", name="RTX"))
+    given = daemon(Gpu(index=0, uuid="GPU-0", name="RTX", memory_bytes=8))
     assert check_docker_gpus(given, [GPU], required=True).status is Status.PASS
     assert check_docker_gpus(daemon(), [], required=False).status is Status.PASS
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.runtime import Compute
 from stages.train.cell import plan_cell, start_or_resume
 from stages.train.checkpoint import Checkpoints
 from stages.train.engine import MOST_NONFINITE_IN_ROW, Setup, run_training
@@ -19,13 +20,21 @@ from stages.train.state import TrainingState
 from tests.unit.stages.train.tiny import tiny_params
 
 CPU = torch.device("cpu")
+BY_HAND = Compute()
 EachBatch = Callable[[int, Batch, Interrupt], None]
 
 
 class _Training:
     """A tiny training in this process; `each_batch(step, batch, interrupt)` sees every batch before it is used."""
 
-    def __init__(self, processed: Path, state_dir: Path, params: TrainingParams, each_batch: EachBatch | None = None):
+    def __init__(
+        self,
+        processed: Path,
+        state_dir: Path,
+        params: TrainingParams,
+        each_batch: EachBatch | None = None,
+        compute: Compute = BY_HAND,
+    ):
         cell = plan_cell(processed, params, "dice_ce", 0)
         loss = build_loss("dice_ce")
         dataset = PatchDataset(cell.training, params, needs_skeleton=loss.needs_skeleton)
@@ -39,7 +48,7 @@ class _Training:
                 yield batch
 
         self.logged: list[EpochRecord] = []
-        self.state: TrainingState = start_or_resume(cell, loss, first_batch(dataset, params), checkpoints, CPU)
+        self.state: TrainingState = start_or_resume(cell, loss, first_batch(dataset, params), checkpoints, CPU, compute)
         self.setup = Setup(
             params=params,
             schedule=plan_schedule(params),
@@ -161,3 +170,21 @@ def test_too_many_faults_in_a_row_stop_the_training_across_epochs_and_resumes(pr
     assert "learning_rate" in stop.value.remedy
     survived = _Training(processed, tmp_path / "good", params, _poison(set(range(30)) - {9, 19, 29})).run()
     assert sum(record.nonfinite_steps for record in survived.state.history) == 27
+
+
+def test_a_smaller_micro_batch_is_the_same_training_to_rounding_and_is_resumed_with(
+    processed: Path, tmp_path: Path
+) -> None:
+    """One patch at a time ends near two at a time; a resumed run goes on with what the checkpoint says, bit-equal."""
+    params = tiny_params(max_epochs=3, batch_size=3)
+    one = Compute(micro_batch=1)
+    whole = _Training(processed, tmp_path / "whole", params).run()
+    parts = _Training(processed, tmp_path / "parts", params, compute=one).run()
+    for record, other in zip(whole.state.history, parts.state.history, strict=True):
+        assert record.loss == pytest.approx(other.loss, rel=1e-3)
+
+    with pytest.raises(CapillaryError):
+        _Training(processed, tmp_path / "stopped", params, _stop_at(4), compute=one).run()
+    resumed = _Training(processed, tmp_path / "stopped", params).run()
+    assert resumed.state.switches.micro_batch == 1
+    torch.testing.assert_close(resumed.state.network.state_dict(), parts.state.network.state_dict(), rtol=0, atol=0)

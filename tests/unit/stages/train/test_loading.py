@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,3 +62,18 @@ def test_other_params_give_other_batches(volumes: list[Volume], changes: dict[st
     params, other = tiny_params(), tiny_params(**changes)
     first = [next(batches(PatchDataset(volumes, p, needs_skeleton=False), p, 0, 0)) for p in (params, other)]
     assert not _equal(*first)
+
+
+def test_volumes_kept_in_memory_give_the_same_patches_as_mapped_ones(volumes: list[Volume]) -> None:
+    """The profile's cache decides how fast, never what; nothing is read from the disk any more."""
+    params = tiny_params()
+    mapped = PatchDataset(volumes, params, needs_skeleton=True)
+    kept = PatchDataset(volumes, params, needs_skeleton=True, keep_in_memory=True)
+    expected = [mapped[number] for number in range(len(mapped))]
+    for volume in volumes:
+        for file in volume.folder.iterdir():
+            file.unlink()
+    for number, item in enumerate(expected):
+        np.testing.assert_array_equal(kept[number].image_zyx, item.image_zyx)
+        np.testing.assert_array_equal(kept[number].label_zyx, item.label_zyx)
+        np.testing.assert_array_equal(kept[number].skeleton_zyx, item.skeleton_zyx)
