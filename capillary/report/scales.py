@@ -49,8 +49,9 @@ def ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> tup
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         return ()
     power = 10.0 ** math.floor(math.log10((high - low) / most))
-    steps = (factor * power for factor in (1, 2, 5, 10, 20, 50))
-    step = next(one for one in steps if _count(low, high, one) <= most and not (whole and one < 1))
+    if whole:
+        power = max(power, 1.0)
+    step = next(one for one in (power * factor for factor in (1, 2, 5, 10, 20)) if _count(low, high, one) <= most)
     first = math.ceil(low / step - 1e-9)
     return tuple(round(index * step, 12) for index in range(first, first + _count(low, high, step)))
 
