@@ -111,7 +111,7 @@ def test_dvc_shows_the_pictures(project: Clone, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, LAPTOP])
 def test_a_browser_lays_it_out(browser: Browser, page: Path, width: int, dark: bool) -> None:
-    """No complaint, no request, nothing wider than the screen, every picture shown, and the scheme that was asked for."""
+    """No complaint, no request, nothing wider than the screen, every picture shown, in the scheme asked for."""
     seen = browser.look(page, width=width, dark=dark)
     assert seen.complaints == []
     assert seen.foreign == []
