@@ -15,7 +15,7 @@ COLOURS = 6
 MARKERS = 4
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "12 4", "1 4")
 _LINE_HEIGHT = 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 10, 38
 _ROW = 40  # height of a row of a dot plot: a line of text over a line of marks
 
 
@@ -25,18 +25,18 @@ class Series:
 
     label: str
     points: tuple[tuple[float, float | None], ...]
-    colour: int
+    colour: int | None
     dash: int = 0
     dots: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A value on a row, with its interval or without."""
+    """A value on a row, with its interval or without; grey where it is no single loss's."""
 
     label: str
     value: float
-    colour: int
+    colour: int | None
     low: float | None = None
     high: float | None = None
     hollow: bool = False
@@ -44,22 +44,23 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a dot plot; `text` stands at its right."""
+    """A row of a dot plot; `text` stands at its right. `apart` draws the marks a little above each other."""
 
     label: str
     marks: tuple[Mark, ...]
     text: str = ""
+    apart: bool = False
 
 
 def line_chart(
     series: Sequence[Series], *, x_label: str, y_label: str, alt: str, whole_x: bool = False, from_zero: bool = False
 ) -> str:
-    """Lines over common axes; without a single point that can be drawn the empty string."""
+    """Lines over common axes, `from_zero` both; without a single point that can be drawn the empty string."""
     drawn = [(x, y) for one in series for x, y in one.points if drawable(x, y)]
     if not drawn:
         return ""
     xs, ys = [x for x, _ in drawn], [float(y) for _, y in drawn if y is not None]
-    x_low, x_high = span(xs, margin=0.02)
+    x_low, x_high = span(xs, margin=0.02, include=(0.0,) if from_zero else ())
     y_low, y_high = span(ys, include=(0.0,) if from_zero else ())
     to_x = Scale(low=x_low, high=x_high, start=_LEFT, end=WIDTH - _RIGHT)
     to_y = Scale(low=y_low, high=y_high, start=_LINE_HEIGHT - _BOTTOM, end=_TOP)
@@ -72,7 +73,7 @@ def line_chart(
 
 
 def _line(series: Series, to_x: Scale, to_y: Scale) -> Iterator[str]:
-    style = f'class="line c{series.colour % COLOURS}"'
+    style = f'class="line{_colour(series.colour)}"'
     dash = DASHES[series.dash % len(DASHES)]
     for piece in _pieces(series):
         places = [(to_x(x), to_y(y)) for x, y in piece]
@@ -127,24 +128,33 @@ def _row(row: Row, top: float, to_x: Scale) -> Iterator[str]:
     if row.text:
         yield f'<text class="value" x="{WIDTH - 12}" y="{top + 14:.0f}" text-anchor="end">{escape(row.text)}</text>'
     yield f'<line class="grid" x1="12" x2="{WIDTH - 12}" y1="{middle:.0f}" y2="{middle:.0f}"/>'
-    for mark in (mark for mark in row.marks if finite([mark.value])):
+    for index, mark in enumerate(row.marks):
+        if not drawable(mark.value):
+            continue
+        step = min(6, 18 / len(row.marks))
+        y = middle + (step * (index - (len(row.marks) - 1) / 2) if row.apart else 0)
         if mark.low is not None and mark.high is not None and drawable(mark.low, mark.high):
-            yield from _interval(mark, to_x(mark.low), to_x(mark.high), middle)
-        yield marker(to_x(mark.value), middle, mark.colour, mark.label, hollow=mark.hollow)
+            yield from _interval(mark, to_x(mark.low), to_x(mark.high), y)
+        yield marker(to_x(mark.value), y, mark.colour, mark.label, hollow=mark.hollow)
 
 
 def _interval(mark: Mark, start: float, end: float, y: float) -> Iterator[str]:
-    style = f'class="line c{mark.colour % COLOURS}"'
-    yield f'<line {style} x1="{start:.1f}" x2="{end:.1f}" y1="{y:.0f}" y2="{y:.0f}"/>'
+    style = f'class="line{_colour(mark.colour)}"'
+    yield f'<line {style} x1="{start:.1f}" x2="{end:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
     for x in (start, end):
         yield f'<line {style} x1="{x:.1f}" x2="{x:.1f}" y1="{y - 5:.0f}" y2="{y + 5:.0f}"/>'
 
 
-def marker(x: float, y: float, colour: int, label: str, *, size: float = 5, hollow: bool = False) -> str:
+def _colour(number: int | None) -> str:
+    """The class of a colour, after a space; none is grey."""
+    return "" if number is None else f" c{number % COLOURS}"
+
+
+def marker(x: float, y: float, colour: int | None, label: str, *, size: float = 5, hollow: bool = False) -> str:
     """Circle, square, triangle or diamond in the colour of a loss."""
-    style = f'class="mark c{colour % COLOURS}{" hollow" if hollow else ""}"'
+    style = f'class="mark{_colour(colour)}{" hollow" if hollow else ""}"'
     title = f"<title>{escape(label)}</title>"
-    match colour % MARKERS:
+    match (colour or 0) % MARKERS:
         case 0:
             return f'<circle {style} cx="{x:.1f}" cy="{y:.1f}" r="{size}">{title}</circle>'
         case 1:

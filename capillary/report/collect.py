@@ -34,7 +34,8 @@ class Notes(dict[Part, str]):
         try:
             return read()
         except CapillaryError as error:
-            self[part] = f"{error.what}." if error.value is None else f"{error.what}: {error.value}."
+            why = "" if error.value is None else f" ({error.value})"
+            self[part] = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
             return otherwise
 
 
@@ -52,6 +53,7 @@ def collect(root: Path, name: str, facts: RunFacts) -> Report:
         name=name,
         written=datetime.datetime.now().astimezone(),
         facts=facts,
+        cells=tuple((loss, int(fold)) for loss in losses for fold in _get(params, "training", "folds", [])),
         confidence=_get(params, "evaluation", "confidence", None),
         metrics=metrics,
         differences=notes.attempt(Part.PAIRED, lambda: read_differences(root), ()),

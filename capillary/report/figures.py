@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from capillary.metrics_table import COLUMNS
 from capillary.report.charts import Mark, Row, Series, dot_plot, line_chart
-from capillary.report.model import Interval, Report, TrackedRun
+from capillary.report.model import Interval, Report
 from capillary.report.words import difference_text, interval_text, metric_title, number
 
-MOST_ROWS = 60  # of volumes in one chart; beyond, the table tells them better
+MOST_ROWS = 40  # of volumes in one chart; beyond, the table tells them better
+VOLUME_METRICS = ("dsc", "centreline_dsc", "measured_masd_um")
 
 # ending of MLflow's key → title, unit, factor
 RESOURCES = {
@@ -56,8 +57,7 @@ def difference_figures(report: Report) -> list[Figure]:
         for found in (one for one in report.differences if one.metric == metric):
             label = f"{found.loss} − {found.other}"
             text = difference_text(found, digits)
-            colour = report.losses.index(found.loss) if found.loss in report.losses else 0
-            mark = Mark(label=text, value=found.difference, colour=colour, low=found.ci_low, high=found.ci_high)
+            mark = Mark(label=text, value=found.difference, colour=None, low=found.ci_low, high=found.ci_high)
             rows.append(Row(label=label, marks=(mark,), text=text))
         title = f"difference in {metric_title(metric)}"
         alt = f"{title}: " + "; ".join(f"{row.label} {row.text}" for row in rows)
@@ -82,25 +82,32 @@ def fold_figure(report: Report, folds: dict[str, dict[int, float]]) -> list[Figu
     return _drawn([Figure(title="mean DSC of each fold", svg=dot_plot(rows, x_label="DSC", alt=alt))])
 
 
-def volume_figure(report: Report) -> list[Figure]:
-    """The DSC of each volume under each loss, the best volume on top; none where there are too many to tell apart."""
+def volume_figures(report: Report) -> list[Figure]:
+    """Each volume under each loss, the best DSC on top, a chart a metric; none where there are too many rows."""
     ids = tuple(dict.fromkeys(volume.id for volume in report.volumes))
     if len(ids) > MOST_ROWS:
         return []
-    rows = []
-    for name in sorted(ids, key=lambda one: -max(v.values["dsc"] for v in report.volumes if v.id == one)):
-        marks = tuple(
-            Mark(
-                label=f"{name}, {volume.loss}, fold {volume.fold}: {volume.values['dsc']:.3f}",
-                value=volume.values["dsc"],
-                colour=report.losses.index(volume.loss) if volume.loss in report.losses else 0,
-            )
-            for volume in report.volumes
-            if volume.id == name
+    ordered = sorted(ids, key=lambda one: -max(v.values["dsc"] for v in report.volumes if v.id == one))
+    figures = []
+    for metric in VOLUME_METRICS:
+        title = metric_title(metric)
+        rows = [Row(label=name, marks=_volume_marks(report, name, metric), apart=True) for name in ordered]
+        alt = f"{title} of each of {len(ids)} volumes; the numbers are in the table"
+        figures.append(Figure(title=f"{title} of each volume", svg=dot_plot(rows, x_label=title, alt=alt)))
+    return _drawn(figures)
+
+
+def _volume_marks(report: Report, name: str, metric: str) -> tuple[Mark, ...]:
+    digits = COLUMNS[metric][1]
+    return tuple(
+        Mark(
+            label=f"{name}, {one.loss}, fold {one.fold}: {number(one.values[metric], digits)}",
+            value=one.values[metric],
+            colour=_colour(report, one.loss),
         )
-        rows.append(Row(label=name, marks=marks))
-    alt = f"DSC of each of {len(ids)} volumes; the numbers are in the table"
-    return _drawn([Figure(title="DSC of each volume", svg=dot_plot(rows, x_label="DSC", alt=alt))])
+        for one in report.volumes
+        if one.id == name
+    )
 
 
 def learning_figures(report: Report) -> list[Figure]:
@@ -111,7 +118,7 @@ def learning_figures(report: Report) -> list[Figure]:
             points=tuple(
                 (epoch, dsc) for epoch, dsc in zip(curve.epochs, curve.validation_dsc, strict=True) if dsc is not None
             ),
-            colour=report.losses.index(curve.loss),
+            colour=_colour(report, curve.loss),
             dash=curve.fold,
             dots=True,
         )
@@ -152,15 +159,14 @@ def resource_figures(report: Report) -> list[Figure]:
             Series(
                 label=f"{run.loss} fold {run.fold}",
                 points=tuple((time * factor, value * scale) for time, value in run.samples.get(key, ())),
-                colour=_colour(report, run),
+                colour=_colour(report, run.loss),
                 dash=run.fold or 0,
             )
             for run in trainings
         ]
         peak = max(value for one in series for _, value in one.points if value is not None)
         alt = f"{title} of {len(series)} trainings over time, at most {peak:.3g} {y_unit}"
-        y_label = f"{title} ({y_unit})"
-        svg = line_chart(series, x_label=f"time since start ({unit})", y_label=y_label, alt=alt, from_zero=True)
+        svg = line_chart(series, x_label=f"time since start ({unit})", y_label=y_unit, alt=alt, from_zero=True)
         figures.append(Figure(title=title, svg=svg))
     return _drawn(sorted(figures, key=lambda figure: figure.title.startswith("GPU")))
 
@@ -175,8 +181,8 @@ def _resource(key: str) -> tuple[str, str, float]:
     return f"{title} {gpu}", unit, factor
 
 
-def _colour(report: Report, run: TrackedRun) -> int:
-    return report.losses.index(run.loss) if run.loss in report.losses else 0
+def _colour(report: Report, loss: str | None) -> int | None:
+    return report.losses.index(loss) if loss in report.losses else None
 
 
 def _drawn(figures: list[Figure]) -> list[Figure]:

@@ -64,7 +64,7 @@ def _figures(report: Report, folds: dict[str, dict[int, float]]) -> dict[str, li
         "differences": figures.difference_figures(report),
         "folds": figures.fold_figure(report, folds),
         "learning": figures.learning_figures(report),
-        "volumes": figures.volume_figure(report),
+        "volumes": figures.volume_figures(report),
         "resources": figures.resource_figures(report),
     }
 

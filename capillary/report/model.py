@@ -148,6 +148,7 @@ class Report:
     name: str
     written: datetime.datetime
     facts: RunFacts
+    cells: tuple[tuple[str, int], ...]  # every loss on every fold of params.yaml
     confidence: float | None
     metrics: Mapping[str, Mapping[str, Interval]]
     differences: tuple[Difference, ...]

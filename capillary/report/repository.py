@@ -5,6 +5,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,23 @@ ABSENT = object()
 
 def read_repository(root: Path) -> Repository:
     """Commit and changed files. Raises CapillaryError where Git does not answer."""
-    lines = _git(root, "status", "--porcelain", "--untracked-files=normal").splitlines()
-    # `XY old -> new` for a renamed file
-    changed = [line[3:].rpartition(" -> ")[2] for line in lines]
+    changed = list(_changed_files(_git(root, "status", "--porcelain", "-z", "--untracked-files=normal")))
     return Repository(
         commit=_git(root, "rev-parse", "HEAD").strip(),
         branch=_git(root, "rev-parse", "--abbrev-ref", "HEAD").strip(),
         changed=tuple(name for name in changed if name not in OWN_FILES),
         params_changed="params.yaml" in changed,
     )
+
+
+def _changed_files(status: str) -> Iterator[str]:
+    """The names in the output of `git status --porcelain -z`: `XY name`, after a renamed one its former name."""
+    entries = iter(status.split("\0"))
+    for entry in entries:
+        if entry:
+            yield entry[3:]
+        if entry.startswith(("R", "C")):
+            next(entries)
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -83,7 +92,12 @@ def _dvc_command(root: Path) -> str:
     changed = {key: value for key, value in current.items() if committed.get(key, ABSENT) != value}
     if not committed or not changed:
         return "dvc repro"
-    return shlex.join(["dvc", "exp", "run", *set_param_arguments(changed)])
+    return " ".join(map(_quote, ["dvc", "exp", "run", *set_param_arguments(changed)]))
+
+
+def _quote(word: str) -> str:
+    """`word` for a shell; in double quotes where it holds single ones, which would be hard to read otherwise."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def current_experiment(root: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from capillary.report.model import Card, Report, TrackedRun
+from capillary.report.model import Card, Report, Repository, TrackedRun
 from capillary.report.repository import SHORT
 from capillary.report.words import NONE, duration, moment, volume_counts
 
@@ -48,9 +48,10 @@ def training_rows(report: Report) -> list[TrainingRow]:
     runs = {(run.loss, run.fold): run for run in report.runs if run.loss is not None}
     told = {(cell.loss, cell.fold): cell for cell in report.facts.cells or ()}
     rows = []
-    for cell in dict.fromkeys([*told, *cards]):
+    for cell in dict.fromkeys([*told, *report.cells]):
         card, run, fact = cards.get(cell), runs.get(cell), told.get(cell)
-        status = fact.status if fact else run.status.lower() if run else "registered"
+        known = "registered" if card else "not trained"
+        status = fact.status if fact else run.status.lower() if run else known
         own_seconds = run.seconds if run else None
         rows.append(
             _training_row(
@@ -80,6 +81,13 @@ def _training_row(
     )
 
 
+def _dirt(repository: Repository) -> str:
+    kinds = ["params.yaml changed"] if repository.params_changed else []
+    if repository.changed:
+        kinds.append(f"{len(repository.changed)} more changed or untracked")
+    return f"dirty: {', '.join(kinds)}" if kinds else "clean"
+
+
 def environment_rows(report: Report) -> list[tuple[str, str]]:
     """When, from which commit, on what."""
     rows = []
@@ -88,7 +96,8 @@ def environment_rows(report: Report) -> list[tuple[str, str]]:
     rows.append(("written", moment(report.written)))
     if report.repository:
         rows.append(("Git commit", report.repository.commit[:SHORT]))
-        rows.append(("branch", report.repository.branch))
-        changed = [*report.repository.changed, *(["params.yaml"] if report.repository.params_changed else [])]
-        rows.append(("working tree", f"dirty: {len(changed)} changed or untracked" if changed else "clean"))
+        rows.append(
+            ("branch", "none: HEAD is detached" if report.repository.branch == "HEAD" else report.repository.branch)
+        )
+        rows.append(("working tree", _dirt(report.repository)))
     return [*rows, *report.environment]

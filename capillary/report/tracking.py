@@ -59,7 +59,8 @@ def read_runs(
         evaluation = next((run for run in known if _logged(run, metrics)), None)
         runs = trainings + ([_tracked(store, evaluation, None)] if evaluation else [])
     except ServiceError as error:
-        return Tracked(place=place, runs=(), missing=f"{error.what}: {error.value}" if error.value else error.what)
+        unread = f"Left out, because {error.what} ({error.value}). To have it: {error.remedy}."
+        return Tracked(place=place, runs=(), missing=unread)
     lost = [f"{card.loss} fold {card.fold}" for card, run in found if run is None]
     missing = f"MLflow at {place} does not know the runs of {', '.join(lost)}." if lost else None
     return Tracked(place=place, runs=tuple(runs), missing=missing)

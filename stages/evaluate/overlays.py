@@ -22,7 +22,7 @@ PANELS = ("image", "label", "prediction", "error")
 GREYS = 64  # a palette of 256 holds them plain and under three tints
 # sky blue, yellow and vermilion of Okabe & Ito (2008), told apart with every kind of colour vision
 RIGHT_RGB, MISSED_RGB, EXCESS_RGB = (86, 180, 233), (240, 228, 66), (213, 94, 0)
-TINT = 0.65  # share of the colour; the rest is the image beneath
+TINT = 0.55  # share of the colour; the rest is the image beneath
 
 
 @dataclass(frozen=True, kw_only=True)

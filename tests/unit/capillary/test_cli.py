@@ -16,7 +16,7 @@ finally:
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["stage", "--help"], ["experiment", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["stage", "--help"], ["experiment", "--help"], ["report", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     """`capillary --help` answers at once: neither DVC nor torch nor MLflow is imported for it."""
     done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)

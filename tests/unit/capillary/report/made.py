@@ -1,0 +1,144 @@
+"""A report from values alone, for tests that change what they are about."""
+
+import dataclasses
+import datetime
+import io
+import struct
+import zlib
+from typing import Any
+
+from capillary.metrics_table import COLUMNS
+from capillary.report.facts import RunFacts
+from capillary.report.model import (
+    Card,
+    Curve,
+    Difference,
+    Interval,
+    Overlay,
+    Panel,
+    Param,
+    Report,
+    Repository,
+    TrackedRun,
+    VolumeResult,
+)
+
+LOSSES = ("dice_ce", "cbdice")
+MEANS = {"dice_ce": 0.7123456789, "cbdice": 0.7654321098}
+
+
+def made_report(**changes: Any) -> Report:
+    """Two losses on two folds of two volumes each, everything there; `changes` are fields of Report."""
+    return dataclasses.replace(_REPORT, **changes)
+
+
+def tiny_png() -> bytes:
+    """One black pixel, by the specification."""
+    stream = io.BytesIO(b"")
+    stream.write(b"\x89PNG\r\n\x1a\n")
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b"")):
+        stream.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
+    return stream.getvalue()
+
+
+def _metrics() -> dict[str, dict[str, Interval]]:
+    return {
+        loss: {metric: Interval(mean=mean, ci_low=mean - 0.1, ci_high=mean + 0.1) for metric in COLUMNS}
+        for loss, mean in MEANS.items()
+    }
+
+
+def _difference(metric: str) -> Difference:
+    return Difference(
+        loss="dice_ce",
+        other="cbdice",
+        metric=metric,
+        volumes=4,
+        difference=-0.0530864309,
+        ci_low=-0.09,
+        ci_high=-0.01,
+        p=0.125,
+        p_holm=0.125,
+    )
+
+
+def _volume(loss: str, index: int) -> VolumeResult:
+    values = dict.fromkeys(COLUMNS, MEANS[loss] + index / 100)
+    return VolumeResult(loss=loss, fold=index % 2, id=f"stack{index}", values=values, rule="measured")
+
+
+def _panels() -> tuple[Panel, ...]:
+    return tuple(Panel(name=name, png=tiny_png()) for name in ("image", "label", "prediction", "error"))
+
+
+_SAMPLES = {
+    "system/process_tree_memory_megabytes": ((10.0, 800.0), (20.0, 900.0)),
+    "system/cpu_utilization_percentage": ((10.0, 90.0), (20.0, 95.5)),
+    "system/gpu_0_utilization_percentage": ((10.0, 50.0), (20.0, 70.0)),
+}
+_CELLS = tuple((loss, fold) for loss in LOSSES for fold in (0, 1))
+_REPORT = Report(
+    name="two-losses",
+    written=datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC),
+    facts=RunFacts(description="a comparison"),
+    cells=_CELLS,
+    confidence=0.95,
+    metrics=_metrics(),
+    differences=tuple(_difference(metric) for metric in COLUMNS),
+    volumes=tuple(_volume(loss, index) for loss in LOSSES for index in range(4)),
+    curves=tuple(
+        Curve(loss=loss, fold=fold, epochs=(1, 2, 3), training_loss=(1.5, None, 0.5), validation_dsc=(None, 0.4, 0.6))
+        for loss, fold in _CELLS
+    ),
+    cards=tuple(
+        Card(
+            loss=loss,
+            fold=fold,
+            run_id=f"{loss}{fold}" * 4,
+            model_name=f"capillary-{loss}",
+            model_version="7",
+            epochs=3,
+            precision="fp32",
+        )
+        for loss, fold in _CELLS
+    ),
+    overlays=tuple(
+        Overlay(
+            rank=rank,
+            loss="cbdice",
+            fold=0,
+            id=f"stack{index}",
+            dsc=0.7,
+            slice_z=3,
+            depth=9,
+            aspect=1.5,
+            pixels=300,
+            slice=_panels(),
+            projection=_panels(),
+        )
+        for index, rank in enumerate(("best", "median", "worst"))
+    ),
+    tracking_place="https://mlflow.example.org",
+    runs=tuple(
+        TrackedRun(
+            run_id=f"{loss}{fold}" * 4,
+            loss=loss,
+            fold=fold,
+            status="FINISHED",
+            seconds=75.0,
+            url="https://mlflow.example.org/#/experiments/1/runs/x",
+            samples=_SAMPLES,
+        )
+        for loss, fold in _CELLS
+    ),
+    repository=Repository(commit="0123456789abcdef" * 2, branch="main", changed=(), params_changed=True),
+    environment=(("CPU", "a processor"),),
+    params=(
+        Param(key="training.seed", value="1", changed=True),
+        Param(key="training.folds", value="[0]", changed=False),
+    ),
+    repeat=("git switch --detach 0123456789ab", "./just experiment --config a.yaml"),
+    stale=(),
+    notes={},
+)

@@ -1,0 +1,83 @@
+"""Numbers and findings in words."""
+
+import dataclasses
+
+import pytest
+
+from capillary.report.words import (
+    better,
+    cautions,
+    duration,
+    fold_means,
+    number,
+    p_text,
+    signed,
+    verdict,
+)
+from tests.unit.capillary.report.made import made_report
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(None, "–"), (0.42, "0.4 s"), (12.3, "12 s"), (59.7, "1 min 0 s"), (754, "12 min 34 s"), (3600, "1 h 0 min")],
+)
+def test_durations(seconds: float | None, expected: str) -> None:
+    """Two units at most."""
+    assert duration(seconds) == expected
+
+
+def test_numbers() -> None:
+    """Rounded, with a true minus, and no sign on what rounds to nothing."""
+    assert (number(-0.1234, 3), number(None, 2), number(float("nan"), 2)) == ("−0.123", "–", "–")
+    assert (signed(0.05, 2), signed(-0.05, 2), signed(-0.0001, 2)) == ("+0.05", "−0.05", "0.00")
+    assert (p_text(0.0002), p_text(0.0123), p_text(0.5)) == ("< 0.001", "0.012", "0.50")
+
+
+@pytest.mark.parametrize(
+    ("metric", "difference", "low", "high", "p", "expected"),
+    [
+        ("dsc", 0.1, 0.05, 0.2, 0.01, "dice_ce"),
+        ("dsc", -0.1, -0.2, -0.05, 0.01, "cbdice"),
+        ("measured_masd_um", 0.1, 0.05, 0.2, 0.01, "cbdice"),  # less is better
+        ("measured_masd_um", -0.1, -0.2, -0.05, 0.01, "dice_ce"),
+        ("dsc", 0.1, -0.05, 0.2, 0.01, None),
+        ("dsc", 0.1, 0.05, 0.2, 0.06, None),
+    ],
+)
+def test_better_needs_interval_and_p(
+    metric: str, difference: float, low: float, high: float, p: float, expected: str | None
+) -> None:
+    """Both must leave chance out, and a distance is better when it is less."""
+    found = dataclasses.replace(
+        made_report().differences[0], metric=metric, difference=difference, ci_low=low, ci_high=high, p_holm=p
+    )
+    assert better(found) == expected
+
+
+def test_the_verdict_claims_no_more_than_the_test() -> None:
+    """With p = 0.125 the best loss is only the one with the highest mean."""
+    open_question = made_report()
+    assert "cbdice has the highest mean DSC" in verdict(open_question)
+    assert "may be chance" in verdict(open_question)
+    sure = tuple(dataclasses.replace(one, p_holm=0.01) for one in open_question.differences)
+    assert "It is better than dice_ce beyond chance" in verdict(made_report(differences=sure))
+    one_loss = {"cbdice": open_question.metrics["cbdice"]}
+    assert verdict(made_report(metrics=one_loss, differences=())) == "One loss was evaluated, cbdice."
+
+
+def test_few_volumes_and_rules_are_pointed_out() -> None:
+    """A reader is warned of what the numbers cannot carry."""
+    volumes = made_report().volumes
+    ruled = (dataclasses.replace(volumes[0], rule="disjoint"), *volumes[1:])
+    assert any("over 4 volumes" in one for one in cautions(made_report()))
+    assert any("stack0 (dice_ce, disjoint)" in one for one in cautions(made_report(volumes=ruled)))
+    single = tuple(one for one in volumes if one.id == "stack0")
+    assert any("no width" in one for one in cautions(made_report(volumes=single)))
+
+
+def test_fold_means_are_means_of_the_fold_s_volumes() -> None:
+    """By hand for one fold."""
+    means = fold_means(made_report())
+    values = [one.values["dsc"] for one in made_report().volumes if one.loss == "cbdice" and one.fold == 1]
+    assert means["cbdice"][1] == pytest.approx(sum(values) / len(values))
+    assert list(means) == ["dice_ce", "cbdice"]
