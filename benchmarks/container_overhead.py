@@ -110,7 +110,8 @@ def make_outs(clone: Clone) -> None:
     for loss in LOSSES:
         for fold in FOLDS:
             names += [f"models/{loss}/fold_{fold}.json", f"metrics/training/{loss}/fold_{fold}.csv"]
-    names += [f"metrics/{name}" for name in ("per_volume.parquet", "metrics.json", "per_volume.csv", "summary.csv")]
+    tables = ("per_volume.parquet", "paired.csv", "overlays.json", "metrics.json", "per_volume.csv", "summary.csv")
+    names += [f"metrics/{name}" for name in (*tables, "overlays/best.png")]
     for name in names:
         (clone.root / name).parent.mkdir(parents=True, exist_ok=True)
         (clone.root / name).write_text("{}\n")
