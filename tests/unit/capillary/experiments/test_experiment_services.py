@@ -1,0 +1,63 @@
+import socket
+from pathlib import Path
+
+import pytest
+
+from capillary.experiments.services import start_services
+from capillary.settings import read_settings
+from stages.common.errors import ServiceError
+
+
+@pytest.fixture
+def no_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which starting anything would be seen: there is no docker command."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def start(root: Path, uri: str | None, docker_profile: str = "dev") -> None:
+    variables = {} if uri is None else {"MLFLOW_TRACKING_URI": uri}
+    start_services(root, read_settings(root, variables), docker_profile)
+
+
+@pytest.mark.usefixtures("no_docker")
+@pytest.mark.parametrize("uri", [None, "sqlite:///mlruns/mlflow.db", "https://dagshub.com/a/b.mlflow", "databricks"])
+def test_what_is_not_ours_to_start_is_left_alone(tmp_path: Path, uri: str | None) -> None:
+    """The embedded store is no service, and another machine's server has its own keepers."""
+    start(tmp_path, uri)
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_server_that_listens_is_not_started_again(tmp_path: Path) -> None:
+    """Whoever started it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        start(tmp_path, f"http://127.0.0.1:{server.getsockname()[1]}")
+
+
+def free_uri() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://localhost:{server.getsockname()[1]}"
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_server_that_is_missing_cannot_be_started_without_docker(tmp_path: Path) -> None:
+    """The remedy names the way without a service."""
+    with pytest.raises(ServiceError, match="no docker command") as caught:
+        start(tmp_path, free_uri())
+    assert "mlruns/mlflow.db" in caught.value.remedy
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_who_wants_none_started_gets_none(tmp_path: Path) -> None:
+    """compute.docker_profile: none."""
+    start(tmp_path, free_uri(), "none")
+
+
+def test_services_that_do_not_come_up_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that failed is Docker's; where to look is said."""
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(ServiceError, match="profile `team` did not become healthy") as caught:
+        start(tmp_path, free_uri(), "team")
+    assert "docker compose logs" in caught.value.remedy

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from capillary.compute.hardware import GB, Gpu, Hardware
+from capillary.compute.limits import Limits
+from capillary.experiments import slots
+from capillary.experiments.slots import plan_slots
+from capillary.settings import read_settings
+from tests.support.parts import REPOSITORY
+
+
+WHY = {"cores_reason": "test", "memory_reason": "test"}
+
+
+def machine(cores: int, gpus: int = 0, memory_gb: float = 64) -> Hardware:
+    cards = tuple(Gpu(index=number, uuid=f"GPU-{number}", name="H100", memory_bytes=80 * GB) for number in range(gpus))
+    return Hardware(gpus=cards, limits=Limits(cores=cores, memory_bytes=int(memory_gb * GB), **WHY))
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    def plan(hardware: Hardware, cells: int, **variables: str):  # type: ignore[no-untyped-def]
+        monkeypatch.setattr(slots, "find_hardware", lambda _settings: hardware)
+        return plan_slots(REPOSITORY, read_settings(Path("/nowhere"), variables), cells)
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("cores", "cells", "count", "threads"), [(2, 3, 2, 1), (2, 1, 1, 2), (1, 3, 1, 1), (16, 12, 4, 4), (16, 2, 2, 8)]
+)
+def test_cpu_slots_divide_the_cores(on, cores: int, cells: int, count: int, threads: int) -> None:  # type: ignore[no-untyped-def]
+    """No slot without a cell, and no core with two slots."""
+    planned = on(machine(cores), cells)
+    assert len(planned) == count
+    assert {slot.environment["CAPILLARY_THREADS"] for slot in planned} == {str(threads)}
+    assert all("CUDA_VISIBLE_DEVICES" not in slot.environment for slot in planned)
+
+
+def test_little_memory_means_fewer_slots(on) -> None:  # type: ignore[no-untyped-def]
+    """Two trainings that do not fit beside each other would both be lost."""
+    assert len(on(machine(2, memory_gb=5), 6)) == 1
+
+
+def test_each_slot_has_a_gpu_of_its_own(on) -> None:  # type: ignore[no-untyped-def]
+    """Named for containers and for processes."""
+    planned = on(machine(32, gpus=4), 12)
+    assert [slot.environment["CAPILLARY_GPUS"] for slot in planned] == [f"GPU-{number}" for number in range(4)]
+    assert all(slot.environment["CUDA_VISIBLE_DEVICES"] == slot.environment["CAPILLARY_GPUS"] for slot in planned)
+    assert all("CAPILLARY_SHARE_GPUS" not in slot.environment for slot in planned)
+
+
+def test_what_the_user_set_wins(on) -> None:  # type: ignore[no-untyped-def]
+    """Threads from the environment are not divided."""
+    assert {slot.environment["CAPILLARY_THREADS"] for slot in on(machine(8), 3, CAPILLARY_THREADS="3")} == {"3"}
