@@ -85,7 +85,7 @@ def _note_what_is_empty(report: Report, tracked: Tracked, notes: Notes) -> None:
     if not report.curves:
         notes.setdefault(Part.CURVES, "metrics/training/ holds no learning curve.")
     if not any(run.samples for run in report.runs):
-        why = "a sample is taken each ten seconds, and no run lasted that long" if report.runs else "no run was found"
+        why = "they were shorter than the time between samples, or not monitored" if report.runs else "none was found"
         notes.setdefault(Part.RESOURCES, f"MLflow holds no system metrics of these runs: {why}.")
 
 
