@@ -111,6 +111,7 @@ class ToyProject:
         files = {
             "dvc.yaml": DVC_YAML,
             "configs/stages.yaml": ACCESS,
+            "configs/compute.yaml": (REPOSITORY / "configs" / "compute.yaml").read_text(),
             "stages/__init__.py": '"""Toy stages."""\n',
             "stages/other.py": "x = 1\n",
             "stages/toy/__init__.py": '"""A toy."""\n',

@@ -220,10 +220,10 @@ def test_ps_and_clean_see_this_project_alone(make_toy: MakeToy) -> None:
         assert started[0].name in shown
         assert "gone" in shown
         assert started[1].name not in shown
-        (toy.root / ".capillary/state/toy-0123").mkdir(parents=True)
+        (toy.root / ".capillary/state/toy-0123456789abcdef").mkdir(parents=True)
         done = toy.run("capillary", "clean", "--state")
         assert done.returncode == 0, done.stderr
-        assert not (toy.root / ".capillary/state/toy-0123").exists()
+        assert not (toy.root / ".capillary/state/toy-0123456789abcdef").exists()
         names = {container.name for container in client().containers.list(all=True)}
         assert started[0].name not in names
         assert {started[1].name, started[2].name} <= names
