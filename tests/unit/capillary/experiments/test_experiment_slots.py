@@ -9,7 +9,6 @@ from capillary.experiments.slots import plan_slots
 from capillary.settings import read_settings
 from tests.support.parts import REPOSITORY
 
-
 WHY = {"cores_reason": "test", "memory_reason": "test"}
 
 
