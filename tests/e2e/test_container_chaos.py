@@ -166,7 +166,10 @@ def test_twenty_kills_at_random_moments_change_nothing(toy: ContainerToy) -> Non
         victims.append(_kill_one(toy, run, draw))
         run.output()
         assert toy.left() == [], f"round {times - 2}, {victims}"
-        assert toy.parts() in (None, whole(times - 1), whole(times)), f"round {times - 2}, {victims}"
+        parts = toy.parts()
+        # DVC itself removes a former out, file by file, before it starts a stage; killed right then it leaves the rest
+        removing = victims[-1] == "dvc" and parts is not None and parts.items() <= whole(times - 1).items()
+        assert removing or parts in (None, whole(times - 1), whole(times)), f"round {times - 2}, {victims}"
         assert_rerun_ends_well(toy, times)
     assert victims.count("nobody") <= ROUNDS // 4, victims
     assert {"dvc", "launcher", "container"} <= set(victims)
