@@ -72,6 +72,16 @@ def test_experiments_run_in_place_in_a_folder_of_their_own_and_from_the_queue(pr
     assert project.stage_containers() == []
 
 
+def test_an_experiment_file_runs_in_containers(project: ComposeProject) -> None:
+    """The one command inside the runner: trainings side by side in siblings, and a report that is its owner's."""
+    output = project.run("capillary", "experiment", "--config", "configs/experiments/smoke.yaml", "--debug")
+    assert "experiment smoke-debug is complete" in output
+    assert (project.clone.root / "reports" / "smoke-debug" / "report.html").is_file()
+    assert {"smoke-debug"} <= set(experiments(project).values())
+    assert project.strangers() == []
+    assert project.stage_containers() == []
+
+
 def test_runs_survive_down_and_up(project: ComposeProject) -> None:
     """`docker compose down` removes containers; the runs lie in a volume."""
     before = experiments(project)
