@@ -154,12 +154,12 @@ class ContainerExecutor:
                     raise
             return Created(id=made["Id"], spec=spec)
 
-        if plan.environment.get("CAPILLARY_DEVICE") == "cpu":
-            return create([])  # the profile's choice: a GPU is left to those who use it
         if not self._gpus:
             if plan.access.gpu == "auto" and plan.gated is None:
                 say(f"{plan.address}: containers can have no GPU here; it runs on the CPU")
             return create([])
+        if plan.environment.get("CAPILLARY_DEVICE") == "cpu":
+            return create([])  # the profile's choice: a GPU is left to those who use it
         if self._settings.share_gpus:
             return create([gpu.uuid for gpu in self._gpus])
         return gpus.take_free(self._gpus, lambda gpu: create([gpu.uuid], gpus.container_name(gpu)), plan.address, stop)
