@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from capillary.experiments.rwlock import TORN, remove_torn
 from capillary.launcher.leash import kill_group, leash
 
-DVC = (sys.executable, "-m", "dvc")
+DVC = (sys.executable, "-m", "capillary.experiments.dvc")
 # --wait-for-lock waits for the repository's lock; a path that another process works on is refused at once
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 MOST_BUSY_TRIES = 60
@@ -115,9 +116,12 @@ class Cells:
         for _ in range(MOST_BUSY_TRIES):
             output = _Output()
             code = self._attempt(address, slot, log, output)
-            if code == 0 or not output.busy or self._stopping:
+            if output.torn:
+                remove_torn(self._root)
+            elif code == 0 or not output.busy or self._stopping:
                 break
-            time.sleep(BUSY_PAUSE_S)
+            else:
+                time.sleep(BUSY_PAUSE_S)
         return code, output.ran
 
     def _attempt(self, address: str, slot: Slot, log: IO[str], output: "_Output") -> int:
@@ -155,8 +159,10 @@ class _Output:
 
     def __init__(self) -> None:
         self.busy = False
+        self.torn = False
         self.ran = False
 
     def read(self, line: str) -> None:
         self.busy = self.busy or any(words in line for words in BUSY)
+        self.torn = self.torn or TORN in line
         self.ran = self.ran or line.startswith("Running stage")

@@ -16,6 +16,7 @@ from capillary.experiments.config import ExperimentConfig, read_experiment, with
 from capillary.experiments.forecast import StageForecast, forecast
 from capillary.experiments.interrupts import passing_on
 from capillary.experiments.record import choose_name, read_record, write_record
+from capillary.experiments.rwlock import remove_torn
 from capillary.experiments.sections import Sections
 from capillary.experiments.services import start_services
 from capillary.experiments.show import say_end, say_plan
@@ -72,6 +73,7 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
         start_services(root, experiment.settings, sections.compute.docker_profile)
     preflight = run_preflight(root, experiment.settings, require_gpu=sections.compute.require_gpu)
     show(preflight)
+    remove_torn(root)
     plan = forecast(root, experiment.params)
     if options.dry_run:
         say_plan(experiment.config, plan, plan_slots(root, experiment.settings, len(experiment.cells)))
