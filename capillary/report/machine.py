@@ -2,6 +2,7 @@
 
 import os
 import platform
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +26,10 @@ def machine_rows() -> Iterator[tuple[str, str]]:
 
 
 def version_rows(root: Path) -> Iterator[tuple[str, str]]:
-    """Versions: this tool's and DVC's as installed, those of the stages as their requirements pin them."""
-    yield "capillary", metadata.version("capillary")
+    """Versions: this checkout's, DVC's as installed, those of the stages as their requirements pin them."""
+    project = root / "pyproject.toml"
+    if project.is_file():  # not as installed: in the dvc-runner the checkout itself is what runs
+        yield "capillary", tomllib.loads(project.read_text())["project"]["version"]
     yield "DVC", metadata.version("dvc")
     files = [root / name for name in PINS if (root / name).is_file()]
     pins = dict(_pin(line) for file in files for line in file.read_text().splitlines() if "==" in line)
