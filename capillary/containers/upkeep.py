@@ -14,6 +14,7 @@ from capillary.containers.images import ensure_built, is_built
 from capillary.containers.place import find_place
 from capillary.containers.siblings import Sibling, end, orphans, siblings
 from capillary.launcher.access import ACCESS_FILE, read_access
+from capillary.launcher.rwlock import remove_torn
 from capillary.launcher.sandbox import sweep
 from capillary.launcher.stop import Stop
 from capillary.settings import read_settings
@@ -65,6 +66,7 @@ def clean(repository: Path, *, state: bool, images: bool) -> None:
     that this project built and whose files have changed since.
     """
     sweep(repository)
+    remove_torn(repository)
     settings = read_settings(repository)
     api = connect(settings.variables)
     found = _of_project(api, repository)

@@ -16,13 +16,13 @@ from capillary.experiments.config import ExperimentConfig, read_experiment, with
 from capillary.experiments.forecast import StageForecast, forecast
 from capillary.experiments.interrupts import passing_on
 from capillary.experiments.record import choose_name, read_record, write_record
-from capillary.experiments.rwlock import remove_torn
 from capillary.experiments.sections import Sections
 from capillary.experiments.services import start_services
 from capillary.experiments.show import say_end, say_plan
 from capillary.experiments.slots import plan_slots
 from capillary.experiments.view import View
 from capillary.experiments.workspace import apply_overrides, base_params
+from capillary.launcher.rwlock import remove_torn
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values
 from capillary.preflight import run_preflight, show
