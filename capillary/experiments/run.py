@@ -135,7 +135,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
         code = _dvc(root, environment, "exp", "save", "--force", "--name", name)
     facts = RunFacts(
         description=config.sections.experiment.description or None,
-        command=shlex.join(["./just", "experiment", "--config", str(experiment.file)]),
+        command=_command(experiment),
         started=started,
         wall_s=time.monotonic() - clock,
         cells=tuple(_fact(outcome) for outcome in outcomes),
@@ -165,6 +165,12 @@ def _stages(experiment: Experiment, environment: Mapping[str, str]) -> tuple[int
         return ExitCode.CELLS_FAILED, outcomes
     # not -s: whatever changed meanwhile runs, too, before it is evaluated
     return _dvc(root, environment, "repro", AFTER), outcomes
+
+
+def _command(experiment: Experiment) -> str:
+    """What repeats this run, a rehearsal as one."""
+    debug = ["--debug"] if experiment.config.sections.debug.enabled else []
+    return shlex.join(["./just", "experiment", "--config", str(experiment.file), *debug])
 
 
 def _fact(outcome: Outcome) -> CellFact:

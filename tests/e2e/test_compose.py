@@ -76,7 +76,8 @@ def test_an_experiment_file_runs_in_containers(project: ComposeProject) -> None:
     """The one command inside the runner: trainings side by side in siblings, and a report that is its owner's."""
     output = project.run("capillary", "experiment", "--config", "configs/experiments/smoke.yaml", "--debug")
     assert "experiment smoke-debug is complete" in output
-    assert (project.clone.root / "reports" / "smoke-debug" / "report.html").is_file()
+    page = (project.clone.root / "reports" / "smoke-debug" / "report.html").read_text()
+    assert "./just experiment --config configs/experiments/smoke.yaml --debug" in page
     assert {"smoke-debug"} <= set(experiments(project).values())
     assert project.strangers() == []
     assert project.stage_containers() == []
