@@ -13,8 +13,8 @@ from capillary.containers.daemon import connect, plain_errors
 from capillary.settings import ExecutorName, Settings
 from stages.common.errors import ServiceError
 from stages.preflight.check import Check, missed, passed, warned
-from stages.preflight.devices import Device
-from stages.preflight.disk import check_disk
+from stages.preflight.checks.devices import Device
+from stages.preflight.checks.disk import check_disk
 from stages.preflight.params import DiskParams
 
 _TOOLKIT = (

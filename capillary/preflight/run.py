@@ -17,15 +17,15 @@ from capillary.settings import BASE_VARIABLES, ExecutorName, Settings
 from capillary.yaml_file import read_yaml
 from stages.common.params import validate_params
 from stages.common.progress import console, say
-from stages.preflight import devices, gpu, ram, swap
 from stages.preflight.check import Check, Report, passed, report_of
-from stages.preflight.clock import check_clock
-from stages.preflight.container import in_container
-from stages.preflight.disk import REMEDY, check_disk, check_shared_memory
-from stages.preflight.environment import check_environment
-from stages.preflight.packages import check_packages
+from stages.preflight.checks import devices, gpu, ram, swap
+from stages.preflight.checks.clock import check_clock
+from stages.preflight.checks.container import in_container
+from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
+from stages.preflight.checks.environment import check_environment
+from stages.preflight.checks.packages import check_packages
+from stages.preflight.checks.services import Answer, ask_all, check_services, services_of
 from stages.preflight.params import CONFIG_FILE, PreflightParams
-from stages.preflight.services import Answer, ask_all, check_services, services_of
 from stages.preflight.table import lines, print_table
 
 

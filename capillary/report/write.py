@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from capillary.report.collect import collect
 from capillary.report.facts import RunFacts
-from capillary.report.html import to_html
-from capillary.report.markdown import to_markdown
-from capillary.report.repository import current_experiment
+from capillary.report.pages.html import to_html
+from capillary.report.pages.markdown import to_markdown
+from capillary.report.sources.collect import collect
+from capillary.report.sources.repository import current_experiment
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.runtime import GateRuntime
-from stages.preflight import devices, gpu, ram, swap
 from stages.preflight.check import Check, Report, report_of
-from stages.preflight.clock import check_clock
-from stages.preflight.container import in_container
-from stages.preflight.disk import REMEDY, check_disk, check_shared_memory
-from stages.preflight.environment import check_environment
-from stages.preflight.packages import check_packages
+from stages.preflight.checks import devices, gpu, ram, swap
+from stages.preflight.checks.clock import check_clock
+from stages.preflight.checks.container import in_container
+from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
+from stages.preflight.checks.environment import check_environment
+from stages.preflight.checks.packages import check_packages
+from stages.preflight.checks.services import ask_all, check_services, services_of
 from stages.preflight.params import GpuParams, PreflightParams
-from stages.preflight.services import ask_all, check_services, services_of
 
 
 def look(params: PreflightParams, runtime: GateRuntime) -> Report:

@@ -8,7 +8,7 @@ from stages.common.params import load_params
 from stages.common.registry import write_card
 from stages.common.runtime import read_runtime
 from stages.train.cell import plan_cell, train_cell
-from stages.train.history import write_history
+from stages.train.loop.history import write_history
 from stages.train.params import TrainParams
 
 

@@ -16,20 +16,20 @@ from stages.common.runtime import Compute, Runtime
 from stages.common.system_metrics import LOAD_FILE
 from stages.common.tracking import TrackedRun, open_run
 from stages.common.volumes import Volume, fold_split, read_manifest
-from stages.train.checkpoint import Checkpoints
-from stages.train.engine import Setup, run_training
-from stages.train.history import EpochRecord
-from stages.train.interrupt import Interrupt, listening
-from stages.train.loading import Batch, PatchDataset, batches, first_batch
-from stages.train.lock import cell_lock
+from stages.train.computing.precision import Decision, confirm_precision, decide_precision, describe_machine
+from stages.train.computing.probe import fit, probe_gpu
+from stages.train.computing.switches import Switches, asked_for, lay_out, resumed
+from stages.train.loop.engine import Setup, run_training
+from stages.train.loop.history import EpochRecord
+from stages.train.loop.schedule import plan_schedule
+from stages.train.loop.state import TrainingState
 from stages.train.losses import Loss, build_loss
-from stages.train.network import NetworkPlan, build_network, median_spacing_um, plan_network
+from stages.train.networks.plan import NetworkPlan, build_network, median_spacing_um, plan_network
 from stages.train.params import TrainingParams
-from stages.train.precision import Decision, confirm_precision, decide_precision, describe_machine
-from stages.train.probe import fit, probe_gpu
-from stages.train.schedule import plan_schedule
-from stages.train.state import TrainingState
-from stages.train.switches import Switches, asked_for, lay_out, resumed
+from stages.train.resuming.checkpoint import Checkpoints
+from stages.train.resuming.interrupt import Interrupt, listening
+from stages.train.resuming.lock import cell_lock
+from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
 
 # A patch costs 2 to 3 ms and a CPU training's step uses every core anyway: loader processes would only compete with it.
 WORKERS_ON_CPU = 0

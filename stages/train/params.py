@@ -12,7 +12,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Precision(enum.StrEnum):
-    """Which arithmetic a training may use; stages/train/precision.py decides which one it does use."""
+    """Which arithmetic a training may use; stages/train/computing/precision.py decides which one it does use."""
 
     AUTO = "auto"
     FP32 = "fp32"
@@ -20,14 +20,14 @@ class Precision(enum.StrEnum):
 
 
 class AugmentationName(enum.StrEnum):
-    """The sets of augmentations by name (stages/train/augment.py)."""
+    """The sets of augmentations by name (stages/train/sampling/augment.py)."""
 
     STANDARD = "standard"
     NONE = "none"
 
 
 class TrainingParams(Params):
-    """One training. A warm-up as long as the whole training is cut (stages/train/schedule.py), so a short trial run
+    """One training. A warm-up as long as the whole training is cut (loop/schedule.py), so a short trial run
     needs `max_epochs` changed and nothing else.
     """
 

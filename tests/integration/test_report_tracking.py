@@ -15,10 +15,10 @@ import requests
 from mlflow import MlflowClient
 
 from capillary.metrics_table import COLUMNS
-from capillary.report.mlflow_rest import RestStore
-from capillary.report.mlflow_sqlite import SqliteStore
 from capillary.report.model import Card, Interval
-from capillary.report.tracking import read_runs
+from capillary.report.sources.mlflow_rest import RestStore
+from capillary.report.sources.mlflow_sqlite import SqliteStore
+from capillary.report.sources.tracking import read_runs
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
 from tests.support.parts import command_environment

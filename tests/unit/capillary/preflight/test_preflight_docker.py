@@ -7,7 +7,7 @@ from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, 
 from capillary.settings import read_settings
 from stages.common.errors import ServiceError
 from stages.preflight.check import Status
-from stages.preflight.devices import Device
+from stages.preflight.checks.devices import Device
 from stages.preflight.params import DiskParams
 
 GPU = Device(index=0, uuid="GPU-0", name="RTX", total_bytes=1, free_bytes=1, driver="580.1")

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from capillary.report.charts import WIDTH, Mark, Row, Series, dot_plot, line_chart
+from capillary.report.drawing.charts import WIDTH, Mark, Row, Series, dot_plot, line_chart
 
 AXES = {"x_label": "epoch", "y_label": "loss", "alt": "a chart"}
 HOSTILE = '</svg><script>alert("1")</script>&'

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from capillary.report.charts import COLOURS
-from capillary.report.html import PAGE
+from capillary.report.drawing.charts import COLOURS
+from capillary.report.pages.html import PAGE
 
 CSS = (PAGE / "report.css").read_text(encoding="utf-8")
 # one block of variables a scheme, in this order

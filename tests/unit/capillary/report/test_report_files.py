@@ -10,14 +10,14 @@ import yaml
 
 from capillary.metrics_table import COLUMNS
 from capillary.report.facts import RunFacts
-from capillary.report.repository import (
+from capillary.report.sources.repository import (
     changed_stages,
     current_experiment,
     read_params,
     read_repository,
     repeat_lines,
 )
-from capillary.report.results import (
+from capillary.report.sources.results import (
     read_cards,
     read_curves,
     read_differences,

@@ -8,9 +8,9 @@ import pytest
 
 from capillary.metrics_table import COLUMNS
 from capillary.report.facts import CellFact, RunFacts
-from capillary.report.html import to_html
-from capillary.report.markdown import plain, table, to_markdown
 from capillary.report.model import Interval, Part
+from capillary.report.pages.html import to_html
+from capillary.report.pages.markdown import plain, table, to_markdown
 from tests.unit.capillary.report.made import LOSSES, MEANS, made_report
 
 HOSTILE = "<script>alert('x')</script> | `a` [b](javascript:c) \"q\" & <img src=x onerror=y>"
@@ -174,9 +174,9 @@ def test_a_metric_without_a_number_is_a_dash() -> None:
 
 def test_a_dirty_tree_and_stale_results_are_said() -> None:
     """Whoever repeats the command must know what the commit does not hold."""
-    repository = dataclasses.replace(made_report().repository, changed=("stages/train/step.py",))  # type: ignore[type-var]
+    repository = dataclasses.replace(made_report().repository, changed=("stages/train/loop/step.py",))  # type: ignore[type-var]
     report = made_report(repository=repository, stale=("evaluate",))
     for text in (to_html(report), to_markdown(report)):
         assert "The working tree was dirty" in text
-        assert "stages/train/step.py" in text
+        assert "stages/train/loop/step.py" in text
         assert "do not belong to the present files" in text

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capillary.report.scales import Scale, drawable, finite, label_ticks, span, ticks
+from capillary.report.drawing.scales import Scale, drawable, finite, label_ticks, span, ticks
 
 VALUES = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)
 

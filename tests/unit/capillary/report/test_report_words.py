@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from capillary.report.words import (
+from capillary.report.pages.words import (
     better,
     cautions,
     duration,

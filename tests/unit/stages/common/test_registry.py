@@ -262,6 +262,6 @@ def test_a_network_of_this_projects_classes_is_refused(run: TrackedRun) -> None:
     class Own(torch.nn.Module):
         pass
 
-    Own.__module__ = "stages.train.network"
+    Own.__module__ = "stages.train.networks.plan"
     with pytest.raises(CapillaryError, match="must load where"):
         register(run, torch.nn.Sequential(Own()), "own")

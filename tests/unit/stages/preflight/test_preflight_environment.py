@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from stages.preflight.check import Status
-from stages.preflight.environment import VENDOR_FILE, check_environment
+from stages.preflight.checks.environment import VENDOR_FILE, check_environment
+from stages.preflight.checks.services import Answer, Kind, Service
 from stages.preflight.params import EnvironmentParams, VariableParams
-from stages.preflight.services import Answer, Kind, Service
 
 NO_MORE = VariableParams(ingest=(), preprocess=(), train=(), evaluate=())
 PARAMS = EnvironmentParams(critical=True, variables=NO_MORE)

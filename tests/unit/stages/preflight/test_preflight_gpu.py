@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.preflight import devices
 from stages.preflight.check import Status
-from stages.preflight.devices import Device, DriverBrokenError, ask_nvml, ask_smi, find_devices, visible_of
-from stages.preflight.gpu import broken, check_driver, check_gpu, torch_cuda
+from stages.preflight.checks import devices
+from stages.preflight.checks.devices import Device, DriverBrokenError, ask_nvml, ask_smi, find_devices, visible_of
+from stages.preflight.checks.gpu import broken, check_driver, check_gpu, torch_cuda
 from stages.preflight.params import GpuParams
 from tests.support.machine import GIB, FakeNvml, fake_smi
 from tests.support.parts import REPOSITORY

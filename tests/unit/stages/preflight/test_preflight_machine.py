@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from stages.preflight.check import Status
-from stages.preflight.container import in_container
-from stages.preflight.disk import check_disk, check_shared_memory
-from stages.preflight.packages import check_packages
+from stages.preflight.checks.container import in_container
+from stages.preflight.checks.disk import check_disk, check_shared_memory
+from stages.preflight.checks.packages import check_packages
+from stages.preflight.checks.ram import available_bytes, check_ram
+from stages.preflight.checks.swap import check_swap
 from stages.preflight.params import RamParams, SharedMemoryParams, SwapParams
-from stages.preflight.ram import available_bytes, check_ram
-from stages.preflight.swap import check_swap
 
 GB = 10**9
 MIB = 1 << 20

@@ -6,9 +6,9 @@ from email.utils import formatdate
 import pytest
 
 from stages.preflight.check import Status
-from stages.preflight.clock import check_clock
+from stages.preflight.checks.clock import check_clock
+from stages.preflight.checks.services import Answer, Kind, Service, ask_all, check_services, services_of
 from stages.preflight.params import ClockParams, ServiceParams
-from stages.preflight.services import Answer, Kind, Service, ask_all, check_services, services_of
 from tests.support.machine import dead_port, http_server, tcp_server
 
 PARAMS = ServiceParams(critical=True, timeout_s=2, patience_s=0)

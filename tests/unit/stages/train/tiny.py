@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
-from stages.train.loading import Batch
 from stages.train.params import TrainingParams
+from stages.train.sampling.loading import Batch
 
 PARAMS: dict[str, Any] = {
     "seed": 7,

@@ -1,0 +1,189 @@
+"""Which charts a report has: its values put onto axes. Charts themselves are in charts.py."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from capillary.metrics_table import COLUMNS
+from capillary.report.drawing.charts import Mark, Row, Series, dot_plot, line_chart
+from capillary.report.model import Interval, Report
+from capillary.report.pages.words import difference_text, interval_text, metric_title, number
+
+MOST_ROWS = 40  # of volumes in one chart; beyond, the table tells them better
+VOLUME_METRICS = ("dsc", "centreline_dsc", "measured_masd_um")
+
+# ending of MLflow's key → title, unit, factor
+RESOURCES = {
+    "process_tree_memory_megabytes": ("memory of the training", "GB", 1e-3),
+    "cpu_utilization_percentage": ("CPU of the machine", "%", 1.0),
+    "utilization_percentage": ("GPU", "%", 1.0),
+    "memory_usage_megabytes": ("GPU memory", "GB", 1e-3),
+    "power_usage_watts": ("GPU power", "W", 1.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart with the words beside it."""
+
+    title: str
+    svg: str
+
+
+def interval_figures(report: Report) -> list[Figure]:
+    """A chart a metric: mean and interval of each loss."""
+    figures = []
+    for metric in COLUMNS:
+        rows = []
+        for index, (loss, found) in enumerate(report.metrics.items()):
+            text = interval_text(found[metric], metric)
+            rows.append(Row(label=loss, marks=_interval_mark(found[metric], f"{loss} {text}", index), text=text))
+        title = metric_title(metric)
+        alt = f"{title} by loss: " + "; ".join(f"{row.label} {row.text}" for row in rows)
+        figures.append(Figure(title=title, svg=dot_plot(rows, x_label=title, alt=alt)))
+    return _drawn(figures)
+
+
+def _interval_mark(interval: Interval, label: str, colour: int) -> tuple[Mark, ...]:
+    if interval.mean is None:
+        return ()
+    return (Mark(label=label, value=interval.mean, colour=colour, low=interval.ci_low, high=interval.ci_high),)
+
+
+def difference_figures(report: Report) -> list[Figure]:
+    """A chart a metric: the difference of each pair of losses, with its interval, about 0."""
+    figures = []
+    for metric, (_, digits) in COLUMNS.items():
+        rows = []
+        for found in (one for one in report.differences if one.metric == metric):
+            label = f"{found.loss} − {found.other}"
+            text = difference_text(found, digits)
+            mark = Mark(label=text, value=found.difference, colour=None, low=found.ci_low, high=found.ci_high)
+            rows.append(Row(label=label, marks=(mark,), text=text))
+        title = f"difference in {metric_title(metric)}"
+        alt = f"{title}: " + "; ".join(f"{row.label} {row.text}" for row in rows)
+        figures.append(Figure(title=title, svg=dot_plot(rows, x_label=title, alt=alt, reference=0.0)))
+    return _drawn(figures)
+
+
+def fold_figure(report: Report, folds: dict[str, dict[int, float]]) -> list[Figure]:
+    """The mean DSC of each fold, hollow, and the mean over all volumes."""
+    rows = []
+    for index, (loss, means) in enumerate(folds.items()):
+        marks = [
+            Mark(label=f"{loss} fold {fold}: {mean:.3f}", value=mean, colour=index, hollow=True)
+            for fold, mean in means.items()
+        ]
+        mean = report.metrics[loss]["dsc"].mean if loss in report.metrics else None
+        if mean is not None:
+            marks.append(Mark(label=f"{loss} over all volumes: {mean:.3f}", value=mean, colour=index))
+        text = f"{number(min(means.values()), 3)} – {number(max(means.values()), 3)}"
+        rows.append(Row(label=loss, marks=tuple(marks), text=text))
+    alt = "Mean DSC of each fold: " + "; ".join(f"{row.label} {row.text}" for row in rows)
+    return _drawn([Figure(title="mean DSC of each fold", svg=dot_plot(rows, x_label="DSC", alt=alt))])
+
+
+def volume_figures(report: Report) -> list[Figure]:
+    """Each volume under each loss, the best DSC on top, a chart a metric; none where there are too many rows."""
+    ids = tuple(dict.fromkeys(volume.id for volume in report.volumes))
+    if len(ids) > MOST_ROWS:
+        return []
+    ordered = sorted(ids, key=lambda one: -max(v.values["dsc"] for v in report.volumes if v.id == one))
+    figures = []
+    for metric in VOLUME_METRICS:
+        title = metric_title(metric)
+        rows = [Row(label=name, marks=_volume_marks(report, name, metric), apart=True) for name in ordered]
+        alt = f"{title} of each of {len(ids)} volumes; the numbers are in the table"
+        figures.append(Figure(title=f"{title} of each volume", svg=dot_plot(rows, x_label=title, alt=alt)))
+    return _drawn(figures)
+
+
+def _volume_marks(report: Report, name: str, metric: str) -> tuple[Mark, ...]:
+    digits = COLUMNS[metric][1]
+    return tuple(
+        Mark(
+            label=f"{name}, {one.loss}, fold {one.fold}: {number(one.values[metric], digits)}",
+            value=one.values[metric],
+            colour=_colour(report, one.loss),
+        )
+        for one in report.volumes
+        if one.id == name
+    )
+
+
+def learning_figures(report: Report) -> list[Figure]:
+    """The validation DSC of all trainings in one chart, and the training loss in one a loss: their units differ."""
+    validation = [
+        Series(
+            label=f"{curve.loss} fold {curve.fold}",
+            points=tuple(
+                (epoch, dsc) for epoch, dsc in zip(curve.epochs, curve.validation_dsc, strict=True) if dsc is not None
+            ),
+            colour=_colour(report, curve.loss),
+            dash=curve.fold,
+            dots=True,
+        )
+        for curve in report.curves
+    ]
+    alt = f"Validation DSC by epoch of {len(validation)} trainings"
+    svg = line_chart(validation, x_label="epoch", y_label="validation DSC", alt=alt, whole_x=True)
+    return _drawn([Figure(title="validation DSC", svg=svg), *_loss_figures(report)])
+
+
+def _loss_figures(report: Report) -> Iterator[Figure]:
+    for index, loss in enumerate(report.losses):
+        series = [
+            Series(
+                label=f"{loss} fold {curve.fold}",
+                points=tuple(zip(curve.epochs, curve.training_loss, strict=True)),
+                colour=index,
+                dash=curve.fold,
+            )
+            for curve in report.curves
+            if curve.loss == loss
+        ]
+        alt = f"Training loss {loss} by epoch, {len(series)} folds"
+        svg = line_chart(series, x_label="epoch", y_label="training loss", alt=alt, whole_x=True)
+        yield Figure(title=f"training loss: {loss}", svg=svg)
+
+
+def resource_figures(report: Report) -> list[Figure]:
+    """A chart a resource over the time of each training."""
+    trainings = [run for run in report.runs if run.loss is not None]
+    keys = dict.fromkeys(key for run in trainings for key in run.samples)
+    longest_s = max((time for run in trainings for curve in run.samples.values() for time, _ in curve), default=0.0)
+    unit, factor = ("h", 1 / 3600) if longest_s > 3 * 3600 else ("min", 1 / 60) if longest_s > 180 else ("s", 1.0)
+    figures = []
+    for key in keys:
+        title, y_unit, scale = _resource(key)
+        series = [
+            Series(
+                label=f"{run.loss} fold {run.fold}",
+                points=tuple((time * factor, value * scale) for time, value in run.samples.get(key, ())),
+                colour=_colour(report, run.loss),
+                dash=run.fold or 0,
+            )
+            for run in trainings
+        ]
+        peak = max(value for one in series for _, value in one.points if value is not None)
+        alt = f"{title} of {len(series)} trainings over time, at most {peak:.3g} {y_unit}"
+        svg = line_chart(series, x_label=f"time since start ({unit})", y_label=y_unit, alt=alt, from_zero=True)
+        figures.append(Figure(title=title, svg=svg))
+    return _drawn(sorted(figures, key=lambda figure: figure.title.startswith("GPU")))
+
+
+def _resource(key: str) -> tuple[str, str, float]:
+    """Title, unit and factor of one of MLflow's keys such as system/gpu_0_utilization_percentage."""
+    name = key.removeprefix("system/")
+    if name in RESOURCES:
+        return RESOURCES[name]
+    gpu, _, rest = name.removeprefix("gpu_").partition("_")
+    title, unit, factor = RESOURCES.get(rest, (rest.replace("_", " "), "", 1.0))
+    return f"{title} {gpu}", unit, factor
+
+
+def _colour(report: Report, loss: str | None) -> int | None:
+    return report.losses.index(loss) if loss in report.losses else None
+
+
+def _drawn(figures: list[Figure]) -> list[Figure]:
+    return [figure for figure in figures if figure.svg]

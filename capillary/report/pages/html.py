@@ -1,0 +1,90 @@
+"""A report as one HTML page that needs nothing else: no network, no script, no second file."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from capillary.metrics_table import COLUMNS
+from capillary.report.drawing import figures
+from capillary.report.drawing.charts import legend_key
+from capillary.report.model import Report
+from capillary.report.pages import words
+from capillary.report.pages.summary import environment_rows, tiles, training_rows
+from capillary.report.sources.results import data_uri
+
+PAGE = Path(__file__).parent / "templates"
+PARTS = (
+    ("losses", "Losses"),
+    ("differences", "Paired differences"),
+    ("folds", "Fold spread"),
+    ("learning", "Learning curves"),
+    ("overlays", "Pictures"),
+    ("volumes", "Volumes"),
+    ("runs", "Trainings and resources"),
+    ("repeat", "Repeat it"),
+)
+PANEL_WORDS = {
+    "image": "the image",
+    "label": "the image with the label",
+    "prediction": "the image with the prediction",
+    "error": "where prediction and label agree, where vessel was missed and where it is in excess",
+}
+
+
+def to_html(report: Report) -> str:
+    """The page. Every text of a user is escaped."""
+    page = _templates().get_template("report.html.j2")
+    folds = words.fold_means(report)
+    content = page.render(
+        report=report,
+        css=(PAGE / "report.css").read_text(encoding="utf-8"),
+        columns=COLUMNS,
+        less_is_better=words.LESS_IS_BETTER,
+        parts=PARTS,
+        panel_words=PANEL_WORDS,
+        written=words.moment(report.written),
+        confidence_words=words.confidence_words(report.confidence),
+        tiles=tiles(report),
+        cautions=words.cautions(report),
+        verdict=words.verdict(report),
+        counts=words.volume_counts(report),
+        folds=folds,
+        curve_folds=sorted({curve.fold for curve in report.curves}),
+        cells=training_rows(report),
+        environment=environment_rows(report),
+        embedded=bool(report.runs) and report.tracking_place.startswith("sqlite:"),
+        figures=_figures(report, folds),
+    )
+    return content.lstrip()
+
+
+def _figures(report: Report, folds: dict[str, dict[int, float]]) -> dict[str, list[figures.Figure]]:
+    return {
+        "intervals": figures.interval_figures(report),
+        "differences": figures.difference_figures(report),
+        "folds": figures.fold_figure(report, folds),
+        "learning": figures.learning_figures(report),
+        "volumes": figures.volume_figures(report),
+        "resources": figures.resource_figures(report),
+    }
+
+
+def _templates() -> Environment:
+    templates = Environment(
+        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters: dict[str, Any] = {
+        "exact": lambda value: "" if value is None else repr(float(value)),
+        "rounded": words.number,
+        "signed": words.signed,
+        "p_text": words.p_text,
+        "better": words.better,
+        "title_of": words.metric_title,
+        "duration": words.duration,
+        "data_uri": data_uri,
+        "loss_key": lambda colour: legend_key(colour),
+        "fold_key": lambda fold: legend_key(None, fold),
+    }
+    templates.filters.update(filters)
+    return templates

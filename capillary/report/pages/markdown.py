@@ -1,0 +1,161 @@
+"""A report as Markdown, for a terminal, a pull request or a wiki: the same tables, without charts and pictures."""
+
+from collections.abc import Iterator, Sequence
+
+from capillary.metrics_table import COLUMNS
+from capillary.report.model import Part, Report
+from capillary.report.pages.summary import environment_rows, tiles, training_rows
+from capillary.report.pages.words import (
+    better,
+    cautions,
+    confidence_words,
+    difference_text,
+    duration,
+    fold_means,
+    interval_text,
+    metric_title,
+    moment,
+    number,
+    p_text,
+    verdict,
+    volume_counts,
+)
+
+# what would be read as Markdown or HTML, anywhere in a line
+_SPECIAL = {ord(sign): f"\\{sign}" for sign in "\\`*_[]|~#"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
+
+
+def to_markdown(report: Report) -> str:
+    """The text. Whatever a user wrote is escaped."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def plain(text: str) -> str:
+    """`text` on one line, without any meaning to Markdown."""
+    return " ".join(text.split()).translate(_SPECIAL)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table; cells are escaped."""
+    yield ""
+    yield f"| {' | '.join(map(plain, head))} |"
+    yield f"|{'---|' * len(head)}"
+    yield from (f"| {' | '.join(map(plain, row))} |" for row in rows)
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"# {plain(report.name)}"
+    if report.facts.description:
+        yield f"\n{plain(report.facts.description)}"
+    yield f"\nWritten {moment(report.written)} by capillary. Charts and pictures: `report.html` beside this file."
+    yield from _summary(report)
+    yield from _losses(report)
+    yield from _differences(report)
+    yield from _folds(report)
+    yield from _volumes(report)
+    yield from _trainings(report)
+    yield from _repeat(report)
+
+
+def _summary(report: Report) -> Iterator[str]:
+    rows = []
+    if report.best:
+        rows.append(("best loss", report.best))
+        rows.append(("its DSC", interval_text(report.metrics[report.best]["dsc"], "dsc")))
+    rows += [(name, f"{shown} ({remark})" if remark else shown) for name, shown, remark in tiles(report)]
+    yield from table(("", ""), rows)
+    yield from (f"\n> **Note:** {plain(caution)}" for caution in cautions(report))
+
+
+def _losses(report: Report) -> Iterator[str]:
+    yield "\n## Losses"
+    yield f"\n{plain(verdict(report))}"
+    if report.metrics:
+        counts = volume_counts(report)
+        yield f"\nMean over the volumes, out of fold, with its {confidence_words(report.confidence)}."
+        yield from table(
+            ("loss", *(title for title, _ in COLUMNS.values()), "volumes"),
+            [
+                (loss, *(interval_text(found[metric], metric) for metric in COLUMNS), str(counts.get(loss, "–")))
+                for loss, found in report.metrics.items()
+            ],
+        )
+    yield from _note(report, Part.METRICS)
+
+
+def _differences(report: Report) -> Iterator[str]:
+    yield "\n## Paired differences"
+    if report.differences:
+        rows = []
+        for found in report.differences:
+            digits = COLUMNS[found.metric][1] if found.metric in COLUMNS else 3
+            rows.append(
+                (
+                    f"{found.loss} − {found.other}",
+                    metric_title(found.metric),
+                    difference_text(found, digits),
+                    p_text(found.p),
+                    p_text(found.p_holm),
+                    better(found) or "undecided",
+                )
+            )
+        yield from table(("pair", "metric", "difference", "p", "p, Holm", "better"), rows)
+    yield from _note(report, Part.PAIRED)
+
+
+def _folds(report: Report) -> Iterator[str]:
+    yield "\n## Fold spread"
+    rows = [
+        (loss, *(number(means.get(fold), 3) for fold in report.folds)) for loss, means in fold_means(report).items()
+    ]
+    if rows:
+        yield "\nMean DSC over the volumes that a fold held out."
+        yield from table(("loss", *(f"fold {fold}" for fold in report.folds)), rows)
+    yield from _note(report, Part.VOLUMES)
+
+
+def _volumes(report: Report) -> Iterator[str]:
+    if not report.volumes:
+        return
+    yield "\n## Volumes"
+    rows = [
+        (
+            volume.id,
+            volume.loss,
+            str(volume.fold),
+            *(number(volume.values[metric], digits) for metric, (_, digits) in COLUMNS.items()),
+            volume.rule,
+        )
+        for volume in sorted(report.volumes, key=lambda one: one.id)
+    ]
+    yield from table(("volume", "loss", "fold", *(title for title, _ in COLUMNS.values()), "rule"), rows)
+
+
+def _trainings(report: Report) -> Iterator[str]:
+    yield "\n## Trainings"
+    rows = [
+        (row.name, row.status, row.epochs, duration(row.seconds), row.memory, row.model, row.url or row.run_id)
+        for row in training_rows(report)
+    ]
+    if rows:
+        yield from table(("training", "status", "epochs", "time", "peak memory", "model", "MLflow run"), rows)
+    yield from _note(report, Part.RUNS)
+
+
+def _repeat(report: Report) -> Iterator[str]:
+    yield "\n## Repeat it"
+    # an indented block: a fence could be closed from within
+    yield ""
+    yield from (f"    {line}" for command in report.repeat for line in command.splitlines())
+    if report.repository and report.repository.changed:
+        changed = ", ".join(report.repository.changed)
+        yield f"\n> The working tree was dirty: the commit alone does not repeat this. {plain(changed)}"
+    yield from _note(report, Part.GIT)
+    yield from table(("environment", ""), environment_rows(report))
+    marked = [(f"{param.key} ●" if param.changed else param.key, param.value) for param in report.params]
+    yield from table(("params.yaml (● differs from the commit)", ""), marked)
+
+
+def _note(report: Report, part: Part) -> Iterator[str]:
+    if part in report.notes:
+        yield f"\n> {plain(report.notes[part])}"

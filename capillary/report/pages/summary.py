@@ -1,0 +1,103 @@
+"""The tables that HTML and Markdown have in common: tiles on top, a row a training, the environment."""
+
+from dataclasses import dataclass
+
+from capillary.report.model import Card, Report, Repository, TrackedRun
+from capillary.report.pages.words import NONE, duration, moment, volume_counts
+from capillary.report.sources.repository import SHORT
+
+MEMORY = "system/process_tree_memory_megabytes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRow:
+    """One training, or the evaluation, as text."""
+
+    name: str
+    status: str
+    epochs: str = NONE
+    seconds: float | None = None
+    memory: str = NONE
+    precision: str = NONE
+    model: str = NONE
+    run_id: str = ""
+    url: str | None = None
+
+
+def tiles(report: Report) -> list[tuple[str, str, str]]:
+    """Name, value and remark of what a reader wants to know first, beside the best loss."""
+    counts = volume_counts(report)
+    found = []
+    if counts:
+        volumes = len({volume.id for volume in report.volumes})
+        found.append(("volumes", str(volumes), "held out, each once" if volumes == min(counts.values()) else ""))
+    if report.folds:
+        found.append(("folds", str(len(report.folds)), ""))
+    if report.facts.wall_s is not None:
+        found.append(("time", duration(report.facts.wall_s), "from start to end"))
+    elif spent := [run.seconds for run in report.runs if run.loss is not None and run.seconds is not None]:
+        found.append(("training time", duration(sum(spent)), f"sum of {len(spent)} trainings"))
+    if report.facts.profile:
+        found.append(("profile", report.facts.profile, ""))
+    return found
+
+
+def training_rows(report: Report) -> list[TrainingRow]:
+    """Every cell that a card, a run or the runner knows, then the evaluation."""
+    cards = {(card.loss, card.fold): card for card in report.cards}
+    runs = {(run.loss, run.fold): run for run in report.runs if run.loss is not None}
+    told = {(cell.loss, cell.fold): cell for cell in report.facts.cells or ()}
+    rows = []
+    for cell in dict.fromkeys([*told, *report.cells]):
+        card, run, fact = cards.get(cell), runs.get(cell), told.get(cell)
+        known = "registered" if card else "not trained"
+        status = fact.status if fact else run.status.lower() if run else known
+        own_seconds = run.seconds if run else None
+        rows.append(
+            _training_row(
+                f"{cell[0]} fold {cell[1]}", status, card, run, fact.wall_s if fact and fact.wall_s else own_seconds
+            )
+        )
+    evaluation = next((run for run in report.runs if run.loss is None), None)
+    if evaluation:
+        rows.append(_training_row("evaluation", evaluation.status.lower(), None, evaluation, evaluation.seconds))
+    return rows
+
+
+def _training_row(
+    name: str, status: str, card: Card | None, run: TrackedRun | None, seconds: float | None
+) -> TrainingRow:
+    memory = max((value for _, value in run.samples.get(MEMORY, ())), default=None) if run else None
+    return TrainingRow(
+        name=name,
+        status=status,
+        seconds=seconds,
+        memory=NONE if memory is None else f"{memory / 1000:.1f} GB",
+        epochs=str(card.epochs) if card else NONE,
+        precision=card.precision if card else NONE,
+        model=f"{card.model_name} v{card.model_version}" if card else NONE,
+        run_id=card.run_id if card else run.run_id if run else "",
+        url=run.url if run else None,
+    )
+
+
+def _dirt(repository: Repository) -> str:
+    kinds = ["params.yaml changed"] if repository.params_changed else []
+    if repository.changed:
+        kinds.append(f"{len(repository.changed)} more changed or untracked")
+    return f"dirty: {', '.join(kinds)}" if kinds else "clean"
+
+
+def environment_rows(report: Report) -> list[tuple[str, str]]:
+    """When, from which commit, on what."""
+    rows = []
+    if report.facts.started:
+        rows.append(("started", moment(report.facts.started)))
+    rows.append(("written", moment(report.written)))
+    if report.repository:
+        rows.append(("Git commit", report.repository.commit[:SHORT]))
+        rows.append(
+            ("branch", "none: HEAD is detached" if report.repository.branch == "HEAD" else report.repository.branch)
+        )
+        rows.append(("working tree", _dirt(report.repository)))
+    return [*rows, *report.environment]

@@ -1,0 +1,1 @@
+"""Where a report's facts come from: files, Git, DVC, MLflow."""

@@ -1,0 +1,94 @@
+"""Everything that a report shows, gathered from files, Git, DVC and MLflow. What is missing is noted, never made up."""
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from capillary.params_file import read_params_file
+from capillary.report.facts import RunFacts
+from capillary.report.model import Part, Report
+from capillary.report.sources.machine import machine_rows, version_rows
+from capillary.report.sources.repository import changed_stages, read_params, read_repository, repeat_lines
+from capillary.report.sources.results import (
+    read_cards,
+    read_curves,
+    read_differences,
+    read_metrics,
+    read_overlays,
+    read_volumes,
+)
+from capillary.report.sources.tracking import Tracked, read_runs
+from capillary.settings import read_settings
+from stages.common.errors import CapillaryError
+
+Found = TypeVar("Found")
+Other = TypeVar("Other")
+
+
+class Notes(dict[Part, str]):
+    """Why parts are missing."""
+
+    def attempt(self, part: Part, read: Callable[[], Found], otherwise: Other) -> Found | Other:
+        """What `read` gives; where it foresees its failure, that is noted and `otherwise` stands in."""
+        try:
+            return read()
+        except CapillaryError as error:
+            why = "" if error.value is None else f" ({error.value})"
+            self[part] = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
+            return otherwise
+
+
+def collect(root: Path, name: str, facts: RunFacts) -> Report:
+    """The report `name` of the workspace `root` as it is now. Raises ParamsError when params.yaml cannot be read."""
+    params = read_params_file(root)
+    losses = [str(loss) for loss in _get(params, "training", "losses", [])]
+    notes = Notes()
+    metrics = notes.attempt(Part.METRICS, lambda: read_metrics(root), {})
+    cards = notes.attempt(Part.RUNS, lambda: read_cards(root, losses), ())
+    curves = notes.attempt(Part.CURVES, lambda: read_curves(root, losses), ())
+    repository = notes.attempt(Part.GIT, lambda: read_repository(root), None)
+    tracked = read_runs(cards, metrics, read_settings(root), root)
+    report = Report(
+        name=name,
+        written=datetime.datetime.now().astimezone(),
+        facts=facts,
+        cells=tuple((loss, int(fold)) for loss in losses for fold in _get(params, "training", "folds", [])),
+        confidence=_get(params, "evaluation", "confidence", None),
+        metrics=metrics,
+        differences=notes.attempt(Part.PAIRED, lambda: read_differences(root), ()),
+        volumes=notes.attempt(Part.VOLUMES, lambda: read_volumes(root), ()),
+        curves=curves,
+        cards=cards,
+        overlays=notes.attempt(Part.OVERLAYS, lambda: read_overlays(root), ()),
+        tracking_place=tracked.place,
+        runs=tracked.runs,
+        repository=repository,
+        environment=(*(facts.environment or {}).items(), *machine_rows(), *version_rows(root)),
+        params=read_params(root),
+        repeat=repeat_lines(root, repository, facts.command),
+        stale=notes.attempt(Part.LOCK, lambda: changed_stages(root), ()),
+        notes=notes,
+    )
+    _note_what_is_empty(report, tracked, notes)
+    return report
+
+
+def _note_what_is_empty(report: Report, tracked: Tracked, notes: Notes) -> None:
+    """A part that could be read may still have nothing to show."""
+    if tracked.missing:
+        notes.setdefault(Part.RUNS, tracked.missing)
+    if not report.cards:
+        notes.setdefault(Part.RUNS, "No network is registered: models/ holds no card.")
+    if len(report.metrics) == 1:
+        notes.setdefault(Part.PAIRED, "One loss was evaluated: there is nothing to compare it with.")
+    if not report.curves:
+        notes.setdefault(Part.CURVES, "metrics/training/ holds no learning curve.")
+    if not any(run.samples for run in report.runs):
+        why = "they were shorter than the time between samples, or not monitored" if report.runs else "none was found"
+        notes.setdefault(Part.RESOURCES, f"MLflow holds no system metrics of these runs: {why}.")
+
+
+def _get(params: dict[str, Any], section: str, key: str, otherwise: Any) -> Any:
+    found = params.get(section)
+    return found.get(key, otherwise) if isinstance(found, dict) else otherwise

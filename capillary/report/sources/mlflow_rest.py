@@ -1,0 +1,92 @@
+"""An MLflow server (2.7 and later), read through its REST API: the host side does not have MLflow."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+
+from capillary.report.model import Samples
+from capillary.report.sources.stored import StoredRun
+from stages.common.errors import ServiceError
+
+TIMEOUT_S = (3.0, 15.0)  # to connect, to answer
+MAX_POINTS = 5000  # of one curve: a sample each ten seconds for half a day
+MAX_EVALUATIONS = 50
+
+
+class RestStore:
+    """The server at `uri`, which may hold credentials; else MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN are used."""
+
+    def __init__(self, uri: str, variables: Mapping[str, str]) -> None:
+        self._uri = uri.rstrip("/")
+        self._session = requests.Session()
+        if token := variables.get("MLFLOW_TRACKING_TOKEN"):
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        elif user := variables.get("MLFLOW_TRACKING_USERNAME"):
+            self._session.auth = (user, variables.get("MLFLOW_TRACKING_PASSWORD", ""))
+
+    def run(self, run_id: str) -> StoredRun | None:
+        """The run, None when the server does not know it. Raises ServiceError."""
+        found = self._ask("GET", "runs/get", {"run_id": run_id})
+        if found is None or found.get("run", {}).get("info", {}).get("lifecycle_stage") == "deleted":
+            return None
+        return _to_run(found.get("run", {}))
+
+    def evaluations(self, experiment_id: str) -> list[StoredRun]:
+        """The finished runs of the stage evaluate, the newest first. Raises ServiceError."""
+        question = {
+            "experiment_ids": [experiment_id],
+            "filter": "tags.`capillary.stage` = 'evaluate' and attributes.status = 'FINISHED'",
+            "order_by": ["attributes.start_time DESC"],
+            "max_results": MAX_EVALUATIONS,
+        }
+        found = self._ask("POST", "runs/search", question) or {}
+        return [_to_run(run) for run in found.get("runs", [])]
+
+    def samples(self, run: StoredRun, key: str) -> Samples:
+        """The curve of a metric over the seconds since the run's start. Raises ServiceError."""
+        question = {"run_id": run.run_id, "metric_key": key, "max_results": MAX_POINTS}
+        found = self._ask("GET", "metrics/get-history", question) or {}
+        points = sorted(found.get("metrics", []), key=lambda point: int(point.get("step", 0)))
+        return tuple(((int(point["timestamp"]) - run.start_ms) / 1000, float(point["value"])) for point in points)
+
+    def url(self, run: StoredRun) -> str:
+        """The address at which a browser shows the run, without credentials."""
+        scheme, _, rest = self._uri.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+    def _ask(self, method: str, endpoint: str, question: dict[str, Any]) -> Any:
+        """The answer, None where the server says that there is no such thing."""
+        address = f"{self._uri}/api/2.0/mlflow/{endpoint}"
+        params, body = (question, None) if method == "GET" else (None, question)
+        try:
+            answer = self._session.request(method, address, params=params, json=body, timeout=TIMEOUT_S)
+            if answer.status_code == requests.codes.not_found:
+                return None
+            answer.raise_for_status()
+            return answer.json()
+        except requests.RequestException as error:
+            # not the error's own text, which may repeat credentials
+            raise _unanswered("the MLflow server does not answer", type(error).__name__) from error
+
+
+def _to_run(found: dict[str, Any]) -> StoredRun:
+    try:
+        info = found["info"]
+        end = info.get("end_time")
+        return StoredRun(
+            run_id=info["run_id"],
+            experiment_id=info["experiment_id"],
+            status=info["status"],
+            start_ms=int(info["start_time"]),
+            end_ms=int(end) if end else None,
+            metrics={metric["key"]: float(metric["value"]) for metric in found["data"].get("metrics", [])},
+        )
+    except KeyError as error:
+        raise _unanswered("the server's answer is not MLflow's", f"it lacks {error}") from error
+
+
+def _unanswered(what: str, why: str) -> ServiceError:
+    remedy = "check MLFLOW_TRACKING_URI and its credentials, then write the report again"
+    return ServiceError(what, remedy=remedy, value=why)

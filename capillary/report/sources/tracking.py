@@ -1,0 +1,99 @@
+"""The MLflow runs behind a report: which store holds them, and what is asked of it."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from capillary.report.model import Card, Interval, Samples, TrackedRun
+from capillary.report.sources.mlflow_rest import RestStore
+from capillary.report.sources.mlflow_sqlite import SqliteStore
+from capillary.report.sources.stored import StoredRun
+from capillary.settings import Settings
+from stages.common.errors import ServiceError
+
+EMBEDDED = "sqlite:///mlruns/mlflow.db"
+# the curves of stages/common/system_metrics.py that a report shows
+RESOURCES = re.compile(r"system/(process_tree_memory_megabytes|cpu_utilization_percentage|gpu_\w+)")
+
+
+class Store(Protocol):
+    """Where runs are kept. Each question raises ServiceError when it is not answered."""
+
+    def run(self, run_id: str) -> StoredRun | None:
+        """The run, None when the store does not know it."""
+
+    def evaluations(self, experiment_id: str) -> Sequence[StoredRun]:
+        """The finished runs of the stage evaluate, the newest first."""
+
+    def samples(self, run: StoredRun, key: str) -> Samples:
+        """The curve of a metric over the seconds since the run's start."""
+
+    def url(self, run: StoredRun) -> str | None:
+        """The address at which a browser shows the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracked:
+    """The runs that were found; `missing` says what was not."""
+
+    place: str
+    runs: tuple[TrackedRun, ...]
+    missing: str | None
+
+
+def read_runs(
+    cards: Sequence[Card], metrics: Mapping[str, Mapping[str, Interval]], settings: Settings, root: Path
+) -> Tracked:
+    """The runs that the cards name, and the evaluation that logged `metrics`."""
+    uri = settings.variables.get("MLFLOW_TRACKING_URI", EMBEDDED)
+    place = re.sub(r"://[^/\s@]*@", "://", uri)
+    try:
+        store = _open(uri, settings, root)
+        found = [(card, store.run(card.run_id)) for card in cards]
+        trainings = [_tracked(store, run, card) for card, run in found if run is not None]
+        experiments = dict.fromkeys(run.experiment_id for _, run in found if run is not None)
+        known = (run for experiment in experiments for run in store.evaluations(experiment))
+        evaluation = next((run for run in known if _logged(run, metrics)), None)
+        runs = trainings + ([_tracked(store, evaluation, None)] if evaluation else [])
+    except ServiceError as error:
+        unread = f"Left out, because {error.what} ({error.value}). To have it: {error.remedy}."
+        return Tracked(place=place, runs=(), missing=unread)
+    lost = [f"{card.loss} fold {card.fold}" for card, run in found if run is None]
+    missing = f"MLflow at {place} does not know the runs of {', '.join(lost)}." if lost else None
+    return Tracked(place=place, runs=tuple(runs), missing=missing)
+
+
+def _open(uri: str, settings: Settings, root: Path) -> Store:
+    if uri.startswith("sqlite:///"):
+        return SqliteStore(root / uri.removeprefix("sqlite:///"))
+    if uri.startswith(("http://", "https://")):
+        return RestStore(uri, settings.variables)
+    raise ServiceError(
+        "MLflow's runs can be read from a server (http, https) or from a SQLite file only",
+        remedy="set MLFLOW_TRACKING_URI to the server's address",
+        value=uri.partition(":")[0],
+    )
+
+
+def _tracked(store: Store, run: StoredRun, card: Card | None) -> TrackedRun:
+    keys = sorted(key for key in run.metrics if RESOURCES.fullmatch(key))
+    return TrackedRun(
+        run_id=run.run_id,
+        loss=card.loss if card else None,
+        fold=card.fold if card else None,
+        status=run.status,
+        seconds=run.seconds,
+        url=store.url(run),
+        samples={key: store.samples(run, key) for key in keys},
+    )
+
+
+def _logged(run: StoredRun, metrics: Mapping[str, Mapping[str, Interval]]) -> bool:
+    """Whether `run` is the evaluation that wrote `metrics`: it has the same means, as far as any server's JSON goes."""
+    means = {f"{loss}.{name}": one.mean for loss, found in metrics.items() for name, one in found.items()}
+    return bool(means) and all(
+        mean is None or math.isclose(run.metrics.get(key, math.nan), mean, rel_tol=1e-12) for key, mean in means.items()
+    )

@@ -1,0 +1,65 @@
+"""Variables that a stage must have: those that its source or server asks for, and those that the user listed."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stages.preflight.check import Check, missed, passed
+from stages.preflight.checks.services import Answer, Kind
+from stages.preflight.params import EnvironmentParams
+
+VENDOR_FILE = Path("sys/class/dmi/id/sys_vendor")
+# a role or profile that gives keys without the two variables
+_AWS_OTHER = (
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_GOOGLE = "GOOGLE_APPLICATION_CREDENTIALS"
+_LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
+
+def check_environment(
+    stage: str,
+    variables: Mapping[str, str],
+    params: EnvironmentParams,
+    *,
+    source: str = "",
+    answers: Sequence[Answer] = (),
+    top: Path = Path("/"),
+) -> Check:
+    """What `stage` needs and is not given. `variables` are those that configs/stages.yaml hands on to it, `source` is
+    where it reads data from, `answers` come from the servers that it talks to.
+    """
+    listed = getattr(params.variables, stage, ())
+    needed = [*((name, "configs/preflight.yaml lists it") for name in listed), *_by_server(answers)]
+    absent = [(name, why) for name, why in needed if not variables.get(name)]
+    absent += _by_source(urlsplit(source).scheme, variables, top)
+    name = f"environment of {stage}"
+    if not absent:
+        return passed(name, "nothing is missing", "set", critical=params.critical)
+    value = ", ".join(dict.fromkeys(f"{variable} ({why})" for variable, why in absent))
+    remedy = "set it in .env (see .env.example); configs/stages.yaml says which variables a stage is given"
+    return missed(name, f"missing: {value}", "set", remedy, critical=params.critical)
+
+
+def _by_server(answers: Iterable[Answer]) -> Iterator[tuple[str, str]]:
+    for answer in answers:
+        if answer.service.kind is Kind.MLFLOW and answer.asks_for_login:
+            yield from ((name, f"{answer.service.place} asks for a login") for name in _LOGIN)
+
+
+def _by_source(scheme: str, variables: Mapping[str, str], top: Path) -> list[tuple[str, str]]:
+    """Keys that the source's scheme needs, unless something else may bring them."""
+    vendor = (top / VENDOR_FILE).read_text() if (top / VENDOR_FILE).is_file() else ""
+    if scheme == "s3" and not (any(variables.get(name) for name in _AWS_OTHER) or "Amazon" in vendor):
+        return [(name, "the source is s3://") for name in _AWS_KEYS if not variables.get(name)]
+    if scheme == "gs" and "Google" not in vendor:
+        file = variables.get(_GOOGLE)
+        if not file:
+            return [(_GOOGLE, "the source is gs://")]
+        if not Path(file).is_file():
+            return [(_GOOGLE, "the file that it names does not exist")]
+    return []

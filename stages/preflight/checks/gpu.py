@@ -1,0 +1,103 @@
+"""GPU: one is there where one is required, it has free memory, and its driver is new enough for torch's CUDA."""
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.preflight.check import GB, Check, at_least, missed, passed, warned
+from stages.preflight.checks.devices import Device
+from stages.preflight.params import GpuParams
+
+# the oldest driver on Linux that runs programs of a CUDA generation (minor version compatibility):
+# https://docs.nvidia.com/deploy/cuda-compatibility/
+OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
+_NO_GPU = (
+    "look whether nvidia-smi lists it: the driver (https://www.nvidia.com/drivers) may be missing, not loaded since a "
+    "kernel update (reboot), or CUDA_VISIBLE_DEVICES hide it; for containers install the NVIDIA Container Toolkit"
+)
+
+
+def check_gpu(devices: Sequence[Device], params: GpuParams, cuda: str, *, required: bool) -> list[Check]:
+    """Checks of the GPUs found. `cuda` is the version that torch was built with (`cpu` for a build without)."""
+    if not devices:
+        return [_none(required=required)]
+    names = ", ".join(f"{device.name} ({device.index})" for device in devices)
+    if cuda == "cpu":
+        return [_unused(names, required=required)]
+    return [
+        passed("gpu", names, "present", critical=required),
+        check_memory(devices, params),
+        check_driver(devices[0].driver, cuda, critical=params.critical),
+    ]
+
+
+def check_memory(devices: Sequence[Device], params: GpuParams) -> Check:
+    """What the best of the GPUs has free; where it has no memory of its own, the check of RAM counts."""
+    sized = [
+        (device.free_bytes, device.total_bytes, device.index)
+        for device in devices
+        if device.free_bytes is not None and device.total_bytes is not None
+    ]
+    if len(sized) < len(devices):
+        return passed("gpu memory", "shares the machine's RAM", critical=params.critical)
+    free_bytes, total_bytes, index = max(sized)
+    return at_least(
+        "gpu memory",
+        free_bytes / GB,
+        params.min_free_gb,
+        f"free of {total_bytes / GB:.1f} on GPU {index}",
+        "end the programs that nvidia-smi lists, or choose another GPU with CAPILLARY_GPUS (containers) or "
+        "CUDA_VISIBLE_DEVICES (processes)",
+        critical=params.critical,
+    )
+
+
+def broken(text: str, *, required: bool) -> Check:
+    """A driver that does not answer (`text` is what it says): torch would find no GPU."""
+    remedy = "reboot after an update of the driver or kernel (nvidia-smi must work first); see dmesg"
+    threshold = "the driver answers"
+    return missed("gpu", text, threshold, remedy, critical=required)
+
+
+def check_driver(driver: str, cuda: str, *, critical: bool) -> Check:
+    """The driver's version against the oldest that programs of CUDA `cuda` (`13.0`) run with."""
+    generation = int(cuda.split(".")[0])
+    oldest = OLDEST_DRIVER.get(generation)
+    value = f"{driver}, torch has CUDA {cuda}"
+    if oldest is None:
+        return warned("gpu driver", value, f"unknown for CUDA {generation}", "see NVIDIA's table of CUDA compatibility")
+    if _numbers(driver) >= _numbers(oldest):
+        return passed("gpu driver", value, f"at least {oldest}", critical=critical)
+    remedy = f"update the driver to {oldest} or newer, or install a torch for an older CUDA (CAPILLARY_TORCH_INDEX)"
+    return missed("gpu driver", value, f"at least {oldest}", remedy, critical=critical)
+
+
+def torch_cuda(default: str) -> str:
+    """The CUDA version of the torch that is installed here (`cpu` without CUDA), read without the seconds that
+    importing it takes; `default` where it is not installed.
+    """
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return default
+    text = (Path(spec.origin).parent / "version.py").read_text()
+    found = re.search(r"^cuda\b[^=]*=\s*(?:None|'([\d.]+)')", text, flags=re.MULTILINE)
+    if found is None:
+        return default
+    return found[1] or "cpu"
+
+
+def _none(*, required: bool) -> Check:
+    if required:
+        return missed("gpu", "none found", "one is required", _NO_GPU, critical=True)
+    remedy = "nothing, if there is none; else see `GPU not detected` in docs/preflight.md"
+    return warned("gpu", "none found: training runs on the CPU", "none is required", remedy)
+
+
+def _unused(names: str, *, required: bool) -> Check:
+    remedy = "install a torch with CUDA (PyTorch's index of CUDA builds), or leave it: training runs on the CPU"
+    return missed("gpu", f"{names}, but torch has no CUDA", "torch can use it", remedy, critical=required)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))

@@ -1,0 +1,1 @@
+"""How a step is computed: arithmetic, memory format, compilation, patches at a time; only what was probed."""

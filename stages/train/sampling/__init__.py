@@ -1,0 +1,1 @@
+"""From volumes to batches: which patches are drawn, read and augmented; every draw from (seed, epoch, index)."""

@@ -1,0 +1,155 @@
+"""From volumes to batches: a data set whose items depend on their number alone, and a loader that keeps their order."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from stages.common.volumes import Volume
+from stages.train.params import TrainingParams
+from stages.train.sampling.augment import change_intensity, draw_augmentation, reorient
+from stages.train.sampling.draws import Purpose, generator
+from stages.train.sampling.patches import Foreground, cut, draw_patch, index_foreground
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """image (B, 1, z, y, x) float32; label and skeleton the same shape in uint8 {0, 1}; `ids` names the volumes."""
+
+    image: torch.Tensor
+    label: torch.Tensor
+    skeleton: torch.Tensor
+    ids: list[str]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on `device`."""
+        image, label, skeleton = (
+            part.to(device, non_blocking=True) for part in (self.image, self.label, self.skeleton)
+        )
+        return Batch(image=image, label=label, skeleton=skeleton, ids=self.ids)
+
+    def pin_memory(self) -> "Batch":
+        """Called by torch's loader, so that the way to a GPU runs beside the work."""
+        image, label, skeleton = (part.pin_memory() for part in (self.image, self.label, self.skeleton))
+        return Batch(image=image, label=label, skeleton=skeleton, ids=self.ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Item:
+    image_zyx: NDArray[np.float32]
+    label_zyx: NDArray[np.uint8]
+    skeleton_zyx: NDArray[np.uint8]
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arrays:
+    image_zyx: NDArray[np.float32]
+    label_zyx: NDArray[np.uint8]
+    skeleton_zyx: NDArray[np.uint8] | None
+
+
+def _map(volume: Volume, needs_skeleton: bool) -> _Arrays:
+    skeleton = volume.skeleton() if needs_skeleton else None
+    return _Arrays(image_zyx=volume.image(), label_zyx=volume.label(), skeleton_zyx=skeleton)
+
+
+def _read(volume: Volume, needs_skeleton: bool) -> _Arrays:
+    mapped = _map(volume, needs_skeleton)
+    return _Arrays(
+        image_zyx=np.array(mapped.image_zyx),
+        label_zyx=np.array(mapped.label_zyx),
+        skeleton_zyx=None if mapped.skeleton_zyx is None else np.array(mapped.skeleton_zyx),
+    )
+
+
+class PatchDataset(Dataset[_Item]):
+    """Every patch of a training, numbered through: patch `index` of `epoch` is epoch * patches_per_epoch + index.
+
+    Volumes are opened memory-mapped for each patch, so neither memory nor open files grow with the number of volumes;
+    with `keep_in_memory` they are read once instead. A loss that needs no skeleton gets the label in its place.
+    """
+
+    def __init__(
+        self, volumes: list[Volume], params: TrainingParams, *, needs_skeleton: bool, keep_in_memory: bool = False
+    ) -> None:
+        self._volumes = volumes
+        self._needs_skeleton = needs_skeleton
+        self._params = params
+        self._foreground: Foreground = index_foreground(volumes, params.seed)
+        self._patches_per_epoch = params.steps_per_epoch * params.batch_size
+        # read before loader workers are forked, who then share it
+        self._kept = [_read(volume, needs_skeleton) for volume in volumes] if keep_in_memory else None
+
+    def __len__(self) -> int:
+        return self._patches_per_epoch * self._params.max_epochs
+
+    def __getitem__(self, number: int) -> _Item:
+        params = self._params
+        place = divmod(number, self._patches_per_epoch)  # epoch, index
+        patch = draw_patch(
+            generator(params.seed, *place, Purpose.PATCH),
+            self._foreground,
+            params.patch_voxels,
+            params.foreground_share,
+        )
+        augmentation = draw_augmentation(
+            generator(params.seed, *place, Purpose.AUGMENTATION), params.augmentation, params.patch_voxels
+        )
+        volume = self._volumes[patch.volume]
+        arrays = _map(volume, self._needs_skeleton) if self._kept is None else self._kept[patch.volume]
+
+        def place_of(array_zyx: NDArray[Scalar]) -> NDArray[Scalar]:
+            return reorient(cut(array_zyx, patch.start_zyx, params.patch_voxels), augmentation)
+
+        image, label = place_of(arrays.image_zyx), place_of(arrays.label_zyx)
+        skeleton = label if arrays.skeleton_zyx is None else place_of(arrays.skeleton_zyx)
+        image = change_intensity(image, augmentation, generator(params.seed, *place, Purpose.NOISE))
+        return _Item(image_zyx=image, label_zyx=label, skeleton_zyx=skeleton, id=volume.id)
+
+
+def batches(
+    dataset: PatchDataset, params: TrainingParams, first_step: int, workers: int, pin_memory: bool = False
+) -> Iterator[Batch]:
+    """Every batch of the training from global step `first_step` on, in order, whatever `workers` is."""
+    loader = DataLoader(
+        dataset,
+        batch_size=params.batch_size,
+        sampler=range(first_step * params.batch_size, len(dataset)),
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_ignore_interrupt,
+        generator=torch.Generator(),  # torch seeds its workers from this; the global random state stays untouched
+    )
+    return iter(loader)
+
+
+def first_batch(dataset: PatchDataset, params: TrainingParams) -> Batch:
+    """The training's first batch, for looking at before the training begins."""
+    return _collate([dataset[number] for number in range(params.batch_size)])
+
+
+def _collate(items: list[_Item]) -> Batch:
+    return Batch(
+        image=_stack([item.image_zyx for item in items]),
+        label=_stack([item.label_zyx for item in items]),
+        skeleton=_stack([item.skeleton_zyx for item in items]),
+        ids=[item.id for item in items],
+    )
+
+
+def _stack(arrays_zyx: list[NDArray[np.float32]] | list[NDArray[np.uint8]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays_zyx)[:, None])
+
+
+def _ignore_interrupt(_worker: int) -> None:
+    """Ctrl-C reaches the whole process group; the training process alone decides when its workers stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

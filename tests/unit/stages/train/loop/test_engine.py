@@ -1,0 +1,190 @@
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.runtime import Compute
+from stages.train.cell import plan_cell, start_or_resume
+from stages.train.loop.engine import MOST_NONFINITE_IN_ROW, Setup, run_training
+from stages.train.loop.history import EpochRecord
+from stages.train.loop.schedule import plan_schedule
+from stages.train.loop.state import TrainingState
+from stages.train.losses import build_loss
+from stages.train.params import TrainingParams
+from stages.train.resuming.checkpoint import Checkpoints
+from stages.train.resuming.interrupt import Interrupt
+from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
+from tests.unit.stages.train.tiny import tiny_params
+
+CPU = torch.device("cpu")
+BY_HAND = Compute()
+EachBatch = Callable[[int, Batch, Interrupt], None]
+
+
+class _Training:
+    """A tiny training in this process; `each_batch(step, batch, interrupt)` sees every batch before it is used."""
+
+    def __init__(
+        self,
+        processed: Path,
+        state_dir: Path,
+        params: TrainingParams,
+        each_batch: EachBatch | None = None,
+        compute: Compute = BY_HAND,
+    ):
+        cell = plan_cell(processed, params, "dice_ce", 0)
+        loss = build_loss("dice_ce")
+        dataset = PatchDataset(cell.training, params, needs_skeleton=loss.needs_skeleton)
+        checkpoints = Checkpoints(state_dir, {"fingerprint": "test"})
+        interrupt = Interrupt()
+
+        def watched(first_step: int) -> Iterator[Batch]:
+            for step, batch in enumerate(batches(dataset, params, first_step, workers=0), start=first_step):
+                if each_batch is not None:
+                    each_batch(step, batch, interrupt)
+                yield batch
+
+        self.logged: list[EpochRecord] = []
+        self.state: TrainingState = start_or_resume(cell, loss, first_batch(dataset, params), checkpoints, CPU, compute)
+        self.setup = Setup(
+            params=params,
+            schedule=plan_schedule(params),
+            loss=loss,
+            batches=watched,
+            validation=cell.validation,
+            checkpoints=checkpoints,
+            interrupt=interrupt,
+            device=CPU,
+            log=self.logged.append,
+        )
+
+    def run(self) -> "_Training":
+        """Train to the end."""
+        run_training(self.setup, self.state)
+        return self
+
+
+def _without_time(history: list[EpochRecord]) -> list[dict[str, object]]:
+    return [{**vars(record), "seconds": 0} for record in history]
+
+
+def _stop_at(step: int) -> EachBatch:
+    def each_batch(number: int, _batch: Batch, interrupt: Interrupt) -> None:
+        if number == step:
+            interrupt.received = signal.SIGTERM
+
+    return each_batch
+
+
+def _poison(steps: set[int]) -> EachBatch:
+    def each_batch(number: int, batch: Batch, _interrupt: Interrupt) -> None:
+        if number in steps:
+            batch.image[0, 0, 0, 0, 0] = float("nan")
+
+    return each_batch
+
+
+def test_a_training_learns_validates_on_time_and_at_the_end_and_logs_each_epoch(
+    processed: Path, tmp_path: Path
+) -> None:
+    """The loss falls; epochs 2, 4 and the last (5) are validated; every epoch is logged once."""
+    params = tiny_params(max_epochs=5, steps_per_epoch=6, learning_rate=0.03)
+    training = _Training(processed, tmp_path, params).run()
+    history = training.state.history
+    assert training.logged == history
+    assert [record.epoch for record in history] == [1, 2, 3, 4, 5]
+    assert [record.epoch for record in history if record.validation_dsc is not None] == [2, 4, 5]
+    assert history[-1].loss is not None
+    assert history[0].loss is not None
+    assert history[-1].loss < 0.8 * history[0].loss
+    assert training.state.best is not None
+    assert training.state.best.validation_dsc == max(record.validation_dsc or 0 for record in history)
+
+
+@pytest.mark.parametrize("step", [0, 2, 4, 8])
+def test_a_training_that_was_stopped_anywhere_ends_bit_equal_to_an_uninterrupted_one(
+    processed: Path, tmp_path: Path, step: int
+) -> None:
+    """First step, end of an epoch, mid-epoch, last step of all: weights, moments, history and best are the same."""
+    params = tiny_params(max_epochs=3)
+    whole = _Training(processed, tmp_path / "whole", params).run()
+
+    stopped = _Training(processed, tmp_path / "stopped", params, _stop_at(step))
+    with pytest.raises(CapillaryError) as stop:
+        stopped.run()
+    assert stop.value.code is ExitCode.TERMINATED
+    assert "checkpoint is written" in stop.value.what
+    resumed = _Training(processed, tmp_path / "stopped", params)
+    assert resumed.state.epoch * 3 + resumed.state.tally.steps_done == step + 1
+    resumed.run()
+
+    torch.testing.assert_close(resumed.state.network.state_dict(), whole.state.network.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(resumed.state.optimizer.state_dict(), whole.state.optimizer.state_dict(), rtol=0, atol=0)
+    assert _without_time(resumed.state.history) == _without_time(whole.state.history)
+    assert resumed.state.best is not None
+    assert whole.state.best is not None
+    assert resumed.state.best.epoch == whole.state.best.epoch
+
+
+def test_a_finished_training_that_is_started_again_does_nothing(processed: Path, tmp_path: Path) -> None:
+    """A run killed between training and publishing only registers and writes its card again."""
+    first = _Training(processed, tmp_path, tiny_params()).run()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    again = _Training(processed, tmp_path, tiny_params(), refuse).run()
+    assert again.logged == []
+    assert again.state.history == first.state.history
+
+
+def test_a_poisoned_batch_is_named_counted_skipped_and_survived(
+    processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Epoch, step, fault and volumes are said; the epoch's mean leaves the step out; the weights stay finite."""
+    training = _Training(processed, tmp_path, tiny_params(), _poison({1, 4})).run()
+    assert [record.nonfinite_steps for record in training.state.history] == [1, 1]
+    assert all(torch.isfinite(parameter).all() for parameter in training.state.network.parameters())
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("step skipped"))
+    assert "the loss is nan" in line
+    assert "epoch 1, step 2, volumes volume_" in line
+
+
+def test_an_epoch_without_a_finite_step_has_no_loss_instead_of_a_wrong_one(processed: Path, tmp_path: Path) -> None:
+    """A mean over nothing is no number, and is not logged."""
+    training = _Training(processed, tmp_path, tiny_params(), _poison({0, 1, 2})).run()
+    assert training.state.history[0].loss is None
+    assert "loss" not in training.state.history[0].points()
+    assert training.state.history[1].loss is not None
+
+
+def test_too_many_faults_in_a_row_stop_the_training_across_epochs_and_resumes(processed: Path, tmp_path: Path) -> None:
+    """The count goes on through epochs; a good step sets it back."""
+    params = tiny_params(max_epochs=10)
+    with pytest.raises(CapillaryError) as stop:
+        _Training(processed, tmp_path / "bad", params, _poison(set(range(4, 100)))).run()
+    assert f"{MOST_NONFINITE_IN_ROW} steps in a row" in stop.value.what
+    assert "learning_rate" in stop.value.remedy
+    survived = _Training(processed, tmp_path / "good", params, _poison(set(range(30)) - {9, 19, 29})).run()
+    assert sum(record.nonfinite_steps for record in survived.state.history) == 27
+
+
+def test_a_smaller_micro_batch_is_the_same_training_to_rounding_and_is_resumed_with(
+    processed: Path, tmp_path: Path
+) -> None:
+    """One patch at a time ends near two at a time; a resumed run goes on with what the checkpoint says, bit-equal."""
+    params = tiny_params(max_epochs=3, batch_size=3)
+    one = Compute(micro_batch=1)
+    whole = _Training(processed, tmp_path / "whole", params).run()
+    parts = _Training(processed, tmp_path / "parts", params, compute=one).run()
+    for record, other in zip(whole.state.history, parts.state.history, strict=True):
+        assert record.loss == pytest.approx(other.loss, rel=1e-3)
+
+    with pytest.raises(CapillaryError):
+        _Training(processed, tmp_path / "stopped", params, _stop_at(4), compute=one).run()
+    resumed = _Training(processed, tmp_path / "stopped", params).run()
+    assert resumed.state.switches.micro_batch == 1
+    torch.testing.assert_close(resumed.state.network.state_dict(), parts.state.network.state_dict(), rtol=0, atol=0)
