@@ -21,11 +21,11 @@ def predict_probability(
 ) -> NDArray[np.float32]:
     """Foreground probability, float32 in [0, 1], of the shape of `image_zyx`.
 
-    `model` maps (B, 1, z, y, x) to two channels of logits (B, 2, z, y, x), background and vessel; of a network with
-    deep supervision the first head counts. It runs in eval mode on its own device and comes back in the mode it was
-    in. A volume smaller than `patch_voxels` (z, y, x) is padded by repeating its border, and cropped back.
-    Neighbouring patches share `overlap` (0 to below 1) of their length. Whole volumes exist three times at most (image,
-    sum of weighted probabilities, sum of weights), in float32 and in host memory.
+    `model` maps (B, 1, z, y, x) to two channels of logits (B, 2, z, y, x), background and vessel. It runs in eval mode,
+    where a network under deep supervision has one head, on its own device, and comes back in the mode it was in. A
+    volume smaller than `patch_voxels` (z, y, x) is padded by repeating its border, and cropped back. Neighbouring
+    patches share `overlap` (0 to below 1) of their length. Whole volumes exist three times at most (image, sum of
+    weighted probabilities, sum of weights), in float32 and in host memory.
     """
     device = next(model.parameters(), torch.empty(0)).device
     # a copy: the caller's array may be memory-mapped and read-only
@@ -33,7 +33,7 @@ def predict_probability(
 
     def predict(patches: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-            logits = _first_head(model(patches))
+            logits = model(patches)
         # softmax over two channels; float32 before the difference, where bf16 would lose what is left of it
         return torch.sigmoid(logits[:, 1:2].float() - logits[:, 0:1].float())
 
@@ -53,12 +53,6 @@ def predict_probability(
     assert isinstance(probability, torch.Tensor)
     result: NDArray[np.float32] = np.ascontiguousarray(probability[0, 0].numpy())
     return np.clip(result, 0, 1, out=result)  # the division by the weights may leave 1 + 1e-7
-
-
-def _first_head(output: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-    if not isinstance(output, torch.Tensor):
-        return output[0]
-    return output[:, 0] if output.ndim == 6 else output  # MONAI's DynUNet stacks its heads: (B, heads, 2, z, y, x)
 
 
 @contextmanager
