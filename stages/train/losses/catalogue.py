@@ -9,6 +9,7 @@ from stages.train.losses.cldice import ClDiceLoss
 from stages.train.losses.dice_ce import DiceCELoss
 from stages.train.losses.dice_ce_cldice import DiceCEClDiceLoss
 from stages.train.losses.skeleton_recall import SkeletonRecallLoss
+from stages.train.losses.warp import WarpLoss
 
 LOSSES: dict[str, type[Loss]] = {
     "dice_ce": DiceCELoss,
@@ -17,6 +18,7 @@ LOSSES: dict[str, type[Loss]] = {
     "cbdice": CbDiceLoss,
     "cbdice_cldice": CbDiceClDiceLoss,
     "skeleton_recall": SkeletonRecallLoss,
+    "warp": WarpLoss,
 }
 
 
