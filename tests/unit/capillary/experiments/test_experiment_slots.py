@@ -2,18 +2,22 @@ from pathlib import Path
 
 import pytest
 
-from capillary.compute.hardware import GB, Gpu, Hardware
+from capillary.compute.hardware import GB, Hardware
 from capillary.compute.limits import Limits
 from capillary.experiments import slots
 from capillary.experiments.slots import plan_slots
 from capillary.settings import read_settings
+from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
 WHY = {"cores_reason": "test", "memory_reason": "test"}
 
 
 def machine(cores: int, gpus: int = 0, memory_gb: float = 64) -> Hardware:
-    cards = tuple(Gpu(index=number, uuid=f"GPU-{number}", name="H100", memory_bytes=80 * GB) for number in range(gpus))
+    cards = tuple(
+        Gpu(index=number, uuid=f"GPU-{number}", name="H100", memory_bytes=80 * GB, free_bytes=None, driver="580.65.06")
+        for number in range(gpus)
+    )
     return Hardware(gpus=cards, limits=Limits(cores=cores, memory_bytes=int(memory_gb * GB), **WHY))
 
 
