@@ -24,7 +24,9 @@ from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState
 from stages.train.losses import Loss, build_loss
-from stages.train.networks.plan import NetworkPlan, build_network, median_spacing_um, plan_network
+from stages.train.networks.catalogue import build_network, find_architecture
+from stages.train.networks.plan import NetworkPlan, median_spacing_um, plan_network
+from stages.train.networks.supervision import plain
 from stages.train.params import TrainingParams
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt, listening
@@ -60,7 +62,13 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> 
             remedy="give every fold at least one of each in the file that preprocess.splits_file names",
             file=processed / "splits.json",
         )
-    plan = plan_network(spacing_um=spacing_um, patch_voxels=params.patch_voxels, filters=params.filters)
+    find_architecture(params.architecture)
+    plan = plan_network(
+        spacing_um=spacing_um,
+        patch_voxels=params.patch_voxels,
+        filters=params.filters,
+        kernel_rule=params.kernels,
+    )
     return Cell(loss=loss, fold=fold, params=params, plan=plan, training=training, validation=validation)
 
 
@@ -107,7 +115,12 @@ def start_or_resume(
 ) -> TrainingState:
     """The state of the latest checkpoint, or that of a training's beginning. `batch` is for the probes."""
     saved = checkpoints.load()
-    network = build_network(cell.plan, cell.params.seed).to(device)
+    network = build_network(
+        cell.plan,
+        cell.params.seed,
+        architecture=cell.params.architecture,
+        deep_supervision=cell.params.deep_supervision,
+    ).to(device)
     batch = batch.to(device)
     if saved is not None:
         decision, switches = _former_choices(saved, cell, loss, batch, network, compute)
@@ -180,7 +193,7 @@ def _run_params(cell: Cell, runtime: Runtime, state: TrainingState, device: torc
         "training_volumes": ", ".join(volume.id for volume in cell.training),
         "validation_volumes": ", ".join(volume.id for volume in cell.validation),
         "network": cell.plan.describe(),
-        "network_parameters": sum(parameter.numel() for parameter in state.network.parameters()),
+        "network_parameters": sum(parameter.numel() for parameter in plain(state.network).parameters()),
         "precision": state.precision.name,
         "precision_reason": state.precision.reason,
         "switches": state.switches.describe(),
@@ -222,7 +235,7 @@ def _last_validation(state: TrainingState) -> float:
 
 
 def _register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
-    network = state.network.cpu().eval()
+    network = plain(state.network).cpu().eval()
     lay_out(network, torch.contiguous_format)
     name, version = register_model(network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold)
     say(f"registered {name} version {version} (run {run.run_id})")

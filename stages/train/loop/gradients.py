@@ -1,10 +1,10 @@
 """The gradient of a batch's loss, with as many patches in the network at a time as memory allows.
 
 A loss of this house is no mean over patches (batch Dice divides sums over the batch), so gradients of parts cannot be
-averaged. Instead the logits of the whole batch are computed part by part without a graph, the loss of all of them gives
-the gradient for the logits, and each part goes through the network again to take its share back (gradient caching, Gao
-et al. 2021, arXiv:2101.06983). That is exact for any loss and for networks whose patches do not see each other (ours
-normalise by instance), and costs one forward pass more: a third of a step.
+averaged. Instead the logits of the whole batch, of every head, are computed part by part without a graph, the loss of
+all of them gives the gradient for the logits, and each part goes through the network again to take its share back
+(gradient caching, Gao et al. 2021, arXiv:2101.06983). That is exact for any loss and for networks whose patches do not
+see each other (ours normalise by instance), and costs one forward pass more: a third of a step.
 """
 
 import math
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from stages.train.computing.precision import LossFunction
+from stages.train.losses.heads import loss_of_heads
+from stages.train.networks.supervision import heads_of
 from stages.train.sampling.loading import Batch
 
 
@@ -32,13 +34,13 @@ def add_gradients(
     finite.
     """
 
-    def forward(image: Tensor) -> Tensor:
+    def forward(image: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(image.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-            logits: Tensor = network(image)
-        return logits if logits.dtype == torch.float64 else logits.float()
+            output = network(image)
+        return heads_of(output)
 
     if micro_batch is None or micro_batch >= len(batch.image):
-        loss = loss_function(forward(batch.image), batch.label, batch.skeleton)
+        loss = loss_of_heads(loss_function, forward(batch.image), batch.label, batch.skeleton)
         value = loss.item()
         if math.isfinite(value):
             torch.autograd.backward(scale(loss))
@@ -46,11 +48,12 @@ def add_gradients(
 
     parts = torch.split(batch.image, micro_batch)
     with torch.no_grad():
-        logits = torch.cat([forward(part) for part in parts])
-    loss = loss_function(logits.requires_grad_(), batch.label, batch.skeleton)
+        heads_of_parts = [forward(part) for part in parts]
+    heads = [torch.cat(head).requires_grad_() for head in zip(*heads_of_parts, strict=True)]
+    loss = loss_of_heads(loss_function, heads, batch.label, batch.skeleton)
     value = loss.item()
     if math.isfinite(value):
-        (upstream,) = torch.autograd.grad(scale(loss), [logits])
-        for part, share in zip(parts, torch.split(upstream, micro_batch), strict=True):
-            torch.autograd.backward(forward(part), share)
+        upstream = [torch.split(gradient, micro_batch) for gradient in torch.autograd.grad(scale(loss), heads)]
+        for part, *shares in zip(parts, *upstream, strict=True):
+            torch.autograd.backward(forward(part), shares)
     return value
