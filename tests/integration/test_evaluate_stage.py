@@ -23,7 +23,16 @@ from tests.support.parts import REPOSITORY
 
 PARAMS = {
     "training": {"losses": ["dice_ce"], "folds": [0, 1]},
-    "evaluation": {"overlap": 0.5, "threshold": 0.5, "bootstrap_iterations": 100, "confidence": 0.95, "seed": 1},
+    "evaluation": {
+        "overlap": 0.5,
+        "threshold": 0.5,
+        "metrics": ["dsc", "centreline_dsc", "measured_masd_um", "hd95_um", "nsd", "betti_0_error", "betti_1_error"],
+        "nsd_tolerance_um": 1.0,
+        "bootstrap": "percentile",
+        "bootstrap_iterations": 100,
+        "confidence": 0.95,
+        "seed": 1,
+    },
 }
 SHAPE = (6, 40, 40)
 TABLES = {"per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json", "paired.csv", "overlays.json"}
