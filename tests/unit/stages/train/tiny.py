@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stages.common.runtime import Compute, Runtime
 from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
@@ -34,6 +35,23 @@ PARAMS: dict[str, Any] = {
 def tiny_params(**changes: object) -> TrainingParams:
     """PARAMS with `changes`."""
     return TrainingParams.model_validate({**PARAMS, **changes}, strict=False)
+
+
+def runtime_in(state_dir: Path, compute: Compute) -> Runtime:
+    """A run of the stage by hand, with one thread."""
+    return Runtime(
+        stage="train",
+        fingerprint="test",
+        data_fingerprint="test",
+        code_fingerprint="test",
+        state_dir=state_dir,
+        workers=1,
+        threads=1,
+        tracking_uri=f"sqlite:///{state_dir}/mlflow.db",
+        artifact_root=None,
+        experiment_name=None,
+        compute=compute,
+    )
 
 
 def write_volumes(processed: Path, shapes: tuple[tuple[int, int, int], ...] = ((6, 24, 24),) * 3) -> list[Volume]:
