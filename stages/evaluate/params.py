@@ -1,6 +1,6 @@
 """The params that dvc.yaml declares for evaluate."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -28,6 +28,9 @@ class Evaluation(Params):
 
     overlap: Annotated[float, Field(ge=0, lt=1)]  # share of a patch that its neighbour covers too
     threshold: Annotated[float, Field(ge=0, lt=1)]  # foreground where the probability is above it
+    test_time_flips: Literal["none", "in_plane", "all"]
+    # smaller connected parts of a mask are removed; auto: the size is chosen on the other folds (components.py)
+    min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None
     bootstrap_iterations: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)]

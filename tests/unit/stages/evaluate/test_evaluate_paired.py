@@ -10,7 +10,15 @@ from stages.evaluate.paired import bootstrap_difference, compare_losses, holm
 from stages.evaluate.params import Evaluation
 from tests.unit.stages.evaluate.made import row
 
-EVALUATION = Evaluation(overlap=0.5, threshold=0.5, bootstrap_iterations=400, confidence=0.9, seed=3)
+EVALUATION = Evaluation(
+    overlap=0.5,
+    threshold=0.5,
+    test_time_flips="none",
+    min_component_um3=None,
+    bootstrap_iterations=400,
+    confidence=0.9,
+    seed=3,
+)
 
 
 def test_the_bootstrap_equals_a_loop() -> None:

@@ -25,9 +25,18 @@ from stages.evaluate.predict import Row, predict_mask
 from stages.evaluate.report import print_summary
 from stages.evaluate.summary import summarise
 from tests.support.parts import REPOSITORY
+from tests.support.recipe import RECIPE
 from tests.unit.stages.evaluate.made import some_views
 
-EVALUATION = Evaluation(overlap=0.5, threshold=0.5, bootstrap_iterations=200, confidence=0.95, seed=1)
+EVALUATION = Evaluation(
+    overlap=0.5,
+    threshold=0.5,
+    test_time_flips="none",
+    min_component_um3=None,
+    bootstrap_iterations=200,
+    confidence=0.95,
+    seed=1,
+)
 CARD = ModelCard(
     loss="dice_ce",
     fold=0,
@@ -40,6 +49,7 @@ CARD = ModelCard(
     validation_dsc=0.8,
     fingerprint="f",
     precision="fp32",
+    recipe=RECIPE,
 )
 
 
