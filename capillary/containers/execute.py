@@ -57,7 +57,11 @@ class ContainerExecutor:
             return [self._environment.tag, self._api.version()["Arch"]]
 
     def environment(self, repository: Path, stage: str, access: StageAccess) -> Environment:
-        """The image of `stage`. One that computes on a GPU has torch, in the build that suits what there is."""
+        """The image of `stage`, or the one that it shares.
+
+        One that computes on a GPU has torch, in the build that suits what there is.
+        """
+        stage = access.image or stage
         if access.gpu != "none":
             self._gpus = self._find_gpus()
         if access.gpu == "none" or not holds_torch(repository, stage):

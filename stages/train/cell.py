@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch.utils import deterministic
 
 from stages.common.errors import DataError
 from stages.common.progress import say
-from stages.common.registry import ModelCard, register_model, weights_sha256
+from stages.common.recipe import Recipe, read_recipe
+from stages.common.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
 from stages.common.runtime import Compute, Runtime
 from stages.common.system_metrics import LOAD_FILE
 from stages.common.tracking import TrackedRun, open_run
@@ -50,6 +51,7 @@ class Cell:
     plan: NetworkPlan
     training: list[Volume]
     validation: list[Volume]
+    recipe: Recipe
 
 
 def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> Cell:
@@ -72,7 +74,15 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> 
         filters=params.filters,
         kernel_rule=params.kernels,
     )
-    return Cell(loss=loss, fold=fold, params=params, plan=plan, training=training, validation=validation)
+    return Cell(
+        loss=loss,
+        fold=fold,
+        params=params,
+        plan=plan,
+        training=training,
+        validation=validation,
+        recipe=read_recipe(processed),
+    )
 
 
 def train_cell(cell: Cell, runtime: Runtime) -> tuple[ModelCard, list[EpochRecord]]:
@@ -279,18 +289,23 @@ def _last_validation(state: TrainingState) -> float:
 def _register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
     network = plain(state.network).cpu().eval()
     lay_out(network, torch.contiguous_format)
-    name, version = register_model(network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold)
-    say(f"registered {name} version {version} (run {run.run_id})")
-    return ModelCard(
+    card = ModelCard(
         loss=cell.loss,
         fold=cell.fold,
         run_id=run.run_id,
-        model_name=name,
-        model_version=version,
+        model_name="",
+        model_version="",
         weights_sha256=weights_sha256(network),
         patch_voxels=cell.params.patch_voxels,
         epochs=cell.params.max_epochs,
         validation_dsc=_last_validation(state),
         fingerprint=runtime.fingerprint,
         precision=state.precision.name,
+        recipe=cell.recipe,
     )
+    tags = {CARD_TAG: card_json(card)}
+    name, version = register_model(
+        network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
+    )
+    say(f"registered {name} version {version} (run {run.run_id})")
+    return replace(card, model_name=name, model_version=version)

@@ -17,6 +17,7 @@ from stages.common.registry import ModelCard, load_model, register_model, weight
 from stages.common.runtime import Runtime
 from stages.common.tracking import TrackedRun, open_run
 from tests.support.parts import REPOSITORY, require
+from tests.support.recipe import RECIPE
 
 DOUBLE = REPOSITORY.parent / "shared" / "dagshub-double"
 DOUBLE_STATE = Path("/var/tmp/dagshub-double")
@@ -203,6 +204,7 @@ def track_and_register(loss: str) -> tuple[TrackedRun, ModelCard, torch.nn.Modul
         validation_dsc=0.5,
         fingerprint=runtime.fingerprint,
         precision="fp32",
+        recipe=RECIPE,
     )
     return run, card, model
 
