@@ -25,15 +25,18 @@ import torch
 import yaml
 
 from stages.common.runtime import Compute
-from stages.train.cell import plan_cell, start_or_resume
+from stages.train.cell import Part, plan_cell, start_or_resume
 from stages.train.computing.precision import describe_machine
+from stages.train.distributed.ranks import ALONE
 from stages.train.loop.state import TrainingState
 from stages.train.loop.step import take_step
 from stages.train.losses import LOSSES, Loss, build_loss
+from stages.train.networks.supervision import heads_of
 from stages.train.params import TrainingParams
-from stages.train.resuming.checkpoint import Checkpoints
+from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
 from tests.integration.preprocess_sandbox import Sandbox
+from tests.unit.stages.train.tiny import runtime_in
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REFERENCE = "dice_ce"
@@ -61,9 +64,18 @@ def warmed_up(processed: Path, params: TrainingParams, steps: int) -> tuple[Trai
     """A training after some steps under the reference loss, and the batches that follow."""
     cell, loss = plan_cell(processed, params, REFERENCE, 0), build_loss(REFERENCE)
     dataset = PatchDataset(cell.training, params, needs_skeleton=True, keep_in_memory=True)
+    part = Part(
+        cell=cell,
+        runtime=runtime_in(processed.parent, Compute()),
+        loss=loss,
+        dataset=dataset,
+        batch=first_batch(dataset, params).to(DEVICE),
+        interrupt=Interrupt(),
+        device=DEVICE,
+        ranks=ALONE,
+    )
     with contextlib.redirect_stdout(sys.stderr):
-        checkpoints = Checkpoints(processed.parent, {})
-        state = start_or_resume(cell, loss, first_batch(dataset, params), checkpoints, DEVICE, Compute())
+        state = start_or_resume(part, lambda: None)
     state.network.train()
     following = batches(dataset, params, 0, workers=0)
     for _ in range(steps):
@@ -93,7 +105,7 @@ def seconds(work: Callable[[], object]) -> float:
 def loss_alone(state: TrainingState, loss: Loss, batch: Batch) -> float:
     """Seconds for the value and its gradient for the logits."""
     with torch.no_grad():
-        logits = state.network(batch.image).float()
+        logits = heads_of(state.network(batch.image))[0]
     logits.requires_grad_()
     return seconds(lambda: loss(logits, batch.label, batch.skeleton).backward())
 
