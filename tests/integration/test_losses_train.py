@@ -27,11 +27,11 @@ LEAST_DSC = 0.75
 # a small network and few steps: seconds a loss instead of minutes
 SHORT = {
     "max_epochs": 5,
-    "steps_per_epoch": 30,
+    "steps_per_epoch": 20,
     "warmup_epochs": 1,
     "filters": [8, 16, 32],
     "patch_voxels": [12, 48, 48],
-    "learning_rate": 0.012,
+    "learning_rate": 0.015,
 }
 
 
