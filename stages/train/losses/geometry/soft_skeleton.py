@@ -11,7 +11,7 @@ Minima and maxima only ever choose among the voxels of I, so they are taken over
 rows at once, with no note of which neighbour won, because a rank is the voxel it came from. The gradient of each δₖ
 then goes to exactly two voxels, the one that Iₖ took its value from and the one that D(Iₖ₊₁) did. Equal values rank in
 the order of their place, which makes one subgradient of many the one that is always chosen.
-Against pooling with autograd that saves about nine tenths of the time (docs/losses.md).
+On a CPU, for patches (2, 1, 12, 64, 64), pooling with autograd takes thirteen times as long.
 """
 
 from collections.abc import Iterator
