@@ -29,7 +29,7 @@ from stages.train.loop.validate import plan_tiles
 from stages.train.losses import Loss, build_loss
 from stages.train.networks.catalogue import build_network, find_architecture
 from stages.train.networks.plan import NetworkPlan, median_spacing_um, plan_network
-from stages.train.networks.supervision import plain
+from stages.train.networks.supervision import number_of_heads, plain
 from stages.train.params import TrainingParams
 from stages.train.resuming.background import BackgroundCheckpoints, NoCheckpoints, Saver
 from stages.train.resuming.checkpoint import Checkpoints
@@ -246,6 +246,7 @@ def _run_params(cell: Cell, runtime: Runtime, state: TrainingState, device: torc
         "training_volumes": ", ".join(volume.id for volume in cell.training),
         "validation_volumes": ", ".join(volume.id for volume in cell.validation),
         "network": cell.plan.describe(),
+        "network_heads": number_of_heads(state.network),
         "network_parameters": sum(parameter.numel() for parameter in plain(state.network).parameters()),
         "precision": state.precision.name,
         "precision_reason": state.precision.reason,

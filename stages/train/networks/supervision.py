@@ -43,6 +43,11 @@ def plain(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, DeeplySupervised) else network
 
 
+def number_of_heads(network: nn.Module) -> int:
+    """1 without deep supervision."""
+    return 1 + len(network.heads) if isinstance(network, DeeplySupervised) else 1
+
+
 def heads_of(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What a network in training mode gave as a tuple of at least float32, full resolution first."""
     heads = (output,) if isinstance(output, Tensor) else output
