@@ -1,7 +1,7 @@
 """The params that dvc.yaml declares for evaluate."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -40,6 +40,9 @@ class Evaluation(Params):
     metrics: tuple[str, ...]  # of stages/common/metrics.py; the first ranks losses and volumes
     nsd_tolerance_um: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a border this near counts as found
     bootstrap: BootstrapMethod
+    test_time_flips: Literal["none", "in_plane", "all"]
+    # smaller connected parts of a mask are removed; auto: the size is chosen on the other folds (components.py)
+    min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None
     bootstrap_iterations: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)]

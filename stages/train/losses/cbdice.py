@@ -47,8 +47,8 @@ from torch import Tensor
 
 from stages.train.losses.base import Loss
 from stages.train.losses.dice_ce import cross_entropy, soft_dice
-from stages.train.losses.distance import distance_to_background
-from stages.train.losses.morphology import SPATIAL_AXES, morphological_skeleton
+from stages.train.losses.geometry.distance import distance_to_background
+from stages.train.losses.geometry.morphology import SPATIAL_AXES, morphological_skeleton
 
 # the authors' training code pairs each Dice term with a cross-entropy of the same weight
 CROSS_ENTROPY_WEIGHT = 2.0

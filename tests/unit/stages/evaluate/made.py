@@ -20,6 +20,8 @@ def evaluation(**changes: Any) -> Evaluation:
         threshold=0.5,
         metrics=tuple(METRICS),
         nsd_tolerance_um=1.0,
+        test_time_flips="none",
+        min_component_um3=None,
         bootstrap=BootstrapMethod.PERCENTILE,
         bootstrap_iterations=200,
         confidence=0.95,

@@ -27,6 +27,7 @@ from stages.evaluate.predict import Row, predict_mask
 from stages.evaluate.report import print_summary
 from stages.evaluate.summary import summarise
 from tests.support.parts import REPOSITORY
+from tests.support.recipe import RECIPE
 from tests.unit.stages.evaluate.made import evaluation, some_views
 
 EVALUATION = evaluation()
@@ -42,6 +43,7 @@ CARD = ModelCard(
     validation_dsc=0.8,
     fingerprint="f",
     precision="fp32",
+    recipe=RECIPE,
 )
 
 

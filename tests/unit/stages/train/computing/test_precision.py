@@ -5,7 +5,8 @@ from monai.networks.nets.dynunet import DynUNet
 from stages.common.errors import CapillaryError
 from stages.train.computing.precision import Decision, confirm_precision, decide_precision, describe_machine, probe
 from stages.train.losses import build_loss
-from stages.train.networks.plan import build_network, plan_network
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.plan import plan_network
 from stages.train.params import Precision
 from tests.unit.stages.train.tiny import random_batch
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 def _sound() -> torch.nn.Module:
     plan = plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=(8, 32, 32), filters=(16, 32, 64))
-    return build_network(plan, seed=3)
+    return build_network(plan, 3, architecture="dynunet", deep_supervision=False)
 
 
 def _defective() -> torch.nn.Module:

@@ -7,17 +7,20 @@ import torch
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.runtime import Compute
-from stages.train.cell import plan_cell, start_or_resume
+from stages.train.cell import Part, plan_cell, start_or_resume
+from stages.train.distributed.ranks import ALONE
 from stages.train.loop.engine import MOST_NONFINITE_IN_ROW, Setup, run_training
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState
+from stages.train.loop.validate import plan_tiles
 from stages.train.losses import build_loss
 from stages.train.params import TrainingParams
+from stages.train.resuming.background import BackgroundCheckpoints
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
-from tests.unit.stages.train.tiny import tiny_params
+from tests.unit.stages.train.tiny import runtime_in, tiny_params
 
 CPU = torch.device("cpu")
 BY_HAND = Compute()
@@ -48,14 +51,26 @@ class _Training:
                 yield batch
 
         self.logged: list[EpochRecord] = []
-        self.state: TrainingState = start_or_resume(cell, loss, first_batch(dataset, params), checkpoints, CPU, compute)
+        part = Part(
+            cell=cell,
+            runtime=runtime_in(state_dir, compute),
+            loss=loss,
+            dataset=dataset,
+            batch=first_batch(dataset, params),
+            interrupt=interrupt,
+            device=CPU,
+            ranks=ALONE,
+        )
+        self.state: TrainingState = start_or_resume(part, checkpoints.load)
+        self.checkpoints = BackgroundCheckpoints(checkpoints)
         self.setup = Setup(
             params=params,
             schedule=plan_schedule(params),
             loss=loss,
             batches=watched,
             validation=cell.validation,
-            checkpoints=checkpoints,
+            tiles=plan_tiles([volume.shape_zyx for volume in cell.validation], params),
+            checkpoints=self.checkpoints,
             interrupt=interrupt,
             device=CPU,
             log=self.logged.append,
@@ -63,7 +78,8 @@ class _Training:
 
     def run(self) -> "_Training":
         """Train to the end."""
-        run_training(self.setup, self.state)
+        with self.checkpoints:
+            run_training(self.setup, self.state)
         return self
 
 

@@ -8,7 +8,8 @@ import torch
 from stages.train.loop.gradients import add_gradients
 from stages.train.losses import build_loss
 from stages.train.losses.catalogue import LOSSES
-from stages.train.networks.plan import build_network, plan_network
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.plan import plan_network
 from stages.train.sampling.loading import Batch
 from tests.unit.stages.train.tiny import random_batch
 
@@ -18,7 +19,7 @@ BATCH = random_batch(SHAPE, size=5, seed=3)
 
 def _network(dtype: torch.dtype) -> torch.nn.Module:
     plan = plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=SHAPE, filters=(4, 6, 8))
-    return build_network(plan, seed=1).to(dtype)
+    return build_network(plan, 1, architecture="dynunet", deep_supervision=False).to(dtype)
 
 
 def _gradients(

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.common.errors import ParamsError
-from stages.train.networks.plan import build_network, median_spacing_um, plan_network
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.plan import median_spacing_um, plan_network
 
 
 def test_coarse_sections_are_neither_spanned_nor_halved_until_the_plane_is_as_coarse() -> None:
@@ -60,7 +61,7 @@ def test_more_filters_than_the_patch_can_be_halved_are_refused_with_sizes_that_w
 def test_the_built_network_maps_a_patch_to_two_channels_of_its_size(depth: int, coarse: float) -> None:
     """What is planned can be built, for thin and thick patches."""
     plan = plan_network(spacing_um=(coarse, 1.0, 1.0), patch_voxels=(depth, 16, 24), filters=(2, 4, 4))
-    logits = build_network(plan, seed=0)(torch.rand(1, 1, depth, 16, 24))
+    logits = build_network(plan, 0, architecture="dynunet", deep_supervision=False)(torch.rand(1, 1, depth, 16, 24))
     assert logits.shape == (1, 2, depth, 16, 24)
 
 
@@ -68,7 +69,9 @@ def test_weights_follow_from_the_seed_and_leave_the_random_state_alone() -> None
     """One seed, one network; torch's own draws are the same before and after."""
     plan = plan_network(spacing_um=(1.0, 1.0, 1.0), patch_voxels=(8, 16, 16), filters=(2, 4, 4))
     before = torch.get_rng_state()
-    first, again, other = (build_network(plan, seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (
+        build_network(plan, seed, architecture="dynunet", deep_supervision=False).state_dict() for seed in (1, 1, 2)
+    )
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)

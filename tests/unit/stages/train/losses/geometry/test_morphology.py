@@ -7,7 +7,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from stages.train.losses.morphology import dilate, erode, morphological_skeleton
+from stages.train.losses.geometry.morphology import dilate, erode, morphological_skeleton
 
 CROSS = ndimage.generate_binary_structure(3, 1)
 CUBE = np.ones((3, 3, 3), dtype=bool)
