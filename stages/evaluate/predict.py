@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError
 from stages.common.inference import predict_probability
 from stages.common.memory_guard import MemoryGuard
+from stages.common.metrics import METRICS
 from stages.common.mlflow_server import Server
 from stages.common.progress import progress
 from stages.common.registry import ModelCard, autocast_of, load_model
@@ -65,7 +66,14 @@ def _evaluate_cell(cell: Cell, evaluation: Evaluation, server: Server, runtime: 
         started = time.monotonic()
         mask = predict_mask(model, volume, cell.card, evaluation)
         label = volume.label().astype(np.bool_)
-        measurement = measure(mask, label, volume.spacing_um, runtime.threads)
+        measurement = measure(
+            mask,
+            label,
+            volume.spacing_um,
+            metrics=evaluation.metrics,
+            nsd_tolerance_um=evaluation.nsd_tolerance_um,
+            threads=runtime.threads,
+        )
         yield Row(
             loss=cell.loss,
             fold=cell.fold,
@@ -99,4 +107,6 @@ def predict_mask(model: torch.nn.Module, volume: Volume, card: ModelCard, evalua
 
 
 def _brief(measurement: Measurement) -> str:
-    return f"DSC {measurement.dsc:.3f} centreline DSC {measurement.centreline_dsc:.3f} ({measurement.rule})"
+    shown = [METRICS[name] for name in list(measurement.values)[:2]]
+    values = " ".join(f"{metric.title} {measurement.values[metric.name]:.{metric.digits}f}" for metric in shown)
+    return f"{values} ({measurement.rule})"

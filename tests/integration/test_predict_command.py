@@ -63,7 +63,7 @@ def test_a_nifti_comes_back_as_the_ensemble_s_mask_in_its_own_space(
     expected = mean_probability(stack)
     sure = np.abs(expected - 0.5) > 1e-5
     found: Any = nibabel.load(tmp_path / "new/seg.nii.gz")
-    np.testing.assert_array_equal(found.affine, affine)
+    np.testing.assert_array_equal(found.affine, nifti.load(tmp_path / "stack.nii.gz").affine)
     np.testing.assert_array_equal(np.asarray(found.dataobj).T[sure], (expected > 0.5)[sure])
     probability = read_stack(tmp_path / "new/seg_probability.nii.gz")
     np.testing.assert_allclose(probability, expected, atol=1e-5)
