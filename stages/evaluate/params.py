@@ -47,6 +47,16 @@ class Evaluation(Params):
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)]
 
+    @property
+    def chooses_size(self) -> bool:
+        """Whether the size of small parts is chosen on the other folds."""
+        return self.min_component_um3 == "auto"
+
+    @property
+    def fixed_size_um3(self) -> float:
+        """The size of small parts, 0: none are removed."""
+        return 0.0 if self.min_component_um3 is None or self.min_component_um3 == "auto" else self.min_component_um3
+
     @field_validator("metrics")
     @classmethod
     def _known_and_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
