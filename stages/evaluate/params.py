@@ -37,15 +37,25 @@ class Evaluation(Params):
 
     overlap: Annotated[float, Field(ge=0, lt=1)]  # share of a patch that its neighbour covers too
     threshold: Annotated[float, Field(ge=0, lt=1)]  # foreground where the probability is above it
-    metrics: tuple[str, ...]  # of stages/common/metrics.py; the first ranks losses and volumes
-    nsd_tolerance_um: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a border this near counts as found
-    bootstrap: BootstrapMethod
     test_time_flips: Literal["none", "in_plane", "all"]
     # smaller connected parts of a mask are removed; auto: the size is chosen on the other folds (components.py)
     min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None
+    metrics: tuple[str, ...]  # of stages/common/metrics.py; the first ranks losses and volumes
+    nsd_tolerance_um: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a border this near counts as found
+    bootstrap: BootstrapMethod
     bootstrap_iterations: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)]
+
+    @property
+    def chooses_size(self) -> bool:
+        """Whether the size of small parts is chosen on the other folds."""
+        return self.min_component_um3 == "auto"
+
+    @property
+    def fixed_size_um3(self) -> float:
+        """The size of small parts, 0: none are removed."""
+        return 0.0 if self.min_component_um3 is None or self.min_component_um3 == "auto" else self.min_component_um3
 
     @field_validator("metrics")
     @classmethod

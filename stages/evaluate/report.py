@@ -10,10 +10,12 @@ from stages.common.mlflow_server import patient_transfers
 from stages.common.progress import console, say
 from stages.common.tracking import TrackedRun
 from stages.evaluate.bootstrap import Interval
+from stages.evaluate.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
 from stages.evaluate.outputs import METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
 from stages.evaluate.overlays import FOLDER, INDEX
 from stages.evaluate.params import BootstrapMethod, Evaluation
 from stages.evaluate.predict import Row
+from stages.evaluate.small_parts import COMPONENTS_CSV
 from stages.evaluate.summary import Summary
 
 BOOTSTRAP_NAMES = {BootstrapMethod.PERCENTILE: "bootstrap", BootstrapMethod.BCA: "BCa bootstrap"}
@@ -63,7 +65,8 @@ def log_results(run: TrackedRun, folder: Path, rows: list[Row], summary: Summary
     run.log_metrics(points, step=0)
     upload = partial(run.server.client.log_artifact, run.run_id, artifact_path="evaluation")
     with patient_transfers():
-        for name in (PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV, METRICS_JSON, PAIRED_CSV, INDEX):
+        tables = (PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV, METRICS_JSON, PAIRED_CSV)
+        for name in (*tables, CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV, COMPONENTS_CSV, INDEX):
             run.server.call("take an upload", partial(upload, str(folder / name)))
         pictures = partial(run.server.client.log_artifacts, run.run_id, artifact_path=f"evaluation/{FOLDER}")
         run.server.call("take an upload", partial(pictures, str(folder / FOLDER)))

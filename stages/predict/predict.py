@@ -1,19 +1,14 @@
 """The stage's work from top to bottom: read, normalise, predict, threshold, write. Whole volumes stay on the disk."""
 
-import shutil
-from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from stages.common.components import Components
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError
 from stages.common.grid import Shape, Spacing
 from stages.common.memory_guard import MemoryGuard, guarding
 from stages.common.mlflow_server import connect
@@ -28,6 +23,7 @@ from stages.predict.params import Evaluation
 from stages.predict.picture import write_picture
 from stages.predict.registered import find_cards
 from stages.predict.resampling import resample_slices
+from stages.predict.scratch import Scratch
 from stages.predict.slices import read_shape
 from stages.predict.source import Normalised, choose_spacing, decode, planes_above, target_grid
 from stages.predict.tiles import predict_slices, tile
@@ -37,14 +33,13 @@ BATCH_SIZE = 2  # patches that go through the network at a time, where the profi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scratch:
-    """Files of this run's own beside its out: hidden, and on the disk that the out needs anyway."""
+class Way:
+    """How probabilities are made: with what, as params.yaml has it, `batch_size` patches at a time."""
 
-    out: Path
-
-    def file(self, name: str) -> Path:
-        """A place for `name`."""
-        return self.out.with_name(f".{self.out.name}.{name}")
+    ensemble: Ensemble
+    evaluation: Evaluation
+    batch_size: int
+    guard: MemoryGuard
 
 
 def predict(order: Order, evaluation: Evaluation, runtime: Runtime) -> None:
@@ -57,18 +52,16 @@ def predict(order: Order, evaluation: Evaluation, runtime: Runtime) -> None:
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
     ensemble = _load(order, runtime)
-    place = Place(shape_zyx=shape, spacing_um=spacing_um, source=order.image)
     grid = target_grid(shape, spacing_um, ensemble.recipe)
-    scratch = Scratch(out=order.mask)
-    _refuse_full_disk(shape, grid, order.mask.parent)
-    with ExitStack() as opened, guarding(runtime.monitoring.memory_abort_gb) as guard:
-        image = opened.enter_context(decode(order.image, shape, scratch.file("image")))
-        probability = _probability(image, grid, ensemble, evaluation, runtime, scratch, guard, opened)
-        mask = opened.enter_context(DiskVolume(scratch.file("mask"), shape, np.uint8))
-        mask.append(planes_above(probability, evaluation.threshold))
-        kept = _without_small(mask, evaluation.min_component_um3, spacing_um)
-        if kept is not mask:
-            mask = opened.enter_context(DiskVolume(scratch.file("kept"), shape, np.uint8)).append(iter(kept))
+    place = Place(shape_zyx=shape, spacing_um=spacing_um, source=order.image)
+    with Scratch(order.mask) as scratch, guarding(runtime.monitoring.memory_abort_gb) as guard:
+        scratch.refuse_full_disk(shape, grid)
+        image = decode(order.image, shape, scratch)
+        batch_size = runtime.compute.micro_batch or BATCH_SIZE
+        way = Way(ensemble=ensemble, evaluation=evaluation, batch_size=batch_size, guard=guard)
+        probability = _probability(image, grid, way, scratch)
+        mask = scratch.volume("mask", shape, np.uint8).append(planes_above(probability, evaluation.threshold))
+        mask = _without_small(mask, evaluation.min_component_um3, spacing_um, scratch)
         write_mask(order.mask, mask, place)
         if order.probability is not None:
             write_probability(order.probability, probability, place)
@@ -87,60 +80,35 @@ def _load(order: Order, runtime: Runtime) -> Ensemble:
     return load_ensemble(cards, server, torch.device("cuda" if use_gpu else "cpu"))
 
 
-def _refuse_full_disk(shape: Shape, grid: Shape, folder: Path) -> None:
-    """Raise CapillaryError when the work's volumes do not fit: image, resampled image twice, probabilities, masks."""
-    resampled = 0 if grid == shape else 2 * 4 * (prod(grid) + prod(shape))
-    needed = prod(shape) * (4 + 4 + 2) + resampled
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise CapillaryError(
-            "the disk has no room for the work on this stack",
-            remedy="free space on this disk, or run capillary in a project on another one",
-            code=ExitCode.MACHINE,
-            file=folder.resolve(),
-            value=f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free",
-        )
-
-
-def _probability(
-    image: DiskVolume,
-    grid: Shape,
-    ensemble: Ensemble,
-    evaluation: Evaluation,
-    runtime: Runtime,
-    scratch: Scratch,
-    guard: MemoryGuard,
-    opened: ExitStack,
-) -> DiskVolume:
-    """Foreground probability on the image's own grid."""
+def _probability(image: DiskVolume, grid: Shape, way: Way, scratch: Scratch) -> DiskVolume:
+    """Foreground probability on the image's own grid; the networks see the image on `grid`."""
     # measured on the voxels that the microscope recorded, as preprocess does
-    scale = measure_scale(image, ensemble.recipe)
-    source = image
-    if grid != image.shape:
-        say(f"resampled to {' × '.join(map(str, grid))} voxels, as in training")
-        source = opened.enter_context(DiskVolume(scratch.file("resampled"), grid, np.float32))
-        source.append(resample_slices(image, grid, scratch.file("in_plane")))
-    tiling = tile(grid, ensemble.patch_voxels, evaluation.overlap)
-    found = opened.enter_context(DiskVolume(scratch.file("probability"), grid, np.float32))
+    scale = measure_scale(image, way.ensemble.recipe)
+    if grid == image.shape:
+        return _predict(Normalised(volume=image, scale=scale), way, scratch)
+    say(f"resampled to {' × '.join(map(str, grid))} voxels, as in training")
+    resampled = scratch.volume("resampled", grid, np.float32)
+    resampled.append(resample_slices(image, grid, scratch.file("in_plane")))
+    found = _predict(Normalised(volume=resampled, scale=scale), way, scratch)
+    native = scratch.volume("native", image.shape, np.float32)
+    return native.append(resample_slices(found, image.shape, scratch.file("in_plane")))
+
+
+def _predict(source: Normalised, way: Way, scratch: Scratch) -> DiskVolume:
+    """Foreground probability on the grid of `source`."""
+    shape = source.volume.shape
+    tiling = tile(shape, way.ensemble.patch_voxels, way.evaluation.overlap)
     with progress("predict", tiling.bands) as steps:
 
         def done() -> None:
-            guard.raise_if_crossed("during prediction")
+            way.guard.raise_if_crossed("during prediction")
             steps.tick()
 
-        slices = predict_slices(
-            Normalised(volume=source, scale=scale).read,
-            lambda patches: ensemble.probability(patches, evaluation.test_time_flips),
-            tiling,
-            scratch.file("sums"),
-            runtime.compute.micro_batch or BATCH_SIZE,
-            done,
-        )
-        found.append(_finite(plane) for plane in slices)
-    if grid == image.shape:
-        return found
-    native = opened.enter_context(DiskVolume(scratch.file("native"), image.shape, np.float32))
-    return native.append(resample_slices(found, image.shape, scratch.file("in_plane")))
+        def probability(patches: torch.Tensor) -> torch.Tensor:
+            return way.ensemble.probability(patches, way.evaluation.test_time_flips)
+
+        slices = predict_slices(source.read, probability, tiling, scratch.file("sums"), way.batch_size, done)
+        return scratch.volume("probability", shape, np.float32).append(_finite(plane) for plane in slices)
 
 
 def _finite(plane: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -152,11 +120,11 @@ def _finite(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     return plane
 
 
-def _without_small(mask: DiskVolume, least_um3: float | str | None, spacing_um: Spacing) -> Iterable[NDArray[Any]]:
-    """The slices of `mask` without connected parts below `least_um3`; `mask` itself where there is nothing to do."""
-    if least_um3 is None or isinstance(least_um3, str):
+def _without_small(mask: DiskVolume, least_um3: float | None, spacing_um: Spacing, scratch: Scratch) -> DiskVolume:
+    """`mask` without connected parts below `least_um3`."""
+    if not least_um3:
         return mask
     parts = Components(mask)
     small = parts.voxels * prod(spacing_um) < least_um3
     say(f"removed {np.count_nonzero(small)} of {len(small)} connected parts, below {least_um3:g} µm³")
-    return parts.only(~small)
+    return scratch.volume("kept", mask.shape, np.uint8).append(parts.only(~small))

@@ -16,6 +16,7 @@ from stages.common.recipe import Recipe
 from stages.common.spacing import is_sane, show, spacing_from
 from stages.common.stacks import read_header
 from stages.predict.disk_volume import DiskVolume
+from stages.predict.scratch import Scratch
 from stages.predict.slices import read_slices
 
 
@@ -53,7 +54,7 @@ def choose_spacing(file: Path, given_um: Spacing | None) -> Spacing:
     return told_um
 
 
-def decode(file: Path, shape_zyx: Shape, scratch_file: Path) -> DiskVolume:
+def decode(file: Path, shape_zyx: Shape, scratch: Scratch) -> DiskVolume:
     """The voxels of `file` in a volume on the disk, in the file's own type.
 
     Raises DataError for a damaged file, and for values that are no numbers.
@@ -62,7 +63,7 @@ def decode(file: Path, shape_zyx: Shape, scratch_file: Path) -> DiskVolume:
     with progress("read", shape_zyx[0]) as steps:
         for z, plane in enumerate(read_slices(file)):
             if volume is None:
-                volume = DiskVolume(scratch_file, shape_zyx, _plain(plane.dtype))
+                volume = scratch.volume("image", shape_zyx, _plain(plane.dtype))
             if not np.isfinite(plane).all():
                 raise DataError(
                     f"the stack holds NaN or infinite values in slice {z + 1}",

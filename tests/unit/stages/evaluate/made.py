@@ -18,10 +18,10 @@ def evaluation(**changes: Any) -> Evaluation:
     made = Evaluation(
         overlap=0.5,
         threshold=0.5,
-        metrics=tuple(METRICS),
-        nsd_tolerance_um=1.0,
         test_time_flips="none",
         min_component_um3=None,
+        metrics=tuple(METRICS),
+        nsd_tolerance_um=1.0,
         bootstrap=BootstrapMethod.PERCENTILE,
         bootstrap_iterations=200,
         confidence=0.95,

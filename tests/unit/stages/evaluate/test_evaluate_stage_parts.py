@@ -23,7 +23,7 @@ from stages.evaluate.outputs import write_outputs
 from stages.evaluate.overlays import choose, write_overlays
 from stages.evaluate.paired import compare_losses
 from stages.evaluate.params import BootstrapMethod, EvaluateParams, Training
-from stages.evaluate.predict import Row, predict_mask
+from stages.evaluate.predict import Row, predict_volume
 from stages.evaluate.report import print_summary
 from stages.evaluate.summary import summarise
 from tests.support.parts import REPOSITORY
@@ -200,7 +200,7 @@ def test_a_network_that_cannot_be_measured_is_an_error(
     write_cards(tmp_path / "models", ("dice_ce",), (0,))
     (cell,) = read_cells(Training(losses=("dice_ce",), folds=(0,)), processed, tmp_path / "models")
     with pytest.raises(DataError, match=text):
-        predict_mask(model, cell.volumes[0], card, EVALUATION)
+        predict_volume(model, cell.volumes[0], card, EVALUATION)
 
 
 def test_a_volume_with_an_empty_prediction_counts_in_the_mean() -> None:
