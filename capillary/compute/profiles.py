@@ -28,6 +28,7 @@ class Profile(Params):
     amp: Switch
     cache: Literal["memory", "map"]
     compile: Switch
+    processes: PositiveInt
     slots: Count
 
 
