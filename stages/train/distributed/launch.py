@@ -106,9 +106,10 @@ def _work(cell: Cell, runtime: Runtime, board: Board) -> Trained | CapillaryErro
         if foreseen is not None:
             board.note_failure()
             return foreseen
-        if board.failed and isinstance(error, RuntimeError):
-            return None  # the other one is gone in the middle of a transfer, and reports why
-        traceback.print_exc()
+        if board.failed and _lost_another(error):
+            return None  # that one reports why
+        if not _lost_another(error):
+            traceback.print_exc()
         raise
     finally:
         distributed.destroy_process_group()
@@ -138,6 +139,11 @@ def _meet(runtime: Runtime, batch_size: int) -> Ranks:
         timeout=PATIENCE,
     )
     return Ranks(rank=rank, size=size, batch_size=batch_size)
+
+
+def _lost_another(error: Exception) -> bool:
+    """Whether another process was gone in the middle of a transfer; gloo raises nothing more particular."""
+    return isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _backend(runtime: Runtime) -> str:
