@@ -29,6 +29,7 @@ class Profile(Params):
     amp: Switch
     cache: Literal["memory", "map"]
     compile: Switch
+    processes: PositiveInt
     slots: Count
 
 

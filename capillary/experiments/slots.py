@@ -1,4 +1,4 @@
-"""Shares of the machine for cells that run side by side: a GPU each, or CPU cores divided."""
+"""Shares of the machine for cells that run side by side: a GPU for each of their processes, or CPU cores divided."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from capillary.compute.hardware import find_hardware
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.experiments.cells import Slot
 from capillary.settings import Settings
+from stages.preflight.checks.devices import Gpu
 
 
 def machine_facts(root: Path, settings: Settings) -> tuple[str, dict[str, str]]:
@@ -38,13 +39,20 @@ def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:
     if not choice.gpus:
         threads = f"{computing.threads} thread{'s' if computing.threads > 1 else ''}"
         return [Slot(name=f"slot {number} ({threads})", environment=share) for number in range(1, count + 1)]
-    gpus = [choice.gpus[number % len(choice.gpus)] for number in range(count)]
-    shared = {"CAPILLARY_SHARE_GPUS": "yes"} if count > len(choice.gpus) else {}
-    return [
-        Slot(
-            name=f"GPU {gpu.index}",
-            # one for containers, one for processes
-            environment={**share, **shared, "CAPILLARY_GPUS": gpu.uuid, "CUDA_VISIBLE_DEVICES": gpu.uuid},
-        )
-        for gpu in gpus
-    ]
+    groups = _groups(choice.gpus, computing.processes)
+    shared = {"CAPILLARY_SHARE_GPUS": "yes"} if count > len(groups) else {}
+    return [_gpu_slot(groups[number % len(groups)], {**share, **shared}) for number in range(count)]
+
+
+def _groups(gpus: tuple[Gpu, ...], size: int) -> list[tuple[Gpu, ...]]:
+    """As many groups of `size` as `gpus` give; all of them where they give none."""
+    return [gpus[first : first + size] for first in range(0, len(gpus) - size + 1, size)] or [gpus]
+
+
+def _gpu_slot(gpus: tuple[Gpu, ...], share: dict[str, str]) -> Slot:
+    names = ",".join(gpu.uuid for gpu in gpus)
+    return Slot(
+        name=f"GPU {', '.join(str(gpu.index) for gpu in gpus)}",
+        # one for containers, one for processes
+        environment={**share, "CAPILLARY_GPUS": names, "CUDA_VISIBLE_DEVICES": names},
+    )

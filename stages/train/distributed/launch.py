@@ -8,13 +8,16 @@ import logging
 import os
 import sys
 import tempfile
+import traceback
 from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.rendezvous import rendezvous
 
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.progress import console, say
@@ -31,6 +34,9 @@ MOST_RESTARTS = 3
 # how long a rank waits for the others: a GPU's probe may compile, and rank 0 may wait for the tracking server
 PATIENCE = timedelta(minutes=30)
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+
+# they report each death with a traceback of their own: `_died` and the worker that begins again say it in plain words
+_TALKATIVE = ("torch.multiprocessing.spawn", "torch.distributed.elastic.multiprocessing.api")
 
 Trained = tuple[ModelCard, list[EpochRecord]]
 
@@ -55,7 +61,8 @@ def usable_processes(runtime: Runtime, batch_size: int) -> int:
 def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained:
     # one machine: the processes' own traffic stays on it
     os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # each signal it sends is a warning to it
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
         tempfile.TemporaryDirectory() as logs,
         listening(runtime.monitoring.memory_abort_gb) as interrupt,
@@ -90,9 +97,7 @@ def _configure(processes: int, logs: str) -> LaunchConfig:
 def _work(cell: Cell, runtime: Runtime, board: Board) -> Trained | CapillaryError | None:
     """What each worker runs: rank 0 returns what was trained, any rank a failure that was foreseen."""
     live_and_die_with_parent()
-    # the agent has set the rank, the number of ranks and where they meet
-    distributed.init_process_group(backend=_backend(runtime), timeout=PATIENCE)
-    ranks = Ranks(rank=distributed.get_rank(), size=distributed.get_world_size(), batch_size=cell.params.batch_size)
+    ranks = _meet(runtime, cell.params.batch_size)
     console.quiet = not ranks.leads
     try:
         return _train_rank(cell, runtime, board, ranks)
@@ -101,8 +106,10 @@ def _work(cell: Cell, runtime: Runtime, board: Board) -> Trained | CapillaryErro
         if foreseen is not None:
             board.note_failure()
             return foreseen
-        if board.failed and isinstance(error, RuntimeError):
-            return None  # the other one is gone in the middle of a transfer, and reports why
+        if board.failed and _lost_another(error):
+            return None  # that one reports why
+        if not _lost_another(error):
+            traceback.print_exc()
         raise
     finally:
         distributed.destroy_process_group()
@@ -118,6 +125,25 @@ def _train_rank(cell: Cell, runtime: Runtime, board: Board, ranks: Ranks) -> Tra
     # the lock is the writer's own: a supervising process that was killed does not free it while this one still writes
     with cell_lock(runtime.state_dir):
         return lead(cell, runtime, interrupt, ranks)
+
+
+def _meet(runtime: Runtime, batch_size: int) -> Ranks:
+    """Join the other processes, at the place that the agent has set."""
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    distributed.init_process_group(
+        backend=_backend(runtime),
+        # the agent keeps one store: what the processes before a new start left in it would be taken for this one's
+        store=PrefixStore(f"start {read_restarts()}", store),
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+    )
+    return Ranks(rank=rank, size=size, batch_size=batch_size)
+
+
+def _lost_another(error: Exception) -> bool:
+    """Whether another process was gone in the middle of a transfer; gloo raises nothing more particular."""
+    return isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _backend(runtime: Runtime) -> str:

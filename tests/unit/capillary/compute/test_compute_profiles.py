@@ -136,9 +136,15 @@ def test_slots_share_cores_and_explicit_numbers_win() -> None:
     assert _resolve(choice, hardware, slots=2).threads == 4
     assert _resolve(choice, hardware, slots=16).threads == 1
     explicit = _resolve(
-        choice, hardware, slots=2, CAPILLARY_THREADS="7", CAPILLARY_WORKERS="3", CAPILLARY_MICRO_BATCH="1"
+        choice,
+        hardware,
+        slots=2,
+        CAPILLARY_THREADS="7",
+        CAPILLARY_WORKERS="3",
+        CAPILLARY_MICRO_BATCH="1",
+        CAPILLARY_PROCESSES="2",
     )
-    assert (explicit.threads, explicit.workers, explicit.micro_batch) == (7, 3, 1)
+    assert (explicit.threads, explicit.workers, explicit.micro_batch, explicit.processes) == (7, 3, 1, 2)
 
 
 def test_a_gpu_is_not_fed_by_more_loaders_than_it_needs() -> None:
@@ -163,6 +169,7 @@ def test_a_stage_reads_what_the_plan_tells(name: str, monkeypatch: pytest.Monkey
         amp=profile.amp == "auto",
         cache=profile.cache,
         compile=profile.compile == "auto",
+        processes=1,
     )
     assert (runtime.workers, runtime.threads) == (computing.workers, computing.threads)
 

@@ -54,6 +54,22 @@ def test_each_slot_has_a_gpu_of_its_own(on) -> None:  # type: ignore[no-untyped-
     assert all("CAPILLARY_SHARE_GPUS" not in slot.environment for slot in planned)
 
 
+def test_a_cell_of_two_processes_gets_two_gpus_and_its_threads_are_each_processs(on) -> None:  # type: ignore[no-untyped-def]
+    """Five GPUs are two pairs; 32 cores are 8 for each of four processes."""
+    planned = on(machine(32, gpus=5), 12, CAPILLARY_PROCESSES="2")
+    assert [slot.environment["CAPILLARY_GPUS"] for slot in planned] == ["GPU-0,GPU-1", "GPU-2,GPU-3"]
+    assert {slot.environment["CAPILLARY_THREADS"] for slot in planned} == {"8"}
+    assert [slot.name for slot in planned] == ["GPU 0, 1", "GPU 2, 3"]
+
+
+@pytest.mark.parametrize(("cores", "count", "threads"), [(2, 1, 1), (16, 2, 4)])
+def test_cells_of_two_processes_divide_the_cores(on, cores: int, count: int, threads: int) -> None:  # type: ignore[no-untyped-def]
+    """No core has two processes."""
+    planned = on(machine(cores), 12, CAPILLARY_PROCESSES="2")
+    assert len(planned) == count
+    assert {slot.environment["CAPILLARY_THREADS"] for slot in planned} == {str(threads)}
+
+
 def test_what_the_user_set_wins(on) -> None:  # type: ignore[no-untyped-def]
     """Threads from the environment are not divided."""
     assert {slot.environment["CAPILLARY_THREADS"] for slot in on(machine(8), 3, CAPILLARY_THREADS="3")} == {"3"}

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from stages.common.volumes import Volume
-from stages.train.distributed.ranks import Ranks
 from stages.train.loop.validate import FEWEST_TILES, SHARE, Tile, dice, plan_tiles, tiles_of, validation_dsc
 from tests.unit.stages.train.tiny import tiny_params
 
@@ -83,17 +82,3 @@ def test_dice_by_hand() -> None:
     assert dice(2, 7) == pytest.approx(4 / 7)
     assert dice(0, 0) == 1
     assert dice(0, 3) == 0
-
-
-def test_ranks_look_at_every_tile_between_them(volumes: list[Volume], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The counts of three ranks, one after the other in this process, add up to the score of one."""
-    tiles = plan_tiles([volume.shape_zyx for volume in volumes], EVERYTHING)
-    parts: list[torch.Tensor] = []
-    monkeypatch.setattr(Ranks, "add_up", lambda _self, tensors: parts.extend(tensors))
-    for rank in range(3):
-        ranks = Ranks(rank=rank, size=3, batch_size=3)
-        validation_dsc(_BrightIsVessel(), volumes, tiles, EVERYTHING, None, lambda: None, ranks)
-    monkeypatch.undo()
-    total = sum(parts)
-    assert isinstance(total, torch.Tensor)
-    assert np.mean([dice(*row) for row in total.tolist()]) == pytest.approx(_score(volumes, tiles), abs=1e-12)
