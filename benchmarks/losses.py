@@ -22,23 +22,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-import yaml
 
-from stages.common.runtime import Compute
-from stages.train.cell import Part, plan_cell, start_or_resume
+from stages.train.cell import start_or_resume
 from stages.train.computing.precision import describe_machine
-from stages.train.distributed.ranks import ALONE
 from stages.train.loop.state import TrainingState
 from stages.train.loop.step import take_step
 from stages.train.losses import LOSSES, Loss, build_loss
 from stages.train.networks.supervision import heads_of
 from stages.train.params import TrainingParams
-from stages.train.resuming.interrupt import Interrupt
-from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
-from tests.integration.preprocess_sandbox import Sandbox
-from tests.unit.stages.train.tiny import runtime_in
+from stages.train.sampling.loading import Batch, batches
+from tests.integration.phantom_training import plan_training, prepare_phantom, shipped_params
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 REFERENCE = "dice_ce"
 TARGETS = {"cldice": 1.25, "dice_ce_cldice": 1.25, "cbdice": 1.3, "skeleton_recall": 1.05, "warp": 2.0}
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -46,40 +40,19 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 def params_from(arguments: argparse.Namespace) -> TrainingParams:
     """The shipped ones but for the patch and the filters."""
-    shipped = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["training"]
-    values = {key: value for key, value in shipped.items() if key in TrainingParams.model_fields}
     changes = {"patch_voxels": arguments.patch, "filters": arguments.filters}
-    return TrainingParams.model_validate(values | {key: value for key, value in changes.items() if value}, strict=False)
-
-
-def phantom(folder: Path) -> Path:
-    """data/processed of the phantom stacks, by the real preprocess."""
-    sandbox = Sandbox(folder)
-    sandbox.add_source(REPOSITORY / "samples" / "phantom")
-    sandbox.succeed()
-    return sandbox.processed
+    return shipped_params(**{key: value for key, value in changes.items() if value})
 
 
 def warmed_up(processed: Path, params: TrainingParams, steps: int) -> tuple[TrainingState, Iterator[Batch]]:
     """A training after some steps under the reference loss, and the batches that follow."""
-    cell, loss = plan_cell(processed, params, REFERENCE, 0), build_loss(REFERENCE)
-    dataset = PatchDataset(cell.training, params, needs_skeleton=True, keep_in_memory=True)
-    part = Part(
-        cell=cell,
-        runtime=runtime_in(processed.parent, Compute()),
-        loss=loss,
-        dataset=dataset,
-        batch=first_batch(dataset, params).to(DEVICE),
-        interrupt=Interrupt(),
-        device=DEVICE,
-        ranks=ALONE,
-    )
+    part = plan_training(processed, processed.parent, params, REFERENCE, DEVICE)
     with contextlib.redirect_stdout(sys.stderr):
         state = start_or_resume(part, lambda: None)
     state.network.train()
-    following = batches(dataset, params, 0, workers=0)
+    following = batches(part.dataset, params, 0, workers=0)
     for _ in range(steps):
-        take_step(state, next(following).to(DEVICE), loss, params.learning_rate, params.grad_clip_norm)
+        take_step(state, next(following).to(DEVICE), part.loss, params.learning_rate, params.grad_clip_norm)
     return state, following
 
 
@@ -117,7 +90,9 @@ def measure(state: TrainingState, following: Iterator[Batch], params: TrainingPa
     alone: dict[str, list[float]] = {name: [] for name in LOSSES}
     for number in range(rounds + 1):
         batch = next(following).to(DEVICE)
-        for name, (loss, training) in trainings.items():
+        turn = number % len(LOSSES)  # no loss always comes first
+        for name in [*LOSSES][turn:] + [*LOSSES][:turn]:
+            loss, training = trainings[name]
             rate = params.learning_rate / 4  # predictions stay comparable
             step_s = seconds(lambda: take_step(training, batch, loss, rate, params.grad_clip_norm))  # noqa: B023
             loss_s = loss_alone(training, loss, batch)
@@ -159,8 +134,7 @@ def main() -> None:
     params = params_from(arguments)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     with tempfile.TemporaryDirectory() as folder:
-        processed = phantom(Path(folder))
-        state, following = warmed_up(processed, params, arguments.warm_up)
+        state, following = warmed_up(prepare_phantom(Path(folder)), params, arguments.warm_up)
         losses = measure(state, following, params, arguments.rounds)
     report = {
         "machine": describe_machine(DEVICE),

@@ -5,23 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from stages.common.inference import predict_probability
-from stages.common.runtime import Compute
 from stages.common.volumes import Volume
-from stages.train.cell import Part, plan_cell, start_or_resume
-from stages.train.distributed.ranks import ALONE
+from stages.train.cell import Part, start_or_resume
 from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState
 from stages.train.loop.step import StepTaken, take_step
-from stages.train.losses import LOSSES, build_loss
-from stages.train.params import TrainingParams
-from stages.train.resuming.interrupt import Interrupt
-from stages.train.sampling.loading import PatchDataset, batches, first_batch
-from tests.integration.preprocess_sandbox import Sandbox
-from tests.support.parts import REPOSITORY
-from tests.unit.stages.train.tiny import runtime_in
+from stages.train.losses import LOSSES
+from stages.train.sampling.loading import batches
+from tests.integration.phantom_training import plan_training, prepare_phantom, shipped_params
 
 LEAST_DSC = 0.75
 # a small network and few steps: seconds a loss instead of minutes
@@ -37,50 +30,36 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data/processed of samples/phantom, by the real preprocess."""
-    sandbox = Sandbox(tmp_path_factory.mktemp("phantom"))
-    sandbox.add_source(REPOSITORY / "samples" / "phantom")
-    sandbox.succeed()
-    return sandbox.processed
-
-
-@pytest.fixture(scope="module")
-def params() -> TrainingParams:
-    """The shipped ones, shortened."""
-    shipped = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["training"]
-    values = {key: value for key, value in shipped.items() if key in TrainingParams.model_fields}
-    return TrainingParams.model_validate(values | SHORT, strict=False)
+    """data/processed of samples/phantom."""
+    return prepare_phantom(tmp_path_factory.mktemp("phantom"))
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
-def test_a_short_training_finds_the_phantom_s_vessels(
-    phantom: Path, params: TrainingParams, tmp_path: Path, name: str
-) -> None:
+def test_a_short_training_finds_the_phantom_s_vessels(phantom: Path, tmp_path: Path, name: str) -> None:
     """The mean DSC of the stacks of the fold that was not trained on reaches 0.75, and no step is skipped."""
-    cell, loss, schedule = plan_cell(phantom, params, name, 0), build_loss(name), plan_schedule(params)
-    dataset = PatchDataset(cell.training, params, needs_skeleton=loss.needs_skeleton, keep_in_memory=True)
-    part = Part(
-        cell=cell,
-        runtime=runtime_in(tmp_path, Compute()),
-        loss=loss,
-        dataset=dataset,
-        batch=first_batch(dataset, params),
-        interrupt=Interrupt(),
-        device=torch.device("cpu"),
-        ranks=ALONE,
-    )
+    part = plan_training(phantom, tmp_path, shipped_params(**SHORT), name, torch.device("cpu"))
     state = start_or_resume(part, lambda: None)
+    _train(part, state)
+    assert np.mean([_dsc(part, state, volume) for volume in part.cell.validation]) >= LEAST_DSC
+
+
+def _train(part: Part, state: TrainingState) -> None:
+    """What the loop does in its steps, from the first to the last."""
+    params, schedule = part.cell.params, plan_schedule(part.cell.params)
     state.network.train()
-    for step, batch in enumerate(batches(dataset, params, 0, workers=0)):
-        rate, now = schedule.learning_rate(step), loss.at(step / schedule.total_steps)
-        assert isinstance(take_step(state, batch, now, rate, params.grad_clip_norm), StepTaken)
-    scores = [_dsc(state, volume, params) for volume in cell.validation]
-    assert np.mean(scores) >= LEAST_DSC
+    for step, batch in enumerate(batches(part.dataset, params, 0, workers=0)):
+        loss = part.loss.at(step / schedule.total_steps)
+        result = take_step(state, batch, loss, schedule.learning_rate(step), params.grad_clip_norm)
+        assert isinstance(result, StepTaken)
 
 
-def _dsc(state: TrainingState, volume: Volume, params: TrainingParams) -> float:
+def _dsc(part: Part, state: TrainingState, volume: Volume) -> float:
     probability = predict_probability(
-        state.network, volume.image(), params.patch_voxels, 0.25, autocast_dtype=state.precision.autocast_dtype
+        state.network,
+        volume.image(),
+        part.cell.params.patch_voxels,
+        overlap=0.25,
+        autocast_dtype=state.precision.autocast_dtype,
     )
     found, true = probability > 0.5, volume.label() > 0
     return float(2 * (found & true).sum() / (found.sum() + true.sum()))

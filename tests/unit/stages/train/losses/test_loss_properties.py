@@ -141,6 +141,16 @@ def test_a_loss_that_needs_no_skeleton_ignores_it(loss: Loss, random_case: Case)
     assert same is not loss.needs_skeleton
 
 
+def test_the_loss_at_a_time_follows_from_the_time_alone(loss: Loss, random_case: Case) -> None:
+    """Asked out of order, or asked anew as a resumed training does: the same bits."""
+    logits, label, skeleton = random_case
+    times = (0.9, 0.0, 0.5, 0.9, 0.1)
+    values = [loss.at(progress)(logits, label, skeleton) for progress in times]
+    fresh = [type(loss)().at(progress)(logits, label, skeleton) for progress in times]
+    assert all(torch.equal(a, b) for a, b in zip(values, fresh, strict=True))
+    assert torch.equal(values[0], loss(logits, label, skeleton))
+
+
 def test_worse_predictions_cost_more(
     loss: Loss, tube: Callable[..., Tensor], axis_of_tube: Tensor, as_logits: Callable[..., Tensor]
 ) -> None:

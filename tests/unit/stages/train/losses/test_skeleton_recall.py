@@ -22,11 +22,7 @@ def test_the_tube_is_the_skeleton_dilated_twice_within_the_label(random_case: Ca
 
 
 def test_hand_computed_recall() -> None:
-    """A line of 10 voxels in a wide label: 8 have neighbours on both sides, so a tube of 13 voxels a cross-section.
-
-    Here the label is the line's own plane, 5 wide, so T is 5 × 10 but for what the ends lack: all 10 planes are whole
-    since the line runs through. p = ½ everywhere: (25 + 1) / (50 + 1).
-    """
+    """A line across a patch one slice deep: T is 2 + 1 + 2 rows of 10 voxels; p = ½ gives (25 + 1) / (50 + 1)."""
     label = torch.ones(1, 1, 1, 9, 10, dtype=torch.bool)
     line = torch.zeros_like(label)
     line[..., 4, :] = True
