@@ -28,12 +28,12 @@ def predict_probability(
 ) -> NDArray[np.float32]:
     """Foreground probability, float32 in [0, 1], of the shape of `image_zyx`.
 
-    `model` maps (B, 1, z, y, x) to two channels of logits (B, 2, z, y, x), background and vessel; of a network with
-    deep supervision the first head counts. It runs in eval mode on its own device and comes back in the mode it was
-    in. A volume smaller than `patch_voxels` (z, y, x) is padded by repeating its border, and cropped back.
-    Neighbouring patches share `overlap` (0 to below 1) of their length. `flips` predicts every patch mirrored, too, and
-    takes the mean. Whole volumes exist three times at most (image, sum of weighted probabilities, sum of weights), in
-    float32 and in host memory.
+    `model` maps (B, 1, z, y, x) to two channels of logits (B, 2, z, y, x), background and vessel. It runs in eval mode,
+    where a network under deep supervision has one head, on its own device, and comes back in the mode it was in. A
+    volume smaller than `patch_voxels` (z, y, x) is padded by repeating its border, and cropped back. Neighbouring
+    patches share `overlap` (0 to below 1) of their length. `flips` predicts every patch mirrored, too, and takes the
+    mean. Whole volumes exist three times at most (image, sum of weighted probabilities, sum of weights), in float32 and
+    in host memory.
     """
     device = device_of(model)
     # a copy: the caller's array may be memory-mapped and read-only
@@ -74,17 +74,11 @@ def patch_probability(
     total = torch.zeros_like(patches)
     for flipped in mirrored:
         with torch.autocast(patches.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-            logits = _first_head(model(patches.flip(flipped) if flipped else patches))
+            logits = model(patches.flip(flipped) if flipped else patches)
         # softmax over two channels; float32 before the difference, where bf16 would lose what is left of it
         probability = torch.sigmoid(logits[:, 1:2].float() - logits[:, 0:1].float())
         total += probability.flip(flipped) if flipped else probability
     return total / len(mirrored)
-
-
-def _first_head(output: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-    if not isinstance(output, torch.Tensor):
-        return output[0]
-    return output[:, 0] if output.ndim == 6 else output  # MONAI's DynUNet stacks its heads: (B, heads, 2, z, y, x)
 
 
 @contextmanager

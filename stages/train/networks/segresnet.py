@@ -36,7 +36,7 @@ def build(plan: NetworkPlan) -> SegResNet:
         blocks_up=(1,) * (len(filters) - 1),
     )
     network.convInit = _convolution(1, filters[0], kernels[0])
-    down = [_blocks(filters[0], kernels[0], blocks[0])]
+    down = [nn.Sequential(nn.Identity(), *_blocks(filters[0], kernels[0], blocks[0]))]
     up: list[nn.Module] = []
     samples: list[nn.Module] = []
     for level, (upper, lower) in enumerate(pairwise(filters), start=1):

@@ -22,18 +22,6 @@ class ConstantLogits(torch.nn.Module):
         return self.logits[None, :, None, None, None].expand(len(patches), 2, *shape)
 
 
-class Heads(torch.nn.Module):
-    """The outputs of a network with deep supervision: the right one first, a wrong one after it."""
-
-    def __init__(self, network: torch.nn.Module, *, stacked: bool) -> None:
-        super().__init__()
-        self.network, self.stacked = network, stacked
-
-    def forward(self, patches: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        heads = [self.network(patches), torch.zeros_like(self.network(patches))]
-        return torch.stack(heads, dim=1) if self.stacked else heads
-
-
 def tiny_network() -> torch.nn.Module:
     torch.manual_seed(0)
     network = torch.nn.Conv3d(1, 2, 3, padding=1)
@@ -117,14 +105,6 @@ def test_sure_networks_stay_within_zero_and_one(vessel: float) -> None:
     assert np.isfinite(found).all()
     assert found.min() >= 0
     assert found.max() <= 1
-
-
-@pytest.mark.parametrize("stacked", [True, False])
-def test_only_the_first_head_of_deep_supervision_counts(stacked: bool) -> None:
-    """Lists of heads and MONAI's stacked heads give what the first head alone gives."""
-    image, network = noise(6, 10, 10), tiny_network()
-    alone = predict_probability(network, image, (4, 8, 8), 0.5)
-    np.testing.assert_array_equal(predict_probability(Heads(network, stacked=stacked), image, (4, 8, 8), 0.5), alone)
 
 
 def test_prediction_runs_in_eval_mode_and_gives_each_part_its_mode_back() -> None:

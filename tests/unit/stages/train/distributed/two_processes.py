@@ -16,7 +16,8 @@ from stages.train.loop.step import take_step
 from stages.train.loop.validate import plan_tiles, validation_dsc
 from stages.train.losses import build_loss
 from stages.train.losses.catalogue import LOSSES
-from stages.train.networks.plan import build_network, plan_network
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.plan import plan_network
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch, PatchDataset, batches
 from tests.unit.stages.train.tiny import random_batch, tiny_params
@@ -35,7 +36,7 @@ def params() -> TrainingParams:
 def network(dtype: torch.dtype = torch.float64) -> torch.nn.Module:
     """The same small network wherever it is built."""
     plan = plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=SHAPE, filters=(4, 6, 8))
-    return build_network(plan, seed=1).to(dtype)
+    return build_network(plan, seed=1, architecture="dynunet", deep_supervision=True).to(dtype)
 
 
 def fresh_state() -> TrainingState:
