@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import find_objects
 
-from stages.evaluate.metrics.pair import Mask, Pair
+from stages.evaluate.metrics.nearest import Mask, Spacing
+from stages.evaluate.metrics.pair import Pair
 from stages.evaluate.metrics.rules import Rule
-from stages.evaluate.metrics.surface import Spacing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stages.evaluate.metrics.centreline import centreline_dsc, skeleton
+from stages.evaluate.metrics.nearest import Mask, Spacing
 from stages.evaluate.metrics.overlap import dsc
 from stages.evaluate.metrics.rules import Rule, mask_rule
-from stages.evaluate.metrics.surface import Spacing, SurfaceDistances, border, diagonal, distances
+from stages.evaluate.metrics.surface import SurfaceDistances, border, diagonal, distances
 from stages.evaluate.metrics.topology import BettiNumbers, betti_numbers
 
-Mask = NDArray[np.bool_]
 Found = TypeVar("Found")
 VOXELS: Spacing = (1.0, 1.0, 1.0)
 

@@ -92,6 +92,15 @@ def test_nsd_counts_a_distance_of_exactly_the_tolerance() -> None:
     assert (found.nsd(1.0), found.nsd(0.999)) == (1, 0)
 
 
+def test_rounding_decides_nothing_about_the_tolerance() -> None:
+    """Two voxels of 0.7 µm are within 1.4 µm wherever they lie, although 0.7·9 − 0.7·7 is not 0.7·2."""
+    assert 0.7 * 9 - 0.7 * 7 != 0.7 * 2
+    for first in range(30):
+        masks = [np.zeros((1, 1, 32), dtype=np.bool_) for _ in range(2)]
+        masks[0][..., first] = masks[1][..., first + 2] = True
+        assert distances(border(masks[0]), border(masks[1]), (1.0, 1.0, 0.7), threads=1).nsd(1.4) == 1
+
+
 def test_the_border_of_a_full_volume_is_its_rim() -> None:
     """Beyond the edge is background, so a mask that fills the volume has a border there."""
     assert np.count_nonzero(border(np.ones((4, 5, 6), dtype=np.bool_))) == 4 * 5 * 6 - 2 * 3 * 4
