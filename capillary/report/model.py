@@ -15,6 +15,7 @@ class Part(StrEnum):
     METRICS = "metrics"
     PAIRED = "paired"
     VOLUMES = "volumes"
+    CALIBRATION = "calibration"
     CURVES = "curves"
     OVERLAYS = "overlays"
     RUNS = "runs"
@@ -41,6 +42,17 @@ class VolumeResult:
     id: str
     values: Mapping[str, float]  # metric → value, in the order of params.yaml
     rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationBin:
+    """A row of metrics/calibration.csv: voxels of like probability, and the error of the loss over all of its bins."""
+
+    loss: str
+    voxels: int
+    mean_probability: float
+    vessel_share: float
+    calibration_error: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +168,7 @@ class Report:
     metrics: Mapping[str, Mapping[str, Interval]]
     differences: tuple[Difference, ...]
     volumes: tuple[VolumeResult, ...]
+    calibration: tuple[CalibrationBin, ...]
     curves: tuple[Curve, ...]
     cards: tuple[Card, ...]
     overlays: tuple[Overlay, ...]
@@ -192,6 +205,17 @@ class Report:
         sign = 1 if self.lead.less_is_better else -1
         known = {loss: sign * mean for loss, mean in means.items() if mean is not None}
         return min(known, key=lambda loss: known[loss]) if known else None
+
+    @property
+    def calibration_by_loss(self) -> dict[str, list[CalibrationBin]]:
+        """Loss → its bins, in the order of probability."""
+        losses = dict.fromkeys(one.loss for one in self.calibration)
+        return {loss: [one for one in self.calibration if one.loss == loss] for loss in losses}
+
+    @property
+    def calibration_errors(self) -> dict[str, float]:
+        """Loss → its expected calibration error."""
+        return {loss: bins[0].calibration_error for loss, bins in self.calibration_by_loss.items()}
 
     @property
     def folds(self) -> tuple[int, ...]:

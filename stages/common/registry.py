@@ -28,7 +28,8 @@ from stages.common.recipe import Recipe, recipe_from
 
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
-CARD_TAG = "capillary.card"  # on a version: its card, for who has no models/ at hand (stages/predict/registered.py)
+# on a version: its card, for who has no models/ at hand (stages/predict/models)
+CARD_TAG = "capillary.card"
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PINNED = ("torch", "monai", "numpy", "mlflow")
 

@@ -29,14 +29,19 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The connected parts of one predicted mask: size (µm³), voxels, and voxels in common with the label."""
+    """The connected parts of one predicted mask: voxels, and voxels in common with the label."""
 
     loss: str
     fold: int
-    size_um3: NDArray[np.float64]
+    voxel_um3: float
     voxels: NDArray[np.int64]
     common: NDArray[np.int64]
     reference_voxels: int
+
+    @property
+    def size_um3(self) -> NDArray[np.float64]:
+        """The size of each part."""
+        return self.voxels.astype(np.float64) * np.float64(self.voxel_um3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +76,7 @@ def parts_of(
     return Parts(
         loss=loss,
         fold=fold,
-        size_um3=found.voxels.astype(np.float64) * prod(spacing_um),
+        voxel_um3=prod(spacing_um),
         voxels=found.voxels,
         common=found.common_with(label_zyx),
         reference_voxels=int(np.count_nonzero(label_zyx)),
@@ -103,8 +108,13 @@ def fixed(cells: Sequence[Cell], least_um3: float) -> list[Choice]:
 
 
 def _choose(loss: str, fold: int | str, parts: Sequence[Parts]) -> Choice:
-    """The size with the highest mean DSC; of equals the smallest."""
-    sizes = np.unique(np.concatenate([[0.0], *(one.size_um3 for one in parts)]))
+    """The size with the highest mean DSC; of equals the smallest, which removes least.
+
+    What can be told apart lies between two sizes of parts: half a voxel above each is tried. (The next larger part's
+    own size would do the same here, and could cost a whole vessel elsewhere.)
+    """
+    above = [one.size_um3 + one.voxel_um3 / 2 for one in parts]
+    sizes = np.unique(np.concatenate([[0.0], *above]))
     means = np.mean([dsc_without(one, sizes) for one in parts], axis=0)
     best = int(means.argmax())
     return Choice(

@@ -16,18 +16,18 @@ from stages.common.normalise import measure_scale
 from stages.common.progress import progress, say
 from stages.common.registry import read_card
 from stages.common.runtime import Runtime
-from stages.predict.disk_volume import DiskVolume
-from stages.predict.ensemble import Ensemble, load_ensemble
+from stages.predict.disk.resampling import resample_slices
+from stages.predict.disk.scratch import Scratch
+from stages.predict.disk.volume import DiskVolume
+from stages.predict.files.picture import write_picture
+from stages.predict.files.slices import read_shape
+from stages.predict.files.writing import Place, write_mask, write_probability
+from stages.predict.models.ensemble import Ensemble, load_ensemble
+from stages.predict.models.registered import find_cards
 from stages.predict.order import Order
 from stages.predict.params import Evaluation
-from stages.predict.picture import write_picture
-from stages.predict.registered import find_cards
-from stages.predict.resampling import resample_slices
-from stages.predict.scratch import Scratch
-from stages.predict.slices import read_shape
 from stages.predict.source import Normalised, choose_spacing, decode, planes_above, target_grid
-from stages.predict.tiles import predict_slices, tile
-from stages.predict.writing import Place, write_mask, write_probability
+from stages.predict.tiling.tiles import predict_slices, tile
 
 BATCH_SIZE = 2  # patches that go through the network at a time, where the profile says nothing
 

@@ -15,9 +15,9 @@ from stages.common.progress import progress, say
 from stages.common.recipe import Recipe
 from stages.common.spacing import is_sane, show, spacing_from
 from stages.common.stacks import read_header
-from stages.predict.disk_volume import DiskVolume
-from stages.predict.scratch import Scratch
-from stages.predict.slices import read_slices
+from stages.predict.disk.scratch import Scratch
+from stages.predict.disk.volume import DiskVolume
+from stages.predict.files.slices import read_slices
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from capillary.report.drawing import figures
 from capillary.report.drawing.charts import legend_key
+from capillary.report.drawing.reliability import calibration_figures
 from capillary.report.model import Report
 from capillary.report.pages import words
 from capillary.report.pages.summary import environment_rows, tiles, training_rows
@@ -18,6 +19,7 @@ PARTS = (
     ("losses", "Losses"),
     ("differences", "Paired differences"),
     ("folds", "Fold spread"),
+    ("calibration", "Calibration"),
     ("learning", "Learning curves"),
     ("overlays", "Pictures"),
     ("volumes", "Volumes"),
@@ -64,6 +66,7 @@ def _figures(report: Report, folds: dict[str, dict[int, float]]) -> dict[str, li
         "intervals": figures.interval_figures(report),
         "differences": figures.difference_figures(report),
         "folds": figures.fold_figure(report, folds),
+        "calibration": calibration_figures(report),
         "learning": figures.learning_figures(report),
         "volumes": figures.volume_figures(report),
         "resources": figures.resource_figures(report),

@@ -52,6 +52,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _losses(report)
     yield from _differences(report)
     yield from _folds(report)
+    yield from _calibration(report)
     yield from _volumes(report)
     yield from _trainings(report)
     yield from _repeat(report)
@@ -115,6 +116,15 @@ def _folds(report: Report) -> Iterator[str]:
         yield f"\nMean {plain(report.lead.title)} over the volumes that a fold held out."
         yield from table(("loss", *(f"fold {fold}" for fold in report.folds)), rows)
     yield from _note(report, Part.VOLUMES)
+
+
+def _calibration(report: Report) -> Iterator[str]:
+    yield "\n## Calibration"
+    if report.calibration:
+        yield "\nExpected calibration error over all voxels, out of fold; 0 is calibrated."
+        rows = [(loss, number(error, 4)) for loss, error in report.calibration_errors.items()]
+        yield from table(("loss", "calibration error"), rows)
+    yield from _note(report, Part.CALIBRATION)
 
 
 def _volumes(report: Report) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from capillary.report.model import Card, Curve, Difference, Interval, Overlay, Panel, VolumeResult
+from capillary.report.model import CalibrationBin, Card, Curve, Difference, Interval, Overlay, Panel, VolumeResult
 from stages.common.errors import DataError
 from stages.common.metrics import METRICS
 
@@ -62,6 +62,21 @@ def read_differences(root: Path) -> tuple[Difference, ...]:
         )
 
     return _table(root / "metrics" / "paired.csv", parse)
+
+
+def read_calibration(root: Path) -> tuple[CalibrationBin, ...]:
+    """metrics/calibration.csv. Raises DataError."""
+
+    def parse(line: dict[str, str]) -> CalibrationBin:
+        return CalibrationBin(
+            loss=line["loss"],
+            voxels=int(line["voxels"]),
+            mean_probability=float(line["mean_probability"]),
+            vessel_share=float(line["vessel_share"]),
+            calibration_error=float(line["calibration_error"]),
+        )
+
+    return _table(root / "metrics" / "calibration.csv", parse)
 
 
 def read_curves(root: Path, losses: list[str]) -> tuple[Curve, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from capillary.report.facts import RunFacts
 from capillary.report.model import (
+    CalibrationBin,
     Card,
     Curve,
     Difference,
@@ -88,6 +89,11 @@ _REPORT = Report(
     metrics=_metrics(),
     differences=tuple(_difference(metric) for metric in METRICS),
     volumes=tuple(_volume(loss, index) for loss in LOSSES for index in range(4)),
+    calibration=tuple(
+        CalibrationBin(loss=loss, voxels=10, mean_probability=share, vessel_share=share / 2, calibration_error=0.0625)
+        for loss in LOSSES
+        for share in (0.125, 0.5, 0.875)
+    ),
     curves=tuple(
         Curve(loss=loss, fold=fold, epochs=(1, 2, 3), training_loss=(1.5, None, 0.5), validation_dsc=(None, 0.4, 0.6))
         for loss, fold in _CELLS

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.inference import Flips, patch_probability, predict_probability
-from stages.predict.disk_volume import DiskVolume
-from stages.predict.tiles import predict_slices, tile
+from stages.predict.disk.volume import DiskVolume
+from stages.predict.tiling.tiles import predict_slices, tile
 
 Shape = tuple[int, int, int]
 

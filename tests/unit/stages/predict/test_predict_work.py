@@ -19,13 +19,13 @@ from stages.common.recipe import Recipe
 from stages.common.registry import read_card
 from stages.common.runtime import Runtime
 from stages.common.stacks import read_stack
-from stages.predict.disk_volume import DiskVolume
-from stages.predict.ensemble import load_ensemble
+from stages.predict.disk.resampling import resample_slices
+from stages.predict.disk.volume import DiskVolume
+from stages.predict.models.ensemble import load_ensemble
+from stages.predict.models.registered import find_cards
 from stages.predict.order import read_order
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
-from stages.predict.registered import find_cards
-from stages.predict.resampling import resample_slices
 from tests.support.prediction import PredictionProject, brightness_network
 
 SPACING_UM = (4.0, 1.0, 1.0)

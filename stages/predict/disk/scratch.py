@@ -10,7 +10,7 @@ from typing import Self
 from numpy.typing import DTypeLike
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.predict.disk_volume import DiskVolume, Shape
+from stages.predict.disk.volume import DiskVolume, Shape
 
 
 class Scratch:

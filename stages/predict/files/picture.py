@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from stages.common.grid import Spacing
-from stages.predict.disk_volume import DiskVolume
+from stages.predict.disk.volume import DiskVolume
 
 MAX_SIDE = 800  # pixels of one of the four panels
 GAP = 8  # pixels between them

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.grid import resample
-from stages.predict.disk_volume import DiskVolume, Shape
+from stages.predict.disk.volume import DiskVolume, Shape
 
 
 def resample_slices(source: DiskVolume, shape_zyx: Shape, scratch_file: Path) -> Iterator[NDArray[np.float32]]:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.predict.disk_volume import DiskVolume
-from stages.predict.windows import Axis, axis_for, plane_of_weights, weights_of
+from stages.predict.disk.volume import DiskVolume
+from stages.predict.tiling.windows import Axis, axis_for, plane_of_weights, weights_of
 
 Shape = tuple[int, int, int]
 ReadBand = Callable[[slice, slice], NDArray[np.float32]]
