@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from capillary.compute.hardware import Gpu, Hardware
+from capillary.compute.hardware import Hardware
 from capillary.compute.limits import find_limits
 from capillary.compute.profiles import Choice, choose_profile, read_table
 from capillary.settings import Settings
 from stages.common.progress import say
+from stages.preflight.checks.devices import Gpu
 
 MOST_AUTO_WORKERS = 8  # a patch takes milliseconds: more loaders wait for the GPU
 CORES_A_SLOT = 4  # small networks gain little from more threads, so large CPUs are better shared

@@ -3,10 +3,25 @@
 from pathlib import Path
 
 from capillary.compute.computing import resolve
-from capillary.compute.hardware import Gpu, find_hardware
+from capillary.compute.environment import detect_environment, see_surroundings
+from capillary.compute.hardware import find_hardware
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.experiments.cells import Slot
 from capillary.settings import Settings
+from stages.preflight.checks.devices import Gpu
+
+
+def machine_facts(root: Path, settings: Settings) -> tuple[str, dict[str, str]]:
+    """(profile, name and value of the rest): how this machine computes an experiment, for its report."""
+    hardware = find_hardware(settings)
+    choice = choose_profile(hardware, settings.profile, read_table(root))
+    place = detect_environment(see_surroundings(settings.variables))
+    gpus = ", ".join(gpu.name for gpu in choice.gpus) or "none"
+    return choice.profile, {
+        "place": f"{place.name} ({place.reason})",
+        "profile": f"{choice.profile}: {choice.reason}",
+        "GPUs used": gpus,
+    }
 
 
 def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:

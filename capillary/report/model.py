@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from capillary.report.facts import RunFacts
+from stages.common.metrics import METRICS, Metric
 
 
 class Part(StrEnum):
@@ -38,7 +39,7 @@ class VolumeResult:
     loss: str
     fold: int
     id: str
-    values: Mapping[str, float]  # metric → value
+    values: Mapping[str, float]  # metric → value, in the order of params.yaml
     rule: str
 
 
@@ -97,7 +98,8 @@ class Overlay:
     loss: str
     fold: int
     id: str
-    dsc: float
+    metric: str  # by which volumes are ranked
+    value: float
     slice_z: int
     depth: int
     aspect: float
@@ -150,6 +152,7 @@ class Report:
     facts: RunFacts
     cells: tuple[tuple[str, int], ...]  # every loss on every fold of params.yaml
     confidence: float | None
+    bootstrap: str | None  # percentile | bca
     metrics: Mapping[str, Mapping[str, Interval]]
     differences: tuple[Difference, ...]
     volumes: tuple[VolumeResult, ...]
@@ -172,11 +175,23 @@ class Report:
         return tuple(dict.fromkeys(names))
 
     @property
+    def shown(self) -> tuple[Metric, ...]:
+        """What was measured, in the order of params.yaml."""
+        measured = [*self.metrics.values(), *(volume.values for volume in self.volumes)]
+        return tuple(METRICS[name] for name in (measured[0] if measured else ()))
+
+    @property
+    def lead(self) -> Metric:
+        """The metric that ranks losses and volumes: the first; DSC where nothing was measured."""
+        return next(iter(self.shown), METRICS["dsc"])
+
+    @property
     def best(self) -> str | None:
-        """The loss with the highest mean DSC; of equals the first."""
-        means = {loss: found["dsc"].mean for loss, found in self.metrics.items()}
-        known = {loss: mean for loss, mean in means.items() if mean is not None}
-        return max(known, key=lambda loss: known[loss]) if known else None
+        """The loss with the best mean in the first metric; of equals the first."""
+        means = {loss: found[self.lead.name].mean for loss, found in self.metrics.items()}
+        sign = 1 if self.lead.less_is_better else -1
+        known = {loss: sign * mean for loss, mean in means.items() if mean is not None}
+        return min(known, key=lambda loss: known[loss]) if known else None
 
     @property
     def folds(self) -> tuple[int, ...]:

@@ -40,10 +40,11 @@ def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, model
         ) as run,
     ):
         folds = ", ".join(map(str, params.training.folds))
-        run.log_params({"losses": losses, "folds": folds, **params.evaluation.model_dump()})
+        settings = params.evaluation.model_dump(mode="json") | {"metrics": ", ".join(params.evaluation.metrics)}
+        run.log_params({"losses": losses, "folds": folds, **settings})
         rows = evaluate_cells(cells, params.evaluation, run.server, runtime, guard)
         summary = summarise(rows, params.evaluation)
         write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation))
         write_overlays(metrics, choose(rows, summary))
         log_results(run, metrics, rows, summary)
-    print_summary(rows, summary, params.evaluation.confidence)
+    print_summary(rows, summary, params.evaluation)

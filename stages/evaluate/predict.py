@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError
 from stages.common.inference import predict_probability
 from stages.common.memory_guard import MemoryGuard
+from stages.common.metrics import METRICS
 from stages.common.mlflow_server import Server
 from stages.common.progress import progress
-from stages.common.registry import ModelCard, load_model
+from stages.common.registry import ModelCard, autocast_of, load_model
 from stages.common.runtime import Runtime
 from stages.common.volumes import Volume
 from stages.evaluate.cells import Cell
 from stages.evaluate.measure import Measurement, measure
 from stages.evaluate.params import Evaluation
 from stages.evaluate.views import Views, take_views
-
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,14 @@ def _evaluate_cell(cell: Cell, evaluation: Evaluation, server: Server, runtime: 
         started = time.monotonic()
         mask = predict_mask(model, volume, cell.card, evaluation)
         label = volume.label().astype(np.bool_)
-        measurement = measure(mask, label, volume.spacing_um, runtime.threads)
+        measurement = measure(
+            mask,
+            label,
+            volume.spacing_um,
+            metrics=evaluation.metrics,
+            nsd_tolerance_um=evaluation.nsd_tolerance_um,
+            threads=runtime.threads,
+        )
         yield Row(
             loss=cell.loss,
             fold=cell.fold,
@@ -82,14 +88,13 @@ def _evaluate_cell(cell: Cell, evaluation: Evaluation, server: Server, runtime: 
 
 def predict_mask(model: torch.nn.Module, volume: Volume, card: ModelCard, evaluation: Evaluation) -> NDArray[np.bool_]:
     """Predicted foreground of `volume`, boolean, zyx; in the patches and the precision of the card's training."""
-    if card.precision not in AUTOCAST:
-        raise DataError(
-            f"the model card of loss {card.loss}, fold {card.fold} names an unknown precision",
-            remedy=f"train it again; known: {', '.join(AUTOCAST)}",
-            value=card.precision,
-        )
     probability_zyx = predict_probability(
-        model, volume.image(), card.patch_voxels, evaluation.overlap, autocast_dtype=AUTOCAST[card.precision]
+        model,
+        volume.image(),
+        card.patch_voxels,
+        evaluation.overlap,
+        autocast_dtype=autocast_of(card),
+        flips=evaluation.test_time_flips,
     )
     if not np.isfinite(probability_zyx).all():
         raise DataError(
@@ -102,4 +107,6 @@ def predict_mask(model: torch.nn.Module, volume: Volume, card: ModelCard, evalua
 
 
 def _brief(measurement: Measurement) -> str:
-    return f"DSC {measurement.dsc:.3f} centreline DSC {measurement.centreline_dsc:.3f} ({measurement.rule})"
+    shown = [METRICS[name] for name in list(measurement.values)[:2]]
+    values = " ".join(f"{metric.title} {measurement.values[metric.name]:.{metric.digits}f}" for metric in shown)
+    return f"{values} ({measurement.rule})"

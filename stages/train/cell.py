@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch.utils import deterministic
 
 from stages.common.errors import DataError
 from stages.common.progress import say
-from stages.common.registry import ModelCard, register_model, weights_sha256
+from stages.common.recipe import Recipe, read_recipe
+from stages.common.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
 from stages.common.runtime import Compute, Runtime
 from stages.common.system_metrics import LOAD_FILE
 from stages.common.tracking import TrackedRun, open_run
@@ -26,7 +27,9 @@ from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState
 from stages.train.loop.validate import plan_tiles
 from stages.train.losses import Loss, build_loss
-from stages.train.networks.plan import NetworkPlan, build_network, median_spacing_um, plan_network
+from stages.train.networks.catalogue import build_network, find_architecture
+from stages.train.networks.plan import NetworkPlan, median_spacing_um, plan_network
+from stages.train.networks.supervision import number_of_heads, plain
 from stages.train.params import TrainingParams
 from stages.train.resuming.background import BackgroundCheckpoints, NoCheckpoints, Saver
 from stages.train.resuming.checkpoint import Checkpoints
@@ -48,6 +51,7 @@ class Cell:
     plan: NetworkPlan
     training: list[Volume]
     validation: list[Volume]
+    recipe: Recipe
 
 
 def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> Cell:
@@ -63,8 +67,22 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> 
             remedy="give every fold at least one of each in the file that preprocess.splits_file names",
             file=processed / "splits.json",
         )
-    plan = plan_network(spacing_um=spacing_um, patch_voxels=params.patch_voxels, filters=params.filters)
-    return Cell(loss=loss, fold=fold, params=params, plan=plan, training=training, validation=validation)
+    find_architecture(params.architecture)
+    plan = plan_network(
+        spacing_um=spacing_um,
+        patch_voxels=params.patch_voxels,
+        filters=params.filters,
+        kernel_rule=params.kernels,
+    )
+    return Cell(
+        loss=loss,
+        fold=fold,
+        params=params,
+        plan=plan,
+        training=training,
+        validation=validation,
+        recipe=read_recipe(processed),
+    )
 
 
 def train_cell(cell: Cell, runtime: Runtime) -> tuple[ModelCard, list[EpochRecord]]:
@@ -152,7 +170,9 @@ def start_or_resume(part: Part, load: Callable[[], dict[str, Any] | None]) -> Tr
     """The state that `load` gives on rank 0 (a checkpoint's), or that of a training's beginning, on every rank."""
     params, ranks = part.cell.params, part.ranks
     saved = ranks.once(load)
-    network = build_network(part.cell.plan, params.seed).to(part.device)
+    network = build_network(
+        part.cell.plan, params.seed, architecture=params.architecture, deep_supervision=params.deep_supervision
+    ).to(part.device)
     decision, switches = ranks.once(lambda: _choices(part, network, saved))
     switches = shared_by(switches, ranks.size, resumed_here=saved is not None)
     switches.apply(network)
@@ -226,7 +246,8 @@ def _run_params(cell: Cell, runtime: Runtime, state: TrainingState, device: torc
         "training_volumes": ", ".join(volume.id for volume in cell.training),
         "validation_volumes": ", ".join(volume.id for volume in cell.validation),
         "network": cell.plan.describe(),
-        "network_parameters": sum(parameter.numel() for parameter in state.network.parameters()),
+        "network_heads": number_of_heads(state.network),
+        "network_parameters": sum(parameter.numel() for parameter in plain(state.network).parameters()),
         "precision": state.precision.name,
         "precision_reason": state.precision.reason,
         "switches": state.switches.describe(),
@@ -267,20 +288,25 @@ def _last_validation(state: TrainingState) -> float:
 
 
 def _register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
-    network = state.network.cpu().eval()
+    network = plain(state.network).cpu().eval()
     lay_out(network, torch.contiguous_format)
-    name, version = register_model(network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold)
-    say(f"registered {name} version {version} (run {run.run_id})")
-    return ModelCard(
+    card = ModelCard(
         loss=cell.loss,
         fold=cell.fold,
         run_id=run.run_id,
-        model_name=name,
-        model_version=version,
+        model_name="",
+        model_version="",
         weights_sha256=weights_sha256(network),
         patch_voxels=cell.params.patch_voxels,
         epochs=cell.params.max_epochs,
         validation_dsc=_last_validation(state),
         fingerprint=runtime.fingerprint,
         precision=state.precision.name,
+        recipe=cell.recipe,
     )
+    tags = {CARD_TAG: card_json(card)}
+    name, version = register_model(
+        network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
+    )
+    say(f"registered {name} version {version} (run {run.run_id})")
+    return replace(card, model_name=name, model_version=version)

@@ -20,10 +20,22 @@ from stages.common.runtime import Runtime
 from stages.common.tracking import open_run
 from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from tests.support.parts import REPOSITORY
+from tests.support.recipe import RECIPE
 
 PARAMS = {
     "training": {"losses": ["dice_ce"], "folds": [0, 1]},
-    "evaluation": {"overlap": 0.5, "threshold": 0.5, "bootstrap_iterations": 100, "confidence": 0.95, "seed": 1},
+    "evaluation": {
+        "overlap": 0.5,
+        "threshold": 0.5,
+        "metrics": ["dsc", "centreline_dsc", "measured_masd_um", "hd95_um", "nsd", "betti_0_error", "betti_1_error"],
+        "nsd_tolerance_um": 1.0,
+        "bootstrap": "percentile",
+        "test_time_flips": "none",
+        "min_component_um3": None,
+        "bootstrap_iterations": 100,
+        "confidence": 0.95,
+        "seed": 1,
+    },
 }
 SHAPE = (6, 40, 40)
 TABLES = {"per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json", "paired.csv", "overlays.json"}
@@ -95,6 +107,7 @@ def register_cells(store: Path, models: Path) -> None:
             validation_dsc=0.5,
             fingerprint="f",
             precision=precision,
+            recipe=RECIPE,
         )
         write_card(models / "dice_ce" / f"fold_{fold}.json", card)
 
@@ -229,4 +242,5 @@ def test_a_card_has_exactly_the_agreed_fields() -> None:
         "validation_dsc",
         "fingerprint",
         "precision",
+        "recipe",
     ]

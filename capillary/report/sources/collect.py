@@ -55,6 +55,7 @@ def collect(root: Path, name: str, facts: RunFacts) -> Report:
         facts=facts,
         cells=tuple((loss, int(fold)) for loss in losses for fold in _get(params, "training", "folds", [])),
         confidence=_get(params, "evaluation", "confidence", None),
+        bootstrap=_get(params, "evaluation", "bootstrap", None),
         metrics=metrics,
         differences=notes.attempt(Part.PAIRED, lambda: read_differences(root), ()),
         volumes=notes.attempt(Part.VOLUMES, lambda: read_volumes(root), ()),

@@ -13,13 +13,13 @@ from stages.common.errors import CapillaryError, ExitCode
 from stages.common.process_memory import ProcessTree
 from stages.common.progress import progress, say
 from stages.common.volumes import Volume
-from stages.train.computing.precision import LossFunction
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import Schedule
 from stages.train.loop.state import Best, Tally, TrainingState
 from stages.train.loop.step import StepSkipped, StepTaken, take_step
 from stages.train.loop.validate import Tile, validation_dsc
+from stages.train.losses import Loss
 from stages.train.params import TrainingParams
 from stages.train.resuming.background import Saver
 from stages.train.resuming.interrupt import Interrupt
@@ -34,7 +34,7 @@ class Setup:
 
     params: TrainingParams
     schedule: Schedule
-    loss: LossFunction
+    loss: Loss
     batches: Callable[[int], Iterator[Batch]]
     validation: list[Volume]
     tiles: list[Tile]
@@ -76,8 +76,8 @@ def _train_epoch(setup: Setup, state: TrainingState, batches: Iterator[Batch]) -
     while state.tally.steps_done < setup.params.steps_per_epoch:
         step = state.epoch * setup.params.steps_per_epoch + state.tally.steps_done
         batch = next(batches).to(setup.device)
-        rate = setup.schedule.learning_rate(step)
-        result = take_step(state, batch, setup.loss, rate, setup.params.grad_clip_norm, setup.ranks)
+        rate, loss = setup.schedule.learning_rate(step), setup.loss.at(step / setup.schedule.total_steps)
+        result = take_step(state, batch, loss, rate, setup.params.grad_clip_norm, setup.ranks)
         state.tally.steps_done += 1
         state.tally.seconds = seconds_before + time.monotonic() - started
         if isinstance(result, StepTaken):

@@ -1,10 +1,10 @@
 """The gradient of a batch's loss, with as many patches in the network at a time as memory allows.
 
 A loss of this house is no mean over patches (batch Dice divides sums over the batch), so gradients of parts cannot be
-averaged. Instead the logits of the whole batch are computed part by part without a graph, the loss of all of them gives
-the gradient for the logits, and each part goes through the network again to take its share back (gradient caching, Gao
-et al. 2021, arXiv:2101.06983). That is exact for any loss and for networks whose patches do not see each other (ours
-normalise by instance), and costs one forward pass more: a third of a step.
+averaged. Instead the logits of the whole batch, of every head, are computed part by part without a graph, the loss of
+all of them gives the gradient for the logits, and each part goes through the network again to take its share back
+(gradient caching, Gao et al. 2021, arXiv:2101.06983). That is exact for any loss and for networks whose patches do not
+see each other (ours normalise by instance), and costs one forward pass more: a third of a step.
 
 Several processes share a batch in the same way, without that cost: each computes the logits of its patches, all of them
 the loss of all logits, each takes its share of the gradient back through its network, and the sums are exchanged.
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from stages.train.computing.precision import LossFunction
 from stages.train.distributed.ranks import ALONE, Ranks
+from stages.train.losses.heads import loss_of_heads
+from stages.train.networks.supervision import heads_of
 from stages.train.sampling.loading import Batch
 
 
@@ -37,14 +39,14 @@ def add_gradients(
     finite. On several `ranks` each has its share of the batch, and all get the gradient of the whole one.
     """
 
-    def forward(image: Tensor) -> Tensor:
+    def forward(image: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(image.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-            logits: Tensor = network(image)
-        return logits if logits.dtype == torch.float64 else logits.float()
+            output = network(image)
+        return heads_of(output)
 
     in_one = micro_batch is None or micro_batch >= len(batch.image)
     if in_one and ranks.size == 1:
-        loss = loss_function(forward(batch.image), batch.label, batch.skeleton)
+        loss = loss_of_heads(loss_function, forward(batch.image), batch.label, batch.skeleton)
         value = loss.item()
         if math.isfinite(value):
             torch.autograd.backward(scale(loss))
@@ -53,13 +55,13 @@ def add_gradients(
     parts = torch.split(batch.image, micro_batch or len(batch.image))
     with torch.set_grad_enabled(in_one):  # where one part is all, its graph serves again
         outputs = [forward(part) for part in parts]
-    logits = ranks.gather(torch.cat(outputs).detach())
-    loss = loss_function(logits.requires_grad_(), ranks.gather(batch.label), ranks.gather(batch.skeleton))
+    heads = [ranks.gather(torch.cat(head).detach()).requires_grad_() for head in zip(*outputs, strict=True)]
+    loss = loss_of_heads(loss_function, heads, ranks.gather(batch.label), ranks.gather(batch.skeleton))
     value = ranks.once(loss.item)
     if math.isfinite(value):
-        (upstream,) = torch.autograd.grad(scale(loss), [logits])
-        shares = torch.split(upstream[ranks.share()], len(parts[0]))
-        for part, output, share in zip(parts, outputs, shares, strict=True):
-            torch.autograd.backward(output if in_one else forward(part), share)
+        gradients = torch.autograd.grad(scale(loss), heads)
+        upstream = [torch.split(gradient[ranks.share()], len(parts[0])) for gradient in gradients]
+        for part, output, *shares in zip(parts, outputs, *upstream, strict=True):
+            torch.autograd.backward(output if in_one else forward(part), shares)
         ranks.add_up(parameter.grad for parameter in network.parameters() if parameter.grad is not None)
     return value

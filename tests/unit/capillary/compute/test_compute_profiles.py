@@ -7,12 +7,13 @@ import pytest
 import yaml
 
 from capillary.compute.computing import resolve, stage_variables
-from capillary.compute.hardware import GB, Gpu, Hardware
+from capillary.compute.hardware import GB, Hardware
 from capillary.compute.limits import Limits
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from stages.common.runtime import Compute, read_runtime
+from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
 TABLE = read_table(REPOSITORY)
@@ -21,7 +22,14 @@ GIB = 1 << 30
 
 def _hardware(*sizes_gb: float | None, cores: int = 8, memory_gb: float = 64) -> Hardware:
     gpus = tuple(
-        Gpu(index=i, uuid=f"GPU-{i}", name=f"card {i}", memory_bytes=None if size is None else int(size * GB))
+        Gpu(
+            index=i,
+            uuid=f"GPU-{i}",
+            name=f"card {i}",
+            memory_bytes=None if size is None else int(size * GB),
+            free_bytes=None,
+            driver="580.65.06",
+        )
         for i, size in enumerate(sizes_gb)
     )
     limits = Limits(cores=cores, cores_reason="", memory_bytes=int(memory_gb * GB), memory_reason="")

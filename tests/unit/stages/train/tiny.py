@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from stages.common.recipe import write_recipe
 from stages.common.runtime import Compute, Runtime
 from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
+from tests.support.recipe import RECIPE
 
 PARAMS: dict[str, Any] = {
     "seed": 7,
@@ -18,7 +20,10 @@ PARAMS: dict[str, Any] = {
     "batch_size": 2,
     "patch_voxels": [4, 16, 16],
     "foreground_share": 0.5,
+    "architecture": "dynunet",
     "filters": [2, 4, 4],
+    "kernels": "auto",
+    "deep_supervision": True,
     "learning_rate": 0.01,
     "weight_decay": 0.00003,
     "warmup_epochs": 0,
@@ -79,6 +84,7 @@ def write_volumes(processed: Path, shapes: tuple[tuple[int, int, int], ...] = ((
         )
     write_manifest(processed, [(volume, Checksums(image="", label="", skeleton="")) for volume in volumes])
     ids = [volume.id for volume in volumes]
+    write_recipe(processed, RECIPE)
     write_splits(processed, [Fold(train=tuple(name for name in ids if name != val), val=(val,)) for val in ids])
     return volumes
 
