@@ -165,7 +165,8 @@ class ContainerExecutor:
             return create([])
         if plan.environment.get("CAPILLARY_DEVICE") == "cpu":
             return create([])  # the profile's choice: a GPU is left to those who use it
-        if self._settings.share_gpus:
+        # a training on several GPUs gets all that the user names: no more than one can be waited for
+        if self._settings.share_gpus or plan.environment.get("CAPILLARY_PROCESSES", "1") != "1":
             return create([gpu.uuid for gpu in self._gpus])
         return gpus.take_free(self._gpus, lambda gpu: create([gpu.uuid], gpus.container_name(gpu)), plan.address, stop)
 

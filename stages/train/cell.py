@@ -1,6 +1,7 @@
 """One cell of the matrix, from its volumes to a registered model: what happens around the training loop."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch.utils import deterministic
 
 from stages.common.errors import DataError
+from stages.common.process_memory import ProcessTree
 from stages.common.progress import say
 from stages.common.recipe import Recipe, read_recipe
 from stages.common.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
@@ -278,6 +280,7 @@ def _set_up(part: Part, checkpoints: Saver, run: TrackedRun | None) -> Setup:
         device=part.device,
         log=log,
         ranks=ranks,
+        tree=ProcessTree(None if ranks.size == 1 else os.getppid()),
     )
 
 

@@ -4,7 +4,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -30,7 +30,10 @@ MOST_NONFINITE_IN_ROW = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a training works with. `batches` gives this rank's share of every batch from a global step on."""
+    """What a training works with. `batches` gives this rank's share of every batch from a global step on.
+
+    `tree` is all the training's processes.
+    """
 
     params: TrainingParams
     schedule: Schedule
@@ -43,6 +46,7 @@ class Setup:
     device: torch.device
     log: Callable[[EpochRecord], None]
     ranks: Ranks = ALONE
+    tree: ProcessTree = field(default_factory=ProcessTree)
 
 
 def run_training(setup: Setup, state: TrainingState) -> None:
@@ -63,7 +67,7 @@ def run_training(setup: Setup, state: TrainingState) -> None:
             record = _close_epoch(setup, state, dsc)
             setup.checkpoints.save(state.as_dict())
             setup.log(record)
-            line = _epoch_line(record, params, _remaining_s(state, params, epochs_here))
+            line = _epoch_line(record, params, _remaining_s(state, params, epochs_here), setup.tree)
             shown.advance(_brief(line), format_epoch(line))
             _stop_if_asked(setup, state)
 
@@ -153,7 +157,7 @@ def _remaining_s(state: TrainingState, params: TrainingParams, epochs_here: int)
     return (params.max_epochs - state.epoch) * sum(recent) / len(recent)
 
 
-def _epoch_line(record: EpochRecord, params: TrainingParams, remaining_s: float) -> EpochLine:
+def _epoch_line(record: EpochRecord, params: TrainingParams, remaining_s: float, tree: ProcessTree) -> EpochLine:
     skipped = f", {record.nonfinite_steps} steps skipped" if record.nonfinite_steps else ""
     return EpochLine(
         epoch=record.epoch,
@@ -161,7 +165,7 @@ def _epoch_line(record: EpochRecord, params: TrainingParams, remaining_s: float)
         loss=record.loss,
         validation_dsc=record.validation_dsc,
         remaining_s=remaining_s,
-        rss_gb=ProcessTree().rss_gb(),
+        rss_gb=tree.rss_gb(),
         notes=f"lr {record.learning_rate:.1e}, {record.seconds:.1f} s/epoch{skipped}",
     )
 
