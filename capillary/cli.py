@@ -58,6 +58,55 @@ def metrics() -> None:
 
 
 @app.command()
+def predict(
+    image: Annotated[Path, typer.Argument(metavar="IN", help="A stack: TIFF or NIfTI.", show_default=False)],
+    mask: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Its mask: TIFF or NIfTI by its suffix.", show_default=False)
+    ],
+    loss: Annotated[str | None, typer.Option(help="The loss of the models in models/.", show_default=False)] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(help="One fold, or several; else all of them.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="From the registry: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Vessel above it; else evaluation.threshold.", show_default=False)
+    ] = None,
+    spacing_um: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Where the file tells no spacing.", show_default=False)
+    ] = None,
+    min_component_um3: Annotated[
+        float | None,
+        typer.Option(min=0, help="Remove smaller parts; else evaluation.min_component_um3.", show_default=False),
+    ] = None,
+    probability: Annotated[bool, typer.Option("--probability", help="Also OUT_probability.")] = False,
+    picture: Annotated[bool, typer.Option("--picture", help="Also a picture, OUT.png.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+) -> None:
+    """Segment a stack with the registered models: the mean of all folds of a loss (docs/predict.md)."""
+    from capillary.launcher.stop import listening
+    from capillary.prediction.run import run_prediction
+    from capillary.prediction.wish import Wish, parse_spacing
+
+    wish = Wish(
+        image=image,
+        mask=mask,
+        model=model,
+        loss=loss,
+        folds=tuple(fold or ()),
+        threshold=threshold,
+        min_component_um3=min_component_um3,
+        spacing_um=parse_spacing(spacing_um),
+        probability=probability,
+        picture=picture,
+        force=force,
+    )
+    with listening() as stop:
+        sys.exit(run_prediction(wish, Path.cwd(), stop))
+
+
+@app.command()
 def profile(
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:

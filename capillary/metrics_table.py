@@ -7,19 +7,12 @@ from pathlib import Path
 from rich.table import Table
 
 from stages.common.errors import DataError
+from stages.common.metrics import METRICS
 from stages.common.progress import console
-
-# metric → title, digits
-COLUMNS = {
-    "dsc": ("DSC", 3),
-    "centreline_dsc": ("centreline DSC", 3),
-    "measured_masd_um": ("MASD (µm)", 2),
-    "measured_masd_voxels": ("MASD (voxels)", 2),
-}
 
 
 def show_metrics(file: Path) -> None:
-    """Print a table of losses by metrics, each as mean [interval]."""
+    """Print each loss with its metrics as mean [interval]."""
     if not file.is_file():
         raise DataError("there are no metrics yet", file=file, remedy="run ./just reproduce, or dvc pull, first")
     try:
@@ -35,11 +28,19 @@ def show_metrics(file: Path) -> None:
 
 
 def metrics_table(metrics: dict[str, dict[str, dict[str, float | None]]]) -> Table:
-    """A row a loss, a column a metric: mean over the out-of-fold volumes [confidence interval by bootstrap]."""
-    table = Table("loss", *(title for title, _ in COLUMNS.values()), title="out of fold: mean [bootstrap interval]")
+    """A line a metric under each loss: mean over the out-of-fold volumes [bootstrap interval]; ↑ more is better.
+
+    So it fits a terminal of 80 columns, however many metrics there are. Raises KeyError for one that is unknown.
+    """
+    table = Table("loss", "metric", "", title="out of fold: mean [bootstrap interval]")
+    table.add_column("mean", no_wrap=True)
     for loss, values in metrics.items():
-        cells = [_cell(values[name], digits) for name, (_, digits) in COLUMNS.items()]
-        table.add_row(loss, *cells)
+        if not values:
+            raise ValueError(f"no metric of {loss}")
+        for index, (name, value) in enumerate(values.items()):
+            metric = METRICS[name]
+            table.add_row("" if index else loss, metric.title, metric.arrow, _cell(value, metric.digits))
+        table.add_section()
     return table
 
 

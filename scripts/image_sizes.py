@@ -55,7 +55,7 @@ def find_images() -> dict[str, str]:
     """Name → tag or id of every image, built from this checkout."""
     settings = read_settings(ROOT)
     executor = ContainerExecutor(settings)
-    stages = list(read_yaml(ROOT / ACCESS_FILE))
+    stages = [name for name in read_yaml(ROOT / ACCESS_FILE) if read_access(ROOT, name).image is None]
     subprocess.run([str(Path(sys.executable).with_name("capillary")), "build"], cwd=ROOT, check=True, stdout=sys.stderr)
     tags = {name: executor.environment(ROOT, name, read_access(ROOT, name)).tag for name in stages}
     base = f"BASE={settings.images.base}"

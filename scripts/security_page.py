@@ -28,6 +28,8 @@ def access_table(root: Path) -> list[str]:
     for stage in yaml.safe_load((root / ACCESS_FILE).read_text()):
         access = read_access(root, stage)
         cells = ["as the gated"] * len(keys) if is_gate(root, stage) else [shown(getattr(access, key)) for key in keys]
+        if access.image is None:
+            cells[keys.index("image")] = "its own"
         rows.append([stage, *cells])
     return table(["stage", *(f"`{key}`" for key in keys)], rows)
 
@@ -43,6 +45,7 @@ def files_table(root: Path) -> list[str]:
         rows.append([stage, shown(tuple(reads)), shown(names)])
     gates = [stage for stage in yaml.safe_load((root / ACCESS_FILE).read_text()) if is_gate(root, stage)]
     rows += [[gate, shown((config_of(gate),)), shown(())] for gate in gates]
+    rows.append(["predict", "`IN`, the model cards in `models`", "`OUT` and what is asked for beside it"])
     return table(["stage", "reads (beside its code)", "writes"], rows)
 
 

@@ -15,7 +15,7 @@ from docker.errors import APIError
 from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
 
-from capillary.compute.hardware import Gpu, allowed
+from capillary.compute.hardware import allowed
 from capillary.containers import gpus, last_duty
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
@@ -34,6 +34,7 @@ from capillary.launcher.sandbox import own_folder
 from capillary.launcher.stop import Stop
 from capillary.settings import Settings, TorchName
 from stages.common.progress import say
+from stages.preflight.checks.devices import Gpu
 
 # how long the stage's supervisor may take to obey SIGKILL before the daemon is asked to do it
 KILL_PATIENCE_S = 5.0
@@ -56,7 +57,11 @@ class ContainerExecutor:
             return [self._environment.tag, self._api.version()["Arch"]]
 
     def environment(self, repository: Path, stage: str, access: StageAccess) -> Environment:
-        """The image of `stage`. One that computes on a GPU has torch, in the build that suits what there is."""
+        """The image of `stage`, or the one that it shares.
+
+        One that computes on a GPU has torch, in the build that suits what there is.
+        """
+        stage = access.image or stage
         if access.gpu != "none":
             self._gpus = self._find_gpus()
         if access.gpu == "none" or not holds_torch(repository, stage):
@@ -160,7 +165,8 @@ class ContainerExecutor:
             return create([])
         if plan.environment.get("CAPILLARY_DEVICE") == "cpu":
             return create([])  # the profile's choice: a GPU is left to those who use it
-        if self._settings.share_gpus:
+        # a training on several GPUs gets all that the user names: no more than one can be waited for
+        if self._settings.share_gpus or plan.environment.get("CAPILLARY_PROCESSES", "1") != "1":
             return create([gpu.uuid for gpu in self._gpus])
         return gpus.take_free(self._gpus, lambda gpu: create([gpu.uuid], gpus.container_name(gpu)), plan.address, stop)
 

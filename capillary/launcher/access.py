@@ -22,6 +22,7 @@ class StageAccess(Params):
     memory_gb: PositiveFloat | None
     pids: PositiveInt
     shm_gb: PositiveFloat
+    image: str | None = None  # the stage whose image it runs in; its own where the key is left out
 
 
 class GateAccess(Params):

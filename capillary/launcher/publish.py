@@ -68,10 +68,11 @@ def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator
 def publish(work: Path, outs: Sequence[str], root: Path) -> None:
     """Move `outs` from `work` into the workspace `root`. Each former out stands until the new one takes its place."""
     for out in outs:
-        _replace(work / out, root / out)
+        publish_file(work / out, root / out)
 
 
-def _replace(source: Path, target: Path) -> None:
+def publish_file(source: Path, target: Path) -> None:
+    """Move a file or folder to `target`, which stands as it is until the new one takes its place."""
     target.parent.mkdir(parents=True, exist_ok=True)
     ready = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

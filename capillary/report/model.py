@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from capillary.report.facts import RunFacts
+from stages.common.metrics import METRICS, Metric
 
 
 class Part(StrEnum):
@@ -14,6 +15,7 @@ class Part(StrEnum):
     METRICS = "metrics"
     PAIRED = "paired"
     VOLUMES = "volumes"
+    CALIBRATION = "calibration"
     CURVES = "curves"
     OVERLAYS = "overlays"
     RUNS = "runs"
@@ -38,8 +40,19 @@ class VolumeResult:
     loss: str
     fold: int
     id: str
-    values: Mapping[str, float]  # metric → value
+    values: Mapping[str, float]  # metric → value, in the order of params.yaml
     rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationBin:
+    """A row of metrics/calibration.csv: voxels of like probability, and the error of the loss over all of its bins."""
+
+    loss: str
+    voxels: int
+    mean_probability: float
+    vessel_share: float
+    calibration_error: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +110,8 @@ class Overlay:
     loss: str
     fold: int
     id: str
-    dsc: float
+    metric: str  # by which volumes are ranked
+    value: float
     slice_z: int
     depth: int
     aspect: float
@@ -150,9 +164,11 @@ class Report:
     facts: RunFacts
     cells: tuple[tuple[str, int], ...]  # every loss on every fold of params.yaml
     confidence: float | None
+    bootstrap: str | None  # percentile | bca
     metrics: Mapping[str, Mapping[str, Interval]]
     differences: tuple[Difference, ...]
     volumes: tuple[VolumeResult, ...]
+    calibration: tuple[CalibrationBin, ...]
     curves: tuple[Curve, ...]
     cards: tuple[Card, ...]
     overlays: tuple[Overlay, ...]
@@ -172,11 +188,34 @@ class Report:
         return tuple(dict.fromkeys(names))
 
     @property
+    def shown(self) -> tuple[Metric, ...]:
+        """What was measured, in the order of params.yaml."""
+        measured = [*self.metrics.values(), *(volume.values for volume in self.volumes)]
+        return tuple(METRICS[name] for name in (measured[0] if measured else ()))
+
+    @property
+    def lead(self) -> Metric:
+        """The metric that ranks losses and volumes: the first; DSC where nothing was measured."""
+        return next(iter(self.shown), METRICS["dsc"])
+
+    @property
     def best(self) -> str | None:
-        """The loss with the highest mean DSC; of equals the first."""
-        means = {loss: found["dsc"].mean for loss, found in self.metrics.items()}
-        known = {loss: mean for loss, mean in means.items() if mean is not None}
-        return max(known, key=lambda loss: known[loss]) if known else None
+        """The loss with the best mean in the first metric; of equals the first."""
+        means = {loss: found[self.lead.name].mean for loss, found in self.metrics.items()}
+        sign = 1 if self.lead.less_is_better else -1
+        known = {loss: sign * mean for loss, mean in means.items() if mean is not None}
+        return min(known, key=lambda loss: known[loss]) if known else None
+
+    @property
+    def calibration_by_loss(self) -> dict[str, list[CalibrationBin]]:
+        """Loss → its bins, in the order of probability."""
+        losses = dict.fromkeys(one.loss for one in self.calibration)
+        return {loss: [one for one in self.calibration if one.loss == loss] for loss in losses}
+
+    @property
+    def calibration_errors(self) -> dict[str, float]:
+        """Loss → its expected calibration error."""
+        return {loss: bins[0].calibration_error for loss, bins in self.calibration_by_loss.items()}
 
     @property
     def folds(self) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 # wide in a log, so that a line of progress stays one line
 console = Console(highlight=False, soft_wrap=True)
 
+LOG_EVERY_S = 10.0  # between two lines about many small steps
+
 
 def say(text: str) -> None:
     """One line to the user, plain (square brackets are not markup)."""
@@ -26,6 +28,7 @@ class Steps:
     done: int = 0
     started: float = field(default_factory=time.monotonic)
     _bar: Progress | None = None
+    _told: float = field(default_factory=time.monotonic)
 
     def advance(self, what: str, line: str | None = None) -> None:
         """Count one step as finished; `what` names it and its result. A log shows `line` instead, if there is one."""
@@ -34,6 +37,16 @@ class Steps:
             say(line or f"{self.title} {self.done}/{self.total} {what} ({time.monotonic() - self.started:.1f} s)")
         else:
             self._bar.update(self._bar.task_ids[0], advance=1, description=f"{self.title} {what}")
+
+    def tick(self) -> None:
+        """Count one of many small steps as finished. A log gets a line now and then, and one at the end."""
+        self.done += 1
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], advance=1, description=self.title)
+        elif self.done == self.total or now - self._told > LOG_EVERY_S:
+            self._told = now
+            say(f"{self.title} {self.done}/{self.total} ({now - self.started:.1f} s)")
 
 
 @contextlib.contextmanager

@@ -24,9 +24,13 @@ from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
 from stages.common.mlflow_server import RefusedError, Server, patient_transfers, redact
 from stages.common.progress import say
+from stages.common.recipe import Recipe, recipe_from
 
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
+# on a version: its card, for who has no models/ at hand (stages/predict/models)
+CARD_TAG = "capillary.card"
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PINNED = ("torch", "monai", "numpy", "mlflow")
 
 
@@ -45,12 +49,29 @@ class ModelCard:
     validation_dsc: float
     fingerprint: str
     precision: str
+    recipe: Recipe
+
+
+def autocast_of(card: ModelCard) -> torch.dtype | None:
+    """The type in which the card's network computes, None for plain float32. DataError for one that is unknown."""
+    if card.precision not in _AUTOCAST:
+        raise DataError(
+            f"the model card of loss {card.loss}, fold {card.fold} names an unknown precision",
+            remedy=f"train it again; known: {', '.join(_AUTOCAST)}",
+            value=card.precision,
+        )
+    return _AUTOCAST[card.precision]
 
 
 def write_card(path: Path, card: ModelCard) -> None:
     """Write `card` as JSON; equal cards give equal bytes."""
     with atomic_write(path) as stream:
-        stream.write(json.dumps(asdict(card), indent=2).encode() + b"\n")
+        stream.write(card_json(card, indent=2).encode() + b"\n")
+
+
+def card_json(card: ModelCard, indent: int | None = None) -> str:
+    """`card` as JSON."""
+    return json.dumps(asdict(card), indent=indent)
 
 
 def read_card(path: Path) -> ModelCard:
@@ -63,11 +84,17 @@ def read_card(path: Path) -> ModelCard:
         ) from error
     except ValueError as error:
         raise DataError(f"the model card is not JSON: {error}", remedy=_retrain(path), file=path) from error
+    return card_from(data, path, _retrain(path))
+
+
+def card_from(data: object, origin: object, remedy: str) -> ModelCard:
+    """`data`, as JSON has it, as a card. Raises DataError naming `origin` when it is not a complete one."""
     names = {field.name for field in fields(ModelCard)}
     if not isinstance(data, dict) or set(data) != names:
         wrong = names.symmetric_difference(data) if isinstance(data, dict) else type(data).__name__
-        raise DataError("the model card has other keys than it should", remedy=_retrain(path), file=path, value=wrong)
-    return ModelCard(**{**data, "patch_voxels": tuple(data["patch_voxels"])})
+        raise DataError("the model card has other keys than it should", remedy=remedy, file=origin, value=wrong)
+    patch, recipe = tuple(data["patch_voxels"]), recipe_from(data["recipe"], origin)
+    return ModelCard(**{**data, "patch_voxels": patch, "recipe": recipe})
 
 
 def _cell(card_path: Path) -> str:

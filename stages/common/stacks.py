@@ -19,12 +19,9 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
+from stages.common.suffixes import SUFFIXES, TIFF_SUFFIXES, suffix_of
 
-TIFF_SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-SUFFIXES = (*TIFF_SUFFIXES, *NIFTI_SUFFIXES)
-
-_MICROMETRES = {"m": 1e6, "meter": 1e6, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3}
+_MICROMETRES = {"m": 1e6, "meter": 1e6, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "nm": 1e-3}
 _REPLACE = "replace it with a whole copy of the original (compare sizes and checksums)"
 # What the readers raise on damaged files. RuntimeError is the base of imagecodecs' errors; OSError is how gzip and
 # nibabel report damage; most others of its kind are the machine's fault and are let through.
@@ -69,28 +66,23 @@ class StackHeader:
         return z * scale, y * scale, x * scale
 
 
-def suffix_of(name: str) -> str | None:
-    """The suffix by which a file called `name` is read, whole (".nii.gz") and in small letters; None if it has none."""
-    return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
-
-
 def read_stack(path: Path) -> NDArray[Any]:
     """The stack in `path` as (z, y, x), in the file's own dtype.
 
     Raises DataError naming the file and the reason when it is missing, empty, damaged, cut, of another format than its
     suffix says, in colour, or not three-dimensional.
     """
-    with _refusing_damage(path):
-        stack = _read_tiff(path) if _is_tiff(path) else _read_nifti(path)
+    with refusing_damage(path):
+        stack = _read_tiff(path) if is_tiff(path) else _read_nifti(path)
     if stack.ndim != 3 or 0 in stack.shape:
-        raise _not_a_stack(path, f"it holds an array of shape {_shape(stack.shape)}, not a stack in z, y, x")
+        raise not_a_stack(path, f"it holds an array of shape {shape_text(stack.shape)}, not a stack in z, y, x")
     return stack
 
 
 def read_header(path: Path) -> StackHeader:
     """The axes and the spacing that the file declares; raises DataError like `read_stack`."""
-    with _refusing_damage(path):
-        return _tiff_header(path) if _is_tiff(path) else _nifti_header(path)
+    with refusing_damage(path):
+        return _tiff_header(path) if is_tiff(path) else _nifti_header(path)
 
 
 def read_spacing_um(path: Path) -> tuple[float, float, float] | None:
@@ -116,7 +108,8 @@ def binarise(label: NDArray[Any]) -> NDArray[np.uint8]:
     return foreground.astype(np.uint8)
 
 
-def _is_tiff(path: Path) -> bool:
+def is_tiff(path: Path) -> bool:
+    """Whether `path` is read as TIFF; else as NIfTI. DataError for a name that is neither."""
     suffix = suffix_of(path.name)
     if suffix is None:
         raise DataError(
@@ -128,7 +121,7 @@ def _is_tiff(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _refusing_damage(path: Path) -> Iterator[None]:
+def refusing_damage(path: Path) -> Iterator[None]:
     """Turn whatever a reader raises on a damaged file into a DataError that names it."""
     try:
         if path.stat().st_size == 0:
@@ -145,11 +138,13 @@ def _refusing_damage(path: Path) -> Iterator[None]:
         raise DataError(f"the file is damaged or cut: {reason}", remedy=_REPLACE, file=path) from error
 
 
-def _not_a_stack(path: Path, what: str) -> DataError:
+def not_a_stack(path: Path, what: str) -> DataError:
+    """The error that `path` holds something else than one grey stack."""
     return DataError(what, remedy="save one channel of one time point as a stack of grey slices", file=path)
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Sizes with × between them."""
     return " × ".join(map(str, shape)) or "()"
 
 
@@ -157,7 +152,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 @contextlib.contextmanager
-def _open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """An open TIFF. tifffile only logs that pages are missing or tags are damaged; here that is an error."""
     logged: list[str] = []
     handler = _Collector(logged)
@@ -186,31 +181,50 @@ class _Collector(logging.Handler):
         self._kept.append(record.getMessage())
 
 
-def _series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
+def series_of(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     """The one stack in `tiff`; smaller pictures beside it (a thumbnail) do not count."""
     stacks = [series for series in tiff.series if len(series.shape) >= 3] or list(tiff.series[:1])
     if not stacks:
         raise ValueError("it has no page that can be read")
     if len(stacks) != 1:
-        shapes = "; ".join(_shape(series.shape) for series in stacks[:4])
-        raise _not_a_stack(path, f"it holds {len(stacks)} stacks ({shapes}), a volume is one")
+        shapes = "; ".join(shape_text(series.shape) for series in stacks[:4])
+        raise not_a_stack(path, f"it holds {len(stacks)} stacks ({shapes}), a volume is one")
     # with S first the planes lie one after the other: what some writers make of a grey stack of three or four slices
     if "S" in stacks[0].axes[1:]:
-        raise _not_a_stack(path, f"it is a colour image ({stacks[0].axes}: {_shape(stacks[0].shape)})")
+        raise not_a_stack(path, f"it is a colour image ({stacks[0].axes}: {shape_text(stacks[0].shape)})")
     return stacks[0]
 
 
 def _read_tiff(path: Path) -> NDArray[Any]:
-    with _open_tiff(path) as tiff:
-        return np.asarray(_series(tiff, path).asarray())
+    with open_tiff(path) as tiff:
+        return np.asarray(series_of(tiff, path).asarray())
 
 
 def _tiff_header(path: Path) -> StackHeader:
-    with _open_tiff(path) as tiff:
-        axes = _series(tiff, path).axes
+    with open_tiff(path) as tiff:
+        axes = series_of(tiff, path).axes
         ome = tifffile.xml2dict(tiff.ome_metadata) if tiff.ome_metadata else {}
-    spacing, unit = _ome_spacing(ome)
+        imagej = _imagej_spacing(tiff) if tiff.is_imagej else (None, "unknown")
+    spacing, unit = _ome_spacing(ome) if ome else imagej
     return StackHeader(axes=axes, spacing_zyx=spacing, unit=unit)
+
+
+def _imagej_spacing(tiff: tifffile.TiffFile) -> tuple[tuple[float, float, float] | None, str]:
+    """ImageJ's voxel depth, and its pixels per unit from the TIFF tags; both in the unit that its description names.
+
+    ImageJ gives every image a resolution of 1 pixel a "pixel" and leaves out a depth of 1: without a unit of length
+    or a depth there is no spacing.
+    """
+    described: Any = tiff.imagej_metadata or {}
+    tags = tiff.pages.first.tags
+    unit = str(described.get("unit", "")).replace("\\u00B5", "µ").replace("μ", "µ")
+    if unit not in _MICROMETRES or "spacing" not in described or not ("XResolution" in tags and "YResolution" in tags):
+        return None, "unknown"
+    pixels = [tags[f"{axis}Resolution"].value for axis in "YX"]
+    if any(above <= 0 or below <= 0 for above, below in pixels):
+        return None, "unknown"
+    y, x = (below / above for above, below in pixels)
+    return (float(described["spacing"]), y, x), unit
 
 
 def _ome_spacing(ome: dict[str, Any]) -> tuple[tuple[float, float, float] | None, str]:
@@ -230,17 +244,20 @@ def _ome_spacing(ome: dict[str, Any]) -> tuple[tuple[float, float, float] | None
 # --- NIfTI ---
 
 
-def _open_nifti(path: Path) -> Any:
-    """nibabel's image. The checksum of a gzip file is read first: nibabel stops before it comes to it."""
+def open_nifti(path: Path, *, keep_file_open: bool = False) -> Any:
+    """nibabel's image, whose voxels are not read yet.
+
+    The checksum of a gzip file is read first: nibabel stops before it comes to it.
+    """
     if path.name.lower().endswith(".gz"):
         with gzip.open(path) as stream:
             while stream.read(1 << 22):
                 pass
-    return nibabel.load(path, mmap=False)
+    return nibabel.load(path, mmap=False, keep_file_open=keep_file_open)
 
 
 def _read_nifti(path: Path) -> NDArray[Any]:
-    image = _open_nifti(path)
+    image = open_nifti(path)
     stack_xyz = np.asanyarray(image.dataobj)
     while stack_xyz.ndim > 3 and stack_xyz.shape[-1] == 1:
         stack_xyz = stack_xyz[..., 0]

@@ -9,6 +9,7 @@ from stages.common.memory_guard import guarding
 from stages.common.runtime import Runtime
 from stages.common.system_metrics import LOAD_FILE
 from stages.common.tracking import open_run
+from stages.evaluate.calibration import pooled_by_loss, write_calibration
 from stages.evaluate.cells import read_cells
 from stages.evaluate.outputs import write_outputs
 from stages.evaluate.overlays import choose, write_overlays
@@ -16,6 +17,7 @@ from stages.evaluate.paired import compare_losses
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predict import evaluate_cells
 from stages.evaluate.report import log_results, print_summary
+from stages.evaluate.small_parts import refuse_too_few_folds, write_choices
 from stages.evaluate.summary import summarise
 
 
@@ -26,6 +28,7 @@ def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, model
     (before anything is predicted) and ServiceError when MLflow does not answer.
     """
     cells = read_cells(params.training, processed, models)
+    refuse_too_few_folds(cells, params.evaluation)
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
     losses = ", ".join(params.training.losses)
@@ -40,10 +43,16 @@ def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, model
         ) as run,
     ):
         folds = ", ".join(map(str, params.training.folds))
-        run.log_params({"losses": losses, "folds": folds, **params.evaluation.model_dump()})
-        rows = evaluate_cells(cells, params.evaluation, run.server, runtime, guard)
+        settings = params.evaluation.model_dump(mode="json") | {"metrics": ", ".join(params.evaluation.metrics)}
+        run.log_params({"losses": losses, "folds": folds, **settings})
+        evaluated = evaluate_cells(cells, params.evaluation, run.server, runtime, guard)
+        rows = evaluated.rows
         summary = summarise(rows, params.evaluation)
         write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation))
+        write_calibration(metrics, evaluated.calibration)
+        write_choices(metrics, evaluated.choices)
         write_overlays(metrics, choose(rows, summary))
+        pooled = pooled_by_loss(evaluated.calibration)
+        run.log_metrics({f"{loss}.calibration_error": found.error for loss, found in pooled.items()}, step=0)
         log_results(run, metrics, rows, summary)
-    print_summary(rows, summary, params.evaluation.confidence)
+    print_summary(rows, summary, params.evaluation)

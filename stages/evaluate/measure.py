@@ -1,28 +1,21 @@
-"""One prediction against its label: every metric, with the rule that decided it."""
+"""One prediction against its label: the metrics that were asked for, with the rule that decided them."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from stages.evaluate.metrics.centreline import centreline_dsc
-from stages.evaluate.metrics.overlap import dsc
-from stages.evaluate.metrics.rules import Rule, mask_rule
-from stages.evaluate.metrics.surface import Spacing, border_points, diagonal, masd
-
-METRICS = ("dsc", "centreline_dsc", "measured_masd_um", "measured_masd_voxels")
-VOXELS: Spacing = (1.0, 1.0, 1.0)
+from stages.evaluate.metrics.nearest import Mask, Spacing
+from stages.evaluate.metrics.pair import Pair
+from stages.evaluate.metrics.rules import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """The metrics of one volume; all finite. `rule` says which of them were set by convention (metrics/rules.py)."""
 
-    dsc: float
-    centreline_dsc: float
-    measured_masd_um: float
-    measured_masd_voxels: float
+    values: Mapping[str, float]  # metric → value, in the order asked for
     predicted_voxels: int
     reference_voxels: int
     common_voxels: int
@@ -30,55 +23,50 @@ class Measurement:
 
 
 def measure(
-    prediction_zyx: NDArray[np.bool_], reference_zyx: NDArray[np.bool_], spacing_um: Spacing, threads: int = 1
+    prediction_zyx: Mask,
+    reference_zyx: Mask,
+    spacing_um: Spacing,
+    *,
+    metrics: Sequence[str],
+    nsd_tolerance_um: float,
+    threads: int = 1,
 ) -> Measurement:
     """Compare two boolean masks of one shape (z, y, x); `spacing_um` is z, y, x. `threads` changes the time only."""
     if prediction_zyx.shape != reference_zyx.shape:
         raise ValueError(f"masks of different shapes: {prediction_zyx.shape} and {reference_zyx.shape}")
-    rule = mask_rule(prediction_zyx, reference_zyx)
     # what lies outside both masks changes no metric, and vessels fill a small part of some stacks
     box = _box_of_both(prediction_zyx, reference_zyx)
-    prediction, reference = prediction_zyx[box], reference_zyx[box]
-    centreline, rule = _centreline(prediction, reference, rule)
-    masd_um, masd_voxels = _masd(prediction, reference, prediction_zyx.shape, spacing_um, threads, rule)
+    pair = Pair(
+        prediction=np.ascontiguousarray(prediction_zyx[box]),
+        reference=np.ascontiguousarray(reference_zyx[box]),
+        volume_shape=prediction_zyx.shape,
+        spacing_um=spacing_um,
+        nsd_tolerance_um=nsd_tolerance_um,
+        threads=threads,
+    )
+    values = {metric: MEASURES[metric](pair) for metric in metrics}
     return Measurement(
-        dsc=dsc(prediction, reference),
-        centreline_dsc=centreline,
-        measured_masd_um=masd_um,
-        measured_masd_voxels=masd_voxels,
-        predicted_voxels=int(np.count_nonzero(prediction)),
-        reference_voxels=int(np.count_nonzero(reference)),
-        common_voxels=int(np.count_nonzero(prediction & reference)),
-        rule=rule,
+        values=values,
+        predicted_voxels=int(np.count_nonzero(pair.prediction)),
+        reference_voxels=int(np.count_nonzero(pair.reference)),
+        common_voxels=int(np.count_nonzero(pair.prediction & pair.reference)),
+        rule=pair.final_rule if "centreline_dsc" in values else pair.rule,
     )
 
 
-def _centreline(prediction: NDArray[np.bool_], reference: NDArray[np.bool_], rule: Rule) -> tuple[float, Rule]:
-    if rule is Rule.BOTH_EMPTY:
-        return 1.0, rule
-    if rule is not Rule.MEASURED:
-        return 0.0, rule
-    value = centreline_dsc(prediction, reference)
-    return (0.0, Rule.CENTRELINES_DISJOINT) if value is None else (value, rule)
-
-
-def _masd(
-    prediction: NDArray[np.bool_],
-    reference: NDArray[np.bool_],
-    shape_zyx: tuple[int, ...],
-    spacing_um: Spacing,
-    threads: int,
-    rule: Rule,
-) -> tuple[float, float]:
-    """MASD in µm and in voxels."""
-    if rule is Rule.BOTH_EMPTY:
-        return 0.0, 0.0
-    if rule.masd_is_worst_case:
-        return diagonal(shape_zyx, spacing_um), diagonal(shape_zyx, VOXELS)
-    borders = border_points(prediction), border_points(reference)
-    return masd(*borders, spacing_um, threads), masd(*borders, VOXELS, threads)
-
-
-def _box_of_both(prediction_zyx: NDArray[np.bool_], reference_zyx: NDArray[np.bool_]) -> tuple[slice, ...]:
+def _box_of_both(prediction_zyx: Mask, reference_zyx: Mask) -> tuple[slice, ...]:
     found = find_objects((prediction_zyx | reference_zyx).view(np.uint8))
     return tuple(found[0]) if found else (slice(0, 1),) * 3
+
+
+# one for each of stages/common/metrics.py
+MEASURES: Mapping[str, Callable[[Pair], float]] = {
+    "dsc": Pair.dsc,
+    "centreline_dsc": Pair.centreline_dsc,
+    "measured_masd_um": Pair.masd_um,
+    "measured_masd_voxels": Pair.masd_voxels,
+    "hd95_um": Pair.hd95_um,
+    "nsd": Pair.nsd,
+    "betti_0_error": Pair.betti_0_error,
+    "betti_1_error": Pair.betti_1_error,
+}

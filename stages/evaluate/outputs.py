@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from stages.common.atomic import atomic_write
+from stages.evaluate.bootstrap import Interval
 from stages.evaluate.paired import Difference
 from stages.evaluate.predict import Row
 from stages.evaluate.summary import Summary
@@ -21,20 +22,20 @@ SUMMARY_CSV = "summary.csv"
 PAIRED_CSV = "paired.csv"
 METRICS_JSON = "metrics.json"
 
-_SCHEMA = pyarrow.schema(
+_BEFORE_METRICS = pyarrow.schema(
     [
         ("loss", pyarrow.string()),
         ("fold", pyarrow.int64()),
         ("id", pyarrow.string()),
-        ("dsc", pyarrow.float64()),
-        ("centreline_dsc", pyarrow.float64()),
-        ("measured_masd_um", pyarrow.float64()),
-        ("measured_masd_voxels", pyarrow.float64()),
+    ]
+)
+_AFTER_METRICS = pyarrow.schema(
+    [
         ("predicted_voxels", pyarrow.int64()),
         ("reference_voxels", pyarrow.int64()),
         ("common_voxels", pyarrow.int64()),
         ("rule", pyarrow.string()),  # stages/evaluate/metrics/rules.py
-        ("masd_is_worst_case", pyarrow.bool_()),
+        ("distance_is_worst_case", pyarrow.bool_()),
         ("model_name", pyarrow.string()),
         ("model_version", pyarrow.string()),
     ]
@@ -44,11 +45,13 @@ _SCHEMA = pyarrow.schema(
 def write_outputs(folder: Path, rows: list[Row], summary: Summary, differences: list[Difference]) -> None:
     """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, metrics.json and paired differences."""
     records = [_to_record(row) for row in rows]
+    metrics = next(iter(summary.values()))
+    schema = pyarrow.schema([*_BEFORE_METRICS, *((name, pyarrow.float64()) for name in metrics), *_AFTER_METRICS])
     table = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=_SCHEMA), table)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=schema), table)
     _write(folder / PER_VOLUME, table.getvalue())
-    _write(folder / PER_VOLUME_CSV, _csv(_SCHEMA.names, records))
-    intervals = {loss: {name: asdict(one) for name, one in metrics.items()} for loss, metrics in summary.items()}
+    _write(folder / PER_VOLUME_CSV, _csv(schema.names, records))
+    intervals = {loss: {name: _ends(one) for name, one in found.items()} for loss, found in summary.items()}
     _write(folder / METRICS_JSON, json.dumps(intervals, indent=2).encode() + b"\n")
     lines = [
         {"loss": loss, "metric": name, **interval}
@@ -60,15 +63,22 @@ def write_outputs(folder: Path, rows: list[Row], summary: Summary, differences: 
     _write(folder / PAIRED_CSV, _csv(columns, [asdict(difference) for difference in differences]))
 
 
+def _ends(interval: Interval) -> dict[str, float]:
+    return {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
+
+
 def _to_record(row: Row) -> dict[str, Any]:
-    measured = {name: value for name, value in asdict(row.measurement).items() if name != "rule"}
+    measurement = row.measurement
     return {
         "loss": row.loss,
         "fold": row.fold,
         "id": row.id,
-        **measured,
-        "rule": str(row.measurement.rule),
-        "masd_is_worst_case": row.measurement.rule.masd_is_worst_case,
+        **measurement.values,
+        "predicted_voxels": measurement.predicted_voxels,
+        "reference_voxels": measurement.reference_voxels,
+        "common_voxels": measurement.common_voxels,
+        "rule": str(measurement.rule),
+        "distance_is_worst_case": measurement.rule.distance_is_worst_case,
         "model_name": row.model_name,
         "model_version": row.model_version,
     }

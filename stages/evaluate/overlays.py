@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.common.atomic import atomic_write
+from stages.common.metrics import METRICS
 from stages.evaluate.predict import Row
 from stages.evaluate.summary import Summary
 from stages.evaluate.views import Bytes, View
@@ -30,25 +31,29 @@ class Choice:
     """A volume that is shown, and as what."""
 
     rank: str  # best | median | worst
+    metric: str  # by which
     row: Row
 
 
 def choose(rows: list[Row], summary: Summary) -> list[Choice]:
-    """Best, median (the lower one of two) and worst volume by DSC of the loss with the highest mean DSC.
+    """Best, median (the lower one of two) and worst volume of the loss with the best mean, by the first metric.
 
     Of equals the earlier in params.yaml (losses) or by fold and id (volumes) counts as better. A volume is shown once:
     two volumes are best and worst, a single one is the best.
     """
-    loss = max(summary, key=lambda name: summary[name]["dsc"].mean)  # the first of equals
+    metric = METRICS[next(iter(next(iter(summary.values()))))]
+    sign = 1 if metric.less_is_better else -1
+    loss = min(summary, key=lambda name: sign * summary[name][metric.name].mean)  # the first of equals
     ordered = sorted(
-        (row for row in rows if row.loss == loss), key=lambda row: (-row.measurement.dsc, row.fold, row.id)
+        (row for row in rows if row.loss == loss),
+        key=lambda row: (sign * row.measurement.values[metric.name], row.fold, row.id),
     )
     places = {"best": 0, "median": len(ordered) // 2, "worst": len(ordered) - 1}
     if len(ordered) < 3:
         places.pop("median")
     if len(ordered) < 2:
         places.pop("worst")
-    return [Choice(rank=rank, row=ordered[place]) for rank, place in places.items()]
+    return [Choice(rank=rank, metric=metric.name, row=ordered[place]) for rank, place in places.items()]
 
 
 def write_overlays(folder: Path, choices: list[Choice]) -> None:
@@ -71,7 +76,8 @@ def _entry(choice: Choice, pictures: list[str]) -> dict[str, Any]:
         "loss": row.loss,
         "fold": row.fold,
         "id": row.id,
-        "dsc": row.measurement.dsc,
+        "metric": choice.metric,
+        "value": row.measurement.values[choice.metric],
         "slice_z": row.views.slice_z,
         "depth": row.views.depth,
         "sides_um": row.views.sides_um,

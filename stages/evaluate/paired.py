@@ -1,14 +1,17 @@
 """Which loss is better, and how sure that is: differences of means over the same volumes, by the paired bootstrap."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.measure import METRICS
+from stages.evaluate.bootstrap import bootstrap_interval, resampled_means
 from stages.evaluate.params import Evaluation
 from stages.evaluate.predict import Row
+
+ByVolume = Mapping[tuple[int, str], Mapping[str, float]]  # (fold, id) → metric → value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +34,14 @@ class Difference:
 
 def compare_losses(rows: list[Row], evaluation: Evaluation) -> list[Difference]:
     """Every pair of losses in every metric, in the order in which the losses come; nothing where there is one loss."""
-    values = {loss: _by_volume(rows, loss) for loss in dict.fromkeys(row.loss for row in rows)}
+    values = {
+        loss: {(row.fold, row.id): row.measurement.values for row in rows if row.loss == loss}
+        for loss in dict.fromkeys(row.loss for row in rows)
+    }
     found: list[Difference] = []
-    for index, metric in enumerate(METRICS):
+    for metric in evaluation.metrics:
         pairs = [
-            _compare(pair, metric, _column(values[pair[0]], values[pair[1]], index), evaluation)
+            _compare(pair, metric, _differences(values[pair[0]], values[pair[1]], metric), evaluation)
             for pair in combinations(values, 2)
         ]
         corrected = holm([pair.p for pair in pairs])
@@ -43,27 +49,14 @@ def compare_losses(rows: list[Row], evaluation: Evaluation) -> list[Difference]:
     return found
 
 
-def _by_volume(rows: list[Row], loss: str) -> dict[tuple[int, str], list[float]]:
-    return {
-        (row.fold, row.id): [getattr(row.measurement, metric) for metric in METRICS] for row in rows if row.loss == loss
-    }
-
-
-def _column(
-    one: dict[tuple[int, str], list[float]], other: dict[tuple[int, str], list[float]], index: int
-) -> NDArray[np.float64]:
-    return np.array([values[index] - other[volume][index] for volume, values in one.items() if volume in other])
+def _differences(one: ByVolume, other: ByVolume, metric: str) -> NDArray[np.float64]:
+    return np.array([values[metric] - other[volume][metric] for volume, values in one.items() if volume in other])
 
 
 def _compare(
     pair: tuple[str, str], metric: str, differences: NDArray[np.float64], evaluation: Evaluation
 ) -> Difference:
-    low, high, p = bootstrap_difference(
-        differences,
-        iterations=evaluation.bootstrap_iterations,
-        confidence=evaluation.confidence,
-        seed=evaluation.seed,
-    )
+    low, high, p = bootstrap_difference(differences, evaluation)
     return Difference(
         loss=pair[0],
         other=pair[1],
@@ -77,23 +70,18 @@ def _compare(
     )
 
 
-def bootstrap_difference(
-    differences: NDArray[np.float64], *, iterations: int, confidence: float, seed: int
-) -> tuple[float, float, float]:
-    """Percentile interval (low, high) of the mean of `differences`, one a volume, and its two-sided p.
+def bootstrap_difference(differences: NDArray[np.float64], evaluation: Evaluation) -> tuple[float, float, float]:
+    """Bootstrap interval (low, high) of the mean of `differences`, one a volume, and its two-sided p.
 
     p is twice the share of resampled means on the far side of 0, counted with one more (Davison & Hinkley 1997, §4.2),
     so that it is never 0. Resamples of few volumes know too little of what else could have been drawn: p is therefore
     never below 2^(1-n), the chance that n volumes agree on a direction that does not exist (the sign test).
     """
-    volumes = len(differences)
-    draws = np.random.default_rng(seed).integers(volumes, size=(iterations, volumes))
-    means = differences[draws].mean(axis=1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    means = resampled_means(differences, evaluation)
+    interval = bootstrap_interval(differences, means, evaluation)
     far = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
-    p = 2 * (far + 1) / (iterations + 1)
-    return float(low), float(high), float(min(1.0, max(p, 2.0 ** (1 - volumes))))
+    p = 2 * (far + 1) / (len(means) + 1)
+    return interval.ci_low, interval.ci_high, float(min(1.0, max(p, 2.0 ** (1 - len(differences)))))
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -1,10 +1,12 @@
 """The params that dvc.yaml declares for evaluate."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from stages.common.params import Params
+from stages.common.metrics import METRICS
+from stages.common.params import Params, nearest
 
 
 class Training(Params):
@@ -23,14 +25,49 @@ class Training(Params):
         return values
 
 
+class BootstrapMethod(StrEnum):
+    """Which interval is read off the resampled means (stages/evaluate/bootstrap.py)."""
+
+    PERCENTILE = "percentile"
+    BCA = "bca"
+
+
 class Evaluation(Params):
-    """How volumes are predicted and how sure the means are."""
+    """How volumes are predicted, what is measured and how sure the means are."""
 
     overlap: Annotated[float, Field(ge=0, lt=1)]  # share of a patch that its neighbour covers too
     threshold: Annotated[float, Field(ge=0, lt=1)]  # foreground where the probability is above it
+    test_time_flips: Literal["none", "in_plane", "all"]
+    # smaller connected parts of a mask are removed; auto: the size is chosen on the other folds (components.py)
+    min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None
+    metrics: tuple[str, ...]  # of stages/common/metrics.py; the first ranks losses and volumes
+    nsd_tolerance_um: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a border this near counts as found
+    bootstrap: BootstrapMethod
     bootstrap_iterations: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)]
+
+    @property
+    def chooses_size(self) -> bool:
+        """Whether the size of small parts is chosen on the other folds."""
+        return self.min_component_um3 == "auto"
+
+    @property
+    def fixed_size_um3(self) -> float:
+        """The size of small parts, 0: none are removed."""
+        return 0.0 if self.min_component_um3 is None or self.min_component_um3 == "auto" else self.min_component_um3
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_and_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("the list is empty: there is nothing to measure")
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(f"unknown metric `{name}`; {nearest(name, list(METRICS))}")
+        if len(set(names)) != len(names):
+            raise ValueError("a metric stands twice in the list")
+        return names
 
 
 class EvaluateParams(Params):

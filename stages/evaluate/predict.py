@@ -1,8 +1,11 @@
 """The networks of all cells on their validation volumes, one row a volume."""
 
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,17 +14,18 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError
 from stages.common.inference import predict_probability
 from stages.common.memory_guard import MemoryGuard
+from stages.common.metrics import METRICS
 from stages.common.mlflow_server import Server
-from stages.common.progress import progress
-from stages.common.registry import ModelCard, load_model
+from stages.common.progress import Steps, progress
+from stages.common.registry import ModelCard, autocast_of, load_model
 from stages.common.runtime import Runtime
 from stages.common.volumes import Volume
+from stages.evaluate.calibration import Reliability, VolumeCalibration
 from stages.evaluate.cells import Cell
 from stages.evaluate.measure import Measurement, measure
 from stages.evaluate.params import Evaluation
+from stages.evaluate.small_parts import Choice, Parts, choose, fixed, parts_of, without_small
 from stages.evaluate.views import Views, take_views
-
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,55 +45,138 @@ class Row:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """One volume under one network, before small parts are removed; its mask lies in `mask_file`, eight voxels a byte.
+
+    `parts` is None where nobody chooses a size by them.
+    """
+
+    cell: Cell
+    volume: Volume
+    mask_file: Path
+    reliability: Reliability
+    parts: Parts | None
+    seconds: float
+
+    def mask(self) -> NDArray[np.bool_]:
+        """The mask, zyx."""
+        bits = np.unpackbits(np.load(self.mask_file), count=prod(self.volume.shape_zyx))
+        return bits.view(np.bool_).reshape(self.volume.shape_zyx)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What comes of all cells."""
+
+    rows: list[Row]
+    calibration: list[VolumeCalibration]
+    choices: list[Choice]
+
+
 def evaluate_cells(
     cells: list[Cell], evaluation: Evaluation, server: Server, runtime: Runtime, guard: MemoryGuard
-) -> list[Row]:
+) -> Evaluated:
     """Predict and measure every volume of every cell; at most one network and one whole volume are in memory.
 
+    A size of small parts that is to be chosen needs all predictions first; else each is measured at once.
     Raises CapillaryError between two volumes when `guard` says that they take too much.
     """
-    rows = []
-    with progress("evaluate", sum(len(cell.volumes) for cell in cells)) as steps:
-        for cell in cells:
-            for row in _evaluate_cell(cell, evaluation, server, runtime):
-                rows.append(row)
-                guard.raise_if_crossed(f"after volume {row.id} of {row.loss}, fold {row.fold}")
-                steps.advance(f"{row.loss} fold {row.fold} {row.id} {_brief(row.measurement)} in {row.seconds:.1f} s")
-    return rows
+    volumes = sum(len(cell.volumes) for cell in cells)
+    is_auto = evaluation.chooses_size
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress("evaluate", volumes * (2 if is_auto else 1)) as steps,
+    ):
+        predicted: Iterable[Predicted] = _predict_cells(cells, evaluation, server, runtime, Path(folder))
+        if is_auto:
+            predicted = _all_predicted(predicted, guard, steps)
+            choices = choose([one.parts for one in predicted if one.parts is not None])
+        else:
+            choices = fixed(cells, evaluation.fixed_size_um3)
+        sizes = {(one.loss, one.fold): one.min_component_um3 for one in choices}
+        rows, calibration = [], []
+        for one in predicted:
+            row = _measure(one, sizes[one.cell.loss, one.cell.fold], evaluation, runtime)
+            rows.append(row)
+            calibration.append(VolumeCalibration(loss=row.loss, fold=row.fold, id=row.id, reliability=one.reliability))
+            guard.raise_if_crossed(f"after volume {row.id} of {row.loss}, fold {row.fold}")
+            steps.advance(f"{row.loss} fold {row.fold} {row.id} {_brief(row.measurement)} in {row.seconds:.1f} s")
+    return Evaluated(rows=rows, calibration=calibration, choices=choices)
 
 
-def _evaluate_cell(cell: Cell, evaluation: Evaluation, server: Server, runtime: Runtime) -> Iterator[Row]:
-    if not cell.volumes:
-        return
+def _all_predicted(predicted: Iterable[Predicted], guard: MemoryGuard, steps: Steps) -> list[Predicted]:
+    done = []
+    for one in predicted:
+        done.append(one)
+        guard.raise_if_crossed(f"after volume {one.volume.id} of {one.cell.loss}, fold {one.cell.fold}")
+        steps.advance(f"{one.cell.loss} fold {one.cell.fold} {one.volume.id} predicted in {one.seconds:.1f} s")
+    return done
+
+
+def _predict_cells(
+    cells: list[Cell], evaluation: Evaluation, server: Server, runtime: Runtime, folder: Path
+) -> Iterator[Predicted]:
     device = "cuda" if torch.cuda.is_available() and runtime.compute.device != "cpu" else "cpu"
-    model = load_model(cell.card, server=server).to(device)
-    for volume in cell.volumes:
-        started = time.monotonic()
-        mask = predict_mask(model, volume, cell.card, evaluation)
-        label = volume.label().astype(np.bool_)
-        measurement = measure(mask, label, volume.spacing_um, runtime.threads)
-        yield Row(
-            loss=cell.loss,
-            fold=cell.fold,
-            id=volume.id,
-            measurement=measurement,
-            views=take_views(volume.image(), label, mask, volume.spacing_um),
-            model_name=cell.card.model_name,
-            model_version=cell.card.model_version,
-            seconds=time.monotonic() - started,
-        )
+    for number, cell in enumerate(cells):
+        if not cell.volumes:
+            continue
+        model = load_model(cell.card, server=server).to(device)
+        for place, volume in enumerate(cell.volumes):
+            started = time.monotonic()
+            probability = predict_volume(model, volume, cell.card, evaluation)
+            mask, label = probability > evaluation.threshold, volume.label().astype(np.bool_)
+            file = folder / f"{number}-{place}.npy"
+            np.save(file, np.packbits(mask))
+            choosing = evaluation.chooses_size
+            parts = parts_of(cell.loss, cell.fold, mask, label, volume.spacing_um) if choosing else None
+            yield Predicted(
+                cell=cell,
+                volume=volume,
+                mask_file=file,
+                reliability=Reliability.of(probability, label),
+                parts=parts,
+                seconds=time.monotonic() - started,
+            )
 
 
-def predict_mask(model: torch.nn.Module, volume: Volume, card: ModelCard, evaluation: Evaluation) -> NDArray[np.bool_]:
-    """Predicted foreground of `volume`, boolean, zyx; in the patches and the precision of the card's training."""
-    if card.precision not in AUTOCAST:
-        raise DataError(
-            f"the model card of loss {card.loss}, fold {card.fold} names an unknown precision",
-            remedy=f"train it again; known: {', '.join(AUTOCAST)}",
-            value=card.precision,
-        )
+def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, runtime: Runtime) -> Row:
+    started = time.monotonic()
+    cell, volume = predicted.cell, predicted.volume
+    mask = without_small(predicted.mask(), volume.spacing_um, least_um3)
+    predicted.mask_file.unlink()
+    label = volume.label().astype(np.bool_)
+    measurement = measure(
+        mask,
+        label,
+        volume.spacing_um,
+        metrics=evaluation.metrics,
+        nsd_tolerance_um=evaluation.nsd_tolerance_um,
+        threads=runtime.threads,
+    )
+    return Row(
+        loss=cell.loss,
+        fold=cell.fold,
+        id=volume.id,
+        measurement=measurement,
+        views=take_views(volume.image(), label, mask, volume.spacing_um),
+        model_name=cell.card.model_name,
+        model_version=cell.card.model_version,
+        seconds=predicted.seconds + time.monotonic() - started,
+    )
+
+
+def predict_volume(
+    model: torch.nn.Module, volume: Volume, card: ModelCard, evaluation: Evaluation
+) -> NDArray[np.float32]:
+    """Foreground probability of `volume`, zyx; in the patches and the precision of the card's training."""
     probability_zyx = predict_probability(
-        model, volume.image(), card.patch_voxels, evaluation.overlap, autocast_dtype=AUTOCAST[card.precision]
+        model,
+        volume.image(),
+        card.patch_voxels,
+        evaluation.overlap,
+        autocast_dtype=autocast_of(card),
+        flips=evaluation.test_time_flips,
     )
     if not np.isfinite(probability_zyx).all():
         raise DataError(
@@ -97,9 +184,10 @@ def predict_mask(model: torch.nn.Module, volume: Volume, card: ModelCard, evalua
             remedy=f"train it again with training.precision=fp32: `dvc repro -f train@{card.loss}-{card.fold}`",
             value=f"{card.model_name} version {card.model_version}",
         )
-    mask: NDArray[np.bool_] = probability_zyx > evaluation.threshold
-    return mask
+    return probability_zyx
 
 
 def _brief(measurement: Measurement) -> str:
-    return f"DSC {measurement.dsc:.3f} centreline DSC {measurement.centreline_dsc:.3f} ({measurement.rule})"
+    shown = [METRICS[name] for name in list(measurement.values)[:2]]
+    values = " ".join(f"{metric.title} {measurement.values[metric.name]:.{metric.digits}f}" for metric in shown)
+    return f"{values} ({measurement.rule})"

@@ -5,45 +5,53 @@ from pathlib import Path
 
 from rich.table import Table
 
+from stages.common.metrics import METRICS
 from stages.common.mlflow_server import patient_transfers
 from stages.common.progress import console, say
 from stages.common.tracking import TrackedRun
 from stages.evaluate.bootstrap import Interval
-from stages.evaluate.measure import METRICS
+from stages.evaluate.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
 from stages.evaluate.outputs import METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
 from stages.evaluate.overlays import FOLDER, INDEX
+from stages.evaluate.params import BootstrapMethod, Evaluation
 from stages.evaluate.predict import Row
+from stages.evaluate.small_parts import COMPONENTS_CSV
 from stages.evaluate.summary import Summary
 
-TITLES = {
-    "dsc": "DSC",
-    "centreline_dsc": "centreline DSC",
-    "measured_masd_um": "MASD (µm)",
-    "measured_masd_voxels": "MASD (voxels)",
-}
+BOOTSTRAP_NAMES = {BootstrapMethod.PERCENTILE: "bootstrap", BootstrapMethod.BCA: "BCa bootstrap"}
 
 
-def print_summary(rows: list[Row], summary: Summary, confidence: float) -> None:
+def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation) -> None:
     """Loss × metric, each a mean with its interval, and a word on what the numbers cannot say."""
-    # a line a metric: four intervals beside each other do not fit a terminal of 80 columns
-    table = Table(title=rf"Mean over volumes \[{confidence:.0%} bootstrap interval]")
+    # a line a metric: intervals beside each other do not fit a terminal of 80 columns
+    table = Table(
+        title=rf"Mean over volumes \[{evaluation.confidence:.0%} {BOOTSTRAP_NAMES[evaluation.bootstrap]} interval]"
+    )
     for title in ("loss", "volumes", "metric", "mean"):
         table.add_column(title, no_wrap=True)
     counts = {loss: sum(row.loss == loss for row in rows) for loss in summary}
     for loss, metrics in summary.items():
-        for metric in METRICS:
-            head = (loss, str(counts[loss])) if metric == METRICS[0] else ("", "")
-            table.add_row(*head, TITLES[metric], _cell(metrics[metric]))
+        for index, (name, interval) in enumerate(metrics.items()):
+            head = ("", "") if index else (loss, str(counts[loss]))
+            table.add_row(*head, METRICS[name].title, _cell(interval, METRICS[name].digits))
         table.add_section()
     console.print(table)
     for loss in (loss for loss, count in counts.items() if count == 1):
         say(f"{loss}: one volume gives no interval; both of its ends are the value itself")
+    _say_where_bca_is_not_defined(summary, evaluation)
     for row in (row for row in rows if row.measurement.rule != "measured"):
         say(f"{row.loss} fold {row.fold} {row.id}: set by the rule `{row.measurement.rule}` instead of measured")
 
 
-def _cell(interval: Interval) -> str:
-    return rf"{interval.mean:.3f} \[{interval.ci_low:.3f}, {interval.ci_high:.3f}]"
+def _cell(interval: Interval, digits: int) -> str:
+    return rf"{interval.mean:.{digits}f} \[{interval.ci_low:.{digits}f}, {interval.ci_high:.{digits}f}]"
+
+
+def _say_where_bca_is_not_defined(summary: Summary, evaluation: Evaluation) -> None:
+    for loss, metrics in summary.items():
+        missing = [METRICS[name].title for name, one in metrics.items() if one.method is not evaluation.bootstrap]
+        if missing:
+            say(f"{loss}: percentile instead of BCa interval, which equal values do not define: {', '.join(missing)}")
 
 
 def log_results(run: TrackedRun, folder: Path, rows: list[Row], summary: Summary) -> None:
@@ -57,7 +65,8 @@ def log_results(run: TrackedRun, folder: Path, rows: list[Row], summary: Summary
     run.log_metrics(points, step=0)
     upload = partial(run.server.client.log_artifact, run.run_id, artifact_path="evaluation")
     with patient_transfers():
-        for name in (PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV, METRICS_JSON, PAIRED_CSV, INDEX):
+        tables = (PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV, METRICS_JSON, PAIRED_CSV)
+        for name in (*tables, CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV, COMPONENTS_CSV, INDEX):
             run.server.call("take an upload", partial(upload, str(folder / name)))
         pictures = partial(run.server.client.log_artifacts, run.run_id, artifact_path=f"evaluation/{FOLDER}")
         run.server.call("take an upload", partial(pictures, str(folder / FOLDER)))

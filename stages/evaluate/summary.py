@@ -3,7 +3,6 @@
 import numpy as np
 
 from stages.evaluate.bootstrap import Interval, bootstrap_intervals
-from stages.evaluate.measure import METRICS
 from stages.evaluate.params import Evaluation
 from stages.evaluate.predict import Row
 
@@ -15,13 +14,8 @@ def summarise(rows: list[Row], evaluation: Evaluation) -> Summary:
     summary: Summary = {}
     for loss in dict.fromkeys(row.loss for row in rows):
         values = np.array(
-            [[getattr(row.measurement, metric) for metric in METRICS] for row in rows if row.loss == loss]
+            [[row.measurement.values[metric] for metric in evaluation.metrics] for row in rows if row.loss == loss]
         )
-        intervals = bootstrap_intervals(
-            values,
-            iterations=evaluation.bootstrap_iterations,
-            confidence=evaluation.confidence,
-            seed=evaluation.seed,
-        )
-        summary[loss] = dict(zip(METRICS, intervals, strict=True))
+        intervals = bootstrap_intervals(values, evaluation)
+        summary[loss] = dict(zip(evaluation.metrics, intervals, strict=True))
     return summary

@@ -11,9 +11,9 @@ import pandas as pd
 import pandera.pandas as pa
 
 from stages.common.errors import DataError
-from stages.common.stacks import SUFFIXES, suffix_of
+from stages.common.spacing import MAX_UM, MIN_UM
+from stages.common.suffixes import SUFFIXES, suffix_of
 from stages.ingest.candidates import Candidate
-from stages.ingest.spacing import MAX_UM, MIN_UM
 
 SPACING = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
 COLUMNS = ("id", "image", "label", *SPACING)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
+from stages.common.spacing import Spacing
 from stages.ingest.checks import ImageFacts, LabelFacts
-from stages.ingest.spacing import Spacing
 
 TABLE = "volumes.csv"
 REPORT = "validation.json"

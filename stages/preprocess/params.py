@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.common.params import Params
+from stages.common.recipe import Recipe
 
 Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percentile = Annotated[float, Field(ge=0, le=100)]
@@ -29,6 +30,15 @@ class Preprocess(Params):
                 f"percentile_low ({self.percentile_low}) must be below percentile_high ({self.percentile_high})"
             )
         return self
+
+    def recipe(self) -> Recipe:
+        """What of it a stack that comes later must go through, too."""
+        return Recipe(
+            normalisation=self.normalisation,
+            percentile_low=self.percentile_low,
+            percentile_high=self.percentile_high,
+            resample_to_um=self.resample_to_um,
+        )
 
 
 class PreprocessParams(Params):

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.grid import Shape, Spacing, resample
+from stages.common.normalise import apply_scale, measure_scale
 from stages.common.stacks import binarise, read_stack
 from stages.common.volumes import Checksums
 from stages.preprocess.arrays import save_array
-from stages.preprocess.normalise import apply_scale, measure_scale
 from stages.preprocess.params import Preprocess
 from stages.preprocess.raw import RawVolume
-from stages.preprocess.resample import Shape, Spacing, resample_image, resample_label
+from stages.preprocess.resample import resample_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +81,9 @@ def _prepare_image(task: Task) -> str:
     image = _read(task.raw, task.raw.image)
     try:
         # measured on the voxels that the microscope recorded, before interpolation makes new values
-        scale = measure_scale(image, task.params)
+        scale = measure_scale(image, task.params.recipe())
         if task.shape_zyx != task.raw.shape_zyx:
-            image = resample_image(image, task.shape_zyx)
+            image = resample(image, task.shape_zyx)
         normalised = apply_scale(image, scale)
     except DataError as error:
         raise DataError(

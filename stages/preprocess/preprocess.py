@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common.progress import progress, say
+from stages.common.recipe import write_recipe
 from stages.common.volumes import ALWAYS_TRAINING, Fold, Volume, write_manifest, write_splits
 from stages.preprocess.folds import Member, check_enough, draw_folds
 from stages.preprocess.params import Preprocess
@@ -23,6 +24,7 @@ def preprocess(params: Preprocess, *, workers: int, raw: Path, processed: Path) 
     folds = given or draw_folds([_member(prepared) for prepared in done], params.num_folds, params.seed)
     write_manifest(processed, ((_volume(prepared, folds), prepared.checksums) for prepared in done))
     write_splits(processed, folds)
+    write_recipe(processed, params.recipe())
     for index, fold in enumerate(folds):
         say(f"fold {index}: {len(fold.train)} volumes train, {len(fold.val)} validate ({', '.join(fold.val)})")
 

@@ -2,6 +2,7 @@
 
 import filecmp
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -51,6 +52,19 @@ def test_containers_and_processes_give_the_same_bits(by_processes: Clone, by_con
 def test_containers_and_processes_train_the_same_weights(by_processes: Clone, by_containers: Clone) -> None:
     """Bit for bit, as the checksum on the model cards says."""
     assert by_containers.card()["weights_sha256"] == by_processes.card()["weights_sha256"]
+
+
+def test_a_prediction_in_a_container_is_that_of_a_process(
+    by_processes: Clone, by_containers: Clone, tmp_path: Path
+) -> None:
+    """`capillary predict` in evaluate's image: the same bytes, beside a stack outside of the project."""
+    shutil.copy(by_containers.root / "samples/phantom/images/phantom_01.tif", tmp_path / "mouse 1.tif")
+    wished = ("--spacing-um", "2,1,1", "--probability", "--picture")
+    for clone, folder, variables in ((by_processes, "processes", {}), (by_containers, "containers", CONTAINERS)):
+        clone.run("capillary", "predict", f"{tmp_path}/mouse 1.tif", f"{tmp_path}/{folder}/s.tif", *wished, **variables)
+    assert {file.name for file in (tmp_path / "containers").iterdir()} == {"s.tif", "s_probability.tif", "s.png"}
+    assert differing(tmp_path / "processes", tmp_path / "containers") == []
+    assert {file.lstat().st_uid for file in (tmp_path / "containers").iterdir()} == {os.geteuid()}
 
 
 def test_nothing_reruns_whichever_way_it_ran(by_containers: Clone) -> None:

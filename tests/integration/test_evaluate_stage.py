@@ -1,5 +1,6 @@
 """The evaluate stage as the launcher starts it: a folder with its deps, a registry, a process."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -20,13 +21,35 @@ from stages.common.runtime import Runtime
 from stages.common.tracking import open_run
 from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from tests.support.parts import REPOSITORY
+from tests.support.recipe import RECIPE
 
 PARAMS = {
     "training": {"losses": ["dice_ce"], "folds": [0, 1]},
-    "evaluation": {"overlap": 0.5, "threshold": 0.5, "bootstrap_iterations": 100, "confidence": 0.95, "seed": 1},
+    "evaluation": {
+        "overlap": 0.5,
+        "threshold": 0.5,
+        "test_time_flips": "none",
+        "min_component_um3": None,
+        "metrics": ["dsc", "centreline_dsc", "measured_masd_um", "hd95_um", "nsd", "betti_0_error", "betti_1_error"],
+        "nsd_tolerance_um": 1.0,
+        "bootstrap": "percentile",
+        "bootstrap_iterations": 100,
+        "confidence": 0.95,
+        "seed": 1,
+    },
 }
 SHAPE = (6, 40, 40)
-TABLES = {"per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json", "paired.csv", "overlays.json"}
+TABLES = {
+    "per_volume.parquet",
+    "per_volume.csv",
+    "summary.csv",
+    "metrics.json",
+    "paired.csv",
+    "overlays.json",
+    "calibration.csv",
+    "calibration_volumes.csv",
+    "components.csv",
+}
 
 
 def brightness_network(sharpness: float) -> torch.nn.Module:
@@ -95,6 +118,7 @@ def register_cells(store: Path, models: Path) -> None:
             validation_dsc=0.5,
             fingerprint="f",
             precision=precision,
+            recipe=RECIPE,
         )
         write_card(models / "dice_ce" / f"fold_{fold}.json", card)
 
@@ -177,6 +201,28 @@ def test_registered_models_are_measured_out_of_fold_and_repeat_bit_for_bit(
     assert {f"overlays/{Path(item.path).name}" for item in pictures} == set(before) - TABLES
 
 
+def test_small_parts_are_removed_below_a_size_that_the_other_fold_chose(
+    sandbox: Path, trained: tuple[Path, dict[str, float]]
+) -> None:
+    """The specks of noise are gone from what is measured; components.csv says which size who chose."""
+    source, expected = trained
+    params = {**PARAMS, "evaluation": {**PARAMS["evaluation"], "min_component_um3": "auto"}}
+    (sandbox / "params.yaml").write_text(yaml.safe_dump(params))
+    done = run_stage(sandbox, source / "mlruns", fingerprint="evaluation-parts")
+    assert done.returncode == 0, done.stderr
+    table = pyarrow.parquet.read_table(sandbox / "metrics" / "per_volume.parquet").to_pylist()
+    better = {line["id"]: line["dsc"] > expected[line["id"]] for line in table}
+    assert better == {"a": True, "b": True, "c": True, "empty": False}
+    with (sandbox / "metrics" / "components.csv").open() as stream:
+        chosen = {line["fold"]: line for line in csv.DictReader(stream)}
+    assert set(chosen) == {"0", "1", "all"}
+    for line in chosen.values():
+        assert float(line["min_component_um3"]) > 0
+        assert float(line["dsc_after"]) > float(line["dsc_before"])
+    # the size of fold 0 was chosen on fold 1's two volumes, of which the empty one has nothing to lose
+    assert float(chosen["0"]["dsc_before"]) == pytest.approx((expected["b"] + 1) / 2)
+
+
 def test_a_failure_leaves_no_output_and_a_failed_run(sandbox: Path, trained: tuple[Path, dict[str, float]]) -> None:
     """A network that is not the one that was trained stops the stage with a one-screen error."""
     source, _ = trained
@@ -229,4 +275,5 @@ def test_a_card_has_exactly_the_agreed_fields() -> None:
         "validation_dsc",
         "fingerprint",
         "precision",
+        "recipe",
     ]

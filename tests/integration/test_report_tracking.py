@@ -14,16 +14,16 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from capillary.metrics_table import COLUMNS
 from capillary.report.model import Card, Interval
 from capillary.report.sources.mlflow_rest import RestStore
 from capillary.report.sources.mlflow_sqlite import SqliteStore
 from capillary.report.sources.tracking import read_runs
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
+from stages.common.metrics import METRICS
 from tests.support.parts import command_environment
 
-METRICS = {"dice_ce": {name: Interval(mean=0.1 + 0.2, ci_low=0.1, ci_high=0.5) for name in COLUMNS}}
+MEASURED = {"dice_ce": {name: Interval(mean=0.1 + 0.2, ci_low=0.1, ci_high=0.5) for name in METRICS}}
 MEMORY = "system/process_tree_memory_megabytes"
 
 
@@ -41,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
     client.set_terminated(training.run_id, "FINISHED", training.start_time + 90_000)
     for status, mean in (("FINISHED", 0.1 + 0.2), ("FINISHED", 0.9), ("FAILED", 0.1 + 0.2)):
         run = client.create_run(experiment, tags={"capillary.stage": "evaluate"}).info.run_id
-        for name in COLUMNS:
+        for name in METRICS:
             client.log_metric(run, f"dice_ce.{name}", mean)
         client.set_terminated(run, status)
     client.delete_run(client.create_run(experiment, run_name="deleted").info.run_id)
@@ -115,11 +115,11 @@ def test_the_database_and_the_server_tell_the_same(store: tuple[Path, Card], ser
 def test_the_evaluation_is_the_one_with_these_numbers(store: tuple[Path, Card]) -> None:
     """Not the newest, not a failed one: the run whose means are those of metrics.json."""
     root, card = store
-    found = read_runs([card], METRICS, settings(root), root)
+    found = read_runs([card], MEASURED, settings(root), root)
     assert [(run.loss, run.fold) for run in found.runs] == [("dice_ce", 0), (None, None)]
     assert found.missing is None
     assert list(found.runs[0].samples) == [MEMORY]
-    other = {"dice_ce": {name: Interval(mean=0.123, ci_low=0, ci_high=1) for name in COLUMNS}}
+    other = {"dice_ce": {name: Interval(mean=0.123, ci_low=0, ci_high=1) for name in METRICS}}
     assert len(read_runs([card], other, settings(root), root).runs) == 1
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from capillary.metrics_table import COLUMNS
 from capillary.report.drawing.charts import Mark, Row, Series, dot_plot, line_chart
 from capillary.report.model import Interval, Report
-from capillary.report.pages.words import difference_text, interval_text, metric_title, number
+from capillary.report.pages.words import difference_text, interval_text, number
+from stages.common.metrics import Metric
 
 MOST_ROWS = 40  # of volumes in one chart; beyond, the table tells them better
-VOLUME_METRICS = ("dsc", "centreline_dsc", "measured_masd_um")
+MOST_VOLUME_CHARTS = 3  # the first metrics; the others are in the table
 
 # ending of MLflow's key → title, unit, factor
 RESOURCES = {
@@ -32,14 +32,14 @@ class Figure:
 def interval_figures(report: Report) -> list[Figure]:
     """A chart a metric: mean and interval of each loss."""
     figures = []
-    for metric in COLUMNS:
+    for metric in report.shown:
         rows = []
-        for index, (loss, found) in enumerate(report.metrics.items()):
-            text = interval_text(found[metric], metric)
-            rows.append(Row(label=loss, marks=_interval_mark(found[metric], f"{loss} {text}", index), text=text))
-        title = metric_title(metric)
-        alt = f"{title} by loss: " + "; ".join(f"{row.label} {row.text}" for row in rows)
-        figures.append(Figure(title=title, svg=dot_plot(rows, x_label=title, alt=alt)))
+        for index, (loss, intervals) in enumerate(report.metrics.items()):
+            found = intervals[metric.name]
+            text = interval_text(found, metric)
+            rows.append(Row(label=loss, marks=_interval_mark(found, f"{loss} {text}", index), text=text))
+        alt = f"{metric.title} by loss: " + "; ".join(f"{row.label} {row.text}" for row in rows)
+        figures.append(Figure(title=metric.title, svg=dot_plot(rows, x_label=metric.title, alt=alt)))
     return _drawn(figures)
 
 
@@ -52,57 +52,60 @@ def _interval_mark(interval: Interval, label: str, colour: int) -> tuple[Mark, .
 def difference_figures(report: Report) -> list[Figure]:
     """A chart a metric: the difference of each pair of losses, with its interval, about 0."""
     figures = []
-    for metric, (_, digits) in COLUMNS.items():
+    for metric in report.shown:
         rows = []
-        for found in (one for one in report.differences if one.metric == metric):
+        for found in (one for one in report.differences if one.metric == metric.name):
             label = f"{found.loss} − {found.other}"
-            text = difference_text(found, digits)
+            text = difference_text(found)
             mark = Mark(label=text, value=found.difference, colour=None, low=found.ci_low, high=found.ci_high)
             rows.append(Row(label=label, marks=(mark,), text=text))
-        title = f"difference in {metric_title(metric)}"
+        title = f"difference in {metric.title}"
         alt = f"{title}: " + "; ".join(f"{row.label} {row.text}" for row in rows)
         figures.append(Figure(title=title, svg=dot_plot(rows, x_label=title, alt=alt, reference=0.0)))
     return _drawn(figures)
 
 
 def fold_figure(report: Report, folds: dict[str, dict[int, float]]) -> list[Figure]:
-    """The mean DSC of each fold, hollow, and the mean over all volumes."""
+    """The mean of each fold in the first metric, hollow, and the mean over all volumes."""
+    metric = report.lead
     rows = []
     for index, (loss, means) in enumerate(folds.items()):
         marks = [
-            Mark(label=f"{loss} fold {fold}: {mean:.3f}", value=mean, colour=index, hollow=True)
+            Mark(label=f"{loss} fold {fold}: {number(mean, metric.digits)}", value=mean, colour=index, hollow=True)
             for fold, mean in means.items()
         ]
-        mean = report.metrics[loss]["dsc"].mean if loss in report.metrics else None
+        mean = report.metrics[loss][metric.name].mean if loss in report.metrics else None
         if mean is not None:
-            marks.append(Mark(label=f"{loss} over all volumes: {mean:.3f}", value=mean, colour=index))
-        text = f"{number(min(means.values()), 3)} – {number(max(means.values()), 3)}"
+            label = f"{loss} over all volumes: {number(mean, metric.digits)}"
+            marks.append(Mark(label=label, value=mean, colour=index))
+        text = f"{number(min(means.values()), metric.digits)} – {number(max(means.values()), metric.digits)}"
         rows.append(Row(label=loss, marks=tuple(marks), text=text))
-    alt = "Mean DSC of each fold: " + "; ".join(f"{row.label} {row.text}" for row in rows)
-    return _drawn([Figure(title="mean DSC of each fold", svg=dot_plot(rows, x_label="DSC", alt=alt))])
+    title = f"mean {metric.title} of each fold"
+    alt = f"{title}: " + "; ".join(f"{row.label} {row.text}" for row in rows)
+    return _drawn([Figure(title=title, svg=dot_plot(rows, x_label=metric.title, alt=alt))])
 
 
 def volume_figures(report: Report) -> list[Figure]:
-    """Each volume under each loss, the best DSC on top, a chart a metric; none where there are too many rows."""
+    """Each volume under each loss, the best on top, a chart for each of the first metrics; none of too many rows."""
     ids = tuple(dict.fromkeys(volume.id for volume in report.volumes))
     if len(ids) > MOST_ROWS:
         return []
-    ordered = sorted(ids, key=lambda one: -max(v.values["dsc"] for v in report.volumes if v.id == one))
+    sign = 1 if report.lead.less_is_better else -1
+    ordered = sorted(ids, key=lambda one: min(sign * v.values[report.lead.name] for v in report.volumes if v.id == one))
     figures = []
-    for metric in VOLUME_METRICS:
-        title = metric_title(metric)
+    for metric in report.shown[:MOST_VOLUME_CHARTS]:
+        title = metric.title
         rows = [Row(label=name, marks=_volume_marks(report, name, metric), apart=True) for name in ordered]
         alt = f"{title} of each of {len(ids)} volumes; the numbers are in the table"
         figures.append(Figure(title=f"{title} of each volume", svg=dot_plot(rows, x_label=title, alt=alt)))
     return _drawn(figures)
 
 
-def _volume_marks(report: Report, name: str, metric: str) -> tuple[Mark, ...]:
-    digits = COLUMNS[metric][1]
+def _volume_marks(report: Report, name: str, metric: Metric) -> tuple[Mark, ...]:
     return tuple(
         Mark(
-            label=f"{name}, {one.loss}, fold {one.fold}: {number(one.values[metric], digits)}",
-            value=one.values[metric],
+            label=f"{name}, {one.loss}, fold {one.fold}: {number(one.values[metric.name], metric.digits)}",
+            value=one.values[metric.name],
             colour=_colour(report, one.loss),
         )
         for one in report.volumes

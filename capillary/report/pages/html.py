@@ -5,19 +5,21 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from capillary.metrics_table import COLUMNS
 from capillary.report.drawing import figures
 from capillary.report.drawing.charts import legend_key
+from capillary.report.drawing.reliability import calibration_figures
 from capillary.report.model import Report
 from capillary.report.pages import words
 from capillary.report.pages.summary import environment_rows, tiles, training_rows
 from capillary.report.sources.results import data_uri
+from stages.common.metrics import METRICS
 
 PAGE = Path(__file__).parent / "templates"
 PARTS = (
     ("losses", "Losses"),
     ("differences", "Paired differences"),
     ("folds", "Fold spread"),
+    ("calibration", "Calibration"),
     ("learning", "Learning curves"),
     ("overlays", "Pictures"),
     ("volumes", "Volumes"),
@@ -39,15 +41,15 @@ def to_html(report: Report) -> str:
     content = page.render(
         report=report,
         css=(PAGE / "report.css").read_text(encoding="utf-8"),
-        columns=COLUMNS,
-        less_is_better=words.LESS_IS_BETTER,
         parts=PARTS,
         panel_words=PANEL_WORDS,
         written=words.moment(report.written),
-        confidence_words=words.confidence_words(report.confidence),
+        confidence_words=words.confidence_words(report),
         tiles=tiles(report),
         cautions=words.cautions(report),
         verdict=words.verdict(report),
+        choice=words.choice_words(report),
+        best_words=words.best_words(report.lead),
         counts=words.volume_counts(report),
         folds=folds,
         curve_folds=sorted({curve.fold for curve in report.curves}),
@@ -64,6 +66,7 @@ def _figures(report: Report, folds: dict[str, dict[int, float]]) -> dict[str, li
         "intervals": figures.interval_figures(report),
         "differences": figures.difference_figures(report),
         "folds": figures.fold_figure(report, folds),
+        "calibration": calibration_figures(report),
         "learning": figures.learning_figures(report),
         "volumes": figures.volume_figures(report),
         "resources": figures.resource_figures(report),
@@ -80,7 +83,7 @@ def _templates() -> Environment:
         "signed": words.signed,
         "p_text": words.p_text,
         "better": words.better,
-        "title_of": words.metric_title,
+        "metric": METRICS.__getitem__,
         "duration": words.duration,
         "data_uri": data_uri,
         "loss_key": lambda colour: legend_key(colour),

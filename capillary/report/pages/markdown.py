@@ -2,24 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 
-from capillary.metrics_table import COLUMNS
 from capillary.report.model import Part, Report
 from capillary.report.pages.summary import environment_rows, tiles, training_rows
 from capillary.report.pages.words import (
     better,
     cautions,
+    choice_words,
     confidence_words,
     difference_text,
     duration,
     fold_means,
     interval_text,
-    metric_title,
     moment,
     number,
     p_text,
     verdict,
     volume_counts,
 )
+from stages.common.metrics import METRICS
 
 # what would be read as Markdown or HTML, anywhere in a line
 _SPECIAL = {ord(sign): f"\\{sign}" for sign in "\\`*_[]|~#"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
@@ -52,6 +52,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _losses(report)
     yield from _differences(report)
     yield from _folds(report)
+    yield from _calibration(report)
     yield from _volumes(report)
     yield from _trainings(report)
     yield from _repeat(report)
@@ -61,7 +62,8 @@ def _summary(report: Report) -> Iterator[str]:
     rows = []
     if report.best:
         rows.append(("best loss", report.best))
-        rows.append(("its DSC", interval_text(report.metrics[report.best]["dsc"], "dsc")))
+        found = report.metrics[report.best][report.lead.name]
+        rows.append((f"its {report.lead.title}", interval_text(found, report.lead)))
     rows += [(name, f"{shown} ({remark})" if remark else shown) for name, shown, remark in tiles(report)]
     yield from table(("", ""), rows)
     yield from (f"\n> **Note:** {plain(caution)}" for caution in cautions(report))
@@ -71,15 +73,16 @@ def _losses(report: Report) -> Iterator[str]:
     yield "\n## Losses"
     yield f"\n{plain(verdict(report))}"
     if report.metrics:
-        counts = volume_counts(report)
-        yield f"\nMean over the volumes, out of fold, with its {confidence_words(report.confidence)}."
-        yield from table(
-            ("loss", *(title for title, _ in COLUMNS.values()), "volumes"),
-            [
-                (loss, *(interval_text(found[metric], metric) for metric in COLUMNS), str(counts.get(loss, "–")))
-                for loss, found in report.metrics.items()
-            ],
-        )
+        counts, intervals = volume_counts(report), report.metrics.values()
+        yield f"\n{plain(choice_words(report))}"
+        yield f"\nMean over the volumes, out of fold, with its {confidence_words(report)}."
+        # a column a loss: there are mostly more metrics than losses, and few columns can be read as plain text
+        rows = [
+            (f"{metric.title} {metric.arrow}", *(interval_text(found[metric.name], metric) for found in intervals))
+            for metric in report.shown
+        ]
+        volumes = ("volumes", *(str(counts.get(loss, "–")) for loss in report.metrics))
+        yield from table(("↑ more is better, ↓ less", *report.metrics), [*rows, volumes])
     yield from _note(report, Part.METRICS)
 
 
@@ -88,12 +91,11 @@ def _differences(report: Report) -> Iterator[str]:
     if report.differences:
         rows = []
         for found in report.differences:
-            digits = COLUMNS[found.metric][1] if found.metric in COLUMNS else 3
             rows.append(
                 (
                     f"{found.loss} − {found.other}",
-                    metric_title(found.metric),
-                    difference_text(found, digits),
+                    METRICS[found.metric].title,
+                    difference_text(found),
                     p_text(found.p),
                     p_text(found.p_holm),
                     better(found) or "undecided",
@@ -105,13 +107,24 @@ def _differences(report: Report) -> Iterator[str]:
 
 def _folds(report: Report) -> Iterator[str]:
     yield "\n## Fold spread"
+    digits = report.lead.digits
     rows = [
-        (loss, *(number(means.get(fold), 3) for fold in report.folds)) for loss, means in fold_means(report).items()
+        (loss, *(number(means.get(fold), digits) for fold in report.folds))
+        for loss, means in fold_means(report).items()
     ]
     if rows:
-        yield "\nMean DSC over the volumes that a fold held out."
+        yield f"\nMean {plain(report.lead.title)} over the volumes that a fold held out."
         yield from table(("loss", *(f"fold {fold}" for fold in report.folds)), rows)
     yield from _note(report, Part.VOLUMES)
+
+
+def _calibration(report: Report) -> Iterator[str]:
+    yield "\n## Calibration"
+    if report.calibration:
+        yield "\nExpected calibration error over all voxels, out of fold; 0 is calibrated."
+        rows = [(loss, number(error, 4)) for loss, error in report.calibration_errors.items()]
+        yield from table(("loss", "calibration error"), rows)
+    yield from _note(report, Part.CALIBRATION)
 
 
 def _volumes(report: Report) -> Iterator[str]:
@@ -123,12 +136,12 @@ def _volumes(report: Report) -> Iterator[str]:
             volume.id,
             volume.loss,
             str(volume.fold),
-            *(number(volume.values[metric], digits) for metric, (_, digits) in COLUMNS.items()),
+            *(number(volume.values[metric.name], metric.digits) for metric in report.shown),
             volume.rule,
         )
         for volume in sorted(report.volumes, key=lambda one: one.id)
     ]
-    yield from table(("volume", "loss", "fold", *(title for title, _ in COLUMNS.values()), "rule"), rows)
+    yield from table(("volume", "loss", "fold", *(metric.title for metric in report.shown), "rule"), rows)
 
 
 def _trainings(report: Report) -> Iterator[str]:

@@ -5,17 +5,11 @@ import math
 from collections.abc import Mapping
 from statistics import fmean
 
-from capillary.metrics_table import COLUMNS
 from capillary.report.model import Difference, Interval, Report
+from stages.common.metrics import METRICS, Metric
 
 NONE = "–"
-LESS_IS_BETTER = {"measured_masd_um", "measured_masd_voxels"}
 FEW_VOLUMES = 10
-
-
-def metric_title(metric: str) -> str:
-    """The name of a metric as people write it."""
-    return COLUMNS[metric][0] if metric in COLUMNS else metric
 
 
 def number(value: float | None, digits: int) -> str:
@@ -29,20 +23,38 @@ def signed(value: float, digits: int) -> str:
     return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
 
-def interval_text(interval: Interval, metric: str) -> str:
+def interval_text(interval: Interval, metric: Metric) -> str:
     """mean [low, high]."""
-    digits = COLUMNS[metric][1]
-    return f"{number(interval.mean, digits)} [{number(interval.ci_low, digits)}, {number(interval.ci_high, digits)}]"
+    mean, low, high = (number(end, metric.digits) for end in (interval.mean, interval.ci_low, interval.ci_high))
+    return f"{mean} [{low}, {high}]"
 
 
-def difference_text(found: Difference, digits: int) -> str:
+def difference_text(found: Difference) -> str:
     """difference [low, high], each with its sign."""
+    digits = METRICS[found.metric].digits
     return f"{signed(found.difference, digits)} [{signed(found.ci_low, digits)}, {signed(found.ci_high, digits)}]"
 
 
-def confidence_words(confidence: float | None) -> str:
+def confidence_words(report: Report) -> str:
     """What the intervals are."""
-    return "bootstrap interval" if confidence is None else f"{confidence * 100:g} % bootstrap interval"
+    name = "BCa bootstrap interval" if report.bootstrap == "bca" else "bootstrap interval"
+    return name if report.confidence is None else f"{report.confidence * 100:g} % {name}"
+
+
+def best_words(metric: Metric) -> str:
+    """What the best mean is called."""
+    return f"{'lowest' if metric.less_is_better else 'highest'} mean {metric.title}"
+
+
+def choice_words(report: Report) -> str:
+    """Which data chose the networks that are reported."""
+    epochs = sorted({card.epochs for card in report.cards})
+    counted = f" ({listed([str(number_of) for number_of in epochs])})" if epochs else ""
+    return (
+        f"Each network is that of its training's last epoch{counted}, a number fixed before the training: "
+        "no volume reported here chose its own network. A loss that is chosen by these numbers was chosen on these "
+        "volumes, and on others its mean will be a little worse."
+    )
 
 
 def p_text(p: float) -> str:
@@ -71,7 +83,7 @@ def better(found: Difference) -> str | None:
     """The loss that is better in this metric; None where the interval holds 0 or p, corrected, is 0.05 or more."""
     if found.ci_low <= 0 <= found.ci_high or found.p_holm >= 0.05:
         return None
-    first_is_better = (found.difference < 0) == (found.metric in LESS_IS_BETTER)
+    first_is_better = (found.difference < 0) == METRICS[found.metric].less_is_better
     return found.loss if first_is_better else found.other
 
 
@@ -81,10 +93,12 @@ def verdict(report: Report) -> str:
         return "No loss was evaluated."
     if len(report.metrics) == 1:
         return f"One loss was evaluated, {report.best}."
-    rivals = [one for one in report.differences if one.metric == "dsc" and report.best in (one.loss, one.other)]
+    rivals = [
+        one for one in report.differences if one.metric == report.lead.name and report.best in (one.loss, one.other)
+    ]
     beaten = [_other(one, report.best) for one in rivals if better(one) == report.best]
     open_ones = [_other(one, report.best) for one in rivals if better(one) is None]
-    sentence = f"{report.best} has the highest mean DSC."
+    sentence = f"{report.best} has the {best_words(report.lead)}."
     if beaten:
         sentence += f" It is better than {listed(beaten)} beyond chance (p < 0.05 after Holm)."
     if open_ones:
@@ -134,11 +148,11 @@ def volume_counts(report: Report) -> dict[str, int]:
 
 
 def fold_means(report: Report) -> dict[str, dict[int, float]]:
-    """Loss → fold → mean DSC of the volumes that the fold held out."""
+    """Loss → fold → mean of the first metric over the volumes that the fold held out."""
     means: Mapping[str, dict[int, float]] = {loss: {} for loss in report.losses}
     for loss, folds in means.items():
         for fold in report.folds:
-            values = [one.values["dsc"] for one in report.volumes if (one.loss, one.fold) == (loss, fold)]
+            values = [one.values[report.lead.name] for one in report.volumes if (one.loss, one.fold) == (loss, fold)]
             if values:
                 folds[fold] = fmean(values)
     return {loss: folds for loss, folds in means.items() if folds}

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from capillary.metrics_table import COLUMNS
-from capillary.report.model import Card, Curve, Difference, Interval, Overlay, Panel, VolumeResult
+from capillary.report.model import CalibrationBin, Card, Curve, Difference, Interval, Overlay, Panel, VolumeResult
 from stages.common.errors import DataError
+from stages.common.metrics import METRICS
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 Row = TypeVar("Row")
@@ -24,8 +24,10 @@ def read_metrics(root: Path) -> dict[str, dict[str, Interval]]:
         tree = json.loads(file.read_text(encoding="utf-8"))
         return {
             loss: {
-                metric: Interval(**{end: _finite(found[metric][end]) for end in ("mean", "ci_low", "ci_high")})
-                for metric in COLUMNS
+                METRICS[name].name: Interval(
+                    **{end: _finite(found[name][end]) for end in ("mean", "ci_low", "ci_high")}
+                )
+                for name in next(iter(tree.values()))
             }
             for loss, found in tree.items()
         }
@@ -37,7 +39,7 @@ def read_volumes(root: Path) -> tuple[VolumeResult, ...]:
     """metrics/per_volume.csv. Raises DataError."""
 
     def parse(line: dict[str, str]) -> VolumeResult:
-        values = {metric: float(line[metric]) for metric in COLUMNS}
+        values = {name: float(line[name]) for name in line if name in METRICS}
         return VolumeResult(loss=line["loss"], fold=int(line["fold"]), id=line["id"], values=values, rule=line["rule"])
 
     return _table(root / "metrics" / "per_volume.csv", parse)
@@ -50,7 +52,7 @@ def read_differences(root: Path) -> tuple[Difference, ...]:
         return Difference(
             loss=line["loss"],
             other=line["other"],
-            metric=line["metric"],
+            metric=METRICS[line["metric"]].name,
             volumes=int(line["volumes"]),
             difference=float(line["difference"]),
             ci_low=float(line["ci_low"]),
@@ -60,6 +62,21 @@ def read_differences(root: Path) -> tuple[Difference, ...]:
         )
 
     return _table(root / "metrics" / "paired.csv", parse)
+
+
+def read_calibration(root: Path) -> tuple[CalibrationBin, ...]:
+    """metrics/calibration.csv. Raises DataError."""
+
+    def parse(line: dict[str, str]) -> CalibrationBin:
+        return CalibrationBin(
+            loss=line["loss"],
+            voxels=int(line["voxels"]),
+            mean_probability=float(line["mean_probability"]),
+            vessel_share=float(line["vessel_share"]),
+            calibration_error=float(line["calibration_error"]),
+        )
+
+    return _table(root / "metrics" / "calibration.csv", parse)
 
 
 def read_curves(root: Path, losses: list[str]) -> tuple[Curve, ...]:
@@ -116,7 +133,7 @@ def _overlay(entry: dict[str, Any], folder: Path) -> Overlay:
         panels[view].append(Panel(name=panel, png=_png(folder / Path(name).name)))
     height_um, width_um = entry["sides_um"]
     return Overlay(
-        **{key: entry[key] for key in ("rank", "loss", "fold", "id", "dsc", "slice_z", "depth")},
+        **{key: entry[key] for key in ("rank", "loss", "fold", "id", "metric", "value", "slice_z", "depth")},
         aspect=width_um / height_um,
         # the width stands in the four bytes after the name of the first chunk
         pixels=int.from_bytes(panels["slice"][0].png[16:20], "big"),

@@ -1,16 +1,17 @@
 """Which rule decides a volume's metrics. No volume is ever left out of a mean: every case has a finite value.
 
-| rule                 | DSC       | centreline DSC | MASD                             |
-|----------------------|-----------|----------------|----------------------------------|
-| measured             | measured  | measured       | measured                         |
-| both_empty           | 1         | 1              | 0                                |
-| prediction_empty     | 0         | 0              | the volume's diagonal            |
-| reference_empty      | 0         | 0              | the volume's diagonal            |
-| disjoint             | 0         | 0              | measured                         |
-| centrelines_disjoint | measured  | 0              | measured                         |
+| rule                 | DSC      | centreline DSC | MASD, HD95            | NSD      | Betti errors |
+|----------------------|----------|----------------|-----------------------|----------|--------------|
+| measured             | measured | measured       | measured              | measured | measured     |
+| both_empty           | 1        | 1              | 0                     | 1        | 0            |
+| prediction_empty     | 0        | 0              | the volume's diagonal | 0        | measured     |
+| reference_empty      | 0        | 0              | the volume's diagonal | 0        | measured     |
+| disjoint             | 0        | 0              | measured              | measured | measured     |
+| centrelines_disjoint | measured | 0              | measured              | measured | measured     |
 
 MetricsReloaded gives NaN or an error in most of these cases, and a mean over what is left flatters the model that
-predicts nothing. The diagonal is the largest distance that fits into the volume: the worst that a MASD could be.
+predicts nothing. The diagonal is the largest distance that fits into the volume: the worst that a distance could be.
+An empty mask has Betti numbers like any other, all of them 0.
 """
 
 from enum import StrEnum
@@ -30,8 +31,8 @@ class Rule(StrEnum):
     CENTRELINES_DISJOINT = "centrelines_disjoint"
 
     @property
-    def masd_is_worst_case(self) -> bool:
-        """Whether the MASD is the volume's diagonal instead of a measurement."""
+    def distance_is_worst_case(self) -> bool:
+        """Whether MASD and HD95 are the volume's diagonal instead of a measurement."""
         return self in {Rule.PREDICTION_EMPTY, Rule.REFERENCE_EMPTY}
 
 

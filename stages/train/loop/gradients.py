@@ -5,6 +5,9 @@ averaged. Instead the logits of the whole batch, of every head, are computed par
 all of them gives the gradient for the logits, and each part goes through the network again to take its share back
 (gradient caching, Gao et al. 2021, arXiv:2101.06983). That is exact for any loss and for networks whose patches do not
 see each other (ours normalise by instance), and costs one forward pass more: a third of a step.
+
+Several processes share a batch in the same way, without that cost: each computes the logits of its patches, all of them
+the loss of all logits, each takes its share of the gradient back through its network, and the sums are exchanged.
 """
 
 import math
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stages.train.computing.precision import LossFunction
+from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.losses.heads import loss_of_heads
 from stages.train.networks.supervision import heads_of
 from stages.train.sampling.loading import Batch
@@ -27,11 +31,12 @@ def add_gradients(
     autocast_dtype: torch.dtype | None = None,
     micro_batch: int | None = None,
     scale: Callable[[Tensor], Tensor] = lambda loss: loss,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Add the gradient of the scaled loss of `batch` to the parameters; returns the loss itself.
 
     At most `micro_batch` patches keep their activations at a time, None: all. Nothing is added when the loss is not
-    finite.
+    finite. On several `ranks` each has its share of the batch, and all get the gradient of the whole one.
     """
 
     def forward(image: Tensor) -> tuple[Tensor, ...]:
@@ -39,21 +44,24 @@ def add_gradients(
             output = network(image)
         return heads_of(output)
 
-    if micro_batch is None or micro_batch >= len(batch.image):
+    in_one = micro_batch is None or micro_batch >= len(batch.image)
+    if in_one and ranks.size == 1:
         loss = loss_of_heads(loss_function, forward(batch.image), batch.label, batch.skeleton)
         value = loss.item()
         if math.isfinite(value):
             torch.autograd.backward(scale(loss))
         return value
 
-    parts = torch.split(batch.image, micro_batch)
-    with torch.no_grad():
-        heads_of_parts = [forward(part) for part in parts]
-    heads = [torch.cat(head).requires_grad_() for head in zip(*heads_of_parts, strict=True)]
-    loss = loss_of_heads(loss_function, heads, batch.label, batch.skeleton)
-    value = loss.item()
+    parts = torch.split(batch.image, micro_batch or len(batch.image))
+    with torch.set_grad_enabled(in_one):  # where one part is all, its graph serves again
+        outputs = [forward(part) for part in parts]
+    heads = [ranks.gather(torch.cat(head).detach()).requires_grad_() for head in zip(*outputs, strict=True)]
+    loss = loss_of_heads(loss_function, heads, ranks.gather(batch.label), ranks.gather(batch.skeleton))
+    value = ranks.once(loss.item)
     if math.isfinite(value):
-        upstream = [torch.split(gradient, micro_batch) for gradient in torch.autograd.grad(scale(loss), heads)]
-        for part, *shares in zip(parts, *upstream, strict=True):
-            torch.autograd.backward(forward(part), shares)
+        gradients = torch.autograd.grad(scale(loss), heads)
+        upstream = [torch.split(gradient[ranks.share()], len(parts[0])) for gradient in gradients]
+        for part, output, *shares in zip(parts, outputs, *upstream, strict=True):
+            torch.autograd.backward(output if in_one else forward(part), shares)
+        ranks.add_up(parameter.grad for parameter in network.parameters() if parameter.grad is not None)
     return value

@@ -46,8 +46,11 @@ class Checkpoints:
     def load(self) -> dict[str, Any] | None:
         """The state of the latest readable checkpoint, on the CPU; None when there is none.
 
-        An unreadable file is set aside with a notice. Raises DataError when a checkpoint is another training's.
+        An unreadable file is set aside with a notice, and what a killed process left half written is removed.
+        Raises DataError when a checkpoint is another training's.
         """
+        for left in self._state_dir.glob(f".{NAME}.*.tmp"):
+            left.unlink()
         for name in (NAME, PREVIOUS):
             file = self._state_dir / name
             if not file.exists():

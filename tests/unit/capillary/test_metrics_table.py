@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from capillary.metrics_table import COLUMNS, metrics_table, show_metrics
+from capillary.metrics_table import metrics_table, show_metrics
 from stages.common.errors import DataError
+from stages.common.metrics import METRICS
 
 
 def interval(mean: float | None) -> dict[str, float | None]:
@@ -13,25 +14,27 @@ def interval(mean: float | None) -> dict[str, float | None]:
 
 
 def text_of(metrics: dict[str, dict[str, dict[str, float | None]]]) -> str:
-    console = Console(width=160)
+    console = Console(width=80)
     with console.capture() as capture:
         console.print(metrics_table(metrics))
     return capture.get()
 
 
-def test_each_loss_is_a_row_with_means_and_intervals() -> None:
-    """Mean and interval stand together, with the digits of their metric."""
-    text = text_of({loss: {name: interval(0.5) for name in COLUMNS} for loss in ("dice_ce", "cbdice")})
+def test_each_loss_has_a_line_a_metric_with_mean_and_interval() -> None:
+    """Mean and interval stand together, with the digits of their metric, and no line of a terminal is wrapped."""
+    text = text_of({loss: {name: interval(0.5) for name in METRICS} for loss in ("dice_ce", "cbdice")})
     assert "dice_ce" in text
     assert "cbdice" in text
-    assert text.count("0.500 [0.250, 0.750]") == 4
-    assert text.count("0.50 [0.25, 0.75]") == 4
+    assert text.count("0.500 [0.250, 0.750]") == 2 * 3
+    assert text.count("0.50 [0.25, 0.75]") == 2 * 3
+    assert text.count("0.5 [0.2, 0.8]") == 2 * 2
+    assert len(text.splitlines()) == 5 + 2 * len(METRICS) + 1
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan")])
 def test_a_metric_without_a_value_is_a_dash(unknown: float | None) -> None:
     """A distance to an empty mask has no value; the rest of the table stands."""
-    assert "– [0.25, 0.75]" in text_of({"dice_ce": {name: interval(unknown) for name in COLUMNS}})
+    assert "– [0.25, 0.75]" in text_of({"dice_ce": {name: interval(unknown) for name in METRICS}})
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
@@ -49,3 +52,11 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match="cannot be read") as caught:
         show_metrics(file)
     assert caught.value.file == file
+
+
+def test_only_what_was_measured_is_shown_in_its_order() -> None:
+    """A file with two metrics gives two lines, each with its better direction."""
+    text = text_of({"dice_ce": {"hd95_um": interval(4.5), "nsd": interval(0.5)}})
+    assert text.index("HD95 (µm)") < text.index("NSD")
+    assert "DSC" not in text
+    assert (text.count("↓"), text.count("↑")) == (1, 1)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.support.parts import REPOSITORY
 ENTRIES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 # a gate has no entry of its own, but an image and code like any stage
 STAGES = [*ENTRIES, "preflight"]
+# stages that run in the image of another one
+GUESTS = {"evaluate": ["predict"]}
 # distribution → the modules that it provides, where the names differ
 PROVIDES = {
     "pyyaml": "yaml",
@@ -77,7 +80,7 @@ def test_declared_code_is_the_import_closure(stage: str) -> None:
     assert declared == needed
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *itertools.chain(*GUESTS.values())])
 def test_a_stage_imports_itself_and_common_only(stage: str) -> None:
     """Imports point down: no stage imports another stage or the host side."""
     files, _ = _closure(stage)
@@ -99,7 +102,7 @@ def test_declared_params_are_the_stage_model_s_fields(stage: str) -> None:
 def test_required_templates_repeat_the_params(stage: str) -> None:
     """meta.required names every declared key that a template can hold, so that DVC refuses a missing one early."""
     templates = {re.sub(r"^\$\{(.*?)(\[0\])?\}$", r"\1", text) for text in ENTRIES[stage]["meta"]["required"]}
-    may_be_null = {"preprocess.resample_to_um", "preprocess.max_volumes"}
+    may_be_null = {"preprocess.resample_to_um", "preprocess.max_volumes", "evaluation.min_component_um3"}
     assert templates == set(ENTRIES[stage]["params"]) - may_be_null
 
 
@@ -111,13 +114,13 @@ def test_every_key_of_params_yaml_is_declared() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_requirements_are_what_the_stage_imports(stage: str) -> None:
-    """Each outside package that a stage imports is pinned in its requirements.txt, to the version of the lock."""
+    """Each outside package that the stages of an image import is pinned in its requirements.txt, as in the lock."""
     lines = (REPOSITORY / "stages" / stage / "requirements.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if line.strip() and not line.startswith(("#", "-")))
     lock = (REPOSITORY / "constraints.txt").read_text().splitlines()
     locked = {tuple(line.split(";")[0].strip().split("==")) for line in lock if "==" in line}
     assert {(name.split("[")[0], version) for name, version in pins.items()} <= locked
-    _, packages = _closure(stage)
+    packages = {package for each in (stage, *GUESTS.get(stage, [])) for package in _closure(each)[1]}
     outside = packages - sys.stdlib_module_names
     provided = {PROVIDES.get(name.split("[")[0], name.split("[")[0].replace("-", "_")) for name in pins}
     assert outside <= provided

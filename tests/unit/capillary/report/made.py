@@ -7,9 +7,9 @@ import struct
 import zlib
 from typing import Any
 
-from capillary.metrics_table import COLUMNS
 from capillary.report.facts import RunFacts
 from capillary.report.model import (
+    CalibrationBin,
     Card,
     Curve,
     Difference,
@@ -22,6 +22,7 @@ from capillary.report.model import (
     TrackedRun,
     VolumeResult,
 )
+from stages.common.metrics import METRICS
 
 LOSSES = ("dice_ce", "cbdice")
 MEANS = {"dice_ce": 0.7123456789, "cbdice": 0.7654321098}
@@ -44,7 +45,7 @@ def tiny_png() -> bytes:
 
 def _metrics() -> dict[str, dict[str, Interval]]:
     return {
-        loss: {metric: Interval(mean=mean, ci_low=mean - 0.1, ci_high=mean + 0.1) for metric in COLUMNS}
+        loss: {metric: Interval(mean=mean, ci_low=mean - 0.1, ci_high=mean + 0.1) for metric in METRICS}
         for loss, mean in MEANS.items()
     }
 
@@ -64,7 +65,7 @@ def _difference(metric: str) -> Difference:
 
 
 def _volume(loss: str, index: int) -> VolumeResult:
-    values = dict.fromkeys(COLUMNS, MEANS[loss] + index / 100)
+    values = dict.fromkeys(METRICS, MEANS[loss] + index / 100)
     return VolumeResult(loss=loss, fold=index % 2, id=f"stack{index}", values=values, rule="measured")
 
 
@@ -84,9 +85,15 @@ _REPORT = Report(
     facts=RunFacts(description="a comparison"),
     cells=_CELLS,
     confidence=0.95,
+    bootstrap="percentile",
     metrics=_metrics(),
-    differences=tuple(_difference(metric) for metric in COLUMNS),
+    differences=tuple(_difference(metric) for metric in METRICS),
     volumes=tuple(_volume(loss, index) for loss in LOSSES for index in range(4)),
+    calibration=tuple(
+        CalibrationBin(loss=loss, voxels=10, mean_probability=share, vessel_share=share / 2, calibration_error=0.0625)
+        for loss in LOSSES
+        for share in (0.125, 0.5, 0.875)
+    ),
     curves=tuple(
         Curve(loss=loss, fold=fold, epochs=(1, 2, 3), training_loss=(1.5, None, 0.5), validation_dsc=(None, 0.4, 0.6))
         for loss, fold in _CELLS
@@ -109,7 +116,8 @@ _REPORT = Report(
             loss="cbdice",
             fold=0,
             id=f"stack{index}",
-            dsc=0.7,
+            metric="dsc",
+            value=0.7,
             slice_z=3,
             depth=9,
             aspect=1.5,

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from capillary.metrics_table import COLUMNS
 from capillary.report.facts import RunFacts
 from capillary.report.sources.repository import (
     changed_stages,
@@ -27,6 +26,7 @@ from capillary.report.sources.results import (
 )
 from capillary.report.write import write_report
 from stages.common.errors import CapillaryError, DataError
+from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import tiny_png
 
 PARAMS = {"training": {"losses": ["dice_ce"], "folds": [0], "seed": 1}, "evaluation": {"confidence": 0.9}}
@@ -138,12 +138,23 @@ def write(file: Path, content: str | bytes) -> Path:
 def test_metrics_are_read_exactly_and_a_null_is_none(tmp_path: Path) -> None:
     """Every bit of the file, and no number where it has none."""
     interval = {"mean": 0.1 + 0.2, "ci_low": None, "ci_high": float("nan")}
-    write(tmp_path / "metrics" / "metrics.json", json.dumps({"a": dict.fromkeys(COLUMNS, interval)}))
+    write(tmp_path / "metrics" / "metrics.json", json.dumps({"a": dict.fromkeys(METRICS, interval)}))
     found = read_metrics(tmp_path)["a"]["dsc"]
     assert (found.mean, found.ci_low, found.ci_high) == (0.1 + 0.2, None, None)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"a": 1}', '{"a": {"dsc": {}}}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[1]",
+        "{",
+        '{"a": 1}',
+        '{"a": {"dsc": {}}}',
+        '{"a": {"dcs": {"mean": 1, "ci_low": 0, "ci_high": 1}}}',
+        b"\xff\xfe",
+    ],
+)
 def test_metrics_of_another_form_are_refused_by_name(tmp_path: Path, content: str | bytes) -> None:
     """One error, which names the file and the remedy."""
     write(tmp_path / "metrics" / "metrics.json", content)
@@ -182,7 +193,7 @@ def test_overlays_must_be_pictures(tmp_path: Path) -> None:
     names = [
         f"best_{view}_{n}_{p}.png" for view in ("slice", "projection") for n, p in enumerate(("image", "error"), 1)
     ]
-    entry = {"rank": "best", "loss": "a", "fold": 0, "id": "v", "dsc": 0.5, "slice_z": 1, "depth": 4}
+    entry = {"rank": "best", "loss": "a", "fold": 0, "id": "v", "metric": "dsc", "value": 0.5, "slice_z": 1, "depth": 4}
     write(tmp_path / "metrics/overlays.json", json.dumps([{**entry, "sides_um": [10, 20], "pictures": names}]))
     for name in names:
         write(tmp_path / "metrics/overlays" / name, tiny_png())

@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from capillary.metrics_table import COLUMNS
 from capillary.report.facts import CellFact, RunFacts
 from capillary.report.model import Interval, Part
 from capillary.report.pages.html import to_html
 from capillary.report.pages.markdown import plain, table, to_markdown
+from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import LOSSES, MEANS, made_report
 
 HOSTILE = "<script>alert('x')</script> | `a` [b](javascript:c) \"q\" & <img src=x onerror=y>"
@@ -71,7 +71,7 @@ def test_pictures_charts_and_tables_say_what_they_are() -> None:
     assert all(found.get("alt") for tag, found in tags if tag == "img")
     assert all(found.get("aria-label") for tag, found in tags if tag == "svg" and found.get("class") == "chart")
     count = [tag for tag, _ in tags].count
-    assert count("table") == count("caption") == 7
+    assert count("table") == count("caption") == 8
     assert ("html", {"lang": "en"}) in tags
     assert count("h1") == 1
 
@@ -166,10 +166,38 @@ def test_nothing_at_all_is_still_a_page() -> None:
 def test_a_metric_without_a_number_is_a_dash() -> None:
     """null in metrics.json is shown as missing, and no loss is best by it."""
     nothing = Interval(mean=None, ci_low=None, ci_high=None)
-    report = made_report(metrics={"dice_ce": dict.fromkeys(COLUMNS, nothing)}, differences=())
+    report = made_report(metrics={"dice_ce": dict.fromkeys(METRICS, nothing)}, differences=())
     assert report.best is None
     assert "– \\[–, –\\]" in to_markdown(report)
     to_html(report)
+
+
+@pytest.mark.parametrize("chosen", [("betti_0_error",), ("hd95_um", "dsc")])
+def test_any_choice_of_metrics_has_a_page(chosen: tuple[str, ...]) -> None:
+    """Columns, charts and the best loss follow what was measured; nothing asks for a metric that was not."""
+    whole = made_report()
+    report = made_report(
+        metrics={loss: {name: found[name] for name in chosen} for loss, found in whole.metrics.items()},
+        differences=tuple(one for one in whole.differences if one.metric in chosen),
+        volumes=tuple(
+            dataclasses.replace(one, values={name: one.values[name] for name in chosen}) for one in whole.volumes
+        ),
+        overlays=tuple(dataclasses.replace(one, metric=chosen[0]) for one in whole.overlays),
+    )
+    page, text = to_html(report), to_markdown(report)
+    assert {metric for _, metric in Page(page).cells} == set(chosen)
+    for name, metric in METRICS.items():
+        assert (f"| {metric.title} {metric.arrow} |" in text.replace("\\", "")) == (name in chosen)
+    assert f"by mean {METRICS[chosen[0]].title}" in page
+    assert report.best == "dice_ce"
+
+
+def test_both_pages_say_which_data_chose_the_networks_and_which_interval_it_is() -> None:
+    """What makes a mean optimistic stands beside the mean."""
+    report = made_report(bootstrap="bca")
+    for text in (to_html(report), to_markdown(report)):
+        assert "no volume reported here chose its own network" in text
+        assert "95 % BCa bootstrap interval" in text
 
 
 def test_a_dirty_tree_and_stale_results_are_said() -> None:

@@ -7,6 +7,7 @@ import pytest
 from capillary.report.pages.words import (
     better,
     cautions,
+    choice_words,
     duration,
     fold_means,
     number,
@@ -63,6 +64,24 @@ def test_the_verdict_claims_no_more_than_the_test() -> None:
     assert "It is better than dice_ce beyond chance" in verdict(made_report(differences=sure))
     one_loss = {"cbdice": open_question.metrics["cbdice"]}
     assert verdict(made_report(metrics=one_loss, differences=())) == "One loss was evaluated, cbdice."
+
+
+def test_the_best_loss_is_that_of_the_first_metric_in_its_better_direction() -> None:
+    """Where a distance comes first, the loss with the lowest mean is best, and the verdict says so."""
+    report = made_report()
+    metrics = {loss: {"hd95_um": found["hd95_um"]} for loss, found in report.metrics.items()}
+    found = made_report(metrics=metrics)
+    assert (report.best, found.best) == ("cbdice", "dice_ce")
+    assert "dice_ce has the lowest mean HD95 (µm)" in verdict(found)
+
+
+def test_it_is_said_which_data_chose_the_networks() -> None:
+    """The last epoch, whatever the volumes that are reported say; with its number where the cards know it."""
+    report = made_report()
+    assert "last epoch (3), a number fixed before the training" in choice_words(report)
+    cards = (report.cards[0], dataclasses.replace(report.cards[1], epochs=5))
+    assert "last epoch (3 and 5)" in choice_words(made_report(cards=cards))
+    assert "last epoch, a number" in choice_words(made_report(cards=()))
 
 
 def test_few_volumes_and_rules_are_pointed_out() -> None:

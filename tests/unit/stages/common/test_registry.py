@@ -22,6 +22,7 @@ from stages.common.registry import (
 )
 from stages.common.runtime import Runtime
 from stages.common.tracking import TrackedRun, open_run
+from tests.support.recipe import RECIPE
 
 CARD = ModelCard(
     loss="dice_ce",
@@ -35,6 +36,7 @@ CARD = ModelCard(
     validation_dsc=0.8,
     fingerprint="f",
     precision="fp32",
+    recipe=RECIPE,
 )
 
 

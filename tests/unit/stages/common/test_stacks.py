@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.stacks import binarise, read_header, read_spacing_um, read_stack, suffix_of
+from stages.common.stacks import binarise, read_header, read_spacing_um, read_stack
+from stages.common.suffixes import suffix_of
 
 STACK = np.random.default_rng(7).integers(0, 200, size=(6, 40, 33)).astype(np.uint8)
 
@@ -65,6 +66,28 @@ def test_tiff_keeps_its_dtype(tmp_path: Path, dtype: str) -> None:
     """The dtype is the file's own."""
     stack = (STACK % 2).astype(dtype)
     np.testing.assert_array_equal(read_stack(save_tiff(tmp_path / "a.tiff", stack)), stack)
+
+
+@pytest.mark.parametrize(
+    ("described", "spacing_um"),
+    [
+        ({"unit": "micron", "spacing": 5.0}, (5.0, 0.5, 0.25)),
+        ({"unit": "um", "spacing": 5.0}, (5.0, 0.5, 0.25)),
+        ({"unit": "\\u00B5m", "spacing": 5.0}, (5.0, 0.5, 0.25)),
+        ({"unit": "mm", "spacing": 0.005}, (5.0, 500.0, 250.0)),
+        ({"unit": "pixel", "spacing": 5.0}, None),
+        ({"spacing": 5.0}, None),
+        ({"unit": "micron"}, None),
+    ],
+)
+def test_imagej_s_spacing_counts_where_it_is_a_length(
+    tmp_path: Path, described: dict[str, Any], spacing_um: tuple[float, float, float] | None
+) -> None:
+    """Depth of a voxel and pixels a unit; none without a unit of length or without a depth."""
+    file = save_tiff(
+        tmp_path / "a.tif", STACK, imagej=True, resolution=(4.0, 2.0), metadata={"axes": "ZYX", **described}
+    )
+    assert read_spacing_um(file) == (pytest.approx(spacing_um) if spacing_um else None)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

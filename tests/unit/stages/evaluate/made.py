@@ -1,11 +1,45 @@
 """Rows with small pictures, for tests that need some."""
 
+from typing import Any
+
 import numpy as np
 
+from stages.common.metrics import METRICS
+from stages.evaluate.bootstrap import Interval
 from stages.evaluate.measure import Measurement
 from stages.evaluate.metrics.rules import Rule
+from stages.evaluate.params import BootstrapMethod, Evaluation
 from stages.evaluate.predict import Row
 from stages.evaluate.views import Views, take_views
+
+
+def evaluation(**changes: Any) -> Evaluation:
+    """Params of the evaluation, with every metric."""
+    made = Evaluation(
+        overlap=0.5,
+        threshold=0.5,
+        test_time_flips="none",
+        min_component_um3=None,
+        metrics=tuple(METRICS),
+        nsd_tolerance_um=1.0,
+        bootstrap=BootstrapMethod.PERCENTILE,
+        bootstrap_iterations=200,
+        confidence=0.95,
+        seed=1,
+    )
+    return Evaluation.model_validate(made.model_dump() | changes)
+
+
+def resampling(iterations: int, *, seed: int, confidence: float = 0.95, method: str = "percentile") -> Evaluation:
+    """Params of the bootstrap."""
+    return evaluation(
+        bootstrap_iterations=iterations, seed=seed, confidence=confidence, bootstrap=BootstrapMethod(method)
+    )
+
+
+def interval(mean: float) -> Interval:
+    """An interval about `mean`."""
+    return Interval(mean=mean, ci_low=0, ci_high=1, method=BootstrapMethod.PERCENTILE)
 
 
 def some_views(seed: int = 0) -> Views:
@@ -17,12 +51,12 @@ def some_views(seed: int = 0) -> Views:
 
 
 def row(loss: str, index: int, dsc: float) -> Row:
-    """Volume `index` under `loss`; the other metrics follow from `dsc`."""
+    """Volume `index` under `loss`; the other metrics follow from `dsc`, each in its better direction."""
     measurement = Measurement(
-        dsc=dsc,
-        centreline_dsc=dsc / 2,
-        measured_masd_um=1 - dsc,
-        measured_masd_voxels=2 - dsc,
+        values={
+            metric.name: place - dsc if metric.less_is_better else dsc / (place + 1)
+            for place, metric in enumerate(METRICS.values())
+        },
         predicted_voxels=1,
         reference_voxels=1,
         common_voxels=1,

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.evaluate.bootstrap import Interval
 from stages.evaluate.overlays import (
     EXCESS_RGB,
     GREYS,
@@ -32,7 +31,7 @@ from stages.evaluate.views import (
     take_views,
     to_grey,
 )
-from tests.unit.stages.evaluate.made import row
+from tests.unit.stages.evaluate.made import interval, row
 
 LARGEST_BYTES = 150_000
 
@@ -124,22 +123,22 @@ def test_a_picture_shows_grey_and_the_tint_over_it() -> None:
     ],
 )
 def test_best_median_and_worst_of_the_best_loss(dscs: list[float], expected: dict[str, str]) -> None:
-    """By DSC, each volume once; the loss with the highest mean, the first of equals."""
+    """By the first metric, each volume once; the loss with the best mean, the first of equals."""
     rows = [
         row(loss, index, dsc * share) for loss, share in (("low", 0.9), ("high", 1)) for index, dsc in enumerate(dscs)
     ]
-    summary = {loss: {"dsc": Interval(mean=mean, ci_low=0, ci_high=1)} for loss, mean in (("low", 0.4), ("high", 0.5))}
+    summary = {loss: {"dsc": interval(mean)} for loss, mean in (("low", 0.4), ("high", 0.5))}
     found = choose(rows, summary)
     assert {choice.rank: choice.row.id for choice in found} == expected
     assert {choice.row.loss for choice in found} == {"high"}
-    equal = {loss: {"dsc": Interval(mean=0.5, ci_low=0, ci_high=1)} for loss in ("low", "high")}
+    equal = {loss: {"dsc": interval(0.5)} for loss in ("low", "high")}
     assert choose(rows, equal)[0].row.loss == "low"
 
 
 def test_the_index_names_every_picture_and_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     """How long a volume took is in no file; every file is in the index, and a PNG of the size of its view."""
     rows = [row("a", index, 0.5 + index / 10) for index in range(3)]
-    summary = {"a": {"dsc": Interval(mean=0.5, ci_low=0, ci_high=1)}}
+    summary = {"a": {"dsc": interval(0.5)}}
     for name, seconds in (("one", 1.0), ("two", 9.0)):
         write_overlays(tmp_path / name, choose([replace(each, seconds=seconds) for each in rows], summary))
     files = {file.relative_to(tmp_path / "one") for file in (tmp_path / "one").rglob("*.*")}

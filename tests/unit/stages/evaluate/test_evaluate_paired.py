@@ -5,18 +5,17 @@ import itertools
 import numpy as np
 import pytest
 
-from stages.evaluate.measure import METRICS
+from stages.common.metrics import METRICS
 from stages.evaluate.paired import bootstrap_difference, compare_losses, holm
-from stages.evaluate.params import Evaluation
-from tests.unit.stages.evaluate.made import row
+from tests.unit.stages.evaluate.made import resampling, row
 
-EVALUATION = Evaluation(overlap=0.5, threshold=0.5, bootstrap_iterations=400, confidence=0.9, seed=3)
+EVALUATION = resampling(400, seed=3, confidence=0.9)
 
 
 def test_the_bootstrap_equals_a_loop() -> None:
     """Draw by draw: the means, their quantiles, and the share on the far side of 0."""
     differences = np.random.default_rng(1).normal(0.02, 0.05, 12)
-    low, high, p = bootstrap_difference(differences, iterations=300, confidence=0.9, seed=3)
+    low, high, p = bootstrap_difference(differences, resampling(300, seed=3, confidence=0.9))
     draws = np.random.default_rng(3).integers(12, size=(300, 12))
     means = [sum(differences[volume] for volume in draw) / 12 for draw in draws]
     assert low == pytest.approx(np.quantile(means, 0.05))
@@ -30,7 +29,7 @@ def test_the_interval_leaves_out_zero_exactly_when_p_is_small() -> None:
     """Interval and p come from the same resamples and say the same, but for the one that is added to the count."""
     for seed in range(30):
         differences = np.random.default_rng(seed).normal(0.03, 0.05, 14)
-        low, high, p = bootstrap_difference(differences, iterations=2000, confidence=0.95, seed=1)
+        low, high, p = bootstrap_difference(differences, resampling(2000, seed=1))
         if abs(p - 0.05) > 0.01:
             assert (low > 0 or high < 0) == (p < 0.05)
 
@@ -40,22 +39,28 @@ def test_few_volumes_are_never_sure() -> None:
     for volumes in range(1, 7):
         signs = list(itertools.product((-1, 1), repeat=volumes))
         exact = sum(abs(sum(one)) == volumes for one in signs) / len(signs)
-        _, _, p = bootstrap_difference(np.full(volumes, 0.1), iterations=1000, confidence=0.95, seed=1)
+        _, _, p = bootstrap_difference(np.full(volumes, 0.1), resampling(1000, seed=1))
         assert p == pytest.approx(max(exact, 2 / 1001))
-    assert bootstrap_difference(np.array([0.3]), iterations=10, confidence=0.95, seed=1) == (0.3, 0.3, 1.0)
+    assert bootstrap_difference(np.array([0.3]), resampling(10, seed=1)) == (
+        0.3,
+        0.3,
+        1.0,
+    )
 
 
 def test_equal_losses_do_not_differ() -> None:
     """No difference anywhere: an interval of no width at 0, and p = 1."""
-    assert bootstrap_difference(np.zeros(8), iterations=100, confidence=0.95, seed=1) == (0.0, 0.0, 1.0)
+    assert bootstrap_difference(np.zeros(8), resampling(100, seed=1)) == (
+        0.0,
+        0.0,
+        1.0,
+    )
 
 
 def test_p_is_uniform_where_nothing_differs() -> None:
     """Of 400 comparisons of equals about a twentieth has p < 0.05: the test keeps its level with 30 volumes."""
     rng = np.random.default_rng(7)
-    found = [
-        bootstrap_difference(rng.normal(0, 1, 30), iterations=500, confidence=0.95, seed=seed)[2] for seed in range(400)
-    ]
+    found = [bootstrap_difference(rng.normal(0, 1, 30), resampling(500, seed=seed))[2] for seed in range(400)]
     assert 0.025 < np.mean(np.array(found) < 0.05) < 0.095
 
 
@@ -98,7 +103,7 @@ def test_every_pair_in_every_metric_over_the_same_volumes() -> None:
     first = found[0]
     assert first.volumes == 3
     assert first.difference == pytest.approx(np.mean(dscs["a"]) - np.mean(dscs["b"]))
-    low, high, p = bootstrap_difference(np.array([0.1, -0.1, 0.7]), iterations=400, confidence=0.9, seed=3)
+    low, high, p = bootstrap_difference(np.array([0.1, -0.1, 0.7]), resampling(400, seed=3, confidence=0.9))
     assert (first.ci_low, first.ci_high, first.p) == pytest.approx((low, high, p))
     assert [one.p_holm for one in found[:3]] == pytest.approx(holm([one.p for one in found[:3]]))
     masd = next(one for one in found if one.metric == "measured_masd_um")
@@ -108,3 +113,43 @@ def test_every_pair_in_every_metric_over_the_same_volumes() -> None:
 def test_one_loss_has_nothing_to_be_compared_with() -> None:
     """No rows, and no failure."""
     assert compare_losses([row("a", index, 0.5) for index in range(3)], EVALUATION) == []
+
+
+def test_holm_equals_its_closed_form() -> None:
+    """max over the p that are no larger, of (number − rank)·p, capped at 1: another way to write the step-down."""
+    rng = np.random.default_rng(6)
+    for count in (1, 2, 6, 15):
+        values = list(np.round(rng.random(count) ** 3, 2))  # with ties
+        ordered = sorted(values)
+        scaled = [min(1.0, (count - rank) * p) for rank, p in enumerate(ordered)]
+        expected = [max(scaled[: len([p for p in ordered if p <= one])]) for one in values]
+        assert holm(values) == pytest.approx(expected)
+
+
+def test_p_is_that_of_an_exact_enumeration() -> None:
+    """With all 5^5 resamples instead of random ones, the share on the far side of 0 is the same but for chance."""
+    differences = np.array([0.3, -0.1, 0.25, -0.15, 0.2])
+    means = differences[np.array(list(itertools.product(range(5), repeat=5)))].mean(axis=1)
+    exact = 2 * min(np.mean(means <= 0), np.mean(means >= 0))
+    _, _, p = bootstrap_difference(differences, resampling(20_000, seed=4))
+    assert exact > 2**-4
+    assert p == pytest.approx(exact, abs=0.01)
+
+
+def test_a_loss_that_is_better_everywhere_differs_in_the_better_direction_of_each_metric() -> None:
+    """`loss` − `other` is positive where more is better and negative for distances and errors."""
+    rows = [row(loss, index, dsc + index / 100) for loss, dsc in (("good", 0.8), ("bad", 0.5)) for index in range(8)]
+    found = compare_losses(rows, EVALUATION)
+    assert [one.metric for one in found] == list(METRICS)
+    for one in found:
+        assert (one.difference < 0) == METRICS[one.metric].less_is_better
+        assert one.ci_low * one.ci_high > 0
+
+
+def test_bca_takes_effect_on_differences() -> None:
+    """The interval of a skewed difference moves, its p stays."""
+    differences = np.random.default_rng(8).lognormal(size=20) - 0.5
+    plain = bootstrap_difference(differences, resampling(1000, seed=1))
+    bca = bootstrap_difference(differences, resampling(1000, seed=1, method="bca"))
+    assert bca[:2] > plain[:2]
+    assert bca[2] == plain[2]

@@ -13,21 +13,24 @@ import torch
 import yaml
 
 from stages.common.errors import DataError, ParamsError
+from stages.common.metrics import METRICS
 from stages.common.params import validate_params
 from stages.common.registry import ModelCard, write_card
 from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.evaluate.cells import read_cells
-from stages.evaluate.measure import METRICS, measure
+from stages.evaluate.measure import measure
 from stages.evaluate.outputs import write_outputs
+from stages.evaluate.overlays import choose, write_overlays
 from stages.evaluate.paired import compare_losses
-from stages.evaluate.params import EvaluateParams, Evaluation, Training
-from stages.evaluate.predict import Row, predict_mask
+from stages.evaluate.params import BootstrapMethod, EvaluateParams, Training
+from stages.evaluate.predict import Row, predict_volume
 from stages.evaluate.report import print_summary
 from stages.evaluate.summary import summarise
 from tests.support.parts import REPOSITORY
-from tests.unit.stages.evaluate.made import some_views
+from tests.support.recipe import RECIPE
+from tests.unit.stages.evaluate.made import evaluation, some_views
 
-EVALUATION = Evaluation(overlap=0.5, threshold=0.5, bootstrap_iterations=200, confidence=0.95, seed=1)
+EVALUATION = evaluation()
 CARD = ModelCard(
     loss="dice_ce",
     fold=0,
@@ -40,10 +43,11 @@ CARD = ModelCard(
     validation_dsc=0.8,
     fingerprint="f",
     precision="fp32",
+    recipe=RECIPE,
 )
 
 
-def row(loss: str, index: int, *, empty: bool = False) -> Row:
+def row(loss: str, index: int, *, empty: bool = False, metrics: tuple[str, ...] = tuple(METRICS)) -> Row:
     rng = np.random.default_rng(index)
     reference = rng.random((4, 9, 9)) < 0.3
     prediction = np.zeros_like(reference) if empty else reference ^ (rng.random(reference.shape) < 0.1)
@@ -51,7 +55,7 @@ def row(loss: str, index: int, *, empty: bool = False) -> Row:
         loss=loss,
         fold=index % 2,
         id=f"v{index}",
-        measurement=measure(prediction, reference, (5.0, 1.0, 1.0)),
+        measurement=measure(prediction, reference, (5.0, 1.0, 1.0), metrics=metrics, nsd_tolerance_um=1.0),
         views=some_views(index),
         model_name=f"capillary-{loss}",
         model_version="3",
@@ -116,13 +120,18 @@ def test_the_params_are_exactly_those_that_dvc_yaml_declares() -> None:
         ("evaluation", "confidence", 1.0),
         ("evaluation", "seed", -1),
         ("evaluation", "iterations", 5),
+        ("evaluation", "metrics", []),
+        ("evaluation", "metrics", ["dsc", "dsc"]),
+        ("evaluation", "metrics", "dsc"),
+        ("evaluation", "nsd_tolerance_um", -1.0),
+        ("evaluation", "bootstrap", "bayes"),
     ],
 )
 def test_wrong_params_are_refused_by_name(section: str, key: str, value: object) -> None:
     """The error names section and key."""
     data: dict[str, dict[str, Any]] = {
         "training": {"losses": ["dice_ce"], "folds": [0]},
-        "evaluation": EVALUATION.model_dump(),
+        "evaluation": EVALUATION.model_dump(mode="json"),
     }
     data[section][key] = value
     with pytest.raises(ParamsError) as caught:
@@ -191,15 +200,15 @@ def test_a_network_that_cannot_be_measured_is_an_error(
     write_cards(tmp_path / "models", ("dice_ce",), (0,))
     (cell,) = read_cells(Training(losses=("dice_ce",), folds=(0,)), processed, tmp_path / "models")
     with pytest.raises(DataError, match=text):
-        predict_mask(model, cell.volumes[0], card, EVALUATION)
+        predict_volume(model, cell.volumes[0], card, EVALUATION)
 
 
 def test_a_volume_with_an_empty_prediction_counts_in_the_mean() -> None:
     """The mean is over all volumes, the failed ones included."""
     rows = [row("dice_ce", 0), row("dice_ce", 1, empty=True)]
     found = summarise(rows, EVALUATION)["dice_ce"]
-    assert found["dsc"].mean == pytest.approx(rows[0].measurement.dsc / 2)
-    assert found["measured_masd_um"].mean > rows[0].measurement.measured_masd_um
+    assert found["dsc"].mean == pytest.approx(rows[0].measurement.values["dsc"] / 2)
+    assert found["measured_masd_um"].mean > rows[0].measurement.values["measured_masd_um"]
 
 
 def test_outputs_have_the_fixed_shape_and_agree(tmp_path: Path) -> None:
@@ -210,13 +219,13 @@ def test_outputs_have_the_fixed_shape_and_agree(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert list(metrics) == ["dice_ce", "cbdice"]
     for loss in metrics.values():
-        assert tuple(loss) == METRICS
+        assert tuple(loss) == tuple(METRICS)
         assert all(set(interval) == {"mean", "ci_low", "ci_high"} for interval in loss.values())
     table = pyarrow.parquet.read_table(tmp_path / "per_volume.parquet").to_pylist()
     text = list(csv.DictReader((tmp_path / "per_volume.csv").open()))
     assert len(table) == len(text) == 8
     assert {name: str(value) for name, value in table[3].items()} == text[3]
-    assert (table[3]["rule"], table[3]["masd_is_worst_case"]) == ("prediction_empty", True)
+    assert (table[3]["rule"], table[3]["distance_is_worst_case"]) == ("prediction_empty", True)
     assert np.mean([line["dsc"] for line in table[:4]]) == pytest.approx(metrics["dice_ce"]["dsc"]["mean"])
     lines = list(csv.DictReader((tmp_path / "summary.csv").open()))
     assert [(line["loss"], line["metric"]) for line in lines] == [(x, y) for x in metrics for y in METRICS]
@@ -242,9 +251,48 @@ def test_equal_results_give_equal_bytes_whatever_the_time(tmp_path: Path) -> Non
 def test_the_report_shows_intervals_and_what_was_set_by_rule(capsys: pytest.CaptureFixture[str]) -> None:
     """The table shows mean and interval; a single volume and a volume set by rule are pointed out."""
     rows = [row("dice_ce", 0, empty=True)]
-    print_summary(rows, summarise(rows, EVALUATION), 0.95)
+    print_summary(rows, summarise(rows, EVALUATION), EVALUATION)
     shown = capsys.readouterr().out
     assert "0.000 [0.000, 0.000]" in shown
     assert "95% bootstrap interval" in shown
     assert "one volume gives no interval" in shown
     assert "v0: set by the rule `prediction_empty`" in shown
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
+    """A name that is nearly right is answered with the right one."""
+    data = {
+        "training": {"losses": ["dice_ce"], "folds": [0]},
+        "evaluation": evaluation().model_dump(mode="json") | {"metrics": ["dsc", "hd95"]},
+    }
+    with pytest.raises(ParamsError, match="unknown metric `hd95`; did you mean `hd95_um`") as caught:
+        validate_params(EvaluateParams, data, "params.yaml")
+    assert caught.value.remedy == "correct `evaluation.metrics` in params.yaml"
+
+
+@pytest.mark.parametrize("metrics", [("hd95_um",), ("nsd", "betti_1_error", "dsc")])
+def test_outputs_hold_the_chosen_metrics_in_their_order(tmp_path: Path, metrics: tuple[str, ...]) -> None:
+    """Every table has the metrics of params.yaml and no others; the first chooses what is pictured."""
+    chosen = evaluation(metrics=metrics, bootstrap=BootstrapMethod.BCA)
+    rows = [row("dice_ce", index, metrics=metrics) for index in range(4)]
+    summary = summarise(rows, chosen)
+    write_outputs(tmp_path, rows, summary, compare_losses(rows, chosen))
+    write_overlays(tmp_path, choose(rows, summary))
+    assert list(json.loads((tmp_path / "metrics.json").read_text())["dice_ce"]) == list(metrics)
+    columns = pyarrow.parquet.read_schema(tmp_path / "per_volume.parquet").names
+    assert [name for name in columns if name in METRICS] == list(metrics)
+    assert [line["metric"] for line in csv.DictReader((tmp_path / "summary.csv").open())] == list(metrics)
+    entries = json.loads((tmp_path / "overlays.json").read_text())
+    assert {entry["metric"] for entry in entries} == {metrics[0]}
+    values = [entry["value"] for entry in entries]
+    assert values == sorted(values, reverse=not METRICS[metrics[0]].less_is_better)
+
+
+def test_the_terminal_says_where_bca_is_not_defined(capsys: pytest.CaptureFixture[str]) -> None:
+    """A volume alone has no BCa interval, and the table is named after the method asked for."""
+    rows = [row("dice_ce", 0)]
+    chosen = evaluation(bootstrap=BootstrapMethod.BCA)
+    print_summary(rows, summarise(rows, chosen), chosen)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "95% BCa bootstrap interval" in shown
+    assert "dice_ce: percentile instead of BCa interval, which equal values do not define: DSC, centreline DSC" in shown

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from stages.common.errors import ParamsError
+from stages.common.grid import resample
 from stages.preprocess.raw import RawVolume
-from stages.preprocess.resample import resample_image, resample_label, target_grid
+from stages.preprocess.resample import resample_label, target_grid
 
 
 def make_raw(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> RawVolume:
@@ -40,7 +41,7 @@ def test_a_linear_field_keeps_its_place(shape: tuple[int, int, int]) -> None:
         z, y, x = ((np.arange(n) + 0.5) / n for n in size)
         return z[:, None, None] + 2 * y[:, None] + 3 * x
 
-    found = resample_image(ramp((9, 20, 22)).astype(np.float32), shape)
+    found = resample(ramp((9, 20, 22)).astype(np.float32), shape)
     assert found.dtype == np.float32
     inside = tuple(slice(n // 4, n - n // 4) for n in shape)  # the edge is held, the ramp goes on
     np.testing.assert_allclose(found[inside], ramp(shape)[inside], atol=0.02)
@@ -49,7 +50,7 @@ def test_a_linear_field_keeps_its_place(shape: tuple[int, int, int]) -> None:
 def test_linear_interpolation_does_not_overshoot() -> None:
     """No value beyond the stack's own, beside whatever step."""
     image = (np.random.default_rng(0).random((5, 20, 20)) > 0.8).astype(np.uint8) * 200
-    found = resample_image(image, (12, 33, 9))
+    found = resample(image, (12, 33, 9))
     assert found.min() >= 0
     assert found.max() <= 200
 

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from stages.common.recipe import write_recipe
+from stages.common.runtime import Compute, Runtime
 from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
+from tests.support.recipe import RECIPE
 
 PARAMS: dict[str, Any] = {
     "seed": 7,
@@ -34,6 +37,23 @@ PARAMS: dict[str, Any] = {
 def tiny_params(**changes: object) -> TrainingParams:
     """PARAMS with `changes`."""
     return TrainingParams.model_validate({**PARAMS, **changes}, strict=False)
+
+
+def runtime_in(state_dir: Path, compute: Compute) -> Runtime:
+    """A run of the stage by hand, with one thread."""
+    return Runtime(
+        stage="train",
+        fingerprint="test",
+        data_fingerprint="test",
+        code_fingerprint="test",
+        state_dir=state_dir,
+        workers=1,
+        threads=1,
+        tracking_uri=f"sqlite:///{state_dir}/mlflow.db",
+        artifact_root=None,
+        experiment_name=None,
+        compute=compute,
+    )
 
 
 def write_volumes(processed: Path, shapes: tuple[tuple[int, int, int], ...] = ((6, 24, 24),) * 3) -> list[Volume]:
@@ -64,6 +84,7 @@ def write_volumes(processed: Path, shapes: tuple[tuple[int, int, int], ...] = ((
         )
     write_manifest(processed, [(volume, Checksums(image="", label="", skeleton="")) for volume in volumes])
     ids = [volume.id for volume in volumes]
+    write_recipe(processed, RECIPE)
     write_splits(processed, [Fold(train=tuple(name for name in ids if name != val), val=(val,)) for val in ids])
     return volumes
 

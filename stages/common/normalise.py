@@ -5,15 +5,20 @@ A frame of 30 % of the voxels would drag every percentile and mean towards its v
 imaged part alone. What counts as frame, slice by slice: whole rows and columns at the slice's edge that hold one value,
 and slices that hold one value. A dark background that the detector clipped to 0 is signal, not frame: it stays, even
 where it touches the edge. Frames are left in the image; they are only not measured.
+
+A volume is read slice by slice, as often as it takes: it may be an array, or lie on the disk.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.preprocess.params import Preprocess
+from stages.common.percentiles import percentiles
+from stages.common.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,24 +30,30 @@ class Scale:
     clip: bool
 
 
-def measure_scale(image_zyx: NDArray[np.generic], params: Preprocess) -> Scale:
-    """The scale that `params.normalisation` asks for, from the imaged part of a native volume.
+def measure_scale(image_zyx: Iterable[NDArray[np.generic]], recipe: Recipe) -> Scale:
+    """The scale that `recipe.normalisation` asks for, from the imaged part of a native volume.
 
-    percentile: [percentile_low, percentile_high] (linear interpolation) become [0, 1], with clipping.
+    `image_zyx` gives its slices (yx) anew each time that it is iterated over, as an array does.
+    percentile: [percentile_low, percentile_high] (exact, linear interpolation) become [0, 1], with clipping.
     zscore: mean and standard deviation. none: as it is. Raises DataError when the volume has no contrast to scale.
     """
-    if params.normalisation == "none":
+    if recipe.normalisation == "none":
         return Scale(offset=0.0, divisor=1.0, clip=False)
-    if image_zyx.dtype == np.bool_:
-        image_zyx = image_zyx.view(np.uint8)  # numpy interpolates no booleans
-    slices = imaged_part(image_zyx)
-    if params.normalisation == "zscore":
-        mean, deviation = _mean_and_deviation(slices)
+
+    def read() -> Iterator[NDArray[Any]]:
+        # numpy interpolates no booleans
+        planes = (plane.view(np.uint8) if plane.dtype == np.bool_ else plane for plane in image_zyx)
+        return imaged_part(planes)
+
+    if recipe.normalisation == "zscore":
+        mean, deviation = _mean_and_deviation(read)
         return Scale(offset=mean, divisor=_contrast(deviation, "the standard deviation is 0"), clip=False)
-    ends = [params.percentile_low, params.percentile_high]
-    # one copy in the stack's own type, which np.percentile may reorder
-    intensities = np.concatenate([part.ravel() for part in slices]) if slices else image_zyx.ravel()[:1]
-    low, high = (float(end) for end in np.percentile(intensities, ends, overwrite_input=True))
+    ends = [recipe.percentile_low, recipe.percentile_high]
+    found = percentiles(read, ends)
+    if found is None:
+        value = float(np.asarray(next(iter(image_zyx))).flat[0])
+        found = [value, value]
+    low, high = found
     what = f"percentiles {ends[0]} and {ends[1]} are both {low:g}"
     return Scale(offset=low, divisor=_contrast(high - low, what), clip=True)
 
@@ -67,13 +78,13 @@ def apply_scale(image_zyx: NDArray[np.generic], scale: Scale) -> NDArray[np.floa
     return normalised
 
 
-def imaged_part(image_zyx: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+def imaged_part(image_zyx: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
     """Each slice without its constant frame (views, yx); slices that hold one value are left out."""
     parts = (_without_frame(plane) for plane in image_zyx)
-    return [part for part in parts if part.size]
+    return (part for part in parts if part.size)
 
 
-def _without_frame(plane: NDArray[np.generic]) -> NDArray[np.generic]:
+def _without_frame(plane: NDArray[Any]) -> NDArray[Any]:
     if (plane == plane.flat[0]).all():
         return plane[:0]
     for edge in (plane[0], plane[-1], plane[:, 0], plane[:, -1]):
@@ -85,13 +96,15 @@ def _without_frame(plane: NDArray[np.generic]) -> NDArray[np.generic]:
     return plane
 
 
-def _mean_and_deviation(slices: list[NDArray[np.generic]]) -> tuple[float, float]:
+def _mean_and_deviation(read: Callable[[], Iterable[NDArray[Any]]]) -> tuple[float, float]:
     """Two passes in float64, a slice at a time: exact for large offsets, and no copy of the volume."""
-    count = sum(part.size for part in slices)
+    count, total = 0, 0.0
+    for part in read():
+        count, total = count + part.size, total + float(part.sum(dtype=np.float64))
     if not count:
         return 0.0, 0.0
-    mean = sum(float(part.sum(dtype=np.float64)) for part in slices) / count
-    variance = sum(float(np.square(part.astype(np.float64) - mean).sum()) for part in slices) / count
+    mean = total / count
+    variance = sum(float(np.square(part.astype(np.float64) - mean).sum()) for part in read()) / count
     return mean, float(np.sqrt(variance))
 
 

@@ -9,29 +9,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.preprocess.normalise import apply_scale, imaged_part, measure_scale
-from stages.preprocess.params import Preprocess
+from stages.common.normalise import apply_scale, imaged_part, measure_scale
+from stages.common.recipe import Recipe
 
 
-def make_params(
-    normalisation: Literal["percentile", "zscore", "none"] = "percentile", low: float = 0.5, high: float = 99.5
-) -> Preprocess:
-    """Params with a normalisation and defaults elsewhere."""
-    return Preprocess(
-        normalisation=normalisation,
-        percentile_low=low,
-        percentile_high=high,
-        resample_to_um=None,
-        max_volumes=None,
-        num_folds=2,
-        splits_file="configs/splits/generated.json",
-        seed=0,
-    )
+def make_recipe(normalisation: str = "percentile", low: float = 0.5, high: float = 99.5) -> Recipe:
+    """A recipe at native resolution."""
+    return Recipe(normalisation=normalisation, percentile_low=low, percentile_high=high, resample_to_um=None)
 
 
-def normalise(image_zyx: NDArray[np.generic], params: Preprocess) -> NDArray[np.float32]:
+def normalise(image_zyx: NDArray[np.generic], recipe: Recipe) -> NDArray[np.float32]:
     """Measure and apply."""
-    return apply_scale(image_zyx, measure_scale(image_zyx, params))
+    return apply_scale(image_zyx, measure_scale(image_zyx, recipe))
 
 
 def noise(dtype: str, seed: int = 0, shape: tuple[int, int, int] = (4, 20, 30)) -> NDArray[np.generic]:
@@ -45,7 +34,7 @@ def test_percentiles_follow_the_formula(dtype: str) -> None:
     image = noise(dtype) if dtype != "bool" else noise("uint8") > 30
     low, high = np.percentile(image.astype(np.float64), [5, 95])
     expected = np.clip((image.astype(np.float64) - low) / (high - low), 0, 1)
-    found = normalise(image, make_params(low=5, high=95))
+    found = normalise(image, make_recipe(low=5, high=95))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -56,14 +45,14 @@ def test_zscore_has_zero_mean_and_unit_variance(dtype: str) -> None:
     image = noise(dtype)
     wide = image.astype(np.float64)
     np.testing.assert_allclose(
-        normalise(image, make_params("zscore")), (wide - wide.mean()) / wide.std(), rtol=1e-5, atol=1e-6
+        normalise(image, make_recipe("zscore")), (wide - wide.mean()) / wide.std(), rtol=1e-5, atol=1e-6
     )
 
 
 def test_zscore_survives_a_large_offset() -> None:
     """A camera's offset far above the signal costs no digits: nothing is squared before the mean is off."""
     image = noise("float64") + 1e9
-    found = normalise(image, make_params("zscore")).astype(np.float64)
+    found = normalise(image, make_recipe("zscore")).astype(np.float64)
     assert found.mean() == pytest.approx(0, abs=1e-6)
     assert found.std() == pytest.approx(1, rel=1e-6)
 
@@ -71,7 +60,7 @@ def test_zscore_survives_a_large_offset() -> None:
 def test_none_is_a_cast() -> None:
     """Intensities stay what they are."""
     image = noise("uint16")
-    np.testing.assert_array_equal(normalise(image, make_params("none")), image.astype(np.float32))
+    np.testing.assert_array_equal(normalise(image, make_recipe("none")), image.astype(np.float32))
 
 
 @given(
@@ -91,9 +80,9 @@ def test_a_constant_frame_changes_nothing_inside(
     top, bottom, left, right = frame
     first, last = empty_slices
     padded = np.pad(image, ((first, last), (top, bottom), (left, right)), constant_values=value)
-    found = normalise(padded, make_params(method))
+    found = normalise(padded, make_recipe(method))
     inside = found[first : first + 4, top : top + 20, left : left + 30]
-    np.testing.assert_array_equal(inside, normalise(image, make_params(method)))
+    np.testing.assert_array_equal(inside, normalise(image, make_recipe(method)))
 
 
 def test_each_slice_may_be_shifted_its_own_way() -> None:
@@ -102,7 +91,7 @@ def test_each_slice_may_be_shifted_its_own_way() -> None:
     shifted = np.zeros((4, 32, 42), dtype=np.uint8)
     for z, (dy, dx) in enumerate([(0, 0), (12, 3), (5, 12), (7, 0)]):
         shifted[z, dy : dy + 20, dx : dx + 30] = image[z]
-    assert measure_scale(shifted, make_params()) == measure_scale(image, make_params())
+    assert measure_scale(shifted, make_recipe()) == measure_scale(image, make_recipe())
 
 
 def test_a_background_clipped_to_zero_is_measured() -> None:
@@ -117,7 +106,7 @@ def test_a_background_clipped_to_zero_is_measured() -> None:
 def test_no_contrast_is_refused(method: Literal["percentile", "zscore"]) -> None:
     """A stack that holds one value cannot be scaled, and the error says why and what to do."""
     with pytest.raises(DataError, match="no contrast"):
-        measure_scale(np.full((3, 8, 8), 9, dtype=np.uint8), make_params(method))
+        measure_scale(np.full((3, 8, 8), 9, dtype=np.uint8), make_recipe(method))
 
 
 def test_percentiles_that_fall_together_are_refused() -> None:
@@ -125,7 +114,7 @@ def test_percentiles_that_fall_together_are_refused() -> None:
     image = np.zeros((10, 40, 40), dtype=np.uint8)
     image[:, 0, 0] = image[:, -1, -1] = 200
     with pytest.raises(DataError, match=r"percentiles 0\.5 and 99\.5 are both 0"):
-        measure_scale(image, make_params())
+        measure_scale(image, make_recipe())
 
 
 def test_a_value_beyond_32_bits_is_refused() -> None:
@@ -133,4 +122,4 @@ def test_a_value_beyond_32_bits_is_refused() -> None:
     image = noise("float64")
     image[0, 0, 0] = 1e300
     with pytest.raises(DataError, match="32-bit"):
-        normalise(image, make_params("none"))
+        normalise(image, make_recipe("none"))

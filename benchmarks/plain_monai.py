@@ -1,0 +1,93 @@
+"""The reference of benchmarks/training.py: the loop of MONAI's segmentation tutorials, in float32."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from monai.data import CacheDataset, DataLoader
+from monai.losses import DiceCELoss
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirstd,
+    LoadImaged,
+    RandCropByPosNegLabeld,
+    RandFlipd,
+    RandRotate90d,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    SpatialPadd,
+)
+from monai.utils import set_determinism
+from torch.utils.data import RandomSampler
+
+from stages.common.volumes import Volume
+from stages.train.params import TrainingParams
+
+KEYS = ("image", "label")
+
+
+@dataclass(kw_only=True)
+class PlainLoop:
+    """A network of its own, and everything that the tutorials set up around it. `epoch` gives an epoch's batches."""
+
+    network: torch.nn.Module
+    loader: DataLoader
+    loss: DiceCELoss
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+
+    def epoch(self) -> Iterator[dict[str, torch.Tensor]]:
+        """`steps_per_epoch` batches."""
+        return iter(self.loader)
+
+    def step(self, batch: dict[str, torch.Tensor], learning_rate: float) -> float:
+        """One step; returns the loss, which tutorials print."""
+        self.network.train()
+        image, label = (batch[key].to(self.device) for key in KEYS)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network(image), label)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.item())
+
+
+def set_up(network: torch.nn.Module, volumes: list[Volume], params: TrainingParams, device: torch.device) -> PlainLoop:
+    """The plain loop on `network`, volumes cached in memory, with as many loader processes as we have."""
+    set_determinism(params.seed)
+    files = [{key: str(volume.folder / f"{key}.npy") for key in KEYS} for volume in volumes]
+    cached = CacheDataset(files, _transforms(params), cache_rate=1.0, num_workers=0, progress=False)
+    draws = params.steps_per_epoch * params.batch_size
+    loader = DataLoader(
+        cached,
+        batch_size=params.batch_size,
+        sampler=RandomSampler(cached, replacement=True, num_samples=draws),
+        num_workers=4 if device.type == "cuda" else 0,
+        pin_memory=device.type == "cuda",
+    )
+    return PlainLoop(
+        network=network.to(device),
+        loader=loader,
+        loss=DiceCELoss(to_onehot_y=True, softmax=True),
+        optimizer=torch.optim.AdamW(network.parameters(), weight_decay=params.weight_decay),
+        device=device,
+    )
+
+
+def _transforms(params: TrainingParams) -> Compose:
+    share = params.foreground_share
+    return Compose(
+        [
+            LoadImaged(keys=KEYS, reader="NumpyReader"),
+            EnsureChannelFirstd(keys=KEYS, channel_dim="no_channel"),
+            SpatialPadd(keys=KEYS, spatial_size=params.patch_voxels),
+            RandCropByPosNegLabeld(
+                keys=KEYS, label_key="label", spatial_size=params.patch_voxels, pos=share, neg=1 - share, num_samples=1
+            ),
+            *[RandFlipd(keys=KEYS, prob=0.5, spatial_axis=axis) for axis in range(3)],
+            RandRotate90d(keys=KEYS, prob=0.5, spatial_axes=(1, 2)),
+            RandScaleIntensityd(keys="image", factors=0.3, prob=0.3),
+            RandShiftIntensityd(keys="image", offsets=0.1, prob=0.3),
+        ]
+    )

@@ -1,0 +1,61 @@
+"""How images were prepared for a network: what a stack must go through before that network sees it.
+
+preprocess leaves it beside the arrays (data/processed/recipe.json), train copies it onto the model's card, and predict
+repeats it on a stack that preprocess never saw.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from stages.common.atomic import atomic_write
+from stages.common.errors import DataError
+
+RECIPE = "recipe.json"
+
+_NORMALISATIONS = ("percentile", "zscore", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What params.yaml said under `preprocess` about intensities and spacing; `resample_to_um` is z, y, x, or None."""
+
+    normalisation: str
+    percentile_low: float
+    percentile_high: float
+    resample_to_um: tuple[float, float, float] | None
+
+
+def recipe_from(values: object, origin: object) -> Recipe:
+    """`values`, as JSON has them, as a recipe. Raises DataError naming `origin` when a key is missing or foreign."""
+    names = {field.name for field in fields(Recipe)}
+    if not isinstance(values, Mapping) or set(values) != names or values["normalisation"] not in _NORMALISATIONS:
+        raise DataError(
+            "how the images were prepared is not told as it should be",
+            remedy="run `dvc repro`: preprocess tells it, and train copies it onto the model's card",
+            file=origin,
+            value=values,
+        )
+    asked: Any = values["resample_to_um"]
+    return Recipe(**{**values, "resample_to_um": None if asked is None else (asked[0], asked[1], asked[2])})
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write `folder`/recipe.json; equal recipes give equal bytes."""
+    with atomic_write(folder / RECIPE) as stream:
+        stream.write(json.dumps(asdict(recipe), indent=2).encode() + b"\n")
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe of the arrays in `folder`. Raises DataError when it is missing or no recipe."""
+    file = folder / RECIPE
+    try:
+        return recipe_from(json.loads(file.read_text(encoding="utf-8")), file)
+    except FileNotFoundError as error:
+        raise DataError(
+            "how these images were prepared is not told", remedy="run `dvc repro preprocess`", file=file
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{RECIPE} is not JSON: {error}", remedy="run `dvc repro -f preprocess`", file=file) from error

@@ -1,0 +1,1 @@
+"""Volumes that lie on the disk instead of in memory."""

@@ -1,0 +1,1 @@
+"""Stacks and pictures in files, read and written slice by slice."""

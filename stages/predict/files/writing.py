@@ -1,0 +1,130 @@
+"""The stacks that predict leaves, written slice by slice: ImageJ's TIFF, OME-TIFF or NIfTI, as the file's name says."""
+
+import gzip
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from stages.common.progress import say
+from stages.common.suffixes import NIFTI_SUFFIXES, suffix_of
+
+Shape = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+# what offsets of 32 bits can reach, with room for what a TIFF holds beside its slices
+MAX_PLAIN_TIFF_BYTES = 2**32 - 2**25
+FOREGROUND_IN_TIFF = 255  # white in every viewer
+FOREGROUND_IN_NIFTI = 1  # a label map
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a stack lies: shape (z, y, x), spacing (z, y, x; µm), and the file whose NIfTI header is kept, if it has
+    one.
+    """
+
+    shape_zyx: Shape
+    spacing_um: Spacing
+    source: Path
+
+
+def write_mask(file: Path, mask: Iterable[NDArray[Any]], place: Place) -> None:
+    """Write the slices of `mask` (yx, boolean or 0 and 1): foreground is 1 in NIfTI, 255 in TIFF."""
+    foreground = FOREGROUND_IN_NIFTI if _is_nifti(file) else FOREGROUND_IN_TIFF
+    _write(file, ((plane > 0) * np.uint8(foreground) for plane in mask), np.dtype(np.uint8), place)
+
+
+def write_probability(file: Path, probability: Iterable[NDArray[np.float32]], place: Place) -> None:
+    """Write the slices of `probability` (yx), float32."""
+    _write(file, iter(probability), np.dtype(np.float32), place)
+
+
+def _is_nifti(file: Path) -> bool:
+    return suffix_of(file.name) in NIFTI_SUFFIXES
+
+
+def _write(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: Place) -> None:
+    if _is_nifti(file):
+        _write_nifti(file, slices, dtype, place)
+    else:
+        _write_tiff(file, slices, dtype, place)
+
+
+def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: Place) -> None:
+    z, y, x = place.spacing_um
+    common: dict[str, Any] = {"shape": place.shape_zyx, "dtype": dtype, "photometric": "minisblack"}
+    large = int(np.prod(place.shape_zyx)) * dtype.itemsize > MAX_PLAIN_TIFF_BYTES
+    if large or suffix_of(file.name) in (".ome.tif", ".ome.tiff"):
+        if suffix_of(file.name) in (".tif", ".tiff"):
+            say(f"{file.name} is larger than a TIFF of ImageJ's kind can be: it is a BigTIFF with OME metadata")
+        sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
+        units = {f"PhysicalSize{axis}Unit": "µm" for axis in "ZYX"}
+        tifffile.imwrite(
+            file,
+            slices,
+            bigtiff=large,
+            ome=True,
+            compression="zlib",
+            metadata={"axes": "ZYX", **sizes, **units},
+            **common,
+        )
+        return
+    tifffile.imwrite(
+        file,
+        slices,
+        imagej=True,
+        compression="zlib",
+        resolution=(1 / x, 1 / y),
+        metadata={"axes": "ZYX", "spacing": z, "unit": "micron", "loop": False},
+        **common,
+    )
+
+
+def _write_nifti(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: Place) -> None:
+    header = _nifti_header(dtype, place)
+    with _open(file) as stream:
+        header.write_to(stream)
+        stream.write(bytes(int(header.get_data_offset()) - stream.tell()))
+        for plane in slices:  # (y, x) in C order is (x, y) in NIfTI's
+            stream.write(np.ascontiguousarray(plane, dtype=header.get_data_dtype()).tobytes())
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[IO[bytes]]:
+    with file.open("wb") as plain:
+        if not file.name.lower().endswith(".gz"):
+            yield plain
+            return
+        # without a name and a time: equal masks are equal files
+        with gzip.GzipFile(filename="", mode="wb", fileobj=plain, compresslevel=6, mtime=0) as packed:
+            yield packed  # type: ignore[misc]  # an IO[bytes] in all but its type
+
+
+def _nifti_header(dtype: np.dtype[Any], place: Place) -> Any:
+    """The source's header where it has one: affine, units and orientation are kept as they are."""
+    if _is_nifti(place.source):
+        loaded: Any = nibabel.load(place.source, mmap=False)
+        is_second = isinstance(loaded, nibabel.Nifti2Image)
+        kind: Any = nibabel.Nifti2Header if is_second else nibabel.Nifti1Header
+        header = kind.from_header(loaded.header)
+        if not isinstance(loaded, (nibabel.Nifti1Image, nibabel.Nifti2Image)):
+            header.set_sform(loaded.affine, code="aligned")  # such as Analyze, whose header has no affine
+    else:
+        first: Any = nibabel.Nifti1Header
+        header = first()
+        z, y, x = place.spacing_um
+        header.set_data_shape(place.shape_zyx[::-1])
+        header.set_sform(np.diag([x, y, z, 1.0]), code="scanner")
+        header.set_qform(np.diag([x, y, z, 1.0]), code="scanner")
+        header.set_xyzt_units("micron")
+    header.set_data_dtype(dtype)
+    header.set_data_shape(place.shape_zyx[::-1])
+    header.set_slope_inter(1, 0)
+    header["cal_max"] = header["cal_min"] = 0  # the display range of the image, not of its mask
+    return header

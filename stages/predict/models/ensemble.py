@@ -1,0 +1,53 @@
+"""One network, or those of several folds as one: the mean of their probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from stages.common.errors import DataError
+from stages.common.inference import Flips, patch_probability
+from stages.common.mlflow_server import Server
+from stages.common.recipe import Recipe
+from stages.common.registry import ModelCard, autocast_of, load_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Networks in eval mode on `device`, each with the type that it computes in, and what they all expect."""
+
+    networks: tuple[tuple[torch.nn.Module, torch.dtype | None], ...]
+    device: torch.device
+    patch_voxels: tuple[int, int, int]
+    recipe: Recipe
+
+    def probability(self, patches: torch.Tensor, flips: Flips) -> torch.Tensor:
+        """Mean foreground probability of `patches` (B, 1, z, y, x), of that shape."""
+        with torch.inference_mode():
+            moved = patches.to(self.device)
+            total = torch.zeros_like(moved)
+            for network, dtype in self.networks:
+                total += patch_probability(network, moved, dtype, flips)
+            return total / len(self.networks)
+
+
+def load_ensemble(cards: Sequence[ModelCard], server: Server, device: torch.device) -> Ensemble:
+    """The networks of `cards` from the registry.
+
+    Raises DataError when they were trained on images prepared in different ways or on patches of different sizes: no
+    one image would suit them all.
+    """
+    first = cards[0]
+    for other in cards[1:]:
+        if (other.recipe, other.patch_voxels) != (first.recipe, first.patch_voxels):
+            raise DataError(
+                "the networks of these folds do not belong together: their images were prepared differently",
+                remedy="run `dvc repro`, so that every fold is trained alike, or choose one with --fold",
+                value=f"fold {first.fold}: {_brief(first)}; fold {other.fold}: {_brief(other)}",
+            )
+    networks = tuple((load_model(card, server=server).to(device).eval(), autocast_of(card)) for card in cards)
+    return Ensemble(networks=networks, device=device, patch_voxels=first.patch_voxels, recipe=first.recipe)
+
+
+def _brief(card: ModelCard) -> str:
+    return f"{card.recipe.normalisation}, spacing {card.recipe.resample_to_um}, patch {card.patch_voxels}"

@@ -1,0 +1,99 @@
+"""The stack that is to be segmented, decoded to the disk and on the scale and grid that the networks know."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.grid import Shape, Spacing, grid_for
+from stages.common.normalise import Scale, apply_scale
+from stages.common.progress import progress, say
+from stages.common.recipe import Recipe
+from stages.common.spacing import is_sane, show, spacing_from
+from stages.common.stacks import read_header
+from stages.predict.disk.scratch import Scratch
+from stages.predict.disk.volume import DiskVolume
+from stages.predict.files.slices import read_slices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalised:
+    """A volume on the disk, normalised where it is read."""
+
+    volume: DiskVolume
+    scale: Scale
+
+    def read(self, z: slice, y: slice) -> NDArray[np.float32]:
+        """Slices and rows of the normalised image, whole along x (z, y, x)."""
+        return apply_scale(self.volume.read(z, y), self.scale)
+
+
+def choose_spacing(file: Path, given_um: Spacing | None) -> Spacing:
+    """The spacing (z, y, x; µm): what the user gave, else what the file says.
+
+    Raises CapillaryError (usage) when neither does.
+    """
+    told_um, remark = spacing_from(read_header(file))
+    if given_um is not None:
+        if not is_sane(given_um):
+            say(f"warning: {show(given_um)} µm is an unusual spacing for a light microscope")
+        return given_um
+    if told_um is None:
+        raise CapillaryError(
+            f"the spacing of this stack is unknown: {remark}",
+            file=file.name,
+            remedy="give it in µm: --spacing-um Z,Y,X, such as --spacing-um 5,0.994,0.994",
+            code=ExitCode.USAGE,
+        )
+    if remark:
+        say(f"warning: {remark}")
+    return told_um
+
+
+def decode(file: Path, shape_zyx: Shape, scratch: Scratch) -> DiskVolume:
+    """The voxels of `file` in a volume on the disk, in the file's own type.
+
+    Raises DataError for a damaged file, and for values that are no numbers.
+    """
+    volume: DiskVolume | None = None
+    with progress("read", shape_zyx[0]) as steps:
+        for z, plane in enumerate(read_slices(file)):
+            if volume is None:
+                volume = scratch.volume("image", shape_zyx, _plain(plane.dtype))
+            if not np.isfinite(plane).all():
+                raise DataError(
+                    f"the stack holds NaN or infinite values in slice {z + 1}",
+                    remedy="replace them (by the background's value) and save it again",
+                    file=file.name,
+                )
+            volume.write(z, 0, plane[None])
+            steps.tick()
+    assert volume is not None
+    return volume
+
+
+def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """`dtype` in this machine's order of bytes; floats longer than 64 bits lose what no image has."""
+    native = dtype.newbyteorder("=")
+    return np.dtype(np.float64) if native.kind == "f" and native.itemsize > 8 else native
+
+
+def target_grid(shape_zyx: Shape, spacing_um: Spacing, recipe: Recipe) -> Shape:
+    """The grid that the networks know. Raises DataError when the stack would have no voxel on it."""
+    shape, _ = grid_for(shape_zyx, spacing_um, recipe.resample_to_um)
+    if min(shape) < 1:
+        raise DataError(
+            f"resampled to {recipe.resample_to_um} µm, as in training, this stack has no voxel on an axis",
+            remedy="check --spacing-um",
+            value=f"{show(shape_zyx)} voxels of {show(spacing_um)} µm",
+        )
+    return shape
+
+
+def planes_above(probability: DiskVolume, threshold: float) -> Iterator[NDArray[np.bool_]]:
+    """The slices (yx) of the mask: foreground where the probability is above `threshold`."""
+    return (plane > threshold for plane in probability)

@@ -1,0 +1,1 @@
+"""Sliding windows over a volume on the disk."""

@@ -1,0 +1,90 @@
+"""A workspace with registered networks whose answer is known, for `capillary predict`."""
+
+import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import torch
+
+from stages.common.recipe import Recipe
+from stages.common.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256, write_card
+from stages.common.runtime import Runtime
+from stages.common.tracking import open_run
+from tests.support.parts import REPOSITORY, command_environment
+from tests.support.recipe import RECIPE
+
+
+def brightness_network(bias: float = -5.0) -> torch.nn.Module:
+    """Probability sigmoid(10 · image + bias): a voxel's own brightness decides."""
+    network = torch.nn.Conv3d(1, 2, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([0.0, 10.0]).reshape(2, 1, 1, 1, 1))
+        network.bias.copy_(torch.tensor([0.0, bias]))
+    return network
+
+
+class PredictionProject:
+    """The repository's own stages, params and graph in another folder, by links, with an embedded store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        for name in ("dvc.yaml", "params.yaml"):
+            shutil.copy(REPOSITORY / name, root)
+        for name in ("stages", "configs"):
+            (root / name).symlink_to(REPOSITORY / name)
+
+    def register(
+        self,
+        network: torch.nn.Module,
+        *,
+        loss: str = "dice_ce",
+        fold: int = 0,
+        patch_voxels: tuple[int, int, int] = (4, 16, 16),
+        recipe: Recipe = RECIPE,
+    ) -> ModelCard:
+        """A network as train registers it: a version with its card as a tag, and the card in models/."""
+        store = self.root / "mlruns"
+        runtime = Runtime(
+            stage="train",
+            fingerprint=f"{loss}-{fold}",
+            data_fingerprint="d",
+            code_fingerprint="c",
+            state_dir=store,
+            workers=1,
+            threads=1,
+            tracking_uri=f"sqlite:///{store}/mlflow.db",
+            artifact_root=str(store / "artifacts"),
+            experiment_name=None,
+        )
+        with open_run(runtime, cell_tags={"fold": str(fold)}, run_name="train", system_metrics=False) as run:
+            card = ModelCard(
+                loss=loss,
+                fold=fold,
+                run_id=run.run_id,
+                model_name="",
+                model_version="",
+                weights_sha256=weights_sha256(network),
+                patch_voxels=patch_voxels,
+                epochs=1,
+                validation_dsc=0.5,
+                fingerprint="f",
+                precision="fp32",
+                recipe=recipe,
+            )
+            tags = {CARD_TAG: card_json(card)}
+            name, version = register_model(
+                network, server=run.server, run_id=run.run_id, loss=loss, fold=fold, extra_tags=tags
+            )
+        card = dataclasses.replace(card, model_name=name, model_version=version)
+        write_card(self.root / f"models/{loss}/fold_{fold}.json", card)
+        return card
+
+    def predict(self, *argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """`capillary predict ARGV` in the workspace, output captured."""
+        environment = command_environment(**{"CAPILLARY_EXECUTOR": "process", "CAPILLARY_THREADS": "1", **variables})
+        argv = ("capillary", "predict", *argv)
+        return subprocess.run(
+            argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )

@@ -1,0 +1,201 @@
+"""`capillary predict` before anything starts: what is refused, which cards count, and what the stage is given."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from capillary.launcher import process
+from capillary.launcher.sandbox import links_of, outermost
+from capillary.prediction.cards import choose_cards
+from capillary.prediction.run import Prediction, plan_prediction, visible_params
+from capillary.prediction.wish import Wish, check_wish, parse_spacing
+from capillary.settings import read_settings
+from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.predict.order import read_order
+from tests.support.parts import REPOSITORY
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A workspace with the repository's params and access rules, two losses and three folds of cards, and a stack."""
+    for name in ("params.yaml", "dvc.yaml", "configs", "stages"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    for loss in ("dice_ce", "cbdice"):
+        for fold in (0, 1, 10):
+            file = tmp_path / "models" / loss / f"fold_{fold}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("{}")
+    (tmp_path / "mouse 1.tif").write_bytes(b"stack")
+    return tmp_path
+
+
+def make_wish(root: Path, **changes: Any) -> Wish:
+    wish = Wish(
+        image=root / "mouse 1.tif",
+        mask=root / "seg.nii.gz",
+        model=None,
+        loss="dice_ce",
+        folds=(),
+        threshold=None,
+        min_component_um3=None,
+        spacing_um=None,
+        probability=False,
+        picture=False,
+        force=False,
+    )
+    return replace(wish, **changes)
+
+
+def test_files_beside_the_mask_are_named_after_it(root: Path) -> None:
+    """The whole suffix counts: .nii.gz and .ome.tif are one."""
+    wish = make_wish(root, probability=True, picture=True)
+    assert [file.name for file in wish.files] == ["seg.nii.gz", "seg_probability.nii.gz", "seg.png"]
+    other = replace(wish, mask=root / "a.b.OME.TIF")
+    assert [file.name for file in other.files] == ["a.b.OME.TIF", "a.b_probability.OME.TIF", "a.b.png"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "text"),
+    [
+        ({"image": "nowhere.tif"}, ExitCode.DATA, "does not exist"),
+        ({"mask": "seg.png"}, ExitCode.USAGE, "neither TIFF nor NIfTI"),
+        ({"mask": "seg"}, ExitCode.USAGE, "neither TIFF nor NIfTI"),
+        ({"mask": "mouse 1.tif", "force": True}, ExitCode.USAGE, "would replace the stack"),
+        ({"mask": "there.tif"}, ExitCode.USAGE, "exists already"),
+        ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "exists already"),
+        ({"mask": "folder.tif", "force": True}, ExitCode.USAGE, "a folder"),
+        ({"model": "capillary-dice_ce"}, ExitCode.USAGE, "--model"),
+    ],
+)
+def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: ExitCode, text: str) -> None:
+    """Each with its kind of exit code, before anything runs."""
+    (root / "there.tif").touch()
+    (root / "new.png").touch()
+    (root / "folder.tif").mkdir()
+    named = {key: root / value if key in ("image", "mask") else value for key, value in changes.items()}
+    with pytest.raises(CapillaryError, match=text) as raised:
+        check_wish(make_wish(root, **named))
+    assert raised.value.code == code
+
+
+def test_force_and_a_new_folder_are_taken(root: Path) -> None:
+    """A file that stands there may be replaced on demand; a folder is made when the mask is there."""
+    (root / "seg.nii.gz").touch()
+    check_wish(make_wish(root, force=True))
+    check_wish(make_wish(root, mask=root / "far" / "away" / "seg.tif"))
+    assert not (root / "far").exists()
+
+
+@pytest.mark.parametrize(("text", "found"), [("5,1,0.5", (5.0, 1.0, 0.5)), (" 2, 1e-1 ,3 ", (2.0, 0.1, 3.0))])
+def test_a_spacing_is_three_lengths(text: str, found: tuple[float, float, float]) -> None:
+    """z, y, x."""
+    assert parse_spacing(text) == found
+    assert parse_spacing(None) is None
+
+
+@pytest.mark.parametrize("text", ["5,1", "5,1,1,1", "5;1;1", "0,1,1", "-1,1,1", "nan,1,1", "inf,1,1", "a,b,c", ""])
+def test_anything_else_is_no_spacing(text: str) -> None:
+    """Exit code 2."""
+    with pytest.raises(CapillaryError, match="--spacing-um") as raised:
+        parse_spacing(text)
+    assert raised.value.code == ExitCode.USAGE
+
+
+def test_cards_are_those_of_one_loss_in_the_order_of_folds(root: Path) -> None:
+    """All folds unless some are named; fold 10 comes after fold 1."""
+    assert choose_cards(root, "cbdice", ()) == tuple(f"models/cbdice/fold_{fold}.json" for fold in (0, 1, 10))
+    assert choose_cards(root, "cbdice", (10, 0, 0)) == ("models/cbdice/fold_0.json", "models/cbdice/fold_10.json")
+
+
+def test_several_losses_are_a_question_to_the_user(root: Path) -> None:
+    """With one loss there is nothing to ask; with two the error names both."""
+    with pytest.raises(CapillaryError) as raised:
+        choose_cards(root, None, ())
+    assert (raised.value.code, raised.value.value) == (ExitCode.USAGE, "cbdice, dice_ce")
+    for file in (root / "models" / "cbdice").iterdir():
+        file.unlink()
+    assert len(choose_cards(root, None, ())) == 3
+
+
+@pytest.mark.parametrize(
+    ("loss", "folds", "text"), [("warp", (), "no model of the loss warp"), ("dice_ce", (5,), "no model of fold 5")]
+)
+def test_models_that_are_not_there_are_named(root: Path, loss: str, folds: tuple[int, ...], text: str) -> None:
+    """Exit code 4."""
+    with pytest.raises(DataError, match=text):
+        choose_cards(root, loss, folds)
+
+
+def test_an_untrained_workspace_says_what_to_do(tmp_path: Path) -> None:
+    """No card at all."""
+    with pytest.raises(DataError, match="no model to predict with") as raised:
+        choose_cards(tmp_path, None, ())
+    assert "dvc repro" in raised.value.remedy
+
+
+def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Path) -> None:
+    """Deps by name inside, outs in a folder of their own, the tracking store; a card behind a link is followed."""
+    card = root / "models" / "dice_ce" / "fold_0.json"
+    (root / "cached").write_text("{}")
+    card.unlink()
+    card.symlink_to(root / "cached")
+    wish = make_wish(root, picture=True, spacing_um=(5.0, 1.0, 0.5), threshold=0.25, folds=(0,))
+    plan = plan_prediction(wish, root, read_settings(root, {"CAPILLARY_PROFILE": "cpu"}), process)
+    assert plan.outs == ("prediction/seg.nii.gz", "prediction/seg.png")
+    places = {dep.name: dep.host for dep in plan.deps}
+    assert places["input/mouse 1.tif"] == root / "mouse 1.tif"
+    assert places["models/dice_ce/fold_0.json"] == root / "cached"
+    code = {name for name in places if name.startswith("stages/")}
+    assert code == {"stages/__init__.py", "stages/common", "stages/predict"}
+    assert len(places) == len(code) + 2
+    assert len(links_of(plan.deps, root)) == len(outermost(map(Path, places)))
+    assert plan.access.network == "tracking"
+    assert not plan.access.resume
+    assert plan.params["evaluation"]["threshold"] == 0.25
+    assert plan.writable == (root / "mlruns",)
+    order = read_order(plan.argv)
+    assert (order.image, order.mask) == (Path("input/mouse 1.tif"), Path("prediction/seg.nii.gz"))
+    assert (order.spacing_um, order.cards) == ((5.0, 1.0, 0.5), (Path("models/dice_ce/fold_0.json"),))
+    assert (order.picture, order.probability, order.model) == (Path("prediction/seg.png"), None, None)
+
+
+def test_it_is_declared_as_an_entry_of_the_graph_would_be(root: Path) -> None:
+    """No dep that is hashed: nothing of a prediction is recorded."""
+    entry = Prediction(root=root, cards=("models/a/fold_0.json",), files=("prediction/x",), visible={})
+    assert entry.dep_hashes() == {}
+    assert entry.deps[-1] == "models/a/fold_0.json"
+
+
+def with_evaluation(root: Path, **changes: Any) -> None:
+    """params.yaml with `changes`."""
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["evaluation"] |= changes
+    (root / "params.yaml").unlink()
+    (root / "params.yaml").write_text(json.dumps(params))
+
+
+def test_params_are_params_yaml_s_unless_the_command_says_otherwise(root: Path) -> None:
+    """Only what predicting needs is visible."""
+    with_evaluation(root, overlap=0.25, threshold=0.4, min_component_um3=12.0)
+    seen = visible_params(make_wish(root), root, ())["evaluation"]
+    assert seen == {"overlap": 0.25, "threshold": 0.4, "test_time_flips": "none", "min_component_um3": 12.0}
+    told = visible_params(make_wish(root, threshold=0.9, min_component_um3=0.0), root, ())["evaluation"]
+    assert (told["threshold"], told["min_component_um3"]) == (0.9, 0.0)
+
+
+def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> None:
+    """That of the loss; where none was chosen the error says how to get one."""
+    with_evaluation(root, min_component_um3="auto")
+    cards = choose_cards(root, "dice_ce", ())
+    with pytest.raises(DataError, match="no size was chosen"):
+        visible_params(make_wish(root), root, cards)
+    (root / "metrics").mkdir()
+    lines = ["loss,fold,min_component_um3,dsc_before,dsc_after", "cbdice,all,7.5,0.1,0.2", "dice_ce,0,3.5,0.1,0.2"]
+    (root / "metrics" / "components.csv").write_text("\n".join([*lines, "dice_ce,all,2.5,0.1,0.2", ""]))
+    assert visible_params(make_wish(root), root, cards)["evaluation"]["min_component_um3"] == 2.5
+    told = visible_params(make_wish(root, min_component_um3=9.0), root, cards)["evaluation"]
+    assert told["min_component_um3"] == 9.0

@@ -1,0 +1,41 @@
+"""Connected parts against scipy's labelling of the whole mask."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import label
+
+from stages.common.components import Components
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 7), st.integers(1, 12), st.integers(1, 12)),
+    share=st.sampled_from([0.0, 0.05, 0.15, 0.4, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_parts_are_those_of_the_whole_mask(shape: tuple[int, int, int], share: float, seed: int) -> None:
+    """Sizes, overlaps and what is left of the mask: as scipy has them with all 26 neighbours."""
+    rng = np.random.default_rng(seed)
+    mask, other = rng.random(shape) < share, rng.random(shape) < 0.5
+    labels, count = label(mask, structure=np.ones((3, 3, 3)))
+    parts = Components(mask)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    assert sorted(parts.voxels) == sorted(sizes)
+    shared = np.bincount(labels[other], minlength=count + 1)[1:]
+    found = parts.common_with(other)
+    assert sorted(zip(parts.voxels, found, strict=True)) == sorted(zip(sizes, shared, strict=True))
+    left = np.array(list(parts.only(parts.voxels >= 3)))
+    np.testing.assert_array_equal(left, mask & np.concatenate([[False], sizes >= 3])[labels])
+
+
+@pytest.mark.parametrize("turn", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+def test_a_corner_joins(turn: tuple[int, int, int]) -> None:
+    """A diagonal line is one part, whichever way it runs; a gap of one voxel makes two."""
+    mask = np.zeros((6, 6, 6), dtype=np.bool_)
+    mask[range(6), range(6), range(6)] = True
+    mask = mask.transpose(turn)[:, ::-1]
+    assert Components(mask).voxels.tolist() == [6]
+    mask[2] = False
+    assert sorted(Components(mask).voxels) == [2, 3]

@@ -1,0 +1,166 @@
+"""The whole work of the stage on small stacks, against the same steps on arrays in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import label
+
+from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.grid import grid_for, resample
+from stages.common.inference import predict_probability
+from stages.common.mlflow_server import Server, connect
+from stages.common.normalise import apply_scale, measure_scale
+from stages.common.recipe import Recipe
+from stages.common.registry import read_card
+from stages.common.runtime import Runtime
+from stages.common.stacks import read_stack
+from stages.predict.disk.resampling import resample_slices
+from stages.predict.disk.volume import DiskVolume
+from stages.predict.models.ensemble import load_ensemble
+from stages.predict.models.registered import find_cards
+from stages.predict.order import read_order
+from stages.predict.params import Evaluation
+from stages.predict.predict import predict
+from tests.support.prediction import PredictionProject, brightness_network
+
+SPACING_UM = (4.0, 1.0, 1.0)
+PATCH = (4, 16, 16)
+RESAMPLED = Recipe(normalisation="percentile", percentile_low=1, percentile_high=99, resample_to_um=(2.0, 1.5, 1.25))
+EVALUATION = Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", min_component_um3=None)
+
+
+def blurring_network() -> torch.nn.Module:
+    torch.manual_seed(1)
+    network = torch.nn.Conv3d(1, 2, 3, padding=1)
+    with torch.no_grad():
+        network.weight.copy_(torch.rand(network.weight.shape) * torch.tensor([0.0, 0.6]).reshape(2, 1, 1, 1, 1))
+        network.bias.copy_(torch.tensor([0.0, -2.0]))
+    return network
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> PredictionProject:
+    """One loss at native resolution, one that is resampled, one whose two folds do not agree about that."""
+    project = PredictionProject(tmp_path_factory.mktemp("predict") / "project")
+    project.register(brightness_network(), loss="dice_ce", fold=0, patch_voxels=PATCH)
+    project.register(blurring_network(), loss="cbdice", fold=0, patch_voxels=PATCH, recipe=RESAMPLED)
+    project.register(brightness_network(), loss="cbdice", fold=1, patch_voxels=PATCH)
+    return project
+
+
+def runtime_of(project: PredictionProject) -> Runtime:
+    return Runtime(
+        stage="predict",
+        fingerprint="f",
+        data_fingerprint="d",
+        code_fingerprint="c",
+        state_dir=project.root / "state",
+        workers=1,
+        threads=1,
+        tracking_uri=f"sqlite:///{project.root}/mlruns/mlflow.db",
+        artifact_root=None,
+        experiment_name=None,
+    )
+
+
+def run(project: PredictionProject, folder: Path, stack: NDArray[Any], *words: str, **changes: object) -> Path:
+    """The mask that the stage leaves."""
+    tifffile.imwrite(folder / "stack.tif", stack)
+    spacing = [str(size) for size in SPACING_UM]
+    order = read_order([f"{folder}/stack.tif", f"{folder}/mask.tif", "--spacing-um", *spacing, *words])
+    predict(order, EVALUATION.model_copy(update=changes), runtime_of(project))
+    return folder / "mask.tif"
+
+
+def card(project: PredictionProject, loss: str, fold: int = 0) -> str:
+    return f"{project.root}/models/{loss}/fold_{fold}.json"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_resampled_training_is_repeated_and_mapped_back(
+    project: PredictionProject, tmp_path: Path, dtype: str
+) -> None:
+    """Normalise, resample, predict, resample back: on the disk as on arrays, on the stack's own grid."""
+    stack = np.random.default_rng(0).gamma(2, 20, (9, 40, 37)).clip(0, 250).astype(dtype)
+    wished = ("--card", card(project, "cbdice"), "--probability", f"{tmp_path}/probability.tif")
+    mask = read_stack(run(project, tmp_path, stack, *wished))
+    grid, _ = grid_for(stack.shape, SPACING_UM, RESAMPLED.resample_to_um)
+    assert grid != stack.shape
+    image = apply_scale(resample(stack, grid), measure_scale(stack, RESAMPLED))
+    expected = resample(predict_probability(blurring_network(), image, PATCH, 0.5), stack.shape)
+    found = read_stack(tmp_path / "probability.tif")
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    np.testing.assert_array_equal(mask == 255, found > 0.5)
+    assert 0.02 < (mask > 0).mean() < 0.98
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mask.tif", "probability.tif", "stack.tif"]
+
+
+def test_the_slice_wise_resampling_is_the_whole_one(tmp_path: Path) -> None:
+    """Finer, coarser and unchanged axes, alone and together."""
+    stack = np.random.default_rng(1).random((9, 20, 17), dtype=np.float32)
+    for shape in [(9, 10, 31), (4, 20, 17), (21, 20, 17), (5, 33, 6), (9, 20, 17), (1, 1, 1)]:
+        with DiskVolume(tmp_path / "source", stack.shape, np.float32) as source:
+            source.append(iter(stack))
+            found = np.stack(list(resample_slices(source, shape, tmp_path / "scratch")))
+        np.testing.assert_allclose(found, resample(stack, shape), atol=1e-6)
+
+
+def test_small_parts_are_removed_by_their_size_in_µm3(project: PredictionProject, tmp_path: Path) -> None:
+    """A part of fewer than 30 µm³ (7.5 voxels of 4 µm³) is gone, a larger one stays as it was."""
+    stack = (np.random.default_rng(2).random((6, 30, 30)) > 0.93).astype(np.float32)
+    labels, count = label(stack, structure=np.ones((3, 3, 3)))
+    large = np.bincount(labels.ravel(), minlength=count + 1) * 4.0 >= 30
+    large[0] = False
+    assert 0 < large.sum() < count
+    found = read_stack(run(project, tmp_path, stack, "--card", card(project, "dice_ce"), min_component_um3=30.0))
+    np.testing.assert_array_equal(found == 255, large[labels])
+
+
+def test_values_that_are_no_numbers_are_refused(project: PredictionProject, tmp_path: Path) -> None:
+    """NaN in one slice: an error that names it, and no file."""
+    stack = np.zeros((5, 20, 20), dtype=np.float32)
+    stack[3, 2, 2] = np.nan
+    with pytest.raises(DataError, match="slice 4"):
+        run(project, tmp_path, stack, "--card", card(project, "dice_ce"))
+    assert [file.name for file in tmp_path.iterdir()] == ["stack.tif"]
+
+
+def test_folds_that_do_not_belong_together_are_refused(project: PredictionProject) -> None:
+    """One fold was resampled, the other not: no image suits both."""
+    cards = [read_card(Path(card(project, "cbdice", fold))) for fold in (0, 1)]
+    with pytest.raises(DataError, match="do not belong together"):
+        load_ensemble(cards, server_of(project), torch.device("cpu"))
+
+
+def server_of(project: PredictionProject) -> Server:
+    return connect(runtime_of(project))
+
+
+@pytest.mark.parametrize(
+    ("reference", "folds"),
+    [("capillary-cbdice", [0, 1]), ("capillary-cbdice@fold-1", [1]), ("capillary-cbdice/1", [0])],
+)
+def test_references_lead_to_cards(project: PredictionProject, reference: str, folds: list[int]) -> None:
+    """A name means all of its folds, an alias and a version one; the cards are those in models/."""
+    expected = [read_card(Path(card(project, "cbdice", fold))) for fold in folds]
+    assert find_cards(reference, server_of(project)) == expected
+
+
+@pytest.mark.parametrize("reference", ["capillary-cbdice@fold-9", "capillary-cbdice/9", "nobody", "nobody@fold-0"])
+def test_a_reference_to_nothing_is_refused(project: PredictionProject, reference: str) -> None:
+    """With its text and exit code 4."""
+    with pytest.raises(DataError, match=reference):
+        find_cards(reference, server_of(project))
+
+
+@pytest.mark.parametrize("reference", ["", "a@b@c", "a/latest", "a/1/2"])
+def test_a_reference_of_another_form_is_a_mistake_of_usage(project: PredictionProject, reference: str) -> None:
+    """Exit code 2, with an example."""
+    with pytest.raises(CapillaryError) as raised:
+        find_cards(reference, server_of(project))
+    assert raised.value.code == ExitCode.USAGE
