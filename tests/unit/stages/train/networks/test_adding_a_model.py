@@ -1,6 +1,7 @@
 """docs/adding-a-model.md, followed literally: its file, its line, its command."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,15 +21,15 @@ def test_the_pages_file_and_line_make_a_network_that_keeps_the_rules(tmp_path: P
     """
     file, line = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     (name,) = re.findall(r"`stages/train/networks/(\w+)\.py` has one function", PAGE)
-    for folder in ("stages", "tests/unit/stages/train"):
-        _copy(REPOSITORY / folder, tmp_path / folder)
+    _copy(REPOSITORY / "stages", tmp_path / "stages")
     networks = tmp_path / "stages" / "train" / "networks"
     (networks / f"{name}.py").write_text(file)
     table = (networks / "catalogue.py").read_text()
     table = table.replace("networks import dynunet", f"networks import {name}, dynunet")
     (networks / "catalogue.py").write_text(re.sub(r"(ARCHITECTURES: .*= \{\n)", lambda start: start[1] + line, table))
 
-    tests = "tests/unit/stages/train/networks/test_architectures.py"
+    # the file alone: its conftest.py is about other tests
+    tests = shutil.copy(Path(__file__).with_name("test_architectures.py"), tmp_path)
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-k", name, tests],
         cwd=tmp_path,
@@ -37,7 +38,7 @@ def test_the_pages_file_and_line_make_a_network_that_keeps_the_rules(tmp_path: P
         check=False,
         env={"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
-    assert found.returncode == 0, found.stdout[-3000:]
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     assert re.search(r"\d\d passed", found.stdout)
     assert name not in catalogue.ARCHITECTURES
 
