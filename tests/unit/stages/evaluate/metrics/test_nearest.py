@@ -27,7 +27,7 @@ def test_both_ways_equal_all_pairs(masks: tuple[Mask, Mask], spacing: Spacing) -
     if not goal.any():
         return
     expected = pytest.approx(brute(start, goal, spacing), abs=1e-12)
-    assert list(by_search(points(start), points(goal), spacing, threads=1)) == expected
+    assert list(by_search(points(start), goal, spacing, threads=1)) == expected
     assert list(by_slices(points(start), goal, spacing)) == expected
     assert list(nearest(start, goal, spacing, threads=1)) == expected
 
@@ -39,15 +39,26 @@ def test_both_ways_agree_on_a_larger_volume_with_empty_slices() -> None:
     goal[3, 10, 5:60] = goal[17, 50:, 40] = True
     spacing = (2.485, 0.7, 0.7)
     slices = by_slices(points(start), goal, spacing)
-    assert np.allclose(slices, by_search(points(start), points(goal), spacing, threads=2), rtol=1e-14, atol=0)
+    assert np.allclose(slices, by_search(points(start), goal, spacing, threads=2), rtol=1e-14, atol=0)
     assert slices.max() > 20
 
 
-def test_many_voxels_take_distance_maps_and_few_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of voxels that the other mask lacks decides, and the answer is the same."""
+def test_many_or_far_voxels_take_distance_maps_and_the_answer_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near and few are searched; neither the number nor the distance changes more than rounding."""
     rng = np.random.default_rng(1)
-    start, goal = rng.random((9, 30, 30)) < 0.3, rng.random((9, 30, 30)) < 0.02
-    few = nearest(start, goal, (3.0, 0.5, 0.5), threads=1)
+    start = rng.random((9, 60, 60)) < 0.3
+    near, far = rng.random(start.shape) < 0.02, np.zeros_like(start)
+    far[0, 0, 0] = True
+    spacing = (3.0, 0.5, 0.5)
+    goals = {"near": near, "far": far}
+    searched = {name: by_search(points(start), goal, spacing, threads=1) for name, goal in goals.items()}
+    taken: list[str] = []
+    for name in ("by_search", "by_slices"):
+        way = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, name=name, way=way, **k: taken.append(name) or way(*a, **k))
+    for name, goal in goals.items():
+        assert np.allclose(nearest(start, goal, spacing, threads=1), searched[name], rtol=1e-14, atol=0)
+    assert taken == ["by_search", "by_search", "by_search", "by_slices"]  # a sample, all; a sample, maps
     monkeypatch.setattr(module, "FEW_VOXELS", 0)
-    monkeypatch.setattr(module, "by_search", None)
-    assert np.allclose(nearest(start, goal, (3.0, 0.5, 0.5), threads=1), few, rtol=1e-14, atol=0)
+    nearest(start, near, spacing, threads=1)
+    assert taken[4:] == ["by_slices"]
