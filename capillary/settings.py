@@ -86,8 +86,8 @@ class Settings:
     `resume` False makes every training start from its beginning; `checkpoint_dir` keeps what they resume from.
     `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones,
     `require_gpu` lets no training start without one.
-    `profile` is a name in configs/compute.yaml, or auto; `workers`, `threads` and `micro_batch` win over the profile's
-    where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
+    `profile` is a name in configs/compute.yaml, or auto; `processes`, `workers`, `threads` and `micro_batch` win over
+    the profile's where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
     """
 
     executor: ExecutorName
@@ -96,6 +96,7 @@ class Settings:
     share_gpus: bool
     require_gpu: bool
     profile: str
+    processes: int | None
     workers: int | None
     threads: int | None
     micro_batch: int | None
@@ -135,6 +136,7 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
         share_gpus=_read_name(YesNo, variables, "CAPILLARY_SHARE_GPUS") is YesNo.YES,
         require_gpu=_read_name(YesNo, variables, "CAPILLARY_REQUIRE_GPU") is YesNo.YES,
         profile=variables.get("CAPILLARY_PROFILE", "auto"),
+        processes=_read_count(variables, "CAPILLARY_PROCESSES"),
         workers=_read_count(variables, "CAPILLARY_WORKERS"),
         threads=_read_count(variables, "CAPILLARY_THREADS"),
         micro_batch=_read_count(variables, "CAPILLARY_MICRO_BATCH"),

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from capillary.compute.hardware import Gpu, Hardware
+from capillary.compute.hardware import Hardware
 from capillary.compute.limits import find_limits
 from capillary.compute.profiles import Choice, choose_profile, read_table
 from capillary.settings import Settings
 from stages.common.progress import say
+from stages.preflight.checks.devices import Gpu
 
 MOST_AUTO_WORKERS = 8  # a patch takes milliseconds: more loaders wait for the GPU
 CORES_A_SLOT = 4  # small networks gain little from more threads, so large CPUs are better shared
@@ -27,6 +28,7 @@ class Computing:
     amp: str
     cache: str
     compile: str
+    processes: int
     slots: int
 
     def variables(self) -> dict[str, str]:
@@ -40,6 +42,7 @@ class Computing:
             "CAPILLARY_AMP": self.amp,
             "CAPILLARY_CACHE": self.cache,
             "CAPILLARY_COMPILE": self.compile,
+            "CAPILLARY_PROCESSES": str(self.processes),
         }
 
 
@@ -50,7 +53,8 @@ def resolve(choice: Choice, hardware: Hardware, settings: Settings, slots: int =
     """
     profile = choice.settings
     on_gpu = bool(choice.gpus)
-    share = max(1, hardware.cores // slots)
+    processes = settings.processes or profile.processes
+    share = max(1, hardware.cores // (slots * processes))
     workers = share if profile.workers == "auto" else profile.workers
     threads = share if profile.threads == "auto" else profile.threads
     return Computing(
@@ -62,7 +66,8 @@ def resolve(choice: Choice, hardware: Hardware, settings: Settings, slots: int =
         amp=profile.amp,
         cache=profile.cache,
         compile=profile.compile,
-        slots=_auto_slots(choice, hardware) if profile.slots == "auto" else profile.slots,
+        processes=processes,
+        slots=_auto_slots(choice, hardware, processes) if profile.slots == "auto" else profile.slots,
     )
 
 
@@ -84,9 +89,12 @@ def stage_variables(root: Path, settings: Settings, find_gpus: Callable[[], tupl
     return resolve(choice, hardware, settings).variables()
 
 
-def _auto_slots(choice: Choice, hardware: Hardware) -> int:
-    """One cell a GPU. On CPUs one cell CORES_A_SLOT cores, two cells from 2 cores on, as far as memory goes."""
+def _auto_slots(choice: Choice, hardware: Hardware, processes: int) -> int:
+    """One process a GPU. On CPUs one for CORES_A_SLOT cores, two from 2 cores on, as far as memory goes.
+
+    A cell of several processes takes as many of these places.
+    """
     if choice.gpus:
-        return len(choice.gpus)
+        return max(1, len(choice.gpus) // processes)
     by_cores = max(hardware.cores // CORES_A_SLOT, min(hardware.cores, 2))
-    return max(1, min(by_cores, int(hardware.memory_gb / GB_A_SLOT)))
+    return max(1, min(by_cores, int(hardware.memory_gb / GB_A_SLOT)) // processes)

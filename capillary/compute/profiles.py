@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
-from capillary.compute.hardware import GB, Gpu, Hardware
+from capillary.compute.hardware import GB, Hardware
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import Params, nearest, validate_params
+from stages.preflight.checks.devices import Gpu
 
 COMPUTE_FILE = "configs/compute.yaml"
 AUTO = "auto"
@@ -28,6 +29,7 @@ class Profile(Params):
     amp: Switch
     cache: Literal["memory", "map"]
     compile: Switch
+    processes: PositiveInt
     slots: Count
 
 

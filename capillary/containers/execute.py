@@ -15,7 +15,7 @@ from docker.errors import APIError
 from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
 
-from capillary.compute.hardware import Gpu, allowed
+from capillary.compute.hardware import allowed
 from capillary.containers import gpus, last_duty
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
@@ -34,6 +34,7 @@ from capillary.launcher.sandbox import own_folder
 from capillary.launcher.stop import Stop
 from capillary.settings import Settings, TorchName
 from stages.common.progress import say
+from stages.preflight.checks.devices import Gpu
 
 # how long the stage's supervisor may take to obey SIGKILL before the daemon is asked to do it
 KILL_PATIENCE_S = 5.0

@@ -9,11 +9,11 @@ from typing import TypeVar
 import docker
 from docker.errors import APIError, ImageNotFound
 
-from capillary.compute.hardware import SMI_QUERY, Gpu, parse_smi
 from capillary.containers.daemon import plain_errors
 from capillary.launcher.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
+from stages.preflight.checks.devices import SMI_ARGUMENTS, DriverBrokenError, Gpu, parse_smi
 
 POLL_S = 2.0
 Container = TypeVar("Container")
@@ -39,15 +39,15 @@ def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
         container = api.create_container(
             base_image,
             entrypoint=["nvidia-smi"],
-            command=list(SMI_QUERY),
+            command=list(SMI_ARGUMENTS),
             host_config={**api.create_host_config(network_mode="none"), "DeviceRequests": [request]},
         )["Id"]
     try:
         api.start(container)
         api.wait(container, timeout=60)
         return parse_smi(api.logs(container, stdout=True, stderr=False).decode())
-    except APIError:
-        return ()  # no toolkit: "could not select device driver", or no nvidia-smi in it
+    except (APIError, DriverBrokenError):
+        return ()  # no toolkit: "could not select device driver", no nvidia-smi in it, or one that finds no driver
     finally:
         with contextlib.suppress(APIError):
             api.remove_container(container, force=True)

@@ -19,7 +19,7 @@ from capillary.experiments.record import choose_name, read_record, write_record
 from capillary.experiments.sections import Sections
 from capillary.experiments.services import start_services
 from capillary.experiments.show import say_end, say_plan
-from capillary.experiments.slots import plan_slots
+from capillary.experiments.slots import machine_facts, plan_slots
 from capillary.experiments.view import View
 from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.launcher.rwlock import remove_torn
@@ -133,12 +133,15 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
     code, outcomes = _stages(experiment, environment)
     if code == 0:
         code = _dvc(root, environment, "exp", "save", "--force", "--name", name)
+    profile, environment_facts = machine_facts(root, experiment.settings)
     facts = RunFacts(
         description=config.sections.experiment.description or None,
         command=_command(experiment),
         started=started,
         wall_s=time.monotonic() - clock,
         cells=tuple(_fact(outcome) for outcome in outcomes),
+        profile=profile,
+        environment=environment_facts,
     )
     if any(outcome.code == 0 for outcome in outcomes):
         say(f"report: {write_report(root, name, facts)}")

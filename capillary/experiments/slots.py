@@ -1,12 +1,27 @@
-"""Shares of the machine for cells that run side by side: a GPU each, or CPU cores divided."""
+"""Shares of the machine for cells that run side by side: a GPU for each of their processes, or CPU cores divided."""
 
 from pathlib import Path
 
 from capillary.compute.computing import resolve
+from capillary.compute.environment import detect_environment, see_surroundings
 from capillary.compute.hardware import find_hardware
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.experiments.cells import Slot
 from capillary.settings import Settings
+from stages.preflight.checks.devices import Gpu
+
+
+def machine_facts(root: Path, settings: Settings) -> tuple[str, dict[str, str]]:
+    """(profile, name and value of the rest): how this machine computes an experiment, for its report."""
+    hardware = find_hardware(settings)
+    choice = choose_profile(hardware, settings.profile, read_table(root))
+    place = detect_environment(see_surroundings(settings.variables))
+    gpus = ", ".join(gpu.name for gpu in choice.gpus) or "none"
+    return choice.profile, {
+        "place": f"{place.name} ({place.reason})",
+        "profile": f"{choice.profile}: {choice.reason}",
+        "GPUs used": gpus,
+    }
 
 
 def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:
@@ -24,13 +39,20 @@ def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:
     if not choice.gpus:
         threads = f"{computing.threads} thread{'s' if computing.threads > 1 else ''}"
         return [Slot(name=f"slot {number} ({threads})", environment=share) for number in range(1, count + 1)]
-    gpus = [choice.gpus[number % len(choice.gpus)] for number in range(count)]
-    shared = {"CAPILLARY_SHARE_GPUS": "yes"} if count > len(choice.gpus) else {}
-    return [
-        Slot(
-            name=f"GPU {gpu.index}",
-            # one for containers, one for processes
-            environment={**share, **shared, "CAPILLARY_GPUS": gpu.uuid, "CUDA_VISIBLE_DEVICES": gpu.uuid},
-        )
-        for gpu in gpus
-    ]
+    groups = _groups(choice.gpus, computing.processes)
+    shared = {"CAPILLARY_SHARE_GPUS": "yes"} if count > len(groups) else {}
+    return [_gpu_slot(groups[number % len(groups)], {**share, **shared}) for number in range(count)]
+
+
+def _groups(gpus: tuple[Gpu, ...], size: int) -> list[tuple[Gpu, ...]]:
+    """As many groups of `size` as `gpus` give; all of them where they give none."""
+    return [gpus[first : first + size] for first in range(0, len(gpus) - size + 1, size)] or [gpus]
+
+
+def _gpu_slot(gpus: tuple[Gpu, ...], share: dict[str, str]) -> Slot:
+    names = ",".join(gpu.uuid for gpu in gpus)
+    return Slot(
+        name=f"GPU {', '.join(str(gpu.index) for gpu in gpus)}",
+        # one for containers, one for processes
+        environment={**share, "CAPILLARY_GPUS": names, "CUDA_VISIBLE_DEVICES": names},
+    )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from capillary.compute.hardware import Gpu, find_hardware
+from capillary.compute.hardware import find_hardware
 from capillary.launcher import guard
 from capillary.launcher.access import StageAccess
 from capillary.launcher.leash import kill_group, leash
@@ -21,6 +21,7 @@ from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import Sandbox, links_of, sandbox
 from capillary.launcher.stop import Stop
 from capillary.settings import Settings
+from stages.preflight.checks.devices import Gpu
 
 # where systems keep programs, libraries, certificates, devices and their own state; data lives elsewhere
 SYSTEM_FOLDERS = (

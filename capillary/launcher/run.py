@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 from capillary.compute.computing import stage_variables
-from capillary.compute.hardware import Gpu
 from capillary.launcher import finished, process
 from capillary.launcher.access import StageAccess, is_gate, read_access
 from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
@@ -18,6 +17,7 @@ from capillary.params_file import refuse_unknown_keys
 from capillary.settings import ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.progress import say
+from stages.preflight.checks.devices import Gpu
 
 
 class Executor(Protocol):

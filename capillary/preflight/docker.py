@@ -7,13 +7,12 @@ from typing import Any
 
 import docker
 
-from capillary.compute.hardware import Gpu
 from capillary.containers import gpus
 from capillary.containers.daemon import connect, plain_errors
 from capillary.settings import ExecutorName, Settings
 from stages.common.errors import ServiceError
 from stages.preflight.check import Check, missed, passed, warned
-from stages.preflight.checks.devices import Device
+from stages.preflight.checks.devices import Gpu
 from stages.preflight.checks.disk import check_disk
 from stages.preflight.params import DiskParams
 
@@ -57,7 +56,7 @@ def check_docker(found: Daemon | ServiceError | None, *, asked_for: bool, critic
     return passed("docker", f"{found.info['ServerVersion']} answers", "the daemon answers", critical=asked_for)
 
 
-def check_docker_gpus(daemon: Daemon, devices: Sequence[Device], *, required: bool) -> Check:
+def check_docker_gpus(daemon: Daemon, devices: Sequence[Gpu], *, required: bool) -> Check:
     """`devices` are the machine's own GPUs, as far as this process sees them."""
     if daemon.gpus:
         names = ", ".join(f"{gpu.name} ({gpu.index})" for gpu in daemon.gpus)

@@ -30,6 +30,7 @@ from stages.common.runtime import Runtime
 
 PATIENCE_S = 120.0
 REQUEST_TIMEOUT_S = 60
+_SQLITE = "sqlite:///"
 _TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 _REMEDY = (
     "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and that the server is up, or "
@@ -91,6 +92,8 @@ def connect(runtime: Runtime) -> Server:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     _limit_http(timeout_s=REQUEST_TIMEOUT_S, retries=0)
     with embedded_lock(runtime.tracking_uri):  # two first users of a SQLite file would both create its tables
+        if runtime.tracking_uri.startswith(_SQLITE):
+            _create_whole(Path(runtime.tracking_uri.removeprefix(_SQLITE)))
         client = MlflowClient(runtime.tracking_uri, registry_uri=runtime.tracking_uri)
         return Server(client=client, uri=runtime.tracking_uri)
 
@@ -121,11 +124,31 @@ def _limit_http(*, timeout_s: int, retries: int) -> None:
 @contextlib.contextmanager
 def embedded_lock(uri: str) -> Iterator[None]:
     """One process at a time per SQLite file; nothing to hold for a server."""
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(_SQLITE):
         yield
         return
-    folder = Path(uri.removeprefix("sqlite:///")).parent
+    folder = Path(uri.removeprefix(_SQLITE)).parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".first-use.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _create_whole(file: Path) -> None:
+    """The database `file` with all its tables, unless it exists; call it under `embedded_lock`.
+
+    MLflow makes the tables one by one, and a process killed between two of them would leave a file that MLflow can
+    neither use nor finish. So they are made in another file, which then takes the name.
+    """
+    if file.exists():
+        return
+    # here: who uses a server needs no SQLAlchemy
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = file.with_name(f".{file.name}.new")
+    for leftover in file.parent.glob(f"{new.name}*"):  # and what SQLite keeps beside it
+        leftover.unlink()
+    store = SqlAlchemyStore(f"{_SQLITE}{new}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    new.replace(file)

@@ -11,7 +11,8 @@ class Compute:
     """How to compute, as the hardware profile says (docs/compute.md). The defaults are those of a stage by hand.
 
     `device` is auto or cpu. `micro_batch` is how many patches go through the network at a time, None: the most that
-    fit. `amp` and `compile` allow what they name, where it pays. `cache` is map or memory.
+    fit. `amp` and `compile` allow what they name, where it pays. `cache` is map or memory. `processes` is on how many
+    of them one training runs.
     """
 
     profile: str = "by-hand"
@@ -20,6 +21,7 @@ class Compute:
     amp: bool = True
     cache: str = "map"
     compile: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ def _read_compute() -> Compute:
         amp=read("CAPILLARY_AMP", "auto") == "auto",
         cache=read("CAPILLARY_CACHE", usual.cache),
         compile=read("CAPILLARY_COMPILE", "off") == "auto",
+        processes=int(read("CAPILLARY_PROCESSES", usual.processes)),
     )
 
 
@@ -93,6 +96,11 @@ def _read_monitoring() -> Monitoring:
         interval_s=None if interval_s == "off" else float(interval_s),
         memory_abort_gb=None if limit_gb is None else float(limit_gb),
     )
+
+
+def read_restarts() -> int:
+    """How often torchrun's agent has started this process of a training again; 0 for a process without an agent."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from stages.common.errors import run_main
 from stages.common.params import load_params
 from stages.common.registry import write_card
 from stages.common.runtime import read_runtime
-from stages.train.cell import plan_cell, train_cell
+from stages.train.cell import plan_cell
+from stages.train.distributed.launch import train
 from stages.train.loop.history import write_history
 from stages.train.params import TrainParams
 
@@ -21,7 +22,7 @@ def main() -> None:
 
     params = load_params(TrainParams)
     cell = plan_cell(Path("data/processed"), params.training, arguments.loss, arguments.fold)
-    card, history = train_cell(cell, read_runtime())
+    card, history = train(cell, read_runtime())
 
     write_history(Path(f"metrics/training/{card.loss}/fold_{card.fold}.csv"), history)
     write_card(Path(f"models/{card.loss}/fold_{card.fold}.json"), card)

@@ -1,7 +1,7 @@
 """One cell of the matrix, from its volumes to a registered model: what happens around the training loop."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,19 @@ from stages.common.tracking import TrackedRun, open_run
 from stages.common.volumes import Volume, fold_split, read_manifest
 from stages.train.computing.precision import Decision, confirm_precision, decide_precision, describe_machine
 from stages.train.computing.probe import fit, probe_gpu
-from stages.train.computing.switches import Switches, asked_for, lay_out, resumed
+from stages.train.computing.switches import Switches, asked_for, lay_out, resumed, shared_by
+from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.loop.engine import Setup, run_training
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState
+from stages.train.loop.validate import plan_tiles
 from stages.train.losses import Loss, build_loss
-from stages.train.networks.plan import NetworkPlan, build_network, median_spacing_um, plan_network
+from stages.train.networks.catalogue import build_network, find_architecture
+from stages.train.networks.plan import NetworkPlan, median_spacing_um, plan_network
+from stages.train.networks.supervision import number_of_heads, plain
 from stages.train.params import TrainingParams
+from stages.train.resuming.background import BackgroundCheckpoints, NoCheckpoints, Saver
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt, listening
 from stages.train.resuming.lock import cell_lock
@@ -62,7 +67,13 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> 
             remedy="give every fold at least one of each in the file that preprocess.splits_file names",
             file=processed / "splits.json",
         )
-    plan = plan_network(spacing_um=spacing_um, patch_voxels=params.patch_voxels, filters=params.filters)
+    find_architecture(params.architecture)
+    plan = plan_network(
+        spacing_um=spacing_um,
+        patch_voxels=params.patch_voxels,
+        filters=params.filters,
+        kernel_rule=params.kernels,
+    )
     return Cell(
         loss=loss,
         fold=fold,
@@ -75,31 +86,79 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> 
 
 
 def train_cell(cell: Cell, runtime: Runtime) -> tuple[ModelCard, list[EpochRecord]]:
-    """Train `cell`, or finish what an earlier process began, and register its last epoch's model.
+    """Train `cell` in this process alone, or finish what an earlier one began, and register its last epoch's model.
 
     The last epoch's, never the best one's: the fold that is reported must not choose its own model.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() and runtime.compute.device != "cpu" else "cpu")
-    configure_torch(runtime, device)
     with cell_lock(runtime.state_dir), listening(runtime.monitoring.memory_abort_gb) as interrupt:
-        loss = build_loss(cell.loss)
-        keep = runtime.compute.cache == "memory"
-        dataset = PatchDataset(cell.training, cell.params, needs_skeleton=loss.needs_skeleton, keep_in_memory=keep)
-        checkpoints = Checkpoints(runtime.state_dir, _identity(cell, runtime))
-        batch = first_batch(dataset, cell.params)
-        state = start_or_resume(cell, loss, batch, checkpoints, device, runtime.compute)
-        with _recorded(cell, runtime, state, device) as run:
-            setup = _set_up(cell, runtime, loss, dataset, checkpoints, interrupt, device, run)
-            run_training(setup, state)
+        return lead(cell, runtime, interrupt)
+
+
+def lead(
+    cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks = ALONE
+) -> tuple[ModelCard, list[EpochRecord]]:
+    """Rank 0's part of a training: it computes its share, and alone keeps checkpoints, records and registers."""
+    part = _part(cell, runtime, interrupt, ranks)
+    files = Checkpoints(runtime.state_dir, _identity(cell, runtime))
+    with BackgroundCheckpoints(files) as checkpoints:
+        state = start_or_resume(part, files.load)
+        with _recorded(cell, runtime, state, part.device) as run:
+            run_training(_set_up(part, checkpoints, run), state)
             card = _register(cell, runtime, state, run)
         state.done = True
         checkpoints.save(state.as_dict())
     return card, state.history
 
 
+def follow(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> None:
+    """Any other rank's part of a training: it computes its share and leaves the rest to rank 0."""
+    part = _part(cell, runtime, interrupt, ranks)
+    state = start_or_resume(part, lambda: None)
+    run_training(_set_up(part, NoCheckpoints(), None), state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a process of a training works with from its beginning. `batch` is its share of the first one."""
+
+    cell: Cell
+    runtime: Runtime
+    loss: Loss
+    dataset: PatchDataset
+    batch: Batch
+    interrupt: Interrupt
+    device: torch.device
+    ranks: Ranks
+
+
+def _part(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> Part:
+    device = find_device(runtime.compute, ranks.rank)
+    configure_torch(runtime, device)
+    loss = build_loss(cell.loss)
+    keep = runtime.compute.cache == "memory"
+    dataset = PatchDataset(cell.training, cell.params, needs_skeleton=loss.needs_skeleton, keep_in_memory=keep)
+    return Part(
+        cell=cell,
+        runtime=runtime,
+        loss=loss,
+        dataset=dataset,
+        batch=first_batch(dataset, cell.params, ranks).to(device),
+        interrupt=interrupt,
+        device=device,
+        ranks=ranks,
+    )
+
+
+def find_device(compute: Compute, rank: int = 0) -> torch.device:
+    """Where rank number `rank` computes: a GPU each, or all of them the CPU."""
+    return torch.device("cuda", rank) if torch.cuda.is_available() and compute.device != "cpu" else torch.device("cpu")
+
+
 def configure_torch(runtime: Runtime, device: torch.device) -> None:
     """Fixed algorithms and thread count, so that equal trainings end with equal weights."""
     torch.set_num_threads(runtime.threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     # some CUDA kernels have no deterministic form; there equal weights are not promised
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     # filling fresh tensors with NaN is for finding reads of them, and costs a tenth of a step
@@ -107,33 +166,21 @@ def configure_torch(runtime: Runtime, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def start_or_resume(
-    cell: Cell,
-    loss: Loss,
-    batch: Batch,
-    checkpoints: Checkpoints,
-    device: torch.device,
-    compute: Compute,
-) -> TrainingState:
-    """The state of the latest checkpoint, or that of a training's beginning. `batch` is for the probes."""
-    saved = checkpoints.load()
-    network = build_network(cell.plan, cell.params.seed).to(device)
-    batch = batch.to(device)
-    if saved is not None:
-        decision, switches = _former_choices(saved, cell, loss, batch, network, compute)
-    elif device.type == "cuda":
-        decision, switches = probe_gpu(cell.params, compute, network, batch, loss)
-    else:
-        decision = decide_precision(cell.params.precision, network, batch, loss, device, allow_half=compute.amp)
-        switches = asked_for(compute, cell.params.batch_size)
+def start_or_resume(part: Part, load: Callable[[], dict[str, Any] | None]) -> TrainingState:
+    """The state that `load` gives on rank 0 (a checkpoint's), or that of a training's beginning, on every rank."""
+    params, ranks = part.cell.params, part.ranks
+    saved = ranks.once(load)
+    network = build_network(
+        part.cell.plan, params.seed, architecture=params.architecture, deep_supervision=params.deep_supervision
+    ).to(part.device)
+    decision, switches = ranks.once(lambda: _choices(part, network, saved))
+    switches = shared_by(switches, ranks.size, resumed_here=saved is not None)
     switches.apply(network)
     say(f"precision {decision.name}: {decision.reason}; {switches.describe()}")
     state = TrainingState(
         network=network,
-        optimizer=torch.optim.AdamW(
-            network.parameters(), lr=cell.params.learning_rate, weight_decay=cell.params.weight_decay
-        ),
-        scaler=torch.amp.GradScaler(device.type, enabled=decision.name == "fp16"),
+        optimizer=torch.optim.AdamW(network.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay),
+        scaler=torch.amp.GradScaler(part.device.type, enabled=decision.name == "fp16"),
         precision=decision,
         switches=switches,
     )
@@ -143,16 +190,25 @@ def start_or_resume(
     return state
 
 
-def _former_choices(
-    saved: dict[str, Any], cell: Cell, loss: Loss, batch: Batch, network: torch.nn.Module, compute: Compute
-) -> tuple[Decision, Switches]:
+def _choices(part: Part, network: torch.nn.Module, saved: dict[str, Any] | None) -> tuple[Decision, Switches]:
+    """How to compute: as a checkpoint's training did, else as a probe finds."""
+    params, compute, batch, loss = part.cell.params, part.runtime.compute, part.batch, part.loss
+    if saved is not None:
+        return _former_choices(part, network, saved)
+    if part.device.type == "cuda":
+        return probe_gpu(params, compute, network, batch, loss)
+    decision = decide_precision(params.precision, network, batch, loss, part.device, allow_half=compute.amp)
+    return decision, asked_for(compute, len(batch.image))
+
+
+def _former_choices(part: Part, network: torch.nn.Module, saved: dict[str, Any]) -> tuple[Decision, Switches]:
     """What a checkpoint's training computes with; on another GPU only the micro-batch is found anew."""
+    compute, batch, device = part.runtime.compute, part.batch, part.device
     decision, switches = Decision(**saved["precision"]), Switches(**saved["switches"])
-    device = batch.image.device
-    confirm_precision(decision, network, batch, loss, device)
+    confirm_precision(decision, network, batch, part.loss, device)
     if device.type == "cuda" and decision.machine != describe_machine(device):
-        return decision, fit(switches, compute, network, batch, loss, decision)
-    return decision, resumed(switches, compute, cell.params.batch_size)
+        return decision, fit(switches, compute, network, batch, part.loss, decision)
+    return decision, resumed(switches, compute, len(batch.image))
 
 
 def _identity(cell: Cell, runtime: Runtime) -> dict[str, object]:
@@ -190,38 +246,38 @@ def _run_params(cell: Cell, runtime: Runtime, state: TrainingState, device: torc
         "training_volumes": ", ".join(volume.id for volume in cell.training),
         "validation_volumes": ", ".join(volume.id for volume in cell.validation),
         "network": cell.plan.describe(),
-        "network_parameters": sum(parameter.numel() for parameter in state.network.parameters()),
+        "network_heads": number_of_heads(state.network),
+        "network_parameters": sum(parameter.numel() for parameter in plain(state.network).parameters()),
         "precision": state.precision.name,
         "precision_reason": state.precision.reason,
         "switches": state.switches.describe(),
         "profile": runtime.compute.profile,
         "device": device.type,
         "threads": runtime.threads,
+        "processes": state.switches.processes,
     }
 
 
-def _set_up(
-    cell: Cell,
-    runtime: Runtime,
-    loss: Loss,
-    dataset: PatchDataset,
-    checkpoints: Checkpoints,
-    interrupt: Interrupt,
-    device: torch.device,
-    run: TrackedRun,
-) -> Setup:
-    on_gpu = device.type == "cuda"
-    workers = runtime.workers if on_gpu else WORKERS_ON_CPU
+def _set_up(part: Part, checkpoints: Saver, run: TrackedRun | None) -> Setup:
+    params, ranks, on_gpu = part.cell.params, part.ranks, part.device.type == "cuda"
+    workers = part.runtime.workers if on_gpu else WORKERS_ON_CPU
+
+    def log(record: EpochRecord) -> None:
+        if run is not None:
+            run.log_metrics(record.points(), step=record.epoch)
+
     return Setup(
-        params=cell.params,
-        schedule=plan_schedule(cell.params),
-        loss=loss,
-        batches=lambda first_step: batches(dataset, cell.params, first_step, workers, pin_memory=on_gpu),
-        validation=cell.validation,
+        params=params,
+        schedule=plan_schedule(params),
+        loss=part.loss,
+        batches=lambda first_step: batches(part.dataset, params, first_step, workers, pin_memory=on_gpu, ranks=ranks),
+        validation=part.cell.validation,
+        tiles=plan_tiles([volume.shape_zyx for volume in part.cell.validation], params),
         checkpoints=checkpoints,
-        interrupt=interrupt,
-        device=device,
-        log=lambda record: run.log_metrics(record.points(), step=record.epoch),
+        interrupt=part.interrupt,
+        device=part.device,
+        log=log,
+        ranks=ranks,
     )
 
 
@@ -232,7 +288,7 @@ def _last_validation(state: TrainingState) -> float:
 
 
 def _register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
-    network = state.network.cpu().eval()
+    network = plain(state.network).cpu().eval()
     lay_out(network, torch.contiguous_format)
     card = ModelCard(
         loss=cell.loss,

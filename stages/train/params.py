@@ -26,6 +26,13 @@ class AugmentationName(enum.StrEnum):
     NONE = "none"
 
 
+class KernelRule(enum.StrEnum):
+    """Which axes a convolution spans (stages/train/networks/plan.py)."""
+
+    AUTO = "auto"
+    FULL = "full"
+
+
 class TrainingParams(Params):
     """One training. A warm-up as long as the whole training is cut (loop/schedule.py), so a short trial run
     needs `max_epochs` changed and nothing else.
@@ -37,7 +44,10 @@ class TrainingParams(Params):
     batch_size: PositiveInt
     patch_voxels: tuple[PositiveInt, PositiveInt, PositiveInt]  # z, y, x
     foreground_share: Share  # of the patches, centred on a vessel voxel
+    architecture: str  # a name in stages/train/networks/catalogue.py, which refuses others
     filters: tuple[PositiveInt, ...]  # channels a level, from full resolution down
+    kernels: KernelRule
+    deep_supervision: bool
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     warmup_epochs: Annotated[int, Field(ge=0)]

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.support.clone import TINY, Clone
+from tests.support.processes import kill_family
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("CAPILLARY_TEST_KILLS", "6"))
@@ -112,17 +113,6 @@ def test_a_failed_cell_ends_no_other_and_is_all_that_runs_again(tmp_path: Path) 
     assert len(clone.training_runs()) == 2
 
 
-def kill_all(process: psutil.Popen) -> None:
-    """Every process of the experiment at once, as when a machine loses its power."""
-    family = [*process.children(recursive=True), process]
-    for one in family:
-        try:
-            one.kill()
-        except psutil.NoSuchProcess:
-            continue
-    process.wait()
-
-
 def test_killed_at_any_moment_it_ends_with_the_same_models(done: tuple[Clone, str], tmp_path: Path) -> None:
     """kill -9 of everything, again and again; the same command ends bit-equal, and nothing is trained twice."""
     reference, _ = done
@@ -139,7 +129,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_models(done: tuple[Clone, st
             time.sleep(0.05)
         ended = process.poll()
         assert ended in (None, 0), (number, (tmp_path / "log").read_text()[-3000:])
-        kill_all(process)
+        kill_family(process)
     clone.run(*argv)
     for fold in (0, 1):
         assert clone.card(fold=fold)["weights_sha256"] == reference.card(fold=fold)["weights_sha256"]

@@ -91,6 +91,21 @@ def test_cells_that_start_together_share_one_new_store(tmp_path: Path) -> None:
         assert [m.step for m in client.get_metric_history(one.info.run_id, "loss")] == list(range(20))
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0])
+def test_a_first_user_killed_while_it_makes_the_store_leaves_none_behind(tmp_path: Path, after_s: float) -> None:
+    """kill -9 between two tables: the next user makes the store, instead of finding one that cannot be used."""
+    first = start_worker(tmp_path / "mlruns", "first", 1)
+    while not list((tmp_path / "mlruns").glob("*mlflow.db*")):
+        assert first.poll() is None
+        time.sleep(0.005)
+    time.sleep(after_s)
+    first.kill()
+    first.wait()
+    second = start_worker(tmp_path / "mlruns", "second", 1)
+    assert second.wait(timeout=100) == 0
+    assert not list((tmp_path / "mlruns").glob("*.new*"))
+
+
 def test_a_run_killed_and_resumed_is_one_run_without_doubled_points(tmp_path: Path) -> None:
     """kill -9 in the midst of logging, then the same command: the same run, each point once."""
     ids = set()

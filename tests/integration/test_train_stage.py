@@ -44,7 +44,10 @@ def test_the_card_leads_to_the_registered_weights_of_the_last_epoch(trained: tup
     assert weights_sha256(model) == card.weights_sha256
     saved = sandbox.checkpoint()["state"]
     assert saved["done"] is True
-    torch.testing.assert_close(dict(model.state_dict()), dict(saved["network"]), rtol=0, atol=0)
+    parts = {name.partition(".")[::2]: tensor for name, tensor in saved["network"].items()}
+    network = {name: tensor for (part, name), tensor in parts.items() if part == "network"}
+    assert {part for part, _ in parts} == {"network", "heads"}, "trained with deep supervision"
+    torch.testing.assert_close(dict(model.state_dict()), network, rtol=0, atol=0)
     assert card.validation_dsc == saved["history"][-1]["validation_dsc"]
 
 
@@ -85,6 +88,11 @@ def test_mlflow_holds_one_finished_run_with_params_curves_fingerprints_and_the_n
     assert run.data.params["loss"] == "dice_ce"
     assert run.data.params["validation_volumes"] == "volume_0"
     assert "kernel 1×3×3" in run.data.params["network"]
+    assert run.data.params["training.architecture"] == "dynunet"
+    assert run.data.params["network_heads"] == "2"
+    model = load_model(read_card(sandbox.folder / "models/dice_ce/fold_0.json"), server=connect(_runtime(sandbox)))
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    assert run.data.params["network_parameters"] == str(counted), "the registered network's, without heads"
     assert run.data.tags["capillary.fingerprint"] == "f" * 12
     points = sandbox.client().get_metric_history(run.info.run_id, "loss")
     assert [point.step for point in points] == [1, 2, 3]
@@ -113,6 +121,7 @@ def test_what_cannot_be_trained_is_refused_by_name_before_any_run_is_opened(tmp_
         ({}, {"fold": 9}, 4, "fold 9 does not exist"),
         ({"lrr": 1}, {}, 3, "unknown key `lrr`"),
         ({"filters": [2] * 6}, {}, 3, "patch_voxels"),
+        ({"architecture": "segresnt"}, {}, 3, "did you mean `segresnet`"),
     ):
         (tmp_path / "params.yaml").write_text(yaml.safe_dump({"training": {**params["training"], **changes}}))
         result = sandbox.run(**arguments)
@@ -122,6 +131,20 @@ def test_what_cannot_be_trained_is_refused_by_name_before_any_run_is_opened(tmp_
         assert "Traceback" not in result.stderr
     assert not (tmp_path / "mlruns").exists()
     assert _files(sandbox, "models") == []
+
+
+@pytest.mark.parametrize("architecture", ["segresnet", "unet"])
+def test_another_architecture_is_trained_and_registered_the_same_way(tmp_path: Path, architecture: str) -> None:
+    """From its name in the params to a model that predicts; what has no heads is trained without them."""
+    sandbox = make_sandbox(tmp_path, architecture=architecture, max_epochs=1, precision="auto")
+    result = sandbox.run()
+    assert result.returncode == 0, result.stdout + result.stderr
+    model = load_model(read_card(tmp_path / "models/dice_ce/fold_0.json"), server=connect(_runtime(sandbox)))
+    assert type(model).__name__.lower() == architecture
+    assert model(torch.rand(1, 1, 4, 16, 16)).shape == (1, 2, 4, 16, 16)
+    (run,) = sandbox.runs()
+    assert run.data.params["network_heads"] == ("2" if architecture == "segresnet" else "1")
+    assert ("shows no decoder" in result.stdout) == (architecture == "unet")
 
 
 def test_a_second_process_on_the_same_cell_waits_and_then_finds_the_work_done(tmp_path: Path) -> None:

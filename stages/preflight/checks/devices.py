@@ -6,19 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-_QUERY = "index,uuid,name,memory.total,memory.free,driver_version"
+SMI_ARGUMENTS = (
+    "--query-gpu=index,uuid,name,memory.total,memory.free,driver_version",
+    "--format=csv,noheader,nounits",
+)
 _MIB = 1 << 20
 SMI_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device:
+class Gpu:
     """One GPU. Sizes are None where it shares the machine's memory (GB10, Jetson); `driver` is the driver's version."""
 
     index: int
     uuid: str
     name: str
-    total_bytes: int | None
+    memory_bytes: int | None
     free_bytes: int | None
     driver: str
 
@@ -27,7 +30,7 @@ class DriverBrokenError(Exception):
     """There is a driver, and it does not work; the text is its own."""
 
 
-def find_devices(visible: str | None) -> tuple[Device, ...]:
+def find_devices(visible: str | None) -> tuple[Gpu, ...]:
     """The GPUs, or those of them that `visible` (CUDA_VISIBLE_DEVICES) names; none where there is no driver.
 
     Raises DriverBrokenError where there is one that does not answer.
@@ -38,11 +41,11 @@ def find_devices(visible: str | None) -> tuple[Device, ...]:
     return visible_of(found, visible)
 
 
-def visible_of(devices: Sequence[Device], visible: str | None) -> tuple[Device, ...]:
+def visible_of(devices: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:
     """Those that CUDA would see: it reads the list up to the first name that it does not know."""
     if visible is None:
         return tuple(devices)
-    chosen: list[Device] = []
+    chosen: list[Gpu] = []
     for name in (part.strip() for part in visible.split(",")):
         match = [device for device in devices if name and (name == str(device.index) or device.uuid.startswith(name))]
         if len(match) != 1:
@@ -51,7 +54,7 @@ def visible_of(devices: Sequence[Device], visible: str | None) -> tuple[Device, 
     return tuple(chosen)
 
 
-def ask_nvml(nvml: ModuleType | None) -> tuple[Device, ...] | None:
+def ask_nvml(nvml: ModuleType | None) -> tuple[Gpu, ...] | None:
     """The GPUs that NVML lists; None when NVML is not there. `nvml` is the module pynvml."""
     if nvml is None:
         return None
@@ -76,16 +79,16 @@ def _nvml() -> ModuleType | None:
         return None  # an older install of the host side
 
 
-def _nvml_devices(nvml: ModuleType) -> Iterator[Device]:
+def _nvml_devices(nvml: ModuleType) -> Iterator[Gpu]:
     driver = nvml.nvmlSystemGetDriverVersion()
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        total_bytes, free_bytes = _nvml_memory(nvml, handle)
-        yield Device(
+        memory_bytes, free_bytes = _nvml_memory(nvml, handle)
+        yield Gpu(
             index=index,
             uuid=nvml.nvmlDeviceGetUUID(handle),
             name=nvml.nvmlDeviceGetName(handle),
-            total_bytes=total_bytes,
+            memory_bytes=memory_bytes,
             free_bytes=free_bytes,
             driver=driver,
         )
@@ -101,9 +104,9 @@ def _nvml_memory(nvml: ModuleType, handle: object) -> tuple[int, int] | tuple[No
     return int(memory.total), int(memory.free)
 
 
-def ask_smi() -> tuple[Device, ...]:
+def ask_smi() -> tuple[Gpu, ...]:
     """The GPUs that nvidia-smi lists; none where there is no nvidia-smi."""
-    argv = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
+    argv = ["nvidia-smi", *SMI_ARGUMENTS]
     try:
         done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=SMI_TIMEOUT_S)
     except FileNotFoundError:
@@ -115,18 +118,23 @@ def ask_smi() -> tuple[Device, ...]:
         return ()
     if done.returncode:
         raise DriverBrokenError(text.splitlines()[0] if text else f"nvidia-smi ended with {done.returncode}")
-    return tuple(_parse(line) for line in done.stdout.splitlines() if line.strip())
+    return parse_smi(done.stdout)
 
 
-def _parse(line: str) -> Device:
+def parse_smi(text: str) -> tuple[Gpu, ...]:
+    """The GPUs in what `nvidia-smi` answers to SMI_ARGUMENTS. Raises DriverBrokenError for anything else."""
+    return tuple(_parse(line) for line in text.splitlines() if line.strip())
+
+
+def _parse(line: str) -> Gpu:
     fields = [field.strip() for field in line.split(",")]
     try:
         index, uuid, name, total_mib, free_mib, driver = fields
-        return Device(
+        return Gpu(
             index=int(index),
             uuid=uuid,
             name=name,
-            total_bytes=_mebibytes(total_mib),
+            memory_bytes=_mebibytes(total_mib),
             free_bytes=_mebibytes(free_mib),
             driver=driver,
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.preflight.check import GB, Check, at_least, missed, passed, warned
-from stages.preflight.checks.devices import Device
+from stages.preflight.checks.devices import Gpu
 from stages.preflight.params import GpuParams
 
 # the oldest driver on Linux that runs programs of a CUDA generation (minor version compatibility):
@@ -18,7 +18,7 @@ _NO_GPU = (
 )
 
 
-def check_gpu(devices: Sequence[Device], params: GpuParams, cuda: str, *, required: bool) -> list[Check]:
+def check_gpu(devices: Sequence[Gpu], params: GpuParams, cuda: str, *, required: bool) -> list[Check]:
     """Checks of the GPUs found. `cuda` is the version that torch was built with (`cpu` for a build without)."""
     if not devices:
         return [_none(required=required)]
@@ -32,12 +32,12 @@ def check_gpu(devices: Sequence[Device], params: GpuParams, cuda: str, *, requir
     ]
 
 
-def check_memory(devices: Sequence[Device], params: GpuParams) -> Check:
+def check_memory(devices: Sequence[Gpu], params: GpuParams) -> Check:
     """What the best of the GPUs has free; where it has no memory of its own, the check of RAM counts."""
     sized = [
-        (device.free_bytes, device.total_bytes, device.index)
+        (device.free_bytes, device.memory_bytes, device.index)
         for device in devices
-        if device.free_bytes is not None and device.total_bytes is not None
+        if device.free_bytes is not None and device.memory_bytes is not None
     ]
     if len(sized) < len(devices):
         return passed("gpu memory", "shares the machine's RAM", critical=params.critical)

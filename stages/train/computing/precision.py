@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.train.losses.heads import loss_of_heads
+from stages.train.networks.supervision import heads_of
 from stages.train.params import Precision
 from stages.train.sampling.loading import Batch
 
@@ -167,20 +169,20 @@ def _candidate(requested: Precision, device: torch.device) -> tuple[str, str]:
     return "fp32", "the processor has no bf16 arithmetic"
 
 
-def _upstream(network: torch.nn.Module, batch: Batch, loss: LossFunction) -> Tensor:
+def _upstream(network: torch.nn.Module, batch: Batch, loss: LossFunction) -> list[Tensor]:
+    """Gradient of the loss for the logits of each head."""
     with torch.no_grad():
-        logits = network(batch.image)
-    logits.requires_grad_(True)
-    (gradient,) = torch.autograd.grad(loss(logits, batch.label, batch.skeleton), [logits])
-    return gradient
+        heads = [head.requires_grad_() for head in heads_of(network(batch.image))]
+    return list(torch.autograd.grad(loss_of_heads(loss, heads, batch.label, batch.skeleton), heads))
 
 
-def _gradients(network: torch.nn.Module, batch: Batch, upstream: Tensor, dtype: torch.dtype | None) -> Gradients:
+def _gradients(network: torch.nn.Module, batch: Batch, upstream: list[Tensor], dtype: torch.dtype | None) -> Gradients:
     parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
     scale = FP16_PROBE_SCALE if dtype == torch.float16 else 1.0
     with torch.autocast(batch.image.device.type, dtype=dtype, enabled=dtype is not None):
-        logits = network(batch.image)
-    gradients = torch.autograd.grad(logits.float(), list(parameters.values()), upstream * scale)
+        output = network(batch.image)
+    scaled = [gradient * scale for gradient in upstream]
+    gradients = torch.autograd.grad(heads_of(output), list(parameters.values()), scaled)
     return {name: gradient.float() / scale for name, gradient in zip(parameters, gradients, strict=True)}
 
 

@@ -4,6 +4,7 @@ import copy
 import shutil
 import statistics
 import time
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -62,7 +63,7 @@ def fit(
         attempt = partial(try_step, network, batch, loss, decision.autocast_dtype)
         found = largest_micro_batch(attempt, len(batch.image))
         wanted = None if found == len(batch.image) else found
-    return Switches(micro_batch=wanted, channels_last=switches.channels_last, compiled=switches.compiled)
+    return replace(switches, micro_batch=wanted)
 
 
 def seconds_of(

@@ -19,9 +19,13 @@ MARGIN = 0.1  # a switch has to save this share of a step: less is noise, and no
 
 @dataclass(frozen=True, kw_only=True)
 class Switches:
-    """`micro_batch` is how many patches go through the network at a time, None: the whole batch."""
+    """`micro_batch` is how many patches go through the network at a time, None: all that a process has of a batch.
+
+    `processes` is how many share a batch.
+    """
 
     micro_batch: int | None = None
+    processes: int = 1
     channels_last: bool = False
     compiled: bool = False
 
@@ -35,7 +39,10 @@ class Switches:
     def describe(self) -> str:
         """For the log and the run's record."""
         size = "the whole batch" if self.micro_batch is None else f"{self.micro_batch} patches"
-        return ", ".join([f"{size} at a time", *["channels last"] * self.channels_last, *["compiled"] * self.compiled])
+        shared = [f"{self.processes} processes share it"] * (self.processes > 1)
+        return ", ".join(
+            [f"{size} at a time", *shared, *["channels last"] * self.channels_last, *["compiled"] * self.compiled]
+        )
 
 
 def lay_out(network: torch.nn.Module, memory_format: torch.memory_format) -> None:
@@ -82,6 +89,16 @@ def resumed(kept: Switches, compute: Compute, batch_size: int) -> Switches:
         return kept
     say(f"{compute.micro_batch} patches at a time from here on: rounding differs from a training that had it always")
     return replace(kept, micro_batch=_whole(compute.micro_batch, batch_size))
+
+
+def shared_by(switches: Switches, processes: int, *, resumed_here: bool) -> Switches:
+    """`switches` of a training on so many `processes`; a resumed one says when it had another number before."""
+    if resumed_here and processes != switches.processes:
+        say(
+            f"{processes} instead of {switches.processes} processes from here on: rounding differs from a training that"
+            " had as many always"
+        )
+    return replace(switches, processes=processes)
 
 
 def asked_for(compute: Compute, batch_size: int) -> Switches:

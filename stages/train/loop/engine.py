@@ -13,14 +13,15 @@ from stages.common.errors import CapillaryError, ExitCode
 from stages.common.process_memory import ProcessTree
 from stages.common.progress import progress, say
 from stages.common.volumes import Volume
-from stages.train.computing.precision import LossFunction
+from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import Schedule
 from stages.train.loop.state import Best, Tally, TrainingState
 from stages.train.loop.step import StepSkipped, StepTaken, take_step
-from stages.train.loop.validate import validation_dsc
+from stages.train.loop.validate import Tile, validation_dsc
+from stages.train.losses import Loss
 from stages.train.params import TrainingParams
-from stages.train.resuming.checkpoint import Checkpoints
+from stages.train.resuming.background import Saver
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch
 
@@ -29,23 +30,26 @@ MOST_NONFINITE_IN_ROW = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a training works with. `batches` gives every batch from a global step on."""
+    """What a training works with. `batches` gives this rank's share of every batch from a global step on."""
 
     params: TrainingParams
     schedule: Schedule
-    loss: LossFunction
+    loss: Loss
     batches: Callable[[int], Iterator[Batch]]
     validation: list[Volume]
-    checkpoints: Checkpoints
+    tiles: list[Tile]
+    checkpoints: Saver
     interrupt: Interrupt
     device: torch.device
     log: Callable[[EpochRecord], None]
+    ranks: Ranks = ALONE
 
 
 def run_training(setup: Setup, state: TrainingState) -> None:
     """Train until `max_epochs` are finished, from wherever `state` is.
 
-    A finished epoch is in the checkpoint before it is logged, so a killed run can log it again but never miss it.
+    A finished epoch is on its way to the checkpoint before it is logged. A killed run may have one of the two without
+    the other: a run that goes on logs what is missing, and each point once (stages/common/tracking.py).
     Raises CapillaryError when asked to stop (after writing a checkpoint) and when steps stay non-finite.
     """
     params = setup.params
@@ -72,7 +76,8 @@ def _train_epoch(setup: Setup, state: TrainingState, batches: Iterator[Batch]) -
     while state.tally.steps_done < setup.params.steps_per_epoch:
         step = state.epoch * setup.params.steps_per_epoch + state.tally.steps_done
         batch = next(batches).to(setup.device)
-        result = take_step(state, batch, setup.loss, setup.schedule.learning_rate(step), setup.params.grad_clip_norm)
+        rate, loss = setup.schedule.learning_rate(step), setup.loss.at(step / setup.schedule.total_steps)
+        result = take_step(state, batch, loss, rate, setup.params.grad_clip_norm, setup.ranks)
         state.tally.steps_done += 1
         state.tally.seconds = seconds_before + time.monotonic() - started
         if isinstance(result, StepTaken):
@@ -81,14 +86,14 @@ def _train_epoch(setup: Setup, state: TrainingState, batches: Iterator[Batch]) -
             state.tally.gradient_norm_sum += result.gradient_norm
             state.nonfinite_in_row = 0
         elif isinstance(result, StepSkipped):
-            _note_skip(state, result.fault, batch)
+            _note_skip(state, result.fault, setup.ranks.gather_names(batch.ids))
         _stop_if_asked(setup, state)
 
 
-def _note_skip(state: TrainingState, fault: str, batch: Batch) -> None:
+def _note_skip(state: TrainingState, fault: str, volumes: list[str]) -> None:
     state.tally.nonfinite_steps += 1
     state.nonfinite_in_row += 1
-    where = f"epoch {state.epoch + 1}, step {state.tally.steps_done}, volumes {', '.join(batch.ids)}"
+    where = f"epoch {state.epoch + 1}, step {state.tally.steps_done}, volumes {', '.join(volumes)}"
     say(f"step skipped, weights unchanged: {fault} ({where})")
     if state.nonfinite_in_row >= MOST_NONFINITE_IN_ROW:
         raise CapillaryError(
@@ -106,9 +111,11 @@ def _validate_if_due(setup: Setup, state: TrainingState) -> float | None:
     return validation_dsc(
         state.network,
         setup.validation,
-        setup.params.patch_voxels,
+        setup.tiles,
+        setup.params,
         state.precision.autocast_dtype,
-        between_volumes=lambda: _stop_if_asked(setup, state),
+        between_tiles=lambda: _stop_if_asked(setup, state),
+        ranks=setup.ranks,
     )
 
 
@@ -134,9 +141,10 @@ def _close_epoch(setup: Setup, state: TrainingState, dsc: float | None) -> Epoch
 
 
 def _stop_if_asked(setup: Setup, state: TrainingState) -> None:
-    if not setup.interrupt.asked:
+    if not setup.ranks.agree(setup.interrupt.asked):
         return
     setup.checkpoints.save(state.as_dict())
+    setup.checkpoints.wait()
     raise setup.interrupt.error(f"after epoch {state.epoch}, step {state.tally.steps_done}")
 
 

@@ -7,6 +7,7 @@ import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from stages.train.computing.precision import LossFunction
+from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.loop.gradients import add_gradients
 from stages.train.loop.state import TrainingState
 from stages.train.sampling.loading import Batch
@@ -36,9 +37,17 @@ StepResult = StepTaken | StepSkipped | ScaleLowered
 
 
 def take_step(
-    state: TrainingState, batch: Batch, loss_function: LossFunction, learning_rate: float, grad_clip_norm: float
+    state: TrainingState,
+    batch: Batch,
+    loss_function: LossFunction,
+    learning_rate: float,
+    grad_clip_norm: float,
+    ranks: Ranks = ALONE,
 ) -> StepResult:
-    """Forward, backward, check, clip, update. Neither weights nor optimizer change when anything is not finite."""
+    """Forward, backward, check, clip, update. Neither weights nor optimizer change when anything is not finite.
+
+    On several `ranks` all of them take the step or none.
+    """
     state.optimizer.zero_grad(set_to_none=True)
     loss_value = add_gradients(
         state.network,
@@ -47,6 +56,7 @@ def take_step(
         autocast_dtype=state.precision.autocast_dtype,
         micro_batch=state.switches.micro_batch,
         scale=state.scaler.scale,
+        ranks=ranks,
     )
     if not math.isfinite(loss_value):
         return StepSkipped(fault=f"the loss is {loss_value}")

@@ -28,6 +28,14 @@ class Loss(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             return self.evaluate(foreground_logit(logits), label, skeleton)
 
+    def at(self, progress: float) -> "Loss":  # noqa: ARG002 - most losses are the same throughout
+        """The loss to train with when the share `progress` in [0, 1) of the training's steps is done: this one.
+
+        A loss that changes in the course of a training gives another one here. It must follow from `progress` alone:
+        then the number of the step, which every checkpoint carries, is all that resuming needs.
+        """
+        return self
+
     def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
         """The loss for `logit` (B, 1, z, y, x), the log odds of vessel against background."""
         raise NotImplementedError

@@ -23,8 +23,7 @@ the p in (6), on the voxels of both centrelines. S_P is the morphological skelet
 Deviations from the paper and its code:
 - S_P is the skeleton of the mask p > ½. The faster variant of the authors takes a soft skeleton of p (10 rounds of
   min/max pooling) and cuts it at ½ for the weights. Both agree where p is 0 or 1. The soft one lies below an unsure p
-  (a tube of radius 4 voxels that peaks at 0.86 gives 0.58), so early on it is under ½ everywhere and the term silent;
-  and with its gradient it takes over a hundred times longer on a CPU.
+  (a tube of radius 4 voxels that peaks at 0.86 gives 0.58), so early on it is under ½ everywhere and the term silent.
 - S_L is the centreline of the whole volume, not of the patch: no spurs where the patch cuts a vessel.
 - Q_S has no 1e-7 against division by zero: D ≥ 1 on S. The inverse is the published division; the authors' repository
   later changed to a subtraction, ((R_max − R + R_min) / R_max)², which the paper does not have.
@@ -47,8 +46,8 @@ from torch import Tensor
 
 from stages.train.losses.base import Loss
 from stages.train.losses.dice_ce import cross_entropy, soft_dice
-from stages.train.losses.distance import distance_to_background
-from stages.train.losses.morphology import SPATIAL_AXES, morphological_skeleton
+from stages.train.losses.geometry.distance import distance_to_background
+from stages.train.losses.geometry.morphology import SPATIAL_AXES, morphological_skeleton
 
 # the authors' training code pairs each Dice term with a cross-entropy of the same weight
 CROSS_ENTROPY_WEIGHT = 2.0

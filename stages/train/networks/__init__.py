@@ -1,1 +1,1 @@
-"""The networks, and how their kernels and strides follow from spacing and patch."""
+"""The networks by name, and how their kernels and strides follow from spacing and patch."""

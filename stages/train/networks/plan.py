@@ -1,20 +1,20 @@
-"""The network: a 3D U-Net whose kernels and strides follow from voxel spacing and patch size, planned as a value.
+"""What every architecture is built from: kernels and strides that follow from voxel spacing and patch size, as a value.
 
 Rules after Isensee et al. 2021 (nnU-Net, doi:10.1038/s41592-020-01008-z, supplement "network topology"): an axis is
 halved only while its voxels are not much coarser than the finest axis' and enough voxels remain, and a kernel spans
-an axis only once the spacings have come near each other. The last level never has 1 or 2 voxels along an axis that
-its kernel spans: there the kernel would see mostly padding, and torch 2.13 computes wrong bf16 weight gradients for
-3×3×3 kernels on a depth of 2 on CPU (stages/train/computing/precision.py finds such a network, this plan avoids it).
+an axis only once the spacings have come near each other (`KernelRule.AUTO`; `FULL` spans every axis from the first
+level on). No level has 1 or 2 voxels along an axis that its kernel spans: there the kernel would see mostly padding,
+and torch 2.13 computes wrong bf16 weight gradients for 3×3×3 kernels on a depth of 2 on CPU
+(stages/train/computing/precision.py finds such a network, this plan avoids it).
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from monai.networks.nets.dynunet import DynUNet
 
 from stages.common.errors import ParamsError
+from stages.train.params import KernelRule
 
 MUCH_COARSER = 2.0  # times the finest spacing; the next halving in-plane evens it out
 SMALLEST_EXTENT = 3  # voxels that must remain along a halved axis
@@ -51,7 +51,13 @@ class NetworkPlan:
         return asdict(self)
 
 
-def plan_network(*, spacing_um: SpacingUm, patch_voxels: VoxelsZYX, filters: tuple[int, ...]) -> NetworkPlan:
+def plan_network(
+    *,
+    spacing_um: SpacingUm,
+    patch_voxels: VoxelsZYX,
+    filters: tuple[int, ...],
+    kernel_rule: KernelRule = KernelRule.AUTO,
+) -> NetworkPlan:
     """Kernels and strides for voxels of `spacing_um` in patches of `patch_voxels`, one level per entry of `filters`.
 
     Raises ParamsError when the patch cannot be halved as often as `filters` asks.
@@ -66,32 +72,12 @@ def plan_network(*, spacing_um: SpacingUm, patch_voxels: VoxelsZYX, filters: tup
         extent = [size // step for size, step in zip(extent, stride, strict=True)]
         spacing = [size * step for size, step in zip(spacing, stride, strict=True)]
         # once spanned, always spanned: halving the others can only bring the spacings nearer
-        fine = _fine_axes(spacing, _at_least(extent))
-        spanned = [known or wide or step == 2 for known, wide, step in zip(spanned, fine, stride, strict=True)]
+        wide = _at_least(extent)
+        near = wide if kernel_rule is KernelRule.FULL else _fine_axes(spacing, wide)
+        spanned = [known or new or step == 2 for known, new, step in zip(spanned, near, stride, strict=True)]
         kernels.append(_zyx([3 if spans else 1 for spans in spanned]))
         strides.append(_zyx(stride))
     return NetworkPlan(patch_voxels=patch_voxels, filters=filters, kernels=tuple(kernels), strides=tuple(strides))
-
-
-def build_network(plan: NetworkPlan, seed: int) -> torch.nn.Module:
-    """The planned network, float32 on the CPU: (B, 1, z, y, x) images to (B, 2, z, y, x) logits (background, vessel).
-
-    Its weights follow from `seed` alone; torch's own random state is left as it was.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = DynUNet(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=2,
-            kernel_size=plan.kernels,
-            strides=plan.strides,
-            upsample_kernel_size=plan.strides[1:],
-            filters=plan.filters,
-            norm_name=("INSTANCE", {"affine": True}),
-        )
-    assert isinstance(network, torch.nn.Module)
-    return network
 
 
 def median_spacing_um(spacings_um: list[SpacingUm]) -> SpacingUm:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.memory_guard import MemoryGuard, guarding
+from stages.common.memory_guard import Crossing, MemoryGuard, guarding
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GOES_ON = "repeat the same command: the training goes on from there"
@@ -18,6 +18,11 @@ class Interrupt:
     def __init__(self, guard: MemoryGuard | None = None) -> None:
         self.received: signal.Signals | None = None
         self._guard = guard or MemoryGuard()
+
+    @property
+    def crossing(self) -> Crossing | None:
+        """What the guard of the memory saw, None so far."""
+        return self._guard.crossing
 
     @property
     def asked(self) -> bool:

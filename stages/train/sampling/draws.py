@@ -17,6 +17,7 @@ class Purpose(enum.IntEnum):
     PATCH = 1
     AUGMENTATION = 2
     NOISE = 3
+    VALIDATION = 4
 
 
 def generator(seed: int, epoch: int, index: int, purpose: Purpose) -> np.random.Generator:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from stages.common.volumes import Volume
+from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.params import TrainingParams
 from stages.train.sampling.augment import change_intensity, draw_augmentation, reorient
 from stages.train.sampling.draws import Purpose, generator
@@ -116,13 +117,20 @@ class PatchDataset(Dataset[_Item]):
 
 
 def batches(
-    dataset: PatchDataset, params: TrainingParams, first_step: int, workers: int, pin_memory: bool = False
+    dataset: PatchDataset,
+    params: TrainingParams,
+    first_step: int,
+    workers: int,
+    pin_memory: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Batch]:
-    """Every batch of the training from global step `first_step` on, in order, whatever `workers` is."""
+    """Every batch of the training from global step `first_step` on, in order, whatever `workers` is.
+
+    Of several `ranks` each gets its share of every batch.
+    """
     loader = DataLoader(
         dataset,
-        batch_size=params.batch_size,
-        sampler=range(first_step * params.batch_size, len(dataset)),
+        batch_sampler=_Shares(first_step, params, ranks),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin_memory,
@@ -132,9 +140,22 @@ def batches(
     return iter(loader)
 
 
-def first_batch(dataset: PatchDataset, params: TrainingParams) -> Batch:
-    """The training's first batch, for looking at before the training begins."""
-    return _collate([dataset[number] for number in range(params.batch_size)])
+class _Shares:
+    """The numbers of a rank's patches in each batch from `first_step` on."""
+
+    def __init__(self, first_step: int, params: TrainingParams, ranks: Ranks) -> None:
+        self._steps = range(first_step, params.steps_per_epoch * params.max_epochs)
+        self._batch_size = params.batch_size
+        self._share = ranks.share()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps:
+            yield list(range(step * self._batch_size, (step + 1) * self._batch_size)[self._share])
+
+
+def first_batch(dataset: PatchDataset, params: TrainingParams, ranks: Ranks = ALONE) -> Batch:
+    """The training's first batch, or this rank's share of it, for looking at before the training begins."""
+    return _collate([dataset[number] for number in range(params.batch_size)[ranks.share()]])
 
 
 def _collate(items: list[_Item]) -> Batch:

@@ -1,4 +1,4 @@
-"""GPUs through nvidia-smi (a real program on PATH) and NVML, and which of them may be used."""
+"""Which GPUs a machine has to offer, and which of them may be used."""
 
 import os
 import subprocess
@@ -7,29 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from capillary.compute.hardware import Gpu, allowed, find_gpus, parse_smi, visible
+from capillary.compute.hardware import allowed, find_gpus
 from stages.common.errors import CapillaryError, ExitCode
+from stages.preflight.checks.devices import parse_smi
+from tests.support.machine import fake_smi
 
 ANSWER = """\
-0, GPU-5c89852c-d268-4e8b-8a4e-1d4e8b0a3c1f, 81559, NVIDIA A100-SXM4-80GB
-1, GPU-0f3b8a0c-9b0e-4d3b-8a4e-1d4e8b0a3c1f, [N/A], NVIDIA GB10
+0, GPU-5c89852c-d268-4e8b-8a4e-1d4e8b0a3c1f, NVIDIA A100-SXM4-80GB, 81559, 80000, 580.65.06
+1, GPU-0f3b8a0c-9b0e-4d3b-8a4e-1d4e8b0a3c1f, NVIDIA GB10, [N/A], [N/A], 580.65.06
 """
 GPUS = parse_smi(ANSWER)
-
-
-def test_gpus_are_read_as_nvidia_smi_lists_them() -> None:
-    """Index, UUID, name, and memory in bytes, or none where it is the machine's."""
-    gpus = parse_smi(ANSWER)
-    assert gpus == (
-        Gpu(
-            index=0,
-            uuid="GPU-5c89852c-d268-4e8b-8a4e-1d4e8b0a3c1f",
-            name="NVIDIA A100-SXM4-80GB",
-            memory_bytes=81559 << 20,
-        ),
-        Gpu(index=1, uuid="GPU-0f3b8a0c-9b0e-4d3b-8a4e-1d4e8b0a3c1f", name="NVIDIA GB10", memory_bytes=None),
-    )
-    assert parse_smi("No devices were found\n") == ()
 
 
 @pytest.mark.parametrize(("wanted", "indices"), [("", [0, 1]), ("1", [1]), (" 1, 0", [1, 0]), ("1,1", [1])])
@@ -47,50 +34,25 @@ def test_a_gpu_that_is_not_there_is_refused_by_name() -> None:
     assert caught.value.code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize(
-    ("devices", "indices"),
-    [
-        (None, [0, 1]),
-        ("1", [1]),
-        ("1,0", [1, 0]),
-        ("-1", []),
-        ("0,-1,1", [0]),
-        ("GPU-0f3b", [1]),
-        ("GPU-", []),
-        ("", []),
-    ],
-)
-def test_cuda_visible_devices_hides_gpus_as_cuda_does(devices: str | None, indices: list[int]) -> None:
-    """In its order, by number or the beginning of a UUID, up to the first name that means none."""
-    assert [gpu.index for gpu in visible(GPUS, devices)] == indices
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PATH but for sh: where a fake nvidia-smi goes."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
 
 
-def _put_smi(folder: Path, text: str, code: int = 0) -> None:
-    program = folder / "nvidia-smi"
-    program.write_text(f"#!{sys.executable}\nprint({text!r}, end='')\nraise SystemExit({code})\n")
-    program.chmod(0o755)
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="NVML answers here")
+def test_nvidia_smi_is_enough(smi: Path) -> None:
+    """As in a sandbox that has the program and neither the driver's files nor its library."""
+    fake_smi(smi, ANSWER.strip())
+    assert find_gpus(driver_files=()) == GPUS
 
 
-def test_nvidia_smi_answers_where_nvml_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a sandbox that has the program and not the library."""
-    _put_smi(tmp_path, ANSWER)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert find_gpus(driver_files=(), ask_nvml=lambda: None) == GPUS
-
-
-def test_nvml_is_believed_before_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One question is enough; an empty answer is one."""
-    _put_smi(tmp_path, ANSWER)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert find_gpus(driver_files=(), ask_nvml=lambda: GPUS[:1]) == GPUS[:1]
-    assert find_gpus(driver_files=(), ask_nvml=lambda: ()) == ()
-
-
-def test_a_driver_that_fails_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="NVML answers here")
+def test_a_driver_that_fails_is_no_gpu(smi: Path) -> None:
     """ "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver"."""
-    _put_smi(tmp_path, "NVIDIA-SMI has failed", code=9)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert find_gpus(driver_files=(), ask_nvml=lambda: None) == ()
+    fake_smi(smi, "NVIDIA-SMI has failed", code=9)
+    assert find_gpus(driver_files=()) == ()
 
 
 def test_a_machine_without_a_driver_does_not_load_nvml() -> None:

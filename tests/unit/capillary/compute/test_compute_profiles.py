@@ -7,12 +7,13 @@ import pytest
 import yaml
 
 from capillary.compute.computing import resolve, stage_variables
-from capillary.compute.hardware import GB, Gpu, Hardware
+from capillary.compute.hardware import GB, Hardware
 from capillary.compute.limits import Limits
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from stages.common.runtime import Compute, read_runtime
+from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
 TABLE = read_table(REPOSITORY)
@@ -21,7 +22,14 @@ GIB = 1 << 30
 
 def _hardware(*sizes_gb: float | None, cores: int = 8, memory_gb: float = 64) -> Hardware:
     gpus = tuple(
-        Gpu(index=i, uuid=f"GPU-{i}", name=f"card {i}", memory_bytes=None if size is None else int(size * GB))
+        Gpu(
+            index=i,
+            uuid=f"GPU-{i}",
+            name=f"card {i}",
+            memory_bytes=None if size is None else int(size * GB),
+            free_bytes=None,
+            driver="580.65.06",
+        )
         for i, size in enumerate(sizes_gb)
     )
     limits = Limits(cores=cores, cores_reason="", memory_bytes=int(memory_gb * GB), memory_reason="")
@@ -128,9 +136,15 @@ def test_slots_share_cores_and_explicit_numbers_win() -> None:
     assert _resolve(choice, hardware, slots=2).threads == 4
     assert _resolve(choice, hardware, slots=16).threads == 1
     explicit = _resolve(
-        choice, hardware, slots=2, CAPILLARY_THREADS="7", CAPILLARY_WORKERS="3", CAPILLARY_MICRO_BATCH="1"
+        choice,
+        hardware,
+        slots=2,
+        CAPILLARY_THREADS="7",
+        CAPILLARY_WORKERS="3",
+        CAPILLARY_MICRO_BATCH="1",
+        CAPILLARY_PROCESSES="2",
     )
-    assert (explicit.threads, explicit.workers, explicit.micro_batch) == (7, 3, 1)
+    assert (explicit.threads, explicit.workers, explicit.micro_batch, explicit.processes) == (7, 3, 1, 2)
 
 
 def test_a_gpu_is_not_fed_by_more_loaders_than_it_needs() -> None:
@@ -155,6 +169,7 @@ def test_a_stage_reads_what_the_plan_tells(name: str, monkeypatch: pytest.Monkey
         amp=profile.amp == "auto",
         cache=profile.cache,
         compile=profile.compile == "auto",
+        processes=1,
     )
     assert (runtime.workers, runtime.threads) == (computing.workers, computing.threads)
 

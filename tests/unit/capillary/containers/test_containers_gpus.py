@@ -1,8 +1,11 @@
-from capillary.compute.hardware import Gpu
 from capillary.containers.gpus import container_name, take_free
 from capillary.launcher.stop import Stop
+from stages.preflight.checks.devices import Gpu
 
-GPUS = tuple(Gpu(index=index, uuid=f"GPU-{index}", name="card", memory_bytes=16 << 30) for index in range(2))
+GPUS = tuple(
+    Gpu(index=index, uuid=f"GPU-{index}", name="card", memory_bytes=16 << 30, free_bytes=None, driver="580.65.06")
+    for index in range(2)
+)
 
 
 def test_a_gpu_goes_to_one_stage_at_a_time() -> None:

@@ -2,18 +2,22 @@ from pathlib import Path
 
 import pytest
 
-from capillary.compute.hardware import GB, Gpu, Hardware
+from capillary.compute.hardware import GB, Hardware
 from capillary.compute.limits import Limits
 from capillary.experiments import slots
-from capillary.experiments.slots import plan_slots
+from capillary.experiments.slots import machine_facts, plan_slots
 from capillary.settings import read_settings
+from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
 WHY = {"cores_reason": "test", "memory_reason": "test"}
 
 
 def machine(cores: int, gpus: int = 0, memory_gb: float = 64) -> Hardware:
-    cards = tuple(Gpu(index=number, uuid=f"GPU-{number}", name="H100", memory_bytes=80 * GB) for number in range(gpus))
+    cards = tuple(
+        Gpu(index=number, uuid=f"GPU-{number}", name="H100", memory_bytes=80 * GB, free_bytes=None, driver="580.65.06")
+        for number in range(gpus)
+    )
     return Hardware(gpus=cards, limits=Limits(cores=cores, memory_bytes=int(memory_gb * GB), **WHY))
 
 
@@ -50,6 +54,35 @@ def test_each_slot_has_a_gpu_of_its_own(on) -> None:  # type: ignore[no-untyped-
     assert all("CAPILLARY_SHARE_GPUS" not in slot.environment for slot in planned)
 
 
+def test_a_cell_of_two_processes_gets_two_gpus_and_its_threads_are_each_processs(on) -> None:  # type: ignore[no-untyped-def]
+    """Five GPUs are two pairs; 32 cores are 8 for each of four processes."""
+    planned = on(machine(32, gpus=5), 12, CAPILLARY_PROCESSES="2")
+    assert [slot.environment["CAPILLARY_GPUS"] for slot in planned] == ["GPU-0,GPU-1", "GPU-2,GPU-3"]
+    assert {slot.environment["CAPILLARY_THREADS"] for slot in planned} == {"8"}
+    assert [slot.name for slot in planned] == ["GPU 0, 1", "GPU 2, 3"]
+
+
+@pytest.mark.parametrize(("cores", "count", "threads"), [(2, 1, 1), (16, 2, 4)])
+def test_cells_of_two_processes_divide_the_cores(on, cores: int, count: int, threads: int) -> None:  # type: ignore[no-untyped-def]
+    """No core has two processes."""
+    planned = on(machine(cores), 12, CAPILLARY_PROCESSES="2")
+    assert len(planned) == count
+    assert {slot.environment["CAPILLARY_THREADS"] for slot in planned} == {str(threads)}
+
+
 def test_what_the_user_set_wins(on) -> None:  # type: ignore[no-untyped-def]
     """Threads from the environment are not divided."""
     assert {slot.environment["CAPILLARY_THREADS"] for slot in on(machine(8), 3, CAPILLARY_THREADS="3")} == {"3"}
+
+
+def test_the_report_hears_how_the_machine_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Profile with its reason, the place, and the GPUs by name."""
+    monkeypatch.setattr(slots, "find_hardware", lambda _settings: machine(32, gpus=2))
+    settings = read_settings(Path("/nowhere"), {"CI": "true"})
+    profile, facts = machine_facts(REPOSITORY, settings)
+    assert profile == "cloud_multi"
+    assert facts == {
+        "place": "ci (CI=true)",
+        "profile": "cloud_multi: 2 GPUs: H100 with 80.0 GB, H100 with 80.0 GB",
+        "GPUs used": "H100, H100",
+    }

@@ -2,15 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from capillary.compute.hardware import Gpu
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
 from capillary.settings import read_settings
 from stages.common.errors import ServiceError
 from stages.preflight.check import Status
-from stages.preflight.checks.devices import Device
+from stages.preflight.checks.devices import Gpu
 from stages.preflight.params import DiskParams
 
-GPU = Device(index=0, uuid="GPU-0", name="RTX", total_bytes=1, free_bytes=1, driver="580.1")
+GPU = Gpu(index=0, uuid="GPU-0", name="RTX", memory_bytes=1, free_bytes=1, driver="580.1")
 
 
 def daemon(*gpus: Gpu, root: str = "/nonexistent") -> Daemon:
@@ -47,7 +46,7 @@ def test_a_gpu_that_containers_do_not_get() -> None:
     check = check_docker_gpus(daemon(), [GPU], required=True)
     assert check.status is Status.FAIL
     assert "Container Toolkit" in check.remedy
-    given = daemon(Gpu(index=0, uuid="GPU-0", name="RTX", memory_bytes=8))
+    given = daemon(GPU)
     assert check_docker_gpus(given, [GPU], required=True).status is Status.PASS
     assert check_docker_gpus(daemon(), [], required=False).status is Status.PASS
 

@@ -8,14 +8,21 @@ import pytest
 
 from stages.preflight.check import Status
 from stages.preflight.checks import devices
-from stages.preflight.checks.devices import Device, DriverBrokenError, ask_nvml, ask_smi, find_devices, visible_of
+from stages.preflight.checks.devices import (
+    DriverBrokenError,
+    Gpu,
+    ask_nvml,
+    ask_smi,
+    find_devices,
+    visible_of,
+)
 from stages.preflight.checks.gpu import broken, check_driver, check_gpu, torch_cuda
 from stages.preflight.params import GpuParams
 from tests.support.machine import GIB, FakeNvml, fake_smi
 from tests.support.parts import REPOSITORY
 
 PARAMS = GpuParams(critical=True, min_free_gb=2, torch_cuda="13.0")
-GPU = Device(index=0, uuid="GPU-0abc", name="RTX", total_bytes=8 * GIB, free_bytes=6 * GIB, driver="580.65.06")
+GPU = Gpu(index=0, uuid="GPU-0abc", name="RTX", memory_bytes=8 * GIB, free_bytes=6 * GIB, driver="580.65.06")
 SMI_LINE = "0, GPU-0abc, NVIDIA RTX A2000, 8192, 6144, 535.129.03"
 
 
@@ -93,7 +100,7 @@ def test_without_nvml_nvidia_smi_is_asked(smi: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(devices, "_nvml", lambda: nvml)
     (gpu,) = find_devices(None)
     assert (gpu.name, gpu.driver) == ("NVIDIA RTX A2000", "535.129.03")
-    assert (gpu.total_bytes, gpu.free_bytes) == (8 * GIB, 6 * GIB)
+    assert (gpu.memory_bytes, gpu.free_bytes) == (8 * GIB, 6 * GIB)
 
 
 @pytest.mark.usefixtures("smi")

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from stages.common.recipe import write_recipe
+from stages.common.runtime import Compute, Runtime
 from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
@@ -19,7 +20,10 @@ PARAMS: dict[str, Any] = {
     "batch_size": 2,
     "patch_voxels": [4, 16, 16],
     "foreground_share": 0.5,
+    "architecture": "dynunet",
     "filters": [2, 4, 4],
+    "kernels": "auto",
+    "deep_supervision": True,
     "learning_rate": 0.01,
     "weight_decay": 0.00003,
     "warmup_epochs": 0,
@@ -33,6 +37,23 @@ PARAMS: dict[str, Any] = {
 def tiny_params(**changes: object) -> TrainingParams:
     """PARAMS with `changes`."""
     return TrainingParams.model_validate({**PARAMS, **changes}, strict=False)
+
+
+def runtime_in(state_dir: Path, compute: Compute) -> Runtime:
+    """A run of the stage by hand, with one thread."""
+    return Runtime(
+        stage="train",
+        fingerprint="test",
+        data_fingerprint="test",
+        code_fingerprint="test",
+        state_dir=state_dir,
+        workers=1,
+        threads=1,
+        tracking_uri=f"sqlite:///{state_dir}/mlflow.db",
+        artifact_root=None,
+        experiment_name=None,
+        compute=compute,
+    )
 
 
 def write_volumes(processed: Path, shapes: tuple[tuple[int, int, int], ...] = ((6, 24, 24),) * 3) -> list[Volume]:

@@ -5,7 +5,8 @@ from monai.networks.nets.dynunet import DynUNet
 from stages.common.errors import CapillaryError
 from stages.train.computing.precision import Decision, confirm_precision, decide_precision, describe_machine, probe
 from stages.train.losses import build_loss
-from stages.train.networks.plan import build_network, plan_network
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.plan import plan_network
 from stages.train.params import Precision
 from tests.unit.stages.train.tiny import random_batch
 
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _sound() -> torch.nn.Module:
+def _sound(heads: bool = False) -> torch.nn.Module:
     plan = plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=(8, 32, 32), filters=(16, 32, 64))
-    return build_network(plan, seed=3)
+    return build_network(plan, 3, architecture="dynunet", deep_supervision=heads)
 
 
 def _defective() -> torch.nn.Module:
@@ -102,3 +103,14 @@ def test_gradients_that_are_not_numbers_are_not_acceptable() -> None:
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
     assert not probe(network, BATCH, LOSS, torch.bfloat16).acceptable
+
+
+def test_the_heads_of_deep_supervision_are_probed_with_the_network() -> None:
+    """Sound heads pass; one whose gradient is wrong is found and named."""
+    assert probe(_sound(heads=True), BATCH, LOSS, torch.bfloat16).acceptable
+    spoilt = _sound(heads=True)
+    turns = iter(range(3))
+    spoilt.get_parameter("heads.0.weight").register_hook(lambda gradient: gradient * (1 + next(turns)))
+    worst = probe(spoilt, BATCH, LOSS, torch.bfloat16)
+    assert worst.parameter == "heads.0.weight"
+    assert not worst.acceptable

@@ -11,7 +11,8 @@ from stages.train.computing.precision import Decision, decide_precision, probe
 from stages.train.computing.probe import probe_gpu
 from stages.train.computing.switches import Switches, Variant, asked_for, fastest, lay_out, resumed
 from stages.train.losses import build_loss
-from stages.train.networks.plan import build_network, plan_network
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.plan import plan_network
 from stages.train.params import Precision
 from tests.unit.stages.train.tiny import random_batch, tiny_params
 
@@ -21,7 +22,8 @@ LOSS = build_loss("dice_ce")
 
 
 def _network() -> torch.nn.Module:
-    return build_network(plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=SHAPE, filters=(4, 6, 8)), seed=1)
+    plan = plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=SHAPE, filters=(4, 6, 8))
+    return build_network(plan, 1, architecture="dynunet", deep_supervision=True)
 
 
 @pytest.mark.parametrize(

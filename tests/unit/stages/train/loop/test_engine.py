@@ -1,5 +1,6 @@
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,17 +8,21 @@ import torch
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.runtime import Compute
-from stages.train.cell import plan_cell, start_or_resume
+from stages.train.cell import Part, plan_cell, start_or_resume
+from stages.train.distributed.ranks import ALONE
 from stages.train.loop.engine import MOST_NONFINITE_IN_ROW, Setup, run_training
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState
-from stages.train.losses import build_loss
+from stages.train.loop.validate import plan_tiles
+from stages.train.losses import Loss, build_loss
+from stages.train.losses.warp import SoftDiceLoss
 from stages.train.params import TrainingParams
+from stages.train.resuming.background import BackgroundCheckpoints
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
-from tests.unit.stages.train.tiny import tiny_params
+from tests.unit.stages.train.tiny import runtime_in, tiny_params
 
 CPU = torch.device("cpu")
 BY_HAND = Compute()
@@ -34,9 +39,10 @@ class _Training:
         params: TrainingParams,
         each_batch: EachBatch | None = None,
         compute: Compute = BY_HAND,
+        loss_name: str = "dice_ce",
     ):
-        cell = plan_cell(processed, params, "dice_ce", 0)
-        loss = build_loss("dice_ce")
+        cell = plan_cell(processed, params, loss_name, 0)
+        loss = build_loss(loss_name)
         dataset = PatchDataset(cell.training, params, needs_skeleton=loss.needs_skeleton)
         checkpoints = Checkpoints(state_dir, {"fingerprint": "test"})
         interrupt = Interrupt()
@@ -48,14 +54,26 @@ class _Training:
                 yield batch
 
         self.logged: list[EpochRecord] = []
-        self.state: TrainingState = start_or_resume(cell, loss, first_batch(dataset, params), checkpoints, CPU, compute)
+        part = Part(
+            cell=cell,
+            runtime=runtime_in(state_dir, compute),
+            loss=loss,
+            dataset=dataset,
+            batch=first_batch(dataset, params),
+            interrupt=interrupt,
+            device=CPU,
+            ranks=ALONE,
+        )
+        self.state: TrainingState = start_or_resume(part, checkpoints.load)
+        self.checkpoints = BackgroundCheckpoints(checkpoints)
         self.setup = Setup(
             params=params,
             schedule=plan_schedule(params),
             loss=loss,
             batches=watched,
             validation=cell.validation,
-            checkpoints=checkpoints,
+            tiles=plan_tiles([volume.shape_zyx for volume in cell.validation], params),
+            checkpoints=self.checkpoints,
             interrupt=interrupt,
             device=CPU,
             log=self.logged.append,
@@ -63,7 +81,8 @@ class _Training:
 
     def run(self) -> "_Training":
         """Train to the end."""
-        run_training(self.setup, self.state)
+        with self.checkpoints:
+            run_training(self.setup, self.state)
         return self
 
 
@@ -127,6 +146,38 @@ def test_a_training_that_was_stopped_anywhere_ends_bit_equal_to_an_uninterrupted
     assert resumed.state.best is not None
     assert whole.state.best is not None
     assert resumed.state.best.epoch == whole.state.best.epoch
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 7])
+def test_a_loss_that_changes_with_time_ends_bit_equal_wherever_the_training_was_stopped(
+    processed: Path, tmp_path: Path, step: int
+) -> None:
+    """warp changes after 4.5 of 9 steps: stopped in its warm-up, at the change, right after it and well after it."""
+    params = tiny_params(max_epochs=3)
+    whole = _Training(processed, tmp_path / "whole", params, loss_name="warp").run()
+    with pytest.raises(CapillaryError):
+        _Training(processed, tmp_path / "stopped", params, _stop_at(step), loss_name="warp").run()
+    resumed = _Training(processed, tmp_path / "stopped", params, loss_name="warp").run()
+    torch.testing.assert_close(resumed.state.network.state_dict(), whole.state.network.state_dict(), rtol=0, atol=0)
+    assert _without_time(resumed.state.history) == _without_time(whole.state.history)
+
+
+def test_each_step_asks_the_loss_for_the_share_of_the_training_that_is_done(processed: Path, tmp_path: Path) -> None:
+    """0 at the first step, just under 1 at the last; what `at` gives is what the step minimises."""
+    seen: list[float] = []
+
+    class Watched(SoftDiceLoss):
+        def at(self, progress: float) -> Loss:
+            seen.append(progress)
+            return SoftDiceLoss()
+
+        def evaluate(self, *_: object) -> torch.Tensor:
+            raise AssertionError("not the loss of any step")
+
+    training = _Training(processed, tmp_path, tiny_params())
+    training.setup = replace(training.setup, loss=Watched())
+    training.run()
+    assert seen == [step / 6 for step in range(6)]
 
 
 def test_a_finished_training_that_is_started_again_does_nothing(processed: Path, tmp_path: Path) -> None:

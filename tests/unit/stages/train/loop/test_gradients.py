@@ -8,17 +8,18 @@ import torch
 from stages.train.loop.gradients import add_gradients
 from stages.train.losses import build_loss
 from stages.train.losses.catalogue import LOSSES
-from stages.train.networks.plan import build_network, plan_network
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.plan import plan_network
 from stages.train.sampling.loading import Batch
 from tests.unit.stages.train.tiny import random_batch
 
-SHAPE = (4, 16, 16)
+SHAPE = (4, 24, 24)
 BATCH = random_batch(SHAPE, size=5, seed=3)
 
 
-def _network(dtype: torch.dtype) -> torch.nn.Module:
-    plan = plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=SHAPE, filters=(4, 6, 8))
-    return build_network(plan, seed=1).to(dtype)
+def _network(dtype: torch.dtype, *, heads: bool = False) -> torch.nn.Module:
+    plan = plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=SHAPE, filters=(4, 6, 8, 8))
+    return build_network(plan, 1, architecture="dynunet", deep_supervision=heads).to(dtype)
 
 
 def _gradients(
@@ -34,10 +35,13 @@ def _in(dtype: torch.dtype) -> Batch:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("micro_batch", [1, 2, 3, 4])
-def test_parts_give_the_gradient_of_the_whole_batch(loss: str, micro_batch: int) -> None:
-    """In float64 to rounding: the sums over the batch that a loss divides stay sums over the whole batch."""
-    network, batch = _network(torch.float64), _in(torch.float64)
+@pytest.mark.parametrize(("micro_batch", "heads"), [(1, True), (2, False), (3, True), (4, False)])
+def test_parts_give_the_gradient_of_the_whole_batch(loss: str, micro_batch: int, heads: bool) -> None:
+    """In float64 to rounding: the sums over the batch that a loss divides stay sums over the whole batch.
+
+    With deep supervision too, where every head has a loss of its own over the whole batch.
+    """
+    network, batch = _network(torch.float64, heads=heads), _in(torch.float64)
     whole_loss, whole = _gradients(network, batch, loss, None)
     parts_loss, parts = _gradients(network, batch, loss, micro_batch)
     assert parts_loss == pytest.approx(whole_loss, rel=1e-12)

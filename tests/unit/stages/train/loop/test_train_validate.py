@@ -1,9 +1,16 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from stages.common.volumes import Volume
-from stages.train.loop.validate import dice, validation_dsc
+from stages.train.loop.validate import FEWEST_TILES, SHARE, Tile, dice, plan_tiles, tiles_of, validation_dsc
+from tests.unit.stages.train.tiny import tiny_params
+
+SHAPES = [(6, 24, 24), (2, 20, 30), (9, 17, 40), (4, 16, 16)]
+# enough steps between validations that every tile is looked at
+EVERYTHING = tiny_params(steps_per_epoch=1000)
 
 
 class _BrightIsVessel(torch.nn.Module):
@@ -18,20 +25,60 @@ class _BrightIsVessel(torch.nn.Module):
         return torch.cat([torch.zeros_like(image), 100 * (image - 0.5)], dim=1)
 
 
-def test_the_score_is_the_mean_dice_over_whole_volumes(volumes: list[Volume]) -> None:
-    """Compared with thresholding the images directly, for volumes larger and smaller than the patch."""
-    expected = np.mean([dice(volume.image() > 0.5, volume.label() > 0) for volume in volumes])
-    seen = []
-    score = validation_dsc(_BrightIsVessel(), volumes, (4, 16, 16), None, between_volumes=lambda: seen.append(1))
-    assert score == pytest.approx(float(expected), abs=1e-6)
-    assert len(seen) == len(volumes)
+def _score(volumes: list[Volume], tiles: list[Tile], between: Callable[[], None] = lambda: None) -> float:
+    return validation_dsc(_BrightIsVessel(), volumes, tiles, EVERYTHING, None, between_tiles=between)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_inner_parts_of_a_volumes_tiles_cover_each_of_its_voxels_once(shape: tuple[int, int, int]) -> None:
+    """Volumes larger than the patch, smaller, and of a size that it does not divide."""
+    covered = np.zeros(shape, int)
+    for tile in tiles_of(0, shape, (4, 16, 16)):
+        places = [
+            slice(start + inner.start, start + inner.stop)
+            for start, inner in zip(tile.start_zyx, tile.inner, strict=True)
+        ]
+        assert all(place.start >= 0 for place in places)
+        covered[tuple(places)] += 1
+    assert (covered == 1).all()
+
+
+def test_with_every_tile_the_score_is_the_mean_dice_of_whole_volumes(volumes: list[Volume]) -> None:
+    """Compared with thresholding the whole images, for volumes larger and smaller than the patch."""
+    whole = []
+    for volume in volumes:
+        predicted, true = volume.image() > 0.5, volume.label() > 0
+        whole.append(2 * (predicted & true).sum() / (predicted.sum() + true.sum()))
+    tiles, asked = plan_tiles([volume.shape_zyx for volume in volumes], EVERYTHING), []
+    assert _score(volumes, tiles, lambda: asked.append(1)) == pytest.approx(float(np.mean(whole)), abs=1e-12)
+    assert len(asked) == len(tiles)
+
+
+@pytest.mark.parametrize("interval", [1, 2, 5])
+def test_tiles_are_so_many_that_a_training_spends_under_a_tenth_on_them(interval: int) -> None:
+    """A forward pass is a third of a step: per patch trained on, SHARE tiles cost SHARE / 3 of its step."""
+    params = tiny_params(validation_interval=interval, steps_per_epoch=50, batch_size=2)
+    tiles = plan_tiles([(40, 512, 512)] * 3, params)
+    assert len(tiles) == round(SHARE * interval * 50 * 2)
+    assert len(tiles) / (interval * 50 * 2) / 3 < 0.1
+
+
+def test_tiles_are_the_same_in_each_validation_spread_over_the_volumes_and_others_for_another_seed() -> None:
+    """No two alike, each volume as many (±1); a training too short for that still looks at a few."""
+    shapes, params = [(40, 128, 128)] * 5, tiny_params(steps_per_epoch=45)
+    tiles = plan_tiles(shapes, params)
+    assert tiles == plan_tiles(shapes, params)
+    assert tiles != plan_tiles(shapes, tiny_params(steps_per_epoch=45, seed=8))
+    assert len({(tile.volume, tile.start_zyx) for tile in tiles}) == len(tiles)
+    counts = np.bincount([tile.volume for tile in tiles])
+    assert counts.max() - counts.min() <= 1
+    few = plan_tiles(shapes * 20, tiny_params(steps_per_epoch=1, batch_size=1))
+    assert len(few) == FEWEST_TILES
+    assert sorted(tile.volume for tile in few) != list(range(FEWEST_TILES)), "volumes are drawn, too"
 
 
 def test_dice_by_hand() -> None:
-    """Two of three and two of four voxels shared: 4/7; both empty: 1; one empty: 0."""
-    a = np.array([1, 1, 1, 0, 0], bool)
-    b = np.array([0, 1, 1, 1, 1], bool)
-    empty = np.zeros(5, bool)
-    assert dice(a, b) == pytest.approx(4 / 7)
-    assert dice(empty, empty) == 1
-    assert dice(a, empty) == 0
+    """Two voxels shared by masks of three and four: 4/7; both empty: 1; one empty: 0."""
+    assert dice(2, 7) == pytest.approx(4 / 7)
+    assert dice(0, 0) == 1
+    assert dice(0, 3) == 0

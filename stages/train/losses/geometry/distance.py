@@ -15,19 +15,20 @@ MAX_DISTANCE_VOXELS = 128
 
 
 @torch.no_grad()
-def distance_to_background(mask: Tensor) -> Tensor:
+def distance_to_background(mask: Tensor, at_most_voxels: int = MAX_DISTANCE_VOXELS) -> Tensor:
     """Distance in voxels from each voxel of `mask` to the nearest voxel outside it: (B, 1, z, y, x) bool → float32.
 
     0 outside the mask. What lies beyond the patch is unknown and counts neither as inside nor as outside. Distances
-    above MAX_DISTANCE_VOXELS, and those in a patch without any background, are MAX_DISTANCE_VOXELS.
+    above `at_most_voxels`, and those in a patch without any background, are `at_most_voxels`: the fewer, the faster.
     """
-    squared = mask.to(torch.int16) * MAX_DISTANCE_VOXELS**2
+    assert at_most_voxels <= MAX_DISTANCE_VOXELS, "16 bits would overflow"
+    squared = mask.to(torch.int16) * at_most_voxels**2
     # a patch without background has nothing to find, and would keep the others' search going
     full = mask.flatten(1).all(dim=1).view(-1, 1, 1, 1, 1)
     squared.masked_fill_(full, 0)
     for axis in (4, 3, 2):
         squared = _lower_along(axis, squared)
-    return squared.masked_fill_(full, MAX_DISTANCE_VOXELS**2).float().sqrt_()
+    return squared.masked_fill_(full, at_most_voxels**2).float().sqrt_()
 
 
 def _lower_along(axis: int, squared: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 import dataclasses
 
 import pytest
-import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.common.errors import ParamsError
-from stages.train.networks.plan import build_network, median_spacing_um, plan_network
+from stages.train.networks.plan import median_spacing_um, plan_network
+from stages.train.params import KernelRule
 
 
 def test_coarse_sections_are_neither_spanned_nor_halved_until_the_plane_is_as_coarse() -> None:
@@ -29,13 +29,16 @@ def test_cubic_voxels_are_halved_alike_while_three_sections_remain() -> None:
     depth=st.integers(1, 64),
     side=st.sampled_from([24, 32, 48, 64, 96, 128]),
     levels=st.integers(3, 5),
+    rule=st.sampled_from(KernelRule),
 )
 def test_no_level_has_one_or_two_voxels_along_an_axis_that_its_kernel_spans(
-    spacing: tuple[float, float, float], depth: int, side: int, levels: int
+    spacing: tuple[float, float, float], depth: int, side: int, levels: int, rule: KernelRule
 ) -> None:
     """The kernel defect (depth 2 under 3×3×3) is unreachable, and every extent divides evenly."""
     try:
-        plan = plan_network(spacing_um=spacing, patch_voxels=(depth, side, side), filters=(2,) * levels)
+        plan = plan_network(
+            spacing_um=spacing, patch_voxels=(depth, side, side), filters=(2,) * levels, kernel_rule=rule
+        )
     except ParamsError:
         return
     extent = plan.patch_voxels
@@ -55,23 +58,23 @@ def test_more_filters_than_the_patch_can_be_halved_are_refused_with_sizes_that_w
     plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=(8, 48, 48), filters=(2, 2, 2, 2, 2))
 
 
-@settings(deadline=None, max_examples=5)
-@given(depth=st.sampled_from([1, 2, 3, 6, 8]), coarse=st.sampled_from([1.0, 3.0, 8.0]))
-def test_the_built_network_maps_a_patch_to_two_channels_of_its_size(depth: int, coarse: float) -> None:
-    """What is planned can be built, for thin and thick patches."""
-    plan = plan_network(spacing_um=(coarse, 1.0, 1.0), patch_voxels=(depth, 16, 24), filters=(2, 4, 4))
-    logits = build_network(plan, seed=0)(torch.rand(1, 1, depth, 16, 24))
-    assert logits.shape == (1, 2, depth, 16, 24)
+@pytest.mark.parametrize("rule", KernelRule)
+@pytest.mark.parametrize("depth", [5, 12, 110])
+def test_stacks_of_few_and_of_many_sections_have_a_plan(depth: int, rule: KernelRule) -> None:
+    """Sections 5 µm apart of 0.5 µm pixels: the plane is halved at every level, and an odd depth never."""
+    plan = plan_network(
+        spacing_um=(5.0, 0.5, 0.5), patch_voxels=(depth, 64, 64), filters=(8, 16, 32, 64), kernel_rule=rule
+    )
+    assert [stride[1:] for stride in plan.strides] == [(1, 1), (2, 2), (2, 2), (2, 2)]
+    assert [extent[0] for extent in plan.extents_voxels()] == [depth] * 4
 
 
-def test_weights_follow_from_the_seed_and_leave_the_random_state_alone() -> None:
-    """One seed, one network; torch's own draws are the same before and after."""
-    plan = plan_network(spacing_um=(1.0, 1.0, 1.0), patch_voxels=(8, 16, 16), filters=(2, 4, 4))
-    before = torch.get_rng_state()
-    first, again, other = (build_network(plan, seed).state_dict() for seed in (1, 1, 2))
-    assert torch.equal(before, torch.get_rng_state())
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert any(not torch.equal(first[name], other[name]) for name in first)
+def test_full_kernels_span_every_axis_of_three_voxels_and_change_no_stride() -> None:
+    """The rule is about kernels only."""
+    given = {"spacing_um": (5.0, 1.0, 1.0), "patch_voxels": (12, 96, 96), "filters": (16, 32, 64, 128)}
+    auto, full = (plan_network(**given, kernel_rule=rule) for rule in KernelRule)  # type: ignore[arg-type]  # mixed values
+    assert full.kernels == ((3, 3, 3),) * 4
+    assert dataclasses.replace(full, kernels=auto.kernels) == auto
 
 
 def test_a_plan_is_a_frozen_value_that_describes_itself() -> None:

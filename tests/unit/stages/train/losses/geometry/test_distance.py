@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from stages.train.losses.distance import MAX_DISTANCE_VOXELS, distance_to_background
+from stages.train.losses.geometry.distance import MAX_DISTANCE_VOXELS, distance_to_background
 
 
 @pytest.mark.parametrize("background_share", [0.5, 0.1, 0.01, 0.001])

@@ -33,23 +33,32 @@ def erode(mask: Tensor) -> Tensor:
     """`mask` (bool) without the voxels that have one of their 6 neighbours outside it."""
     eroded = mask.clone()
     for axis in SPATIAL_AXES:
-        for here, there in _neighbours(eroded, mask, axis):
+        for here, there in neighbours(eroded, mask, axis):
             here &= there
     return eroded
+
+
+def grow(mask: Tensor) -> Tensor:
+    """`mask` (bool) with the 6 neighbours of its voxels."""
+    grown = mask.clone()
+    for axis in SPATIAL_AXES:
+        for here, there in neighbours(grown, mask, axis):
+            here |= there
+    return grown
 
 
 def dilate(mask: Tensor) -> Tensor:
     """`mask` (bool) with the 26 neighbours of its voxels."""
     for axis in SPATIAL_AXES:
         grown = mask.clone()
-        for here, there in _neighbours(grown, mask, axis):
+        for here, there in neighbours(grown, mask, axis):
             here |= there
         mask = grown
     return mask
 
 
-def _neighbours(target: Tensor, source: Tensor, axis: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Views of `target`, and of `source` one voxel before and one voxel after it along `axis`."""
+def neighbours(target: Tensor, source: Tensor, axis: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Pairs of views to combine: of `target`, and of `source` one voxel before and one voxel after it along `axis`."""
     kept = source.shape[axis] - 1
     before = (target.narrow(axis, 1, kept), source.narrow(axis, 0, kept))
     after = (target.narrow(axis, 0, kept), source.narrow(axis, 1, kept))

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 
-from stages.train.losses.morphology import dilate, erode, morphological_skeleton
+from stages.train.losses.geometry.morphology import dilate, erode, grow, morphological_skeleton
+from tests.unit.stages.train.losses.geometry.pooled_skeleton import pooled_skeleton
 
 CROSS = ndimage.generate_binary_structure(3, 1)
 CUBE = np.ones((3, 3, 3), dtype=bool)
@@ -22,31 +22,18 @@ def blobs(shape_zyx: tuple[int, int, int]) -> Tensor:
 def test_erosion_and_dilation_equal_scipy(shape_zyx: tuple[int, int, int]) -> None:
     """6-neighbourhood and 26-neighbourhood, with nothing known beyond the faces."""
     masks = blobs(shape_zyx)
-    for mask, eroded, dilated in zip(masks[:, 0], erode(masks)[:, 0], dilate(masks)[:, 0], strict=True):
+    for mask, eroded, grown, dilated in zip(
+        masks[:, 0], erode(masks)[:, 0], grow(masks)[:, 0], dilate(masks)[:, 0], strict=True
+    ):
         np.testing.assert_array_equal(eroded.numpy(), ndimage.binary_erosion(mask.numpy(), CROSS, border_value=1))
+        np.testing.assert_array_equal(grown.numpy(), ndimage.binary_dilation(mask.numpy(), CROSS))
         np.testing.assert_array_equal(dilated.numpy(), ndimage.binary_dilation(mask.numpy(), CUBE))
-
-
-def soft_skeleton(image: Tensor, rounds: int) -> Tensor:
-    """The soft skeleton of clDice (Shit et al. 2021, algorithm 1) written with pooling."""
-
-    def eroded(volume: Tensor) -> Tensor:
-        kernels = ((3, 1, 1), (1, 3, 1), (1, 1, 3))
-        pooled = [-functional.max_pool3d(-volume, kernel, 1, [side // 2 for side in kernel]) for kernel in kernels]
-        return torch.stack(pooled).amin(dim=0)
-
-    skeleton = functional.relu(image - functional.max_pool3d(eroded(image), 3, 1, 1))
-    for _ in range(rounds):
-        image = eroded(image)
-        residue = functional.relu(image - functional.max_pool3d(eroded(image), 3, 1, 1))
-        skeleton = skeleton + functional.relu(residue - skeleton * residue)
-    return skeleton
 
 
 def test_skeleton_is_the_soft_skeleton_of_a_binary_image(tube: Callable[..., Tensor]) -> None:
     """On masks of 0 and 1 nothing is lost against the soft skeleton of the paper, given enough rounds."""
     for masks in (blobs((9, 30, 31)), tube(4), tube(2.5, gap_voxels=6)):
-        expected = soft_skeleton(masks.float(), rounds=20)
+        expected = pooled_skeleton(masks.float(), rounds=20)
         assert torch.equal(morphological_skeleton(masks).float(), expected)
 
 

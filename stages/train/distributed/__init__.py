@@ -1,0 +1,1 @@
+"""One training on several processes of one machine: a GPU each, or shares of the CPU."""

@@ -1,0 +1,1 @@
+"""Geometry of small binary patches that losses are made of: distances, skeletons, simple points."""

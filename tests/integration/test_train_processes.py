@@ -1,0 +1,121 @@
+"""One training on two processes, as the stage starts them: the same bits after kills and stops, and clear words."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stages.common.registry import read_card
+from tests.integration.train_sandbox import Sandbox, make_sandbox
+
+CHANGES: dict[str, object] = {"max_epochs": 40, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}
+TWO = {"CAPILLARY_PROCESSES": "2", "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """A training on two processes that nobody disturbed."""
+    sandbox = make_sandbox(tmp_path_factory.mktemp("uninterrupted"), **CHANGES)
+    result = sandbox.run(**TWO)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return sandbox
+
+
+def _outs(sandbox: Sandbox) -> tuple[str, bytes]:
+    card = read_card(sandbox.folder / "models/dice_ce/fold_0.json")
+    return card.weights_sha256, (sandbox.folder / "metrics/training/dice_ce/fold_0.csv").read_bytes()
+
+
+def _workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The two processes that train, rank 0 first."""
+    children = psutil.Process(process.pid).children()
+    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    return sorted(workers, key=lambda worker: worker.pid)
+
+
+def _read_until(process: "subprocess.Popen[str]", prefix: str) -> list[str]:
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith(prefix):
+            return seen
+    raise AssertionError(f"no line begins with {prefix!r}:\n{''.join(seen)}")
+
+
+def _finish(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    text = process.stdout.read()
+    process.stdout.close()
+    process.wait(60)
+    return text
+
+
+def _gone(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return not alive
+
+
+def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupted: Sandbox, tmp_path: Path) -> None:
+    """Rank 1 killed: all start again. SIGTERM: code 143 and a checkpoint. The supervisor killed: nobody stays."""
+    sandbox = make_sandbox(tmp_path, **CHANGES)
+    process = sandbox.start(**TWO)
+    _read_until(process, "epoch 3/")
+    os.kill(_workers(process)[1].pid, signal.SIGKILL)
+    text = "".join(_read_until(process, "resuming after epoch"))
+    assert "a process of the training died; all of them start again (1 of 3 times)" in text
+    assert "Traceback" not in text
+    process.send_signal(signal.SIGTERM)
+    text = _finish(process)
+    assert process.returncode == 143, text
+    assert "stopped by SIGTERM after epoch" in text
+    assert "the checkpoint is written" in text
+    assert "Traceback" not in text
+
+    process = sandbox.start(**TWO)
+    _read_until(process, "epoch ")
+    workers = _workers(process)
+    process.kill()
+    assert _gone(workers), "the workers outlived the process that started them"
+    _finish(process)
+
+    result = sandbox.run(**TWO)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "resuming after epoch" in result.stdout
+    assert _outs(sandbox) == _outs(uninterrupted)
+    (run,) = sandbox.runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["processes"] == "2"
+    assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
+
+
+def test_another_number_of_processes_is_said_and_a_foreseen_failure_ends_all_at_once(uninterrupted: Sandbox) -> None:
+    """One process goes on with what two began. What rank 0 refuses is reported once, with its code."""
+    before = _outs(uninterrupted)
+    result = uninterrupted.run()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 instead of 2 processes from here on" in result.stdout
+    assert _outs(uninterrupted) == before
+
+    started = time.monotonic()
+    refused = uninterrupted.run(**TWO, CAPILLARY_FINGERPRINT="e" * 12)
+    assert refused.returncode == 4, refused.stdout + refused.stderr
+    assert refused.stderr.count("the checkpoint belongs to another training") == 1
+    assert "start again" not in refused.stdout
+    assert "Traceback" not in refused.stderr
+    assert time.monotonic() - started < 100
+
+
+def test_two_processes_train_as_one_does_to_rounding(uninterrupted: Sandbox, tmp_path: Path) -> None:
+    """Losses of the first epochs agree; later ones drift apart as rounding does."""
+    one = make_sandbox(tmp_path, **{**CHANGES, "max_epochs": 2})
+    two = make_sandbox(tmp_path / "two", **{**CHANGES, "max_epochs": 2})
+    assert one.run().returncode == 0
+    assert two.run(**TWO).returncode == 0
+    losses = [[record["loss"] for record in box.checkpoint()["state"]["history"]] for box in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -1,0 +1,82 @@
+from typing import Any
+
+import pytest
+import torch
+
+from stages.common.volumes import Volume
+from stages.train.distributed.ranks import ALONE, Ranks
+from stages.train.losses.catalogue import LOSSES
+from tests.unit.stages.train.distributed import two_processes
+from tests.unit.stages.train.distributed.two_processes import PATCHES, gradients, loaded, observe, score, step
+from tests.unit.stages.train.tiny import write_volumes
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> list[Volume]:
+    """Three volumes, one smaller than the patch."""
+    return write_volumes(tmp_path_factory.mktemp("volumes"), ((6, 24, 24), (2, 20, 30), (9, 17, 40)))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, volumes: list[Volume]) -> list[dict[str, Any]]:
+    """What two real processes found."""
+    return observe(tmp_path_factory.mktemp("processes"), volumes)
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(1, 4), (2, 2), (2, 5), (3, 4), (8, 30), (5, 5)])
+def test_shares_cover_a_batch_in_order_nearly_equally_and_none_is_empty(size: int, batch_size: int) -> None:
+    """Every patch is somebody's, and nobody waits for one who has twice as many."""
+    patches = list(range(batch_size))
+    shares = [patches[Ranks(rank=rank, size=size, batch_size=batch_size).share()] for rank in range(size)]
+    assert [patch for share in shares for patch in share] == patches
+    sizes = [len(share) for share in shares]
+    assert 1 <= min(sizes) <= max(sizes) <= min(sizes) + 1
+
+
+def test_what_ranks_tell_each_other_arrives_alike_on_each(found: list[dict[str, Any]]) -> None:
+    """Uneven shares are joined in the batch's order; rank 0's word counts; sums are those of all."""
+    for rank in found:
+        assert torch.equal(rank["gathered"], torch.arange(PATCHES * 2).reshape(PATCHES, 2))
+        assert rank["names"] == ["rank 0", "rank 1"]
+        assert rank["agreed"] == [True, False]
+        assert rank["once"] == {"made by": 0}
+        assert torch.equal(rank["sums"][0], torch.full((2, 3), 3.0))
+        assert torch.equal(rank["sums"][1], torch.full((4,), 30.0))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_two_processes_have_the_gradient_of_the_whole_batch_and_the_same_bits(
+    found: list[dict[str, Any]], loss: str, micro_batch: int | None
+) -> None:
+    """In float64 to rounding, for every loss, whole shares and patches one at a time."""
+    value, whole = gradients(loss, ALONE, None)
+    (first_value, first), (second_value, second) = (rank["gradients"][loss, micro_batch] for rank in found)
+    assert first_value == second_value == pytest.approx(value, rel=1e-12)
+    assert first.keys() == second.keys() == whole.keys()
+    for name, gradient in whole.items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], gradient, rtol=1e-7, atol=1e-9 * float(gradient.norm()) + 1e-15)
+
+
+def test_a_step_is_that_of_one_process_and_is_skipped_by_both_or_none(found: list[dict[str, Any]]) -> None:
+    """The NaN lies in rank 1's share; rank 0 skips the step, too. Weights stay bit-equal between the two."""
+    (result, weights), (other_result, other_weights) = (rank["step"] for rank in found)
+    assert result == other_result
+    torch.testing.assert_close(weights, other_weights, rtol=0, atol=0)
+    torch.testing.assert_close(weights, step(ALONE, poisoned=False)[1], rtol=1e-6, atol=1e-9)
+    before = dict(two_processes.network().state_dict())
+    for rank in found:
+        result, weights = rank["poisoned"]
+        assert result == "StepSkipped(fault='the loss is nan')"
+        torch.testing.assert_close(weights, before, rtol=0, atol=0)
+
+
+def test_the_ranks_load_each_batch_between_them_and_score_as_one_process_does(
+    found: list[dict[str, Any]], volumes: list[Volume]
+) -> None:
+    """Patches are named by their number in the training, so nobody draws another one; voxels are counted."""
+    alone = loaded(volumes, ALONE)
+    for batch, *parts in zip(alone, *(rank["loaded"] for rank in found), strict=True):
+        assert torch.equal(torch.cat(parts), batch)
+    assert found[0]["score"] == found[1]["score"] == score(volumes, ALONE)

@@ -1,0 +1,55 @@
+"""docs/adding-a-model.md, followed literally: its file, its line, its command."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from stages.train.networks import catalogue
+from tests.support.parts import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "adding-a-model.md").read_text()
+
+
+def test_the_pages_file_and_line_make_a_network_that_keeps_the_rules(tmp_path: Path) -> None:
+    """In a copy of the stages, so that the import and the place in the table are the page's too.
+
+    Then the tests that the page names run there on the new name.
+    """
+    file, line = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (name,) = re.findall(r"`stages/train/networks/(\w+)\.py` has one function", PAGE)
+    for folder in ("stages", "tests/unit/stages/train"):
+        _copy(REPOSITORY / folder, tmp_path / folder)
+    networks = tmp_path / "stages" / "train" / "networks"
+    (networks / f"{name}.py").write_text(file)
+    table = (networks / "catalogue.py").read_text()
+    table = table.replace("networks import dynunet", f"networks import {name}, dynunet")
+    (networks / "catalogue.py").write_text(re.sub(r"(ARCHITECTURES: .*= \{\n)", lambda start: start[1] + line, table))
+
+    tests = "tests/unit/stages/train/networks/test_architectures.py"
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-k", name, tests],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    assert found.returncode == 0, found.stdout[-3000:]
+    assert re.search(r"\d\d passed", found.stdout)
+    assert name not in catalogue.ARCHITECTURES
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in source.rglob("*.py"):
+        (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+        (target / path.relative_to(source)).write_text(path.read_text())
+
+
+def test_the_pages_commands_exist() -> None:
+    """The recipe in the justfile, the folder that it is given."""
+    (recipe, folder) = re.findall(r"\./just (\S+) (\S+)\n", PAGE)[0]
+    assert re.search(rf"^{recipe} ", (REPOSITORY / "justfile").read_text(), flags=re.MULTILINE)
+    assert (REPOSITORY / folder).is_dir()
