@@ -12,7 +12,7 @@ import pytest
 from stages.common.registry import read_card
 from tests.integration.train_sandbox import Sandbox, make_sandbox
 
-CHANGES: dict[str, object] = {"max_epochs": 40, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}
+CHANGES: dict[str, object] = {"max_epochs": 24, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}
 TWO = {"CAPILLARY_PROCESSES": "2", "PYTHONUNBUFFERED": "1"}
 
 

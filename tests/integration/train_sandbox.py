@@ -62,7 +62,7 @@ class Sandbox:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
 
     def checkpoint(self) -> dict[str, Any]:

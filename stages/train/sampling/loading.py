@@ -1,9 +1,11 @@
 """From volumes to batches: a data set whose items depend on their number alone, and a loader that keeps their order."""
 
+import mmap
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -57,13 +59,55 @@ class _Arrays:
     skeleton_zyx: NDArray[np.uint8] | None
 
 
-def _map(volume: Volume, needs_skeleton: bool) -> _Arrays:
-    skeleton = volume.skeleton() if needs_skeleton else None
-    return _Arrays(image_zyx=volume.image(), label_zyx=volume.label(), skeleton_zyx=skeleton)
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """Where an array lies on the disk. numpy reads and checks a file's header each time, as long as a patch takes."""
+
+    path: Path
+    offset: int
+    dtype: np.dtype[Any]
+    shape_zyx: tuple[int, ...]
+    order: Literal["C", "F"]
+
+    def map(self) -> NDArray[Any]:
+        """The array, read-only and memory-mapped; unmapped when nothing refers to it any more."""
+        with self.path.open("rb") as stream:
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.ndarray(self.shape_zyx, self.dtype, content, self.offset, order=self.order)
 
 
-def _read(volume: Volume, needs_skeleton: bool) -> _Arrays:
-    mapped = _map(volume, needs_skeleton)
+def _file_of(array_zyx: NDArray[Any]) -> _File:
+    assert isinstance(array_zyx, np.memmap)
+    assert isinstance(array_zyx.filename, Path)
+    return _File(
+        path=array_zyx.filename,
+        offset=array_zyx.offset,
+        dtype=array_zyx.dtype,
+        shape_zyx=array_zyx.shape,
+        order="C" if array_zyx.flags.c_contiguous else "F",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    image: _File
+    label: _File
+    skeleton: _File | None
+
+    def map(self) -> _Arrays:
+        """The arrays of one volume."""
+        skeleton = None if self.skeleton is None else self.skeleton.map()
+        return _Arrays(image_zyx=self.image.map(), label_zyx=self.label.map(), skeleton_zyx=skeleton)
+
+
+def _files_of(volume: Volume, needs_skeleton: bool) -> _Files:
+    """Raises DataError when a file is not as listed."""
+    skeleton = _file_of(volume.skeleton()) if needs_skeleton else None
+    return _Files(image=_file_of(volume.image()), label=_file_of(volume.label()), skeleton=skeleton)
+
+
+def _read(files: _Files) -> _Arrays:
+    mapped = files.map()
     return _Arrays(
         image_zyx=np.array(mapped.image_zyx),
         label_zyx=np.array(mapped.label_zyx),
@@ -82,12 +126,12 @@ class PatchDataset(Dataset[_Item]):
         self, volumes: list[Volume], params: TrainingParams, *, needs_skeleton: bool, keep_in_memory: bool = False
     ) -> None:
         self._volumes = volumes
-        self._needs_skeleton = needs_skeleton
+        self._files = [_files_of(volume, needs_skeleton) for volume in volumes]
         self._params = params
         self._foreground: Foreground = index_foreground(volumes, params.seed)
         self._patches_per_epoch = params.steps_per_epoch * params.batch_size
         # read before loader workers are forked, who then share it
-        self._kept = [_read(volume, needs_skeleton) for volume in volumes] if keep_in_memory else None
+        self._kept = [_read(files) for files in self._files] if keep_in_memory else None
 
     def __len__(self) -> int:
         return self._patches_per_epoch * self._params.max_epochs
@@ -105,7 +149,7 @@ class PatchDataset(Dataset[_Item]):
             generator(params.seed, *place, Purpose.AUGMENTATION), params.augmentation, params.patch_voxels
         )
         volume = self._volumes[patch.volume]
-        arrays = _map(volume, self._needs_skeleton) if self._kept is None else self._kept[patch.volume]
+        arrays = self._files[patch.volume].map() if self._kept is None else self._kept[patch.volume]
 
         def place_of(array_zyx: NDArray[Scalar]) -> NDArray[Scalar]:
             return reorient(cut(array_zyx, patch.start_zyx, params.patch_voxels), augmentation)
