@@ -22,25 +22,21 @@ def nearest(start_zyx: Mask, goal_zyx: Mask, spacing: Spacing, threads: int) -> 
     apart = start_zyx & ~goal_zyx  # where both have a voxel, the distance is 0
     found = np.zeros(np.count_nonzero(start_zyx))
     if apart.any():
-        searched = _suits_search(apart, goal_zyx, spacing)
-        found[apart[start_zyx]] = (
-            by_search(points(apart), goal_zyx, spacing, threads)
-            if searched
-            else by_slices(points(apart), goal_zyx, spacing)
-        )
+        found[apart[start_zyx]] = _nearest_apart(points(apart), goal_zyx, spacing, threads)
     return found
 
 
-def _suits_search(start_zyx: Mask, goal_zyx: Mask, spacing: Spacing) -> bool:
-    """Whether there are few voxels, and some of them, evenly taken, lie near: between vessels and their label."""
-    most = max(np.count_nonzero(start_zyx), np.count_nonzero(goal_zyx))
-    if most > max(FEW_VOXELS, FEW_OF_THE_VOLUME * start_zyx.size):
-        return False
-    start = points(start_zyx)
-    if len(start) <= SAMPLE:
-        return True
-    some = by_search(start[:: len(start) // SAMPLE], goal_zyx, spacing, threads=1)
-    return float(np.median(some)) <= FAR_STEPS * min(spacing)
+def _nearest_apart(start: Points, goal_zyx: Mask, spacing: Spacing, threads: int) -> Distances:
+    """By a search where there are few voxels that lie near, as between vessels and their label; else by slices."""
+    most = max(len(start), int(np.count_nonzero(goal_zyx)))
+    if most > max(FEW_VOXELS, FEW_OF_THE_VOLUME * goal_zyx.size):
+        return by_slices(start, goal_zyx, spacing)
+    tree = search_tree(goal_zyx, spacing)
+    if len(start) > SAMPLE:
+        some = by_search(start[:: len(start) // SAMPLE], tree, spacing, threads=1)
+        if np.median(some) > FAR_STEPS * min(spacing):
+            return by_slices(start, goal_zyx, spacing)
+    return by_search(start, tree, spacing, threads)
 
 
 def points(mask_zyx: Mask) -> Points:
@@ -48,11 +44,15 @@ def points(mask_zyx: Mask) -> Points:
     return np.argwhere(mask_zyx).astype(np.int32)
 
 
-def by_search(start: Points, goal_zyx: Mask, spacing: Spacing, threads: int) -> Distances:
-    """In a k-d tree: time and memory grow with the points, not with the volume."""
+def search_tree(goal_zyx: Mask, spacing: Spacing) -> cKDTree:
+    """The voxels of `goal_zyx` as a k-d tree: time and memory grow with them, not with the volume."""
     # balancing the tree costs more than it saves on points of a grid
-    tree = cKDTree(points(goal_zyx) * np.asarray(spacing), balanced_tree=False)
-    distances, _ = tree.query(start * np.asarray(spacing), workers=threads)
+    return cKDTree(points(goal_zyx) * np.asarray(spacing), balanced_tree=False)
+
+
+def by_search(start: Points, goal: cKDTree, spacing: Spacing, threads: int) -> Distances:
+    """From each of `start` to the nearest in a `search_tree`."""
+    distances, _ = goal.query(start * np.asarray(spacing), workers=threads)
     return np.asarray(distances)
 
 

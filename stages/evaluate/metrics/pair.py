@@ -45,7 +45,7 @@ class Pair:
 
     @cached_property
     def _borders(self) -> tuple[Mask, Mask]:
-        return border(self.prediction), border(self.reference)
+        return self._of_both(border)
 
     @cached_property
     def _distances_um(self) -> SurfaceDistances:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from stages.evaluate.metrics import nearest as module
-from stages.evaluate.metrics.nearest import by_search, by_slices, nearest, points
+from stages.evaluate.metrics.nearest import by_search, by_slices, nearest, points, search_tree
 from tests.unit.stages.evaluate.masks import Mask, Spacing, mask_pairs, spacings
 
 
@@ -27,7 +27,7 @@ def test_both_ways_equal_all_pairs(masks: tuple[Mask, Mask], spacing: Spacing) -
     if not goal.any():
         return
     expected = pytest.approx(brute(start, goal, spacing), abs=1e-12)
-    assert list(by_search(points(start), goal, spacing, threads=1)) == expected
+    assert list(by_search(points(start), search_tree(goal, spacing), spacing, threads=1)) == expected
     assert list(by_slices(points(start), goal, spacing)) == expected
     assert list(nearest(start, goal, spacing, threads=1)) == expected
 
@@ -39,7 +39,9 @@ def test_both_ways_agree_on_a_larger_volume_with_empty_slices() -> None:
     goal[3, 10, 5:60] = goal[17, 50:, 40] = True
     spacing = (2.485, 0.7, 0.7)
     slices = by_slices(points(start), goal, spacing)
-    assert np.allclose(slices, by_search(points(start), goal, spacing, threads=2), rtol=1e-14, atol=0)
+    assert np.allclose(
+        slices, by_search(points(start), search_tree(goal, spacing), spacing, threads=2), rtol=1e-14, atol=0
+    )
     assert slices.max() > 20
 
 
@@ -51,7 +53,9 @@ def test_many_or_far_voxels_take_distance_maps_and_the_answer_is_the_same(monkey
     far[0, 0, 0] = True
     spacing = (3.0, 0.5, 0.5)
     goals = {"near": near, "far": far}
-    searched = {name: by_search(points(start), goal, spacing, threads=1) for name, goal in goals.items()}
+    searched = {
+        name: by_search(points(start), search_tree(goal, spacing), spacing, threads=1) for name, goal in goals.items()
+    }
     taken: list[str] = []
     for name in ("by_search", "by_slices"):
         way = getattr(module, name)
