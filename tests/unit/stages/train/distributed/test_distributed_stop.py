@@ -1,0 +1,71 @@
+import multiprocessing
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.common.errors import ExitCode
+from stages.common.memory_guard import Crossing, MemoryGuard
+from stages.common.runtime import Compute
+from stages.train.distributed.launch import usable_processes
+from stages.train.distributed.stop import Board, RelayedInterrupt, relaying
+from stages.train.resuming.interrupt import Interrupt
+from tests.unit.stages.train.tiny import runtime_in
+
+
+def _wait_until_asked(interrupt: Interrupt) -> None:
+    deadline = time.monotonic() + 10
+    while not interrupt.asked:
+        assert time.monotonic() < deadline, "the request did not arrive"
+        time.sleep(0.01)
+
+
+def test_a_signal_of_the_supervisor_reaches_a_worker_with_its_name_and_exit_code() -> None:
+    """What the user reads does not depend on which process says it."""
+    own = Interrupt()
+    with relaying(own) as board:
+        worker = RelayedInterrupt(board)
+        assert not worker.asked
+        own.received = signal.SIGTERM
+        _wait_until_asked(worker)
+    error = worker.error("after epoch 3, step 1")
+    assert error.code is ExitCode.TERMINATED
+    assert "stopped by SIGTERM after epoch 3, step 1" in error.what
+
+
+def test_a_crossed_memory_limit_reaches_a_worker_with_its_numbers() -> None:
+    """The guard measures all processes, so it is the supervisor's."""
+    guard = MemoryGuard()
+    with relaying(Interrupt(guard)) as board:
+        worker = RelayedInterrupt(board)
+        guard.crossing = Crossing(limit_gb=1.5, measured_gb=1.625)
+        _wait_until_asked(worker)
+    error = worker.error("after epoch 1, step 0")
+    assert error.code is ExitCode.MEMORY
+    assert "1.62 GB resident, the limit is 1.5 GB" in str(error.value)
+
+
+def _note(board: Board) -> None:
+    board.note_failure()
+
+
+def test_a_failure_that_one_process_notes_is_seen_by_the_others() -> None:
+    """Across real processes: a rank that loses another one then knows that it has reported why."""
+    board = Board()
+    assert not board.failed
+    process = multiprocessing.get_context("fork").Process(target=_note, args=(board,))
+    process.start()
+    process.join(60)
+    assert board.failed
+
+
+@pytest.mark.parametrize(("wanted", "batch_size", "usable"), [(1, 4, 1), (2, 4, 2), (8, 3, 3)])
+def test_there_are_not_more_processes_than_a_batch_has_patches(
+    tmp_path: Path, wanted: int, batch_size: int, usable: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process without a patch would have nothing to do; the user is told."""
+    runtime = runtime_in(tmp_path, Compute(device="cpu", processes=wanted))
+    assert usable_processes(runtime, batch_size) == usable
+    said = capsys.readouterr().out
+    assert said == ("" if usable == wanted else "3 processes instead of 8: there are no more patches in a batch\n")
