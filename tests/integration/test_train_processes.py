@@ -68,7 +68,8 @@ def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupte
     _read_until(process, "epoch 3/")
     os.kill(_workers(process)[1].pid, signal.SIGKILL)
     text = "".join(_read_until(process, "resuming after epoch"))
-    assert "a process of the training died; all of them start again (1 of 3 times)" in text
+    assert "rank 1 ended by SIGKILL" in text
+    assert "all start again from the checkpoint (1 of 3 times)" in text
     assert "Traceback" not in text
     process.send_signal(signal.SIGTERM)
     text = _finish(process)
