@@ -178,16 +178,19 @@ def train_both(part: Part, state: TrainingState, times: Times, busy: Busy) -> to
             rates = [schedule.learning_rate(epoch * params.steps_per_epoch + n) for n in range(params.steps_per_epoch)]
             plain_batches = loop.epoch()
             plain_s = [seconds(lambda: loop.step(next(plain_batches), rate)) for rate in rates]  # noqa: B023
+            ours_s = []
+            for rate in rates[:BESIDE]:  # in turns, so that what else the machine does meets all of them
+                ours_s.append(seconds(lambda: step(state, next(following), rate)))  # noqa: B023
+                for name, training in beside.items():
+                    times.steps[name].append(seconds(lambda: step(training, part.batch, rate)))  # noqa: B023
             with busy.watched():
-                ours_s = [seconds(lambda: step(state, next(following), rate)) for rate in rates]  # noqa: B023
+                ours_s += [seconds(lambda: step(state, next(following), rate)) for rate in rates[BESIDE:]]  # noqa: B023
             ending_s = seconds(lambda: checkpoints.save(state.as_dict()))
             if (epoch + 1) % params.validation_interval == 0 or epoch + 1 == params.max_epochs:
                 dtype, volumes = state.precision.autocast_dtype, part.cell.validation
                 score = lambda: validation_dsc(state.network, volumes, tiles, params, dtype, lambda: None)  # noqa: E731, B023
                 times.validation_s.append(seconds(score))
                 ending_s += times.validation_s[-1]
-            for name, training in beside.items():
-                times.steps[name] += [seconds(lambda: step(training, part.batch, rates[0])) for _ in range(BESIDE)]  # noqa: B023
             times.steps["plain"] += plain_s
             times.steps["ours"] += ours_s
             times.epochs["plain"].append(sum(plain_s))

@@ -98,11 +98,6 @@ def _read_monitoring() -> Monitoring:
     )
 
 
-def read_restarts() -> int:
-    """How often torchrun's agent has started this process of a training again; 0 for a process without an agent."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
 @dataclass(frozen=True, kw_only=True)
 class GateRuntime:
     """One run of a gate, before the stage of the entry `gated` (`train@dice_ce-0`) in which it runs.

@@ -1,9 +1,10 @@
-"""Trains a cell in this process, or in several that torchrun's agent starts, watches and starts again.
+"""Trains a cell in this process, or in several that torchrun's agent starts and watches.
 
-A worker that dies (killed, out of memory, a fault of a GPU) makes the agent end the others and start all of them again;
-they go on from the checkpoint. A failure that was foreseen is no death: it comes back as a value, and is raised here.
+A process that dies (killed, out of memory, a fault of a GPU) makes the agent end the others; then all of them start
+again and go on from the checkpoint. A failure that was foreseen is reported, and ends the training at once.
 """
 
+import itertools
 import logging
 import os
 import sys
@@ -13,29 +14,29 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
-from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-from torch.distributed.rendezvous import rendezvous
 
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.progress import console, say
 from stages.common.registry import ModelCard
-from stages.common.runtime import Runtime, read_restarts
+from stages.common.runtime import Runtime
 from stages.train.cell import Cell, find_device, follow, lead, train_cell
 from stages.train.distributed.ranks import Ranks
 from stages.train.distributed.stop import Board, RelayedInterrupt, live_and_die_with_parent, relaying
 from stages.train.loop.history import EpochRecord
-from stages.train.resuming.interrupt import listening
+from stages.train.resuming.interrupt import Interrupt, listening
 from stages.train.resuming.lock import cell_lock
 
 MOST_RESTARTS = 3
 # how long a rank waits for the others: a GPU's probe may compile, and rank 0 may wait for the tracking server
 PATIENCE = timedelta(minutes=30)
+# what rank 0 may take to end in order: a checkpoint, and a tracking server that does not answer
+PATIENCE_WITH_LEAD_S = 60.0
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
-# they report each death with a traceback of their own: `_died` and the worker that begins again say it in plain words
+# they report each death with a traceback of their own: `_how` says it in plain words
 _TALKATIVE = ("torch.multiprocessing.spawn", "torch.distributed.elastic.multiprocessing.api")
 
 Trained = tuple[ModelCard, list[EpochRecord]]
@@ -68,15 +69,19 @@ def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained:
         listening(runtime.monitoring.memory_abort_gb) as interrupt,
         relaying(interrupt) as board,
     ):
-        try:
-            reports = elastic_launch(_configure(processes, logs), _work)(cell, runtime, board)
-        except ChildFailedError as error:
-            raise _died(error) from error
-    failures = [report for report in reports.values() if isinstance(report, CapillaryError)]
-    if failures:
-        raise failures[0]
-    trained: Trained = reports[0]
-    return trained
+        for start in itertools.count(1):
+            try:
+                reports = elastic_launch(_configure(processes, logs), _work)(cell, runtime, board)
+            except ChildFailedError as error:
+                if (reported := board.reported()) is not None:
+                    raise reported from None
+                if start > MOST_RESTARTS:
+                    raise _died(error) from error
+                say(f"{_how(error)}; all start again from the checkpoint ({start} of {MOST_RESTARTS} times)")
+            else:
+                trained: Trained = reports[0]
+                return trained
+    raise AssertionError("the loop ends by returning or raising")
 
 
 def _configure(processes: int, logs: str) -> LaunchConfig:
@@ -88,57 +93,47 @@ def _configure(processes: int, logs: str) -> LaunchConfig:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",  # a free port
         local_addr="localhost",
-        max_restarts=MOST_RESTARTS,
+        max_restarts=0,  # it would start again after every failure, the foreseen ones too
         logs_specs=DefaultLogsSpecs(log_dir=logs),
         signals_to_handle="SIGQUIT",  # the others are requests to stop (interrupt.py), not to end the workers at once
     )
 
 
-def _work(cell: Cell, runtime: Runtime, board: Board) -> Trained | CapillaryError | None:
-    """What each worker runs: rank 0 returns what was trained, any rank a failure that was foreseen."""
+def _work(cell: Cell, runtime: Runtime, board: Board) -> Trained | None:
+    """What each process runs; rank 0 returns what was trained. A foreseen failure is reported and exits with 1."""
     live_and_die_with_parent()
-    ranks = _meet(runtime, cell.params.batch_size)
+    # the agent has set the rank, the number of ranks and where they meet
+    distributed.init_process_group(backend=_backend(runtime), timeout=PATIENCE)
+    rank, size = distributed.get_rank(), distributed.get_world_size()
+    ranks = Ranks(rank=rank, size=size, batch_size=cell.params.batch_size)
     console.quiet = not ranks.leads
     try:
-        return _train_rank(cell, runtime, board, ranks)
+        trained = _train_rank(cell, runtime, RelayedInterrupt(board), ranks)
+        distributed.destroy_process_group()
+        return trained
     except Exception as error:
         foreseen = find_foreseen(error)
         if foreseen is not None:
-            board.note_failure()
-            return foreseen
-        if board.failed and _lost_another(error):
-            return None  # that one reports why
+            board.report(foreseen)
+            if not ranks.leads:
+                # it may be rank 0's failure too (a request to stop), which then has a checkpoint to write
+                board.wait_for_lead(PATIENCE_WITH_LEAD_S)
+            sys.exit(ExitCode.UNEXPECTED)
         if not _lost_another(error):
             traceback.print_exc()
         raise
     finally:
-        distributed.destroy_process_group()
+        if ranks.leads:
+            board.lead_is_done()
 
 
-def _train_rank(cell: Cell, runtime: Runtime, board: Board, ranks: Ranks) -> Trained | None:
-    interrupt = RelayedInterrupt(board)
+def _train_rank(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> Trained | None:
     if not ranks.leads:
         follow(cell, runtime, interrupt, ranks)
         return None
-    if restarts := read_restarts():
-        say(f"a process of the training died; all of them start again ({restarts} of {MOST_RESTARTS} times)")
     # the lock is the writer's own: a supervising process that was killed does not free it while this one still writes
     with cell_lock(runtime.state_dir):
         return lead(cell, runtime, interrupt, ranks)
-
-
-def _meet(runtime: Runtime, batch_size: int) -> Ranks:
-    """Join the other processes, at the place that the agent has set."""
-    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    distributed.init_process_group(
-        backend=_backend(runtime),
-        # the agent keeps one store: what the processes before a new start left in it would be taken for this one's
-        store=PrefixStore(f"start {read_restarts()}", store),
-        rank=rank,
-        world_size=size,
-        timeout=PATIENCE,
-    )
-    return Ranks(rank=rank, size=size, batch_size=batch_size)
 
 
 def _lost_another(error: Exception) -> bool:
@@ -150,13 +145,17 @@ def _backend(runtime: Runtime) -> str:
     return "cpu:gloo,cuda:nccl" if find_device(runtime.compute).type == "cuda" else "gloo"
 
 
-def _died(error: ChildFailedError) -> CapillaryError:
+def _how(error: ChildFailedError) -> str:
     rank, failure = error.get_first_failure()
     cause = f"by {failure.signal_name()}" if failure.exitcode < 0 else f"with exit code {failure.exitcode}"
+    return f"a process of the training died: rank {rank} ended {cause}"
+
+
+def _died(error: ChildFailedError) -> CapillaryError:
     return CapillaryError(
         f"a process of the training died, and again after {MOST_RESTARTS} new starts",
         remedy="see above why, and whether memory was short (dmesg); repeat the same command: the training goes on from"
         " its checkpoint. CAPILLARY_PROCESSES=1 trains in one process",
         code=ExitCode.MACHINE,
-        value=f"rank {rank} ended {cause}",
+        value=_how(error),
     )

@@ -1,4 +1,4 @@
-"""How a request to stop reaches the processes of a training, and how they learn that another one has failed.
+"""How a request to stop reaches the processes of a training, and how they report a failure.
 
 Signals and the memory guard are the supervising process's: its workers see the request in shared memory, so that none
 of them can miss it while it starts.
@@ -11,18 +11,22 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from stages.common.errors import CapillaryError
 from stages.common.memory_guard import Crossing, MemoryGuard
 from stages.train.resuming.interrupt import Interrupt
 
 RELAY_S = 0.1
-_SIGNAL, _LIMIT_GB, _MEASURED_GB, _FAILED = range(4)
+_SIGNAL, _LIMIT_GB, _MEASURED_GB = range(3)
 
 
 class Board:
     """Shared memory of the supervising process and its workers. It crosses to them as an argument."""
 
     def __init__(self) -> None:
-        self._values = multiprocessing.get_context("spawn").RawArray("d", 4)
+        context = multiprocessing.get_context("spawn")
+        self._values = context.RawArray("d", 3)
+        self._reports = context.SimpleQueue()
+        self._lead_is_done = context.Event()
 
     def post(self, interrupt: Interrupt) -> None:
         """Tell the workers why `interrupt` asks; the signal last, since it is what they look at."""
@@ -43,14 +47,21 @@ class Board:
         limit_gb, measured_gb = self._values[_LIMIT_GB], self._values[_MEASURED_GB]
         return Crossing(limit_gb=limit_gb, measured_gb=measured_gb) if limit_gb else None
 
-    @property
-    def failed(self) -> bool:
-        """Whether a worker ended with a failure that it reports."""
-        return bool(self._values[_FAILED])
+    def report(self, error: CapillaryError) -> None:
+        """Called by a worker that ends with `error`."""
+        self._reports.put(error)
 
-    def note_failure(self) -> None:
-        """Called by the worker that reports it, before the others can notice that it is gone."""
-        self._values[_FAILED] = 1
+    def reported(self) -> CapillaryError | None:
+        """What a worker reported first, if one did."""
+        return None if self._reports.empty() else self._reports.get()
+
+    def lead_is_done(self) -> None:
+        """Called by rank 0 at its end, however it comes."""
+        self._lead_is_done.set()
+
+    def wait_for_lead(self, patience_s: float) -> None:
+        """Return when rank 0 is done, or after `patience_s`."""
+        self._lead_is_done.wait(patience_s)
 
 
 class RelayedInterrupt(Interrupt):

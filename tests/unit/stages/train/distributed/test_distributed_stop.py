@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.errors import ExitCode
+from stages.common.errors import DataError, ExitCode
 from stages.common.memory_guard import Crossing, MemoryGuard
 from stages.common.runtime import Compute
 from stages.train.distributed.launch import usable_processes
@@ -46,18 +46,22 @@ def test_a_crossed_memory_limit_reaches_a_worker_with_its_numbers() -> None:
     assert "1.62 GB resident, the limit is 1.5 GB" in str(error.value)
 
 
-def _note(board: Board) -> None:
-    board.note_failure()
+def _fail(board: Board) -> None:
+    board.report(DataError("the volume is gone", remedy="bring it back", value="volume_1"))
+    board.lead_is_done()
 
 
-def test_a_failure_that_one_process_notes_is_seen_by_the_others() -> None:
-    """Across real processes: a rank that loses another one then knows that it has reported why."""
+def test_a_workers_report_arrives_whole_and_another_one_that_waits_for_it_goes_on() -> None:
+    """Across real processes, with its kind, value and remedy: the supervisor raises it as its own."""
     board = Board()
-    assert not board.failed
-    process = multiprocessing.get_context("fork").Process(target=_note, args=(board,))
+    assert board.reported() is None
+    process = multiprocessing.get_context("fork").Process(target=_fail, args=(board,))
     process.start()
-    process.join(60)
-    assert board.failed
+    board.wait_for_lead(30)
+    process.join(30)
+    error = board.reported()
+    assert isinstance(error, DataError)
+    assert (error.what, error.remedy, error.value) == ("the volume is gone", "bring it back", "volume_1")
 
 
 @pytest.mark.parametrize(("wanted", "batch_size", "usable"), [(1, 4, 1), (2, 4, 2), (8, 3, 3)])
