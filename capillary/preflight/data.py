@@ -104,15 +104,21 @@ def _names(paths: tuple[str, ...]) -> str:
 def _ask(root: Path, *words: str) -> Mapping[str, Any]:
     done = _run(root, *words)
     if done.returncode:
-        said = done.stderr.strip().removeprefix("ERROR: ").splitlines()
         raise CapillaryError(
             f"dvc {words[0]} fails",
-            value=said[0] if said else f"dvc ended with {done.returncode}",
+            value=error_of(done.stderr) or f"dvc ended with {done.returncode}",
             remedy=f"dvc {' '.join(words[:-1])} shows it; correct what it names",
             code=ExitCode.DATA,
         )
     answer: Mapping[str, Any] = json.loads(done.stdout or "{}")
     return answer
+
+
+def error_of(stderr: str) -> str:
+    """The line with DVC's error, which may come after warnings; the first line where none is marked so."""
+    lines = stderr.strip().splitlines()
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return next(iter([*errors, *lines]), "")
 
 
 def _run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """Twelve real trainings side by side, with failures and kills at random: dvc.lock and the registry afterwards."""
 
+import contextlib
 import os
 import random
 import time
@@ -46,7 +47,8 @@ def disturb(process: psutil.Popen, draw: random.Random) -> None:
         time.sleep(draw.uniform(2, 12))
         trainings = [one for one in family(process) if "stages.train" in " ".join(one.info["cmdline"] or [])]
         if trainings:
-            draw.choice(trainings).kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                draw.choice(trainings).kill()
     if end_all and process.poll() is None:
         kill_family(process)
     process.wait()

@@ -1,4 +1,7 @@
+import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,17 @@ def test_a_graph_that_dvc_cannot_read_fails(project: Path) -> None:
     found = check(project)
     assert found.status is Status.FAIL
     assert "dvc.yaml" in found.value
+
+
+def test_a_dvc_that_still_works_is_told_beside_one_that_was_killed(project: Path) -> None:
+    """DVC warns of the dead one before it gives its error, and only the error counts."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    paths = {"data/in.txt": dead.pid, "data/out": os.getpid()}
+    held = {str(project / path): {"pid": pid, "cmd": "dvc repro"} for path, pid in paths.items()}
+    (project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": held}))
+    found = check(project)
+    assert (found.status, found.value) == (Status.WARN, "another dvc runs in this project")
 
 
 def test_the_cache_is_where_dvc_says(project: Path) -> None:
