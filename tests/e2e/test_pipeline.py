@@ -59,7 +59,7 @@ def test_an_added_loss_trains_only_that_loss(clone: Clone) -> None:
 
 def test_edited_train_code_leaves_preprocess_alone(clone: Clone) -> None:
     """An edit in stages/train reruns training and what depends on it, nothing before it."""
-    code = clone.root / "stages" / "train" / "schedule.py"
+    code = clone.root / "stages" / "train" / "loop" / "schedule.py"
     code.write_text(code.read_text() + "\n# a remark\n")
     done = clone.run("dvc", "repro")
     assert clone.ran(done.stdout) == ["train@dice_ce-0", "evaluate"]
