@@ -82,7 +82,7 @@ def test_every_finished_training_is_recorded_and_registered_once(number: int, tm
     assert {name: after[name] for name in before} == before, "a recorded training was trained again"
 
     runs = clone.training_runs()
-    assert Counter(run.data.tags["capillary.stage"] for run in runs) == Counter(after)
+    assert Counter(run.data.tags["capillary.stage"] for run in runs) == Counter(list(after))
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert [clone.doubled_points(run) for run in runs] == [[]] * len(runs)
     versions = [

@@ -46,13 +46,14 @@ def _wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) 
 
 def _kill_one(dvc: psutil.Process, draw: random.Random) -> str | None:
     """SIGKILL to DVC, the launcher, the stage or a rank of it, drawn; the name of the victim, None after the end."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [dvc, *dvc.children(recursive=True)]
-        # Python's own helper, which nothing waits for
-        victim = draw.choice([one for one in family if "resource_tracker" not in " ".join(one.cmdline())])
-        command = " ".join(victim.cmdline()[1:3])
-        os.kill(victim.pid, signal.SIGKILL)
-        return command
+    while dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it ended while it was looked at
+            victim = draw.choice([dvc, *dvc.children(recursive=True)])
+            command = " ".join(victim.cmdline()[1:3])
+            if "resource_tracker" in " ".join(victim.cmdline()):
+                continue  # Python's own helper, which nothing waits for
+            os.kill(victim.pid, signal.SIGKILL)
+            return command
     return None
 
 

@@ -23,8 +23,10 @@ from tests.support.containers import (
 from tests.support.parts import REPOSITORY, require
 
 SOCKET = "/var/run/docker.sock"
-# what of a checkout the runner needs beside the stages: the tool itself, and what tells that its image is not outdated
-CHECKOUT = ("capillary", "services/runner", "pyproject.toml", "Dockerfile.dvc-runner")
+# what of a checkout the runner needs beside the toy's stages: the tool, with what it loads when a stage starts, and
+# what tells that its image is not outdated
+LOADED = tuple(f"stages/preflight/{name}.py" for name in ("__init__", "checks/__init__", "checks/devices"))
+CHECKOUT = ("capillary", *LOADED, "services/runner", "pyproject.toml", "Dockerfile.dvc-runner")
 
 
 @pytest.fixture(scope="module")
