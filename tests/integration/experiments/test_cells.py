@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.experiments.cell_project import CellProject, kill
 
-ROUNDS = int(os.environ.get("CAPILLARY_TEST_ROUNDS", "10"))  # thirty take six minutes
+ROUNDS = int(os.environ.get("CAPILLARY_TEST_ROUNDS", "6"))  # thirty take six minutes
 
 
 @pytest.fixture
