@@ -27,4 +27,5 @@ def command_environment(**more: str) -> dict[str, str]:
     path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPILLARY_", "MLFLOW_", "DVC_"))}
     identity = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return {**kept, **identity, "PATH": path, "CAPILLARY_EXECUTOR": "process", **more}
+    fixed = {"CAPILLARY_EXECUTOR": "process", "DVC_NO_ANALYTICS": "1"}
+    return {**kept, **identity, "PATH": path, **fixed, **more}

@@ -1,4 +1,7 @@
-"""A DVC project of independent cells that sleep, fail or kill, and a driver that runs them side by side."""
+"""A DVC project of twelve independent cells, and a driver that runs them side by side.
+
+A cell is SLEEPING, failing or killing on demand, or REGISTERING: it opens a run and registers a network as train does.
+"""
 
 import json
 import os
@@ -15,7 +18,7 @@ import yaml
 
 from tests.support.parts import REPOSITORY, command_environment
 
-CELL = """
+SLEEPING = """
 import os, pathlib, signal, sys, time
 name = sys.argv[1]
 log = pathlib.Path("ran") / name
@@ -33,6 +36,33 @@ if fate == "kill dvc":
     sys.exit(0)
 pathlib.Path("outs").mkdir(exist_ok=True)
 (pathlib.Path("outs") / name).write_text(name * 3)
+"""
+REGISTERING = """
+import os, pathlib, sys
+import torch
+from stages.common.atomic import atomic_write
+from stages.common.registry import register_model
+from stages.common.runtime import read_runtime
+from stages.common.tracking import open_run
+from stages.train.resuming.lock import cell_lock
+
+name = sys.argv[1]
+os.environ |= {"CAPILLARY_STAGE": os.environ["DVC_STAGE"], "CAPILLARY_FINGERPRINT": name}
+os.environ |= {"CAPILLARY_STATE_DIR": f"state/{name}", "CAPILLARY_ARTIFACT_ROOT": os.path.abspath("mlruns/artifacts")}
+runtime, fold = read_runtime(), int(name[1:])
+begun = runtime.state_dir / "run_id"
+with cell_lock(runtime.state_dir):
+    run_id = begun.read_text() if begun.exists() else None
+    with open_run(runtime, cell_tags={"fold": str(fold)}, run_name=name, run_id=run_id, system_metrics=False) as run:
+        with atomic_write(begun) as stream:
+            stream.write(run.run_id.encode())
+        run.log_metrics({"loss": 1.0 / (fold + 1)}, step=0)
+        network = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(network.weight, fold)
+        torch.nn.init.zeros_(network.bias)
+        _, version = register_model(network, server=run.server, run_id=run.run_id, loss="any", fold=fold)
+pathlib.Path("outs").mkdir(exist_ok=True)
+(pathlib.Path("outs") / name).write_text(f"{run.run_id} {version}")
 """
 # sh -c keeps a shell between DVC and the cell, as it is with every cmd of two words and a redirection
 DVC_YAML: dict[str, Any] = {
@@ -69,14 +99,14 @@ sys.exit(asked.code)
 
 
 class CellProject:
-    """Twelve cells, nothing run yet."""
+    """Twelve cells that run the program `cell`, nothing run yet."""
 
     addresses = tuple(f"cell@{name}" for name in DVC_YAML["stages"]["cell"]["matrix"]["n"])
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cell: str = SLEEPING) -> None:
         self.root = root
         root.mkdir(parents=True)
-        (root / "cell.py").write_text(CELL)
+        (root / "cell.py").write_text(cell)
         (root / "driver.py").write_text(DRIVER)
         (root / "shared.txt").write_text("shared\n")
         (root / "dvc.yaml").write_text(yaml.safe_dump(DVC_YAML))
