@@ -20,7 +20,7 @@ from monai.transforms import (
 from monai.utils import set_determinism
 from torch.utils.data import RandomSampler
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.params import TrainingParams
 
 KEYS = ("image", "label")

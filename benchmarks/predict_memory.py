@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from stages.common.recipe import Recipe
+from stages.common.imaging.recipe import Recipe
 from tests.support.parts import command_environment
 from tests.support.prediction import PredictionProject
 

@@ -29,8 +29,8 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from stages.common.imaging.volumes import read_manifest
 from stages.common.inference import predict_probability
-from stages.common.volumes import read_manifest
 from stages.train.cell import plan_cell
 from stages.train.computing.precision import describe_machine
 from stages.train.networks.catalogue import build_network

@@ -29,9 +29,9 @@ import torch
 import yaml
 
 from benchmarks.plain_monai import set_up
+from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
 from stages.common.runtime import Compute
-from stages.common.volumes import Volume
 from stages.train.cell import Cell, Part, plan_cell, start_or_resume
 from stages.train.computing.precision import describe_machine
 from stages.train.distributed.ranks import ALONE

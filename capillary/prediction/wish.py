@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.suffixes import SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import SUFFIXES, suffix_of
 
 Spacing = tuple[float, float, float]
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.errors import DataError
+from stages.common.imaging.volumes import Volume, fold_split
 from stages.common.progress import say
-from stages.common.registry import ModelCard, read_card
-from stages.common.volumes import Volume, fold_split
+from stages.common.tracking.registry import ModelCard, read_card
 from stages.evaluate.params import Training
 
 

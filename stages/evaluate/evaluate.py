@@ -5,20 +5,20 @@ from pathlib import Path
 
 import torch
 
-from stages.common.memory_guard import guarding
+from stages.common.monitoring.memory_guard import guarding
+from stages.common.monitoring.system_metrics import LOAD_FILE
 from stages.common.runtime import Runtime
-from stages.common.system_metrics import LOAD_FILE
-from stages.common.tracking import open_run
-from stages.evaluate.calibration import pooled_by_loss, write_calibration
+from stages.common.tracking.runs import open_run
 from stages.evaluate.cells import read_cells
 from stages.evaluate.outputs import write_outputs
-from stages.evaluate.overlays import choose, write_overlays
-from stages.evaluate.paired import compare_losses
 from stages.evaluate.params import EvaluateParams
+from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import evaluate_cells
 from stages.evaluate.report import log_results, print_summary
 from stages.evaluate.small_parts import refuse_too_few_folds, write_choices
-from stages.evaluate.summary import summarise
+from stages.evaluate.statistics.calibration import pooled_by_loss, write_calibration
+from stages.evaluate.statistics.paired import compare_losses
+from stages.evaluate.statistics.summary import summarise
 
 
 def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, models: Path, metrics: Path) -> None:

@@ -11,10 +11,10 @@ import pyarrow
 import pyarrow.parquet
 
 from stages.common.atomic import atomic_write
-from stages.evaluate.bootstrap import Interval
-from stages.evaluate.paired import Difference
 from stages.evaluate.predict import Row
-from stages.evaluate.summary import Summary
+from stages.evaluate.statistics.bootstrap import Interval
+from stages.evaluate.statistics.paired import Difference
+from stages.evaluate.statistics.summary import Summary
 
 PER_VOLUME = "per_volume.parquet"
 PER_VOLUME_CSV = "per_volume.csv"

@@ -26,7 +26,7 @@ class Training(Params):
 
 
 class BootstrapMethod(StrEnum):
-    """Which interval is read off the resampled means (stages/evaluate/bootstrap.py)."""
+    """Which interval is read off the resampled means (stages/evaluate/statistics/bootstrap.py)."""
 
     PERCENTILE = "percentile"
     BCA = "bca"

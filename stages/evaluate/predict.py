@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
+from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
-from stages.common.memory_guard import MemoryGuard
 from stages.common.metrics import METRICS
-from stages.common.mlflow_server import Server
+from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.progress import Steps, progress
-from stages.common.registry import ModelCard, autocast_of, load_model
 from stages.common.runtime import Runtime
-from stages.common.volumes import Volume
-from stages.evaluate.calibration import Reliability, VolumeCalibration
+from stages.common.tracking.registry import ModelCard, autocast_of, load_model
+from stages.common.tracking.server import Server
 from stages.evaluate.cells import Cell
 from stages.evaluate.measure import Measurement, measure
 from stages.evaluate.params import Evaluation
+from stages.evaluate.pictures.views import Views, take_views
 from stages.evaluate.small_parts import Choice, Parts, choose, fixed, parts_of, without_small
-from stages.evaluate.views import Views, take_views
+from stages.evaluate.statistics.calibration import Reliability, VolumeCalibration
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,17 +6,17 @@ from pathlib import Path
 from rich.table import Table
 
 from stages.common.metrics import METRICS
-from stages.common.mlflow_server import patient_transfers
 from stages.common.progress import console, say
-from stages.common.tracking import TrackedRun
-from stages.evaluate.bootstrap import Interval
-from stages.evaluate.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
+from stages.common.tracking.runs import TrackedRun
+from stages.common.tracking.server import patient_transfers
 from stages.evaluate.outputs import METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
-from stages.evaluate.overlays import FOLDER, INDEX
 from stages.evaluate.params import BootstrapMethod, Evaluation
+from stages.evaluate.pictures.overlays import FOLDER, INDEX
 from stages.evaluate.predict import Row
 from stages.evaluate.small_parts import COMPONENTS_CSV
-from stages.evaluate.summary import Summary
+from stages.evaluate.statistics.bootstrap import Interval
+from stages.evaluate.statistics.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
+from stages.evaluate.statistics.summary import Summary
 
 BOOTSTRAP_NAMES = {BootstrapMethod.PERCENTILE: "bootstrap", BootstrapMethod.BCA: "BCa bootstrap"}
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.atomic import atomic_write
-from stages.common.components import Components
 from stages.common.errors import ParamsError
+from stages.common.imaging.components import Components
 from stages.evaluate.cells import Cell
 from stages.evaluate.params import Evaluation
 

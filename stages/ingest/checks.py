@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.stacks import binarise, read_stack
+from stages.common.imaging.stacks import binarise, read_stack
 
 _MAX_FOREGROUND = 0.5  # vessels fill less than half of any tissue
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from stages.common.errors import DataError
-from stages.common.spacing import Spacing, disagreement, spacing_from
-from stages.common.stacks import StackHeader, read_header
-from stages.common.suffixes import suffix_of
+from stages.common.imaging.spacing import Spacing, disagreement, spacing_from
+from stages.common.imaging.stacks import StackHeader, read_header
+from stages.common.imaging.suffixes import suffix_of
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
 from stages.ingest.sources.source import Source

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages.common.errors import DataError
-from stages.common.suffixes import NIFTI_SUFFIXES
+from stages.common.imaging.suffixes import NIFTI_SUFFIXES
 from stages.ingest.candidates import Candidate
 from stages.ingest.sources.source import Source
 from stages.ingest.table import COLUMNS, is_safe_id, read_table

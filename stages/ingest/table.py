@@ -11,8 +11,8 @@ import pandas as pd
 import pandera.pandas as pa
 
 from stages.common.errors import DataError
-from stages.common.spacing import MAX_UM, MIN_UM
-from stages.common.suffixes import SUFFIXES, suffix_of
+from stages.common.imaging.spacing import MAX_UM, MIN_UM
+from stages.common.imaging.suffixes import SUFFIXES, suffix_of
 from stages.ingest.candidates import Candidate
 
 SPACING = ("spacing_z_um", "spacing_y_um", "spacing_x_um")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
-from stages.common.spacing import Spacing
+from stages.common.imaging.spacing import Spacing
 from stages.ingest.checks import ImageFacts, LabelFacts
 
 TABLE = "volumes.csv"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common.grid import Spacing
+from stages.common.imaging.grid import Spacing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common.components import Components
 from stages.common.errors import DataError
-from stages.common.grid import Shape, Spacing
-from stages.common.memory_guard import MemoryGuard, guarding
-from stages.common.mlflow_server import connect
-from stages.common.normalise import measure_scale
+from stages.common.imaging.components import Components
+from stages.common.imaging.grid import Shape, Spacing
+from stages.common.imaging.normalise import measure_scale
+from stages.common.monitoring.memory_guard import MemoryGuard, guarding
 from stages.common.progress import progress, say
-from stages.common.registry import read_card
 from stages.common.runtime import Runtime
+from stages.common.tracking.registry import read_card
+from stages.common.tracking.server import connect
 from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.grid import Shape, Spacing, grid_for
-from stages.common.normalise import Scale, apply_scale
+from stages.common.imaging.grid import Shape, Spacing, grid_for
+from stages.common.imaging.normalise import Scale, apply_scale
+from stages.common.imaging.recipe import Recipe
+from stages.common.imaging.spacing import is_sane, show, spacing_from
+from stages.common.imaging.stacks import read_header
 from stages.common.progress import progress, say
-from stages.common.recipe import Recipe
-from stages.common.spacing import is_sane, show, spacing_from
-from stages.common.stacks import read_header
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.files.slices import read_slices

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import ParamsError
-from stages.common.volumes import Fold
+from stages.common.imaging.volumes import Fold
 
 DRAWS = 10  # enough to leave out unlucky deals, few enough that another seed gives other folds
 

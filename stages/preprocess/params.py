@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from stages.common.imaging.recipe import Recipe
 from stages.common.params import Params
-from stages.common.recipe import Recipe
 
 Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percentile = Annotated[float, Field(ge=0, le=100)]

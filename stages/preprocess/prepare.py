@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.grid import Shape, Spacing, resample
-from stages.common.normalise import apply_scale, measure_scale
-from stages.common.stacks import binarise, read_stack
-from stages.common.volumes import Checksums
+from stages.common.imaging.grid import Shape, Spacing, resample
+from stages.common.imaging.normalise import apply_scale, measure_scale
+from stages.common.imaging.stacks import binarise, read_stack
+from stages.common.imaging.volumes import Checksums
 from stages.preprocess.arrays import save_array
 from stages.preprocess.params import Preprocess
 from stages.preprocess.raw import RawVolume

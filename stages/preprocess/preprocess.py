@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from stages.common.imaging.recipe import write_recipe
+from stages.common.imaging.volumes import ALWAYS_TRAINING, Fold, Volume, write_manifest, write_splits
 from stages.common.progress import progress, say
-from stages.common.recipe import write_recipe
-from stages.common.volumes import ALWAYS_TRAINING, Fold, Volume, write_manifest, write_splits
 from stages.preprocess.folds import Member, check_enough, draw_folds
 from stages.preprocess.params import Preprocess
 from stages.preprocess.pool import prepared_volumes

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import ParamsError
-from stages.common.grid import Shape, Spacing, grid_for, resample
+from stages.common.imaging.grid import Shape, Spacing, grid_for, resample
 from stages.preprocess.raw import RawVolume
 
 # 2 GB an image in float32: beyond it a volume neither fits a worker beside its copies nor trains in sensible time
@@ -15,7 +15,7 @@ BYTES_A_VOXEL = 4 + 1 + 1  # image, label, skeleton
 
 
 def target_grid(volume: RawVolume, resample_to_um: Spacing | None) -> tuple[Shape, Spacing]:
-    """Shape and spacing (µm) of `volume` after resampling (stages/common/grid.py).
+    """Shape and spacing (µm) of `volume` after resampling (stages/common/imaging/grid.py).
 
     Raises ParamsError when an axis would be left without a voxel, or when the volume would grow beyond MAX_VOXELS.
     """

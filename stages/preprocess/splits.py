@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stages.common.errors import DataError, ParamsError
+from stages.common.imaging.volumes import Fold, parse_splits, read_json
 from stages.common.params import nearest
-from stages.common.volumes import Fold, parse_splits, read_json
 
 GENERATED = {"folds": "generated"}
 

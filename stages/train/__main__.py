@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stages.common.errors import run_main
 from stages.common.params import load_params
-from stages.common.registry import write_card
 from stages.common.runtime import read_runtime
+from stages.common.tracking.registry import write_card
 from stages.train.cell import plan_cell
 from stages.train.distributed.launch import train
 from stages.train.loop.history import write_history

@@ -11,14 +11,14 @@ import torch
 from torch.utils import deterministic
 
 from stages.common.errors import DataError
-from stages.common.process_memory import ProcessTree
+from stages.common.imaging.recipe import Recipe, read_recipe
+from stages.common.imaging.volumes import Volume, fold_split, read_manifest
+from stages.common.monitoring.process_memory import ProcessTree
+from stages.common.monitoring.system_metrics import LOAD_FILE
 from stages.common.progress import say
-from stages.common.recipe import Recipe, read_recipe
-from stages.common.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
 from stages.common.runtime import Compute, Runtime
-from stages.common.system_metrics import LOAD_FILE
-from stages.common.tracking import TrackedRun, open_run
-from stages.common.volumes import Volume, fold_split, read_manifest
+from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
+from stages.common.tracking.runs import TrackedRun, open_run
 from stages.train.computing.precision import Decision, confirm_precision, decide_precision, describe_machine
 from stages.train.computing.probe import fit, probe_gpu
 from stages.train.computing.switches import Switches, asked_for, lay_out, resumed, shared_by

@@ -16,10 +16,10 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
-from stages.common.registry import ModelCard, register_model, weights_sha256, write_card
+from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.common.runtime import Runtime
-from stages.common.tracking import open_run
-from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
+from stages.common.tracking.registry import ModelCard, register_model, weights_sha256, write_card
+from stages.common.tracking.runs import open_run
 from tests.support.parts import REPOSITORY
 from tests.support.recipe import RECIPE
 

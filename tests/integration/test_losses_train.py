@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
-from stages.common.volumes import Volume
 from stages.train.cell import Part, start_or_resume
 from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState

@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common.stacks import read_stack
+from stages.common.imaging.stacks import read_stack
 from tests.support.prediction import PredictionProject, brightness_network
 
 SHAPE = (7, 50, 45)

@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 from stages.common.errors import ExitCode
-from stages.common.volumes import fold_split, read_manifest
+from stages.common.imaging.volumes import fold_split, read_manifest
 from tests.integration.preprocess_sandbox import Sandbox, add_large, digest
 from tests.support.parts import REAL_STACKS, REPOSITORY, require
 

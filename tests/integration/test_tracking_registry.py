@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from stages.common.errors import ServiceError
-from stages.common.registry import ModelCard, load_model, register_model, weights_sha256
 from stages.common.runtime import Runtime
-from stages.common.tracking import TrackedRun, open_run
+from stages.common.tracking.registry import ModelCard, load_model, register_model, weights_sha256
+from stages.common.tracking.runs import TrackedRun, open_run
 from tests.support.parts import REPOSITORY, require
 from tests.support.recipe import RECIPE
 
@@ -27,7 +27,7 @@ DOUBLE_URI = "http://127.0.0.1:5290/alice/vessels.mlflow"
 WORKER = """
 import sys, time
 from stages.common.runtime import read_runtime
-from stages.common.tracking import open_run
+from stages.common.tracking.runs import open_run
 
 run = open_run(read_runtime(), cell_tags={"loss": "dice_ce"}, run_name="run", system_metrics=False)
 print(run.run_id, flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages.common.registry import read_card
+from stages.common.tracking.registry import read_card
 from tests.integration.train_sandbox import Sandbox, make_sandbox
 
 CHANGES: dict[str, object] = {"max_epochs": 24, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}

@@ -4,9 +4,9 @@ import pytest
 import torch
 import yaml
 
-from stages.common.mlflow_server import connect
-from stages.common.registry import load_model, read_card, weights_sha256
 from stages.common.runtime import Runtime
+from stages.common.tracking.registry import load_model, read_card, weights_sha256
+from stages.common.tracking.server import connect
 from tests.integration.train_sandbox import Sandbox, make_sandbox
 
 

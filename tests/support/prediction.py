@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from stages.common.recipe import Recipe
-from stages.common.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256, write_card
+from stages.common.imaging.recipe import Recipe
 from stages.common.runtime import Runtime
-from stages.common.tracking import open_run
+from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256, write_card
+from stages.common.tracking.runs import open_run
 from tests.support.parts import REPOSITORY, command_environment
 from tests.support.recipe import RECIPE
 

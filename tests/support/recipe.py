@@ -1,5 +1,5 @@
 """A recipe for tests that need one and do not look at it."""
 
-from stages.common.recipe import Recipe
+from stages.common.imaging.recipe import Recipe
 
 RECIPE = Recipe(normalisation="none", percentile_low=0.5, percentile_high=99.5, resample_to_um=None)

@@ -15,7 +15,7 @@ from capillary.settings import Settings
 from stages.common.errors import ServiceError
 
 EMBEDDED = "sqlite:///mlruns/mlflow.db"
-# the curves of stages/common/system_metrics.py that a report shows
+# the curves of stages/common/monitoring/system_metrics.py that a report shows
 RESOURCES = re.compile(r"system/(process_tree_memory_megabytes|cpu_utilization_percentage|gpu_\w+)")
 
 

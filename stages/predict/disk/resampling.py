@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.grid import resample
+from stages.common.imaging.grid import resample
 from stages.predict.disk.volume import DiskVolume, Shape
 
 

@@ -9,7 +9,15 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from stages.common.stacks import is_tiff, not_a_stack, open_nifti, open_tiff, refusing_damage, series_of, shape_text
+from stages.common.imaging.stacks import (
+    is_tiff,
+    not_a_stack,
+    open_nifti,
+    open_tiff,
+    refusing_damage,
+    series_of,
+    shape_text,
+)
 
 Shape = tuple[int, int, int]
 

@@ -12,8 +12,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from stages.common.imaging.suffixes import NIFTI_SUFFIXES, suffix_of
 from stages.common.progress import say
-from stages.common.suffixes import NIFTI_SUFFIXES, suffix_of
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from stages.common.errors import DataError
+from stages.common.imaging.recipe import Recipe
 from stages.common.inference import Flips, patch_probability
-from stages.common.mlflow_server import Server
-from stages.common.recipe import Recipe
-from stages.common.registry import ModelCard, autocast_of, load_model
+from stages.common.tracking.registry import ModelCard, autocast_of, load_model
+from stages.common.tracking.server import Server
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ import re
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.mlflow_server import RefusedError, Server, redact
-from stages.common.registry import ALIAS_TAG, CARD_TAG, ModelCard, card_from
+from stages.common.tracking.registry import ALIAS_TAG, CARD_TAG, ModelCard, card_from
+from stages.common.tracking.server import RefusedError, Server, redact
 
 _REFERENCE = re.compile(r"(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
 _FOLD = "fold-"

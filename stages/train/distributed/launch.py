@@ -20,8 +20,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.progress import console, say
-from stages.common.registry import ModelCard
 from stages.common.runtime import Runtime
+from stages.common.tracking.registry import ModelCard
 from stages.train.cell import Cell, find_device, follow, lead, train_cell
 from stages.train.distributed.ranks import Ranks
 from stages.train.distributed.stop import Board, RelayedInterrupt, live_and_die_with_parent, relaying

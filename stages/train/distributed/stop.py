@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 
 from stages.common.errors import CapillaryError
-from stages.common.memory_guard import Crossing, MemoryGuard
+from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
 from stages.train.resuming.interrupt import Interrupt
 
 RELAY_S = 0.1

@@ -10,9 +10,9 @@ import torch
 
 from stages.common.epoch_line import EpochLine, format_epoch
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.process_memory import ProcessTree
+from stages.common.imaging.volumes import Volume
+from stages.common.monitoring.process_memory import ProcessTree
 from stages.common.progress import progress, say
-from stages.common.volumes import Volume
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import Schedule
@@ -53,7 +53,7 @@ def run_training(setup: Setup, state: TrainingState) -> None:
     """Train until `max_epochs` are finished, from wherever `state` is.
 
     A finished epoch is on its way to the checkpoint before it is logged. A killed run may have one of the two without
-    the other: a run that goes on logs what is missing, and each point once (stages/common/tracking.py).
+    the other: a run that goes on logs what is missing, and each point once (stages/common/tracking/runs.py).
     Raises CapillaryError when asked to stop (after writing a checkpoint) and when steps stay non-finite.
     """
     params = setup.params

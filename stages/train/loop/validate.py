@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.params import TrainingParams
 from stages.train.sampling.draws import Purpose, generator

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.memory_guard import Crossing, MemoryGuard, guarding
+from stages.common.monitoring.memory_guard import Crossing, MemoryGuard, guarding
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GOES_ON = "repeat the same command: the training goes on from there"

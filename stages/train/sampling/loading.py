@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.params import TrainingParams
 from stages.train.sampling.augment import change_intensity, draw_augmentation, reorient

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.sampling.draws import Purpose, generator
 
 # a patch covers thousands of voxels: more centres a volume than this would add memory (8 bytes each), not variety

@@ -41,9 +41,9 @@ REGISTERING = """
 import os, pathlib, sys
 import torch
 from stages.common.atomic import atomic_write
-from stages.common.registry import register_model
+from stages.common.tracking.registry import register_model
 from stages.common.runtime import read_runtime
-from stages.common.tracking import open_run
+from stages.common.tracking.runs import open_run
 from stages.train.resuming.lock import cell_lock
 
 name = sys.argv[1]

@@ -28,8 +28,10 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    names = ("atomic", "epoch_line", "errors", "metrics", "params", "progress", "recipe", "runtime", "suffixes")
-    shared = [REPOSITORY / "stages" / "common" / f"{name}.py" for name in names]
+    names = ("atomic", "epoch_line", "errors", "metrics", "params", "progress", "runtime")
+    of_imaging = ("__init__", "recipe", "suffixes")
+    files = (*names, *(f"imaging/{name}" for name in of_imaging))
+    shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container
     return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *(REPOSITORY / "stages").glob("*/params.py")]
 

@@ -11,7 +11,7 @@ from capillary.report.pages.html import to_html
 from capillary.report.pages.markdown import to_markdown
 from capillary.report.sources.results import read_calibration
 from stages.common.errors import DataError
-from stages.evaluate.calibration import Reliability, VolumeCalibration, pooled_by_loss, write_calibration
+from stages.evaluate.statistics.calibration import Reliability, VolumeCalibration, pooled_by_loss, write_calibration
 from tests.unit.capillary.report.made import LOSSES, made_report
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from stages.common.metrics import METRICS
-from stages.evaluate.bootstrap import Interval
 from stages.evaluate.measure import Measurement
 from stages.evaluate.metrics.rules import Rule
 from stages.evaluate.params import BootstrapMethod, Evaluation
+from stages.evaluate.pictures.views import Views, take_views
 from stages.evaluate.predict import Row
-from stages.evaluate.views import Views, take_views
+from stages.evaluate.statistics.bootstrap import Interval
 
 
 def evaluation(**changes: Any) -> Evaluation:

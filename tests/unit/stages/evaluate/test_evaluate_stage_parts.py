@@ -13,19 +13,19 @@ import torch
 import yaml
 
 from stages.common.errors import DataError, ParamsError
+from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.common.metrics import METRICS
 from stages.common.params import validate_params
-from stages.common.registry import ModelCard, write_card
-from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
+from stages.common.tracking.registry import ModelCard, write_card
 from stages.evaluate.cells import read_cells
 from stages.evaluate.measure import measure
 from stages.evaluate.outputs import write_outputs
-from stages.evaluate.overlays import choose, write_overlays
-from stages.evaluate.paired import compare_losses
 from stages.evaluate.params import BootstrapMethod, EvaluateParams, Training
+from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import Row, predict_volume
 from stages.evaluate.report import print_summary
-from stages.evaluate.summary import summarise
+from stages.evaluate.statistics.paired import compare_losses
+from stages.evaluate.statistics.summary import summarise
 from tests.support.parts import REPOSITORY
 from tests.support.recipe import RECIPE
 from tests.unit.stages.evaluate.made import evaluation, some_views

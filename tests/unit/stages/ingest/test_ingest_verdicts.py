@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.stacks import read_stack
+from stages.common.imaging.stacks import read_stack
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
 from tests.unit.stages.ingest.made import (

@@ -11,11 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.spacing import spacing_from
-from stages.common.stacks import read_header, read_stack
+from stages.common.imaging.spacing import spacing_from
+from stages.common.imaging.stacks import read_header, read_stack
 from stages.predict.files.slices import read_shape, read_slices
 from stages.predict.files.writing import Place, write_mask, write_probability
-from tests.unit.stages.common.test_stacks import STACK, TIFF_KINDS, save_nifti
+from tests.unit.stages.common.imaging.test_stacks import STACK, TIFF_KINDS, save_nifti
 
 SPACING_UM = (5.0, 0.994, 0.621)
 nifti: Any = nibabel

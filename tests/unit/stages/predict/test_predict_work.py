@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.grid import grid_for, resample
+from stages.common.imaging.grid import grid_for, resample
+from stages.common.imaging.normalise import apply_scale, measure_scale
+from stages.common.imaging.recipe import Recipe
+from stages.common.imaging.stacks import read_stack
 from stages.common.inference import predict_probability
-from stages.common.mlflow_server import Server, connect
-from stages.common.normalise import apply_scale, measure_scale
-from stages.common.recipe import Recipe
-from stages.common.registry import read_card
 from stages.common.runtime import Runtime
-from stages.common.stacks import read_stack
+from stages.common.tracking.registry import read_card
+from stages.common.tracking.server import Server, connect
 from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.common.errors import ParamsError
-from stages.common.volumes import Fold
+from stages.common.imaging.volumes import Fold
 from stages.preprocess.folds import Member, draw_folds
 
 # the foreground shares of six two-photon stacks

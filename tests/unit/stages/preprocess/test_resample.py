@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.common.errors import ParamsError
-from stages.common.grid import resample
+from stages.common.imaging.grid import resample
 from stages.preprocess.raw import RawVolume
 from stages.preprocess.resample import resample_label, target_grid
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import CapillaryError, DataError, ParamsError
-from stages.common.volumes import Fold
+from stages.common.imaging.volumes import Fold
 from stages.preprocess.splits import groups_astride, read_splits_file
 from tests.support.parts import REPOSITORY
 

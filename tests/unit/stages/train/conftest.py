@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from tests.unit.stages.train.tiny import write_volumes
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.volumes import Fold, read_manifest, write_splits
+from stages.common.imaging.volumes import Fold, read_manifest, write_splits
 from stages.train.cell import plan_cell
 from tests.unit.stages.train.tiny import tiny_params
 

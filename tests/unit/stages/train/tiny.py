@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.common.recipe import write_recipe
+from stages.common.imaging.recipe import write_recipe
+from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.common.runtime import Compute, Runtime
-from stages.common.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
 from tests.support.recipe import RECIPE

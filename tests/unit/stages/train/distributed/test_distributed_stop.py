@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import DataError, ExitCode
-from stages.common.memory_guard import Crossing, MemoryGuard
+from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
 from stages.common.runtime import Compute
 from stages.train.distributed.launch import usable_processes
 from stages.train.distributed.stop import Board, RelayedInterrupt, relaying

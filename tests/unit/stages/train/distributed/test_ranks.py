@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.losses.catalogue import LOSSES
 from tests.unit.stages.train.distributed import two_processes

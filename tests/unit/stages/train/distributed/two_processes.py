@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import distributed, multiprocessing
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.computing.precision import Decision
 from stages.train.distributed.ranks import Ranks
 from stages.train.loop.gradients import add_gradients

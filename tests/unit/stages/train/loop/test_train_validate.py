@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.loop.validate import FEWEST_TILES, SHARE, Tile, dice, plan_tiles, tiles_of, validation_dsc
 from tests.unit.stages.train.tiny import tiny_params
 

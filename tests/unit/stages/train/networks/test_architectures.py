@@ -9,7 +9,7 @@ import torch
 
 from stages.common.errors import ParamsError
 from stages.common.inference import predict_probability
-from stages.common.registry import weights_sha256
+from stages.common.tracking.registry import weights_sha256
 from stages.train.networks.catalogue import ARCHITECTURES, build_network
 from stages.train.networks.plan import NetworkPlan, VoxelsZYX, plan_network
 from stages.train.networks.supervision import heads_of, plain

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.sampling.loading import PatchDataset, batches
 from tests.unit.stages.train.tiny import tiny_params, write_volumes
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
 from tests.unit.stages.train.tiny import tiny_params
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.common.volumes import Volume
+from stages.common.imaging.volumes import Volume
 from stages.train.sampling.patches import CENTRES_PER_VOLUME, Foreground, PatchPlace, cut, draw_patch, index_foreground
 
 PATCH = (4, 16, 16)

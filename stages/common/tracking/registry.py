@@ -22,9 +22,9 @@ from mlflow.exceptions import MlflowException
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
-from stages.common.mlflow_server import RefusedError, Server, patient_transfers, redact
+from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.progress import say
-from stages.common.recipe import Recipe, recipe_from
+from stages.common.tracking.server import RefusedError, Server, patient_transfers, redact
 
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.common.metrics import METRICS
-from stages.evaluate.paired import bootstrap_difference, compare_losses, holm
+from stages.evaluate.statistics.paired import bootstrap_difference, compare_losses, holm
 from tests.unit.stages.evaluate.made import resampling, row
 
 EVALUATION = resampling(400, seed=3, confidence=0.9)

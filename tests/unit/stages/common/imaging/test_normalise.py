@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.normalise import apply_scale, imaged_part, measure_scale
-from stages.common.recipe import Recipe
+from stages.common.imaging.normalise import apply_scale, imaged_part, measure_scale
+from stages.common.imaging.recipe import Recipe
 
 
 def make_recipe(normalisation: str = "percentile", low: float = 0.5, high: float = 99.5) -> Recipe:

@@ -14,7 +14,10 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.common.mlflow_server import (
+from stages.common.monitoring.system_metrics import SystemSampler
+from stages.common.progress import say
+from stages.common.runtime import Runtime
+from stages.common.tracking.server import (
     PATIENCE_S,
     RefusedError,
     Server,
@@ -23,9 +26,6 @@ from stages.common.mlflow_server import (
     http_limits,
     redact,
 )
-from stages.common.progress import say
-from stages.common.runtime import Runtime
-from stages.common.system_metrics import SystemSampler
 
 EXPERIMENT = "capillary"
 BY_HAND = "by-hand"

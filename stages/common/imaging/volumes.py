@@ -5,7 +5,7 @@ data/processed/<id>/label.npy      uint8 {0, 1}, zyx
 data/processed/<id>/skeleton.npy   uint8 {0, 1}, zyx, centreline of the label
 data/processed/manifest.parquet    one row a volume
 data/processed/splits.json         {"folds": [{"train": [ids], "val": [ids]}, ...]}, the truth about who trains where
-data/processed/recipe.json         how the images were normalised and resampled (stages/common/recipe.py)
+data/processed/recipe.json         how the images were normalised and resampled (stages/common/imaging/recipe.py)
 """
 
 import io

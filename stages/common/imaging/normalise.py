@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.percentiles import percentiles
-from stages.common.recipe import Recipe
+from stages.common.imaging.percentiles import percentiles
+from stages.common.imaging.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

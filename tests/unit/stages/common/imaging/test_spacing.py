@@ -2,8 +2,8 @@
 
 import pytest
 
-from stages.common.spacing import disagreement, is_sane, spacing_from
-from stages.common.stacks import StackHeader
+from stages.common.imaging.spacing import disagreement, is_sane, spacing_from
+from stages.common.imaging.stacks import StackHeader
 
 
 def _header(numbers: tuple[float, float, float] | None, unit: str) -> StackHeader:

@@ -10,8 +10,8 @@ import torch
 from mlflow.exceptions import MlflowException, RestException
 
 from stages.common.errors import CapillaryError, DataError, ServiceError
-from stages.common.mlflow_server import Server
-from stages.common.registry import (
+from stages.common.runtime import Runtime
+from stages.common.tracking.registry import (
     ModelCard,
     load_model,
     pinned_requirements,
@@ -20,8 +20,8 @@ from stages.common.registry import (
     weights_sha256,
     write_card,
 )
-from stages.common.runtime import Runtime
-from stages.common.tracking import TrackedRun, open_run
+from stages.common.tracking.runs import TrackedRun, open_run
+from stages.common.tracking.server import Server
 from tests.support.recipe import RECIPE
 
 CARD = ModelCard(

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from stages.common.process_memory import ProcessTree
+from stages.common.monitoring.process_memory import ProcessTree
 
 GRANDCHILD = "import sys, time; block = bytearray(120_000_000); print('ready', flush=True); sys.stdin.read()"
 CHILD = f"""

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.stacks import binarise, read_header, read_spacing_um, read_stack
-from stages.common.suffixes import suffix_of
+from stages.common.imaging.stacks import binarise, read_header, read_spacing_um, read_stack
+from stages.common.imaging.suffixes import suffix_of
 
 STACK = np.random.default_rng(7).integers(0, 200, size=(6, 40, 33)).astype(np.uint8)
 

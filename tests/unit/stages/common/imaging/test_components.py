@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
-from stages.common.components import Components
+from stages.common.imaging.components import Components
 
 
 @settings(max_examples=80, deadline=None)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.volumes import (
+from stages.common.imaging.volumes import (
     Checksums,
     Fold,
     Volume,

@@ -13,9 +13,9 @@ from PIL import Image
 
 from stages.common.atomic import atomic_write
 from stages.common.metrics import METRICS
+from stages.evaluate.pictures.views import Bytes, View
 from stages.evaluate.predict import Row
-from stages.evaluate.summary import Summary
-from stages.evaluate.views import Bytes, View
+from stages.evaluate.statistics.summary import Summary
 
 FOLDER = "overlays"
 INDEX = "overlays.json"
@@ -92,7 +92,7 @@ def _pictures(choice: Choice) -> Iterator[tuple[str, bytes]]:
 
 
 def _panels(view: View) -> Iterator[tuple[str, Bytes]]:
-    """For each panel the tint of each pixel: 0 none, else one of MISSED, EXCESS, RIGHT (stages/evaluate/views.py)."""
+    """For each panel the tint of each pixel: 0 none, else one of MISSED, EXCESS, RIGHT (views.py)."""
     right = np.uint8(3)
     tints = (np.zeros_like(view.grey), view.label * right, view.prediction * right, view.error)
     yield from zip(PANELS, tints, strict=True)

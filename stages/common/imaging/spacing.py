@@ -1,6 +1,6 @@
 """Which spacing a volume has, in µm, and whether it can be true."""
 
-from stages.common.stacks import StackHeader
+from stages.common.imaging.stacks import StackHeader
 
 Spacing = tuple[float, float, float]
 

@@ -20,9 +20,9 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
 from stages.common.errors import ServiceError
-from stages.common.mlflow_server import Server
-from stages.common.process_memory import ProcessTree
+from stages.common.monitoring.process_memory import ProcessTree
 from stages.common.progress import say
+from stages.common.tracking.server import Server
 
 PREFIX = "system/"
 PATIENCE_S = 5.0

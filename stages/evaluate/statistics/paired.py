@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.bootstrap import bootstrap_interval, resampled_means
 from stages.evaluate.params import Evaluation
 from stages.evaluate.predict import Row
+from stages.evaluate.statistics.bootstrap import bootstrap_interval, resampled_means
 
 ByVolume = Mapping[tuple[int, str], Mapping[str, float]]  # (fold, id) → metric → value
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from stages.evaluate.bootstrap import Interval, bootstrap_intervals
 from stages.evaluate.params import Evaluation
 from stages.evaluate.predict import Row
+from stages.evaluate.statistics.bootstrap import Interval, bootstrap_intervals
 
 Summary = dict[str, dict[str, Interval]]  # loss → metric → interval
 

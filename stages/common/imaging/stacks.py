@@ -19,7 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.suffixes import SUFFIXES, TIFF_SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import SUFFIXES, TIFF_SUFFIXES, suffix_of
 
 _MICROMETRES = {"m": 1e6, "meter": 1e6, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "nm": 1e-3}
 _REPLACE = "replace it with a whole copy of the original (compare sizes and checksums)"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.evaluate.overlays import (
+from stages.evaluate.pictures.overlays import (
     EXCESS_RGB,
     GREYS,
     MISSED_RGB,
@@ -20,7 +20,7 @@ from stages.evaluate.overlays import (
     to_png,
     write_overlays,
 )
-from stages.evaluate.views import (
+from stages.evaluate.pictures.views import (
     EXCESS,
     MAX_SIDE,
     MISSED,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm
 
-from stages.evaluate.bootstrap import bootstrap_interval, bootstrap_intervals
 from stages.evaluate.params import BootstrapMethod
+from stages.evaluate.statistics.bootstrap import bootstrap_interval, bootstrap_intervals
 from tests.unit.stages.evaluate.made import resampling
 
 

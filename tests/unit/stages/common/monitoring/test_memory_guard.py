@@ -7,13 +7,13 @@ import threading
 import pytest
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.memory_guard import MemoryGuard, guarding
+from stages.common.monitoring.memory_guard import MemoryGuard, guarding
 
 # takes 10 MB every 10 ms, here or in a child, until the guard speaks or 600 MB are taken
 PROGRAM = """
 import subprocess, sys, time
-from stages.common.memory_guard import guarding
-from stages.common.process_memory import ProcessTree
+from stages.common.monitoring.memory_guard import guarding
+from stages.common.monitoring.process_memory import ProcessTree
 
 GROW = "import time\\nx = []\\nwhile len(x) < 60: x.append(bytearray(10**7)); time.sleep(0.01)\\ntime.sleep(9)"
 tree, limit_gb = ProcessTree(), ProcessTree().rss_gb() + 0.2

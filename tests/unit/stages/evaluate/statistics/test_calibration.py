@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.evaluate.calibration import (
+from stages.evaluate.statistics.calibration import (
     BINS,
     CALIBRATION_CSV,
     CALIBRATION_VOLUMES_CSV,

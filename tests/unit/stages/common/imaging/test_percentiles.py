@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from stages.common.normalise import measure_scale
-from stages.common.percentiles import percentiles
-from stages.common.recipe import Recipe
+from stages.common.imaging.normalise import measure_scale
+from stages.common.imaging.percentiles import percentiles
+from stages.common.imaging.recipe import Recipe
 from stages.predict.disk.volume import DiskVolume
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64", ">u2", ">f4")

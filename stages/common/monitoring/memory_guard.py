@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.process_memory import ProcessTree
+from stages.common.monitoring.process_memory import ProcessTree
 from stages.common.progress import say
 
 POLL_S = 0.2

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException, RestException
 
-from stages.common import mlflow_server, tracking
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
-from stages.common.mlflow_server import RefusedError, Server, connect, redact
+from stages.common.monitoring.system_metrics import SystemSampler, append_row
 from stages.common.runtime import Runtime
-from stages.common.system_metrics import SystemSampler, append_row
-from stages.common.tracking import TrackedRun, open_run
+from stages.common.tracking import runs, server
+from stages.common.tracking.runs import TrackedRun, open_run
+from stages.common.tracking.server import RefusedError, Server, connect, redact
 
 CELL = {"loss": "dice_ce", "fold": "0"}
 MakeRuntime = Callable[..., Runtime]
@@ -221,7 +221,7 @@ def test_an_outage_in_mid_training_loses_no_point_and_stops_nothing(
     make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """While the server is away points wait; when it is back they arrive with the next step."""
-    monkeypatch.setattr(tracking, "STEP_PATIENCE_S", 0.0)
+    monkeypatch.setattr(runs, "STEP_PATIENCE_S", 0.0)
     run = open_quiet(make_runtime())
     outage = Outage(run.server.client)
     run.server = Server(client=outage, uri=run.server.uri)
@@ -240,8 +240,8 @@ def test_finish_refuses_to_end_a_run_whose_points_are_lost(
     make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run is never FINISHED with points missing: the error says that the server does not answer."""
-    monkeypatch.setattr(tracking, "STEP_PATIENCE_S", 0.0)
-    monkeypatch.setattr(tracking, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(runs, "STEP_PATIENCE_S", 0.0)
+    monkeypatch.setattr(runs, "PATIENCE_S", 0.0)
     run = open_quiet(make_runtime())
     run.server = Server(client=Outage(run.server.client), uri=run.server.uri)
     run.log_metrics({"loss": 1.0}, 0)
@@ -322,7 +322,7 @@ def test_a_refusal_is_not_asked_again(make_runtime: MakeRuntime) -> None:
 def test_a_short_outage_is_waited_for(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     """The question is asked again with growing pauses until it is answered."""
     pauses: list[float] = []
-    monkeypatch.setattr(mlflow_server.time, "sleep", pauses.append)
+    monkeypatch.setattr(server.time, "sleep", pauses.append)
     answers = iter([MlflowException("503")] * 6)
 
     def ask() -> str:

@@ -1,0 +1,1 @@
+"""Pictures of a stack with its label, its prediction and where they differ."""

@@ -1,0 +1,1 @@
+"""What stands behind the numbers: intervals, paired differences, calibration, means."""
