@@ -32,7 +32,7 @@ from benchmarks.plain_monai import set_up
 from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
 from stages.common.runtime import Compute
-from stages.train.cell import Cell, Part, plan_cell, start_or_resume
+from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import describe_machine
 from stages.train.distributed.ranks import ALONE
 from stages.train.loop.schedule import plan_schedule
@@ -42,6 +42,7 @@ from stages.train.loop.validate import plan_tiles, validation_dsc
 from stages.train.losses import build_loss
 from stages.train.networks.supervision import plain
 from stages.train.params import TrainingParams
+from stages.train.part import Part, start_or_resume
 from stages.train.resuming.background import BackgroundCheckpoints
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt

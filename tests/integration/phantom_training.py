@@ -6,10 +6,11 @@ import torch
 import yaml
 
 from stages.common.runtime import Compute
-from stages.train.cell import Part, plan_cell
+from stages.train.cell import plan_cell
 from stages.train.distributed.ranks import ALONE
 from stages.train.losses import build_loss
 from stages.train.params import TrainingParams
+from stages.train.part import Part
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import PatchDataset, first_batch
 from tests.integration.preprocess_sandbox import Sandbox

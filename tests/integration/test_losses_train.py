@@ -8,11 +8,11 @@ import torch
 
 from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
-from stages.train.cell import Part, start_or_resume
 from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState
 from stages.train.loop.step import StepTaken, take_step
 from stages.train.losses import LOSSES
+from stages.train.part import Part, start_or_resume
 from stages.train.sampling.loading import batches
 from tests.integration.phantom_training import plan_training, prepare_phantom, shipped_params
 

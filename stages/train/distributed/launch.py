@@ -22,12 +22,14 @@ from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.progress import console, say
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard
-from stages.train.cell import Cell, find_device, follow, lead, train_cell
+from stages.train.cell import Cell
 from stages.train.distributed.ranks import Ranks
 from stages.train.distributed.stop import Board, RelayedInterrupt, live_and_die_with_parent, relaying
 from stages.train.loop.history import EpochRecord
+from stages.train.part import find_device
 from stages.train.resuming.interrupt import Interrupt, listening
 from stages.train.resuming.lock import cell_lock
+from stages.train.training import follow, lead, train_cell
 
 MOST_RESTARTS = 3
 # how long a rank waits for the others: a GPU's probe may compile, and rank 0 may wait for the tracking server

@@ -8,7 +8,7 @@ import torch
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.runtime import Compute
-from stages.train.cell import Part, plan_cell, start_or_resume
+from stages.train.cell import plan_cell
 from stages.train.distributed.ranks import ALONE
 from stages.train.loop.engine import MOST_NONFINITE_IN_ROW, Setup, run_training
 from stages.train.loop.history import EpochRecord
@@ -18,6 +18,7 @@ from stages.train.loop.validate import plan_tiles
 from stages.train.losses import Loss, build_loss
 from stages.train.losses.warp import SoftDiceLoss
 from stages.train.params import TrainingParams
+from stages.train.part import Part, start_or_resume
 from stages.train.resuming.background import BackgroundCheckpoints
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt

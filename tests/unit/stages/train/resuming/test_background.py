@@ -89,6 +89,7 @@ def test_a_copy_shares_no_memory_with_its_source_and_keeps_what_is_one_tensor_on
 
 
 def _save_on_and_on(folder: Path) -> None:
+    torch.set_num_threads(1)  # a fork has none of its parent's threads, for which torch would wait
     with BackgroundCheckpoints(Checkpoints(folder, IDENTITY)) as checkpoints:
         for epoch in range(1_000_000):
             checkpoints.save({"epoch": epoch, "weights": torch.full((50_000,), float(epoch))})

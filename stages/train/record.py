@@ -1,0 +1,90 @@
+"""What a training leaves in MLflow: its run while it works, its network in the registry at its end."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from stages.common.monitoring.system_metrics import LOAD_FILE
+from stages.common.progress import say
+from stages.common.runtime import Runtime
+from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
+from stages.common.tracking.runs import TrackedRun, open_run
+from stages.train.cell import Cell
+from stages.train.computing.switches import lay_out
+from stages.train.loop.state import TrainingState
+from stages.train.networks.supervision import number_of_heads, plain
+
+
+@contextlib.contextmanager
+def recorded(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.device) -> Iterator[TrackedRun]:
+    """The cell's MLflow run: opened or continued, with what it lacks; FINISHED or FAILED at the end of the block."""
+    run = open_run(
+        runtime,
+        cell_tags={"loss": cell.loss, "fold": str(cell.fold)},
+        run_name=f"{cell.loss}-{cell.fold}",
+        run_id=state.run_id,
+        load_file=runtime.state_dir / LOAD_FILE,
+    )
+    state.run_id = run.run_id
+    try:
+        run.log_params(_run_params(cell, runtime, state, device))
+        run.backfill({record.epoch: record.points() for record in state.history})
+        yield run
+        run.finish()
+    except BaseException as error:
+        run.fail(str(error))
+        raise
+
+
+def _run_params(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.device) -> dict[str, object]:
+    return {
+        **{f"training.{key}": value for key, value in cell.params.model_dump(mode="json").items()},
+        "loss": cell.loss,
+        "fold": cell.fold,
+        "training_volumes": ", ".join(volume.id for volume in cell.training),
+        "validation_volumes": ", ".join(volume.id for volume in cell.validation),
+        "network": cell.plan.describe(),
+        "network_heads": number_of_heads(state.network),
+        "network_parameters": sum(parameter.numel() for parameter in plain(state.network).parameters()),
+        "precision": state.precision.name,
+        "precision_reason": state.precision.reason,
+        "switches": state.switches.describe(),
+        "profile": runtime.compute.profile,
+        "device": device.type,
+        "threads": runtime.threads,
+        "processes": state.switches.processes,
+    }
+
+
+def _last_validation(state: TrainingState) -> float:
+    dsc = state.history[-1].validation_dsc
+    assert dsc is not None, "the last epoch is always validated"
+    return dsc
+
+
+def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
+    """Register the network of `state` under the cell's name; the card that tells where it is."""
+    network = plain(state.network).cpu().eval()
+    lay_out(network, torch.contiguous_format)
+    card = ModelCard(
+        loss=cell.loss,
+        fold=cell.fold,
+        run_id=run.run_id,
+        model_name="",
+        model_version="",
+        weights_sha256=weights_sha256(network),
+        patch_voxels=cell.params.patch_voxels,
+        epochs=cell.params.max_epochs,
+        validation_dsc=_last_validation(state),
+        fingerprint=runtime.fingerprint,
+        precision=state.precision.name,
+        recipe=cell.recipe,
+    )
+    tags = {CARD_TAG: card_json(card)}
+    name, version = register_model(
+        network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
+    )
+    say(f"registered {name} version {version} (run {run.run_id})")
+    return replace(card, model_name=name, model_version=version)
