@@ -10,9 +10,10 @@ from torch.utils import deterministic
 from stages.common.progress import say
 from stages.common.runtime import Compute, Runtime
 from stages.train.cell import Cell
-from stages.train.computing.precision import Decision, confirm_precision, decide_precision, describe_machine
-from stages.train.computing.probe import fit, probe_gpu
-from stages.train.computing.switches import Switches, asked_for, resumed, shared_by
+from stages.train.computing.layout import copy_channels_last
+from stages.train.computing.precision import Decision, confirm_precision, describe_machine
+from stages.train.computing.probe import fit, probe_cpu, probe_gpu
+from stages.train.computing.switches import Switches, resumed, shared_by
 from stages.train.distributed.ranks import Ranks
 from stages.train.loop.state import TrainingState
 from stages.train.losses import Loss, build_loss
@@ -100,17 +101,16 @@ def _choices(part: Part, network: torch.nn.Module, saved: dict[str, Any] | None)
     params, compute, batch, loss = part.cell.params, part.runtime.compute, part.batch, part.loss
     if saved is not None:
         return _former_choices(part, network, saved)
-    if part.device.type == "cuda":
-        return probe_gpu(params, compute, network, batch, loss)
-    decision = decide_precision(params.precision, network, batch, loss, part.device, allow_half=compute.amp)
-    return decision, asked_for(compute, len(batch.image))
+    probe = probe_gpu if part.device.type == "cuda" else probe_cpu
+    return probe(params, compute, network, batch, loss)
 
 
 def _former_choices(part: Part, network: torch.nn.Module, saved: dict[str, Any]) -> tuple[Decision, Switches]:
     """What a checkpoint's training computes with; on another GPU only the micro-batch is found anew."""
     compute, batch, device = part.runtime.compute, part.batch, part.device
     decision, switches = Decision(**saved["precision"]), Switches(**saved["switches"])
-    confirm_precision(decision, network, batch, part.loss, device)
+    laid_out = copy_channels_last(network) if switches.channels_last else None
+    confirm_precision(decision, network, batch, part.loss, device, laid_out)
     if device.type == "cuda" and decision.machine != describe_machine(device):
         return decision, fit(switches, compute, network, batch, part.loss, decision)
     return decision, resumed(switches, compute, len(batch.image))

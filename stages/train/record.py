@@ -12,7 +12,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.train.cell import Cell
-from stages.train.computing.switches import lay_out
+from stages.train.computing.layout import lay_out_plainly
 from stages.train.loop.state import TrainingState
 from stages.train.networks.supervision import number_of_heads, plain
 
@@ -67,7 +67,7 @@ def _last_validation(state: TrainingState) -> float:
 def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
     """Register the network of `state` under the cell's name; the card that tells where it is."""
     network = plain(state.network).cpu().eval()
-    lay_out(network, torch.contiguous_format)
+    lay_out_plainly(network)
     card = ModelCard(
         loss=cell.loss,
         fold=cell.fold,

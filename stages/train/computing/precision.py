@@ -81,9 +81,11 @@ def decide_precision(
     device: torch.device,
     *,
     allow_half: bool = True,
+    candidate: torch.nn.Module | None = None,
 ) -> Decision:
     """The arithmetic for this training; `network` and the random states stay untouched.
 
+    What is probed is `candidate`, a copy of `network` that lies otherwise in memory, where there is one.
     Without `allow_half` (the profile's amp: off) `auto` means fp32.
     Raises CapillaryError when bf16 was asked for by name and its gradients are wrong.
     """
@@ -92,7 +94,7 @@ def decide_precision(
     dtype = DTYPES[name]
     if dtype is None:
         return Decision(name=name, reason=reason, machine=machine)
-    worst = probe(network, batch, loss, dtype)
+    worst = probe(network, batch, loss, dtype, candidate)
     if worst.acceptable:
         reason = f"{reason}, gradients agree with fp32 (worst: {worst.parameter}, {worst.error:.0%})"
         return Decision(name=name, reason=reason, machine=machine)
@@ -102,16 +104,21 @@ def decide_precision(
 
 
 def confirm_precision(
-    decision: Decision, network: torch.nn.Module, batch: Batch, loss: LossFunction, device: torch.device
+    decision: Decision,
+    network: torch.nn.Module,
+    batch: Batch,
+    loss: LossFunction,
+    device: torch.device,
+    candidate: torch.nn.Module | None = None,
 ) -> None:
-    """Probe again when a checkpoint's decision meets another machine than it was made on.
+    """Probe again, `candidate` as above, when a checkpoint's decision meets another machine than it was made on.
 
     Raises CapillaryError when the gradients are wrong here: the training cannot go on as it began.
     """
     dtype = decision.autocast_dtype
     if dtype is None or decision.machine == describe_machine(device):
         return
-    worst = probe(network, batch, loss, dtype)
+    worst = probe(network, batch, loss, dtype, candidate)
     if not worst.acceptable:
         raise _refused(worst)
 

@@ -1,4 +1,4 @@
-"""A few training steps on a GPU before the training: which arithmetic and switches pay, and how many patches fit."""
+"""A few steps before the training: which arithmetic and switches are right; on a GPU, which pay and how much fits."""
 
 import copy
 import shutil
@@ -11,6 +11,7 @@ import torch
 
 from stages.common.progress import say
 from stages.common.runtime import Compute
+from stages.train.computing.layout import copy_channels_last, keeps_channels_last
 from stages.train.computing.microbatch import largest_micro_batch, try_step
 from stages.train.computing.precision import DTYPES, Decision, LossFunction, decide_precision, probe
 from stages.train.computing.switches import Switches, Variant, asked_for, fastest
@@ -47,6 +48,30 @@ def probe_gpu(
         decision = Decision(name="fp32", reason=reason, machine=decision.machine)
     switches = Switches(channels_last=best.channels_last, compiled=best.compiled)
     return decision, fit(switches, compute, network, batch, loss, decision)
+
+
+def probe_cpu(
+    params: TrainingParams, compute: Compute, network: torch.nn.Module, batch: Batch, loss: LossFunction
+) -> tuple[Decision, Switches]:
+    """Arithmetic and switches for a training on the CPU, without a stopwatch; `network` stays as it is.
+
+    Channels last was faster in either arithmetic wherever it was measured (docs/benchmarks.md), so it is taken where
+    the network can keep it and its gradients are right. Raises CapillaryError when bf16 was asked for by name and is
+    wrong.
+    """
+    device, plain = batch.image.device, asked_for(compute, len(batch.image))
+    decide = partial(decide_precision, params.precision, network, batch, loss, device, allow_half=compute.amp)
+    if not keeps_channels_last(network):
+        return decide(), plain
+    candidate = copy_channels_last(network)
+    decision = decide(candidate=candidate)
+    if (
+        decision.autocast_dtype is None
+        and not (worst := probe(network, batch, loss, DTYPES["fp32"], candidate)).acceptable
+    ):
+        say(f"channels last is refused: {worst.describe()}")
+        return decide(), plain
+    return decision, replace(plain, channels_last=True)
 
 
 def fit(

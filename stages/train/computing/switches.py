@@ -1,9 +1,9 @@
 """How a training uses its device beyond the arithmetic: patches at a time, memory format, compilation.
 
-On a CPU nothing is measured: the whole batch at a time and plain kernels, unless a micro-batch is asked for, so that
-two fresh runs compute alike and start at once. On a GPU, where equal weights are not promised anyway, a probe of a few
-steps takes each switch only when it is faster by a clear margin and its gradients are right. What was decided is kept
-in the checkpoint, so that a resumed training computes as it began.
+On a CPU nothing is timed, so that two fresh runs compute alike and start at once: the whole batch at a time, unless a
+micro-batch is asked for, and channels last if the gradients are right (probe.py). On a GPU, where equal weights are not
+promised anyway, a probe of a few steps takes each switch only when it is faster by a clear margin and its gradients are
+right. What was decided is kept in the checkpoint, so that a resumed training computes as it began.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import torch
 
 from stages.common.progress import say
 from stages.common.runtime import Compute
+from stages.train.computing.layout import lay_out_channels_last
 
 MARGIN = 0.1  # a switch has to save this share of a step: less is noise, and not worth its risk
 
@@ -32,7 +33,7 @@ class Switches:
     def apply(self, network: torch.nn.Module) -> None:
         """Set up `network` in place; its parameters keep their names and values."""
         if self.channels_last:
-            lay_out(network, torch.channels_last_3d)
+            lay_out_channels_last(network)
         if self.compiled:
             network.compile()
 
@@ -43,13 +44,6 @@ class Switches:
         return ", ".join(
             [f"{size} at a time", *shared, *["channels last"] * self.channels_last, *["compiled"] * self.compiled]
         )
-
-
-def lay_out(network: torch.nn.Module, memory_format: torch.memory_format) -> None:
-    """Order the convolutions' weights so in memory; the kernels follow them."""
-    for parameter in network.parameters():
-        if parameter.ndim == 5:
-            parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
 @dataclass(frozen=True, kw_only=True)

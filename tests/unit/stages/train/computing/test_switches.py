@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from stages.common.runtime import Compute
+from stages.train.computing.layout import lay_out_plainly
 from stages.train.computing.precision import Decision, decide_precision, probe
 from stages.train.computing.probe import probe_gpu
-from stages.train.computing.switches import Switches, Variant, asked_for, fastest, lay_out, resumed
+from stages.train.computing.switches import Switches, Variant, asked_for, fastest, resumed
 from stages.train.losses import build_loss
 from stages.train.networks.catalogue import build_network
 from stages.train.networks.plan import plan_network
@@ -98,7 +99,7 @@ def test_a_switched_network_keeps_names_values_and_can_be_saved(switches: Switch
     switches.apply(network)
     assert network.state_dict().keys() == plain.state_dict().keys()
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in network.state_dict().items())
-    lay_out(network, torch.contiguous_format)
+    lay_out_plainly(network)
     again = pickle.loads(pickle.dumps(network))
     assert all(value.is_contiguous() for value in again.state_dict().values())
     image = torch.rand(1, 1, *SHAPE)

@@ -1,0 +1,61 @@
+"""Channels last on a CPU: the same network, quicker."""
+
+import copy
+
+import pytest
+import torch
+
+from stages.train.computing.layout import (
+    ChannelsLastInstanceNorm3d,
+    keeps_channels_last,
+    lay_out_channels_last,
+    lay_out_plainly,
+)
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.plan import plan_network
+
+PLAN = plan_network(spacing_um=(2.0, 1.0, 1.0), patch_voxels=(6, 16, 16), filters=(4, 8, 8), kernel_rule="auto")
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_norm_is_torch_s_and_keeps_the_order(affine: bool) -> None:
+    """Values and gradients in float64, for each patch by itself."""
+    torch.manual_seed(0)
+    norm = torch.nn.InstanceNorm3d(3, affine=affine).double()
+    if affine:
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    own = torch.nn.Sequential(copy.deepcopy(norm), torch.nn.Conv3d(3, 1, 1).double())
+    lay_out_channels_last(own)
+    assert type(own[0]) is ChannelsLastInstanceNorm3d
+    image = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64) * torch.tensor([1.0, 30.0]).view(2, 1, 1, 1, 1)
+    first = image.clone().requires_grad_()
+    second = image.contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    expected, found = norm(first), own[0](second)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+    upstream = torch.randn_like(image)
+    expected.backward(upstream)
+    found.backward(upstream)
+    torch.testing.assert_close(second.grad, first.grad)
+    if affine:
+        torch.testing.assert_close(own[0].weight.grad, norm.weight.grad)
+        torch.testing.assert_close(own[0].bias.grad, norm.bias.grad)
+
+
+@pytest.mark.parametrize(("architecture", "keeps"), [("dynunet", True), ("unet", True), ("segresnet", False)])
+def test_a_network_comes_back_as_it_was(architecture: str, keeps: bool) -> None:
+    """Laid out it computes the same, with the same parameter objects; undone it is torch's and MONAI's alone."""
+    network = build_network(PLAN, 1, architecture=architecture, deep_supervision=True)
+    assert keeps_channels_last(network) is keeps
+    before, image = copy.deepcopy(network), torch.rand(2, 1, 6, 16, 16)
+    objects = dict(network.named_parameters())
+    lay_out_channels_last(network)
+    assert all(objects[name] is parameter for name, parameter in network.named_parameters())
+    for left, right in zip(network(image), before(image), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-4)
+    lay_out_plainly(network)
+    assert [type(module) for module in network.modules()] == [type(module) for module in before.modules()]
+    assert all(parameter.is_contiguous() for parameter in network.parameters())
+    network.eval(), before.eval()
+    assert torch.equal(network(image), before(image))
