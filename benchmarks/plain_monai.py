@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from monai.data import CacheDataset, DataLoader
+from monai.inferers import sliding_window_inference
 from monai.losses import DiceCELoss
+from monai.metrics import DiceMetric
+from monai.networks.utils import one_hot
 from monai.transforms import (
     Compose,
     EnsureChannelFirstd,
@@ -16,6 +19,7 @@ from monai.transforms import (
     RandScaleIntensityd,
     RandShiftIntensityd,
     SpatialPadd,
+    Transform,
 )
 from monai.utils import set_determinism
 from torch.utils.data import RandomSampler
@@ -32,6 +36,8 @@ class PlainLoop:
 
     network: torch.nn.Module
     loader: DataLoader
+    validation: DataLoader
+    window: tuple[int, int, int]
     loss: DiceCELoss
     optimizer: torch.optim.Optimizer
     device: torch.device
@@ -52,12 +58,30 @@ class PlainLoop:
         self.optimizer.step()
         return float(loss.item())
 
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean DSC of the validation volumes, as the tutorials take it after every second epoch."""
+        self.network.eval()
+        metric = DiceMetric(include_background=False, reduction="mean")
+        for batch in self.validation:
+            image, label = (batch[key].to(self.device) for key in KEYS)
+            logits = sliding_window_inference(image, self.window, 4, self.network)
+            predicted = one_hot(logits.argmax(dim=1, keepdim=True), 2)
+            metric(y_pred=predicted, y=one_hot(label, 2))
+        return float(metric.aggregate().item())
 
-def set_up(network: torch.nn.Module, volumes: list[Volume], params: TrainingParams, device: torch.device) -> PlainLoop:
+
+def set_up(
+    network: torch.nn.Module,
+    training: list[Volume],
+    validation: list[Volume],
+    params: TrainingParams,
+    device: torch.device,
+) -> PlainLoop:
     """The plain loop on `network`, volumes cached in memory, with as many loader processes as we have."""
     set_determinism(params.seed)
-    files = [{key: str(volume.folder / f"{key}.npy") for key in KEYS} for volume in volumes]
-    cached = CacheDataset(files, _transforms(params), cache_rate=1.0, num_workers=0, progress=False)
+    cached = CacheDataset(_files(training), _transforms(params), cache_rate=1.0, num_workers=0, progress=False)
+    whole = CacheDataset(_files(validation), Compose(_loading()), cache_rate=1.0, num_workers=0, progress=False)
     draws = params.steps_per_epoch * params.batch_size
     loader = DataLoader(
         cached,
@@ -69,18 +93,30 @@ def set_up(network: torch.nn.Module, volumes: list[Volume], params: TrainingPara
     return PlainLoop(
         network=network.to(device),
         loader=loader,
+        validation=DataLoader(whole, batch_size=1),
+        window=params.patch_voxels,
         loss=DiceCELoss(to_onehot_y=True, softmax=True),
         optimizer=torch.optim.AdamW(network.parameters(), weight_decay=params.weight_decay),
         device=device,
     )
 
 
+def _files(volumes: list[Volume]) -> list[dict[str, str]]:
+    return [{key: str(volume.folder / f"{key}.npy") for key in KEYS} for volume in volumes]
+
+
+def _loading() -> list[Transform]:
+    return [
+        LoadImaged(keys=KEYS, reader="NumpyReader"),
+        EnsureChannelFirstd(keys=KEYS, channel_dim="no_channel"),
+    ]
+
+
 def _transforms(params: TrainingParams) -> Compose:
     share = params.foreground_share
     return Compose(
         [
-            LoadImaged(keys=KEYS, reader="NumpyReader"),
-            EnsureChannelFirstd(keys=KEYS, channel_dim="no_channel"),
+            *_loading(),
             SpatialPadd(keys=KEYS, spatial_size=params.patch_voxels),
             RandCropByPosNegLabeld(
                 keys=KEYS, label_key="label", spatial_size=params.patch_voxels, pos=share, neg=1 - share, num_samples=1

@@ -3,8 +3,10 @@
     python benchmarks/training.py [--data FOLDER] [--epochs N] [--patch Z Y X] [--filters F …] [--json]
 
 Both train the same DynUNet from the same weights on the same volumes with the same batch, for the same number of steps
-at the same learning rates, epoch about epoch: plain_monai.py in float32, and the train stage as it ships. Beside them
-run the same step on one batch that stays (no loading), and in float32. FOLDER is a source as ingest takes it.
+at the same learning rates, epoch about epoch: plain_monai.py in float32, and the train stage as it ships. An epoch is
+its steps, its validation where it has one (both after every `validation_interval` epochs) and, of ours, its checkpoint.
+Beside them run the same step on one batch that stays (no loading), and in float32. FOLDER is a source as ingest takes
+it.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
 from stages.common.runtime import Compute
 from stages.train.cell import Cell, plan_cell
+from stages.train.computing.layout import lay_out_plainly
 from stages.train.computing.precision import describe_machine
 from stages.train.distributed.ranks import ALONE
 from stages.train.loop.schedule import plan_schedule
@@ -140,6 +143,13 @@ def begin(cell: Cell, folder: Path) -> tuple[Part, TrainingState]:
         return part, start_or_resume(part, lambda: None)
 
 
+def plainly(state: TrainingState) -> torch.nn.Module:
+    """A copy of the network as MONAI builds it: without heads, laid out as torch does."""
+    network = copy.deepcopy(plain(state.network))
+    lay_out_plainly(network)
+    return network
+
+
 def branch(state: TrainingState, *, in_fp32: bool) -> TrainingState:
     """The same training with weights of its own."""
     network = copy.deepcopy(state.network)
@@ -165,7 +175,7 @@ def seconds(work: Callable[[], object]) -> float:
 def train_both(part: Part, state: TrainingState, times: Times, busy: Busy) -> torch.nn.Module:
     """Fill `times`; returns the plain loop's network."""
     params, schedule, loss = part.cell.params, plan_schedule(part.cell.params), part.loss
-    loop = set_up(copy.deepcopy(plain(state.network)), part.cell.training, params, DEVICE)
+    loop = set_up(plainly(state), part.cell.training, part.cell.validation, params, DEVICE)
     beside = {"dummy": branch(state, in_fp32=False), "fp32": branch(state, in_fp32=True)}
     tiles = plan_tiles([volume.shape_zyx for volume in part.cell.validation], params)
     following = batches(part.dataset, params, 0, WORKERS, pin_memory=DEVICE.type == "cuda")
@@ -179,6 +189,7 @@ def train_both(part: Part, state: TrainingState, times: Times, busy: Busy) -> to
             rates = [schedule.learning_rate(epoch * params.steps_per_epoch + n) for n in range(params.steps_per_epoch)]
             plain_batches = loop.epoch()
             plain_s = [seconds(lambda: loop.step(next(plain_batches), rate)) for rate in rates]  # noqa: B023
+            plain_ending_s = 0.0
             ours_s = []
             for rate in rates[:BESIDE]:  # in turns, so that what else the machine does meets all of them
                 ours_s.append(seconds(lambda: step(state, next(following), rate)))  # noqa: B023
@@ -192,9 +203,10 @@ def train_both(part: Part, state: TrainingState, times: Times, busy: Busy) -> to
                 score = lambda: validation_dsc(state.network, volumes, tiles, params, dtype, lambda: None)  # noqa: E731, B023
                 times.validation_s.append(seconds(score))
                 ending_s += times.validation_s[-1]
+                plain_ending_s = seconds(loop.validate)
             times.steps["plain"] += plain_s
             times.steps["ours"] += ours_s
-            times.epochs["plain"].append(sum(plain_s))
+            times.epochs["plain"].append(sum(plain_s) + plain_ending_s)
             times.epochs["ours"].append(sum(ours_s) + ending_s)
     return loop.network
 
@@ -213,7 +225,7 @@ def report_of(part: Part, state: TrainingState, times: Times, busy: Busy, other:
     """Medians and ratios."""
     params, volumes = part.cell.params, part.cell.validation
     step_s = {name: statistics.median(values[3:]) for name, values in times.steps.items()}
-    epoch_s = {name: statistics.median(values) for name, values in times.epochs.items()}
+    epoch_s = {name: statistics.mean(values) for name, values in times.epochs.items()}
     images_s = {name: round(params.batch_size / value, 2) for name, value in step_s.items()}
     share = sum(times.validation_s) / (sum(times.validation_s) + sum(times.steps["ours"]))
     ours, reference = mean_dsc(plain(state.network), volumes, params), mean_dsc(other, volumes, params)
