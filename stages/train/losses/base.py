@@ -1,12 +1,13 @@
 """What every loss is: a module over (logits, label, skeleton), working on one foreground logit a voxel in float32."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 
-class Loss(nn.Module):
+class Loss(nn.Module, ABC):
     """Base of the losses.
 
     Called as `loss(logits, label, skeleton)`:
@@ -36,9 +37,9 @@ class Loss(nn.Module):
         """
         return self
 
+    @abstractmethod
     def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
         """The loss for `logit` (B, 1, z, y, x), the log odds of vessel against background."""
-        raise NotImplementedError
 
 
 def foreground_logit(logits: Tensor) -> Tensor:
