@@ -156,7 +156,7 @@ def environment_of(plan: StagePlan) -> dict[str, str]:
         "TMPDIR": TMP,
         "XDG_CACHE_HOME": TMP,
         "MPLCONFIGDIR": TMP,
-        "OMP_NUM_THREADS": plan.environment["CAPILLARY_THREADS"],
+        **plan.thread_variables,
     }
 
 

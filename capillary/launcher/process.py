@@ -129,5 +129,5 @@ def environment_of(plan: StagePlan, box: Sandbox) -> dict[str, str]:
         "TMPDIR": str(box.tmp),
         "XDG_CACHE_HOME": str(box.tmp),
         "MPLCONFIGDIR": str(box.tmp),
-        "OMP_NUM_THREADS": plan.environment["CAPILLARY_THREADS"],
+        **plan.thread_variables,
     }

@@ -56,6 +56,7 @@ def test_a_stage_has_its_own_folders_for_caches_and_temporary_files(make_plan: M
     with sandbox(plan) as box:
         variables = environment_of(plan, box)
         assert variables["OMP_NUM_THREADS"] == "3"
+        assert 0 < int(variables["GOMP_SPINCOUNT"]) < 10_000
         assert {variables[name] for name in ("TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR")} == {str(box.tmp)}
         first, second = variables["PYTHONPATH"].split(os.pathsep)
         assert (Path(first) / "sitecustomize.py").is_file()
