@@ -65,11 +65,17 @@ def supervise(folder: Path, mode: str = "polite", code: str = "0", grace_s: floa
 
 @pytest.mark.parametrize("code", ["0", "3"])
 def test_the_stages_exit_code_is_kept(tmp_path: Path, code: str) -> None:
-    """And the variables of the first line are in its environment, but not in the supervisor's."""
-    run = supervise(tmp_path, "plain", code)
+    """As a container's, too."""
+    assert supervise(tmp_path, "plain", code).process.wait(10) == int(code)
+
+
+def test_the_variables_of_the_order_are_the_stage_s_alone(tmp_path: Path) -> None:
+    """In its environment, but not in the supervisor's, which `docker inspect` shows."""
+    run = supervise(tmp_path)
     assert run.line().split()[0] == "s3cr3t"
     assert b"s3cr3t" not in Path(f"/proc/{run.process.pid}/environ").read_bytes()
-    assert run.process.wait(10) == int(code)
+    run.input.close()
+    assert run.process.wait(10) == 143
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
