@@ -14,7 +14,7 @@ from tests.support.clone import TINY, Clone
 from tests.support.processes import kill_family
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("CAPILLARY_TEST_KILLS", "5"))
+KILLS = int(os.environ.get("CAPILLARY_TEST_KILLS", "3"))
 FILE = "configs/experiments/tiny.yaml"
 
 

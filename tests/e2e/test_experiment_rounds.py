@@ -17,7 +17,7 @@ from tests.support.processes import kill_family
 pytestmark = pytest.mark.slow
 # by hand: CAPILLARY_TEST_REGISTRY_ROUNDS=30 CAPILLARY_TEST_FOLDS=6, twelve trainings and over two minutes a round
 ROUNDS = int(os.environ.get("CAPILLARY_TEST_REGISTRY_ROUNDS", "1"))
-LOSSES, FOLDS = ("dice_ce", "cbdice"), tuple(range(int(os.environ.get("CAPILLARY_TEST_FOLDS", "3"))))
+LOSSES, FOLDS = ("dice_ce", "cbdice"), tuple(range(int(os.environ.get("CAPILLARY_TEST_FOLDS", "2"))))
 FILE = "configs/experiments/rounds.yaml"
 
 
