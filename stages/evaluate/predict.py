@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
+from stages.common.layout import lay_out_for_prediction
 from stages.common.metrics import METRICS
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.progress import Steps, progress
@@ -38,6 +39,7 @@ class Row:
     loss: str
     fold: int
     id: str
+    group: str  # volumes of one group (two fields of one animal) are no independent ones
     measurement: Measurement
     views: Views
     model_name: str
@@ -122,22 +124,27 @@ def _predict_cells(
         if not cell.volumes:
             continue
         model = load_model(cell.card, server=server).to(device)
+        lay_out_for_prediction(model, autocast_of(cell.card))
         for place, volume in enumerate(cell.volumes):
-            started = time.monotonic()
-            probability = predict_volume(model, volume, cell.card, evaluation)
-            mask, label = probability > evaluation.threshold, volume.label().astype(np.bool_)
-            file = folder / f"{number}-{place}.npy"
-            np.save(file, np.packbits(mask))
-            choosing = evaluation.chooses_size
-            parts = parts_of(cell.loss, cell.fold, mask, label, volume.spacing_um) if choosing else None
-            yield Predicted(
-                cell=cell,
-                volume=volume,
-                mask_file=file,
-                reliability=Reliability.of(probability, label),
-                parts=parts,
-                seconds=time.monotonic() - started,
-            )
+            # no name for it here: what a generator names lives on while the next volume is predicted
+            yield _predict(model, cell, volume, evaluation, folder / f"{number}-{place}.npy")
+        del model  # before the next one is loaded
+
+
+def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path) -> Predicted:
+    started = time.monotonic()
+    probability = predict_volume(model, volume, cell.card, evaluation)
+    mask, label = probability > evaluation.threshold, volume.label().astype(np.bool_)
+    np.save(mask_file, np.packbits(mask))
+    choosing = evaluation.chooses_size
+    return Predicted(
+        cell=cell,
+        volume=volume,
+        mask_file=mask_file,
+        reliability=Reliability.of(probability, label),
+        parts=parts_of(cell.loss, cell.fold, mask, label, volume.spacing_um) if choosing else None,
+        seconds=time.monotonic() - started,
+    )
 
 
 def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, runtime: Runtime) -> Row:
@@ -158,6 +165,7 @@ def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, run
         loss=cell.loss,
         fold=cell.fold,
         id=volume.id,
+        group=volume.group,
         measurement=measurement,
         views=take_views(volume.image(), label, mask, volume.spacing_um),
         model_name=cell.card.model_name,

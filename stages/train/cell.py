@@ -1,11 +1,12 @@
 """One cell of the matrix: a loss and a fold, and all that follows from them, the volumes and the params."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.errors import DataError
-from stages.common.imaging.recipe import Recipe, read_recipe
-from stages.common.imaging.volumes import Volume, fold_split, read_manifest
+from stages.common.imaging.recipe import RECIPE, Recipe, read_recipe
+from stages.common.imaging.volumes import MANIFEST, SPLITS, Volume, fold_split, read_manifest
 from stages.train.networks.catalogue import find_architecture
 from stages.train.networks.plan import NetworkPlan, median_spacing_um, plan_network
 from stages.train.params import TrainingParams
@@ -22,6 +23,7 @@ class Cell:
     training: list[Volume]
     validation: list[Volume]
     recipe: Recipe
+    data_sha256: str
 
 
 def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> Cell:
@@ -52,4 +54,11 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> 
         training=training,
         validation=validation,
         recipe=read_recipe(processed),
+        data_sha256=_sha256_of(processed),
     )
+
+
+def _sha256_of(processed: Path) -> str:
+    """Of all that preprocess made: the manifest, which has the arrays' checksums, the folds and the recipe."""
+    files = (processed / name for name in (MANIFEST, SPLITS, RECIPE))
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()

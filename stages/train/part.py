@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch.utils import deterministic
 
+from stages.common.layout import copy_channels_last
 from stages.common.progress import say
 from stages.common.runtime import Compute, Runtime
 from stages.train.cell import Cell
-from stages.train.computing.layout import copy_channels_last
 from stages.train.computing.precision import Decision, confirm_precision, describe_machine
 from stages.train.computing.probe import fit, probe_cpu, probe_gpu
 from stages.train.computing.switches import Switches, resumed, shared_by

@@ -6,20 +6,20 @@ from dataclasses import replace
 
 import torch
 
+from stages.common.layout import lay_out_plainly
 from stages.common.monitoring.system_metrics import LOAD_FILE
 from stages.common.progress import say
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.train.cell import Cell
-from stages.train.computing.layout import lay_out_plainly
 from stages.train.loop.state import TrainingState
 from stages.train.networks.supervision import number_of_heads, plain
 
 
 @contextlib.contextmanager
 def recorded(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.device) -> Iterator[TrackedRun]:
-    """The cell's MLflow run: opened or continued, with what it lacks; FINISHED or FAILED at the end of the block."""
+    """The cell's MLflow run: opened or continued, with what it lacks. It ends as the block does."""
     run = open_run(
         runtime,
         cell_tags={"loss": cell.loss, "fold": str(cell.fold)},
@@ -28,14 +28,10 @@ def recorded(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.d
         load_file=runtime.state_dir / LOAD_FILE,
     )
     state.run_id = run.run_id
-    try:
+    with run:
         run.log_params(_run_params(cell, runtime, state, device))
         run.backfill({record.epoch: record.points() for record in state.history})
         yield run
-        run.finish()
-    except BaseException as error:
-        run.fail(str(error))
-        raise
 
 
 def _run_params(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.device) -> dict[str, object]:

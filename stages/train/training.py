@@ -43,9 +43,8 @@ def lead(
         state = start_or_resume(part, files.load)
         with recorded(cell, runtime, state, part.device) as run:
             run_training(_set_up(part, checkpoints, run), state)
+            checkpoints.wait()  # a training that could not keep its last epoch is not registered first
             card = register(cell, runtime, state, run)
-        state.done = True
-        checkpoints.save(state.as_dict())
     return card, state.history
 
 
@@ -59,7 +58,8 @@ def follow(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> 
 def _identity(cell: Cell, runtime: Runtime) -> dict[str, object]:
     """Whose a checkpoint is. The fingerprint tells it all, except for a stage that was started by hand."""
     params = {f"training.{key}": value for key, value in cell.params.model_dump(mode="json").items()}
-    return {"fingerprint": runtime.fingerprint, "loss": cell.loss, "fold": cell.fold, **params}
+    data = {"data/processed": cell.data_sha256}
+    return {"fingerprint": runtime.fingerprint, "loss": cell.loss, "fold": cell.fold, **data, **params}
 
 
 def _set_up(part: Part, checkpoints: Saver, run: TrackedRun | None) -> Setup:

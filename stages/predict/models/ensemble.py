@@ -8,6 +8,7 @@ import torch
 from stages.common.errors import DataError
 from stages.common.imaging.recipe import Recipe
 from stages.common.inference import Flips, patch_probability
+from stages.common.layout import lay_out_for_prediction
 from stages.common.tracking.registry import ModelCard, autocast_of, load_model
 from stages.common.tracking.server import Server
 
@@ -45,8 +46,10 @@ def load_ensemble(cards: Sequence[ModelCard], server: Server, device: torch.devi
                 remedy="run `dvc repro`, so that every fold is trained alike, or choose one with --fold",
                 value=f"fold {first.fold}: {_brief(first)}; fold {other.fold}: {_brief(other)}",
             )
-    networks = tuple((load_model(card, server=server).to(device).eval(), autocast_of(card)) for card in cards)
-    return Ensemble(networks=networks, device=device, patch_voxels=first.patch_voxels, recipe=first.recipe)
+    networks = [(load_model(card, server=server).to(device).eval(), autocast_of(card)) for card in cards]
+    for network, dtype in networks:
+        lay_out_for_prediction(network, dtype)
+    return Ensemble(networks=tuple(networks), device=device, patch_voxels=first.patch_voxels, recipe=first.recipe)
 
 
 def _brief(card: ModelCard) -> str:

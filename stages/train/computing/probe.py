@@ -9,9 +9,9 @@ from functools import partial
 
 import torch
 
+from stages.common.layout import copy_channels_last, keeps_channels_last
 from stages.common.progress import say
 from stages.common.runtime import Compute
-from stages.train.computing.layout import copy_channels_last, keeps_channels_last
 from stages.train.computing.microbatch import largest_micro_batch, try_step
 from stages.train.computing.precision import DTYPES, Decision, LossFunction, decide_precision, probe
 from stages.train.computing.switches import Switches, Variant, asked_for, fastest

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from stages.common.layout import lay_out_channels_last
 from stages.common.progress import say
 from stages.common.runtime import Compute
-from stages.train.computing.layout import lay_out_channels_last
 
 MARGIN = 0.1  # a switch has to save this share of a step: less is noise, and not worth its risk
 

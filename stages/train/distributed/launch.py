@@ -34,7 +34,7 @@ from stages.train.training import follow, lead, train_cell
 MOST_RESTARTS = 3
 # how long a rank waits for the others: a GPU's probe may compile, and rank 0 may wait for the tracking server
 PATIENCE = timedelta(minutes=30)
-# what rank 0 may take to end in order: a checkpoint, and a tracking server that does not answer
+# what rank 0 may take to end in order: the tracking server may not answer
 PATIENCE_WITH_LEAD_S = 60.0
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
@@ -69,20 +69,21 @@ def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained:
     with (
         tempfile.TemporaryDirectory() as logs,
         listening(runtime.monitoring.memory_abort_gb) as interrupt,
-        relaying(interrupt) as board,
     ):
         for start in itertools.count(1):
-            try:
-                reports = elastic_launch(_configure(processes, logs), _work)(cell, runtime, board)
-            except ChildFailedError as error:
-                if (reported := board.reported()) is not None:
-                    raise reported from None
-                if start > MOST_RESTARTS:
-                    raise _died(error) from error
-                say(f"{_how(error)}; all start again from the checkpoint ({start} of {MOST_RESTARTS} times)")
-            else:
-                trained: Trained = reports[0]
-                return trained
+            # a board for each start: on the former one rank 0 is done, and a process may have died while it wrote
+            with relaying(interrupt) as board:
+                try:
+                    reports = elastic_launch(_configure(processes, logs), _work)(cell, runtime, board)
+                except ChildFailedError as error:
+                    if (reported := board.reported()) is not None:
+                        raise reported from None
+                    if start > MOST_RESTARTS:
+                        raise _died(error) from error
+                    say(f"{_how(error)}; all start again from the checkpoint ({start} of {MOST_RESTARTS} times)")
+                else:
+                    trained: Trained = reports[0]
+                    return trained
     raise AssertionError("the loop ends by returning or raising")
 
 
@@ -118,7 +119,7 @@ def _work(cell: Cell, runtime: Runtime, board: Board) -> Trained | None:
         if foreseen is not None:
             board.report(foreseen)
             if not ranks.leads:
-                # it may be rank 0's failure too (a request to stop), which then has a checkpoint to write
+                # it may be rank 0's failure too (a request to stop), which then has its MLflow run to end
                 board.wait_for_lead(PATIENCE_WITH_LEAD_S)
             sys.exit(ExitCode.UNEXPECTED)
         if not _lost_another(error):

@@ -90,5 +90,9 @@ ALONE = Ranks(rank=0, size=1, batch_size=0)
 
 
 def _share(rank: int, size: int, batch_size: int) -> slice:
-    """Contiguous shares in the order of the ranks, as equal as they can be; none is empty while size ≤ batch_size."""
-    return slice(batch_size * rank // size, batch_size * (rank + 1) // size)
+    """Contiguous shares in the order of the ranks, as equal as they can be; none is empty while size ≤ batch_size.
+
+    None is larger than rank 0's, which decides for all how many patches go through the network at a time.
+    """
+    start, stop = (-(-batch_size * turn // size) for turn in (rank, rank + 1))  # rounded up
+    return slice(start, stop)

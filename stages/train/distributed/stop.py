@@ -29,7 +29,7 @@ class Board:
         self._lead_is_done = context.Event()
 
     def post(self, interrupt: Interrupt) -> None:
-        """Tell the workers why `interrupt` asks; the signal last, since it is what they look at."""
+        """Tell the workers why `interrupt` asks; of a crossing the limit last, since it is what they look at."""
         if interrupt.received is not None:
             self._values[_SIGNAL] = interrupt.received
         if (crossing := interrupt.crossing) is not None:
@@ -75,8 +75,16 @@ class RelayedInterrupt(Interrupt):
     @property
     def asked(self) -> bool:
         """Whether anybody asked the supervising process to stop."""
-        self.received, self._relayed.crossing = self._board.received, self._board.crossing
+        self._look()
         return super().asked
+
+    def error(self, where: str) -> CapillaryError:
+        """As the supervising process would say it. Rank 0 may have seen a request that came after this rank looked."""
+        self._look()
+        return super().error(where)
+
+    def _look(self) -> None:
+        self.received, self._relayed.crossing = self._board.received, self._board.crossing
 
 
 @contextlib.contextmanager

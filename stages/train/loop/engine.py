@@ -147,8 +147,12 @@ def _close_epoch(setup: Setup, state: TrainingState, dsc: float | None) -> Epoch
 def _stop_if_asked(setup: Setup, state: TrainingState) -> None:
     if not setup.ranks.agree(setup.interrupt.asked):
         return
-    setup.checkpoints.save(state.as_dict())
-    setup.checkpoints.wait()
+
+    def write() -> None:
+        setup.checkpoints.save(state.as_dict())
+        setup.checkpoints.wait()
+
+    setup.ranks.once(write)  # no rank says that the checkpoint is written before it is
     raise setup.interrupt.error(f"after epoch {state.epoch}, step {state.tally.steps_done}")
 
 

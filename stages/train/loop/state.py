@@ -48,7 +48,6 @@ class TrainingState:
     history: list[EpochRecord] = field(default_factory=list)
     best: Best | None = None
     run_id: str | None = None
-    done: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The state with the random states of this process, as tensors and plain values."""
@@ -64,7 +63,6 @@ class TrainingState:
             "history": [asdict(record) for record in self.history],
             "best": None if self.best is None else vars(self.best),
             "run_id": self.run_id,
-            "done": self.done,
             "random": _random_states(),
         }
 
@@ -79,7 +77,6 @@ class TrainingState:
         self.history = [EpochRecord(**record) for record in saved["history"]]
         self.best = None if saved["best"] is None else Best(**saved["best"])
         self.run_id = saved["run_id"]
-        self.done = saved["done"]
         _set_random_states(saved["random"])
 
 

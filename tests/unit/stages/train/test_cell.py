@@ -1,10 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.imaging.volumes import Fold, read_manifest, write_splits
+from stages.common.imaging.recipe import write_recipe
+from stages.common.imaging.volumes import Checksums, Fold, read_manifest, write_manifest, write_splits
 from stages.train.cell import plan_cell
+from tests.support.recipe import RECIPE
 from tests.unit.stages.train.tiny import tiny_params
 
 
@@ -25,3 +28,19 @@ def test_a_fold_with_nothing_to_train_or_to_validate_on_is_refused(processed: Pa
     write_splits(processed, [Fold(**{"train": ids[:1], "val": ids[1:], empty: ()})])
     with pytest.raises(DataError, match="fold 0 has"):
         plan_cell(processed, tiny_params(), "dice_ce", 0)
+
+
+@pytest.mark.parametrize("file", ["manifest.parquet", "splits.json", "recipe.json"])
+def test_other_data_make_another_cell(processed: Path, file: str) -> None:
+    """So that a checkpoint of a training started by hand is not taken for one on data prepared anew."""
+    before = plan_cell(processed, tiny_params(), "dice_ce", 0)
+    assert plan_cell(processed, tiny_params(), "dice_ce", 0).data_sha256 == before.data_sha256
+    if file == "manifest.parquet":
+        rows = [(volume, Checksums(image="other", label="", skeleton="")) for volume in read_manifest(processed)]
+        write_manifest(processed, rows)
+    elif file == "splits.json":
+        ids = tuple(volume.id for volume in read_manifest(processed))
+        write_splits(processed, [Fold(train=ids[1:], val=ids[:1])])
+    else:
+        write_recipe(processed, replace(RECIPE, percentile_low=1.0))
+    assert plan_cell(processed, tiny_params(), "dice_ce", 0).data_sha256 != before.data_sha256

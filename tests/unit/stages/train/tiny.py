@@ -12,6 +12,7 @@ from stages.common.runtime import Compute, Runtime
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
 from tests.support.recipe import RECIPE
+from tests.support.tracked import embedded_runtime
 
 PARAMS: dict[str, Any] = {
     "seed": 7,
@@ -41,19 +42,7 @@ def tiny_params(**changes: object) -> TrainingParams:
 
 def runtime_in(state_dir: Path, compute: Compute) -> Runtime:
     """A run of the stage by hand, with one thread."""
-    return Runtime(
-        stage="train",
-        fingerprint="test",
-        data_fingerprint="test",
-        code_fingerprint="test",
-        state_dir=state_dir,
-        workers=1,
-        threads=1,
-        tracking_uri=f"sqlite:///{state_dir}/mlflow.db",
-        artifact_root=None,
-        experiment_name=None,
-        compute=compute,
-    )
+    return embedded_runtime(state_dir, artifact_root=None, compute=compute)
 
 
 def write_volumes(processed: Path, shapes: tuple[tuple[int, int, int], ...] = ((6, 24, 24),) * 3) -> list[Volume]:

@@ -6,8 +6,8 @@ import pickle
 import pytest
 import torch
 
+from stages.common.layout import lay_out_plainly
 from stages.common.runtime import Compute
-from stages.train.computing.layout import lay_out_plainly
 from stages.train.computing.precision import Decision, decide_precision, probe
 from stages.train.computing.probe import probe_gpu
 from stages.train.computing.switches import Switches, Variant, asked_for, fastest, resumed

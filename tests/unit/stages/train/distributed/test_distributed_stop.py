@@ -46,6 +46,17 @@ def test_a_crossed_memory_limit_reaches_a_worker_with_its_numbers() -> None:
     assert "1.62 GB resident, the limit is 1.5 GB" in str(error.value)
 
 
+def test_a_rank_that_looked_before_the_signal_came_says_what_the_one_that_looked_after_it_says() -> None:
+    """Rank 0 decides for all: a follower may have looked just before."""
+    board, own = Board(), Interrupt()
+    lead, follower = RelayedInterrupt(board), RelayedInterrupt(board)
+    assert not follower.asked
+    own.received = signal.SIGTERM
+    board.post(own)
+    assert lead.asked
+    assert follower.error("after epoch 3, step 1").report() == lead.error("after epoch 3, step 1").report()
+
+
 def _fail(board: Board) -> None:
     board.report(DataError("the volume is gone", remedy="bring it back", value="volume_1"))
     board.lead_is_done()

@@ -4,10 +4,20 @@ import pytest
 import torch
 
 from stages.common.imaging.volumes import Volume
+from stages.common.runtime import Compute
+from stages.train.computing.switches import asked_for
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.losses.catalogue import LOSSES
 from tests.unit.stages.train.distributed import two_processes
-from tests.unit.stages.train.distributed.two_processes import PATCHES, gradients, loaded, observe, score, step
+from tests.unit.stages.train.distributed.two_processes import (
+    MICRO_BATCHES,
+    PATCHES,
+    gradients,
+    loaded,
+    observe,
+    score,
+    step,
+)
 from tests.unit.stages.train.tiny import write_volumes
 
 
@@ -25,12 +35,25 @@ def found(tmp_path_factory: pytest.TempPathFactory, volumes: list[Volume]) -> li
 
 @pytest.mark.parametrize(("size", "batch_size"), [(1, 4), (2, 2), (2, 5), (3, 4), (8, 30), (5, 5)])
 def test_shares_cover_a_batch_in_order_nearly_equally_and_none_is_empty(size: int, batch_size: int) -> None:
-    """Every patch is somebody's, and nobody waits for one who has twice as many."""
+    """Every patch is somebody's, nobody waits for one who has twice as many, and what fits rank 0 fits every rank."""
     patches = list(range(batch_size))
     shares = [patches[Ranks(rank=rank, size=size, batch_size=batch_size).share()] for rank in range(size)]
     assert [patch for share in shares for patch in share] == patches
     sizes = [len(share) for share in shares]
     assert 1 <= min(sizes) <= max(sizes) <= min(sizes) + 1
+    assert sizes[0] == max(sizes)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+@pytest.mark.parametrize(("size", "batch_size"), [(2, 3), (2, 5), (3, 4), (4, 4)])
+def test_no_rank_computes_more_patches_at_a_time_than_are_asked_for(
+    size: int, batch_size: int, micro_batch: int
+) -> None:
+    """Rank 0 decides from its own share, and "the whole share" means as many patches or fewer on the others."""
+    patches = range(batch_size)
+    counts = [len(patches[Ranks(rank=rank, size=size, batch_size=batch_size).share()]) for rank in range(size)]
+    decided = asked_for(Compute(micro_batch=micro_batch), counts[0]).micro_batch
+    assert all(min(count, decided or count) <= micro_batch for count in counts)
 
 
 def test_what_ranks_tell_each_other_arrives_alike_on_each(found: list[dict[str, Any]]) -> None:
@@ -45,11 +68,11 @@ def test_what_ranks_tell_each_other_arrives_alike_on_each(found: list[dict[str, 
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("micro_batch", [None, 1])
+@pytest.mark.parametrize("micro_batch", MICRO_BATCHES)
 def test_two_processes_have_the_gradient_of_the_whole_batch_and_the_same_bits(
     found: list[dict[str, Any]], loss: str, micro_batch: int | None
 ) -> None:
-    """In float64 to rounding, for every loss, whole shares and patches one at a time."""
+    """In float64 to rounding, for every loss: whole shares, one patch at a time, two (rank 1 has no more), four."""
     value, whole = gradients(loss, ALONE, None)
     (first_value, first), (second_value, second) = (rank["gradients"][loss, micro_batch] for rank in found)
     assert first_value == second_value == pytest.approx(value, rel=1e-12)

@@ -23,7 +23,8 @@ from stages.train.sampling.loading import Batch, PatchDataset, batches
 from tests.unit.stages.train.tiny import random_batch, tiny_params
 
 SIZE = 2
-PATCHES = 5  # two for rank 0, three for rank 1
+PATCHES = 5  # three for rank 0, two for rank 1
+MICRO_BATCHES = (None, 1, 2, 4)
 SHAPE = (4, 16, 16)
 BATCH = random_batch(SHAPE, size=PATCHES, seed=3)
 
@@ -96,7 +97,7 @@ def _observe(ranks: Ranks, volumes: list[Volume]) -> dict[str, Any]:
         "agreed": [ranks.agree(ranks.leads), ranks.agree(not ranks.leads)],
         "once": ranks.once(lambda: {"made by": ranks.rank}),
         "sums": sums,
-        "gradients": {(loss, size): gradients(loss, ranks, size) for loss in LOSSES for size in (None, 1)},
+        "gradients": {(loss, size): gradients(loss, ranks, size) for loss in LOSSES for size in MICRO_BATCHES},
         "step": step(ranks, poisoned=False),
         "poisoned": step(ranks, poisoned=True),
         "score": score(volumes, ranks),

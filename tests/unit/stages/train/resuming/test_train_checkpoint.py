@@ -32,7 +32,7 @@ def _state(seed: int) -> TrainingState:
 def test_a_restored_state_is_the_saved_one_with_every_random_state(tmp_path: Path) -> None:
     """Weights, moments, counters, history, best and the draws that would have come next."""
     state = _state(0)
-    state.epoch, state.nonfinite_in_row, state.run_id, state.done = 3, 2, "run", True
+    state.epoch, state.nonfinite_in_row, state.run_id = 3, 2, "run"
     state.tally = Tally(steps_done=2, steps_taken=1, loss_sum=0.5, gradient_norm_sum=1.5, nonfinite_steps=1)
     state.history = [
         EpochRecord(
@@ -57,11 +57,19 @@ def test_a_restored_state_is_the_saved_one_with_every_random_state(tmp_path: Pat
     assert (random.random(), np.random.random(), torch.rand(1)) == expected
     torch.testing.assert_close(other.network.state_dict(), state.network.state_dict(), rtol=0, atol=0)
     torch.testing.assert_close(other.optimizer.state_dict(), state.optimizer.state_dict(), rtol=0, atol=0)
-    for name in ("epoch", "nonfinite_in_row", "run_id", "done", "tally", "history"):
+    for name in ("epoch", "nonfinite_in_row", "run_id", "tally", "history"):
         assert getattr(other, name) == getattr(state, name)
     assert other.best is not None
     assert (other.best.epoch, other.best.validation_dsc) == (1, 0.5)
     assert Decision(**saved["precision"]) == state.precision
+
+
+def test_a_checkpoint_with_a_key_that_is_no_longer_used_is_resumed() -> None:
+    """Those of former versions say whether the training was done."""
+    state, other = _state(0), _state(1)
+    other.restore({**state.as_dict(), "done": True})
+    torch.testing.assert_close(other.network.state_dict(), state.network.state_dict(), rtol=0, atol=0)
+    assert "done" not in other.as_dict()
 
 
 def test_there_is_nothing_to_load_before_the_first_save(tmp_path: Path) -> None:

