@@ -40,6 +40,7 @@ class VolumeResult:
     loss: str
     fold: int
     id: str
+    group: str  # the volume's own id where it is of no group
     values: Mapping[str, float]  # metric → value, in the order of params.yaml
     rule: str
 

@@ -116,6 +116,13 @@ def find_foreseen(error: BaseException | None) -> CapillaryError | None:
             return error
         if isinstance(error, OSError) and (known := machine_error(error)):
             return known
+        if isinstance(error, MemoryError):
+            return CapillaryError(
+                "there is not enough memory",
+                remedy="free memory, set CAPILLARY_WORKERS=1 to work on one volume at a time, or use a larger machine",
+                code=ExitCode.MACHINE,
+                value=str(error) or None,
+            )
         error = error.__cause__ or error.__context__
     return None
 

@@ -27,6 +27,7 @@ _BEFORE_METRICS = pyarrow.schema(
         ("loss", pyarrow.string()),
         ("fold", pyarrow.int64()),
         ("id", pyarrow.string()),
+        ("group", pyarrow.string()),
     ]
 )
 _AFTER_METRICS = pyarrow.schema(
@@ -73,6 +74,7 @@ def _to_record(row: Row) -> dict[str, Any]:
         "loss": row.loss,
         "fold": row.fold,
         "id": row.id,
+        "group": row.group,
         **measurement.values,
         "predicted_voxels": measurement.predicted_voxels,
         "reference_voxels": measurement.reference_voxels,

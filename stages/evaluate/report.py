@@ -36,11 +36,20 @@ def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation) -> 
             table.add_row(*head, METRICS[name].title, _cell(interval, METRICS[name].digits))
         table.add_section()
     console.print(table)
-    for loss in (loss for loss, count in counts.items() if count == 1):
-        say(f"{loss}: one volume gives no interval; both of its ends are the value itself")
+    for loss, count in counts.items():
+        _say_what_is_independent(loss, count, len({row.group for row in rows if row.loss == loss}))
     _say_where_bca_is_not_defined(summary, evaluation)
     for row in (row for row in rows if row.measurement.rule != "measured"):
         say(f"{row.loss} fold {row.fold} {row.id}: set by the rule `{row.measurement.rule}` instead of measured")
+
+
+def _say_what_is_independent(loss: str, volumes: int, groups: int) -> None:
+    if volumes == 1:
+        say(f"{loss}: one volume gives no interval; both of its ends are the value itself")
+    elif groups == 1:
+        say(f"{loss}: {volumes} volumes of one group give no interval; both of its ends are the mean itself")
+    elif groups < volumes:
+        say(f"{loss}: {volumes} volumes of {groups} groups, and only groups are independent")
 
 
 def _cell(interval: Interval, digits: int) -> str:
@@ -51,7 +60,8 @@ def _say_where_bca_is_not_defined(summary: Summary, evaluation: Evaluation) -> N
     for loss, metrics in summary.items():
         missing = [METRICS[name].title for name, one in metrics.items() if one.method is not evaluation.bootstrap]
         if missing:
-            say(f"{loss}: percentile instead of BCa interval, which equal values do not define: {', '.join(missing)}")
+            why = "which equal values or a single group do not define"
+            say(f"{loss}: percentile instead of BCa interval, {why}: {', '.join(missing)}")
 
 
 def log_results(run: TrackedRun, folder: Path, rows: list[Row], summary: Summary) -> None:

@@ -17,7 +17,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import connect
 from stages.predict.disk.resampling import resample_slices
-from stages.predict.disk.scratch import Scratch
+from stages.predict.disk.scratch import Scratch, bytes_needed
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.files.picture import write_picture
 from stages.predict.files.slices import read_shape
@@ -26,7 +26,7 @@ from stages.predict.models.ensemble import Ensemble, load_ensemble
 from stages.predict.models.registered import find_cards
 from stages.predict.order import Order
 from stages.predict.params import Evaluation
-from stages.predict.source import Normalised, choose_spacing, decode, planes_above, target_grid
+from stages.predict.source import Normalised, choose_spacing, decode, decoded_type, planes_above, target_grid
 from stages.predict.tiling.tiles import predict_slices, tile
 
 BATCH_SIZE = 2  # patches that go through the network at a time, where the profile says nothing
@@ -55,7 +55,9 @@ def predict(order: Order, evaluation: Evaluation, runtime: Runtime) -> None:
     grid = target_grid(shape, spacing_um, ensemble.recipe)
     place = Place(shape_zyx=shape, spacing_um=spacing_um, source=order.image)
     with Scratch(order.mask) as scratch, guarding(runtime.monitoring.memory_abort_gb) as guard:
-        scratch.refuse_full_disk(shape, grid)
+        ring = tile(grid, ensemble.patch_voxels, evaluation.overlap).ring_shape
+        voxel, wished = decoded_type(order.image).itemsize, order.probability is not None
+        scratch.refuse_full_disk(bytes_needed(voxel, shape, grid, ring, probability=wished))
         image = decode(order.image, shape, scratch)
         batch_size = runtime.compute.micro_batch or BATCH_SIZE
         way = Way(ensemble=ensemble, evaluation=evaluation, batch_size=batch_size, guard=guard)

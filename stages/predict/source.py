@@ -17,7 +17,7 @@ from stages.common.imaging.stacks import read_header
 from stages.common.progress import progress, say
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
-from stages.predict.files.slices import read_slices
+from stages.predict.files.slices import read_dtype, read_slices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,13 @@ def choose_spacing(file: Path, given_um: Spacing | None) -> Spacing:
     return told_um
 
 
+def decoded_type(file: Path) -> np.dtype[Any]:
+    """The type in which `decode` keeps the voxels of `file`. Raises DataError for a damaged file."""
+    return _plain(read_dtype(file))
+
+
 def decode(file: Path, shape_zyx: Shape, scratch: Scratch) -> DiskVolume:
-    """The voxels of `file` in a volume on the disk, in the file's own type.
+    """The voxels of `file` in a volume on the disk, in `decoded_type`.
 
     Raises DataError for a damaged file, and for values that are no numbers.
     """

@@ -59,7 +59,7 @@ def prepare(task: Task) -> Prepared:
         skeleton_sha256 = save_array(task.folder / "skeleton.npy", skeleton_of(label))
     except MemoryError as error:
         raise CapillaryError(
-            f"volume {task.raw.id}: does not fit into memory: {error}",
+            f"volume {task.raw.id}: does not fit into memory",
             remedy="set CAPILLARY_WORKERS=1 to prepare one volume at a time, or use a machine with more memory",
             code=ExitCode.MACHINE,
             value=f"{task.voxels:,} voxels",

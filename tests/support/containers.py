@@ -12,7 +12,7 @@ import docker
 import psutil
 from docker.errors import DockerException
 
-from capillary.launcher.rwlock import TORN
+from capillary.launcher.leftovers import TORN
 from tests.support.parts import REPOSITORY, require
 from tests.support.toy import ToyProject
 

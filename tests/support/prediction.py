@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from stages.common.imaging.recipe import Recipe
-from stages.common.runtime import Runtime
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256, write_card
 from stages.common.tracking.runs import open_run
 from tests.support.parts import REPOSITORY, command_environment
 from tests.support.recipe import RECIPE
+from tests.support.tracked import CARD, embedded_runtime
 
 
 def brightness_network(bias: float = -5.0) -> torch.nn.Module:
@@ -46,20 +46,10 @@ class PredictionProject:
     ) -> ModelCard:
         """A network as train registers it: a version with its card as a tag, and the card in models/."""
         store = self.root / "mlruns"
-        runtime = Runtime(
-            stage="train",
-            fingerprint=f"{loss}-{fold}",
-            data_fingerprint="d",
-            code_fingerprint="c",
-            state_dir=store,
-            workers=1,
-            threads=1,
-            tracking_uri=f"sqlite:///{store}/mlflow.db",
-            artifact_root=str(store / "artifacts"),
-            experiment_name=None,
-        )
+        runtime = embedded_runtime(store, fingerprint=f"{loss}-{fold}")
         with open_run(runtime, cell_tags={"fold": str(fold)}, run_name="train", system_metrics=False) as run:
-            card = ModelCard(
+            card = dataclasses.replace(
+                CARD,
                 loss=loss,
                 fold=fold,
                 run_id=run.run_id,
@@ -67,10 +57,6 @@ class PredictionProject:
                 model_version="",
                 weights_sha256=weights_sha256(network),
                 patch_voxels=patch_voxels,
-                epochs=1,
-                validation_dsc=0.5,
-                fingerprint="f",
-                precision="fp32",
                 recipe=recipe,
             )
             tags = {CARD_TAG: card_json(card)}

@@ -114,11 +114,12 @@ def dot_plot(
     to_x = Scale(low=low, high=high, start=12, end=WIDTH - 12)
     height = _TOP + _ROW * len(rows) + _BOTTOM
     parts = list(_x_axis(to_x, x_label, height))
-    if reference is not None:
-        x = to_x(reference)
-        parts.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>')
     for index, row in enumerate(rows):
-        parts += _row(row, _TOP + _ROW * index, to_x)
+        top = _TOP + _ROW * index
+        if reference is not None:
+            x = to_x(reference)  # beside the marks only: through the row's name it would strike it out
+            parts.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="{top + 20}" y2="{top + _ROW}"/>')
+        parts += _row(row, top, to_x)
     return _svg(height, alt, parts)
 
 

@@ -30,7 +30,10 @@ def tiles(report: Report) -> list[tuple[str, str, str]]:
     found = []
     if counts:
         volumes = len({volume.id for volume in report.volumes})
-        found.append(("volumes", str(volumes), "held out, each once" if volumes == min(counts.values()) else ""))
+        groups = len({volume.group for volume in report.volumes})
+        remarks = [f"of {groups} group{'s' if groups > 1 else ''}"] if groups < volumes else []
+        remarks += ["held out, each once"] if volumes == min(counts.values()) else []
+        found.append(("volumes", str(volumes), ", ".join(remarks)))
     if report.folds:
         found.append(("folds", str(len(report.folds)), ""))
     if report.facts.wall_s is not None:

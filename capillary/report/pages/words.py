@@ -127,13 +127,8 @@ def cautions(report: Report) -> list[str]:
     for cell in report.facts.cells or ():
         if cell.reason:
             found.append(f"{cell.loss} fold {cell.fold} {cell.status}: {cell.reason}")
-    counts = volume_counts(report)
-    if counts and min(counts.values()) == 1:
-        found.append("With one volume an interval has no width and a difference no test.")
-    elif counts and min(counts.values()) < FEW_VOLUMES:
-        found.append(
-            f"Each mean is over {min(counts.values())} volumes. With so few, intervals are rough and mostly too narrow."
-        )
+    if few := _few_volumes(report):
+        found.append(few)
     ruled = [volume for volume in report.volumes if volume.rule != "measured"]
     if ruled:
         names = listed([f"{volume.id} ({volume.loss}, {volume.rule})" for volume in ruled[:5]])
@@ -142,9 +137,28 @@ def cautions(report: Report) -> list[str]:
     return found
 
 
+def _few_volumes(report: Report) -> str | None:
+    """What a small number of volumes, or of groups where some are of one, does to intervals and tests."""
+    volumes, groups = (min(counts.values(), default=0) for counts in (volume_counts(report), group_counts(report)))
+    if groups == 0 or groups >= FEW_VOLUMES:
+        return None
+    if groups == 1:
+        from_one = "With one volume" if volumes == 1 else f"With {volumes} volumes of one group"
+        return f"{from_one} an interval has no width and a difference no test."
+    counted = "" if groups == volumes else f" of {groups} groups, and only groups are independent"
+    return f"Each mean is over {volumes} volumes{counted}. With so few, intervals are rough and mostly too narrow."
+
+
 def volume_counts(report: Report) -> dict[str, int]:
     """Loss → number of rows that its means run over."""
     return {loss: sum(volume.loss == loss for volume in report.volumes) for loss in report.metrics if report.volumes}
+
+
+def group_counts(report: Report) -> dict[str, int]:
+    """Loss → number of independent groups that its volumes are of."""
+    return {
+        loss: len({volume.group for volume in report.volumes if volume.loss == loss}) for loss in volume_counts(report)
+    }
 
 
 def fold_means(report: Report) -> dict[str, dict[int, float]]:

@@ -40,7 +40,14 @@ def read_volumes(root: Path) -> tuple[VolumeResult, ...]:
 
     def parse(line: dict[str, str]) -> VolumeResult:
         values = {name: float(line[name]) for name in line if name in METRICS}
-        return VolumeResult(loss=line["loss"], fold=int(line["fold"]), id=line["id"], values=values, rule=line["rule"])
+        return VolumeResult(
+            loss=line["loss"],
+            fold=int(line["fold"]),
+            id=line["id"],
+            group=line.get("group") or line["id"],  # a table from before it had the column
+            values=values,
+            rule=line["rule"],
+        )
 
     return _table(root / "metrics" / "per_volume.csv", parse)
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import gzip
 import logging
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from stages.common.errors import DataError
+from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.suffixes import SUFFIXES, TIFF_SUFFIXES, suffix_of
 
 _MICROMETRES = {"m": 1e6, "meter": 1e6, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "nm": 1e-3}
@@ -32,7 +33,6 @@ _DAMAGE = (
     HeaderDataError,
     ImageFileError,
     LookupError,
-    MemoryError,
     OSError,
     RuntimeError,
     TypeError,
@@ -42,6 +42,12 @@ _DAMAGE = (
 )
 # none, or a damaged offset that leads where no file can be
 _DAMAGE_ERRNOS = (None, errno.EINVAL, errno.EOVERFLOW)
+# how many times its size a file can hold: zstd packs equal bytes most, 128 KiB into 4
+_MAX_PACKING = 2**15
+
+
+class TooLargeError(CapillaryError, MemoryError):
+    """A sound stack that does not fit into memory. Also a MemoryError, for a caller who knows a better remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,7 @@ def read_stack(path: Path) -> NDArray[Any]:
     """The stack in `path` as (z, y, x), in the file's own dtype.
 
     Raises DataError naming the file and the reason when it is missing, empty, damaged, cut, of another format than its
-    suffix says, in colour, or not three-dimensional.
+    suffix says, in colour, or not three-dimensional; TooLargeError when it does not fit into memory.
     """
     with refusing_damage(path):
         stack = _read_tiff(path) if is_tiff(path) else _read_nifti(path)
@@ -122,7 +128,10 @@ def is_tiff(path: Path) -> bool:
 
 @contextlib.contextmanager
 def refusing_damage(path: Path) -> Iterator[None]:
-    """Turn whatever a reader raises on a damaged file into a DataError that names it."""
+    """Turn whatever a reader raises on a damaged file into a DataError that names it.
+
+    A lack of memory is damage where the header speaks of more than the file can hold, else it is a TooLargeError.
+    """
     try:
         if path.stat().st_size == 0:
             raise DataError("the file is empty (0 bytes)", remedy=_REPLACE, file=path)
@@ -135,7 +144,31 @@ def refusing_damage(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in _DAMAGE_ERRNOS:
             raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise DataError(f"the file is damaged or cut: {reason}", remedy=_REPLACE, file=path) from error
+        raise _damaged(path, reason) from error
+    except MemoryError as error:
+        raise TooLargeError(
+            "the stack does not fit into memory",
+            remedy="use a machine with more memory",
+            code=ExitCode.MACHINE,
+            file=path,
+            value=f"{_possible_bytes(path) / 1e9:.1f} GB of voxels",
+        ) from error
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(f"the file is damaged or cut: {reason}", remedy=_REPLACE, file=path)
+
+
+def _possible_bytes(path: Path) -> int:
+    """What the voxels in `path` take as they are stored, unpacked. DataError when the file cannot hold as much."""
+    try:
+        claimed, packed = _tiff_claim(path) if is_tiff(path) else _nifti_claim(path)
+    except (*_DAMAGE, MemoryError) as error:
+        raise _damaged(path, "its header cannot be read") from error
+    held = path.stat().st_size
+    if not 0 <= claimed <= held * (_MAX_PACKING if packed else 1):
+        raise _damaged(path, f"its header speaks of {claimed:,} bytes of voxels, the file has {held:,}")
+    return claimed
 
 
 def not_a_stack(path: Path, what: str) -> DataError:
@@ -193,6 +226,15 @@ def series_of(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     if "S" in stacks[0].axes[1:]:
         raise not_a_stack(path, f"it is a colour image ({stacks[0].axes}: {shape_text(stacks[0].shape)})")
     return stacks[0]
+
+
+def _tiff_claim(path: Path) -> tuple[int, bool]:
+    """How many bytes of voxels the header speaks of, and whether they are compressed."""
+    with open_tiff(path) as tiff:
+        series = series_of(tiff, path)
+        page = series.keyframe
+        voxels = max(math.prod(series.shape), math.prod(page.chunks))  # a tile may be larger than the stack
+        return voxels * page.bitspersample // 8, page.compression != tifffile.COMPRESSION.NONE
 
 
 def _read_tiff(path: Path) -> NDArray[Any]:
@@ -254,6 +296,13 @@ def open_nifti(path: Path, *, keep_file_open: bool = False) -> Any:
             while stream.read(1 << 22):
                 pass
     return nibabel.load(path, mmap=False, keep_file_open=keep_file_open)
+
+
+def _nifti_claim(path: Path) -> tuple[int, bool]:
+    """How many bytes of voxels the header speaks of, and whether they are compressed."""
+    header: Any = nibabel.load(path, mmap=False).header
+    claimed = math.prod(int(size) for size in header.get_data_shape()) * int(header.get_data_dtype().itemsize)
+    return claimed, path.name.lower().endswith(".gz")
 
 
 def _read_nifti(path: Path) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 Only MlflowClient is used, never the fluent API: that one looks for a Git repository, which a stage cannot see.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from stages.common.tracking.server import (
 
 EXPERIMENT = "capillary"
 BY_HAND = "by-hand"
+FAILURE_TAG = "capillary.failure"
 START_PATIENCE_S = 12.0
 STEP_PATIENCE_S = 10.0
 MAX_PARAM_CHARACTERS = 500  # of MLflow 2.7, the oldest server; later ones take 6000
@@ -59,6 +61,8 @@ def open_run(
         run = server.call("open a run", lambda: _find_or_create(server, experiment_id, runtime, cell_tags, run_name))
     if run.info.status != "RUNNING":
         server.call("continue a run", lambda: server.client.update_run(run.info.run_id, status="RUNNING"))
+    if FAILURE_TAG in run.data.tags:
+        _forget_failure(server, run)
     sampler = None
     interval_s, continued = runtime.monitoring.interval_s, bool(run.data.metrics)
     if system_metrics and interval_s is not None:
@@ -100,6 +104,12 @@ def _run_by_id(server: Server, run_id: str) -> Run | None:
         )
         return None
     return run
+
+
+def _forget_failure(server: Server, run: Run) -> None:
+    # refused where it is gone since (an answer that was lost) and by a server that knows no deletion: no reason to stop
+    with contextlib.suppress(RefusedError):
+        server.call("delete a tag", lambda: server.client.delete_tag(run.info.run_id, FAILURE_TAG))
 
 
 def _find_or_create(
@@ -189,7 +199,7 @@ class TrackedRun:
 
     def fail(self, reason: str) -> None:
         """Mark the run FAILED and keep `reason` as a tag. Never raises: the user must see the failure itself."""
-        self._end_quietly("FAILED", {"capillary.failure": redact(reason)[:MAX_PARAM_CHARACTERS]})
+        self._end_quietly("FAILED", {FAILURE_TAG: redact(reason)[:MAX_PARAM_CHARACTERS]})
 
     def _end_quietly(self, status: str, tags: Mapping[str, str]) -> None:
         self._stop_sampler()

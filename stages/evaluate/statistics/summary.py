@@ -13,9 +13,8 @@ def summarise(rows: list[Row], evaluation: Evaluation) -> Summary:
     """Out-of-fold means over all volumes of a loss: a volume counts once for each fold that held it out."""
     summary: Summary = {}
     for loss in dict.fromkeys(row.loss for row in rows):
-        values = np.array(
-            [[row.measurement.values[metric] for metric in evaluation.metrics] for row in rows if row.loss == loss]
-        )
-        intervals = bootstrap_intervals(values, evaluation)
+        of_loss = [row for row in rows if row.loss == loss]
+        values = np.array([[row.measurement.values[metric] for metric in evaluation.metrics] for row in of_loss])
+        intervals = bootstrap_intervals(values, evaluation, [row.group for row in of_loss])
         summary[loss] = dict(zip(evaluation.metrics, intervals, strict=True))
     return summary

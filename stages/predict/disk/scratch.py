@@ -12,6 +12,27 @@ from numpy.typing import DTypeLike
 from stages.common.errors import CapillaryError, ExitCode
 from stages.predict.disk.volume import DiskVolume, Shape
 
+FLOAT = 4  # bytes of a probability, of a sum, and of a resampled intensity
+MASK = 1
+BESIDE = 2**24  # the picture, and what files hold beside their voxels
+
+
+def bytes_needed(voxel: int, shape_zyx: Shape, grid_zyx: Shape, ring_zyx: Shape, *, probability: bool) -> int:
+    """The most that one run has on the disk at a time: volumes that stay, and the largest of what comes and goes.
+
+    `voxel` is the bytes of one in the decoded image, `grid_zyx` what the networks see, `ring_zyx` what is kept of
+    their sums; `probability`: a file of it is wished for. Files written count as if nothing could be compressed.
+    """
+    image, native, grid = voxel * prod(shape_zyx), FLOAT * prod(shape_zyx), FLOAT * prod(grid_zyx)
+    sums = FLOAT * prod(ring_zyx)
+    # the mask, the one without small parts, and what is left of it for the user
+    written = 3 * MASK * prod(shape_zyx) + (native if probability else 0)
+    if grid_zyx == shape_zyx:
+        return BESIDE + image + native + max(sums, written)
+    # resampled in the plane, and not yet along z
+    there, back = FLOAT * prod((shape_zyx[0], *grid_zyx[1:])), FLOAT * prod((grid_zyx[0], *shape_zyx[1:]))
+    return BESIDE + image + grid + max(there, grid + max(sums, native + max(back, written)))
+
 
 class Scratch:
     """A context manager: at its end all of its files are removed."""
@@ -28,10 +49,8 @@ class Scratch:
         """A volume of zeros that stays until the end."""
         return self._opened.enter_context(DiskVolume(self.file(name), shape_zyx, dtype))
 
-    def refuse_full_disk(self, shape_zyx: Shape, grid_zyx: Shape) -> None:
-        """Raise CapillaryError when there is no room for image, probability, masks, and the resampled ones of them."""
-        resampled = 0 if grid_zyx == shape_zyx else 2 * 4 * (prod(grid_zyx) + prod(shape_zyx))
-        needed = prod(shape_zyx) * (4 + 4 + 2) + resampled
+    def refuse_full_disk(self, needed: int) -> None:
+        """Raise CapillaryError when there is no room for `needed` bytes."""
         free = shutil.disk_usage(self._out.parent).free
         if needed > free:
             raise CapillaryError(

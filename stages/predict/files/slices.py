@@ -31,6 +31,12 @@ def read_shape(path: Path) -> Shape:
     return shape[0], shape[1], shape[2]
 
 
+def read_dtype(path: Path) -> np.dtype[Any]:
+    """The dtype that `read_slices` gives: a scaled NIfTI's is not the one in its file. Raises DataError likewise."""
+    with refusing_damage(path):
+        return _tiff_dtype(path) if is_tiff(path) else _nifti_dtype(path)
+
+
 def read_slices(path: Path) -> Iterator[NDArray[Any]]:
     """The slices (yx) of the stack in `path`, in the order of z: those of `stacks.read_stack(path)`.
 
@@ -43,6 +49,11 @@ def read_slices(path: Path) -> Iterator[NDArray[Any]]:
 def _tiff_shape(path: Path) -> tuple[int, ...]:
     with open_tiff(path) as tiff:
         return tuple(series_of(tiff, path).shape)
+
+
+def _tiff_dtype(path: Path) -> np.dtype[Any]:
+    with open_tiff(path) as tiff:
+        return np.dtype(series_of(tiff, path).dtype)
 
 
 def _tiff_slices(path: Path) -> Iterator[NDArray[Any]]:
@@ -79,6 +90,12 @@ def _nifti_shape(path: Path) -> tuple[int, ...]:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return shape[::-1]
+
+
+def _nifti_dtype(path: Path) -> np.dtype[Any]:
+    loaded: Any = nibabel.load(path, mmap=False)
+    voxel: NDArray[Any] = np.asanyarray(loaded.dataobj[(slice(0, 1),) * len(loaded.shape)])
+    return voxel.dtype
 
 
 def _nifti_slices(path: Path) -> Iterator[NDArray[Any]]:

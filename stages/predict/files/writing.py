@@ -19,6 +19,7 @@ Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 # what offsets of 32 bits can reach, with room for what a TIFF holds beside its slices
 MAX_PLAIN_TIFF_BYTES = 2**32 - 2**25
+MAX_NIFTI_1_AXIS = 2**15 - 1  # its sizes have 16 bits
 FOREGROUND_IN_TIFF = 255  # white in every viewer
 FOREGROUND_IN_NIFTI = 1  # a label map
 
@@ -116,8 +117,8 @@ def _nifti_header(dtype: np.dtype[Any], place: Place) -> Any:
         if not isinstance(loaded, (nibabel.Nifti1Image, nibabel.Nifti2Image)):
             header.set_sform(loaded.affine, code="aligned")  # such as Analyze, whose header has no affine
     else:
-        first: Any = nibabel.Nifti1Header
-        header = first()
+        fresh: Any = nibabel.Nifti2Header if max(place.shape_zyx) > MAX_NIFTI_1_AXIS else nibabel.Nifti1Header
+        header = fresh()
         z, y, x = place.spacing_um
         header.set_data_shape(place.shape_zyx[::-1])
         header.set_sform(np.diag([x, y, z, 1.0]), code="scanner")

@@ -66,7 +66,8 @@ def _difference(metric: str) -> Difference:
 
 def _volume(loss: str, index: int) -> VolumeResult:
     values = dict.fromkeys(METRICS, MEANS[loss] + index / 100)
-    return VolumeResult(loss=loss, fold=index % 2, id=f"stack{index}", values=values, rule="measured")
+    name = f"stack{index}"
+    return VolumeResult(loss=loss, fold=index % 2, id=name, group=name, values=values, rule="measured")
 
 
 def _panels() -> tuple[Panel, ...]:

@@ -175,6 +175,14 @@ def test_tables_with_missing_columns_or_words_for_numbers_are_refused(tmp_path: 
         read_curves(tmp_path, ["a"])
 
 
+def test_a_volume_is_of_its_group(tmp_path: Path) -> None:
+    """A volume in a table without groups is its own."""
+    write(tmp_path / "metrics/per_volume.csv", "loss,fold,id,group,dsc,rule\na,0,v1,m1,0.5,measured\n")
+    assert [one.group for one in read_volumes(tmp_path)] == ["m1"]
+    write(tmp_path / "metrics/per_volume.csv", "loss,fold,id,dsc,rule\na,0,v1,0.5,measured\n")
+    assert [one.group for one in read_volumes(tmp_path)] == ["v1"]
+
+
 def test_curves_and_cards_come_in_the_order_of_folds(tmp_path: Path) -> None:
     """Fold 10 after fold 2; an epoch without a validation has none; other files are passed over."""
     for fold in (10, 2):

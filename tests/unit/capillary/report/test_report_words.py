@@ -4,7 +4,10 @@ import dataclasses
 
 import pytest
 
+from capillary.report.model import Report
+from capillary.report.pages.summary import tiles
 from capillary.report.pages.words import (
+    FEW_VOLUMES,
     better,
     cautions,
     choice_words,
@@ -15,7 +18,7 @@ from capillary.report.pages.words import (
     signed,
     verdict,
 )
-from tests.unit.capillary.report.made import made_report
+from tests.unit.capillary.report.made import LOSSES, made_report
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,38 @@ def test_few_volumes_and_rules_are_pointed_out() -> None:
     assert any("stack0 (dice_ce, disjoint)" in one for one in cautions(made_report(volumes=ruled)))
     single = tuple(one for one in volumes if one.id == "stack0")
     assert any("no width" in one for one in cautions(made_report(volumes=single)))
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        (("a", "b", "c", "d"), "Each mean is over 4 volumes. With so few"),
+        (("a", "a", "b", "b"), "Each mean is over 4 volumes of 2 groups, and only groups are independent. With so few"),
+        (("a", "a", "a", "a"), "With 4 volumes of one group an interval has no width"),
+    ],
+)
+def test_volumes_of_one_group_count_as_one(groups: tuple[str, ...], expected: str) -> None:
+    """The warning is about groups, and names their number where it differs from that of the volumes."""
+    assert any(one.startswith(expected) for one in cautions(_grouped(groups)))
+
+
+def test_many_volumes_of_few_groups_are_few() -> None:
+    """Thirty volumes of three animals are pointed out, thirty of ten are not; the tile tells both numbers."""
+    for animals in (3, 10):
+        report = _grouped(tuple(f"animal {index % animals}" for index in range(30)))
+        assert any(f"30 volumes of {animals} groups" in one for one in cautions(report)) == (animals < FEW_VOLUMES)
+        assert ("volumes", "30", f"of {animals} groups, held out, each once") in tiles(report)
+    assert ("volumes", "4", "held out, each once") in tiles(made_report())
+
+
+def _grouped(groups: tuple[str, ...]) -> Report:
+    """Both losses on a volume of each of `groups`."""
+    volumes = [
+        dataclasses.replace(made_report().volumes[0], loss=loss, id=f"stack{index}", group=group)
+        for loss in LOSSES
+        for index, group in enumerate(groups)
+    ]
+    return made_report(volumes=tuple(volumes))
 
 
 def test_fold_means_are_means_of_the_fold_s_volumes() -> None:

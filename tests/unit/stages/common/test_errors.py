@@ -63,6 +63,7 @@ def test_a_foreseen_cause_is_found_behind_what_it_led_to() -> None:
     [
         ("raise CapillaryError('w', remedy='r', code=ExitCode.SERVICE)", 7, "remedy: r"),
         ("raise KeyboardInterrupt", 130, ""),
+        ("raise MemoryError('Unable to allocate 60 GiB')", 6, "Unable to allocate 60 GiB"),
         ("raise ValueError('defect')", 1, "Traceback"),
     ],
 )

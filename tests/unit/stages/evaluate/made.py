@@ -50,7 +50,7 @@ def some_views(seed: int = 0) -> Views:
     return take_views(image, label, label ^ (rng.random(label.shape) < 0.1), (5.0, 1.0, 2.0))
 
 
-def row(loss: str, index: int, dsc: float) -> Row:
+def row(loss: str, index: int, dsc: float, group: str | None = None) -> Row:
     """Volume `index` under `loss`; the other metrics follow from `dsc`, each in its better direction."""
     measurement = Measurement(
         values={
@@ -66,6 +66,7 @@ def row(loss: str, index: int, dsc: float) -> Row:
         loss=loss,
         fold=index % 2,
         id=f"v{index}",
+        group=group or f"v{index}",
         measurement=measurement,
         views=some_views(),
         model_name="m",

@@ -24,27 +24,15 @@ from stages.evaluate.params import BootstrapMethod, EvaluateParams, Training
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import Row, predict_volume
 from stages.evaluate.report import print_summary
+from stages.evaluate.statistics.bootstrap import bootstrap_intervals
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
+from tests.support import tracked
 from tests.support.parts import REPOSITORY
-from tests.support.recipe import RECIPE
 from tests.unit.stages.evaluate.made import evaluation, some_views
 
 EVALUATION = evaluation()
-CARD = ModelCard(
-    loss="dice_ce",
-    fold=0,
-    run_id="r",
-    model_name="capillary-dice_ce",
-    model_version="1",
-    weights_sha256="0" * 64,
-    patch_voxels=(3, 8, 8),
-    epochs=20,
-    validation_dsc=0.8,
-    fingerprint="f",
-    precision="fp32",
-    recipe=RECIPE,
-)
+CARD = replace(tracked.CARD, patch_voxels=(3, 8, 8))
 
 
 def row(loss: str, index: int, *, empty: bool = False, metrics: tuple[str, ...] = tuple(METRICS)) -> Row:
@@ -55,6 +43,7 @@ def row(loss: str, index: int, *, empty: bool = False, metrics: tuple[str, ...] 
         loss=loss,
         fold=index % 2,
         id=f"v{index}",
+        group=f"v{index}",
         measurement=measure(prediction, reference, (5.0, 1.0, 1.0), metrics=metrics, nsd_tolerance_um=1.0),
         views=some_views(index),
         model_name=f"capillary-{loss}",
@@ -295,4 +284,43 @@ def test_the_terminal_says_where_bca_is_not_defined(capsys: pytest.CaptureFixtur
     print_summary(rows, summarise(rows, chosen), chosen)
     shown = " ".join(capsys.readouterr().out.split())
     assert "95% BCa bootstrap interval" in shown
-    assert "dice_ce: percentile instead of BCa interval, which equal values do not define: DSC, centreline DSC" in shown
+    assert "dice_ce: percentile instead of BCa interval" in shown
+    assert "which equal values or a single group do not define: DSC, centreline DSC" in shown
+
+
+def in_groups(*groups: str) -> list[Row]:
+    """A volume of each of `groups`, in that order."""
+    return [replace(row("dice_ce", index), group=group) for index, group in enumerate(groups)]
+
+
+def test_the_summary_draws_groups(tmp_path: Path) -> None:
+    """Its interval is that of the groups of the rows, which per_volume tells, and paired.csv how many there are."""
+    rows = in_groups("m1", "m2", "m2", "m1", "m1", "m2")
+    summary = summarise(rows, EVALUATION)
+    values = np.array([[one.measurement.values["dsc"]] for one in rows])
+    assert [summary["dice_ce"]["dsc"]] == bootstrap_intervals(values, EVALUATION, [one.group for one in rows])
+    assert [summary["dice_ce"]["dsc"]] != bootstrap_intervals(values, EVALUATION)
+    both = [*rows, *(replace(one, loss="cbdice") for one in rows)]
+    write_outputs(tmp_path, both, summarise(both, EVALUATION), compare_losses(both, EVALUATION))
+    table = pyarrow.parquet.read_table(tmp_path / "per_volume.parquet").to_pylist()
+    assert [line["group"] for line in table[:6]] == ["m1", "m2", "m2", "m1", "m1", "m2"]
+    pairs = list(csv.DictReader((tmp_path / "paired.csv").open()))
+    assert {(line["volumes"], line["groups"]) for line in pairs} == {("6", "2")}
+
+
+@pytest.mark.parametrize(
+    ("groups", "text"),
+    [
+        (("m1", "m1", "m2"), "dice_ce: 3 volumes of 2 groups, and only groups are independent"),
+        (("m1", "m1", "m1"), "dice_ce: 3 volumes of one group give no interval; both of its ends are the mean itself"),
+        (("v0", "v1", "v2"), None),
+    ],
+)
+def test_the_terminal_says_how_many_groups_there_are(
+    capsys: pytest.CaptureFixture[str], groups: tuple[str, ...], text: str | None
+) -> None:
+    """Where they are fewer than the volumes, and what one of them cannot give."""
+    rows = in_groups(*groups)
+    print_summary(rows, summarise(rows, EVALUATION), EVALUATION)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert text in shown if text else "group" not in shown

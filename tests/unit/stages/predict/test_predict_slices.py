@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError
 from stages.common.imaging.spacing import spacing_from
 from stages.common.imaging.stacks import read_header, read_stack
-from stages.predict.files.slices import read_shape, read_slices
+from stages.predict.files.slices import read_dtype, read_shape, read_slices
 from stages.predict.files.writing import Place, write_mask, write_probability
 from tests.unit.stages.common.imaging.test_stacks import STACK, TIFF_KINDS, save_nifti
 
@@ -30,6 +30,7 @@ def test_slices_of_a_tiff_are_those_of_the_whole_stack(tmp_path: Path, how: dict
     whole = read_stack(file)
     assert read_shape(file) == whole.shape
     slices = list(read_slices(file))
+    assert read_dtype(file).newbyteorder("=") == slices[0].dtype.newbyteorder("=")
     assert [plane.shape for plane in slices] == [whole.shape[1:]] * len(whole)
     assert slices[0].dtype.newbyteorder("=") == whole.dtype.newbyteorder("=")
     np.testing.assert_array_equal(np.stack(slices), whole)
@@ -47,6 +48,7 @@ def test_slices_of_a_nifti_are_those_of_the_whole_stack(
     nibabel.save(image, tmp_path / name)
     whole = read_stack(tmp_path / name)
     assert read_shape(tmp_path / name) == whole.shape
+    assert read_dtype(tmp_path / name) == whole.dtype
     np.testing.assert_array_equal(np.stack(list(read_slices(tmp_path / name))), whole)
 
 
@@ -124,6 +126,17 @@ def test_a_nifti_keeps_affine_units_and_orientation(tmp_path: Path, kind: str, n
     for field in ("sform_code", "qform_code", "pixdim", "xyzt_units", "descrip", "quatern_b"):
         np.testing.assert_array_equal(found.header[field], source.header[field])
     np.testing.assert_array_equal(np.asarray(found.dataobj), (STACK > 100).T)
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz"])
+@pytest.mark.parametrize("width", [2**15 - 1, 2**15])
+def test_a_tiff_of_any_width_becomes_a_nifti(tmp_path: Path, name: str, width: int) -> None:
+    """NIfTI-1 counts an axis in 16 bits; beyond that it is NIfTI-2, with the same place in space."""
+    mask = np.random.default_rng(0).random((2, 3, width)) > 0.5
+    file = written(tmp_path, name, mask=mask)
+    np.testing.assert_array_equal(read_stack(file), mask)
+    assert spacing_from(read_header(file))[0] == pytest.approx(SPACING_UM)
+    assert type(nifti.load(file)) is (nifti.Nifti1Image if width < 2**15 else nifti.Nifti2Image)
 
 
 def test_a_probability_is_kept_exactly(tmp_path: Path) -> None:

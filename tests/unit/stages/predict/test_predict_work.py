@@ -1,6 +1,8 @@
 """The whole work of the stage on small stacks, against the same steps on arrays in memory."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import Server, connect
 from stages.predict.disk.resampling import resample_slices
+from stages.predict.disk.scratch import BESIDE, Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.models.registered import find_cards
@@ -27,6 +30,7 @@ from stages.predict.order import read_order
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from tests.support.prediction import PredictionProject, brightness_network
+from tests.support.tracked import embedded_runtime
 
 SPACING_UM = (4.0, 1.0, 1.0)
 PATCH = (4, 16, 16)
@@ -54,18 +58,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> PredictionProject:
 
 
 def runtime_of(project: PredictionProject) -> Runtime:
-    return Runtime(
-        stage="predict",
-        fingerprint="f",
-        data_fingerprint="d",
-        code_fingerprint="c",
-        state_dir=project.root / "state",
-        workers=1,
-        threads=1,
-        tracking_uri=f"sqlite:///{project.root}/mlruns/mlflow.db",
-        artifact_root=None,
-        experiment_name=None,
-    )
+    uri = f"sqlite:///{project.root}/mlruns/mlflow.db"
+    return embedded_runtime(project.root / "state", stage="predict", tracking_uri=uri, artifact_root=None)
 
 
 def run(project: PredictionProject, folder: Path, stack: NDArray[Any], *words: str, **changes: object) -> Path:
@@ -119,6 +113,60 @@ def test_small_parts_are_removed_by_their_size_in_µm3(project: PredictionProjec
     assert 0 < large.sum() < count
     found = read_stack(run(project, tmp_path, stack, "--card", card(project, "dice_ce"), min_component_um3=30.0))
     np.testing.assert_array_equal(found == 255, large[labels])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".tif"])
+@pytest.mark.parametrize(
+    ("loss", "spacing_um"),
+    [("dice_ce", SPACING_UM), ("cbdice", SPACING_UM), ("cbdice", (0.5, 6.0, 5.0)), ("cbdice", (8.0, 0.4, 0.5))],
+    ids=["native", "resampled", "finer_in_plane", "finer_along_z"],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_the_room_that_is_looked_for_is_the_room_that_is_taken(
+    project: PredictionProject,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: str,
+    loss: str,
+    spacing_um: tuple[float, float, float],
+    suffix: str,
+) -> None:
+    """Every type and grid, with a probability beside: never more, and no less where nothing can be compressed."""
+    taken: list[int] = []
+    needed: list[int] = []
+    leave = DiskVolume.__exit__
+
+    def look(volume: DiskVolume, *error: Any) -> None:
+        taken.append(sum(file.stat().st_size for file in tmp_path.iterdir() if file.name != "stack.tif"))
+        leave(volume, *error)
+
+    monkeypatch.setattr(DiskVolume, "__exit__", look)
+    monkeypatch.setattr(Scratch, "refuse_full_disk", lambda _scratch, room: needed.append(room))
+    stack = np.random.default_rng(0).gamma(2, 20, (9, 40, 37)).clip(0, 250).astype(dtype)
+    tifffile.imwrite(tmp_path / "stack.tif", stack)
+    files = [f"{tmp_path}/{name}" for name in ("stack.tif", f"mask{suffix}")]
+    words = ["--card", card(project, loss), "--probability", f"{tmp_path}/probability{suffix}"]
+    order = read_order([*files, "--spacing-um", *map(str, spacing_um), *words])
+    predict(order, EVALUATION.model_copy(update={"min_component_um3": 1.0}), runtime_of(project))
+    assert max(taken) <= needed[0]
+    if suffix == ".nii":
+        assert max(taken) >= needed[0] - BESIDE
+
+
+def test_a_disk_without_room_is_refused_before_the_stack_is_read(
+    project: PredictionProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight bytes a voxel for float64, four for the probability, three for masks; one less is too little."""
+    stack = np.random.default_rng(0).random((200, 20, 20))
+    needed = BESIDE + stack.size * (8 + 4 + 3)
+    disk = SimpleNamespace(free=needed - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: disk)
+    with pytest.raises(CapillaryError, match="no room") as refused:
+        run(project, tmp_path, stack, "--card", card(project, "dice_ce"))
+    assert refused.value.code == ExitCode.MACHINE
+    assert [file.name for file in tmp_path.iterdir()] == ["stack.tif"]
+    disk.free = needed
+    assert run(project, tmp_path, stack, "--card", card(project, "dice_ce")).exists()
 
 
 def test_values_that_are_no_numbers_are_refused(project: PredictionProject, tmp_path: Path) -> None:

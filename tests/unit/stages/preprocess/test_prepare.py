@@ -10,8 +10,9 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from stages.common.errors import DataError
+from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.preprocess.prepare import Task, prepare, skeleton_of
+from tests.support.memory import little_memory
 from tests.unit.stages.preprocess.tiny_tasks import make_task
 
 
@@ -44,6 +45,16 @@ def test_a_resampled_volume_has_the_planned_grid(tmp_path: Path) -> None:
     assert done.foreground_share == arrays["label"].mean()
     assert arrays["image"][arrays["label"] > 0].mean() > 4 * arrays["image"][arrays["label"] == 0].mean()
     assert ((arrays["skeleton"] > 0) <= (arrays["label"] > 0)).all()
+
+
+def test_a_stack_that_memory_does_not_hold_is_not_called_damaged(tmp_path: Path) -> None:
+    """The volume's name, and what helps: fewer volumes at a time, or a larger machine."""
+    task = make_task(tmp_path)
+    tifffile.memmap(task.raw.image, shape=(256, 1024, 1024), dtype="uint8", photometric="minisblack")
+    with little_memory(), pytest.raises(CapillaryError, match="volume stack: does not fit into memory") as refused:
+        prepare(task)
+    assert refused.value.code == ExitCode.MACHINE
+    assert "CAPILLARY_WORKERS=1" in refused.value.remedy
 
 
 def _pieces(mask: np.ndarray) -> int:

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.common.errors import DataError
+from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.stacks import binarise, read_header, read_spacing_um, read_stack
 from stages.common.imaging.suffixes import suffix_of
+from stages.ingest.checks import check_image
+from tests.support.memory import little_memory
 
 STACK = np.random.default_rng(7).integers(0, 200, size=(6, 40, 33)).astype(np.uint8)
 
@@ -165,6 +167,79 @@ def test_offset_beyond_any_file_is_damage(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         read_stack(path)
+
+
+LARGE = (256, 1024, 1024)  # 256 MB, four times what is left of the memory
+
+
+def _large_tiff(path: Path) -> None:
+    tifffile.memmap(path, shape=LARGE, dtype="uint8", photometric="minisblack")  # a file of its whole size, all holes
+
+
+def _large_packed_tiff(path: Path) -> None:
+    tifffile.imwrite(
+        path,
+        (np.zeros(LARGE[1:], np.uint8) for _ in range(LARGE[0])),
+        shape=LARGE,
+        dtype="uint8",
+        compression="zlib",
+        photometric="minisblack",
+    )
+
+
+def _large_nifti(path: Path) -> None:
+    _nifti_head(path)
+    with path.open("r+b") as stream:
+        stream.truncate(352 + int(np.prod(LARGE)))
+
+
+def _large_packed_nifti(path: Path) -> None:
+    _nifti_head(path.with_suffix(""))
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        stream.write(path.with_suffix("").read_bytes())
+        for _ in range(LARGE[0]):
+            stream.write(bytes(LARGE[1] * LARGE[2]))
+
+
+def _nifti_head(path: Path) -> None:
+    """A file that says that it holds a LARGE stack, and ends there."""
+    header: Any = nibabel.Nifti1Header()
+    header.set_data_shape(LARGE[::-1])
+    header.set_data_dtype(np.uint8)
+    with path.open("wb") as stream:
+        header.write_to(stream)
+
+
+@pytest.mark.parametrize("read", [read_stack, check_image])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("a.tif", _large_tiff),
+        ("packed.tif", _large_packed_tiff),
+        ("a.nii", _large_nifti),
+        ("a.nii.gz", _large_packed_nifti),
+    ],
+)
+def test_a_sound_stack_that_memory_does_not_hold_is_not_called_damaged(
+    tmp_path: Path, name: str, make: Callable[[Path], None], read: Callable[[Path], Any]
+) -> None:
+    """The machine is too small: its exit code, the file and its size; never a verdict on the data."""
+    make(tmp_path / name)
+    with little_memory(), pytest.raises(CapillaryError, match="does not fit into memory") as refused:
+        read(tmp_path / name)
+    assert refused.value.code == ExitCode.MACHINE
+    assert isinstance(refused.value, MemoryError)
+    assert (refused.value.file, refused.value.value) == (tmp_path / name, "0.3 GB of voxels")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_header_that_speaks_of_more_than_the_file_holds_is_damage(tmp_path: Path, name: str) -> None:
+    """However little memory there is: such a file is of no use on a larger machine either."""
+    _nifti_head(tmp_path / "a.nii")
+    if name.endswith(".gz"):
+        (tmp_path / name).write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    with little_memory(), pytest.raises(DataError, match="damaged"):
+        read_stack(tmp_path / name)
 
 
 @settings(

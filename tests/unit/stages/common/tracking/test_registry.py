@@ -10,7 +10,6 @@ import torch
 from mlflow.exceptions import MlflowException, RestException
 
 from stages.common.errors import CapillaryError, DataError, ServiceError
-from stages.common.runtime import Runtime
 from stages.common.tracking.registry import (
     ModelCard,
     load_model,
@@ -22,22 +21,7 @@ from stages.common.tracking.registry import (
 )
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.server import Server
-from tests.support.recipe import RECIPE
-
-CARD = ModelCard(
-    loss="dice_ce",
-    fold=0,
-    run_id="r",
-    model_name="capillary-dice_ce",
-    model_version="1",
-    weights_sha256="0" * 64,
-    patch_voxels=(12, 96, 96),
-    epochs=20,
-    validation_dsc=0.8,
-    fingerprint="f",
-    precision="fp32",
-    recipe=RECIPE,
-)
+from tests.support.tracked import CARD, embedded_runtime
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(store: Path, request: pytest.FixtureRequest) -> TrackedRun:
     """A run of its own for each test."""
-    runtime = Runtime(
-        stage="train",
-        fingerprint=request.node.name,
-        data_fingerprint="d",
-        code_fingerprint="c",
-        state_dir=store,
-        workers=1,
-        threads=1,
-        tracking_uri=f"sqlite:///{store}/mlflow.db",
-        artifact_root=str(store / "artifacts"),
-        experiment_name=None,
-    )
+    runtime = embedded_runtime(store, fingerprint=request.node.name)
     return open_run(runtime, cell_tags={}, run_name="run", system_metrics=False)
 
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import csv
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
@@ -17,6 +17,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking import runs, server
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.server import RefusedError, Server, connect, redact
+from tests.support.tracked import embedded_runtime
 
 CELL = {"loss": "dice_ce", "fold": "0"}
 MakeRuntime = Callable[..., Runtime]
@@ -33,19 +34,13 @@ def make_runtime(store: Path, request: pytest.FixtureRequest) -> MakeRuntime:
     """Runtimes of the shared store; the fingerprint is the test's own, so tests never meet."""
 
     def make(**changes: Any) -> Runtime:
-        runtime = Runtime(
-            stage="train@dice_ce-0",
-            fingerprint=request.node.name,
-            data_fingerprint="data",
-            code_fingerprint="code",
-            state_dir=store,
-            workers=1,
-            threads=1,
-            tracking_uri=f"sqlite:///{store}/mlflow.db",
-            artifact_root=str(store / "artifacts"),
-            experiment_name=None,
-        )
-        return dataclasses.replace(runtime, **changes)
+        named = {
+            "stage": "train@dice_ce-0",
+            "fingerprint": request.node.name,
+            "data_fingerprint": "data",
+            "code_fingerprint": "code",
+        }
+        return embedded_runtime(store, **{**named, **changes})
 
     return make
 
@@ -200,6 +195,44 @@ def test_a_run_as_a_context_ends_as_its_block_ends(
     ended = run.server.client.get_run(run.run_id)
     assert ended.info.status == status
     assert ended.data.tags.get("capillary.failure") == ("the label is empty" if status == "FAILED" else None)
+
+
+def test_a_run_that_is_continued_has_not_failed_any_more(make_runtime: MakeRuntime) -> None:
+    """The reason of a former failure goes when the run goes on, by search and by its id; a finished run has none."""
+    for continued in ({}, {"run_id": True}):
+        failed = open_quiet(make_runtime())
+        failed.fail("no room on the disk")
+        again = open_quiet(make_runtime(), run_id=failed.run_id if continued else None)
+        assert again.run_id == failed.run_id
+        assert "capillary.failure" not in again.server.client.get_run(again.run_id).data.tags
+    again.finish()
+    assert "capillary.failure" not in again.server.client.get_run(again.run_id).data.tags
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_failure_that_cannot_be_forgotten_stops_no_run(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """The answer to the deletion was lost, so that the next one finds no tag; or the server knows no deletion."""
+    failed = open_quiet(make_runtime())
+    failed.fail("no room on the disk")
+    delete = MlflowClient.delete_tag
+    asked = []
+
+    def refuse(client: MlflowClient, run_id: str, key: str) -> None:
+        asked.append(key)
+        if kept:
+            raise RestException({"error_code": "ENDPOINT_NOT_FOUND", "message": "no such endpoint"})
+        delete(client, run_id, key)
+        if len(asked) == 1:
+            raise MlflowException("API request failed with exception 503")
+
+    monkeypatch.setattr(MlflowClient, "delete_tag", refuse)
+    again = open_quiet(make_runtime())
+    assert again.run_id == failed.run_id
+    stored = again.server.client.get_run(again.run_id)
+    assert stored.info.status == "RUNNING"
+    assert ("capillary.failure" in stored.data.tags) is kept
 
 
 class Outage:

@@ -153,3 +153,76 @@ def test_bca_takes_effect_on_differences() -> None:
     bca = bootstrap_difference(differences, resampling(1000, seed=1, method="bca"))
     assert bca[:2] > plain[:2]
     assert bca[2] == plain[2]
+
+
+def test_fields_of_two_animals_are_never_sure() -> None:
+    """Of 300 comparisons of equals on eight volumes of two animals none has p below what two agreeing animals allow.
+
+    The animals differ by 0.02, the fields of one by 0.005; eight volumes taken for independent make half of them sure.
+    """
+    rng = np.random.default_rng(0)
+    groups = [f"animal {index // 4}" for index in range(8)]
+    grouped, without = [], []
+    for _ in range(300):
+        differences = rng.normal(0, 0.02, 2).repeat(4) + rng.normal(0, 0.005, 8)
+        grouped.append(bootstrap_difference(differences, resampling(500, seed=1), groups)[2])
+        without.append(bootstrap_difference(differences, resampling(500, seed=1))[2])
+    assert min(grouped) >= 0.5
+    assert np.mean(np.array(without) < 0.05) > 0.4
+
+
+def test_p_of_groups_keeps_its_level() -> None:
+    """Of 400 comparisons of equals on thirty animals with one to four fields about a twentieth has p < 0.05."""
+    rng = np.random.default_rng(7)
+    found = []
+    for seed in range(400):
+        sizes = rng.integers(1, 5, 30)
+        groups = [f"animal {index}" for index, size in enumerate(sizes) for _ in range(size)]
+        differences = rng.normal(0, 0.02, 30).repeat(sizes) + rng.normal(0, 0.005, len(groups))
+        found.append(bootstrap_difference(differences, resampling(500, seed=seed), groups)[2])
+    assert 0.025 < np.mean(np.array(found) < 0.05) < 0.095
+
+
+def test_the_bootstrap_over_groups_equals_a_loop() -> None:
+    """Draw by draw, all fields of each animal drawn; p has the floor of four animals, not of seven volumes."""
+    differences = np.random.default_rng(3).normal(0.02, 0.05, 7)
+    groups = ["b", "a", "b", "c", "b", "a", "d"]
+    low, high, p = bootstrap_difference(differences, EVALUATION, groups)
+    means = []
+    for draw in np.random.default_rng(3).integers(4, size=(400, 4)):
+        drawn = [differences[i] for place in draw for i in range(7) if groups[i] == "bacd"[place]]
+        means.append(sum(drawn) / len(drawn))
+    assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.05, 0.95])))
+    far = min(sum(mean <= 0 for mean in means), sum(mean >= 0 for mean in means))
+    assert p == pytest.approx(min(1, max(2 * (far + 1) / 401, 2**-3)))
+
+
+def test_few_groups_are_never_sure() -> None:
+    """Animals that all agree have the p of the sign test over animals, whatever the number of their fields."""
+    for animals in range(1, 7):
+        groups = [f"animal {index}" for index in range(animals) for _ in range(5)]
+        _, _, p = bootstrap_difference(np.full(5 * animals, 0.125), resampling(1000, seed=1), groups)
+        assert p == max(2.0 ** (1 - animals), 2 / 1001)
+    values = np.array([0.25, 0.5])
+    assert bootstrap_difference(values, resampling(10, seed=1), ["a", "a"]) == (0.375, 0.375, 1.0)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_volumes_of_their_own_groups_are_compared_as_without_groups(method: str) -> None:
+    """The same interval and p, bit for bit."""
+    differences = np.random.default_rng(8).lognormal(size=20) - 1.2
+    chosen = resampling(1000, seed=1, method=method)
+    own = [f"v{index}" for index in range(20)]
+    assert bootstrap_difference(differences, chosen, own) == bootstrap_difference(differences, chosen)
+
+
+def test_losses_are_compared_by_the_groups_of_their_rows() -> None:
+    """The number of groups stands beside that of the volumes, and interval and p are those of the groups."""
+    dscs = {"a": [0.5, 0.6, 0.9, 0.4], "b": [0.4, 0.7, 0.2, 0.3]}
+    groups = ["mouse 1", "mouse 2", "mouse 1", "v3"]
+    rows = [row(loss, index, dsc, groups[index]) for loss, values in dscs.items() for index, dsc in enumerate(values)]
+    first = compare_losses([*rows[:4], *reversed(rows[4:])], EVALUATION)[0]
+    assert (first.volumes, first.groups) == (4, 3)
+    expected = bootstrap_difference(np.array(dscs["a"]) - dscs["b"], EVALUATION, groups)
+    assert (first.ci_low, first.ci_high, first.p) == pytest.approx(expected)
+    assert first.p >= 0.25

@@ -1,0 +1,41 @@
+"""A runtime with an embedded store, and a model card, for tests that look at a few of their fields."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stages.common.runtime import Runtime
+from stages.common.tracking.registry import ModelCard
+from tests.support.recipe import RECIPE
+
+CARD = ModelCard(
+    loss="dice_ce",
+    fold=0,
+    run_id="r",
+    model_name="capillary-dice_ce",
+    model_version="1",
+    weights_sha256="0" * 64,
+    patch_voxels=(12, 96, 96),
+    epochs=20,
+    validation_dsc=0.8,
+    fingerprint="f",
+    precision="fp32",
+    recipe=RECIPE,
+)
+
+
+def embedded_runtime(store: Path, **changes: Any) -> Runtime:
+    """A stage on one thread whose state and runs lie in the folder `store`, but for `changes`."""
+    runtime = Runtime(
+        stage="train",
+        fingerprint="f",
+        data_fingerprint="d",
+        code_fingerprint="c",
+        state_dir=store,
+        workers=1,
+        threads=1,
+        tracking_uri=f"sqlite:///{store}/mlflow.db",
+        artifact_root=str(store / "artifacts"),
+        experiment_name=None,
+    )
+    return replace(runtime, **changes)
