@@ -57,6 +57,12 @@ def metrics() -> None:
     show_metrics(Path("metrics/metrics.json"))
 
 
+def _below_one(threshold: float | None) -> float | None:
+    if threshold is not None and threshold >= 1:
+        raise typer.BadParameter(f"{threshold} is not below 1: no probability is above it.")
+    return threshold
+
+
 @app.command()
 def predict(
     image: Annotated[Path, typer.Argument(metavar="IN", help="A stack: TIFF or NIfTI.", show_default=False)],
@@ -71,7 +77,10 @@ def predict(
         str | None, typer.Option(help="From the registry: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Vessel above it; else evaluation.threshold.", show_default=False)
+        float | None,
+        typer.Option(
+            min=0, callback=_below_one, help="Vessel above it; else evaluation.threshold.", show_default=False
+        ),
     ] = None,
     spacing_um: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Where the file tells no spacing.", show_default=False)

@@ -10,9 +10,8 @@ from rich.table import Table
 from capillary.compute.computing import Computing, resolve
 from capillary.compute.environment import Environment, detect_environment, see_surroundings
 from capillary.compute.hardware import GB, Hardware
-from capillary.compute.limits import find_limits
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
-from capillary.launcher.run import choose_executor
+from capillary.launcher.run import stage_hardware
 from capillary.settings import read_settings
 from stages.common.progress import console, say
 
@@ -21,7 +20,7 @@ def show_profile(root: Path, *, as_json: bool) -> None:
     """Print what stages of the workspace `root` have to compute with, and how they would use it."""
     settings = read_settings(root)
     environment = detect_environment(see_surroundings(settings.variables))
-    hardware = Hardware(gpus=choose_executor(settings).gpus(settings), limits=find_limits())
+    hardware = stage_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     computing = resolve(choice, hardware, settings)
     if as_json:

@@ -1,6 +1,5 @@
 """`capillary ps`, `capillary build` and `capillary clean`: the containers, images and leftovers of one project."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from capillary.containers.images import ensure_built, is_built
 from capillary.containers.place import find_place
 from capillary.containers.siblings import Sibling, end, orphans, siblings
 from capillary.launcher.access import ACCESS_FILE, read_access
-from capillary.launcher.rwlock import remove_torn
+from capillary.launcher.leftovers import remove_resume_folders, remove_torn
 from capillary.launcher.sandbox import sweep
 from capillary.launcher.stop import Stop
-from capillary.settings import read_settings
+from capillary.settings import ExecutorName, Settings, read_settings
 from capillary.yaml_file import read_yaml
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.progress import console, say
 
 
@@ -60,7 +59,7 @@ def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:
 
 
 def clean(repository: Path, *, state: bool, images: bool) -> None:
-    """End containers whose launcher is gone, and remove what killed launchers left.
+    """Remove what killed launchers left, and end containers whose launcher is gone where a daemon answers.
 
     `state` also removes the resume folders of runs that never ended (those that run now stay), `images` the images
     that this project built and whose files have changed since.
@@ -68,21 +67,34 @@ def clean(repository: Path, *, state: bool, images: bool) -> None:
     sweep(repository)
     remove_torn(repository)
     settings = read_settings(repository)
-    api = connect(settings.variables)
+    api = _daemon(settings, required=images)
+    used = _end_orphans(api, repository) if api else set()
+    if state:
+        remove_resume_folders(repository / settings.checkpoint_dir, used)
+    if images and api:
+        _remove_old_images(api, repository)
+    say("clean")
+
+
+def _daemon(settings: Settings, *, required: bool) -> docker.APIClient | None:
+    """None where no daemon answers and none is asked for."""
+    try:
+        return connect(settings.variables)
+    except ServiceError:
+        if required or settings.executor is ExecutorName.DOCKER:
+            raise
+        say("no Docker daemon answers: what is left of containers stays")
+        return None
+
+
+def _end_orphans(api: docker.APIClient, repository: Path) -> set[str]:
+    """End containers without a launcher; returns the names of the resume folders that the others use."""
     found = _of_project(api, repository)
     lost = list(orphans(found, repository))
     for orphan in lost:
         say(f"ending {orphan.name}, whose launcher is gone")
         end(api, orphan)
-    if state:
-        used = {each.state for each in found if each not in lost}
-        for folder in sorted((repository / settings.checkpoint_dir).glob(f"*-{'[0-9a-f]' * 16}")):
-            if folder.name not in used:
-                say(f"removing {folder}: its run cannot be resumed any more")
-                shutil.rmtree(folder)
-    if images:
-        _remove_old_images(api, repository)
-    say("clean")
+    return {each.state for each in found if each not in lost}
 
 
 def _of_project(api: docker.APIClient, repository: Path) -> list[Sibling]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from capillary.launcher.leash import kill_group, leash
-from capillary.launcher.rwlock import TORN, remove_torn
+from capillary.launcher.leftovers import TORN, remove_torn
 
 DVC = (sys.executable, "-m", "capillary.experiments.dvc")
 # --wait-for-lock waits for the repository's lock; a path that another process works on is refused at once

@@ -22,7 +22,7 @@ from capillary.experiments.show import say_end, say_plan
 from capillary.experiments.slots import machine_facts, plan_slots
 from capillary.experiments.view import View
 from capillary.experiments.workspace import apply_overrides, base_params
-from capillary.launcher.rwlock import remove_torn
+from capillary.launcher.leftovers import remove_torn
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values
 from capillary.preflight import run_preflight, show

@@ -4,16 +4,16 @@ from pathlib import Path
 
 from capillary.compute.computing import resolve
 from capillary.compute.environment import detect_environment, see_surroundings
-from capillary.compute.hardware import find_hardware
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.experiments.cells import Slot
+from capillary.launcher.run import stage_hardware
 from capillary.settings import Settings
 from stages.preflight.checks.devices import Gpu
 
 
 def machine_facts(root: Path, settings: Settings) -> tuple[str, dict[str, str]]:
     """(profile, name and value of the rest): how this machine computes an experiment, for its report."""
-    hardware = find_hardware(settings)
+    hardware = stage_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     place = detect_environment(see_surroundings(settings.variables))
     gpus = ", ".join(gpu.name for gpu in choice.gpus) or "none"
@@ -30,7 +30,7 @@ def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:
     Their number follows from all its cells, not from those that are still missing: a cell that is repeated after a
     crash gets as many threads as before, and with them the same weights.
     """
-    hardware = find_hardware(settings)
+    hardware = stage_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     wanted = resolve(choice, hardware, settings).slots
     count = max(1, min(wanted, cells))

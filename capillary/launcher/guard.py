@@ -19,6 +19,7 @@ import importlib.machinery
 import json
 import os
 import runpy
+import signal
 import socket
 import sys
 import traceback
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNDECLARED_EXIT_CODE = 5
+STOPPED_EXIT_CODES = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 POLICY_VARIABLE = "CAPILLARY_POLICY"  # tells the Python processes that a stage starts where its policy lies
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 READ_EVENTS = {"os.listdir", "os.scandir", "sqlite3.connect"}
@@ -110,7 +112,8 @@ class Guard:
         if place is None:
             return
         if _below(place, (self.policy.base,)):
-            if self._exists_outside_only(place):
+            # of bytecode that is not there Python makes its own from the source, which is judged
+            if self._exists_outside_only(place) and not place.endswith(".pyc"):
                 self.refuse("read", self._name(place))
         elif not (self._is_readable(place) or self._is_readable(os.path.realpath(place))):
             self.refuse("read", self._name(place))
@@ -280,13 +283,15 @@ def _explain(guard: Guard, error: BaseException) -> None:
     """Report what was refused when `error` comes from it, through whichever errors the stage or a library made of it.
 
     The text of a refusal is all that crosses from worker processes. When the stage failed for another reason, what was
-    refused on the way is only mentioned: libraries try places and do without.
+    refused on the way is only mentioned (libraries try places and do without), and not where it was asked to stop.
     """
     refused = guard.refused()
     told = "".join(traceback.format_exception(error))
     if fatal := {text: line for text, line in refused.items() if text in told}:
         sys.stderr.write(guard.report(fatal) + "\n")
         sys.exit(UNDECLARED_EXIT_CODE)
+    if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code in STOPPED_EXIT_CODES):
+        return
     for text, line in list(refused.items())[:5]:
         sys.stderr.write(f"note: the stage was refused on its way: {text}{line}\n")
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from capillary.compute.computing import stage_variables
+from capillary.compute.hardware import Hardware
+from capillary.compute.limits import find_limits
 from capillary.launcher import finished, process
 from capillary.launcher.access import StageAccess, is_gate, read_access
 from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
@@ -131,6 +133,11 @@ def choose_executor(settings: Settings) -> Executor:
         if settings.executor is ExecutorName.DOCKER:
             raise
         return process
+
+
+def stage_hardware(settings: Settings) -> Hardware:
+    """What stages have to compute with: the GPUs that their executor gives them, cores and memory of this process."""
+    return Hardware(gpus=choose_executor(settings).gpus(settings), limits=find_limits())
 
 
 def refuse_changed_deps(plan: StagePlan, now: Mapping[str, str]) -> None:

@@ -35,3 +35,13 @@ def test_a_foreseen_error_is_a_report_and_an_exit_code(tmp_path: Path) -> None:
     assert "metrics/metrics.json" in done.stderr
     assert "remedy:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("threshold", ["1", "1.5", "-0.1", "nan"])
+def test_a_threshold_that_no_probability_can_be_above_is_refused_as_an_option(threshold: str) -> None:
+    """And not as a line of params.yaml, where it does not stand."""
+    program = "from capillary.__main__ import main; import sys; sys.argv = ['capillary', *sys.argv[1:]]; main()"
+    argv = [sys.executable, "-c", program, "predict", "in.tif", "out.tif", f"--threshold={threshold}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'--threshold'" in done.stderr

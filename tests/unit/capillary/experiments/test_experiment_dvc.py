@@ -10,7 +10,7 @@ import pytest
 from dvc.utils.serialize import _yaml
 
 from capillary.experiments.dvc import replace_file
-from capillary.launcher.rwlock import remove_torn
+from capillary.launcher.leftovers import remove_torn
 from tests.support.parts import REPOSITORY, command_environment
 
 

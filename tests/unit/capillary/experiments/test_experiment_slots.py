@@ -24,7 +24,7 @@ def machine(cores: int, gpus: int = 0, memory_gb: float = 64) -> Hardware:
 @pytest.fixture
 def on(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     def plan(hardware: Hardware, cells: int, **variables: str):  # type: ignore[no-untyped-def]
-        monkeypatch.setattr(slots, "find_hardware", lambda _settings: hardware)
+        monkeypatch.setattr(slots, "stage_hardware", lambda _settings: hardware)
         return plan_slots(REPOSITORY, read_settings(Path("/nowhere"), variables), cells)
 
     return plan
@@ -77,7 +77,7 @@ def test_what_the_user_set_wins(on) -> None:  # type: ignore[no-untyped-def]
 
 def test_the_report_hears_how_the_machine_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Profile with its reason, the place, and the GPUs by name."""
-    monkeypatch.setattr(slots, "find_hardware", lambda _settings: machine(32, gpus=2))
+    monkeypatch.setattr(slots, "stage_hardware", lambda _settings: machine(32, gpus=2))
     settings = read_settings(Path("/nowhere"), {"CI": "true"})
     profile, facts = machine_facts(REPOSITORY, settings)
     assert profile == "cloud_multi"

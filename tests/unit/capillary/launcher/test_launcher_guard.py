@@ -25,14 +25,8 @@ def places(tmp_path: Path) -> dict[str, Path]:
         "home": tmp_path / "home",
         "world": tmp_path / "world",
     }
-    for name in (
-        "data/in.txt",
-        "data/raw/a.tif",
-        "data/raw/sub/b.tif",
-        "data/other.txt",
-        "data/former/x",
-        ".venv/m.py",
-    ):
+    files = ("data/in.txt", "data/raw/a.tif", "data/raw/sub/b.tif", "data/other.txt", "data/former/x", ".venv/m.py")
+    for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     for folder in ("tmp", "state", "home", "world"):
@@ -371,6 +365,26 @@ def test_a_failure_of_another_kind_keeps_its_own_code(guard: Guard, capsys: pyte
     guarding._explain(guard, SystemExit(4))
     err = capsys.readouterr().err
     assert err == "note: the stage was refused on its way: toy@a may not read data/other.txt\n"
+
+
+@pytest.mark.parametrize("error", [SystemExit(130), SystemExit(143), KeyboardInterrupt()])
+def test_a_stage_that_was_asked_to_stop_tells_of_no_refusals(
+    guard: Guard, error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They did not stop it."""
+    with pytest.raises(UndeclaredAccess):
+        fail(guard, "data/other.txt")
+    guarding._explain(guard, error)
+    assert capsys.readouterr().err == ""
+
+
+def test_bytecode_beside_the_checkout_s_source_is_no_refusal(guard: Guard, places: dict[str, Path]) -> None:
+    """Python looks for it at each import, finds none in the sandbox and compiles the source."""
+    (places["root"] / "data" / "module.pyc").touch()
+    guard.check_read("data/module.pyc")
+    assert guard.refused() == {}
+    with pytest.raises(UndeclaredAccess):
+        guard.check_read("data/other.txt")
 
 
 def test_the_guard_imports_the_standard_library_alone() -> None:

@@ -1,13 +1,15 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from capillary.launcher import process
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.run import choose_executor, read_request, refuse_changed_deps
+from capillary.launcher.run import choose_executor, read_request, refuse_changed_deps, stage_hardware
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.preflight.checks.devices import Gpu
 
 
 @pytest.fixture
@@ -81,3 +83,13 @@ def test_containers_that_are_asked_for_are_never_replaced_by_something_weaker(tm
     assert "start it" in caught.value.remedy
     for name in ("auto", "process"):
         assert choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": name, **nowhere})) is process
+
+
+def test_stages_have_the_gpus_that_their_executor_gives_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A launcher in a container sees none, and what it sees elsewhere says nothing about containers."""
+    card = Gpu(index=0, uuid="GPU-0", name="H100", memory_bytes=80, free_bytes=None, driver="580.65.06")
+    executor = SimpleNamespace(gpus=lambda _settings: (card,))
+    monkeypatch.setattr("capillary.launcher.run.choose_executor", lambda _settings: executor)
+    hardware = stage_hardware(read_settings(tmp_path, {}))
+    assert hardware.gpus == (card,)
+    assert hardware.cores >= 1
