@@ -17,11 +17,10 @@ import yaml
 from mlflow import MlflowClient
 
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
-from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard, register_model, weights_sha256, write_card
 from stages.common.tracking.runs import open_run
 from tests.support.parts import REPOSITORY
-from tests.support.recipe import RECIPE
+from tests.support.tracked import CARD, embedded_runtime
 
 PARAMS = {
     "training": {"losses": ["dice_ce"], "folds": [0, 1]},
@@ -90,35 +89,20 @@ def write_volumes(folder: Path) -> dict[str, float]:
 
 
 def register_cells(store: Path, models: Path) -> None:
-    runtime = Runtime(
-        stage="train",
-        fingerprint="by-hand",
-        data_fingerprint="d",
-        code_fingerprint="c",
-        state_dir=store,
-        workers=1,
-        threads=1,
-        tracking_uri=f"sqlite:///{store}/mlflow.db",
-        artifact_root=str(store / "artifacts"),
-        experiment_name=None,
-    )
+    runtime = embedded_runtime(store, fingerprint="by-hand")
     for fold, precision in enumerate(("fp32", "bf16")):
         model = brightness_network(8.0 + fold)
         with open_run(runtime, cell_tags={"fold": str(fold)}, run_name="train", system_metrics=False) as run:
             name, version = register_model(model, server=run.server, run_id=run.run_id, loss="dice_ce", fold=fold)
-        card = ModelCard(
-            loss="dice_ce",
+        card = dataclasses.replace(
+            CARD,
             fold=fold,
             run_id=run.run_id,
             model_name=name,
             model_version=version,
             weights_sha256=weights_sha256(model),
             patch_voxels=(8, 16, 16),
-            epochs=1,
-            validation_dsc=0.5,
-            fingerprint="f",
             precision=precision,
-            recipe=RECIPE,
         )
         write_card(models / "dice_ce" / f"fold_{fold}.json", card)
 
@@ -221,6 +205,26 @@ def test_small_parts_are_removed_below_a_size_that_the_other_fold_chose(
         assert float(line["dsc_after"]) > float(line["dsc_before"])
     # the size of fold 0 was chosen on fold 1's two volumes, of which the empty one has nothing to lose
     assert float(chosen["0"]["dsc_before"]) == pytest.approx((expected["b"] + 1) / 2)
+
+
+def test_volumes_of_one_animal_are_drawn_together(sandbox: Path, trained: tuple[Path, dict[str, float]]) -> None:
+    """The groups of the manifest, one in each fold, reach the interval, the table and the words."""
+    source, expected = trained
+    manifest = sandbox / "data" / "processed" / "manifest.parquet"
+    table = pyarrow.parquet.read_table(manifest)
+    animals = {"a": "mouse 1", "c": "mouse 1", "b": "mouse 2", "empty": "mouse 2"}
+    groups = pyarrow.array([animals[name] for name in table["id"].to_pylist()])
+    changed = table.set_column(table.column_names.index("group"), "group", groups)
+    pyarrow.parquet.write_table(changed, manifest)
+    done = run_stage(sandbox, source / "mlruns", fingerprint="evaluation-groups")
+    assert done.returncode == 0, done.stderr
+    rows = pyarrow.parquet.read_table(sandbox / "metrics" / "per_volume.parquet").to_pylist()
+    assert {line["id"]: line["group"] for line in rows} == animals
+    dsc = json.loads((sandbox / "metrics" / "metrics.json").read_text())["dice_ce"]["dsc"]
+    # of two animals with two volumes each the 2.5 % and 97.5 % quantiles are those where one was drawn twice
+    means = sorted((expected[one] + expected[two]) / 2 for one, two in (("a", "c"), ("b", "empty")))
+    assert [dsc["ci_low"], dsc["ci_high"]] == pytest.approx(means)
+    assert "dice_ce: 4 volumes of 2 groups" in done.stdout
 
 
 def test_a_failure_leaves_no_output_and_a_failed_run(sandbox: Path, trained: tuple[Path, dict[str, float]]) -> None:

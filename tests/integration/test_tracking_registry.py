@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard, load_model, register_model, weights_sha256
 from stages.common.tracking.runs import TrackedRun, open_run
 from tests.support.parts import REPOSITORY, require
-from tests.support.recipe import RECIPE
+from tests.support.tracked import CARD, embedded_runtime
 
 DOUBLE = REPOSITORY.parent / "shared" / "dagshub-double"
 DOUBLE_STATE = Path("/var/tmp/dagshub-double")
@@ -39,17 +40,12 @@ run.finish()
 
 
 def runtime_for(uri: str, root: Path | None, fingerprint: str) -> Runtime:
-    return Runtime(
+    return embedded_runtime(
+        Path(),
         stage="train@dice_ce-0",
         fingerprint=fingerprint,
-        data_fingerprint="d",
-        code_fingerprint="c",
-        state_dir=Path(),
-        workers=1,
-        threads=1,
         tracking_uri=uri,
         artifact_root=str(root) if root else None,
-        experiment_name=None,
     )
 
 
@@ -192,19 +188,15 @@ def track_and_register(loss: str) -> tuple[TrackedRun, ModelCard, torch.nn.Modul
         run.log_metrics({"loss": 1.0 - step, "bad": float("nan")}, step)
     model = network()
     name, version = register_model(model, server=run.server, run_id=run.run_id, loss=loss, fold=0)
-    card = ModelCard(
+    card = replace(
+        CARD,
         loss=loss,
-        fold=0,
         run_id=run.run_id,
         model_name=name,
         model_version=version,
         weights_sha256=weights_sha256(model),
         patch_voxels=(4, 8, 8),
-        epochs=3,
-        validation_dsc=0.5,
         fingerprint=runtime.fingerprint,
-        precision="fp32",
-        recipe=RECIPE,
     )
     return run, card, model
 
@@ -250,6 +242,17 @@ def test_a_wrong_token_is_an_error_that_names_the_variables(double: None, monkey
         open_run(runtime_for(DOUBLE_URI, None, "x"), cell_tags={}, run_name="x")
     assert "MLFLOW_TRACKING_PASSWORD" in caught.value.remedy
     assert "wrong-token" not in caught.value.report()
+
+
+def test_a_continued_run_of_an_older_server_loses_its_failure(credentials: None) -> None:
+    """MLflow 2.7 deletes the reason of a failure, and a second opening finds nothing to delete."""
+    runtime = runtime_for(DOUBLE_URI, None, f"failed-{time.time_ns()}")
+    first = open_run(runtime, cell_tags={}, run_name="failed", system_metrics=False)
+    first.fail("no room on the disk")
+    for _ in range(2):
+        run = open_run(runtime, cell_tags={}, run_name="failed", system_metrics=False)
+        assert run.run_id == first.run_id
+        assert "capillary.failure" not in run.server.client.get_run(run.run_id).data.tags
 
 
 def test_refused_aliases_become_tags(credentials: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,16 +76,20 @@ DVC_YAML: dict[str, Any] = {
     }
 }
 DRIVER = """
-import json, os, sys
+import json, os, sys, threading
 from pathlib import Path
 from capillary.experiments.cells import Cells, Slot
 from capillary.experiments.interrupts import passing_on
 
 
 class Quiet:
-    def started(self, address, slot): print("started", address, slot.name, flush=True)
+    def __init__(self): self._lock = threading.Lock()  # it is called from several threads, whose words would mix
+    def started(self, address, slot): self._print("started", address, slot.name)
     def printed(self, address, line): pass
-    def ended(self, outcome): print("ended", outcome.address, outcome.code, flush=True)
+    def ended(self, outcome): self._print("ended", outcome.address, outcome.code)
+    def _print(self, *words):
+        with self._lock:
+            print(*words, flush=True)
 
 
 count, *addresses = sys.argv[1:]

@@ -9,11 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stages.common.errors import ExitCode
 from stages.common.tracking.registry import read_card
-from tests.integration.train_sandbox import Sandbox, make_sandbox
+from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 
 CHANGES: dict[str, object] = {"max_epochs": 24, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}
 TWO = {"CAPILLARY_PROCESSES": "2", "PYTHONUNBUFFERED": "1"}
+NO_DISK = Path("/sys")  # in which nobody can write, root neither
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,45 @@ def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupte
     assert run.info.status == "FINISHED"
     assert run.data.params["processes"] == "2"
     assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
+
+
+def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: Sandbox, tmp_path: Path) -> None:
+    """A terminal sends SIGINT to every process; the guard counts all of them. What is left goes on bit-equal."""
+    sandbox = make_sandbox(tmp_path, **CHANGES)
+    process = sandbox.start(**TWO)
+    _read_until(process, "epoch 3/")
+    workers = _workers(process)
+    for each in [process, *workers]:
+        each.send_signal(signal.SIGINT)
+    text = _finish(process)
+    assert process.returncode == 130, text
+    assert "stopped by SIGINT after epoch" in text
+    assert "Traceback" not in text
+    assert _gone(workers)
+
+    guarded = sandbox.run(**TWO, CAPILLARY_MEMORY_ABORT_GB="0.2")
+    assert guarded.returncode == ExitCode.MEMORY, guarded.stdout + guarded.stderr
+    assert "the checkpoint is written: the process tree takes more than" in guarded.stderr
+
+    assert sandbox.run(**TWO).returncode == 0
+    assert _outs(sandbox) == _outs(uninterrupted)
+
+
+@pytest.mark.skipif(not NO_DISK.exists(), reason="a Linux kernel's file system")
+def test_a_checkpoint_that_cannot_be_written_is_what_the_user_reads(tmp_path: Path) -> None:
+    """A request to stop ends with the disk's failure and its code: nobody says that the checkpoint is written."""
+    sandbox = make_sandbox(tmp_path, **{**CHANGES, "steps_per_epoch": 400})
+    process = sandbox.start(**TWO)
+    _read_until(process, "epoch 1/")
+    state = sandbox.folder / "state"
+    state.rename(sandbox.folder / "lost")
+    state.symlink_to(NO_DISK)
+    process.send_signal(signal.SIGTERM)
+    text = _finish(process)
+    assert process.returncode == ExitCode.MACHINE, text
+    assert text.count("error: cannot write or read") == 1
+    assert "the checkpoint is written" not in text
+    assert "start again" not in text
 
 
 def test_another_number_of_processes_is_said_and_a_foreseen_failure_ends_all_at_once(uninterrupted: Sandbox) -> None:

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 from tests.unit.stages.train.tiny import PARAMS, write_volumes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.imaging.stacks import read_stack
-from tests.integration.ingest_sandbox import Sandbox, s3_server, web_server
+from tests.integration.ingest.ingest_sandbox import Sandbox, s3_server, web_server
 from tests.support.parts import REAL_STACKS, REPOSITORY, command_environment, require
 from tests.unit.stages.ingest.made import make_minivess, make_source, row, write_table
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.common.errors import ExitCode
-from tests.integration.ingest_sandbox import Sandbox
+from tests.integration.ingest.ingest_sandbox import Sandbox
 from tests.unit.stages.ingest.made import (
     SHAPE_ZYX,
     image_zyx,

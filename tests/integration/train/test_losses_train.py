@@ -14,7 +14,7 @@ from stages.train.loop.step import StepTaken, take_step
 from stages.train.losses import LOSSES
 from stages.train.part import Part, start_or_resume
 from stages.train.sampling.loading import batches
-from tests.integration.phantom_training import plan_training, prepare_phantom, shipped_params
+from tests.integration.train.phantom_training import plan_training, prepare_phantom, shipped_params
 
 LEAST_DSC = 0.75
 # a small network and few steps: seconds a loss instead of minutes

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from stages.common.epoch_line import parse_epoch
 from stages.common.tracking.registry import read_card
-from tests.integration.train_sandbox import Sandbox, make_sandbox
+from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 
 LIMIT_GB = 1.6
 STEPS = 120
 # epochs long enough that the guard cannot but fire in the middle of one
 CHANGES: dict[str, object] = {"max_epochs": 3, "steps_per_epoch": STEPS, "validation_interval": 3}
-# the train stage, beside a thread that takes 20 MB every 20 ms from the second epoch on and notes when psutil sees the
+# the train stage, beside a thread that takes 60 MB every 20 ms from the second epoch on and notes when psutil sees the
 # process over the limit
 GROWING = f"""
 import sys, threading, time
@@ -25,7 +25,7 @@ def grow():
         time.sleep(0.01)
     blocks, own = [], psutil.Process()
     while own.memory_info().rss <= {LIMIT_GB} * 1e9:
-        blocks.append(bytearray(20_000_000))
+        blocks.append(bytearray(60_000_000))
         time.sleep(0.02)
     Path("crossed").write_text(str(time.time()))
     time.sleep(600)

@@ -1,13 +1,18 @@
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from stages.common.imaging.recipe import write_recipe
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import load_model, read_card, weights_sha256
 from stages.common.tracking.server import connect
-from tests.integration.train_sandbox import Sandbox, make_sandbox
+from tests.integration.train.train_sandbox import Sandbox, make_sandbox
+from tests.support.recipe import RECIPE
+from tests.support.tracked import embedded_runtime
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +25,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sandbox, str]:
 
 
 def _runtime(sandbox: Sandbox) -> Runtime:
-    return Runtime(
-        stage="evaluate",
-        fingerprint="other",
-        data_fingerprint="",
-        code_fingerprint="",
-        state_dir=sandbox.folder / "other-state",
-        workers=1,
-        threads=1,
-        tracking_uri=f"sqlite:///{sandbox.folder}/mlruns/mlflow.db",
-        artifact_root=None,
-        experiment_name=None,
-    )
+    state = sandbox.folder / "other-state"
+    uri = f"sqlite:///{sandbox.folder}/mlruns/mlflow.db"
+    return embedded_runtime(state, stage="evaluate", fingerprint="other", tracking_uri=uri, artifact_root=None)
 
 
 def test_the_card_leads_to_the_registered_weights_of_the_last_epoch(trained: tuple[Sandbox, str]) -> None:
@@ -43,7 +39,7 @@ def test_the_card_leads_to_the_registered_weights_of_the_last_epoch(trained: tup
     model = load_model(card, server=connect(_runtime(sandbox)))
     assert weights_sha256(model) == card.weights_sha256
     saved = sandbox.checkpoint()["state"]
-    assert saved["done"] is True
+    assert saved["epoch"] == 3
     parts = {name.partition(".")[::2]: tensor for name, tensor in saved["network"].items()}
     network = {name: tensor for (part, name), tensor in parts.items() if part == "network"}
     assert {part for part, _ in parts} == {"network", "heads"}, "trained with deep supervision"
@@ -110,6 +106,19 @@ def test_running_again_after_the_end_changes_neither_card_nor_registry(trained: 
     assert [path.read_bytes() for path in outs] == before
     assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
     assert len(sandbox.runs()) == 1
+
+
+def test_started_by_hand_on_data_prepared_anew_the_former_checkpoint_is_refused(
+    trained: tuple[Sandbox, str], tmp_path: Path
+) -> None:
+    """Else the weights of the former data would be registered as made from the new ones."""
+    sandbox = Sandbox(folder=tmp_path / "copy")
+    shutil.copytree(trained[0].folder, sandbox.folder)
+    write_recipe(sandbox.folder / "data" / "processed", replace(RECIPE, percentile_low=1.0))
+    result = sandbox.run()
+    assert result.returncode == 4, result.stderr
+    assert "the checkpoint belongs to another training" in result.stderr
+    assert "data/processed" in result.stderr
 
 
 def test_what_cannot_be_trained_is_refused_by_name_before_any_run_is_opened(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.tracking.registry import read_card
-from tests.integration.train_sandbox import Sandbox, make_sandbox
+from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 
 CHANGES: dict[str, object] = {"max_epochs": 30, "steps_per_epoch": 5, "validation_interval": 4, "precision": "auto"}
 
@@ -86,6 +86,9 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint_and_its_exit_code(
     assert f"stopped by {number.name} after epoch" in output
     assert "repeat the same command" in output
     assert "Traceback" not in output
+    (run,) = stopped.runs()
+    assert run.info.status == "KILLED"
+    assert "capillary.failure" not in run.data.tags
     result = stopped.run()
     assert "resuming after epoch" in result.stdout
     _assert_same_as(uninterrupted, stopped)

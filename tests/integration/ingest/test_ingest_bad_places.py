@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import ExitCode
-from tests.integration.ingest_sandbox import Sandbox, free_port, in_namespace, s3_server, web_server, without_override
+from tests.integration.ingest.ingest_sandbox import (
+    Sandbox,
+    free_port,
+    in_namespace,
+    s3_server,
+    web_server,
+    without_override,
+)
 from tests.unit.stages.ingest.made import make_source
 
 
