@@ -31,7 +31,7 @@ from stages.train.networks.supervision import heads_of
 from stages.train.params import TrainingParams
 from stages.train.part import start_or_resume
 from stages.train.sampling.loading import Batch, batches
-from tests.integration.phantom_training import plan_training, prepare_phantom, shipped_params
+from tests.integration.train.phantom_training import plan_training, prepare_phantom, shipped_params
 
 REFERENCE = "dice_ce"
 TARGETS = {"cldice": 1.25, "dice_ce_cldice": 1.25, "cbdice": 1.3, "skeleton_recall": 1.05, "warp": 2.0}

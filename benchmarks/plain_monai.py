@@ -1,4 +1,4 @@
-"""The reference of benchmarks/training.py: the loop of MONAI's segmentation tutorials, in float32."""
+"""The reference of training.py and quality.py: the loop of MONAI's segmentation tutorials."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,6 +41,7 @@ class PlainLoop:
     loss: DiceCELoss
     optimizer: torch.optim.Optimizer
     device: torch.device
+    autocast_dtype: torch.dtype | None
 
     def epoch(self) -> Iterator[dict[str, torch.Tensor]]:
         """`steps_per_epoch` batches."""
@@ -53,7 +54,9 @@ class PlainLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
-        loss = self.loss(self.network(image), label)
+        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            logits = self.network(image)
+        loss = self.loss(logits.float(), label)
         loss.backward()
         self.optimizer.step()
         return float(loss.item())
@@ -77,8 +80,12 @@ def set_up(
     validation: list[Volume],
     params: TrainingParams,
     device: torch.device,
+    autocast_dtype: torch.dtype | None = None,
 ) -> PlainLoop:
-    """The plain loop on `network`, volumes cached in memory, with as many loader processes as we have."""
+    """The plain loop on `network`, volumes cached in memory, with as many loader processes as we have.
+
+    In float32, or under autocast as the tutorials on fast training have it.
+    """
     set_determinism(params.seed)
     cached = CacheDataset(_files(training), _transforms(params), cache_rate=1.0, num_workers=0, progress=False)
     whole = CacheDataset(_files(validation), Compose(_loading()), cache_rate=1.0, num_workers=0, progress=False)
@@ -98,6 +105,7 @@ def set_up(
         loss=DiceCELoss(to_onehot_y=True, softmax=True),
         optimizer=torch.optim.AdamW(network.parameters(), weight_decay=params.weight_decay),
         device=device,
+        autocast_dtype=autocast_dtype,
     )
 
 

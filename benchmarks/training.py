@@ -1,6 +1,7 @@
 """Training against the loop of MONAI's tutorials: a step, an epoch, what loading and validation cost, the DSC reached.
 
-    python benchmarks/training.py [--data FOLDER] [--epochs N] [--patch Z Y X] [--filters F …] [--json]
+    python benchmarks/training.py [--data FOLDER] [--epochs N] [--patch Z Y X] [--filters F …]
+                                  [--set KEY=VALUE …] [--json]
 
 Both train the same DynUNet from the same weights on the same volumes with the same batch, for the same number of steps
 at the same learning rates, epoch about epoch: plain_monai.py in float32, and the train stage as it ships. An epoch is
@@ -33,9 +34,9 @@ import yaml
 from benchmarks.plain_monai import set_up
 from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
+from stages.common.layout import lay_out_plainly
 from stages.common.runtime import Compute
 from stages.train.cell import Cell, plan_cell
-from stages.train.computing.layout import lay_out_plainly
 from stages.train.computing.precision import describe_machine
 from stages.train.distributed.ranks import ALONE
 from stages.train.loop.schedule import plan_schedule
@@ -107,7 +108,9 @@ def params_from(arguments: argparse.Namespace) -> TrainingParams:
     shipped = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["training"]
     values = {key: value for key, value in shipped.items() if key in TrainingParams.model_fields}
     asked = {"patch_voxels": arguments.patch, "filters": arguments.filters, "max_epochs": arguments.epochs}
-    return TrainingParams.model_validate(values | {key: value for key, value in asked.items() if value}, strict=False)
+    asked = {key: value for key, value in asked.items() if value}
+    others = {key: yaml.safe_load(value) for key, value in (change.split("=", 1) for change in arguments.set)}
+    return TrainingParams.model_validate(values | asked | others, strict=False)
 
 
 def prepared(folder: Path, source: Path) -> Path:
@@ -280,6 +283,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="training.max_epochs")
     parser.add_argument("--patch", type=int, nargs=3, metavar=("Z", "Y", "X"), help="training.patch_voxels")
     parser.add_argument("--filters", type=int, nargs="+", help="training.filters")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key of training")
     parser.add_argument("--json", action="store_true", help="for machines")
     arguments = parser.parse_args()
     params = params_from(arguments)
