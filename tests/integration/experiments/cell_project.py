@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from tests.support.parts import REPOSITORY, command_environment
+from tests.support.processes import processes_in
 
 SLEEPING = """
 import os, pathlib, signal, sys, time
@@ -155,14 +156,7 @@ class CellProject:
 
     def processes(self) -> list[int]:
         """Processes that still work in the project."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if (folder / "cwd").readlink() == self.root and int(folder.name) != os.getpid():
-                    found.append(int(folder.name))
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-        return found
+        return [process.pid for process in processes_in(self.root)]
 
     def wait_until_quiet(self, timeout_s: float = 15) -> None:
         """Return when nothing works in the project any more."""

@@ -1,14 +1,18 @@
 """Where a project may lie and how DVC may be set up: the same stage, the same result."""
 
+import contextlib
 import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 
+import psutil
 import pytest
 
 from tests.support.parts import require
+from tests.support.processes import processes_in
 from tests.support.toy import ToyProject
 
 MakeToy = Callable[..., ToyProject]
@@ -80,7 +84,29 @@ def test_a_dep_beside_the_workspace(make_toy: MakeToy, tmp_path: Path) -> None:
     assert toy.out("text") == "besidebeside"
 
 
-def test_queued_experiments_run_side_by_side(make_toy: MakeToy) -> None:
+@pytest.fixture
+def start_queue() -> Iterator[Callable[[ToyProject], None]]:
+    """`dvc queue start -j 2`, whose workers are ended after the test.
+
+    They would end by themselves, but one may miss the message that says so: both enter themselves in one file of
+    kombu's, and the second can overwrite the first. Their output goes nowhere, or `dvc queue start` would seem to last
+    as long as they do.
+    """
+    started = []
+
+    def start(toy: ToyProject) -> None:
+        started.append(toy.root)
+        argv = ["dvc", "queue", "start", "-j", "2"]
+        subprocess.run(argv, cwd=toy.root, env=toy.environment(), check=True, stdout=DEVNULL, stderr=DEVNULL)
+
+    yield start
+    for root in started:
+        for process in processes_in(root):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def test_queued_experiments_run_side_by_side(make_toy: MakeToy, start_queue: Callable[[ToyProject], None]) -> None:
     """Two workers of `dvc queue`, each in a workspace of its own; sandboxes lie in the repository and are removed."""
     toy = make_toy(MODES)
     toy.set("fine")
@@ -90,13 +116,12 @@ def test_queued_experiments_run_side_by_side(make_toy: MakeToy) -> None:
         assert (
             toy.run("dvc", "exp", "run", "--queue", "-S", f"toy.times={times}", "-S", "toy.mode=slow").returncode == 0
         )
-    toy.run("dvc", "queue", "start", "-j", "2")
-    deadline = time.monotonic() + 90
+    start_queue(toy)
+    deadline = time.monotonic() + 120
     while (status := toy.run("dvc", "queue", "status").stdout).count("Success") < 2:
         assert "Failed" not in status, status
         assert time.monotonic() < deadline, status
         time.sleep(1)
-    toy.run("dvc", "queue", "stop")
     assert toy.leftovers() == []
     assert list(toy.root.rglob(".capillary")) == [toy.root / ".capillary"]
 
