@@ -61,12 +61,14 @@ def test_a_launcher_that_ends_leaves_the_group_and_no_leash(
     """The leash is for a killed launcher only, and no child of the launcher, where others would take it for a stage."""
     program = shutil.copy(leashing.__file__, tmp_path)
     monkeypatch.setattr(leashing, "__file__", str(program))
+    before = psutil.Process().children(recursive=True)  # helpers that Python keeps for other tests
     with subprocess.Popen(["sleep", "60"], process_group=0) as sleeper:
         with leash() as tie:
             if tied:
                 tie(sleeper.pid)
             (process,) = [each for each in psutil.process_iter() if str(program) in _command(each)]
-            assert [child.pid for child in psutil.Process().children(recursive=True)] == [sleeper.pid]
+            children = set(psutil.Process().children(recursive=True)) - set(before)
+            assert [child.pid for child in children] == [sleeper.pid]
         assert wait_until_gone([process.pid], within_s=5) == []
         assert sleeper.poll() is None
         kill_group(sleeper.pid)
