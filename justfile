@@ -3,7 +3,7 @@
 set shell := ["sh", "-eu", "-c"]
 
 # tests in as many processes as there are cores; each takes up to 2 GB
-side_by_side := "--numprocesses logical --maxprocesses 4"
+side_by_side := "--numprocesses logical --maxprocesses 4 --dist loadfile"
 
 [private]
 default:
@@ -62,15 +62,15 @@ lint: setup-dev
 
 # seconds
 test-unit *ARGS: setup-dev
-    pytest tests/unit {{side_by_side}} --dist loadfile {{ARGS}}
+    pytest tests/unit {{side_by_side}} {{ARGS}}
 
 # minutes: real servers, real processes
 test-integration *ARGS: setup-dev
-    pytest tests/integration {{side_by_side}} --dist loadfile {{ARGS}}
+    pytest tests/integration {{side_by_side}} {{ARGS}}
 
 # the real pipeline from a fresh clone
 test-e2e *ARGS: setup-dev
-    pytest tests/e2e {{side_by_side}} --dist loadgroup {{ARGS}}
+    pytest tests/e2e {{side_by_side}} {{ARGS}}
 
 # write constraints.txt anew from pyproject.toml (needs uv)
 lock:

@@ -1,15 +1,18 @@
-from pathlib import Path
-
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
-HERE = Path(__file__).parent
 
+class ContainersTogether(LoadFileScheduling):
+    """Hands out whole files, whose tests share fixtures, and all files of containers/ as one.
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What stays in one process when xdist has several: a file, whose tests share fixtures, and all of containers/.
-
-    One test there restarts the daemon, which would stop the containers of another process.
+    A test there restarts the daemon, which would stop the containers of another process's test.
     """
-    for item in items:
-        group = item.path.relative_to(HERE).parts[0]
-        item.add_marker(pytest.mark.xdist_group(group.removesuffix(".py")))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "containers" if "/containers/" in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ContainersTogether:
+    return ContainersTogether(config, log)
