@@ -1,6 +1,5 @@
 """Ways to end a run in containers. Each time: no container left, no half-written out, and the rerun ends well."""
 
-import itertools
 import os
 import random
 import re
@@ -22,8 +21,6 @@ from tests.support.containers import (
     whole,
 )
 from tests.support.daemon import daemon_process, restart, wait_for_no_other_containers
-
-KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -159,43 +156,43 @@ def test_twenty_kills_at_random_moments_change_nothing(toy: ContainerToy) -> Non
     started = time.monotonic()
     assert_rerun_ends_well(toy)
     usual_s = time.monotonic() - started
-    victims: list[str] = []
-    for times in itertools.count(3):
+    victims = draw.sample(["dvc", "launcher", "container"], counts=[7, 7, 6], k=20)
+    times = 2
+    while victims:
+        times += 1
         toy.set("work", times)
         run = Run(toy)
         moment_s = draw.uniform(0.1, usual_s)
         time.sleep(moment_s)
-        victim = _kill_one(toy, run, draw)
+        killed = _kill(victims[-1], toy, run)
         run.output()
-        story = f"{victim}, {moment_s:.2f} s after the start, after {victims}"
+        story = f"{victims[-1]}, {moment_s:.2f} s after the start, {len(victims)} to go, killed: {killed}"
         assert toy.left() == [], story
         parts = toy.parts()
         # DVC itself removes a former out, file by file, before it starts a stage; killed right then it leaves the rest
-        removing = victim == "dvc" and parts is not None and parts.items() <= whole(times - 1).items()
+        removing = victims[-1] == "dvc" and parts is not None and parts.items() <= whole(times - 1).items()
         assert removing or parts in (None, whole(times - 1), whole(times)), story
         assert_rerun_ends_well(toy, times)
-        if victim == "nobody":
-            usual_s = moment_s  # the machine has less to do than before
+        if killed:
+            victims.pop()
         else:
-            victims.append(victim)
-        if len(victims) == KILLS:
-            break
-    assert set(victims) == {"dvc", "launcher", "container"}
+            usual_s = moment_s  # it had ended by itself: the machine has less to do than before
 
 
-def _kill_one(toy: ContainerToy, run: Run, draw: random.Random) -> str:
-    """The name of who was killed, drawn from those that are there; `nobody` when the run has ended by itself."""
-    launcher, containers = run.launcher(), toy.containers()
-    there = ["dvc"] + ["launcher"] * bool(launcher) + ["container"] * bool(containers)
-    victim = draw.choice(there)
-    try:
-        if victim == "container":
-            client().api.kill(containers[0]["Id"])
-        else:
-            process = launcher if victim == "launcher" and launcher else psutil.Process(run.dvc.pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return "nobody"
-            process.kill()
-    except (psutil.NoSuchProcess, APIError):
-        return "nobody"
-    return victim
+def _kill(victim: str, toy: ContainerToy, run: Run) -> bool:
+    """Kill `victim` as soon as it is there; False when the run ended before."""
+    while run.dvc.poll() is None:
+        try:
+            if victim == "dvc":
+                run.dvc.kill()
+                return True
+            if victim == "launcher" and (launcher := run.launcher()):
+                launcher.kill()
+                return True
+            if victim == "container" and (containers := toy.containers()):
+                client().api.kill(containers[0]["Id"])
+                return True
+        except (psutil.NoSuchProcess, APIError):
+            pass  # it does not run yet, or any more
+        time.sleep(0.02)
+    return False
