@@ -117,7 +117,7 @@ def test_queued_experiments_run_side_by_side(make_toy: MakeToy, start_queue: Cal
             toy.run("dvc", "exp", "run", "--queue", "-S", f"toy.times={times}", "-S", "toy.mode=slow").returncode == 0
         )
     start_queue(toy)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 90
     while (status := toy.run("dvc", "queue", "status").stdout).count("Success") < 2:
         assert "Failed" not in status, status
         assert time.monotonic() < deadline, status
