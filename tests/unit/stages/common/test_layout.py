@@ -9,6 +9,7 @@ import torch
 from stages.common.inference import predict_probability
 from stages.common.layout import (
     ChannelsLastInstanceNorm3d,
+    copy_channels_last,
     keeps_channels_last,
     lay_out_channels_last,
     lay_out_for_prediction,
@@ -69,7 +70,10 @@ def test_a_network_comes_back_as_it_was(architecture: str, keeps: bool) -> None:
     [("dynunet", torch.bfloat16, True), ("dynunet", None, False), ("segresnet", torch.bfloat16, False)],
 )
 def test_prediction_is_laid_out_where_it_pays(architecture: str, dtype: torch.dtype | None, is_laid_out: bool) -> None:
-    """The probability stays what it was, within bf16."""
+    """The probability stays what it was, within bf16; to the last bit where the order stayed.
+
+    Whether another order rounds otherwise is up to the processor, so the order itself is looked at.
+    """
     torch.manual_seed(1)
     network = build_network(PLAN, 1, architecture=architecture, deep_supervision=False).eval()
     image = torch.rand(9, 20, 20).numpy()
@@ -78,4 +82,45 @@ def test_prediction_is_laid_out_where_it_pays(architecture: str, dtype: torch.dt
     assert any(type(part) is ChannelsLastInstanceNorm3d for part in network.modules()) is is_laid_out
     after = predict_probability(network, image, (6, 16, 16), 0.5, autocast_dtype=dtype)
     np.testing.assert_allclose(after, before, atol=0.02)
-    assert np.array_equal(after, before) is not is_laid_out
+    weights = [part.weight for part in network.modules() if isinstance(part, torch.nn.Conv3d)]
+    # the others have no order
+    ordered = [weight for weight in weights if weight.shape[1] > 1 and weight[0, 0].numel() > 1]
+    assert ordered
+    assert all(weight.is_contiguous(memory_format=torch.channels_last_3d) is is_laid_out for weight in ordered)
+    assert is_laid_out or np.array_equal(after, before)
+
+
+def test_a_norm_keeps_its_own_settings_and_parts_their_mode() -> None:
+    """Its small constant, no scale where it had none, frozen where it was: there and back."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv3d(1, 2, 3, padding=1),
+        torch.nn.InstanceNorm3d(2, eps=0.5),
+        torch.nn.Sequential(torch.nn.InstanceNorm3d(2, affine=True)),
+    )
+    network[1].eval()
+    image = torch.rand(2, 1, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    expected = network(image)
+    lay_out_channels_last(network)
+    torch.testing.assert_close(network(image), expected)
+    for _ in range(2):
+        assert [network[1].eps, network[1].affine, network[2][0].affine] == [0.5, False, True]
+        assert [network[1].training, network[2][0].training] == [False, True]
+        lay_out_plainly(network)
+    assert torch.equal(network(image), expected)
+
+
+def test_a_norm_that_remembers_former_batches_cannot_keep_channels_last() -> None:
+    """Batch normalisation of one patch has no memory of others, so it would predict something else."""
+    assert keeps_channels_last(torch.nn.Sequential(torch.nn.InstanceNorm3d(2)))
+    assert not keeps_channels_last(torch.nn.Sequential(torch.nn.InstanceNorm3d(2, track_running_stats=True)))
+    assert keeps_channels_last(torch.nn.Conv3d(1, 2, 3))
+
+
+def test_a_copy_for_channels_last_leaves_the_network_as_it_was() -> None:
+    """What is probed is the copy."""
+    network = torch.nn.Sequential(torch.nn.Conv3d(2, 2, 3), torch.nn.InstanceNorm3d(2))
+    copied = copy_channels_last(network)
+    assert copied[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert type(copied[1]) is ChannelsLastInstanceNorm3d
+    assert network[0].weight.is_contiguous()
+    assert type(network[1]) is torch.nn.InstanceNorm3d
