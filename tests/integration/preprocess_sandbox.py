@@ -16,6 +16,7 @@ import tifffile
 import yaml
 
 from tests.support.parts import REPOSITORY
+from tests.support.warm import warm_python
 
 SHIPPED: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["preprocess"]
 COLUMNS = (
@@ -83,7 +84,9 @@ class Sandbox:
             **checksums,
         }
 
-    def start(self, workers: int = 1, file_limit: int | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, workers: int = 1, file_limit: int | None = None, python: str = sys.executable
+    ) -> subprocess.Popen[str]:
         """The stage in the background; `file_limit` is the most bytes that a file may hold."""
 
         def limit() -> None:
@@ -91,7 +94,7 @@ class Sandbox:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
         return subprocess.Popen(
-            [sys.executable, "-m", "stages.preprocess"],
+            [python, "-m", "stages.preprocess"],
             cwd=self.root,
             env={**os.environ, "PYTHONPATH": ".", "PYTHONUNBUFFERED": "1", "CAPILLARY_WORKERS": str(workers)},
             stdout=subprocess.PIPE,
@@ -103,7 +106,7 @@ class Sandbox:
 
     def run(self, workers: int = 1, file_limit: int | None = None) -> tuple[int, str]:
         """Exit code and output of the stage."""
-        process = self.start(workers, file_limit)
+        process = self.start(workers, file_limit, warm_python() if file_limit is None else sys.executable)
         output, _ = process.communicate(timeout=120)
         return process.returncode, output
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from stages.common.tracking.registry import ModelCard, register_model, weights_s
 from stages.common.tracking.runs import open_run
 from tests.support.parts import REPOSITORY
 from tests.support.tracked import CARD, embedded_runtime
+from tests.support.warm import warm_python
 
 PARAMS = {
     "training": {"losses": ["dice_ce"], "folds": [0, 1]},
@@ -139,7 +139,7 @@ def run_stage(work: Path, store: Path, fingerprint: str = "evaluation-1") -> sub
         "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
         "CAPILLARY_ARTIFACT_ROOT": str(store / "artifacts"),
     }
-    argv = [sys.executable, "-m", "stages.evaluate"]
+    argv = [warm_python(), "-m", "stages.evaluate"]
     return subprocess.run(argv, cwd=work, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -10,6 +10,7 @@ import mlflow
 from mlflow.entities import Run
 
 from tests.support.parts import REPOSITORY, command_environment
+from tests.support.warm import warm_environment
 
 # the whole pipeline in well under a minute; the numbers mean nothing
 TINY = {
@@ -27,7 +28,7 @@ TINY = {
 
 
 class Clone:
-    """A clone with the commands of the environment that runs the tests."""
+    """A clone with the commands of the environment that runs the tests: `run` has warm ones, `start` the real ones."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -36,7 +37,7 @@ class Clone:
     def run(self, *argv: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command in the clone, output captured."""
         done = subprocess.run(
-            argv, cwd=self.root, env=command_environment(**variables), check=False, capture_output=True, text=True
+            argv, cwd=self.root, env=warm_environment(**variables), check=False, capture_output=True, text=True
         )
         if check:
             assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}\n{done.stderr}"

@@ -10,9 +10,10 @@ import torch
 from stages.common.imaging.recipe import Recipe
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256, write_card
 from stages.common.tracking.runs import open_run
-from tests.support.parts import REPOSITORY, command_environment
+from tests.support.parts import REPOSITORY
 from tests.support.recipe import RECIPE
 from tests.support.tracked import CARD, embedded_runtime
+from tests.support.warm import warm_environment
 
 
 def brightness_network(bias: float = -5.0) -> torch.nn.Module:
@@ -69,7 +70,7 @@ class PredictionProject:
 
     def predict(self, *argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`capillary predict ARGV` in the workspace, output captured."""
-        environment = command_environment(**{"CAPILLARY_EXECUTOR": "process", "CAPILLARY_THREADS": "1", **variables})
+        environment = warm_environment(**{"CAPILLARY_EXECUTOR": "process", "CAPILLARY_THREADS": "1", **variables})
         argv = ("capillary", "predict", *argv)
         return subprocess.run(
             argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=300

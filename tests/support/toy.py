@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.parts import REPOSITORY, command_environment
+from tests.support.warm import with_warm_commands
 
 DVC_YAML = """
 stages:
@@ -148,10 +149,9 @@ class ToyProject:
         return self.run("dvc", "repro", *more, **variables)
 
     def run(self, *argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Any command in the project."""
-        return subprocess.run(
-            argv, cwd=self.root, env=self.environment(**variables), check=False, capture_output=True, text=True
-        )
+        """Any command in the project; DVC and the launcher start warm, the stage is a real process."""
+        environment = with_warm_commands(self.environment(**variables))
+        return subprocess.run(argv, cwd=self.root, env=environment, check=False, capture_output=True, text=True)
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """A command in the background."""

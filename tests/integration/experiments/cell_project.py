@@ -1,4 +1,4 @@
-"""A DVC project of twelve independent cells, and a driver that runs them side by side.
+"""A DVC project of independent cells, and a driver that runs them side by side.
 
 A cell is SLEEPING, failing or killing on demand, or REGISTERING: it opens a run and registers a network as train does.
 """
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 
 from tests.support.parts import REPOSITORY, command_environment
 from tests.support.processes import processes_in
+from tests.support.warm import warm_python
 
 SLEEPING = """
 import os, pathlib, signal, sys, time
@@ -65,22 +66,14 @@ with cell_lock(runtime.state_dir):
 pathlib.Path("outs").mkdir(exist_ok=True)
 (pathlib.Path("outs") / name).write_text(f"{run.run_id} {version}")
 """
-# sh -c keeps a shell between DVC and the cell, as it is with every cmd of two words and a redirection
-DVC_YAML: dict[str, Any] = {
-    "stages": {
-        "cell": {
-            "matrix": {"n": [f"c{number:02d}" for number in range(12)]},
-            "cmd": f"{sys.executable} cell.py ${{item.n}} 2>&1; exit $?",
-            "deps": ["cell.py", "shared.txt"],
-            "outs": ["outs/${item.n}"],
-        }
-    }
-}
 DRIVER = """
 import json, os, sys, threading
 from pathlib import Path
+from capillary.experiments import cells as experiments
 from capillary.experiments.cells import Cells, Slot
 from capillary.experiments.interrupts import passing_on
+
+experiments.DVC = (os.environ["DVC_PYTHON"], *experiments.DVC[1:])
 
 
 class Quiet:
@@ -103,36 +96,47 @@ sys.exit(asked.code)
 """
 
 
+def dvc_yaml(names: Sequence[str]) -> dict[str, Any]:
+    """The graph. `exit $?` keeps a shell between DVC and the cell, as with every cmd of two words and a redirection."""
+    cell = {
+        "matrix": {"n": list(names)},
+        "cmd": f"{warm_python()} cell.py ${{item.n}} 2>&1; exit $?",
+        "deps": ["cell.py", "shared.txt"],
+        "outs": ["outs/${item.n}"],
+    }
+    return {"stages": {"cell": cell}}
+
+
 class CellProject:
-    """Twelve cells that run the program `cell`, nothing run yet."""
+    """`count` cells that run the program `cell`, nothing run yet. The cells start warm."""
 
-    addresses = tuple(f"cell@{name}" for name in DVC_YAML["stages"]["cell"]["matrix"]["n"])
-
-    def __init__(self, root: Path, cell: str = SLEEPING) -> None:
+    def __init__(self, root: Path, cell: str = SLEEPING, count: int = 12) -> None:
         self.root = root
+        names = [f"c{number:02d}" for number in range(count)]
+        self.addresses = tuple(f"cell@{name}" for name in names)
         root.mkdir(parents=True)
         (root / "cell.py").write_text(cell)
         (root / "driver.py").write_text(DRIVER)
         (root / "shared.txt").write_text("shared\n")
-        (root / "dvc.yaml").write_text(yaml.safe_dump(DVC_YAML))
+        (root / "dvc.yaml").write_text(yaml.safe_dump(dvc_yaml(names)))
         (root / "fates").mkdir()
         for argv in (["git", "init", "-q"], ["dvc", "init", "-q"]):
             subprocess.run(argv, cwd=root, env=command_environment(), check=True, capture_output=True)
 
-    def start(self, slots: int, cell_s: float = 0, addresses: tuple[str, ...] = addresses) -> subprocess.Popen[str]:
+    def start(self, slots: int, cell_s: float = 0, dvc_python: str = sys.executable) -> subprocess.Popen[str]:
         """The driver in the background."""
         return subprocess.Popen(
-            [sys.executable, "driver.py", str(slots), *addresses],
+            [sys.executable, "driver.py", str(slots), *self.addresses],
             cwd=self.root,
-            env=command_environment(PYTHONPATH=str(REPOSITORY), CELL_S=str(cell_s)),
+            env=command_environment(PYTHONPATH=str(REPOSITORY), CELL_S=str(cell_s), DVC_PYTHON=dvc_python),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
     def run(self, slots: int, cell_s: float = 0) -> dict[str, tuple[int, bool]]:
-        """All cells; address → (exit code, whether its command ran)."""
-        process = self.start(slots, cell_s)
+        """All cells, with a DVC that starts warm; address → (exit code, whether its command ran)."""
+        process = self.start(slots, cell_s, warm_python())
         output, _ = process.communicate()
         assert process.returncode == 0, output
         return {key: (code, ran) for key, (code, ran) in json.loads((self.root / "outcomes.json").read_text()).items()}

@@ -1,7 +1,6 @@
 """Cells side by side: real DVC processes in one workspace, whatever their order and however they end."""
 
 import hashlib
-import os
 import random
 import signal
 import subprocess
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.experiments.cell_project import CellProject, kill
+from tests.support.chaos import rounds
 
-ROUNDS = int(os.environ.get("CAPILLARY_TEST_ROUNDS", "6"))  # thirty take six minutes
+ROUNDS = rounds(2, by_hand=30)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_nothing_is_lost_or_repeated_whatever_happens(tmp_path: Path) -> None:
         project = CellProject(tmp_path / f"round{number}")
         project.set_fates({name: draw.choice(["fail", "kill dvc"]) for name in draw.sample(project.addresses, 4)})
         process = project.start(slots=draw.choice([2, 3]))
-        if draw.random() < 0.5:
+        if number % 2:
             try:
                 process.wait(timeout=draw.uniform(0.5, 6))
             except subprocess.TimeoutExpired:

@@ -1,7 +1,6 @@
 """Cells that open runs and register models side by side, killed at random: dvc.lock and the registry afterwards."""
 
 import contextlib
-import os
 import random
 import subprocess
 import time
@@ -13,8 +12,9 @@ import psutil
 import pytest
 
 from tests.integration.experiments.cell_project import REGISTERING, CellProject, kill
+from tests.support.chaos import rounds
 
-ROUNDS = int(os.environ.get("CAPILLARY_TEST_ROUNDS", "1"))  # thirty take twenty minutes
+ROUNDS = rounds(1, by_hand=30)
 
 
 def disturb(project: CellProject, process: subprocess.Popen[str], draw: random.Random) -> None:
@@ -36,7 +36,7 @@ def disturb(project: CellProject, process: subprocess.Popen[str], draw: random.R
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_every_cell_is_recorded_and_registered_once(number: int, tmp_path: Path) -> None:
     """Whatever was killed when: what was recorded stays, and each cell ends with one run and one model version."""
-    project = CellProject(tmp_path / "project", REGISTERING)
+    project = CellProject(tmp_path / "project", REGISTERING, count=rounds(4, by_hand=12))
     draw = random.Random(20261121 + number)
     disturb(project, project.start(slots=draw.choice([2, 3])), draw)
     project.wait_until_quiet(timeout_s=60)

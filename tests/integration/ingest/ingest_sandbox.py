@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.parts import REPOSITORY, require
+from tests.support.warm import warm_python
 
 RCLONE = Path(sys.prefix) / "bin" / "rclone"
 KEY, SECRET = "test-access-key", "test-secret-key"
@@ -44,9 +45,9 @@ class Sandbox:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 
     def run(self, *wrapper: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """The stage, run to its end; `wrapper` is a command that runs it."""
+        """The stage, run to its end; `wrapper` is a command that runs it, in a process of its own."""
         return subprocess.run(
-            [*wrapper, sys.executable, "-m", "stages.ingest"],
+            [*wrapper, sys.executable if wrapper else warm_python(), "-m", "stages.ingest"],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", **environment},
             capture_output=True,

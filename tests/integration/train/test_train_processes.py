@@ -12,6 +12,7 @@ import pytest
 from stages.common.errors import ExitCode
 from stages.common.tracking.registry import read_card
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
+from tests.support.processes import processes_in
 
 CHANGES: dict[str, object] = {"max_epochs": 24, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}
 TWO = {"CAPILLARY_PROCESSES": "2", "PYTHONUNBUFFERED": "1"}
@@ -32,10 +33,9 @@ def _outs(sandbox: Sandbox) -> tuple[str, bytes]:
     return card.weights_sha256, (sandbox.folder / "metrics/training/dice_ce/fold_0.csv").read_bytes()
 
 
-def _workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+def _workers(sandbox: Sandbox) -> list[psutil.Process]:
     """The two processes that train, rank 0 first."""
-    children = psutil.Process(process.pid).children()
-    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    workers = [one for one in processes_in(sandbox.folder) if "spawn_main" in " ".join(one.cmdline())]
     assert len(workers) == 2
     return sorted(workers, key=lambda worker: worker.pid)
 
@@ -68,7 +68,7 @@ def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupte
     sandbox = make_sandbox(tmp_path, **CHANGES)
     process = sandbox.start(**TWO)
     _read_until(process, "epoch 3/")
-    os.kill(_workers(process)[1].pid, signal.SIGKILL)
+    os.kill(_workers(sandbox)[1].pid, signal.SIGKILL)
     text = "".join(_read_until(process, "resuming after epoch"))
     assert "rank 1 ended by SIGKILL" in text
     assert "all start again from the checkpoint (1 of 3 times)" in text
@@ -82,7 +82,7 @@ def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupte
 
     process = sandbox.start(**TWO)
     _read_until(process, "epoch ")
-    workers = _workers(process)
+    workers = _workers(sandbox)
     process.kill()
     assert _gone(workers), "the workers outlived the process that started them"
     _finish(process)
@@ -102,7 +102,7 @@ def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: S
     sandbox = make_sandbox(tmp_path, **CHANGES)
     process = sandbox.start(**TWO)
     _read_until(process, "epoch 3/")
-    workers = _workers(process)
+    workers = _workers(sandbox)
     for each in [process, *workers]:
         each.send_signal(signal.SIGINT)
     text = _finish(process)

@@ -3,7 +3,6 @@
 import io
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.support.warm import warm_python
 from tests.unit.stages.train.tiny import PARAMS, write_volumes
 
 ROOT = Path(__file__).parents[3]
@@ -25,8 +25,8 @@ class Sandbox:
     folder: Path
 
     def command(self, fold: int = 0, loss: str = "dice_ce") -> list[str]:
-        """How the stage is started."""
-        return [sys.executable, "-m", "stages.train", "--loss", loss, "--fold", str(fold)]
+        """How the stage is started, on an interpreter that has the libraries already."""
+        return [warm_python(), "-m", "stages.train", "--loss", loss, "--fold", str(fold)]
 
     def environment(self, **changes: str) -> dict[str, str]:
         """What the launcher sets."""
@@ -38,6 +38,7 @@ class Sandbox:
             "CAPILLARY_STATE_DIR": "state",
             "CAPILLARY_WORKERS": "1",
             "CAPILLARY_THREADS": "1",
+            "CAPILLARY_TEST_WARM": "all",  # its workers, too
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/mlruns/mlflow.db",
             **changes,
         }

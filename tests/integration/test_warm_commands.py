@@ -1,0 +1,99 @@
+"""A warm command is the command: its code, its streams, its signals, its end. Other tests rely on this."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.warm import warm_environment, warm_python
+
+
+def run(*argv: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """An interpreter with `argv`, in `folder`."""
+    environment = warm_environment(**variables)
+    return subprocess.run(
+        [warm_python(), *argv], cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("pass", 0),
+        ("import sys; sys.exit(7)", 7),
+        ("import sys; sys.exit('a word')", 1),
+        ("1 / 0", 1),
+        ("import os; os.kill(os.getpid(), 9)", -9),
+        ("import os; os.kill(os.getpid(), 15)", -15),
+    ],
+)
+def test_it_ends_as_the_command_ends(code: str, expected: int, tmp_path: Path) -> None:
+    """Exit codes, a message instead of a code, an exception, a signal: as an interpreter of its own."""
+    assert run("-c", code, folder=tmp_path).returncode == expected
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == expected
+
+
+def test_it_has_the_folder_arguments_streams_and_variables_of_the_caller(tmp_path: Path) -> None:
+    """And none of the server's."""
+    (tmp_path / "program.py").write_text(
+        "import os, sys\n"
+        "print(os.getcwd(), sys.argv[1:], os.environ['GIVEN'], sys.path[0])\n"
+        "print('e', file=sys.stderr)\n"
+    )
+    done = run("program.py", "a", "b c", folder=tmp_path, GIVEN="x")
+    assert done.stdout == f"{tmp_path} ['a', 'b c'] x {tmp_path}\n"
+    assert done.stderr == "e\n"
+
+
+def test_a_stage_s_code_comes_from_its_folder(tmp_path: Path) -> None:
+    """Not from the checkout whose host side the server knows."""
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "__init__.py").write_text("")
+    (tmp_path / "stages" / "mine.py").write_text("print('mine', __file__)")
+    assert run("-m", "stages.mine", folder=tmp_path).stdout == f"mine {tmp_path}/stages/mine.py\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_reach_the_command_and_its_death_is_the_caller_s(tmp_path: Path, number: signal.Signals) -> None:
+    """A command that does not handle them dies of them; one that is killed leaves nothing."""
+    code = "import os, time; open('ready', 'w').write(str(os.getpid())); time.sleep(60)"
+    for sent in (number, signal.SIGKILL):
+        process = subprocess.Popen(
+            [warm_python(), "-c", code], cwd=tmp_path, env=warm_environment(), stderr=subprocess.DEVNULL
+        )
+        while not (tmp_path / "ready").exists() or not (text := (tmp_path / "ready").read_text()):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(sent)
+        process.wait(30)
+        assert process.returncode != 0
+        command = int(text)
+        while Path(f"/proc/{command}").exists():  # its server takes notice
+            time.sleep(0.01)
+        (tmp_path / "ready").unlink()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_its_own_processes_work(tmp_path: Path, method: str) -> None:
+    """Pipes that multiprocessing hands to its workers pass through the server."""
+    (tmp_path / "program.py").write_text(
+        "import multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        f"    with multiprocessing.get_context('{method}').Pool(2) as pool:\n"
+        "        print(pool.map(abs, [-1, 2]))\n"
+    )
+    assert run("program.py", folder=tmp_path).stdout == "[1, 2]\n"
+
+
+def test_nothing_of_one_command_is_left_in_the_next(tmp_path: Path) -> None:
+    """Random numbers, changed modules, variables."""
+    code = "import os, random, torch\nprint(random.random(), hasattr(torch, 'left'))\nos.environ['LEFT'] = torch.left = '1'"
+    first, second = run("-c", code, folder=tmp_path), run("-c", code, folder=tmp_path)
+    assert first.stdout.endswith("False\n")
+    assert second.stdout.endswith("False\n")
+    assert first.stdout != second.stdout
+    assert "LEFT" not in os.environ
