@@ -1,6 +1,5 @@
 """One command from a fresh clone: an experiment file to a report, whatever happens on the way."""
 
-import os
 import random
 import re
 import time
@@ -10,11 +9,12 @@ import psutil
 import pytest
 import yaml
 
+from tests.support.chaos import rounds
 from tests.support.clone import TINY, Clone
 from tests.support.processes import kill_family
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("CAPILLARY_TEST_KILLS", "3"))
+KILLS = rounds(2, by_hand=20)
 FILE = "configs/experiments/tiny.yaml"
 
 

@@ -1,7 +1,6 @@
 """Real trainings side by side, with failures and kills at random: dvc.lock and the registry afterwards."""
 
 import contextlib
-import os
 import random
 import time
 from collections import Counter
@@ -11,13 +10,14 @@ import psutil
 import pytest
 import yaml
 
+from tests.support.chaos import rounds
 from tests.support.clone import TINY, Clone
 from tests.support.processes import kill_family
 
 pytestmark = pytest.mark.slow
-# by hand: CAPILLARY_TEST_REGISTRY_ROUNDS=30 CAPILLARY_TEST_FOLDS=6, twelve trainings and over two minutes a round
-ROUNDS = int(os.environ.get("CAPILLARY_TEST_REGISTRY_ROUNDS", "1"))
-LOSSES, FOLDS = ("dice_ce", "cbdice"), tuple(range(int(os.environ.get("CAPILLARY_TEST_FOLDS", "2"))))
+# by hand twelve trainings and over two minutes per round
+ROUNDS = rounds(1, by_hand=30)
+LOSSES, FOLDS = ("dice_ce", "cbdice"), tuple(range(rounds(2, by_hand=6)))
 FILE = "configs/experiments/rounds.yaml"
 
 

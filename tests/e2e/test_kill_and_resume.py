@@ -14,10 +14,10 @@ import psutil
 import pytest
 import torch
 
+from tests.support.chaos import rounds
 from tests.support.clone import TINY, Clone
 
-# by hand: CAPILLARY_TEST_KILLS=20
-KILLS = {1: int(os.environ.get("CAPILLARY_TEST_KILLS", "3")), 2: int(os.environ.get("CAPILLARY_TEST_KILLS", "2"))}
+KILLS = {1: rounds(3, by_hand=20), 2: rounds(2, by_hand=20)}
 LONGER = TINY | {"training.steps_per_epoch": "6", "training.validation_interval": "60"}
 # two processes go on after a rank was killed, for some seconds of 0.2 s an epoch
 EPOCHS_A_KILL = {1: 12, 2: 40}
