@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clone import Clone
+from tests.support.environment import WRAPPER, link_environment
 from tests.support.parts import command_environment
 
 MINUTES_AFTER_INSTALLATION = 10
@@ -16,8 +17,12 @@ MINUTES_AFTER_INSTALLATION = 10
 
 @pytest.mark.slow
 def test_reproduce_from_a_fresh_clone(tmp_path: Path) -> None:
-    """`./just reproduce` trains on the phantom to DSC ≥ 0.80 and shows the table; repeated, it is up to date."""
+    """`./just reproduce` trains on the phantom to DSC ≥ 0.80 and shows the table; repeated, it is up to date.
+
+    Its environment has the packages that `capillary[stages]` requires and no others.
+    """
     clone = Clone(tmp_path / "clone")
+    link_environment(clone.root / ".venv", "capillary[stages]", WRAPPER)
     environment = _bare_environment()
     _run(clone, environment, "./just", "setup")
     started = time.monotonic()

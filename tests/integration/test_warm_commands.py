@@ -91,7 +91,11 @@ def test_its_own_processes_work(tmp_path: Path, method: str) -> None:
 
 def test_nothing_of_one_command_is_left_in_the_next(tmp_path: Path) -> None:
     """Random numbers, changed modules, variables."""
-    code = "import os, random, torch\nprint(random.random(), hasattr(torch, 'left'))\nos.environ['LEFT'] = torch.left = '1'"
+    code = (
+        "import os, random, torch\n"
+        "print(random.random(), hasattr(torch, 'left'))\n"
+        "os.environ['LEFT'] = torch.left = '1'\n"
+    )
     first, second = run("-c", code, folder=tmp_path), run("-c", code, folder=tmp_path)
     assert first.stdout.endswith("False\n")
     assert second.stdout.endswith("False\n")

@@ -209,6 +209,14 @@ class Run:
             self.output()
 
 
+def start_stage(toy: ContainerToy, mode: str, **variables: str) -> Run:
+    """`dvc repro` of a toy, with the stage in the middle of `mode`."""
+    toy.set(mode, 2)
+    run = Run(toy, **variables)
+    run.wait_started()
+    return run
+
+
 def _is_launcher(process: psutil.Process) -> bool:
     try:
         words = process.cmdline()

@@ -58,12 +58,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> ContainerToy:
 
 
 @pytest.fixture
-def toy(finished: ContainerToy, request: pytest.FixtureRequest) -> ContainerToy:
-    """A copy of it for one test."""
-    return finished.copy(finished.root.with_name(request.node.name.replace("[", "-").strip("]")))
-
-
-@pytest.fixture
 def runner(image: str, toy: ContainerToy) -> Iterator[Container]:
     """`dvc repro` in a dvc-runner, with the stage in the middle of its work."""
     toy.set("say_once", 2)

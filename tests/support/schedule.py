@@ -1,0 +1,51 @@
+"""Which file of tests is run when: the longest first, so that no process is left with a long one at the end."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+SECONDS_FILE = Path(__file__).parents[1] / "seconds.json"
+RECORD_OPTION = "--record-seconds"
+LEAST_S = 1.0  # shorter ones are not kept
+
+
+class Schedule:
+    """A pytest plugin: orders files by what they took when it was last recorded, and records it anew on request."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._records = bool(config.getoption(RECORD_OPTION)) and not hasattr(config, "workerinput")
+        self._recorded: dict[str, float] = json.loads(SECONDS_FILE.read_text())
+        self._taken: Counter[str] = Counter()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Longest files first, unknown ones after them, and at the very end what waits until all others are through.
+
+        The order within a file stays.
+        """
+        items.sort(key=lambda item: (_waits(item), -self._recorded.get(_file_of(item.nodeid), 0.0)))
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> LoadFileScheduling:
+        """Whole files, whose tests share fixtures, in the order of the items."""
+        config.option.loadscopereorder = False
+        return LoadFileScheduling(config, log)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Set-up and teardown count, too."""
+        self._taken[_file_of(report.nodeid)] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """Files that ran replace what was known of them."""
+        if self._records:
+            kept = {file: round(taken) for file, taken in (self._recorded | self._taken).items() if taken >= LEAST_S}
+            SECONDS_FILE.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
+def _waits(item: pytest.Item) -> bool:
+    return item.get_closest_marker("restarts_daemon") is not None
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
