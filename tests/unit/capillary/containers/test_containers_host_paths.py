@@ -4,7 +4,7 @@ import pytest
 
 from capillary.containers.host_paths import Mount, MountedPaths, SamePaths, mounts_of
 from capillary.containers.own_container import ids_in_cgroup, ids_in_mountinfo
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, ExitCode
 
 ID = "4f0c" * 16
 OTHER = "beef" * 16
@@ -66,6 +66,15 @@ def test_the_innermost_mount_decides(tmp_path: Path) -> None:
     assert paths.translate(tmp_path / ".dvc/cache2") == "/home/me/my project/.dvc/cache2"
     assert [mount.source for mount in paths.below(tmp_path)] == ["/var/lib/docker/volumes/cache/_data"]
     assert paths.below(tmp_path / ".dvc/cache") == []
+    assert SamePaths().below(tmp_path) == []
+
+
+def test_a_mount_inside_that_the_host_has_no_path_for_is_left_out(tmp_path: Path) -> None:
+    """Nobody could mount it again; what lies beside the folder is not in it."""
+    mounts = {"/host": tmp_path, "": tmp_path / "run", "/a": tmp_path / "data/a", "/b": tmp_path / "data2/b"}
+    paths = MountedPaths(ID, [Mount(source=source, destination=str(place)) for source, place in mounts.items()])
+    assert {mount.source for mount in paths.below(tmp_path)} == {"/a", "/b"}
+    assert [mount.source for mount in paths.below(tmp_path / "data")] == ["/a"]
 
 
 def test_links_are_followed_before_translation(tmp_path: Path) -> None:
@@ -96,6 +105,14 @@ def test_a_path_that_no_mount_covers_is_named_with_the_mount_to_add(tmp_path: Pa
     assert str(tmp_path / "link") in caught.value.what
     assert f"leads to {stacks}" in caught.value.what
     assert f"--volume HOST_FOLDER:{stacks}" in caught.value.remedy
+    assert ID[:12] in caught.value.what
+    assert ID[:13] not in caught.value.what
+    (stacks / "x.tif").touch()
+    with pytest.raises(CapillaryError, match="cannot see") as caught:
+        paths.translate(stacks / "x.tif")
+    assert "leads to" not in caught.value.what
+    assert caught.value.remedy.endswith(f"--volume HOST_FOLDER:{stacks}")
+    assert caught.value.code == ExitCode.MACHINE
 
 
 def test_mounts_are_read_from_the_daemons_answer() -> None:

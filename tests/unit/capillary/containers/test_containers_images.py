@@ -1,10 +1,12 @@
+import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 
-from capillary.containers.images import environment_for
+from capillary.containers.images import environment_for, holds_torch
 from capillary.settings import ImageSettings, TorchName
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, ExitCode
 from tests.support.parts import REPOSITORY
 
 SETTINGS = ImageSettings(base="python:3.11-slim-bookworm", torch=TorchName.AUTO, torch_index="", client_environment={})
@@ -50,6 +52,54 @@ def test_a_missing_file_is_named(root: Path, name: str) -> None:
     with pytest.raises(CapillaryError, match="cannot be made without") as caught:
         environment_for(root, "toy", SETTINGS, cuda=None)
     assert name in caught.value.what
+    assert caught.value.code == ExitCode.USAGE
+
+
+def test_the_same_files_and_arguments_give_the_same_tag_everywhere(root: Path, tmp_path: Path) -> None:
+    """Wherever the checkout lies, and whatever the stage's other files are."""
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(root, copy, ignore=shutil.ignore_patterns("elsewhere"))
+    assert (
+        environment_for(copy, "toy", SETTINGS, cuda=True).tag == environment_for(root, "toy", SETTINGS, cuda=True).tag
+    )
+    name, digest = environment_for(root, "toy", SETTINGS, cuda=True).tag.split(":")
+    assert (name, len(digest)) == ("capillary-toy", 12)
+    other = dataclasses.replace(SETTINGS, torch_index="https://torch.example.org")
+    assert environment_for(root, "toy", other, cuda=True).tag != environment_for(root, "toy", SETTINGS, cuda=True).tag
+    assert environment_for(root, "toy", other, cuda=None).tag == environment_for(root, "toy", SETTINGS, cuda=None).tag
+
+
+@pytest.mark.parametrize(
+    ("cuda", "torch"),
+    [
+        (None, []),
+        (True, ["--build-arg", "TORCH=cuda", "--build-arg", "TORCH_INDEX=https://t"]),
+        (False, ["--build-arg", "TORCH=cpu", "--build-arg", "TORCH_INDEX=https://t"]),
+    ],
+)
+def test_the_build_command_is_the_environment_s(root: Path, cuda: bool | None, torch: list[str]) -> None:
+    """Its Dockerfile and stage, the checkout as context, labels for cleaning up, and the tag."""
+    settings = dataclasses.replace(SETTINGS, torch_index="https://t")
+    environment = environment_for(root, "toy", settings, cuda=cuda)
+    argv = environment.build_argv()
+    assert argv[:3] == ["docker", "build", "--progress"]
+    assert argv[4:] == [
+        *("--build-arg", "BASE=python:3.11-slim-bookworm"),
+        *torch,
+        *("--label", "capillary.environment=toy", "--label", f"capillary.project={root}"),
+        *("--file", f"{root}/stages/toy/Dockerfile", "--target", "runtime", "--tag", environment.tag, str(root)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "holds"),
+    [("numpy==1\ntorch==2.9\n", True), ("torchio==1\n", False), ("numpy==1\n# torch==2\n", False), (None, False)],
+)
+def test_a_stage_holds_torch_when_it_requires_it(root: Path, requirements: str | None, holds: bool) -> None:
+    """One without requirements holds nothing."""
+    file = root / "stages/toy/requirements.txt"
+    file.unlink() if requirements is None else file.write_text(requirements)
+    assert holds_torch(root, "toy") is holds
 
 
 def test_the_build_command_holds_no_secret() -> None:

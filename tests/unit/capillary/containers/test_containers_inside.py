@@ -1,9 +1,9 @@
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import IO
 
@@ -13,18 +13,21 @@ import pytest
 from capillary.containers import inside
 
 STAGE = r"""
-import os, signal, sys, time
+import os, signal, subprocess, sys, time
 mode = sys.argv[1]
 def leave(number, frame):
     os.write(1, f"asked by {number}\n".encode())  # print may be at work when the signal comes
     if mode == "polite":
         sys.exit(128 + number)
-if mode != "plain":
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
-print(os.environ["TOKEN"], os.getpid(), flush=True)
+if mode not in ("plain", "leaving"):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, leave)
+print(os.environ["TOKEN"], os.getpid(), os.environ["LANG"], os.getpgid(0) == os.getpid(), flush=True)
 if mode == "plain":
     sys.exit(int(sys.argv[2]))
+if mode == "leaving":
+    subprocess.Popen(["sleep", "60"])
+    sys.exit(0)
 while True:
     time.sleep(0.1)
 """
@@ -38,12 +41,12 @@ class Supervised:
         self.process = subprocess.Popen(
             [sys.executable, "-P", inside.__file__, "a_stage", *argv],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder)},
+            env={**os.environ, "PYTHONPATH": str(folder), "LANG": "y"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.say(json.dumps({"environment": {"TOKEN": "s3cr3t"}, "grace_s": grace_s}))
+        self.say(json.dumps({"environment": {"TOKEN": "s3cr3t", "LANG": "x"}, "grace_s": grace_s}))
 
     @property
     def input(self) -> IO[str]:
@@ -72,7 +75,8 @@ def test_the_stages_exit_code_is_kept(tmp_path: Path, code: str) -> None:
 def test_the_variables_of_the_order_are_the_stage_s_alone(tmp_path: Path) -> None:
     """In its environment, but not in the supervisor's, which `docker inspect` shows."""
     run = supervise(tmp_path)
-    assert run.line().split()[0] == "s3cr3t"
+    token, _, lang, own_group = run.line().split()
+    assert (token, lang, own_group) == ("s3cr3t", "x", "True")
     assert b"s3cr3t" not in Path(f"/proc/{run.process.pid}/environ").read_bytes()
     run.input.close()
     assert run.process.wait(10) == 143
@@ -97,24 +101,58 @@ def test_the_end_of_the_connection_asks_the_stage_to_stop(tmp_path: Path) -> Non
     assert run.process.wait(10) == 143
 
 
-def test_docker_stop_reaches_the_stage(tmp_path: Path) -> None:
-    """It signals the first process only."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_docker_stop_reaches_the_stage(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """It signals the first process only, by whichever signal the image names."""
     run = supervise(tmp_path)
     run.line()
-    run.process.send_signal(signal.SIGTERM)
-    assert run.line() == "asked by 15"
-    assert run.process.wait(10) == 143
+    run.process.send_signal(number)
+    assert run.line() == f"asked by {int(number)}"
+    assert run.process.wait(10) == code
 
 
 def test_a_stage_that_does_not_end_is_killed_after_the_grace_period(tmp_path: Path) -> None:
-    """With its exit code as a shell would report it."""
-    run = supervise(tmp_path, "stubborn", grace_s=0.5)
+    """With its exit code as a shell would report it; it was asked before."""
+    run = supervise(tmp_path, "stubborn", grace_s=0.3)
     stage = psutil.Process(int(run.line().split()[1]))
-    started = time.monotonic()
     run.input.close()
+    assert run.line() == "asked by 15"
     assert run.process.wait(10) == 137
-    assert time.monotonic() - started >= 0.5
     assert not stage.is_running()
+
+
+def test_what_a_stage_left_running_ends_with_it(tmp_path: Path) -> None:
+    """It could still write; the end of what it printed is the end of the last that holds stdout."""
+    run = supervise(tmp_path, "leaving")
+    run.line()
+    assert run.process.wait(10) == 0
+    assert run.process.stdout is not None
+    assert select.select([run.process.stdout], [], [], 30)[0]
+    assert run.line() == ""
+
+
+def test_the_grace_period_starts_once_and_lasts_as_long_as_ordered() -> None:
+    """Asking again does not prolong it."""
+    child = inside.Child(["sleep", "60"], dict(os.environ), 50.0)
+    assert child._killer is None
+    child.ask(signal.SIGCONT)
+    killer = child._killer
+    assert killer is not None
+    assert (killer.interval, killer.daemon, killer.is_alive()) == (50.0, True, True)
+    child.ask(signal.SIGCONT)
+    assert child._killer is killer
+    killer.cancel()
+    child.kill()
+    assert child.wait() == 137
+
+
+def test_a_stage_that_has_just_ended_is_asked_in_vain() -> None:
+    """The request and the end may cross."""
+    child = inside.Child(["true"], dict(os.environ), 0.0)
+    assert child.wait() == 0
+    child.ask(signal.SIGTERM)
+    child.ask(signal.SIGKILL)
+    assert child.wait() == 0
 
 
 def test_kill_is_not_waited_for(tmp_path: Path) -> None:

@@ -88,6 +88,71 @@ def test_mounts_below_a_dep_are_mounted_again(make_plan: MakePlan, root: Path, t
     assert found["/work/my project/data/stacks"] == ("/host/stacks", False)
 
 
+def test_the_plan_s_own_folders_can_be_written_where_they_lie(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
+    """Resume state and the embedded tracking store outlive the container."""
+    folders = (root / ".capillary/state/toy", root / "mlruns")
+    found = mounts(spec_of(make_plan("data/in.txt", writable=folders), tmp_path))
+    assert {place: found[str(place)] for place in folders} == {place: (str(place), True) for place in folders}
+
+
+def test_the_container_runs_the_stage_under_its_supervisor(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
+    """As the given user, on the launcher's connection: standard input is open once, and all streams are attached."""
+    spec = spec_of(make_plan("data/in.txt", address="toy@a/b", argv=("--fold", "1")), tmp_path)
+    assert spec.body["Image"] == "capillary-toy:1"
+    assert spec.body["Entrypoint"] == ["python", "-P", "/capillary/inside.py"]
+    assert spec.body["Cmd"] == ["stages.toy", "--fold", "1"]
+    assert spec.body["User"] == "1234:1234"
+    switches = ("OpenStdin", "StdinOnce", "AttachStdin", "AttachStdout", "AttachStderr")
+    assert [spec.body[name] for name in switches] == [True] * 5
+    assert spec.name == "capillary-toy-a-b-run"
+    assert spec.body["HostConfig"]["Tmpfs"] == {"/tmp": "rw,nosuid,nodev,size=268435456"}
+    assert all(mount["Type"] == "bind" for mount in spec.body["HostConfig"]["Mounts"])
+
+
+def test_the_stage_finds_its_code_and_its_folders(make_plan: MakePlan, tmp_path: Path) -> None:
+    """And what the launcher tells it; its caches are on disk, since a tmpfs counts as its memory."""
+    spec = spec_of(make_plan(environment={"CAPILLARY_THREADS": "3", "CAPILLARY_STAGE": "toy@a"}), tmp_path)
+    assert dict(entry.split("=", 1) for entry in spec.body["Env"]) == {
+        "CAPILLARY_THREADS": "3",
+        "CAPILLARY_STAGE": "toy@a",
+        "CAPILLARY_PLACE": "container",
+        "PYTHONPATH": "/work/my project",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "HOME": "/tmp",
+        "USER": "capillary",
+        "LOGNAME": "capillary",
+        "TMPDIR": "/capillary/tmp",
+        "XDG_CACHE_HOME": "/capillary/tmp",
+        "MPLCONFIGDIR": "/capillary/tmp",
+        "OMP_NUM_THREADS": "3",
+        "GOMP_SPINCOUNT": "2000",
+    }
+
+
+@pytest.mark.parametrize(
+    ("own_id", "needs", "exists", "handed"),
+    [
+        (None, True, True, True),
+        (None, False, True, False),
+        ("f" * 64, True, True, False),
+        (None, True, False, False),
+    ],
+    ids=["needed", "no network", "in a container", "missing"],
+)
+def test_a_laboratory_s_own_certificates_come_along_where_they_are_needed(
+    make_plan: MakePlan, tmp_path: Path, own_id: str | None, needs: bool, exists: bool, handed: bool
+) -> None:
+    """A launcher in a container has those of its image, as the stage has."""
+    bundle = tmp_path / "ca.crt"
+    if exists:
+        bundle.touch()
+    user = {"SSL_CERT_FILE": str(bundle), "PATH": str(bundle)}
+    plan = make_plan(user_environment=user, needs_network=needs)
+    place = Place(paths=SamePaths(), own_id=own_id, user="0:0")
+    assert spec_of(plan, tmp_path, place).secrets == ({"SSL_CERT_FILE": str(bundle)} if handed else {})
+
+
 def test_the_container_can_do_nothing_but_its_work(make_plan: MakePlan, tmp_path: Path) -> None:
     """No capability, no new privileges, nothing to write outside of mounts, limits, an init, gone when it ends."""
     host = spec_of(make_plan("data/in.txt"), tmp_path).body["HostConfig"]
@@ -131,8 +196,12 @@ def test_files_that_variables_name_come_along(make_plan: MakePlan, tmp_path: Pat
     """Credentials at the path that their variable has, read-only."""
     key = tmp_path / "key.json"
     key.write_text("{}")
-    plan = make_plan(environment={"CAPILLARY_THREADS": "2", "GOOGLE_APPLICATION_CREDENTIALS": str(key)})
-    assert mounts(spec_of(plan, tmp_path))[str(key)] == (str(key), False)
+    plan = make_plan(
+        environment={"CAPILLARY_THREADS": "2", "GOOGLE_APPLICATION_CREDENTIALS": str(key), "FOLDER": str(tmp_path)}
+    )
+    found = mounts(spec_of(plan, tmp_path))
+    assert found[str(key)] == (str(key), False)
+    assert str(tmp_path) not in found
 
 
 def test_a_file_that_two_variables_name_is_mounted_once(make_plan: MakePlan, tmp_path: Path) -> None:
@@ -161,6 +230,10 @@ def test_servers_at_a_loopback_address_are_reached_through_the_machine_s_network
         (True, None, "http://localhost:5000", "host"),
         (True, None, "http://me:pw@127.0.0.1:5000", "host"),
         (True, None, "http://[::1]:5000", "host"),
+        (True, None, "http://127.1.2.3:5000", "host"),
+        (True, None, "http://128.0.0.1", "bridge"),
+        (True, None, "http://[broken", "bridge"),
+        (True, None, "localhost", "bridge"),
     ],
 )
 def test_as_little_network_as_the_plan_needs(
@@ -176,13 +249,20 @@ def test_gpus_are_asked_for_by_id(make_plan: MakePlan, tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     assert "DeviceRequests" not in spec_of(make_plan(), tmp_path / "first").body["HostConfig"]
     request: dict[str, Any] = spec_of(make_plan(), tmp_path, gpus=("GPU-1",)).body["HostConfig"]["DeviceRequests"][0]
-    assert request["DeviceIDs"] == ["GPU-1"]
-    assert "gpu" in request["Capabilities"][0]
+    assert request == {"Driver": "nvidia", "DeviceIDs": ["GPU-1"], "Capabilities": [["gpu", "compute", "utility"]]}
 
 
 def test_labels_say_whose_it_is(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
     """By the daemon's own paths, so that the same project has one name inside and outside of a container."""
-    labels = spec_of(make_plan(address="toy@a-0"), tmp_path).body["Labels"]
-    assert labels["capillary.project"] == os.fspath(root)
-    assert labels["capillary.address"] == "toy@a-0"
-    assert labels["capillary.caller"] == "run"
+    plan = make_plan(address="toy@a-0", repository=root.parent)
+    assert spec_of(plan, tmp_path).body["Labels"] == {
+        "capillary.project": os.fspath(root.parent),
+        "capillary.workspace": os.fspath(root),
+        "capillary.stage": "toy",
+        "capillary.address": "toy@a-0",
+        "capillary.state": "toy",
+        "capillary.caller": "run",
+    }
+    (tmp_path / "again").mkdir()
+    own = Place(paths=MountedPaths("f" * 64, [Mount(source="/host", destination=str(tmp_path))]), own_id=None, user="")
+    assert spec_of(plan, tmp_path / "again", own).body["Labels"]["capillary.workspace"] == "/host/my project"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -27,6 +28,34 @@ def test_the_caller_is_found_above_shells(shell: str) -> None:
     assert int(done.stdout) == os.getpid()
 
 
+def test_every_usual_shell_is_known(tmp_path: Path) -> None:
+    """A process is known by its program's name: here each is the same shell under another one."""
+    argv = [sys.executable, "-c", TELL]
+    for name in ("sh", "bash", "dash", "zsh", "fish", "ksh", "ash"):
+        (tmp_path / name).symlink_to(str(shutil.which("sh")))
+        argv = [str(tmp_path / name), "-c", '"$@"; true', name, *argv]
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == os.getpid()
+
+
+def test_a_caller_that_vanishes_while_it_is_looked_for_is_the_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever watches it sees that it is gone."""
+
+    def vanish(self: psutil.Process) -> str:
+        raise psutil.NoSuchProcess(self.pid)
+
+    monkeypatch.setattr(psutil.Process, "name", vanish)
+    caller = find_caller()
+    assert caller is not None
+    assert caller.pid == os.getppid()
+
+
+def test_above_shells_alone_there_is_no_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process of a container may be one."""
+    monkeypatch.setattr(psutil.Process, "name", lambda _self: "sh")
+    assert find_caller() is None
+
+
 def test_without_a_shell_the_caller_is_the_parent() -> None:
     """A program that calls the launcher by itself is its caller."""
     done = subprocess.run([sys.executable, "-c", TELL], cwd=REPOSITORY, capture_output=True, text=True, check=True)
@@ -45,6 +74,8 @@ def test_the_end_of_the_caller_is_noticed_once() -> None:
         gone.set()
 
     watch(psutil.Process(process.pid), on_gone=note)
+    # a launcher whose work is done ends, whoever is still there
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "caller-watch")
     assert not gone.wait(0.1)
     process.send_signal(signal.SIGKILL)
     assert gone.wait(5)

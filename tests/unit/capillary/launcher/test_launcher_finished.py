@@ -7,12 +7,12 @@ import pytest
 from capillary.launcher import finished
 
 
-def plan(root: Path, *, fingerprint: str = "a" * 64, resume: bool = True) -> Any:
+def plan(root: Path, *, fingerprint: str = "a" * 64, resume: bool = True, workspace: Path | None = None) -> Any:
     """The part of a StagePlan that is looked at."""
     return SimpleNamespace(
         address="train@x-0",
         repository=root,
-        root=root,
+        root=workspace or root,
         outs=("models/x.json", "curves"),
         access=SimpleNamespace(resume=resume),
         fingerprint=SimpleNamespace(whole=fingerprint),
@@ -64,7 +64,38 @@ def test_a_stage_that_cannot_resume_is_not_kept(tmp_path: Path, work: Path) -> N
 def test_half_a_copy_is_no_copy(tmp_path: Path, work: Path) -> None:
     """A kill in the middle of keeping leaves nothing that could be taken."""
     room = tmp_path / ".capillary" / "finished"
-    (room / f".train@x-0-{'a' * 16}.tmp" / "models").mkdir(parents=True)
+    for name in ("models", "curves/of another run"):
+        (room / f".train@x-0-{'a' * 16}.tmp" / name).mkdir(parents=True)
     assert not finished.take(plan(tmp_path))
     finished.keep(plan(tmp_path), work)
     assert finished.take(plan(tmp_path))
+    assert [path.name for path in (tmp_path / "curves").iterdir()] == ["a.csv"]
+
+
+def test_half_a_taking_is_begun_anew(tmp_path: Path, work: Path) -> None:
+    """A kill in the middle of publishing leaves what was kept, and nothing else once it was taken."""
+    finished.keep(plan(tmp_path), work)
+    room = tmp_path / ".capillary" / "finished"
+    (room / f".train@x-0-{'a' * 16}.taken" / "stray").mkdir(parents=True)
+    assert finished.take(plan(tmp_path))
+    assert [path.name for path in room.iterdir()] == [f"train@x-0-{'a' * 16}"]
+
+
+def test_a_temporary_experiment_keeps_in_the_repository_and_publishes_in_its_workspace(
+    tmp_path: Path, work: Path
+) -> None:
+    """The workspace is removed after the run; another experiment of the same kind takes from the repository."""
+    repository, workspace = tmp_path / "repository", tmp_path / "workspace"
+    finished.keep(plan(repository, workspace=workspace), work)
+    assert finished.take(plan(repository, workspace=workspace))
+    assert (workspace / "models" / "x.json").read_text() == "card"
+    assert not (repository / "models").exists()
+
+
+def test_outs_of_other_cells_stay(tmp_path: Path, work: Path) -> None:
+    """Each cell keeps its own."""
+    other = plan(tmp_path)
+    other.address = "train@y-0"
+    finished.keep(other, work)
+    finished.keep(plan(tmp_path), work)
+    assert finished.take(other)

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from capillary.launcher.access import is_gate, read_access
-from capillary.launcher.gate import Gate, gate_access, plan_gate
-from capillary.launcher.plan import StageRequest
+from capillary.launcher.gate import Gate, gate_access, gate_of, plan_gate, servers_of, stage_of
+from capillary.launcher.plan import StagePlan, StageRequest
 from capillary.launcher.run import read_request
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ParamsError
@@ -34,7 +34,7 @@ def request() -> StageRequest:
     return read_request("door", (), {"DVC_STAGE": "toy@a-0"})
 
 
-def plan(root: Path, device: str = "auto", **variables: str):  # type: ignore[no-untyped-def]
+def plan(root: Path, device: str = "auto", **variables: str) -> StagePlan:
     gate = Gate(name="door", gated="toy@a-0", root=root, cache_dir=root / "cache")
     return plan_gate(
         request(), gate, gate_access(request()), read_settings(root, variables), ["image"], {"CAPILLARY_DEVICE": device}
@@ -69,6 +69,60 @@ def test_a_gate_sees_what_the_gated_stage_will_see(project: Path) -> None:
     assert plan(project, TOY_X="x", SECRET="s").environment["TOY_X"] == "x"
 
 
+@pytest.mark.parametrize(
+    ("network", "uri", "needed"),
+    [
+        ("tracking", "https://mlflow.example.org", True),
+        ("tracking", "", False),
+        ("source", "https://mlflow.example.org", False),
+        ("none", "https://mlflow.example.org", False),
+    ],
+)
+def test_a_gate_has_the_gated_stage_s_network(project: Path, network: str, uri: str, needed: bool) -> None:
+    """How else could it ask whether the stage's server answers? A gate has no source to fetch from."""
+    (project / "configs/stages.yaml").write_text(ACCESS.replace("network: none", f"network: {network}"))
+    assert gate_access(request()).network == network
+    made = plan(project, MLFLOW_TRACKING_URI=uri)
+    assert made.access.network == network
+    assert made.needs_network is needed
+
+
+def test_a_gate_is_made_from_what_is_asked_for(project: Path) -> None:
+    """In the workspace of the request, with the cache of the entry."""
+    entry = Gate(name="x", gated="x", root=Path("/x"), cache_dir=Path("/cache"))
+    gate = gate_of(request(), entry)
+    assert (gate.name, gate.gated, gate.root, gate.cache_dir) == ("door", "toy@a-0", project, Path("/cache"))
+    assert (stage_of("toy@a-0"), stage_of("toy")) == ("toy", "toy")
+
+
+@pytest.mark.parametrize(
+    ("config", "servers"),
+    [
+        ("services: [http://a, https://b]", ("http://a", "https://b")),
+        ("services: [1, http://a, {b: c}]", ("http://a",)),
+        ("services: http://a", ()),
+        ("open: true", ()),
+    ],
+)
+def test_servers_are_the_listed_urls(project: Path, config: str, servers: tuple[str, ...]) -> None:
+    """What else is in the gate's config, the gate itself judges."""
+    (project / "configs/door.yaml").write_text(config)
+    assert servers_of(request()) == servers
+
+
+def test_a_gate_whose_stage_has_no_pins_declares_none(project: Path) -> None:
+    """A stage of the standard library alone."""
+    (project / "stages/toy/requirements.txt").unlink()
+    assert not [dep.name for dep in plan(project).deps if "toy" in dep.name]
+
+
+def test_a_gate_s_own_image_is_built_with_nothing_allowed(project: Path) -> None:
+    """Then there is no stage that it gates."""
+    access = read_access(project, "door")
+    assert (access.network, access.env, access.resume, access.gpu, access.image) == ("none", (), False, "none", None)
+    assert access.memory_gb is None
+
+
 def test_a_gate_declares_its_code_and_config_and_nothing_else(project: Path) -> None:
     """No outs, no params, no folder to write; the gated stage's pins, to compare them with what is installed."""
     made = plan(project)
@@ -93,6 +147,8 @@ def test_listed_services_give_a_gate_a_network(project: Path) -> None:
     assert made.needs_network
     assert made.servers == ("http://127.0.0.1:8080",)
     assert made.access.network == "tracking"
+    (project / "configs/stages.yaml").write_text(ACCESS.replace("network: none", "network: source"))
+    assert plan(project).needs_network
 
 
 def test_a_gate_without_its_config_is_named(project: Path) -> None:

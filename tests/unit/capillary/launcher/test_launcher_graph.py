@@ -112,3 +112,54 @@ def test_former_outs_come_back_whole_or_not_at_all(root: Path, monkeypatch: pyte
     restored = Entry(root, "toy").restore_outs()
     assert restored == (["o"] if lost == "nothing" else [])
     assert (root / "o").exists() == (lost == "nothing")
+
+
+def test_a_command_of_one_line_is_a_list_of_one(root: Path) -> None:
+    """dvc.yaml takes both; a text of several lines is as many commands."""
+    for cmd, commands in (("one", ["one"]), ('"one\\ntwo"', ["one", "two"])):
+        (root / "dvc.yaml").write_text(f"stages: {{toy: {{cmd: {cmd}}}}}\n")
+        assert Entry(root, "toy").commands == commands
+
+
+RECORDED = """
+stages:
+  toy: {cmd: make, deps: [data/in.txt], params: [toy.rate], outs: [kept, {left: {cache: false}}]}
+"""
+
+
+@pytest.fixture
+def recorded(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace whose dvc.lock has a run of `toy`."""
+    monkeypatch.chdir(root)
+    (root / "dvc.yaml").write_text(RECORDED)
+    for name in ("kept", "left"):
+        (root / name).write_text("former")
+    with Repo(str(root)) as repo:
+        repo.commit(force=True)
+    return root
+
+
+def test_an_entry_is_recorded_until_something_changes(recorded: Path) -> None:
+    """A dep, a param or the command; each is as good as it was when it comes back."""
+    assert Entry(recorded, "toy").is_recorded()
+    changes = {"data/in.txt": ("in", "other"), "params.yaml": ("rate: 1e-3", "rate: 1"), "dvc.yaml": ("make", "made")}
+    for name, (old, new) in changes.items():
+        text = (recorded / name).read_text()
+        (recorded / name).write_text(text.replace(old, new))
+        assert not Entry(recorded, "toy").is_recorded(), name
+        (recorded / name).write_text(text)
+    assert Entry(recorded, "toy").is_recorded()
+    (recorded / "dvc.lock").unlink()
+    assert not Entry(recorded, "toy").is_recorded()
+
+
+def test_only_what_is_missing_and_kept_by_dvc_comes_back(recorded: Path) -> None:
+    """An out that stands may be newer; one without `cache` is nowhere."""
+    (recorded / "kept").write_text("newer")
+    (recorded / "left").unlink()
+    assert Entry(recorded, "toy").restore_outs() == []
+    assert (recorded / "kept").read_text() == "newer"
+    assert not (recorded / "left").exists()
+    (recorded / "kept").unlink()
+    assert Entry(recorded, "toy").restore_outs() == ["kept"]
+    assert (recorded / "kept").read_text() == "former"

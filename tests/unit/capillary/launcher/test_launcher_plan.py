@@ -1,5 +1,6 @@
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from capillary.compute.computing import stage_variables
 from capillary.compute.profiles import COMPUTE_FILE, read_table
 from capillary.launcher.access import read_access
-from capillary.launcher.plan import Fingerprint, StagePlan, StageRequest, fingerprint_of, plan_stage
+from capillary.launcher.plan import StagePlan, StageRequest, fingerprint_of, plan_stage
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from tests.support.parts import REPOSITORY
@@ -40,6 +41,7 @@ def access(root: Path) -> None:
         f"fetching: {{network: source, env: [], resume: false, {LIMITS}}}\n"
         f"computing: {{network: none, env: [], resume: true, {LIMITS.replace('gpu: none', 'gpu: auto')}}}\n"
         f"tracked: {{network: tracking, env: [], resume: false, {LIMITS}}}\n"
+        f"training: {{network: tracking, env: [MLFLOW_*], resume: true, {LIMITS}}}\n"
     )
 
 
@@ -47,54 +49,18 @@ def request(root: Path, stage: str = "toy") -> StageRequest:
     return StageRequest(stage=stage, address=f"{stage}@a-0", argv=("--flag", "x"), root=root, repository=root)
 
 
-def plan(root: Path, entry: Entry | None = None, stage: str = "toy", **variables: str) -> StagePlan:
+def plan(
+    root: Path,
+    entry: Entry | None = None,
+    stage: str = "toy",
+    environment: Sequence[str] = ("image",),
+    repository: Path | None = None,
+    **variables: str,
+) -> StagePlan:
     access, settings = read_access(root, stage), read_settings(root, variables)
     computing = stage_variables(root, settings, tuple if access.gpu == "auto" else None)
-    return plan_stage(request(root, stage), entry or Entry(), access, settings, ["image"], computing)  # type: ignore[arg-type]
-
-
-def fingerprint(
-    hashes: dict[str, str] | None = None,
-    params: dict[str, Any] | None = None,
-    address: str = "train@a-0",
-    environment: tuple[str, ...] = ("3.11.2", "x86_64"),
-) -> Fingerprint:
-    hashes = hashes or {"data/raw": "1", "stages/train": "2"}
-    return fingerprint_of(hashes, params or {"training": {"seed": 1}}, address, environment)
-
-
-def test_the_fingerprint_tells_data_from_code() -> None:
-    """Changed data leaves the code's fingerprint as it is and the other way round; the whole changes with either."""
-    first = fingerprint()
-    data = fingerprint({"data/raw": "x", "stages/train": "2"})
-    code = fingerprint({"data/raw": "1", "stages/train": "x"})
-    assert data.data != first.data
-    assert data.code == first.code
-    assert code.code != first.code
-    assert code.data == first.data
-    assert len({first.whole, data.whole, code.whole}) == 3
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"params": {"training": {"seed": 2}}},
-        {"params": {"training": {"seed": 1, "epochs": 3}}},
-        {"address": "train@a-1"},
-        {"hashes": {"data/raw": "1", "stages/train": "2", "stages/common/errors.py": "3"}},
-        {"hashes": {"data/raw2": "1", "stages/train": "2"}},
-    ],
-    ids=["value", "more params", "address", "more code", "other name"],
-)
-def test_the_fingerprint_changes_with_whatever_decides_the_result(changes: dict[str, Any]) -> None:
-    """State of other inputs is never resumed from."""
-    assert fingerprint(**changes).whole != fingerprint().whole
-
-
-def test_the_fingerprint_does_not_depend_on_order() -> None:
-    """The order of deps and keys in a file decides nothing."""
-    turned = fingerprint({"stages/train": "2", "data/raw": "1"}, {"b": 1, "a": {"d": 2, "c": 3}})
-    assert turned == fingerprint({"data/raw": "1", "stages/train": "2"}, {"a": {"c": 3, "d": 2}, "b": 1})
+    asked = dataclasses.replace(request(root, stage), repository=repository or root)
+    return plan_stage(asked, entry or Entry(), access, settings, environment, computing)  # type: ignore[arg-type]
 
 
 def test_settings_of_the_machine_do_not_change_the_fingerprint(root: Path) -> None:
@@ -105,6 +71,24 @@ def test_settings_of_the_machine_do_not_change_the_fingerprint(root: Path) -> No
     assert one.state_dir == other.state_dir
     assert (other.environment["CAPILLARY_WORKERS"], other.environment["CAPILLARY_THREADS"]) == ("7", "5")
     assert other.grace_s == 99
+
+
+def test_another_environment_is_another_run(root: Path) -> None:
+    """State of a run under another interpreter or image is never resumed from; its data and code are the same."""
+    one, other = plan(root, environment=["3.11.2", "x86_64"]), plan(root, environment=["3.12.1", "x86_64"])
+    assert one.fingerprint.whole != other.fingerprint.whole
+    assert one.state_dir != other.state_dir
+    assert (one.fingerprint.data, one.fingerprint.code) == (other.fingerprint.data, other.fingerprint.code)
+
+
+def test_a_stage_is_told_who_it_is_and_what_it_is_made_from(root: Path) -> None:
+    """Each under its own name."""
+    made = plan(root)
+    assert made.environment["CAPILLARY_STAGE"] == "toy@a-0"
+    assert made.environment["CAPILLARY_FINGERPRINT"] == made.fingerprint.whole
+    assert made.environment["CAPILLARY_DATA_FINGERPRINT"] == made.fingerprint.data
+    assert made.environment["CAPILLARY_CODE_FINGERPRINT"] == made.fingerprint.code
+    assert len({made.fingerprint.whole, made.fingerprint.data, made.fingerprint.code}) == 3
 
 
 def test_a_change_of_profile_alone_changes_no_fingerprint(root: Path) -> None:
@@ -127,6 +111,7 @@ def test_limits_of_memory_reach_the_stage(root: Path) -> None:
     assert "CAPILLARY_MEMORY_ABORT_GB" not in plan(root).environment
     told = plan(root, CAPILLARY_MEMORY_ABORT_GB="1.5", CAPILLARY_MONITOR_INTERVAL_S="2").environment
     assert (told["CAPILLARY_MEMORY_ABORT_GB"], told["CAPILLARY_MONITOR_INTERVAL_S"]) == ("1.5", "2")
+    assert plan(root, CAPILLARY_MONITOR_INTERVAL_S="off").environment["CAPILLARY_MONITOR_INTERVAL_S"] == "off"
 
 
 def test_a_plan_is_what_the_entry_declares(root: Path) -> None:
@@ -135,10 +120,29 @@ def test_a_plan_is_what_the_entry_declares(root: Path) -> None:
     assert [dep.name for dep in made.deps] == ["data/in.txt", "stages/__init__.py"]
     assert [dep.host for dep in made.deps] == [root / "data/in.txt", root / "stages/__init__.py"]
     assert (made.outs, made.params, made.argv) == (("data/out",), {"toy": {"times": 1}}, ("--flag", "x"))
+    assert (made.stage, made.address, made.gated) == ("toy", "toy@a-0", None)
+    assert made.dep_hashes == {name: f"hash of {name}" for name in ("data/in.txt", "stages/__init__.py")}
+    assert made.cache_dir == Path("/cache")
+    assert made.fingerprint == fingerprint_of(Entry().dep_hashes(), Entry().params(), "toy@a-0", ["image"])
     assert made.state_dir.name == f"toy@a-0-{made.fingerprint.whole[:16]}"
     assert made.writable == (made.state_dir,)
     assert made.environment["CAPILLARY_STATE_DIR"] == str(made.state_dir)
-    assert dataclasses.is_dataclass(made)
+    assert request(root).entry == "toy@a-0"
+
+
+def test_a_temporary_experiment_keeps_its_state_in_the_repository(root: Path, tmp_path: Path) -> None:
+    """The workspace is removed after the run; deps are the workspace's own."""
+    made = plan(root, stage="training", repository=tmp_path / "repository")
+    assert (made.root, made.repository) == (root, tmp_path / "repository")
+    assert made.state_dir.parent == tmp_path / "repository/.capillary/state"
+    assert made.writable == (made.state_dir, tmp_path / "repository/mlruns")
+    assert made.deps[0].host == root / "data/in.txt"
+
+
+@pytest.mark.parametrize("folder", ["kept", "/elsewhere/kept"])
+def test_state_is_kept_where_the_user_wants_it(root: Path, folder: str) -> None:
+    """CAPILLARY_CHECKPOINT_DIR: in the repository, or on another disk."""
+    assert plan(root, CAPILLARY_CHECKPOINT_DIR=folder).state_dir.parent == root / folder
 
 
 def test_a_stage_gets_its_variables_and_no_other(root: Path) -> None:
@@ -156,7 +160,9 @@ def test_a_stage_gets_its_variables_and_no_other(root: Path) -> None:
         ("toy", ["s3://bucket/stacks"], {}, False),
         ("fetching", ["data/in.txt"], {}, False),
         ("fetching", ["s3://bucket/stacks"], {}, True),
+        ("fetching", ["data/in.txt", "s3://bucket/stacks"], {}, True),
         ("tracked", ["data/in.txt"], {}, False),
+        ("tracked", ["data/in.txt"], {"MLFLOW_TRACKING_URI": "sqlite:///runs.db"}, False),
         ("tracked", ["data/in.txt"], {"MLFLOW_TRACKING_URI": "https://mlflow.example.org"}, True),
     ],
 )
@@ -231,6 +237,15 @@ def test_a_database_of_the_user_s_own_is_writable_wherever_the_stage_runs(
     assert made.writable == (tmp_path / folder,)
     assert made.environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path / folder / 'x.db'}"
     assert made.environment["CAPILLARY_ARTIFACT_ROOT"] == str(tmp_path / folder / "artifacts")
+
+
+def test_a_variable_of_the_user_s_names_no_other_store_than_the_launcher_s(root: Path) -> None:
+    """configs/stages.yaml may hand MLFLOW_* on: a relative path must not come through as it is."""
+    made = plan(root, stage="training", MLFLOW_TRACKING_URI="sqlite:///runs/x.db", MLFLOW_EXPERIMENT_NAME="e")
+    assert made.environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{root}/runs/x.db"
+    assert made.environment["MLFLOW_EXPERIMENT_NAME"] == "e"
+    served = plan(root, stage="training", MLFLOW_TRACKING_URI="https://example.org")
+    assert served.environment["MLFLOW_TRACKING_URI"] == "https://example.org"
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "/data/mlruns", "file:///data/mlruns", "./x"])

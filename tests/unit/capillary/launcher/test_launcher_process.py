@@ -1,4 +1,5 @@
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,36 +8,96 @@ import pytest
 
 from capillary.launcher.guard import Guard, UndeclaredAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.process import environment_of, policy_of
+from capillary.launcher.process import SYSTEM_FOLDERS, environment_id, environment_of, policy_of
 from capillary.launcher.sandbox import sandbox
 
 MakePlan = Callable[..., StagePlan]
+
+
+def may_read(guard: Guard, path: Path | str) -> bool:
+    try:
+        guard.check_read(path)
+    except UndeclaredAccess:
+        return False
+    return True
+
+
+def may_write(guard: Guard, path: Path | str) -> bool:
+    try:
+        guard.check_write(path)
+    except UndeclaredAccess:
+        return False
+    return True
+
+
+def test_the_environment_is_this_interpreter_on_this_kind_of_machine(make_plan: MakePlan) -> None:
+    """A training is not resumed under another one."""
+    plan = make_plan()
+    assert environment_id(plan.root, plan.stage, plan.access) == [platform.python_version(), platform.machine()]
 
 
 def test_the_policy_lets_a_stage_read_its_deps_its_interpreter_and_its_credentials(
     make_plan: MakePlan, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that an allowed variable names is meant to be read; the project and other folders are not."""
-    key = tmp_path / "key.json"
+    key, bundle = tmp_path / "key.json", tmp_path / "ca.crt"
     key.touch()
+    bundle.touch()
     monkeypatch.setattr(sys, "path", [*sys.path, str(root), str(root / "data")])
-    plan = make_plan("data/in.txt", environment={"CAPILLARY_THREADS": "1", "CREDENTIALS": str(key), "A": str(tmp_path)})
+    variables = {"CAPILLARY_THREADS": "1", "CREDENTIALS": str(key), "A": str(tmp_path)}
+    plan = make_plan("data/in.txt", environment=variables, user_environment={"SSL_CERT_FILE": str(bundle)})
+    readable = (key, bundle, os.__file__, pytest.__file__, sys.executable, root / "data/in.txt", plan.cache_dir / "ab")
     with sandbox(plan) as box:
         guard = Guard(policy_of(plan, box))
-        for path in (key, os.__file__, pytest.__file__, sys.executable, root / "data/in.txt", plan.cache_dir / "ab"):
-            guard.check_read(path)
-        for path in (tmp_path / "beside/x.txt", root / "data/other.txt"):
-            with pytest.raises(UndeclaredAccess):
-                guard.check_read(path)
+        for path in (*readable, *(f"{folder}/x" for folder in SYSTEM_FOLDERS), Path.home() / ".config/x"):
+            assert may_read(guard, path), path
+        for path in (tmp_path / "beside/x.txt", root / "data/other.txt", root / "dvc.yaml"):
+            assert not may_read(guard, path), path
+
+
+def test_a_temporary_experiment_cannot_read_the_repository(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
+    """It has a workspace of its own; neither is readable but for what is declared."""
+    repository = tmp_path / "repository"
+    plan = make_plan("data/in.txt", repository=repository)
+    with sandbox(plan) as box:
+        guard = Guard(policy_of(plan, box))
+        assert may_read(guard, root / "data/in.txt")
+        assert not may_read(guard, root / "data/other.txt")
+        assert not may_read(guard, repository / "module.py")
+
+
+@pytest.mark.parametrize("network", ["none", "source", "tracking"])
+def test_the_policy_is_the_plan_s(make_plan: MakePlan, network: str) -> None:
+    """Its name, its network, and this launcher's number."""
+    plan = make_plan(access=make_plan().access.model_copy(update={"network": network}), outs=("data/../data/out",))
+    with sandbox(plan) as box:
+        policy = policy_of(plan, box)
+        assert (policy.address, policy.network, policy.launcher_pid) == ("toy@a", network, os.getpid())
+        assert (policy.base, policy.work) == (str(box.base), str(box.work))
+        assert policy.outs == (str(box.work / "data/out"),)
+        assert Path(policy.record).parent == box.base
+
+
+def test_a_stage_writes_its_outs_and_its_own_folders_alone(make_plan: MakePlan, root: Path) -> None:
+    """Not the sandbox around them, where its policy lies."""
+    plan = make_plan("data/in.txt", writable=(root / "mlruns",))
+    with sandbox(plan) as box:
+        guard = Guard(policy_of(plan, box))
+        for path in (box.work / "data/out/a", box.tmp / "a", root / "mlruns/a"):
+            assert may_write(guard, path), path
+        for path in (box.work / "a", box.base / "policy.json", root / "data/in.txt", root / "a", plan.cache_dir / "ab"):
+            assert not may_write(guard, path), path
 
 
 def test_a_dep_that_is_a_link_can_be_read_where_it_leads(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
-    """Under cache.type symlink, or when data lies on another disk."""
+    """Under cache.type symlink, or when data lies on another disk; what is beside it there stays unseen."""
     (root / "linked.txt").symlink_to(tmp_path / "beside" / "x.txt")
     plan = make_plan("linked.txt")
     with sandbox(plan) as box:
         guard = Guard(policy_of(plan, box))
-        guard.check_read((box.work / "linked.txt").resolve())
+        assert may_read(guard, (box.work / "linked.txt").resolve())
+        assert may_read(guard, root / "linked.txt")
+        assert not may_read(guard, tmp_path / "beside" / "y.txt")
 
 
 def test_writable_folders_may_be_links(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
@@ -46,13 +107,17 @@ def test_writable_folders_may_be_links(make_plan: MakePlan, root: Path, tmp_path
     plan = make_plan(writable=(root / "mlruns",))
     with sandbox(plan) as box:
         guard = Guard(policy_of(plan, box))
-        guard.check_write(root / "mlruns/artifacts/x")
-        guard.check_read(tmp_path / "disk/artifacts/x")
+        assert may_write(guard, root / "mlruns/artifacts/x")
+        assert may_write(guard, tmp_path / "disk/artifacts/x")
+        assert may_read(guard, tmp_path / "disk/artifacts/x")
+        assert not may_write(guard, tmp_path / "other/x")
 
 
 def test_a_stage_has_its_own_folders_for_caches_and_temporary_files(make_plan: MakePlan) -> None:
     """Nothing of the launcher's environment but what the plan names."""
-    plan = make_plan(environment={"CAPILLARY_THREADS": "3", "LANG": "C"})
+    plan = make_plan(
+        environment={"CAPILLARY_THREADS": "3", "LANG": "C"}, user_environment={"PATH": "/bin", "LANG": "de"}
+    )
     with sandbox(plan) as box:
         variables = environment_of(plan, box)
         assert variables["OMP_NUM_THREADS"] == "3"
@@ -61,4 +126,6 @@ def test_a_stage_has_its_own_folders_for_caches_and_temporary_files(make_plan: M
         first, second = variables["PYTHONPATH"].split(os.pathsep)
         assert (Path(first) / "sitecustomize.py").is_file()
         assert second == str(box.work)
+        assert (variables["PATH"], variables["LANG"], variables["CAPILLARY_PLACE"]) == ("/bin", "C", "process")
+        assert (variables["PYTHONDONTWRITEBYTECODE"], variables["PYTHONUNBUFFERED"]) == ("1", "1")
         assert "HOME" not in variables

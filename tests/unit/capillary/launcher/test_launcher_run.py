@@ -7,7 +7,7 @@ import pytest
 from capillary.launcher import process
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import choose_executor, read_request, refuse_changed_deps, stage_hardware
-from capillary.settings import read_settings
+from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.preflight.checks.devices import Gpu
 
@@ -39,8 +39,10 @@ def test_a_temporary_experiment_belongs_to_its_repository(here: Path, monkeypatc
     workspace.mkdir(parents=True)
     (workspace / "dvc.yaml").touch()
     monkeypatch.chdir(workspace)
-    request = read_request("toy", (), {"DVC_STAGE": "toy", "DVC_ROOT": str(here)})
-    assert (request.root, request.repository) == (workspace, here)
+    (here.parent / "link").symlink_to(here)
+    for name in (here, here.parent / "link"):
+        request = read_request("toy", (), {"DVC_STAGE": "toy", "DVC_ROOT": str(name)})
+        assert (request.root, request.repository) == (workspace, here)
 
 
 def test_a_project_in_a_subfolder_keeps_its_own_house(here: Path) -> None:
@@ -83,6 +85,28 @@ def test_containers_that_are_asked_for_are_never_replaced_by_something_weaker(tm
     assert "start it" in caught.value.remedy
     for name in ("auto", "process"):
         assert choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": name, **nowhere})) is process
+
+
+@pytest.mark.parametrize("name", ["auto", "docker"])
+def test_where_a_daemon_answers_stages_run_in_containers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Unless processes are asked for: then no daemon is."""
+    asked: list[Settings] = []
+    monkeypatch.setattr("capillary.containers.execute.ContainerExecutor", lambda settings: asked.append(settings) or 5)
+    settings = read_settings(tmp_path, {"CAPILLARY_EXECUTOR": name})
+    assert choose_executor(settings) == 5
+    assert choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "process"})) is process
+    assert asked == [settings]
+
+
+def test_processes_have_the_machine_s_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that the user allows."""
+    settings = read_settings(tmp_path, {})
+    card = Gpu(index=0, uuid="GPU-0", name="H100", memory_bytes=80, free_bytes=None, driver="580.65.06")
+    hardware = {id(settings): SimpleNamespace(gpus=(card,))}
+    monkeypatch.setattr(process, "find_hardware", lambda given: hardware[id(given)])
+    assert process.gpus(settings) == (card,)
 
 
 def test_stages_have_the_gpus_that_their_executor_gives_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import dataclasses
+import fcntl
 import os
 import subprocess
 import sys
@@ -6,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.plan import StagePlan
-from capillary.launcher.sandbox import links_of, sandbox
+from capillary.launcher.plan import Dep, StagePlan
+from capillary.launcher.sandbox import folder_names, is_held, links_of, own_folder, sandbox, sweep
 from tests.support.parts import REPOSITORY
 
 MakePlan = Callable[..., StagePlan]
@@ -157,3 +159,44 @@ def test_a_failing_block_leaves_nothing(make_plan: MakePlan, root: Path) -> None
     with pytest.raises(RuntimeError), sandbox(make_plan()):
         raise RuntimeError
     assert list((root / ".capillary" / "sandbox").iterdir()) == []
+
+
+def test_a_folder_is_held_as_long_as_its_run(make_plan: MakePlan, tmp_path: Path) -> None:
+    """Also seen from this process; to ask takes nothing away, and a folder that is gone or was left is nobody's."""
+    with own_folder(make_plan()) as base:
+        assert is_held(base)
+        assert is_held(base)
+        assert list(base.iterdir()) == [base / "lock"]
+    assert not is_held(base)
+    base.mkdir()
+    assert not is_held(base)
+    with (base / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever asked holds nothing
+
+
+def test_what_killed_launchers_left_can_be_swept(make_plan: MakePlan, root: Path) -> None:
+    """Without a run of one's own; what runs stays, and so does what is no sandbox."""
+    parent = root / ".capillary" / "sandbox"
+    (parent / "left-1" / "files").mkdir(parents=True)
+    (parent / "notes.txt").touch()
+    with own_folder(make_plan()) as base:
+        sweep(root)
+        assert set(parent.iterdir()) == {base, parent / "notes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("workspace", "deps", "names"),
+    [
+        ("/a/b/project", [], "project"),
+        ("/a/b/project", ["../x"], "b/project"),
+        ("/a/b/project", ["x", "../../y/../z", "../w"], "a/b/project"),
+        ("/a/project", ["../../../x"], "up/up/a/project"),
+        ("/a/project", ["s3://bucket/../../x", "data/../x"], "project"),
+    ],
+)
+def test_the_working_folder_is_as_deep_as_its_deps_need(
+    make_plan: MakePlan, workspace: str, deps: list[str], names: str
+) -> None:
+    """Under the names of the folders around the workspace, as far as there are any."""
+    places = tuple(Dep(name=name, host=None) for name in deps)
+    assert str(folder_names(dataclasses.replace(make_plan(), root=Path(workspace), deps=places))) == names

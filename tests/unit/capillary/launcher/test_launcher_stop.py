@@ -1,14 +1,16 @@
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from capillary.launcher.stop import Stop, listening
 from tests.support.parts import REPOSITORY
+
+pytestmark = pytest.mark.usefixtures("default_signals")
 
 
 @pytest.fixture
@@ -20,6 +22,11 @@ def stop() -> Iterator[Stop]:
 def send(*numbers: signal.Signals) -> None:
     for number in numbers:
         os.kill(os.getpid(), number)
+
+
+def time_left_s() -> float:
+    """Of the grace period; 0 when none runs."""
+    return signal.getitimer(signal.ITIMER_REAL)[0]
 
 
 class Stage:
@@ -72,44 +79,69 @@ def test_a_request_before_the_stage_started_reaches_it(stop: Stop) -> None:
     assert stage.told == [signal.SIGTERM]
 
 
-def test_a_stage_that_takes_too_long_is_killed(stop: Stop) -> None:
-    """Once the grace period is over; asking again does not prolong it."""
+@pytest.mark.parametrize("early", [False, True], ids=["while it ran", "before it started"])
+def test_a_request_starts_the_grace_period(stop: Stop, early: bool) -> None:
+    """It ends with the stage: what runs afterwards must not be cut in two."""
     stage = Stage()
-    with stop.passed_on(stage.told.append, stage.kill, grace_s=0.2):
+    if early:
+        send(signal.SIGTERM)
+    with stop.passed_on(stage.told.append, stage.kill, grace_s=60):
+        if not early:
+            send(signal.SIGTERM)
+        assert 0 < time_left_s() <= 60
+    assert time_left_s() == 0
+
+
+def test_who_asks_again_gets_no_longer_to_wait(stop: Stop) -> None:
+    """The grace period counts from the first request."""
+    stage = Stage()
+    with stop.passed_on(stage.told.append, stage.kill, grace_s=60):
         send(signal.SIGINT)
-        started = time.monotonic()
-        while not stage.killed and time.monotonic() < started + 5:
-            time.sleep(0.05)
-            send(signal.SIGINT)
-        assert 0.1 < time.monotonic() - started < 1
+        signal.setitimer(signal.ITIMER_REAL, 30)  # half of it has passed
+        send(signal.SIGINT)
+        assert 0 < time_left_s() <= 30
+
+
+def test_a_stage_that_takes_too_long_is_killed(stop: Stop) -> None:
+    """The exit code stays that of the request."""
+    seen, killed = os.pipe()
+
+    def kill() -> None:
+        os.write(killed, b"x")
+
+    with stop.passed_on(lambda _number: None, kill, grace_s=0.01):
+        assert not stop.killed
+        send(signal.SIGINT)
+        assert select.select([seen], [], [], 60)[0] == [seen]
     assert stop.killed
     assert stop.exit_code == 130
+    os.close(seen)
+    os.close(killed)
 
 
 def test_a_request_after_the_stage_ended_is_kept(stop: Stop) -> None:
     """Publishing is not cut in two; the exit code tells DVC to go no further."""
     stage = Stage()
-    with stop.passed_on(stage.told.append, stage.kill, grace_s=0.05):
+    with stop.passed_on(stage.told.append, stage.kill, grace_s=60):
         pass
     send(signal.SIGINT)
-    time.sleep(0.15)
-    assert (stage.told, stage.killed) == ([], 0)
+    assert time_left_s() == 0
+    send(signal.SIGALRM)  # one that was on its way when the stage ended
+    assert (stage.told, stage.killed, stop.killed) == ([], 0, False)
     assert stop.exit_code == 130
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
     """nohup ignores the hang-up on purpose; former handlers come back."""
-    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        with listening() as stop:
-            send(signal.SIGHUP)
-            assert stop.asked is None
-            assert signal.getsignal(signal.SIGINT) != before
-        assert signal.getsignal(signal.SIGINT) == before
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, former)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    with listening() as stop:
+        send(signal.SIGHUP)
+        assert stop.asked is None
+        assert all(signal.getsignal(number) != before[number] for number in numbers)
+    assert {number: signal.getsignal(number) for number in numbers} == before
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 PROGRAM = """

@@ -1,0 +1,194 @@
+"""Building images, with a `docker` command that only notes what it was asked for."""
+
+import dataclasses
+import fcntl
+import signal
+import textwrap
+from pathlib import Path
+
+import pytest
+from docker.errors import ImageNotFound
+
+from capillary.containers.images import Environment, ensure_built, environment_for, is_built
+from capillary.launcher.stop import Stop
+from capillary.settings import ImageSettings, TorchName
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from tests.unit.capillary.containers.fake_daemon import Daemon, refusal
+
+MISSING = refusal(404, kind=ImageNotFound)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ImageSettings:
+    """With a PATH of its own."""
+    (tmp_path / "bin").mkdir()
+    variables = {"PATH": f"{tmp_path}/bin", "DOCKER_HOST": "unix:///here.sock"}
+    return ImageSettings(base="base", torch=TorchName.AUTO, torch_index="", client_environment=variables)
+
+
+@pytest.fixture
+def environment(image_files: Path, settings: ImageSettings) -> Environment:
+    return environment_for(image_files, "toy", settings, cuda=None)
+
+
+def docker_command(folder: Path, script: str) -> Path:
+    """A command that notes its arguments and variables, then runs `script`; returns its notes."""
+    program = folder / "bin" / "docker"
+    notes = f'#!/bin/sh\necho "$DOCKER_BUILDKIT $DOCKER_HOST $*" >> {folder}/notes\n'
+    program.write_text(notes + textwrap.dedent(script))
+    program.chmod(0o755)
+    return folder / "notes"
+
+
+def build(
+    daemon: Daemon, environment: Environment, settings: ImageSettings, folder: Path, stop: Stop | None = None
+) -> None:
+    ensure_built(daemon, environment, settings, folder / "locks", stop or Stop())
+
+
+def test_an_image_that_is_there_is_not_built(
+    daemon: Daemon, environment: Environment, settings: ImageSettings, tmp_path: Path
+) -> None:
+    """The daemon is asked by tag."""
+    notes = docker_command(tmp_path, "")
+    assert is_built(daemon, environment.tag)
+    build(daemon, environment, settings, tmp_path)
+    assert daemon.calls("inspect_image") == [((environment.tag,), {})] * 2
+    assert not notes.exists()
+
+
+def test_a_daemon_that_cannot_tell_is_an_error(daemon: Daemon, environment: Environment) -> None:
+    """It is no image that is missing."""
+    daemon.answers["inspect_image"] = refusal(500, "internal")
+    with pytest.raises(CapillaryError, match=f"could not look for the image {environment.tag}"):
+        is_built(daemon, environment.tag)
+    daemon.answers["inspect_image"] = MISSING
+    assert not is_built(daemon, environment.tag)
+
+
+def test_an_image_that_is_missing_is_built(
+    daemon: Daemon,
+    environment: Environment,
+    settings: ImageSettings,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """By the docker command, with the user's own variables; its output is shown."""
+    notes = docker_command(tmp_path, "echo step 1 >&2")
+    daemon.answers["inspect_image"] = MISSING
+    build(daemon, environment, settings, tmp_path)
+    words = " ".join(environment.build_argv()[1:])
+    assert notes.read_text() == f"1 unix:///here.sock {words}\n"
+    out, err = capfd.readouterr()
+    assert f"building {environment.tag}" in out
+    assert err == "step 1\n"
+
+
+def test_of_two_launchers_one_builds(
+    daemon: Daemon, environment: Environment, settings: ImageSettings, tmp_path: Path
+) -> None:
+    """Who waited for the lock finds the image there."""
+    notes = docker_command(tmp_path, "")
+    held: list[bool] = []
+
+    def inspect(_tag: str) -> None:
+        held.append(is_locked(tmp_path / "locks" / "build.lock"))
+        if len(held) == 1:
+            raise MISSING
+
+    daemon.answers["inspect_image"] = inspect
+    build(daemon, environment, settings, tmp_path)
+    assert held == [False, True]
+    assert not notes.exists()
+
+
+def is_locked(file: Path) -> bool:
+    if not file.exists():
+        return False
+    with file.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_after_a_request_to_stop_nothing_is_built(
+    daemon: Daemon, environment: Environment, settings: ImageSettings, tmp_path: Path
+) -> None:
+    """It came while another launcher built. Here is no docker command: to look for it would fail."""
+    daemon.answers["inspect_image"] = MISSING
+    stop = Stop()
+    stop.receive(signal.SIGINT, None)
+    build(daemon, environment, settings, tmp_path, stop)
+    assert (tmp_path / "locks" / "build.lock").exists()
+
+
+@pytest.mark.parametrize("lines", [3, 20])
+def test_a_build_that_fails_shows_its_last_words(
+    daemon: Daemon, environment: Environment, settings: ImageSettings, tmp_path: Path, lines: int
+) -> None:
+    """The last 15 lines of what docker said, and the Dockerfile."""
+    counted = " ".join(map(str, range(1, lines + 1)))
+    docker_command(tmp_path, f"for n in {counted}; do echo line $n >&2; done; exit 1")
+    daemon.answers["inspect_image"] = MISSING
+    with pytest.raises(CapillaryError, match="the image of toy could not be built") as caught:
+        build(daemon, environment, settings, tmp_path)
+    assert str(caught.value.file) == "stages/toy/Dockerfile"
+    assert caught.value.code == ExitCode.MACHINE
+    shown = [line.strip() for line in str(caught.value.value).splitlines()]
+    assert shown == [f"line {number}" for number in range(max(1, lines - 14), lines + 1)]
+
+
+def test_a_build_that_fills_the_disk_says_so(
+    daemon: Daemon, environment: Environment, settings: ImageSettings, tmp_path: Path
+) -> None:
+    """As any other refusal for that reason."""
+    docker_command(tmp_path, "echo 'write /x: No space left on device' >&2; exit 1")
+    daemon.answers["inspect_image"] = MISSING
+    with pytest.raises(CapillaryError, match=f"could not build {environment.tag}") as caught:
+        build(daemon, environment, settings, tmp_path)
+    assert "docker system df" in caught.value.remedy
+
+
+def test_a_build_that_is_stopped_is_no_failure(
+    daemon: Daemon, environment: Environment, settings: ImageSettings, tmp_path: Path
+) -> None:
+    """The request reaches docker; who asked knows why there is no image."""
+    stop = Stop()
+    docker_command(tmp_path, "trap 'echo asked >&2; exit 1' TERM; echo started >&2; while :; do :; done")
+    daemon.answers["inspect_image"] = MISSING
+    heard = Listening(stop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr", heard)
+        build(daemon, environment, settings, tmp_path, stop)
+    assert heard.lines == ["started\n", "asked\n"]
+    assert stop.exit_code == 143
+
+
+class Listening:
+    """stderr of a launcher that is asked to stop once docker has started."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.lines: list[str] = []
+        self._stop = stop
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+        if line == "started\n":
+            self._stop.receive(signal.SIGTERM, None)
+
+    def isatty(self) -> bool:
+        return False
+
+
+def test_without_the_docker_command_no_image_is_built(
+    daemon: Daemon, environment: Environment, settings: ImageSettings, tmp_path: Path
+) -> None:
+    """A daemon may be there without it."""
+    daemon.answers["inspect_image"] = MISSING
+    nowhere = dataclasses.replace(settings, client_environment={"PATH": f"{tmp_path}/empty"})
+    with pytest.raises(CapillaryError, match="not on PATH") as caught:
+        build(daemon, environment, nowhere, tmp_path)
+    assert caught.value.code == ExitCode.MACHINE
+    assert not isinstance(caught.value, ServiceError)

@@ -1,0 +1,84 @@
+"""A workspace, its sandbox and the guard of a stage in it; signals as a terminal hands them on."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from capillary.launcher.guard import Guard, Policy
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    """A workspace with an interpreter inside, a sandbox in it with linked deps, and the world around."""
+    root = tmp_path / "project"
+    work = root / ".capillary/sandbox/toy-1/files/project"
+    places = {
+        "root": root,
+        "work": work,
+        "base": root / ".capillary/sandbox/toy-1",
+        "tmp": tmp_path / "tmp",
+        "state": root / ".capillary/state/toy",
+        "home": tmp_path / "home",
+        "world": tmp_path / "world",
+    }
+    data = ("in.txt", "raw/a.tif", "raw/sub/b.tif", "other.txt", "former/x")
+    for name in (*(f"data/{name}" for name in data), ".venv/m.py", "stages/other.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    for folder in ("tmp", "state", "home", "world"):
+        places[folder].mkdir(parents=True)
+        (places[folder] / "x.txt").touch()
+    (work / "data/out").mkdir(parents=True)
+    for name in ("data/in.txt", "data/raw"):
+        (work / name).symlink_to(root / name)
+    (work / "params.yaml").touch()
+    return places
+
+
+@pytest.fixture
+def policy(places: dict[str, Path], tmp_path: Path) -> Policy:
+    root, work = places["root"], places["work"]
+    return Policy(
+        address="toy@a",
+        launcher_pid=os.getpid(),
+        network="none",
+        base=str(places["base"]),
+        work=str(work),
+        home=str(places["home"]),
+        forbidden=(str(root),),
+        readable=("/usr", "/etc", str(root / ".venv"), str(root / "data/in.txt"), str(root / "data/raw")),
+        writable=(str(places["tmp"]), str(places["state"])),
+        outs=(str(work / "data/out"), str(work / "data/former")),
+        record=str(tmp_path / "refused.jsonl"),
+    )
+
+
+@pytest.fixture
+def guard(policy: Policy, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Guard:
+    monkeypatch.chdir(places["work"])
+    return Guard(policy)
+
+
+@pytest.fixture
+def default_signals() -> Iterator[None]:
+    """Requests to stop as in a terminal's foreground: nohup, or a shell's `&`, may have these tests ignore them."""
+    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    former = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    former[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A stage's working folder with a link to a dep."""
+    work = tmp_path / "sandbox" / "work"
+    (work / "data").mkdir(parents=True)
+    (work / "params.yaml").touch()
+    (tmp_path / "in.txt").write_text("in")
+    (work / "data/in.txt").symlink_to(tmp_path / "in.txt")
+    return work

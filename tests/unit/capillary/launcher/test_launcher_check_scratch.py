@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from capillary.launcher.publish import check_scratch
+from stages.common.errors import CapillaryError, ExitCode
+
+
+def make_out(folder: Path, text: str) -> None:
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.txt").write_text(text)
+    (folder / "link").symlink_to("sub/a.txt")
+
+
+def check(work: Path, *outs: str) -> None:
+    check_scratch(work, outs or ("data/out",), {work / "data/in.txt"}, "toy")
+
+
+def test_a_working_folder_with_whole_outs_passes(work: Path) -> None:
+    """Params, links to deps, empty folders and hidden temporary files beside an out are no fault."""
+    make_out(work / "data/out", "new")
+    (work / "data/.out.123.tmp").touch()
+    (work / "empty").mkdir()
+    (work / "data/out/in.txt").symlink_to("../in.txt")
+    check(work)
+
+
+@pytest.mark.parametrize("outs", [("data/out",), ("data/there", "data/out")])
+def test_a_missing_out_is_named(work: Path, outs: tuple[str, ...]) -> None:
+    """A stage that ends with 0 has to have made all of them."""
+    (work / "data/there").touch()
+    with pytest.raises(CapillaryError, match="ended without its out data/out") as caught:
+        check(work, *outs)
+    assert (caught.value.file, caught.value.code) == ("data/out", ExitCode.UNEXPECTED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("stray.pt", "data/stray.pt", "data/in.txt.bak", "made/deep/x"),
+        *("data/.out", "data/.outer.1.tmp", ".out.1.tmp", "made/.out.1.tmp", "data/params.yaml"),
+    ],
+)
+def test_a_file_that_is_not_declared_is_named(work: Path, name: str) -> None:
+    """It would vanish with the sandbox; the guard does not see those that C code or other programs write."""
+    make_out(work / "data/out", "new")
+    (work / name).parent.mkdir(parents=True, exist_ok=True)
+    (work / name).touch()
+    with pytest.raises(CapillaryError, match="does not declare") as caught:
+        check(work)
+    assert caught.value.file == name
+    assert caught.value.code == ExitCode.UNDECLARED
+
+
+def test_few_strays_are_named(work: Path) -> None:
+    """The first five, in order."""
+    make_out(work / "data/out", "new")
+    for number in range(6):
+        (work / f"{number}.txt").touch()
+    with pytest.raises(CapillaryError) as caught:
+        check(work)
+    assert caught.value.file == "0.txt, 1.txt, 2.txt, 3.txt, 4.txt"
+
+
+def test_an_out_below_another_s_name_is_its_own(work: Path) -> None:
+    """`data/out` and `data/out.json` are two outs; neither covers the other."""
+    make_out(work / "data/out", "new")
+    (work / "data/out.json").touch()
+    (work / "data/.out.json.1.tmp").touch()
+    check(work, "data/out", "data/out.json")
+    with pytest.raises(CapillaryError, match="does not declare"):
+        check(work)
+
+
+def test_a_link_that_is_not_declared_is_named(work: Path) -> None:
+    """To a file or to a folder."""
+    make_out(work / "data/out", "new")
+    (work / "folder").symlink_to("/usr")
+    (work / "data/file").symlink_to("/etc/hosts")
+    with pytest.raises(CapillaryError) as caught:
+        check(work)
+    assert caught.value.file == "data/file, folder"
+
+
+@pytest.mark.parametrize("name", ["data/out", "data/out/link2", "data/out/sub/link2"])
+@pytest.mark.parametrize("target", ["data/in.txt", "data"])
+def test_a_link_into_the_working_folder_is_refused(work: Path, name: str, target: str) -> None:
+    """To a file or to a folder: the working folder is gone a moment later."""
+    if name != "data/out":
+        make_out(work / "data/out", "new")
+    (work / name).symlink_to(work / target)
+    with pytest.raises(CapillaryError, match="leads into its working folder") as caught:
+        check(work)
+    assert str(caught.value.file) == name
+    assert caught.value.value == work / target
+    assert caught.value.code == ExitCode.UNEXPECTED
+
+
+def test_a_link_out_of_the_working_folder_may_be_left(work: Path, tmp_path: Path) -> None:
+    """What it leads to is still there when the working folder is gone."""
+    make_out(work / "data/out", "new")
+    (work / "data/out/link2").symlink_to(tmp_path / "in.txt")
+    (work / "data/out/folder").symlink_to("/usr")
+    check(work)

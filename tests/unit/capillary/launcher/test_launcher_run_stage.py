@@ -1,0 +1,233 @@
+"""A whole run, from what DVC asks for to the outs in the workspace, with real entries of DVC."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from capillary.launcher import finished
+from capillary.launcher.access import StageAccess
+from capillary.launcher.graph import Entry
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.run import plan_request, read_request, run_stage
+from capillary.launcher.stop import Stop
+from capillary.settings import Settings, read_settings
+from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from stages.preflight.checks.devices import Gpu
+from tests.support.parts import REPOSITORY
+from tests.support.toy import LIMITS
+
+DVC_YAML = """
+stages:
+  toy:
+    cmd: [capillary stage door, capillary stage toy]
+    deps: [data/in.txt]
+    params: [toy.times]
+    outs: [data/out]
+"""
+ACCESS = f"toy: {{network: none, env: [], resume: true, {LIMITS}}}\ndoor: {{gate: true}}\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The workspace, and DVC's folder for this run."""
+    root = tmp_path / "project"
+    files = {
+        "dvc.yaml": DVC_YAML,
+        "params.yaml": "toy: {times: 1}\n",
+        "configs/stages.yaml": ACCESS,
+        "configs/door.yaml": "services: []\n",
+        **dict.fromkeys(("stages/__init__.py", "stages/common/__init__.py", "stages/door/__init__.py"), ""),
+        "data/in.txt": "in",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    Repo.init(str(root), no_scm=True).close()
+    monkeypatch.chdir(root)
+    for name in [name for name in os.environ if name.startswith("CAPILLARY_")]:
+        monkeypatch.delenv(name)
+    return root
+
+
+def record(root: Path, text: str) -> None:
+    """Have DVC know an out, as after a run."""
+    (root / "data/out").write_text(text)
+    with Repo(str(root)) as repo:
+        repo.commit(force=True)
+
+
+class HereExecutor:
+    """Makes the out at once and in this process."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code = code
+        self.plans: list[StagePlan] = []
+        self.asked: list[tuple[Path, str]] = []
+        self.gpus_asked = 0
+        self.during: Callable[[StagePlan], object] = lambda _plan: None
+
+    def environment_id(self, repository: Path, stage: str, _access: StageAccess) -> list[str]:
+        self.asked.append((repository, stage))
+        return ["here"]
+
+    def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
+        self.gpus_asked += 1
+        return ()
+
+    def execute(self, plan: StagePlan, _stop: Stop, publish: Callable[[Path], None]) -> int:
+        self.plans.append(plan)
+        plan.state_dir.mkdir(parents=True, exist_ok=True)
+        self.during(plan)
+        if self.code == 0:
+            work = plan.repository / "work"
+            (work / "data").mkdir(parents=True, exist_ok=True)
+            (work / "data/out").write_text("new")
+            publish(work)
+        return self.code
+
+
+@pytest.fixture
+def executor(monkeypatch: pytest.MonkeyPatch) -> HereExecutor:
+    executor = HereExecutor()
+    monkeypatch.setattr("capillary.launcher.run.choose_executor", lambda _settings: executor)
+    return executor
+
+
+def run(name: str = "toy", **variables: str) -> int:
+    return run_stage(name, (), {"DVC_STAGE": "toy", **variables}, Stop())
+
+
+def checkpoint(plan: StagePlan) -> None:
+    (plan.state_dir / "checkpoint").touch()
+
+
+def test_a_run_publishes_its_outs_and_needs_its_state_no_more(root: Path, executor: HereExecutor) -> None:
+    """There is nothing to resume any more."""
+    executor.during = checkpoint
+    assert run() == 0
+    assert (root / "data/out").read_text() == "new"
+    assert not executor.plans[0].state_dir.exists()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_that_fails_keeps_its_state_and_the_former_outs(
+    root: Path, executor: HereExecutor, capsys: pytest.CaptureFixture[str], kept: bool
+) -> None:
+    """DVC has removed the outs before it started the stage. An empty state folder is no use."""
+    record(root, "old")
+    (root / "data/out").unlink()
+    executor.code = 4
+    if kept:
+        executor.during = checkpoint
+    assert run() == 4
+    assert (root / "data/out").read_text() == "old"
+    assert "former data/out put back from DVC's cache" in capsys.readouterr().out
+    assert executor.plans[0].state_dir.exists() == kept
+
+
+def test_an_error_of_the_launcher_s_own_puts_former_outs_back_too(root: Path, executor: HereExecutor) -> None:
+    """Here an unknown key in params.yaml, before anything ran."""
+    record(root, "old")
+    (root / "data/out").unlink()
+    (root / "params.yaml").write_text("toy: {times: 1, tmes: 2}\n")
+    with pytest.raises(ParamsError, match="unknown key `tmes`"):
+        run()
+    assert executor.plans == []
+    assert (root / "data/out").read_text() == "old"
+
+
+def test_outs_made_from_deps_that_changed_are_not_published(root: Path, executor: HereExecutor) -> None:
+    """Nor kept for the next run."""
+    executor.during = lambda _plan: (root / "data/in.txt").write_text("changed")
+    with pytest.raises(CapillaryError, match="changed while it ran") as caught:
+        run()
+    assert caught.value.code == ExitCode.DATA
+    assert not (root / "data/out").exists()
+    assert not list((root / ".capillary").glob("finished/*"))
+
+
+def test_a_run_that_dvc_did_not_record_is_not_repeated(root: Path, executor: HereExecutor) -> None:
+    """DVC was killed before it wrote dvc.lock; it removes the outs before the next run."""
+    assert run() == 0
+    (root / "data/out").unlink()
+    assert run() == 0
+    assert (root / "data/out").read_text() == "new"
+    assert len(executor.plans) == 1
+
+
+def keep_former_run(root: Path, executor: HereExecutor, text: str) -> StagePlan:
+    """Outs of a run that ended just before it was killed."""
+    plan = plan_request(read_request("toy", (), {}), Entry(root, "toy"), read_settings(root), executor)
+    (root / "former/data").mkdir(parents=True)
+    (root / "former/data/out").write_text(text)
+    finished.keep(plan, root / "former")
+    plan.state_dir.mkdir(parents=True)
+    checkpoint(plan)
+    return plan
+
+
+def test_outs_of_a_run_that_dvc_did_not_record_are_taken(root: Path, executor: HereExecutor) -> None:
+    """The launcher was killed between the last epoch and dvc.lock: nothing is computed again."""
+    plan = keep_former_run(root, executor, "kept")
+    assert run() == 0
+    assert executor.plans == []
+    assert (root / "data/out").read_text() == "kept"
+    assert not plan.state_dir.exists()
+
+
+def test_a_run_that_is_forced_computes_again(root: Path, executor: HereExecutor) -> None:
+    """dvc.lock knows the outs already: who asks all the same means it."""
+    record(root, "old")
+    keep_former_run(root, executor, "kept")
+    assert run() == 0
+    assert (root / "data/out").read_text() == "new"
+
+
+def test_without_resume_a_run_starts_from_its_beginning(
+    root: Path, executor: HereExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CAPILLARY_RESUME=no: neither kept outs nor a checkpoint are taken."""
+    keep_former_run(root, executor, "kept")
+    found = []
+    executor.during = lambda plan: found.extend(plan.state_dir.iterdir())
+    monkeypatch.setenv("CAPILLARY_RESUME", "no")
+    assert run() == 0
+    assert (root / "data/out").read_text() == "new"
+    assert found == []
+
+
+def test_a_stopped_run_finds_its_state(root: Path, executor: HereExecutor) -> None:
+    """With the same deps, params and environment; after a change it begins anew."""
+    executor.code = 143
+    executor.during = checkpoint
+    assert run() == 143
+    found: list[Path] = []
+    executor.during = lambda plan: found.extend(plan.state_dir.iterdir())
+    run()
+    assert [path.name for path in found] == ["checkpoint"]
+    (root / "params.yaml").write_text("toy: {times: 2}\n")
+    run()
+    assert len(found) == 1
+
+
+def test_a_gate_publishes_nothing_and_minds_no_dep(root: Path, executor: HereExecutor) -> None:
+    """Its code may be edited while it runs; the entry's deps are the gated stage's affair."""
+    executor.during = lambda _plan: (root / "data/in.txt").write_text("changed")
+    assert run("door") == 0
+    assert [plan.address for plan in executor.plans] == ["door@toy"]
+    assert not (root / "data/out").exists()
+
+
+@pytest.mark.parametrize(("gpu", "asked"), [("none", 0), ("auto", 1)])
+def test_gpus_are_looked_for_only_where_a_stage_can_use_one(
+    root: Path, executor: HereExecutor, gpu: str, asked: int
+) -> None:
+    """A look takes a second. The environment is asked for in the workspace, under the stage's name."""
+    (root / "configs/stages.yaml").write_text(ACCESS.replace("gpu: none", f"gpu: {gpu}"))
+    (root / "configs/compute.yaml").write_text((REPOSITORY / "configs/compute.yaml").read_text())
+    run()
+    assert executor.gpus_asked == asked
+    assert executor.asked == [(root, "toy")]
