@@ -1,8 +1,20 @@
+import importlib
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from capillary.__main__ import main
+from capillary.cli import app
+from capillary.experiments.run import Options
+from capillary.launcher.stop import Stop
+from capillary.prediction.wish import Wish
+from stages.preflight.check import Report, missed
 
 HEAVY = {"dvc", "torch", "mlflow", "numpy", "pandas", "monai", "ruamel", "yaml"}
 PROGRAM = """
@@ -37,11 +49,146 @@ def test_a_foreseen_error_is_a_report_and_an_exit_code(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
 @pytest.mark.parametrize("threshold", ["1", "1.5", "-0.1", "nan"])
 def test_a_threshold_that_no_probability_can_be_above_is_refused_as_an_option(threshold: str) -> None:
     """And not as a line of params.yaml, where it does not stand."""
-    program = "from capillary.__main__ import main; import sys; sys.argv = ['capillary', *sys.argv[1:]]; main()"
-    argv = [sys.executable, "-c", program, "predict", "in.tif", "out.tif", f"--threshold={threshold}"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = run("predict", "in.tif", "out.tif", f"--threshold={threshold}")
+    assert done.exit_code == 2
     assert "'--threshold'" in done.stderr
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object, ...]]:
+    """What a command hands on, with the current folder as its workspace; each part answers 7."""
+    monkeypatch.chdir(tmp_path)
+    return []
+
+
+def note(
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]], module: str, name: str, answer: object = 7
+) -> None:
+    """Let `name` of `module` keep its arguments, those with names as a dict at the end."""
+
+    def noted(*arguments: object, **named: object) -> object:
+        calls.append((*arguments, named) if named else arguments)
+        return answer
+
+    monkeypatch.setattr(importlib.import_module(module), name, noted)
+
+
+def test_a_prediction_is_what_its_options_say(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]]) -> None:
+    """Each option in its place; the exit code is the stage's."""
+    note(monkeypatch, calls, "capillary.prediction.run", "run_prediction")
+    words = "predict in.tif out.tif --loss a --fold 0 --fold 2 --threshold 0 --spacing-um 3,2,1 --min-component-um3 4"
+    assert run(*words.split(), "--probability").exit_code == 7
+    assert run("predict", "in.tif", "out.tif", "--model", "m", "--picture", "--force").exit_code == 7
+    plain = Wish(
+        image=Path("in.tif"),
+        mask=Path("out.tif"),
+        model=None,
+        loss=None,
+        folds=(),
+        threshold=None,
+        min_component_um3=None,
+        spacing_um=None,
+        probability=False,
+        picture=False,
+        force=False,
+    )
+    first = replace(plain, loss="a", folds=(0, 2), threshold=0.0, spacing_um=(3.0, 2.0, 1.0), min_component_um3=4.0)
+    assert calls[0][:2] == (replace(first, probability=True), Path.cwd())
+    assert calls[1][:2] == (replace(plain, model="m", picture=True, force=True), Path.cwd())
+    assert all(isinstance(call[2], Stop) for call in calls)
+
+
+def test_an_experiment_is_what_its_flags_say(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]]) -> None:
+    """Each flag in its place."""
+    note(monkeypatch, calls, "capillary.experiments.run", "run_experiment")
+    flags = ("--debug", "--resume", "--dry-run")
+    for chosen in ((), *((flag,) for flag in flags)):
+        assert run("experiment", "--config", "v.yaml", *chosen).exit_code == 7
+    given = [
+        Options(),
+        Options(debug=True),
+        Options(resume=True),
+        Options(dry_run=True),
+    ]
+    assert calls == [(Path("v.yaml"), Path.cwd(), options) for options in given]
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "name", "expected"),
+    [
+        ("check", "capillary.params_file", "check_params", ()),
+        ("report", "capillary.report.write", "report_workspace", (None,)),
+        ("report --name x", "capillary.report.write", "report_workspace", ("x",)),
+        ("profile", "capillary.compute.show", "show_profile", ({"as_json": False},)),
+        ("profile --json", "capillary.compute.show", "show_profile", ({"as_json": True},)),
+        ("clean", "capillary.containers.upkeep", "clean", ({"state": False, "images": False},)),
+        ("clean --state", "capillary.containers.upkeep", "clean", ({"state": True, "images": False},)),
+        ("clean --images", "capillary.containers.upkeep", "clean", ({"state": False, "images": True},)),
+        ("ps", "capillary.containers.upkeep", "show_siblings", ()),
+        ("dev", "capillary.experiments.services", "up", ("dev",)),
+        ("dev --profile team", "capillary.experiments.services", "up", ("team",)),
+    ],
+)
+def test_a_command_works_in_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch,
+    calls: list[tuple[object, ...]],
+    words: str,
+    module: str,
+    name: str,
+    expected: tuple[object, ...],
+) -> None:
+    """With what its options say."""
+    note(monkeypatch, calls, module, name)
+    assert run(*words.split()).exit_code == 0
+    assert calls == [(Path.cwd(), *expected)]
+
+
+def test_a_build_is_of_the_stages_named(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]]) -> None:
+    """Of all where none is; it hears requests to stop."""
+    note(monkeypatch, calls, "capillary.containers.upkeep", "build_images")
+    assert run("build").exit_code == run("build", "train", "ingest").exit_code == 0
+    assert [call[:2] for call in calls] == [(Path.cwd(), []), (Path.cwd(), ["train", "ingest"])]
+    assert isinstance(calls[0][2], Stop)
+
+
+@pytest.mark.parametrize(("failed", "code"), [(True, 9), (False, 0)])
+def test_preflight_ends_with_its_code_and_tells_people_or_programs(
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]], failed: bool, code: int
+) -> None:
+    """A GPU is required where the flag says so."""
+    status = missed("git", "none", "one", "git init", critical=failed)
+    note(monkeypatch, calls, "capillary.preflight", "run_preflight", Report((status,)))
+    assert run("preflight").exit_code == code
+    done = run("preflight", "--json", "--require-gpu")
+    assert done.exit_code == code
+    assert json.loads(done.stdout)["failed"] is failed
+    assert [call[0] for call in calls] == [Path.cwd()] * 2
+    assert [call[-1] for call in calls] == [{"require_gpu": False}, {"require_gpu": True}]
+
+
+@pytest.mark.parametrize("words", [["stage", "train", "--fold", "1"], ["stage", "train"]])
+def test_a_stage_gets_its_arguments_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]], words: list[str]
+) -> None:
+    """By the short way that DVC's commands take, and by the command line."""
+    note(monkeypatch, calls, "capillary.launcher.command", "run_command")
+    monkeypatch.setattr(sys, "argv", ["capillary", *words])
+    main()
+    assert run(*words).exit_code == 0
+    assert calls == [(words[1:],)] * 2
+
+
+def test_the_metrics_are_those_of_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]]
+) -> None:
+    """As evaluate writes them."""
+    note(monkeypatch, calls, "capillary.metrics_table", "show_metrics")
+    assert run("metrics").exit_code == 0
+    assert calls == [(Path("metrics/metrics.json"),)]

@@ -60,3 +60,14 @@ def test_only_what_was_measured_is_shown_in_its_order() -> None:
     assert text.index("HD95 (µm)") < text.index("NSD")
     assert "DSC" not in text
     assert (text.count("↓"), text.count("↑")) == (1, 1)
+
+
+def test_a_whole_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a table, each loss named once."""
+    file = tmp_path / "metrics.json"
+    file.write_text(json.dumps({"dice_ce": {"dsc": interval(0.5), "nsd": interval(0.5)}}))
+    show_metrics(file)
+    shown = capsys.readouterr().out
+    assert "out of fold: mean" in shown
+    assert shown.count("dice_ce") == 1
+    assert shown.count("0.500 [0.250, 0.750]") == 2

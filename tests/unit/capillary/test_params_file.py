@@ -109,4 +109,33 @@ def test_keys_below_a_declared_section_are_known(tmp_path: Path) -> None:
         "  each: {foreach: [1], do: {cmd: y, params: [other.a]}}\n"
         "  none: {cmd: z, params: }\n"
     )
+    assert declared_keys(tmp_path) == {"draw": ["plot"], "each": ["other.a"], "none": []}
     check_params(tmp_path)
+
+
+def test_a_key_that_only_starts_like_a_known_one_is_unknown(tmp_path: Path) -> None:
+    """`plots` is not below `plot`; where no key is near in its section, all are offered."""
+    (tmp_path / "dvc.yaml").write_text("stages: {draw: {cmd: x, params: [plot]}}\n")
+    (tmp_path / "params.yaml").write_text("plots: {style: 1}\n")
+    with pytest.raises(ParamsError, match=r"params\.yaml \[plots\] unknown key `style`") as caught:
+        check_params(tmp_path)
+    assert "plots.style" in caught.value.remedy
+
+
+def test_a_missing_section_is_named_with_its_first_key(tmp_path: Path) -> None:
+    """Also where it holds nothing."""
+    for text in ("ingest: {source: x}\n", "ingest: {source: x}\npreprocess:\n"):
+        (tmp_path / "params.yaml").write_text(text)
+        with pytest.raises(ParamsError, match=r"^my\.yaml has no key `preprocess.normalisation`"):
+            check_values({**read_params_file(tmp_path), "ingest": params_of("ingest")}, REPOSITORY, origin="my.yaml")
+
+
+def params_of(section: str) -> Any:
+    """That section of the repository's params."""
+    return read_params_file(REPOSITORY)[section]
+
+
+def test_a_workspace_without_stages_declares_nothing(tmp_path: Path) -> None:
+    """An empty graph is no error."""
+    (tmp_path / "dvc.yaml").write_text("stages:\n")
+    assert declared_keys(tmp_path) == {}

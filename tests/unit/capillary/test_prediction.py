@@ -1,6 +1,8 @@
 """`capillary predict` before anything starts: what is refused, which cards count, and what the stage is given."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,18 @@ import pytest
 import yaml
 
 from capillary.launcher import process
+from capillary.launcher.plan import StagePlan
 from capillary.launcher.sandbox import links_of, outermost
+from capillary.launcher.stop import Stop
+from capillary.prediction import run
 from capillary.prediction.cards import choose_cards
-from capillary.prediction.run import Prediction, plan_prediction, visible_params
+from capillary.prediction.components import chosen_size_um3
+from capillary.prediction.run import Prediction, plan_prediction, run_prediction, visible_params
 from capillary.prediction.wish import Wish, check_wish, parse_spacing
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
 from stages.predict.order import read_order
+from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
 
@@ -69,12 +76,15 @@ def test_files_beside_the_mask_are_named_after_it(root: Path) -> None:
         ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "exists already"),
         ({"mask": "folder.tif", "force": True}, ExitCode.USAGE, "a folder"),
         ({"model": "capillary-dice_ce"}, ExitCode.USAGE, "--model"),
+        ({"model": "capillary-dice_ce", "loss": None, "folds": (0,)}, ExitCode.USAGE, "--model"),
+        ({"image": "notes.txt"}, ExitCode.USAGE, "neither TIFF nor NIfTI"),
     ],
 )
 def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: ExitCode, text: str) -> None:
     """Each with its kind of exit code, before anything runs."""
     (root / "there.tif").touch()
     (root / "new.png").touch()
+    (root / "notes.txt").touch()
     (root / "folder.tif").mkdir()
     named = {key: root / value if key in ("image", "mask") else value for key, value in changes.items()}
     with pytest.raises(CapillaryError, match=text) as raised:
@@ -88,6 +98,19 @@ def test_force_and_a_new_folder_are_taken(root: Path) -> None:
     check_wish(make_wish(root, force=True))
     check_wish(make_wish(root, mask=root / "far" / "away" / "seg.tif"))
     assert not (root / "far").exists()
+
+
+def test_a_model_of_the_registry_needs_no_loss(root: Path) -> None:
+    """Nor does it look at the cards that are here."""
+    check_wish(make_wish(root, model="capillary-dice_ce", loss=None))
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the work, and named: the nearest folder that exists."""
+    monkeypatch.setattr(os, "access", lambda folder, mode: (folder, mode) != (root, os.W_OK))
+    with pytest.raises(CapillaryError, match="nothing can be written") as raised:
+        check_wish(make_wish(root, mask=root / "far" / "away" / "seg.tif"))
+    assert (raised.value.code, raised.value.file) == (ExitCode.MACHINE, root)
 
 
 @pytest.mark.parametrize(("text", "found"), [("5,1,0.5", (5.0, 1.0, 0.5)), (" 2, 1e-1 ,3 ", (2.0, 0.1, 3.0))])
@@ -109,6 +132,8 @@ def test_cards_are_those_of_one_loss_in_the_order_of_folds(root: Path) -> None:
     """All folds unless some are named; fold 10 comes after fold 1."""
     assert choose_cards(root, "cbdice", ()) == tuple(f"models/cbdice/fold_{fold}.json" for fold in (0, 1, 10))
     assert choose_cards(root, "cbdice", (10, 0, 0)) == ("models/cbdice/fold_0.json", "models/cbdice/fold_10.json")
+    (root / "models" / "cbdice" / "fold_x.json").touch()
+    assert len(choose_cards(root, "cbdice", ())) == 3
 
 
 def test_several_losses_are_a_question_to_the_user(root: Path) -> None:
@@ -163,6 +188,78 @@ def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Pat
     assert (order.picture, order.probability, order.model) == (Path("prediction/seg.png"), None, None)
 
 
+def test_a_model_of_the_registry_comes_without_cards(root: Path) -> None:
+    """The stage asks the registry itself; the probability is an out of its own."""
+    wish = make_wish(root, model="capillary-dice_ce@best", loss=None, probability=True)
+    plan = plan_prediction(wish, root, read_settings(root, {"CAPILLARY_PROFILE": "cpu"}), process)
+    assert not [dep for dep in plan.deps if dep.name.startswith("models")]
+    assert plan.outs == ("prediction/seg.nii.gz", "prediction/seg_probability.nii.gz")
+    order = read_order(plan.argv)
+    assert (order.model, order.cards, order.spacing_um) == ("capillary-dice_ce@best", (), None)
+    assert (order.probability, order.picture) == (Path("prediction/seg_probability.nii.gz"), None)
+
+
+class Predictor:
+    """An executor that writes the outs itself and ends with `code`; outs are published where that is 0."""
+
+    def __init__(self, scratch: Path, code: int) -> None:
+        self.scratch, self.code = scratch, code
+        self.stop: object = None
+
+    def environment_id(self, *_: object) -> list[str]:
+        return []
+
+    def gpus(self, _settings: object) -> tuple[Gpu, ...]:
+        return ()
+
+    def execute(self, plan: StagePlan, stop: object, publish: Callable[[Path], None]) -> int:
+        self.stop = stop
+        for out in plan.outs:
+            (self.scratch / out).parent.mkdir(parents=True, exist_ok=True)
+            (self.scratch / out).write_text(out)
+        if self.code == 0:
+            publish(self.scratch)
+        return self.code
+
+
+@pytest.fixture
+def workspace(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That workspace as the current folder, without settings of this machine."""
+    for name in [name for name in os.environ if name.startswith("CAPILLARY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(root)
+    return root
+
+
+def test_all_files_appear_where_the_user_wants_them(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Relative to where the command was typed, in folders that are made for them; former ones are replaced."""
+    predictor = Predictor(workspace / "scratch", code=0)
+    monkeypatch.setattr(run, "choose_executor", lambda _settings: predictor)
+    (workspace / "far").mkdir()
+    (workspace / "far" / "seg.png").write_text("former")
+    stop = Stop()
+    wish = make_wish(workspace, mask=Path("far/seg.tif"), picture=True, force=True)
+    assert run_prediction(wish, workspace, stop) == 0
+    assert predictor.stop is stop
+    assert (workspace / "far" / "seg.tif").read_text() == "prediction/seg.tif"
+    assert (workspace / "far" / "seg.png").read_text() == "prediction/seg.png"
+    assert "wrote far/seg.tif, far/seg.png" in capsys.readouterr().out
+
+
+def test_a_prediction_that_fails_leaves_nothing_and_has_the_stages_code(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wish that cannot be is refused before an executor is chosen."""
+    monkeypatch.setattr(run, "choose_executor", lambda _settings: Predictor(workspace / "scratch", code=8))
+    assert run_prediction(make_wish(workspace), workspace, Stop()) == 8
+    assert not (workspace / "seg.nii.gz").exists()
+    monkeypatch.delattr(run, "choose_executor")
+    with pytest.raises(DataError, match="does not exist"):
+        run_prediction(make_wish(workspace, image=workspace / "nowhere.tif"), workspace, Stop())
+
+
 def test_it_is_declared_as_an_entry_of_the_graph_would_be(root: Path) -> None:
     """No dep that is hashed: nothing of a prediction is recorded."""
     entry = Prediction(root=root, cards=("models/a/fold_0.json",), files=("prediction/x",), visible={})
@@ -183,8 +280,18 @@ def test_params_are_params_yaml_s_unless_the_command_says_otherwise(root: Path) 
     with_evaluation(root, overlap=0.25, threshold=0.4, min_component_um3=12.0)
     seen = visible_params(make_wish(root), root, ())["evaluation"]
     assert seen == {"overlap": 0.25, "threshold": 0.4, "test_time_flips": "none", "min_component_um3": 12.0}
-    told = visible_params(make_wish(root, threshold=0.9, min_component_um3=0.0), root, ())["evaluation"]
-    assert (told["threshold"], told["min_component_um3"]) == (0.9, 0.0)
+    told = visible_params(make_wish(root, threshold=0.0, min_component_um3=0.0), root, ())["evaluation"]
+    assert (told["threshold"], told["min_component_um3"]) == (0.0, 0.0)
+
+
+def test_a_value_that_the_stage_would_refuse_is_named(root: Path) -> None:
+    """Before anything starts: a value of params.yaml, and a key that no stage knows."""
+    with_evaluation(root, overlap=2)
+    with pytest.raises(ParamsError, match="overlap"):
+        visible_params(make_wish(root), root, ())
+    with_evaluation(root, overlap=0.5, thresold=0.5)
+    with pytest.raises(ParamsError, match="thresold"):
+        visible_params(make_wish(root), root, ())
 
 
 def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> None:
@@ -197,5 +304,11 @@ def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> Non
     lines = ["loss,fold,min_component_um3,dsc_before,dsc_after", "cbdice,all,7.5,0.1,0.2", "dice_ce,0,3.5,0.1,0.2"]
     (root / "metrics" / "components.csv").write_text("\n".join([*lines, "dice_ce,all,2.5,0.1,0.2", ""]))
     assert visible_params(make_wish(root), root, cards)["evaluation"]["min_component_um3"] == 2.5
+    assert chosen_size_um3(root, "cbdice") == 7.5
+    (root / "metrics" / "components.csv").write_text("\n".join([lines[0], "dice_ce,all,0,0.1,0.2", ""]))
+    assert chosen_size_um3(root, "dice_ce") is None
+    for loss in ("cbdice", None):  # not evaluated; a model of the registry
+        with pytest.raises(DataError, match="no size was chosen"):
+            chosen_size_um3(root, loss)
     told = visible_params(make_wish(root, min_component_um3=9.0), root, cards)["evaluation"]
     assert told["min_component_um3"] == 9.0

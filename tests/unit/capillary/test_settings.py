@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from capillary.settings import BASE_VARIABLES, ExecutorName, read_settings
+from capillary.settings import BASE_VARIABLES, ExecutorName, ImageSettings, Settings, TorchName, read_settings
 from stages.common.errors import CapillaryError, ExitCode
 
 
@@ -16,6 +16,69 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
     assert settings.monitor_interval_s == 10
     assert settings.grace_s == 10
     assert settings.variables == {}
+    assert (settings.gpus, settings.processes) == ("", None)
+    assert (settings.share_gpus, settings.require_gpu, settings.resume) == (False, False, True)
+    assert settings.checkpoint_dir == ".capillary/state"
+    assert settings.images.base == "python:3.11-slim-bookworm"
+    assert (settings.images.torch, settings.images.torch_index) == (TorchName.AUTO, "")
+
+
+def test_every_variable_is_read(tmp_path: Path) -> None:
+    """Each setting has a variable of its own."""
+    variables = {
+        "CAPILLARY_EXECUTOR": "docker",
+        "CAPILLARY_BASE_IMAGE": "base:1",
+        "CAPILLARY_TORCH": "cuda",
+        "CAPILLARY_TORCH_INDEX": "https://index",
+        "CAPILLARY_GPUS": "0,1",
+        "CAPILLARY_SHARE_GPUS": "yes",
+        "CAPILLARY_REQUIRE_GPU": "yes",
+        "CAPILLARY_PROFILE": "gpu_low",
+        "CAPILLARY_PROCESSES": "2",
+        "CAPILLARY_WORKERS": "3",
+        "CAPILLARY_THREADS": "4",
+        "CAPILLARY_MICRO_BATCH": "5",
+        "CAPILLARY_MEMORY_ABORT_GB": "6.5",
+        "CAPILLARY_MONITOR_INTERVAL_S": "0.5",
+        "CAPILLARY_GRACE_S": "8",
+        "CAPILLARY_RESUME": "no",
+        "CAPILLARY_CHECKPOINT_DIR": "/big",
+        "HTTPS_PROXY": "http://proxy",
+    }
+    images = ImageSettings(
+        base="base:1", torch=TorchName.CUDA, torch_index="https://index", client_environment=variables
+    )
+    assert read_settings(tmp_path, variables) == Settings(
+        executor=ExecutorName.DOCKER,
+        images=images,
+        gpus="0,1",
+        share_gpus=True,
+        require_gpu=True,
+        profile="gpu_low",
+        processes=2,
+        workers=3,
+        threads=4,
+        micro_batch=5,
+        memory_abort_gb=6.5,
+        monitor_interval_s=0.5,
+        grace_s=8.0,
+        resume=False,
+        checkpoint_dir="/big",
+        variables=variables,
+    )
+
+
+def test_without_an_environment_the_process_s_own_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user typed it before the command."""
+    monkeypatch.setenv("CAPILLARY_WORKERS", "9")
+    assert read_settings(tmp_path).workers == 9
+
+
+def test_words_for_a_default_are_taken(tmp_path: Path) -> None:
+    """`auto` is a number that is left open, `off` takes no samples; 1 is a number."""
+    variables = {"CAPILLARY_WORKERS": "auto", "CAPILLARY_THREADS": "1", "CAPILLARY_MONITOR_INTERVAL_S": "off"}
+    settings = read_settings(tmp_path, variables)
+    assert (settings.workers, settings.threads, settings.monitor_interval_s) == (None, 1, None)
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
@@ -38,7 +101,8 @@ def test_an_empty_variable_is_unset(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["CAPILLARY_WORKERS", "CAPILLARY_THREADS", "CAPILLARY_MICRO_BATCH", "CAPILLARY_GRACE_S"]
+    "name",
+    ["CAPILLARY_PROCESSES", "CAPILLARY_WORKERS", "CAPILLARY_THREADS", "CAPILLARY_MICRO_BATCH", "CAPILLARY_GRACE_S"],
 )
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " "])
 def test_a_bad_number_is_refused_with_its_name(tmp_path: Path, name: str, value: str) -> None:
@@ -64,6 +128,16 @@ def test_an_unknown_executor_is_refused_with_the_nearest(tmp_path: Path) -> None
     with pytest.raises(CapillaryError, match="did you mean `docker`") as caught:
         read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "dockr"})
     assert caught.value.code == ExitCode.USAGE
+    assert (caught.value.value, "auto, docker, process" in caught.value.remedy) == ("dockr", True)
+
+
+@pytest.mark.parametrize(
+    "name", ["CAPILLARY_TORCH", "CAPILLARY_SHARE_GPUS", "CAPILLARY_REQUIRE_GPU", "CAPILLARY_RESUME"]
+)
+def test_a_word_that_is_none_of_a_variables_is_refused(tmp_path: Path, name: str) -> None:
+    """`true` and `1` do not mean no by mistake."""
+    with pytest.raises(CapillaryError, match=name):
+        read_settings(tmp_path, {name: "true"})
 
 
 def test_select_takes_names_and_patterns_and_nothing_else(tmp_path: Path) -> None:
@@ -72,9 +146,11 @@ def test_select_takes_names_and_patterns_and_nothing_else(tmp_path: Path) -> Non
     settings = read_settings(tmp_path, variables)
     assert settings.select(["AWS_*", "HF_TOKEN"]) == {"AWS_KEY": "k", "HF_TOKEN": "t"}
     assert settings.select([]) == {}
+    assert list(settings.select(iter(["OTHER", "AWS"]))) == ["AWS", "OTHER"]
 
 
 def test_no_secret_is_among_what_every_stage_gets(tmp_path: Path) -> None:
     """Credentials reach a stage only when configs/stages.yaml says so."""
     secrets = dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "GITHUB_TOKEN"), "s")
-    assert read_settings(tmp_path, secrets).select(BASE_VARIABLES) == {}
+    own = {"PATH": "/bin", "LC_ALL": "C.UTF-8", "SSL_CERT_FILE": "/x.pem"}
+    assert read_settings(tmp_path, {**secrets, **own}).select(BASE_VARIABLES) == own

@@ -1,19 +1,27 @@
 """The detection matrix, row by row, and the signals as they are read from a real file system and a real server."""
 
-import http.server
+import http.client
+import ipaddress
 import socket
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from capillary.compute.environment import EnvironmentName, Surroundings, answers, detect_environment, see_surroundings
+from capillary.compute.environment import (
+    METADATA_ADDRESS,
+    METADATA_TIMEOUT_S,
+    EnvironmentName,
+    Surroundings,
+    answers,
+    detect_environment,
+    see_surroundings,
+)
+from tests.support.machine import dead_port, tcp_server
 
 CI, CLOUD, DOCKER, LOCAL = EnvironmentName.CI, EnvironmentName.CLOUD, EnvironmentName.DOCKER, EnvironmentName.LOCAL
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 IN_DOCKER = ("/.dockerenv",)
+REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
 CGROUP = f"12:memory:/docker/{'a' * 64}\n"
 
 
@@ -79,38 +87,76 @@ def test_signals_are_read_from_the_machine_s_files(tmp_path: Path) -> None:
     (tmp_path / "sys/class/dmi/id/sys_vendor").write_text("Amazon EC2\n")
     seen = see_surroundings({"CI": "1"}, tmp_path)
     assert (seen.container_files, seen.cgroup, seen.dmi) == (("/.dockerenv",), CGROUP, ("Amazon EC2",))
+    (tmp_path / "sys/class/dmi/id/product_name").write_text(" \n")
+    (tmp_path / "sys/class/dmi/id/chassis_asset_tag").write_bytes(b"\xff tag")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.containerenv").touch()
+    assert see_surroundings({}, tmp_path).dmi == ("Amazon EC2", "\ufffd tag")
+    assert see_surroundings({}, tmp_path).container_files == ("/.dockerenv", "/run/.containerenv")
     assert seen.variables == {"CI": "1"}
 
 
-class _Refuse(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        """As EC2 answers to a question without a token."""
-        self.send_error(401)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+def test_the_service_that_is_asked_is_the_one_that_was_given(tmp_path: Path) -> None:
+    """Only when it is asked: to look at the machine opens no connection."""
+    with tcp_server(REFUSAL) as port:
+        assert see_surroundings({}, tmp_path, ("127.0.0.1", port)).metadata_answers()
+    assert not see_surroundings({}, tmp_path, ("127.0.0.1", dead_port())).metadata_answers()
 
 
-@pytest.fixture
-def service() -> Iterator[tuple[str, int]]:
-    with http.server.HTTPServer(("127.0.0.1", 0), _Refuse) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield ("127.0.0.1", server.server_port)
-        server.shutdown()
+@pytest.mark.parametrize("answer", [REFUSAL, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
+def test_a_metadata_service_that_answers_anything_is_one(answer: bytes) -> None:
+    """EC2 refuses a question without a token."""
+    with tcp_server(answer) as port:
+        assert answers(("127.0.0.1", port))
 
 
-def test_a_metadata_service_that_refuses_is_one(service: tuple[str, int]) -> None:
-    """Any HTTP answer counts."""
-    assert answers(service)
+def test_another_server_is_no_metadata_service() -> None:
+    """What it says is no HTTP."""
+    with tcp_server(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
+        assert not answers(("127.0.0.1", port))
 
 
-def test_no_metadata_service_costs_no_time() -> None:
-    """Neither a closed port nor one that accepts and stays silent."""
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        closed = silent.getsockname()
-        started = time.monotonic()
-        assert not answers(closed)
-        silent.listen()
-        assert not answers(closed)
-        assert time.monotonic() - started < 1
+@pytest.mark.timeout(30)
+def test_a_service_that_stays_silent_is_none() -> None:
+    """The wait for its answer ends; a machine that has none is asked at an address that no name server must find."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not answers(silent.getsockname(), timeout_s=0.01)
+    assert not answers(("127.0.0.1", dead_port()))
+    assert ipaddress.ip_address(METADATA_ADDRESS[0]).is_link_local
+    assert METADATA_TIMEOUT_S <= 0.5
+
+
+def test_the_address_and_the_patience_are_those_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless others are given."""
+    asked: list[tuple[object, ...]] = []
+
+    class Connection:
+        def __init__(self, *address: object, timeout: float) -> None:
+            asked.append((*address, timeout))
+
+        def request(self, *_: str) -> None:
+            raise ConnectionRefusedError
+
+        def close(self) -> None:
+            asked.append(("closed",))
+
+    monkeypatch.setattr(http.client, "HTTPConnection", Connection)
+    assert not see_surroundings({}, tmp_path).metadata_answers()
+    assert asked == [(*METADATA_ADDRESS, METADATA_TIMEOUT_S), ("closed",)]
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (Surroundings(variables={"CI": "true"}), "CI=true"),
+        (Surroundings(variables=POD), "a pod"),
+        (Surroundings(variables={}, container_files=IN_DOCKER), "/.dockerenv exists"),
+        (Surroundings(variables={}, cgroup=CGROUP), "a cgroup of docker"),
+        (Surroundings(variables={}, dmi=("Google Compute Engine",)), "the firmware says Google Compute Engine"),
+        (Surroundings(variables={}, dmi=("KVM",), metadata_answers=lambda: True), "metadata service answers"),
+        (Surroundings(variables={}), "no sign of"),
+    ],
+)
+def test_the_reason_is_the_sign_that_decided(seen: Surroundings, reason: str) -> None:
+    """In words that a user can check."""
+    assert reason in detect_environment(seen).reason

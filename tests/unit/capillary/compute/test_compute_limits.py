@@ -70,3 +70,39 @@ def test_cores_are_the_least_of_affinity_and_quota(
 ) -> None:
     """A quota of one and a half cores is one thread's worth; half a core is still one."""
     assert find_limits(_machine(tmp_path, cgroup, files)).cores == cores
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may run on 64 cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
+
+
+@pytest.mark.usefixtures("wide")
+@pytest.mark.parametrize(
+    ("cgroup", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "650000 100000"}, 6),
+        ("0::/\n", {"cpu.max": "650000 50000"}, 13),
+        ("0::/\n", {"cpu.max": "650000"}, 6),  # a period of 100 ms
+        ("0::/a/b\n", {"cpu.max": "max", "a/cpu.max": "300000 100000", "a/b/cpu.max": "500000 100000"}, 3),
+        ("3:cpu,cpuacct:/\n", {"cpu/cpu.cfs_quota_us": "650000", "cpu/cpu.cfs_period_us": "50000"}, 13),
+        ("3:cpu,cpuacct:/\n", {"cpu/cpu.cfs_quota_us": "650000"}, 6),
+        ("4:memory:/x\n3:cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "500000", "cpu/x/cpu.cfs_quota_us": "100000"}, 5),
+        ("0::/\n", {"cpu.max": "6399999 100000"}, 63),
+        ("0::/\n", {}, 64),
+    ],
+)
+def test_a_quota_is_counted_in_whole_cores(tmp_path: Path, cgroup: str, files: dict[str, str], cores: int) -> None:
+    """In periods as the kernel has them, by the group that is this process's; the reason tells which limit it is."""
+    limits = find_limits(_machine(tmp_path, cgroup, files))
+    assert limits.cores == cores
+    expected = "cores that this process may run on" if not files else "the CPU quota of its cgroup"
+    assert limits.cores_reason == expected
+
+
+def test_memory_without_a_proc_is_the_systems(tmp_path: Path) -> None:
+    """As psutil sees it, where there is no /proc to read."""
+    limits = find_limits(tmp_path)
+    assert limits.memory_bytes == psutil.virtual_memory().total
+    assert limits.memory_reason == "memory of the machine"

@@ -8,7 +8,7 @@ import yaml
 
 from capillary.compute.computing import resolve, stage_variables
 from capillary.compute.hardware import GB, Hardware
-from capillary.compute.limits import Limits
+from capillary.compute.limits import Limits, find_limits
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
@@ -91,6 +91,7 @@ def test_an_explicit_profile_always_wins(name: str, sizes_gb: list[float]) -> No
     """Whatever the machine is; a GPU's profile without a GPU comes with a warning."""
     choice = choose_profile(_hardware(*sizes_gb), name, TABLE)
     assert choice.profile == name
+    assert len(choice.gpus) == (0 if name == "cpu" else len(sizes_gb))
     assert bool(choice.warnings) == (name != "cpu" and not sizes_gb)
 
 
@@ -147,10 +148,47 @@ def test_slots_share_cores_and_explicit_numbers_win() -> None:
     assert (explicit.threads, explicit.workers, explicit.micro_batch, explicit.processes) == (7, 3, 1, 2)
 
 
-def test_a_gpu_is_not_fed_by_more_loaders_than_it_needs() -> None:
-    """64 cores, eight loaders."""
-    hardware = _hardware(80, cores=64)
-    assert _resolve(choose_profile(hardware, "auto", TABLE), hardware).workers == 8
+@pytest.mark.parametrize(("sizes_gb", "workers"), [([80], 8), ([], 64)])
+def test_a_gpu_is_not_fed_by_more_loaders_than_it_needs(sizes_gb: list[float], workers: int) -> None:
+    """64 cores, eight loaders; on a CPU the number is that of its cores."""
+    hardware = _hardware(*sizes_gb, cores=64)
+    assert _resolve(choose_profile(hardware, "auto", TABLE), hardware).workers == workers
+
+
+def test_processes_share_cores_and_gpus() -> None:
+    """Two processes a cell: each has half of the cores, and a cell takes two GPUs, or two shares of the CPU."""
+    hardware = _hardware(80, 80, 80, 80, cores=32)
+    computing = _resolve(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="2")
+    assert (computing.threads, computing.slots, computing.processes) == (16, 2, 2)
+    hardware = _hardware(cores=32)
+    computing = _resolve(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="2")
+    assert (computing.threads, computing.slots) == (16, 4)
+
+
+def test_numbers_of_a_profile_are_taken_as_they_are(tmp_path: Path) -> None:
+    """Where a profile says a number instead of auto."""
+    numbers = {"workers": 3, "threads": 5, "micro_batch": 4, "processes": 2, "slots": 7}
+    table = read_table(_edited(tmp_path, **{f"profiles__cpu__{key}": value for key, value in numbers.items()}))
+    hardware = _hardware(cores=64)
+    computing = _resolve(choose_profile(hardware, "auto", table), hardware)
+    assert {key: getattr(computing, key) for key in numbers} == numbers
+    assert computing.variables()["CAPILLARY_MICRO_BATCH"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("sizes_gb", "reason"),
+    [
+        ([], "no GPU"),
+        ([4], "no GPU of 6 GB or more"),
+        ([16], "card 0 with 16.0 GB"),
+        ([None], "card 0 shares the machine's memory"),
+        ([16, 24], "2 GPUs: card 0 with 16.0 GB, card 1 with 24.0 GB"),
+    ],
+)
+def test_the_reason_names_what_decided(sizes_gb: list[float | None], reason: str) -> None:
+    """The GPUs that count, with their memory."""
+    assert choose_profile(_hardware(*sizes_gb), "auto", TABLE).reason == reason
+    assert choose_profile(_hardware(*sizes_gb), "cpu", TABLE).reason == "asked for"
 
 
 @pytest.mark.parametrize("name", TABLE.profiles)
@@ -178,8 +216,20 @@ def test_a_stage_without_a_gpu_needs_no_profile_and_asks_for_no_gpu(tmp_path: Pa
     """Not even the file: its start stays as quick as it was."""
     settings = read_settings(tmp_path, {"CAPILLARY_PROFILE": "no such profile", "CAPILLARY_WORKERS": "3"})
     variables = stage_variables(tmp_path, settings, None)
-    assert variables.keys() == {"CAPILLARY_WORKERS", "CAPILLARY_THREADS"}
-    assert variables["CAPILLARY_WORKERS"] == "3"
+    assert variables == {"CAPILLARY_WORKERS": "3", "CAPILLARY_THREADS": str(find_limits().cores)}
+    settings = read_settings(tmp_path, {"CAPILLARY_THREADS": "5"})
+    assert stage_variables(tmp_path, settings, None)["CAPILLARY_THREADS"] == "5"
+
+
+def test_a_stage_that_can_use_a_gpu_is_told_the_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the GPUs that are there, or the one that was asked for; warnings are told."""
+    settings = read_settings(REPOSITORY, {})
+    assert stage_variables(REPOSITORY, settings, lambda: _hardware(16).gpus)["CAPILLARY_PROFILE"] == "gpu_high"
+    assert capsys.readouterr().out == ""
+    assert stage_variables(REPOSITORY, settings, lambda: _hardware(4).gpus)["CAPILLARY_PROFILE"] == "cpu"
+    assert "warning: card 0 with 4.0 GB is less than 6 GB" in capsys.readouterr().out
+    asked_for = read_settings(REPOSITORY, {"CAPILLARY_PROFILE": "gpu_low"})
+    assert stage_variables(REPOSITORY, asked_for, lambda: _hardware(16).gpus)["CAPILLARY_PROFILE"] == "gpu_low"
 
 
 def _edited(tmp_path: Path, **changes: Any) -> Path:

@@ -135,6 +135,22 @@ def test_a_number_of_folds_means_all_of_them(file: Path) -> None:
     }
 
 
+def test_a_number_of_folds_that_is_none_is_left_to_the_check_of_values(file: Path) -> None:
+    """It names the key and what it may be; nothing is made of a word."""
+    config = read_experiment(write(file, training={"num_folds": "three"}), PARAMS)
+    assert config.overrides == {"preprocess.num_folds": "three"}
+
+
+def test_the_flag_keeps_what_the_file_says_about_a_rehearsal(file: Path) -> None:
+    """--debug switches the section on, and changes none of its values."""
+    written = write(file, debug={"max_epochs": 3, "num_folds": 1, "max_volumes": 4})
+    assert read_experiment(written, PARAMS).name == "v"
+    config = read_experiment(written, PARAMS, debug=True)
+    assert config.name == "v-debug"
+    assert (config.overrides["training.max_epochs"], config.overrides["training.folds"]) == (3, [0])
+    assert config.overrides["preprocess.max_volumes"] == 4
+
+
 def test_a_rehearsal_is_short_and_has_a_name_of_its_own(file: Path) -> None:
     """--debug: one epoch, two folds, ten volumes; never in the place of the real run."""
     config = read_experiment(write(file, training={"max_epochs": 50}), PARAMS, debug=True)

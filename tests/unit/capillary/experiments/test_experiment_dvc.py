@@ -2,13 +2,16 @@
 
 import io
 import subprocess
-import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from dvc.utils.serialize import _yaml
+from dvc.repo import Repo
+from dvc.utils.serialize import _common, _yaml
 
+from capillary.experiments import dvc as dvc_module
+from capillary.experiments.cells import DVC
 from capillary.experiments.dvc import replace_file
 from capillary.launcher.leftovers import remove_torn
 from tests.support.parts import REPOSITORY, command_environment
@@ -39,13 +42,45 @@ def test_a_write_that_is_cut_short_leaves_the_former_file(tmp_path: Path) -> Non
 
 
 def test_the_command_line_is_dvcs(tmp_path: Path) -> None:
-    """With the writing exchanged: a stage that ran is recorded."""
-    run = {"cwd": tmp_path, "env": command_environment(PYTHONPATH=str(REPOSITORY)), "check": True}
-    dvc = [sys.executable, "-m", "capillary.experiments.dvc"]
-    subprocess.run([*dvc, "init", "--no-scm", "-q"], **run)
+    """As cells start it, with the writing exchanged: a stage that ran is recorded."""
+    Repo.init(str(tmp_path), no_scm=True)
     (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'echo 1 > out', outs: [out]}}\n")
-    subprocess.run([*dvc, "repro", "-q"], **run)
+    environment = command_environment(PYTHONPATH=str(REPOSITORY))
+    subprocess.run([*DVC, "repro", "-q"], cwd=tmp_path, env=environment, check=True)
     assert "out" in (tmp_path / "dvc.lock").read_text()
+
+
+@pytest.fixture
+def writers(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    """DVC's two modules that write its files, as they were again after the test."""
+    for module in (_common, _yaml):
+        monkeypatch.setattr(module, "_dump_data", module._dump_data)
+    return _common, _yaml
+
+
+def test_both_of_dvcs_writers_are_exchanged(
+    writers: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before DVC starts, whose exit code it is."""
+
+    def start() -> int:
+        assert [module._dump_data for module in writers] == [replace_file] * 2
+        return 7
+
+    monkeypatch.setattr(dvc_module, "dvc_main", start)
+    with pytest.raises(SystemExit) as ended:
+        dvc_module.main()
+    assert ended.value.code == 7
+
+
+def test_a_dvc_that_writes_elsewhere_is_refused(
+    writers: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new version that would write in place again must not run unnoticed."""
+    monkeypatch.setattr(dvc_module, "dvc_main", lambda: 0)
+    monkeypatch.delattr(writers[1], "_dump_data")
+    with pytest.raises(ImportError, match=r"_yaml has no _dump_data"):
+        dvc_module.main()
 
 
 @pytest.mark.parametrize(("text", "stays"), [("{}", True), ('{"read": {"/a', False), ("", False), (None, False)])

@@ -4,11 +4,12 @@ import pytest
 
 from capillary.experiments.config import ExperimentConfig
 from capillary.experiments.record import choose_name, free_name, read_record, write_record
-from capillary.experiments.sections import ExperimentHead, Sections
+from capillary.experiments.sections import Debug, ExperimentHead, Sections
 
 
-def config(**overrides: object) -> ExperimentConfig:
-    return ExperimentConfig(sections=Sections(experiment=ExperimentHead(name="v")), overrides=overrides)
+def config(*, debug: bool = False, **overrides: object) -> ExperimentConfig:
+    sections = Sections(experiment=ExperimentHead(name="v"), debug=Debug(enabled=debug))
+    return ExperimentConfig(sections=sections, overrides=overrides)
 
 
 def test_a_name_that_is_taken_gets_the_next_number() -> None:
@@ -40,3 +41,19 @@ def test_the_first_run_takes_the_files_name(tmp_path: Path) -> None:
     """Nothing is remembered yet."""
     assert read_record(tmp_path, config()) is None
     assert choose_name(config(), None, unchanged=True, taken=set()) == "v"
+
+
+def test_overrides_are_the_same_in_any_order(tmp_path: Path) -> None:
+    """Moving a line in the file makes no other experiment of it."""
+    write_record(tmp_path, config(a=1, b=2), "v-7", finished=False)
+    record = read_record(tmp_path, config())
+    assert choose_name(config(b=2, a=1), record, unchanged=False, taken={"v-7"}) == "v-7"
+
+
+def test_a_rehearsal_has_a_record_of_its_own(tmp_path: Path) -> None:
+    """It leaves the interrupted real run to be resumed, and the other way round."""
+    write_record(tmp_path, config(debug=True), "v-debug-2", finished=True)
+    assert read_record(tmp_path, config()) is None
+    write_record(tmp_path, config(), "v", finished=False)
+    found = [read_record(tmp_path, config(debug=debug)) for debug in (False, True)]
+    assert [(record.name, record.finished) for record in found if record] == [("v", False), ("v-debug-2", True)]

@@ -1,8 +1,11 @@
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from capillary.experiments.run import _experiment_names, variables_of
+from capillary.experiments.cells import Outcome
+from capillary.experiments.run import _environment, _experiment_names, _fact, variables_of
 from capillary.experiments.sections import Compute, ExperimentHead, Monitoring, Resume, Sections
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
@@ -23,12 +26,13 @@ def test_a_folder_without_git_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 def test_the_sections_become_settings(tmp_path: Path) -> None:
     """What the file says about running is what the launcher reads."""
     asked = sections(
-        compute=Compute(profile="gpu_low"),
+        compute=Compute(profile="gpu_low", require_gpu=True),
         monitoring=Monitoring(monitor_interval_sec=2.5, memory_abort_process_rss_gb=12),
         resume=Resume(enabled=False, checkpoint_dir="/big/disk"),
     )
     settings = read_settings(tmp_path, variables_of(asked, resume=False))
     assert settings.profile == "gpu_low"
+    assert settings.require_gpu
     assert settings.monitor_interval_s == 2.5
     assert settings.memory_abort_gb == 12
     assert settings.resume is False
@@ -50,3 +54,31 @@ def test_no_samples_are_taken_when_the_monitor_is_off(tmp_path: Path) -> None:
     """monitoring.system_monitor: false."""
     asked = sections(monitoring=Monitoring(system_monitor=False))
     assert read_settings(tmp_path, variables_of(asked, resume=False)).monitor_interval_s is None
+
+
+@pytest.mark.parametrize(
+    ("code", "ran", "status", "reason"),
+    [
+        (0, True, "trained", None),
+        (0, False, "up to date", None),
+        (3, True, "failed", "exit code 3, see logs/x"),
+        (130, False, "failed", "exit code 130, see logs/x"),
+    ],
+)
+def test_a_cell_is_reported_as_it_ended(code: int, ran: bool, status: str, reason: str | None) -> None:
+    """Loss and fold from its address, whatever the loss is called; the reason of a failure is where to look."""
+    ended = Outcome(address="train@skeleton_recall-10", code=code, ran=ran, seconds=2.5, log=Path("logs/x"))
+    fact = _fact(ended)
+    assert (fact.loss, fact.fold) == ("skeleton_recall", 10)
+    assert (fact.status, fact.reason, fact.wall_s) == (status, reason, 2.5)
+
+
+def test_stages_find_the_command_of_this_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its programs come first on PATH, also where no environment is active; everything else is as it is here."""
+    own = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", "/somewhere")
+    monkeypatch.setenv("CAPILLARY_WORKERS", "3")
+    assert _environment()["PATH"] == f"{own}{os.pathsep}/somewhere"
+    assert _environment()["CAPILLARY_WORKERS"] == "3"
+    monkeypatch.delenv("PATH")
+    assert _environment()["PATH"] == f"{own}{os.pathsep}{os.defpath}"

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from capillary.experiments import services
 from capillary.experiments.services import start_services
 from capillary.settings import read_settings
 from stages.common.errors import ServiceError
@@ -52,12 +53,48 @@ def test_who_wants_none_started_gets_none(tmp_path: Path) -> None:
     start(tmp_path, free_uri(), "none")
 
 
-def test_services_that_do_not_come_up_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("http://localhost:5000", ("localhost", 5000)),
+        ("http://127.0.0.1", ("127.0.0.1", 80)),
+        ("https://[::1]/mlflow", ("::1", 443)),
+    ],
+)
+def test_the_server_is_looked_for_where_the_address_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, place: tuple[str, int]
+) -> None:
+    """Every name of this machine; an address without a port has its scheme's."""
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(services, "_listens", lambda host, port: asked.append((host, port)) or True)
+    start(tmp_path, uri)
+    assert asked == [place]
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docker command that ends as the file `code` says; it notes its folder and arguments in `called`."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$PWD $*" >> {tmp_path}/called\nexit $(cat {tmp_path}/code)\n')
+    program.chmod(0o755)
+    (tmp_path / "code").write_text("0")
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("docker_profile", "chosen"), [("dev", ""), ("team", "--profile team ")])
+def test_missing_services_are_started_and_waited_for(docker: Path, docker_profile: str, chosen: str) -> None:
+    """Compose starts those of the profile in the project's folder and returns when they are healthy."""
+    start(docker, free_uri(), docker_profile)
+    arguments = f"compose {chosen}up --detach --wait --wait-timeout 180"
+    assert (docker / "called").read_text() == f"{docker} {arguments}\n"
+
+
+def test_services_that_do_not_come_up_are_named(docker: Path) -> None:
     """The command that failed is Docker's; where to look is said."""
-    docker = tmp_path / "docker"
-    docker.write_text("#!/bin/sh\nexit 1\n")
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (docker / "code").write_text("1")
     with pytest.raises(ServiceError, match="profile `team` did not become healthy") as caught:
-        start(tmp_path, free_uri(), "team")
+        start(docker, free_uri(), "team")
     assert "docker compose logs" in caught.value.remedy
+    assert caught.value.file == docker / "docker-compose.yml"

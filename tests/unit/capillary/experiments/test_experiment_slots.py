@@ -4,6 +4,7 @@ import pytest
 
 from capillary.compute.hardware import GB, Hardware
 from capillary.compute.limits import Limits
+from capillary.compute.profiles import COMPUTE_FILE
 from capillary.experiments import slots
 from capillary.experiments.slots import machine_facts, plan_slots
 from capillary.settings import read_settings
@@ -23,9 +24,9 @@ def machine(cores: int, gpus: int = 0, memory_gb: float = 64) -> Hardware:
 
 @pytest.fixture
 def on(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    def plan(hardware: Hardware, cells: int, **variables: str):  # type: ignore[no-untyped-def]
+    def plan(hardware: Hardware, cells: int, root: Path = REPOSITORY, **variables: str):  # type: ignore[no-untyped-def]
         monkeypatch.setattr(slots, "stage_hardware", lambda _settings: hardware)
-        return plan_slots(REPOSITORY, read_settings(Path("/nowhere"), variables), cells)
+        return plan_slots(root, read_settings(Path("/nowhere"), variables), cells)
 
     return plan
 
@@ -39,6 +40,8 @@ def test_cpu_slots_divide_the_cores(on, cores: int, cells: int, count: int, thre
     assert len(planned) == count
     assert {slot.environment["CAPILLARY_THREADS"] for slot in planned} == {str(threads)}
     assert all("CUDA_VISIBLE_DEVICES" not in slot.environment for slot in planned)
+    words = f"{threads} thread{'' if threads == 1 else 's'}"
+    assert [slot.name for slot in planned] == [f"slot {number} ({words})" for number in range(1, count + 1)]
 
 
 def test_little_memory_means_fewer_slots(on) -> None:  # type: ignore[no-untyped-def]
@@ -75,6 +78,35 @@ def test_what_the_user_set_wins(on) -> None:  # type: ignore[no-untyped-def]
     assert {slot.environment["CAPILLARY_THREADS"] for slot in on(machine(8), 3, CAPILLARY_THREADS="3")} == {"3"}
 
 
+def test_an_experiment_without_cells_has_a_slot(on) -> None:  # type: ignore[no-untyped-def]
+    """Nothing divides by none."""
+    assert len(on(machine(8), 0)) == 1
+
+
+def test_loaders_are_divided_like_threads(on) -> None:  # type: ignore[no-untyped-def]
+    """32 cores for four GPUs."""
+    assert {slot.environment["CAPILLARY_WORKERS"] for slot in on(machine(32, gpus=4), 12)} == {"8"}
+    assert {slot.environment["CAPILLARY_WORKERS"] for slot in on(machine(8, gpus=4), 12)} == {"2"}
+
+
+def test_a_cell_of_more_processes_than_gpus_has_all_of_them(on) -> None:  # type: ignore[no-untyped-def]
+    """One slot, so that no two cells share them."""
+    planned = on(machine(32, gpus=2), 12, CAPILLARY_PROCESSES="3")
+    assert [slot.environment["CAPILLARY_GPUS"] for slot in planned] == ["GPU-0,GPU-1"]
+    assert "CAPILLARY_SHARE_GPUS" not in planned[0].environment
+
+
+def test_more_slots_than_gpus_share_them(on, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A profile that asks for three slots on two GPUs: in turn, and the cells are told that they share."""
+    (tmp_path / "configs").mkdir()
+    table = (REPOSITORY / COMPUTE_FILE).read_text()
+    head, multi, rest = table.partition("  cloud_multi:\n    device")
+    (tmp_path / COMPUTE_FILE).write_text(head + multi + rest.replace("slots: auto", "slots: 3"))
+    planned = on(machine(32, gpus=2), 12, tmp_path)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in planned] == ["GPU-0", "GPU-1", "GPU-0"]
+    assert {slot.environment["CAPILLARY_SHARE_GPUS"] for slot in planned} == {"yes"}
+
+
 def test_the_report_hears_how_the_machine_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Profile with its reason, the place, and the GPUs by name."""
     monkeypatch.setattr(slots, "stage_hardware", lambda _settings: machine(32, gpus=2))
@@ -86,3 +118,10 @@ def test_the_report_hears_how_the_machine_computes(monkeypatch: pytest.MonkeyPat
         "profile": "cloud_multi: 2 GPUs: H100 with 80.0 GB, H100 with 80.0 GB",
         "GPUs used": "H100, H100",
     }
+
+
+def test_a_machine_without_gpus_uses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said in a word."""
+    monkeypatch.setattr(slots, "stage_hardware", lambda _settings: machine(8))
+    _, facts = machine_facts(REPOSITORY, read_settings(Path("/nowhere"), {}))
+    assert facts["GPUs used"] == "none"

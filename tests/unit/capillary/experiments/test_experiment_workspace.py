@@ -118,6 +118,33 @@ def test_dvc_reads_every_value_back_as_it_was(root: Path, value: Any) -> None:
     assert type(found) is type(value)
 
 
+def test_a_former_experiments_values_are_somebodys_own_later_on(root: Path) -> None:
+    """Only what the last experiment wrote is put back: the one before it is forgotten."""
+    apply_overrides(root, {"training.epochs": 3})
+    apply_overrides(root, {"evaluation.threshold": 0.9})
+    file = root / "params.yaml"
+    file.write_text(file.read_text().replace("epochs: 10", "epochs: 3"))
+    assert base_params(root)["training"]["epochs"] == 3
+
+
+def test_a_key_that_somebody_removed_is_not_put_back(root: Path) -> None:
+    """Nor is it missed; the rest of the base is as before."""
+    apply_overrides(root, {"training.epochs": 3, "evaluation.threshold": 0.9})
+    (root / "params.yaml").write_text("training: {folds: [0, 1]}\nevaluation: 7\n")
+    assert base_params(root) == {"training": {"folds": [0, 1]}, "evaluation": 7}
+    (root / "params.yaml").write_text("training: {folds: [0, 1]}\nevaluation: {threshold: 0.9}\n")
+    assert base_params(root) == {"training": {"folds": [0, 1]}, "evaluation": {"threshold": 0.5}}
+
+
+def test_lines_that_do_not_change_stay_as_they_are(root: Path) -> None:
+    """Quotes, long lines, null, and a list in its own style."""
+    text = PARAMS + f"note: 'quoted'\nlong: {'word ' * 60}end\n"
+    (root / "params.yaml").write_text(text)
+    apply_overrides(root, {"training.epochs": 3, "training.folds": [1, 0]})
+    expected = text.replace("epochs: 10", "epochs: 3").replace("  - 0\n  - 1\n", "  - 1\n  - 0\n")
+    assert (root / "params.yaml").read_text() == expected
+
+
 def test_git_sees_a_small_change(root: Path) -> None:
     """A line a key, as a person would have written it."""
     for argv in (["git", "init", "-q"], ["git", "add", "-A"]):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -5,28 +6,34 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
-from capillary.preflight.data import DataState, cache_folder, check_data, judge, read_state
+from capillary.preflight import data as data_checks
+from capillary.preflight.data import DataState, cache_folder, check_data, error_of, judge, read_state
 from stages.preflight.check import Check, Status
-from tests.support.toy import ToyProject
 
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's own
 NOTHING = DataState(sources=(), pulled=(), cached=(), changed=())
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose one stage has run."""
-    toy = ToyProject(tmp_path_factory.mktemp("data") / "toy")
-    done = toy.repro()
-    assert done.returncode == 0, done.stderr
-    return toy.root
+    """A project whose one stage has run: it copies data/in.txt into the folder data/out."""
+    root = tmp_path_factory.mktemp("data") / "made"
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "in.txt").write_text("hello")
+    command = "mkdir -p data/out && cp data/in.txt data/out/copy.txt"
+    (root / "dvc.yaml").write_text(f"stages: {{copy: {{cmd: {command}, deps: [data/in.txt], outs: [data/out]}}}}\n")
+    with contextlib.chdir(root):
+        Repo.init(no_scm=True).reproduce()
+    return root
 
 
 @pytest.fixture
 def project(made: Path, tmp_path: Path) -> Path:
     """A copy of it, to be damaged."""
-    shutil.copytree(made, tmp_path / "toy", symlinks=True)
-    return tmp_path / "toy"
+    shutil.copytree(made, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
 
 
 def check(root: Path) -> Check:
@@ -114,3 +121,69 @@ def test_what_a_stage_makes_is_no_missing_source() -> None:
         "evaluate": [{"changed deps": {"models": "deleted"}}, "always changed"],
     }
     assert read_state(status, {}) == NOTHING
+
+
+def test_files_that_a_stage_makes_from_a_missing_source_are_no_sources() -> None:
+    """Only what no stage makes is missing; each is named once, and before all that would be made again."""
+    status = {
+        "first": [{"changed deps": {"in.csv": "deleted", "code.py": "modified"}}, {"changed outs": {"mid": "deleted"}}],
+        "second": [{"changed deps": {"mid/part.csv": "deleted", "in.csv": "deleted"}}],
+    }
+    data = {"uncommitted": {"deleted": ["mid/"], "modified": ["other/"]}, "not_in_cache": ["mid/", "in.csv"]}
+    state = read_state(status, data)
+    assert state == DataState(sources=("in.csv",), pulled=("mid",), cached=(), changed=("other",))
+    assert judge(state, critical=True).value == "missing: in.csv"
+    assert judge(state, critical=False).status is Status.WARN
+
+
+def test_folders_of_like_names_are_not_the_same() -> None:
+    """`models2` is neither in `models` nor above it."""
+    status = {
+        "train": [{"changed outs": {"models": "deleted"}}],
+        "other": [{"changed deps": {"models2": "deleted"}}],
+    }
+    assert read_state(status, {}).sources == ("models2",)
+
+
+def test_data_that_somebody_edited_is_not_missing() -> None:
+    """A .dvc file whose data changed is a matter of `dvc commit`, not of a pull."""
+    assert read_state({"stacks.dvc": [{"changed outs": {"stacks": "modified"}}]}, {}) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "value"),
+    [
+        (DataState(sources=(), pulled=("a",), cached=("b",), changed=("c",)), Status.WARN, "recorded, but neither"),
+        (DataState(sources=(), pulled=(), cached=("b",), changed=("c",)), Status.WARN, "not as in dvc.lock: c"),
+        (DataState(sources=(), pulled=(), cached=("a", "b", "c"), changed=()), Status.PASS, "by itself: a, b, c"),
+        (DataState(sources=tuple("abcde"), pulled=(), cached=(), changed=()), Status.FAIL, "a, b, c and 2 more"),
+    ],
+)
+def test_the_worst_is_told_first(state: DataState, status: Status, value: str) -> None:
+    """Three names, and how many more there are."""
+    found = judge(state, critical=True)
+    assert found.status is status
+    assert found.value.endswith(value) or found.value.startswith(value)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "expected"),
+    [
+        ("WARNING: a\nERROR: b\nERROR: c\n", "b"),
+        ("something\nelse\n", "something"),
+        ("", ""),
+    ],
+)
+def test_the_error_is_told_apart_from_warnings(stderr: str, expected: str) -> None:
+    """The first that DVC marks as one; the first line where none is."""
+    assert error_of(stderr) == expected
+
+
+def test_a_dvc_that_fails_without_a_word_is_told_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with the command that shows it; the cache is where it is by default."""
+    monkeypatch.setattr(data_checks, "DVC", ("sh", "-c", "exit 3"))
+    found = check(tmp_path)
+    assert (found.status, found.value) == (Status.FAIL, "dvc ended with 3")
+    assert "dvc status shows it" in found.remedy
+    assert cache_folder(tmp_path) == tmp_path / ".dvc" / "cache"
+    assert check_data(tmp_path, critical=False).status is Status.WARN

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from capillary.preflight import docker as docker_checks
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
 from capillary.settings import read_settings
 from stages.common.errors import ServiceError
@@ -37,7 +38,29 @@ def test_a_daemon_that_nobody_wants_is_not_looked_for(tmp_path: Path) -> None:
 def test_a_daemon_that_answers_passes() -> None:
     """With its version."""
     check = check_docker(daemon(), asked_for=True, critical=True)
-    assert (check.status, check.value) == (Status.PASS, "29.1 answers")
+    assert (check.status, check.value, check.critical) == (Status.PASS, "29.1 answers", True)
+
+
+class Api:
+    """A daemon that tells its version."""
+
+    def info(self) -> dict[str, str]:
+        return {"ServerVersion": "29.1"}
+
+
+@pytest.mark.parametrize("executor", ["docker", "auto"])
+def test_a_daemon_is_asked_about_itself_and_its_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    """The GPUs that containers of the stages' base image get."""
+    asked: list[tuple[object, str]] = []
+    api = Api()
+    monkeypatch.setattr(docker_checks, "connect", lambda variables: api if variables["DOCKER_HOST"] == "x" else None)
+    monkeypatch.setattr(docker_checks.gpus, "find_gpus", lambda *what: asked.append(what) or (GPU,))
+    variables = {"CAPILLARY_EXECUTOR": executor, "DOCKER_HOST": "x", "CAPILLARY_BASE_IMAGE": "base:1"}
+    found = find_daemon(read_settings(tmp_path, variables))
+    assert found == Daemon(api=api, info={"ServerVersion": "29.1"}, gpus=(GPU,))  # type: ignore[arg-type]
+    assert asked == [(api, "base:1")]
 
 
 def test_a_gpu_that_containers_do_not_get() -> None:
@@ -47,7 +70,8 @@ def test_a_gpu_that_containers_do_not_get() -> None:
     assert check.status is Status.FAIL
     assert "Container Toolkit" in check.remedy
     given = daemon(GPU)
-    assert check_docker_gpus(given, [GPU], required=True).status is Status.PASS
+    passing = check_docker_gpus(given, [GPU], required=True)
+    assert (passing.status, passing.value, passing.critical) == (Status.PASS, "RTX (0)", True)
     assert check_docker_gpus(daemon(), [], required=False).status is Status.PASS
 
 

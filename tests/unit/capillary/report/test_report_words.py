@@ -1,29 +1,49 @@
 """Numbers and findings in words."""
 
 import dataclasses
+import datetime
 
 import pytest
 
-from capillary.report.model import Report
+from capillary.report.facts import CellFact, RunFacts
+from capillary.report.model import Interval, Report
 from capillary.report.pages.summary import tiles
 from capillary.report.pages.words import (
     FEW_VOLUMES,
     better,
     cautions,
     choice_words,
+    confidence_words,
+    difference_text,
     duration,
     fold_means,
+    interval_text,
+    listed,
+    moment,
     number,
     p_text,
     signed,
     verdict,
 )
+from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import LOSSES, made_report
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(None, "–"), (0.42, "0.4 s"), (12.3, "12 s"), (59.7, "1 min 0 s"), (754, "12 min 34 s"), (3600, "1 h 0 min")],
+    [
+        (None, "–"),
+        (float("inf"), "–"),
+        (0.42, "0.4 s"),
+        (9.94, "9.9 s"),
+        (10, "10 s"),
+        (59.4, "59 s"),
+        (59.7, "1 min 0 s"),
+        (754, "12 min 34 s"),
+        (3599.4, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (9000, "2 h 30 min"),
+    ],
 )
 def test_durations(seconds: float | None, expected: str) -> None:
     """Two units at most."""
@@ -35,6 +55,29 @@ def test_numbers() -> None:
     assert (number(-0.1234, 3), number(None, 2), number(float("nan"), 2)) == ("−0.123", "–", "–")
     assert (signed(0.05, 2), signed(-0.05, 2), signed(-0.0001, 2)) == ("+0.05", "−0.05", "0.00")
     assert (p_text(0.0002), p_text(0.0123), p_text(0.5)) == ("< 0.001", "0.012", "0.50")
+    assert (p_text(0.001), p_text(0.0999), p_text(0.1)) == ("0.001", "0.100", "0.10")
+    interval = Interval(mean=-1.0, ci_low=None, ci_high=2.5)
+    assert interval_text(interval, METRICS["dsc"]) == "−1.000 [–, 2.500]"
+    assert difference_text(made_report().differences[0]) == "−0.053 [−0.090, −0.010]"
+
+
+def test_a_moment_has_its_zone() -> None:
+    """To the minute; a time without a zone has none to tell."""
+    moments = [datetime.datetime(2026, 1, 2, 3, 4, 59, tzinfo=zone) for zone in (datetime.UTC, None)]
+    assert [moment(one) for one in moments] == ["2026-01-02 03:04 UTC", "2026-01-02 03:04"]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "bootstrap", "expected"),
+    [
+        (0.95, "percentile", "95 % bootstrap interval"),
+        (0.995, "bca", "99.5 % BCa bootstrap interval"),
+        (None, None, "bootstrap interval"),
+    ],
+)
+def test_intervals_are_called_what_they_are(confidence: float | None, bootstrap: str | None, expected: str) -> None:
+    """Confidence and kind, as far as params.yaml says them."""
+    assert confidence_words(made_report(confidence=confidence, bootstrap=bootstrap)) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,6 +89,9 @@ def test_numbers() -> None:
         ("measured_masd_um", -0.1, -0.2, -0.05, 0.01, "dice_ce"),
         ("dsc", 0.1, -0.05, 0.2, 0.01, None),
         ("dsc", 0.1, 0.05, 0.2, 0.06, None),
+        ("dsc", 0.1, 0.05, 0.2, 0.05, None),
+        ("dsc", 0.1, 0.0, 0.2, 0.01, None),
+        ("dsc", -0.1, -0.2, 0.0, 0.01, None),
     ],
 )
 def test_better_needs_interval_and_p(
@@ -67,6 +113,60 @@ def test_the_verdict_claims_no_more_than_the_test() -> None:
     assert "It is better than dice_ce beyond chance" in verdict(made_report(differences=sure))
     one_loss = {"cbdice": open_question.metrics["cbdice"]}
     assert verdict(made_report(metrics=one_loss, differences=())) == "One loss was evaluated, cbdice."
+
+
+def test_every_other_loss_is_in_the_verdict() -> None:
+    """Those that it beats, and those that are undecided; pairs of others, and other metrics, say nothing of it."""
+    report = made_report()
+    metrics = {**report.metrics, "warp": report.metrics["dice_ce"], "cldice": report.metrics["dice_ce"]}
+    first = report.differences[0]
+    sure = dataclasses.replace(first, p_holm=0.01)
+    against = dataclasses.replace(
+        first, loss="cbdice", other="warp", difference=0.05, ci_low=0.01, ci_high=0.09, p_holm=0.01
+    )
+    open_one = dataclasses.replace(first, loss="cldice")
+    elsewhere = dataclasses.replace(first, loss="dice_ce", other="warp")
+    other_metric = dataclasses.replace(open_one, loss="skeleton", metric="nsd")
+    text = verdict(made_report(metrics=metrics, differences=(sure, against, open_one, elsewhere, other_metric)))
+    assert text == (
+        "cbdice has the highest mean DSC. It is better than dice_ce and warp beyond chance (p < 0.05 after Holm). "
+        "Its difference to cldice may be chance: these volumes do not decide it."
+    )
+    assert verdict(made_report(metrics={})) == "No loss was evaluated."
+
+
+def test_names_are_listed_as_in_a_sentence() -> None:
+    """With an `and` before the last."""
+    assert [listed(list(names)) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+
+
+def test_a_stale_result_and_a_failed_cell_are_pointed_out() -> None:
+    """The stages that changed; each cell that has a reason."""
+    cells = (
+        CellFact(loss="a", fold=0, status="failed", reason="out of memory"),
+        CellFact(loss="a", fold=1, status="trained"),
+    )
+    found = cautions(made_report(stale=("train", "evaluate"), facts=RunFacts(cells=cells)))
+    assert "dvc status reports changes in train, evaluate." in found[0]
+    assert found[1] == "a fold 0 failed: out of memory"
+    assert len(found) == 3  # and few volumes
+
+
+@pytest.mark.parametrize(("ruled", "more"), [(5, ""), (6, ", and 1 more")])
+def test_many_rules_are_not_all_named(ruled: int, more: str) -> None:
+    """Five, and how many more there are."""
+    one = made_report().volumes[0]
+    volumes = tuple(dataclasses.replace(one, id=f"v{number}", rule="empty") for number in range(ruled))
+    found = cautions(made_report(volumes=volumes))[-1]
+    assert found.startswith("Set by a rule instead of measured: v0 (dice_ce, empty), v1")
+    assert found.endswith(f"v3 (dice_ce, empty) and v4 (dice_ce, empty){more}.")
+
+
+def test_enough_volumes_need_no_word() -> None:
+    """Ten groups; and without volumes there is nothing to warn of."""
+    assert cautions(_grouped(tuple(f"g{number}" for number in range(FEW_VOLUMES)))) == []
+    assert len(cautions(_grouped(tuple(f"g{number}" for number in range(FEW_VOLUMES - 1))))) == 1
+    assert cautions(made_report(volumes=())) == []
 
 
 def test_the_best_loss_is_that_of_the_first_metric_in_its_better_direction() -> None:
