@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from stages.common.inference import predict_probability
+from stages.common.inference import Flips, device_of, patch_probability, predict_probability
 
 
 class ConstantLogits(torch.nn.Module):
@@ -134,3 +134,58 @@ def test_autocast_changes_the_probability_by_rounding_only() -> None:
     rounded = predict_probability(network, image, (6, 8, 8), 0.5, autocast_dtype=torch.bfloat16)
     assert rounded.dtype == np.float32
     np.testing.assert_allclose(rounded, exact, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("flips", "mirrored"),
+    [
+        ("none", [()]),
+        ("in_plane", [(), (3,), (4,), (3, 4)]),
+        ("all", [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]),
+    ],
+)
+def test_with_flips_a_patch_has_the_mean_over_its_mirror_images(flips: Flips, mirrored: list[tuple[int, ...]]) -> None:
+    """Each is mirrored back before the mean is taken; the mean is one of probabilities."""
+    network = tiny_network().double()
+    patches = torch.from_numpy(np.random.default_rng(2).random((2, 1, 4, 5, 6)))
+    with torch.no_grad():
+        found = patch_probability(network, patches, None, flips)
+        expected = [torch.softmax(network(patches.flip(axes)), 1)[:, 1:].flip(axes) for axes in mirrored]
+    torch.testing.assert_close(found, torch.stack(expected).mean(dim=0), check_dtype=False, atol=1e-6, rtol=1e-6)
+
+
+def test_flips_batch_size_and_arithmetic_reach_the_patches() -> None:
+    """What is asked of a volume is asked of each of its patches."""
+    seen: list[tuple[int, torch.dtype | None]] = []
+
+    class Watched(ConstantLogits):
+        def forward(self, patches: torch.Tensor) -> torch.Tensor:
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+            seen.append((len(patches), dtype))
+            return super().forward(patches)
+
+    image = noise(4, 20, 20)
+    predict_probability(Watched(0.0, 1.0), image, (4, 8, 8), 0.0, batch_size=9, flips="in_plane")
+    assert seen == [(9, None)] * 4
+    seen.clear()
+    predict_probability(Watched(0.0, 1.0), image, (4, 8, 8), 0.0, batch_size=3, autocast_dtype=torch.bfloat16)
+    assert seen == [(3, torch.bfloat16)] * 3
+
+
+def test_a_network_that_fails_comes_back_in_its_mode() -> None:
+    """Training goes on, or ends, in the mode it had."""
+
+    class Failing(torch.nn.Module):
+        def forward(self, _patches: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no memory")
+
+    network = Failing().train()
+    with pytest.raises(RuntimeError, match="no memory"):
+        predict_probability(network, noise(4, 8, 8), (4, 8, 8), 0.5)
+    assert network.training
+
+
+def test_a_network_computes_where_its_parameters_lie_or_else_on_the_cpu() -> None:
+    """One without parameters has no place of its own."""
+    assert device_of(tiny_network().to("meta")) == torch.device("meta")
+    assert device_of(torch.nn.Identity()) == torch.device("cpu")

@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.errors import DataError
+from stages.common.errors import DataError, ParamsError
 from stages.common.imaging.recipe import write_recipe
 from stages.common.imaging.volumes import Checksums, Fold, read_manifest, write_manifest, write_splits
 from stages.train.cell import plan_cell
+from stages.train.networks.plan import plan_network
+from stages.train.params import KernelRule
 from tests.support.recipe import RECIPE
 from tests.unit.stages.train.tiny import tiny_params
 
@@ -44,3 +46,36 @@ def test_other_data_make_another_cell(processed: Path, file: str) -> None:
     else:
         write_recipe(processed, replace(RECIPE, percentile_low=1.0))
     assert plan_cell(processed, tiny_params(), "dice_ce", 0).data_sha256 != before.data_sha256
+
+
+def test_a_cell_is_planned_from_the_spacing_of_all_volumes_and_its_params(processed: Path) -> None:
+    """Kernels, filters and patch are the params' own; loss, fold and recipe are carried along."""
+    volumes = read_manifest(processed)
+    spacings = [(2.0, 1.0, 1.0), (6.0, 1.0, 1.0), (6.0, 1.0, 1.0)]
+    rows = [
+        (replace(volume, spacing_um=spacing), Checksums(image="", label="", skeleton=""))
+        for volume, spacing in zip(volumes, spacings, strict=True)
+    ]
+    write_manifest(processed, rows)
+    params = tiny_params(patch_voxels=[6, 16, 32], filters=[2, 4, 6])
+    cell = plan_cell(processed, params, "warp", 2)
+    assert (cell.loss, cell.fold, cell.params, cell.recipe) == ("warp", 2, params, RECIPE)
+    expected = {"spacing_um": (6.0, 1.0, 1.0), "patch_voxels": (6, 16, 32), "filters": (2, 4, 6)}
+    assert cell.plan == plan_network(**expected, kernel_rule=KernelRule.AUTO)  # type: ignore[arg-type]  # mixed values
+    full = plan_cell(processed, tiny_params(kernels="full"), "warp", 2).plan
+    assert full.kernels == ((3, 3, 3),) * 3
+
+
+def test_an_unknown_architecture_is_refused_before_anything_is_trained(processed: Path) -> None:
+    """With the nearest right name."""
+    with pytest.raises(ParamsError, match="did you mean `unet`"):
+        plan_cell(processed, tiny_params(architecture="unett"), "dice_ce", 0)
+
+
+def test_a_fold_that_cannot_be_trained_names_the_file_and_both_numbers(processed: Path) -> None:
+    """Which of the two is missing, and where it is written."""
+    ids = tuple(volume.id for volume in read_manifest(processed))
+    write_splits(processed, [Fold(train=ids[:2], val=())])
+    with pytest.raises(DataError, match="2 volumes to train on and 0 to validate on") as refusal:
+        plan_cell(processed, tiny_params(), "dice_ce", 0)
+    assert refusal.value.file == processed / "splits.json"

@@ -39,3 +39,29 @@ def test_a_corner_joins(turn: tuple[int, int, int]) -> None:
     assert Components(mask).voxels.tolist() == [6]
     mask[2] = False
     assert sorted(Components(mask).voxels) == [2, 3]
+
+
+def test_masks_of_different_depths_are_refused() -> None:
+    """Both masks must have the same number of slices."""
+    mask = np.ones((3, 4, 4), dtype=np.bool_)
+    for depth in (2, 4):
+        with pytest.raises(ValueError, match="argument 2"):
+            Components(mask).common_with(np.ones((depth, 4, 4), dtype=np.bool_))
+
+
+def test_any_value_but_zero_is_in_the_other_mask() -> None:
+    """A label of 0 and 255 overlaps exactly as its boolean form does."""
+    rng = np.random.default_rng(0)
+    mask, other = rng.random((4, 9, 9)) < 0.2, rng.random((4, 9, 9)) < 0.5
+    parts = Components(mask)
+    expected = parts.common_with(other)
+    assert expected.sum() == np.count_nonzero(mask & other)
+    np.testing.assert_array_equal(parts.common_with(other * np.uint8(255)), expected)
+
+
+def test_no_slices_have_no_parts() -> None:
+    """An empty mask gives empty counts, empty overlaps and no slices."""
+    parts = Components([])
+    assert parts.voxels.tolist() == []
+    assert parts.common_with([]).tolist() == []
+    assert list(parts.only(parts.voxels > 0)) == []

@@ -63,3 +63,20 @@ def test_table_and_header_are_compared() -> None:
     assert "table counts" in disagreement((5.0, 1.0, 1.0), _header((2.0, 1.0, 1.0), "micron"))
     assert disagreement((5.0, 0.99, 1.0), _header((5.0, 1.0, 1.0), "micron")) == ""
     assert disagreement((5.0, 1.0, 1.0), _header(None, "unknown")) == ""
+
+
+def test_a_twentieth_of_the_larger_spacing_is_rounding() -> None:
+    """A difference of exactly 5% passes without a warning, in either direction."""
+    assert disagreement((4.75, 1.0, 1.0), _header((5.0, 1.0, 1.0), "micron")) == ""
+    assert disagreement((5.0, 1.0, 1.0), _header((4.75, 1.0, 1.0), "micron")) == ""
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_difference_of_more_than_a_twentieth_is_a_warning(axis: int) -> None:
+    """On any axis, in either direction; the warning shows both spacings."""
+    table = [5.0, 1.0, 0.5]
+    for factor, told in ((1.06, True), (1.04, False), (0.96, False), (0.94, True)):
+        numbers = [size * factor if each == axis else size for each, size in enumerate(table)]
+        warning = disagreement((5.0, 1.0, 0.5), _header((numbers[0], numbers[1], numbers[2]), "micron"))
+        assert bool(warning) is told
+        assert not told or ("5 × 1 × 0.5" in warning and f"{numbers[axis]:g}" in warning)

@@ -169,7 +169,7 @@ def test_offset_beyond_any_file_is_damage(tmp_path: Path) -> None:
         read_stack(path)
 
 
-LARGE = (256, 1024, 1024)  # 256 MB, four times what is left of the memory
+LARGE = (128, 1024, 1024)  # 128 MiB, twice what is left of the memory
 
 
 def _large_tiff(path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_sound_stack_that_memory_does_not_hold_is_not_called_damaged(
         read(tmp_path / name)
     assert refused.value.code == ExitCode.MACHINE
     assert isinstance(refused.value, MemoryError)
-    assert (refused.value.file, refused.value.value) == (tmp_path / name, "0.3 GB of voxels")
+    assert (refused.value.file, refused.value.value) == (tmp_path / name, "0.1 GB of voxels")
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

@@ -57,9 +57,24 @@ def test_manifest_comes_back_as_it_was_written(processed: Path) -> None:
     volumes = read_manifest(processed)
     assert [volume.id for volume in volumes] == ["a", "b", "c"]
     assert [volume.fold for volume in volumes] == [0, 1, -1]
-    assert {volume.spacing_um for volume in volumes} == {(5.0, 0.994, 1 / 3)}
-    assert volumes[1].group == "mouse-b"
-    assert volumes[1].folder == processed / "b"
+    assert volumes[1] == Volume(
+        id="b",
+        group="mouse-b",
+        shape_zyx=SHAPE,
+        spacing_um=(5.0, 0.994, 1 / 3),
+        foreground_share=0.1,
+        fold=1,
+        folder=processed / "b",
+    )
+
+
+def test_each_array_is_the_file_of_its_name(processed: Path) -> None:
+    """Image, label and skeleton match their files voxel for voxel, in float32 and uint8."""
+    volume = read_manifest(processed)[0]
+    for name, array in (("image", volume.image()), ("label", volume.label()), ("skeleton", volume.skeleton())):
+        stored = np.load(processed / "a" / f"{name}.npy")
+        assert array.dtype == (np.float32 if name == "image" else np.uint8)
+        np.testing.assert_array_equal(array, stored)
 
 
 def test_manifest_is_a_plain_table_for_other_programs(processed: Path) -> None:
@@ -70,6 +85,8 @@ def test_manifest_is_a_plain_table_for_other_programs(processed: Path) -> None:
         *["image_sha256", "label_sha256", "skeleton_sha256", "foreground_share", "fold"],
     ]
     assert table["shape_x"].tolist() == [7, 7, 7]
+    for array, digit in (("image", "1"), ("label", "2"), ("skeleton", "3")):
+        assert set(table[f"{array}_sha256"]) == {digit * 64}
 
 
 def test_manifest_bytes_depend_on_content_only(tmp_path: Path) -> None:
@@ -105,9 +122,10 @@ def test_a_fold_that_does_not_exist_is_refused(processed: Path, fold: int) -> No
         fold_split(processed, fold)
 
 
-def test_a_split_of_unknown_volumes_is_refused(processed: Path) -> None:
-    """A splits.json that does not belong to the manifest is named."""
-    write_splits(processed, [Fold(train=("a", "stranger"), val=("b",))])
+@pytest.mark.parametrize("fold", [Fold(train=("a", "stranger"), val=("b",)), Fold(train=("a",), val=("stranger",))])
+def test_a_split_of_unknown_volumes_is_refused(processed: Path, fold: Fold) -> None:
+    """A splits.json that does not belong to the manifest is named, whether train or val holds the unknown id."""
+    write_splits(processed, [fold])
     with pytest.raises(DataError, match="names volumes that") as caught:
         fold_split(processed, 0)
     assert "stranger" in caught.value.report()
@@ -116,6 +134,15 @@ def test_a_split_of_unknown_volumes_is_refused(processed: Path) -> None:
 def test_splits_come_back_as_they_were_written(processed: Path) -> None:
     """Reading what was written gives the same folds."""
     assert read_splits(processed / "splits.json") == FOLDS
+
+
+def test_splits_are_written_sorted_for_people(tmp_path: Path) -> None:
+    """Ids are sorted and unescaped, indented by two spaces, with a final newline, so that a diff is readable."""
+    write_splits(tmp_path, [Fold(train=("mäuse", "b"), val=("a",))])
+    assert (tmp_path / "splits.json").read_text(encoding="utf-8") == (
+        '{\n  "folds": [\n    {\n      "train": [\n        "b",\n        "mäuse"\n      ],\n'
+        '      "val": [\n        "a"\n      ]\n    }\n  ]\n}\n'
+    )
 
 
 def _truncate(processed: Path) -> None:
@@ -168,6 +195,7 @@ def test_damage_is_refused_by_name(processed: Path, damage, says: str) -> None: 
         ("[]", "no list"),
         ('{"folds": "generate"}', "no list"),
         ('{"folds": [], "seed": 1}', "no list"),
+        ('{"folds": [{"train": ["a"], "val": ["b"]}], "seed": 1}', "no list"),
         ('{"folds": [{"train": ["a"]}]}', "fold 0 needs the keys train and val only"),
         ('[{"train": ["a"], "val": ["b"]}, {"train": ["a"], "val": "b"}]', "fold 1: val is no list of ids"),
         ('[{"train": ["a", 3], "val": ["b"]}]', "fold 0: train is no list of ids"),

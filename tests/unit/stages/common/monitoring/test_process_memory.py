@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -41,26 +41,54 @@ def test_a_process_tree_is_counted_whole_and_gone_when_it_ended() -> None:
     assert tree.rss_bytes() == 0
 
 
-def test_a_process_that_was_born_later_is_noticed() -> None:
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which the test moves."""
+    now = [0.0]
+    monkeypatch.setattr(process_memory, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_without_lists_of_children_or_without_proc_the_tree_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, listed: bool, tmp_path: Path
+) -> None:
+    """A kernel may not tell a process's children, and other systems have no /proc: psutil knows both."""
+    with subprocess.Popen([sys.executable, "-c", GRANDCHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        expected = ProcessTree().rss_bytes()
+        assert expected > 120_000_000
+        if listed:
+            monkeypatch.setattr(process_memory, "_PROC", tmp_path / "nowhere")
+        else:
+            monkeypatch.setattr(process_memory, "_children_are_listed", lambda: False)
+        assert ProcessTree().rss_bytes() == pytest.approx(expected, rel=0.05)
+        child.kill()
+    assert ProcessTree(child.pid).rss_bytes() == 0
+
+
+def test_a_process_that_was_born_later_is_noticed(now_s: list[float]) -> None:
     """Loader workers start after the watch does."""
     tree = ProcessTree()
     before = tree.rss_bytes()
     with subprocess.Popen([sys.executable, "-c", GRANDCHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as late:
         assert late.stdout is not None
         late.stdout.readline()
-        time.sleep(0.6)
+        now_s[0] += FAMILY_AGE_S * 1.01
         assert tree.rss_bytes() > before + 100_000_000
 
 
-def test_who_belongs_to_the_tree_is_not_asked_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_belongs_to_the_tree_is_not_asked_at_every_look(
+    monkeypatch: pytest.MonkeyPatch, now_s: list[float]
+) -> None:
     """Several looks a second must not be felt, and a process has dozens of threads whose children are to be read."""
-    now, asked = [0.0], []
-    monkeypatch.setattr(process_memory, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    asked: list[int] = []
     monkeypatch.setattr(process_memory, "_family", lambda pid: asked.append(pid) or [pid])
     tree = ProcessTree()
     for _ in range(100):
         assert tree.rss_bytes() > 0
     assert asked == [os.getpid()]
-    now[0] += FAMILY_AGE_S * 1.01
+    now_s[0] += FAMILY_AGE_S * 1.01
     tree.rss_bytes()
     assert len(asked) == 2

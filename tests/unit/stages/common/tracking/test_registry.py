@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException, RestException
 from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.tracking.registry import (
     ModelCard,
+    autocast_of,
     load_model,
     pinned_requirements,
     read_card,
@@ -20,14 +21,9 @@ from stages.common.tracking.registry import (
     write_card,
 )
 from stages.common.tracking.runs import TrackedRun, open_run
-from stages.common.tracking.server import Server
+from stages.common.tracking.server import RefusedError, Server
 from tests.support.tracked import CARD, embedded_runtime
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for one embedded store that the tests share."""
-    return tmp_path_factory.mktemp("mlruns")
+from tests.unit.stages.common.tracking.opened import Failing
 
 
 @pytest.fixture
@@ -67,6 +63,7 @@ def test_a_missing_card_names_the_training_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_card(tmp_path / "models" / "cbdice" / "fold_2.json")
     assert "dvc repro train@cbdice-2" in caught.value.remedy
+    assert "was not trained" in caught.value.what
     assert str(caught.value.file).endswith("models/cbdice/fold_2.json")
 
 
@@ -79,6 +76,22 @@ def test_a_spoilt_card_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError) as caught:
         read_card(file)
     assert caught.value.file == file
+    assert f"dvc checkout {file}" in caught.value.remedy
+    assert "dvc repro -f train@dice_ce-0" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp8", DataError)]
+)
+def test_a_network_predicts_in_the_arithmetic_that_its_card_names(precision: str, dtype: object) -> None:
+    """A name that is not known is refused, instead of float32 in its place."""
+    card = dataclasses.replace(CARD, precision=precision)
+    if dtype is DataError:
+        with pytest.raises(DataError, match="unknown precision") as caught:
+            autocast_of(card)
+        assert caught.value.value == "fp8"
+    else:
+        assert autocast_of(card) is dtype
 
 
 def test_the_checksum_sees_names_dtypes_shapes_and_every_bit() -> None:
@@ -109,10 +122,14 @@ def test_a_model_comes_back_bit_for_bit_in_eval_mode(run: TrackedRun) -> None:
 def test_the_version_belongs_to_its_run_and_carries_alias_and_checksum(run: TrackedRun) -> None:
     """The registry answers for fold-<k> with the version of this run; requirements are pinned."""
     model = network()
-    name, version = register(run, model, "alias", fold=2)
+    name, version = register_model(
+        model, server=run.server, run_id=run.run_id, loss="alias", fold=2, extra_tags={"of the": "caller"}
+    )
     found = run.server.client.get_model_version_by_alias(name, "fold-2")
     assert (str(found.version), found.run_id) == (version, run.run_id)
     assert found.tags["capillary.weights_sha256"] == weights_sha256(model)
+    assert (found.tags["capillary.fold"], found.tags["of the"]) == ("2", "caller")
+    assert {line.split("==")[0] for line in pinned_requirements()} == {"torch", "monai", "numpy", "mlflow"}
     assert any(line.startswith("torch==") and "+" not in line for line in pinned_requirements())
 
 
@@ -194,33 +211,34 @@ def test_a_lost_answer_makes_no_second_version(run: TrackedRun) -> None:
     assert len(run.server.client.search_model_versions(f"name = '{name}'")) == 1
 
 
-class NoAliases:
-    """A client of a server that has no aliases."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
-
-    def set_registered_model_alias(self, *_: Any) -> None:
-        raise RestException({"error": "unsupported endpoint"})
-
-
 def test_a_refused_alias_becomes_a_tag_and_is_said(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
     """Without aliases the version carries capillary.alias, and the user reads so."""
-    server = Server(client=NoAliases(run.server.client), uri=run.server.uri)
+    no_aliases = Failing(run.server.client, set_registered_model_alias=RestException({"error": "unsupported endpoint"}))
+    server = Server(client=no_aliases, uri=run.server.uri)
     name, version = register(run, network(), "no_alias", fold=1, server=server)
     assert run.server.client.get_model_version(name, version).tags["capillary.alias"] == "fold-1"
     assert "capillary.alias = fold-1" in capsys.readouterr().out
+
+
+def test_a_refusal_to_create_the_model_is_one(run: TrackedRun) -> None:
+    """Only a name that exists already is no reason to stop; nothing is uploaded."""
+    refusing = Failing(
+        run.server.client,
+        create_registered_model=RestException({"error_code": "PERMISSION_DENIED", "message": "read only"}),
+        log_artifacts=AssertionError("uploaded"),
+    )
+    with pytest.raises(RefusedError) as caught:
+        register(run, network(), "refused", server=Server(client=refusing, uri=run.server.uri))
+    assert caught.value.error_code == "PERMISSION_DENIED"
 
 
 def test_other_weights_than_the_card_says_are_refused(run: TrackedRun) -> None:
     """A version whose weights differ from the card is never evaluated."""
     name, version = register(run, network(), "tampered")
     card = dataclasses.replace(CARD, model_name=name, model_version=version)
-    with pytest.raises(DataError, match="other weights"):
+    with pytest.raises(DataError, match="other weights") as caught:
         load_model(card, server=run.server)
+    assert caught.value.value == f"{weights_sha256(network())} instead of {card.weights_sha256}"
 
 
 def test_an_unknown_version_names_model_server_and_remedy(run: TrackedRun) -> None:
@@ -238,5 +256,6 @@ def test_a_network_of_this_projects_classes_is_refused(run: TrackedRun) -> None:
         pass
 
     Own.__module__ = "stages.train.networks.plan"
-    with pytest.raises(CapillaryError, match="must load where"):
+    with pytest.raises(CapillaryError, match="must load where") as caught:
         register(run, torch.nn.Sequential(Own()), "own")
+    assert "Own" in str(caught.value.value)

@@ -13,7 +13,7 @@ from tests.unit.stages.train.tiny import random_batch
 CPU = torch.device("cpu")
 LOSS = build_loss("dice_ce")
 
-pytestmark = pytest.mark.skipif(
+needs_bf16 = pytest.mark.skipif(
     not torch.cpu.get_capabilities().get("avx512_bf16"),
     reason="the kernels under test are those of a processor with AVX512-BF16; this one has none",
 )
@@ -44,6 +44,7 @@ def _defective() -> torch.nn.Module:
 BATCH = random_batch((8, 32, 32))
 
 
+@needs_bf16
 def test_auto_takes_bf16_for_a_planned_network_and_leaves_it_untouched() -> None:
     """The probe passes on what the planner builds; weights, gradients and random state stay as they were."""
     network, fresh, before = _sound(), _sound(), torch.get_rng_state()
@@ -55,6 +56,7 @@ def test_auto_takes_bf16_for_a_planned_network_and_leaves_it_untouched() -> None
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+@needs_bf16
 def test_auto_falls_back_to_fp32_on_the_known_kernel_defect_and_says_where() -> None:
     """A network that meets the defect never trains in bf16; the reason names a parameter and two figures."""
     decision = decide_precision(Precision.AUTO, _defective(), BATCH, LOSS, CPU)
@@ -64,6 +66,7 @@ def test_auto_falls_back_to_fp32_on_the_known_kernel_defect_and_says_where() -> 
     assert "% from itself" in decision.reason
 
 
+@needs_bf16
 def test_bf16_by_name_is_refused_on_the_known_kernel_defect() -> None:
     """Who insists on bf16 gets an error with a remedy, not wrong gradients."""
     with pytest.raises(CapillaryError) as refusal:
@@ -72,6 +75,7 @@ def test_bf16_by_name_is_refused_on_the_known_kernel_defect() -> None:
     assert "is off by" in refusal.value.report()
 
 
+@needs_bf16
 def test_sound_and_defective_networks_lie_far_apart() -> None:
     """The threshold sits in a wide gap, so neither rounding nor luck decides."""
     batches = [random_batch((8, 32, 32), seed=seed) for seed in range(2)]
@@ -87,6 +91,7 @@ def test_fp32_is_taken_without_a_probe() -> None:
     assert (decision.name, decision.autocast_dtype) == ("fp32", None)
 
 
+@needs_bf16
 def test_a_decision_is_probed_again_on_another_machine_only() -> None:
     """A checkpoint that moves to a machine with wrong gradients does not go on."""
     here = Decision(name="bf16", reason="", machine=describe_machine(CPU))
@@ -97,6 +102,7 @@ def test_a_decision_is_probed_again_on_another_machine_only() -> None:
         confirm_precision(elsewhere, _defective(), BATCH, LOSS, CPU)
 
 
+@needs_bf16
 def test_gradients_that_are_not_numbers_are_not_acceptable() -> None:
     """NaN compares with nothing, and must still fail."""
     network = _sound()
@@ -105,6 +111,7 @@ def test_gradients_that_are_not_numbers_are_not_acceptable() -> None:
     assert not probe(network, BATCH, LOSS, torch.bfloat16).acceptable
 
 
+@needs_bf16
 def test_the_heads_of_deep_supervision_are_probed_with_the_network() -> None:
     """Sound heads pass; one whose gradient is wrong is found and named."""
     assert probe(_sound(heads=True), BATCH, LOSS, torch.bfloat16).acceptable

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from stages.train.distributed.ranks import Ranks
 from stages.train.loop.engine import Setup, run_training
@@ -17,7 +17,8 @@ from stages.train.loop.schedule import plan_schedule
 from stages.train.losses import build_loss
 from stages.train.resuming.background import NoCheckpoints
 from stages.train.resuming.interrupt import Interrupt
-from tests.unit.stages.train.distributed.two_processes import PATCHES, SIZE, batch_of, fresh_state, params
+from tests.unit.stages.train.distributed.start import SIZE, start_two
+from tests.unit.stages.train.distributed.two_processes import PATCHES, batch_of, fresh_state, params
 
 DISK_S = 1.0
 
@@ -68,5 +69,5 @@ def _process(rank: int, folder: Path, full: bool) -> None:
 
 def stop(folder: Path, *, full: bool) -> list[dict[str, Any]]:
     """What each process said as it ended, and whether the checkpoint was there by then; rank 0 first."""
-    multiprocessing.spawn(_process, (folder, full), nprocs=SIZE)
+    start_two(_process, (folder, full))
     return [torch.load(folder / f"{rank}.pt") for rank in range(SIZE)]

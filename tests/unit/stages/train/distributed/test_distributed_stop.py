@@ -1,24 +1,24 @@
 import multiprocessing
 import signal
-import time
+import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+import torch
 
 from stages.common.errors import DataError, ExitCode
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
 from stages.common.runtime import Compute
 from stages.train.distributed.launch import usable_processes
-from stages.train.distributed.stop import Board, RelayedInterrupt, relaying
+from stages.train.distributed.stop import Board, RelayedInterrupt, live_and_die_with_parent, relaying
 from stages.train.resuming.interrupt import Interrupt
 from tests.unit.stages.train.tiny import runtime_in
 
 
 def _wait_until_asked(interrupt: Interrupt) -> None:
-    deadline = time.monotonic() + 10
     while not interrupt.asked:
-        assert time.monotonic() < deadline, "the request did not arrive"
-        time.sleep(0.01)
+        threading.Event().wait(0.01)
 
 
 def test_a_signal_of_the_supervisor_reaches_a_worker_with_its_name_and_exit_code() -> None:
@@ -75,6 +75,66 @@ def test_a_workers_report_arrives_whole_and_another_one_that_waits_for_it_goes_o
     assert (error.what, error.remedy, error.value) == ("the volume is gone", "bring it back", "volume_1")
 
 
+def test_a_board_keeps_what_was_asked_last_and_says_nothing_before() -> None:
+    """Neither request is made up, and one does not hide the other."""
+    board, guard = Board(), MemoryGuard()
+    own = Interrupt(guard)
+    board.post(own)
+    assert (board.received, board.crossing) == (None, None)
+    guard.crossing = Crossing(limit_gb=1.5, measured_gb=1.625)
+    board.post(own)
+    assert (board.received, board.crossing) == (None, guard.crossing)
+    own.received = signal.SIGINT
+    board.post(own)
+    assert (board.received, board.crossing) == (signal.SIGINT, guard.crossing)
+
+
+def test_the_relay_ends_with_its_block() -> None:
+    """No thread is left, after an error neither."""
+    before = threading.active_count()
+    with relaying(Interrupt()):
+        assert threading.active_count() == before + 1
+    with pytest.raises(OSError, match="full"), relaying(Interrupt()):
+        raise OSError("full")
+    assert threading.active_count() == before
+
+
+def test_of_several_reports_the_first_is_the_reason() -> None:
+    """The others follow from it."""
+    board = Board()
+    for what in ("the disk is full", "rank 0 is gone"):
+        board.report(DataError(what, remedy="x"))
+    error = board.reported()
+    assert error is not None
+    assert error.what == "the disk is full"
+
+
+def _worker(line: Connection) -> None:
+    live_and_die_with_parent()
+    line.send(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+    threading.Event().wait()
+
+
+def _parent(line: Connection) -> None:
+    multiprocessing.get_context("fork").Process(target=_worker, args=(line,)).start()
+    threading.Event().wait()
+
+
+def test_a_worker_ends_with_its_parent_however_that_ends_and_leaves_ctrl_c_to_it() -> None:
+    """Killed by force, the parent can end nobody: a worker that went on would hold the GPU and the cell."""
+    fork = multiprocessing.get_context("fork")
+    read, write = fork.Pipe(duplex=False)
+    parent = fork.Process(target=_parent, args=(write,))
+    parent.start()
+    write.close()
+    assert read.recv(), "Ctrl-C is ignored"
+    parent.kill()
+    parent.join()
+    assert read.poll(60), "the worker still holds its end of the line"
+    with pytest.raises(EOFError):
+        read.recv()
+
+
 @pytest.mark.parametrize(("wanted", "batch_size", "usable"), [(1, 4, 1), (2, 4, 2), (8, 3, 3)])
 def test_there_are_not_more_processes_than_a_batch_has_patches(
     tmp_path: Path, wanted: int, batch_size: int, usable: int, capsys: pytest.CaptureFixture[str]
@@ -84,3 +144,24 @@ def test_there_are_not_more_processes_than_a_batch_has_patches(
     assert usable_processes(runtime, batch_size) == usable
     said = capsys.readouterr().out
     assert said == ("" if usable == wanted else "3 processes instead of 8: there are no more patches in a batch\n")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpus", "usable", "limit"),
+    [(4, 2, 2, "GPUs"), (4, 8, 3, "patches in a batch"), (3, 3, 3, None), (1, 2, 1, None)],
+)
+def test_there_are_not_more_processes_than_gpus(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wanted: int,
+    gpus: int,
+    usable: int,
+    limit: str | None,
+) -> None:
+    """Two processes on one GPU would share its memory; the user is told which of the two is too few."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert usable_processes(runtime_in(tmp_path, Compute(processes=wanted)), 3) == usable
+    said = capsys.readouterr().out
+    assert said == ("" if limit is None else f"{usable} processes instead of {wanted}: there are no more {limit}\n")

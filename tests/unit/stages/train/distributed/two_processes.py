@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from stages.common.imaging.volumes import Volume
 from stages.train.computing.precision import Decision
@@ -20,9 +20,9 @@ from stages.train.networks.catalogue import build_network
 from stages.train.networks.plan import plan_network
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch, PatchDataset, batches
+from tests.unit.stages.train.distributed.start import SIZE, start_two
 from tests.unit.stages.train.tiny import random_batch, tiny_params
 
-SIZE = 2
 PATCHES = 5  # three for rank 0, two for rank 1
 MICRO_BATCHES = (None, 1, 2, 4)
 SHAPE = (4, 16, 16)
@@ -116,5 +116,5 @@ def _process(rank: int, folder: Path, volumes: list[Volume]) -> None:
 
 def observe(folder: Path, volumes: list[Volume]) -> list[dict[str, Any]]:
     """What each of the processes found."""
-    multiprocessing.spawn(_process, (folder, volumes), nprocs=SIZE)
+    start_two(_process, (folder, volumes))
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(SIZE)]

@@ -1,110 +1,20 @@
 import signal
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.imaging.volumes import Volume
 from stages.common.runtime import Compute
-from stages.train.cell import plan_cell
-from stages.train.distributed.ranks import ALONE
-from stages.train.loop.engine import MOST_NONFINITE_IN_ROW, Setup, run_training
-from stages.train.loop.history import EpochRecord
-from stages.train.loop.schedule import plan_schedule
-from stages.train.loop.state import TrainingState
-from stages.train.loop.validate import plan_tiles
-from stages.train.losses import Loss, build_loss
+from stages.train.loop.engine import MOST_NONFINITE_IN_ROW
+from stages.train.losses import Loss
 from stages.train.losses.warp import SoftDiceLoss
-from stages.train.params import TrainingParams
-from stages.train.part import Part, start_or_resume
-from stages.train.resuming.background import BackgroundCheckpoints
-from stages.train.resuming.checkpoint import Checkpoints
-from stages.train.resuming.interrupt import Interrupt
-from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
-from tests.unit.stages.train.tiny import runtime_in, tiny_params
-
-CPU = torch.device("cpu")
-BY_HAND = Compute()
-EachBatch = Callable[[int, Batch, Interrupt], None]
-
-
-class _Training:
-    """A tiny training in this process; `each_batch(step, batch, interrupt)` sees every batch before it is used."""
-
-    def __init__(
-        self,
-        processed: Path,
-        state_dir: Path,
-        params: TrainingParams,
-        each_batch: EachBatch | None = None,
-        compute: Compute = BY_HAND,
-        loss_name: str = "dice_ce",
-    ):
-        cell = plan_cell(processed, params, loss_name, 0)
-        loss = build_loss(loss_name)
-        dataset = PatchDataset(cell.training, params, needs_skeleton=loss.needs_skeleton)
-        checkpoints = Checkpoints(state_dir, {"fingerprint": "test"})
-        interrupt = Interrupt()
-
-        def watched(first_step: int) -> Iterator[Batch]:
-            for step, batch in enumerate(batches(dataset, params, first_step, workers=0), start=first_step):
-                if each_batch is not None:
-                    each_batch(step, batch, interrupt)
-                yield batch
-
-        self.logged: list[EpochRecord] = []
-        part = Part(
-            cell=cell,
-            runtime=runtime_in(state_dir, compute),
-            loss=loss,
-            dataset=dataset,
-            batch=first_batch(dataset, params),
-            interrupt=interrupt,
-            device=CPU,
-            ranks=ALONE,
-        )
-        self.state: TrainingState = start_or_resume(part, checkpoints.load)
-        self.checkpoints = BackgroundCheckpoints(checkpoints)
-        self.setup = Setup(
-            params=params,
-            schedule=plan_schedule(params),
-            loss=loss,
-            batches=watched,
-            validation=cell.validation,
-            tiles=plan_tiles([volume.shape_zyx for volume in cell.validation], params),
-            checkpoints=self.checkpoints,
-            interrupt=interrupt,
-            device=CPU,
-            log=self.logged.append,
-        )
-
-    def run(self) -> "_Training":
-        """Train to the end."""
-        with self.checkpoints:
-            run_training(self.setup, self.state)
-        return self
-
-
-def _without_time(history: list[EpochRecord]) -> list[dict[str, object]]:
-    return [{**vars(record), "seconds": 0} for record in history]
-
-
-def _stop_at(step: int) -> EachBatch:
-    def each_batch(number: int, _batch: Batch, interrupt: Interrupt) -> None:
-        if number == step:
-            interrupt.received = signal.SIGTERM
-
-    return each_batch
-
-
-def _poison(steps: set[int]) -> EachBatch:
-    def each_batch(number: int, batch: Batch, _interrupt: Interrupt) -> None:
-        if number in steps:
-            batch.image[0, 0, 0, 0, 0] = float("nan")
-
-    return each_batch
+from tests.unit.stages.train.loop.tiny_training import TinyTraining, poison, stop_at, without_time
+from tests.unit.stages.train.tiny import tiny_params
 
 
 def test_a_training_learns_validates_on_time_and_at_the_end_and_logs_each_epoch(
@@ -112,7 +22,7 @@ def test_a_training_learns_validates_on_time_and_at_the_end_and_logs_each_epoch(
 ) -> None:
     """The loss falls; epochs 2, 4 and the last (5) are validated; every epoch is logged once."""
     params = tiny_params(max_epochs=5, steps_per_epoch=6, learning_rate=0.03)
-    training = _Training(processed, tmp_path, params).run()
+    training = TinyTraining(processed, tmp_path, params).run()
     history = training.state.history
     assert training.logged == history
     assert [record.epoch for record in history] == [1, 2, 3, 4, 5]
@@ -130,20 +40,20 @@ def test_a_training_that_was_stopped_anywhere_ends_bit_equal_to_an_uninterrupted
 ) -> None:
     """First step, end of an epoch, mid-epoch, last step of all: weights, moments, history and best are the same."""
     params = tiny_params(max_epochs=3)
-    whole = _Training(processed, tmp_path / "whole", params).run()
+    whole = TinyTraining(processed, tmp_path / "whole", params).run()
 
-    stopped = _Training(processed, tmp_path / "stopped", params, _stop_at(step))
+    stopped = TinyTraining(processed, tmp_path / "stopped", params, stop_at(step))
     with pytest.raises(CapillaryError) as stop:
         stopped.run()
     assert stop.value.code is ExitCode.TERMINATED
     assert "checkpoint is written" in stop.value.what
-    resumed = _Training(processed, tmp_path / "stopped", params)
+    resumed = TinyTraining(processed, tmp_path / "stopped", params)
     assert resumed.state.epoch * 3 + resumed.state.tally.steps_done == step + 1
     resumed.run()
 
     torch.testing.assert_close(resumed.state.network.state_dict(), whole.state.network.state_dict(), rtol=0, atol=0)
     torch.testing.assert_close(resumed.state.optimizer.state_dict(), whole.state.optimizer.state_dict(), rtol=0, atol=0)
-    assert _without_time(resumed.state.history) == _without_time(whole.state.history)
+    assert without_time(resumed.state.history) == without_time(whole.state.history)
     assert resumed.state.best is not None
     assert whole.state.best is not None
     assert resumed.state.best.epoch == whole.state.best.epoch
@@ -155,12 +65,12 @@ def test_a_loss_that_changes_with_time_ends_bit_equal_wherever_the_training_was_
 ) -> None:
     """warp changes after 4.5 of 9 steps: stopped in its warm-up, at the change, right after it and well after it."""
     params = tiny_params(max_epochs=3)
-    whole = _Training(processed, tmp_path / "whole", params, loss_name="warp").run()
+    whole = TinyTraining(processed, tmp_path / "whole", params, loss_name="warp").run()
     with pytest.raises(CapillaryError):
-        _Training(processed, tmp_path / "stopped", params, _stop_at(step), loss_name="warp").run()
-    resumed = _Training(processed, tmp_path / "stopped", params, loss_name="warp").run()
+        TinyTraining(processed, tmp_path / "stopped", params, stop_at(step), loss_name="warp").run()
+    resumed = TinyTraining(processed, tmp_path / "stopped", params, loss_name="warp").run()
     torch.testing.assert_close(resumed.state.network.state_dict(), whole.state.network.state_dict(), rtol=0, atol=0)
-    assert _without_time(resumed.state.history) == _without_time(whole.state.history)
+    assert without_time(resumed.state.history) == without_time(whole.state.history)
 
 
 def test_each_step_asks_the_loss_for_the_share_of_the_training_that_is_done(processed: Path, tmp_path: Path) -> None:
@@ -175,7 +85,7 @@ def test_each_step_asks_the_loss_for_the_share_of_the_training_that_is_done(proc
         def evaluate(self, *_: object) -> torch.Tensor:
             raise AssertionError("not the loss of any step")
 
-    training = _Training(processed, tmp_path, tiny_params())
+    training = TinyTraining(processed, tmp_path, tiny_params())
     training.setup = replace(training.setup, loss=Watched())
     training.run()
     assert seen == [step / 6 for step in range(6)]
@@ -183,21 +93,21 @@ def test_each_step_asks_the_loss_for_the_share_of_the_training_that_is_done(proc
 
 def test_a_finished_training_that_is_started_again_does_nothing(processed: Path, tmp_path: Path) -> None:
     """A run killed between training and publishing only registers and writes its card again."""
-    first = _Training(processed, tmp_path, tiny_params()).run()
+    first = TinyTraining(processed, tmp_path, tiny_params()).run()
 
     def refuse(*_: object) -> None:
         raise AssertionError("trained again")
 
-    again = _Training(processed, tmp_path, tiny_params(), refuse).run()
+    again = TinyTraining(processed, tmp_path, tiny_params(), refuse).run()
     assert again.logged == []
     assert again.state.history == first.state.history
 
 
-def test_a_poisoned_batch_is_named_counted_skipped_and_survived(
+def test_apoisoned_batch_is_named_counted_skipped_and_survived(
     processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Epoch, step, fault and volumes are said; the epoch's mean leaves the step out; the weights stay finite."""
-    training = _Training(processed, tmp_path, tiny_params(), _poison({1, 4})).run()
+    training = TinyTraining(processed, tmp_path, tiny_params(), poison({1, 4})).run()
     assert [record.nonfinite_steps for record in training.state.history] == [1, 1]
     assert all(torch.isfinite(parameter).all() for parameter in training.state.network.parameters())
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("step skipped"))
@@ -207,7 +117,7 @@ def test_a_poisoned_batch_is_named_counted_skipped_and_survived(
 
 def test_an_epoch_without_a_finite_step_has_no_loss_instead_of_a_wrong_one(processed: Path, tmp_path: Path) -> None:
     """A mean over nothing is no number, and is not logged."""
-    training = _Training(processed, tmp_path, tiny_params(), _poison({0, 1, 2})).run()
+    training = TinyTraining(processed, tmp_path, tiny_params(), poison({0, 1, 2})).run()
     assert training.state.history[0].loss is None
     assert "loss" not in training.state.history[0].points()
     assert training.state.history[1].loss is not None
@@ -217,11 +127,37 @@ def test_too_many_faults_in_a_row_stop_the_training_across_epochs_and_resumes(pr
     """The count goes on through epochs; a good step sets it back."""
     params = tiny_params(max_epochs=10)
     with pytest.raises(CapillaryError) as stop:
-        _Training(processed, tmp_path / "bad", params, _poison(set(range(4, 100)))).run()
+        TinyTraining(processed, tmp_path / "bad", params, poison(set(range(4, 100)))).run()
     assert f"{MOST_NONFINITE_IN_ROW} steps in a row" in stop.value.what
     assert "learning_rate" in stop.value.remedy
-    survived = _Training(processed, tmp_path / "good", params, _poison(set(range(30)) - {9, 19, 29})).run()
+    survived = TinyTraining(processed, tmp_path / "good", params, poison(set(range(30)) - {9, 19, 29})).run()
     assert sum(record.nonfinite_steps for record in survived.state.history) == 27
+
+
+def test_a_request_during_the_validation_stops_before_the_epoch_is_closed_and_costs_no_step(
+    processed: Path, tmp_path: Path
+) -> None:
+    """The checkpoint has every step of the epoch; the training that resumes validates it and ends as any other."""
+    params = tiny_params(max_epochs=3)
+    whole = TinyTraining(processed, tmp_path / "whole", params).run()
+    stopped = TinyTraining(processed, tmp_path / "stopped", params)
+
+    class Asking(Volume):
+        def label(self) -> NDArray[np.uint8]:
+            stopped.setup.interrupt.received = signal.SIGTERM
+            return super().label()
+
+    asking = [Asking(**vars(volume)) for volume in stopped.setup.validation]
+    stopped.setup = replace(stopped.setup, validation=list(asking))
+    with pytest.raises(CapillaryError) as stop:
+        stopped.run()
+    assert "after epoch 1, step 3" in stop.value.what
+    assert [record.epoch for record in stopped.state.history] == [1]
+    resumed = TinyTraining(processed, tmp_path / "stopped", params)
+    assert (resumed.state.epoch, resumed.state.tally.steps_done) == (1, 3)
+    resumed.run()
+    torch.testing.assert_close(resumed.state.network.state_dict(), whole.state.network.state_dict(), rtol=0, atol=0)
+    assert without_time(resumed.state.history) == without_time(whole.state.history)
 
 
 def test_a_smaller_micro_batch_is_the_same_training_to_rounding_and_is_resumed_with(
@@ -230,13 +166,13 @@ def test_a_smaller_micro_batch_is_the_same_training_to_rounding_and_is_resumed_w
     """One patch at a time ends near two at a time; a resumed run goes on with what the checkpoint says, bit-equal."""
     params = tiny_params(max_epochs=3, batch_size=3)
     one = Compute(micro_batch=1)
-    whole = _Training(processed, tmp_path / "whole", params).run()
-    parts = _Training(processed, tmp_path / "parts", params, compute=one).run()
+    whole = TinyTraining(processed, tmp_path / "whole", params).run()
+    parts = TinyTraining(processed, tmp_path / "parts", params, compute=one).run()
     for record, other in zip(whole.state.history, parts.state.history, strict=True):
         assert record.loss == pytest.approx(other.loss, rel=1e-3)
 
     with pytest.raises(CapillaryError):
-        _Training(processed, tmp_path / "stopped", params, _stop_at(4), compute=one).run()
-    resumed = _Training(processed, tmp_path / "stopped", params).run()
+        TinyTraining(processed, tmp_path / "stopped", params, stop_at(4), compute=one).run()
+    resumed = TinyTraining(processed, tmp_path / "stopped", params).run()
     assert resumed.state.switches.micro_batch == 1
     torch.testing.assert_close(resumed.state.network.state_dict(), parts.state.network.state_dict(), rtol=0, atol=0)

@@ -114,3 +114,33 @@ def test_the_scale_of_fp16_reaches_every_part() -> None:
     for name, parameter in network.named_parameters():
         if parameter.grad is not None:
             torch.testing.assert_close(parameter.grad, 1024 * plain[name])
+
+
+@pytest.mark.parametrize(("micro_batch", "forwards"), [(None, [(5, True)]), (2, [(2, False), (2, False), (1, False)])])
+def test_the_networks_arithmetic_is_the_asked_one_in_every_pass(
+    micro_batch: int | None, forwards: list[tuple[int, bool]]
+) -> None:
+    """In parts: one pass without a graph for the logits, then one with it; both in bf16, or they would not agree."""
+    network, seen = _network(torch.float32), []
+
+    def note(_network: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+        seen.append((len(given[0]), torch.is_grad_enabled()))
+
+    network.register_forward_pre_hook(note)
+    add_gradients(network, BATCH, build_loss("dice_ce"), autocast_dtype=torch.bfloat16, micro_batch=micro_batch)
+    again = [] if micro_batch is None else [(count, True) for count, _ in forwards]
+    assert seen == forwards + again
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_gradients_are_added_to_those_that_are_there(micro_batch: int | None) -> None:
+    """As `backward` does; a step sets them to zero first."""
+    network, batch, loss = _network(torch.float64), _in(torch.float64), build_loss("dice_ce")
+    _, once = _gradients(network, batch, "dice_ce", micro_batch)
+    for _ in range(2):
+        add_gradients(network, batch, loss, micro_batch=micro_batch)
+    assert once
+    for name, gradient in once.items():
+        torch.testing.assert_close(network.get_parameter(name).grad, 2 * gradient)

@@ -54,6 +54,61 @@ def test_with_every_tile_the_score_is_the_mean_dice_of_whole_volumes(volumes: li
     assert len(asked) == len(tiles)
 
 
+def test_only_volumes_of_which_a_tile_is_seen_count(volumes: list[Volume]) -> None:
+    """A volume that was not drawn has no score, instead of one of 0 or 1."""
+    shapes = [volume.shape_zyx for volume in volumes]
+    tiles = [tile for tile in plan_tiles(shapes, EVERYTHING) if tile.volume != 1]
+    alone = [_score(volumes, [tile for tile in tiles if tile.volume == number]) for number in (0, 2)]
+    assert _score(volumes, tiles) == pytest.approx(float(np.mean(alone)), abs=1e-12)
+    assert alone[0] != alone[1]
+
+
+def test_a_voxel_on_which_both_logits_agree_is_background(volumes: list[Volume]) -> None:
+    """As evaluate thresholds it: vessel means more likely than not."""
+
+    class Undecided(_BrightIsVessel):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(image), 2, *image.shape[2:])
+
+    tiles = plan_tiles([volume.shape_zyx for volume in volumes], EVERYTHING)
+    assert validation_dsc(Undecided(), volumes, tiles, EVERYTHING, None, between_tiles=lambda: None) == 0
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_the_network_validates_as_it_will_predict(volumes: list[Volume], dtype: torch.dtype | None) -> None:
+    """In eval mode, without gradients, in the training's arithmetic; one patch at a time, padded to its size."""
+    seen = set()
+
+    class Watched(_BrightIsVessel):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            arithmetic = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+            seen.add((self.training, torch.is_grad_enabled(), arithmetic, tuple(image.shape)))
+            return super().forward(image)
+
+    tiles = plan_tiles([volume.shape_zyx for volume in volumes], EVERYTHING)
+    validation_dsc(Watched().train(), volumes, tiles, EVERYTHING, dtype, between_tiles=lambda: None)
+    assert seen == {(False, False, dtype, (1, 1, 4, 16, 16))}
+
+
+def test_a_request_to_stop_ends_the_validation_between_two_tiles(volumes: list[Volume]) -> None:
+    """No tile is computed after it."""
+    computed = []
+
+    class Counting(_BrightIsVessel):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            computed.append(1)
+            return super().forward(image)
+
+    def stop() -> None:
+        if len(computed) == 2:
+            raise InterruptedError
+
+    tiles = plan_tiles([volume.shape_zyx for volume in volumes], EVERYTHING)
+    with pytest.raises(InterruptedError):
+        validation_dsc(Counting(), volumes, tiles, EVERYTHING, None, between_tiles=stop)
+    assert len(computed) == 2 < len(tiles)
+
+
 @pytest.mark.parametrize("interval", [1, 2, 5])
 def test_tiles_are_so_many_that_a_training_spends_under_a_tenth_on_them(interval: int) -> None:
     """A forward pass is a third of a step: per patch trained on, SHARE tiles cost SHARE / 3 of its step."""

@@ -1,0 +1,155 @@
+"""The small common modules: files that are whole or absent, and typed params."""
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import Field
+
+from stages.common.atomic import atomic_write
+from stages.common.errors import ParamsError
+from stages.common.params import Params, load_params, nearest
+
+
+def test_an_atomic_file_appears_whole(tmp_path: Path) -> None:
+    """Until the block ends the old content stands; then the new one does, and nothing else is left."""
+    file = tmp_path / "sub" / "deeper" / "a.bin"
+    with atomic_write(file) as stream:
+        stream.write(b"old")
+    with atomic_write(file) as stream:
+        stream.write(b"new")
+        assert file.read_bytes() == b"old"
+    assert file.read_bytes() == b"new"
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_atomic_write_leaves_the_former_file(tmp_path: Path, kind: type[BaseException]) -> None:
+    """An error within the block costs nothing, nor does Ctrl-C."""
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"old")
+
+    def fail() -> None:
+        with atomic_write(file) as stream:
+            stream.write(b"half")
+            raise kind("stop")
+
+    with pytest.raises(kind, match="stop"):
+        fail()
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_error_of_a_failed_write_is_not_hidden_by_tidying_up(tmp_path: Path) -> None:
+    """Somebody else may have removed the unfinished file."""
+
+    def fail() -> None:
+        with atomic_write(tmp_path / "a.bin"):
+            for leftover in tmp_path.iterdir():
+                leftover.unlink()
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+
+
+def test_the_content_is_on_the_disk_before_the_name_and_the_name_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut there is the old file or the new one; once the block has ended, the new one."""
+    file, sync = tmp_path / "a.bin", os.fsync
+    synced: list[tuple[str, bytes | None]] = []
+
+    def note(descriptor: int) -> None:
+        place = Path(f"/proc/self/fd/{descriptor}").resolve()
+        content = None if place.is_dir() else place.read_bytes()
+        synced.append((place.name, content))
+        assert file.exists() is place.is_dir()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    open_before = psutil.Process().num_fds()
+    with atomic_write(file) as stream:
+        stream.write(b"new")
+    assert synced == [(f".a.bin.{os.getpid()}.tmp", b"new"), (tmp_path.name, None)]
+    assert psutil.Process().num_fds() == open_before
+
+
+class Section(Params):
+    rate: float = Field(gt=0)
+    shape: tuple[int, int]
+
+
+class Model(Params):
+    section: Section
+
+
+def _load(tmp_path: Path, text: str) -> Model:
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    return load_params(Model, file)
+
+
+def test_params_are_typed_and_frozen(tmp_path: Path) -> None:
+    """A list becomes a tuple, a whole number serves as a float, and nothing can be changed afterwards."""
+    params = _load(tmp_path, "section: {rate: 1, shape: [2, 3]}")
+    assert params.section.rate == 1.0
+    assert params.section.shape == (2, 3)
+    with pytest.raises(ValueError, match="frozen"):
+        params.section.rate = 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("section: {rate: 1, shape: [2, 3], rat: 2}", "[section] unknown key `rat`; did you mean `rate`?"),
+        ("section: {rate: 1}", "key `shape` is missing"),
+        ("section: {rate: '1', shape: [2, 3]}", "`rate`"),
+        ("section: {rate: true, shape: [2, 3]}", "`rate`"),
+        ("section: {rate: -1, shape: [2, 3]}", "`rate`"),
+        ("section: {rate: 1, shape: [2.5, 3]}", "`0`"),
+        ("section: {rate: 1, shape: [2, 3]", "is not YAML"),
+        ("", "key `section` is missing"),
+        ("- 1", "`?`"),
+        ("section: {rate: 2020-01-01, shape: [2, 3]}", "`rate`"),
+    ],
+)
+def test_wrong_params_are_named(tmp_path: Path, text: str, named: str) -> None:
+    """Unknown, missing and mistyped keys are refused with place, key and remedy."""
+    with pytest.raises(ParamsError) as caught:
+        _load(tmp_path, text)
+    assert named in caught.value.what
+    assert caught.value.remedy
+
+
+class Sections(Params):
+    named: dict[str, Section]
+
+
+def test_an_unknown_key_below_a_name_of_the_users_own_gets_the_nearest_one(tmp_path: Path) -> None:
+    """The names of a mapping are free, the keys of its entries are not. Value and remedy are those of the key."""
+    file = tmp_path / "experiment.yaml"
+    file.write_text("named: {mine: {rate: 1, shap: [2, 3], shape: [2, 3]}}")
+    with pytest.raises(ParamsError) as caught:
+        load_params(Sections, file)
+    assert caught.value.what == f"{file} [named.mine] unknown key `shap`; did you mean `shape`?"
+    assert caught.value.value == [2, 3]
+    assert "`shap`" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("name", "declares"), [("params.yaml", True), ("experiment.yaml", False)])
+def test_a_missing_key_is_to_be_set_and_in_params_yaml_declared(tmp_path: Path, name: str, declares: bool) -> None:
+    """dvc.yaml decides which keys of params.yaml a stage sees; other files have no such list."""
+    file = tmp_path / name
+    file.write_text("section: {rate: 1}")
+    with pytest.raises(ParamsError) as caught:
+        load_params(Model, file)
+    assert f"`section.shape` in {file}" in caught.value.remedy
+    assert ("dvc.yaml" in caught.value.remedy) is declares
+
+
+def test_nearest_lists_the_known_when_nothing_is_near() -> None:
+    """A guess is made only when it is one."""
+    assert nearest("lrr", ["lr", "epochs"]) == "did you mean `lr`?"
+    assert nearest("xyz", ["lr", "epochs"]) == "known: epochs, lr"

@@ -1,0 +1,128 @@
+"""What a training leaves in MLflow, in a real embedded store: its run, and its network in the registry."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages.common.layout import lay_out_channels_last
+from stages.common.runtime import Compute, Monitoring, Runtime
+from stages.common.tracking.registry import CARD_TAG, card_json, load_model, weights_sha256
+from stages.train.cell import Cell, plan_cell
+from stages.train.computing.precision import Decision
+from stages.train.computing.switches import Switches
+from stages.train.loop.history import EpochRecord
+from stages.train.loop.state import TrainingState
+from stages.train.networks.catalogue import build_network
+from stages.train.networks.supervision import plain
+from stages.train.record import recorded, register
+from tests.support.tracked import embedded_runtime
+from tests.unit.stages.train.tiny import tiny_params
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    compute, monitoring = Compute(profile="a laptop"), Monitoring(interval_s=None)
+    return embedded_runtime(tmp_path / "mlruns", threads=3, compute=compute, monitoring=monitoring)
+
+
+@pytest.fixture
+def cell(processed: Path) -> Cell:
+    return plan_cell(processed, tiny_params(), "warp", 1)
+
+
+def _record(epoch: int, dsc: float | None) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        loss=0.5 / epoch,
+        learning_rate=0.1,
+        gradient_norm=1.0,
+        nonfinite_steps=0,
+        validation_dsc=dsc,
+        seconds=2.0,
+    )
+
+
+def _state(cell: Cell) -> TrainingState:
+    """After two epochs, the second of which was the worse one; laid out as a CPU trains it."""
+    network = build_network(cell.plan, 1, architecture="dynunet", deep_supervision=True)
+    lay_out_channels_last(network)
+    return TrainingState(
+        network=network,
+        optimizer=torch.optim.AdamW(network.parameters()),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        precision=Decision(name="bf16", reason="because", machine="here"),
+        switches=Switches(channels_last=True, processes=2),
+        epoch=2,
+        history=[_record(1, 0.9), _record(2, 0.25)],
+    )
+
+
+def _points(client: Any, run_id: str, key: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client.get_metric_history(run_id, key)]
+
+
+def test_a_training_is_recorded_with_its_params_and_registered_as_it_ended(cell: Cell, runtime: Runtime) -> None:
+    """The last epoch's network, without heads, laid out plainly; the card says where it is and what it must be."""
+    state = _state(cell)
+    expected = copy.deepcopy(plain(state.network))
+    with recorded(cell, runtime, state, CPU) as run:
+        assert state.run_id == run.run_id
+        card = register(cell, runtime, state, run)
+    client = run.server.client
+    stored = client.get_run(run.run_id)
+    assert stored.info.status == "FINISHED"
+    assert stored.info.run_name == "warp-1"
+    assert (stored.data.tags["capillary.loss"], stored.data.tags["capillary.fold"]) == ("warp", "1")
+    assert stored.data.params == {
+        **{f"training.{key}": str(value) for key, value in cell.params.model_dump(mode="json").items()},
+        "loss": "warp",
+        "fold": "1",
+        "training_volumes": "volume_0, volume_2",
+        "validation_volumes": "volume_1",
+        "network": cell.plan.describe(),
+        "network_heads": "2",
+        "network_parameters": str(sum(parameter.numel() for parameter in expected.parameters())),
+        "precision": "bf16",
+        "precision_reason": "because",
+        "switches": state.switches.describe(),
+        "profile": "a laptop",
+        "device": "cpu",
+        "threads": "3",
+        "processes": "2",
+    }
+    assert _points(client, run.run_id, "loss") == [(1, 0.5), (2, 0.25)]
+    assert _points(client, run.run_id, "validation_dsc") == [(1, 0.9), (2, 0.25)]
+
+    assert (card.loss, card.fold, card.run_id, card.fingerprint) == ("warp", 1, run.run_id, runtime.fingerprint)
+    assert (card.patch_voxels, card.epochs, card.precision) == ((4, 16, 16), 2, "bf16")
+    assert (card.validation_dsc, card.recipe) == (0.25, cell.recipe)
+    assert (card.model_name, card.model_version) == ("capillary-warp", "1")
+    version = client.get_model_version_by_alias(card.model_name, "fold-1")
+    unregistered = replace(card, model_name="", model_version="")
+    assert json.loads(version.tags[CARD_TAG]) == json.loads(card_json(unregistered))
+    network = load_model(card, server=run.server)
+    assert type(network) is type(expected)
+    assert weights_sha256(network) == weights_sha256(expected) == card.weights_sha256
+    assert {type(part).__module__.split(".")[0] for part in network.modules()} <= {"monai", "torch"}
+
+
+def test_a_resumed_training_goes_on_in_its_run_and_fills_in_what_it_lacks(cell: Cell, runtime: Runtime) -> None:
+    """A process that was killed between keeping an epoch and logging it."""
+    state = _state(cell)
+    state.history = state.history[:1]
+    with pytest.raises(KeyboardInterrupt), recorded(cell, runtime, state, CPU) as run:
+        raise KeyboardInterrupt
+    assert run.server.client.get_run(run.run_id).info.status == "KILLED"
+    resumed = _state(cell)
+    resumed.run_id = run.run_id
+    with recorded(cell, runtime, resumed, CPU) as again:
+        pass
+    assert again.run_id == run.run_id
+    assert _points(run.server.client, run.run_id, "loss") == [(1, 0.5), (2, 0.25)]
