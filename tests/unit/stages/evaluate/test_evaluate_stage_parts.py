@@ -1,26 +1,23 @@
-"""Params, cells, summary, tables and report of the evaluate stage."""
+"""Cells, summary, tables and report of the evaluate stage."""
 
 import csv
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-import yaml
 
-from stages.common.errors import DataError, ParamsError
+from stages.common.errors import DataError
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.common.metrics import METRICS
-from stages.common.params import validate_params
 from stages.common.tracking.registry import ModelCard, write_card
 from stages.evaluate.cells import read_cells
 from stages.evaluate.measure import measure
 from stages.evaluate.outputs import write_outputs
-from stages.evaluate.params import BootstrapMethod, EvaluateParams, Training
+from stages.evaluate.params import BootstrapMethod, Training
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import Row, predict_volume
 from stages.evaluate.report import print_summary
@@ -28,7 +25,6 @@ from stages.evaluate.statistics.bootstrap import bootstrap_intervals
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
 from tests.support import tracked
-from tests.support.parts import REPOSITORY
 from tests.unit.stages.evaluate.made import evaluation, some_views
 
 EVALUATION = evaluation()
@@ -85,50 +81,6 @@ def write_cards(models: Path, losses: tuple[str, ...], folds: tuple[int, ...]) -
             write_card(models / loss / f"fold_{fold}.json", replace(CARD, loss=loss, fold=fold))
 
 
-def test_the_params_are_exactly_those_that_dvc_yaml_declares() -> None:
-    """params.yaml, cut to the keys of evaluate's entry, is what the stage's types ask for: no key more or less."""
-    whole = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    declared = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]["evaluate"]["params"]
-    visible: dict[str, dict[str, Any]] = {}
-    for section, key in (name.split(".") for name in declared):
-        visible.setdefault(section, {})[key] = whole[section][key]
-    assert validate_params(EvaluateParams, visible, "params.yaml").model_dump(mode="json") == visible
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [
-        ("training", "losses", []),
-        ("training", "losses", ["dice_ce", "dice_ce"]),
-        ("training", "folds", [0, 0]),
-        ("training", "folds", ["0"]),
-        ("evaluation", "overlap", 1.0),
-        ("evaluation", "overlap", -0.1),
-        ("evaluation", "threshold", "half"),
-        ("evaluation", "bootstrap_iterations", 0),
-        ("evaluation", "confidence", 1.0),
-        ("evaluation", "seed", -1),
-        ("evaluation", "iterations", 5),
-        ("evaluation", "metrics", []),
-        ("evaluation", "metrics", ["dsc", "dsc"]),
-        ("evaluation", "metrics", "dsc"),
-        ("evaluation", "nsd_tolerance_um", -1.0),
-        ("evaluation", "bootstrap", "bayes"),
-    ],
-)
-def test_wrong_params_are_refused_by_name(section: str, key: str, value: object) -> None:
-    """The error names section and key."""
-    data: dict[str, dict[str, Any]] = {
-        "training": {"losses": ["dice_ce"], "folds": [0]},
-        "evaluation": EVALUATION.model_dump(mode="json"),
-    }
-    data[section][key] = value
-    with pytest.raises(ParamsError) as caught:
-        validate_params(EvaluateParams, data, "params.yaml")
-    assert section in caught.value.what
-    assert key in f"{caught.value.what} {caught.value.remedy}"
-
-
 def test_cells_are_every_loss_on_every_fold_with_its_held_out_volumes(processed: Path, tmp_path: Path) -> None:
     """Each cell has its own card and the volumes that its network never saw; a fold without any is left with none."""
     losses, folds = ("dice_ce", "cbdice"), (0, 1, 2)
@@ -147,6 +99,15 @@ def test_a_cell_that_was_not_trained_is_named_with_its_remedy(processed: Path, t
     assert "dvc repro train@dice_ce-1" in caught.value.remedy
 
 
+def test_a_fold_that_holds_nothing_out_is_reported(
+    processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line per such fold; other folds are not mentioned."""
+    write_cards(tmp_path / "models", ("dice_ce",), (0, 2))
+    read_cells(Training(losses=("dice_ce",), folds=(0, 2)), processed, tmp_path / "models")
+    assert capsys.readouterr().out == "fold 2 validates no volume: it adds nothing to the means\n"
+
+
 def test_a_fold_that_the_splits_do_not_hold_is_refused(processed: Path, tmp_path: Path) -> None:
     """training.folds beyond splits.json is an error about the fold, not about a card."""
     write_cards(tmp_path / "models", ("dice_ce",), (0, 7))
@@ -155,17 +116,22 @@ def test_a_fold_that_the_splits_do_not_hold_is_refused(processed: Path, tmp_path
 
 
 def test_a_card_of_another_cell_is_refused(processed: Path, tmp_path: Path) -> None:
-    """A card copied to another place would evaluate a network on volumes that it was trained on."""
-    write_card(tmp_path / "models" / "dice_ce" / "fold_1.json", CARD)
-    with pytest.raises(DataError, match="another cell"):
-        read_cells(Training(losses=("dice_ce",), folds=(1,)), processed, tmp_path / "models")
+    """A card in the wrong place would evaluate a network on its own training volumes, or under another loss."""
+    for loss, fold in (("dice_ce", 1), ("cbdice", 0)):
+        file = tmp_path / "models" / loss / f"fold_{fold}.json"
+        write_card(file, CARD)
+        with pytest.raises(DataError, match="another cell") as caught:
+            read_cells(Training(losses=(loss,), folds=(fold,)), processed, tmp_path / "models")
+        assert (caught.value.file, caught.value.value) == (file, "loss dice_ce, fold 0")
+        assert f"dvc repro -f train@{loss}-{fold}" in caught.value.remedy
 
 
 def test_folds_that_hold_nothing_out_cannot_be_evaluated(processed: Path, tmp_path: Path) -> None:
     """Without any held-out volume there is no mean to give."""
     write_cards(tmp_path / "models", ("dice_ce",), (2,))
-    with pytest.raises(DataError, match="nothing to evaluate"):
+    with pytest.raises(DataError, match="nothing to evaluate") as caught:
         read_cells(Training(losses=("dice_ce",), folds=(2,)), processed, tmp_path / "models")
+    assert caught.value.value == [2]
 
 
 class NotANumber(torch.nn.Module):
@@ -233,8 +199,10 @@ def test_equal_results_give_equal_bytes_whatever_the_time(tmp_path: Path) -> Non
     for name, factor in (("one", 1), ("two", 7)):
         timed = [replace(one, seconds=one.seconds * factor) for one in rows]
         write_outputs(tmp_path / name, timed, summarise(timed, EVALUATION), compare_losses(timed, EVALUATION))
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+    one, two = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert set(one) == {"per_volume.parquet", "per_volume.csv", "summary.csv", "paired.csv", "metrics.json"}
+    assert one == two
+    assert {len(content) > 100 for content in one.values() if content != one["paired.csv"]} == {True}
 
 
 def test_the_report_shows_intervals_and_what_was_set_by_rule(capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,17 +214,6 @@ def test_the_report_shows_intervals_and_what_was_set_by_rule(capsys: pytest.Capt
     assert "95% bootstrap interval" in shown
     assert "one volume gives no interval" in shown
     assert "v0: set by the rule `prediction_empty`" in shown
-
-
-def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
-    """A name that is nearly right is answered with the right one."""
-    data = {
-        "training": {"losses": ["dice_ce"], "folds": [0]},
-        "evaluation": evaluation().model_dump(mode="json") | {"metrics": ["dsc", "hd95"]},
-    }
-    with pytest.raises(ParamsError, match="unknown metric `hd95`; did you mean `hd95_um`") as caught:
-        validate_params(EvaluateParams, data, "params.yaml")
-    assert caught.value.remedy == "correct `evaluation.metrics` in params.yaml"
 
 
 @pytest.mark.parametrize("metrics", [("hd95_um",), ("nsd", "betti_1_error", "dsc")])

@@ -2,13 +2,30 @@
 
 from dataclasses import replace
 from math import prod
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import label as scipy_label
 
-from stages.evaluate.small_parts import ALL_FOLDS, Parts, choose, dsc_without, parts_of, without_small
+from stages.common.errors import ParamsError
+from stages.evaluate.cells import Cell
+from stages.evaluate.small_parts import (
+    ALL_FOLDS,
+    Choice,
+    Parts,
+    choose,
+    dsc_without,
+    fixed,
+    parts_of,
+    refuse_too_few_folds,
+    without_small,
+    write_choices,
+)
+from tests.support import tracked
+from tests.unit.stages.evaluate.made import evaluation
 
 SPACING_UM = (2.0, 0.5, 0.5)
 Mask = NDArray[np.bool_]
@@ -93,3 +110,40 @@ def test_each_loss_chooses_for_itself() -> None:
     alone = choose([parts(1, 0), parts(3, 1)])
     beside = choose([parts(1, 0), parts(3, 1), parts(7, 0, "cbdice"), parts(8, 1, "cbdice")])
     assert beside[:3] == alone
+    assert [(one.loss, one.fold) for one in beside] == [
+        (loss, fold) for loss in ("dice_ce", "cbdice") for fold in (0, 1, ALL_FOLDS)
+    ]
+
+
+def cell(loss: str, fold: int, volumes: int = 1) -> Cell:
+    """A cell with placeholder volumes."""
+    return Cell(loss=loss, fold=fold, card=tracked.CARD, volumes=(mock.sentinel.volume,) * volumes)
+
+
+def test_a_fixed_size_is_the_same_in_every_fold() -> None:
+    """Each loss has one choice per fold that validates a volume, and one for unseen stacks."""
+    choices = fixed([cell("dice_ce", 0), cell("dice_ce", 1, 0), cell("cbdice", 0), cell("cbdice", 1)], 2.5)
+    places = [("dice_ce", 0), ("dice_ce", ALL_FOLDS), ("cbdice", 0), ("cbdice", 1), ("cbdice", ALL_FOLDS)]
+    assert choices == [
+        Choice(loss=loss, fold=fold, min_component_um3=2.5, dsc_before=None, dsc_after=None) for loss, fold in places
+    ]
+
+
+def test_a_choice_needs_a_second_fold() -> None:
+    """auto with a single fold that validates volumes is an error; a fixed size works with one fold."""
+    auto = evaluation(min_component_um3="auto")
+    for cells in ([cell("dice_ce", 1), cell("cbdice", 1)], [cell("dice_ce", 1), cell("dice_ce", 0, 0)]):
+        with pytest.raises(ParamsError, match="auto needs a second fold") as caught:
+            refuse_too_few_folds(cells, auto)
+        assert caught.value.value == [1]
+        refuse_too_few_folds(cells, evaluation(min_component_um3=3.0))
+    refuse_too_few_folds([cell("dice_ce", 0), cell("dice_ce", 1)], auto)
+
+
+def test_choices_are_a_table(tmp_path: Path) -> None:
+    """One row per choice; the scores of a fixed size are empty."""
+    chosen = Choice(loss="dice_ce", fold=0, min_component_um3=1.25, dsc_before=0.5, dsc_after=0.75)
+    write_choices(tmp_path, [chosen, *fixed([cell("cbdice", 2)], 0.0)])
+    assert (tmp_path / "components.csv").read_text() == (
+        "loss,fold,min_component_um3,dsc_before,dsc_after\ndice_ce,0,1.25,0.5,0.75\ncbdice,2,0.0,,\ncbdice,all,0.0,,\n"
+    )

@@ -51,7 +51,15 @@ def test_complex_voxels_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "dtype"),
-    [(0, 255, "uint8"), (0, 254, "uint16"), (0, 1, "uint8"), (False, True, "bool"), (0, 1, "f4")],
+    [
+        (0, 255, "uint8"),
+        (0, 254, "uint16"),
+        (0, 1, "uint8"),
+        (False, True, "bool"),
+        (0, 1, "f4"),
+        (-1, 0, "int16"),
+        (-1, 1, "int8"),
+    ],
 )
 def test_two_valued_labels_pass(tmp_path: Path, low: float, high: float, dtype: str) -> None:
     """The larger value is foreground, and its share is that of the voxels."""
@@ -65,13 +73,22 @@ def test_two_valued_labels_pass(tmp_path: Path, low: float, high: float, dtype: 
 def test_unusual_coding_passes_with_a_warning(tmp_path: Path) -> None:
     """1 and 2 are two values too, but which is vessel is a guess that is told."""
     facts = check_label(_save(tmp_path, np.where(label_zyx() > 0, 2, 1).astype(np.uint8)), SHAPE_ZYX)
-    assert "2 is taken as vessel" in facts.warnings[0]
+    assert facts.warnings == ("the label's values are 1 and 2; 2 is taken as vessel",)
 
 
 def test_label_of_mostly_vessel_warns(tmp_path: Path) -> None:
     """An inverted label is still two-valued."""
     facts = check_label(_save(tmp_path, 255 - label_zyx()), SHAPE_ZYX)
-    assert "inverted" in facts.warnings[0]
+    assert facts.warnings == ("92% of the voxels are labelled as vessel; is the label inverted?",)
+
+
+def test_half_of_the_voxels_may_be_vessel(tmp_path: Path) -> None:
+    """Exactly half passes without a warning; one voxel more does not."""
+    half = np.zeros((2, 6, 6), np.uint8)
+    half[0] = 1
+    assert check_label(_save(tmp_path, half), (2, 6, 6)).warnings == ()
+    half[1, 0, 0] = 1
+    assert "51% of the voxels" in check_label(_save(tmp_path, half), (2, 6, 6)).warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +99,9 @@ def test_label_of_mostly_vessel_warns(tmp_path: Path) -> None:
         (label_zyx().transpose(1, 2, 0).copy(), r"24 × 20 × 4 is not"),
         (np.zeros(SHAPE_ZYX, np.uint8), "it is empty"),
         (np.full(SHAPE_ZYX, 255, np.uint8), "it is full, every voxel is 255"),
+        (np.full(SHAPE_ZYX, -1, np.int16), "it is full, every voxel is -1"),
+        (label_zyx().astype(np.complex64), "complex64"),
+        (np.where(label_zyx() > 0, np.inf, 0.0), "160 voxels are NaN or infinite"),
         (image_zyx(1) % 3, "holds 3 values"),
         (np.where(label_zyx() > 0, np.nan, 0.0), "NaN"),
     ],

@@ -44,6 +44,47 @@ def test_minivess_half_pairs_are_named(tmp_path: Path) -> None:
     assert found["mv03"] == ("its image raw/mv03.nii.gz is missing",)
 
 
+def test_a_file_name_that_cannot_name_a_folder_is_a_reason(tmp_path: Path) -> None:
+    """The file name becomes the volume's folder; other faults of the pair are listed too."""
+    source = make_minivess(tmp_path / "source", (1,))
+    (source / "raw" / "a b.nii.gz").write_bytes(b"x")
+    named, good = _list(source, tmp_path / "scratch")
+    assert (named.id, named.group, good.id) == ("'a b'", "a b", "mv01")
+    assert named.reasons == (
+        "its file name 'a b' cannot name a folder (use letters, digits, . _ -)",
+        "its label seg/a b_y.nii.gz is missing",
+    )
+
+
+def test_capitals_in_a_suffix_pair_too(tmp_path: Path) -> None:
+    """Suffixes match in any case; names keep theirs."""
+    for name in ("raw/A.NII.GZ", "seg/A_y.Nii"):
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / name).write_bytes(b"x")
+    (candidate,) = _list(tmp_path / "source", tmp_path / "scratch")
+    assert (candidate.id, candidate.image, candidate.label) == ("A", "raw/A.NII.GZ", "seg/A_y.Nii")
+    assert candidate.reasons == ()
+
+
+def test_a_table_is_named_with_its_source(tmp_path: Path) -> None:
+    """An error about the table shows the table's path."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "dataset.csv").write_text("id\n")
+    with pytest.raises(DataError) as refused:
+        _list(tmp_path / "source", tmp_path / "scratch")
+    assert refused.value.file == "my/source/dataset.csv"
+
+
+def test_a_full_folder_is_shown_in_part(tmp_path: Path) -> None:
+    """The error lists six names and counts the rest."""
+    (tmp_path / "source").mkdir()
+    for number in range(9):
+        (tmp_path / "source" / f"{number}.tif").write_bytes(b"x")
+    with pytest.raises(DataError) as refused:
+        _list(tmp_path / "source", tmp_path / "scratch")
+    assert refused.value.value == "0.tif, 1.tif, 2.tif, 3.tif, 4.tif, 5.tif and 3 more"
+
+
 def test_uncompressed_nifti_pairs_too(tmp_path: Path) -> None:
     """.nii is read like .nii.gz."""
     for name in ("raw/a.nii", "seg/a_y.nii"):

@@ -1,5 +1,6 @@
 """Folders and archives as sources."""
 
+import errno
 import io
 import tarfile
 import zipfile
@@ -73,6 +74,8 @@ def test_folder_and_archive_of_it_offer_the_same(tmp_path: Path, folder: Path, n
         copy = tmp_path / "copy.tif"
         source.fetch("images/a b.tif", copy)
         assert copy.read_bytes() == bytes(range(256)) * 9
+        # unpacked files are linked; a user's original must not be, or a change to the copy would change it
+        assert copy.stat().st_nlink == (2 if name else 1)
         copy.unlink()
 
 
@@ -81,6 +84,26 @@ def test_archive_of_minivess_folders_keeps_its_top(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
         zipped.writestr("raw/mv01.nii.gz", b"x")
     assert _open(tmp_path / "a.zip", tmp_path).names("raw") == ["mv01.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("names", "top"),
+    [
+        (("stacks/dataset.csv", ".DS_Store"), "stacks"),
+        (("stacks/dataset.csv", "notes.txt"), ""),
+        (("stacks/a.tif", "dataset.csv"), ""),
+        (("dataset.csv",), ""),
+        (("stacks/raw/mv01.nii.gz",), "stacks"),
+    ],
+)
+def test_only_a_lone_folder_is_entered(tmp_path: Path, names: tuple[str, ...], top: str) -> None:
+    """With other files next to it, the archive's top is the source."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        for name in names:
+            zipped.writestr(name, b"x")
+    source = _open(tmp_path / "a.zip", tmp_path)
+    assert isinstance(source, LocalFolder)
+    assert source.folder == tmp_path / "scratch" / "unpacked" / top
 
 
 def _cut(archive: Path) -> None:
@@ -109,6 +132,33 @@ def test_damaged_archive_is_refused_by_name(
     assert str(refused.value.file).endswith(name)
 
 
+def test_archive_with_a_password_is_refused(tmp_path: Path, folder: Path) -> None:
+    """The error asks for an archive without a password."""
+    _zip(folder, tmp_path / "a.zip")
+    content = (tmp_path / "a.zip").read_bytes()
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # local and central headers keep the flag "encrypted"
+        parts = content.split(mark)
+        content = mark.join([parts[0], *(part[: flags - 4] + b"\x01" + part[flags - 3 :] for part in parts[1:])])
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be unpacked: .*password") as refused:
+        _open(tmp_path / "a.zip", tmp_path)
+    assert "without a password" in refused.value.remedy
+
+
+def test_a_full_disk_is_not_blamed_on_the_archive(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError with an errno is passed on unchanged."""
+
+    def fill(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    _zip(folder, tmp_path / "a.zip")
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", fill)
+    with pytest.raises(OSError, match="No space"):
+        _open(tmp_path / "a.zip", tmp_path)
+
+
 def _climbing_tar(archive: Path) -> None:
     with tarfile.open(archive, "w:gz") as tarred:
         tarred.addfile(tarfile.TarInfo("../../escaped.txt"), io.BytesIO())
@@ -121,6 +171,14 @@ def _linking_tar(archive: Path) -> None:
         tarred.addfile(link)
 
 
+@pytest.fixture(params=["with filters", "without filters"])
+def python(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python with tarfile's filters, and Python before 3.11.4 without them."""
+    if request.param == "without filters":
+        monkeypatch.delattr(tarfile, "data_filter")
+
+
+@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize("make", [_climbing_tar, _linking_tar])
 def test_tar_member_that_leads_out_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """An archive from elsewhere cannot write outside its place."""
@@ -128,6 +186,14 @@ def test_tar_member_that_leads_out_is_refused(tmp_path: Path, make: Callable[[Pa
     with pytest.raises(DataError, match="cannot be unpacked"):
         _open(tmp_path / "a.tar.gz", tmp_path)
     assert not list(tmp_path.rglob("escaped.txt"))
+
+
+@pytest.mark.usefixtures("python")
+def test_plain_tar_members_are_unpacked(tmp_path: Path, folder: Path) -> None:
+    """Files and folders, with and without tarfile's filters."""
+    _tar(folder, tmp_path / "a.tar.gz")
+    source = _open(tmp_path / "a.tar.gz", tmp_path)
+    assert (source.table, source.names("images")) == ("dataset.csv", ["a b.tif"])
 
 
 def test_zip_member_that_leads_out_lands_inside(tmp_path: Path) -> None:
@@ -147,6 +213,24 @@ def test_path_that_is_no_source_is_refused(tmp_path: Path, name: str, says: str)
         _open(tmp_path / name, tmp_path)
     assert "ingest" in str(refused.value.file)
     assert refused.value.value == str(tmp_path / name)
+
+
+def test_entries_of_a_folder_are_sorted(folder: Path) -> None:
+    """Sorted by name; a file has no entries."""
+    for name in ("c", "a", "b"):
+        (folder / "images" / name).touch()
+    source = LocalFolder(folder=folder, shown="source")
+    assert source.names("images") == ["a", "a b.tif", "b", "c"]
+    assert source.names("dataset.csv") == []
+    assert LocalFolder(folder=folder / "images", shown="source").table is None
+
+
+def test_a_copy_overwrites_nothing(tmp_path: Path, folder: Path) -> None:
+    """An existing target is an error and keeps its content."""
+    (tmp_path / "copy").write_text("mine")
+    with pytest.raises(FileExistsError):
+        LocalFolder(folder=folder, shown="source").fetch("images/a b.tif", tmp_path / "copy")
+    assert (tmp_path / "copy").read_text() == "mine"
 
 
 def test_linked_file_is_copied_and_a_dangling_link_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from stages.common.errors import DataError
 from stages.ingest.candidates import Candidate
 from stages.ingest.table import is_safe_id, read_table, stays_inside
-from tests.unit.stages.ingest.made import HEADER, row, write_table
+from tests.unit.stages.ingest.made import HEADER, SPACING_UM, row, write_table
 
 
 def _read(tmp_path: Path, *rows: dict[str, object]) -> list[Candidate]:
@@ -21,7 +21,7 @@ def test_good_rows_become_candidates_in_their_order(tmp_path: Path) -> None:
     )
     assert (first.id, first.group, first.image, first.label) == ("b", "b", "images/b.tif", "labels/b.tif")
     assert first.spacing_um == (5.0, 0.5, 0.25)
-    assert second.image == "images/a.ome.tif"
+    assert (second.image, second.label) == ("images/a.ome.tif", "labels/a.tif")
     assert not first.reasons
     assert not second.reasons
 
@@ -51,7 +51,8 @@ def test_spreadsheet_habits_are_taken(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (b"", "lacks the columns id"),
-        (b"id,image,label,spacing_z_um,spacing_y_um\n", "lacks the column spacing_x_um"),
+        (b"id,image,label,spacing_z_um,spacing_y_um\n", "lacks the column spacing_x_um$"),
+        (b"id;image,label\n", "lacks the columns id, image, spacing_z_um, spacing_y_um, spacing_x_um$"),
         (";".join(HEADER).encode(), "separated by ';'"),
         ("\t".join(HEADER).encode(), "separated by '\\\\t'"),
         (",".join(HEADER).encode() + b"\n", "no rows"),
@@ -91,6 +92,10 @@ def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: b
         ({"id": "../a"}, "id '../a' cannot name a folder"),
         ({"id": "a/b"}, "cannot name a folder"),
         ({"id": "volumes.csv"}, "cannot name a folder"),
+        ({"id": "Validation.JSON"}, "cannot name a folder"),
+        ({"spacing_z_um": "0.0099"}, "'0.0099' is outside"),
+        ({"spacing_z_um": "100.1"}, "'100.1' is outside"),
+        ({"label": "labels/a.nii.zip"}, "neither TIFF nor NIfTI"),
         ({"id": ".hidden"}, "cannot name a folder"),
     ],
 )
@@ -100,6 +105,8 @@ def test_wrong_row_becomes_a_reason_and_the_others_stay(tmp_path: Path, changes:
     assert any(says in reason for reason in wrong.reasons)
     assert not good.reasons
     assert wrong.id == ("a" if "id" not in changes else "row 1")
+    assert wrong.spacing_um is None
+    assert (good.id, good.spacing_um) == ("b", SPACING_UM)
 
 
 def test_every_fault_of_a_row_is_told(tmp_path: Path) -> None:
@@ -135,4 +142,12 @@ def test_ids_in_any_script_are_safe() -> None:
     """Letters are not only Latin ones."""
     assert is_safe_id("мышь_1")
     assert not is_safe_id("a b")
-    assert not is_safe_id("a" * 200)
+    assert is_safe_id("a" * 100)
+    assert not is_safe_id("a" * 101)
+    assert not is_safe_id("")
+
+
+def test_the_widest_spacings_are_taken(tmp_path: Path) -> None:
+    """0.01 µm and 100 µm are both valid."""
+    (candidate,) = _read(tmp_path, row("a", spacing_z_um="100", spacing_x_um="0.01", label="./labels//a.tif"))
+    assert (candidate.spacing_um, candidate.label) == ((100.0, 0.5, 0.01), "labels/a.tif")

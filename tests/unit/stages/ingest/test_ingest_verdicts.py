@@ -96,6 +96,34 @@ def test_every_invalid_volume_is_named_in_one_error(tmp_path: Path) -> None:
     assert error.file == str(source)
 
 
+def test_a_failing_volume_has_a_line_with_all_of_its_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reasons first, then notes; two missing files do not count as the same file."""
+    source = make_source(tmp_path / "source")
+    for kind in ("images", "labels"):
+        (source / kind / "v1.tif").unlink()
+    save_tiff(source / "images" / "v2.tif", image_zyx(1) * 0)
+    save_tiff(source / "labels" / "v2.tif", 255 - label_zyx(1))
+    _refused(source, tmp_path / "raw")
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    missing = "it does not exist in the source"
+    assert f"v1: INVALID: image images/v1.tif: {missing}; label labels/v1.tif: {missing} (" in first
+    assert "v2: INVALID: image images/v2.tif: every voxel is 0, the image shows nothing; note: 92% of" in second
+
+
+def test_nothing_is_left_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the tables are written leaves the folder empty."""
+
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stages.ingest.ingest.write_tables", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(Ingest(source=str(make_source(tmp_path / "source")), on_invalid="fail"), raw=tmp_path / "raw")
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
 def test_skip_goes_on_with_the_valid_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was left out is said, is in validation.json with its reason, and leaves no files behind."""
     source, raw = make_source(tmp_path / "source"), tmp_path / "raw"
@@ -105,7 +133,8 @@ def test_skip_goes_on_with_the_valid_ones(tmp_path: Path, capsys: pytest.Capture
     assert [each["verdict"] for each in report["volumes"]] == ["valid", "invalid", "valid"]
     assert "empty" in report["volumes"][1]["reasons"][0]
     assert not (raw / "v2").exists()
-    assert "skipped 1 of 3: v2" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == ["skipped 1 of 3: v2", f"2 volumes from {source} are valid"]
 
 
 def test_skip_fails_when_nothing_is_left(tmp_path: Path) -> None:
@@ -125,14 +154,27 @@ def test_error_about_many_volumes_fits_a_screen(tmp_path: Path) -> None:
     lines = _refused(source, tmp_path / "raw").report().splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) < 200
-    assert "32 more" in "\n".join(lines)
+    assert "… and 32 more" in "\n".join(lines)
+
+
+def test_eight_failing_volumes_are_all_named(tmp_path: Path) -> None:
+    """Eight lines, each reason cut to 150 characters with an ellipsis."""
+    source = make_source(tmp_path / "source", tuple(f"v{number}" for number in range(8)))
+    long = f"labels/{'n' * 200}.tif"
+    write_table(source, [row(f"v{number}", label=long) for number in range(8)])
+    lines = _refused(source, tmp_path / "raw").what.splitlines()
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [f"v{number}" for number in range(8)]
+    assert {len(line.partition(": ")[2]) for line in lines[1:]} == {150}
+    assert all(line.endswith("n…") for line in lines[1:])
 
 
 def test_same_image_twice_is_found(tmp_path: Path) -> None:
     """A copy under another name would stand in training and validation at once."""
     source = make_source(tmp_path / "source")
     shutil.copy(source / "images" / "v1.tif", source / "images" / "v3.tif")
-    assert "v3: image images/v3.tif: it has the same content as v1's" in _refused(source, tmp_path / "raw").what
+    what = _refused(source, tmp_path / "raw").what
+    assert "v3: image images/v3.tif: it has the same content as v1's" in what
+    assert "1 of 3 volumes" in what
 
 
 def test_same_label_twice_is_a_warning(tmp_path: Path) -> None:
@@ -140,14 +182,14 @@ def test_same_label_twice_is_a_warning(tmp_path: Path) -> None:
     source = make_source(tmp_path / "source")
     shutil.copy(source / "labels" / "v1.tif", source / "labels" / "v3.tif")
     _, report = _ingest(source, tmp_path / "raw")
-    assert report["volumes"][2]["warnings"] == ["its label has the same content as v1's"]
+    assert [each["warnings"] for each in report["volumes"]] == [[], [], ["its label has the same content as v1's"]]
 
 
 def test_label_given_as_its_own_image_is_found(tmp_path: Path) -> None:
     """The network would see the answer."""
     source = make_source(tmp_path / "source", ("v1",))
     write_table(source, [row("v1", image="labels/v1.tif")])
-    assert "same file" in _refused(source, tmp_path / "raw").what
+    assert "v1: image and label are the same file" in _refused(source, tmp_path / "raw").what
 
 
 def test_header_that_contradicts_the_table_is_a_warning(tmp_path: Path) -> None:
@@ -163,9 +205,37 @@ def test_header_that_contradicts_the_table_is_a_warning(tmp_path: Path) -> None:
 def test_channels_taken_as_slices_are_a_warning(tmp_path: Path) -> None:
     """A file may call its slices channels without meaning it; a user who means it must hear of it."""
     source = make_source(tmp_path / "source", ("v1",))
-    save_tiff(source / "images" / "v1.tif", image_zyx(0), imagej=True, metadata={"axes": "CYX"})
-    _, report = _ingest(source, tmp_path / "raw")
-    assert "channels" in report["volumes"][0]["warnings"][0]
+    for axis, name in (("C", "channels"), ("T", "time points")):
+        save_tiff(source / "images" / "v1.tif", image_zyx(0), imagej=True, metadata={"axes": f"{axis}YX"})
+        _, report = _ingest(source, tmp_path / f"raw-{axis}")
+        (warning,) = report["volumes"][0]["warnings"]
+        assert warning == f"the file calls its slices {name}; they are taken as z"
+
+
+def test_a_header_without_a_possible_spacing_is_a_reason(tmp_path: Path) -> None:
+    """Without a table, a volume without a valid header is invalid."""
+    source = make_minivess(tmp_path / "source", (1,))
+    save_nifti(source / "raw" / "mv01.nii.gz", image_zyx(1), (500.0, 500.0, 500.0), "mm")
+    what = _refused(source, tmp_path / "raw").what
+    assert "mv01: image raw/mv01.nii.gz: the header's spacing 500 × 500 × 500 mm is outside" in what
+
+
+def test_a_label_s_values_are_kept_exactly(tmp_path: Path) -> None:
+    """Integers without a decimal point, floats with every digit; an unusual coding gives a warning."""
+    source = make_source(tmp_path / "source", ("v1", "v2"))
+    save_tiff(source / "labels" / "v1.tif", np.where(label_zyx() > 0, 0.1, 0.0))
+    save_tiff(source / "labels" / "v2.tif", np.where(label_zyx(1) > 0, 2, 1).astype(np.uint8))
+    rows, report = _ingest(source, tmp_path / "raw")
+    assert [each["label_foreground_value"] for each in rows] == ["0.1", "2"]
+    assert ["taken as vessel" in " ".join(each["warnings"]) for each in report["volumes"]] == [False, True]
+
+
+def test_groups_are_those_of_the_table(tmp_path: Path) -> None:
+    """A volume without a group is its own group."""
+    source = make_source(tmp_path / "source", ("v1", "v2"))
+    write_table(source, [row("v1", group="mäuse 1"), row("v2", group="")])
+    rows, _ = _ingest(source, tmp_path / "raw")
+    assert [each["group"] for each in rows] == ["mäuse 1", "v2"]
 
 
 def test_progress_has_one_line_a_volume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,13 @@
+"""GPUs: detection, free memory, and whether torch can use them."""
+
+import importlib.util
 import re
+import runpy
 import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +19,7 @@ from stages.preflight.checks.devices import (
     ask_nvml,
     ask_smi,
     find_devices,
+    parse_smi,
     visible_of,
 )
 from stages.preflight.checks.gpu import broken, check_driver, check_gpu, torch_cuda
@@ -53,8 +59,11 @@ def test_a_gpu_whose_memory_is_taken_fails() -> None:
     full = replace(GPU, free_bytes=GIB)
     found = {check.name: check for check in check_gpu((full, replace(full, index=1)), PARAMS, "13.0", required=False)}
     assert found["gpu memory"].status is Status.FAIL
-    assert "1.07 GB free of 8.6" in found["gpu memory"].value
+    assert found["gpu memory"].value == "1.07 GB free of 8.6 on GPU 1"
+    assert found["gpu"].value == "RTX (0), RTX (1)"
     assert check_gpu((full, GPU), PARAMS, "13.0", required=False)[1].status is Status.PASS
+    soft = PARAMS.model_copy(update={"critical": False})
+    assert check_gpu((full,), soft, "13.0", required=True)[1].status is Status.WARN
 
 
 @pytest.mark.parametrize(
@@ -72,7 +81,12 @@ def test_a_gpu_whose_memory_is_taken_fails() -> None:
 )
 def test_the_driver_is_new_enough_for_torch(driver: str, cuda: str, status: Status) -> None:
     """NVIDIA's table of minor version compatibility, row by row; versions compare as numbers."""
-    assert check_driver(driver, cuda, critical=True).status is status
+    check = check_driver(driver, cuda, critical=True)
+    assert check.status is status
+    assert check.value == f"{driver}, torch has CUDA {cuda}"
+    if status is Status.FAIL:
+        assert check.threshold.removeprefix("at least ") in check.remedy
+        assert check_driver(driver, cuda, critical=False).status is Status.WARN
 
 
 def test_a_torch_without_cuda_cannot_use_a_gpu() -> None:
@@ -90,7 +104,15 @@ def test_nvml_is_asked_first() -> None:
         (0, "Model 0", GIB, "580.65.06"),
         (1, "Model 1", 2 * GIB, "580.65.06"),
     ]
+    assert [(gpu.uuid, gpu.memory_bytes) for gpu in found] == [("GPU-0abc", 8 * GIB), ("GPU-1abc", 8 * GIB)]
     assert nvml.open == 0
+
+
+def test_nvml_without_a_driver_counts_as_missing() -> None:
+    """None, so that nvidia-smi is asked instead."""
+    assert ask_nvml(None) is None
+    assert ask_nvml(FakeNvml(FakeNvml.NVML_ERROR_LIBRARY_NOT_FOUND)) is None
+    assert ask_nvml(FakeNvml(FakeNvml.NVML_ERROR_DRIVER_NOT_LOADED)) is None
 
 
 def test_without_nvml_nvidia_smi_is_asked(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +123,8 @@ def test_without_nvml_nvidia_smi_is_asked(smi: Path, monkeypatch: pytest.MonkeyP
     (gpu,) = find_devices(None)
     assert (gpu.name, gpu.driver) == ("NVIDIA RTX A2000", "535.129.03")
     assert (gpu.memory_bytes, gpu.free_bytes) == (8 * GIB, 6 * GIB)
+    assert find_devices("GPU-0") == (gpu,)
+    assert find_devices("1") == ()
 
 
 @pytest.mark.usefixtures("smi")
@@ -117,8 +141,22 @@ def test_a_driver_that_does_not_answer_is_told(smi: Path) -> None:
     fake_smi(smi, "Failed to initialize NVML: Driver/library version mismatch", code=18)
     with pytest.raises(DriverBrokenError, match="version mismatch") as caught:
         ask_smi()
-    assert broken(str(caught.value), required=True).status is Status.FAIL
-    assert "reboot" in broken(str(caught.value), required=True).remedy
+    check = broken(str(caught.value), required=True)
+    assert (check.status, check.value) == (Status.FAIL, str(caught.value))
+    assert "reboot" in check.remedy
+    assert broken("x", required=False).status is Status.WARN
+    fake_smi(smi, code=3)
+    with pytest.raises(DriverBrokenError, match="nvidia-smi ended with 3"):
+        ask_smi()
+
+
+def test_an_nvidia_smi_that_hangs_is_an_error(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken driver may never answer: the call has a timeout."""
+    monkeypatch.setattr(devices, "SMI_TIMEOUT_S", 0.05)
+    (smi / "nvidia-smi").write_text("#!/bin/sh\nwhile :; do :; done\n")
+    (smi / "nvidia-smi").chmod(0o755)
+    with pytest.raises(DriverBrokenError, match=r"does not end within 0\.05 s"):
+        ask_smi()
 
 
 def test_a_gpu_that_shares_the_machine_s_memory_has_none_of_its_own(smi: Path) -> None:
@@ -130,8 +168,12 @@ def test_a_gpu_that_shares_the_machine_s_memory_has_none_of_its_own(smi: Path) -
         checks = {check.name: check for check in check_gpu(found, PARAMS, "13.0", required=True)}
         assert checks["gpu memory"].status is Status.PASS
         assert "shares" in checks["gpu memory"].value
+    faulty = FakeNvml(memory_fault=999)
     with pytest.raises(DriverBrokenError):
-        ask_nvml(FakeNvml(memory_fault=999))
+        ask_nvml(faulty)
+    assert faulty.open == 0
+    one = check_gpu((GPU, replace(GPU, memory_bytes=None, free_bytes=None)), PARAMS, "13.0", required=True)[1]
+    assert (one.status, "shares" in one.value) == (Status.PASS, True)
 
 
 def test_what_nvidia_smi_says_and_nobody_understands_is_told(smi: Path) -> None:
@@ -147,9 +189,29 @@ def test_nvidia_smi_without_a_gpu(smi: Path) -> None:
     assert ask_smi() == ()
 
 
+def test_several_gpus_are_several_lines() -> None:
+    """Empty lines are skipped; an unsupported size is None."""
+    first, second = parse_smi(f"\n{SMI_LINE}\n\n1, GPU-1, Tesla, [Not Supported], [N/A], 535.1\n")
+    assert first.memory_bytes == 8 * GIB
+    assert (second.index, second.uuid, second.name, second.driver) == (1, "GPU-1", "Tesla", "535.1")
+    assert (second.memory_bytes, second.free_bytes) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("visible", "indices"),
-    [(None, [0, 1]), ("0", [0]), ("1,0", [1, 0]), ("", []), ("-1", []), ("GPU-1", [1]), ("7,0", [])],
+    [
+        (None, [0, 1]),
+        ("0", [0]),
+        ("1,0", [1, 0]),
+        (" 1 , 0 ", [1, 0]),
+        ("", []),
+        ("-1", []),
+        ("GPU-1", [1]),
+        ("GPU-", []),  # ambiguous
+        ("7,0", []),
+        ("0,7,1", [0]),
+        ("0,,1", [0]),
+    ],
 )
 def test_hidden_gpus_do_not_count(visible: str | None, indices: list[int]) -> None:
     """CUDA_VISIBLE_DEVICES, as CUDA reads it."""
@@ -158,9 +220,38 @@ def test_hidden_gpus_do_not_count(visible: str | None, indices: list[int]) -> No
 
 
 def test_the_cuda_of_torch_is_read_without_importing_it() -> None:
-    """It agrees with what torch itself says."""
-    torch = pytest.importorskip("torch")
-    assert torch_cuda("?") == (torch.version.cuda or "cpu")
+    """It agrees with torch's own version module."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs torch")
+    told = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    assert torch_cuda("?") == (told["cuda"] or "cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "cuda"),
+    [
+        ("debug = False\ncuda: Optional[str] = '12.8'\nhip = None\n", "12.8"),
+        ("cuda = '13.0'\n", "13.0"),
+        ("cuda: Optional[str] = None\n", "cpu"),
+        ("git_version = '1'\n", "11.1"),
+    ],
+)
+def test_the_cuda_of_torch_is_read_from_its_version_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, cuda: str
+) -> None:
+    """None means a build without CUDA; without an entry the configured version counts."""
+    (tmp_path / "version.py").write_text(text)
+    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: spec)
+    assert torch_cuda("11.1") == cuda
+
+
+@pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None)])
+def test_where_torch_is_not_installed_the_configured_cuda_counts(monkeypatch: pytest.MonkeyPatch, spec: object) -> None:
+    """As on a host that runs its stages in containers."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: spec)
+    assert torch_cuda("11.1") == "11.1"
 
 
 def test_the_configured_cuda_is_that_of_the_pinned_torch() -> None:

@@ -1,3 +1,5 @@
+"""Memory, disks, swap, container and packages of the machine."""
+
 import contextlib
 import os
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 from stages.preflight.check import Status
 from stages.preflight.checks.container import in_container
 from stages.preflight.checks.disk import check_disk, check_shared_memory
-from stages.preflight.checks.packages import check_packages
+from stages.preflight.checks.packages import check_packages, read_pins
 from stages.preflight.checks.ram import available_bytes, check_ram
 from stages.preflight.checks.swap import check_swap
 from stages.preflight.params import RamParams, SharedMemoryParams, SwapParams
@@ -27,7 +29,9 @@ def test_ram(available_gb: float, status: Status) -> None:
     """Less than the threshold fails, with the number."""
     check = check_ram(available_gb * GB, RamParams(critical=True, min_available_gb=1))
     assert check.status is status
-    assert f"{available_gb:g}" in check.value
+    assert check.value == f"{available_gb:.{1 if available_gb >= 10 else 2}f} GB available"
+    soft = check_ram(available_gb * GB, RamParams(critical=False, min_available_gb=1))
+    assert soft.status is (Status.WARN if status is Status.FAIL else status)
 
 
 def _group(folder: Path, limit: str, used: int, cached: int = 0) -> None:
@@ -66,6 +70,36 @@ def test_the_groups_of_version_1_count(top: Path) -> None:
     (folder / "memory.limit_in_bytes").write_text(str(30 * MIB))
     (folder / "memory.usage_in_bytes").write_text(str(10 * MIB))
     assert available_bytes(top) == 20 * MIB
+    (folder / "memory.stat").write_text(f"inactive_file 1\ntotal_inactive_file {4 * MIB}\n")
+    assert available_bytes(top) == 24 * MIB
+    (top / "proc/self/cgroup").write_text("4:cpu,memory:/docker/abc\n")
+    assert available_bytes(top) == 24 * MIB
+    (top / "proc/self/cgroup").write_text("4:memory_other:/docker/abc\n")
+    assert available_bytes(top) > 24 * MIB
+
+
+def test_a_huge_number_does_not_count_as_a_limit(top: Path) -> None:
+    """Control groups of version 1 write one instead of `max`."""
+    (top / "proc/self/cgroup").write_text("4:memory:/x\n")
+    folder = top / "sys/fs/cgroup/memory/x"
+    folder.mkdir(parents=True)
+    (folder / "memory.limit_in_bytes").write_text(str(2**63 - 4096))
+    (folder / "memory.usage_in_bytes").write_text(str(2**63 - 8192))
+    assert available_bytes(top) > MIB
+
+
+def test_a_group_beyond_its_limit_leaves_nothing(top: Path) -> None:
+    """A limit that was lowered later gives 0, not a negative number."""
+    _group(top / "sys/fs/cgroup/user/run", str(10 * MIB), 60 * MIB)
+    assert available_bytes(top) == 0
+
+
+def test_a_container_sees_its_own_group_as_the_top(top: Path) -> None:
+    """The limit in the topmost group counts; folders above it are ignored."""
+    (top / "proc/self/cgroup").write_text("0::/\n")
+    _group(top / "sys/fs/cgroup", str(30 * MIB), 10 * MIB)
+    _group(top / "sys/fs", str(10 * MIB), 10 * MIB)
+    assert available_bytes(top) == 20 * MIB
 
 
 def test_without_a_limit_the_machine_s_own_memory_counts(top: Path) -> None:
@@ -100,8 +134,32 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 def test_a_disk_that_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that only root may use do not count."""
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=10, f_bfree=10**9, f_frsize=4096))
-    assert check_disk("x", tmp_path, 1, "", critical=True).status is Status.FAIL
+    check = check_disk("x", tmp_path, 1, "free space", critical=True)
+    assert (check.name, check.status, check.remedy) == ("disk of x", Status.FAIL, "free space")
+    assert check.value == f"0.00 GB free at {tmp_path}"
     assert check_disk("x", tmp_path, 1, "", critical=False).status is Status.WARN
+    assert check_disk("x", tmp_path, 40_960 / GB, "", critical=True).status is Status.PASS
+    assert check_shared_memory(SharedMemoryParams(critical=True, min_free_gb=1), tmp_path).status is Status.FAIL
+    assert check_shared_memory(SharedMemoryParams(critical=False, min_free_gb=1), tmp_path).status is Status.WARN
+
+
+def test_a_folder_that_is_still_to_be_made_counts_as_where_it_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearest existing parent is measured."""
+    asked: list[Path] = []
+    disk = SimpleNamespace(f_bavail=10**9, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda folder: asked.append(folder) or disk)
+    (tmp_path / "a").mkdir()
+    for folder in (tmp_path / "a", tmp_path / "a" / "b" / "c"):
+        assert check_disk("x", folder, 1, "", critical=True).status is Status.PASS
+    assert asked == [tmp_path / "a"] * 2
+
+
+def test_a_system_without_shared_memory_needs_none(tmp_path: Path) -> None:
+    """Only Linux has that folder."""
+    check = check_shared_memory(SharedMemoryParams(critical=True, min_free_gb=1e9), tmp_path / "shm")
+    assert (check.status, check.value) == (Status.PASS, "not used on this system")
 
 
 def test_shared_memory_that_is_too_small(tmp_path: Path) -> None:
@@ -118,8 +176,12 @@ def test_shared_memory_that_is_too_small(tmp_path: Path) -> None:
     [
         (8, 1, 0, Status.PASS, ""),
         (8, 7.9, 0, Status.WARN, "swapoff -a && sudo swapon -a"),  # stale: full of what was moved out long ago
+        (10, 8, 0, Status.PASS, ""),
+        (10, 8.1, 0, Status.WARN, "swapoff -a && sudo swapon -a"),
         (0, 0, 0, Status.PASS, ""),
         (0, 0, 4, Status.WARN, "fallocate -l 4GB"),
+        (4, 0, 4, Status.PASS, ""),
+        (3.9, 0, 4, Status.WARN, "fallocate -l 4GB"),
     ],
 )
 def test_swap_is_never_more_than_a_warning(
@@ -130,6 +192,7 @@ def test_swap_is_never_more_than_a_warning(
     check = check_swap(int(total_gb * GB), int(used_gb * GB), params, in_container=False)
     assert check.status is status
     assert word in check.remedy
+    assert check.value == f"{100 * used_gb / (total_gb or 1):.0f}% of {total_gb:.1f} GB used"
     assert not check.critical
 
 
@@ -146,6 +209,10 @@ def test_swap_is_skipped_in_a_container() -> None:
         (".dockerenv", "", True),
         ("run/.containerenv", "", True),
         ("proc/1/cgroup", "0::/kubepods/besteffort/pod1\n", True),
+        ("proc/1/cgroup", "4:memory:/docker/0123\n", True),
+        ("proc/1/cgroup", "0::/system.slice/containerd.service\n", True),
+        ("proc/1/cgroup", "0::/machine.slice/libpod-0123.scope\n", True),
+        ("proc/1/cgroup", "0::/lxc/box\n", True),
         ("proc/1/cgroup", "0::/init.scope\n", False),
     ],
 )
@@ -173,6 +240,34 @@ def test_packages_are_as_pinned(tmp_path: Path, pins: dict[str, str], status: St
     assert word in check.value
 
 
+def test_three_packages_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
+    """The line stays short, however many are missing."""
+    file = tmp_path / "requirements.txt"
+    for count, more in ((3, ""), (5, " and 2 more")):
+        file.write_text("".join(f"no-such-{number}==1\n" for number in range(count)))
+        named = ", ".join(f"no-such-{number} missing (pinned 1)" for number in range(3))
+        assert check_packages([file], critical=True).value == named + more
+    assert check_packages([file], critical=False).status is Status.WARN
+
+
+def test_pins_are_names_with_a_version(tmp_path: Path) -> None:
+    """Extras, markers, comments and other lines are ignored."""
+    file = tmp_path / "requirements.txt"
+    file.write_text(
+        "# tools\n--index-url https://x\nnumpy\n\na==1.2  # a reason\nb[all] == 2.0; python_version < '4'\n"
+    )
+    assert read_pins(file) == {"a": "1.2", "b": "2.0"}
+
+
+def test_pins_of_several_files_are_all_checked(tmp_path: Path) -> None:
+    """A wrong pin in any file is found."""
+    for name, line in (("one", f"psutil=={version('psutil')}"), ("two", "no-such==1"), ("three", "")):
+        (tmp_path / name).write_text(line + "\n")
+    files = [tmp_path / name for name in ("one", "two", "three")]
+    assert "no-such missing" in check_packages(files, critical=True).value
+    assert check_packages([files[0], files[2]], critical=True).value == "1 as pinned"
+
+
 def test_a_build_of_the_pinned_version_is_that_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch 2.13.0+cpu is torch 2.13.0: a real distribution, made here."""
     info = tmp_path / "buildofx-2.13.0+cpu.dist-info"
@@ -180,4 +275,6 @@ def test_a_build_of_the_pinned_version_is_that_version(tmp_path: Path, monkeypat
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: buildofx\nVersion: 2.13.0+cpu\n")
     (tmp_path / "requirements.txt").write_text("buildofx==2.13.0\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert check_packages([tmp_path / "requirements.txt"], critical=True).status is Status.PASS
+    (tmp_path / "requirements.txt").write_text("buildofx==2.13.0+cu130\n")
     assert check_packages([tmp_path / "requirements.txt"], critical=True).status is Status.PASS

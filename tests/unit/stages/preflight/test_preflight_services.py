@@ -1,18 +1,31 @@
+"""The servers of a run: real local servers with faults, and the checks that report them."""
+
 import base64
-import re
+import contextlib
+import http.server
+import threading
 import time
-from email.utils import formatdate
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from stages.preflight.check import Status
-from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.services import Answer, Kind, Service, ask_all, check_services, services_of
-from stages.preflight.params import ClockParams, ServiceParams
+from stages.preflight.checks import services
+from stages.preflight.checks.services import (
+    MLFLOW_QUESTION,
+    PAUSE_S,
+    Answer,
+    Kind,
+    ask_all,
+    check_services,
+    mlflow_login,
+    services_of,
+)
+from stages.preflight.params import ServiceParams
 from tests.support.machine import dead_port, http_server, tcp_server
 
 PARAMS = ServiceParams(critical=True, timeout_s=2, patience_s=0)
-CLOCK = ClockParams(critical=True, max_skew_s=120, earliest_year=2026)
 
 
 def ask(variables: dict[str, str], *listed: str, params: ServiceParams = PARAMS) -> list[Answer]:
@@ -22,6 +35,30 @@ def ask(variables: dict[str, str], *listed: str, params: ServiceParams = PARAMS)
 def status_of(variables: dict[str, str], *listed: str) -> tuple[Status, str, str]:
     (check,) = check_services(ask(variables, *listed), critical=True)
     return check.status, check.value, check.remedy
+
+
+@contextlib.contextmanager
+def scripted_server(*statuses: int) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers with `statuses` in order and repeats the last; yields its URL and the requested paths."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response_only(statuses[min(len(asked), len(statuses)) - 1])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Be quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_dead_mlflow_server_fails() -> None:
@@ -97,44 +134,125 @@ def test_listed_services_that_live_pass() -> None:
     assert [check.status for check in check_services(answers, critical=True)] == [Status.PASS, Status.PASS]
 
 
-def test_a_server_that_is_just_starting_is_waited_for() -> None:
-    """A lost packet, or a service that comes up, stops no training: it is asked until patience is over."""
-    patient = ServiceParams(critical=True, timeout_s=1, patience_s=1.2)
-    started = time.monotonic()
-    (answer,) = ask({}, f"http://127.0.0.1:{dead_port()}", params=patient)
-    assert answer.fault
-    assert 0.5 <= time.monotonic() - started < 5
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between requests: each moves a fake clock forward instead of sleeping."""
+    taken: list[float] = []
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: sum(taken), sleep=taken.append)
+    monkeypatch.setattr(services, "time", clock)
+    return taken
+
+
+def test_a_server_that_is_just_starting_is_waited_for(pauses: list[float]) -> None:
+    """A service that is starting up is asked again until it answers."""
+    with scripted_server(503, 503, 200) as (url, asked):
+        (answer,) = ask({}, url, params=PARAMS.model_copy(update={"patience_s": 60}))
+    assert not answer.fault
+    assert (len(asked), pauses) == (3, [PAUSE_S, PAUSE_S])
+
+
+@pytest.mark.parametrize(("patience_s", "questions"), [(0, 1), (PAUSE_S, 2), (4 * PAUSE_S, 5), (4.9 * PAUSE_S, 5)])
+def test_a_server_that_never_answers_is_asked_until_patience_is_over(
+    pauses: list[float], patience_s: float, questions: int
+) -> None:
+    """Once per pause that fits into the patience, plus the first time; then its fault is reported."""
+    with scripted_server(500) as (url, asked):
+        (answer,) = ask({}, url, params=PARAMS.model_copy(update={"patience_s": patience_s}))
+    assert "an error (500)" in answer.fault
+    assert (len(asked), len(pauses)) == (questions, questions - 1)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_server_that_refuses_is_asked_once(pauses: list[float], status: int) -> None:
+    """A refusal is final, whatever the patience."""
+    with scripted_server(status) as (url, asked):
+        ask({"MLFLOW_TRACKING_URI": url}, params=PARAMS.model_copy(update={"patience_s": 60}))
+    assert (len(asked), pauses) == (1, [])
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_each_kind_of_server_is_asked_its_own_question(end: str) -> None:
+    """MLflow's API for experiments, and the listed address of any other server."""
+    with scripted_server(200) as (url, asked):
+        ask({"MLFLOW_TRACKING_URI": url + end})
+        ask({}, f"{url}/health")
+    assert asked == [MLFLOW_QUESTION, "/health"]
 
 
 def test_the_embedded_store_is_no_server() -> None:
     """Nothing to ask."""
     assert services_of({"MLFLOW_TRACKING_URI": "sqlite:////x/mlflow.db"}, ()) == []
-    (database,) = services_of({"MLFLOW_TRACKING_URI": "postgresql+psycopg2://u:p@db/x"}, ())
-    assert (database.kind, database.place) == (Kind.POSTGRES, "postgresql://db")
+    assert services_of({}, ()) == []
+    for scheme in ("postgresql", "postgres", "postgresql+psycopg2"):
+        (database,) = services_of({"MLFLOW_TRACKING_URI": f"{scheme}://u:p@db/x"}, ())
+        assert (database.kind, database.place) == (Kind.POSTGRES, f"{scheme.split('+')[0]}://db")
 
 
-@pytest.mark.parametrize(("off_s", "status"), [(0, Status.PASS), (-3600, Status.FAIL), (3600, Status.FAIL)])
-def test_a_clock_that_is_off_is_seen_by_a_server_s_date(off_s: int, status: Status) -> None:
-    """A real server whose Date header is an hour off: it is this machine that is off."""
-    with http_server(date=formatdate(time.time() + off_s, usegmt=True)) as url:
-        check = check_clock(ask({}, url), CLOCK)
-    assert check.status is status
-    if off_s:
-        assert re.match(rf"3(59|60)\d s {'behind' if off_s > 0 else 'ahead of'} http", check.value)
-        assert "timedatectl" in check.remedy
+def test_every_server_is_asked_once_and_has_a_name() -> None:
+    """MLflow first, then object stores, then listed servers; a server named twice counts once."""
+    store = "https://u:p@s3.example.org:9000"
+    variables = {
+        "MLFLOW_TRACKING_URI": "https://mlflow.example.org",
+        "AWS_ENDPOINT_URL": store,
+        "MLFLOW_S3_ENDPOINT_URL": store,
+        "AWS_REGION": "eu",
+    }
+    listed = ["http://wiki/x", "tcp://bus:4222", "postgresql://db", "http://wiki/x"]
+    found = services_of(variables, listed)
+    assert [(one.check_name, one.kind, one.place) for one in found] == [
+        ("mlflow", Kind.MLFLOW, "https://mlflow.example.org"),
+        ("s3", Kind.S3, "https://s3.example.org:9000"),
+        ("service wiki", Kind.HTTP, "http://wiki"),
+        ("service bus", Kind.TCP, "tcp://bus:4222"),
+        ("service db", Kind.POSTGRES, "postgresql://db"),
+    ]
 
 
-def test_a_clock_that_was_never_set() -> None:
-    """1970 needs no server to be wrong."""
-    check = check_clock([], CLOCK, now_s=12_345.0)
-    assert check.status is Status.FAIL
-    assert "1970" in check.value
+@pytest.mark.parametrize(
+    ("variables", "header"),
+    [
+        ({}, {}),
+        ({"MLFLOW_TRACKING_USERNAME": "u"}, {}),
+        ({"MLFLOW_TRACKING_PASSWORD": "p"}, {}),
+        ({"MLFLOW_TRACKING_TOKEN": "t"}, {"Authorization": "Bearer t"}),
+        (
+            {"MLFLOW_TRACKING_USERNAME": "u", "MLFLOW_TRACKING_PASSWORD": "p", "MLFLOW_TRACKING_TOKEN": "t"},
+            {"Authorization": "Basic " + base64.b64encode(b"u:p").decode()},
+        ),
+    ],
+)
+def test_the_login_is_that_of_mlflow_s_client(variables: dict[str, str], header: dict[str, str]) -> None:
+    """Name and password take precedence over a token; one without the other is ignored."""
+    assert mlflow_login(variables) == header
 
 
-@pytest.mark.parametrize("date", ["yesterday", ""])
-def test_a_server_that_tells_no_time_says_nothing_about_the_clock(date: str) -> None:
-    """A header that is no date is not one that is off."""
-    silent = Answer(service=Service(kind=Kind.TCP, url="tcp://h:1"), fault="")
-    assert check_clock([silent], CLOCK).status is Status.PASS
-    with http_server(date=date or "-") as url:
-        assert check_clock(ask({}, url), CLOCK).status is Status.PASS
+def test_a_login_in_the_url_counts_as_one() -> None:
+    """A 401 then means wrong credentials, not missing ones."""
+    with http_server(401) as url:
+        status, value, remedy = status_of({"MLFLOW_TRACKING_URI": url.replace("//", "//u:secret@")})
+    assert status is Status.FAIL
+    assert "refuses these credentials (401)" in value
+    assert "secret" not in value
+    assert "MLFLOW_TRACKING_PASSWORD" in remedy
+
+
+@pytest.mark.parametrize(
+    ("variable", "status", "expected", "word"),
+    [
+        ("AWS_ENDPOINT_URL", 500, Status.FAIL, "object store"),
+        ("AWS_ENDPOINT_URL", 404, Status.PASS, ""),
+        ("listed", 503, Status.FAIL, "configs/preflight.yaml"),
+        ("listed", 404, Status.PASS, ""),
+        ("MLFLOW_TRACKING_URI", 503, Status.FAIL, "docker compose up"),
+        ("MLFLOW_TRACKING_URI", 403, Status.FAIL, ".env"),
+    ],
+)
+def test_only_mlflow_must_accept_the_request(variable: str, status: int, expected: Status, word: str) -> None:
+    """Any other server passes with a status below 500; the remedy fits the kind of server."""
+    with http_server(status) as url:
+        answers = ask({}, url) if variable == "listed" else ask({variable: url})
+    (check,) = check_services(answers, critical=True)
+    assert check.status is expected
+    assert word in check.remedy
+    (soft,) = check_services(answers, critical=False)
+    assert soft.status is (Status.WARN if expected is Status.FAIL else expected)

@@ -11,6 +11,7 @@ import tifffile
 from scipy import ndimage
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.imaging.grid import resample
 from stages.preprocess.prepare import Task, prepare, skeleton_of
 from tests.support.memory import little_memory
 from tests.unit.stages.preprocess.tiny_tasks import make_task
@@ -47,6 +48,32 @@ def test_a_resampled_volume_has_the_planned_grid(tmp_path: Path) -> None:
     assert ((arrays["skeleton"] > 0) <= (arrays["label"] > 0)).all()
 
 
+@pytest.mark.parametrize("normalisation", ["percentile", "zscore"])
+def test_the_scale_is_that_of_the_recorded_voxels(tmp_path: Path, normalisation: str) -> None:
+    """The scale of a resampled image is measured on the recorded voxels, not on interpolated ones."""
+    task = make_task(tmp_path, resample_to_um=(8.0, 2.0, 2.0), normalisation=normalisation)
+    prepare(task)
+    stack = tifffile.imread(task.raw.image).astype(np.float64)
+    coarse = resample(stack, task.shape_zyx).astype(np.float64)
+    if normalisation == "zscore":
+        expected = (coarse - stack.mean()) / stack.std()
+        again = (coarse - coarse.mean()) / coarse.std()
+    else:
+        expected, again = (
+            np.clip((coarse - low) / (high - low), 0, 1)
+            for low, high in (np.percentile(some, [0.5, 99.5]) for some in (stack, coarse))
+        )
+    np.testing.assert_allclose(np.load(task.folder / "image.npy"), expected, atol=1e-5)
+    assert np.abs(expected - again).max() > 0.1
+
+
+def test_work_goes_with_the_larger_grid(tmp_path: Path) -> None:
+    """A task's size is that of the native or the new grid, whichever is larger."""
+    finer = make_task(tmp_path, "finer", (6, 30, 32), resample_to_um=(2.0, 1.0, 1.0))
+    coarser = make_task(tmp_path, "coarser", (6, 30, 32), resample_to_um=(4.0, 2.0, 2.0))
+    assert (finer.voxels, coarser.voxels) == (12 * 30 * 32, 6 * 30 * 32)
+
+
 def test_a_stack_that_memory_does_not_hold_is_not_called_damaged(tmp_path: Path) -> None:
     """The volume's name, and what helps: fewer volumes at a time, or a larger machine."""
     task = make_task(tmp_path)
@@ -55,6 +82,7 @@ def test_a_stack_that_memory_does_not_hold_is_not_called_damaged(tmp_path: Path)
         prepare(task)
     assert refused.value.code == ExitCode.MACHINE
     assert "CAPILLARY_WORKERS=1" in refused.value.remedy
+    assert refused.value.value == "5,760 voxels"
 
 
 def _pieces(mask: np.ndarray) -> int:
@@ -115,7 +143,8 @@ def test_a_stack_that_is_not_the_listed_one_is_refused(tmp_path: Path) -> None:
     changed = dataclasses.replace(task, raw=dataclasses.replace(task.raw, shape_zyx=(6, 30, 33)))
     with pytest.raises(DataError, match="volume stack: the stack is not the one") as caught:
         prepare(changed)
-    assert "(6, 30, 32) instead of (6, 30, 33)" in caught.value.report()
+    assert caught.value.value == "(6, 30, 32) instead of (6, 30, 33)"
+    assert caught.value.file == task.raw.image
 
 
 def test_no_contrast_names_volume_and_file(tmp_path: Path) -> None:
@@ -124,7 +153,20 @@ def test_no_contrast_names_volume_and_file(tmp_path: Path) -> None:
     tifffile.imwrite(task.raw.image, np.full(task.raw.shape_zyx, 5, dtype=np.uint8))
     with pytest.raises(DataError, match=r"volume stack: .*no contrast") as caught:
         prepare(task)
-    assert "image.tif" in caught.value.report()
+    assert caught.value.file == task.raw.image
+    assert "preprocess.normalisation" in caught.value.remedy
+    assert not (task.folder / "label.npy").exists()
+
+
+def test_a_value_that_cannot_be_normalised_is_shown(tmp_path: Path) -> None:
+    """The error of the normalisation keeps its value."""
+    task = make_task(tmp_path, normalisation="none")
+    stack = np.zeros(task.raw.shape_zyx)
+    stack[2, 3, 4] = 1e300
+    tifffile.imwrite(task.raw.image, stack, photometric="minisblack")
+    with pytest.raises(DataError, match=r"volume stack: .*32-bit") as caught:
+        prepare(task)
+    assert caught.value.value == 1e300
 
 
 def test_a_label_lost_in_resampling_is_refused(tmp_path: Path) -> None:
@@ -133,8 +175,9 @@ def test_a_label_lost_in_resampling_is_refused(tmp_path: Path) -> None:
     label = np.zeros(task.raw.shape_zyx, dtype=np.uint8)
     label[3, 10, :] = 255
     tifffile.imwrite(task.raw.label, label, photometric="minisblack")
-    with pytest.raises(DataError, match="left no labelled voxel"):
+    with pytest.raises(DataError, match="volume stack: resampling left no labelled voxel") as caught:
         prepare(task)
+    assert (caught.value.file, caught.value.value) == (task.raw.label, (4.0, 30.0, 32.0))
 
 
 def _peak_bytes(task: Task) -> int:

@@ -68,24 +68,48 @@ def test_a_label_keeps_its_form(shape: tuple[int, int, int]) -> None:
     assert centre == pytest.approx((0.5, 18 / 40, 22 / 40), abs=0.01)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_half_is_vessel(axis: int) -> None:
+    """From two voxels to three, the middle one interpolates to exactly 0.5 and counts as vessel."""
+    edge = np.zeros((2, 2, 2), dtype=np.uint8)
+    np.moveaxis(edge, axis, 0)[1] = 1
+    z, y, x = (3 if each == axis else 2 for each in range(3))
+    assert np.moveaxis(resample(edge, (z, y, x)), axis, 0)[:, 0, 0].tolist() == [0, 0.5, 1]
+    assert np.moveaxis(resample_label(edge, (z, y, x)), axis, 0)[:, 0, 0].tolist() == [0, 1, 1]
+
+
 def test_a_resampling_that_would_fill_the_memory_is_refused() -> None:
     """The error names the voxels, the GB and the key before anything is computed."""
     raw = make_raw((61, 512, 512), (5.0, 4.97, 4.97))
     with pytest.raises(ParamsError) as caught:
         target_grid(raw, (0.5, 0.5, 0.5))
     report = caught.value.report()
-    assert "15,797,731,810 voxels, 94.8 GB" in report
+    assert "15,797,731,810 voxels, 94.8 GB (988 times the native stack)" in report
+    assert "61 × 512 × 512 becomes " in report
     assert "preprocess.resample_to_um" in report
-    assert "stack" in report
+    assert "volume stack" in report
+
+
+def test_a_volume_of_exactly_the_bound_is_made() -> None:
+    """536,870,912 voxels pass; one more slice does not."""
+    assert target_grid(make_raw((512, 512, 1024), (1.0, 1.0, 1.0)), (1.0, 0.5, 1.0))[0] == (512, 1024, 1024)
+    with pytest.raises(ParamsError, match="would make"):
+        target_grid(make_raw((513, 512, 1024), (1.0, 1.0, 1.0)), (1.0, 0.5, 1.0))
 
 
 def test_a_native_stack_beyond_the_bound_may_still_be_coarsened() -> None:
     """The bound is against growth: what is large already is its owner's decision."""
     raw = make_raw((2000, 1024, 1024), (1.0, 1.0, 1.0))
     assert target_grid(raw, (1.0, 1.0, 1.25))[0] == (2000, 1024, 819)
+    assert target_grid(raw, (1.0, 1.0, 1.0))[0] == raw.shape_zyx
+    with pytest.raises(ParamsError, match="would make"):
+        target_grid(raw, (1.0, 1.0, 0.99))
 
 
 def test_a_target_coarser_than_the_stack_is_refused() -> None:
-    """No axis is left without a voxel; nm given for µm is the usual cause."""
-    with pytest.raises(ParamsError, match="leaves no voxel"):
-        target_grid(make_raw((10, 100, 100), (5.0, 1.0, 1.0)), (5000.0, 1.0, 1.0))
+    """Every axis keeps at least one voxel; nm instead of µm is the usual cause."""
+    raw = make_raw((10, 100, 100), (5.0, 1.0, 1.0))
+    assert target_grid(raw, (50.0, 1.0, 1.0))[0] == (1, 100, 100)
+    with pytest.raises(ParamsError, match="leaves no voxel") as caught:
+        target_grid(raw, (5000.0, 1.0, 1.0))
+    assert caught.value.value == "10 × 100 × 100 voxels of [5.0, 1.0, 1.0] µm"

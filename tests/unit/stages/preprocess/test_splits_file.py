@@ -48,7 +48,14 @@ def test_one_fold_is_a_plain_hold_out(tmp_path: Path) -> None:
         ([GOOD[0], {"train": ["d", "a"], "val": ["a", "b"]}], DataError, "fold 1: volumes are in both", "a"),
         ([GOOD[0], {"train": ["a", "b"], "val": ["d", "c"]}], DataError, "validated in more than one", "d"),
         ([{"train": ["a", "b"], "val": ["d"]}, GOOD[1]], DataError, "in no fold at all", "c"),
-        ([{"train": ["a", "b", "c", "a"], "val": ["d"]}, GOOD[1]], DataError, "names a volume twice", "a"),
+        (
+            [{"train": ["a", "b", "c", "a"], "val": ["d"]}, GOOD[1]],
+            DataError,
+            "fold 0: train names a volume twice",
+            "a",
+        ),
+        ([GOOD[0], {"train": ["d"], "val": ["b", "a", "b"]}], DataError, "fold 1: val names a volume twice", "b"),
+        ([GOOD[0], {"train": ["d"], "val": ["e", "f"]}], DataError, "fold 1: val names volumes", "e, f"),
         ([{"train": [], "val": ["d"]}, GOOD[1]], DataError, "fold 0: train is empty", "mine.json"),
         ([GOOD[0], {"train": ["d"], "val": []}], DataError, "fold 1: val is empty", "mine.json"),
         ([GOOD[0]], ParamsError, "holds 1 folds, preprocess.num_folds asks for 2", "num_folds"),
@@ -78,4 +85,5 @@ def test_a_group_on_both_sides_is_told() -> None:
     (first, second) = groups_astride(folds, {"a": "g1", "b": "g2", "c": "g2"})
     assert "fold 0" in first
     assert "g2" in first
+    assert "g1" not in first
     assert "fold 1" in second

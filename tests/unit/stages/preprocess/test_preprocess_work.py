@@ -1,0 +1,109 @@
+"""The whole stage in this process: chosen stacks, folds, and what is refused before any work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.common.errors import ParamsError
+from stages.common.imaging.recipe import read_recipe
+from stages.common.imaging.volumes import Volume, read_manifest, read_splits
+from stages.preprocess.params import Preprocess
+from stages.preprocess.preprocess import preprocess
+from tests.support.parts import REPOSITORY
+from tests.unit.stages.preprocess.tiny_tasks import PARAMS, make_task
+
+NAMES = ("d", "b", "a", "c")
+GENERATED = str(REPOSITORY / "configs" / "splits" / "generated.json")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Four stacks in unsorted order; a and b belong to one animal."""
+    axes = ("z", "y", "x")
+    shapes, spacings = ([f"{kind}_{axis}{unit}" for axis in axes] for kind, unit in (("shape", ""), ("spacing", "_um")))
+    lines = [",".join(["id", "group", "image", "label", *shapes, *spacings, "image_sha256"])]
+    for size, name in enumerate(NAMES):
+        stack = make_task(tmp_path, name, (6, 30, 32 + size)).raw
+        group = "animal" if name in "ab" else name
+        files = [f"{name}/image.tif", f"{name}/label.tif"]
+        lines.append(",".join(map(str, [name, group, *files, *stack.shape_zyx, *stack.spacing_um, f"sha-{name}"])))
+    (tmp_path / "raw" / "volumes.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "raw"
+
+
+def run(raw: Path, workers: int = 1, **changes: Any) -> list[Volume]:
+    """The volumes that the stage writes."""
+    params = Preprocess(**{**PARAMS, "splits_file": GENERATED, "num_folds": 3, **changes})
+    preprocess(params, workers=workers, raw=raw, processed=raw.parent / "processed")
+    return read_manifest(raw.parent / "processed")
+
+
+def test_every_stack_becomes_a_volume_in_the_fold_that_validates_it(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Manifest, folds, recipe and arrays agree, and the terminal reports each stack and fold."""
+    volumes = run(raw, resample_to_um=(2.0, 1.0, 2.0))
+    folds = read_splits(raw.parent / "processed" / "splits.json")
+    assert [(volume.id, volume.group) for volume in volumes] == [
+        ("a", "animal"),
+        ("b", "animal"),
+        ("c", "c"),
+        ("d", "d"),
+    ]
+    for volume in volumes:
+        assert volume.id in folds[volume.fold].val
+        assert volume.shape_zyx == volume.label().shape
+        assert volume.spacing_um[:2] == (2.0, 1.0)
+        assert volume.spacing_um[2] == pytest.approx(2.0, rel=0.05)
+        assert volume.foreground_share == np.count_nonzero(volume.label()) / volume.label().size
+    assert volumes[0].fold == volumes[1].fold
+    assert read_recipe(raw.parent / "processed").resample_to_um == (2.0, 1.0, 2.0)
+    said = capsys.readouterr().out.splitlines()
+    share = f"{volumes[0].foreground_share:.1%}"
+    assert f"a 12×30×17, {share} foreground" in " ".join(said)
+    assert said[-3:] == [
+        f"fold {number}: {len(fold.train)} volumes train, {len(fold.val)} validate ({', '.join(fold.val)})"
+        for number, fold in enumerate(folds)
+    ]
+
+
+def test_the_first_volumes_by_id_are_taken(raw: Path) -> None:
+    """max_volumes counts sorted ids, not rows of the table."""
+    assert [volume.id for volume in run(raw, max_volumes=2, num_folds=2, splits_file=_splits(raw))] == ["a", "b"]
+
+
+def _splits(raw: Path) -> str:
+    file = raw.parent / "mine.json"
+    file.write_text(json.dumps([{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]))
+    return str(file)
+
+
+def test_given_folds_count_instead_of_drawn_ones(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A volume outside every val has fold -1; an animal in both train and val is a warning for each fold."""
+    file = raw.parent / "mine.json"
+    file.write_text(json.dumps([{"train": ["a", "c", "d"], "val": ["b"]}, {"train": ["b", "d"], "val": ["a"]}]))
+    volumes = run(raw, workers=2, num_folds=2, splits_file=str(file))
+    assert {volume.id: volume.fold for volume in volumes} == {"a": 1, "b": 0, "c": -1, "d": -1}
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert [("fold 0" in line, "fold 1" in line, "animal" in line) for line in said] == [
+        (True, False, True),
+        (False, True, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"num_folds": 4}, r"4 folds cannot be drawn from 3 groups \(of 4 volumes\)"),
+        ({"resample_to_um": (0.001, 0.001, 0.001)}, "volume a: .* would make"),
+        ({"max_volumes": 2, "num_folds": 2}, "2 folds cannot be drawn from 1 groups"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_work(raw: Path, changes: dict[str, Any], says: str) -> None:
+    """Too few groups or too fine a spacing stop the stage before it writes anything."""
+    with pytest.raises(ParamsError, match=says):
+        run(raw, **changes)
+    assert not (raw.parent / "processed").exists()
