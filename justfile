@@ -3,7 +3,7 @@
 set shell := ["sh", "-eu", "-c"]
 
 # tests in as many processes as there are cores; each takes up to 2 GB
-side_by_side := "--numprocesses logical --maxprocesses 4 --dist loadfile"
+on_all_cores := "--numprocesses logical --maxprocesses 4 --dist loadfile"
 
 [private]
 default:
@@ -48,7 +48,18 @@ build *STAGES: setup
     @capillary build {{STAGES}}
 
 # set up and run every test: static checks, unit, integration, e2e
-test: setup-dev lint test-unit test-integration test-e2e
+test: test-fast test-integration test-e2e
+
+# what to run while writing code: static checks and unit tests
+[parallel]
+test-fast: lint test-unit
+
+# kills and rounds for hours, by hand; one of each kind is in `test`
+test-chaos *ARGS: setup-dev
+    CAPILLARY_TEST_CHAOS=1 pytest --timeout 7200 {{ARGS}} \
+        tests/e2e/test_kill_and_resume.py tests/e2e/test_experiment.py tests/e2e/test_experiment_rounds.py \
+        tests/e2e/containers/test_container_chaos.py \
+        tests/integration/experiments tests/integration/train/test_train_resume.py
 
 [private]
 setup-dev:
@@ -62,15 +73,19 @@ lint: setup-dev
 
 # seconds
 test-unit *ARGS: setup-dev
-    pytest tests/unit {{side_by_side}} {{ARGS}}
+    pytest tests/unit {{on_all_cores}} {{ARGS}}
 
 # minutes: real servers, real processes
 test-integration *ARGS: setup-dev
-    pytest tests/integration {{side_by_side}} {{ARGS}}
+    pytest tests/integration {{on_all_cores}} {{ARGS}}
 
 # the real pipeline from a fresh clone
 test-e2e *ARGS: setup-dev
-    pytest tests/e2e {{side_by_side}} {{ARGS}}
+    pytest tests/e2e {{on_all_cores}} {{ARGS}}
+
+# put small faults into the code one at a time: does a test notice? ./just test-mutants [--room FOLDER] [--sample N]
+test-mutants *ARGS: setup-dev
+    @python -m scripts.mutants {{ARGS}}
 
 # write constraints.txt anew from pyproject.toml (needs uv)
 lock:
