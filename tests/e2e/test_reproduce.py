@@ -33,9 +33,8 @@ def test_reproduce_from_a_fresh_clone(tmp_path: Path) -> None:
     assert "centreline DSC" in first
     assert clone.metrics()["dice_ce"]["dsc"]["mean"] >= 0.80
 
-    started = time.monotonic()
     second = _run(clone, environment, "./just", "reproduce")
-    assert time.monotonic() - started < 5
+    assert clone.ran(second) == []
     assert "up to date" in second
     shutil.rmtree(clone.root / ".venv")
 
