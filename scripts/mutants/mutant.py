@@ -24,7 +24,7 @@ ARITHMETIC = {"arith_expr", "term", "expr", "and_expr", "xor_expr", "shift_expr"
 PATHS = re.compile(
     r"[\"']|dir\b|file|folder|home|out\b|parent|path|root|store|work\b", re.IGNORECASE
 )  # `folder / name`
-TYPE_NAME = re.compile(r"[A-Z][A-Za-z]*[a-z]\w* = |__all__")  # `Flips = Literal[...]`
+TYPE_NAME = re.compile(r"[A-Z][A-Za-z]*[a-z]\w* = (?!Annotated)|__all__")  # `Flips = Literal[...]`
 
 
 @dataclass(frozen=True, kw_only=True)

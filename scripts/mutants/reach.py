@@ -1,7 +1,9 @@
 """Which tests can see a fault: each unit test's lines, learnt once per state of the tree; integration tests by room."""
 
 import json
+import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,7 @@ INTEGRATION = {
     "capillary/preflight": ["test_preflight_command.py"],
     "capillary": ["launcher", "test_preflight_command.py"],
 }
+IMPORT = re.compile(r"^ *from ([\w.]+) import (\([^)]*\)|.*)", re.MULTILINE)
 COVERAGE = """
 [run]
 source_dirs = {root}/capillary, {root}/stages
@@ -42,21 +45,24 @@ context = ${{PYTEST_CURRENT_TEST-}}
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """What one run of the unit tests found: test → seconds, and module → line → tests."""
+    """What one run of the unit tests found: test → seconds, and module → line → tests; module → who imports it."""
 
     seconds: dict[str, float]
     tests: dict[str, dict[int, set[str]]]
-    totals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    importers: dict[str, set[str]] = field(default_factory=dict)
+    totals: dict[str, float] = field(init=False, default_factory=lambda: defaultdict(float))
 
     def __post_init__(self) -> None:
         for test, seconds in self.seconds.items():
             self.totals[_file(test)] += seconds
 
     def sharp(self, mutant: Mutant) -> list[str]:
-        """Tests that reach the mutant's lines; if only the import does, those that reach its module. Likely first."""
+        """Tests that reach the mutant's lines; if only the import does, those of its module and of who imports it."""
         lines = self.tests.get(mutant.path, {})
         found = set().union(*(lines.get(line, set()) for line in mutant.lines))
-        return self._cheapest(found or set().union(*lines.values()), mutant)
+        modules = [mutant.path, *self.importers.get(mutant.path, ())]
+        users = (tests for module in modules for tests in self.tests.get(module, {}).values())
+        return self._cheapest(found or set().union(*users), mutant)
 
     def rest(self, mutant: Mutant, done: list[str]) -> list[str]:
         """The other tests of those files: a fixture that they share may have reached the lines in the first of them."""
@@ -92,10 +98,10 @@ def learn(copy: Copy, cache: Path, jobs: int) -> Reach:
         combined.combine([str(cache)])
         combined.save()
         (cache / "part.json").rename(notes)
-    return _read(data, json.loads(notes.read_text()), Path((cache / "root").read_text()))
+    return _read(data, json.loads(notes.read_text()), Path((cache / "root").read_text()), copy)
 
 
-def _read(data: Path, seconds: dict[str, float], root: Path) -> Reach:
+def _read(data: Path, seconds: dict[str, float], root: Path, copy: Copy) -> Reach:
     found = coverage.CoverageData(str(data))
     found.read()
     tests: dict[str, dict[int, set[str]]] = {}
@@ -105,7 +111,19 @@ def _read(data: Path, seconds: dict[str, float], root: Path) -> Reach:
             for line, contexts in found.contexts_by_lineno(file).items()
         }
         tests[Path(file).relative_to(root).as_posix()] = lines
-    return Reach(seconds=seconds, tests=tests)
+    return Reach(seconds=seconds, tests=tests, importers=find_importers(copy.root, tests))
+
+
+def find_importers(root: Path, modules: Iterable[str]) -> dict[str, set[str]]:
+    """Module → modules that name it in an import."""
+    importers: dict[str, set[str]] = defaultdict(set)
+    paths = {module.removesuffix(".py").removesuffix("/__init__").replace("/", "."): module for module in modules}
+    for module in paths.values():
+        for package, names in IMPORT.findall((root / module).read_text()):
+            for name in (package, *(f"{package}.{name}" for name in re.findall(r"\w+", names))):
+                if name in paths:
+                    importers[paths[name]].add(module)
+    return importers
 
 
 def _test(context: str) -> str:

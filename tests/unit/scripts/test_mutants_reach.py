@@ -1,10 +1,13 @@
 """Which tests run for a fault, in which order, and what their end means for the whole."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from scripts.mutants.__main__ import KILLED, SURVIVED, TIMEOUT, Outcome, is_enough, shares
 from scripts.mutants.mutant import Mutant
-from scripts.mutants.reach import MOST_S, Reach, integration
+from scripts.mutants.reach import MOST_S, Reach, find_importers, integration
 
 NEAR, FAR, SLOW = "tests/unit/stages/ingest/test_a.py", "tests/unit/stages/train/test_b.py", "tests/unit/test_c.py"
 REACH = Reach(
@@ -35,6 +38,30 @@ def test_a_slow_test_runs_when_it_is_the_only_one() -> None:
 def test_the_rest_of_the_files_follows() -> None:
     """Tests of the same files that do not reach the line themselves may see what a shared fixture did there."""
     assert REACH.rest(_mutant(2), [f"{NEAR}::one", f"{FAR}::one"]) == [f"{NEAR}::two"]
+
+
+def test_importers_of_a_module_are_found(tmp_path: Path) -> None:
+    """However it is imported, and over however many lines."""
+    texts = {
+        "stages/__init__.py": "",
+        "stages/a.py": "X = 1\n",
+        "stages/b.py": "from stages.a import X\n",
+        "stages/c.py": "def f():\n    from stages import (\n        a,\n        d,\n    )\n",
+        "stages/d.py": "import stages_a\n",
+    }
+    (tmp_path / "stages").mkdir()
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    importers = find_importers(tmp_path, texts)
+    assert importers["stages/a.py"] == {"stages/b.py", "stages/c.py"}
+    assert importers["stages/d.py"] == {"stages/c.py"}
+    assert importers.get("stages/b.py") is None
+
+
+def test_a_constant_is_seen_by_the_tests_of_who_imports_it() -> None:
+    """A module without functions has no tests of its own."""
+    reach = replace(REACH, importers={"stages/ingest/y.py": {"stages/ingest/x.py"}})
+    assert reach.sharp(_mutant(1, path="stages/ingest/y.py")) == [f"{NEAR}::one", f"{FAR}::one"]
 
 
 def test_a_module_that_no_test_reaches_has_none() -> None:
