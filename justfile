@@ -2,8 +2,8 @@
 
 set shell := ["sh", "-eu", "-c"]
 
-# tests in as many processes as there are cores; each takes up to 2 GB
-on_all_cores := "--numprocesses logical --maxprocesses 4 --dist loadfile"
+# tests in as many processes as there are cores; each takes up to 2 GB. A process that dies ends the run: no test may do that
+on_all_cores := "--numprocesses logical --maxprocesses 4 --dist loadfile --max-worker-restart 0"
 
 [private]
 default:

@@ -1,9 +1,9 @@
 """The process that asked for a stage: DVC, found above the shell that ran the cmd."""
 
+import contextlib
 import os
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psutil
 
@@ -22,19 +22,28 @@ def find_caller() -> psutil.Process | None:
     return None
 
 
-def watch(caller: psutil.Process, on_gone: Callable[[], None]) -> None:
-    """Call `on_gone` once, from a background thread, when `caller` or this process's parent (a shell) has ended.
+@contextlib.contextmanager
+def watching(caller: psutil.Process, on_gone: Callable[[], None]) -> Iterator[None]:
+    """Call `on_gone` once, from a background thread, when `caller` or this process's parent (a shell) ends meanwhile.
 
     A process is known by its start time, not by a number that another may get.
     """
     parent = os.getppid()
+    over = threading.Event()
 
     def poll() -> None:
         while is_alive(caller) and os.getppid() == parent:
-            time.sleep(POLL_S)
+            if over.wait(POLL_S):
+                return
         on_gone()
 
-    threading.Thread(target=poll, name="caller-watch", daemon=True).start()
+    thread = threading.Thread(target=poll, name="caller-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def is_alive(process: psutil.Process) -> bool:

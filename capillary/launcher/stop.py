@@ -76,10 +76,14 @@ def listening() -> Iterator[Stop]:
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     former = {number: signal.signal(number, stop.receive) for number in heard}
     former[signal.SIGALRM] = signal.signal(signal.SIGALRM, stop.expire)
-    if called_by := caller.find_caller():
-        caller.watch(called_by, on_gone=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    called_by = caller.find_caller()
     try:
-        yield stop
+        with caller.watching(called_by, _ask_to_stop) if called_by else contextlib.nullcontext():
+            yield stop
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _ask_to_stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -41,7 +41,12 @@ class Copy:
 
     def pytest(self, tests: Sequence[str], *options: str, timeout_s: float, **variables: str) -> tuple[int | None, str]:
         """Run `tests` in a new pytest: its exit code, None when it was killed for lack of time; and its output."""
-        own = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.root)}
+        own = {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(self.root),
+            "PYTEST_ADDOPTS": "",
+        }
         names = self.tmp / "tests"
         names.write_text("\n".join(tests))
         with tempfile.TemporaryFile("w+", dir=self.tmp) as output:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from capillary.launcher.caller import find_caller, is_alive, watch
+from capillary.launcher.caller import find_caller, is_alive, watching
 from tests.support.parts import REPOSITORY, require
 
 TELL = "from capillary.launcher.caller import find_caller; print(find_caller().pid)"
@@ -73,14 +73,26 @@ def test_the_end_of_the_caller_is_noticed_once() -> None:
         calls.append(time.monotonic())
         gone.set()
 
-    watch(psutil.Process(process.pid), on_gone=note)
-    # a launcher whose work is done ends, whoever is still there
-    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "caller-watch")
-    assert not gone.wait(0.1)
-    process.send_signal(signal.SIGKILL)
-    assert gone.wait(5)
+    with watching(psutil.Process(process.pid), on_gone=note):
+        # a launcher whose work is done ends, whoever is still there
+        assert all(thread.daemon for thread in threading.enumerate() if thread.name == "caller-watch")
+        assert not gone.wait(0.1)
+        process.send_signal(signal.SIGKILL)
+        assert gone.wait(5)
     process.wait()
     assert len(calls) == 1
+
+
+def test_nobody_is_told_of_an_end_after_the_block() -> None:
+    """By then a signal could meet another handler, or none, which ends the process."""
+    process = subprocess.Popen(["sleep", "60"])
+    calls: list[bool] = []
+    with watching(psutil.Process(process.pid), on_gone=lambda: calls.append(True)):
+        assert any(thread.name == "caller-watch" for thread in threading.enumerate())
+    assert not any(thread.name == "caller-watch" for thread in threading.enumerate())
+    process.kill()
+    process.wait()
+    assert not calls
 
 
 def test_a_caller_that_vanishes_between_two_questions_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
