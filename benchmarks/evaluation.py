@@ -5,7 +5,8 @@
 DSC, centreline DSC, MASD, HD95 and NSD of made-up vessels of 512 × 512 × 50 voxels, of speckle, and of a volume that is
 foreground throughout. Each measurement is a process of its own, one after the other: its time is the median over the
 rounds, its memory what it needs at its peak beyond imports and the two masks; CPU time is there for noisy machines. The
-values of both must agree to 1e-6. A last line has every metric that capillary measures by default.
+values of both must agree to 1e-6, but for the centreline DSC: the reference's thinning loses vessels, and the table
+says what that makes. A last line has every metric that capillary measures by default.
 
 The reference is written after the published definitions (Maier-Hein et al. 2024, doi:10.1038/s41592-023-02151-z) in the
 way that MetricsReloaded computes them: distance transforms of whole volumes, once a pair, and one skeleton after the
@@ -35,7 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 Mask = NDArray[np.bool_]
 SPACING_UM = (2.5, 0.7, 0.7)
 TOLERANCE_UM = 2.0
+RADIUS_BANDS_UM = (3.0, 6.0)
 COMPARED = ("dsc", "centreline_dsc", "measured_masd_um", "hd95_um", "nsd")
+AGREEING = tuple(name for name in COMPARED if name != "centreline_dsc")
 VESSELS = "vessels"
 # scene → the ratios of time and memory that must be reached
 TARGETS: dict[str, tuple[float, float | None]] = {
@@ -122,7 +125,13 @@ def measure_by_capillary(prediction_zyx: Mask, label_zyx: Mask, metrics: list[st
     from stages.evaluate.measure import measure
 
     found = measure(
-        prediction_zyx, label_zyx, SPACING_UM, metrics=metrics, nsd_tolerance_um=TOLERANCE_UM, threads=threads
+        prediction_zyx,
+        label_zyx,
+        SPACING_UM,
+        metrics=metrics,
+        nsd_tolerance_um=TOLERANCE_UM,
+        radius_bands_um=RADIUS_BANDS_UM,
+        threads=threads,
     )
     return dict(found.values)
 
@@ -175,8 +184,9 @@ def compare(scene: str, shape_zyx: tuple[int, ...], rounds: int, threads: int) -
     values = [found[0][way]["values"] for way in WAYS[:2]]
     result["values"] = values[1]
     result["largest_difference"] = max(
-        abs(values[0][name] - values[1][name]) for name in COMPARED if not math.isnan(values[0][name])
+        abs(values[0][name] - values[1][name]) for name in AGREEING if not math.isnan(values[0][name])
     )
+    result["centreline_dsc"] = [found["centreline_dsc"] for found in values]
     result["undefined_in_reference"] = [name for name in COMPARED if math.isnan(values[0][name])]
     assert result["largest_difference"] <= 1e-6, result
     return result
@@ -198,7 +208,8 @@ def print_table(results: list[dict[str, Any]]) -> None:
                 f"{found['peak_mb']:>9.0f}{ratios[1]:>7.1f}  {wanted if way == WAYS[1] else ''}"
             )
         undefined = [f"; NaN there: {name}" for name in result["undefined_in_reference"]]
-        print(f"    values agree to {result['largest_difference']:.1e}", *undefined, sep="")
+        centrelines = "centreline DSC there {:.4f}, here {:.4f}".format(*result["centreline_dsc"])
+        print(f"    values agree to {result['largest_difference']:.1e}; {centrelines}", *undefined, sep="")
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def metrics() -> None:
     """Show metrics/metrics.json as a table with intervals."""
     from capillary.metrics_table import show_metrics
 
-    show_metrics(Path("metrics/metrics.json"))
+    show_metrics(Path())
 
 
 def _below_one(threshold: float | None) -> float | None:

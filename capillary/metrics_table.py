@@ -6,17 +6,22 @@ from pathlib import Path
 
 from rich.table import Table
 
+from capillary.params_file import read_params_file
 from stages.common.errors import DataError
 from stages.common.metrics import METRICS
+from stages.common.params import PARAMS_FILE
 from stages.common.progress import console
 
+NONE = "–"
 
-def show_metrics(file: Path) -> None:
-    """Print each loss with its metrics as mean [interval]."""
+
+def show_metrics(root: Path) -> None:
+    """Print each loss of `root`/metrics/metrics.json with its metrics as mean [interval]."""
+    file = root / "metrics" / "metrics.json"
     if not file.is_file():
         raise DataError("there are no metrics yet", file=file, remedy="run ./just reproduce, or dvc pull, first")
     try:
-        table = metrics_table(json.loads(file.read_text()))
+        table = metrics_table(json.loads(file.read_text()), _nsd_tolerance_um(root))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(
             "the metrics cannot be read",
@@ -27,18 +32,26 @@ def show_metrics(file: Path) -> None:
     console.print(table)
 
 
-def metrics_table(metrics: dict[str, dict[str, dict[str, float | None]]]) -> Table:
-    """A line a metric under each loss: mean over the out-of-fold volumes [bootstrap interval]; ↑ more is better.
+def _nsd_tolerance_um(root: Path) -> float | None:
+    return (
+        read_params_file(root).get("evaluation", {}).get("nsd_tolerance_um") if (root / PARAMS_FILE).is_file() else None
+    )
+
+
+def metrics_table(
+    metrics: dict[str, dict[str, dict[str, float | None]]], nsd_tolerance_um: float | None = None
+) -> Table:
+    """A line a metric under each loss: mean over the groups, out of fold, and its interval; ↑ more is better.
 
     So it fits a terminal of 80 columns, however many metrics there are. Raises KeyError for one that is unknown.
     """
-    table = Table("loss", "metric", "", title="out of fold: mean [bootstrap interval]")
+    table = Table("loss", "metric", "", title=r"out of fold: mean \[interval]")
     table.add_column("mean", no_wrap=True)
     for loss, values in metrics.items():
         if not values:
             raise ValueError(f"no metric of {loss}")
         for index, (name, value) in enumerate(values.items()):
-            metric = METRICS[name]
+            metric = METRICS[name].within(nsd_tolerance_um)
             table.add_row("" if index else loss, metric.title, metric.arrow, _cell(value, metric.digits))
         table.add_section()
     return table
@@ -46,8 +59,8 @@ def metrics_table(metrics: dict[str, dict[str, dict[str, float | None]]]) -> Tab
 
 def _cell(value: dict[str, float | None], digits: int) -> str:
     mean, low, high = (_number(value[key], digits) for key in ("mean", "ci_low", "ci_high"))
-    return f"{mean} \\[{low}, {high}]"
+    return mean if low == high == NONE else f"{mean} \\[{low}, {high}]"
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    return NONE if value is None or math.isnan(value) else f"{value:.{digits}f}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from capillary.yaml_file import leaves, read_yaml
 from stages.common.errors import ParamsError
-from stages.common.params import Params, nearest, validate_params
+from stages.common.params import RETIRED_KEYS, Params, nearest, validate_params
 
 
 def declared_keys(root: Path) -> dict[str, list[str]]:
@@ -45,6 +45,10 @@ def refuse_unknown_keys(root: Path) -> None:
 
 
 def _unknown_key(key: str, known: Iterable[str]) -> ParamsError:
+    if key in RETIRED_KEYS:
+        return ParamsError(
+            f"params.yaml [{key}] is no key any more: {RETIRED_KEYS[key]}", remedy=f"remove `{key}`", file="params.yaml"
+        )
     section, _, name = key.rpartition(".")
     siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
     place = f"params.yaml [{section}]" if section else "params.yaml"

@@ -20,7 +20,7 @@ from capillary.experiments.sections import Debug, Sections
 from capillary.params_file import leaf_keys
 from capillary.yaml_file import leaves, read_yaml
 from stages.common.errors import ParamsError
-from stages.common.params import nearest, validate_params
+from stages.common.params import RETIRED_KEYS, nearest, validate_params
 
 # a key under the name that people look for → the keys of params.yaml that it stands for
 FOLDS = "training.num_folds"
@@ -101,6 +101,10 @@ def _refuse_unknown(file: Path, overrides: dict[str, Any], params: dict[str, Any
     known = [*leaf_keys(params), FOLDS, SPLITS]
     sections = [f"{name}." for name in Sections.model_fields]
     for key in overrides:
+        if key in RETIRED_KEYS and key not in known:
+            raise ParamsError(
+                f"{file} `{key}` is no key any more: {RETIRED_KEYS[key]}", file=file, remedy=f"remove `{key}`"
+            )
         if key not in known:
             raise ParamsError(
                 f"{file} unknown key `{key}`; {nearest(key, [*known, *sections])}",

@@ -147,7 +147,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
         say(f"report: {write_report(root, name, facts)}")
     if code == 0:
         write_record(root, config, name, finished=True)
-        show_metrics(root / "metrics" / "metrics.json")
+        show_metrics(root)
     say_end(name, outcomes, code)
     return code
 

@@ -15,6 +15,7 @@ class Part(StrEnum):
     METRICS = "metrics"
     PAIRED = "paired"
     VOLUMES = "volumes"
+    BANDS = "bands"
     CALIBRATION = "calibration"
     CURVES = "curves"
     OVERLAYS = "overlays"
@@ -26,7 +27,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean over volumes with its bootstrap interval; None where metrics.json holds no number."""
+    """A mean over groups with its interval; None where metrics.json holds no number."""
 
     mean: float | None
     ci_low: float | None
@@ -43,6 +44,18 @@ class VolumeResult:
     group: str  # the volume's own id where it is of no group
     values: Mapping[str, float]  # metric → value, in the order of params.yaml
     rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandResult:
+    """Vessels of like radius (µm; the last band has no upper end) under one loss, over the voxels of all volumes."""
+
+    loss: str
+    from_um: float
+    to_um: float
+    volumes: int  # that have such vessels
+    recall: float | None
+    centreline_dsc: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +76,16 @@ class Difference:
     loss: str
     other: str
     metric: str
-    volumes: int
+    is_primary: bool
+    groups: int
     difference: float
-    ci_low: float
-    ci_high: float
+    ci_low: float | None
+    ci_high: float | None
     p: float
-    p_holm: float
+    p_smallest: float  # what that many groups can give at best
+    p_holm: float | None  # None where the metric is exploratory
+    effect_size: float | None
+    detectable: float | None  # a true difference that these groups would have found in most cases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,10 +182,11 @@ class Report:
     facts: RunFacts
     cells: tuple[tuple[str, int], ...]  # every loss on every fold of params.yaml
     confidence: float | None
-    bootstrap: str | None  # percentile | bca
+    nsd_tolerance_um: float | None
     metrics: Mapping[str, Mapping[str, Interval]]
     differences: tuple[Difference, ...]
     volumes: tuple[VolumeResult, ...]
+    bands: tuple[BandResult, ...]
     calibration: tuple[CalibrationBin, ...]
     curves: tuple[Curve, ...]
     cards: tuple[Card, ...]
@@ -192,7 +210,11 @@ class Report:
     def shown(self) -> tuple[Metric, ...]:
         """What was measured, in the order of params.yaml."""
         measured = [*self.metrics.values(), *(volume.values for volume in self.volumes)]
-        return tuple(METRICS[name] for name in (measured[0] if measured else ()))
+        return tuple(self.metric(name) for name in (measured[0] if measured else ()))
+
+    def metric(self, name: str) -> Metric:
+        """The metric `name` as this report calls it."""
+        return METRICS[name].within(self.nsd_tolerance_um)
 
     @property
     def lead(self) -> Metric:

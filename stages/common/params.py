@@ -13,6 +13,11 @@ from stages.common.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
 
+# keys that params.yaml had once → what stands in their place
+RETIRED_KEYS = {
+    "evaluation.bootstrap": "intervals are Student's, corrected for skewness, and no bootstrap (docs/metrics.md)"
+}
+
 
 class Params(BaseModel):
     """Base of every params model: complete, frozen, strict (no `"3"` for 3), unknown keys refused."""

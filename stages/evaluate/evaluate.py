@@ -10,7 +10,7 @@ from stages.common.monitoring.system_metrics import LOAD_FILE
 from stages.common.runtime import Runtime
 from stages.common.tracking.runs import open_run
 from stages.evaluate.cells import read_cells
-from stages.evaluate.outputs import write_outputs
+from stages.evaluate.outputs import write_bands, write_outputs
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import evaluate_cells
@@ -49,6 +49,7 @@ def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, model
         rows = evaluated.rows
         summary = summarise(rows, params.evaluation)
         write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation))
+        write_bands(metrics, rows, params.evaluation.radius_bands_um)
         write_calibration(metrics, evaluated.calibration)
         write_choices(metrics, evaluated.choices)
         write_overlays(metrics, choose(rows, summary))

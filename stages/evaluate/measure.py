@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import find_objects
 
+from stages.evaluate.metrics.bands import BandCounts
 from stages.evaluate.metrics.nearest import Mask, Spacing
 from stages.evaluate.metrics.pair import Pair
 from stages.evaluate.metrics.rules import Rule
@@ -20,6 +21,7 @@ class Measurement:
     reference_voxels: int
     common_voxels: int
     rule: Rule
+    bands: tuple[BandCounts, ...]  # thin, middle and thick vessels
 
 
 def measure(
@@ -29,6 +31,7 @@ def measure(
     *,
     metrics: Sequence[str],
     nsd_tolerance_um: float,
+    radius_bands_um: Sequence[float],
     threads: int = 1,
 ) -> Measurement:
     """Compare two boolean masks of one shape (z, y, x); `spacing_um` is z, y, x. `threads` changes the time only."""
@@ -51,12 +54,16 @@ def measure(
         reference_voxels=int(np.count_nonzero(pair.reference)),
         common_voxels=int(np.count_nonzero(pair.prediction & pair.reference)),
         rule=pair.final_rule if "centreline_dsc" in values else pair.rule,
+        bands=pair.bands(radius_bands_um),
     )
 
 
 def _box_of_both(prediction_zyx: Mask, reference_zyx: Mask) -> tuple[slice, ...]:
     found = find_objects((prediction_zyx | reference_zyx).view(np.uint8))
-    return tuple(found[0]) if found else (slice(0, 1),) * 3
+    if not found:
+        return (slice(0, 1),) * 3
+    # with the background that bounds them, where the volume has some
+    return tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in found[0])
 
 
 # one for each of stages/common/metrics.py

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import pyarrow
 import pyarrow.parquet
 
 from stages.common.atomic import atomic_write
+from stages.evaluate.metrics.bands import BANDS, BandCounts
 from stages.evaluate.predict import Row
-from stages.evaluate.statistics.bootstrap import Interval
+from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.paired import Difference
 from stages.evaluate.statistics.summary import Summary
 
@@ -20,6 +24,7 @@ PER_VOLUME = "per_volume.parquet"
 PER_VOLUME_CSV = "per_volume.csv"
 SUMMARY_CSV = "summary.csv"
 PAIRED_CSV = "paired.csv"
+BANDS_CSV = "radius_bands.csv"
 METRICS_JSON = "metrics.json"
 
 _BEFORE_METRICS = pyarrow.schema(
@@ -64,7 +69,21 @@ def write_outputs(folder: Path, rows: list[Row], summary: Summary, differences: 
     _write(folder / PAIRED_CSV, _csv(columns, [asdict(difference) for difference in differences]))
 
 
-def _ends(interval: Interval) -> dict[str, float]:
+def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float]) -> None:
+    """Write radius_bands.csv: a line a volume and band of radii that its label has."""
+    lines = []
+    for row in rows:
+        limits = pairwise((0.0, *edges_um, math.inf))
+        for name, (low, high), counts in zip(BANDS, limits, row.measurement.bands, strict=True):
+            if counts.label:
+                place = {"loss": row.loss, "fold": row.fold, "id": row.id, "band": name, "from_um": low, "to_um": high}
+                found = {"recall": counts.recall, "centreline_dsc": counts.centreline_dsc}
+                lines.append(place | found | asdict(counts))
+    columns = ["loss", "fold", "id", "band", "from_um", "to_um", "recall", "centreline_dsc"]
+    _write(folder / BANDS_CSV, _csv([*columns, *(field.name for field in fields(BandCounts))], lines))
+
+
+def _ends(interval: Interval) -> dict[str, float | None]:
     return {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
 
 

@@ -1,6 +1,5 @@
 """The params that dvc.yaml declares for evaluate."""
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -25,11 +24,7 @@ class Training(Params):
         return values
 
 
-class BootstrapMethod(StrEnum):
-    """Which interval is read off the resampled means (stages/evaluate/statistics/bootstrap.py)."""
-
-    PERCENTILE = "percentile"
-    BCA = "bca"
+PositiveUm = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Evaluation(Params):
@@ -40,10 +35,10 @@ class Evaluation(Params):
     test_time_flips: Literal["none", "in_plane", "all"]
     # smaller connected parts of a mask are removed; auto: the size is chosen on the other folds (components.py)
     min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None
-    metrics: tuple[str, ...]  # of stages/common/metrics.py; the first ranks losses and volumes
+    metrics: tuple[str, ...]  # of stages/common/metrics.py; the first ranks losses and volumes and is tested
     nsd_tolerance_um: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a border this near counts as found
-    bootstrap: BootstrapMethod
-    bootstrap_iterations: Annotated[int, Field(ge=1)]
+    radius_bands_um: tuple[PositiveUm, PositiveUm]  # vessels thinner than the first, between both, thicker
+    bootstrap_iterations: Annotated[int, Field(ge=1)]  # draws of a paired test over many groups
     confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)]
 
@@ -56,6 +51,13 @@ class Evaluation(Params):
     def fixed_size_um3(self) -> float:
         """The size of small parts, 0: none are removed."""
         return 0.0 if self.min_component_um3 is None or self.min_component_um3 == "auto" else self.min_component_um3
+
+    @field_validator("radius_bands_um")
+    @classmethod
+    def _ascending(cls, edges: tuple[float, float]) -> tuple[float, float]:
+        if edges[0] >= edges[1]:
+            raise ValueError("the first radius must be below the second")
+        return edges
 
     @field_validator("metrics")
     @classmethod

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.volumes import Volume
+from stages.common.imaging.grid import resample
+from stages.common.imaging.volumes import Grid, Volume
 from stages.common.inference import predict_probability
 from stages.common.layout import lay_out_for_prediction
 from stages.common.metrics import METRICS
@@ -62,9 +63,10 @@ class Predicted:
     seconds: float
 
     def mask(self) -> NDArray[np.bool_]:
-        """The mask, zyx."""
-        bits = np.unpackbits(np.load(self.mask_file), count=prod(self.volume.shape_zyx))
-        return bits.view(np.bool_).reshape(self.volume.shape_zyx)
+        """The mask on the stack's own grid, zyx."""
+        shape = own_grid(self.volume).shape_zyx
+        bits = np.unpackbits(np.load(self.mask_file), count=prod(shape))
+        return bits.view(np.bool_).reshape(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +135,8 @@ def _predict_cells(
 
 def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path) -> Predicted:
     started = time.monotonic()
-    probability = predict_volume(model, volume, cell.card, evaluation)
-    mask, label = probability > evaluation.threshold, volume.label().astype(np.bool_)
+    probability = _on_own_grid(predict_volume(model, volume, cell.card, evaluation), volume)
+    mask, label = probability > evaluation.threshold, volume.native_label().astype(np.bool_)
     np.save(mask_file, np.packbits(mask))
     choosing = evaluation.chooses_size
     return Predicted(
@@ -142,7 +144,7 @@ def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Eva
         volume=volume,
         mask_file=mask_file,
         reliability=Reliability.of(probability, label),
-        parts=parts_of(cell.loss, cell.fold, mask, label, volume.spacing_um) if choosing else None,
+        parts=parts_of(cell.loss, cell.fold, mask, label, own_grid(volume).spacing_um) if choosing else None,
         seconds=time.monotonic() - started,
     )
 
@@ -150,15 +152,17 @@ def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Eva
 def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, runtime: Runtime) -> Row:
     started = time.monotonic()
     cell, volume = predicted.cell, predicted.volume
-    mask = without_small(predicted.mask(), volume.spacing_um, least_um3)
+    spacing_um = own_grid(volume).spacing_um
+    mask = without_small(predicted.mask(), spacing_um, least_um3)
     predicted.mask_file.unlink()
-    label = volume.label().astype(np.bool_)
+    label = volume.native_label().astype(np.bool_)
     measurement = measure(
         mask,
         label,
-        volume.spacing_um,
+        spacing_um,
         metrics=evaluation.metrics,
         nsd_tolerance_um=evaluation.nsd_tolerance_um,
+        radius_bands_um=evaluation.radius_bands_um,
         threads=runtime.threads,
     )
     return Row(
@@ -167,17 +171,27 @@ def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, run
         id=volume.id,
         group=volume.group,
         measurement=measurement,
-        views=take_views(volume.image(), label, mask, volume.spacing_um),
+        views=take_views(_on_own_grid(volume.image(), volume), label, mask, spacing_um),
         model_name=cell.card.model_name,
         model_version=cell.card.model_version,
         seconds=predicted.seconds + time.monotonic() - started,
     )
 
 
+def own_grid(volume: Volume) -> Grid:
+    """The grid of the user's label, on which everything is measured: that of the arrays, or that before resampling."""
+    return volume.native or volume.grid
+
+
+def _on_own_grid(array_zyx: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:
+    """`array_zyx` as predict brings a probability back: by linear interpolation, before the threshold."""
+    return array_zyx if volume.native is None else resample(array_zyx, volume.native.shape_zyx)
+
+
 def predict_volume(
     model: torch.nn.Module, volume: Volume, card: ModelCard, evaluation: Evaluation
 ) -> NDArray[np.float32]:
-    """Foreground probability of `volume`, zyx; in the patches and the precision of the card's training."""
+    """Foreground probability of `volume` on the grid of its arrays, zyx; patches and precision as in its training."""
     probability_zyx = predict_probability(
         model,
         volume.image(),

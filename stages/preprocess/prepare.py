@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.grid import Shape, Spacing, resample
 from stages.common.imaging.normalise import apply_scale, measure_scale
+from stages.common.imaging.skeleton import skeleton
 from stages.common.imaging.stacks import binarise, read_stack
 from stages.common.imaging.volumes import Checksums
 from stages.preprocess.arrays import save_array
 from stages.preprocess.params import Preprocess
 from stages.preprocess.raw import RawVolume
-from stages.preprocess.resample import resample_label
+from stages.preprocess.resample import lost_parts, resample_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,11 @@ class Task:
     params: Preprocess
 
     @property
+    def is_resampled(self) -> bool:
+        """Whether the arrays are on another grid than the stack."""
+        return self.shape_zyx != self.raw.shape_zyx
+
+    @property
     def voxels(self) -> int:
         """Size of the larger of the two grids, native and target: what its memory goes with."""
         return max(self.raw.voxels, math.prod(self.shape_zyx))
@@ -38,25 +43,28 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What became of a task."""
+    """What became of a task. `lost_parts` of the label's `parts` (connected) have no voxel left after resampling."""
 
     task: Task
     foreground_share: float
     checksums: Checksums
+    parts: int = 0
+    lost_parts: int = 0
 
 
 def prepare(task: Task) -> Prepared:
-    """Write image.npy, label.npy and skeleton.npy of one volume.
+    """Write image.npy, label.npy, skeleton.npy and, where it is resampled, native_label.npy of one volume.
 
     One array after the other, so that no two of them are in memory together. Raises CapillaryError naming the volume.
     """
     try:
         task.folder.mkdir(parents=True)
         image_sha256 = _prepare_image(task)
-        label = _prepare_label(task)
+        label, native_sha256, parts, lost = _prepare_label(task)
         label_sha256 = save_array(task.folder / "label.npy", label)
         share = float(np.count_nonzero(label)) / label.size
-        skeleton_sha256 = save_array(task.folder / "skeleton.npy", skeleton_of(label))
+        centreline = skeleton(label.view(np.bool_)).view(np.uint8)
+        skeleton_sha256 = save_array(task.folder / "skeleton.npy", centreline)
     except MemoryError as error:
         raise CapillaryError(
             f"volume {task.raw.id}: does not fit into memory",
@@ -64,17 +72,8 @@ def prepare(task: Task) -> Prepared:
             code=ExitCode.MACHINE,
             value=f"{task.voxels:,} voxels",
         ) from error
-    checksums = Checksums(image=image_sha256, label=label_sha256, skeleton=skeleton_sha256)
-    return Prepared(task=task, foreground_share=share, checksums=checksums)
-
-
-def skeleton_of(label_zyx: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Centreline {0, 1} of `label_zyx`, zyx: 3D thinning after Lee, Kashyap and Chu 1994 (CVGIP 56(6)).
-
-    Thinning works on voxels and knows no spacing.
-    """
-    thin: Any = skeletonize  # scikit-image's types leave it out
-    return np.asarray(thin(label_zyx, method="lee") > 0, dtype=np.uint8)
+    checksums = Checksums(image=image_sha256, label=label_sha256, skeleton=skeleton_sha256, native_label=native_sha256)
+    return Prepared(task=task, foreground_share=share, checksums=checksums, parts=parts, lost_parts=lost)
 
 
 def _prepare_image(task: Task) -> str:
@@ -82,7 +81,7 @@ def _prepare_image(task: Task) -> str:
     try:
         # measured on the voxels that the microscope recorded, before interpolation makes new values
         scale = measure_scale(image, task.params.recipe())
-        if task.shape_zyx != task.raw.shape_zyx:
+        if task.is_resampled:
             image = resample(image, task.shape_zyx)
         normalised = apply_scale(image, scale)
     except DataError as error:
@@ -92,10 +91,12 @@ def _prepare_image(task: Task) -> str:
     return save_array(task.folder / "image.npy", normalised)
 
 
-def _prepare_label(task: Task) -> NDArray[np.uint8]:
-    label: NDArray[np.uint8] = binarise(_read(task.raw, task.raw.label))
-    if task.shape_zyx != task.raw.shape_zyx:
-        label = resample_label(label, task.shape_zyx)
+def _prepare_label(task: Task) -> tuple[NDArray[np.uint8], str, int, int]:
+    """The label on the grid of `task`; the checksum of the native one, its connected parts and how many are lost."""
+    native: NDArray[np.uint8] = binarise(_read(task.raw, task.raw.label))
+    if not task.is_resampled:
+        return native, "", 0, 0
+    label = resample_label(native, task.shape_zyx)
     if not label.any():
         raise DataError(
             f"volume {task.raw.id}: resampling left no labelled voxel",
@@ -103,7 +104,8 @@ def _prepare_label(task: Task) -> NDArray[np.uint8]:
             file=task.raw.label,
             value=task.params.resample_to_um,
         )
-    return label
+    checksum = save_array(task.folder / "native_label.npy", native)
+    return label, checksum, *lost_parts(native, label)
 
 
 def _read(raw: RawVolume, file: Path) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common.imaging.recipe import write_recipe
-from stages.common.imaging.volumes import ALWAYS_TRAINING, Fold, Volume, write_manifest, write_splits
+from stages.common.imaging.volumes import ALWAYS_TRAINING, Fold, Grid, Volume, write_manifest, write_splits
 from stages.common.progress import progress, say
 from stages.preprocess.folds import Member, check_enough, draw_folds
 from stages.preprocess.params import Preprocess
@@ -53,8 +53,18 @@ def _prepare(tasks: Sequence[Task], workers: int) -> list[Prepared]:
             name = prepared.task.raw.id
             shape = "×".join(map(str, prepared.task.shape_zyx))
             steps.advance(f"{name} {shape}, {prepared.foreground_share:.1%} foreground")
+            if prepared.lost_parts:
+                say(_what_is_lost(prepared))
             done[name] = prepared
     return [done[task.raw.id] for task in tasks]
+
+
+def _what_is_lost(prepared: Prepared) -> str:
+    asked = list(prepared.task.params.resample_to_um or ())
+    return (
+        f"{prepared.task.raw.id}: resampling to {asked} µm leaves nothing of {prepared.lost_parts} of the label's"
+        f" {prepared.parts} connected parts; they are not trained on, and count as missed when measured"
+    )
 
 
 def _member(prepared: Prepared) -> Member:
@@ -72,4 +82,5 @@ def _volume(prepared: Prepared, folds: Sequence[Fold]) -> Volume:
         foreground_share=prepared.foreground_share,
         fold=next((index for index, fold in enumerate(folds) if task.raw.id in fold.val), ALWAYS_TRAINING),
         folder=task.folder,
+        native=Grid(shape_zyx=task.raw.shape_zyx, spacing_um=task.raw.spacing_um) if task.is_resampled else None,
     )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import ParamsError
+from stages.common.imaging.components import Components
 from stages.common.imaging.grid import Shape, Spacing, grid_for, resample
 from stages.preprocess.raw import RawVolume
 
@@ -28,6 +29,20 @@ def target_grid(volume: RawVolume, resample_to_um: Spacing | None) -> tuple[Shap
 def resample_label(label_zyx: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
     """The label on `shape` voxels: foreground where its linear interpolation is at least one half."""
     return (resample(label_zyx, shape) >= 0.5).astype(np.uint8)
+
+
+def lost_parts(native_zyx: NDArray[np.uint8], resampled_zyx: NDArray[np.uint8]) -> tuple[int, int]:
+    """How many connected parts (26 neighbours) the native label has, and of how many nothing is left.
+
+    Of a part something is left where a native voxel of it has its centre in a resampled voxel that is foreground.
+    """
+    z, y, x = (
+        (2 * np.arange(size) + 1) * there // (2 * size)
+        for size, there in zip(native_zyx.shape, resampled_zyx.shape, strict=True)
+    )
+    parts = Components(native_zyx)
+    found = parts.common_with(resampled_zyx[plane][np.ix_(y, x)] for plane in z)
+    return len(found), int(np.count_nonzero(found == 0))
 
 
 def _check_size(volume: RawVolume, shape: Shape, target_um: Spacing) -> None:

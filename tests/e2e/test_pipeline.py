@@ -86,10 +86,10 @@ def test_experiments_are_listed_by_dvc_and_mlflow(clone: Clone) -> None:
 
 
 def test_metrics_are_shown_as_a_table(clone: Clone) -> None:
-    """`capillary metrics` shows each loss with its intervals, and the numbers are those of the file."""
+    """`capillary metrics` shows each loss with its metrics, and the numbers are those of the file."""
     shown = clone.run("capillary", "metrics", COLUMNS="160").stdout
     dsc = clone.metrics()["dice_ce"]["dsc"]
-    assert f"{dsc['mean']:.3f} [{dsc['ci_low']:.3f}, {dsc['ci_high']:.3f}]" in shown
+    assert f" {dsc['mean']:.3f} " in shown
 
 
 def _wipe(clone: Clone) -> None:

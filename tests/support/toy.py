@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.parts import REPOSITORY, command_environment
+from tests.support.repository import start_repository
 from tests.support.warm import with_warm_commands
 
 DVC_YAML = """
@@ -128,12 +129,8 @@ class ToyProject:
         for name in ("__init__", "errors", "params", "progress"):
             shutil.copy(REPOSITORY / "stages" / "common" / f"{name}.py", root / "stages" / "common")
         self.set("copy")
-        for argv in (
-            ["git", "init", "-q"],
-            ["dvc", "init", "-q"],
-            ["git", "add", "-A"],
-            ["git", "commit", "-qm", "toy"],
-        ):
+        start_repository(root)
+        for argv in (["git", "add", "-A"], ["git", "commit", "-qm", "toy"]):
             subprocess.run(argv, cwd=root, env=self.environment(), check=True, capture_output=True)
 
     def environment(self, **more: str) -> dict[str, str]:

@@ -12,7 +12,6 @@ from capillary.report.model import Report
 from capillary.report.pages import words
 from capillary.report.pages.summary import environment_rows, tiles, training_rows
 from capillary.report.sources.results import data_uri
-from stages.common.metrics import METRICS
 
 PAGE = Path(__file__).parent / "templates"
 PARTS = (
@@ -49,6 +48,8 @@ def to_html(report: Report) -> str:
         cautions=words.cautions(report),
         verdict=words.verdict(report),
         choice=words.choice_words(report),
+        chosen_here=words.CHOSEN_HERE,
+        test_words=words.test_words(report),
         best_words=words.best_words(report.lead),
         counts=words.volume_counts(report),
         folds=folds,
@@ -82,8 +83,9 @@ def _templates() -> Environment:
         "rounded": words.number,
         "signed": words.signed,
         "p_text": words.p_text,
-        "better": words.better,
-        "metric": METRICS.__getitem__,
+        "band": words.band_text,
+        "outcome": words.outcome,
+        "effect": words.effect_text,
         "duration": words.duration,
         "data_uri": data_uri,
         "loss_key": lambda colour: legend_key(colour),

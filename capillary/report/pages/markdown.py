@@ -5,21 +5,24 @@ from collections.abc import Iterator, Sequence
 from capillary.report.model import Part, Report
 from capillary.report.pages.summary import environment_rows, tiles, training_rows
 from capillary.report.pages.words import (
-    better,
+    CHOSEN_HERE,
+    band_text,
     cautions,
     choice_words,
     confidence_words,
     difference_text,
     duration,
+    effect_text,
     fold_means,
     interval_text,
     moment,
     number,
+    outcome,
     p_text,
+    test_words,
     verdict,
     volume_counts,
 )
-from stages.common.metrics import METRICS
 
 # what would be read as Markdown or HTML, anywhere in a line
 _SPECIAL = {ord(sign): f"\\{sign}" for sign in "\\`*_[]|~#"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
@@ -64,6 +67,8 @@ def _summary(report: Report) -> Iterator[str]:
         rows.append(("best loss", report.best))
         found = report.metrics[report.best][report.lead.name]
         rows.append((f"its {report.lead.title}", interval_text(found, report.lead)))
+        if len(report.metrics) > 1:
+            rows.append(("chosen", CHOSEN_HERE))
     rows += [(name, f"{shown} ({remark})" if remark else shown) for name, shown, remark in tiles(report)]
     yield from table(("", ""), rows)
     yield from (f"\n> **Note:** {plain(caution)}" for caution in cautions(report))
@@ -75,7 +80,7 @@ def _losses(report: Report) -> Iterator[str]:
     if report.metrics:
         counts, intervals = volume_counts(report), report.metrics.values()
         yield f"\n{plain(choice_words(report))}"
-        yield f"\nMean over the volumes, out of fold, with its {confidence_words(report)}."
+        yield f"\nMean over the groups, out of fold, with its {confidence_words(report)}."
         # a column a loss: there are mostly more metrics than losses, and few columns can be read as plain text
         rows = [
             (f"{metric.title} {metric.arrow}", *(interval_text(found[metric.name], metric) for found in intervals))
@@ -83,25 +88,35 @@ def _losses(report: Report) -> Iterator[str]:
         ]
         volumes = ("volumes", *(str(counts.get(loss, "–")) for loss in report.metrics))
         yield from table(("↑ more is better, ↓ less", *report.metrics), [*rows, volumes])
+    if report.bands:
+        yield "\nVessels of like radius, over the voxels of all volumes that have them, out of fold."
+        rows = [
+            (one.loss, band_text(one), str(one.volumes), number(one.recall, 3), number(one.centreline_dsc, 3))
+            for one in report.bands
+        ]
+        yield from table(("loss", "radius", "volumes", "recall", "centreline DSC"), rows)
     yield from _note(report, Part.METRICS)
+    yield from _note(report, Part.BANDS)
 
 
 def _differences(report: Report) -> Iterator[str]:
     yield "\n## Paired differences"
     if report.differences:
+        yield f"\n{plain(test_words(report))}"
         rows = []
         for found in report.differences:
             rows.append(
                 (
                     f"{found.loss} − {found.other}",
-                    METRICS[found.metric].title,
+                    report.metric(found.metric).title,
                     difference_text(found),
+                    effect_text(found),
                     p_text(found.p),
                     p_text(found.p_holm),
-                    better(found) or "undecided",
+                    outcome(found),
                 )
             )
-        yield from table(("pair", "metric", "difference", "p", "p, Holm", "better"), rows)
+        yield from table(("pair", "metric", "difference", "effect size", "p", "p, Holm", "better"), rows)
     yield from _note(report, Part.PAIRED)
 
 

@@ -5,11 +5,14 @@ import math
 from collections.abc import Mapping
 from statistics import fmean
 
-from capillary.report.model import Difference, Interval, Report
+from capillary.report.model import BandResult, Difference, Interval, Report
 from stages.common.metrics import METRICS, Metric
 
 NONE = "–"
 FEW_VOLUMES = 10
+LEAST_GROUPS = 5  # that stages/evaluate gives an interval for
+SIGNIFICANCE = 0.05
+CHOSEN_HERE = "on these volumes, so on others its mean will be a little worse"
 
 
 def number(value: float | None, digits: int) -> str:
@@ -24,21 +27,22 @@ def signed(value: float, digits: int) -> str:
 
 
 def interval_text(interval: Interval, metric: Metric) -> str:
-    """mean [low, high]."""
+    """mean [low, high], or the mean alone where there is no interval."""
     mean, low, high = (number(end, metric.digits) for end in (interval.mean, interval.ci_low, interval.ci_high))
-    return f"{mean} [{low}, {high}]"
+    return mean if interval.ci_low is None or interval.ci_high is None else f"{mean} [{low}, {high}]"
 
 
 def difference_text(found: Difference) -> str:
-    """difference [low, high], each with its sign."""
+    """difference [low, high], each with its sign; the difference alone where there is no interval."""
     digits = METRICS[found.metric].digits
+    if found.ci_low is None or found.ci_high is None:
+        return signed(found.difference, digits)
     return f"{signed(found.difference, digits)} [{signed(found.ci_low, digits)}, {signed(found.ci_high, digits)}]"
 
 
 def confidence_words(report: Report) -> str:
     """What the intervals are."""
-    name = "BCa bootstrap interval" if report.bootstrap == "bca" else "bootstrap interval"
-    return name if report.confidence is None else f"{report.confidence * 100:g} % {name}"
+    return "interval" if report.confidence is None else f"{report.confidence * 100:g} % interval"
 
 
 def best_words(metric: Metric) -> str:
@@ -57,8 +61,17 @@ def choice_words(report: Report) -> str:
     )
 
 
-def p_text(p: float) -> str:
-    """A p-value with as many digits as mean something."""
+def band_text(band: BandResult) -> str:
+    """Which radii."""
+    if math.isinf(band.to_um):
+        return f"{band.from_um:g} µm and more"
+    return f"{band.from_um:g} to {band.to_um:g} µm" if band.from_um else f"below {band.to_um:g} µm"
+
+
+def p_text(p: float | None) -> str:
+    """A p-value with as many digits as mean something; a dash where there is none."""
+    if p is None:
+        return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
@@ -80,11 +93,45 @@ def moment(time: datetime.datetime) -> str:
 
 
 def better(found: Difference) -> str | None:
-    """The loss that is better in this metric; None where the interval holds 0 or p, corrected, is 0.05 or more."""
-    if found.ci_low <= 0 <= found.ci_high or found.p_holm >= 0.05:
+    """The loss that is better in the primary metric; None where p, corrected, is 0.05 or more or the interval holds 0,
+    and in other metrics.
+    """
+    if found.p_holm is None or found.p_holm >= SIGNIFICANCE:
+        return None
+    if found.ci_low is not None and found.ci_high is not None and found.ci_low <= 0 <= found.ci_high:
         return None
     first_is_better = (found.difference < 0) == METRICS[found.metric].less_is_better
     return found.loss if first_is_better else found.other
+
+
+def outcome(found: Difference) -> str:
+    """What a paired difference came to."""
+    return better(found) or ("undecided" if found.is_primary else "exploratory")
+
+
+def test_words(report: Report) -> str:
+    """How the paired differences of the primary metric are tested, and what so many groups can show at all."""
+    primary = [found for found in report.differences if found.is_primary]
+    if not primary:
+        return ""
+    metric, groups = report.metric(primary[0].metric), min(found.groups for found in primary)
+    smallest = max(found.p_smallest for found in primary)
+    sentence = (
+        f"{metric.title} is the primary metric: p is of an exact sign-flip test over {groups} groups, which cannot give"
+        f" less than {p_text(smallest)}, and Holm corrects it for {len(primary)} pair{'s' if len(primary) > 1 else ''}."
+        " The other metrics are exploratory: their p is not corrected and decides nothing."
+    )
+    if found := [one.detectable for one in primary if one.detectable is not None]:
+        sentence += (
+            f" With so many groups a true difference of {number(max(found), metric.digits)} would have been found in"
+            " four of five cases; a smaller one may be there unseen."
+        )
+    return sentence
+
+
+def effect_text(found: Difference) -> str:
+    """The standardised difference with its sign."""
+    return NONE if found.effect_size is None else signed(found.effect_size, 1)
 
 
 def verdict(report: Report) -> str:
@@ -142,11 +189,13 @@ def _few_volumes(report: Report) -> str | None:
     volumes, groups = (min(counts.values(), default=0) for counts in (volume_counts(report), group_counts(report)))
     if groups == 0 or groups >= FEW_VOLUMES:
         return None
-    if groups == 1:
-        from_one = "With one volume" if volumes == 1 else f"With {volumes} volumes of one group"
-        return f"{from_one} an interval has no width and a difference no test."
-    counted = "" if groups == volumes else f" of {groups} groups, and only groups are independent"
-    return f"Each mean is over {volumes} volumes{counted}. With so few, intervals are rough and mostly too narrow."
+    counted = f"{volumes} volume{'s' if volumes > 1 else ''}"
+    counted += (
+        "" if groups == volumes else f" of {groups} group{'s' if groups > 1 else ''}; only groups are independent"
+    )
+    if groups < LEAST_GROUPS:
+        return f"Each mean is over {counted}. That is too few for an interval: look at the values by themselves."
+    return f"Each mean is over {counted}. With so few, intervals are wide and only large differences show."
 
 
 def volume_counts(report: Report) -> dict[str, int]:

@@ -11,6 +11,7 @@ from capillary.report.model import Part, Report
 from capillary.report.sources.machine import machine_rows, version_rows
 from capillary.report.sources.repository import changed_stages, read_params, read_repository, repeat_lines
 from capillary.report.sources.results import (
+    read_bands,
     read_calibration,
     read_cards,
     read_curves,
@@ -56,10 +57,11 @@ def collect(root: Path, name: str, facts: RunFacts) -> Report:
         facts=facts,
         cells=tuple((loss, int(fold)) for loss in losses for fold in _get(params, "training", "folds", [])),
         confidence=_get(params, "evaluation", "confidence", None),
-        bootstrap=_get(params, "evaluation", "bootstrap", None),
+        nsd_tolerance_um=_get(params, "evaluation", "nsd_tolerance_um", None),
         metrics=metrics,
         differences=notes.attempt(Part.PAIRED, lambda: read_differences(root), ()),
         volumes=notes.attempt(Part.VOLUMES, lambda: read_volumes(root), ()),
+        bands=notes.attempt(Part.BANDS, lambda: read_bands(root), ()),
         calibration=notes.attempt(Part.CALIBRATION, lambda: read_calibration(root), ()),
         curves=curves,
         cards=cards,

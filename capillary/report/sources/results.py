@@ -4,14 +4,27 @@ import base64
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from capillary.report.model import CalibrationBin, Card, Curve, Difference, Interval, Overlay, Panel, VolumeResult
+from capillary.report.model import (
+    BandResult,
+    CalibrationBin,
+    Card,
+    Curve,
+    Difference,
+    Interval,
+    Overlay,
+    Panel,
+    VolumeResult,
+)
 from stages.common.errors import DataError
 from stages.common.metrics import METRICS
 
+# columns of metrics/radius_bands.csv (stages/evaluate/metrics/bands.py)
+BAND_COUNTS = ("label", "label_found", "line", "line_found", "predicted_line", "predicted_line_right")
 PNG_START = b"\x89PNG\r\n\x1a\n"
 Row = TypeVar("Row")
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
@@ -60,15 +73,53 @@ def read_differences(root: Path) -> tuple[Difference, ...]:
             loss=line["loss"],
             other=line["other"],
             metric=METRICS[line["metric"]].name,
-            volumes=int(line["volumes"]),
+            is_primary=line["role"] == "primary",
+            groups=int(line["groups"]),
             difference=float(line["difference"]),
-            ci_low=float(line["ci_low"]),
-            ci_high=float(line["ci_high"]),
+            ci_low=_maybe(line["ci_low"]),
+            ci_high=_maybe(line["ci_high"]),
             p=float(line["p"]),
-            p_holm=float(line["p_holm"]),
+            p_smallest=float(line["p_smallest"]),
+            p_holm=_maybe(line["p_holm"]),
+            effect_size=_maybe(line["effect_size"]),
+            detectable=_maybe(line["detectable"]),
         )
 
     return _table(root / "metrics" / "paired.csv", parse)
+
+
+def read_bands(root: Path) -> tuple[BandResult, ...]:
+    """metrics/radius_bands.csv, the voxels of a loss's volumes together. Raises DataError."""
+    volumes: dict[tuple[str, float, float], list[Counter[str]]] = {}
+
+    def parse(line: dict[str, str]) -> None:
+        place = (line["loss"], float(line["from_um"]), float(line["to_um"]))
+        volumes.setdefault(place, []).append(Counter({name: int(line[name]) for name in BAND_COUNTS}))
+
+    _table(root / "metrics" / "radius_bands.csv", parse)
+    losses = list(dict.fromkeys(loss for loss, _, _ in volumes))
+    return tuple(
+        _band(*place, volumes[place]) for place in sorted(volumes, key=lambda one: (losses.index(one[0]), one[1]))
+    )
+
+
+def _band(loss: str, from_um: float, to_um: float, volumes: list[Counter[str]]) -> BandResult:
+    counts: Counter[str] = sum(volumes, Counter())
+    sensitivity = _share(counts["line_found"], counts["line"])
+    precision = _share(counts["predicted_line_right"], counts["predicted_line"]) or 0.0
+    both = (sensitivity or 0.0) + precision
+    return BandResult(
+        loss=loss,
+        from_um=from_um,
+        to_um=to_um,
+        volumes=len(volumes),
+        recall=_share(counts["label_found"], counts["label"]),
+        centreline_dsc=None if sensitivity is None else 2 * precision * sensitivity / both if both else 0.0,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def read_calibration(root: Path) -> tuple[CalibrationBin, ...]:

@@ -3,6 +3,7 @@
 data/processed/<id>/image.npy      float32, zyx, normalised
 data/processed/<id>/label.npy      uint8 {0, 1}, zyx
 data/processed/<id>/skeleton.npy   uint8 {0, 1}, zyx, centreline of the label
+data/processed/<id>/native_label.npy   uint8 {0, 1}, zyx, the label as it came; only where the stack was resampled
 data/processed/manifest.parquet    one row a volume
 data/processed/splits.json         {"folds": [{"train": [ids], "val": [ids]}, ...]}, the truth about who trains where
 data/processed/recipe.json         how the images were normalised and resampled (stages/common/imaging/recipe.py)
@@ -11,7 +12,7 @@ data/processed/recipe.json         how the images were normalised and resampled 
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ _COLUMNS = pyarrow.schema(
         ("group", pyarrow.string()),
         *[(f"shape_{axis}", pyarrow.int64()) for axis in "zyx"],
         *[(f"spacing_{axis}_um", pyarrow.float64()) for axis in "zyx"],
-        *[(f"{array}_sha256", pyarrow.string()) for array in ("image", "label", "skeleton")],
+        *[(f"native_shape_{axis}", pyarrow.int64()) for axis in "zyx"],
+        *[(f"native_spacing_{axis}_um", pyarrow.float64()) for axis in "zyx"],
+        *[(f"{array}_sha256", pyarrow.string()) for array in ("image", "label", "skeleton", "native_label")],
         ("foreground_share", pyarrow.float64()),
         ("fold", pyarrow.int64()),
     ]
@@ -42,8 +45,19 @@ _REPEAT = "run `dvc repro preprocess` (or `dvc pull` if it ran elsewhere), do no
 
 
 @dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Voxels and their spacing (µm), both z, y, x."""
+
+    shape_zyx: tuple[int, int, int]
+    spacing_um: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Volume:
-    """One preprocessed stack. `fold` is the one in which it is validated, ALWAYS_TRAINING (-1) where in none."""
+    """One preprocessed stack. `fold` is the one in which it is validated, ALWAYS_TRAINING (-1) where in none.
+
+    `native` is the grid on which the stack came where preprocess resampled it, else None.
+    """
 
     id: str
     group: str
@@ -52,42 +66,53 @@ class Volume:
     foreground_share: float
     fold: int
     folder: Path
+    native: Grid | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the arrays."""
+        return Grid(shape_zyx=self.shape_zyx, spacing_um=self.spacing_um)
 
     def image(self) -> NDArray[np.float32]:
         """The normalised image, zyx, read-only and memory-mapped. Raises DataError when the file is not as listed."""
-        return self._open("image", np.float32)
+        return self._open("image", np.float32, self.grid)
 
     def label(self) -> NDArray[np.uint8]:
         """The label {0, 1}, zyx, read-only and memory-mapped. Raises DataError when the file is not as listed."""
-        return self._open("label", np.uint8)
+        return self._open("label", np.uint8, self.grid)
 
     def skeleton(self) -> NDArray[np.uint8]:
         """The label's centreline {0, 1}, zyx, read-only and memory-mapped. Raises DataError as the others."""
-        return self._open("skeleton", np.uint8)
+        return self._open("skeleton", np.uint8, self.grid)
 
-    def _open(self, name: str, dtype: type[Any]) -> NDArray[Any]:
+    def native_label(self) -> NDArray[np.uint8]:
+        """The label {0, 1} on the grid on which it came, zyx. Raises DataError as the others."""
+        return self.label() if self.native is None else self._open("native_label", np.uint8, self.native)
+
+    def _open(self, name: str, dtype: type[Any], grid: Grid) -> NDArray[Any]:
         file = self.folder / f"{name}.npy"
         try:
             array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
         except (FileNotFoundError, ValueError, EOFError) as error:
             raise DataError(f"volume {self.id}: {name}.npy: {error}", remedy=_REPEAT, file=file) from error
-        if array.shape != self.shape_zyx or array.dtype != dtype:
+        if array.shape != grid.shape_zyx or array.dtype != dtype:
             raise DataError(
                 f"volume {self.id}: {name}.npy is not the array that {MANIFEST} lists",
                 remedy=_REPEAT,
                 file=file,
-                value=f"{array.dtype} {array.shape} instead of {np.dtype(dtype)} {self.shape_zyx}",
+                value=f"{array.dtype} {array.shape} instead of {np.dtype(dtype)} {grid.shape_zyx}",
             )
         return array
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checksums:
-    """SHA-256 of the three .npy files of a volume, as `sha256sum` prints them."""
+    """SHA-256 of a volume's .npy files, as `sha256sum` prints them; "" for the native label where there is none."""
 
     image: str
     label: str
     skeleton: str
+    native_label: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +146,8 @@ def read_manifest(folder: Path) -> list[Volume]:
     if not ids or len(set(ids)) != len(ids):
         raise DataError(f"{MANIFEST} is empty or lists a volume twice", remedy=_REPEAT, file=file, value=ids)
     for volume in volumes:
-        _ = volume.image(), volume.label(), volume.skeleton()  # headers only: a missing or foreign file is refused here
+        # headers only: a missing or foreign file is refused here
+        _ = volume.image(), volume.label(), volume.skeleton(), volume.native_label()
     return volumes
 
 
@@ -199,21 +225,31 @@ def _brief(value: object) -> str:
 
 def _to_record(volume: Volume, checksums: Checksums) -> dict[str, object]:
     record: dict[str, object] = {name: getattr(volume, name) for name in ("id", "group", "foreground_share", "fold")}
-    record |= {f"shape_{axis}": size for axis, size in zip("zyx", volume.shape_zyx, strict=True)}
-    record |= {f"spacing_{axis}_um": size for axis, size in zip("zyx", volume.spacing_um, strict=True)}
-    record |= {f"{array}_sha256": getattr(checksums, array) for array in ("image", "label", "skeleton")}
+    record |= _grid_record(volume.grid, "") | _grid_record(volume.native or volume.grid, "native_")
+    record |= {f"{array}_sha256": checksum for array, checksum in asdict(checksums).items()}
     return record
 
 
+def _grid_record(grid: Grid, prefix: str) -> dict[str, object]:
+    sizes = {f"{prefix}shape_{axis}": size for axis, size in zip("zyx", grid.shape_zyx, strict=True)}
+    return sizes | {f"{prefix}spacing_{axis}_um": size for axis, size in zip("zyx", grid.spacing_um, strict=True)}
+
+
 def _from_record(record: dict[str, Any], folder: Path) -> Volume:
-    z, y, x = (record[f"shape_{axis}"] for axis in "zyx")
-    spacing_z, spacing_y, spacing_x = (record[f"spacing_{axis}_um"] for axis in "zyx")
+    grid, native = _grid(record, ""), _grid(record, "native_")
     return Volume(
         id=record["id"],
         group=record["group"],
-        shape_zyx=(z, y, x),
-        spacing_um=(spacing_z, spacing_y, spacing_x),
+        shape_zyx=grid.shape_zyx,
+        spacing_um=grid.spacing_um,
         foreground_share=record["foreground_share"],
         fold=record["fold"],
         folder=folder / record["id"],
+        native=None if native == grid else native,
     )
+
+
+def _grid(record: dict[str, Any], prefix: str) -> Grid:
+    z, y, x = (record[f"{prefix}shape_{axis}"] for axis in "zyx")
+    spacing_z, spacing_y, spacing_x = (record[f"{prefix}spacing_{axis}_um"] for axis in "zyx")
+    return Grid(shape_zyx=(z, y, x), spacing_um=(spacing_z, spacing_y, spacing_x))

@@ -1,12 +1,14 @@
 """Two masks of one volume: each metric, and what several of them share, computed when it is first asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from stages.evaluate.metrics.centreline import centreline_dsc, skeleton
+from stages.common.imaging.skeleton import skeleton
+from stages.evaluate.metrics.bands import BandCounts, band_counts
+from stages.evaluate.metrics.centreline import centreline_dsc
 from stages.evaluate.metrics.nearest import Mask, Spacing
 from stages.evaluate.metrics.overlap import dsc
 from stages.evaluate.metrics.rules import Rule, mask_rule
@@ -19,7 +21,9 @@ VOXELS: Spacing = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two masks cut to what they fill, with everything that several metrics share, computed when first asked for."""
+    """Two masks cut to what they fill and a voxel around it, with everything that several metrics share, computed when
+    first asked for.
+    """
 
     prediction: Mask
     reference: Mask
@@ -40,8 +44,12 @@ class Pair:
         return Rule.CENTRELINES_DISJOINT if unknown else self.rule
 
     @cached_property
+    def _centrelines(self) -> tuple[Mask, Mask]:
+        return self._of_both(skeleton)
+
+    @cached_property
     def _overlap_of_centrelines(self) -> float | None:
-        return centreline_dsc(self.prediction, self.reference, *self._of_both(skeleton))
+        return centreline_dsc(self.prediction, self.reference, *self._centrelines)
 
     @cached_property
     def _borders(self) -> tuple[Mask, Mask]:
@@ -60,6 +68,11 @@ class Pair:
         with ThreadPoolExecutor(max_workers=min(self.threads, 2)) as pool:
             prediction, reference = pool.map(describe, (self.prediction, self.reference))
         return prediction, reference
+
+    def bands(self, edges_um: Sequence[float]) -> tuple[BandCounts, ...]:
+        """Thin, middle and thick vessels apart."""
+        masks = (self.prediction, self.reference)
+        return band_counts(masks, self._centrelines, self.spacing_um, edges_um, self.threads)
 
     def dsc(self) -> float:
         return dsc(self.prediction, self.reference)

@@ -1,20 +1,30 @@
 """Rows of volumes condensed to one interval a loss and metric."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from stages.common.metrics import METRICS
 from stages.evaluate.params import Evaluation
 from stages.evaluate.predict import Row
-from stages.evaluate.statistics.bootstrap import Interval, bootstrap_intervals
+from stages.evaluate.statistics.groups import group_means
+from stages.evaluate.statistics.intervals import Interval, interval_of_mean
 
 Summary = dict[str, dict[str, Interval]]  # loss → metric → interval
 
 
 def summarise(rows: list[Row], evaluation: Evaluation) -> Summary:
-    """Out-of-fold means over all volumes of a loss: a volume counts once for each fold that held it out."""
-    summary: Summary = {}
-    for loss in dict.fromkeys(row.loss for row in rows):
-        of_loss = [row for row in rows if row.loss == loss]
-        values = np.array([[row.measurement.values[metric] for metric in evaluation.metrics] for row in of_loss])
-        intervals = bootstrap_intervals(values, evaluation, [row.group for row in of_loss])
-        summary[loss] = dict(zip(evaluation.metrics, intervals, strict=True))
-    return summary
+    """Out-of-fold means over the groups of a loss; in a group a volume counts once for each fold that held it out."""
+    return {
+        loss: {
+            metric: _interval([row for row in rows if row.loss == loss], metric, evaluation.confidence)
+            for metric in evaluation.metrics
+        }
+        for loss in dict.fromkeys(row.loss for row in rows)
+    }
+
+
+def _interval(rows: Sequence[Row], metric: str, confidence: float) -> Interval:
+    values = np.array([row.measurement.values[metric] for row in rows])
+    means = group_means(values, [row.group for row in rows])
+    return interval_of_mean(means, confidence, lowest=0.0, highest=METRICS[metric].highest)

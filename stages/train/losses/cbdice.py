@@ -18,28 +18,27 @@ So a centreline voxel of a thin vessel weighs (R_max / R)² (inverse radius, squ
 fully on the other mask's centreline, less towards that mask's wall, not at all outside.
 
 Hard skeletons, detached: V, S and D of the prediction come from p > ½ and carry no gradient; the gradient flows through
-the p in (6), on the voxels of both centrelines. S_P is the morphological skeleton, S_L the one given.
+the p in (6), on the voxels of both centrelines. Both skeletons are the morphological ones of the patch: were the label
+thinned in another way than the prediction, a perfect prediction would have a cbDice other than 1.
 
 Deviations from the paper and its code:
 - S_P is the skeleton of the mask p > ½. The faster variant of the authors takes a soft skeleton of p (10 rounds of
   min/max pooling) and cuts it at ½ for the weights. Both agree where p is 0 or 1. The soft one lies below an unsure p
   (a tube of radius 4 voxels that peaks at 0.86 gives 0.58), so early on it is under ½ everywhere and the term silent.
-- S_L is the centreline of the whole volume, not of the patch: no spurs where the patch cuts a vessel.
 - Q_S has no 1e-7 against division by zero: D ≥ 1 on S. The inverse is the published division; the authors' repository
   later changed to a subtraction, ((R_max − R + R_min) / R_max)², which the paper does not have.
 - What lies beyond the patch is unknown: it neither erodes nor bounds a vessel.
 - 1 is added to each Dice term, so that a perfect prediction costs 0.
 As in the authors' code, distances are in voxels, also where slices are farther apart than pixels.
 
-Edge cases: no vessel in the label and none predicted gives Tprec = Tsens = cbDice = 1. A skeleton voxel outside the
-label is ignored. A patch that is all foreground has no radius: D̂ = 1. Where p ≤ ½ everywhere the term is 1 without a
+Edge cases: no vessel in the label and none predicted gives Tprec = Tsens = cbDice = 1. A patch that is all foreground
+has no skeleton, so that both ratios are 1. Where p ≤ ½ everywhere the term is 1 without a
 gradient, and on a missed vessel (p ≤ ½ on S_L) it has none either: cross-entropy and Dice have to find it first. As
 published, cbDice says little of the radius where both centrelines coincide (Dice does), and it can exceed 1 slightly,
 as D̂ of the one mask may exceed D̂ of the other.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,13 +56,12 @@ CBDICE_SMOOTHING = 1e-3
 class CbDiceLoss(Loss):
     """Cross-entropy + batch soft Dice + centreline boundary Dice (formulas in the module's docstring)."""
 
-    needs_skeleton: ClassVar[bool] = True
-
-    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
-        """Scalar loss for `logit` and `label`, with the label's centreline `skeleton`, all (B, 1, z, y, x)."""
+    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:  # noqa: ARG002 - it thins by itself
+        """Scalar loss for `logit` and `label`, both (B, 1, z, y, x)."""
         probability, target = logit.sigmoid(), label.to(logit.dtype)
         region = CROSS_ENTROPY_WEIGHT * cross_entropy(logit, target) + 1 - soft_dice(probability, target)
-        return region + 1 - centreline_boundary_dice(probability, label.bool(), skeleton.bool())
+        of_label, of_guess = morphological_skeleton(torch.cat([label.bool(), probability.detach() > 0.5])).chunk(2)
+        return region + 1 - centreline_boundary_dice(probability, label.bool(), of_label, of_guess)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +76,14 @@ class Centreline:
     weight: Tensor
 
 
-def centreline_boundary_dice(probability: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
-    """cbDice, equation (2), of `probability` (float) against `label` with `skeleton` (bool), all (B, 1, z, y, x)."""
-    truth, guess = _centrelines(probability.detach() > 0.5, label, skeleton)
+def centreline_boundary_dice(
+    probability: Tensor, label: Tensor, label_skeleton: Tensor, predicted_skeleton: Tensor
+) -> Tensor:
+    """cbDice, equation (2), of `probability` (float) against `label` (bool), with the skeletons (bool) of the label and
+    of probability > ½, each within its mask; all (B, 1, z, y, x).
+    """
+    masks = torch.cat([label, probability.detach() > 0.5])
+    truth, guess = _centrelines(masks, torch.cat([label_skeleton, predicted_skeleton]))
     precision = _smoothed_ratio(
         (guess.weight * truth.depth * probability).sum(),
         (guess.weight * torch.where(truth.on, truth.depth, guess.depth * probability) * probability).sum(),
@@ -93,15 +96,13 @@ def centreline_boundary_dice(probability: Tensor, label: Tensor, skeleton: Tenso
 
 
 @torch.no_grad()
-def _centrelines(predicted: Tensor, label: Tensor, skeleton: Tensor) -> tuple[Centreline, Centreline]:
+def _centrelines(masks: Tensor, on: Tensor) -> tuple[Centreline, Centreline]:
     """The geometry of label and prediction, computed as one batch: half the passes over memory that is small anyway."""
-    masks = torch.cat([label, predicted])
-    on = torch.cat([skeleton & label, morphological_skeleton(predicted)])
     distance_voxels = distance_to_background(masks)
     radius_max = (distance_voxels * on).amax(dim=SPATIAL_AXES, keepdim=True).clamp_(min=1)
     depth = distance_voxels.minimum(radius_max) / radius_max
     weight = torch.where(on, depth.pow(-2), 0)
-    count = label.shape[0]
+    count = len(masks) // 2
     truth = Centreline(on=on[:count], depth=depth[:count], weight=weight[:count])
     return truth, Centreline(on=on[count:], depth=depth[count:], weight=weight[count:])
 

@@ -18,6 +18,7 @@ import yaml
 
 from tests.support.parts import REPOSITORY, command_environment
 from tests.support.processes import processes_in
+from tests.support.repository import start_repository
 from tests.support.warm import warm_python
 
 SLEEPING = """
@@ -120,8 +121,7 @@ class CellProject:
         (root / "shared.txt").write_text("shared\n")
         (root / "dvc.yaml").write_text(yaml.safe_dump(dvc_yaml(names)))
         (root / "fates").mkdir()
-        for argv in (["git", "init", "-q"], ["dvc", "init", "-q"]):
-            subprocess.run(argv, cwd=root, env=command_environment(), check=True, capture_output=True)
+        start_repository(root)
 
     def start(self, slots: int, cell_s: float = 0, dvc_python: str = sys.executable) -> subprocess.Popen[str]:
         """The driver in the background."""

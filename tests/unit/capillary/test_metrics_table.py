@@ -37,20 +37,28 @@ def test_a_metric_without_a_value_is_a_dash(unknown: float | None) -> None:
     assert "– [0.25, 0.75]" in text_of({"dice_ce": {name: interval(unknown) for name in METRICS}})
 
 
+def test_a_mean_over_few_groups_stands_alone() -> None:
+    """There is no interval, and no brackets about nothing."""
+    text = text_of({"dice_ce": {"dsc": {"mean": 0.5, "ci_low": None, "ci_high": None}}})
+    assert "0.500" in text
+    assert "[–" not in text
+
+
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     """Before the first run there is nothing to show."""
     with pytest.raises(DataError, match="no metrics yet") as caught:
-        show_metrics(tmp_path / "metrics.json")
+        show_metrics(tmp_path)
     assert "reproduce" in caught.value.remedy
 
 
 @pytest.mark.parametrize("content", ["{", "[]", json.dumps({"dice_ce": {"dsc": 1}}), json.dumps({"dice_ce": {}})])
 def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     """A file that is cut or of another version gives no traceback."""
-    file = tmp_path / "metrics.json"
+    file = tmp_path / "metrics" / "metrics.json"
+    file.parent.mkdir()
     file.write_text(content)
     with pytest.raises(DataError, match="cannot be read") as caught:
-        show_metrics(file)
+        show_metrics(tmp_path)
     assert caught.value.file == file
 
 
@@ -63,11 +71,15 @@ def test_only_what_was_measured_is_shown_in_its_order() -> None:
 
 
 def test_a_whole_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As a table, each loss named once."""
-    file = tmp_path / "metrics.json"
-    file.write_text(json.dumps({"dice_ce": {"dsc": interval(0.5), "nsd": interval(0.5)}}))
-    show_metrics(file)
+    """As a table, each loss named once, with its whole title and the tolerance of params.yaml."""
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "metrics.json").write_text(
+        json.dumps({"dice_ce": {"dsc": interval(0.5), "nsd": interval(0.5)}})
+    )
+    (tmp_path / "params.yaml").write_text("evaluation: {nsd_tolerance_um: 1.5}")
+    show_metrics(tmp_path)
     shown = capsys.readouterr().out
-    assert "out of fold: mean" in shown
+    assert "out of fold: mean [interval]" in shown
+    assert "NSD (τ = 1.5 µm)" in shown
     assert shown.count("dice_ce") == 1
     assert shown.count("0.500 [0.250, 0.750]") == 2

@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.common.imaging.simple_points import are_simple, codes_at, neighbour_steps
 from stages.train.losses.geometry.distance import distance_to_background
-from stages.train.losses.geometry.simple_points import are_simple, codes_at, neighbour_steps
 
 # farther voxels are flipped in no particular order: a vessel that wide, or missing that far off, is wrong anyway
 FURTHEST_VOXELS = 15

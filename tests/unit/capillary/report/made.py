@@ -9,6 +9,7 @@ from typing import Any
 
 from capillary.report.facts import RunFacts
 from capillary.report.model import (
+    BandResult,
     CalibrationBin,
     Card,
     Curve,
@@ -55,12 +56,16 @@ def _difference(metric: str) -> Difference:
         loss="dice_ce",
         other="cbdice",
         metric=metric,
-        volumes=4,
+        is_primary=metric == "dsc",
+        groups=4,
         difference=-0.0530864309,
         ci_low=-0.09,
         ci_high=-0.01,
         p=0.125,
-        p_holm=0.125,
+        p_smallest=0.125,
+        p_holm=0.125 if metric == "dsc" else None,
+        effect_size=-1.3,
+        detectable=0.0871 if metric == "dsc" else None,
     )
 
 
@@ -86,10 +91,15 @@ _REPORT = Report(
     facts=RunFacts(description="a comparison"),
     cells=_CELLS,
     confidence=0.95,
-    bootstrap="percentile",
+    nsd_tolerance_um=2.0,
     metrics=_metrics(),
     differences=tuple(_difference(metric) for metric in METRICS),
     volumes=tuple(_volume(loss, index) for loss in LOSSES for index in range(4)),
+    bands=tuple(
+        BandResult(loss=loss, from_um=low, to_um=high, volumes=4, recall=recall, centreline_dsc=recall / 2)
+        for loss in LOSSES
+        for low, high, recall in ((0.0, 3.0, 0.125), (3.0, 6.0, 0.5), (6.0, float("inf"), 0.875))
+    ),
     calibration=tuple(
         CalibrationBin(loss=loss, voxels=10, mean_probability=share, vessel_share=share / 2, calibration_error=0.0625)
         for loss in LOSSES

@@ -23,7 +23,10 @@ from stages.common.errors import ParamsError
 from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import made_report
 
-PARAMS = {"training": {"losses": ["b", "a"], "folds": [0, 2]}, "evaluation": {"confidence": 0.9, "bootstrap": "bca"}}
+PARAMS = {
+    "training": {"losses": ["b", "a"], "folds": [0, 2]},
+    "evaluation": {"confidence": 0.9, "nsd_tolerance_um": 1.5},
+}
 RUN = made_report().runs[0]
 
 
@@ -57,11 +60,11 @@ def test_params_say_what_there_should_be(root: Path) -> None:
     """Every loss on every fold, and what the intervals are; each key is listed."""
     report = collect(root, "x", RunFacts(description="d"))
     assert report.cells == (("b", 0), ("b", 2), ("a", 0), ("a", 2))
-    assert (report.confidence, report.bootstrap) == (0.9, "bca")
+    assert (report.confidence, report.nsd_tolerance_um) == (0.9, 1.5)
     assert (report.name, report.facts.description, report.stale) == ("x", "d", ("evaluate",))
     assert [param.key for param in report.params] == [
-        "evaluation.bootstrap",
         "evaluation.confidence",
+        "evaluation.nsd_tolerance_um",
         "training.folds",
         "training.losses",
     ]
@@ -73,7 +76,7 @@ def test_sections_that_params_lack_are_empty(root: Path, params: dict[str, objec
     """A report of whatever is there."""
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     report = collect(root, "x", RunFacts())
-    assert (report.cells, report.confidence, report.bootstrap) == ((), None, None)
+    assert (report.cells, report.confidence, report.nsd_tolerance_um) == ((), None, None)
 
 
 def test_without_params_there_is_no_report(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from capillary.report.pages.words import fold_means
 from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import LOSSES, made_report
 
-TITLES = [metric.title for metric in METRICS.values()]
+TITLES = [metric.within(2.0).title for metric in METRICS.values()]
 
 
 def titles(figures: list[Figure]) -> list[str]:
@@ -108,7 +108,7 @@ def volumes_of(count: int, metric: str = "dsc") -> Report:
 def test_the_best_volume_is_on_top(metric: str, first: str) -> None:
     """By the first metric, in its better direction, in every chart."""
     figures = volume_figures(volumes_of(4, metric))
-    assert titles(figures) == [f"{METRICS[metric].title} of each volume", "NSD of each volume"]
+    assert titles(figures) == [f"{METRICS[metric].title} of each volume", "NSD (τ = 2 µm) of each volume"]
     for figure in figures:
         names = texts(figure, "name")
         assert names[0] == first

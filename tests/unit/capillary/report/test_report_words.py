@@ -16,11 +16,13 @@ from capillary.report.pages.words import (
     confidence_words,
     difference_text,
     duration,
+    effect_text,
     fold_means,
     interval_text,
     listed,
     moment,
     number,
+    outcome,
     p_text,
     signed,
     verdict,
@@ -56,9 +58,13 @@ def test_numbers() -> None:
     assert (signed(0.05, 2), signed(-0.05, 2), signed(-0.0001, 2)) == ("+0.05", "−0.05", "0.00")
     assert (p_text(0.0002), p_text(0.0123), p_text(0.5)) == ("< 0.001", "0.012", "0.50")
     assert (p_text(0.001), p_text(0.0999), p_text(0.1)) == ("0.001", "0.100", "0.10")
-    interval = Interval(mean=-1.0, ci_low=None, ci_high=2.5)
-    assert interval_text(interval, METRICS["dsc"]) == "−1.000 [–, 2.500]"
-    assert difference_text(made_report().differences[0]) == "−0.053 [−0.090, −0.010]"
+    interval = Interval(mean=-1.0, ci_low=-2.0, ci_high=2.5)
+    assert interval_text(interval, METRICS["dsc"]) == "−1.000 [−2.000, 2.500]"
+    assert interval_text(dataclasses.replace(interval, ci_low=None, ci_high=None), METRICS["dsc"]) == "−1.000"
+    first = made_report().differences[0]
+    assert difference_text(first) == "−0.053 [−0.090, −0.010]"
+    assert difference_text(dataclasses.replace(first, ci_low=None, ci_high=None)) == "−0.053"
+    assert (effect_text(first), effect_text(dataclasses.replace(first, effect_size=None))) == ("−1.3", "–")
 
 
 def test_a_moment_has_its_zone() -> None:
@@ -68,16 +74,11 @@ def test_a_moment_has_its_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "bootstrap", "expected"),
-    [
-        (0.95, "percentile", "95 % bootstrap interval"),
-        (0.995, "bca", "99.5 % BCa bootstrap interval"),
-        (None, None, "bootstrap interval"),
-    ],
+    ("confidence", "expected"), [(0.95, "95 % interval"), (0.995, "99.5 % interval"), (None, "interval")]
 )
-def test_intervals_are_called_what_they_are(confidence: float | None, bootstrap: str | None, expected: str) -> None:
-    """Confidence and kind, as far as params.yaml says them."""
-    assert confidence_words(made_report(confidence=confidence, bootstrap=bootstrap)) == expected
+def test_intervals_are_called_what_they_are(confidence: float | None, expected: str) -> None:
+    """With their confidence, as far as params.yaml says it."""
+    assert confidence_words(made_report(confidence=confidence)) == expected
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,14 @@ def test_better_needs_interval_and_p(
         made_report().differences[0], metric=metric, difference=difference, ci_low=low, ci_high=high, p_holm=p
     )
     assert better(found) == expected
+
+
+def test_an_exploratory_metric_decides_nothing() -> None:
+    """However small its p; the primary one is undecided until its own is small."""
+    first, *others = made_report().differences
+    assert outcome(dataclasses.replace(first, p_holm=0.01)) == "cbdice"
+    assert outcome(first) == "undecided"
+    assert {outcome(dataclasses.replace(one, p=0.0001)) for one in others} == {"exploratory"}
 
 
 def test_the_verdict_claims_no_more_than_the_test() -> None:
@@ -194,15 +203,16 @@ def test_few_volumes_and_rules_are_pointed_out() -> None:
     assert any("over 4 volumes" in one for one in cautions(made_report()))
     assert any("stack0 (dice_ce, disjoint)" in one for one in cautions(made_report(volumes=ruled)))
     single = tuple(one for one in volumes if one.id == "stack0")
-    assert any("no width" in one for one in cautions(made_report(volumes=single)))
+    assert any("over 1 volume. That is too few" in one for one in cautions(made_report(volumes=single)))
 
 
 @pytest.mark.parametrize(
     ("groups", "expected"),
     [
-        (("a", "b", "c", "d"), "Each mean is over 4 volumes. With so few"),
-        (("a", "a", "b", "b"), "Each mean is over 4 volumes of 2 groups, and only groups are independent. With so few"),
-        (("a", "a", "a", "a"), "With 4 volumes of one group an interval has no width"),
+        (("a", "b", "c", "d", "e"), "Each mean is over 5 volumes. With so few, intervals are wide"),
+        (("a", "b", "c", "d"), "Each mean is over 4 volumes. That is too few for an interval"),
+        (("a", "a", "b", "b"), "Each mean is over 4 volumes of 2 groups; only groups are independent. That is too few"),
+        (("a", "a", "a", "a"), "Each mean is over 4 volumes of 1 group; only groups"),
     ],
 )
 def test_volumes_of_one_group_count_as_one(groups: tuple[str, ...], expected: str) -> None:

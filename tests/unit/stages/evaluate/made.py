@@ -6,11 +6,12 @@ import numpy as np
 
 from stages.common.metrics import METRICS
 from stages.evaluate.measure import Measurement
+from stages.evaluate.metrics.bands import BandCounts
 from stages.evaluate.metrics.rules import Rule
-from stages.evaluate.params import BootstrapMethod, Evaluation
+from stages.evaluate.params import Evaluation
 from stages.evaluate.pictures.views import Views, take_views
 from stages.evaluate.predict import Row
-from stages.evaluate.statistics.bootstrap import Interval
+from stages.evaluate.statistics.intervals import Interval
 
 
 def evaluation(**changes: Any) -> Evaluation:
@@ -22,7 +23,7 @@ def evaluation(**changes: Any) -> Evaluation:
         min_component_um3=None,
         metrics=tuple(METRICS),
         nsd_tolerance_um=1.0,
-        bootstrap=BootstrapMethod.PERCENTILE,
+        radius_bands_um=(1.0, 2.0),
         bootstrap_iterations=200,
         confidence=0.95,
         seed=1,
@@ -30,16 +31,9 @@ def evaluation(**changes: Any) -> Evaluation:
     return Evaluation.model_validate(made.model_dump() | changes)
 
 
-def resampling(iterations: int, *, seed: int, confidence: float = 0.95, method: str = "percentile") -> Evaluation:
-    """Params of the bootstrap."""
-    return evaluation(
-        bootstrap_iterations=iterations, seed=seed, confidence=confidence, bootstrap=BootstrapMethod(method)
-    )
-
-
 def interval(mean: float) -> Interval:
     """An interval about `mean`."""
-    return Interval(mean=mean, ci_low=0, ci_high=1, method=BootstrapMethod.PERCENTILE)
+    return Interval(mean=mean, ci_low=0, ci_high=1)
 
 
 def some_views(seed: int = 0) -> Views:
@@ -61,6 +55,7 @@ def row(loss: str, index: int, dsc: float, group: str | None = None) -> Row:
         reference_voxels=1,
         common_voxels=1,
         rule=Rule.MEASURED,
+        bands=(BandCounts(label=4, label_found=2, line=2, line_found=1), BandCounts(), BandCounts()),
     )
     return Row(
         loss=loss,

@@ -50,7 +50,9 @@ def test_the_params_are_exactly_those_that_dvc_yaml_declares() -> None:
         ("evaluation", "metrics", ["dsc", "dsc"]),
         ("evaluation", "metrics", "dsc"),
         ("evaluation", "nsd_tolerance_um", -1.0),
-        ("evaluation", "bootstrap", "bayes"),
+        ("evaluation", "radius_bands_um", [3.0, 3.0]),
+        ("evaluation", "radius_bands_um", [0.0, 3.0]),
+        ("evaluation", "radius_bands_um", [3.0]),
     ],
 )
 def test_wrong_params_are_refused_by_name(section: str, key: str, value: object) -> None:

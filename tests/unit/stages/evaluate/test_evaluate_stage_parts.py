@@ -16,12 +16,13 @@ from stages.common.metrics import METRICS
 from stages.common.tracking.registry import ModelCard, write_card
 from stages.evaluate.cells import read_cells
 from stages.evaluate.measure import measure
-from stages.evaluate.outputs import write_outputs
-from stages.evaluate.params import BootstrapMethod, Training
+from stages.evaluate.metrics.bands import BandCounts
+from stages.evaluate.outputs import write_bands, write_outputs
+from stages.evaluate.params import Training
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import Row, predict_volume
 from stages.evaluate.report import print_summary
-from stages.evaluate.statistics.bootstrap import bootstrap_intervals
+from stages.evaluate.statistics.intervals import interval_of_mean
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
 from tests.support import tracked
@@ -40,7 +41,9 @@ def row(loss: str, index: int, *, empty: bool = False, metrics: tuple[str, ...] 
         fold=index % 2,
         id=f"v{index}",
         group=f"v{index}",
-        measurement=measure(prediction, reference, (5.0, 1.0, 1.0), metrics=metrics, nsd_tolerance_um=1.0),
+        measurement=measure(
+            prediction, reference, (5.0, 1.0, 1.0), metrics=metrics, nsd_tolerance_um=1.0, radius_bands_um=(1.0, 2.0)
+        ),
         views=some_views(index),
         model_name=f"capillary-{loss}",
         model_version="3",
@@ -168,7 +171,7 @@ def test_a_volume_with_an_empty_prediction_counts_in_the_mean() -> None:
 
 def test_outputs_have_the_fixed_shape_and_agree(tmp_path: Path) -> None:
     """metrics.json is {loss: {metric: {mean, ci_low, ci_high}}}; CSV and Parquet tell the same values."""
-    rows = [row(loss, index, empty=index == 3) for loss in ("dice_ce", "cbdice") for index in range(4)]
+    rows = [row(loss, index, empty=index == 3) for loss in ("dice_ce", "cbdice") for index in range(5)]
     summary = summarise(rows, EVALUATION)
     write_outputs(tmp_path, rows, summary, compare_losses(rows, EVALUATION))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -178,10 +181,10 @@ def test_outputs_have_the_fixed_shape_and_agree(tmp_path: Path) -> None:
         assert all(set(interval) == {"mean", "ci_low", "ci_high"} for interval in loss.values())
     table = pyarrow.parquet.read_table(tmp_path / "per_volume.parquet").to_pylist()
     text = list(csv.DictReader((tmp_path / "per_volume.csv").open()))
-    assert len(table) == len(text) == 8
+    assert len(table) == len(text) == 10
     assert {name: str(value) for name, value in table[3].items()} == text[3]
     assert (table[3]["rule"], table[3]["distance_is_worst_case"]) == ("prediction_empty", True)
-    assert np.mean([line["dsc"] for line in table[:4]]) == pytest.approx(metrics["dice_ce"]["dsc"]["mean"])
+    assert np.mean([line["dsc"] for line in table[:5]]) == pytest.approx(metrics["dice_ce"]["dsc"]["mean"])
     lines = list(csv.DictReader((tmp_path / "summary.csv").open()))
     assert [(line["loss"], line["metric"]) for line in lines] == [(x, y) for x in metrics for y in METRICS]
     assert float(lines[0]["ci_low"]) == metrics["dice_ce"]["dsc"]["ci_low"]
@@ -191,6 +194,38 @@ def test_outputs_have_the_fixed_shape_and_agree(tmp_path: Path) -> None:
     ]
     means = [metrics[loss]["dsc"]["mean"] for loss in ("dice_ce", "cbdice")]
     assert float(pairs[0]["difference"]) == pytest.approx(means[0] - means[1])
+    assert [line["role"] for line in pairs] == ["primary", *["exploratory"] * (len(METRICS) - 1)]
+    assert (pairs[0]["p_holm"] != "", {line["p_holm"] for line in pairs[1:]}) == (True, {""})
+
+
+def test_few_groups_leave_the_ends_of_intervals_open(tmp_path: Path) -> None:
+    """null in JSON, nothing in a table; means and differences stand."""
+    rows = [row(loss, index) for loss in ("dice_ce", "cbdice") for index in range(4)]
+    write_outputs(tmp_path, rows, summarise(rows, EVALUATION), compare_losses(rows, EVALUATION))
+    interval = json.loads((tmp_path / "metrics.json").read_text())["dice_ce"]["dsc"]
+    assert interval["mean"] > 0
+    assert (interval["ci_low"], interval["ci_high"]) == (None, None)
+    for name in ("summary.csv", "paired.csv"):
+        lines = list(csv.DictReader((tmp_path / name).open()))
+        assert {(line["ci_low"], line["ci_high"]) for line in lines} == {("", "")}
+
+
+def test_bands_of_radius_have_a_line_where_the_label_has_vessels(tmp_path: Path) -> None:
+    """Limits, counts and what follows from them; the last band has no upper end."""
+    one = row("dice_ce", 0)
+    counts = (BandCounts(8, 4, 4, 3, 5, 4), BandCounts(), BandCounts(2, 2, 1, 1, 0, 0))
+    write_bands(tmp_path, [replace(one, measurement=replace(one.measurement, bands=counts))], (3.0, 6.0))
+    thin, thick = csv.DictReader((tmp_path / "radius_bands.csv").open())
+    assert [thin[name] for name in ("loss", "id", "band", "from_um", "to_um")] == [
+        "dice_ce",
+        "v0",
+        "thin",
+        "0.0",
+        "3.0",
+    ]
+    assert (thin["recall"], float(thin["centreline_dsc"])) == ("0.5", pytest.approx(2 * 0.75 * 0.8 / 1.55))
+    assert (thick["band"], thick["from_um"], thick["to_um"]) == ("thick", "6.0", "inf")
+    assert (thick["recall"], thick["centreline_dsc"]) == ("1.0", "0.0")
 
 
 def test_equal_results_give_equal_bytes_whatever_the_time(tmp_path: Path) -> None:
@@ -206,20 +241,20 @@ def test_equal_results_give_equal_bytes_whatever_the_time(tmp_path: Path) -> Non
 
 
 def test_the_report_shows_intervals_and_what_was_set_by_rule(capsys: pytest.CaptureFixture[str]) -> None:
-    """The table shows mean and interval; a single volume and a volume set by rule are pointed out."""
-    rows = [row("dice_ce", 0, empty=True)]
+    """The table shows mean and interval, and NSD its tolerance; a volume set by rule is pointed out."""
+    rows = [row("dice_ce", index, empty=True) for index in range(5)]
     print_summary(rows, summarise(rows, EVALUATION), EVALUATION)
     shown = capsys.readouterr().out
     assert "0.000 [0.000, 0.000]" in shown
-    assert "95% bootstrap interval" in shown
-    assert "one volume gives no interval" in shown
+    assert "[95% interval]" in shown
+    assert "NSD (τ = 1 µm)" in shown
     assert "v0: set by the rule `prediction_empty`" in shown
 
 
 @pytest.mark.parametrize("metrics", [("hd95_um",), ("nsd", "betti_1_error", "dsc")])
 def test_outputs_hold_the_chosen_metrics_in_their_order(tmp_path: Path, metrics: tuple[str, ...]) -> None:
     """Every table has the metrics of params.yaml and no others; the first chooses what is pictured."""
-    chosen = evaluation(metrics=metrics, bootstrap=BootstrapMethod.BCA)
+    chosen = evaluation(metrics=metrics)
     rows = [row("dice_ce", index, metrics=metrics) for index in range(4)]
     summary = summarise(rows, chosen)
     write_outputs(tmp_path, rows, summary, compare_losses(rows, chosen))
@@ -234,29 +269,23 @@ def test_outputs_hold_the_chosen_metrics_in_their_order(tmp_path: Path, metrics:
     assert values == sorted(values, reverse=not METRICS[metrics[0]].less_is_better)
 
 
-def test_the_terminal_says_where_bca_is_not_defined(capsys: pytest.CaptureFixture[str]) -> None:
-    """A volume alone has no BCa interval, and the table is named after the method asked for."""
-    rows = [row("dice_ce", 0)]
-    chosen = evaluation(bootstrap=BootstrapMethod.BCA)
-    print_summary(rows, summarise(rows, chosen), chosen)
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "95% BCa bootstrap interval" in shown
-    assert "dice_ce: percentile instead of BCa interval" in shown
-    assert "which equal values or a single group do not define: DSC, centreline DSC" in shown
-
-
 def in_groups(*groups: str) -> list[Row]:
     """A volume of each of `groups`, in that order."""
     return [replace(row("dice_ce", index), group=group) for index, group in enumerate(groups)]
 
 
-def test_the_summary_draws_groups(tmp_path: Path) -> None:
-    """Its interval is that of the groups of the rows, which per_volume tells, and paired.csv how many there are."""
+def test_a_group_counts_once(tmp_path: Path) -> None:
+    """Mean and interval are over the groups of the rows, which per_volume tells, and paired.csv how many there are."""
     rows = in_groups("m1", "m2", "m2", "m1", "m1", "m2")
-    summary = summarise(rows, EVALUATION)
-    values = np.array([[one.measurement.values["dsc"]] for one in rows])
-    assert [summary["dice_ce"]["dsc"]] == bootstrap_intervals(values, EVALUATION, [one.group for one in rows])
-    assert [summary["dice_ce"]["dsc"]] != bootstrap_intervals(values, EVALUATION)
+    found = summarise(rows, EVALUATION)["dice_ce"]["dsc"]
+    values = [one.measurement.values["dsc"] for one in rows]
+    groups = [
+        np.mean([value for one, value in zip(rows, values, strict=True) if one.group == name]) for name in ("m1", "m2")
+    ]
+    assert (found.mean, found.ci_low, found.ci_high) == (pytest.approx(np.mean(groups)), None, None)
+    many = [replace(one, group=f"m{index}") for index, one in enumerate(rows)]
+    expected = interval_of_mean(np.array(values), EVALUATION.confidence, 0.0, 1.0)
+    assert summarise(many, EVALUATION)["dice_ce"]["dsc"] == expected
     both = [*rows, *(replace(one, loss="cbdice") for one in rows)]
     write_outputs(tmp_path, both, summarise(both, EVALUATION), compare_losses(both, EVALUATION))
     table = pyarrow.parquet.read_table(tmp_path / "per_volume.parquet").to_pylist()
@@ -269,8 +298,8 @@ def test_the_summary_draws_groups(tmp_path: Path) -> None:
     ("groups", "text"),
     [
         (("m1", "m1", "m2"), "dice_ce: 3 volumes of 2 groups, and only groups are independent"),
-        (("m1", "m1", "m1"), "dice_ce: 3 volumes of one group give no interval; both of its ends are the mean itself"),
-        (("v0", "v1", "v2"), None),
+        (("m1", "m2", "m3", "m4"), "dice_ce: too few groups for an interval, which needs 5"),
+        (("v0", "v1", "v2", "v3", "v4"), None),
     ],
 )
 def test_the_terminal_says_how_many_groups_there_are(
@@ -280,4 +309,4 @@ def test_the_terminal_says_how_many_groups_there_are(
     rows = in_groups(*groups)
     print_summary(rows, summarise(rows, EVALUATION), EVALUATION)
     shown = " ".join(capsys.readouterr().out.split())
-    assert text in shown if text else "group" not in shown
+    assert text in shown if text else "independent" not in shown and "too few" not in shown

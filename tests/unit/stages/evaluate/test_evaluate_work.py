@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError
-from stages.common.imaging.volumes import Volume
+from stages.common.imaging.grid import resample
+from stages.common.imaging.volumes import Grid, Volume
 from stages.common.inference import Flips, predict_probability
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.tracking.server import Server
@@ -93,7 +94,14 @@ def test_each_volume_has_a_row_of_its_own_mask(
     for (cell, volume), row, calibration in zip(pairs, found.rows, found.calibration, strict=True):
         probability, label = probability_of(cell.card, volume), volume.label().astype(np.bool_)
         mask = without_small(probability > threshold, volume.spacing_um, sizes[cell.loss, cell.fold])
-        expected = measure(mask, label, volume.spacing_um, metrics=("dsc", "hd95_um"), nsd_tolerance_um=1.0)
+        expected = measure(
+            mask,
+            label,
+            volume.spacing_um,
+            metrics=("dsc", "hd95_um"),
+            nsd_tolerance_um=1.0,
+            radius_bands_um=(1.0, 2.0),
+        )
         assert row.measurement == expected
         assert (row.loss, row.fold, row.id, row.group) == (cell.loss, cell.fold, volume.id, volume.group)
         assert (row.model_name, row.model_version) == (cell.card.model_name, cell.card.model_version)
@@ -107,6 +115,30 @@ def test_each_volume_has_a_row_of_its_own_mask(
     last = found.rows[-1]
     assert f"cbdice fold 1 volume_3 DSC {last.measurement.values['dsc']:.3f}" in said[-1]
     assert "(measured) in" in said[-1]
+
+
+def test_a_resampled_volume_is_measured_on_its_own_label(
+    volumes: list[Volume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probability is brought back to the stack's grid before the threshold; label, spacing and pictures are its."""
+    native = Grid(shape_zyx=(5, 23, 19), spacing_um=(1.25, 0.75, 0.5))
+    label = np.zeros(native.shape_zyx, dtype=np.uint8)
+    label[1:4, 5:9, 2:-2] = 1
+    label[2, 15, 4:12] = 1  # thinner than the arrays' voxels
+    for volume in volumes:
+        np.save(volume.folder / "native_label.npy", label)
+    resampled = [replace(volume, native=native) for volume in volumes]
+    cells = cells_of(resampled, ("dice_ce",))
+    found = run(cells, tmp_path, monkeypatch, MemoryGuard(), threshold=0.4, min_component_um3=2.0)
+    for row, volume, cell in zip(found.rows, resampled, (cells[0], cells[0], cells[1], cells[1]), strict=True):
+        probability = resample(probability_of(cell.card, volume), native.shape_zyx)
+        mask = without_small(probability > 0.4, native.spacing_um, 2.0)
+        assert row.measurement.reference_voxels == label.sum()
+        assert row.measurement.predicted_voxels == mask.sum()
+        intersection = np.count_nonzero(mask & label.astype(np.bool_))
+        assert row.measurement.values["dsc"] == pytest.approx(2 * intersection / (mask.sum() + label.sum()))
+        assert row.views.sides_um == (23 * 0.75, 19 * 0.5)
+        assert row.views.depth == 5
 
 
 def test_the_pictures_show_the_mask_that_is_measured(

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.common.imaging.skeleton import skeleton
 from stages.common.metrics import METRICS
 from stages.evaluate.measure import MEASURES, Measurement
 from stages.evaluate.measure import measure as measure_metrics
-from stages.evaluate.metrics.centreline import skeleton
 from stages.evaluate.metrics.rules import Rule
 from tests.unit.stages.evaluate.masks import Mask, ball, brute_distances, brute_percentile, line, mask_pairs, spacings
 
@@ -22,7 +22,13 @@ DISTANCES = ("measured_masd_um", "measured_masd_voxels", "hd95_um")
 def measure(prediction: Mask, reference: Mask, spacing_um: tuple[float, float, float], threads: int = 1) -> Measurement:
     """Every metric, NSD at a tolerance of 1 µm."""
     return measure_metrics(
-        prediction, reference, spacing_um, metrics=tuple(METRICS), nsd_tolerance_um=TOLERANCE_UM, threads=threads
+        prediction,
+        reference,
+        spacing_um,
+        metrics=tuple(METRICS),
+        nsd_tolerance_um=TOLERANCE_UM,
+        radius_bands_um=(1.0, 2.0),
+        threads=threads,
     )
 
 
@@ -132,7 +138,9 @@ def test_turned_and_mirrored_volumes_measure_the_same(
 @given(masks=mask_pairs(), metrics=st.sets(st.sampled_from(list(METRICS)), min_size=1))
 def test_a_metric_is_the_same_alone_and_among_others(masks: tuple[Mask, Mask], metrics: set[str]) -> None:
     """What is shared between metrics changes none of them; the order asked for is the order given."""
-    some = measure_metrics(*masks, SPACING, metrics=sorted(metrics), nsd_tolerance_um=TOLERANCE_UM)
+    some = measure_metrics(
+        *masks, SPACING, metrics=sorted(metrics), nsd_tolerance_um=TOLERANCE_UM, radius_bands_um=(1.0, 2.0)
+    )
     every = measure(*masks, SPACING)
     assert list(some.values.items()) == [(name, every.values[name]) for name in sorted(metrics)]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from scipy import ndimage
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.grid import resample
-from stages.preprocess.prepare import Task, prepare, skeleton_of
+from stages.common.imaging.skeleton import skeleton as skeleton_of
+from stages.preprocess.prepare import Task, prepare
 from tests.support.memory import little_memory
 from tests.unit.stages.preprocess.tiny_tasks import make_task
 
@@ -28,7 +28,7 @@ def test_arrays_are_what_the_stack_says(tmp_path: Path) -> None:
     low, high = np.percentile(stack, [0.5, 99.5])
     np.testing.assert_allclose(image, np.clip((stack - low) / (high - low), 0, 1), rtol=1e-6)
     np.testing.assert_array_equal(label, marked == 255)
-    np.testing.assert_array_equal(skeleton, skeleton_of(label))
+    np.testing.assert_array_equal(skeleton, skeleton_of(label > 0))
     assert (image.dtype, label.dtype, skeleton.dtype) == (np.float32, np.uint8, np.uint8)
     assert image.flags.c_contiguous
     assert done.foreground_share == (marked > 0).mean()
@@ -46,6 +46,23 @@ def test_a_resampled_volume_has_the_planned_grid(tmp_path: Path) -> None:
     assert done.foreground_share == arrays["label"].mean()
     assert arrays["image"][arrays["label"] > 0].mean() > 4 * arrays["image"][arrays["label"] == 0].mean()
     assert ((arrays["skeleton"] > 0) <= (arrays["label"] > 0)).all()
+
+
+def test_a_resampled_volume_keeps_its_own_label(tmp_path: Path) -> None:
+    """As it came, with its checksum, and the number of parts that resampling loses; elsewhere there is no such file."""
+    task = make_task(tmp_path, resample_to_um=(4.0, 3.0, 3.0))
+    marked = tifffile.imread(task.raw.label)
+    marked[0, 0, 0] = 255  # a part of one voxel
+    tifffile.imwrite(task.raw.label, marked, photometric="minisblack")
+    done = prepare(task)
+    file = task.folder / "native_label.npy"
+    np.testing.assert_array_equal(np.load(file), marked == 255)
+    assert done.checksums.native_label == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (done.parts, done.lost_parts) == (2, 1)
+    plain = make_task(tmp_path, "plain")
+    done = prepare(plain)
+    assert (done.checksums.native_label, done.parts, done.lost_parts) == ("", 0, 0)
+    assert not (plain.folder / "native_label.npy").exists()
 
 
 @pytest.mark.parametrize("normalisation", ["percentile", "zscore"])
@@ -83,58 +100,6 @@ def test_a_stack_that_memory_does_not_hold_is_not_called_damaged(tmp_path: Path)
     assert refused.value.code == ExitCode.MACHINE
     assert "CAPILLARY_WORKERS=1" in refused.value.remedy
     assert refused.value.value == "5,760 voxels"
-
-
-def _pieces(mask: np.ndarray) -> int:
-    return int(ndimage.label(mask, np.ones((3, 3, 3)))[1])
-
-
-def _neighbours(skeleton: np.ndarray) -> np.ndarray:
-    """Neighbours of each skeleton voxel that are skeleton too."""
-    counts = ndimage.convolve(skeleton.astype(int), np.ones((3, 3, 3), dtype=int), mode="constant") - 1
-    return np.asarray(counts[skeleton > 0])
-
-
-def _tube(shape: tuple[int, int, int], path_zyx: np.ndarray, radius: float) -> np.ndarray:
-    grid = np.stack(np.mgrid[: shape[0], : shape[1], : shape[2]], axis=-1)
-    tube = np.zeros(shape, dtype=np.uint8)
-    for point in path_zyx:
-        tube |= (((grid - point) ** 2).sum(axis=-1) <= radius**2).astype(np.uint8)
-    return tube
-
-
-def test_the_skeleton_of_a_tube_is_its_axis() -> None:
-    """One curve with two ends, one voxel thick, on the tube's axis."""
-    path = np.stack([np.full(61, 8.0), np.full(61, 10.0), np.linspace(6, 42, 61)], axis=1)
-    tube = _tube((17, 21, 49), path, radius=4)
-    skeleton = skeleton_of(tube)
-    assert skeleton.dtype == np.uint8
-    assert set(np.unique(skeleton)) == {0, 1}
-    assert _pieces(skeleton) == 1
-    assert sorted(_neighbours(skeleton))[:2] == [1, 1]
-    assert set(sorted(_neighbours(skeleton))[2:]) == {2}
-    places = np.argwhere(skeleton)
-    assert np.abs(places[:, 0] - 8).max() <= 1
-    assert np.abs(places[:, 1] - 10).max() <= 1
-    assert np.ptp(places[:, 2]) >= 30
-
-
-def test_the_skeleton_of_a_ring_is_a_closed_curve() -> None:
-    """Thinning keeps topology: the hole stays, no ends appear."""
-    angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
-    path = np.stack([np.full(120, 6.0), 20 + 12 * np.sin(angle), 20 + 12 * np.cos(angle)], axis=1)
-    skeleton = skeleton_of(_tube((13, 41, 41), path, radius=3))
-    assert _pieces(skeleton) == 1
-    assert set(_neighbours(skeleton)) == {2}
-
-
-def test_separate_vessels_stay_separate() -> None:
-    """As many skeleton pieces as label pieces, also for a flat stack of one slice."""
-    label = np.zeros((1, 20, 40), dtype=np.uint8)
-    label[0, 3:8, 2:38] = label[0, 12:17, 2:38] = 1
-    skeleton = skeleton_of(label)
-    assert skeleton.shape == label.shape
-    assert _pieces(skeleton) == 2
 
 
 def test_a_stack_that_is_not_the_listed_one_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from stages.common.errors import ParamsError
 from stages.common.imaging.grid import resample
 from stages.preprocess.raw import RawVolume
-from stages.preprocess.resample import resample_label, target_grid
+from stages.preprocess.resample import lost_parts, resample_label, target_grid
 
 
 def make_raw(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> RawVolume:
@@ -66,6 +66,22 @@ def test_a_label_keeps_its_form(shape: tuple[int, int, int]) -> None:
     assert found.mean() == pytest.approx(tube.mean(), rel=0.06)
     centre = (np.argwhere(found) + 0.5).mean(axis=0) / shape
     assert centre == pytest.approx((0.5, 18 / 40, 22 / 40), abs=0.01)
+
+
+def test_lost_parts_are_counted() -> None:
+    """A thick vessel stays, lines of one voxel vanish between coarser ones; parts that grow together are not lost."""
+    label = np.zeros((8, 48, 48), dtype=np.uint8)
+    label[2:6, 4:16, 4:44] = 1
+    for y in (21, 27, 33):
+        label[3, y, 4:44] = 1
+    coarse = resample_label(label, (8, 12, 12))
+    assert coarse[:, 5:].sum() == 0
+    assert lost_parts(label, coarse) == (4, 3)
+    assert lost_parts(label, label) == (4, 0)
+    two = np.zeros((1, 12, 12), dtype=np.uint8)
+    two[0, 2:4, :] = two[0, 5:7, :] = 1
+    assert lost_parts(two, np.ones((1, 6, 6), dtype=np.uint8)) == (2, 0)
+    assert lost_parts(two, resample_label(two, (3, 31, 29))) == (2, 0)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

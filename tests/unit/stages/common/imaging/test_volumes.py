@@ -1,6 +1,7 @@
 """The hand-over from preprocess: what is written is what is read, and what is not as listed is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.volumes import (
     Checksums,
     Fold,
+    Grid,
     Volume,
     fold_split,
     parse_splits,
@@ -68,6 +70,20 @@ def test_manifest_comes_back_as_it_was_written(processed: Path) -> None:
     )
 
 
+def test_a_resampled_volume_knows_its_own_grid(tmp_path: Path) -> None:
+    """Shape, spacing and label as they came; a native label of another shape is refused."""
+    volume, checksums = make_volume(tmp_path, "a", 0)
+    native = Grid(shape_zyx=(2, 3, 4), spacing_um=(2.5, 0.1, 0.7))
+    np.save(volume.folder / "native_label.npy", np.ones((2, 3, 4), dtype=np.uint8))
+    write_manifest(tmp_path, [(replace(volume, native=native), checksums)])
+    (found,) = read_manifest(tmp_path)
+    assert found.native == native
+    assert found.native_label().shape == (2, 3, 4)
+    np.save(volume.folder / "native_label.npy", np.ones((2, 3, 5), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"native_label\.npy is not the array"):
+        read_manifest(tmp_path)
+
+
 def test_each_array_is_the_file_of_its_name(processed: Path) -> None:
     """Image, label and skeleton match their files voxel for voxel, in float32 and uint8."""
     volume = read_manifest(processed)[0]
@@ -82,8 +98,11 @@ def test_manifest_is_a_plain_table_for_other_programs(processed: Path) -> None:
     table = pd.read_parquet(processed / "manifest.parquet")
     assert list(table.columns) == [
         *["id", "group", "shape_z", "shape_y", "shape_x", "spacing_z_um", "spacing_y_um", "spacing_x_um"],
-        *["image_sha256", "label_sha256", "skeleton_sha256", "foreground_share", "fold"],
+        *[f"native_{name}" for name in ("shape_z", "shape_y", "shape_x")],
+        *[f"native_{name}" for name in ("spacing_z_um", "spacing_y_um", "spacing_x_um")],
+        *["image_sha256", "label_sha256", "skeleton_sha256", "native_label_sha256", "foreground_share", "fold"],
     ]
+    assert table["native_shape_x"].tolist() == [7, 7, 7]
     assert table["shape_x"].tolist() == [7, 7, 7]
     for array, digit in (("image", "1"), ("label", "2"), ("skeleton", "3")):
         assert set(table[f"{array}_sha256"]) == {digit * 64}

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from stages.common.imaging.skeleton import skeleton as thinned
 from stages.train.losses.cbdice import CbDiceLoss, centreline_boundary_dice
 from stages.train.losses.dice_ce import cross_entropy, soft_dice
+from stages.train.losses.geometry.morphology import morphological_skeleton
+from tests.unit.stages.train.losses.published import cases
 
 Case = tuple[Tensor, Tensor, Tensor]
 Volume = NDArray[np.float64]
@@ -47,7 +50,7 @@ def brute_cbdice(probability: Volume, label: NDArray[np.bool_], skeleton: NDArra
     """Equations (2) to (4), voxel by voxel."""
     sums = np.zeros(4)
     for p, mask, line in zip(probability, label, skeleton, strict=True):
-        q_vl, q_slvl, q_sl = weights(mask, line & mask, np.ones_like(p))
+        q_vl, q_slvl, q_sl = weights(mask, line, np.ones_like(p))
         q_vp, q_spvp, q_sp = weights(p > 0.5, brute_skeleton(p > 0.5), p)
         for at in itertools.product(*map(range, p.shape)):
             sums += (
@@ -60,12 +63,18 @@ def brute_cbdice(probability: Volume, label: NDArray[np.bool_], skeleton: NDArra
     return float(2 * precision * sensitivity / (precision + sensitivity))
 
 
+def cbdice(probability: Tensor, label: Tensor, line: Tensor) -> Tensor:
+    """cbDice with `line` for the label's skeleton, and the morphological one of the prediction."""
+    return centreline_boundary_dice(probability, label, line, morphological_skeleton(probability > 0.5))
+
+
 def test_equals_brute_force_on_noise(random_case: Case) -> None:
     """The formula, computed voxel by voxel from distances of all pairs, on irregular masks."""
     logits, label, skeleton = random_case
+    line = skeleton.bool() & label.bool()
     probability = (logits[:, 1:] - logits[:, :1]).sigmoid()
-    found = centreline_boundary_dice(probability, label.bool(), skeleton.bool())
-    expected = brute_cbdice(probability[:, 0].numpy(), label[:, 0].bool().numpy(), skeleton[:, 0].bool().numpy())
+    found = cbdice(probability, label.bool(), line)
+    expected = brute_cbdice(probability[:, 0].numpy(), label[:, 0].bool().numpy(), line[:, 0].numpy())
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -76,7 +85,7 @@ def test_equals_brute_force_on_vessels(tube: Callable[..., Tensor], axis_of_tube
     line = torch.cat([axis_of_tube, axis_of_tube])[:, :, :, 4:22, 6:24]
     noise = torch.rand(guess.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     probability = torch.where(guess, 0.51 + 0.48 * noise, 0.49 * noise)
-    found = centreline_boundary_dice(probability, label, line)
+    found = cbdice(probability, label, line)
     expected = brute_cbdice(probability[:, 0].numpy(), label[:, 0].numpy(), line[:, 0].numpy())
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
@@ -100,17 +109,17 @@ def test_hand_computed_missing_vessels(thick_and_thin: tuple[Tensor, Tensor, Ten
     """
     thick, thin, axes = thick_and_thin
     label = thick | thin
-    assert centreline_boundary_dice(thick.double(), label, axes).item() == pytest.approx(1 / 2, abs=1e-4)
-    assert centreline_boundary_dice(thin.double(), label, axes).item() == pytest.approx(8 / 9, abs=1e-4)
-    assert centreline_boundary_dice(label.double(), label, axes).item() == pytest.approx(1, abs=1e-12)
+    assert cbdice(thick.double(), label, axes).item() == pytest.approx(1 / 2, abs=1e-4)
+    assert cbdice(thin.double(), label, axes).item() == pytest.approx(8 / 9, abs=1e-4)
+    assert cbdice(label.double(), label, axes).item() == pytest.approx(1, abs=1e-12)
 
 
 def test_loss_is_the_sum_of_its_published_terms(random_case: Case) -> None:
     """L = 2·CE + (1 − Dice) + (1 − cbDice)."""
     logits, label, skeleton = random_case
     logit, target = logits[:, 1:] - logits[:, :1], label.double()
-    cbdice = centreline_boundary_dice(logit.sigmoid(), label.bool(), skeleton.bool())
-    expected = 2 * cross_entropy(logit, target) + 2 - soft_dice(logit.sigmoid(), target) - cbdice
+    term = cbdice(logit.sigmoid(), label.bool(), morphological_skeleton(label.bool()))
+    expected = 2 * cross_entropy(logit, target) + 2 - soft_dice(logit.sigmoid(), target) - term
     torch.testing.assert_close(CbDiceLoss()(logits, label, skeleton), expected)
 
 
@@ -122,7 +131,7 @@ def test_cbdice_falls_with_every_longer_gap_and_every_further_shift(
         [tube(3), *(tube(3, gap_voxels=gap) for gap in (2, 4, 8, 16, 40))],
         [tube(3), *(tube(3, y=12 + shift) for shift in (1, 2, 3, 4))],
     ):
-        values = [centreline_boundary_dice(mask.double(), tube(3), axis_of_tube).item() for mask in masks]
+        values = [cbdice(mask.double(), tube(3), axis_of_tube).item() for mask in masks]
         assert values[0] == pytest.approx(1, abs=1e-6)
         assert values == sorted(set(values), reverse=True)
 
@@ -130,17 +139,9 @@ def test_cbdice_falls_with_every_longer_gap_and_every_further_shift(
 def test_a_vessel_that_is_not_there_costs_on_an_empty_label(tube: Callable[..., Tensor], axis_of_tube: Tensor) -> None:
     """No vessel and none found is right; one found where none is gives next to no overlap."""
     empty = torch.zeros_like(axis_of_tube)
-    assert centreline_boundary_dice(empty.double(), empty, empty) == 1
-    assert centreline_boundary_dice(tube(2).double(), empty, empty) < 1e-3
-    assert centreline_boundary_dice(empty.double(), tube(2), axis_of_tube) < 1e-3
-
-
-def test_skeleton_voxels_outside_the_label_are_ignored(tube: Callable[..., Tensor], axis_of_tube: Tensor) -> None:
-    """An interpolated skeleton may leave its label; there its radius is 0 and its weight would be infinite."""
-    stray = axis_of_tube.clone()
-    stray[..., 1, 2, :] = True
-    args = tube(2, y=13).double(), tube(2)
-    assert torch.equal(centreline_boundary_dice(*args, stray), centreline_boundary_dice(*args, axis_of_tube))
+    assert cbdice(empty.double(), empty, empty) == 1
+    assert cbdice(tube(2).double(), empty, empty) < 1e-3
+    assert cbdice(empty.double(), tube(2), axis_of_tube) < 1e-3
 
 
 def test_gradient_acts_on_the_centrelines_only(tube: Callable[..., Tensor], axis_of_tube: Tensor) -> None:
@@ -151,8 +152,36 @@ def test_gradient_acts_on_the_centrelines_only(tube: Callable[..., Tensor], axis
     label, false_vessel = tube(3), tube(1, y=20)
     guess = tube(3, y=13) | false_vessel
     probability = (guess.double() * 0.8 + 0.1).requires_grad_()
-    (gradient,) = torch.autograd.grad(1 - centreline_boundary_dice(probability, label, axis_of_tube), probability)
+    (gradient,) = torch.autograd.grad(1 - cbdice(probability, label, axis_of_tube), probability)
     assert not gradient[~guess].any()
     assert (gradient[false_vessel] >= 0).all()
     assert (gradient[false_vessel] > 0).any()
     assert (gradient[axis_of_tube] < 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_perfect_prediction_costs_nothing(seed: int, as_logits: Callable[..., Tensor]) -> None:
+    """Also where the label's own centreline, of the whole volume, runs otherwise than the patch's."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.random((2, 12, 24, 24)), (0, 1.5, 2, 2))
+    label = torch.from_numpy(smooth > np.quantile(smooth, 0.7))[:, None]
+    skeleton = torch.from_numpy(np.stack([thinned(one) for one in label[:, 0].numpy()]))[:, None]
+    assert not torch.equal(skeleton, morphological_skeleton(label))
+    assert CbDiceLoss()(as_logits(label, 40.0), label, skeleton).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("exact", 1.0),
+        ("shifted", 0.716575026512146),
+        ("thicker", 1.0),
+        ("broken", 0.6559680104255676),
+        ("batch", 0.6904676556587219),
+    ],
+)
+def test_equals_the_authors_code_with_given_skeletons(name: str, published: float) -> None:
+    """Figures of loss/cbdice_loss.py in their repository, state of 13 October 2024 (division by the squared radius),
+    with its `smooth` at 1e-3 and both skeletons given.
+    """
+    assert centreline_boundary_dice(*cases()[name]).item() == pytest.approx(published, abs=1e-6)
