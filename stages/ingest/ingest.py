@@ -1,4 +1,6 @@
-"""The stage: every stack of the source, unchanged, into data/raw, with a verdict on each."""
+"""The stage: every stack of the source into data/raw, with a verdict on each. A label may be brought into the order of
+its image; all else stays as it was.
+"""
 
 import contextlib
 import shutil
@@ -11,7 +13,7 @@ from stages.ingest.candidates import Candidate
 from stages.ingest.inspection import Inspection
 from stages.ingest.layout import list_candidates
 from stages.ingest.params import Ingest
-from stages.ingest.sources.source import Source, open_source
+from stages.ingest.sources.source import open_source
 from stages.ingest.verdicts import Verdict, refuse, write_tables
 
 _SCRATCH = ".incoming"
@@ -26,10 +28,14 @@ def ingest(params: Ingest, *, raw: Path) -> None:
         scratch = raw / _SCRATCH
         scratch.mkdir()
         source = open_source(params.source, scratch)
-        verdicts = _inspect(list_candidates(source, scratch), source, raw)
+        inspection = Inspection(source=source, raw=raw, label_geometry=params.label_geometry)
+        verdicts = _inspect(list_candidates(source, scratch), inspection)
         shutil.rmtree(scratch)
+        notes = [f"{text} (volumes: {count})" for text, count in inspection.notes.items()]
+        for note in notes:
+            say(f"note: {note}")
         _decide(verdicts, source.shown, skip=params.on_invalid == "skip")
-        write_tables(raw, verdicts, source.shown)
+        write_tables(raw, verdicts, source.shown, notes)
 
 
 @contextlib.contextmanager
@@ -50,8 +56,7 @@ def _whole_or_empty(raw: Path) -> Iterator[None]:
         raise
 
 
-def _inspect(candidates: Sequence[Candidate], source: Source, raw: Path) -> list[Verdict]:
-    inspection = Inspection(source=source, raw=raw)
+def _inspect(candidates: Sequence[Candidate], inspection: Inspection) -> list[Verdict]:
     verdicts = []
     with progress("ingest", len(candidates)) as steps:
         for candidate in candidates:

@@ -1,5 +1,6 @@
 """One candidate after the other: copied, checked, judged. At most one stack is in memory at a time."""
 
+import contextlib
 import hashlib
 import shutil
 from dataclasses import dataclass, field
@@ -7,13 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from stages.common.errors import DataError
-from stages.common.imaging.spacing import Spacing, disagreement, spacing_from
-from stages.common.imaging.stacks import StackHeader, read_header
+from stages.common.imaging.formats.geometry import Geometry
+from stages.common.imaging.formats.header import Spacing, StackHeader
+from stages.common.imaging.formats.nifti import nifti_geometry
+from stages.common.imaging.spacing import disagreement, spacing_of
+from stages.common.imaging.stacks import is_tiff, read_header, refusing_damage
 from stages.common.imaging.suffixes import suffix_of
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
+from stages.ingest.label_grid import HABIT, Order, Rule, compare, must_rewrite, write_in_order
 from stages.ingest.sources.source import Source
-from stages.ingest.verdicts import Stack, Verdict
+from stages.ingest.verdicts import Stack, Verdict, VolumeFacts
 
 Kind = Literal["image", "label"]
 _AXES = {"C": "channels", "S": "colour planes", "T": "time points"}
@@ -25,6 +30,8 @@ class Inspection:
 
     source: Source
     raw: Path
+    label_geometry: Rule
+    notes: dict[str, int] = field(default_factory=dict)  # what holds for several volumes → for how many
     _images: dict[str, str] = field(default_factory=dict)  # sha256 → id of the volume that had it first
     _labels: dict[str, str] = field(default_factory=dict)
 
@@ -34,12 +41,16 @@ class Inspection:
         Raises ServiceError when a server fails: that is not the volume's fault.
         """
         if candidate.reasons:
-            return Verdict(id=candidate.id, stack=None, reasons=candidate.reasons, warnings=())
+            return Verdict(id=candidate.id, stack=None, facts=VolumeFacts(), reasons=candidate.reasons, warnings=())
         (self.raw / candidate.id).mkdir()
         verdict = _Case(inspection=self, candidate=candidate).judge()
         if verdict.stack is None:
             shutil.rmtree(self.raw / candidate.id)
         return verdict
+
+    def note(self, text: str) -> None:
+        """Count one more volume for which `text` holds; it is said once, after all of them."""
+        self.notes[text] = self.notes.get(text, 0) + 1
 
     def copy_of(self, kind: Kind, sha256: str, volume: str) -> str | None:
         """The volume that had a file of this content before, None for the first."""
@@ -60,23 +71,43 @@ class _Case:
         image = self._fetch("image")
         image_facts = self._image_facts(image)
         label = self._fetch("label")
+        if image and image_facts and label:
+            self._align(label, image)
         label_facts = self._label_facts(label, image_facts)
-        spacing_um = self._spacing_um(image) if image and image_facts else None
-        image_sha256, label_sha256 = self._checksums(image, label)
+        spacing_um, source = self._spacing(image) if image and image_facts else (None, None)
+        checksums = self._checksums(image, label)
+        facts = VolumeFacts(
+            shape_zyx=image_facts.shape_zyx if image_facts else None,
+            spacing_um=spacing_um,
+            spacing_source=source,
+            foreground_share=label_facts.foreground_share if label_facts else None,
+        )
         stack = None
         if not self.reasons and image and label and image_facts and label_facts and spacing_um:
-            stack = Stack(
-                id=self.candidate.id,
-                group=self.candidate.group,
-                image=image.relative_to(self.inspection.raw).as_posix(),
-                label=label.relative_to(self.inspection.raw).as_posix(),
-                image_sha256=image_sha256,
-                label_sha256=label_sha256,
-                spacing_um=spacing_um,
-                image_facts=image_facts,
-                label_facts=label_facts,
-            )
-        return Verdict(id=self.candidate.id, stack=stack, reasons=tuple(self.reasons), warnings=tuple(self.warnings))
+            stack = self._stack((image, label), checksums, (image_facts, label_facts), spacing_um)
+        reasons, warnings = tuple(self.reasons), tuple(self.warnings)
+        return Verdict(id=self.candidate.id, stack=stack, facts=facts, reasons=reasons, warnings=warnings)
+
+    def _stack(
+        self,
+        files: tuple[Path, Path],
+        checksums: tuple[str, str],
+        facts: tuple[ImageFacts, LabelFacts],
+        spacing_um: Spacing,
+    ) -> Stack:
+        """What landed in data/raw, image first and label second in each pair."""
+        image, label = (file.relative_to(self.inspection.raw).as_posix() for file in files)
+        return Stack(
+            id=self.candidate.id,
+            group=self.candidate.group,
+            image=image,
+            label=label,
+            image_sha256=checksums[0],
+            label_sha256=checksums[1],
+            spacing_um=spacing_um,
+            image_facts=facts[0],
+            label_facts=facts[1],
+        )
 
     def _path(self, kind: Kind) -> str:
         return self.candidate.image if kind == "image" else self.candidate.label
@@ -101,27 +132,51 @@ class _Case:
             self._blame("image", error)
             return None
 
+    def _align(self, label: Path, image: Path) -> None:
+        """Bring `label` into the order of `image`, or say why it does not lie on it."""
+        if is_tiff(label) or is_tiff(image):
+            return  # a TIFF does not say where it is
+        # what is wrong with the file itself, the check of its voxels says
+        with contextlib.suppress(DataError), refusing_damage(label):
+            self._compare(label, image)
+
+    def _compare(self, label: Path, image: Path) -> None:
+        image_geometry, label_geometry = nifti_geometry(image), nifti_geometry(label)
+        agreement = compare(image_geometry, label_geometry, self.inspection.label_geometry)
+        if agreement.reason:
+            self.reasons.append(f"label {self._path('label')}: {agreement.reason}")
+        elif must_rewrite(image_geometry, label_geometry, agreement.order):
+            write_in_order(label, image, agreement.order)
+            self._note(_reordering(agreement.order, image_geometry))
+        if agreement.is_habit:
+            self.inspection.note(HABIT)
+
     def _label_facts(self, label: Path | None, image: ImageFacts | None) -> LabelFacts | None:
         try:
             facts = None if label is None else check_label(label, image.shape_zyx if image else None)
         except DataError as error:
             self._blame("label", error)
             return None
+        if label and read_header(label).is_inverted:
+            self._note("the label stores white as 0 (WhiteIsZero); its values are inverted on reading")
         self.warnings += facts.warnings if facts else ()
         return facts
 
-    def _spacing_um(self, image: Path) -> Spacing | None:
+    def _spacing(self, image: Path) -> tuple[Spacing | None, str | None]:
+        """The spacing (z, y, x; µm) and where it is from; a reason where there is none."""
         header = read_header(image)
-        self._note(_axis_warning(header))
+        told = spacing_of(header)
+        for remark in (_axis_warning(header), *header.remarks):
+            self._note(remark)
         if self.candidate.spacing_um is not None:
             self._note(disagreement(self.candidate.spacing_um, header))
-            return self.candidate.spacing_um
-        spacing_um, remark = spacing_from(header)
-        if spacing_um is None:
-            self.reasons.append(f"image {self._path('image')}: {remark}")
+            self.warnings += () if told.spacing_um else told.warnings
+            return self.candidate.spacing_um, "dataset.csv"
+        if told.spacing_um is None:
+            self.reasons.append(f"image {self._path('image')}: {told.reason}")
         else:
-            self._note(remark)
-        return spacing_um
+            self.warnings += told.warnings
+        return told.spacing_um, told.source or None
 
     def _checksums(self, image: Path | None, label: Path | None) -> tuple[str, str]:
         image_sha256, label_sha256 = (sha256_of(file) if file else "" for file in (image, label))
@@ -147,3 +202,10 @@ def sha256_of(file: Path) -> str:
 def _axis_warning(header: StackHeader) -> str:
     name = _AXES.get(header.axes[0])
     return f"the file calls its slices {name}; they are taken as z" if name else ""
+
+
+def _reordering(order: Order, image: Geometry) -> str:
+    if order.is_same:
+        return "the label's header does not say where its axes are; its array is taken in the order of the image's"
+    done = order.text(image)
+    return f"the label is stored in another order than the image; it was brought into the image's ({done})"

@@ -14,6 +14,8 @@ class Ingest(Params):
 
     source: Annotated[str, Field(min_length=1)]
     on_invalid: Literal["fail", "skip"]
+    # world: a label must lie on its image by their headers; voxels: the arrays' own order counts
+    label_geometry: Literal["world", "voxels"]
 
     @field_validator("source")
     @classmethod

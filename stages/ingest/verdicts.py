@@ -4,13 +4,14 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
-from stages.common.imaging.spacing import Spacing
+from stages.common.imaging.formats.header import Spacing
 from stages.ingest.checks import ImageFacts, LabelFacts
+from stages.ingest.label_grid import SETTING
 
 TABLE = "volumes.csv"
 REPORT = "validation.json"
@@ -50,11 +51,22 @@ class Stack:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VolumeFacts:
+    """What is known of a volume, valid or not: None where it could not be found out."""
+
+    shape_zyx: tuple[int, int, int] | None = None
+    spacing_um: Spacing | None = None
+    spacing_source: str | None = None
+    foreground_share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Valid with a stack, or invalid with reasons."""
 
     id: str
     stack: Stack | None
+    facts: VolumeFacts
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -67,17 +79,18 @@ class Verdict:
         shape = " × ".join(map(str, self.stack.image_facts.shape_zyx))
         spacing = " × ".join(f"{value:g}" for value in self.stack.spacing_um)
         share = self.stack.label_facts.foreground_share
-        return f"{shape} voxels of {spacing} µm, {share:.1%} foreground, valid{notes}"
+        source = self.facts.spacing_source
+        return f"{shape} voxels of {spacing} µm ({source}), {share:.1%} foreground, valid{notes}"
 
 
-def write_tables(raw: Path, verdicts: Sequence[Verdict], source: str) -> None:
-    """Write volumes.csv (valid volumes) and validation.json (all of them)."""
+def write_tables(raw: Path, verdicts: Sequence[Verdict], source: str, notes: Sequence[str]) -> None:
+    """Write volumes.csv (valid volumes) and validation.json (all of them, and `notes` on the set)."""
     rows = [verdict.stack.row() for verdict in verdicts if verdict.stack is not None]
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    report = {"source": source, "volumes": [_entry(verdict) for verdict in verdicts]}
+    report = {"source": source, "notes": list(notes), "volumes": [_entry(verdict) for verdict in verdicts]}
     with atomic_write(raw / REPORT) as stream:
         stream.write(json.dumps(report, indent=2, ensure_ascii=False).encode() + b"\n")
     with atomic_write(raw / TABLE) as stream:
@@ -90,6 +103,7 @@ def _entry(verdict: Verdict) -> dict[str, object]:
         "verdict": "invalid" if verdict.stack is None else "valid",
         "reasons": list(verdict.reasons),
         "warnings": list(verdict.warnings),
+        **asdict(verdict.facts),
     }
 
 
@@ -100,7 +114,9 @@ def refuse(failing: Sequence[Verdict], total: int, source: str, *, may_skip: boo
     if len(failing) > _LISTED:
         lines.append(f"    … and {len(failing) - _LISTED} more; each has a line in the output above")
     skip = ", or set ingest.on_invalid: skip in params.yaml to go on without them" if may_skip else ""
-    return DataError("\n".join(lines), remedy=f"correct or remove them{skip}", file=source)
+    is_misplaced = any(SETTING in reason for verdict in failing for reason in verdict.reasons)
+    voxels = f", or set {SETTING} where a label's voxels are right in spite of its header" if is_misplaced else ""
+    return DataError("\n".join(lines), remedy=f"correct or remove them{voxels}{skip}", file=source)
 
 
 def _exact(value: float) -> str:

@@ -11,6 +11,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.components import Components
 from stages.common.imaging.grid import Shape, Spacing
 from stages.common.imaging.normalise import measure_scale
+from stages.common.imaging.stacks import read_shape
 from stages.common.monitoring.memory_guard import MemoryGuard, guarding
 from stages.common.progress import progress, say
 from stages.common.runtime import Runtime
@@ -20,13 +21,20 @@ from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import Scratch, bytes_needed
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.files.picture import write_picture
-from stages.predict.files.slices import read_shape
 from stages.predict.files.writing import Place, write_mask, write_probability
 from stages.predict.models.ensemble import Ensemble, load_ensemble
 from stages.predict.models.registered import find_cards
 from stages.predict.order import Order
 from stages.predict.params import Evaluation
-from stages.predict.source import Normalised, choose_spacing, decode, decoded_type, planes_above, target_grid
+from stages.predict.source import (
+    Normalised,
+    choose_spacing,
+    decode,
+    decoded_type,
+    planes_above,
+    target_grid,
+    warn_of_older_reading,
+)
 from stages.predict.tiling.tiles import predict_slices, tile
 
 BATCH_SIZE = 2  # patches that go through the network at a time, where the profile says nothing
@@ -52,6 +60,7 @@ def predict(order: Order, evaluation: Evaluation, runtime: Runtime) -> None:
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
     ensemble = _load(order, runtime)
+    warn_of_older_reading(order.image, ensemble.recipe)
     grid = target_grid(shape, spacing_um, ensemble.recipe)
     place = Place(shape_zyx=shape, spacing_um=spacing_um, source=order.image)
     with Scratch(order.mask) as scratch, guarding(runtime.monitoring.memory_abort_gb) as guard:

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.grid import Shape, Spacing, grid_for
 from stages.common.imaging.normalise import Scale, apply_scale
-from stages.common.imaging.recipe import Recipe
-from stages.common.imaging.spacing import is_sane, show, spacing_from
-from stages.common.imaging.stacks import read_header
+from stages.common.imaging.recipe import READING, Recipe
+from stages.common.imaging.spacing import is_sane, show, spacing_of
+from stages.common.imaging.stacks import read_dtype, read_header, read_slices
 from stages.common.progress import progress, say
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
-from stages.predict.files.slices import read_dtype, read_slices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +36,39 @@ def choose_spacing(file: Path, given_um: Spacing | None) -> Spacing:
 
     Raises CapillaryError (usage) when neither does.
     """
-    told_um, remark = spacing_from(read_header(file))
+    header = read_header(file)
+    told = spacing_of(header)
+    for remark in header.remarks:
+        say(f"warning: {remark}")
     if given_um is not None:
         if not is_sane(given_um):
             say(f"warning: {show(given_um)} µm is an unusual spacing for a light microscope")
         return given_um
-    if told_um is None:
+    if told.spacing_um is None:
         raise CapillaryError(
-            f"the spacing of this stack is unknown: {remark}",
+            f"the spacing of this stack is unknown: {told.reason}",
             file=file.name,
             remedy="give it in µm: --spacing-um Z,Y,X, such as --spacing-um 5,0.994,0.994",
             code=ExitCode.USAGE,
         )
-    if remark:
-        say(f"warning: {remark}")
-    return told_um
+    for warning in told.warnings:
+        say(f"warning: {warning}")
+    say(f"voxels of {show(told.spacing_um)} µm ({told.source})")
+    return told.spacing_um
+
+
+def warn_of_older_reading(file: Path, recipe: Recipe) -> None:
+    """Say so where networks were trained when files like `file` were read otherwise than now."""
+    if recipe.reading >= READING:
+        return
+    header = read_header(file)
+    otherwise = ["white for black (it stores white as 0)"] if header.is_inverted else []
+    otherwise += ["its axes in another order (they follow the affine now)"] if header.is_reordered else []
+    if otherwise:
+        say(
+            "warning: when this network was trained, capillary took in a file such as this one"
+            f" {' and '.join(otherwise)}; if its training stacks were stored like this, train it again"
+        )
 
 
 def decoded_type(file: Path) -> np.dtype[Any]:

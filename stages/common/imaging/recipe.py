@@ -14,24 +14,31 @@ from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
 
 RECIPE = "recipe.json"
+# how stacks are read from files; 2: white stored as 0 is inverted, and the axes of a NIfTI follow its affine
+READING = 2
 
 _NORMALISATIONS = ("percentile", "zscore", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What params.yaml said under `preprocess` about intensities and spacing; `resample_to_um` is z, y, x, or None."""
+    """What params.yaml said under `preprocess` about intensities and spacing; `resample_to_um` is z, y, x, or None.
+
+    `reading` is the READING of the program that read the stacks: 1 where a recipe from before it had one does not say.
+    """
 
     normalisation: str
     percentile_low: float
     percentile_high: float
     resample_to_um: tuple[float, float, float] | None
+    reading: int = READING
 
 
 def recipe_from(values: object, origin: object) -> Recipe:
     """`values`, as JSON has them, as a recipe. Raises DataError naming `origin` when a key is missing or foreign."""
     names = {field.name for field in fields(Recipe)}
-    if not isinstance(values, Mapping) or set(values) != names or values["normalisation"] not in _NORMALISATIONS:
+    values = {"reading": 1, **values} if isinstance(values, Mapping) else values
+    if not isinstance(values, dict) or set(values) != names or values["normalisation"] not in _NORMALISATIONS:
         raise DataError(
             "how the images were prepared is not told as it should be",
             remedy="run `dvc repro`: preprocess tells it, and train copies it onto the model's card",

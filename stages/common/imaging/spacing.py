@@ -1,12 +1,26 @@
-"""Which spacing a volume has, in µm, and whether it can be true."""
+"""Which spacing a volume has, in µm, by what its header says; and whether it can be true."""
 
-from stages.common.imaging.stacks import StackHeader
+from dataclasses import dataclass
 
-Spacing = tuple[float, float, float]
+from stages.common.imaging.formats.header import Spacing, SpacingEvidence, StackHeader, precise
 
 MIN_UM = 0.01
 MAX_UM = 100.0
 _TOLERANCE = 0.05  # relative: tables round
+# A NIfTI in mm with coarser pixels than this more likely holds µm: SimpleITK writes mm whatever the numbers mean, and
+# the numbers themselves are then 0.05 or more, which a light microscope can have.
+_MAX_IN_PLANE_UM = 50.0
+_OVERRIDE = "a spacing in dataset.csv, or --spacing-um, counts more"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeaderSpacing:
+    """The spacing (z, y, x) in µm by a header, the field it is from, and doubts in words; or the reason for none."""
+
+    spacing_um: Spacing | None
+    source: str
+    warnings: tuple[str, ...]
+    reason: str = ""
 
 
 def is_sane(spacing_um: Spacing) -> bool:
@@ -14,28 +28,76 @@ def is_sane(spacing_um: Spacing) -> bool:
     return all(MIN_UM <= value <= MAX_UM for value in spacing_um)
 
 
-def spacing_from(header: StackHeader) -> tuple[Spacing | None, str]:
-    """The spacing in µm by the header, and what to tell the user: a warning, or the reason when there is none.
+def spacing_of(header: StackHeader) -> HeaderSpacing:
+    """The spacing in µm by the header, with its evidence.
 
     A unit that makes the spacing absurd is not believed when the bare numbers are sane in µm: MiniVess and many other
     sets carry µm in headers whose unit field says millimetres or nothing.
     """
-    bare, spacing_um = header.spacing_zyx, header.spacing_um
-    if bare is None:
-        return None, "the header of the image gives no spacing"
-    if spacing_um is not None and is_sane(spacing_um):
-        return spacing_um, ""
-    if is_sane(bare):
-        return bare, f"the header's unit is {header.unit}; its numbers {show(bare)} are taken as µm"
-    return None, f"the header's spacing {show(bare)} {header.unit} is outside {MIN_UM:g} to {MAX_UM:g} µm"
+    evidence = header.spacing
+    numbers = evidence.numbers_zyx
+    if numbers is None:
+        return HeaderSpacing(spacing_um=None, source="", warnings=evidence.remarks, reason=evidence.missing)
+    spacing_um, doubt = _reading(evidence, numbers)
+    if spacing_um is None:
+        fault = f"outside {MIN_UM:g} to {MAX_UM:g} µm" if _declared(evidence) else "in no unit of length"
+        reason = f"the header's spacing {_numbers(evidence)} is {fault}"
+        return HeaderSpacing(spacing_um=None, source="", warnings=evidence.remarks, reason=reason)
+    warnings = (*evidence.remarks, doubt) if doubt else evidence.remarks
+    return HeaderSpacing(spacing_um=spacing_um, source=evidence.source, warnings=warnings)
+
+
+def _reading(evidence: SpacingEvidence, numbers: Spacing) -> tuple[Spacing | None, str]:
+    """The numbers in µm, as their units have it or as they are, and a doubt in words."""
+    unit, is_nifti = evidence.units_zyx[0], evidence.source.startswith("NIfTI")
+    declared = _declared(evidence)
+    if declared is None:
+        return None, ""
+    if is_sane(declared) and not (is_nifti and _is_coarse_mm(declared, unit)):
+        doubt = f"the header has no unit; its numbers {show(numbers)} are taken as mm; {_OVERRIDE}"
+        return _rounded(declared), doubt if unit == "unknown" else ""
+    if len(set(evidence.units_zyx)) == 1 and is_sane(numbers):
+        otherwise = f"not as {'mm' if unit == 'unknown' else unit}, which would be {show(declared)} µm"
+        doubt = f"the header's unit is {unit}; its numbers {show(numbers)} are taken as µm, {otherwise}; {_OVERRIDE}"
+        return numbers, doubt
+    return None, ""
+
+
+def _declared(evidence: SpacingEvidence) -> Spacing | None:
+    """The numbers in µm by their units; a NIfTI without a unit is in mm by the habit of its programs."""
+    if evidence.numbers_zyx is not None and evidence.source.startswith("NIfTI") and "unknown" in evidence.units_zyx:
+        z, y, x = (number * 1e3 for number in evidence.numbers_zyx)
+        return z, y, x
+    return evidence.declared_um
+
+
+def _is_coarse_mm(declared: Spacing, unit: str) -> bool:
+    return unit in ("mm", "unknown") and max(declared[1:]) > _MAX_IN_PLANE_UM
+
+
+def _rounded(spacing_um: Spacing) -> Spacing:
+    """Without the last digits that a conversion leaves: 0.9 rather than 0.899999978."""
+    z, y, x = (precise(value) for value in spacing_um)
+    return z, y, x
+
+
+def _numbers(evidence: SpacingEvidence) -> str:
+    units = evidence.units_zyx
+    numbers = evidence.numbers_zyx or ()
+    if len(set(units)) == 1:
+        return f"{' × '.join(f'{each:g}' for each in numbers)} {units[0]}"
+    return " × ".join(f"{each:g} {unit}" for each, unit in zip(numbers, units, strict=True))
 
 
 def disagreement(spacing_um: Spacing, header: StackHeader) -> str:
     """A warning when the header says clearly another spacing than the table, else nothing."""
-    told, _ = spacing_from(header)
-    if told is None or all(abs(a - b) <= _TOLERANCE * max(a, b) for a, b in zip(spacing_um, told, strict=True)):
+    told = spacing_of(header)
+    if told.spacing_um is None or all(
+        abs(a - b) <= _TOLERANCE * max(a, b) for a, b in zip(spacing_um, told.spacing_um, strict=True)
+    ):
         return ""
-    return f"dataset.csv says {show(spacing_um)} µm, the image's header {show(told)} µm; the table counts"
+    found = f"{show(told.spacing_um)} µm ({told.source})"
+    return f"dataset.csv says {show(spacing_um)} µm, the image's header {found}; the table counts"
 
 
 def show(spacing: Spacing) -> str:

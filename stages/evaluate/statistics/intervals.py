@@ -1,25 +1,30 @@
 """How sure a mean over groups is: Student's interval, widened on the side of the long tail.
 
-With m the mean of n values, s their standard deviation, γ their skewness times n / (n − 1) (that of a small sample is
-too small) and t the quantile of Student's distribution with n − 1 degrees of freedom,
+With m the mean of n values, s their standard deviation, γ their skewness (corrected for n, as "G1" of Joanes and Gill
+1998) and t the quantile of Student's distribution with n − 1 degrees of freedom,
 
     Student    m ± t·s/√n
     Hall       m − g⁻¹(±t)·s/√n,   g(T) = T + γT²/(3√n) + γ²T³/(27n) + γ/(6√n)
 
 g removes the skewness from the studentised mean, and has an inverse (Hall 1992, "On the removal of skewness by
 transformation", Journal of the Royal Statistical Society B 54; with t in place of the normal quantile, since n is
-small). The interval is from the lower of both low ends to the higher of both high ends, cut to what the metric can be.
+small). The interval is from the lower of both low ends to the higher of both high ends, but no end is farther from m
+than twice Student's: one value far off makes g⁻¹ huge, and what that adds covers next to nothing. It is cut to what the
+metric can be.
 
 A bootstrap over few groups covers too little: 0.82 instead of 0.95 with six normal values. docs/metrics.md has the
 coverage of this interval by simulation.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit
 
 from stages.evaluate.statistics.groups import LEAST_GROUPS, Values
+
+MOST_WIDENING = 2.0
 
 _EQUAL = 1e-12  # of the values' size: a spread below it is rounding
 
@@ -45,18 +50,18 @@ def interval_of_mean(values: Values, confidence: float, lowest: float = -np.inf,
     if spread <= _EQUAL * max(abs(mean), 1.0):
         return Interval(mean=mean, ci_low=mean, ci_high=mean)
     quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
-    corrected = [_without_skewness(sign * quantile, values) for sign in (1, -1)]
+    below, above = (sign * _without_skewness(sign * quantile, values) for sign in (1, -1))
     standard_error = spread / np.sqrt(len(values))
-    low = mean - max(quantile, corrected[0]) * standard_error
-    high = mean - min(-quantile, corrected[1]) * standard_error
+    low = mean - np.clip(below, quantile, MOST_WIDENING * quantile) * standard_error
+    high = mean + np.clip(above, quantile, MOST_WIDENING * quantile) * standard_error
     return Interval(mean=mean, ci_low=float(max(low, lowest)), ci_high=float(min(high, highest)))
 
 
 def _without_skewness(quantile: float, values: Values) -> float:
     """g⁻¹(quantile), g as above with the skewness of `values`."""
-    deviations = values - values.mean()
-    skewness = float(np.mean(deviations**3) / np.mean(deviations**2) ** 1.5) * len(values) / (len(values) - 1)
-    per_root = skewness / np.sqrt(len(values))
+    count, deviations = len(values), values - values.mean()
+    biased = float(np.mean(deviations**3) / np.mean(deviations**2) ** 1.5)
+    per_root = biased * math.sqrt(count - 1) / (count - 2)  # G1 / √n
     if abs(per_root) < 1e-6:  # g is T + per_root/6, and the difference of two cube roots would be rounding
         return quantile - per_root / 6
     return float(3 / per_root * (np.cbrt(1 + per_root * (quantile - per_root / 6)) - 1))

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from stages.common.imaging.formats.nifti import nifti_geometry
 from stages.common.imaging.suffixes import NIFTI_SUFFIXES, suffix_of
 from stages.common.progress import say
 
@@ -26,8 +27,8 @@ FOREGROUND_IN_NIFTI = 1  # a label map
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a stack lies: shape (z, y, x), spacing (z, y, x; µm), and the file whose NIfTI header is kept, if it has
-    one.
+    """Where a stack is: shape (z, y, x), spacing (z, y, x; µm), and the file whose NIfTI header and order of axes are
+    kept, if it has them.
     """
 
     shape_zyx: Shape
@@ -88,12 +89,32 @@ def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any]
 
 
 def _write_nifti(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: Place) -> None:
-    header = _nifti_header(dtype, place)
+    axes_zyx = _array_axes_zyx(place)
+    header = _nifti_header(dtype, place, axes_zyx)
     with _open(file) as stream:
         header.write_to(stream)
         stream.write(bytes(int(header.get_data_offset()) - stream.tell()))
-        for plane in slices:  # (y, x) in C order is (x, y) in NIfTI's
-            stream.write(np.ascontiguousarray(plane, dtype=header.get_data_dtype()).tobytes())
+        for plane in _planes_of_file(slices, axes_zyx):  # NIfTI's first axis changes fastest
+            stream.write(np.asarray(plane, dtype=header.get_data_dtype()).tobytes(order="F"))
+
+
+def _array_axes_zyx(place: Place) -> tuple[int, ...]:
+    """Which axes of the array are z, y and x in the file to be written: those of the source where that is NIfTI."""
+    return nifti_geometry(place.source).array_axes_zyx if _is_nifti(place.source) else (2, 1, 0)
+
+
+def _planes_of_file(slices: Iterator[NDArray[Any]], axes_zyx: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+    """Planes of the array's first two axes, one for each step of its last. `slices` are (y, x), one for each z.
+
+    Where z is not the array's last axis, all slices are collected first, as `read_slices` reads such a source whole.
+    """
+    z_axis, y_axis, x_axis = axes_zyx
+    if z_axis == 2:
+        yield from (plane.T if x_axis < y_axis else plane for plane in slices)
+        return
+    volume_zyx = np.stack(list(slices))
+    array = volume_zyx.transpose([axes_zyx.index(axis) for axis in range(3)])
+    yield from (array[..., last] for last in range(array.shape[2]))
 
 
 @contextmanager
@@ -107,7 +128,7 @@ def _open(file: Path) -> Iterator[IO[bytes]]:
             yield packed  # type: ignore[misc]  # an IO[bytes] in all but its type
 
 
-def _nifti_header(dtype: np.dtype[Any], place: Place) -> Any:
+def _nifti_header(dtype: np.dtype[Any], place: Place, axes_zyx: tuple[int, ...]) -> Any:
     """The source's header where it has one: affine, units and orientation are kept as they are."""
     if _is_nifti(place.source):
         loaded: Any = nibabel.load(place.source, mmap=False)
@@ -125,7 +146,7 @@ def _nifti_header(dtype: np.dtype[Any], place: Place) -> Any:
         header.set_qform(np.diag([x, y, z, 1.0]), code="scanner")
         header.set_xyzt_units("micron")
     header.set_data_dtype(dtype)
-    header.set_data_shape(place.shape_zyx[::-1])
+    header.set_data_shape([place.shape_zyx[axes_zyx.index(axis)] for axis in range(3)])
     header.set_slope_inter(1, 0)
     header["cal_max"] = header["cal_min"] = 0  # the display range of the image, not of its mask
     return header

@@ -157,7 +157,8 @@ def test_a_release_runs_by_itself(tmp_path: Path) -> None:
     image, _ = build("stages/ingest/Dockerfile", "--target", "release", "--build-arg", "VERSION=1.2.3")
     assert client().images.get(image).labels["org.opencontainers.image.version"] == "1.2.3"
     (tmp_path / "data").mkdir()
-    (tmp_path / "params.yaml").write_text("ingest: {source: samples/phantom, on_invalid: fail}\n")
+    params = "ingest: {source: samples/phantom, on_invalid: fail, label_geometry: world}\n"
+    (tmp_path / "params.yaml").write_text(params)
     for folder in (tmp_path, tmp_path / "data"):
         folder.chmod(0o777)
     mounts = (f"--volume={tmp_path}:/work", f"--volume={REPOSITORY / 'samples'}:/work/samples:ro")

@@ -138,6 +138,7 @@ def _duplicate(stacks: Path) -> None:
 
 def _flat_image(stacks: Path) -> None:
     save_tiff(stacks / "images" / "v2.tif", image_zyx(9)[0])
+    save_tiff(stacks / "labels" / "v2.tif", label_zyx())
 
 
 def _complex_image(stacks: Path) -> None:
@@ -187,7 +188,7 @@ BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "NaN": (_nan_image, ("v2: image images/v2.tif: 2 voxels are NaN",)),
     "constant image": (_constant_image, ("v2: image images/v2.tif: every voxel is 7",)),
     "same image twice": (_duplicate, ("v2: image images/v2.tif: it has the same content as v1's",)),
-    "flat image": (_flat_image, ("v2: image images/v2.tif", "shape 24 × 20, not a stack")),
+    "flat image": (_flat_image, ("v2: label labels/v2.tif", "4 × 24 × 20 is not the image's 1 × 24 × 20")),
     "complex voxels": (_complex_image, ("v2: image images/v2.tif", "complex64")),
 }
 

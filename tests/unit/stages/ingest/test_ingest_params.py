@@ -8,7 +8,8 @@ from stages.ingest.params import IngestParams
 
 
 def _validate(**changes: object) -> IngestParams:
-    return validate_params(IngestParams, {"ingest": {"source": "data", "on_invalid": "fail", **changes}}, "params.yaml")
+    given = {"source": "data", "on_invalid": "fail", "label_geometry": "world", **changes}
+    return validate_params(IngestParams, {"ingest": given}, "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ def test_folders_archives_and_known_schemes_are_sources(source: str) -> None:
         ({"source": None}, "source"),
         ({"on_invalid": "ignore"}, "'fail' or 'skip'"),
         ({"on_invalid": True}, "on_invalid"),
+        ({"label_geometry": "header"}, "'world' or 'voxels'"),
         ({"on_inwalid": "fail"}, "did you mean `on_invalid`"),
     ],
 )

@@ -26,15 +26,19 @@ from tests.unit.stages.ingest.made import (
 )
 
 
+def params(source: Path, on_invalid: Any = "fail", label_geometry: Any = "world") -> Ingest:
+    return Ingest(source=str(source), on_invalid=on_invalid, label_geometry=label_geometry)
+
+
 def _ingest(source: Path, raw: Path, on_invalid: Any = "fail") -> tuple[list[dict[str, str]], dict[str, Any]]:
-    ingest(Ingest(source=str(source), on_invalid=on_invalid), raw=raw)
+    ingest(params(source, on_invalid), raw=raw)
     with (raw / "volumes.csv").open() as stream:
         return list(csv.DictReader(stream)), json.loads((raw / "validation.json").read_text())
 
 
 def _refused(source: Path, raw: Path, on_invalid: Any = "fail") -> DataError:
     with pytest.raises(DataError) as refused:
-        ingest(Ingest(source=str(source), on_invalid=on_invalid), raw=raw)
+        ingest(params(source, on_invalid), raw=raw)
     assert list(raw.iterdir()) == []
     return refused.value
 
@@ -53,7 +57,17 @@ def test_originals_land_unchanged_with_their_checksums(tmp_path: Path) -> None:
         assert [each[f"spacing_{axis}_um"] for axis in "zyx"] == ["2.0", "0.5", "0.5"]
         assert (each["dtype"], each["label_foreground_value"]) == ("uint8", "255")
     assert report["source"] == str(source)
-    assert report["volumes"][0] == {"id": "v1", "verdict": "valid", "reasons": [], "warnings": []}
+    assert report["notes"] == []
+    assert report["volumes"][0] == {
+        "id": "v1",
+        "verdict": "valid",
+        "reasons": [],
+        "warnings": [],
+        "shape_zyx": [4, 24, 20],
+        "spacing_um": [2.0, 0.5, 0.5],
+        "spacing_source": "dataset.csv",
+        "foreground_share": pytest.approx(160 / 1920),
+    }
     expected = {f"{name}/{kind}.tif" for name in ("v1", "v2", "v3") for kind in ("image", "label")}
     files = {path.relative_to(raw).as_posix() for path in raw.rglob("*") if path.is_file()}
     assert files == expected | {"volumes.csv", "validation.json"}
@@ -120,7 +134,7 @@ def test_nothing_is_left_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("stages.ingest.ingest.write_tables", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        ingest(Ingest(source=str(make_source(tmp_path / "source")), on_invalid="fail"), raw=tmp_path / "raw")
+        ingest(params(make_source(tmp_path / "source")), raw=tmp_path / "raw")
     assert list((tmp_path / "raw").iterdir()) == []
 
 
@@ -215,7 +229,8 @@ def test_channels_taken_as_slices_are_a_warning(tmp_path: Path) -> None:
 def test_a_header_without_a_possible_spacing_is_a_reason(tmp_path: Path) -> None:
     """Without a table, a volume without a valid header is invalid."""
     source = make_minivess(tmp_path / "source", (1,))
-    save_nifti(source / "raw" / "mv01.nii.gz", image_zyx(1), (500.0, 500.0, 500.0), "mm")
+    for name, stack in (("raw/mv01", image_zyx(1)), ("seg/mv01_y", label_zyx(1))):
+        save_nifti(source / f"{name}.nii.gz", stack, (500.0, 500.0, 500.0), "mm")
     what = _refused(source, tmp_path / "raw").what
     assert "mv01: image raw/mv01.nii.gz: the header's spacing 500 × 500 × 500 mm is outside" in what
 
@@ -239,10 +254,12 @@ def test_groups_are_those_of_the_table(tmp_path: Path) -> None:
 
 
 def test_progress_has_one_line_a_volume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """id, shape, spacing, foreground share and verdict."""
+    """id, shape, spacing and its source, foreground share and verdict."""
     _ingest(make_source(tmp_path / "source"), tmp_path / "raw")
     line = capsys.readouterr().out.splitlines()[0]
-    assert line.startswith("ingest 1/3 v1: 4 × 24 × 20 voxels of 2 × 0.5 × 0.5 µm, 8.3% foreground, valid")
+    assert line.startswith(
+        "ingest 1/3 v1: 4 × 24 × 20 voxels of 2 × 0.5 × 0.5 µm (dataset.csv), 8.3% foreground, valid"
+    )
 
 
 def test_folder_with_files_in_it_is_not_touched(tmp_path: Path) -> None:
@@ -251,5 +268,5 @@ def test_folder_with_files_in_it_is_not_touched(tmp_path: Path) -> None:
     raw.mkdir()
     (raw / "mine.txt").write_text("keep")
     with pytest.raises(DataError, match="holds files already"):
-        ingest(Ingest(source=str(source), on_invalid="fail"), raw=raw)
+        ingest(params(source), raw=raw)
     assert (raw / "mine.txt").read_text() == "keep"

@@ -1,6 +1,7 @@
 """Slices one by one are those of the stack read whole; what is written reads back with its place in space."""
 
 import gzip
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.spacing import spacing_from
-from stages.common.imaging.stacks import read_header, read_stack
-from stages.predict.files.slices import read_dtype, read_shape, read_slices
+from stages.common.imaging.spacing import spacing_of
+from stages.common.imaging.stacks import read_dtype, read_header, read_shape, read_slices, read_stack
 from stages.predict.files.writing import Place, write_mask, write_probability
 from tests.unit.stages.common.imaging.test_stacks import STACK, TIFF_KINDS, save_nifti
 
@@ -91,9 +91,9 @@ def test_a_mask_reads_back_with_its_spacing(tmp_path: Path, name: str) -> None:
     found = read_stack(file)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, (STACK > 100) * (1 if ".nii" in name else 255))
-    spacing, remark = spacing_from(read_header(file))
-    assert spacing == pytest.approx(SPACING_UM)
-    assert not remark
+    told = spacing_of(read_header(file))
+    assert told.spacing_um == pytest.approx(SPACING_UM)
+    assert told.warnings == ()
     if "ome" not in name:  # whose metadata have an identity of their own
         former = file.read_bytes()
         assert written(tmp_path, name).read_bytes() == former
@@ -128,6 +128,26 @@ def test_a_nifti_keeps_affine_units_and_orientation(tmp_path: Path, kind: str, n
     np.testing.assert_array_equal(np.asarray(found.dataobj), (STACK > 100).T)
 
 
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.tif"])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_mask_keeps_the_order_of_its_source_s_axes(tmp_path: Path, order: tuple[int, ...], name: str) -> None:
+    """Whichever axis of the source's array is z: in NIfTI voxel by voxel on the source's array, in TIFF z, y, x."""
+    affine = np.zeros((4, 4))
+    affine[order, range(3)] = np.array(SPACING_UM[::-1])[list(order)]
+    affine[3, 3] = 1
+    image = nifti.Nifti1Image(STACK.T.transpose(order), affine)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "source.nii")
+    source = read_stack(tmp_path / "source.nii")
+    np.testing.assert_array_equal(source, STACK)
+    file = written(tmp_path, name, "source.nii", mask=source > 100)
+    np.testing.assert_array_equal(read_stack(file) > 0, STACK > 100)
+    if ".nii" in name:
+        found: Any = nibabel.load(file)
+        np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(image.dataobj) > 100)
+        np.testing.assert_allclose(found.affine, affine, rtol=1e-6)  # 32-bit floats
+
+
 @pytest.mark.parametrize("name", ["m.nii", "m.nii.gz"])
 @pytest.mark.parametrize("width", [2**15 - 1, 2**15])
 def test_a_tiff_of_any_width_becomes_a_nifti(tmp_path: Path, name: str, width: int) -> None:
@@ -135,7 +155,7 @@ def test_a_tiff_of_any_width_becomes_a_nifti(tmp_path: Path, name: str, width: i
     mask = np.random.default_rng(0).random((2, 3, width)) > 0.5
     file = written(tmp_path, name, mask=mask)
     np.testing.assert_array_equal(read_stack(file), mask)
-    assert spacing_from(read_header(file))[0] == pytest.approx(SPACING_UM)
+    assert spacing_of(read_header(file)).spacing_um == pytest.approx(SPACING_UM)
     assert type(nifti.load(file)) is (nifti.Nifti1Image if width < 2**15 else nifti.Nifti2Image)
 
 

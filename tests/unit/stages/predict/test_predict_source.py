@@ -1,7 +1,9 @@
 """The stack to segment: spacing, voxels on disk, and the networks' grid."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -12,18 +14,35 @@ from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.stacks import read_stack
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
-from stages.predict.source import Normalised, choose_spacing, decode, decoded_type, planes_above, target_grid
+from stages.predict.source import (
+    Normalised,
+    choose_spacing,
+    decode,
+    decoded_type,
+    planes_above,
+    target_grid,
+    warn_of_older_reading,
+)
 from tests.unit.stages.common.imaging.test_stacks import STACK, save_nifti, save_tiff
 
 
 def test_the_spacing_of_the_file_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Silently if it is plausible; with a warning if its unit is not."""
+    """With its source; and with a warning if its unit is not plausible."""
     clear = save_nifti(tmp_path / "clear.nii", STACK, (0.25, 0.5, 2.0), "micron")
     assert choose_spacing(clear, None) == (2.0, 0.5, 0.25)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "voxels of 2 × 0.5 × 0.25 µm (NIfTI sform)\n"
     odd = save_nifti(tmp_path / "odd.nii", STACK, (0.25, 0.5, 2.0), "mm")
     assert choose_spacing(odd, None) == (2.0, 0.5, 0.25)
     assert "warning: the header's unit is mm" in capsys.readouterr().out
+
+
+def test_how_the_voxels_are_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a spacing of the file's own and with a given one."""
+    file = save_tiff(tmp_path / "a.tif", 255 - STACK, photometric="miniswhite")
+    choose_spacing(file, (5.0, 1.0, 1.0))
+    assert "warning: the file stores white as 0 (WhiteIsZero); its values are inverted" in capsys.readouterr().out
+    with Scratch(tmp_path / "mask.tif") as scratch:
+        np.testing.assert_array_equal(np.stack(list(decode(file, STACK.shape, scratch))), STACK)
 
 
 def test_a_given_spacing_counts_more_than_the_file_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +111,24 @@ def test_the_grid_is_that_of_the_training() -> None:
     with pytest.raises(DataError, match="this stack has no voxel on an axis") as caught:
         target_grid((9, 40, 37), (0.4, 1.0, 1.0), coarse)
     assert caught.value.value == "9 × 40 × 37 voxels of 0.4 × 1 × 1 µm"
+
+
+def test_an_older_network_warns_of_what_is_now_read_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a stack that stores white as 0, or other axes first; not of others, and not for a network of now."""
+    plain, inverted, turned = tmp_path / "plain.tif", tmp_path / "inverted.tif", tmp_path / "turned.nii.gz"
+    tifffile.imwrite(plain, STACK, photometric="minisblack")
+    tifffile.imwrite(inverted, STACK, photometric="miniswhite")
+    affine = np.array([[0, 0, 1.1, 0], [0, 0.9, 0, 0], [5.0, 0, 0, 0], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(STACK, affine), turned)
+    now = Recipe(normalisation="none", percentile_low=0, percentile_high=100, resample_to_um=None)
+    for file, word in ((plain, None), (inverted, "white for black"), (turned, "its axes in another order")):
+        warn_of_older_reading(file, now)
+        assert capsys.readouterr().out == ""
+        warn_of_older_reading(file, replace(now, reading=1))
+        said = capsys.readouterr().out
+        assert word in said if word else not said
 
 
 def test_vessel_is_above_the_threshold(tmp_path: Path) -> None:

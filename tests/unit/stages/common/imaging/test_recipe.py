@@ -14,6 +14,7 @@ VALUES: dict[str, Any] = {
     "percentile_low": 0.5,
     "percentile_high": 99.0,
     "resample_to_um": [2.0, 1.5, 1.25],
+    "reading": 2,
 }
 RECIPE = Recipe(normalisation="percentile", percentile_low=0.5, percentile_high=99.0, resample_to_um=(2.0, 1.5, 1.25))
 
@@ -41,7 +42,8 @@ def test_the_file_is_plain_json(tmp_path: Path) -> None:
 
 
 def test_values_of_a_card_are_a_recipe() -> None:
-    """The spacing list of JSON becomes a tuple."""
+    """The spacing list of JSON becomes a tuple; a card from before stacks were read as now says so."""
+    assert recipe_from({key: value for key, value in VALUES.items() if key != "reading"}, "a card").reading == 1
     assert recipe_from(VALUES, "a card") == RECIPE
     assert recipe_from(VALUES | {"resample_to_um": None}, "a card").resample_to_um is None
 
@@ -62,7 +64,7 @@ def test_anything_else_is_refused_with_its_origin(values: object) -> None:
     with pytest.raises(DataError) as caught:
         recipe_from(values, "models/dice_ce/fold_0.json")
     assert caught.value.file == "models/dice_ce/fold_0.json"
-    assert caught.value.value == values
+    assert caught.value.value == (values if not isinstance(values, dict) else {"reading": 1, **values})
     assert "dvc repro" in caught.value.remedy
 
 

@@ -1,15 +1,17 @@
-"""Spacing from headers: units, and when they are not believed."""
+"""Spacing from what a header says: units, and when they are not believed."""
 
 import pytest
 
-from stages.common.imaging.spacing import disagreement, is_sane, spacing_from
-from stages.common.imaging.stacks import StackHeader
+from stages.common.imaging.formats.header import Spacing, SpacingEvidence, StackHeader, micrometres, number
+from stages.common.imaging.spacing import disagreement, is_sane, spacing_of
 
 
-def _header(numbers: tuple[float, float, float] | None, unit: str) -> StackHeader:
-    return StackHeader(axes="ZYX", spacing_zyx=numbers, unit=unit)
+def _header(numbers: Spacing | None, unit: str, source: str = "NIfTI sform") -> StackHeader:
+    evidence = SpacingEvidence(numbers_zyx=numbers, units_zyx=(unit, unit, unit), source=source)
+    return StackHeader(axes="ZYX", spacing=evidence)
 
 
+@pytest.mark.parametrize("source", ["NIfTI sform", "OME PhysicalSize"])
 @pytest.mark.parametrize(
     ("numbers", "unit", "spacing_um", "warned"),
     [
@@ -18,31 +20,107 @@ def _header(numbers: tuple[float, float, float] | None, unit: str) -> StackHeade
         ((5e-6, 1e-6, 1e-6), "meter", (5.0, 1.0, 1.0), False),
         # MiniVess: µm under another unit
         ((5.0, 0.31, 0.31), "mm", (5.0, 0.31, 0.31), True),
-        ((5.0, 0.31, 0.31), "unknown", (5.0, 0.31, 0.31), True),
     ],
 )
 def test_unit_decides_unless_it_is_absurd(
-    numbers: tuple[float, float, float], unit: str, spacing_um: tuple[float, float, float], warned: bool
+    numbers: Spacing, unit: str, spacing_um: Spacing, warned: bool, source: str
 ) -> None:
     """mm counts a thousandfold; numbers that are sane only as µm are taken as µm, with a warning that shows them."""
-    told, remark = spacing_from(_header(numbers, unit))
-    assert told == pytest.approx(spacing_um)
-    assert bool(remark) is warned
+    told = spacing_of(_header(numbers, unit, source))
+    assert told.spacing_um == spacing_um
+    assert told.source == source
+    assert bool(told.warnings) is warned
     if warned:
-        assert unit in remark
+        assert told.warnings[0].startswith(f"the header's unit is {unit}; its numbers 5 × 0.31 × 0.31 are taken as µm")
 
 
 @pytest.mark.parametrize(
-    ("numbers", "unit"),
-    [(None, "unknown"), ((0.0, 1.0, 1.0), "micron"), ((500.0, 1.0, 1.0), "mm"), ((-1.0, 1, 1), "mm")],
+    ("numbers", "unit", "spacing_um"),
+    [
+        # no finer than a light microscope resolves, no coarser than one looks at vessels: mm above it are µm
+        ((0.07, 0.07, 0.07), "mm", (0.07, 0.07, 0.07)),
+        ((0.051, 0.05, 0.051), "mm", (0.051, 0.05, 0.051)),
+        ((0.1, 0.05, 0.05), "mm", (100.0, 50.0, 50.0)),
+        ((0.025, 0.025, 0.025), "mm", (25.0, 25.0, 25.0)),
+        # without a unit the same, by the format's habit mm
+        ((5.0, 0.31, 0.31), "unknown", (5.0, 0.31, 0.31)),
+        ((0.07, 0.07, 0.07), "unknown", (0.07, 0.07, 0.07)),
+        ((0.025, 0.025, 0.025), "unknown", (25.0, 25.0, 25.0)),
+        ((0.005, 0.001, 0.001), "unknown", (5.0, 1.0, 1.0)),
+    ],
 )
-def test_header_without_a_possible_spacing_gives_a_reason(
-    numbers: tuple[float, float, float] | None, unit: str
-) -> None:
+def test_millimetres_of_a_nifti_are_doubted(numbers: Spacing, unit: str, spacing_um: Spacing) -> None:
+    """SimpleITK writes mm whatever the numbers mean. The warning shows both readings and what overrides them."""
+    told = spacing_of(_header(numbers, unit))
+    assert told.spacing_um == spacing_um
+    is_plain = unit == "mm" and spacing_um != numbers
+    assert bool(told.warnings) is not is_plain
+    assert is_plain or "--spacing-um" in told.warnings[0]
+
+
+def test_millimetres_of_another_format_are_not_doubted() -> None:
+    """OME's unit is given on purpose."""
+    assert spacing_of(_header((0.07, 0.07, 0.07), "mm", "OME PhysicalSize")).spacing_um == (70.0, 70.0, 70.0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unit", "says"),
+    [
+        (None, "unknown", "no spacing"),
+        ((0.0, 1.0, 1.0), "micron", "the header's spacing 0 × 1 × 1 micron is outside 0.01 to 100 µm"),
+        ((500.0, 1.0, 1.0), "mm", "500 × 1 × 1 mm is outside"),
+        ((-1.0, 1, 1), "mm", "-1 × 1 × 1 mm is outside"),
+    ],
+)
+def test_header_without_a_possible_spacing_gives_a_reason(numbers: Spacing | None, unit: str, says: str) -> None:
     """When neither reading is possible there is no spacing, but a reason."""
-    told, reason = spacing_from(_header(numbers, unit))
-    assert told is None
-    assert "spacing" in reason
+    told = spacing_of(_header(numbers, unit))
+    assert (told.spacing_um, told.source) == (None, "")
+    assert says in told.reason
+
+
+def test_mixed_units_are_never_taken_as_they_are() -> None:
+    """Bare numbers of unlike units mean nothing together."""
+    evidence = SpacingEvidence(numbers_zyx=(5.0, 1.0, 1.0), units_zyx=("mm", "µm", "µm"), source="ImageJ calibration")
+    told = spacing_of(StackHeader(axes="ZYX", spacing=evidence))
+    assert told.spacing_um is None
+    assert "5 mm × 1 µm × 1 µm is outside" in told.reason
+
+
+def test_remarks_of_the_header_come_first() -> None:
+    """What was odd about the numbers, then what was decided about their unit."""
+    evidence = SpacingEvidence(
+        numbers_zyx=(5.0, 1.0, 1.0), units_zyx=("mm",) * 3, source="NIfTI sform", remarks=("an oddity",)
+    )
+    warnings = spacing_of(StackHeader(axes="ZYX", spacing=evidence)).warnings
+    assert warnings[0] == "an oddity"
+    assert "taken as µm" in warnings[1]
+
+
+@pytest.mark.parametrize(
+    ("unit", "um"),
+    [
+        (" Micron ", 1.0),
+        ("µm", 1.0),
+        ("μm", 1.0),
+        ("㎛", 1.0),
+        ("Å", 1e-4),
+        ("INCH", 25_400.0),
+        ("pixel", None),
+        ("", None),
+    ],
+)
+def test_units_are_known_however_they_are_written(unit: str, um: float | None) -> None:
+    """Both signs for µ, large letters, blanks around."""
+    assert micrometres(unit) == um
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("5.0", 5.0), (5, 5.0), ("nan", None), ("inf", None), ("", None), (None, None)]
+)
+def test_a_number_is_finite(value: object, expected: float | None) -> None:
+    """Anything else is none."""
+    assert number(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -60,7 +138,8 @@ def test_nan_spacing_is_not_sane() -> None:
 
 def test_table_and_header_are_compared() -> None:
     """A clear difference is a warning, a rounded number or a silent header is none."""
-    assert "table counts" in disagreement((5.0, 1.0, 1.0), _header((2.0, 1.0, 1.0), "micron"))
+    warning = disagreement((5.0, 1.0, 1.0), _header((2.0, 1.0, 1.0), "micron"))
+    assert warning == ("dataset.csv says 5 × 1 × 1 µm, the image's header 2 × 1 × 1 µm (NIfTI sform); the table counts")
     assert disagreement((5.0, 0.99, 1.0), _header((5.0, 1.0, 1.0), "micron")) == ""
     assert disagreement((5.0, 1.0, 1.0), _header(None, "unknown")) == ""
 

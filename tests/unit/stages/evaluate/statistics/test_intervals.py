@@ -58,9 +58,9 @@ def test_a_long_tail_widens_its_own_side() -> None:
 
 def test_the_correction_removes_the_skewness_as_published() -> None:
     """g of each corrected end is Student's quantile again, with g written out as in the paper."""
-    values = np.array([1.0, 1.2, 1.1, 2.0, 5.0, 1.4, 1.3])
+    values = np.array([1.0, 1.2, 1.9, 2.0, 2.6, 1.4, 1.3])
     groups, error = len(values), stats.sem(values)
-    skewness = float(stats.skew(values)) * groups / (groups - 1)
+    skewness = float(stats.skew(values, bias=False))
     found = interval_of_mean(values, 0.95)
     assert found.ci_high is not None
     studentised = (values.mean() - found.ci_high) / error
@@ -72,6 +72,15 @@ def test_the_correction_removes_the_skewness_as_published() -> None:
         + skewness / (6 * root)
     )
     assert transformed == pytest.approx(-stats.t.ppf(0.975, groups - 1))
+
+
+def test_one_value_far_off_does_not_make_it_endless() -> None:
+    """No end is farther than twice Student's."""
+    values = np.array([0.906, 0.848, 0.888, 0.898, 0.885, 0.633])
+    found = interval_of_mean(values, 0.95, 0.0, 1.0)
+    student = stats.t.interval(0.95, 5, loc=values.mean(), scale=stats.sem(values))
+    assert found.ci_low == pytest.approx(values.mean() - 2 * (values.mean() - student[0]))
+    assert found.ci_high == pytest.approx(student[1])
 
 
 @pytest.mark.parametrize("groups", range(1, LEAST_GROUPS))

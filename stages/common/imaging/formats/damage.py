@@ -1,0 +1,47 @@
+"""Errors about files that hold no usable stack."""
+
+import struct
+import zlib
+from pathlib import Path
+
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from stages.common.errors import CapillaryError, DataError
+
+REPLACE = "replace it with a whole copy of the original (compare sizes and checksums)"
+# What the readers raise on damaged files. RuntimeError is the base of imagecodecs' errors; OSError is how gzip and
+# nibabel report damage; most others of its kind are the machine's fault and are let through.
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    HeaderDataError,
+    ImageFileError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+class TooLargeError(CapillaryError, MemoryError):
+    """A sound stack that does not fit into memory. Also a MemoryError, for a caller who knows a better remedy."""
+
+
+def damaged(path: Path, reason: str) -> DataError:
+    """The error that `path` cannot be read whole."""
+    return DataError(f"the file is damaged or cut: {reason}", remedy=REPLACE, file=path)
+
+
+def not_a_stack(path: Path, what: str) -> DataError:
+    """The error that `path` holds something other than one grey stack."""
+    return DataError(what, remedy="save one channel of one time point as a stack of grey slices", file=path)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Sizes with × between them."""
+    return " × ".join(map(str, shape)) or "()"

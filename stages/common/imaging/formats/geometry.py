@@ -1,0 +1,108 @@
+"""Where the voxels of a NIfTI are in the world."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.imaging.formats.header import micrometres, precise
+
+_orientations: Any = nibabel.orientations  # its functions carry no types
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """A grid in the world. `shape` is that of the array in the file, without axes of 1 beyond the third.
+
+    `affine` maps array indices to the world in `unit`; None where the header has none, or one of no use. `source` is
+    "sform" or "qform". `pixdim` is the header's other field for the spacing.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64] | None
+    source: str
+    pixdim: tuple[float, ...]
+    unit: str
+
+    @property
+    def array_axes_zyx(self) -> tuple[int, ...]:
+        """Which axes of the array are z, y and x: the ones nearest to those of the world."""
+        if len(self.shape) != 3:
+            return tuple(range(len(self.shape)))[::-1]
+        if self.affine is None:
+            return 2, 1, 0
+        nearest = _orientations.io_orientation(self.affine)[:, 0]
+        z, y, x = (int(np.flatnonzero(nearest == axis)[0]) for axis in (2, 1, 0))
+        return z, y, x
+
+    @property
+    def steps(self) -> tuple[float, ...] | None:
+        """Distance between neighbours along each array axis, by the affine."""
+        if self.affine is None:
+            return None
+        return tuple(precise(float(step)) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is what programs write that know nothing: 1 × 1 × 1 from the origin, along the axes."""
+        if self.affine is None:
+            return True
+        turns = np.abs(self.affine[:3, :3])
+        return bool(np.allclose(turns, np.eye(3)) and not self.affine[:3, 3].any())
+
+    @property
+    def has_spacing(self) -> bool:
+        """Whether its spacing means something: 1 × 1 × 1 without a unit is a default."""
+        return self.steps is not None and (set(self.steps) != {1.0} or self.unit in ("micron", "meter"))
+
+    @property
+    def text(self) -> str:
+        """In words: first voxel (x, y, z), steps along the array's axes, and where those point."""
+        if self.affine is None:
+            return "no geometry"
+        first = ", ".join(f"{precise(float(value)):g}" for value in self.affine[:3, 3])
+        steps = " × ".join(f"{step:g}" for step in self.steps or ())
+        unit = {"unknown": "", "micron": " µm"}.get(self.unit, f" {self.unit}")
+        axes = "".join(axis or "?" for axis in _orientations.aff2axcodes(self.affine))
+        return f"from ({first}) by {steps}{unit} {axes}"
+
+
+def geometry_of(image: Any) -> Geometry:
+    """The geometry in the header of nibabel's `image`."""
+    affine, source = _affine_of(image)
+    shape = tuple(int(size) for size in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    header = image.header
+    return Geometry(
+        shape=shape,
+        affine=affine,
+        source=source,
+        pixdim=tuple(precise(float(zoom)) for zoom in header.get_zooms()[:3]),
+        unit=str(header.get_xyzt_units()[0]) if hasattr(header, "get_xyzt_units") else "unknown",
+    )
+
+
+def _affine_of(image: Any) -> tuple[NDArray[np.float64] | None, str]:
+    """The affine that nibabel and ITK use: the sform where it is set, else the qform; and which it is."""
+    header = image.header
+    if len(image.shape) < 3 or not hasattr(header, "get_sform"):
+        return None, ""
+    affine, source = header.get_sform(coded=True)[0], "sform"
+    if affine is None:
+        affine, source = header.get_qform(coded=True)[0], "qform"
+    if affine is None or not np.isfinite(affine).all():
+        return None, ""
+    turns = np.asarray(affine, np.float64)[:3, :3]
+    steps = np.linalg.norm(turns, axis=0)
+    if not steps.all() or abs(np.linalg.det(turns / steps)) < 1e-3:  # two axes point the same way
+        return None, ""
+    return np.asarray(affine, np.float64), source
+
+
+def length_ratio(one: Geometry, other: Geometry) -> float:
+    """How many units of `other` one unit of `one` is; 1 where one of the two is unknown."""
+    scale, by = micrometres(one.unit), micrometres(other.unit)
+    return scale / by if scale and by else 1.0

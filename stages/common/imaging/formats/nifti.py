@@ -1,0 +1,123 @@
+"""The stack in a NIfTI file: voxels in the order z, y, x, and what its header says about spacing."""
+
+import gzip
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.imaging.formats.damage import shape_text
+from stages.common.imaging.formats.geometry import Geometry, geometry_of
+from stages.common.imaging.formats.header import SpacingEvidence, StackHeader
+
+_TOLERANCE = 0.01  # relative: two spacings in one header that differ by more disagree
+_NO_GEOMETRY = "the header carries no geometry and no spacing (1 × 1 × 1 without a unit)"
+
+
+def open_nifti(path: Path, *, keep_file_open: bool = False) -> Any:
+    """nibabel's image, whose voxels are not read yet.
+
+    The checksum of a gzip file is read first: nibabel stops before it comes to it.
+    """
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path) as stream:
+            while stream.read(1 << 22):
+                pass
+    return nibabel.load(path, mmap=False, keep_file_open=keep_file_open)
+
+
+def nifti_geometry(path: Path) -> Geometry:
+    """Where the voxels of `path` are in the world."""
+    return geometry_of(nibabel.load(path, mmap=False))
+
+
+def nifti_claim(path: Path) -> tuple[int, bool]:
+    """How many bytes of voxels the header speaks of, and whether they are compressed."""
+    header: Any = nibabel.load(path, mmap=False).header
+    claimed = math.prod(int(size) for size in header.get_data_shape()) * int(header.get_data_dtype().itemsize)
+    return claimed, path.name.lower().endswith(".gz")
+
+
+def read_file_order(image: Any) -> NDArray[Any]:
+    """The voxels of nibabel's `image` in the file's own order, without axes of 1 beyond the third."""
+    voxels: NDArray[Any] = np.asanyarray(image.dataobj)
+    return voxels.reshape(geometry_of(image).shape)
+
+
+def read_nifti(path: Path) -> NDArray[Any]:
+    """The voxels in z, y, x."""
+    image = open_nifti(path)
+    return np.ascontiguousarray(read_file_order(image).transpose(geometry_of(image).array_axes_zyx))
+
+
+def nifti_shape(path: Path) -> tuple[int, ...]:
+    """Sizes in z, y, x."""
+    geometry = nifti_geometry(path)
+    return tuple(geometry.shape[axis] for axis in geometry.array_axes_zyx)
+
+
+def nifti_dtype(path: Path) -> np.dtype[Any]:
+    """The dtype after the header's scale."""
+    loaded: Any = nibabel.load(path, mmap=False)
+    voxel: NDArray[Any] = np.asanyarray(loaded.dataobj[(slice(0, 1),) * len(loaded.shape)])
+    return voxel.dtype
+
+
+def nifti_slices(path: Path) -> Iterator[NDArray[Any]]:
+    """The slices (yx). A file in which z is not the last axis is read whole: its slices are all over it."""
+    geometry = nifti_geometry(path)
+    z_axis, y_axis, x_axis = geometry.array_axes_zyx
+    if z_axis != 2:
+        yield from read_nifti(path)
+        return
+    image = open_nifti(path, keep_file_open=True)  # a compressed file is read once from its beginning to its end
+    extra = (0,) * (len(image.shape) - 3)
+    for z in range(image.shape[2]):
+        plane = np.asanyarray(image.dataobj[(slice(None), slice(None), z, *extra)])
+        yield np.ascontiguousarray(plane.transpose(y_axis, x_axis))
+
+
+def nifti_header(path: Path) -> StackHeader:
+    """Axes, spacing and remarks."""
+    geometry = nifti_geometry(path)
+    remarks = []
+    is_reordered = len(geometry.shape) == 3 and geometry.array_axes_zyx != (2, 1, 0)
+    if is_reordered:
+        named = ", ".join("zyx"[geometry.array_axes_zyx.index(axis)] for axis in range(3))
+        remarks.append(
+            f"by its {geometry.source} its array is stored as {named}, not as x, y, z; it is read accordingly"
+        )
+    return StackHeader(axes="ZYX", spacing=_evidence(geometry), is_reordered=is_reordered, remarks=tuple(remarks))
+
+
+def _evidence(geometry: Geometry) -> SpacingEvidence:
+    """Spacing by the affine, as nibabel and ITK have it; by pixdim where no affine says anything."""
+    if len(geometry.shape) != 3:
+        return SpacingEvidence(numbers_zyx=None)
+    # an identity affine says nothing where pixdim does: many set the zooms and leave the affine
+    is_pixdim = geometry.steps is None or (geometry.is_default and min(geometry.pixdim) > 0)
+    steps = geometry.pixdim if is_pixdim else geometry.steps or ()
+    if set(steps) == {1.0} and geometry.unit == "unknown":
+        shape = shape_text(tuple(geometry.shape[axis] for axis in geometry.array_axes_zyx))
+        missing = f"{_NO_GEOMETRY}; its array is taken as x, y, z, which makes {shape} voxels in z, y, x"
+        return SpacingEvidence(numbers_zyx=None, missing=missing, remarks=(missing,))
+    z, y, x = (steps[axis] for axis in geometry.array_axes_zyx)
+    return SpacingEvidence(
+        numbers_zyx=(z, y, x),
+        units_zyx=(geometry.unit,) * 3,
+        source=f"NIfTI {'pixdim' if is_pixdim else geometry.source}",
+        remarks=_contradiction(geometry, is_pixdim=is_pixdim),
+    )
+
+
+def _contradiction(geometry: Geometry, *, is_pixdim: bool) -> tuple[str, ...]:
+    """A remark when affine and pixdim say different spacings."""
+    if geometry.steps is None or np.allclose(geometry.steps, geometry.pixdim, rtol=_TOLERANCE, atol=0):
+        return ()
+    affine, pixdim = (" × ".join(f"{step:g}" for step in steps) for steps in (geometry.steps, geometry.pixdim))
+    counts = "the affine is a default, pixdim counts" if is_pixdim else f"the {geometry.source} counts"
+    return (f"the header's {geometry.source} says {affine} along the array's axes, its pixdim {pixdim}; {counts}",)

@@ -1,0 +1,150 @@
+"""The one stack in a TIFF: which pages it has, whether all of them are there, and its voxels."""
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from stages.common.imaging.formats.damage import not_a_stack, shape_text
+from stages.common.imaging.formats.ome import refuse_planes_elsewhere
+from stages.common.imaging.formats.tiff_pages import choose_series, pages_of, refuse_missing_planes
+
+
+@contextlib.contextmanager
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """An open TIFF. tifffile only logs that pages are missing or tags are damaged; here that is an error."""
+    logged: list[str] = []
+    handler = _Collector(logged)
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    former, logger.propagate = logger.propagate, False
+    try:
+        # tifffile would look for other files of an OME set, and read what it does not find as zeros
+        with tifffile.TiffFile(path, _multifile=False) as tiff:
+            yield tiff
+        if logged:
+            raise ValueError(logged[0])
+    finally:
+        logger.propagate = former
+        logger.removeHandler(handler)
+
+
+class _Collector(logging.Handler):
+    """Keeps the text of errors; warnings are about oddities that do not change the voxels."""
+
+    def __init__(self, kept: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append(record.getMessage())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiffStack:
+    """The stack in an open TIFF. `pages` are its slices where each has a page of its own, else empty."""
+
+    tiff: tifffile.TiffFile
+    series: tifffile.TiffPageSeries
+    pages: tuple[tifffile.TiffPage, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes in z, y, x; another number of axes where the file holds something else. One page is one slice."""
+        shape = tuple(self.series.shape)
+        return (1, *shape) if self.is_single_slice else shape
+
+    @property
+    def is_single_slice(self) -> bool:
+        """Whether the stack is one page."""
+        return str(self.series.axes) == "YX"
+
+    @property
+    def is_inverted(self) -> bool:
+        """Whether any page stores white as 0."""
+        return any(self._stores_white_as_0(page) for page in self.pages or (self.series.keyframe,))
+
+    def read(self) -> NDArray[Any]:
+        """All voxels, brightness up."""
+        if len({page.hash for page in self.pages}) > 1:  # pages of unlike compression
+            voxels = np.empty(self.shape, self.series.dtype)
+            for z, page in enumerate(self.pages):
+                voxels[z] = self._brightness_up(page.asarray(), page)
+            return voxels
+        return self._brightness_up(np.asarray(self.series.asarray()).reshape(self.shape), self.series.keyframe)
+
+    def slices(self) -> Iterator[NDArray[Any]]:
+        """The slices (yx), one at a time where the file allows it."""
+        if self.series.dataoffset is not None:
+            keyframe = self.series.keyframe
+            yield from (self._brightness_up(plane, keyframe) for plane in self._raw_slices(self.series.dataoffset))
+        elif self.pages:
+            yield from (self._brightness_up(page.asarray(), page) for page in self.pages)
+        else:
+            yield from self.read()
+
+    def _raw_slices(self, offset: int) -> Iterator[NDArray[Any]]:
+        """Of an uncompressed stack in one piece, such as ImageJ's, which has one page whatever its depth."""
+        depth, *plane = self.shape
+        dtype = self.series.dtype.newbyteorder(self.tiff.byteorder)
+        size = plane[0] * plane[1]
+        for z in range(depth):
+            read = self.tiff.filehandle.read_array(dtype, size, offset + z * size * dtype.itemsize)
+            yield read.reshape(plane)
+
+    def _brightness_up(self, values: NDArray[Any], page: tifffile.TiffPage) -> NDArray[Any]:
+        """`values` of `page` with larger ones brighter."""
+        if not self._stores_white_as_0(page):
+            return values
+        if values.dtype.kind == "b":
+            return ~values
+        inverted: NDArray[Any] = np.subtract(values.dtype.type(2**page.bitspersample - 1), values, dtype=values.dtype)
+        return inverted
+
+    def _stores_white_as_0(self, page: tifffile.TiffPage) -> bool:
+        """By its tags, which are defined for unsigned values alone.
+
+        tifffile tags every boolean array so, whatever it means: there the rarer value is the bright one.
+        """
+        if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE or page.dtype is None:
+            return False
+        kind, is_doubtful = page.dtype.kind, self.tiff.pages.first.software.startswith("tifffile")
+        return kind == "u" or (kind == "b" and (not is_doubtful or self._is_mostly_true))
+
+    @cached_property
+    def _is_mostly_true(self) -> bool:
+        """Whether more than half of the voxels of a boolean stack are set in the file."""
+        planes = (page.asarray() for page in self.pages) if self.pages else [self.series.asarray()]
+        return 2 * sum(int(np.count_nonzero(plane)) for plane in planes) > math.prod(self.shape)
+
+
+def find_stack(tiff: tifffile.TiffFile, path: Path) -> TiffStack:
+    """The one stack in `tiff`. Smaller pictures (a thumbnail, an overview) and levels of a pyramid do not count.
+
+    Raises DataError when there is more than one, when it is in colour, and when planes are missing.
+    """
+    if tiff.ome_metadata:
+        refuse_planes_elsewhere(tiff.ome_metadata, path)
+    series = choose_series(tiff, path)
+    # with S first the planes lie one after the other: what some writers make of a grey stack of three or four slices
+    if "S" in series.axes[1:]:
+        raise not_a_stack(path, f"it is a colour image ({series.axes}: {shape_text(tuple(series.shape))})")
+    refuse_missing_planes(tiff, series, path)
+    return TiffStack(tiff=tiff, series=series, pages=pages_of(tiff, series, path))
+
+
+def tiff_claim(path: Path) -> tuple[int, bool]:
+    """How many bytes of voxels the header speaks of, and whether they are compressed."""
+    with open_tiff(path) as tiff:
+        series = choose_series(tiff, path)
+        page = series.keyframe
+        voxels = max(math.prod(series.shape), math.prod(page.chunks))  # a tile may be larger than the stack
+        return voxels * page.bitspersample // 8, page.compression != tifffile.COMPRESSION.NONE
