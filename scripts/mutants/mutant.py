@@ -83,7 +83,7 @@ def _walk(node: NodeOrLeaf, *, closed: bool) -> Iterator[tuple[NodeOrLeaf, bool]
 
 
 def _is_closed(node: NodeOrLeaf) -> bool:
-    """Annotations, type names, messages, and signs that are no arithmetic: no test has to see a change there."""
+    """Annotations, type names, messages, choices, and signs that are no arithmetic: no test has to see those change."""
     parent = node.parent
     if parent is None:
         return False
@@ -94,7 +94,7 @@ def _is_closed(node: NodeOrLeaf) -> bool:
     sign = before.value if before is not None and before.type == "operator" else ""
     if sign == "->" or (sign == ":" and parent.type in {"annassign", "tfpdef"}):
         return True
-    return _is_declaration(node) or _is_message(node)
+    return _is_declaration(node) or _is_message(node) or (node.type == "number" and _is_choice(node))
 
 
 def _is_declaration(node: NodeOrLeaf) -> bool:
@@ -105,6 +105,20 @@ def _is_declaration(node: NodeOrLeaf) -> bool:
     if node.type == "if_stmt":
         return "TYPE_CHECKING" in _text(node.children[1])
     return node.type in {"assert_stmt", "import_from"} or (node.type == "arglist" and node.parent.type == "classdef")
+
+
+def _is_choice(number: NodeOrLeaf) -> bool:
+    """A number to which a module gives a name in capitals, such as a timeout: a test could only repeat it."""
+    statement = number
+    while statement.parent is not None and statement.parent.type not in {"simple_stmt", "file_input"}:
+        statement = statement.parent
+    is_global = statement.parent is not None and statement.parent.parent is not None
+    return (
+        is_global
+        and statement.parent.parent.type == "file_input"
+        and statement.type == "expr_stmt"
+        and _text(statement.children[0]).isupper()
+    )
 
 
 def _is_message(node: NodeOrLeaf) -> bool:

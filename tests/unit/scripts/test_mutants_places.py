@@ -28,6 +28,7 @@ def _mutants(code: str) -> list[Mutant]:
         'target = folder / "name"\n',
         "pairs = zip(a, strict=True)\n",
         "def f(*args, **kwargs):\n    return g(*args, **kwargs)\n",
+        "PAUSE_S = 2.0\nLIMIT: int = 5\n",
     ],
 )
 def test_what_no_test_has_to_see_stays(code: str) -> None:
@@ -43,8 +44,8 @@ def test_messages_stay() -> None:
 
 def test_defaults_and_bodies_get_faults() -> None:
     """An annotation does not hide the value behind it."""
-    code = "def f(a: int = 3) -> int:\n    return a\n\nlimit: int = 5\n"
-    assert {mutant.line for mutant in _mutants(code)} == {1, 4}
+    code = "def f(a: int = 3) -> int:\n    return a\n\nlimit: int = 5\nclass A:\n    SIZE = 4\n"
+    assert {mutant.line for mutant in _mutants(code)} == {1, 4, 6}
 
 
 def test_lines_are_those_of_the_statement_or_of_its_head() -> None:

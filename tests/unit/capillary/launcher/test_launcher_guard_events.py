@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,6 +173,24 @@ def test_what_a_stage_may_do_passes(guard: Guard, places: dict[str, Path], event
     """Numbers of open files were judged when they were opened."""
     guard.hook(event, fill(args, places))
     assert guard.refused() == {}
+
+
+@pytest.mark.parametrize("database", [":memory:", "", "file:runs?mode=memory"])
+def test_a_database_that_is_no_file_has_no_place(
+    guard: Guard, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    """It may be opened wherever the stage stands, also in a folder that it may not see."""
+    monkeypatch.chdir(places["root"])
+    guard.hook("sqlite3.connect", (database,))
+    assert guard.refused() == {}
+    with pytest.raises(UndeclaredAccess):
+        guard.hook("sqlite3.connect", ("runs.db",))
+
+
+@pytest.mark.usefixtures("guard")
+def test_what_was_refused_is_for_the_user_alone(policy: Policy) -> None:
+    """Names of files may be secrets."""
+    assert stat.S_IMODE(Path(policy.record).stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("network", ["none", "source", "tracking"])

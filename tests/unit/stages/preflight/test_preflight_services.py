@@ -256,3 +256,18 @@ def test_only_mlflow_must_accept_the_request(variable: str, status: int, expecte
     assert word in check.remedy
     (soft,) = check_services(answers, critical=False)
     assert soft.status is (Status.WARN if expected is Status.FAIL else expected)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, True),
+        ({"MLFLOW_TRACKING_INSECURE_TLS": "false"}, True),
+        ({"MLFLOW_TRACKING_INSECURE_TLS": "True"}, False),
+        ({"MLFLOW_TRACKING_SERVER_CERT_PATH": "/etc/ca.pem"}, "/etc/ca.pem"),
+        ({"MLFLOW_TRACKING_SERVER_CERT_PATH": "/etc/ca.pem", "MLFLOW_TRACKING_INSECURE_TLS": "true"}, False),
+    ],
+)
+def test_certificates_are_checked_as_mlflow_checks_them(variables: dict[str, str], expected: bool | str) -> None:
+    """Always, but where the user says otherwise in MLflow's own variable."""
+    assert services._verify(variables) == expected

@@ -16,6 +16,7 @@ from stages.evaluate.pictures.overlays import (
     PANELS,
     RIGHT_RGB,
     TINT,
+    _panels,
     choose,
     to_png,
     write_overlays,
@@ -87,6 +88,17 @@ def test_large_volumes_are_thinned_and_stay_small() -> None:
     assert len(to_png(worst, rng.integers(0, 4, size=worst.shape).astype(np.uint8))) < LARGEST_BYTES * 1.1
     for view in (views.slice, views.projection):
         assert len(to_png(view.grey, view.error)) < LARGEST_BYTES
+
+
+def test_each_panel_tints_what_its_name_says() -> None:
+    """The plain image, the label, the prediction, and where they differ."""
+    view = row("dice_ce", 0, 0.5).views.slice
+    tints = dict(_panels(view))
+    assert list(tints) == ["image", "label", "prediction", "error"]
+    assert not tints["image"].any()
+    np.testing.assert_array_equal(tints["label"] > 0, view.label)
+    np.testing.assert_array_equal(tints["prediction"] > 0, view.prediction)
+    np.testing.assert_array_equal(tints["error"], view.error)
 
 
 @pytest.mark.parametrize("fill", [0.0, 5.0])
