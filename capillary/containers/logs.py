@@ -19,7 +19,8 @@ class Log:
         """Open a new file in `folder`, and remove all but the last runs of `address` from it."""
         folder.mkdir(parents=True, exist_ok=True)
         name = address.replace("/", "-")
-        former = sorted(folder.glob(f"{_literal(name)}-[0-9]*.log"))
+        is_run = re.compile(rf"{re.escape(name)}-\d{{8}}T\d{{6}}-\d+\.log")
+        former = sorted(file for file in folder.iterdir() if is_run.fullmatch(file.name))
         for old in former[: max(0, len(former) - KEPT_RUNS + 1)]:
             old.unlink(missing_ok=True)
         self.file = folder / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
@@ -45,7 +46,3 @@ def not_found(tail: bytes) -> str | None:
     """The path of the last FileNotFoundError that a Python program printed."""
     found = re.findall(r"No such file or directory: '([^']+)'", tail.decode(errors="replace"))
     return found[-1] if found else None
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)

@@ -47,6 +47,11 @@ class Entry:
         """Declared deps as written: paths relative to the workspace, absolute paths, URLs."""
         return [dep.def_path for dep in self._files()]
 
+    def made_deps(self) -> list[str]:
+        """Those of the deps that another entry of the graph makes, in whole or in part."""
+        made = [Path(out.fs_path) for out in self._stage.repo.index.outs if out.stage.name != self._stage.name]
+        return [dep.def_path for dep in self._files() if any(_overlap(Path(dep.fs_path), out) for out in made)]
+
     @property
     def outs(self) -> list[str]:
         """Declared outs, metrics and plots, relative to the workspace."""
@@ -106,3 +111,7 @@ def _put(nested: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         nested = nested.setdefault(section, {})
     nested[last] = value
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)

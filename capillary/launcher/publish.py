@@ -5,36 +5,31 @@ import errno
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
 
+_KINDS = {stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
 
 
 def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], address: str) -> None:
-    """Raise CapillaryError when the working folder `work` holds anything but whole outs.
+    """Raise CapillaryError when the working folder `work` holds anything but whole outs of plain files and folders.
 
     `links` are the links to deps in it. Finds what the guard cannot see: files written by other programs or C code.
     """
     for out in outs:
-        if not (work / out).exists():
+        if not os.path.lexists(work / out):
             raise CapillaryError(
                 f"{address} ended without its out {out}",
                 file=out,
                 remedy="write it in the stage, or remove it from the entry in dvc.yaml",
                 code=ExitCode.UNEXPECTED,
             )
-        if (link := next(_links_into(work / out, work), None)) is not None:
-            raise CapillaryError(
-                f"{address} left a link in its out {out} that leads into its working folder, which is temporary",
-                file=link.relative_to(work),
-                value=link.readlink(),
-                remedy="copy the file, or make the link relative",
-                code=ExitCode.UNEXPECTED,
-            )
+        refuse_foreign(work / out, f"the out {out} of {address}", "write what it leads to into the out itself")
     if stray := sorted(_stray(work, outs, links)):
         raise CapillaryError(
             f"{address} wrote what dvc.yaml does not declare",
@@ -44,10 +39,50 @@ def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], addr
         )
 
 
-def _links_into(out: Path, work: Path) -> Iterator[Path]:
-    inner = (Path(parent, name) for parent, folders, files in os.walk(out) for name in [*folders, *files])
-    links = (path for path in itertools.chain([out], inner) if path.is_symlink())
-    return (link for link in links if link.readlink().is_relative_to(work))
+def refuse_foreign(place: Path, name: str, remedy: str) -> None:
+    """Raise CapillaryError when `place`, called `name`, is or holds anything but plain files and folders.
+
+    A stage is not trusted: a link to a key of the user would be read, cached and pushed as if it were a result, and a
+    pipe would be waited for. Nothing is followed here.
+    """
+    found = next(_foreign(place), None)
+    if found is not None:
+        path, kind = found
+        inner = path.relative_to(place)
+        raise CapillaryError(
+            f"{name} {'is' if path == place else 'holds'} a {kind}",
+            file=place.name if path == place else inner,
+            value=str(path.readlink()) if kind == "link" else None,
+            remedy=remedy,
+            code=ExitCode.UNDECLARED,
+        )
+
+
+def refuse_links_out(place: Path, name: str, cache: Path) -> None:
+    """Raise CapillaryError when `place`, called `name`, is or holds a link to anywhere but itself and DVC's `cache`.
+
+    What a stage reads is mounted or linked for it, and what a link leads to comes along.
+    """
+    inside = [Path(os.path.realpath(place.parent)) / place.name, Path(os.path.realpath(cache))]
+    for path, kind in _foreign(place):
+        target = Path(os.path.realpath(path))
+        if kind != "link" or not any(target.is_relative_to(folder) for folder in inside):
+            raise CapillaryError(
+                f"{name} {'is' if path == place else 'holds'} a {kind} that no stage should have left there",
+                file=path,
+                value=str(path.readlink()) if kind == "link" else None,
+                remedy=f"remove it and run the stage that makes {name} again",
+                code=ExitCode.DATA,
+            )
+
+
+def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
+    """What is neither a plain file nor a folder in `place`, itself included, and which kind it is."""
+    inner = (Path(parent, name) for parent, folders, files in os.walk(place) for name in sorted([*folders, *files]))
+    for path in itertools.chain([place], inner):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            yield path, _KINDS.get(stat.S_IFMT(mode), "special file")
 
 
 def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from capillary.launcher.access import StageAccess, is_gate, read_access
 from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
-from capillary.launcher.publish import publish
+from capillary.launcher.publish import publish, refuse_foreign, refuse_links_out
 from capillary.launcher.stop import Stop
 from capillary.params_file import refuse_unknown_keys
 from capillary.settings import ExecutorName, Settings, read_settings
@@ -49,6 +49,8 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         executor = choose_executor(settings)
         plan = plan_request(request, entry, settings, executor)
 
+        _refuse_foreign_inputs(plan, entry)
+
         def publish_outs(work: Path) -> None:
             if request.gated is None:  # a gate makes nothing from its deps
                 refuse_changed_deps(plan, entry.dep_hashes())
@@ -58,6 +60,8 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
         if not settings.resume and plan.state_dir.exists():
             shutil.rmtree(plan.state_dir)
+        if plan.state_dir.is_dir():
+            refuse_foreign(plan.state_dir, f"the state of {plan.address}", f"remove {plan.state_dir}, it begins anew")
         if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
             say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
             code = 0
@@ -70,6 +74,14 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:
+    """Raise CapillaryError when a former stage left a link or the like in what this one reads."""
+    places = {dep.name: dep.host for dep in plan.deps if dep.host is not None}
+    for name in entry.made_deps():
+        if name in places:
+            refuse_links_out(places[name], name, plan.cache_dir)
 
 
 def plan_request(request: StageRequest, entry: Entry, settings: Settings, executor: Executor) -> StagePlan:

@@ -9,12 +9,12 @@ def test_logs_are_kept_a_file_a_run_and_not_for_ever(tmp_path: Path) -> None:
     """The last runs of each stage; another stage's stay."""
     (tmp_path / "other-20260101T000000-1.log").touch()
     for second in range(KEPT_RUNS + 3):
-        (tmp_path / f"train@a-202601010000{second:02d}-1.log").touch()
+        (tmp_path / f"train@a-20260101T0000{second:02d}-1.log").touch()
     log = Log(tmp_path, "train@a")
     log.take(1, b"line\n")
     log.close()
     assert log.file.read_bytes() == b"line\n"
-    kept = [tmp_path / f"train@a-202601010000{second:02d}-1.log" for second in range(4, KEPT_RUNS + 3)]
+    kept = [tmp_path / f"train@a-20260101T0000{second:02d}-1.log" for second in range(4, KEPT_RUNS + 3)]
     assert sorted(tmp_path.glob("train@a-*")) == [*kept, log.file]
     assert (tmp_path / "other-20260101T000000-1.log").exists()
 
@@ -22,7 +22,7 @@ def test_logs_are_kept_a_file_a_run_and_not_for_ever(tmp_path: Path) -> None:
 def test_few_logs_are_all_kept(tmp_path: Path) -> None:
     """Nothing is removed before there are too many."""
     for second in range(KEPT_RUNS - 1):
-        (tmp_path / f"toy-202601010000{second:02d}-1.log").touch()
+        (tmp_path / f"toy-20260101T0000{second:02d}-1.log").touch()
     Log(tmp_path, "toy").close()
     assert len(list(tmp_path.iterdir())) == KEPT_RUNS
 
@@ -32,7 +32,7 @@ def test_signs_in_an_address_are_part_of_its_name(tmp_path: Path, address: str) 
     """A matrix item may hold any; it selects no other stage's logs."""
     (tmp_path / "toy@a-20260101T000000-1.log").touch()
     for second in range(KEPT_RUNS):
-        (tmp_path / f"{address.replace('/', '-')}-202601010000{second:02d}-1.log").touch()
+        (tmp_path / f"{address.replace('/', '-')}-20260101T0000{second:02d}-1.log").touch()
     log = Log(tmp_path, address)
     log.close()
     assert log.file.parent == tmp_path

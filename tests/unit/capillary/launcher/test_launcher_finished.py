@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 
 from capillary.launcher import finished
+from stages.common.errors import CapillaryError
 
 
 def plan(root: Path, *, fingerprint: str = "a" * 64, resume: bool = True, workspace: Path | None = None) -> Any:
@@ -99,3 +101,39 @@ def test_outs_of_other_cells_stay(tmp_path: Path, work: Path) -> None:
     finished.keep(other, work)
     finished.keep(plan(tmp_path), work)
     assert finished.take(other)
+
+
+@pytest.mark.parametrize("address", ["train@x-0", "train@a/b-0", "train@a%2Fb-0"])
+def test_a_run_is_known_by_its_whole_address(tmp_path: Path, work: Path, address: str) -> None:
+    """Neither a longer address that begins alike nor a slash in a matrix' item confuses two runs."""
+    others = ["train@x-0-1", "train@x-0-cafe", "train@a-b-0", "train@a/b-0/c", "train@x"]
+    for other in [address, *others]:
+        finished.keep(with_address(plan(tmp_path), other), work)
+    finished.keep(with_address(plan(tmp_path, fingerprint="b" * 64), address), work)
+    assert not finished.take(with_address(plan(tmp_path), address))
+    assert finished.take(with_address(plan(tmp_path, fingerprint="b" * 64), address))
+    for other in others:
+        assert finished.take(with_address(plan(tmp_path), other))
+
+
+def with_address(made: Any, address: str) -> Any:
+    made.address = address
+    return made
+
+
+@pytest.mark.parametrize("name", ["models/x.json", "curves", "curves/more"])
+def test_a_link_in_what_was_kept_is_refused_by_name(tmp_path: Path, work: Path, name: str) -> None:
+    """Whoever can write there could else publish any file of the user."""
+    finished.keep(plan(tmp_path / "root"), work)
+    (kept,) = (tmp_path / "root" / ".capillary" / "finished").iterdir()
+    (tmp_path / "secret").write_text("a key")
+    place = kept / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(tmp_path / "secret")
+    with pytest.raises(CapillaryError, match="what was kept of train@x-0 holds a link") as caught:
+        finished.take(plan(tmp_path / "root"))
+    assert (str(caught.value.file), caught.value.value) == (name, str(tmp_path / "secret"))
+    assert str(kept) in caught.value.remedy
+    assert not (tmp_path / "root" / "curves").exists()

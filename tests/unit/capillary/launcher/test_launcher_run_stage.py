@@ -1,6 +1,7 @@
 """A whole run, from what DVC asks for to the outs in the workspace, with real entries of DVC."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,27 @@ class HereExecutor:
             (work / "data/out").write_text("new")
             publish(work)
         return self.code
+
+
+READER = """
+  reader:
+    cmd: capillary stage reader
+    deps: [data/out, data/in.txt]
+    params: [toy.times]
+    outs: [data/read]
+"""
+
+
+@pytest.fixture
+def made(root: Path) -> Path:
+    """The out of one entry that another reads: a folder with a file."""
+    (root / "dvc.yaml").write_text(DVC_YAML + READER)
+    (root / "configs/stages.yaml").write_text(ACCESS + f"reader: {{network: none, env: [], resume: false, {LIMITS}}}\n")
+    (root / "stages/reader").mkdir()
+    (root / "stages/reader/__init__.py").touch()
+    (root / "data/out").mkdir()
+    (root / "data/out/a.txt").write_text("a")
+    return root / "data/out"
 
 
 @pytest.fixture
@@ -231,3 +253,57 @@ def test_gpus_are_looked_for_only_where_a_stage_can_use_one(
     run()
     assert executor.gpus_asked == asked
     assert executor.asked == [(root, "toy")]
+
+
+def read(root: Path, executor: HereExecutor) -> int:
+    (root / "work/data").mkdir(parents=True, exist_ok=True)
+    (root / "work/data/read").write_text("read")
+    return run_stage("reader", (), {"DVC_STAGE": "reader"}, Stop())
+
+
+@pytest.mark.parametrize("name", ["a.txt", "sub", ""])
+def test_a_link_in_what_another_stage_made_is_refused_by_name(
+    root: Path, executor: HereExecutor, made: Path, tmp_path: Path, name: str
+) -> None:
+    """A key of the user would be mounted for this stage, which could print it."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/id_rsa").write_text("a key")
+    place = made / name if name else made
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(tmp_path / ("keys/id_rsa" if name == "a.txt" else "keys"))
+    with pytest.raises(CapillaryError, match=r"data/out (is|holds) a link") as caught:
+        read(root, executor)
+    assert (caught.value.file, caught.value.value) == (place, str(place.readlink()))
+    assert executor.plans == []
+
+
+@pytest.mark.parametrize("kind", ["link to a file", "link to a folder"])
+def test_links_into_dvc_s_cache_and_the_user_s_own_links_stay(
+    root: Path, executor: HereExecutor, made: Path, tmp_path: Path, kind: str
+) -> None:
+    """Under cache.type symlink every file of an out is a link; what no stage made may lie anywhere."""
+    cache = Path(Entry(root, "reader").cache_dir)
+    (cache / "ab").mkdir(parents=True)
+    (cache / "ab/cd").write_text("a")
+    if kind == "link to a file":
+        (made / "a.txt").unlink()
+        (made / "a.txt").symlink_to(cache / "ab/cd")
+    else:
+        (made / "sub").symlink_to(cache / "ab")
+    (tmp_path / "mine.txt").write_text("in")
+    (root / "data/in.txt").unlink()
+    (root / "data/in.txt").symlink_to(tmp_path / "mine.txt")
+    assert read(root, executor) == 0
+
+
+def test_a_link_in_the_state_is_refused_by_name(root: Path, executor: HereExecutor, tmp_path: Path) -> None:
+    """The run goes on from it, with what a former one left."""
+    plan = plan_request(read_request("toy", (), {}), Entry(root, "toy"), read_settings(root), executor)
+    plan.state_dir.mkdir(parents=True)
+    (plan.state_dir / "checkpoint").symlink_to(tmp_path)
+    with pytest.raises(CapillaryError, match="the state of toy holds a link") as caught:
+        run()
+    assert str(plan.state_dir) in caught.value.remedy
+    assert executor.plans == []
