@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import platform
 import sys
@@ -6,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from capillary.launcher import guard as guard_module
 from capillary.launcher.guard import Guard, UndeclaredAccess
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.process import SYSTEM_FOLDERS, environment_id, environment_of, policy_of
 from capillary.launcher.sandbox import sandbox
+from tests.support.parts import REPOSITORY
 
 MakePlan = Callable[..., StagePlan]
 
@@ -53,6 +56,15 @@ def test_the_policy_lets_a_stage_read_its_deps_its_interpreter_and_its_credentia
             assert may_read(guard, path), path
         for path in (tmp_path / "beside/x.txt", root / "data/other.txt", root / "dvc.yaml"):
             assert not may_read(guard, path), path
+
+
+def test_a_stage_that_fails_may_show_the_lines_of_the_guard(make_plan: MakePlan) -> None:
+    """Else every failure would tell, beside its reason, that the guard's file may not be read."""
+    plan = dataclasses.replace(make_plan("data/in.txt"), root=REPOSITORY, repository=REPOSITORY)
+    with sandbox(make_plan("data/in.txt")) as box:
+        guard = Guard(policy_of(plan, box))
+        assert may_read(guard, guard_module.__file__)
+        assert not may_read(guard, REPOSITORY / "capillary/launcher/plan.py")
 
 
 def test_a_temporary_experiment_cannot_read_the_repository(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
