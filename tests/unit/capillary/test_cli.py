@@ -191,4 +191,4 @@ def test_the_metrics_are_those_of_the_current_folder(
     """As evaluate writes them."""
     note(monkeypatch, calls, "capillary.metrics_table", "show_metrics")
     assert run("metrics").exit_code == 0
-    assert calls == [(Path("metrics/metrics.json"),)]
+    assert calls == [(Path(),)]

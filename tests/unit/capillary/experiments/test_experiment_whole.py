@@ -32,7 +32,7 @@ def test_an_experiment_runs_its_stages_in_order(workspace: Workspace, shown: lis
     assert (before, after) == ([LIST, BEFORE], [AFTER, SAVE])
     assert workspace.cell_calls == ADDRESSES
     assert len(workspace.dvc.calls) == 6
-    assert shown == [workspace.root / "metrics" / "metrics.json"]
+    assert shown == [workspace.root]
     assert workspace.is_finished()
 
 
