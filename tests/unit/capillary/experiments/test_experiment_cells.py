@@ -24,7 +24,8 @@ ASKED = """
 trap 'echo asked INT; $then' INT
 trap 'echo asked TERM; $then' TERM
 echo ready
-for n in $(seq 100); do sleep 0.05; done
+n=0
+while [ $n -lt 100 ]; do n=$((n + 1)); sleep 0.05; done
 """
 # a runner of one cell, which holds the pipe `alive` open and writes to it if it may end by itself
 RUNNER = """
