@@ -96,7 +96,7 @@ def policy_of(plan: StagePlan, box: Sandbox) -> guard.Policy:
     environment = {**plan.user_environment, **plan.environment}
     settings = [value for value in environment.values() if Path(value).is_absolute() and Path(value).is_file()]
     # a traceback shows lines of the guard, and a stage that fails reads them: its own source is nobody's secret
-    deps = [guard.__file__, *(dep.host for dep in plan.deps if dep.host is not None)]
+    deps: list[str | Path] = [guard.__file__, *(dep.host for dep in plan.deps if dep.host is not None)]
     return guard.Policy(
         address=plan.address,
         launcher_pid=os.getpid(),
