@@ -23,7 +23,7 @@ reproduce: setup
 preflight *ARGS: setup
     @capillary preflight {{ARGS}}
 
-# run an experiment file: ./just experiment --config configs/experiments/vesselnn.yaml
+# run an experiment file: ./just experiment --config configs/experiments/vesselnn.yaml; without one, params.yaml as it is
 experiment *ARGS: setup
     @capillary experiment {{ARGS}}
 

@@ -173,7 +173,7 @@ def report(
 
 @app.command()
 def experiment(
-    config: Annotated[Path, typer.Option(help="An experiment file, such as configs/experiments/vesselnn.yaml.")],
+    config: Annotated[Path, typer.Option(help="An experiment file.")] = Path("configs/experiments/default.yaml"),
     debug: Annotated[bool, typer.Option("--debug", help="A rehearsal: the file's debug section.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from checkpoints, whatever the file says.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, run nothing.")] = False,

@@ -34,6 +34,9 @@ class Metric:
         return replace(self, title=f"{self.title} (τ = {tolerance_um:g} µm)")
 
 
+# names by which people ask for a metric
+SHORT_NAMES = {"measured_masd": "measured_masd_um"}
+
 METRICS = {
     metric.name: metric
     for metric in (

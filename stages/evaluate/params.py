@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from stages.common.metrics import METRICS
+from stages.common.metrics import METRICS, SHORT_NAMES
 from stages.common.params import Params, nearest
 
 
@@ -64,6 +64,7 @@ class Evaluation(Params):
     def _known_and_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if not names:
             raise ValueError("the list is empty: there is nothing to measure")
+        names = tuple(SHORT_NAMES.get(name, name) for name in names)
         for name in names:
             if name not in METRICS:
                 raise ValueError(f"unknown metric `{name}`; {nearest(name, list(METRICS))}")

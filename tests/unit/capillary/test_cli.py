@@ -15,6 +15,7 @@ from capillary.experiments.run import Options
 from capillary.launcher.stop import Stop
 from capillary.prediction.wish import Wish
 from stages.preflight.check import Report, missed
+from tests.support.parts import REPOSITORY
 
 HEAVY = {"dvc", "torch", "mlflow", "numpy", "pandas", "monai", "ruamel", "yaml"}
 PROGRAM = """
@@ -117,7 +118,10 @@ def test_an_experiment_is_what_its_flags_say(monkeypatch: pytest.MonkeyPatch, ca
         Options(resume=True),
         Options(dry_run=True),
     ]
-    assert calls == [(Path("v.yaml"), Path.cwd(), options) for options in given]
+    assert run("experiment", "--dry-run").exit_code == 7
+    default = (Path("configs/experiments/default.yaml"), Path.cwd(), Options(dry_run=True))
+    assert calls == [*((Path("v.yaml"), Path.cwd(), options) for options in given), default]
+    assert (REPOSITORY / default[0]).is_file()
 
 
 @pytest.mark.parametrize(

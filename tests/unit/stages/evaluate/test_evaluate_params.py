@@ -105,3 +105,10 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ParamsError, match="unknown metric `hd95`; did you mean `hd95_um`") as caught:
         validate_params(EvaluateParams, data, "params.yaml")
     assert caught.value.remedy == "correct `evaluation.metrics` in params.yaml"
+
+
+def test_a_short_name_is_the_metric_in_micrometres() -> None:
+    """Wherever it stands in the list; the same metric under both names is there twice."""
+    assert evaluation(metrics=("dsc", "measured_masd")).metrics == ("dsc", "measured_masd_um")
+    with pytest.raises(ValueError, match="stands twice"):
+        evaluation(metrics=("measured_masd_um", "measured_masd"))
