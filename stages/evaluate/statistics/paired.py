@@ -17,7 +17,7 @@ from scipy.special import nctdtr, stdtrit
 from stages.evaluate.params import Evaluation
 from stages.evaluate.predict import Row
 from stages.evaluate.statistics.flips import flip_test
-from stages.evaluate.statistics.groups import Values, group_means
+from stages.evaluate.statistics.groups import LEAST_GROUPS, Values, group_means
 
 POWER = 0.8
 
@@ -104,19 +104,19 @@ def _effect_size(differences: Values) -> float | None:
 
 def detectable_difference(differences: Values, significance: float) -> float | None:
     """The true difference that a two-sided paired t test would find with a probability of POWER, had its values the
-    spread of `differences`; None where they have none.
+    spread of `differences`; None where they have none, and below LEAST_GROUPS.
 
     The sign-flip test finds nearly the same as that t test where differences are near to normal.
     """
     groups = len(differences)
-    spread = float(differences.std(ddof=1)) if groups > 1 else 0.0
+    spread = float(differences.std(ddof=1)) if groups >= LEAST_GROUPS else 0.0
     if spread == 0:
         return None
     critical = float(stdtrit(groups - 1, 1 - significance / 2))
 
     def power(standardised: float) -> float:
-        shift = standardised * np.sqrt(groups)
-        return float(1 - nctdtr(groups - 1, shift, critical) + nctdtr(groups - 1, shift, -critical))
+        # of the far tail next to nothing is left where the power is that high
+        return float(1 - nctdtr(groups - 1, standardised * np.sqrt(groups), critical))
 
     most = 1.0
     while power(most) < POWER:

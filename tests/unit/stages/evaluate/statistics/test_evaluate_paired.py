@@ -115,7 +115,7 @@ def test_equal_differences_have_no_effect_size() -> None:
     assert (found.effect_size, found.detectable) == (None, None)
 
 
-@pytest.mark.parametrize(("groups", "confidence"), [*itertools.product((3, 6, 20), (0.9, 0.95))])
+@pytest.mark.parametrize(("groups", "confidence"), [*itertools.product((5, 6, 20), (0.9, 0.95))])
 def test_the_detectable_difference_is_detected_as_often_as_it_says(groups: int, confidence: float) -> None:
     """A t test of normal differences with that mean and the given spread, simulated."""
     differences = np.linspace(-1, 1, groups)
@@ -125,3 +125,14 @@ def test_the_detectable_difference_is_detected_as_often_as_it_says(groups: int, 
     samples = rng.normal(shift, differences.std(ddof=1), (20_000, groups))
     found = stats.ttest_1samp(samples, 0, axis=1).pvalue < 1 - confidence
     assert found.mean() == pytest.approx(POWER, abs=0.012)
+
+
+@pytest.mark.parametrize("groups", range(1, 30))
+def test_any_number_of_groups_is_compared(groups: int) -> None:
+    """From one on: p always, a detectable difference from five on, and nothing that is no number."""
+    rng = np.random.default_rng(groups)
+    rows = [row(loss, index, rng.random()) for loss in "ab" for index in range(groups)]
+    found = compare_losses(rows, evaluation(metrics=("dsc",), confidence=0.999 if groups % 2 else 0.95))[0]
+    assert 0 < found.p_smallest <= found.p <= 1
+    assert (found.detectable is None) == (found.ci_low is None) == (groups < 5)
+    assert found.detectable is None or 0 < found.detectable < 10
