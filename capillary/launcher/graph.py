@@ -49,7 +49,10 @@ class Entry:
 
     def made_deps(self) -> list[str]:
         """Those of the deps that another entry of the graph makes, in whole or in part."""
-        made = [Path(out.fs_path) for out in self._stage.repo.index.outs if out.stage.name != self._stage.name]
+        others = (
+            each for each in self._stage.repo.index.stages if each.cmd and each.addressing != self._stage.addressing
+        )
+        made = [Path(out.fs_path) for other in others for out in other.outs]
         return [dep.def_path for dep in self._files() if any(_overlap(Path(dep.fs_path), out) for out in made)]
 
     @property

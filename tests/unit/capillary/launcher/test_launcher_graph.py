@@ -163,3 +163,21 @@ def test_only_what_is_missing_and_kept_by_dvc_comes_back(recorded: Path) -> None
     (recorded / "kept").unlink()
     assert Entry(recorded, "toy").restore_outs() == ["kept"]
     assert (recorded / "kept").read_text() == "former"
+
+
+def test_what_another_entry_makes_is_known(root: Path) -> None:
+    """A dep that is, holds or lies in an out of it; not what the user added, and not what this entry makes itself."""
+    reader = """
+  reader:
+    cmd: capillary stage reader
+    deps: [data/in.txt, data/a, data/b/part.txt, data/added]
+    params: [toy.rate]
+    outs: [data/read]
+"""
+    (root / "dvc.yaml").write_text(DVC_YAML + reader)
+    (root / "data/added").mkdir()
+    (root / "data/added/x.txt").write_text("x")
+    with Repo(str(root)) as repo:
+        repo.add(str(root / "data/added"))
+    assert Entry(root, "reader").made_deps() == ["data/a", "data/b/part.txt"]
+    assert Entry(root, "toy@a").made_deps() == []
