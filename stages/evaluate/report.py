@@ -3,9 +3,10 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
-from stages.common.metrics import METRICS
+from stages.common.metrics import METRICS, Metric
 from stages.common.progress import console, say
 from stages.common.tracking.runs import TrackedRun
 from stages.common.tracking.server import patient_transfers
@@ -15,7 +16,7 @@ from stages.evaluate.pictures.overlays import FOLDER, INDEX
 from stages.evaluate.predict import Row
 from stages.evaluate.small_parts import COMPONENTS_CSV
 from stages.evaluate.statistics.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
-from stages.evaluate.statistics.groups import LEAST_GROUPS
+from stages.evaluate.statistics.groups import LEAST_GROUPS, group_means
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.summary import Summary
 
@@ -34,17 +35,20 @@ def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation) -> 
             table.add_row(*head, title, _cell(interval, METRICS[name].digits))
         table.add_section()
     console.print(table)
-    for loss, count in counts.items():
-        _say_what_is_independent(loss, count, len({row.group for row in rows if row.loss == loss}))
+    for loss in counts:
+        _say_what_is_independent(loss, [row for row in rows if row.loss == loss], METRICS[evaluation.metrics[0]])
     for row in (row for row in rows if row.measurement.rule != "measured"):
         say(f"{row.loss} fold {row.fold} {row.id}: set by the rule `{row.measurement.rule}` instead of measured")
 
 
-def _say_what_is_independent(loss: str, volumes: int, groups: int) -> None:
-    if groups < volumes:
-        say(f"{loss}: {volumes} volumes of {groups} groups, and only groups are independent")
-    if groups < LEAST_GROUPS:
-        say(f"{loss}: too few groups for an interval, which needs {LEAST_GROUPS}: look at the values by themselves")
+def _say_what_is_independent(loss: str, rows: list[Row], lead: Metric) -> None:
+    values = np.array([row.measurement.values[lead.name] for row in rows])
+    means = group_means(values, [row.group for row in rows])
+    if len(means) < len(rows):
+        say(f"{loss}: {len(rows)} volumes of {len(means)} groups, and only groups are independent")
+    if len(means) < LEAST_GROUPS:
+        shown = ", ".join(f"{mean:.{lead.digits}f}" for mean in means)
+        say(f"{loss}: too few groups for an interval, which needs {LEAST_GROUPS}; {lead.title} by group: {shown}")
 
 
 def _cell(interval: Interval, digits: int) -> str:

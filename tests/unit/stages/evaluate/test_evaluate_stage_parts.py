@@ -298,7 +298,7 @@ def test_a_group_counts_once(tmp_path: Path) -> None:
     ("groups", "text"),
     [
         (("m1", "m1", "m2"), "dice_ce: 3 volumes of 2 groups, and only groups are independent"),
-        (("m1", "m2", "m3", "m4"), "dice_ce: too few groups for an interval, which needs 5"),
+        (("m1", "m2", "m3", "m4"), "dice_ce: too few groups for an interval, which needs 5; DSC by group: 0."),
         (("v0", "v1", "v2", "v3", "v4"), None),
     ],
 )
