@@ -47,7 +47,7 @@ def refuse_unknown_keys(root: Path) -> None:
 def _unknown_key(key: str, known: Iterable[str]) -> ParamsError:
     if key in RETIRED_KEYS:
         return ParamsError(
-            f"params.yaml [{key}] is no key any more: {RETIRED_KEYS[key]}", remedy=f"remove `{key}`", file="params.yaml"
+            f"params.yaml `{key}` is no longer a key: {RETIRED_KEYS[key]}", remedy=f"remove `{key}`", file="params.yaml"
         )
     section, _, name = key.rpartition(".")
     siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]

@@ -103,7 +103,7 @@ def _refuse_unknown(file: Path, overrides: dict[str, Any], params: dict[str, Any
     for key in overrides:
         if key in RETIRED_KEYS and key not in known:
             raise ParamsError(
-                f"{file} `{key}` is no key any more: {RETIRED_KEYS[key]}", file=file, remedy=f"remove `{key}`"
+                f"{file} `{key}` is no longer a key: {RETIRED_KEYS[key]}", file=file, remedy=f"remove `{key}`"
             )
         if key not in known:
             raise ParamsError(

@@ -29,7 +29,7 @@ def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], addr
                 remedy="write it in the stage, or remove it from the entry in dvc.yaml",
                 code=ExitCode.UNEXPECTED,
             )
-        refuse_foreign(work / out, f"the out {out} of {address}", "write what it leads to into the out itself")
+        refuse_foreign(work / out, f"the out {out} of {address}", "write plain files and folders only")
     if stray := sorted(_stray(work, outs, links)):
         raise CapillaryError(
             f"{address} wrote what dvc.yaml does not declare",
@@ -39,41 +39,30 @@ def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], addr
         )
 
 
-def refuse_foreign(place: Path, name: str, remedy: str) -> None:
+def refuse_foreign(place: Path, name: str, remedy: str, *, cache: Path | None = None) -> None:
     """Raise CapillaryError when `place`, called `name`, is or holds anything but plain files and folders.
 
-    A stage is not trusted: a link to a key of the user would be read, cached and pushed as if it were a result, and a
-    pipe would be waited for. Nothing is followed here.
+    A stage is not trusted: a link to one of the user's keys would be read, cached and pushed as if it were a result, or
+    mounted for the next stage, and a pipe would be waited for. With `cache`, links into that folder (DVC's cache) and
+    into `place` itself may stay.
     """
-    found = next(_foreign(place), None)
-    if found is not None:
-        path, kind = found
-        inner = path.relative_to(place)
+    allowed = [] if cache is None else [_real_place(place), Path(os.path.realpath(cache))]
+    for path, kind in _foreign(place):
+        target = Path(os.path.realpath(path))
+        if kind == "link" and any(target.is_relative_to(folder) for folder in allowed):
+            continue
         raise CapillaryError(
             f"{name} {'is' if path == place else 'holds'} a {kind}",
-            file=place.name if path == place else inner,
+            file=place.name if path == place else path.relative_to(place),
             value=str(path.readlink()) if kind == "link" else None,
             remedy=remedy,
             code=ExitCode.UNDECLARED,
         )
 
 
-def refuse_links_out(place: Path, name: str, cache: Path) -> None:
-    """Raise CapillaryError when `place`, called `name`, is or holds a link to anywhere but itself and DVC's `cache`.
-
-    What a stage reads is mounted or linked for it, and what a link leads to comes along.
-    """
-    inside = [Path(os.path.realpath(place.parent)) / place.name, Path(os.path.realpath(cache))]
-    for path, kind in _foreign(place):
-        target = Path(os.path.realpath(path))
-        if kind != "link" or not any(target.is_relative_to(folder) for folder in inside):
-            raise CapillaryError(
-                f"{name} {'is' if path == place else 'holds'} a {kind} that no stage should have left there",
-                file=path,
-                value=str(path.readlink()) if kind == "link" else None,
-                remedy=f"remove it and run the stage that makes {name} again",
-                code=ExitCode.DATA,
-            )
+def _real_place(place: Path) -> Path:
+    """Where `place` lies, without following `place` itself."""
+    return Path(os.path.realpath(place.parent)) / place.name
 
 
 def _foreign(place: Path) -> Iterator[tuple[Path, str]]:

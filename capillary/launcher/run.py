@@ -13,7 +13,7 @@ from capillary.launcher.access import StageAccess, is_gate, read_access
 from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
-from capillary.launcher.publish import publish, refuse_foreign, refuse_links_out
+from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
 from capillary.params_file import refuse_unknown_keys
 from capillary.settings import ExecutorName, Settings, read_settings
@@ -81,7 +81,8 @@ def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:
     places = {dep.name: dep.host for dep in plan.deps if dep.host is not None}
     for name in entry.made_deps():
         if name in places:
-            refuse_links_out(places[name], name, plan.cache_dir)
+            remedy = f"remove it and run the stage that makes {name} again"
+            refuse_foreign(places[name], name, remedy, cache=plan.cache_dir)
 
 
 def plan_request(request: StageRequest, entry: Entry, settings: Settings, executor: Executor) -> StagePlan:

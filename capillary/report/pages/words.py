@@ -27,13 +27,13 @@ def signed(value: float, digits: int) -> str:
 
 
 def interval_text(interval: Interval, metric: Metric) -> str:
-    """mean [low, high], or the mean alone where there is no interval."""
+    """mean [low, high]; only the mean if there is no interval."""
     mean, low, high = (number(end, metric.digits) for end in (interval.mean, interval.ci_low, interval.ci_high))
     return mean if interval.ci_low is None or interval.ci_high is None else f"{mean} [{low}, {high}]"
 
 
 def difference_text(found: Difference) -> str:
-    """difference [low, high], each with its sign; the difference alone where there is no interval."""
+    """difference [low, high], each with its sign; only the difference if there is no interval."""
     digits = METRICS[found.metric].digits
     if found.ci_low is None or found.ci_high is None:
         return signed(found.difference, digits)

@@ -49,6 +49,15 @@ def test_an_unknown_key_is_named_with_its_section_and_the_nearest(root: Path, pa
         refuse_unknown_keys(root)
 
 
+def test_a_key_that_was_retired_says_what_replaced_it(root: Path, params: dict[str, Any]) -> None:
+    """A params.yaml from before an update is no spelling mistake."""
+    params["evaluation"]["bootstrap"] = "percentile"
+    write(root, params)
+    with pytest.raises(ParamsError, match=r"evaluation\.bootstrap. is no longer a key: intervals") as caught:
+        refuse_unknown_keys(root)
+    assert caught.value.remedy == "remove `evaluation.bootstrap`"
+
+
 def test_an_unknown_top_level_key_is_named(root: Path, params: dict[str, Any]) -> None:
     """A key outside of every section has no section in its message."""
     write(root, {**params, "seed": 1})

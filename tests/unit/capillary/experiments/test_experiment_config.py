@@ -180,3 +180,12 @@ def test_shipped_files_are_right(experiment_file: Path, debug: bool) -> None:
     params = read_params_file(REPOSITORY)
     config = read_experiment(experiment_file, params, debug=debug)
     check_values(with_overrides(params, config.overrides), REPOSITORY, origin=str(experiment_file))
+
+
+def test_a_key_that_was_retired_says_what_replaced_it(file: Path) -> None:
+    """Not that it is unknown, which would send people looking for a spelling mistake."""
+    with pytest.raises(
+        ParamsError, match=r"evaluation\.bootstrap. is no longer a key: intervals are Student's"
+    ) as caught:
+        read_experiment(write(file, evaluation={"bootstrap": "bca"}), PARAMS)
+    assert caught.value.remedy == "remove `evaluation.bootstrap`"

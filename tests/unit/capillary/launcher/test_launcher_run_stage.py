@@ -275,7 +275,7 @@ def test_a_link_in_what_another_stage_made_is_refused_by_name(
     place.symlink_to(tmp_path / ("keys/id_rsa" if name == "a.txt" else "keys"))
     with pytest.raises(CapillaryError, match=r"data/out (is|holds) a link") as caught:
         read(root, executor)
-    assert (caught.value.file, caught.value.value) == (place, str(place.readlink()))
+    assert (str(caught.value.file), caught.value.value) == (name or "out", str(place.readlink()))
     assert executor.plans == []
 
 
