@@ -48,7 +48,7 @@ class VolumeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class BandResult:
-    """Vessels of like radius (µm; the last band has no upper end) under one loss, over the voxels of all volumes."""
+    """Vessels of similar radius (µm; the last band has no upper end) under one loss, over the voxels of all volumes."""
 
     loss: str
     from_um: float

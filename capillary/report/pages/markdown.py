@@ -89,7 +89,7 @@ def _losses(report: Report) -> Iterator[str]:
         volumes = ("volumes", *(str(counts.get(loss, "–")) for loss in report.metrics))
         yield from table(("↑ more is better, ↓ less", *report.metrics), [*rows, volumes])
     if report.bands:
-        yield "\nVessels of like radius, over the voxels of all volumes that have them, out of fold."
+        yield "\nVessels by radius: all voxels of the volumes that have such vessels, out of fold."
         rows = [
             (one.loss, band_text(one), str(one.volumes), number(one.recall, 3), number(one.centreline_dsc, 3))
             for one in report.bands
