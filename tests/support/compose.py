@@ -30,8 +30,8 @@ class ComposeProject:
         require(os.geteuid() == 0, "root, to give the clone to another user")
         self.clone = Clone(root)
         self.clone.set_params(TINY)
-        if env_file:
-            (root / ".env").write_text(env_file)
+        # the runner reads variables for stages from here; one thread, for the reason in command_environment
+        (root / ".env").write_text(f"CAPILLARY_THREADS=1\n{env_file}")
         for path in (root, *root.rglob("*")):
             os.chown(path, OWNER, OWNER, follow_symlinks=False)
         self.mlflow_port, self.s3_port = free_port(), free_port()
