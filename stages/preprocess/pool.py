@@ -28,11 +28,12 @@ def prepared_volumes(tasks: Iterable[Task], workers: int) -> Iterator[Iterator[P
         return
     others = set(multiprocessing.active_children())
     pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=_context(), initializer=_die_on_interrupt)
-    futures = {pool.submit(_prepare_named, task): task for task in ordered}
+    futures: dict[concurrent.futures.Future[Prepared], Task] = {}
     try:
+        futures.update((pool.submit(_prepare_named, task), task) for task in ordered)  # the first ones start workers
         yield _collect(futures, workers)
     finally:
-        if not all(future.done() for future in futures):
+        if len(futures) < len(ordered) or not all(future.done() for future in futures):
             # an error or Ctrl-C must not wait for the volumes in hand
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()

@@ -1,5 +1,6 @@
 """Volumes on several processes: the same bytes whatever their number, and an end to all when one fails."""
 
+import concurrent.futures
 import hashlib
 import multiprocessing
 import os
@@ -108,6 +109,23 @@ def test_a_defect_keeps_its_type_and_names_the_volume(
     with pytest.raises(ZeroDivisionError) as caught:
         run([make_task(tmp_path, "first"), make_task(tmp_path, "second")], workers)
     assert any("while preparing volume" in note for note in caught.value.__notes__)
+
+
+def test_ctrl_c_while_workers_start_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first worker is at work already when the second volume is handed over."""
+    submit = concurrent.futures.ProcessPoolExecutor.submit
+    handed_over: list[object] = []
+
+    def interrupted(executor: concurrent.futures.ProcessPoolExecutor, *work: object) -> object:
+        if handed_over:
+            raise KeyboardInterrupt
+        handed_over.append(work)
+        return submit(executor, time.sleep, 600)
+
+    monkeypatch.setattr(concurrent.futures.ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(make_tasks(tmp_path), workers=2)
+    assert not multiprocessing.active_children()
 
 
 def test_a_full_memory_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
