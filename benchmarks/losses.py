@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -83,7 +84,9 @@ def loss_alone(state: TrainingState, loss: Loss, batch: Batch) -> float:
     return seconds(lambda: loss(logits, batch.label, batch.skeleton).backward())
 
 
-def measure(state: TrainingState, following: Iterator[Batch], params: TrainingParams, rounds: int) -> dict[str, dict]:
+def measure(
+    state: TrainingState, following: Iterator[Batch], params: TrainingParams, rounds: int
+) -> dict[str, dict[str, float | None]]:
     """Median milliseconds of a step and of the loss alone, and the ratio of steps, for every loss."""
     trainings = {name: (build_loss(name), branch(state, params)) for name in LOSSES}
     steps: dict[str, list[float]] = {name: [] for name in LOSSES}
@@ -110,7 +113,7 @@ def measure(state: TrainingState, following: Iterator[Batch], params: TrainingPa
     }
 
 
-def print_table(report: dict) -> None:
+def print_table(report: dict[str, Any]) -> None:
     """For people."""
     print(
         f"{report['machine']}, {report['threads']} threads, {report['precision']}, {report['rounds']} rounds, medians"

@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -56,20 +57,20 @@ VARIANTS = [
 ]
 
 
-def build(variant: Variant, training: dict[str, object]) -> torch.nn.Module:
+def build(variant: Variant, training: dict[str, Any]) -> torch.nn.Module:
     """The network of `variant` with the patch and filters of params.yaml."""
     plan = plan_network(
         spacing_um=SPACING_UM,
-        patch_voxels=tuple(training["patch_voxels"]),  # type: ignore[arg-type]  # plain YAML
-        filters=tuple(training["filters"]),  # type: ignore[arg-type]  # plain YAML
+        patch_voxels=tuple(training["patch_voxels"]),
+        filters=tuple(training["filters"]),
         kernel_rule=variant.kernels,
     )
     return build_network(plan, 0, architecture=variant.architecture, deep_supervision=variant.heads)
 
 
-def noise(training: dict[str, object]) -> Batch:
+def noise(training: dict[str, Any]) -> Batch:
     """A batch of the size of params.yaml."""
-    image = torch.rand(training["batch_size"], 1, *training["patch_voxels"])  # type: ignore[arg-type, misc]  # plain YAML
+    image = torch.rand(training["batch_size"], 1, *training["patch_voxels"])
     label = (image < VESSEL_SHARE).to(torch.uint8)
     return Batch(image=image, label=label, skeleton=label, ids=[])
 

@@ -69,9 +69,12 @@ class PlainLoop:
         for batch in self.validation:
             image, label = (batch[key].to(self.device) for key in KEYS)
             logits = sliding_window_inference(image, self.window, 4, self.network)
+            assert isinstance(logits, torch.Tensor)
             predicted = one_hot(logits.argmax(dim=1, keepdim=True), 2)
             metric(y_pred=predicted, y=one_hot(label, 2))
-        return float(metric.aggregate().item())
+        mean = metric.aggregate()
+        assert isinstance(mean, torch.Tensor)
+        return float(mean.item())
 
 
 def set_up(

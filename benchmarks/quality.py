@@ -68,7 +68,9 @@ def score(network: torch.nn.Module, volume: Volume, params: TrainingParams) -> d
     """METRICS of one stack."""
     probability = predict_probability(network, volume.image(), params.patch_voxels, 0.5, autocast_dtype=torch.bfloat16)
     label = volume.label() > 0
-    found = measure(probability > 0.5, label, volume.spacing_um, metrics=METRICS, nsd_tolerance_um=2.0)
+    found = measure(
+        probability > 0.5, label, volume.spacing_um, metrics=METRICS, nsd_tolerance_um=2.0, radius_bands_um=()
+    )
     return dict(found.values)
 
 

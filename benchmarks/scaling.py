@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -76,8 +77,9 @@ def write_source(folder: Path, shapes: list[Shape]) -> Path:
         table = csv.writer(stream)
         table.writerow(["id", "image", "label", "spacing_z_um", "spacing_y_um", "spacing_x_um"])
         for number, shape in enumerate(shapes):
-            for name, array in zip(("image", "label"), stack(shape, number), strict=True):
-                tifffile.imwrite(folder / f"{number}_{name}.tif", array)
+            image, label = stack(shape, number)
+            tifffile.imwrite(folder / f"{number}_image.tif", image)
+            tifffile.imwrite(folder / f"{number}_label.tif", label)
             table.writerow([f"stack_{number:04}", f"{number}_image.tif", f"{number}_label.tif", 2.0, 1.0, 1.0])
     return folder
 
@@ -118,7 +120,7 @@ def _half() -> torch.dtype | None:
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
 
 
-def by_size(sizes: list[Shape]) -> Iterator[dict]:
+def by_size(sizes: list[Shape]) -> Iterator[dict[str, Any]]:
     """A row a size. Two volumes are preprocessed, since folds need two; one is predicted."""
     for shape in sizes:
         with tempfile.TemporaryDirectory() as name:
@@ -136,7 +138,7 @@ def by_size(sizes: list[Shape]) -> Iterator[dict]:
         }
 
 
-def by_number(counts: list[int]) -> list[dict]:
+def by_number(counts: list[int]) -> list[dict[str, Any]]:
     """A row a number of volumes: all of preprocess, and what a training does before its first step."""
     rows = []
     for count in counts:
@@ -150,13 +152,13 @@ def by_number(counts: list[int]) -> list[dict]:
     return rows
 
 
-def each_more(rows: list[dict], key: str) -> list[float]:
+def each_more(rows: list[dict[str, Any]], key: str) -> list[float]:
     """Milliseconds that each volume more costs, from one row to the next: starting a process does not count."""
     pairs = itertools.pairwise(rows)
     return [1000 * (more[key] - less[key]) / (more["volumes"] - less["volumes"]) for less, more in pairs]
 
 
-def print_tables(report: dict) -> None:
+def print_tables(report: dict[str, Any]) -> None:
     """For people."""
     print(f"{report['machine']}, {report['threads']} threads for inference, 1 process for preprocess")
     print(f"{'stack zyx':<16}{'GB':>7}{'preprocess/min':>16}{'peak GB':>9}{'inference/min':>15}{'peak GB':>9}")

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -224,7 +225,7 @@ def mean_dsc(network: torch.nn.Module, volumes: list[Volume], params: TrainingPa
     return float(np.mean(scores))
 
 
-def report_of(part: Part, state: TrainingState, times: Times, busy: Busy, other: torch.nn.Module) -> dict:
+def report_of(part: Part, state: TrainingState, times: Times, busy: Busy, other: torch.nn.Module) -> dict[str, Any]:
     """Medians and ratios."""
     params, volumes = part.cell.params, part.cell.validation
     step_s = {name: statistics.median(values[3:]) for name, values in times.steps.items()}
@@ -254,7 +255,7 @@ def report_of(part: Part, state: TrainingState, times: Times, busy: Busy, other:
     }
 
 
-def print_table(report: dict) -> None:
+def print_table(report: dict[str, Any]) -> None:
     """For people."""
     print(
         f"{report['machine']}, {report['threads']} threads, ours in {report['precision']}, {report['steps']} steps each"

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from cosmic_ray.ast import get_ast
 from cosmic_ray.mutating import mutate_code
-from parso.tree import BaseNode, NodeOrLeaf
+from parso.tree import BaseNode
 
-from scripts.mutants.operators import operators
+from scripts.mutants.operators import Node, operators
 
 PACKAGES = ("capillary", "stages")
 DEEPER = {"stages/common", "stages/train"}  # large: each of their folders is a room
@@ -73,7 +73,7 @@ def mutants_of(path: str, code: str) -> Iterator[Mutant]:
                 yield Mutant(path=path, operator=name, occurrence=occurrence, line=start[0], lines=lines)
 
 
-def _walk(node: NodeOrLeaf, *, closed: bool) -> Iterator[tuple[NodeOrLeaf, bool]]:
+def _walk(node: Node, *, closed: bool) -> Iterator[tuple[Node, bool]]:
     """Each node in cosmic-ray's order, and whether it is out of bounds."""
     closed = closed or _is_closed(node)
     yield node, closed
@@ -82,7 +82,7 @@ def _walk(node: NodeOrLeaf, *, closed: bool) -> Iterator[tuple[NodeOrLeaf, bool]
             yield from _walk(child, closed=closed)
 
 
-def _is_closed(node: NodeOrLeaf) -> bool:
+def _is_closed(node: Node) -> bool:
     """Annotations, type names, messages, choices, and signs that are no arithmetic: no test has to see those change."""
     parent = node.parent
     if parent is None:
@@ -97,7 +97,7 @@ def _is_closed(node: NodeOrLeaf) -> bool:
     return _is_declaration(node) or _is_message(node) or (node.type == "number" and _is_choice(node))
 
 
-def _is_declaration(node: NodeOrLeaf) -> bool:
+def _is_declaration(node: Node) -> bool:
     if node.type == "expr_stmt" and node.parent.parent.type == "file_input":
         return TYPE_NAME.match(_text(node)) is not None
     if node.type == "decorator":
@@ -107,7 +107,7 @@ def _is_declaration(node: NodeOrLeaf) -> bool:
     return node.type in {"assert_stmt", "import_from"} or (node.type == "arglist" and node.parent.type == "classdef")
 
 
-def _is_choice(number: NodeOrLeaf) -> bool:
+def _is_choice(number: Node) -> bool:
     """A number to which a module gives a name in capitals, such as a timeout: a test could only repeat it."""
     statement = number
     while statement.parent is not None and statement.parent.type not in {"simple_stmt", "file_input"}:
@@ -121,7 +121,7 @@ def _is_choice(number: NodeOrLeaf) -> bool:
     )
 
 
-def _is_message(node: NodeOrLeaf) -> bool:
+def _is_message(node: Node) -> bool:
     """What a person reads: the inside of `raise` and of calls that print or log."""
     if node.parent.type == "raise_stmt":
         return True
@@ -132,7 +132,7 @@ def _is_message(node: NodeOrLeaf) -> bool:
     return bool({_text(each).strip(".") for each in node.parent.children[:-1]} & TEXTS)
 
 
-def _text(node: NodeOrLeaf) -> str:
+def _text(node: Node) -> str:
     """Its code, without the blanks and comments in front of it."""
     code: str = node.get_code(include_prefix=False)
     return code

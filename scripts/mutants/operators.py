@@ -7,8 +7,8 @@ from typing import Any
 import parso
 from cosmic_ray.operators.operator import Example, Operator
 from cosmic_ray.operators.provider import OperatorProvider
-from parso.tree import BaseNode, NodeOrLeaf
 
+Node = Any  # of parso, whose types do not say which kind of node has which attributes
 Span = tuple[tuple[int, int], tuple[int, int]]
 
 SIGNS = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Mul", "Mod_FloorDiv", "Pow_Mul")
@@ -26,19 +26,19 @@ CHOSEN = (
 )
 
 
-class Rewrite(Operator):
+class Rewrite(Operator):  # type: ignore[misc]  # cosmic-ray has no types
     """An operator that puts a new text in the place of one child of a node, or of the node itself."""
 
-    def rewrites(self, node: NodeOrLeaf) -> Iterator[dict[int | None, str]]:
+    def rewrites(self, node: Node) -> Iterator[dict[int | None, str]]:
         """Each fault that `node` can have: child's index (None: the node) → its new text."""
         raise NotImplementedError
 
-    def mutation_positions(self, node: NodeOrLeaf) -> Iterator[Span]:
+    def mutation_positions(self, node: Node) -> Iterator[Span]:
         """cosmic-ray's interface: one span per fault."""
         for _ in self.rewrites(node):
             yield node.start_pos, node.end_pos
 
-    def mutate(self, node: Any, index: int) -> NodeOrLeaf:
+    def mutate(self, node: Node, index: int) -> Node:
         """cosmic-ray's interface: `node` with its fault number `index`."""
         for child, text in list(self.rewrites(node))[index].items():
             old = node if child is None else node.children[child]
@@ -57,7 +57,7 @@ class Rewrite(Operator):
 class RemoveCall(Rewrite):
     """A statement that is a call → `pass`."""
 
-    def rewrites(self, node: NodeOrLeaf) -> Iterator[dict[int | None, str]]:
+    def rewrites(self, node: Node) -> Iterator[dict[int | None, str]]:
         """Calls whose result nobody takes."""
         if node.type == "simple_stmt" and node.children[0].type in {"atom_expr", "power", "await"}:
             yield {0: "pass"}
@@ -66,7 +66,7 @@ class RemoveCall(Rewrite):
 class RemoveRaise(Rewrite):
     """`raise …` → `pass`: a check that lets through, a handler that swallows."""
 
-    def rewrites(self, node: NodeOrLeaf) -> Iterator[dict[int | None, str]]:
+    def rewrites(self, node: Node) -> Iterator[dict[int | None, str]]:
         """A bare `raise` is a keyword, any other a statement."""
         bare = node.type == "keyword" and node.value == "raise" and node.parent.type == "simple_stmt"
         if node.type == "raise_stmt" or bare:
@@ -76,7 +76,7 @@ class RemoveRaise(Rewrite):
 class CatchNothing(Rewrite):
     """`except X` → `except ()`, `suppress(X)` → `suppress()`."""
 
-    def rewrites(self, node: NodeOrLeaf) -> Iterator[dict[int | None, str]]:
+    def rewrites(self, node: Node) -> Iterator[dict[int | None, str]]:
         """Handlers and suppressing blocks."""
         if node.type == "except_clause":
             yield {1: "()"}
@@ -87,7 +87,7 @@ class CatchNothing(Rewrite):
 class SwapNeighbours(Rewrite):
     """`f(a, b)` → `f(b, a)`, and `(z, y, x)` → `(y, z, x)`."""
 
-    def rewrites(self, node: NodeOrLeaf) -> Iterator[dict[int | None, str]]:
+    def rewrites(self, node: Node) -> Iterator[dict[int | None, str]]:
         """Neighbours among positional arguments, and among the items of a tuple or of several targets."""
         if node.type not in LISTS or _order_is_free(node):
             return
@@ -100,7 +100,7 @@ class SwapNeighbours(Rewrite):
                 yield {left: texts[1], left + 2: texts[0]}
 
 
-def _order_is_free(node: BaseNode) -> bool:
+def _order_is_free(node: Node) -> bool:
     """Whether a swap in `node` is no fault: `except (A, B)`, `x in (a, b)`, `min(a, b)`; or `node` is a list or set."""
     parent = node.parent
     if node.type == "testlist_comp":
@@ -113,7 +113,7 @@ class ReplaceAugmented(Rewrite):
 
     TO = {"+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=", "//=": "*=", "|=": "&=", "&=": "|="}  # noqa: RUF012
 
-    def rewrites(self, node: NodeOrLeaf) -> Iterator[dict[int | None, str]]:
+    def rewrites(self, node: Node) -> Iterator[dict[int | None, str]]:
         """Assignments that change a value."""
         if node.type == "operator" and node.value in self.TO:
             yield {None: self.TO[node.value]}

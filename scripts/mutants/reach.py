@@ -74,7 +74,8 @@ class Reach:
             file = _file(test)
             return not file.startswith(f"{UNIT}/{mutant.room}/"), self.totals[file], file, self.seconds[test]
 
-        chosen, spent = [], 0.0
+        chosen: list[str] = []
+        spent = 0.0
         for test in sorted(tests, key=order):
             spent += self.seconds[test]
             if spent > MOST_S and chosen:

@@ -88,6 +88,7 @@ class Clone:
         """MLflow's runs of train cells."""
         client = self.client()
         experiment = client.get_experiment_by_name("capillary")
+        assert experiment is not None, "no stage has opened a run"
         runs = client.search_runs([experiment.experiment_id])
         return [run for run in runs if run.data.tags.get("capillary.stage", "").startswith("train")]
 

@@ -19,6 +19,7 @@ from tests.support.warm import warm_environment
 def brightness_network(bias: float = -5.0) -> torch.nn.Module:
     """Probability sigmoid(10 · image + bias): a voxel's own brightness decides."""
     network = torch.nn.Conv3d(1, 2, 1)
+    assert network.bias is not None
     with torch.no_grad():
         network.weight.copy_(torch.tensor([0.0, 10.0]).reshape(2, 1, 1, 1, 1))
         network.bias.copy_(torch.tensor([0.0, bias]))
