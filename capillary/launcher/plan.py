@@ -239,6 +239,8 @@ def _tracking(access: StageAccess, settings: Settings, repository: Path) -> tupl
     if not uri.startswith("sqlite:///"):
         return {}, ()
     database = repository / uri.removeprefix("sqlite:///")
+    # one path for one store, however it is reached: MLflow records it, and a container sees the real folder only
+    database = database.parent.resolve() / database.name
     variables = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
         "CAPILLARY_ARTIFACT_ROOT": str(database.parent / "artifacts"),

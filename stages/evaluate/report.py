@@ -9,7 +9,7 @@ from rich.table import Table
 from stages.common.metrics import METRICS, Metric
 from stages.common.progress import console, say
 from stages.common.tracking.runs import TrackedRun
-from stages.common.tracking.server import patient_transfers
+from stages.common.tracking.server import patient_transfers, settled
 from stages.evaluate.outputs import BANDS_CSV, METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
 from stages.evaluate.params import Evaluation
 from stages.evaluate.pictures.overlays import FOLDER, INDEX
@@ -67,7 +67,7 @@ def log_results(run: TrackedRun, folder: Path, rows: list[Row], summary: Summary
             points |= {f"{loss}.{name}.{end}": value for end, value in ends.items() if value is not None}
     run.log_metrics(points, step=0)
     upload = partial(run.server.client.log_artifact, run.run_id, artifact_path="evaluation")
-    with patient_transfers():
+    with patient_transfers(), settled(run.server):
         tables = (PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV, METRICS_JSON, PAIRED_CSV, BANDS_CSV)
         for name in (*tables, CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV, COMPONENTS_CSV, INDEX):
             run.server.call("take an upload", partial(upload, str(folder / name)))

@@ -22,7 +22,7 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from stages.common.errors import ServiceError
 from stages.common.monitoring.process_memory import ProcessTree
 from stages.common.progress import say
-from stages.common.tracking.server import Server
+from stages.common.tracking.server import Server, settled
 
 PREFIX = "system/"
 PATIENCE_S = 5.0
@@ -61,7 +61,8 @@ class SystemSampler:
             return
         log = partial(self._server.client.log_artifact, self._run_id, str(self._file), ARTIFACT_FOLDER)
         try:
-            self._server.call("take the file of the system metrics", log, PATIENCE_S)
+            with settled(self._server):
+                self._server.call("take the file of the system metrics", log, PATIENCE_S)
         except ServiceError as error:
             say(f"the file of the system metrics is not logged: {error.what}")
 

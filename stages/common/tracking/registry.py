@@ -24,7 +24,7 @@ from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
 from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.progress import say
-from stages.common.tracking.server import RefusedError, Server, patient_transfers, redact
+from stages.common.tracking.server import RefusedError, Server, patient_transfers, redact, settled
 
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
@@ -138,9 +138,10 @@ def register_model(
     if known is None:
         # never over the files of a version that exists
         folder = "model" if not versions else f"model-{weights[:12]}"
-        source = _upload(model, server, run_id, folder)
         tags = {WEIGHTS_TAG: weights, "capillary.fold": str(fold), **(extra_tags or {})}
-        known = server.call("create a model version", lambda: _find_or_create(server, name, run_id, source, tags))
+        with settled(server):
+            source = _upload(model, server, run_id, folder)
+            known = server.call("create a model version", lambda: _find_or_create(server, name, run_id, source, tags))
     version = str(known.version)
     _set_alias(server, name, f"fold-{fold}", version)
     return name, version
@@ -235,7 +236,7 @@ def _download(card: ModelCard, server: Server, folder: str) -> torch.nn.Module:
         source = server.client.get_model_version_download_uri(card.model_name, card.model_version)
         return str(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=server.uri))
 
-    with patient_transfers():
+    with patient_transfers(), settled(server):
         local = server.call("give a model", fetch)
     model: Any = mlflow.pytorch.load_model(local, map_location="cpu")
     if not isinstance(model, torch.nn.Module):

@@ -18,6 +18,7 @@ from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.monitoring.system_metrics import SystemSampler
 from stages.common.progress import say
 from stages.common.runtime import Runtime
+from stages.common.tracking.relocation import EXPERIMENT
 from stages.common.tracking.server import (
     PATIENCE_S,
     RefusedError,
@@ -28,7 +29,6 @@ from stages.common.tracking.server import (
     redact,
 )
 
-EXPERIMENT = "capillary"
 BY_HAND = "by-hand"
 FAILURE_TAG = "capillary.failure"
 START_PATIENCE_S = 12.0

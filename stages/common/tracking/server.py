@@ -27,6 +27,7 @@ from mlflow.exceptions import MlflowException, RestException
 
 from stages.common.errors import ServiceError
 from stages.common.runtime import Runtime
+from stages.common.tracking.relocation import ARTIFACTS, settle
 
 PATIENCE_S = 120.0
 REQUEST_TIMEOUT_S = 60
@@ -93,7 +94,9 @@ def connect(runtime: Runtime) -> Server:
     _limit_http(timeout_s=REQUEST_TIMEOUT_S, retries=0)
     with embedded_lock(runtime.tracking_uri):  # two first users of a SQLite file would both create its tables
         if runtime.tracking_uri.startswith(_SQLITE):
-            _create_whole(Path(runtime.tracking_uri.removeprefix(_SQLITE)))
+            file = Path(runtime.tracking_uri.removeprefix(_SQLITE))
+            _create_whole(file)
+            settle(file)
         client = MlflowClient(runtime.tracking_uri, registry_uri=runtime.tracking_uri)
         return Server(client=client, uri=runtime.tracking_uri)
 
@@ -102,6 +105,19 @@ def connect(runtime: Runtime) -> Server:
 def patient_transfers() -> Iterator[None]:
     """Within the block MLflow repeats failed HTTP requests itself (for about two minutes): files go up or down."""
     with http_limits(timeout_s=120, retries=6):
+        yield
+
+
+@contextlib.contextmanager
+def settled(server: Server) -> Iterator[None]:
+    """Within the block the embedded store names its folder as this process knows it; for a server nothing is done.
+
+    A stage in a container may know the folder by another path and use the store at the same time: each has the
+    locations rewritten right before it moves files, and the other one waits.
+    """
+    with embedded_lock(server.uri):
+        if server.uri.startswith(_SQLITE):
+            settle(Path(server.uri.removeprefix(_SQLITE)))
         yield
 
 
@@ -143,12 +159,12 @@ def _create_whole(file: Path) -> None:
     if file.exists():
         return
     # here: who uses a server needs no SQLAlchemy
-    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     new = file.with_name(f".{file.name}.new")
     for leftover in file.parent.glob(f"{new.name}*"):  # and what SQLite keeps beside it
         leftover.unlink()
-    store = SqlAlchemyStore(f"{_SQLITE}{new}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)  # type: ignore[no-untyped-call]
+    artifacts = str(file.parent / ARTIFACTS)
+    store = SqlAlchemyStore(f"{_SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
     store.engine.dispose()
     new.replace(file)

@@ -239,6 +239,16 @@ def test_a_database_of_the_user_s_own_is_writable_wherever_the_stage_runs(
     assert made.environment["CAPILLARY_ARTIFACT_ROOT"] == str(tmp_path / folder / "artifacts")
 
 
+def test_a_store_that_is_reached_through_a_link_has_one_path(root: Path, tmp_path: Path) -> None:
+    """MLflow records it, and a stage in a container sees the real folder only."""
+    (tmp_path / "big disk").mkdir()
+    (root / "mlruns").symlink_to(tmp_path / "big disk")
+    made = plan(root, stage="tracked")
+    assert made.writable == (tmp_path / "big disk",)
+    assert made.environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/big disk/mlflow.db"
+    assert made.environment["CAPILLARY_ARTIFACT_ROOT"] == f"{tmp_path}/big disk/artifacts"
+
+
 def test_a_variable_of_the_user_s_names_no_other_store_than_the_launcher_s(root: Path) -> None:
     """configs/stages.yaml may hand MLFLOW_* on: a relative path must not come through as it is."""
     made = plan(root, stage="training", MLFLOW_TRACKING_URI="sqlite:///runs/x.db", MLFLOW_EXPERIMENT_NAME="e")
