@@ -3,14 +3,15 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
-from capillary.params_file import read_params_file
+from capillary.params_file import listed_cells, read_params_file
 from stages.common.errors import DataError
 from stages.common.metrics import METRICS
 from stages.common.params import PARAMS_FILE
-from stages.common.progress import console
+from stages.common.progress import console, say
 
 NONE = "–"
 
@@ -21,7 +22,8 @@ def show_metrics(root: Path) -> None:
     if not file.is_file():
         raise DataError("there are no metrics yet", file=file, remedy="run ./just reproduce, or dvc pull, first")
     try:
-        table = metrics_table(json.loads(file.read_text()), _nsd_tolerance_um(root))
+        found = json.loads(file.read_text())
+        table = metrics_table(_without_former(found, root), _nsd_tolerance_um(root))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(
             "the metrics cannot be read",
@@ -30,6 +32,17 @@ def show_metrics(root: Path) -> None:
             remedy="run ./just reproduce (dvc repro -f evaluate) to write them anew",
         ) from error
     console.print(table)
+
+
+def _without_former(metrics: dict[str, Any], root: Path) -> dict[str, Any]:
+    """`metrics` without losses that params.yaml no longer lists, which are named; all where it lists none of them."""
+    params = read_params_file(root) if (root / PARAMS_FILE).is_file() else {}
+    listed = {loss for loss, _ in listed_cells(params)}
+    former = [loss for loss in metrics if loss not in listed]
+    if not former or len(former) == len(metrics):
+        return metrics
+    say(f"left out, because params.yaml no longer lists it: {', '.join(former)}; run dvc repro evaluate")
+    return {loss: values for loss, values in metrics.items() if loss in listed}
 
 
 def _nsd_tolerance_um(root: Path) -> float | None:

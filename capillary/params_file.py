@@ -24,6 +24,15 @@ def read_params_file(root: Path) -> dict[str, Any]:
     return read_yaml(root / "params.yaml")
 
 
+def listed_cells(params: dict[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Each (loss, fold) that `params` has trained, in their order; none where the lists are missing or no lists."""
+    training = params.get("training")
+    losses, folds = (training.get(key) if isinstance(training, dict) else None for key in ("losses", "folds"))
+    if not isinstance(losses, list) or not isinstance(folds, list):
+        return ()
+    return tuple((str(loss), int(fold)) for loss in losses for fold in folds if str(fold).isdecimal())
+
+
 def leaf_keys(tree: dict[str, Any]) -> Iterator[str]:
     """The dotted keys of the values in `tree` (a list is a value)."""
     return (key for key, _ in leaves(tree))

@@ -2,15 +2,19 @@
 the one module that imports dvc.
 """
 
-from collections.abc import Iterator
+import hashlib
+import os
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import CheckoutError, DvcException
 from dvc.repo import Repo
+from dvc.scm import NoSCM
 from dvc.stage.exceptions import StageNotFound
 
+from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 
 
@@ -54,6 +58,49 @@ class Entry:
         )
         made = [Path(out.fs_path) for other in others for out in other.outs]
         return [dep.def_path for dep in self._files() if any(_overlap(Path(dep.fs_path), out) for out in made)]
+
+    def strays(self) -> list[Path]:
+        """Files that a clone of this workspace would lack, though the hash of a dep of this entry counts them.
+
+        They lie in a dep that is a folder of other entries' outs, such as all model cards, no entry makes them and Git
+        does not have them: most often they are outs of an item that a matrix lost, whose other outs are listed too.
+        """
+        repo = self._stage.repo
+        outs = {Path(out.fs_path) for out in repo.index.outs}
+        shared = [Path(dep.fs_path) for dep in self._files() if _is_shared(Path(dep.fs_path), outs)]
+        lying = (Path(name) for folder in shared for name in repo.dvcignore.find(repo.fs, str(folder)))
+        lost = (file for out in self._lost_outs(shared) for file in _files_of(out))
+        unmade = {file for file in (*lying, *lost) if not any(file.is_relative_to(out) for out in outs)}
+        return sorted(file for file in unmade if not self._is_gits(file))
+
+    def _lost_outs(self, shared: Sequence[Path]) -> Iterator[Path]:
+        """Outs of items in dvc.lock that the matrix of an entry which makes something in `shared` no longer has."""
+        root, stages = Path(self._stage.wdir), list(self._stage.repo.index.stages)
+        makers = {
+            stage.name.split("@")[0]
+            for stage in stages
+            if stage.cmd and any(Path(out.fs_path).is_relative_to(folder) for out in stage.outs for folder in shared)
+        }
+        present = {stage.name for stage in stages if stage.cmd}
+        lock = root / "dvc.lock"
+        recorded = (read_yaml(lock).get("stages") or {}) if lock.is_file() else {}
+        for name, entry in recorded.items():
+            if "@" in name and name not in present and name.split("@")[0] in makers:
+                yield from (root / out["path"] for out in entry.get("outs", []))
+
+    def _is_gits(self, file: Path) -> bool:
+        """Whether a clone gets `file` from Git; DVC itself writes a .gitignore, which the user commits."""
+        scm = self._stage.repo.scm
+        return file.name == ".gitignore" or (not isinstance(scm, NoSCM) and bool(scm.is_tracked(str(file))))
+
+    def is_cached(self, file: Path) -> bool:
+        """Whether DVC's cache holds the content of `file`, compared byte by byte."""
+        if not file.is_file():
+            return False  # a pipe, or a link to what is gone
+        content = file.read_bytes()
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        kept = Path(self._stage.repo.cache.local.oid_to_path(md5))
+        return kept.is_file() and kept.read_bytes() == content
 
     @property
     def outs(self) -> list[str]:
@@ -118,3 +165,16 @@ def _put(nested: dict[str, Any], key: str, value: Any) -> None:
 
 def _overlap(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _is_shared(dep: Path, outs: Collection[Path]) -> bool:
+    """Whether `dep` is a folder that holds outs and is neither one itself nor a part of one."""
+    return any(dep in out.parents for out in outs) and not any(dep.is_relative_to(out) for out in outs)
+
+
+def _files_of(out: Path) -> Iterator[Path]:
+    """`out` itself, or the files in it; nothing where it is gone."""
+    if os.path.lexists(out) and not out.is_dir():
+        yield out
+    for parent, _, files in os.walk(out):
+        yield from (Path(parent, name) for name in files)

@@ -1,9 +1,11 @@
-"""What runs that were killed or stopped leave in a workspace, and nobody takes up any more."""
+"""What former runs leave in a workspace and nobody takes up any more: killed ones, and those of another graph."""
 
 import fcntl
+import itertools
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.progress import say
@@ -45,3 +47,49 @@ def _is_held(folder: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clearance:
+    """What becomes of files that the graph does not make: removed where DVC's cache holds them, else moved aside."""
+
+    removed: tuple[Path, ...]
+    aside: tuple[tuple[Path, Path], ...]
+
+
+def plan_clearance(strays: Sequence[Path], root: Path, aside: Path, is_cached: Callable[[Path], bool]) -> Clearance:
+    """What is to happen to `strays` of the workspace `root`; `aside` is the folder for those that nobody else has."""
+    kept = {file: is_cached(file) for file in strays}
+    moved = [file for file in strays if not kept[file]]
+    return Clearance(
+        removed=tuple(file for file in strays if kept[file]),
+        aside=tuple((file, _free(aside / file.relative_to(root))) for file in moved),
+    )
+
+
+def clear(clearance: Clearance, root: Path, address: str) -> None:
+    """Remove and move as planned, with the folders that are empty then, and say it."""
+    for file in clearance.removed:
+        file.unlink()
+        _remove_empty(file.parent, root)
+    for file, target in clearance.aside:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, target)
+        _remove_empty(file.parent, root)
+        say(f"{address} would depend on {file.relative_to(root)}, which no stage makes: moved to {target}")
+    if clearance.removed:
+        names = ", ".join(str(file.relative_to(root)) for file in clearance.removed)
+        say(f"removed, because no stage makes them any more (DVC's cache keeps them): {names}")
+
+
+def _free(wanted: Path) -> Path:
+    """`wanted`, or the first of wanted.2, wanted.3, … that does not exist."""
+    names = itertools.chain([wanted], (wanted.with_name(f"{wanted.name}.{n}") for n in itertools.count(2)))
+    return next(path for path in names if not path.exists())
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Remove `folder` and those above it, up to two below `root`, as long as they are empty."""
+    while folder.parent != root and folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

@@ -12,6 +12,7 @@ from capillary.launcher import finished, process
 from capillary.launcher.access import StageAccess, is_gate, read_access
 from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
 from capillary.launcher.graph import Entry
+from capillary.launcher.leftovers import clear, plan_clearance
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
@@ -20,6 +21,8 @@ from capillary.settings import ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
+
+ASIDE = Path(".capillary", "aside")
 
 
 class Executor(Protocol):
@@ -47,6 +50,8 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         refuse_unknown_keys(request.root)
         settings = read_settings(request.repository)
         executor = choose_executor(settings)
+        if request.gated is None:
+            _clear_strays(request, entry)  # before the plan, which has the hashes of deps
         plan = plan_request(request, entry, settings, executor)
 
         _refuse_foreign_inputs(plan, entry)
@@ -74,6 +79,12 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def _clear_strays(request: StageRequest, entry: Entry) -> None:
+    """Rid shared folders among the deps of what no stage makes: DVC would record a hash that no clone can have."""
+    aside = request.repository / ASIDE
+    clear(plan_clearance(entry.strays(), request.root, aside, entry.is_cached), request.root, request.address)
 
 
 def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:

@@ -1,7 +1,7 @@
 """Which model cards of the workspace a prediction uses: those of a loss, all folds of it as an ensemble."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
@@ -9,11 +9,14 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 MODELS = "models"
 
 
-def choose_cards(root: Path, loss: str | None, folds: Sequence[int]) -> tuple[str, ...]:
+def choose_cards(
+    root: Path, loss: str | None, folds: Sequence[int], cells: Sequence[tuple[str, int]] = ()
+) -> tuple[str, ...]:
     """The cards of `loss` and `folds` (none: all that are there), relative to `root`, in the order of the folds.
 
-    Without a `loss` there must be one only. Raises DataError when there is no card, or none of those that were asked
-    for, and CapillaryError (usage) when there are several losses to choose from.
+    Without a `loss` there must be one only. Where params.yaml lists `cells`, a card of another one counts only if its
+    loss or fold is named. Raises DataError when there is no card, or none of those that were asked for, and
+    CapillaryError (usage) when there are several losses to choose from.
     """
     found = _cards(root)
     if not found:
@@ -23,7 +26,8 @@ def choose_cards(root: Path, loss: str | None, folds: Sequence[int]) -> tuple[st
             remedy="train one (dvc repro), fetch those of others (dvc pull models), or name one of the registry "
             "with --model",
         )
-    chosen = loss or _only_loss(sorted(found))
+    listed = _listed(found, cells)
+    chosen = loss or _only_loss(sorted(listed), sorted(found))
     cards = found.get(chosen)
     if cards is None:
         raise DataError(
@@ -37,7 +41,17 @@ def choose_cards(root: Path, loss: str | None, folds: Sequence[int]) -> tuple[st
             file=root / MODELS / chosen,
             remedy=f"choose among the folds {', '.join(map(str, sorted(cards)))}",
         )
-    return tuple(cards[fold] for fold in sorted(set(folds) or cards))
+    return tuple(cards[fold] for fold in sorted(set(folds) or listed.get(chosen) or cards))
+
+
+def _listed(found: Mapping[str, dict[int, str]], cells: Sequence[tuple[str, int]]) -> dict[str, dict[int, str]]:
+    """The part of `found` that params.yaml lists; all of it where params.yaml lists nothing."""
+    if not cells:
+        return dict(found)
+    kept = {
+        loss: {fold: card for fold, card in cards.items() if (loss, fold) in cells} for loss, cards in found.items()
+    }
+    return {loss: cards for loss, cards in kept.items() if cards}
 
 
 def _cards(root: Path) -> dict[str, dict[int, str]]:
@@ -49,12 +63,18 @@ def _cards(root: Path) -> dict[str, dict[int, str]]:
     return found
 
 
-def _only_loss(losses: Sequence[str]) -> str:
-    if len(losses) > 1:
+def _only_loss(listed: Sequence[str], found: Sequence[str]) -> str:
+    if not listed:
+        raise DataError(
+            "no model in models/ is of a loss and fold that params.yaml lists",
+            value=", ".join(found),
+            remedy=f"train them (dvc repro), or name a former one, such as --loss {found[0]}",
+        )
+    if len(listed) > 1:
         raise CapillaryError(
-            f"there are models of {len(losses)} losses",
-            value=", ".join(losses),
-            remedy=f"choose one, such as --loss {losses[0]} (capillary metrics compares them)",
+            f"there are models of {len(listed)} losses",
+            value=", ".join(listed),
+            remedy=f"choose one, such as --loss {listed[0]} (capillary metrics compares them)",
             code=ExitCode.USAGE,
         )
-    return losses[0]
+    return listed[0]

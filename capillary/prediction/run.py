@@ -15,7 +15,7 @@ from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, p
 from capillary.launcher.publish import publish_file
 from capillary.launcher.run import Executor, choose_executor
 from capillary.launcher.stop import Stop
-from capillary.params_file import read_params_file, refuse_unknown_keys
+from capillary.params_file import listed_cells, read_params_file, refuse_unknown_keys
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.components import chosen_size_um3
 from capillary.prediction.wish import Wish, check_wish
@@ -79,7 +79,8 @@ def run_prediction(wish: Wish, root: Path, stop: Stop) -> int:
 
 def plan_prediction(wish: Wish, root: Path, settings: Settings, executor: Executor) -> StagePlan:
     """The plan of `wish`. Raises CapillaryError for models and params that do not suit."""
-    cards = () if wish.model else choose_cards(root, wish.loss, wish.folds)
+    cells = listed_cells(read_params_file(root))
+    cards = () if wish.model else choose_cards(root, wish.loss, wish.folds, cells)
     entry = Prediction(
         root=root,
         cards=cards,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from capillary.params_file import read_params_file
+from capillary.params_file import listed_cells, read_params_file
 from capillary.report.facts import RunFacts
 from capillary.report.model import Part, Report
 from capillary.report.sources.machine import machine_rows, version_rows
@@ -44,18 +44,18 @@ class Notes(dict[Part, str]):
 def collect(root: Path, name: str, facts: RunFacts) -> Report:
     """The report `name` of the workspace `root` as it is now. Raises ParamsError when params.yaml cannot be read."""
     params = read_params_file(root)
-    losses = [str(loss) for loss in _get(params, "training", "losses", [])]
+    cells = listed_cells(params)
     notes = Notes()
     metrics = notes.attempt(Part.METRICS, lambda: read_metrics(root), {})
-    cards = notes.attempt(Part.RUNS, lambda: read_cards(root, losses), ())
-    curves = notes.attempt(Part.CURVES, lambda: read_curves(root, losses), ())
+    cards = notes.attempt(Part.RUNS, lambda: read_cards(root, cells), ())
+    curves = notes.attempt(Part.CURVES, lambda: read_curves(root, cells), ())
     repository = notes.attempt(Part.GIT, lambda: read_repository(root), None)
     tracked = read_runs(cards, metrics, read_settings(root), root)
     report = Report(
         name=name,
         written=datetime.datetime.now().astimezone(),
         facts=facts,
-        cells=tuple((loss, int(fold)) for loss in losses for fold in _get(params, "training", "folds", [])),
+        cells=cells,
         confidence=_get(params, "evaluation", "confidence", None),
         nsd_tolerance_um=_get(params, "evaluation", "nsd_tolerance_um", None),
         metrics=metrics,

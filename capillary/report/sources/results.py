@@ -5,7 +5,7 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,9 +137,9 @@ def read_calibration(root: Path) -> tuple[CalibrationBin, ...]:
     return _table(root / "metrics" / "calibration.csv", parse)
 
 
-def read_curves(root: Path, losses: list[str]) -> tuple[Curve, ...]:
-    """metrics/training/<loss>/fold_<k>.csv of the losses named. Raises DataError."""
-    return tuple(_curve(file) for loss in losses for file in _of_folds(root / "metrics" / "training" / loss, ".csv"))
+def read_curves(root: Path, cells: Sequence[tuple[str, int]]) -> tuple[Curve, ...]:
+    """metrics/training/<loss>/fold_<k>.csv of the (loss, fold) in `cells`. Raises DataError."""
+    return tuple(_curve(file) for file in _of_cells(root / "metrics" / "training", cells, ".csv"))
 
 
 def _curve(file: Path) -> Curve:
@@ -153,9 +153,9 @@ def _curve(file: Path) -> Curve:
     )
 
 
-def read_cards(root: Path, losses: list[str]) -> tuple[Card, ...]:
-    """models/<loss>/fold_<k>.json of the losses named. Raises DataError."""
-    return tuple(_card(file) for loss in losses for file in _of_folds(root / "models" / loss, ".json"))
+def read_cards(root: Path, cells: Sequence[tuple[str, int]]) -> tuple[Card, ...]:
+    """models/<loss>/fold_<k>.json of the (loss, fold) in `cells`. Raises DataError."""
+    return tuple(_card(file) for file in _of_cells(root / "models", cells, ".json"))
 
 
 def _card(file: Path) -> Card:
@@ -212,8 +212,10 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _of_folds(folder: Path, suffix: str) -> list[Path]:
-    return sorted((file for file in folder.glob(f"fold_*{suffix}") if file.stem[5:].isdecimal()), key=_fold)
+def _of_cells(folder: Path, cells: Sequence[tuple[str, int]], suffix: str) -> list[Path]:
+    """The cells' files that are there. Those of cells that params.yaml no longer lists are no result of it."""
+    files = (folder / loss / f"fold_{fold}{suffix}" for loss, fold in cells)
+    return [file for file in files if file.is_file()]
 
 
 def _fold(file: Path) -> int:

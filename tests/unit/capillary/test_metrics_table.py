@@ -83,3 +83,19 @@ def test_a_whole_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "NSD (τ = 1.5 µm)" in shown
     assert shown.count("dice_ce") == 1
     assert shown.count("0.500 [0.250, 0.750]") == 2
+
+
+@pytest.mark.parametrize(("listed", "shown"), [("[dice_ce]", {"dice_ce"}), ("[warp]", {"dice_ce", "cbdice"})])
+def test_a_loss_that_params_yaml_lost_does_not_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], listed: str, shown: set[str]
+) -> None:
+    """It is named instead; a file of which no loss is listed is somebody else's, and shown as it is."""
+    (tmp_path / "metrics").mkdir()
+    both = {loss: {"dsc": interval(0.5)} for loss in ("dice_ce", "cbdice")}
+    (tmp_path / "metrics" / "metrics.json").write_text(json.dumps(both))
+    (tmp_path / "params.yaml").write_text(f"training: {{losses: {listed}, folds: [0]}}")
+    show_metrics(tmp_path)
+    text = capsys.readouterr().out
+    table = text[text.index("mean [interval]") :]
+    assert {loss for loss in both if loss in table} == shown
+    assert ("left out" in text) == (len(shown) == 1)

@@ -146,6 +146,19 @@ def test_several_losses_are_a_question_to_the_user(root: Path) -> None:
     assert len(choose_cards(root, None, ())) == 3
 
 
+def test_a_card_of_a_cell_that_params_yaml_lost_counts_only_when_it_is_named(root: Path) -> None:
+    """A loss or a fold that was removed is in no ensemble by itself."""
+    cells = [("cbdice", 0), ("cbdice", 1)]
+    own = ("models/cbdice/fold_0.json", "models/cbdice/fold_1.json")
+    assert choose_cards(root, None, (), cells) == own
+    assert choose_cards(root, "cbdice", (), cells) == own
+    assert choose_cards(root, "cbdice", (10,), cells) == ("models/cbdice/fold_10.json",)
+    assert len(choose_cards(root, "dice_ce", (), cells)) == 3
+    with pytest.raises(DataError, match="no model in models/ is of a loss and fold that params") as raised:
+        choose_cards(root, None, (), [("warp", 0)])
+    assert raised.value.value == "cbdice, dice_ce"
+
+
 @pytest.mark.parametrize(
     ("loss", "folds", "text"), [("warp", (), "no model of the loss warp"), ("dice_ce", (5,), "no model of fold 5")]
 )

@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from dvc.repo import Repo
 
 from capillary.launcher.graph import Entry
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from tests.support.repository import start_repository
 
 DVC_YAML = """
 stages:
@@ -181,3 +183,59 @@ def test_what_another_entry_makes_is_known(root: Path) -> None:
         repo.add(str(root / "data/added"))
     assert Entry(root, "reader").made_deps() == ["data/a", "data/b/part.txt"]
     assert Entry(root, "toy@a").made_deps() == []
+
+
+SHARED = """
+stages:
+  make:
+    matrix: {item: [a]}
+    cmd: make
+    outs: ['models/${item.item}.json', 'curves/${item.item}.csv']
+  other: {cmd: other, outs: [data/other]}
+  reader: {cmd: reader, deps: [models, data/in.txt, data/other], outs: [data/read]}
+"""
+LOCK = """
+schema: '2.0'
+stages:
+  make@a: {cmd: make, outs: [{path: models/a.json}, {path: curves/a.csv}]}
+  make@b: {cmd: make, outs: [{path: models/b.json}, {path: curves/b.csv}, {path: models/gone.json}, {path: data/other}]}
+  else@b: {cmd: else, outs: [{path: data/else.csv}]}
+"""
+
+
+@pytest.fixture
+def shared(root: Path) -> Path:
+    """A workspace in which the item b was made before the matrix lost it, and somebody left a note."""
+    (root / "dvc.yaml").write_text(SHARED)
+    (root / "dvc.lock").write_text(LOCK)
+    (root / ".dvcignore").write_text("*.swp\n")
+    names = ("models/a.json", "models/b.json", "models/deep/note.txt", "models/.gitignore", "models/x.swp")
+    for name in (*names, "curves/a.csv", "curves/b.csv", "curves/note.txt", "data/other", "data/else.csv"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+def test_a_stray_is_in_a_folder_of_others_outs_and_nobody_makes_it(shared: Path) -> None:
+    """With the other outs of an item that the matrix lost. What DVC ignores, Git keeps or another entry makes stays."""
+    names = ("curves/b.csv", "models/b.json", "models/deep/note.txt")
+    assert Entry(shared, "reader").strays() == [shared / name for name in names]
+    assert Entry(shared, "make@a").strays() == []
+
+
+def test_what_git_has_a_clone_has_too(shared: Path) -> None:
+    """A note that was committed beside the outs."""
+    start_repository(shared)
+    subprocess.run(["git", "add", "models/deep/note.txt"], cwd=shared, check=True)
+    assert shared / "models/deep/note.txt" not in Entry(shared, "reader").strays()
+
+
+def test_a_file_is_cached_if_the_cache_has_its_very_content(recorded: Path) -> None:
+    """Not one of the same name; a link that leads nowhere, as after `dvc gc`, is not."""
+    entry = Entry(recorded, "toy")
+    assert entry.is_cached(recorded / "kept")
+    (recorded / "kept").unlink()
+    (recorded / "kept").write_text("changed")
+    assert not entry.is_cached(recorded / "kept")
+    (recorded / "link").symlink_to(recorded / "nowhere")
+    assert not entry.is_cached(recorded / "link")

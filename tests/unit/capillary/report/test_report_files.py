@@ -176,7 +176,7 @@ def test_tables_with_missing_columns_or_words_for_numbers_are_refused(tmp_path: 
             reader(tmp_path)
     write(tmp_path / "metrics" / "training" / "a" / "fold_0.csv", "epoch,loss,validation_dsc\n1,many,\n")
     with pytest.raises(DataError, match=r"a/fold_0\.csv"):
-        read_curves(tmp_path, ["a"])
+        read_curves(tmp_path, [("a", 0)])
 
 
 def test_a_volume_is_of_its_group(tmp_path: Path) -> None:
@@ -187,17 +187,18 @@ def test_a_volume_is_of_its_group(tmp_path: Path) -> None:
     assert [one.group for one in read_volumes(tmp_path)] == ["v1"]
 
 
-def test_curves_and_cards_come_in_the_order_of_folds(tmp_path: Path) -> None:
-    """Fold 10 after fold 2; an epoch without a validation has none; other files are passed over."""
-    for fold in (10, 2):
+def test_curves_and_cards_are_those_of_the_cells_of_params_yaml(tmp_path: Path) -> None:
+    """In their order; an epoch without a validation has none. A fold or loss that was removed does not count."""
+    for fold in (10, 2, 3):
         write(tmp_path / "metrics/training/a" / f"fold_{fold}.csv", "epoch,loss,validation_dsc\n1,0.5,\n2,,0.25\n")
         card = {"loss": "a", "fold": fold, "run_id": "r", "model_name": "m", "model_version": 3, "epochs": 2}
         write(tmp_path / "models/a" / f"fold_{fold}.json", json.dumps({**card, "precision": "fp32"}))
     write(tmp_path / "models/a/fold_x.json", "{}")
-    curves = read_curves(tmp_path, ["a", "b"])
+    cells = [("a", 2), ("a", 10), ("b", 2)]
+    curves = read_curves(tmp_path, cells)
     assert [curve.fold for curve in curves] == [2, 10]
     assert (curves[0].training_loss, curves[0].validation_dsc) == ((0.5, None), (None, 0.25))
-    assert [(card.fold, card.model_version) for card in read_cards(tmp_path, ["a", "b"])] == [(2, "3"), (10, "3")]
+    assert [(card.fold, card.model_version) for card in read_cards(tmp_path, cells)] == [(2, "3"), (10, "3")]
 
 
 def test_overlays_must_be_pictures(tmp_path: Path) -> None:
