@@ -57,6 +57,22 @@ def metrics() -> None:
     show_metrics(Path())
 
 
+@app.command()
+def evaluate(
+    complete: Annotated[
+        bool, typer.Option("--complete", help="The cells that are trained, while others are missing.")
+    ] = False,
+) -> None:
+    """Measure the cells that are complete into metrics/partial/; dvc repro evaluate measures all of them."""
+    if not complete:
+        raise typer.BadParameter("Give --complete, or run dvc repro evaluate, which measures all cells.")
+    from capillary.launcher.stop import listening
+    from capillary.partial_evaluation import evaluate_complete
+
+    with listening() as stop:
+        sys.exit(evaluate_complete(Path.cwd(), stop))
+
+
 def _below_one(threshold: float | None) -> float | None:
     if threshold is not None and threshold >= 1:
         raise typer.BadParameter(f"{threshold} is not below 1: no probability is above it.")

@@ -30,4 +30,6 @@ def say_end(name: str, outcomes: Sequence[Outcome], code: int) -> None:
         return
     for outcome in failed:
         say(f"{outcome.address} ended with exit code {outcome.code}: {outcome.log}")
+    if failed and len(failed) < len(outcomes):
+        say("to look at the cells that are complete: capillary evaluate --complete (metrics/partial, reports/partial)")
     say(f"experiment {name} is not complete; repeat the same command: it runs only what is missing")

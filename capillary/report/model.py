@@ -35,6 +35,15 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """What a partial evaluation lacks. `volumes` says over how many of a loss's `of_volumes` its means run."""
+
+    missing: tuple[tuple[str, int], ...]
+    volumes: Mapping[str, int]
+    of_volumes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class VolumeResult:
     """One volume under the network that never saw it."""
 
@@ -199,6 +208,7 @@ class Report:
     repeat: tuple[str, ...]  # lines of a shell
     stale: tuple[str, ...]  # stages whose outputs are not of the present files
     notes: Mapping[Part, str]
+    coverage: Coverage | None = None  # None: every cell was measured
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -223,7 +233,12 @@ class Report:
 
     @property
     def best(self) -> str | None:
-        """The loss with the best mean in the first metric; of equals the first."""
+        """The loss with the best mean in the first metric; of equals the first.
+
+        None where cells are missing and several losses were measured: their means are over different volumes.
+        """
+        if self.coverage is not None and len(self.metrics) > 1:
+            return None
         means = {loss: found[self.lead.name].mean for loss, found in self.metrics.items()}
         sign = 1 if self.lead.less_is_better else -1
         known = {loss: sign * mean for loss, mean in means.items() if mean is not None}

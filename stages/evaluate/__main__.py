@@ -1,5 +1,6 @@
-"""python -m stages.evaluate: data/processed + models → metrics/."""
+"""python -m stages.evaluate [--without LOSS FOLD]…: data/processed + models → metrics/, or metrics/partial/."""
 
+import argparse
 from pathlib import Path
 
 from stages.common.errors import run_main
@@ -10,13 +11,17 @@ from stages.evaluate.params import EvaluateParams
 
 
 def main() -> None:
-    """Read what the launcher gave, evaluate."""
+    """Read what the launcher gave, evaluate. Results without some cells never get the place of whole ones."""
+    parser = argparse.ArgumentParser(prog="python -m stages.evaluate")
+    parser.add_argument("--without", nargs=2, action="append", default=[], metavar=("LOSS", "FOLD"))
+    without = parser.parse_args().without
     evaluate(
         load_params(EvaluateParams),
         read_runtime(),
         processed=Path("data/processed"),
         models=Path("models"),
-        metrics=Path("metrics"),
+        metrics=Path("metrics/partial") if without else Path("metrics"),
+        left_out=[(loss, int(fold)) for loss, fold in without],
     )
 
 

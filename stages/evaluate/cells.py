@@ -1,5 +1,6 @@
 """What is to be evaluated: each trained cell (loss, fold) with its model card and the volumes it never saw."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,24 +21,26 @@ class Cell:
     volumes: tuple[Volume, ...]
 
 
-def read_cells(training: Training, processed: Path, models: Path) -> list[Cell]:
+def read_cells(
+    training: Training, processed: Path, models: Path, left_out: Collection[tuple[str, int]] = ()
+) -> list[Cell]:
     """Every loss on every fold, in the order of params.yaml; nothing is predicted before all of it is there.
 
-    Raises DataError for a fold that does not exist, a missing or foreign card, or a loss without any volume.
+    But for the (loss, fold) in `left_out`, whose cards are not read. Raises DataError for a fold that does not exist, a
+    missing or foreign card, or cells without any volume.
     """
-    validation = {fold: tuple(fold_split(processed, fold)[1]) for fold in training.folds}
+    names = [(loss, fold) for loss in training.losses for fold in training.folds if (loss, fold) not in left_out]
+    validation = {fold: tuple(fold_split(processed, fold)[1]) for fold in dict.fromkeys(fold for _, fold in names)}
     for fold in (fold for fold, volumes in validation.items() if not volumes):
         say(f"fold {fold} validates no volume: it adds nothing to the means")
     if not any(validation.values()):
         raise DataError(
             "none of the folds validates a volume: there is nothing to evaluate",
             remedy="choose training.folds, or splits, in which some volume is held out",
-            value=list(training.folds),
+            value=list(validation),
         )
     return [
-        Cell(loss=loss, fold=fold, card=_card(models, loss, fold), volumes=validation[fold])
-        for loss in training.losses
-        for fold in training.folds
+        Cell(loss=loss, fold=fold, card=_card(models, loss, fold), volumes=validation[fold]) for loss, fold in names
     ]
 
 

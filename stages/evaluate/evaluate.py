@@ -1,6 +1,7 @@
 """The stage's work from top to bottom."""
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from stages.common.tracking.runs import open_run
 from stages.evaluate.cells import read_cells
 from stages.evaluate.outputs import write_bands, write_outputs
 from stages.evaluate.params import EvaluateParams
+from stages.evaluate.partial import CellName, comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import evaluate_cells
 from stages.evaluate.report import log_results, print_summary
@@ -21,13 +23,23 @@ from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
 
 
-def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, models: Path, metrics: Path) -> None:
-    """Evaluate every cell of `params` out of fold; leave tables under `metrics` and an MLflow run "evaluation".
+def evaluate(
+    params: EvaluateParams,
+    runtime: Runtime,
+    *,
+    processed: Path,
+    models: Path,
+    metrics: Path,
+    left_out: Collection[CellName] = (),
+) -> None:
+    """Evaluate the cells of `params` out of fold; leave tables under `metrics` and an MLflow run "evaluation".
 
-    `processed` is preprocess's folder, `models` holds the cards. Raises DataError for missing or foreign inputs
-    (before anything is predicted) and ServiceError when MLflow does not answer.
+    `processed` is preprocess's folder, `models` holds the cards. Without the cells in `left_out` the results are marked
+    as partial. Raises DataError for missing or foreign inputs (before anything is predicted) and ServiceError when
+    MLflow does not answer.
     """
-    cells = read_cells(params.training, processed, models)
+    cells = read_cells(params.training, processed, models, left_out)
+    coverage = coverage_of(params.training, processed, left_out)
     refuse_too_few_folds(cells, params.evaluation)
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
@@ -37,8 +49,8 @@ def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, model
         guarding(runtime.monitoring.memory_abort_gb) as guard,
         open_run(
             runtime,
-            cell_tags={"losses": losses},
-            run_name="evaluation",
+            cell_tags={"losses": losses} | ({"missing": coverage.words()} if coverage.is_partial else {}),
+            run_name="partial evaluation" if coverage.is_partial else "evaluation",
             load_file=Path(temporary) / LOAD_FILE,
         ) as run,
     ):
@@ -48,12 +60,13 @@ def evaluate(params: EvaluateParams, runtime: Runtime, *, processed: Path, model
         evaluated = evaluate_cells(cells, params.evaluation, run.server, runtime, guard)
         rows = evaluated.rows
         summary = summarise(rows, params.evaluation)
-        write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation))
+        write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation), coverage)
         write_bands(metrics, rows, params.evaluation.radius_bands_um)
         write_calibration(metrics, evaluated.calibration)
         write_choices(metrics, evaluated.choices)
-        write_overlays(metrics, choose(rows, summary))
+        shown = comparable(rows)
+        write_overlays(metrics, choose(shown, summarise(shown, params.evaluation)))
         pooled = pooled_by_loss(evaluated.calibration)
         run.log_metrics({f"{loss}.calibration_error": found.error for loss, found in pooled.items()}, step=0)
         log_results(run, metrics, rows, summary)
-    print_summary(rows, summary, params.evaluation)
+    print_summary(rows, summary, params.evaluation, coverage)

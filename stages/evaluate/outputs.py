@@ -15,6 +15,7 @@ import pyarrow.parquet
 
 from stages.common.atomic import atomic_write
 from stages.evaluate.metrics.bands import BANDS, BandCounts
+from stages.evaluate.partial import PARTIAL, Coverage
 from stages.evaluate.predict import Row
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.paired import Difference
@@ -48,8 +49,13 @@ _AFTER_METRICS = pyarrow.schema(
 )
 
 
-def write_outputs(folder: Path, rows: list[Row], summary: Summary, differences: list[Difference]) -> None:
-    """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, metrics.json and paired differences."""
+def write_outputs(
+    folder: Path, rows: list[Row], summary: Summary, differences: list[Difference], coverage: Coverage | None = None
+) -> None:
+    """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, metrics.json and paired differences.
+
+    metrics.json says what is missing where `coverage` is partial: who takes it for a whole one fails over that key.
+    """
     records = [_to_record(row) for row in rows]
     metrics = next(iter(summary.values()))
     schema = pyarrow.schema([*_BEFORE_METRICS, *((name, pyarrow.float64()) for name in metrics), *_AFTER_METRICS])
@@ -58,7 +64,8 @@ def write_outputs(folder: Path, rows: list[Row], summary: Summary, differences: 
     _write(folder / PER_VOLUME, table.getvalue())
     _write(folder / PER_VOLUME_CSV, _csv(schema.names, records))
     intervals = {loss: {name: _ends(one) for name, one in found.items()} for loss, found in summary.items()}
-    _write(folder / METRICS_JSON, json.dumps(intervals, indent=2).encode() + b"\n")
+    mark = {PARTIAL: coverage.as_json(rows)} if coverage is not None and coverage.is_partial else {}
+    _write(folder / METRICS_JSON, json.dumps({**mark, **intervals}, indent=2).encode() + b"\n")
     lines = [
         {"loss": loss, "metric": name, **interval}
         for loss, metrics in intervals.items()

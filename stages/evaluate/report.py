@@ -12,6 +12,7 @@ from stages.common.tracking.runs import TrackedRun
 from stages.common.tracking.server import patient_transfers, settled
 from stages.evaluate.outputs import BANDS_CSV, METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
 from stages.evaluate.params import Evaluation
+from stages.evaluate.partial import Coverage
 from stages.evaluate.pictures.overlays import FOLDER, INDEX
 from stages.evaluate.predict import Row
 from stages.evaluate.small_parts import COMPONENTS_CSV
@@ -21,8 +22,10 @@ from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.summary import Summary
 
 
-def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation) -> None:
+def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation, coverage: Coverage | None = None) -> None:
     """Loss × metric, each a mean with its interval, and a word on what the numbers cannot say."""
+    is_partial = coverage is not None and coverage.is_partial
+    of = f" of {coverage.volumes}" if coverage is not None and is_partial else ""
     # a line a metric: intervals beside each other do not fit a terminal of 80 columns
     table = Table(title=rf"Mean over groups \[{evaluation.confidence:.0%} interval]")
     for title in ("loss", "volumes", "metric", "mean"):
@@ -30,11 +33,13 @@ def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation) -> 
     counts = {loss: sum(row.loss == loss for row in rows) for loss in summary}
     for loss, metrics in summary.items():
         for index, (name, interval) in enumerate(metrics.items()):
-            head = ("", "") if index else (loss, str(counts[loss]))
+            head = ("", "") if index else (loss, f"{counts[loss]}{of}")
             title = METRICS[name].within(evaluation.nsd_tolerance_um).title
             table.add_row(*head, title, _cell(interval, METRICS[name].digits))
         table.add_section()
     console.print(table)
+    if coverage is not None and is_partial:
+        say(f"partial: {coverage.words()} left out; means of losses with other volumes are not comparable")
     for loss in counts:
         _say_what_is_independent(loss, [row for row in rows if row.loss == loss], METRICS[evaluation.metrics[0]])
     for row in (row for row in rows if row.measurement.rule != "measured"):

@@ -59,13 +59,16 @@ class Choice:
 
 def refuse_too_few_folds(cells: Sequence[Cell], evaluation: Evaluation) -> None:
     """Raise ParamsError where `auto` has no other fold to choose on."""
-    folds = {cell.fold for cell in cells if cell.volumes}
-    if evaluation.chooses_size and len(folds) < 2:
-        raise ParamsError(
-            "params.yaml [evaluation] `min_component_um3`: auto needs a second fold, on which the size is chosen",
-            remedy="list two or more in training.folds, or give a size in µm³, or null",
-            value=sorted(folds),
-        )
+    if not evaluation.chooses_size:
+        return
+    for loss in dict.fromkeys(cell.loss for cell in cells):
+        folds = {cell.fold for cell in cells if cell.loss == loss and cell.volumes}
+        if len(folds) < 2:
+            raise ParamsError(
+                "params.yaml [evaluation] `min_component_um3`: auto needs a second fold, on which the size is chosen",
+                remedy="list two or more in training.folds, or give a size in µm³, or null",
+                value=sorted(folds),
+            )
 
 
 def parts_of(

@@ -130,7 +130,9 @@ def sandbox(trained: tuple[Path, dict[str, float]], tmp_path: Path) -> Path:
     return work
 
 
-def run_stage(work: Path, store: Path, fingerprint: str = "evaluation-1") -> subprocess.CompletedProcess[str]:
+def run_stage(
+    work: Path, store: Path, fingerprint: str = "evaluation-1", *more: str
+) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(work),
@@ -140,7 +142,7 @@ def run_stage(work: Path, store: Path, fingerprint: str = "evaluation-1") -> sub
         "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
         "CAPILLARY_ARTIFACT_ROOT": str(store / "artifacts"),
     }
-    argv = [warm_python(), "-m", "stages.evaluate"]
+    argv = [warm_python(), "-m", "stages.evaluate", *more]
     return subprocess.run(argv, cwd=work, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -185,6 +187,25 @@ def test_registered_models_are_measured_out_of_fold_and_repeat_bit_for_bit(
     assert stored == {*TABLES, "overlays"}
     pictures = client.list_artifacts(run.info.run_id, "evaluation/overlays")
     assert {f"overlays/{Path(item.path).name}" for item in pictures} == set(before) - TABLES
+
+
+def test_without_a_cell_the_rest_is_measured_into_a_folder_of_its_own(
+    sandbox: Path, trained: tuple[Path, dict[str, float]]
+) -> None:
+    """The card of that cell is not needed; results and the MLflow run say what is missing."""
+    source, expected = trained
+    (sandbox / "models" / "dice_ce" / "fold_1.json").unlink()
+    done = run_stage(sandbox, source / "mlruns", "evaluation-partial", "--without", "dice_ce", "1")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (sandbox / "metrics").iterdir()] == ["partial"]
+    metrics = json.loads((sandbox / "metrics" / "partial" / "metrics.json").read_text())
+    assert metrics["partial"]["volumes"] == {"dice_ce": 2}
+    assert metrics["partial"]["of_volumes"] == 4
+    assert metrics["dice_ce"]["dsc"]["mean"] == pytest.approx((expected["a"] + expected["c"]) / 2)
+    client = MlflowClient(f"sqlite:///{source}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("capillary")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`capillary.fingerprint` = 'evaluation-partial'")
+    assert (run.info.run_name, run.data.tags["capillary.missing"]) == ("partial evaluation", "dice_ce fold 1")
 
 
 def test_small_parts_are_removed_below_a_size_that_the_other_fold_chose(

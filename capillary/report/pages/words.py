@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from statistics import fmean
 
-from capillary.report.model import BandResult, Difference, Interval, Report
+from capillary.report.model import BandResult, Coverage, Difference, Interval, Report
 from stages.common.metrics import METRICS, Metric
 
 NONE = "–"
@@ -136,6 +136,8 @@ def effect_text(found: Difference) -> str:
 
 def verdict(report: Report) -> str:
     """What the comparison of the losses came to, in a sentence or two."""
+    if report.coverage is not None and len(report.metrics) > 1:
+        return "Cells are missing: the means of the losses are over different volumes, so none is called the best."
     if report.best is None:
         return "No loss was evaluated."
     if len(report.metrics) == 1:
@@ -165,7 +167,9 @@ def listed(names: list[str]) -> str:
 def cautions(report: Report) -> list[str]:
     """What a reader must know before believing the numbers."""
     found = []
-    if report.stale:
+    if report.coverage is not None:
+        found.append(_what_is_missing(report.coverage))
+    elif report.stale:
         stages = ", ".join(report.stale)
         found.append(
             f"Results do not belong to the present files: dvc status reports changes in {stages}. "
@@ -182,6 +186,17 @@ def cautions(report: Report) -> list[str]:
         more = f", and {len(ruled) - 5} more" if len(ruled) > 5 else ""
         found.append(f"Set by a rule instead of measured: {names}{more}.")
     return found
+
+
+def _what_is_missing(coverage: Coverage) -> str:
+    """Which cells a partial report lacks, and over how many volumes its means run."""
+    missing = listed([f"{loss} fold {fold}" for loss, fold in coverage.missing])
+    counts = listed([f"{loss} {count} of {coverage.of_volumes}" for loss, count in coverage.volumes.items()])
+    return (
+        f"This report is partial: {missing} {'is' if len(coverage.missing) == 1 else 'are'} missing. Volumes measured, "
+        f"out of fold: {counts}. Paired differences are over the volumes that both losses have. "
+        "Run dvc repro for the whole evaluation."
+    )
 
 
 def _few_volumes(report: Report) -> str | None:

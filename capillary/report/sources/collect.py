@@ -11,9 +11,11 @@ from capillary.report.model import Part, Report
 from capillary.report.sources.machine import machine_rows, version_rows
 from capillary.report.sources.repository import changed_stages, read_params, read_repository, repeat_lines
 from capillary.report.sources.results import (
+    METRICS_FOLDER,
     read_bands,
     read_calibration,
     read_cards,
+    read_coverage,
     read_curves,
     read_differences,
     read_metrics,
@@ -41,14 +43,20 @@ class Notes(dict[Part, str]):
             return otherwise
 
 
-def collect(root: Path, name: str, facts: RunFacts) -> Report:
-    """The report `name` of the workspace `root` as it is now. Raises ParamsError when params.yaml cannot be read."""
+def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDER) -> Report:
+    """The report `name` of the workspace `root` as it is now, with evaluate's results in its `folder`.
+
+    Raises ParamsError when params.yaml cannot be read.
+    """
     params = read_params_file(root)
     cells = listed_cells(params)
     notes = Notes()
-    metrics = notes.attempt(Part.METRICS, lambda: read_metrics(root), {})
-    cards = notes.attempt(Part.RUNS, lambda: read_cards(root, cells), ())
-    curves = notes.attempt(Part.CURVES, lambda: read_curves(root, cells), ())
+    metrics = notes.attempt(Part.METRICS, lambda: read_metrics(root, folder), {})
+    coverage = notes.attempt(Part.METRICS, lambda: read_coverage(root, folder), None)
+    # a cell that failed may have a card of former params
+    trained = [cell for cell in cells if coverage is None or cell not in coverage.missing]
+    cards = notes.attempt(Part.RUNS, lambda: read_cards(root, trained), ())
+    curves = notes.attempt(Part.CURVES, lambda: read_curves(root, trained), ())
     repository = notes.attempt(Part.GIT, lambda: read_repository(root), None)
     tracked = read_runs(cards, metrics, read_settings(root), root)
     report = Report(
@@ -59,13 +67,13 @@ def collect(root: Path, name: str, facts: RunFacts) -> Report:
         confidence=_get(params, "evaluation", "confidence", None),
         nsd_tolerance_um=_get(params, "evaluation", "nsd_tolerance_um", None),
         metrics=metrics,
-        differences=notes.attempt(Part.PAIRED, lambda: read_differences(root), ()),
-        volumes=notes.attempt(Part.VOLUMES, lambda: read_volumes(root), ()),
-        bands=notes.attempt(Part.BANDS, lambda: read_bands(root), ()),
-        calibration=notes.attempt(Part.CALIBRATION, lambda: read_calibration(root), ()),
+        differences=notes.attempt(Part.PAIRED, lambda: read_differences(root, folder), ()),
+        volumes=notes.attempt(Part.VOLUMES, lambda: read_volumes(root, folder), ()),
+        bands=notes.attempt(Part.BANDS, lambda: read_bands(root, folder), ()),
+        calibration=notes.attempt(Part.CALIBRATION, lambda: read_calibration(root, folder), ()),
         curves=curves,
         cards=cards,
-        overlays=notes.attempt(Part.OVERLAYS, lambda: read_overlays(root), ()),
+        overlays=notes.attempt(Part.OVERLAYS, lambda: read_overlays(root, folder), ()),
         tracking_place=tracked.place,
         runs=tracked.runs,
         repository=repository,
@@ -74,6 +82,7 @@ def collect(root: Path, name: str, facts: RunFacts) -> Report:
         repeat=repeat_lines(root, repository, facts.command),
         stale=notes.attempt(Part.LOCK, lambda: changed_stages(root), ()),
         notes=notes,
+        coverage=coverage,
     )
     _note_what_is_empty(report, tracked, notes)
     return report

@@ -13,6 +13,7 @@ from capillary.report.model import (
     BandResult,
     CalibrationBin,
     Card,
+    Coverage,
     Curve,
     Difference,
     Interval,
@@ -26,15 +27,17 @@ from stages.common.metrics import METRICS
 # columns of metrics/radius_bands.csv (stages/evaluate/metrics/bands.py)
 BAND_COUNTS = ("label", "label_found", "line", "line_found", "predicted_line", "predicted_line_right")
 PNG_START = b"\x89PNG\r\n\x1a\n"
+METRICS_FOLDER = Path("metrics")
 Row = TypeVar("Row")
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
-def read_metrics(root: Path) -> dict[str, dict[str, Interval]]:
+def read_metrics(root: Path, folder: Path = METRICS_FOLDER) -> dict[str, dict[str, Interval]]:
     """metrics/metrics.json: loss → metric → interval. Raises DataError when it is missing or of another form."""
-    file = root / "metrics" / "metrics.json"
+    file = root / folder / "metrics.json"
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
+        tree.pop("partial", None)
         return {
             loss: {
                 METRICS[name].name: Interval(
@@ -48,7 +51,23 @@ def read_metrics(root: Path) -> dict[str, dict[str, Interval]]:
         raise _unreadable(file, error) from error
 
 
-def read_volumes(root: Path) -> tuple[VolumeResult, ...]:
+def read_coverage(root: Path, folder: Path = METRICS_FOLDER) -> Coverage | None:
+    """What metrics.json says of missing cells; None where all were measured. Raises DataError."""
+    file = root / folder / "metrics.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get("partial")
+        if found is None:
+            return None
+        return Coverage(
+            missing=tuple((cell["loss"], int(cell["fold"])) for cell in found["missing"]),
+            volumes={loss: int(count) for loss, count in found["volumes"].items()},
+            of_volumes=int(found["of_volumes"]),
+        )
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def read_volumes(root: Path, folder: Path = METRICS_FOLDER) -> tuple[VolumeResult, ...]:
     """metrics/per_volume.csv. Raises DataError."""
 
     def parse(line: dict[str, str]) -> VolumeResult:
@@ -62,10 +81,10 @@ def read_volumes(root: Path) -> tuple[VolumeResult, ...]:
             rule=line["rule"],
         )
 
-    return _table(root / "metrics" / "per_volume.csv", parse)
+    return _table(root / folder / "per_volume.csv", parse)
 
 
-def read_differences(root: Path) -> tuple[Difference, ...]:
+def read_differences(root: Path, folder: Path = METRICS_FOLDER) -> tuple[Difference, ...]:
     """metrics/paired.csv. Raises DataError."""
 
     def parse(line: dict[str, str]) -> Difference:
@@ -85,10 +104,10 @@ def read_differences(root: Path) -> tuple[Difference, ...]:
             detectable=_maybe(line["detectable"]),
         )
 
-    return _table(root / "metrics" / "paired.csv", parse)
+    return _table(root / folder / "paired.csv", parse)
 
 
-def read_bands(root: Path) -> tuple[BandResult, ...]:
+def read_bands(root: Path, folder: Path = METRICS_FOLDER) -> tuple[BandResult, ...]:
     """metrics/radius_bands.csv, the voxels of a loss's volumes together. Raises DataError."""
     volumes: dict[tuple[str, float, float], list[Counter[str]]] = {}
 
@@ -96,7 +115,7 @@ def read_bands(root: Path) -> tuple[BandResult, ...]:
         place = (line["loss"], float(line["from_um"]), float(line["to_um"]))
         volumes.setdefault(place, []).append(Counter({name: int(line[name]) for name in BAND_COUNTS}))
 
-    _table(root / "metrics" / "radius_bands.csv", parse)
+    _table(root / folder / "radius_bands.csv", parse)
     losses = list(dict.fromkeys(loss for loss, _, _ in volumes))
     return tuple(
         _band(*place, volumes[place]) for place in sorted(volumes, key=lambda one: (losses.index(one[0]), one[1]))
@@ -122,7 +141,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def read_calibration(root: Path) -> tuple[CalibrationBin, ...]:
+def read_calibration(root: Path, folder: Path = METRICS_FOLDER) -> tuple[CalibrationBin, ...]:
     """metrics/calibration.csv. Raises DataError."""
 
     def parse(line: dict[str, str]) -> CalibrationBin:
@@ -134,7 +153,7 @@ def read_calibration(root: Path) -> tuple[CalibrationBin, ...]:
             calibration_error=float(line["calibration_error"]),
         )
 
-    return _table(root / "metrics" / "calibration.csv", parse)
+    return _table(root / folder / "calibration.csv", parse)
 
 
 def read_curves(root: Path, cells: Sequence[tuple[str, int]]) -> tuple[Curve, ...]:
@@ -174,9 +193,9 @@ def _card(file: Path) -> Card:
         raise _unreadable(file, error) from error
 
 
-def read_overlays(root: Path) -> tuple[Overlay, ...]:
+def read_overlays(root: Path, folder: Path = METRICS_FOLDER) -> tuple[Overlay, ...]:
     """metrics/overlays.json with the pictures that it names. Raises DataError."""
-    file = root / "metrics" / "overlays.json"
+    file = root / folder / "overlays.json"
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
         return tuple(_overlay(entry, file.parent / "overlays") for entry in entries)

@@ -59,12 +59,15 @@ class Difference:
 
 
 def compare_losses(rows: list[Row], evaluation: Evaluation) -> list[Difference]:
-    """Every pair of losses in every metric, in the order in which the losses come; nothing where there is one loss."""
+    """Every pair of losses in every metric, in the order in which the losses come; nothing where there is one loss.
+
+    A pair without a volume that both were measured on has nothing to compare.
+    """
     by_loss = {
         loss: {(row.fold, row.id): row for row in rows if row.loss == loss}
         for loss in dict.fromkeys(row.loss for row in rows)
     }
-    pairs = list(combinations(by_loss, 2))
+    pairs = [(loss, other) for loss, other in combinations(by_loss, 2) if by_loss[loss].keys() & by_loss[other].keys()]
     primary, *others = (
         [_compare(by_loss[loss], by_loss[other], metric, evaluation) for loss, other in pairs]
         for metric in evaluation.metrics

@@ -51,7 +51,15 @@ def test_a_complete_experiment_is_said_to_be_so(capsys: pytest.CaptureFixture[st
 def test_an_incomplete_one_names_the_cells_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
     """Each with its code and log, and the command that resumes; the others are not mentioned."""
     say_end("v", [outcome("train@a-0", 0), outcome("train@a-1", 3), outcome("train@a-2", 137)], 10)
-    first, second, end = capsys.readouterr().out.splitlines()
+    first, second, look, *_, end = "".join(capsys.readouterr().out).splitlines()
     assert first == "train@a-1 ended with exit code 3: logs/train@a-1"
     assert second == "train@a-2 ended with exit code 137: logs/train@a-2"
+    assert "capillary evaluate --complete" in look
     assert end.startswith("experiment v is not complete; repeat the same command")
+
+
+def test_where_every_cell_failed_there_is_nothing_to_look_at(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor where none of them did, and another stage failed."""
+    say_end("v", [outcome("train@a-0", 3)], 10)
+    say_end("v", [outcome("train@a-0", 0)], 4)
+    assert "--complete" not in capsys.readouterr().out

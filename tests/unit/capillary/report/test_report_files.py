@@ -11,6 +11,7 @@ import yaml
 from dvc.repo import Repo
 
 from capillary.report.facts import RunFacts
+from capillary.report.model import Coverage
 from capillary.report.sources.repository import (
     changed_stages,
     current_experiment,
@@ -20,6 +21,7 @@ from capillary.report.sources.repository import (
 )
 from capillary.report.sources.results import (
     read_cards,
+    read_coverage,
     read_curves,
     read_differences,
     read_metrics,
@@ -164,6 +166,21 @@ def test_metrics_of_another_form_are_refused_by_name(tmp_path: Path, content: st
     write(tmp_path / "metrics" / "metrics.json", content)
     with pytest.raises(DataError, match=r"metrics/metrics\.json"):
         read_metrics(tmp_path)
+
+
+def test_what_a_partial_evaluation_lacks_is_read_beside_its_means(tmp_path: Path) -> None:
+    """From the folder of its own; whole results lack nothing."""
+    partial = {"missing": [{"loss": "b", "fold": 1}], "volumes": {"a": 2}, "of_volumes": 4}
+    means = {"a": {"dsc": {"mean": 0.5, "ci_low": None, "ci_high": None}}}
+    folder = Path("metrics/partial")
+    write(tmp_path / folder / "metrics.json", json.dumps({"partial": partial, **means}))
+    write(tmp_path / "metrics/metrics.json", json.dumps(means))
+    assert read_coverage(tmp_path, folder) == Coverage(missing=(("b", 1),), volumes={"a": 2}, of_volumes=4)
+    assert read_coverage(tmp_path) is None
+    assert read_metrics(tmp_path, folder) == read_metrics(tmp_path)
+    write(tmp_path / folder / "metrics.json", json.dumps({"partial": {"missing": 3}, **means}))
+    with pytest.raises(DataError, match="cannot be read"):
+        read_coverage(tmp_path, folder)
 
 
 def test_tables_with_missing_columns_or_words_for_numbers_are_refused(tmp_path: Path) -> None:

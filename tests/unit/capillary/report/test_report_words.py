@@ -6,7 +6,9 @@ import datetime
 import pytest
 
 from capillary.report.facts import CellFact, RunFacts
-from capillary.report.model import Interval, Report
+from capillary.report.model import Coverage, Interval, Report
+from capillary.report.pages.html import to_html
+from capillary.report.pages.markdown import to_markdown
 from capillary.report.pages.summary import tiles
 from capillary.report.pages.words import (
     FEW_VOLUMES,
@@ -245,3 +247,20 @@ def test_fold_means_are_means_of_the_fold_s_volumes() -> None:
     values = [one.values["dsc"] for one in made_report().volumes if one.loss == "cbdice" and one.fold == 1]
     assert means["cbdice"][1] == pytest.approx(sum(values) / len(values))
     assert list(means) == ["dice_ce", "cbdice"]
+
+
+def test_a_partial_report_says_what_is_missing_and_calls_no_loss_the_best() -> None:
+    """Their means run over different volumes. That evaluate has not run is no news then."""
+    coverage = Coverage(missing=(("cbdice", 1), ("warp", 0)), volumes={"dice_ce": 4, "cbdice": 2}, of_volumes=4)
+    report = made_report(coverage=coverage, stale=("train@cbdice-1", "evaluate"))
+    first, *others = cautions(report)
+    assert first.startswith("This report is partial: cbdice fold 1 and warp fold 0 are missing.")
+    assert "dice_ce 4 of 4 and cbdice 2 of 4" in first
+    assert not any("dvc status" in other for other in others)
+    assert report.best is None
+    assert "none is called the best" in verdict(report)
+    alone = made_report(coverage=coverage, metrics={"dice_ce": report.metrics["dice_ce"]})
+    assert verdict(alone) == "One loss was evaluated, dice_ce."
+    for page in (to_markdown(report), to_html(report)):
+        assert "This report is partial" in page
+        assert 'class="best"' not in page

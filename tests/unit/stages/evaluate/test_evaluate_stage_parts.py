@@ -102,6 +102,17 @@ def test_a_cell_that_was_not_trained_is_named_with_its_remedy(processed: Path, t
     assert "dvc repro train@dice_ce-1" in caught.value.remedy
 
 
+def test_cells_that_are_left_out_need_no_card(processed: Path, tmp_path: Path) -> None:
+    """A loss of which none is left is no loss of this evaluation; a fold of which none is left is not split."""
+    write_cards(tmp_path / "models", ("dice_ce",), (0,))
+    training = Training(losses=("dice_ce", "cbdice"), folds=(0, 1))
+    left_out = [("dice_ce", 1), ("cbdice", 0), ("cbdice", 1)]
+    (cell,) = read_cells(training, processed, tmp_path / "models", left_out)
+    assert (cell.loss, cell.fold) == ("dice_ce", 0)
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        read_cells(training, processed, tmp_path / "models", [*left_out, ("dice_ce", 0)])
+
+
 def test_a_fold_that_holds_nothing_out_is_reported(
     processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,12 +132,14 @@ def test_a_fixed_size_is_the_same_in_every_fold() -> None:
 def test_a_choice_needs_a_second_fold() -> None:
     """auto with a single fold that validates volumes is an error; a fixed size works with one fold."""
     auto = evaluation(min_component_um3="auto")
-    for cells in ([cell("dice_ce", 1), cell("cbdice", 1)], [cell("dice_ce", 1), cell("dice_ce", 0, 0)]):
+    both = [cell("dice_ce", 0), cell("dice_ce", 1)]
+    alone = ([cell("dice_ce", 1), cell("cbdice", 1)], [cell("dice_ce", 1), cell("dice_ce", 0, 0)])
+    for cells in (*alone, [*both, cell("cbdice", 1)]):
         with pytest.raises(ParamsError, match="auto needs a second fold") as caught:
             refuse_too_few_folds(cells, auto)
         assert caught.value.value == [1]
         refuse_too_few_folds(cells, evaluation(min_component_um3=3.0))
-    refuse_too_few_folds([cell("dice_ce", 0), cell("dice_ce", 1)], auto)
+    refuse_too_few_folds(both, auto)
 
 
 def test_choices_are_a_table(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""`capillary evaluate --complete`: the cells that are trained, measured while others failed or still train.
+
+Its results are no out of the graph: they lie in metrics/partial/, which no entry of dvc.yaml declares, so that
+`dvc status` goes on to say that evaluate has not run, and `dvc repro` runs it once all cells are there.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from capillary.compute.computing import stage_variables
+from capillary.experiments.forecast import StageForecast, forecast
+from capillary.launcher.access import read_access
+from capillary.launcher.graph import Entry
+from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
+from capillary.launcher.publish import publish, refuse_foreign
+from capillary.launcher.run import Executor, choose_executor
+from capillary.launcher.stop import Stop
+from capillary.params_file import check_params, listed_cells, read_params_file
+from capillary.report.write import PARTIAL, report_partial
+from capillary.settings import Settings, read_settings
+from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.progress import say
+
+STAGE, CELLS, MODELS = "evaluate", "train", "models"
+ADDRESS = f"{STAGE}@partial"  # not the entry's own: who looks for evaluations in MLflow shall not find this one
+OUT = f"metrics/{PARTIAL}"
+CellName = tuple[str, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PartialEvaluation:
+    """What it has in place of evaluate's entry: that, with the cards of some cells instead of all of models/.
+
+    Satisfies launcher.plan.Declared.
+    """
+
+    entry: Entry
+    cards: tuple[str, ...]
+
+    @property
+    def deps(self) -> list[str]:
+        """Those of the entry but for the folder of cards, and the cards."""
+        return [*(dep for dep in self.entry.deps if dep != MODELS), *self.cards]
+
+    @property
+    def outs(self) -> list[str]:
+        """One folder, which is no out of DVC's."""
+        return [OUT]
+
+    @property
+    def cache_dir(self) -> Path:
+        """DVC's local cache."""
+        return self.entry.cache_dir
+
+    def params(self) -> dict[str, Any]:
+        """Those of the entry."""
+        return self.entry.params()
+
+    def dep_hashes(self) -> dict[str, str]:
+        """Those of the entry."""
+        return self.entry.dep_hashes()
+
+
+def evaluate_complete(root: Path, stop: Stop) -> int:
+    """Measure the cells that are complete, publish metrics/partial/ and its report; returns the exit code.
+
+    Raises CapillaryError when no cell is complete, and when all are: then evaluate itself can run.
+    """
+    check_params(root)
+    params = read_params_file(root)
+    cells = listed_cells(params)
+    missing = missing_cells(forecast(root, params), cells)
+    refuse_all_or_none(cells, missing)
+    for (loss, fold), why in missing.items():
+        say(f"without {loss} fold {fold}: {why}")
+    settings = read_settings(root)
+    executor = choose_executor(settings)
+    plan = plan_partial(root, [cell for cell in cells if cell not in missing], list(missing), settings, executor)
+    refuse_foreign_inputs(plan)
+
+    def publish_outs(work: Path) -> None:
+        publish(work, plan.outs, plan.root)
+
+    code = executor.execute(plan, stop, publish_outs)
+    if code == 0:
+        report_partial(root)
+        say(f"wrote {OUT}; when all cells are trained, dvc repro evaluates them all")
+    return code
+
+
+def missing_cells(stages: Sequence[StageForecast], cells: Sequence[CellName]) -> dict[CellName, str]:
+    """The cells whose training would run, and why: a card of other params or data is there, but is not theirs."""
+    why = {stage.address: stage.why for stage in stages if stage.runs}
+    addresses = {cell: f"{CELLS}@{cell[0]}-{cell[1]}" for cell in cells}
+    return {cell: why[address] for cell, address in addresses.items() if address in why}
+
+
+def refuse_all_or_none(cells: Sequence[CellName], missing: Mapping[CellName, str]) -> None:
+    """Raise CapillaryError where a partial evaluation would be empty or whole."""
+    if not missing:
+        raise CapillaryError(
+            "every cell is complete: there is nothing to leave out",
+            remedy="run dvc repro evaluate, which measures all of them",
+            code=ExitCode.USAGE,
+        )
+    if len(missing) == len(cells):
+        loss, fold = next(iter(missing))
+        raise DataError(
+            "no cell is complete: there is nothing to measure",
+            value=f"{CELLS}@{loss}-{fold}: {missing[loss, fold]}",
+            remedy="run dvc repro, or dvc pull if they were trained elsewhere",
+        )
+
+
+def plan_partial(
+    root: Path, complete: Sequence[CellName], missing: Sequence[CellName], settings: Settings, executor: Executor
+) -> StagePlan:
+    """The plan of evaluate on the cells in `complete`."""
+    cards = tuple(f"{MODELS}/{loss}/fold_{fold}.json" for loss, fold in complete)
+    declared = PartialEvaluation(entry=Entry(root, STAGE), cards=cards)
+    access = read_access(root, STAGE)
+    argv = tuple(word for loss, fold in missing for word in ("--without", loss, str(fold)))
+    request = StageRequest(stage=STAGE, address=ADDRESS, argv=argv, root=root, repository=root)
+    identity = executor.environment_id(root, STAGE, access)
+    computing = stage_variables(root, settings, lambda: executor.gpus(settings))
+    return plan_stage(request, declared, access, settings, identity, computing)
+
+
+def refuse_foreign_inputs(plan: StagePlan) -> None:
+    """Raise CapillaryError when a stage left a link or the like in what this one reads."""
+    for dep in plan.deps:
+        if dep.host is not None and not dep.name.startswith("stages/"):
+            remedy = f"remove it and run the stage that makes {dep.name} again"
+            refuse_foreign(dep.host, dep.name, remedy, cache=plan.cache_dir)

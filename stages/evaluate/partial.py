@@ -1,0 +1,65 @@
+"""Results of some cells while others are not trained: what they cover, and what may be compared in them.
+
+A mean over some folds is no mean over all of them, so every result says over how many volumes of how many it runs, and
+losses are set against each other on volumes that each of them was measured on.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.common.imaging.volumes import fold_split
+from stages.evaluate.params import Training
+from stages.evaluate.predict import Row
+
+PARTIAL = "partial"  # the key of metrics.json that no whole evaluation has
+CellName = tuple[str, int]  # loss and fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """`missing` are the cells that were left out; `volumes` is how many volumes a loss has in all its folds."""
+
+    missing: tuple[CellName, ...]
+    volumes: int
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a cell is missing."""
+        return bool(self.missing)
+
+    def words(self) -> str:
+        """Which cells are missing."""
+        return ", ".join(f"{loss} fold {fold}" for loss, fold in self.missing)
+
+    def as_json(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """What metrics.json has under PARTIAL: missing cells, and over how many volumes of how many each mean runs."""
+        return {
+            "missing": [{"loss": loss, "fold": fold} for loss, fold in self.missing],
+            "volumes": {
+                loss: sum(row.loss == loss for row in rows) for loss in dict.fromkeys(row.loss for row in rows)
+            },
+            "of_volumes": self.volumes,
+        }
+
+
+def coverage_of(training: Training, processed: Path, left_out: Collection[CellName]) -> Coverage:
+    """What an evaluation of `training` covers without the cells in `left_out`."""
+    every = [(loss, fold) for loss in training.losses for fold in training.folds]
+    return Coverage(
+        missing=tuple(cell for cell in every if cell in left_out),
+        volumes=sum(len(fold_split(processed, fold)[1]) for fold in training.folds),
+    )
+
+
+def comparable(rows: list[Row]) -> list[Row]:
+    """The rows of the volumes that every loss was measured on; those of the first loss where there are none.
+
+    All of them where no cell is missing.
+    """
+    by_loss = {loss: {(row.fold, row.id) for row in rows if row.loss == loss} for loss in (row.loss for row in rows)}
+    common = set.intersection(*by_loss.values())
+    if common:
+        return [row for row in rows if (row.fold, row.id) in common]
+    return [row for row in rows if row.loss == rows[0].loss]
