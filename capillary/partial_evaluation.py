@@ -1,4 +1,4 @@
-"""`capillary evaluate --complete`: the cells that are trained, measured while others failed or still train.
+"""`capillary evaluate --complete`: the cells that are trained, measured although others failed.
 
 Its results are no out of the graph: they lie in metrics/partial/, which no entry of dvc.yaml declares, so that
 `dvc status` goes on to say that evaluate has not run, and `dvc repro` runs it once all cells are there.

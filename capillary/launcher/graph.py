@@ -68,6 +68,8 @@ class Entry:
         repo = self._stage.repo
         outs = {Path(out.fs_path) for out in repo.index.outs}
         shared = [Path(dep.fs_path) for dep in self._files() if _is_shared(Path(dep.fs_path), outs)]
+        if not shared:
+            return []  # a training, for one: it reads no dvc.lock that another process may be writing
         lying = (Path(name) for folder in shared for name in repo.dvcignore.find(repo.fs, str(folder)))
         lost = (file for out in self._lost_outs(shared) for file in _files_of(out))
         unmade = {file for file in (*lying, *lost) if not any(file.is_relative_to(out) for out in outs)}

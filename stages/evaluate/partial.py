@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common.imaging.volumes import fold_split
+from stages.common.imaging.volumes import SPLITS, read_splits
 from stages.evaluate.params import Training
 from stages.evaluate.predict import Row
 
@@ -47,9 +47,11 @@ class Coverage:
 def coverage_of(training: Training, processed: Path, left_out: Collection[CellName]) -> Coverage:
     """What an evaluation of `training` covers without the cells in `left_out`."""
     every = [(loss, fold) for loss in training.losses for fold in training.folds]
+    drawn = read_splits(processed / SPLITS)
+    # a fold that does not exist is why its cells are missing
+    folds = [drawn[fold] for fold in training.folds if 0 <= fold < len(drawn)]
     return Coverage(
-        missing=tuple(cell for cell in every if cell in left_out),
-        volumes=sum(len(fold_split(processed, fold)[1]) for fold in training.folds),
+        missing=tuple(cell for cell in every if cell in left_out), volumes=sum(len(fold.val) for fold in folds)
     )
 
 

@@ -1,5 +1,6 @@
 """One command from a fresh clone: an experiment file to a report, whatever happens on the way."""
 
+import json
 import random
 import re
 import time
@@ -100,13 +101,19 @@ def test_a_mistake_in_the_file_stops_it_before_anything_runs(
 
 
 def test_a_failed_cell_ends_no_other_and_is_all_that_runs_again(tmp_path: Path) -> None:
-    """Fold 7 does not exist; fold 0 is trained, the exit code says that not all is well."""
+    """Fold 7 does not exist; fold 0 is trained and can be looked at, the exit code says that not all is well."""
     clone = Clone(tmp_path / "clone")
     failed = clone.run(*experiment(clone, folds=[7, 0]), check=False)
     assert failed.returncode == 10, failed.stdout + failed.stderr
     assert "train@dice_ce-7 failed" in failed.stdout
     assert "fold" in failed.stdout.split("train@dice_ce-7 failed")[1]
     assert "train@dice_ce-0 done" in failed.stdout
+    assert not (clone.root / "metrics" / "metrics.json").exists()
+    assert "capillary evaluate --complete" in failed.stdout
+    clone.run("capillary", "evaluate", "--complete")
+    partial = json.loads((clone.root / "metrics" / "partial" / "metrics.json").read_text())
+    assert partial["partial"]["missing"] == [{"loss": "dice_ce", "fold": 7}]
+    assert "This report is partial" in (clone.root / "reports" / "partial" / "report.md").read_text()
     assert not (clone.root / "metrics" / "metrics.json").exists()
     again = clone.run(*experiment(clone))
     assert "train@dice_ce-0 up to date" in again.stdout

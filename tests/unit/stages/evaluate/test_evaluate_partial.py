@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.imaging.volumes import Volume
+from stages.common.imaging.volumes import Fold, write_splits
 from stages.evaluate.outputs import write_outputs
 from stages.evaluate.params import Training
 from stages.evaluate.partial import PARTIAL, Coverage, comparable, coverage_of
@@ -26,17 +26,21 @@ ROWS = [
 ]
 
 
-def test_missing_cells_come_in_the_order_of_params_and_volumes_are_those_of_every_fold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Over how many volumes a mean of all folds would run."""
-    held: dict[int, list[Volume | str]] = {0: ["a", "b"], 1: ["c"]}
-    monkeypatch.setattr("stages.evaluate.partial.fold_split", lambda _folder, fold: ([], held[fold]))
+def test_missing_cells_come_in_the_order_of_params_and_volumes_are_those_of_every_fold(tmp_path: Path) -> None:
+    """Over how many volumes a mean of all folds would run; a fold that was never drawn has none."""
+    folds = [
+        Fold(train=("c", "d"), val=("a", "b")),
+        Fold(train=("a", "b", "d"), val=("c",)),
+        Fold(train=(), val=("d",)),
+    ]
+    write_splits(tmp_path, folds)
     training = Training(losses=("dice_ce", "cbdice"), folds=(0, 1))
     found = coverage_of(training, tmp_path, [("cbdice", 1), ("dice_ce", 0)])
     assert found == Coverage(missing=(("dice_ce", 0), ("cbdice", 1)), volumes=3)
     assert found.words() == "dice_ce fold 0, cbdice fold 1"
     assert not coverage_of(training, tmp_path, ()).is_partial
+    beyond = Training(losses=("dice_ce",), folds=(0, 7))
+    assert coverage_of(beyond, tmp_path, [("dice_ce", 7)]) == Coverage(missing=(("dice_ce", 7),), volumes=2)
 
 
 def test_losses_are_compared_on_volumes_that_both_have() -> None:
