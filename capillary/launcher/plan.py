@@ -146,6 +146,7 @@ def plan_stage(
         "CAPILLARY_DATA_FINGERPRINT": fingerprint.data,
         "CAPILLARY_CODE_FINGERPRINT": fingerprint.code,
         "CAPILLARY_STATE_DIR": str(state_dir),
+        "CAPILLARY_CACHE_DIR": str(entry.cache_dir),
         "CAPILLARY_MONITOR_INTERVAL_S": f"{settings.monitor_interval_s:g}" if settings.monitor_interval_s else OFF,
         **computing,
     }

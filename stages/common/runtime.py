@@ -38,7 +38,8 @@ class Runtime:
 
     `workers` is how many processes or loader workers to use and `threads` how many threads a process may use: they
     decide how fast a result comes, never which. `state_dir` outlives a killed run and is keyed by `fingerprint`.
-    `artifact_root` is set in embedded mode only, where no server chooses the place of artifacts.
+    `artifact_root` is set in embedded mode only, where no server chooses the place of artifacts. `cache_dir` is DVC's
+    cache, to which deps may be links.
     """
 
     stage: str
@@ -51,6 +52,7 @@ class Runtime:
     tracking_uri: str
     artifact_root: str | None
     experiment_name: str | None
+    cache_dir: Path | None = None
     compute: Compute = Compute()
     monitoring: Monitoring = Monitoring()
 
@@ -70,6 +72,7 @@ def read_runtime() -> Runtime:
         tracking_uri=read("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db"),
         artifact_root=read("CAPILLARY_ARTIFACT_ROOT"),
         experiment_name=read("DVC_EXP_NAME"),
+        cache_dir=Path(cache) if (cache := read("CAPILLARY_CACHE_DIR")) else None,
         compute=_read_compute(),
         monitoring=_read_monitoring(),
     )

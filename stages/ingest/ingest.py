@@ -19,17 +19,19 @@ from stages.ingest.verdicts import Verdict, refuse, write_tables
 _SCRATCH = ".incoming"
 
 
-def ingest(params: Ingest, *, raw: Path) -> None:
-    """Fill `raw` from the source; leave nothing in it on failure.
+def ingest(params: Ingest, *, raw: Path, cache: Path | None = None) -> None:
+    """Fill `raw` from the source; leave nothing in it on failure. Links in the source may lead into DVC's `cache`.
 
     Raises DataError naming the volumes that failed after all of them were looked at, ServiceError when a server fails.
     """
     with _whole_or_empty(raw):
         scratch = raw / _SCRATCH
         scratch.mkdir()
-        source = open_source(params.source, scratch)
+        source = open_source(params.source, scratch, cache)
         inspection = Inspection(source=source, raw=raw, label_geometry=params.label_geometry)
-        verdicts = _inspect(list_candidates(source, scratch), inspection)
+        candidates = list_candidates(source, scratch)
+        source.expect(path for each in candidates if not each.reasons for path in (each.image, each.label))
+        verdicts = _inspect(candidates, inspection)
         shutil.rmtree(scratch)
         notes = [f"{text} (volumes: {count})" for text, count in inspection.notes.items()]
         for note in notes:

@@ -34,6 +34,7 @@ class Inspection:
     notes: dict[str, int] = field(default_factory=dict)  # what holds for several volumes → for how many
     _images: dict[str, str] = field(default_factory=dict)  # sha256 → id of the volume that had it first
     _labels: dict[str, str] = field(default_factory=dict)
+    _sha256: dict[str, str] = field(default_factory=dict)  # of files in the source that several rows may name
 
     def inspect(self, candidate: Candidate) -> Verdict:
         """Copy `candidate` to `raw` and judge it; what is invalid does not stay there.
@@ -52,6 +53,12 @@ class Inspection:
         """Count one more volume for which `text` holds; it is said once, after all of them."""
         self.notes[text] = self.notes.get(text, 0) + 1
 
+    def checksum(self, path: str, file: Path) -> str:
+        """Of `file`, the copy of the source's `path`: taken once, however many rows name it."""
+        if path not in self._sha256:
+            self._sha256[path] = sha256_of(file)
+        return self._sha256[path]
+
     def copy_of(self, kind: Kind, sha256: str, volume: str) -> str | None:
         """The volume that had a file of this content before, None for the first."""
         first = (self._images if kind == "image" else self._labels).setdefault(sha256, volume)
@@ -66,6 +73,7 @@ class _Case:
     candidate: Candidate
     reasons: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    is_rewritten: bool = False  # the label is no copy of the source's
 
     def judge(self) -> Verdict:
         image = self._fetch("image")
@@ -147,6 +155,7 @@ class _Case:
             self.reasons.append(f"label {self._path('label')}: {agreement.reason}")
         elif must_rewrite(image_geometry, label_geometry, agreement.order):
             write_in_order(label, image, agreement.order)
+            self.is_rewritten = True
             self._note(_reordering(agreement.order, image_geometry))
         if agreement.is_habit:
             self.inspection.note(HABIT)
@@ -179,7 +188,8 @@ class _Case:
         return told.spacing_um, told.source or None
 
     def _checksums(self, image: Path | None, label: Path | None) -> tuple[str, str]:
-        image_sha256, label_sha256 = (sha256_of(file) if file else "" for file in (image, label))
+        image_sha256 = self.inspection.checksum(self.candidate.image, image) if image else ""
+        label_sha256 = self._label_checksum(label) if label else ""
         if image and (other := self.inspection.copy_of("image", image_sha256, self.candidate.id)):
             self.reasons.append(f"image {self._path('image')}: it has the same content as {other}'s")
         if label and (other := self.inspection.copy_of("label", label_sha256, self.candidate.id)):
@@ -187,6 +197,9 @@ class _Case:
         if image and image_sha256 == label_sha256:
             self.reasons.append("image and label are the same file")
         return image_sha256, label_sha256
+
+    def _label_checksum(self, label: Path) -> str:
+        return sha256_of(label) if self.is_rewritten else self.inspection.checksum(self.candidate.label, label)
 
     def _note(self, warning: str) -> None:
         if warning:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.geometry import Geometry, length_ratio
-from stages.common.imaging.formats.nifti import open_nifti, read_file_order
+from stages.common.imaging.formats.nifti import load_header, read_file_order
 
 Rule = Literal["world", "voxels"]
 
@@ -123,12 +123,15 @@ def must_rewrite(image: Geometry, label: Geometry, order: Order) -> bool:
 
 def write_in_order(label: Path, image: Path, order: Order) -> None:
     """Write `label` anew, in the order of `image` and with its header."""
-    voxels = order.apply(read_file_order(open_nifti(label)))
+    voxels = order.apply(read_file_order(label))
     if voxels.dtype == np.bool_:
         voxels = voxels.astype(np.uint8)
-    header: Any = nibabel.load(image, mmap=False).header.copy()
+    header: Any = load_header(image).header.copy()
     kind: Any = nibabel.Nifti2Image if max(voxels.shape) > _MAX_NIFTI_1_AXIS else nibabel.Nifti1Image
     written = kind(voxels, None, kind.header_class.from_header(header))
     written.header.set_data_dtype(voxels.dtype)
     written.header.set_slope_inter(1, 0)
-    nibabel.save(written, label)
+    # a new file in its place: the former may have other names, which mean what came
+    whole = label.with_name(f".{label.name}")
+    nibabel.save(written, whole)
+    whole.replace(label)

@@ -4,6 +4,7 @@ import csv
 import math
 import posixpath
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from stages.ingest.candidates import Candidate
 
 SPACING = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
 COLUMNS = ("id", "image", "label", *SPACING)
+MAX_TABLE_BYTES = 1 << 25
+MAX_ROWS = 50_000
+MAX_COLUMNS = 1_000
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4096  # what file systems take
+_DRIVE = re.compile(r"[A-Za-z]:")
 _SAFE_ID = re.compile(r"\w[\w.\-]{0,99}")
 _TAKEN = {"volumes.csv", "validation.json"}  # ingest's own files stand beside the volumes
 
@@ -29,7 +35,19 @@ def is_safe_id(text: str) -> bool:
 def stays_inside(path: str) -> bool:
     """Whether `path` names something below its root."""
     first = posixpath.normpath(path).split("/")[0]
-    return "\\" not in path and not posixpath.isabs(path) and first not in ("..", ".")
+    is_relative = not posixpath.isabs(path) and _DRIVE.match(path) is None
+    return "\\" not in path and is_relative and first not in ("..", ".")
+
+
+def is_plain(path: str) -> bool:
+    """Whether `path` holds letters and signs that can be seen, none that steer a terminal or end a name."""
+    return not any(unicodedata.category(sign) in ("Cc", "Cs") for sign in path)
+
+
+def is_short(path: str) -> bool:
+    """Whether a file system takes `path` and each name in it."""
+    whole = path.encode("utf-8", "replace")
+    return max(map(len, whole.split(b"/"))) <= MAX_NAME_BYTES and len(whole) <= MAX_PATH_BYTES
 
 
 def _is_number(text: str) -> bool:
@@ -47,8 +65,15 @@ def _each(test: Callable[[str], bool], error: str) -> pa.Check:
     return pa.Check(test, element_wise=True, error=error)
 
 
+def _same_file(paths: "pd.Series[str]") -> "pd.Series[bool]":
+    """Which of `paths` came before, in whatever spelling; empty ones do not count."""
+    return paths.map(posixpath.normpath).duplicated(keep="first") & (paths != "")
+
+
 _FILE = (
     _each(lambda path: not path or stays_inside(path), "leads out of the source (give a relative path, with /)"),
+    _each(is_plain, "holds a control character"),
+    _each(is_short, f"is too long: file systems take names of {MAX_NAME_BYTES} bytes and paths of {MAX_PATH_BYTES}"),
     _each(lambda path: suffix_of(path) is not None, f"names neither TIFF nor NIfTI ({', '.join(SUFFIXES)})"),
 )
 _SPACING = (
@@ -63,7 +88,9 @@ _ID = (
 SCHEMA = pa.DataFrameSchema(
     {
         "id": pa.Column(str, list(_ID)),
-        "image": pa.Column(str, list(_FILE)),
+        "image": pa.Column(
+            str, [*_FILE, pa.Check(lambda paths: ~_same_file(paths), error="is an earlier row's image")]
+        ),
         "label": pa.Column(str, list(_FILE)),
         **{name: pa.Column(str, list(_SPACING)) for name in SPACING},
     }
@@ -73,13 +100,16 @@ SCHEMA = pa.DataFrameSchema(
 def read_table(file: Path, shown: str) -> list[Candidate]:
     """The rows of `file`, in its order; `shown` is its name for messages.
 
-    Raises DataError when it is not CSV in UTF-8, lacks a column or has no rows.
+    Raises DataError when it is too large, not CSV in UTF-8, lacks a column or has no rows.
     """
+    _refuse_more("bytes", file.stat().st_size, MAX_TABLE_BYTES, shown)
     header, *lines = _read_lines(file, shown)
     _check_header(header, shown)
     if not lines:
         raise DataError("the table has no rows", remedy="add one row a stack", file=shown)
-    rows = [dict(zip(header, line + [""] * len(header), strict=False)) for line in lines]
+    _refuse_more("rows", len(lines), MAX_ROWS, shown)
+    places = {name: header.index(name) for name in (*COLUMNS, "group") if name in header}
+    rows = [{name: line[at] if at < len(line) else "" for name, at in places.items()} for line in lines]
     reasons = _reasons(rows)
     for number, line in enumerate(lines):
         if len(line) != len(header):
@@ -98,7 +128,14 @@ def _read_lines(file: Path, shown: str) -> list[list[str]]:
     return lines or [[]]
 
 
+def _refuse_more(what: str, count: int, most: int, shown: str) -> None:
+    if count > most:
+        remedy = "check that this is the table; a larger set can be split into several projects"
+        raise DataError(f"the table has {count:,} {what}, the limit is {most:,}", remedy=remedy, file=shown)
+
+
 def _check_header(header: list[str], shown: str) -> None:
+    _refuse_more("columns", len(header), MAX_COLUMNS, shown)
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         separator = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), None)

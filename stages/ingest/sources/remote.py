@@ -4,7 +4,7 @@ import contextlib
 import errno
 import posixpath
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +134,9 @@ class RemoteFolder:
         entries = self.server.fs.ls(folder, detail=False)
         return sorted(name for entry in entries if (name := posixpath.basename(entry.rstrip("/"))))
 
+    def expect(self, paths: Iterable[str]) -> None:
+        """Nothing to get ready: each file is a request of its own."""
+
     def fetch(self, path: str, target: Path) -> None:
         """Download a file."""
         self.server.download(self.server.below(path, self.server.root), target, f"{self.shown}/{path}")
@@ -158,6 +161,9 @@ class TableOnServer:
     def names(self, folder: str) -> list[str]:  # noqa: ARG002 - the protocol's signature
         """Nothing: a web server does not list folders."""
         return []
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """Nothing to get ready: each file is a request of its own."""
 
     def fetch(self, path: str, target: Path) -> None:
         """Download the table, or a file that it names."""

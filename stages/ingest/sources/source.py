@@ -1,11 +1,12 @@
 """What a source of stacks offers, whatever it is: a folder, an archive, a bucket, a web server."""
 
 import posixpath
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from stages.common.errors import DataError
-from stages.ingest.sources.archives import ARCHIVE_SUFFIXES, is_archive, unpack
+from stages.ingest.sources.archives.archive import ARCHIVE_SUFFIXES, is_archive, open_archive
 from stages.ingest.sources.local import LocalFolder
 from stages.ingest.sources.remote import RemoteFolder, TableOnServer, open_server
 from stages.ingest.sources.services import HTTP
@@ -27,6 +28,9 @@ class Source(Protocol):
     def names(self, folder: str) -> list[str]:
         """Names of the entries in `folder` ("" is the root), sorted; empty when there is no such folder."""
 
+    def expect(self, paths: Iterable[str]) -> None:
+        """Get ready to fetch `paths`; what is wrong with one of them, `fetch` says."""
+
     def fetch(self, path: str, target: Path) -> None:
         """Copy the file at `path` to `target`, byte for byte.
 
@@ -34,15 +38,18 @@ class Source(Protocol):
         """
 
 
-def open_source(address: str, scratch: Path) -> Source:
-    """The source at `address`. `scratch` takes what has to be unpacked, so it is on the disk of the results."""
-    return _open_url(address, scratch) if "://" in address else _open_path(address, scratch)
+def open_source(address: str, scratch: Path, cache: Path | None = None) -> Source:
+    """The source at `address`. `scratch` takes what has to be unpacked, so it is on the disk of the results.
+
+    Links in a folder may lead into `cache`, DVC's.
+    """
+    return _open_url(address, scratch) if "://" in address else _open_path(address, scratch, cache)
 
 
-def _open_path(address: str, scratch: Path) -> Source:
+def _open_path(address: str, scratch: Path, cache: Path | None) -> Source:
     path = Path(address)
     if path.is_dir():
-        return LocalFolder(folder=path, shown=address)
+        return LocalFolder(folder=path, shown=address, cache=cache)
     if not path.exists():
         raise DataError(
             f"the source {address} does not exist",
@@ -51,7 +58,7 @@ def _open_path(address: str, scratch: Path) -> Source:
             value=address,
         )
     if is_archive(path.name):
-        return unpack(path, scratch, shown=address)
+        return open_archive(path, scratch, shown=address)
     raise DataError(
         f"the source {address} is a file, but not an archive",
         remedy=f"name the folder that holds dataset.csv, or an archive of it ({', '.join(ARCHIVE_SUFFIXES)})",
@@ -65,9 +72,7 @@ def _open_url(address: str, scratch: Path) -> Source:
     if is_archive(server.path):
         archive = scratch / posixpath.basename(server.path)
         server.download(server.root, archive, server.shown)
-        folder = unpack(archive, scratch, shown=server.shown)
-        archive.unlink()
-        return folder
+        return open_archive(archive, scratch, shown=server.shown)
     if server.path.lower().endswith(".csv"):
         return TableOnServer(server=server)
     if server.service.scheme not in HTTP:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import DataError
+from stages.ingest import table
 from stages.ingest.candidates import Candidate
-from stages.ingest.table import is_safe_id, read_table, stays_inside
+from stages.ingest.table import is_plain, is_safe_id, is_short, read_table, stays_inside
 from tests.unit.stages.ingest.made import HEADER, SPACING_UM, row, write_table
 
 
@@ -151,3 +152,62 @@ def test_the_widest_spacings_are_taken(tmp_path: Path) -> None:
     """0.01 µm and 100 µm are both valid."""
     (candidate,) = _read(tmp_path, row("a", spacing_z_um="100", spacing_x_um="0.01", label="./labels//a.tif"))
     assert (candidate.spacing_um, candidate.label) == ((100.0, 0.5, 0.01), "labels/a.tif")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "C:/a.tif",
+        "c:a.tif",
+        "a\\b.tif",
+        "/a.tif",
+        "../a.tif",
+        "a/../../b.tif",
+        ".",
+        "a\0.tif",
+        "a\x1b.tif",
+        "\udc80.tif",
+    ],
+)
+def test_a_table_cannot_ask_for_names_that_lead_elsewhere(path: str) -> None:
+    """Or that a message cannot show, whatever the source is."""
+    assert not (stays_inside(path) and is_plain(path))
+
+
+@pytest.mark.parametrize(("path", "fits"), [("a/" + "ä" * 127, True), ("a/" + "ä" * 128, False), ("a/" * 2100, False)])
+def test_names_that_no_file_system_takes_are_told(path: str, fits: bool) -> None:
+    """In bytes, each name and the whole path."""
+    assert is_short(path) == fits
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "says"),
+    [
+        ("MAX_TABLE_BYTES", 100, r"the table has \d+ bytes, the limit is 100"),
+        ("MAX_ROWS", 2, "the table has 3 rows, the limit is 2"),
+        ("MAX_COLUMNS", 5, "the table has 6 columns, the limit is 5"),
+    ],
+)
+def test_a_table_without_an_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, says: str
+) -> None:
+    """With what it has and the limit."""
+    monkeypatch.setattr(table, limit, value)
+    with pytest.raises(DataError, match=says) as refused:
+        _read(tmp_path, row("a"), row("b"), row("c"))
+    assert refused.value.file == "source/dataset.csv"
+
+
+def test_an_image_in_several_rows_counts_once(tmp_path: Path) -> None:
+    """In whatever spelling: it would be copied and read again for each. A label may be shared."""
+    rows = [row("a"), row("b", image="./images//a.tif"), row("c", image="images/a.tif", label="labels/a.tif")]
+    first, *others = _read(tmp_path, *rows)
+    assert not first.reasons
+    for each in others:
+        assert [reason.partition(" is ")[2] for reason in each.reasons] == ["an earlier row's image"]
+
+
+def test_a_name_that_no_file_system_takes_is_the_row_s_reason(tmp_path: Path) -> None:
+    """Not an error of the system in the middle of the work."""
+    (candidate,) = _read(tmp_path, row("a", image=f"images/{'n' * 300}.tif"))
+    assert "is too long: file systems take names of 255 bytes" in candidate.reasons[0]
