@@ -28,8 +28,6 @@ Shape = tuple[int, int, int]
 
 # none, or a damaged offset that leads where no file can be
 _DAMAGE_ERRNOS = (None, errno.EINVAL, errno.EOVERFLOW)
-# how many times its size a file can hold: zstd packs equal bytes most, 128 KiB into 4
-_MAX_PACKING = 2**15
 
 
 def read_stack(path: Path) -> NDArray[Any]:
@@ -122,6 +120,8 @@ def refusing_damage(path: Path) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise damaged(path, reason) from error
+    except TooLargeError:
+        raise
     except MemoryError as error:
         raise TooLargeError(
             "the stack does not fit into memory",
@@ -135,13 +135,9 @@ def refusing_damage(path: Path) -> Iterator[None]:
 def _possible_bytes(path: Path) -> int:
     """What the voxels in `path` take as they are stored, unpacked. DataError when the file cannot hold as much."""
     try:
-        claimed, packed = tiff_claim(path) if is_tiff(path) else nifti_claim(path)
+        return (tiff_claim(path) if is_tiff(path) else nifti_claim(path)).stored_bytes
     except (*DAMAGE, MemoryError) as error:
         raise damaged(path, "its header cannot be read") from error
-    held = path.stat().st_size
-    if not 0 <= claimed <= held * (_MAX_PACKING if packed else 1):
-        raise damaged(path, f"its header speaks of {claimed:,} bytes of voxels, the file has {held:,}")
-    return claimed
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> Shape:
@@ -152,7 +148,10 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> Shape:
 
 def _read_tiff(path: Path) -> NDArray[Any]:
     with open_tiff(path) as tiff:
-        return find_stack(tiff, path).read()
+        stack = find_stack(tiff, path)
+        _check_shape(path, stack.shape)
+        stack.refuse_large(path, by_slices=False)
+        return stack.read()
 
 
 def _tiff_shape(path: Path) -> tuple[int, ...]:
@@ -167,4 +166,7 @@ def _tiff_dtype(path: Path) -> np.dtype[Any]:
 
 def _tiff_slices(path: Path) -> Iterator[NDArray[Any]]:
     with open_tiff(path) as tiff:
-        yield from find_stack(tiff, path).slices()
+        stack = find_stack(tiff, path)
+        _check_shape(path, stack.shape)
+        stack.refuse_large(path, by_slices=True)
+        yield from stack.slices()

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from stages.common.imaging.formats.nifti import nifti_geometry
+from stages.common.imaging.formats.nifti import load_header, nifti_geometry
 from stages.common.imaging.suffixes import NIFTI_SUFFIXES, suffix_of
 from stages.common.progress import say
 
@@ -131,7 +131,7 @@ def _open(file: Path) -> Iterator[IO[bytes]]:
 def _nifti_header(dtype: np.dtype[Any], place: Place, axes_zyx: tuple[int, ...]) -> Any:
     """The source's header where it has one: affine, units and orientation are kept as they are."""
     if _is_nifti(place.source):
-        loaded: Any = nibabel.load(place.source, mmap=False)
+        loaded = load_header(place.source)
         is_second = isinstance(loaded, nibabel.Nifti2Image)
         kind: Any = nibabel.Nifti2Header if is_second else nibabel.Nifti1Header
         header = kind.from_header(loaded.header)

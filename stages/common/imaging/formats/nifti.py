@@ -1,6 +1,5 @@
 """The stack in a NIfTI file: voxels in the order z, y, x, and what its header says about spacing."""
 
-import gzip
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +9,22 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.common.imaging.formats.claims import DEFLATE, FLOAT, PLAIN, Claim, refuse_impossible, refuse_large
 from stages.common.imaging.formats.damage import shape_text
 from stages.common.imaging.formats.geometry import Geometry, geometry_of
 from stages.common.imaging.formats.header import SpacingEvidence, StackHeader
+from stages.common.imaging.formats.nifti_head import check_head, check_whole, is_packed
 
 _TOLERANCE = 0.01  # relative: two spacings in one header that differ by more disagree
 _NO_GEOMETRY = "the header carries no geometry and no spacing (1 × 1 × 1 without a unit)"
+
+
+def load_header(path: Path, *, keep_file_open: bool = False) -> Any:
+    """nibabel's image, of which only the header was read. DataError where it claims what the file cannot hold."""
+    check_head(path)
+    image: Any = nibabel.load(path, mmap=False, keep_file_open=keep_file_open)
+    refuse_impossible(_claim_of(image, path), path)
+    return image
 
 
 def open_nifti(path: Path, *, keep_file_open: bool = False) -> Any:
@@ -23,35 +32,52 @@ def open_nifti(path: Path, *, keep_file_open: bool = False) -> Any:
 
     The checksum of a gzip file is read first: nibabel stops before it comes to it.
     """
-    if path.name.lower().endswith(".gz"):
-        with gzip.open(path) as stream:
-            while stream.read(1 << 22):
-                pass
-    return nibabel.load(path, mmap=False, keep_file_open=keep_file_open)
+    image = load_header(path, keep_file_open=keep_file_open)
+    if is_packed(path):
+        check_whole(path, int(image.dataobj.offset) + _claim_of(image, path).stored_bytes)
+    return image
 
 
 def nifti_geometry(path: Path) -> Geometry:
     """Where the voxels of `path` are in the world."""
-    return geometry_of(nibabel.load(path, mmap=False))
+    return geometry_of(load_header(path))
 
 
-def nifti_claim(path: Path) -> tuple[int, bool]:
-    """How many bytes of voxels the header speaks of, and whether they are compressed."""
-    header: Any = nibabel.load(path, mmap=False).header
+def nifti_claim(path: Path) -> Claim:
+    """How many bytes of voxels the header speaks of, and what the file has for them."""
+    return _claim_of(load_header(path), path)
+
+
+def _claim_of(image: Any, path: Path) -> Claim:
+    header = image.header
     claimed = math.prod(int(size) for size in header.get_data_shape()) * int(header.get_data_dtype().itemsize)
-    return claimed, path.name.lower().endswith(".gz")
+    return Claim(stored_bytes=claimed, held_bytes=path.stat().st_size, packing=DEFLATE if is_packed(path) else PLAIN)
 
 
-def read_file_order(image: Any) -> NDArray[Any]:
-    """The voxels of nibabel's `image` in the file's own order, without axes of 1 beyond the third."""
+def read_file_order(path: Path) -> NDArray[Any]:
+    """The voxels in the file's own order, without axes of 1 beyond the third. TooLargeError where memory lacks."""
+    _refuse_large(load_header(path), path)
+    image = open_nifti(path)
     voxels: NDArray[Any] = np.asanyarray(image.dataobj)
     return voxels.reshape(geometry_of(image).shape)
 
 
 def read_nifti(path: Path) -> NDArray[Any]:
-    """The voxels in z, y, x."""
-    image = open_nifti(path)
-    return np.ascontiguousarray(read_file_order(image).transpose(geometry_of(image).array_axes_zyx))
+    """The voxels in z, y, x. TooLargeError where memory does not hold them."""
+    axes_zyx = nifti_geometry(path).array_axes_zyx
+    return np.ascontiguousarray(read_file_order(path).transpose(axes_zyx))
+
+
+def _refuse_large(image: Any, path: Path, axes: int | None = None) -> None:
+    """Raise TooLargeError where memory does not hold the voxels of `image` along its first `axes`, by default all.
+
+    That is as they are stored, as they are scaled where the header says so, and as a copy.
+    """
+    voxels = math.prod(int(size) for size in image.shape[:axes])
+    slope, inter = (getattr(image.dataobj, name, None) for name in ("slope", "inter"))
+    stored = int(image.header.get_data_dtype().itemsize)
+    read = stored if (slope, inter) in ((1, 0), (None, None)) else np.dtype(np.float64).itemsize
+    refuse_large(voxels * (stored + read + FLOAT), voxels * read, path)
 
 
 def nifti_shape(path: Path) -> tuple[int, ...]:
@@ -62,7 +88,7 @@ def nifti_shape(path: Path) -> tuple[int, ...]:
 
 def nifti_dtype(path: Path) -> np.dtype[Any]:
     """The dtype after the header's scale."""
-    loaded: Any = nibabel.load(path, mmap=False)
+    loaded = load_header(path)
     voxel: NDArray[Any] = np.asanyarray(loaded.dataobj[(slice(0, 1),) * len(loaded.shape)])
     return voxel.dtype
 
@@ -74,6 +100,7 @@ def nifti_slices(path: Path) -> Iterator[NDArray[Any]]:
     if z_axis != 2:
         yield from read_nifti(path)
         return
+    _refuse_large(load_header(path), path, axes=2)
     image = open_nifti(path, keep_file_open=True)  # a compressed file is read once from its beginning to its end
     extra = (0,) * (len(image.shape) - 3)
     for z in range(image.shape[2]):

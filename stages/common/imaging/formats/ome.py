@@ -43,10 +43,10 @@ def read_images(xml: str) -> list[OmeImage]:
     ]
 
 
-def most_planes(xml: str) -> int:
-    """The largest number of planes that an Image or a reference to planes in `xml` speaks of."""
+def claimed_planes(xml: str) -> int:
+    """How many planes the Images in `xml` speak of, or its references to planes, whichever are more."""
     counts = [data.get("PlaneCount", data.get("NumPlanes", "0")) for data in _children(_parse(xml), "TiffData")]
-    return max([*(image.planes for image in read_images(xml)), *map(int, counts)], default=0)
+    return max(sum(image.planes for image in read_images(xml)), sum(map(int, counts)))
 
 
 def spacing_evidence(image: OmeImage | None) -> SpacingEvidence:

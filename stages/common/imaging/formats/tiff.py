@@ -13,14 +13,21 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from stages.common.imaging.formats.claims import FLOAT, Claim, refuse_impossible, refuse_large
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
 from stages.common.imaging.formats.ome import refuse_planes_elsewhere
+from stages.common.imaging.formats.tiff_claims import claim_of_pages, largest_chunk
+from stages.common.imaging.formats.tiff_directories import check_directories
 from stages.common.imaging.formats.tiff_pages import choose_series, pages_of, refuse_missing_planes
 
 
 @contextlib.contextmanager
 def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
-    """An open TIFF. tifffile only logs that pages are missing or tags are damaged; here that is an error."""
+    """An open TIFF, after a look at what its directories claim.
+
+    tifffile only logs that pages are missing or tags are damaged; here that is an error.
+    """
+    check_directories(path)
     logged: list[str] = []
     handler = _Collector(logged)
     logger = logging.getLogger("tifffile")
@@ -71,6 +78,19 @@ class TiffStack:
     def is_inverted(self) -> bool:
         """Whether any page stores white as 0."""
         return any(self._stores_white_as_0(page) for page in self.pages or (self.series.keyframe,))
+
+    @property
+    def claim(self) -> Claim:
+        """What its pages speak of, and what the file has for them."""
+        return claim_of_pages(self.series, self.pages, self.tiff.filehandle.size)
+
+    def refuse_large(self, path: Path, *, by_slices: bool) -> None:
+        """Raise TooLargeError where memory does not hold the voxels, or one slice at a time."""
+        is_whole = not by_slices or not (self.pages or self.series.dataoffset is not None)
+        voxels = math.prod(self.shape if is_whole else self.shape[1:])
+        itemsize = np.dtype(self.series.dtype).itemsize
+        chunk = largest_chunk(self.pages or (self.series.keyframe,))
+        refuse_large(voxels * (itemsize + FLOAT) + chunk * itemsize, voxels * itemsize, path)
 
     def read(self) -> NDArray[Any]:
         """All voxels, brightness up."""
@@ -138,13 +158,12 @@ def find_stack(tiff: tifffile.TiffFile, path: Path) -> TiffStack:
     if "S" in series.axes[1:]:
         raise not_a_stack(path, f"it is a colour image ({series.axes}: {shape_text(tuple(series.shape))})")
     refuse_missing_planes(tiff, series, path)
-    return TiffStack(tiff=tiff, series=series, pages=pages_of(tiff, series, path))
+    stack = TiffStack(tiff=tiff, series=series, pages=pages_of(tiff, series, path))
+    refuse_impossible(stack.claim, path)
+    return stack
 
 
-def tiff_claim(path: Path) -> tuple[int, bool]:
-    """How many bytes of voxels the header speaks of, and whether they are compressed."""
+def tiff_claim(path: Path) -> Claim:
+    """What the header of the stack in `path` speaks of, and what the file has for it."""
     with open_tiff(path) as tiff:
-        series = choose_series(tiff, path)
-        page = series.keyframe
-        voxels = max(math.prod(series.shape), math.prod(page.chunks))  # a tile may be larger than the stack
-        return voxels * page.bitspersample // 8, page.compression != tifffile.COMPRESSION.NONE
+        return find_stack(tiff, path).claim

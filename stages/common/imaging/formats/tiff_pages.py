@@ -9,7 +9,7 @@ from typing import Any
 import tifffile
 
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
-from stages.common.imaging.formats.ome import most_planes, read_images
+from stages.common.imaging.formats.ome import claimed_planes, read_images
 
 _MANY_PLANES = 2**20
 
@@ -20,7 +20,7 @@ def choose_series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSerie
     Raises DataError when the file holds several, and when an ImageJ header speaks of more planes than there are.
     """
     _check_imagej_claim(tiff, path)
-    claimed = most_planes(tiff.ome_metadata) if tiff.ome_metadata else 0
+    claimed = claimed_planes(tiff.ome_metadata) if tiff.ome_metadata else 0
     if claimed > _MANY_PLANES:  # tifffile makes a list of as many
         _check_planes(claimed, len(tiff.pages), path)
     found = _series_of(tiff)

@@ -1,0 +1,78 @@
+"""The first bytes of a NIfTI, read before a library follows what they claim."""
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.common.imaging.formats.damage import damaged
+from stages.common.imaging.formats.inflate import PIECE, Inflated, Packed, ZlibDecoder
+
+MAX_HEAD_BYTES = 1 << 24  # header and extensions
+_OFFSETS = {348: (108, "f"), 540: (168, "q")}  # NIfTI-1 and 2: where, and as what, the place of the voxels is written
+_SLACK = 1 << 20  # bytes that may follow the voxels
+
+
+def is_packed(path: Path) -> bool:
+    """Whether `path` is compressed by its name."""
+    return path.name.lower().endswith(".gz")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Packed]:
+    with path.open("rb") as stream:
+        yield Inflated(stream, ZlibDecoder) if is_packed(path) else stream
+
+
+def check_head(path: Path) -> None:
+    """Raise DataError where header and extensions of `path` claim more than any header needs.
+
+    What is not NIfTI is left to the reader, which says so.
+    """
+    with _reading(path) as stream:
+        head = stream.read(min(_OFFSETS))
+        order, size = next(
+            ((order, size) for order in "<>" for size in _OFFSETS if head[:4] == struct.pack(f"{order}i", size)),
+            ("", 0),
+        )
+        if not size:
+            return
+        head += stream.read(size + 4 - len(head))
+        if len(head) < size + 4:
+            return
+        at, kind = _OFFSETS[size]
+        (begin,) = struct.unpack_from(order + kind, head, at)
+        if not 0 <= begin <= MAX_HEAD_BYTES:  # NaN is not
+            raise damaged(path, f"its header takes {begin:,g} bytes, the limit is {MAX_HEAD_BYTES:,}")
+        if head[size]:
+            _check_extensions(stream, order, int(begin) - len(head), path)
+
+
+def _check_extensions(stream: Packed, order: str, room: int, path: Path) -> None:
+    if room < 0:
+        raise damaged(path, "its voxels begin before its header ends")
+    while room >= 16:
+        start = stream.read(8)
+        if len(start) < 8:
+            return  # cut: the reader says so
+        size, _ = struct.unpack(f"{order}ii", start)
+        if not 8 <= size <= room:
+            raise damaged(path, f"an extension of its header has {size:,} bytes, {room:,} are left for it")
+        _skip(stream, size - 8)
+        room -= size
+
+
+def _skip(stream: Packed, size: int) -> None:
+    while size > 0 and (data := stream.read(min(size, PIECE))):
+        size -= len(data)
+
+
+def check_whole(path: Path, claimed: int) -> None:
+    """Inflate a compressed `path` to its end, for its checksum, but not far beyond the `claimed` bytes.
+
+    Raises DataError where more comes, and what the decoder raises on damage.
+    """
+    most = claimed + _SLACK
+    with path.open("rb") as stream:
+        if Inflated(stream, ZlibDecoder).skip(most + 1) > most:
+            raise damaged(path, f"it unpacks to more than the {claimed:,} bytes that its header speaks of")
