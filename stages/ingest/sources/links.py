@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 MOST_HOPS = 40  # as many as the kernel follows
 _MOST_PARTS = 1000  # of a path with all links in it spelled out
-_REMEDY = "put the file itself there, or link within the source by a relative path (ln -sr)"
+_REMEDY = "copy the file itself there"
 
 
 class LinkError(ValueError):
@@ -36,7 +36,8 @@ def follow(path: str, target_of: Callable[[str], str | None]) -> str:
         if hops > MOST_HOPS or parts > _MOST_PARTS:
             raise LinkError(f"{_name(path, link)} is a link to {told}, which leads in circles; {_REMEDY}")
         if target.startswith("/"):
-            raise LinkError(f"{_name(path, link)} is a link to {told}, an absolute path; {_REMEDY}")
+            what = f"{_name(path, link)} is a link to {told}, an absolute path"
+            raise LinkError(f"{what}; {_REMEDY}, or make it relative (ln -sr)")
         done.pop()
         waiting += target.split("/")[::-1]
     return "/".join(done)

@@ -127,6 +127,7 @@ def test_a_plan_is_what_the_entry_declares(root: Path) -> None:
     assert made.state_dir.name == f"toy@a-0-{made.fingerprint.whole[:16]}"
     assert made.writable == (made.state_dir,)
     assert made.environment["CAPILLARY_STATE_DIR"] == str(made.state_dir)
+    assert made.environment["CAPILLARY_CACHE_DIR"] == "/cache"
     assert request(root).entry == "toy@a-0"
 
 

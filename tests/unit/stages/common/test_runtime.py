@@ -20,6 +20,7 @@ BY_HAND = {
     "tracking_uri": "sqlite:///mlruns/mlflow.db",
     "artifact_root": None,
     "experiment_name": None,
+    "cache_dir": None,
 }
 
 
@@ -66,6 +67,7 @@ def test_where_the_cores_cannot_be_counted_one_is_used(monkeypatch: pytest.Monke
         ("CAPILLARY_DATA_FINGERPRINT", "d", "data_fingerprint", "d"),
         ("CAPILLARY_CODE_FINGERPRINT", "c", "code_fingerprint", "c"),
         ("CAPILLARY_STATE_DIR", "/tmp/state", "state_dir", Path("/tmp/state")),
+        ("CAPILLARY_CACHE_DIR", "/tmp/cache", "cache_dir", Path("/tmp/cache")),
         ("CAPILLARY_WORKERS", "3", "workers", 3),
         ("CAPILLARY_THREADS", "2", "threads", 2),
         ("MLFLOW_TRACKING_URI", "http://h:5000", "tracking_uri", "http://h:5000"),

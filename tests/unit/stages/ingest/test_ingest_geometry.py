@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,26 @@ def test_a_reordered_label_is_the_same_file_every_time(tmp_path: Path) -> None:
         run(source, tmp_path / name)
         files.append((tmp_path / name / "mv01/label.nii.gz").read_bytes())
     assert files[0] == files[1]
+
+
+def test_a_label_that_two_volumes_share_is_reordered_for_one_of_them(tmp_path: Path) -> None:
+    """From an archive both are one file on the disk: the other volume keeps what came, and its checksum is its own."""
+    source = tmp_path / "source"
+    label = stored(label_zyx(1), "LAS")
+    for name, image in (("v1", stored(image_zyx(1))), ("v2", stored(image_zyx(2), "LAS"))):
+        save(source / f"{name}.nii.gz", np.asarray(image.dataobj), image.affine)
+    save(source / "label.nii.gz", np.asarray(label.dataobj), label.affine)
+    rows = [row(name, image=f"{name}.nii.gz", label="label.nii.gz") for name in ("v1", "v2")]
+    write_table(source, rows)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", source)
+    run(tmp_path / "packed.zip", tmp_path / "raw")
+    original = (source / "label.nii.gz").read_bytes()
+    landed = [(tmp_path / f"raw/{name}/label.nii.gz").read_bytes() for name in ("v1", "v2")]
+    assert landed[0] != original
+    assert landed[1] == original
+    with (tmp_path / "raw/volumes.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert [line["label_sha256"] for line in lines] == [hashlib.sha256(each).hexdigest() for each in landed]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32"])

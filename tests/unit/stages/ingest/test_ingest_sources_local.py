@@ -89,7 +89,7 @@ def test_links_within_the_source_and_into_the_cache_are_copied(
 @pytest.mark.parametrize(
     ("links", "says"),
     [
-        ({"a.tif": "{outside}/secret.tif"}, r"it is a link to /.*/secret\.tif, an absolute path; put the file"),
+        ({"a.tif": "{outside}/secret.tif"}, r"it is a link to /.*/secret\.tif, an absolute path; copy the file"),
         ({"a.tif": "{outside}/source/images/real.tif"}, "an absolute path"),
         ({"a.tif": "../secret.tif"}, r"it is a link to \.\./secret\.tif, which leads out of the source"),
         ({"a.tif": "../source/images/real.tif"}, "leads out of the source"),

@@ -12,7 +12,9 @@ import pytest
 
 from stages.common.errors import DataError
 from stages.common.imaging.stacks import read_stack
+from stages.ingest import inspection
 from stages.ingest.ingest import ingest
+from stages.ingest.inspection import sha256_of
 from stages.ingest.params import Ingest
 from tests.unit.stages.ingest.made import (
     image_zyx,
@@ -124,6 +126,18 @@ def test_a_failing_volume_has_a_line_with_all_of_its_reasons(
     missing = "it does not exist in the source"
     assert f"v1: INVALID: image images/v1.tif: {missing}; label labels/v1.tif: {missing} (" in first
     assert "v2: INVALID: image images/v2.tif: every voxel is 0, the image shows nothing; note: 92% of" in second
+
+
+def test_a_file_is_hashed_once_however_many_rows_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three images that share a label: four checksums, and a warning that they share it."""
+    source = make_source(tmp_path / "source")
+    write_table(source, [row(name, label="labels/v1.tif") for name in ("v1", "v2", "v3")])
+    hashed = []
+    monkeypatch.setattr(inspection, "sha256_of", lambda file: hashed.append(file) or sha256_of(file))
+    rows, report = _ingest(source, tmp_path / "raw")
+    assert len(hashed) == 4
+    assert len({each["label_sha256"] for each in rows}) == 1
+    assert "same content as v1's" in report["volumes"][2]["warnings"][0]
 
 
 def test_nothing_is_left_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
