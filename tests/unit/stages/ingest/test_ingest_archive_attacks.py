@@ -77,15 +77,19 @@ def link(name: str, target: str) -> bytes:
 
 
 def chain_of_links(archive: Path) -> None:
-    """Folders with names so long that their resolved path is longer than the system takes, then a way out."""
-    folder, members, path = "d" * 247, [], ""
-    for step in "abcdefghijklmnop":
-        members += [member(f"{path}{folder}", kind=tarfile.DIRTYPE), link(f"{path}{step}", folder)]
-        path += f"{step}/"
-    members.append(link(f"{path}{'l' * 254}", "../" * 16))
-    members.append(link("escape", f"{path}{'l' * 254}/../../etc"))
-    members.append(member("escape/owned", b"owned"))
-    members.append(link(IMAGE, "../escape/owned"))
+    """Nested folders under short links, so that the true path of the last is longer than the system resolves.
+
+    A link from there climbs out by more steps than a check that gives up on the long path sees.
+    """
+    depth, long = 20, "folder" * 40
+    members, short = [], ""
+    for level in range(depth):
+        members += [member(f"{short}{long}", kind=tarfile.DIRTYPE), link(f"{short}{level}", long)]
+        short += f"{level}/"
+    up = f"{short}{'up' * 120}"
+    members.append(link(up, "/".join([".."] * depth)))
+    members.append(link("out", f"{up}/../.."))
+    members += [member("out/owned", b"owned"), link(IMAGE, "../out/owned")]
     write_tar(archive, *members)
 
 
@@ -149,7 +153,7 @@ def test_a_tar_that_lies_is_refused_whole(tmp_path: Path, make: Make, says: str)
 
 @pytest.mark.parametrize(
     ("limit", "value", "says"),
-    [("MAX_MEMBERS", 20, "more than 20 members"), ("MAX_LIST_BYTES", 9000, "list of members takes more than 9,000")],
+    [("MAX_MEMBERS", 20, "more than 20 members"), ("MAX_LIST_BYTES", 3000, "list of members takes more than 3,000")],
 )
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.zip"])
 def test_a_list_without_an_end_is_refused(
@@ -157,7 +161,7 @@ def test_a_list_without_an_end_is_refused(
 ) -> None:
     """By the number of members and by the length of their names, with the member at which it was too much."""
     monkeypatch.setattr(limits, limit, value)
-    names = [f"images/{number:0200d}" for number in range(60)]
+    names = [f"images/{number:0200d}" for number in range(25)]
     if name == "a.zip":
         error = refusal(lambda archive: write_zip(archive, *((each, b"") for each in names)), tmp_path, name)
     else:
@@ -180,7 +184,7 @@ BAD_WANTED: dict[str, tuple[Make, str]] = {
     "chain longer than a path may be": (chain_of_links, "leads out|does not exist|leads in circles"),
     "link to itself": (tar(link(IMAGE, "v1.tif")), "leads in circles"),
     "two links in a circle": (tar(link(IMAGE, "a"), link("images/a", "v1.tif")), "leads in circles"),
-    "link that grows": (tar(link("images", "images/" * 300)), "leads in circles"),
+    "link that grows": (tar(link("images", "images/" * 30)), "leads in circles"),
     "41 links": (
         tar(
             OTHER,
