@@ -11,7 +11,7 @@ from capillary.params_file import listed_cells, read_params_file
 from stages.common.errors import DataError
 from stages.common.metrics import METRICS
 from stages.common.params import PARAMS_FILE
-from stages.common.progress import console, say
+from stages.common.progress import console, plain, say
 
 NONE = "–"
 
@@ -65,7 +65,7 @@ def metrics_table(
             raise ValueError(f"no metric of {loss}")
         for index, (name, value) in enumerate(values.items()):
             metric = METRICS[name].within(nsd_tolerance_um)
-            table.add_row("" if index else loss, metric.title, metric.arrow, _cell(value, metric.digits))
+            table.add_row(plain("" if index else loss), metric.title, metric.arrow, _cell(value, metric.digits))
         table.add_section()
     return table
 

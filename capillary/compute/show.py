@@ -13,7 +13,7 @@ from capillary.compute.hardware import GB, Hardware
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.launcher.run import stage_hardware
 from capillary.settings import read_settings
-from stages.common.progress import console, say
+from stages.common.progress import console, plain, say
 
 
 def show_profile(root: Path, *, as_json: bool) -> None:
@@ -24,7 +24,7 @@ def show_profile(root: Path, *, as_json: bool) -> None:
     choice = choose_profile(hardware, settings.profile, read_table(root))
     computing = resolve(choice, hardware, settings)
     if as_json:
-        say(json.dumps(facts(environment, hardware, choice, computing), indent=2, ensure_ascii=False))
+        console.print(json.dumps(facts(environment, hardware, choice, computing), indent=2), markup=False)
         return
     console.print(table(environment, hardware, choice, computing))
     for warning in choice.warnings:
@@ -46,18 +46,20 @@ def table(environment: Environment, hardware: Hardware, choice: Choice, computin
     """The same for a reader: what, how much, why."""
     rows = Table("", "", "why")
     inside = ", in a container" if environment.in_container and environment.name != "docker" else ""
-    rows.add_row("environment", f"{environment.name}{inside}", environment.reason)
-    rows.add_row("cores", str(hardware.cores), hardware.limits.cores_reason)
-    rows.add_row("memory", f"{hardware.memory_gb:.1f} GB", hardware.limits.memory_reason)
+    rows.add_row("environment", f"{environment.name}{inside}", plain(environment.reason))
+    rows.add_row("cores", str(hardware.cores), plain(hardware.limits.cores_reason))
+    rows.add_row("memory", f"{hardware.memory_gb:.1f} GB", plain(hardware.limits.memory_reason))
     for gpu in hardware.gpus:
         size = "shared" if gpu.memory_bytes is None else f"{gpu.memory_bytes / GB:.1f} GB"
-        rows.add_row(f"GPU {gpu.index}", f"{gpu.name}, {size}", "" if gpu in choice.gpus else "not used")
+        rows.add_row(f"GPU {gpu.index}", plain(f"{gpu.name}, {size}"), "" if gpu in choice.gpus else "not used")
     if not hardware.gpus:
         rows.add_row("GPU", "none", "neither NVML nor nvidia-smi shows one")
     rows.add_section()
-    rows.add_row("profile", choice.profile, choice.reason)
+    rows.add_row("profile", plain(choice.profile), plain(choice.reason))
     for name, value in asdict(computing).items():
         if name != "profile":
-            rows.add_row(name, "auto" if value is None else str(value), "" if name != "slots" else "cells side by side")
+            rows.add_row(
+                name, plain("auto" if value is None else value), "" if name != "slots" else "cells side by side"
+            )
     rows.caption = f"profiles: {COMPUTE_FILE}; take one by name with CAPILLARY_PROFILE"
     return rows

@@ -19,7 +19,7 @@ from capillary.launcher.stop import Stop
 from capillary.settings import ExecutorName, Settings, read_settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.common.progress import console, say
+from stages.common.progress import console, plain, say
 
 
 def show_siblings(repository: Path) -> None:
@@ -32,7 +32,8 @@ def show_siblings(repository: Path) -> None:
     lost = {each.id for each in orphans(found, repository)}
     table = Table("stage", "container", "status", "image", "launcher")
     for each in sorted(found, key=lambda sibling: sibling.address):
-        table.add_row(each.address, each.name, each.status, each.image, "gone" if each.id in lost else "runs")
+        cells = (each.address, each.name, each.status, each.image, "gone" if each.id in lost else "runs")
+        table.add_row(*map(plain, cells))
     console.print(table)
 
 

@@ -7,16 +7,16 @@ from rich.table import Table
 from capillary.experiments.cells import Outcome, Slot
 from capillary.experiments.config import ExperimentConfig
 from capillary.experiments.forecast import StageForecast
-from stages.common.progress import console, say
+from stages.common.progress import console, plain, say
 
 
 def say_plan(config: ExperimentConfig, plan: Sequence[StageForecast], slots: Sequence[Slot]) -> None:
     """A row a stage: whether it would run, and why; then where the cells would run."""
-    table = Table(title=f"{config.name}: what would run", title_justify="left")
+    table = Table(title=plain(f"{config.name}: what would run"), title_justify="left")
     for name in ("stage", "", "why"):
         table.add_column(name, no_wrap=name != "why")
     for stage in plan:
-        table.add_row(stage.address, "[cyan]run[/]" if stage.runs else "skip", stage.why.replace("[", r"\["))
+        table.add_row(plain(stage.address), "[cyan]run[/]" if stage.runs else "skip", plain(stage.why))
     console.print(table)
     running = sum(stage.runs for stage in plan)
     say(f"{running} of {len(plan)} stages would run; cells side by side on: {', '.join(slot.name for slot in slots)}")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from capillary.experiments.cells import Outcome, Slot
 from stages.common.epoch_line import EpochLine, parse_epoch
-from stages.common.progress import console, say
+from stages.common.progress import console, plain, say
 
 COLUMNS = ("cell", "state", "epoch", "loss", "DSC", "left", "memory")
 NUMBERS = COLUMNS[2:]
@@ -87,7 +87,7 @@ class View:
             table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
         for address, row in rows.items():
             style = STATE_STYLES.get(row.state, "dim")
-            table.add_row(address, f"[{style}]{row.state}[/]", *_numbers(row))
+            table.add_row(plain(address), plain(row.state, style), *_numbers(row))
         return table
 
     def _set(self, address: str, **known: object) -> None:

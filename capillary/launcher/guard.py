@@ -148,7 +148,8 @@ class Guard:
 
     def refuse(self, verb: str, what: str) -> None:
         """Remember, say and raise."""
-        text = f"{self.policy.address} may not {verb} {what}"
+        shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in what)  # a name may hold anything
+        text = f"{self.policy.address} may not {verb} {shown}"
         os.write(self._record, (json.dumps([text, self._line_of_code()]) + "\n").encode())
         raise UndeclaredAccess(f"{text}: dvc.yaml does not declare it for this stage")
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from stages.common.text import visible
+
 
 class ExitCode(enum.IntEnum):
     """Exit codes of every stage and of the capillary command; docs/exit-codes.md lists them for users."""
@@ -48,13 +50,19 @@ class CapillaryError(Exception):
 
     def report(self) -> str:
         """The one-screen text that a user sees."""
-        lines = [f"error: {self.what}"]
+        lines = [f"error: {_indented(self.what)}"]
         if self.file is not None:
-            lines.append(f"  file:   {self.file}")
+            lines.append(f"  file:   {visible(str(self.file))}")
         if self.value is not None:
-            lines.append(f"  value:  {self.value}")
-        lines.append(f"  remedy: {self.remedy}")
+            lines.append(f"  value:  {_indented(str(self.value))}")
+        lines.append(f"  remedy: {_indented(self.remedy)}")
         return "\n".join(lines)
+
+
+def _indented(text: str) -> str:
+    """`text` with its own line breaks, none of which begins a line that could be taken for another of the report."""
+    first, *rest = visible(text, keep="\n").split("\n")
+    return "\n".join([first, *(line if line.startswith("    ") else f"    {line}" for line in rest)])
 
 
 def _rebuild(kind: type[CapillaryError], args: tuple[object, ...], state: dict[str, object]) -> CapillaryError:

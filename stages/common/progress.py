@@ -7,16 +7,24 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from stages.common.text import visible
 
 # wide in a log, so that a line of progress stays one line
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 
 LOG_EVERY_S = 10.0  # between two lines about many small steps
 
 
 def say(text: str) -> None:
-    """One line to the user, plain (square brackets are not markup)."""
-    console.print(text, markup=False)
+    """One line to the user, plain: square brackets are not markup, and what shows nothing is an escape."""
+    console.print(visible(text), markup=False, emoji=False)
+
+
+def plain(text: object, style: str = "") -> Text:
+    """`text` for a cell or a title of a table: as plain as what `say` prints. `style` is rich's."""
+    return Text(visible(str(text)), style=style)
 
 
 @dataclass
@@ -36,7 +44,7 @@ class Steps:
         if self._bar is None:
             say(line or f"{self.title} {self.done}/{self.total} {what} ({time.monotonic() - self.started:.1f} s)")
         else:
-            self._bar.update(self._bar.task_ids[0], advance=1, description=f"{self.title} {what}")
+            self._bar.update(self._bar.task_ids[0], advance=1, description=visible(f"{self.title} {what}"))
 
     def tick(self) -> None:
         """Count one of many small steps as finished. A log gets a line now and then, and one at the end."""

@@ -1,6 +1,5 @@
 """The files that evaluate leaves under metrics/. Equal results give equal bytes: no times, no dates."""
 
-import csv
 import io
 import json
 import math
@@ -14,6 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from stages.common.atomic import atomic_write
+from stages.common.text import as_csv
 from stages.evaluate.metrics.bands import BANDS, BandCounts
 from stages.evaluate.partial import PARTIAL, Coverage
 from stages.evaluate.predict import Row
@@ -62,7 +62,7 @@ def write_outputs(
     table = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=schema), table)
     _write(folder / PER_VOLUME, table.getvalue())
-    _write(folder / PER_VOLUME_CSV, _csv(schema.names, records))
+    _write(folder / PER_VOLUME_CSV, as_csv(schema.names, records))
     intervals = {loss: {name: _ends(one) for name, one in found.items()} for loss, found in summary.items()}
     mark = {PARTIAL: coverage.as_json(rows)} if coverage is not None and coverage.is_partial else {}
     _write(folder / METRICS_JSON, json.dumps({**mark, **intervals}, indent=2).encode() + b"\n")
@@ -71,9 +71,9 @@ def write_outputs(
         for loss, metrics in intervals.items()
         for name, interval in metrics.items()
     ]
-    _write(folder / SUMMARY_CSV, _csv(["loss", "metric", "mean", "ci_low", "ci_high"], lines))
+    _write(folder / SUMMARY_CSV, as_csv(["loss", "metric", "mean", "ci_low", "ci_high"], lines))
     columns = [field.name for field in fields(Difference)]
-    _write(folder / PAIRED_CSV, _csv(columns, [asdict(difference) for difference in differences]))
+    _write(folder / PAIRED_CSV, as_csv(columns, [asdict(difference) for difference in differences]))
 
 
 def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float]) -> None:
@@ -87,7 +87,7 @@ def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float]) -> Non
                 found = {"recall": counts.recall, "centreline_dsc": counts.centreline_dsc}
                 lines.append(place | found | asdict(counts))
     columns = ["loss", "fold", "id", "band", "from_um", "to_um", "recall", "centreline_dsc"]
-    _write(folder / BANDS_CSV, _csv([*columns, *(field.name for field in fields(BandCounts))], lines))
+    _write(folder / BANDS_CSV, as_csv([*columns, *(field.name for field in fields(BandCounts))], lines))
 
 
 def _ends(interval: Interval) -> dict[str, float | None]:
@@ -110,14 +110,6 @@ def _to_record(row: Row) -> dict[str, Any]:
         "model_name": row.model_name,
         "model_version": row.model_version,
     }
-
-
-def _csv(columns: list[str], records: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue().encode()
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from rich.table import Table
 
 from stages.common.metrics import METRICS, Metric
-from stages.common.progress import console, say
+from stages.common.progress import console, plain, say
 from stages.common.tracking.runs import TrackedRun
 from stages.common.tracking.server import patient_transfers, settled
 from stages.evaluate.outputs import BANDS_CSV, METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
@@ -33,7 +33,7 @@ def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation, cov
     counts = {loss: sum(row.loss == loss for row in rows) for loss in summary}
     for loss, metrics in summary.items():
         for index, (name, interval) in enumerate(metrics.items()):
-            head = ("", "") if index else (loss, f"{counts[loss]}{of}")
+            head = ("", "") if index else (plain(loss), f"{counts[loss]}{of}")
             title = METRICS[name].within(evaluation.nsd_tolerance_um).title
             table.add_row(*head, title, _cell(interval, METRICS[name].digits))
         table.add_section()

@@ -5,8 +5,6 @@ other folds, so that no volume that is reported chose for itself. What is kept o
 part: with them the DSC after any removal is arithmetic.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from stages.common.atomic import atomic_write
 from stages.common.errors import ParamsError
 from stages.common.imaging.components import Components
+from stages.common.text import as_csv
 from stages.evaluate.cells import Cell
 from stages.evaluate.params import Evaluation
 
@@ -150,10 +149,6 @@ def without_small(mask_zyx: NDArray[np.bool_], spacing_um: Spacing, least_um3: f
 
 def write_choices(folder: Path, choices: Sequence[Choice]) -> None:
     """Write components.csv; equal choices give equal bytes."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("loss", "fold", "min_component_um3", "dsc_before", "dsc_after"))
-    for one in choices:
-        writer.writerow((one.loss, one.fold, one.min_component_um3, one.dsc_before, one.dsc_after))
+    columns = ("loss", "fold", "min_component_um3", "dsc_before", "dsc_after")
     with atomic_write(folder / COMPONENTS_CSV) as stream:
-        stream.write(text.getvalue().encode())
+        stream.write(as_csv(columns, map(vars, choices)))

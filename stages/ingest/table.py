@@ -14,6 +14,7 @@ import pandera.pandas as pa
 from stages.common.errors import DataError
 from stages.common.imaging.spacing import MAX_UM, MIN_UM
 from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+from stages.common.text import find_hidden, is_formula, visible
 from stages.ingest.candidates import Candidate
 
 SPACING = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
@@ -28,8 +29,8 @@ _TAKEN = {"volumes.csv", "validation.json"}  # ingest's own files stand beside t
 
 
 def is_safe_id(text: str) -> bool:
-    """Whether `text` can name a folder anywhere and cannot lead out of one."""
-    return _SAFE_ID.fullmatch(text) is not None and text.lower() not in _TAKEN
+    """Whether `text` can name a folder anywhere, cannot lead out of one and hides nothing."""
+    return _SAFE_ID.fullmatch(text) is not None and text.lower() not in _TAKEN and find_hidden(text) is None
 
 
 def stays_inside(path: str) -> bool:
@@ -71,6 +72,7 @@ def _same_file(paths: "pd.Series[str]") -> "pd.Series[bool]":
 
 
 _FILE = (
+    _each(lambda path: "\0" not in path, "holds a NUL, which no file's name does"),
     _each(lambda path: not path or stays_inside(path), "leads out of the source (give a relative path, with /)"),
     _each(is_plain, "holds a control character"),
     _each(is_short, f"is too long: file systems take names of {MAX_NAME_BYTES} bytes and paths of {MAX_PATH_BYTES}"),
@@ -85,6 +87,11 @@ _ID = (
     # two ids that differ in case alone are one folder on some file systems
     pa.Check(lambda ids: ~ids.str.casefold().duplicated(keep=False), error="stands in several rows"),
 )
+# unlike an id a group may hold blanks and any sign; it stands in tables that people open
+_GROUP = (
+    _each(lambda group: find_hidden(group) is None, "holds a character that cannot be seen: type it anew"),
+    _each(lambda group: not is_formula(group), "would be a formula in a spreadsheet: put a letter before it"),
+)
 SCHEMA = pa.DataFrameSchema(
     {
         "id": pa.Column(str, list(_ID)),
@@ -93,6 +100,7 @@ SCHEMA = pa.DataFrameSchema(
         ),
         "label": pa.Column(str, list(_FILE)),
         **{name: pa.Column(str, list(_SPACING)) for name in SPACING},
+        "group": pa.Column(str, list(_GROUP), required=False),
     }
 )
 
@@ -144,11 +152,12 @@ def _check_header(header: list[str], shown: str) -> None:
             f"the table lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}{hint}",
             remedy=f"its first line must name {','.join(COLUMNS)} (and group, if stacks belong together)",
             file=shown,
-            value=", ".join(header)[:200] or "an empty file",
+            value=visible(", ".join(header))[:200] or "an empty file",
         )
     if len(set(header)) < len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
-        raise DataError(f"the table names a column twice: {', '.join(twice)}", remedy="keep one of them", file=shown)
+        names = visible(", ".join(twice))
+        raise DataError(f"the table names a column twice: {names}", remedy="keep one of them", file=shown)
 
 
 def _reasons(rows: list[dict[str, str]]) -> list[list[str]]:

@@ -1,7 +1,5 @@
 """What was found about every volume: the tables in data/raw, and the one error that names all that failed."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +8,7 @@ from pathlib import Path
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
 from stages.common.imaging.formats.header import Spacing
+from stages.common.text import as_csv, visible
 from stages.ingest.checks import ImageFacts, LabelFacts
 from stages.ingest.label_grid import SETTING
 
@@ -62,13 +61,19 @@ class VolumeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Valid with a stack, or invalid with reasons."""
+    """Valid with a stack, or invalid with reasons. Its texts quote the source, but hold no hidden character."""
 
     id: str
     stack: Stack | None
     facts: VolumeFacts
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Escape what names and metadata of files hide."""
+        object.__setattr__(self, "id", visible(self.id))
+        object.__setattr__(self, "reasons", tuple(map(visible, self.reasons)))
+        object.__setattr__(self, "warnings", tuple(map(visible, self.warnings)))
 
     @property
     def text(self) -> str:
@@ -86,15 +91,11 @@ class Verdict:
 def write_tables(raw: Path, verdicts: Sequence[Verdict], source: str, notes: Sequence[str]) -> None:
     """Write volumes.csv (valid volumes) and validation.json (all of them, and `notes` on the set)."""
     rows = [verdict.stack.row() for verdict in verdicts if verdict.stack is not None]
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    report = {"source": source, "notes": list(notes), "volumes": [_entry(verdict) for verdict in verdicts]}
+    report = {"source": visible(source), "notes": list(notes), "volumes": [_entry(verdict) for verdict in verdicts]}
     with atomic_write(raw / REPORT) as stream:
         stream.write(json.dumps(report, indent=2, ensure_ascii=False).encode() + b"\n")
     with atomic_write(raw / TABLE) as stream:
-        stream.write(text.getvalue().encode())
+        stream.write(as_csv(list(rows[0]), rows))
 
 
 def _entry(verdict: Verdict) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """What a person sees of a report: a table, or the lines that matter."""
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from stages.common.progress import plain
 from stages.preflight.check import Check, Report, Status
 
 STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
@@ -13,11 +14,11 @@ def print_table(report: Report, console: Console) -> None:
     """Every check on a line, then what to do about those that are not well."""
     table = Table("check", "status", "value", "threshold", box=None, pad_edge=False)
     for check in report.checks:
-        status = f"[{STYLES[check.status]}]{check.status}[/]"
-        table.add_row(escape(check.name), status, escape(check.value), escape(check.threshold))
+        status = plain(check.status, STYLES[check.status])
+        table.add_row(plain(check.name), status, plain(check.value), plain(check.threshold))
     console.print(table)
     for check in (*report.having(Status.WARN), *report.having(Status.FAIL)):
-        console.print(f"[{STYLES[check.status]}]{check.status}[/] {escape(check.name)}: {escape(check.remedy)}")
+        console.print(Text.assemble(plain(check.status, STYLES[check.status]), plain(f" {check.name}: {check.remedy}")))
     console.print(summary(report))
 
 

@@ -6,9 +6,10 @@ a loss has a colour and a marker, a fold a dash.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as as_html
 
 from capillary.report.drawing.scales import Scale, drawable, finite, label_ticks, span, ticks
+from stages.common.text import visible
 
 WIDTH = 360
 COLOURS = 6
@@ -80,7 +81,7 @@ def _line(series: Series, to_x: Scale, to_y: Scale) -> Iterator[str]:
         if len(places) > 1:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             dashed = f' stroke-dasharray="{dash}"' if dash else ""
-            yield f'<polyline {style}{dashed} points="{path}"><title>{escape(series.label)}</title></polyline>'
+            yield f'<polyline {style}{dashed} points="{path}"><title>{_text(series.label)}</title></polyline>'
         if series.dots or len(places) == 1:
             for (x, y), (value_x, value_y) in zip(places, piece, strict=True):
                 yield marker(x, y, series.colour, f"{series.label}: {value_y:.4g} at {value_x:g}", size=3)
@@ -125,9 +126,9 @@ def dot_plot(
 
 def _row(row: Row, top: float, to_x: Scale) -> Iterator[str]:
     middle = top + 28
-    yield f'<text class="name" x="12" y="{top + 14:.0f}">{escape(row.label)}</text>'
+    yield f'<text class="name" x="12" y="{top + 14:.0f}">{_text(row.label)}</text>'
     if row.text:
-        yield f'<text class="value" x="{WIDTH - 12}" y="{top + 14:.0f}" text-anchor="end">{escape(row.text)}</text>'
+        yield f'<text class="value" x="{WIDTH - 12}" y="{top + 14:.0f}" text-anchor="end">{_text(row.text)}</text>'
     yield f'<line class="grid" x1="12" x2="{WIDTH - 12}" y1="{middle:.0f}" y2="{middle:.0f}"/>'
     for index, mark in enumerate(row.marks):
         if not drawable(mark.value):
@@ -154,7 +155,7 @@ def _colour(number: int | None) -> str:
 def marker(x: float, y: float, colour: int | None, label: str, *, size: float = 5, hollow: bool = False) -> str:
     """Circle, square, triangle or diamond in the colour of a loss."""
     style = f'class="mark{_colour(colour)}{" hollow" if hollow else ""}"'
-    title = f"<title>{escape(label)}</title>"
+    title = f"<title>{_text(label)}</title>"
     match (colour or 0) % MARKERS:
         case 0:
             return f'<circle {style} cx="{x:.1f}" cy="{y:.1f}" r="{size}">{title}</circle>'
@@ -186,7 +187,7 @@ def _y_axis(to_y: Scale, label: str) -> Iterator[str]:
         yield f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
     middle = (to_y.start + to_y.end) / 2
     place = f'transform="translate(11 {middle:.0f}) rotate(-90)"'
-    yield f'<text class="axis" {place} text-anchor="middle">{escape(label)}</text>'
+    yield f'<text class="axis" {place} text-anchor="middle">{_text(label)}</text>'
 
 
 def _x_axis(to_x: Scale, label: str, height: float, *, whole: bool = False) -> Iterator[str]:
@@ -198,9 +199,14 @@ def _x_axis(to_x: Scale, label: str, height: float, *, whole: bool = False) -> I
         yield f'<line class="base" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}"/>'
         yield f'<text class="tick" x="{x:.1f}" y="{base + 16}" text-anchor="middle">{text}</text>'
     middle = (to_x.start + to_x.end) / 2
-    yield f'<text class="axis" x="{middle:.0f}" y="{height - 6}" text-anchor="middle">{escape(label)}</text>'
+    yield f'<text class="axis" x="{middle:.0f}" y="{height - 6}" text-anchor="middle">{_text(label)}</text>'
 
 
 def _svg(height: float, alt: str, parts: Sequence[str]) -> str:
-    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(alt)}">'
+    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{_text(alt)}">'
     return "".join([head, *parts, "</svg>"])
+
+
+def _text(text: str) -> str:
+    """`text` as it may stand in the markup: visible, and no markup itself."""
+    return as_html(visible(text))

@@ -12,6 +12,7 @@ from capillary.report.model import Report
 from capillary.report.pages import words
 from capillary.report.pages.summary import environment_rows, tiles, training_rows
 from capillary.report.sources.results import data_uri
+from stages.common.text import visible
 
 PAGE = Path(__file__).parent / "templates"
 PARTS = (
@@ -74,9 +75,19 @@ def _figures(report: Report, folds: dict[str, dict[int, float]]) -> dict[str, li
     }
 
 
+def _shown(value: Any) -> Any:
+    """What stands in the page for `value`: a text without hidden characters. What is markup already was made here."""
+    return visible(value, keep="\n\t") if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 def _templates() -> Environment:
     templates = Environment(
-        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
         "exact": lambda value: "" if value is None else repr(float(value)),

@@ -23,6 +23,7 @@ from capillary.report.pages.words import (
     verdict,
     volume_counts,
 )
+from stages.common.text import visible
 
 # what would be read as Markdown or HTML, anywhere in a line
 _SPECIAL = {ord(sign): f"\\{sign}" for sign in "\\`*_[]|~#"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
@@ -35,7 +36,7 @@ def to_markdown(report: Report) -> str:
 
 def plain(text: str) -> str:
     """`text` on one line, without any meaning to Markdown."""
-    return " ".join(text.split()).translate(_SPECIAL)
+    return visible(" ".join(text.split())).translate(_SPECIAL)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -174,7 +175,7 @@ def _repeat(report: Report) -> Iterator[str]:
     yield "\n## Repeat it"
     # an indented block: a fence could be closed from within
     yield ""
-    yield from (f"    {line}" for command in report.repeat for line in command.splitlines())
+    yield from (f"    {visible(line)}" for command in report.repeat for line in command.split("\n"))
     if report.repository and report.repository.changed:
         changed = ", ".join(report.repository.changed)
         yield f"\n> The working tree was dirty: the commit alone does not repeat this. {plain(changed)}"

@@ -18,6 +18,7 @@ from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.monitoring.system_metrics import SystemSampler
 from stages.common.progress import say
 from stages.common.runtime import Runtime
+from stages.common.text import visible
 from stages.common.tracking.relocation import EXPERIMENT
 from stages.common.tracking.server import (
     PATIENCE_S,
@@ -118,7 +119,7 @@ def _find_or_create(
     tags = {
         "capillary.stage": runtime.stage,
         "capillary.fingerprint": runtime.fingerprint,
-        **{f"capillary.{name}": str(value) for name, value in cell_tags.items()},
+        **{f"capillary.{name}": visible(str(value)) for name, value in cell_tags.items()},
     }
     if runtime.fingerprint != BY_HAND:
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
@@ -132,7 +133,7 @@ def _find_or_create(
         "capillary.code_fingerprint": runtime.code_fingerprint,
     }
     if runtime.experiment_name:
-        tags["capillary.experiment"] = runtime.experiment_name
+        tags["capillary.experiment"] = visible(runtime.experiment_name)
     return server.client.create_run(experiment_id, tags=tags, run_name=run_name)
 
 
@@ -166,7 +167,7 @@ class TrackedRun:
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log `params` as strings; those that the run has already are left alone, with a notice if they differ."""
-        texts = {key: _short(key, str(value)) for key, value in params.items()}
+        texts = {key: _short(key, visible(str(value))) for key, value in params.items()}
         for key in texts.keys() & self._params.keys():
             if texts[key] != self._params[key]:
                 say(f"MLflow keeps param {key} = {self._params[key]} of the run's start, now it is {texts[key]}")
@@ -199,7 +200,7 @@ class TrackedRun:
 
     def fail(self, reason: str) -> None:
         """Mark the run FAILED and keep `reason` as a tag. Never raises: the user must see the failure itself."""
-        self._end_quietly("FAILED", {FAILURE_TAG: redact(reason)[:MAX_PARAM_CHARACTERS]})
+        self._end_quietly("FAILED", {FAILURE_TAG: visible(redact(reason))[:MAX_PARAM_CHARACTERS]})
 
     def _end_quietly(self, status: str, tags: Mapping[str, str]) -> None:
         self._stop_sampler()

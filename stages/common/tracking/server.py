@@ -27,6 +27,7 @@ from mlflow.exceptions import MlflowException, RestException
 
 from stages.common.errors import ServiceError
 from stages.common.runtime import Runtime
+from stages.common.text import visible
 from stages.common.tracking.relocation import ARTIFACTS, settle
 
 PATIENCE_S = 120.0
@@ -72,7 +73,7 @@ class Server:
             try:
                 return ask()
             except MlflowException as error:
-                detail = redact(str(error))[:500]
+                detail = visible(redact(str(error))[:500])
                 if not _is_transient(error):
                     what_failed = f"MLflow at {redact(self.uri)} refuses to {what}"
                     raise RefusedError(what_failed, remedy=_REMEDY, error_code=error.error_code, value=detail) from None

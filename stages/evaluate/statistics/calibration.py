@@ -5,8 +5,6 @@ Expected calibration error (Naeini et al. 2015; Guo et al. 2017), over voxels an
 lower end, the last one 1, too. A volume is condensed to three numbers a bin, which add up to those of a loss.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.atomic import atomic_write
+from stages.common.text import as_csv
 
 BINS = 15
 CALIBRATION_CSV = "calibration.csv"
@@ -104,9 +103,5 @@ def _bins(loss: str, found: Reliability) -> list[dict[str, Any]]:
 
 
 def _write(file: Path, lines: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
     with atomic_write(file) as stream:
-        stream.write(text.getvalue().encode())
+        stream.write(as_csv(list(lines[0]), lines))

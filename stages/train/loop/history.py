@@ -1,11 +1,10 @@
 """What a training remembers of each epoch: the row of its CSV and the points of its MLflow curves."""
 
-import csv
-import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from stages.common.atomic import atomic_write
+from stages.common.text import as_csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +30,5 @@ _COLUMNS = [field.name for field in fields(EpochRecord) if field.name != "second
 
 def write_history(path: Path, history: list[EpochRecord]) -> None:
     """`history` as CSV; equal trainings give equal bytes."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(record) for record in history)
     with atomic_write(path) as stream:
-        stream.write(text.getvalue().encode())
+        stream.write(as_csv(_COLUMNS, map(asdict, history)))

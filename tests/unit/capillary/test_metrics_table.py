@@ -99,3 +99,9 @@ def test_a_loss_that_params_yaml_lost_does_not_count(
     table = text[text.index("mean [interval]") :]
     assert {loss for loss in both if loss in table} == shown
     assert ("left out" in text) == (len(shown) == 1)
+
+
+def test_a_loss_s_name_is_no_markup() -> None:
+    """metrics.json is a file as any other: a name in it is shown, whatever it holds."""
+    text = text_of({"[red]a[/blue]\x1b[2J": {"dsc": interval(0.5)}})
+    assert "[red]a[/blue]\\x1b[2J" in text

@@ -28,7 +28,7 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    names = ("atomic", "epoch_line", "errors", "metrics", "params", "progress", "runtime")
+    names = ("atomic", "epoch_line", "errors", "metrics", "params", "progress", "runtime", "text")
     of_imaging = ("__init__", "recipe", "suffixes")
     files = (*names, *(f"imaging/{name}" for name in of_imaging))
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]

@@ -80,6 +80,13 @@ def test_what_is_not_declared_cannot_be_read(guard: Guard, places: dict[str, Pat
     assert list(guard.refused()) == [f"toy@a may not read {name}"]
 
 
+def test_a_refusal_shows_what_a_name_hides(guard: Guard, places: dict[str, Path]) -> None:
+    """The name of a file that a stage reached for goes to the terminal."""
+    with pytest.raises(UndeclaredAccess):
+        guard.check_read(str(places["root"] / "data/a\x1b[2K\u202eb"))
+    assert list(guard.refused()) == ["toy@a may not read data/a\\x1b[2K\\u202eb"]
+
+
 def test_the_project_is_known_under_another_name(guard: Guard, places: dict[str, Path], tmp_path: Path) -> None:
     """Through a link to the workspace nothing more can be read, and nothing less."""
     (tmp_path / "alias").symlink_to(places["root"])

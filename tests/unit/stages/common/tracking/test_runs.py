@@ -8,8 +8,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.tracking.runs import MAX_PARAM_CHARACTERS
+from stages.common.tracking.runs import FAILURE_TAG, MAX_PARAM_CHARACTERS, open_run
 from stages.common.tracking.server import RefusedError
+from tests.support.attacks import HIDDEN, shows_all
 from tests.unit.stages.common.tracking.opened import MakeRuntime, open_quiet, points
 
 
@@ -235,3 +236,14 @@ def test_a_failure_that_cannot_be_forgotten_stops_no_run(
     stored = again.server.client.get_run(again.run_id)
     assert stored.info.status == "RUNNING"
     assert ("capillary.failure" in stored.data.tags) is kept
+
+
+def test_params_and_reasons_show_what_they_hide(make_runtime: MakeRuntime) -> None:
+    """A name in a param, a tag of the cell and the reason of a failure reach MLflow without hidden characters."""
+    hostile = "".join(text.replace("\n", " ") for text in HIDDEN.values())
+    run = open_run(make_runtime(), cell_tags={"losses": hostile}, run_name="run", system_metrics=False)
+    run.log_params({"training_volumes": hostile})
+    run.fail(hostile)
+    found = run.server.client.get_run(run.run_id).data
+    texts = [found.params["training_volumes"], found.tags["capillary.losses"], found.tags[FAILURE_TAG]]
+    assert all(shows_all(text, lines=False) and "\\u202e" in text for text in texts)

@@ -1,0 +1,88 @@
+"""Strings that come from files and servers: made visible for people, and harmless in a spreadsheet.
+
+A control character moves the cursor of a terminal, a bidi mark turns a line around, a zero-width one makes two names
+look like one: none of them may reach a terminal, a log, a report or MLflow as it is.
+"""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+# controls, format characters (bidi marks, zero width, tags), lone surrogates, line and paragraph separators
+_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# fillers and joiners that Unicode counts as letters or marks, and variation selectors: nothing is drawn for them either
+_BLANK = {*"\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0", *map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10)))}
+_VARIATION_SELECTORS = range(0xE0100, 0xE01F0)
+_SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_FORMULA_SIGNS = "=+-@"
+_QUOTES = "'\"`‘’‚‛“”„‟«»"
+# what may end a cell where the table's commas do not: a semicolon is the separator of half of the world's spreadsheets
+_CELL_ENDS = re.compile(r"([;\t\r\n])")
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""`text` with every character that shows nothing, or moves what is shown, as an escape: `\x1b`, `\u202e`.
+
+    Characters in `keep` stay. What is visible already comes back unchanged.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(sign) if _is_hidden(sign) and sign not in keep else sign for sign in text)
+
+
+def find_hidden(text: str) -> str | None:
+    """The first character of `text` that `visible` would escape, as that escape; None where there is none."""
+    return next((_escape(sign) for sign in text if _is_hidden(sign)), None)
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would compute `text`, or a part of it that it takes for a cell. Numbers are none."""
+    return any(_starts_formula(part) for part in _CELL_ENDS.split(text))
+
+
+def harmless(cell: object) -> object:
+    """`cell` as it may stand in a CSV file that people open: hidden characters visible, a formula as text.
+
+    Numbers, and strings that are numbers, stay as they are.
+    """
+    if not isinstance(cell, str):
+        return cell
+    parts = _CELL_ENDS.split(cell)
+    return "".join(f"'{visible(part)}" if _starts_formula(part) else visible(part) for part in parts)
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
+    """A table as CSV with a header, each cell harmless; equal rows give equal bytes. Other keys of a row are left out.
+
+    Raises KeyError for a row that lacks a column.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([harmless(name) for name in columns])
+    writer.writerows([harmless(row[name]) for name in columns] for row in rows)
+    return text.getvalue().encode()
+
+
+def _is_hidden(sign: str) -> bool:
+    if unicodedata.category(sign) in _HIDDEN_CATEGORIES:
+        return True
+    return sign in _BLANK or ord(sign) in _VARIATION_SELECTORS
+
+
+def _escape(sign: str) -> str:
+    number = ord(sign)
+    if sign in _SHORT:
+        return _SHORT[sign]
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _starts_formula(text: str) -> bool:
+    if _NUMBER.fullmatch(text):
+        return False
+    # a spreadsheet drops blanks and quotes at the start, and some take the full-width signs for the plain ones
+    first = next((sign for sign in text if not (sign.isspace() or _is_hidden(sign) or sign in _QUOTES)), "")
+    return bool(first) and unicodedata.normalize("NFKC", first)[0] in _FORMULA_SIGNS

@@ -1,0 +1,135 @@
+"""Names from tables, folders and metadata that hide something: refused or shown, never passed on as they are."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tifffile
+
+from stages.common.errors import DataError
+from stages.ingest.ingest import ingest
+from stages.ingest.params import Ingest
+from stages.ingest.table import is_safe_id
+from tests.support.attacks import FORMULAS, HIDDEN, MARKUP, shows_all
+from tests.unit.stages.ingest.made import image_zyx, make_minivess, make_source, row, save_tiff
+
+IN_TABLES = [*(text for text in HIDDEN.values() if "\udcff" not in text), *FORMULAS.values(), *MARKUP.values()]
+OF_FILES = [text for text in [*HIDDEN.values(), *MARKUP.values()] if "\0" not in text and "/" not in text]
+Rows = list[dict[str, object]]
+
+
+def _as_id(number: int, text: str) -> dict[str, object]:
+    return row(text, image=f"images/{number}.tif", label=f"labels/{number}.tif")
+
+
+def _as_group(number: int, text: str) -> dict[str, object]:
+    return row(f"g{number}", group=text)
+
+
+def _as_image(number: int, text: str) -> dict[str, object]:
+    return row(f"i{number}", image=f"images/{text}.tif")
+
+
+def _as_label(number: int, text: str) -> dict[str, object]:
+    return row(f"l{number}", image="images/v1.tif", label=f"{text}/v1.nii.gz")
+
+
+def _as_spacing(number: int, text: str) -> dict[str, object]:
+    return row(f"s{number}", spacing_x_um=text)
+
+
+def _run(source: Path, raw: Path, capfd: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
+    """(what was printed, validation.json, volumes.csv) of a run that skips what is invalid."""
+    ingest(Ingest(source=str(source), on_invalid="skip", label_geometry="world"), raw=raw)
+    return capfd.readouterr().out, (raw / "validation.json").read_text(), (raw / "volumes.csv").read_text()
+
+
+@pytest.mark.parametrize("way_in", [_as_id, _as_group, _as_image, _as_label, _as_spacing])
+def test_what_a_table_hides_is_shown_in_every_way_out(
+    way_in: Callable[[int, str], dict[str, object]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On the terminal, in validation.json and in volumes.csv; only the good volume is valid, under its own name."""
+    source = make_source(tmp_path / "source", ("v1",))
+    rows = [row("v1"), *(way_in(number, text) for number, text in enumerate(IN_TABLES))]
+    _write(source / "dataset.csv", rows)
+    printed, report, table = _run(source, tmp_path / "raw", capfd)
+    assert shows_all(printed)
+    assert len(printed.splitlines()) == len(rows) + 2  # a line a volume, what is skipped, what is valid
+    assert shows_all(report)
+    every = json.dumps(json.loads(report), ensure_ascii=False)
+    assert shows_all(every, lines=False)
+    assert [each["id"] for each in csv.DictReader(io.StringIO(table))] == ["v1"]
+
+
+def test_a_group_that_is_a_formula_or_hides_something_is_refused_by_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Groups stand in tables that people open; an ordinary group, a number, too, stays as it is written."""
+    source = make_source(tmp_path / "source", ("v1", "v2", "v3", "v4"))
+    groups = {"v1": "mouse 3, left", "v2": "-2", "v3": "=1+1", "v4": "a\u202eb"}
+    _write(source / "dataset.csv", [row(name, group=group) for name, group in groups.items()])
+    _, report, table = _run(source, tmp_path / "raw", capfd)
+    assert {each["id"]: each["group"] for each in csv.DictReader(io.StringIO(table))} == {
+        "v1": "mouse 3, left",
+        "v2": "-2",
+    }
+    reasons = {each["id"]: each["reasons"] for each in json.loads(report)["volumes"]}
+    assert "formula" in reasons["v3"][0]
+    assert "\\u202e" in reasons["v4"][0]
+    assert "cannot be seen" in reasons["v4"][0]
+
+
+def test_what_names_of_files_hide_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Files in MiniVess' layout become ids: those that hide something are invalid volumes with a visible name."""
+    source = make_minivess(tmp_path / "source", (1,))
+    for text in OF_FILES:
+        (source / "raw" / f"{text}.nii.gz").write_bytes(b"x")
+    printed, report, table = _run(source, tmp_path / "raw", capfd)
+    assert shows_all(printed)
+    assert shows_all(json.dumps(json.loads(report), ensure_ascii=False), lines=False)
+    assert len(json.loads(report)["volumes"]) == len(OF_FILES) + 1
+    assert [each["id"] for each in csv.DictReader(io.StringIO(table))] == ["mv01"]
+
+
+@pytest.mark.parametrize("text", ["v\u202egpj", "v\u2028w", "v\u2066w", "v\ufeffw", "v\u3164w"])
+def test_what_metadata_hide_is_shown(text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The name of another file in a stack's OME metadata ends up in the reason why that stack is refused."""
+    source = make_source(tmp_path / "source", ("v1", "v2"))
+    ome = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1"><Image ID="Image:0">'
+        '<Pixels ID="P:0" DimensionOrder="XYZCT" Type="uint8" SizeX="20" SizeY="24" SizeZ="4" SizeC="1" SizeT="1">'
+        f'<TiffData IFD="0"><UUID FileName="{text}.tif">urn:uuid:2</UUID></TiffData></Pixels></Image></OME>'
+    )
+    save_tiff(source / "images" / "v2.tif", image_zyx(2), metadata=None, description=ome.encode())
+    assert tifffile.TiffFile(source / "images" / "v2.tif").is_ome
+    printed, report, _ = _run(source, tmp_path / "raw", capfd)
+    assert "multi-file OME-TIFF" in report
+    assert shows_all(printed)
+    assert shows_all(json.dumps(json.loads(report), ensure_ascii=False), lines=False)
+
+
+@pytest.mark.parametrize("text", [*IN_TABLES, *HIDDEN.values(), "\u115f", "a\u1160"])
+def test_no_such_text_is_an_id(text: str) -> None:
+    """An id stands in paths, tables, params and reports unchanged, so it holds nothing that had to be changed there."""
+    assert not is_safe_id(text)
+
+
+def test_a_header_that_hides_something_is_shown(tmp_path: Path) -> None:
+    """A column that looks like `id` and is another one is told from it by the error."""
+    source = make_source(tmp_path / "source", ("v1",))
+    table = source / "dataset.csv"
+    table.write_text(table.read_text().replace("id,", "i\u200bd\x1b[2K,", 1))
+    with pytest.raises(DataError, match="lacks the column id") as refused:
+        ingest(Ingest(source=str(source), on_invalid="fail", label_geometry="world"), raw=tmp_path / "raw")
+    assert "i\\u200bd\\x1b[2K" in refused.value.report()
+
+
+def _write(file: Path, rows: Rows) -> None:
+    columns = list(dict.fromkeys(name for each in rows for name in each))
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, columns, restval="")
+        table.writeheader()
+        table.writerows(rows)
