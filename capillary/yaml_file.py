@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stages.common.errors import ParamsError
 
@@ -16,11 +17,15 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ParamsError(f"there is no {file.name} here", file=file, remedy="run this in the project's own folder")
     try:
-        tree = YAML(typ="safe", pure=True).load(file)
-    except YAMLError as error:
+        text = file.read_bytes().decode()
+        tree = YAML(typ="safe", pure=True).load(text)
+    except UnicodeDecodeError as error:
+        where = f"its byte {error.start} is {error.object[error.start]:#04x}"
         raise ParamsError(
-            f"{file.name} is not YAML", file=file, value=error, remedy="correct the line named"
+            f"{file.name} is no text in UTF-8", file=file, value=where, remedy="save it as UTF-8, without special signs"
         ) from error
+    except YAMLError as error:
+        raise _explain(file, text, error) from error
     if not isinstance(tree, dict):
         raise ParamsError(f"{file.name} holds no keys", file=file, value=tree, remedy="write `section:` and keys in it")
     for key, value in leaves(tree):
@@ -32,6 +37,21 @@ def read_yaml(file: Path) -> dict[str, Any]:
                 remedy=f"put quotes around it: '{value}'",
             )
     return tree
+
+
+def _explain(file: Path, text: str, error: YAMLError) -> ParamsError:
+    """What is wrong, in which line, and what to do about it."""
+    mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+    if mark is None:
+        return ParamsError(f"{file.name} is not YAML", file=file, value=error, remedy="remove what is no text from it")
+    line = [*text.split("\n"), ""][mark.line]
+    if isinstance(error, DuplicateKeyError):
+        what, remedy = "names a key twice in one section", "keep one of the two lines"
+    elif line[mark.column : mark.column + 1] == "\t":
+        what, remedy = "has a tab where YAML takes blanks only", "write blanks in place of the tab"
+    else:
+        what, remedy = f"is not YAML: {error.problem}", "correct the line named, or the one before it"
+    return ParamsError(f"{file.name} {what}", file=file, value=f"line {mark.line + 1}: {line.strip()}", remedy=remedy)
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

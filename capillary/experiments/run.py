@@ -22,6 +22,7 @@ from capillary.experiments.show import say_end, say_plan
 from capillary.experiments.slots import machine_facts, plan_slots
 from capillary.experiments.view import View
 from capillary.experiments.workspace import apply_overrides, base_params
+from capillary.integrity.lock_file import forgotten, refuse_damaged_lock
 from capillary.launcher.leftovers import remove_torn
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values
@@ -75,6 +76,8 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
     show(preflight)
     remove_torn(root)
     plan = forecast(root, experiment.params)
+    if lost := forgotten(root):
+        say(f"note: the commit's dvc.lock has {', '.join(lost)}, this one has not; git restore dvc.lock brings it back")
     if options.dry_run:
         say_plan(experiment.config, plan, plan_slots(root, experiment.settings, len(experiment.cells)))
         return ExitCode.PREFLIGHT if preflight.failed else 0
@@ -87,6 +90,7 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
 def read(file: Path, root: Path, options: Options) -> Experiment:
     """The experiment that `file` and the flags ask for, every value of it checked."""
     check_params(root)
+    refuse_damaged_lock(root)
     base = base_params(root)
     config = read_experiment(file, base, debug=options.debug)
     params = with_overrides(base, config.overrides)

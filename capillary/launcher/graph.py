@@ -14,6 +14,7 @@ from dvc.repo import Repo
 from dvc.scm import NoSCM
 from dvc.stage.exceptions import StageNotFound
 
+from capillary.integrity.delivered import Delivered
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 
@@ -135,6 +136,15 @@ class Entry:
         """DVC's hash of every dep as it is now (files that did not change are not read again)."""
         return {dep.def_path: str(dep.get_hash().value) if dep.exists else "missing" for dep in self._files()}
 
+    def delivered(self) -> Iterator[Delivered]:
+        """The files among its deps that lie in outs which DVC's cache keeps, as DVC takes them to be now."""
+        stages = self._stage.repo.index.stages
+        outs = [(stage, out) for stage in stages for out in stage.outs if out.use_cache and out.protocol == "local"]
+        for dep in self._files():
+            near = [(stage, out) for stage, out in outs if _overlap(Path(dep.fs_path), Path(out.fs_path))]
+            if near and dep.exists:
+                yield from _delivered(dep, near)
+
     def is_recorded(self) -> bool:
         """Whether dvc.lock has a run of this entry with the deps and params that it has now."""
         return not self._stage.cmd_changed and not any(dep.status() for dep in self._stage.deps)
@@ -156,6 +166,28 @@ class Entry:
 
     def _files(self) -> Iterator[Any]:
         return (dep for dep in self._stage.deps if not isinstance(dep, ParamsDependency))
+
+
+def _delivered(dep: Any, outs: Sequence[tuple[Any, Any]]) -> Iterator[Delivered]:
+    """The files of `dep` that lie in one of `outs`, each of which comes with its stage."""
+    cache, place = dep.repo.cache.local, Path(dep.fs_path)
+    # as Output.get_hash, which keeps the hash of a whole folder only
+    _, _, found = dep._build(cache, dep.fs_path, dep.fs, dep.hash_name, ignore=dep.dvcignore, dry_run=True)
+    if found.hash_info.isdir:
+        listed = [(place.joinpath(*key), info) for key, _, info in found]
+    else:
+        listed = [(place, found.hash_info)]
+    for file, info in listed:
+        holder = next(((stage, out) for stage, out in outs if file.is_relative_to(out.fs_path)), None)
+        if holder is not None and info.name == "md5":
+            stage, out = holder
+            yield Delivered(
+                file=file,
+                md5=info.value,
+                cached=Path(cache.oid_to_path(info.value)),
+                out=os.path.relpath(out.fs_path, dep.repo.root_dir),
+                maker=stage.addressing if stage.cmd else None,
+            )
 
 
 def _put(nested: dict[str, Any], key: str, value: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Protocol
 from capillary.compute.computing import stage_variables
 from capillary.compute.hardware import Hardware
 from capillary.compute.limits import find_limits
+from capillary.integrity.delivered import refuse_damaged
+from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished, process
 from capillary.launcher.access import StageAccess, is_gate, read_access
 from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
@@ -44,6 +46,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     When it fails, the outs that DVC removed before it started are put back from DVC's cache.
     """
     request = read_request(name, argv, environment)
+    refuse_damaged_lock(request.root)
     entry = Entry(request.root, request.entry)
     code: int = ExitCode.UNEXPECTED
     try:
@@ -55,6 +58,8 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         plan = plan_request(request, entry, settings, executor)
 
         _refuse_foreign_inputs(plan, entry)
+        if request.gated is None:  # a gate reads none of them
+            refuse_damaged(entry.delivered(), plan.repository, lambda: stop.asked is not None)
 
         def publish_outs(work: Path) -> None:
             if request.gated is None:  # a gate makes nothing from its deps

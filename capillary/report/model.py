@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from capillary.report.facts import RunFacts
+from stages.common.errors import CapillaryError
 from stages.common.metrics import METRICS, Metric
 
 
@@ -209,6 +210,7 @@ class Report:
     stale: tuple[str, ...]  # stages whose outputs are not of the present files
     notes: Mapping[Part, str]
     coverage: Coverage | None = None  # None: every cell was measured
+    damaged: tuple[CapillaryError, ...] = ()  # files that are there and cannot be read
 
     @property
     def losses(self) -> tuple[str, ...]:

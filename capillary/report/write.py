@@ -1,15 +1,17 @@
 """reports/<name>/: written whole or not at all."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from capillary.report.facts import RunFacts
+from capillary.report.model import Report
 from capillary.report.pages.html import to_html
 from capillary.report.pages.markdown import to_markdown
 from capillary.report.sources.collect import collect
 from capillary.report.sources.repository import current_experiment
 from capillary.report.sources.results import METRICS_FOLDER
 from stages.common.atomic import atomic_write
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.progress import say
 
 WORKSPACE = "workspace"
@@ -23,8 +25,10 @@ def write_report(root: Path, name: str, facts: RunFacts, metrics: Path = METRICS
     What cannot be had (no metrics after a failed training, a server that does not answer) is left out with a sentence
     that says why. Raises CapillaryError for a name that is no folder's and ParamsError for a broken params.yaml.
     """
-    folder = _folder(root, name)
-    report = collect(root, name, facts, metrics)
+    return _write(_folder(root, name), collect(root, name, facts, metrics))
+
+
+def _write(folder: Path, report: Report) -> Path:
     for file, text in (("report.md", to_markdown(report)), ("report.html", to_html(report))):
         with atomic_write(folder / file) as stream:
             stream.write(text.encode())
@@ -32,10 +36,29 @@ def write_report(root: Path, name: str, facts: RunFacts, metrics: Path = METRICS
 
 
 def report_workspace(root: Path, name: str | None) -> None:
-    """The command `capillary report`: under `name`, else that of the DVC experiment that lies here, else workspace."""
-    page = write_report(root, name or current_experiment(root) or WORKSPACE, RunFacts())
+    """The command `capillary report`: under `name`, else that of the DVC experiment that lies here, else workspace.
+
+    Raises DamagedError, once the report is written, when something that it should show is there and cannot be read.
+    """
+    chosen = name or current_experiment(root) or WORKSPACE
+    folder = _folder(root, chosen)
+    report = collect(root, chosen, RunFacts())
+    page = _write(folder, report)
     say(f"report: {page}")
     say(f"        {page.with_suffix('.md')}")
+    if report.damaged:
+        raise _incomplete(report.damaged)
+
+
+def _incomplete(damaged: Sequence[CapillaryError]) -> DamagedError:
+    first = damaged[0]
+    others = "".join(f"\n    also: {other.what} ({other.file})" for other in damaged[1:])
+    return DamagedError(
+        f"the report leaves out what is damaged: {first.what}{others}",
+        file=first.file,
+        value=first.value,
+        remedy=f"{first.remedy}; then write the report again",
+    )
 
 
 def report_partial(root: Path) -> None:

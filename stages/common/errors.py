@@ -86,6 +86,10 @@ class DataError(CapillaryError):
         super().__init__(what, remedy=remedy, code=ExitCode.DATA, file=file, value=value)
 
 
+class DamagedError(DataError):
+    """A file that a run relies on is there, but not whole. Nobody deletes or replaces it but the user."""
+
+
 class ServiceError(CapillaryError):
     """A server (MLflow, an object store) does not answer or refuses."""
 

@@ -1,5 +1,6 @@
 """Everything that a report shows, gathered from files, Git, DVC and MLflow. What is missing is noted, never made up."""
 
+import dataclasses
 import datetime
 from collections.abc import Callable
 from pathlib import Path
@@ -24,14 +25,18 @@ from capillary.report.sources.results import (
 )
 from capillary.report.sources.tracking import Tracked, read_runs
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, DamagedError
 
 Found = TypeVar("Found")
 Other = TypeVar("Other")
 
 
 class Notes(dict[Part, str]):
-    """Why parts are missing."""
+    """Why parts are missing; `damaged` are the failures that are not for want of a file or a server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.damaged: list[CapillaryError] = []
 
     def attempt(self, part: Part, read: Callable[[], Found], otherwise: Other) -> Found | Other:
         """What `read` gives; where it foresees its failure, that is noted and `otherwise` stands in."""
@@ -39,6 +44,8 @@ class Notes(dict[Part, str]):
             return read()
         except CapillaryError as error:
             why = "" if error.value is None else f" ({error.value})"
+            if isinstance(error, DamagedError):
+                self.damaged.append(error)
             self[part] = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
             return otherwise
 
@@ -85,7 +92,8 @@ def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDE
         coverage=coverage,
     )
     _note_what_is_empty(report, tracked, notes)
-    return report
+    damaged = [*notes.damaged, *([tracked.damaged] if tracked.damaged else [])]
+    return dataclasses.replace(report, damaged=tuple(damaged))
 
 
 def _note_what_is_empty(report: Report, tracked: Tracked, notes: Notes) -> None:

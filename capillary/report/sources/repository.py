@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.params_file import read_params_file
 from capillary.report.model import Param, Repository
 from capillary.report.sources.set_params import set_param_arguments
@@ -120,6 +121,7 @@ def current_experiment(root: Path) -> str | None:
 
 def changed_stages(root: Path) -> tuple[str, ...]:
     """The stages whose deps, params or outs are not those of dvc.lock. Raises CapillaryError where DVC cannot tell."""
+    refuse_damaged_lock(root)
     argv = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True)
     try:

@@ -21,7 +21,7 @@ from capillary.report.model import (
     Panel,
     VolumeResult,
 )
-from stages.common.errors import DataError
+from stages.common.errors import DamagedError, DataError
 from stages.common.metrics import METRICS
 
 # columns of metrics/radius_bands.csv (stages/evaluate/metrics/bands.py)
@@ -259,7 +259,20 @@ def _finite(value: float | None) -> float | None:
 
 
 def _unreadable(file: Path, error: BaseException) -> DataError:
-    name = f"{file.parent.name}/{file.name}"
+    name = _name(file)
     if isinstance(error, FileNotFoundError):
         return DataError(f"{name} is not there", file=file, remedy="run `dvc repro`, or `dvc pull` if it ran elsewhere")
-    return DataError(f"{name} cannot be read", file=file, value=error, remedy="run `dvc repro -f evaluate`")
+    remedy = f"run `dvc checkout --force {name}`: DVC's cache has it as the stage left it"
+    return DamagedError(f"{name} cannot be read", file=file, value=_why(error), remedy=remedy)
+
+
+def _name(file: Path) -> str:
+    """`file` from the workspace on: below metrics/ or models/."""
+    parts = file.parts
+    top = max(index for index, part in enumerate(parts) if part in ("metrics", "models"))
+    return "/".join(parts[top:])
+
+
+def _why(error: BaseException) -> str:
+    """What `error` says; of a missing key Python's own text is the key alone."""
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)

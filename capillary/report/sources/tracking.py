@@ -12,7 +12,8 @@ from capillary.report.sources.mlflow_rest import RestStore
 from capillary.report.sources.mlflow_sqlite import SqliteStore
 from capillary.report.sources.stored import StoredRun
 from capillary.settings import Settings
-from stages.common.errors import ServiceError
+from stages.common.errors import DamagedError, ServiceError
+from stages.common.tracking.database_file import refuse_damaged_database
 
 EMBEDDED = "sqlite:///mlruns/mlflow.db"
 # the curves of stages/common/monitoring/system_metrics.py that a report shows
@@ -37,11 +38,12 @@ class Store(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
-    """The runs that were found; `missing` says what was not."""
+    """The runs that were found; `missing` says what was not, `damaged` is a store that is there and cannot be read."""
 
     place: str
     runs: tuple[TrackedRun, ...]
     missing: str | None
+    damaged: DamagedError | None = None
 
 
 def read_runs(
@@ -58,9 +60,10 @@ def read_runs(
         known = (run for experiment in experiments for run in store.evaluations(experiment))
         evaluation = next((run for run in known if _logged(run, metrics)), None)
         runs = trainings + ([_tracked(store, evaluation, None)] if evaluation else [])
-    except ServiceError as error:
-        unread = f"Left out, because {error.what} ({error.value}). To have it: {error.remedy}."
-        return Tracked(place=place, runs=(), missing=unread)
+    except (ServiceError, DamagedError) as error:
+        why = "" if error.value is None else f" ({error.value})"
+        unread = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
+        return Tracked(place=place, runs=(), missing=unread, damaged=error if isinstance(error, DamagedError) else None)
     lost = [f"{card.loss} fold {card.fold}" for card, run in found if run is None]
     missing = f"MLflow at {place} does not know the runs of {', '.join(lost)}." if lost else None
     return Tracked(place=place, runs=tuple(runs), missing=missing)
@@ -68,7 +71,9 @@ def read_runs(
 
 def _open(uri: str, settings: Settings, root: Path) -> Store:
     if uri.startswith("sqlite:///"):
-        return SqliteStore(root / uri.removeprefix("sqlite:///"))
+        file = root / uri.removeprefix("sqlite:///")
+        refuse_damaged_database(file)
+        return SqliteStore(file)
     if uri.startswith(("http://", "https://")):
         return RestStore(uri, settings.variables)
     raise ServiceError(

@@ -28,6 +28,7 @@ from mlflow.exceptions import MlflowException, RestException
 from stages.common.errors import ServiceError
 from stages.common.runtime import Runtime
 from stages.common.text import visible
+from stages.common.tracking.database_file import refuse_damaged_database
 from stages.common.tracking.relocation import ARTIFACTS, settle
 
 PATIENCE_S = 120.0
@@ -90,12 +91,16 @@ def _is_transient(error: MlflowException) -> bool:
 
 
 def connect(runtime: Runtime) -> Server:
-    """The server of `runtime`, not asked anything yet. In embedded mode its folder exists afterwards."""
+    """The server of `runtime`, not asked anything yet. In embedded mode its folder exists afterwards.
+
+    Raises DamagedError when the embedded store's file is not whole.
+    """
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     _limit_http(timeout_s=REQUEST_TIMEOUT_S, retries=0)
     with embedded_lock(runtime.tracking_uri):  # two first users of a SQLite file would both create its tables
         if runtime.tracking_uri.startswith(_SQLITE):
             file = Path(runtime.tracking_uri.removeprefix(_SQLITE))
+            refuse_damaged_database(file)
             _create_whole(file)
             settle(file)
         client = MlflowClient(runtime.tracking_uri, registry_uri=runtime.tracking_uri)

@@ -21,14 +21,16 @@ def test_numbers_are_read_as_dvc_reads_them(file: Path) -> None:
     ("content", "what"),
     [
         (b"a: {b: 1\n", "is not YAML"),
-        (b"a: 1\na: 2\n", "is not YAML"),
-        (b"a: \xb5m\n", "is not YAML"),
+        (b"a: 1\na: 2\n", "names a key twice"),
+        (b"a: \xb5m\n", "is no text in UTF-8"),
+        (b"a:\n  b: 1\n\tc: 2\n", "has a tab where YAML takes blanks only"),
+        (b"a: \x01\n", "is not YAML"),
         (b"", "holds no keys"),
         (b"# all commented\n", "holds no keys"),
         (b"- a\n", "holds no keys"),
         (b"a:\n  b: 2026-01-01\n", "`a.b` is a date to YAML"),
     ],
-    ids=["open brace", "key twice", "not UTF-8", "empty", "comments", "list", "date"],
+    ids=["open brace", "key twice", "not UTF-8", "tab", "control", "empty", "comments", "list", "date"],
 )
 def test_what_is_no_mapping_is_refused_with_the_file(file: Path, content: bytes, what: str) -> None:
     """Each kind of damage has its own words, and all name the file."""
@@ -37,6 +39,24 @@ def test_what_is_no_mapping_is_refused_with_the_file(file: Path, content: bytes,
         read_yaml(file)
     assert caught.value.file == file
     assert caught.value.code == ExitCode.PARAMS
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("training:\n  seed: 1\n  folds: [0]\n  seed: 2\n", "line 4: seed: 2"),
+        ("training:\n\tseed: 1\n", "line 2: seed: 1"),
+        ("training:\n  seed: 1\n  folds: [0\n", "line 4: "),
+        ("<<<<<<< ours\nseed: 1\n", "line 2: seed: 1"),
+    ],
+)
+def test_damage_is_named_with_its_line(file: Path, content: str, line: str) -> None:
+    """What somebody has to look for in an editor, not a parser's words about it."""
+    file.write_text(content)
+    with pytest.raises(ParamsError) as caught:
+        read_yaml(file)
+    assert caught.value.value == line
+    assert file.read_text() == content
 
 
 def test_a_missing_file_is_named(file: Path) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import shutil
 import subprocess
@@ -239,3 +240,49 @@ def test_a_file_is_cached_if_the_cache_has_its_very_content(recorded: Path) -> N
     assert not entry.is_cached(recorded / "kept")
     (recorded / "link").symlink_to(recorded / "nowhere")
     assert not entry.is_cached(recorded / "link")
+
+
+def test_what_the_cache_delivered_is_known_by_what_dvc_recorded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files in outs of other entries and in what the user added to DVC; the rest DVC has read itself."""
+    monkeypatch.chdir(root)  # DVC names stages as they are called from here
+    makers = "".join(f"  {name}: {{cmd: make, outs: [data/{name}]}}\n" for name in ("a", "b"))
+    (root / "dvc.yaml").write_text(f"stages:\n{makers}")
+    for name in ("a/x.txt", "a/deep/y.txt", "b/part.txt", "b/other.txt", "added/z.txt"):
+        (root / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "data" / name).write_text(name)
+    with Repo(str(root)) as repo:
+        repo.add(str(root / "data/added"))
+        repo.commit(force=True)
+    deps = "data/in.txt, data/a, data/b/part.txt, data/added"
+    (root / "dvc.yaml").write_text(f"stages:\n{makers}  reader: {{cmd: read, deps: [{deps}]}}\n")
+    found = {each.file.relative_to(root).as_posix(): each for each in Entry(root, "reader").delivered()}
+    assert {name: (each.out, each.maker) for name, each in found.items()} == {
+        "data/a/x.txt": ("data/a", "a"),
+        "data/a/deep/y.txt": ("data/a", "a"),
+        "data/b/part.txt": ("data/b", "b"),
+        "data/added/z.txt": ("data/added", None),
+    }
+    for each in found.values():
+        content = each.file.read_bytes()
+        assert each.md5 == hashlib.md5(content, usedforsecurity=False).hexdigest()
+        assert each.cached.read_bytes() == content
+
+
+def test_what_the_cache_delivers_damaged_is_still_known_by_its_right_name(recorded: Path) -> None:
+    """DVC trusts an object that is read-only, and what it takes from there it does not read."""
+    with Repo(str(recorded)) as repo:
+        (out,) = [out for stage in repo.index.stages for out in stage.outs if out.def_path == "kept"]
+        right, cached = out.hash_info.value, Path(repo.cache.local.oid_to_path(out.hash_info.value))
+    cached.chmod(0o644)
+    cached.write_text("damage")
+    cached.chmod(0o444)
+    (recorded / "kept").unlink()
+    text = (recorded / "dvc.yaml").read_text()
+    (recorded / "dvc.yaml").write_text(
+        text + "  next:\n    cmd: capillary stage next\n    deps: [kept]\n    outs: [n]\n"
+    )
+    with Repo(str(recorded)) as repo:
+        repo.checkout("kept", force=True)
+    assert (recorded / "kept").read_text() == "damage"
+    (found,) = Entry(recorded, "next").delivered()
+    assert (found.file.name, found.md5, found.cached) == ("kept", right, cached)

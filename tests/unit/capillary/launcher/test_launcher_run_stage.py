@@ -15,7 +15,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import plan_request, read_request, run_stage
 from capillary.launcher.stop import Stop
 from capillary.settings import Settings, read_settings
-from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError
 from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 from tests.support.toy import LIMITS
@@ -306,4 +306,33 @@ def test_a_link_in_the_state_is_refused_by_name(root: Path, executor: HereExecut
     with pytest.raises(CapillaryError, match="the state of toy holds a link") as caught:
         run()
     assert str(plan.state_dir) in caught.value.remedy
+    assert executor.plans == []
+
+
+def test_a_damaged_file_of_the_cache_is_refused_before_the_stage_starts(
+    root: Path, made: Path, executor: HereExecutor
+) -> None:
+    """By name, and untouched; a gate, which reads none of it, is not kept waiting for that."""
+    with Repo(str(root)) as repo:
+        repo.commit("toy", force=True)
+        (stage,) = [stage for stage in repo.index.stages if stage.addressing == "toy"]
+        info = next(iter(stage.outs[0].get_obj()))[2]
+        cached = Path(repo.cache.local.oid_to_path(info.value))
+        cached.chmod(0o644)
+        cached.write_text("damage")
+        cached.chmod(0o444)
+        shutil.rmtree(made)
+        repo.checkout("data/out", force=True)
+    with pytest.raises(DamagedError, match="data/out is damaged") as refused:
+        run_stage("reader", (), {"DVC_STAGE": "reader"}, Stop())
+    assert refused.value.file == made / "a.txt"
+    assert executor.plans == []
+    assert (made / "a.txt").read_text() == cached.read_text() == "damage"
+
+
+def test_a_damaged_dvc_lock_is_refused_before_anything_is_planned(root: Path, executor: HereExecutor) -> None:
+    """Else a stage would run for nothing, and DVC write the record anew."""
+    (root / "dvc.lock").write_text("schema: '2.0'\nstages:\n  toy:\n    cmd: capillary stage toy\n")
+    with pytest.raises(DamagedError, match=r"dvc\.lock ends within the record of toy"):
+        run()
     assert executor.plans == []

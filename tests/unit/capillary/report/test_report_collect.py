@@ -19,7 +19,7 @@ from capillary.report.sources.collect import collect
 from capillary.report.sources.machine import machine_rows, version_rows
 from capillary.report.sources.tracking import Tracked
 from capillary.report.write import report_workspace
-from stages.common.errors import ParamsError
+from stages.common.errors import DamagedError, ExitCode, ParamsError
 from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import made_report
 
@@ -186,6 +186,34 @@ def test_the_command_names_the_report_after_what_it_knows(
     said = capsys.readouterr().out.split()
     assert said == ["report:", *(str(root / "reports" / folder / f"report.{suffix}") for suffix in ("html", "md"))]
     assert f"# {folder}\n" in (root / "reports" / folder / "report.md").read_text()
+
+
+def test_what_is_damaged_fails_the_command_after_the_report_is_written(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing file is a gap, one that is there and cannot be read is an error: each is named, none is touched."""
+    damaged = {
+        "metrics/metrics.json": '{"a": {"dsc": ',
+        "metrics/paired.csv": "loss,other\na,b\n",
+        "metrics/overlays.json": "[]]",
+        "models/a/fold_0.json": '{"loss": "a"}',
+        "metrics/training/a/fold_0.csv": "epoch,loss,validation_dsc\none,1,\n",
+        "mlruns/mlflow.db": "not a database",
+    }
+    for name, text in damaged.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    monkeypatch.setattr(write, "current_experiment", lambda _root: None)
+    with pytest.raises(DamagedError) as refused:
+        report_workspace(root, "mine")
+    assert refused.value.code == ExitCode.DATA
+    told = refused.value.report()
+    for name, text in damaged.items():
+        assert str(root / name) in told
+        assert (root / name).read_text() == text
+    assert "dvc checkout --force metrics/metrics.json" in told
+    page = (root / "reports/mine/report.md").read_text()
+    assert "metrics.json cannot be read" in page.replace("\\", "")
 
 
 def test_metrics_of_a_report_are_those_of_params() -> None:

@@ -47,7 +47,7 @@ def project(tmp_path: Path) -> Path:
     root = tmp_path / "my project"
     root.mkdir()
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    (root / "dvc.lock").write_text("schema: '2.0'\n")
+    (root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     (root / ".gitignore").write_text("/reports\n/metrics\n/models\n/.dvc/tmp\n")
     git(root, "init", "-q", "-b", "main")
     git(root, "add", "-A")

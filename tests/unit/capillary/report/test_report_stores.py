@@ -28,6 +28,10 @@ CREATE TABLE runs (run_uuid, experiment_id INTEGER, status, start_time INTEGER, 
 CREATE TABLE tags (run_uuid, key, value);
 CREATE TABLE latest_metrics (run_uuid, key, value, is_nan);
 CREATE TABLE metrics (run_uuid, key, value, timestamp INTEGER, step INTEGER, is_nan);
+CREATE TABLE experiments (experiment_id);
+CREATE TABLE params (run_uuid);
+CREATE TABLE registered_models (name);
+CREATE TABLE model_versions (name);
 """
 MEASURED = {"a": {"dsc": Interval(mean=0.1 + 0.2, ci_low=None, ci_high=None)}}
 TRAINING = StoredRun(run_id="t0", experiment_id="7", status="RUNNING", start_ms=1000, end_ms=None, metrics={})

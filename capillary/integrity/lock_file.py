@@ -1,0 +1,118 @@
+"""dvc.lock, checked before anybody plans with it: DVC takes one that was cut at the end of a line for a shorter one.
+
+It would then run again what had long finished, and write the rest of the record anew.
+"""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.common.errors import DamagedError
+
+LOCK_FILE = "dvc.lock"
+_REMEDY = (
+    "put it back (`git restore dvc.lock`, or a copy of yours). Without one: `mv dvc.lock dvc.lock.damaged`, then "
+    "repeat; DVC takes from its run cache what that still holds, and runs the rest"
+)
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ENTRY = re.compile(r" {2}\S")  # the first line of a stage's record
+_HEADS = {"path", "hash"}  # of a file's record, before what it is known by
+_PAUSES_S = (0.1, 0.2, 0.4)
+Fault = tuple[str, object]
+
+
+def refuse_damaged_lock(root: Path) -> None:
+    """Raise DamagedError when dvc.lock of the workspace `root` is there and not whole. Changes nothing.
+
+    DVC empties the file before it writes it: a fault counts only when it is still there a moment later.
+    """
+    for pause_s in _PAUSES_S:
+        if (fault := _find_fault(root)) is None:
+            return
+        time.sleep(pause_s)
+    if fault := _find_fault(root):
+        what, value = fault
+        raise DamagedError(f"dvc.lock {what}", file=root / LOCK_FILE, value=value, remedy=_REMEDY)
+
+
+def forgotten(root: Path) -> list[str]:
+    """The stages that dvc.lock of the commit has a record of, and a whole dvc.lock of `root` has none."""
+    here = (root / LOCK_FILE).read_text() if (root / LOCK_FILE).is_file() else ""
+    now = _stages(here)
+    return [address for address in _stages(_committed(root)) if address not in now]
+
+
+def _stages(text: str) -> dict[str, Any]:
+    """The records in `text`; none where it is damaged, which a commit may be."""
+    try:
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
+    except yaml.YAMLError:
+        return {}
+    return (tree.get("stages") or {}) if isinstance(tree, dict) else {}
+
+
+def _find_fault(root: Path) -> Fault | None:
+    """What is wrong with dvc.lock, and where."""
+    try:
+        text = (root / LOCK_FILE).read_bytes().decode()
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - the safe loader, in C where it is built
+    except FileNotFoundError:
+        return None  # nothing has run yet
+    except UnicodeDecodeError as error:
+        return "is no text in UTF-8", f"its byte {error.start}"
+    except yaml.YAMLError as error:
+        return "is not YAML", error
+    return _fault(tree) or _cut(root, text)
+
+
+def _fault(tree: Any) -> Fault | None:
+    """What is wrong with the content of dvc.lock, and where; None where it is as DVC writes it."""
+    if tree is None:
+        return "is empty", None
+    if not isinstance(tree, dict) or "schema" not in tree or not isinstance(tree.get("stages"), dict):
+        return "is not a record of stages, as DVC writes it", _brief(tree)
+    for address, entry in tree["stages"].items():
+        if not isinstance(entry, dict) or "cmd" not in entry:
+            return f"has no command for {address}", _brief(entry)
+        for record in _files(entry):
+            if not isinstance(record, dict) or "path" not in record or not record.keys() - _HEADS:
+                return f"does not say which files {address} was made from, or made", _brief(record)
+        if "outs" not in entry and "capillary stage" in str(entry["cmd"]):
+            return f"ends within the record of {address}: it names nothing that this stage made", None
+    return None
+
+
+def _files(entry: dict[str, Any]) -> Iterator[Any]:
+    for part in ("deps", "outs"):
+        listed = entry.get(part) or []
+        yield from listed if isinstance(listed, list) else [listed]
+
+
+def _cut(root: Path, text: str) -> Fault | None:
+    """Where a file that can be read ends too early: in a line, or within a stage that the commit has whole."""
+    last = text.splitlines()[-1]
+    if not text.endswith("\n"):
+        return "ends in the middle of a line", last.strip()
+    committed = _committed(root)
+    if committed.startswith(text) and len(committed) > len(text):
+        following = committed[len(text) :].splitlines()[0]
+        if following.startswith(" ") and not _ENTRY.match(following):  # else a stage less: so it looks in mid-run
+            return "is the beginning of the committed one, and ends within the record of a stage", last.strip()
+    return None
+
+
+def _committed(root: Path) -> str:
+    """dvc.lock of the commit; empty where there is no Git or none in it."""
+    argv = ["git", "show", f"HEAD:./{LOCK_FILE}"]
+    done = subprocess.run(argv, cwd=root, check=False, capture_output=True)
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:120]} …"
