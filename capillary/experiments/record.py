@@ -9,6 +9,7 @@ from typing import Any
 
 from capillary.experiments.config import ExperimentConfig
 from stages.common.atomic import atomic_write
+from stages.common.errors import DamagedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +22,19 @@ class Record:
 
 
 def read_record(root: Path, config: ExperimentConfig) -> Record | None:
-    """What is known of the last run of `config`, however it ended."""
+    """What is known of the last run of `config`, however it ended. Raises DamagedError when it cannot be read."""
     file = _file(root, config)
-    return Record(**json.loads(file.read_text())) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return Record(**json.loads(file.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise DamagedError(
+            f"under which name {config.name} ran last cannot be read",
+            file=file,
+            value=error,
+            remedy="remove this file; the experiment then runs under a further name, what has finished stays finished",
+        ) from error
 
 
 def write_record(root: Path, config: ExperimentConfig, name: str, *, finished: bool) -> None:

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from capillary.experiments.config import get, put, with_overrides
 from capillary.params_file import read_params_file
 from stages.common.atomic import atomic_write
+from stages.common.errors import DamagedError
 
 _MISSING = object()
 _NULL = "tag:yaml.org,2002:null"  # ruamel writes nothing at all for it, which reads like a forgotten value
@@ -84,7 +85,17 @@ def _found(params: dict[str, Any], key: str) -> Any:
 
 def _remembered(root: Path) -> dict[str, Replaced]:
     file = _memory(root)
-    return {key: Replaced(**known) for key, known in json.loads(file.read_text()).items()} if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        return {key: Replaced(**known) for key, known in json.loads(file.read_bytes()).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedError(
+            "what the last experiment replaced in params.yaml cannot be read",
+            file=file,
+            value=error,
+            remedy="put back what that experiment changed in params.yaml (`git diff params.yaml`), remove this file",
+        ) from error
 
 
 def _remember(root: Path, replaced: dict[str, Replaced]) -> None:

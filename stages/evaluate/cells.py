@@ -50,7 +50,7 @@ def _card(models: Path, loss: str, fold: int) -> ModelCard:
     if (card.loss, card.fold) != (loss, fold):
         raise DataError(
             "the model card belongs to another cell",
-            remedy=f"run `dvc checkout {file}` or `dvc repro -f train@{loss}-{fold}`",
+            remedy=f"run `dvc checkout --force {file}` or `dvc repro -f train@{loss}-{fold}`",
             file=file,
             value=f"loss {card.loss}, fold {card.fold}",
         )

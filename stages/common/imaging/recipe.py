@@ -38,7 +38,7 @@ def recipe_from(values: object, origin: object) -> Recipe:
     """`values`, as JSON has them, as a recipe. Raises DataError naming `origin` when a key is missing or foreign."""
     names = {field.name for field in fields(Recipe)}
     values = {"reading": 1, **values} if isinstance(values, Mapping) else values
-    if not isinstance(values, dict) or set(values) != names or values["normalisation"] not in _NORMALISATIONS:
+    if not isinstance(values, dict) or set(values) != names or not _is_recipe(values):
         raise DataError(
             "how the images were prepared is not told as it should be",
             remedy="run `dvc repro`: preprocess tells it, and train copies it onto the model's card",
@@ -47,6 +47,14 @@ def recipe_from(values: object, origin: object) -> Recipe:
         )
     asked: Any = values["resample_to_um"]
     return Recipe(**{**values, "resample_to_um": None if asked is None else (asked[0], asked[1], asked[2])})
+
+
+def _is_recipe(values: Mapping[str, Any]) -> bool:
+    spacing, reading = values["resample_to_um"], values["reading"]
+    is_spacing = spacing is None or (isinstance(spacing, list | tuple) and len(spacing) == 3)
+    numbers = [values["percentile_low"], values["percentile_high"], *(spacing or () if is_spacing else ())]
+    is_named = isinstance(values["normalisation"], str) and values["normalisation"] in _NORMALISATIONS
+    return is_named and is_spacing and type(reading) is int and all(type(one) in (int, float) for one in numbers)
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:

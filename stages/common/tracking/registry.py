@@ -10,6 +10,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from stages.common.atomic import atomic_write
-from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
+from stages.common.errors import CapillaryError, DamagedError, DataError, ExitCode, ServiceError
 from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.progress import say
+from stages.common.tracking.card_fields import wrong_field
 from stages.common.tracking.server import RefusedError, Server, patient_transfers, redact, settled
 
 WEIGHTS_TAG = "capillary.weights_sha256"
@@ -75,7 +77,7 @@ def card_json(card: ModelCard, indent: int | None = None) -> str:
 
 
 def read_card(path: Path) -> ModelCard:
-    """The card in `path`. Raises DataError when it is missing, no JSON or not a complete card."""
+    """The card in `path`. Raises DataError when it is missing, damaged or of another version of this program."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -83,16 +85,28 @@ def read_card(path: Path) -> ModelCard:
             "this fold has no model card: it was not trained", remedy=f"run `dvc repro {_cell(path)}`", file=path
         ) from error
     except ValueError as error:
-        raise DataError(f"the model card is not JSON: {error}", remedy=_retrain(path), file=path) from error
+        raise DamagedError(f"the model card is not JSON: {error}", remedy=_retrain(path), file=path) from error
     return card_from(data, path, _retrain(path))
 
 
 def card_from(data: object, origin: object, remedy: str) -> ModelCard:
-    """`data`, as JSON has it, as a card. Raises DataError naming `origin` when it is not a complete one."""
+    """`data`, as JSON has it, as a card. Raises DataError naming `origin` when it is of another version or damaged."""
     names = {field.name for field in fields(ModelCard)}
-    if not isinstance(data, dict) or set(data) != names:
-        wrong = names.symmetric_difference(data) if isinstance(data, dict) else type(data).__name__
-        raise DataError("the model card has other keys than it should", remedy=remedy, file=origin, value=wrong)
+    if not isinstance(data, dict):
+        raise DamagedError("the model card is none", remedy=remedy, file=origin, value=f"a {type(data).__name__}")
+    if differing := [*(f"it lacks {name}" for name in sorted(names - data.keys()))] + [
+        f"it has {name}" for name in sorted(data.keys() - names)
+    ]:
+        raise DataError(
+            "the model card is not of this version of capillary", remedy=remedy, file=origin, value=", ".join(differing)
+        )
+    if (wrong := wrong_field(data)) is not None:
+        raise DamagedError(
+            f"the model card is damaged: `{wrong}` is not what it should be",
+            remedy=remedy,
+            file=origin,
+            value=repr(data[wrong])[:200],
+        )
     patch, recipe = tuple(data["patch_voxels"]), recipe_from(data["recipe"], origin)
     return ModelCard(**{**data, "patch_voxels": patch, "recipe": recipe})
 
@@ -102,7 +116,7 @@ def _cell(card_path: Path) -> str:
 
 
 def _retrain(card_path: Path) -> str:
-    return f"run `dvc checkout {card_path}` or, if it never was right, `dvc repro -f {_cell(card_path)}`"
+    return f"run `dvc checkout --force {card_path}` or, if it never was right, `dvc repro -f {_cell(card_path)}`"
 
 
 def weights_sha256(model: torch.nn.Module) -> str:
@@ -212,15 +226,13 @@ def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
     Raises DataError when its weights are not those that were trained and ServiceError when it cannot be had.
     """
     what = f"{card.model_name} version {card.model_version} (loss {card.loss}, fold {card.fold})"
-    remedy = (
-        f"point MLFLOW_TRACKING_URI at the server of the training, or run `dvc repro -f train@{card.loss}-{card.fold}`"
-    )
+    _refuse_foreign(card, server, what)
     with tempfile.TemporaryDirectory() as temporary:
         try:
             model = _download(card, server, temporary)
         except RefusedError as error:
             raise ServiceError(
-                f"the registry at {redact(server.uri)} does not give {what}", remedy=remedy, value=error.value
+                f"the registry at {redact(server.uri)} does not give {what}", remedy=_elsewhere(card), value=error.value
             ) from error
     if (found := weights_sha256(model)) != card.weights_sha256:
         raise DataError(
@@ -229,6 +241,40 @@ def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
             value=f"{found} instead of {card.weights_sha256}",
         )
     return model.eval()
+
+
+def _refuse_foreign(card: ModelCard, server: Server, what: str) -> None:
+    """Raise CapillaryError when the registry has no such version, or one of another training under its number.
+
+    A card does not say which server numbered its model. Version 1 of dice_ce is on every server.
+    """
+    place = redact(server.uri)
+    try:
+        ask = partial(server.client.get_model_version, card.model_name, card.model_version)
+        version = server.call("find a model version", ask)
+    except RefusedError as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise ServiceError(
+            f"the registry at {place} has no {what}: it was registered on another server, or deleted from this one",
+            remedy=_elsewhere(card),
+            value=error.value,
+        ) from error
+    told = version.tags.get(WEIGHTS_TAG, card.weights_sha256)
+    if told != card.weights_sha256:
+        raise DataError(
+            f"what the registry at {place} calls {what} is of another training, with other weights than the card says: "
+            "the card is of a model registered on another server, or this server's was replaced",
+            remedy=_elsewhere(card),
+            value=f"{told} instead of {card.weights_sha256}",
+        )
+
+
+def _elsewhere(card: ModelCard) -> str:
+    return (
+        "set MLFLOW_TRACKING_URI as at the training of this card (where it was unset, that training's mlruns/ is needed); "
+        f"if that model is gone, train it again here: `dvc repro -f -s train@{card.loss}-{card.fold}`"
+    )
 
 
 def _download(card: ModelCard, server: Server, folder: str) -> torch.nn.Module:

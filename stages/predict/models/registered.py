@@ -5,7 +5,7 @@ import re
 
 from mlflow.entities.model_registry import ModelVersion
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import CapillaryError, DamagedError, DataError, ExitCode
 from stages.common.tracking.registry import ALIAS_TAG, CARD_TAG, ModelCard, card_from
 from stages.common.tracking.server import RefusedError, Server, redact
 
@@ -57,14 +57,21 @@ def _by_aliases(name: str, alias: str | None, server: Server) -> list[ModelVersi
 
 def _card_of(version: ModelVersion) -> ModelCard:
     what = f"{version.name} version {version.version}"
+    remedy = "name a version that this capillary registered, or train it again"
     if CARD_TAG not in version.tags:
-        raise DataError(
-            f"{what} does not say how its images were prepared (tag {CARD_TAG})",
-            remedy="name a version that this capillary registered, or train it again",
-        )
-    data = json.loads(version.tags[CARD_TAG])
-    named = {**data, "model_name": version.name, "model_version": str(version.version)} if data else data
-    return card_from(named, what, "name a version that this capillary registered, or train it again")
+        raise DataError(f"{what} does not say how its images were prepared (tag {CARD_TAG})", remedy=remedy)
+    try:
+        data = json.loads(version.tags[CARD_TAG])
+    except ValueError as error:
+        raise DamagedError(
+            f"the card of {what} (tag {CARD_TAG}) is not JSON: {error}",
+            remedy=remedy,
+            value=version.tags[CARD_TAG][:200],
+        ) from error
+    named = (
+        {**data, "model_name": version.name, "model_version": str(version.version)} if isinstance(data, dict) else data
+    )
+    return card_from(named, what, remedy)
 
 
 def _nothing(reference: str, server: Server) -> DataError:

@@ -5,6 +5,7 @@ import pytest
 from capillary.experiments.config import ExperimentConfig
 from capillary.experiments.record import choose_name, free_name, read_record, write_record
 from capillary.experiments.sections import Debug, ExperimentHead, Sections
+from stages.common.errors import DamagedError
 
 
 def config(*, debug: bool = False, **overrides: object) -> ExperimentConfig:
@@ -57,3 +58,17 @@ def test_a_rehearsal_has_a_record_of_its_own(tmp_path: Path) -> None:
     write_record(tmp_path, config(), "v", finished=False)
     found = [read_record(tmp_path, config(debug=debug)) for debug in (False, True)]
     assert [(record.name, record.finished) for record in found if record] == [("v", False), ("v-debug-2", True)]
+
+
+@pytest.mark.parametrize("torn", ['{"name": "v"', "[]", '{"other": 1}', "\udcff"])
+def test_a_damaged_record_is_named_with_its_remedy(tmp_path: Path, torn: str) -> None:
+    """It is left as it is; without it the experiment runs under a further name."""
+    write_record(tmp_path, config(), "v-7", finished=True)
+    file = tmp_path / ".capillary/experiments/v.json"
+    file.write_bytes(torn.encode(errors="surrogateescape"))
+    with pytest.raises(DamagedError, match="cannot be read") as refused:
+        read_record(tmp_path, config())
+    assert refused.value.file == file
+    assert file.exists()
+    file.unlink()
+    assert read_record(tmp_path, config()) is None

@@ -9,6 +9,7 @@ from dvc.utils.serialize import load_yaml
 from capillary.experiments.config import get
 from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.params_file import read_params_file
+from stages.common.errors import DamagedError
 
 PARAMS = """\
 # every setting
@@ -154,3 +155,17 @@ def test_git_sees_a_small_change(root: Path) -> None:
         ["git", "diff", "--numstat", "params.yaml"], cwd=root, capture_output=True, text=True, check=True
     )
     assert diff.stdout.split()[:2] == ["1", "1"]
+
+
+@pytest.mark.parametrize("torn", ["", "[1]", '{"training.epochs": {"before": 1}}', '{"training.epochs": 1}'])
+def test_a_damaged_memory_of_overrides_is_named_and_nothing_changes(root: Path, torn: str) -> None:
+    """Without it nobody knows what the last experiment changed: params.yaml and the memory stay as they are."""
+    apply_overrides(root, {"training.epochs": 3})
+    before, file = (root / "params.yaml").read_text(), root / ".capillary/experiments/overrides.json"
+    file.write_text(torn)
+    for act in (lambda: base_params(root), lambda: apply_overrides(root, {"training.epochs": 4})):
+        with pytest.raises(DamagedError, match="cannot be read") as refused:
+            act()
+        assert refused.value.file == file
+    assert (root / "params.yaml").read_text() == before
+    assert file.read_text() == torn

@@ -9,8 +9,9 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException, RestException
 
-from stages.common.errors import CapillaryError, DataError, ServiceError
+from stages.common.errors import CapillaryError, DamagedError, DataError, ServiceError
 from stages.common.tracking.registry import (
+    WEIGHTS_TAG,
     ModelCard,
     autocast_of,
     load_model,
@@ -22,6 +23,7 @@ from stages.common.tracking.registry import (
 )
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.server import RefusedError, Server
+from tests.support.attacks import shows_all
 from tests.support.tracked import CARD, embedded_runtime
 from tests.unit.stages.common.tracking.opened import Failing
 
@@ -76,8 +78,76 @@ def test_a_spoilt_card_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError) as caught:
         read_card(file)
     assert caught.value.file == file
-    assert f"dvc checkout {file}" in caught.value.remedy
+    assert f"dvc checkout --force {file}" in caught.value.remedy
     assert "dvc repro -f train@dice_ce-0" in caught.value.remedy
+
+
+def _written(tmp_path: Path, **changes: object) -> Path:
+    file = tmp_path / "dice_ce" / "fold_0.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({**dataclasses.asdict(CARD), **changes}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("loss", "dice\x1b[2J"),
+        ("model_name", "capillary-\u202ecid"),
+        ("model_name", ""),
+        ("model_name", None),
+        ("model_version", 7),
+        ("run_id", ["r"]),
+        ("run_id", "r\n"),
+        ("precision", 16),
+        ("fold", "0"),
+        ("fold", True),
+        ("fold", -1),
+        ("epochs", 1.5),
+        ("validation_dsc", "high"),
+        ("weights_sha256", "0" * 63),
+        ("weights_sha256", "../" + "0" * 61),
+        ("patch_voxels", 5),
+        ("patch_voxels", [1, 2]),
+        ("patch_voxels", [1, 2, 0]),
+        ("fingerprint", {}),
+    ],
+)
+def test_a_field_that_cannot_be_right_is_named(tmp_path: Path, field: str, value: object) -> None:
+    """Another type, another form, or a character that hides; the card is shown, and left, as it is."""
+    file = _written(tmp_path, **{field: value})
+    with pytest.raises(DamagedError, match=f"`{field}`") as caught:
+        read_card(file)
+    assert caught.value.file == file
+    assert shows_all(caught.value.report())
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"resample_to_um": 5},
+        {"resample_to_um": [1, 2]},
+        {"percentile_low": "0.5"},
+        {"reading": None},
+        {"normalisation": []},
+    ],
+)
+def test_a_recipe_that_cannot_be_right_is_refused(tmp_path: Path, recipe: dict[str, object]) -> None:
+    """Its numbers decide what a network sees."""
+    file = _written(tmp_path, recipe={**dataclasses.asdict(CARD.recipe), **recipe})
+    with pytest.raises(DataError, match="how the images were prepared"):
+        read_card(file)
+
+
+def test_a_card_of_another_version_says_in_what_it_differs(tmp_path: Path) -> None:
+    """So that nobody takes it for damage."""
+    card = {name: value for name, value in dataclasses.asdict(CARD).items() if name != "recipe"} | {"flavour": 1}
+    file = tmp_path / "dice_ce" / "fold_0.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(card))
+    with pytest.raises(DataError, match="not of this version") as caught:
+        read_card(file)
+    assert caught.value.value == "it lacks recipe, it has flavour"
 
 
 @pytest.mark.parametrize(
@@ -241,11 +311,38 @@ def test_other_weights_than_the_card_says_are_refused(run: TrackedRun) -> None:
     assert caught.value.value == f"{weights_sha256(network())} instead of {card.weights_sha256}"
 
 
+def test_weights_that_were_changed_behind_a_version_are_refused(run: TrackedRun) -> None:
+    """The server still says what the card says; the files are others."""
+    name, version = register(run, network(), "changed")
+    run.server.client.set_model_version_tag(name, version, WEIGHTS_TAG, CARD.weights_sha256)
+    card = dataclasses.replace(CARD, model_name=name, model_version=version)
+    with pytest.raises(DataError, match="holds other weights than its card says"):
+        load_model(card, server=run.server)
+
+
+def test_a_number_that_another_training_has_on_this_server_is_told_from_a_changed_model(run: TrackedRun) -> None:
+    """Version 1 of a loss is on every server: the card may be of another one. Nothing is downloaded to find out."""
+    name, version = register(run, network(), "numbered")
+    card = dataclasses.replace(CARD, model_name=name, model_version=version)
+    quiet = Server(
+        client=Failing(run.server.client, get_model_version_download_uri=AssertionError("downloaded")),
+        uri=run.server.uri,
+    )
+    with pytest.raises(DataError, match="registered on another server") as caught:
+        load_model(card, server=quiet)
+    assert run.server.uri in caught.value.what
+    assert "MLFLOW_TRACKING_URI" in caught.value.remedy
+    assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
+
+
 def test_an_unknown_version_names_model_server_and_remedy(run: TrackedRun) -> None:
-    """A card from another server gives an error that says where the model was looked for."""
+    """A card from another server gives an error that says so, where the model was looked for, and both ways out."""
     card = dataclasses.replace(CARD, model_name="capillary-nowhere", model_version="7")
     with pytest.raises(ServiceError, match="capillary-nowhere version 7") as caught:
         load_model(card, server=run.server)
+    assert "registered on another server, or deleted" in caught.value.what
+    assert run.server.uri in caught.value.what
+    assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
     assert "MLFLOW_TRACKING_URI" in caught.value.remedy
 
 

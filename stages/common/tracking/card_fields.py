@@ -1,0 +1,49 @@
+"""What each field of a model card must be: a card is a file as any other, and may hold anything."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stages.common.text import find_hidden
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def wrong_field(card: Mapping[str, Any]) -> str | None:
+    """The first field of `card`, which has all of them, that cannot be right; None where all can."""
+    return next((name for name, is_right in _RULES.items() if not is_right(card[name])), None)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and find_hidden(value) is None
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_patch(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_count(size) and size > 0 for size in value)
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+_RULES: dict[str, Callable[[object], bool]] = {
+    "loss": _is_name,
+    "fold": _is_count,
+    "run_id": _is_name,
+    "model_name": _is_name,
+    "model_version": _is_name,
+    "weights_sha256": _is_sha256,
+    "patch_voxels": _is_patch,
+    "epochs": _is_count,
+    "validation_dsc": _is_number,
+    "fingerprint": _is_name,
+    "precision": _is_name,
+}
