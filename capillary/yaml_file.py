@@ -41,8 +41,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def _explain(file: Path, text: str, error: YAMLError) -> ParamsError:
     """What is wrong, in which line, and what to do about it."""
-    mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-    if mark is None:
+    if not isinstance(error, MarkedYAMLError) or (mark := error.problem_mark) is None:
         return ParamsError(f"{file.name} is not YAML", file=file, value=error, remedy="remove what is no text from it")
     line = [*text.split("\n"), ""][mark.line]
     if isinstance(error, DuplicateKeyError):

@@ -272,7 +272,7 @@ def _refuse_foreign(card: ModelCard, server: Server, what: str) -> None:
 
 def _elsewhere(card: ModelCard) -> str:
     return (
-        "set MLFLOW_TRACKING_URI as at the training of this card (where it was unset, that training's mlruns/ is needed); "
+        "set MLFLOW_TRACKING_URI as at the training of this card (unset then: that training's mlruns/ is needed); "
         f"if that model is gone, train it again here: `dvc repro -f -s train@{card.loss}-{card.fold}`"
     )
 
