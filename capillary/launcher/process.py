@@ -13,12 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from capillary.compute.hardware import find_hardware
-from capillary.launcher import guard
 from capillary.launcher.access import StageAccess
+from capillary.launcher.guard import Policy
 from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
-from capillary.launcher.sandbox import Sandbox, links_of, sandbox
+from capillary.launcher.sandbox import GUARD, GUARD_MODULE, Sandbox, links_of, sandbox
 from capillary.launcher.stop import Stop
 from capillary.settings import Settings
 from stages.preflight.checks.devices import Gpu
@@ -60,7 +60,7 @@ def _run(plan: StagePlan, box: Sandbox, stop: Stop) -> int:
         return stop.exit_code
     policy_file = box.base / "policy.json"
     policy_file.write_text(json.dumps(asdict(policy_of(plan, box))))
-    argv = [sys.executable, "-P", guard.__file__, str(policy_file), f"stages.{plan.stage}", *plan.argv]
+    argv = [sys.executable, "-P", "-m", GUARD_MODULE, str(policy_file), f"stages.{plan.stage}", *plan.argv]
     with leash() as tie:
         process = subprocess.Popen(  # no shell: argv is the plan's
             argv, cwd=box.work, env=environment_of(plan, box), stdin=subprocess.DEVNULL, process_group=0
@@ -87,7 +87,7 @@ def _tell_of_signal(plan: StagePlan, number: int, stop: Stop) -> None:
     sys.stderr.write(f"{plan.address} {text}\n")
 
 
-def policy_of(plan: StagePlan, box: Sandbox) -> guard.Policy:
+def policy_of(plan: StagePlan, box: Sandbox) -> Policy:
     """What the guard lets this run touch."""
     project = _both_names((plan.root, plan.repository))
     interpreter = [sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), site.getusersitepackages()]
@@ -96,8 +96,8 @@ def policy_of(plan: StagePlan, box: Sandbox) -> guard.Policy:
     environment = {**plan.user_environment, **plan.environment}
     settings = [value for value in environment.values() if Path(value).is_absolute() and Path(value).is_file()]
     # a traceback shows lines of the guard, and a stage that fails reads them: its own source is nobody's secret
-    deps: list[str | Path] = [guard.__file__, *(dep.host for dep in plan.deps if dep.host is not None)]
-    return guard.Policy(
+    deps: list[Path] = [GUARD, *(dep.host for dep in plan.deps if dep.host is not None)]
+    return Policy(
         address=plan.address,
         launcher_pid=os.getpid(),
         network=plan.access.network,

@@ -3,7 +3,7 @@
 .capillary/sandbox/<address>-<random>/
     lock                    held by the launcher while it lives
     tmp -> …                the stage's temporary files, in the user's own TMPDIR
-    guard/                  makes the Python processes that the stage starts load the guard
+    guard/                  the guard, which the Python processes that the stage starts load, too
     files/[…/]<workspace>/  the stage's working folder: paths mean here what they mean in the workspace
         data/raw -> …       one link a dep
         params.yaml         declared keys only
@@ -22,10 +22,11 @@ from typing import IO, TypeVar
 
 import yaml
 
-from capillary.launcher import guard
 from capillary.launcher.plan import Dep, StagePlan
 
 _TMP_PREFIX = "capillary-"
+GUARD = Path(__file__).with_name("guard")
+GUARD_MODULE = "capillary_guard"  # its name in the sandbox, where the tool itself is not to be seen
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
@@ -151,7 +152,8 @@ def _lay(plan: StagePlan, base: Path) -> Sandbox:
     tmp = Path(tempfile.mkdtemp(prefix=_TMP_PREFIX)).resolve()
     (base / "tmp").symlink_to(tmp)
     (base / "guard").mkdir()
-    (base / "guard" / "sitecustomize.py").symlink_to(guard.__file__)
+    (base / "guard" / "sitecustomize.py").symlink_to(GUARD / "sitecustomize.py")
+    (base / "guard" / GUARD_MODULE).symlink_to(GUARD)
     for link, place in links_of(plan.deps, work).items():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(place)

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher import guard
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.process import environment_of, execute, policy_of
-from capillary.launcher.sandbox import sandbox
+from capillary.launcher.sandbox import GUARD_MODULE, sandbox
 from capillary.launcher.stop import Stop, listening
 from stages.common.errors import CapillaryError, ExitCode
 
@@ -282,7 +281,7 @@ def test_a_stage_whose_launcher_is_gone_does_not_start(make_stage: MakeStage) ->
         policy = dataclasses.replace(policy_of(plan, box), launcher_pid=os.getppid())
         file = box.base / "policy.json"
         file.write_text(json.dumps(dataclasses.asdict(policy)))
-        argv = [sys.executable, "-P", guard.__file__, str(file), "stages.toy"]
+        argv = [sys.executable, "-P", "-m", GUARD_MODULE, str(file), "stages.toy"]
         done = subprocess.run(argv, cwd=box.work, env=environment_of(plan, box), check=False)
         assert done.returncode == ExitCode.UNDECLARED
         assert not (box.work / "data/out").exists()

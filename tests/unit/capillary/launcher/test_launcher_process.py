@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher import guard as guard_module
 from capillary.launcher.guard import Guard, UndeclaredAccess
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.process import SYSTEM_FOLDERS, environment_id, environment_of, policy_of
-from capillary.launcher.sandbox import sandbox
+from capillary.launcher.sandbox import GUARD, sandbox
 from tests.support.parts import REPOSITORY
 
 MakePlan = Callable[..., StagePlan]
@@ -63,7 +62,7 @@ def test_a_stage_that_fails_may_show_the_lines_of_the_guard(make_plan: MakePlan)
     plan = dataclasses.replace(make_plan("data/in.txt"), root=REPOSITORY, repository=REPOSITORY)
     with sandbox(make_plan("data/in.txt")) as box:
         guard = Guard(policy_of(plan, box))
-        assert may_read(guard, guard_module.__file__)
+        assert may_read(guard, GUARD / "hook.py")
         assert not may_read(guard, REPOSITORY / "capillary/launcher/plan.py")
 
 

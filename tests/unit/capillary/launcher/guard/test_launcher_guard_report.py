@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher import guard as guarding
 from capillary.launcher.guard import Guard, Policy, UndeclaredAccess
+from capillary.launcher.guard.report import explain, report
 from stages.common.errors import ExitCode
 
 
@@ -24,9 +24,9 @@ def test_the_report_names_each_refusal_once_with_its_line_of_code(guard: Guard, 
         with pytest.raises(UndeclaredAccess):
             space["read"](guard.check_read)  # type: ignore[operator]  # a function, made above
     assert guard.refused() == {"toy@a may not read data/other.txt": " (stages/toy/work.py:4)"}
-    report = guard.report(guard.refused())
-    assert report.count("may not read data/other.txt (stages/toy/work.py:4)") == 1
-    assert "stages.toy in dvc.yaml" in report
+    text = report(guard.policy.address, guard.refused())
+    assert text.count("may not read data/other.txt (stages/toy/work.py:4)") == 1
+    assert "stages.toy in dvc.yaml" in text
 
 
 def test_the_first_line_that_asked_is_kept(guard: Guard, places: dict[str, Path]) -> None:
@@ -53,7 +53,7 @@ def test_refusals_of_all_processes_of_a_stage_are_kept(guard: Guard, policy: Pol
 def test_the_report_fits_a_screen(guard: Guard) -> None:
     """The first five refusals, then what to do."""
     refused = {f"toy@a may not read {number}": f" (x.py:{number})" for number in range(6)}
-    lines = guard.report(refused).splitlines()
+    lines = report(guard.policy.address, refused).splitlines()
     assert lines[0].startswith("error: ")
     assert lines[1:6] == [f"  what:   toy@a may not read {number} (x.py:{number})" for number in range(5)]
     assert lines[6].startswith("  remedy: ")
@@ -75,7 +75,7 @@ def test_a_failure_that_comes_from_a_refusal_ends_with_its_own_code(
             raise RuntimeError("wrapped") from error
     except RuntimeError as error:
         with pytest.raises(SystemExit) as caught:
-            guarding._explain(guard, error)
+            explain(guard, error)
     assert caught.value.code == ExitCode.UNDECLARED
     assert "may not read data/other.txt" in capsys.readouterr().err
 
@@ -87,7 +87,7 @@ def test_only_what_the_failure_comes_from_is_reported(guard: Guard, capsys: pyte
     with pytest.raises(UndeclaredAccess) as caught:
         fail(guard, "data/other.txt")
     with pytest.raises(SystemExit):
-        guarding._explain(guard, caught.value)
+        explain(guard, caught.value)
     assert "else.csv" not in capsys.readouterr().err
 
 
@@ -95,7 +95,7 @@ def test_a_failure_of_another_kind_keeps_its_own_code(guard: Guard, capsys: pyte
     """A library tried a place and did without; the stage's own error is what the user must see."""
     with pytest.raises(UndeclaredAccess):
         fail(guard, "data/other.txt")
-    guarding._explain(guard, SystemExit(4))
+    explain(guard, SystemExit(4))
     err = capsys.readouterr().err
     assert err == "note: the stage was refused on its way: toy@a may not read data/other.txt\n"
 
@@ -107,7 +107,7 @@ def test_a_stage_that_was_asked_to_stop_tells_of_no_refusals(
     """They did not stop it."""
     with pytest.raises(UndeclaredAccess):
         fail(guard, "data/other.txt")
-    guarding._explain(guard, error)
+    explain(guard, error)
     assert capsys.readouterr().err == ""
 
 
@@ -116,6 +116,6 @@ def test_few_refusals_on_the_way_are_mentioned(guard: Guard, capsys: pytest.Capt
     for number in range(6):
         with pytest.raises(UndeclaredAccess):
             fail(guard, f"/tmp/{number}")
-    guarding._explain(guard, RuntimeError("the stage's own"))
+    explain(guard, RuntimeError("the stage's own"))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"note: the stage was refused on its way: toy@a may not read /tmp/{number}" for number in range(5)]

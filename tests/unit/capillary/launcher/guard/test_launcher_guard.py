@@ -1,11 +1,13 @@
+import ast
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from capillary.launcher import guard as guarding
 from capillary.launcher.guard import Guard, Policy, UndeclaredAccess
+from capillary.launcher.sandbox import GUARD
 
 
 def test_a_policy_comes_back_from_its_file_as_it_was(policy: Policy, tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ NOT_WRITABLE = {
 @pytest.mark.parametrize("follow", [False, True])
 def test_what_is_declared_can_be_written(guard: Guard, places: dict[str, Path], path: str, follow: bool) -> None:
     """Outs, hidden temporary files beside them, the temporary and the state folder, devices."""
-    guard.check_write(path.format(**places), follow=follow)
+    guard.check_write(path.format(**places), follow_link=follow)
     assert guard.refused() == {}
 
 
@@ -176,7 +178,7 @@ def test_what_is_declared_can_be_written(guard: Guard, places: dict[str, Path], 
 def test_what_is_not_declared_cannot_be_written(guard: Guard, places: dict[str, Path], path: str, follow: bool) -> None:
     """Deps by link and by real path, neighbours of outs, the sandbox itself and the rest of the machine."""
     with pytest.raises(UndeclaredAccess, match="may not write") as caught:
-        guard.check_write(path.format(**places), follow=follow)
+        guard.check_write(path.format(**places), follow_link=follow)
     assert f"may not write {NOT_WRITABLE[path].format(**places)}: " in str(caught.value)
 
 
@@ -188,7 +190,7 @@ def test_a_link_in_an_out_does_not_lead_out_of_it(guard: Guard, places: dict[str
     guard.check_write("data/out/folder")
     for path in ("data/out/file", "data/out/folder", "data/out/folder/a.tif"):
         with pytest.raises(UndeclaredAccess):
-            guard.check_write(path, follow=True)
+            guard.check_write(path, follow_link=True)
     with pytest.raises(UndeclaredAccess):
         guard.check_write("data/out/folder/a.tif")
 
@@ -213,11 +215,9 @@ def test_bytecode_beside_the_checkout_s_source_is_no_refusal(guard: Guard, place
 
 
 def test_the_guard_imports_the_standard_library_alone() -> None:
-    """It runs in the stage's environment, where nothing else is sure to be there."""
-    import ast
-    import sys
-
-    tree = ast.parse(Path(guarding.__file__).read_text())
-    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.split(".")[0] for name in modules} <= sys.stdlib_module_names
+    """It runs in the stage's environment, where nothing else is sure to be there; its own modules by relative names."""
+    for file in GUARD.glob("*.py"):
+        tree = ast.parse(file.read_text())
+        modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+        assert {name.split(".")[0] for name in modules} <= sys.stdlib_module_names, file
