@@ -21,6 +21,7 @@ from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import GUARD, GUARD_MODULE, Sandbox, links_of, sandbox
 from capillary.launcher.stop import Stop
 from capillary.settings import Settings
+from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
 
 # where systems keep programs, libraries, certificates, devices and their own state; data lives elsewhere
@@ -45,6 +46,7 @@ def execute(plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int
 
     Returns the stage's exit code, or that of the request to stop.
     """
+    _tell_root(plan)
     for folder in plan.writable:
         folder.mkdir(parents=True, exist_ok=True)
     with sandbox(plan) as box:
@@ -74,6 +76,19 @@ def _run(plan: StagePlan, box: Sandbox, stop: Stop) -> int:
         return code
     _tell_of_signal(plan, -code, stop)
     return stop.exit_code or 128 - code
+
+
+def _tell_root(plan: StagePlan) -> None:
+    """Say once in a run of root's what the guard is not."""
+    if os.geteuid() != 0:
+        return
+    from capillary.launcher.caller import first_in_run  # for root alone
+
+    if first_in_run(plan.repository, "root"):
+        say(
+            "note: stages run as plain processes of root: the guard finds mistakes, but is no wall for root; "
+            "containers are one (CAPILLARY_EXECUTOR=docker), and so is another user (docs/security.md)"
+        )
 
 
 def _tell_of_signal(plan: StagePlan, number: int, stop: Stop) -> None:

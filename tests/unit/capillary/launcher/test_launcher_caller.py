@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from capillary.launcher.caller import find_caller, is_alive, watching
+from capillary.launcher import caller
+from capillary.launcher.caller import find_caller, find_run, first_in_run, is_alive, watching
 from tests.support.parts import REPOSITORY, require
 
 TELL = "from capillary.launcher.caller import find_caller; print(find_caller().pid)"
@@ -45,9 +46,9 @@ def test_a_caller_that_vanishes_while_it_is_looked_for_is_the_one(monkeypatch: p
         raise psutil.NoSuchProcess(self.pid)
 
     monkeypatch.setattr(psutil.Process, "name", vanish)
-    caller = find_caller()
-    assert caller is not None
-    assert caller.pid == os.getppid()
+    found = find_caller()
+    assert found is not None
+    assert found.pid == os.getppid()
 
 
 def test_above_shells_alone_there_is_no_caller(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,3 +105,53 @@ def test_a_caller_that_vanishes_between_two_questions_is_gone(monkeypatch: pytes
 
     monkeypatch.setattr(psutil.Process, "status", vanish)
     assert not is_alive(process)
+
+
+class Family:
+    """Processes by their command lines, from the asked one upwards."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+        own = psutil.Process()
+        numbers = {os.getpid() + step: line.split() for step, line in enumerate(lines)}
+        monkeypatch.setattr(psutil.Process, "cmdline", lambda process: numbers[process.pid])
+        others = [psutil.Process() for _ in lines[1:]]
+        for step, process in enumerate(others, start=1):
+            process._pid = os.getpid() + step
+        monkeypatch.setattr(psutil.Process, "parents", lambda _self: others)
+        self.numbers = [own.pid, *(process.pid for process in others)]
+
+
+PYTHON = "/x/.venv/bin/python"
+FAMILIES = [
+    ((f"{PYTHON} /x/bin/capillary stage train", "/bin/sh -c capillary", f"{PYTHON} /x/bin/dvc repro", "bash"), 2),
+    ((f"{PYTHON} /x/bin/capillary predict a b", "tmux new -s capillary", "code /home/me/dvc"), 0),
+    ((f"{PYTHON} -m pytest", f"{PYTHON} -m dvc repro", f"{PYTHON} -I -m capillary experiment", "/x/bin/just x"), 3),
+    (("some program", "bash"), 0),
+]
+
+
+@pytest.mark.parametrize(("lines", "outermost"), FAMILIES)
+def test_a_run_is_what_the_user_typed(monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...], outermost: int) -> None:
+    """The outermost of DVC, capillary and just; a shell, an editor or a terminal of that name is none of them."""
+    family = Family(monkeypatch, *lines)
+    assert find_run().pid == family.numbers[outermost]
+
+
+def test_something_is_said_once_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whichever of its stages comes first; the next run says it again, and forgets the ones that have ended."""
+    ended = tmp_path / ".capillary/said/root-999999999-1.00"
+    ended.parent.mkdir(parents=True)
+    ended.touch()
+    first = psutil.Process(1)
+    monkeypatch.setattr(caller, "find_run", lambda: first)
+    assert [first_in_run(tmp_path, "root") for _ in range(3)] == [True, False, False]
+    assert first_in_run(tmp_path, "secrets")
+    monkeypatch.setattr(caller, "find_run", psutil.Process)
+    assert [first_in_run(tmp_path, "root") for _ in range(2)] == [True, False]
+    assert not ended.exists()
+
+
+def test_where_nothing_can_be_kept_it_is_said_each_time(tmp_path: Path) -> None:
+    """A read-only file system hides no warning."""
+    (tmp_path / ".capillary").write_text("no folder")
+    assert [first_in_run(tmp_path, "root") for _ in range(2)] == [True, True]

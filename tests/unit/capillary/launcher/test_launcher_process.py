@@ -9,7 +9,7 @@ import pytest
 
 from capillary.launcher.guard import Guard, UndeclaredAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.process import SYSTEM_FOLDERS, environment_id, environment_of, policy_of
+from capillary.launcher.process import SYSTEM_FOLDERS, _tell_root, environment_id, environment_of, policy_of
 from capillary.launcher.sandbox import GUARD, sandbox
 from tests.support.parts import REPOSITORY
 
@@ -140,3 +140,16 @@ def test_a_stage_has_its_own_folders_for_caches_and_temporary_files(make_plan: M
         assert (variables["PATH"], variables["LANG"], variables["CAPILLARY_PLACE"]) == ("/bin", "C", "process")
         assert (variables["PYTHONDONTWRITEBYTECODE"], variables["PYTHONUNBUFFERED"]) == ("1", "1")
         assert "HOME" not in variables
+
+
+@pytest.mark.parametrize(("uid", "said"), [(0, 1), (1000, 0)])
+def test_root_is_told_once_in_a_run_that_the_guard_is_no_wall(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uid: int, said: int
+) -> None:
+    """Not once for each stage and cell; nobody else is told."""
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    for _ in range(3):
+        _tell_root(make_plan())
+    out = capsys.readouterr().out
+    assert out.count("is no wall for root") == said
+    assert out.count("CAPILLARY_EXECUTOR=docker") == said
