@@ -53,6 +53,8 @@ def shown(value: object) -> str:
     """A value as a cell."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"`{name}` from `{own}`" for name, own in value.items()) or "nothing"
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value) or "nothing"
     return "no limit" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

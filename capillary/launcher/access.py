@@ -1,10 +1,12 @@
 """configs/stages.yaml: what a stage may touch beyond what its entry in dvc.yaml declares."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, field_validator
 
+from capillary.settings import Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import ParamsError
 from stages.common.params import Params, nearest, validate_params
@@ -23,6 +25,15 @@ class StageAccess(Params):
     pids: PositiveInt
     shm_gb: PositiveFloat
     image: str | None = None  # the stage whose image it runs in; its own where the key is left out
+    env_from: Mapping[str, str] = {}  # name in the stage → name in the environment; a trailing * in both or in neither
+
+    @field_validator("env_from")
+    @classmethod
+    def _stars_in_both(cls, env_from: Mapping[str, str]) -> Mapping[str, str]:
+        for name, own in env_from.items():
+            if name.endswith("*") != own.endswith("*") or "*" in name[:-1] + own[:-1]:
+                raise ValueError(f"`{name}: {own}` needs one * at the end of both names, or none")
+        return env_from
 
 
 class GateAccess(Params):
@@ -36,6 +47,19 @@ class GateAccess(Params):
 
 # what a gate may touch where there is nothing that it gates: when its image is built
 _NOTHING = StageAccess(network="none", env=(), resume=False, gpu="none", memory_gb=None, pids=256, shm_gb=0.0625)
+
+
+def variables_for(access: StageAccess, settings: Settings, *, with_credentials: bool = True) -> dict[str, str]:
+    """What a stage is handed of the user's variables. Credentials of a purpose come under that purpose's own names,
+    or, where none is set, under the usual ones; never from both, which may be two people's keys.
+    """
+    handed = settings.select(access.env)
+    for name, own in access.env_from.items() if with_credentials else ():
+        found = settings.select([own])
+        start, own_start = name.removesuffix("*"), own.removesuffix("*")
+        renamed = {start + key.removeprefix(own_start): value for key, value in found.items()}
+        handed |= renamed or settings.select([name])
+    return handed
 
 
 def is_gate(root: Path, stage: str) -> bool:

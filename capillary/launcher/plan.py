@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
-from capillary.launcher.access import StageAccess
+from capillary.launcher.access import StageAccess, variables_for
 from capillary.settings import BASE_VARIABLES, OFF, Settings
 from stages.common.errors import CapillaryError, ExitCode
 
@@ -138,8 +138,9 @@ def plan_stage(
     fingerprint = fingerprint_of(dep_hashes, params, address, environment_id)
     state_dir = repository / settings.checkpoint_dir / f"{address}-{fingerprint.whole[:16]}"
     tracking, embedded_store = _tracking(access, settings, repository)
+    needs_network = _needs_network(access, deps, embedded_store)
     environment = {
-        **settings.select(access.env),
+        **variables_for(access, settings, with_credentials=needs_network),
         **tracking,
         "CAPILLARY_STAGE": address,
         "CAPILLARY_FINGERPRINT": fingerprint.whole,
@@ -167,7 +168,7 @@ def plan_stage(
         fingerprint=fingerprint,
         environment=environment,
         user_environment=settings.select(BASE_VARIABLES),
-        needs_network=_needs_network(access, deps, embedded_store),
+        needs_network=needs_network,
         state_dir=state_dir,
         writable=((state_dir,) if access.resume else ()) + embedded_store,
         grace_s=settings.grace_s,

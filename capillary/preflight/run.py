@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capillary.containers.own_container import inspect_own
-from capillary.launcher.access import is_gate, read_access
+from capillary.launcher.access import is_gate, read_access, variables_for
 from capillary.params_file import declared_keys, read_params_file
 from capillary.preflight.data import cache_folder, check_data
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
@@ -24,7 +24,7 @@ from stages.preflight.checks.container import in_container
 from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
 from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
-from stages.preflight.checks.services import Answer, ask_all, check_services, services_of
+from stages.preflight.checks.services import Answer, Service, ask_all, check_services, services_of
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from stages.preflight.table import lines, print_table
 
@@ -50,7 +50,7 @@ def run_preflight(root: Path, settings: Settings, *, require_gpu: bool = False) 
     with ThreadPoolExecutor() as pool:  # DVC and servers take their time
         data = pool.submit(check_data, root, critical=params.data.critical)
         cache = pool.submit(cache_folder, root)
-        services = services_of(settings.variables, params.services)
+        services = _services(root, settings, params.services)
         asked = pool.submit(ask_all, services, settings.variables, params.answers)
         found = find_daemon(settings)
         answers = asked.result()
@@ -144,13 +144,20 @@ def _packages(host: Host) -> Check:
     return check_packages(sorted(host.root.glob("stages/*/requirements.txt")), critical=host.params.packages.critical)
 
 
+def _services(root: Path, settings: Settings, listed: Sequence[str]) -> list[Service]:
+    """The servers that the variables of any stage lead to, and the `listed` URLs; each once."""
+    handed = (variables_for(read_access(root, stage), settings) for stage in declared_keys(root))
+    found = (service for variables in handed for service in services_of(variables, ()))
+    return list(dict.fromkeys([*found, *services_of({}, listed)]))
+
+
 def _environment(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
     source = str((read_params_file(host.root).get("ingest") or {}).get("source", ""))
     for stage in declared_keys(host.root):
         access = read_access(host.root, stage)
         yield check_environment(
             stage,
-            host.settings.select((*access.env, *BASE_VARIABLES)),
+            {**variables_for(access, host.settings), **host.settings.select(BASE_VARIABLES)},
             host.params.environment,
             source=source if access.network == "source" else "",
             answers=answers if access.network == "tracking" else (),

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from entrypoint import SOCKET, WORKSPACE, refuse
+from profiles import keep_profiles
 from requirements import stamp
 
 STAMP = Path("/opt/venv/stamp")
@@ -53,22 +54,6 @@ def require_daemon() -> None:
         refuse(f"no Docker daemon answers on {SOCKET} ({error.strerror or error})", "start Docker, then repeat")
     if b" 200 " not in answer:
         refuse(f"what answers on {SOCKET} is no Docker daemon", f"mount the daemon's socket at {SOCKET}")
-
-
-def keep_store_keys(home: Path) -> None:
-    """Put the keys of the team's object store into an AWS profile `team`, out of every process's environment.
-
-    As AWS_* variables they would reach each stage that may read from S3, and hide the user's own keys from it.
-    """
-    key, secret = os.environ.pop("S3_ACCESS_KEY_ID", ""), os.environ.pop("S3_SECRET_ACCESS_KEY", "")
-    if not key or not secret:
-        return
-    folder = home / ".aws"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / "config").write_text("[profile team]\nregion = us-east-1\n")
-    credentials = folder / "credentials"
-    credentials.touch(mode=0o600)
-    credentials.write_text(f"[team]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
 
 
 def left_processes() -> dict[int, str]:
@@ -225,7 +210,7 @@ def main(argv: list[str]) -> NoReturn:
     """Check the surroundings, run the command."""
     refuse_other_version()
     require_daemon()
-    keep_store_keys(Path.home())
+    keep_profiles(Path.home())
     grace = os.environ.get("CAPILLARY_GRACE_S", "")
     # what is no number is refused by capillary itself, which knows how to tell
     sys.exit(Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(argv or ["dvc", "status"]))

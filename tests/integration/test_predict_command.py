@@ -103,6 +103,7 @@ def test_a_failure_leaves_nothing(project: PredictionProject, stack: NDArray[np.
     assert ended.returncode == 4, ended.stderr
     assert "cut.tif" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "note: the stage was refused" not in ended.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["cut.tif"]
     assert left_behind(project) == []
 

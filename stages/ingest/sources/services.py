@@ -80,14 +80,15 @@ SERVICES = {
     "s3": Service(
         scheme="s3",
         package="s3fs",
-        login="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in .env (and AWS_ENDPOINT_URL if the server is not AWS)",
+        login="set SOURCE_AWS_ACCESS_KEY_ID and SOURCE_AWS_SECRET_ACCESS_KEY in .env (and SOURCE_AWS_ENDPOINT_URL if the "
+        "server is not AWS)",
         failures=("botocore.exceptions.BotoCoreError", "botocore.exceptions.ClientError", "aiohttp.ClientError"),
         refusals=("botocore.exceptions.NoCredentialsError", "botocore.exceptions.PartialCredentialsError"),
     ),
     "gs": Service(
         scheme="gs",
         package="gcsfs",
-        login="set GOOGLE_APPLICATION_CREDENTIALS in .env to the file with your service account's key",
+        login="set SOURCE_GOOGLE_APPLICATION_CREDENTIALS in .env to the file with your service account's key",
         failures=(
             "gcsfs.retry.HttpError",
             "aiohttp.ClientError",
@@ -99,7 +100,7 @@ SERVICES = {
     "hf": Service(
         scheme="hf",
         package="huggingface_hub",
-        login="set HF_TOKEN in .env to a token that may read this repository",
+        login="set SOURCE_HF_TOKEN in .env to a token that may read this repository",
         # ValueError: a name that cannot be a repository's; httpx2 is what this version speaks HTTP with
         failures=("huggingface_hub.errors.HfHubHTTPError", "httpx2.HTTPError", "builtins.ValueError"),
         hides=True,

@@ -42,7 +42,7 @@ def test_the_page_agrees_with_the_files() -> None:
     ("file", "former", "new"),
     [
         ("configs/stages.yaml", "  network: none", "  network: tracking"),
-        ("configs/stages.yaml", "HF_TOKEN", "GITHUB_TOKEN"),
+        ("configs/stages.yaml", "HF_TOKEN: SOURCE_HF_TOKEN", "HF_TOKEN: GITHUB_TOKEN"),
         ("dvc.yaml", "      - data/processed\n", "      - data/processed\n      - samples\n"),
         ("docs/security.md", "| preprocess | none |", "| preprocess | tracking |"),
     ],

@@ -98,35 +98,6 @@ def test_a_daemon_that_does_not_answer_is_named(
     supervise.require_daemon()
 
 
-def test_keys_of_the_store_become_a_profile(
-    supervise: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody else may read it, and no process sees them as variables."""
-    monkeypatch.setenv("S3_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("S3_SECRET_ACCESS_KEY", "word")
-    supervise.keep_store_keys(tmp_path)
-    folder = tmp_path / ".aws"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert (folder / "credentials").stat().st_mode & 0o777 == 0o600
-    text = "[team]\naws_access_key_id = key\naws_secret_access_key = word\n"
-    assert (folder / "credentials").read_text() == text
-    assert (folder / "config").read_text() == "[profile team]\nregion = us-east-1\n"
-    assert not {"S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"} & set(os.environ)
-
-
-@pytest.mark.parametrize("given", ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"])
-def test_half_a_pair_of_keys_is_no_pair(
-    supervise: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
-) -> None:
-    """It is taken out of the environment all the same."""
-    monkeypatch.delenv("S3_ACCESS_KEY_ID", raising=False)
-    monkeypatch.delenv("S3_SECRET_ACCESS_KEY", raising=False)
-    monkeypatch.setenv(given, "x")
-    supervise.keep_store_keys(tmp_path)
-    assert not (tmp_path / ".aws").exists()
-    assert given not in os.environ
-
-
 def test_only_what_the_command_left_counts(
     load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +262,7 @@ def test_the_grace_period_is_the_user_s(supervise: ModuleType, monkeypatch: pyte
     monkeypatch.setattr(supervise.Supervisor, "run", run)
     for name in ("refuse_other_version", "require_daemon"):
         monkeypatch.setattr(supervise, name, lambda: None)
-    monkeypatch.setattr(supervise, "keep_store_keys", lambda _home: None)
+    monkeypatch.setattr(supervise, "keep_profiles", lambda _home: None)
     for grace, argv in (("", []), ("20", ["dvc", "repro"]), ("soon", ["x"])):
         monkeypatch.setenv("CAPILLARY_GRACE_S", grace)
         with pytest.raises(SystemExit) as caught:

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.access import is_gate, read_access
+from capillary.launcher.access import is_gate, read_access, variables_for
+from capillary.settings import read_settings
 from stages.common.errors import ParamsError
 from tests.support.parts import REPOSITORY
 from tests.support.toy import LIMITS
@@ -39,6 +40,10 @@ def test_every_stage_of_this_repository_has_an_entry(stage: str) -> None:
         (f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('null', '0')}}}", "`memory_gb`"),
         (f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('256', '0')}}}", "`pids`"),
         (f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('0.0625', '0')}}}", "`shm_gb`"),
+        *(
+            (f"toy: {{network: none, env: [], env_from: {pair}, resume: true, {LIMITS}}}", "needs one \\* at the end")
+            for pair in ("{A_*: B}", "{A: B_*}", "{A_*_*: B_*}", "{A_*: '*B_*'}")
+        ),
     ],
 )
 def test_a_wrong_entry_is_refused(root: Path, text: str, what: str) -> None:
@@ -60,3 +65,41 @@ def test_an_entry_says_what_a_stage_may_touch(root: Path) -> None:
     assert (is_gate(root, "toy"), is_gate(root, "other"), is_gate(root, "third")) == (False, True, False)
     write(root, f"toy: {{network: none, env: [], resume: false, {limits}, image: other}}\n")
     assert read_access(root, "toy").image == "other"
+
+
+PLAIN = {"AWS_ACCESS_KEY_ID": "plain", "AWS_SESSION_TOKEN": "plain", "HF_TOKEN": "plain"}
+SOURCE = {"SOURCE_AWS_ACCESS_KEY_ID": "source", "SOURCE_HF_TOKEN": "source"}
+ARTIFACTS = {"ARTIFACTS_AWS_ACCESS_KEY_ID": "artifacts", "ARTIFACTS_AWS_ENDPOINT_URL": "http://store"}
+REMOTE = {"REMOTE_AWS_ACCESS_KEY_ID": "remote", "REMOTE_AWS_SECRET_ACCESS_KEY": "remote"}
+OF_SOURCE = {"AWS_ACCESS_KEY_ID": "source", "HF_TOKEN": "source"}
+OF_ARTIFACTS = {"AWS_ACCESS_KEY_ID": "artifacts", "AWS_ENDPOINT_URL": "http://store"}
+PLAIN_AWS = {"AWS_ACCESS_KEY_ID": "plain", "AWS_SESSION_TOKEN": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("given", "ingest", "others"),
+    [
+        ({}, {}, {}),
+        (SOURCE, OF_SOURCE, {}),
+        (ARTIFACTS, {}, OF_ARTIFACTS),
+        (REMOTE, {}, {}),
+        ({**SOURCE, **ARTIFACTS, **REMOTE}, OF_SOURCE, OF_ARTIFACTS),
+        (PLAIN, PLAIN, PLAIN_AWS),
+        ({**PLAIN, **SOURCE}, OF_SOURCE, PLAIN_AWS),
+        ({**PLAIN, **ARTIFACTS}, PLAIN, OF_ARTIFACTS),
+        ({**PLAIN, **SOURCE, **ARTIFACTS, **REMOTE}, OF_SOURCE, OF_ARTIFACTS),
+        ({**PLAIN, "SOURCE_HF_TOKEN": "source"}, {**PLAIN_AWS, "HF_TOKEN": "source"}, PLAIN_AWS),
+    ],
+)
+def test_each_stage_is_handed_the_credentials_of_its_purpose(
+    tmp_path: Path, given: dict[str, str], ingest: dict[str, str], others: dict[str, str]
+) -> None:
+    """Never two purposes' in one stage, and never a DVC remote's; plain ones where a purpose has none of its own."""
+    settings = read_settings(tmp_path, given)
+    handed = {stage: variables_for(read_access(REPOSITORY, stage), settings) for stage in STAGES}
+    assert handed == {"ingest": ingest, "preprocess": {}, **dict.fromkeys(("train", "evaluate", "predict"), others)}
+    without = [variables_for(read_access(REPOSITORY, stage), settings, with_credentials=False) for stage in STAGES]
+    assert without == [{}] * len(STAGES)
+
+
+STAGES = ("ingest", "preprocess", "train", "evaluate", "predict")

@@ -38,10 +38,10 @@ def access(root: Path) -> None:
     (root / "configs").mkdir()
     (root / "configs" / "stages.yaml").write_text(
         f"toy: {{network: none, env: [TOY_*], resume: true, {LIMITS}}}\n"
-        f"fetching: {{network: source, env: [], resume: false, {LIMITS}}}\n"
+        f"fetching: {{network: source, env: [], env_from: {{AWS_*: SOURCE_AWS_*}}, resume: false, {LIMITS}}}\n"
         f"computing: {{network: none, env: [], resume: true, {LIMITS.replace('gpu: none', 'gpu: auto')}}}\n"
         f"tracked: {{network: tracking, env: [], resume: false, {LIMITS}}}\n"
-        f"training: {{network: tracking, env: [MLFLOW_*], resume: true, {LIMITS}}}\n"
+        f"training: {{network: tracking, env: [MLFLOW_*], env_from: {{AWS_*: A_AWS_*}}, resume: true, {LIMITS}}}\n"
     )
 
 
@@ -172,6 +172,24 @@ def test_the_network_is_needed_only_where_there_is_a_server(
 ) -> None:
     """A source on this disk and the embedded store need none, whatever configs/stages.yaml would allow."""
     assert plan(root, Entry(deps=deps), stage, **variables).needs_network is needs
+
+
+@pytest.mark.parametrize(
+    ("stage", "deps", "uri", "key"),
+    [
+        ("fetching", ["data/in.txt"], "", None),
+        ("fetching", ["s3://bucket/stacks"], "", "source"),
+        ("training", ["data/in.txt"], "", None),
+        ("training", ["data/in.txt"], "https://mlflow.example.org", "artifacts"),
+    ],
+)
+def test_who_needs_no_network_is_handed_no_credentials(
+    root: Path, stage: str, deps: list[str], uri: str, key: str | None
+) -> None:
+    """There is no server to show them to."""
+    keys = {"SOURCE_AWS_ACCESS_KEY_ID": "source", "A_AWS_ACCESS_KEY_ID": "artifacts", "AWS_ACCESS_KEY_ID": "plain"}
+    made = plan(root, Entry(deps=deps), stage, MLFLOW_TRACKING_URI=uri, **keys)
+    assert made.environment.get("AWS_ACCESS_KEY_ID") == key
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/stacks", "https://example.org/x.zip", "gs://b/c"])

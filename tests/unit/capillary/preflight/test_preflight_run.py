@@ -141,7 +141,7 @@ def project(tmp_path: Path) -> Path:
         (tmp_path / name).write_text((REPOSITORY / name).read_text())
     rest = "resume: false, memory_gb: null, pids: 1, shm_gb: 1"
     (tmp_path / "configs" / "stages.yaml").write_text(
-        f"fetch: {{network: source, env: [AWS_*], gpu: none, {rest}}}\n"
+        f"fetch: {{network: source, env: [], env_from: {{AWS_*: SOURCE_AWS_*}}, gpu: none, {rest}}}\n"
         f"learn: {{network: tracking, env: [MLFLOW_*], gpu: auto, {rest}}}\n"
         "look: {gate: true}\n"
     )
@@ -161,6 +161,20 @@ def test_each_stage_is_asked_for_the_variables_that_it_is_given(project: Path) -
     assert "MLFLOW_TRACKING_USERNAME" not in learn.value
     assert "AWS" not in learn.value
     assert "AWS_ACCESS_KEY_ID" in next(iter(run._environment(host(root=project), []))).value
+
+
+def test_the_servers_of_every_stage_are_asked(project: Path) -> None:
+    """By the addresses that each is handed; one that no stage is handed, such as a DVC remote's, is nobody's here."""
+    variables = {
+        "SOURCE_AWS_ENDPOINT_URL": "http://source",
+        "REMOTE_AWS_ENDPOINT_URL": "http://remote",
+        "MLFLOW_TRACKING_URI": "http://host:5000",
+        "MLFLOW_S3_ENDPOINT_URL": "http://store",
+    }
+    found = run._services(project, read_settings(project, variables), ["http://listed", "http://listed"])
+    urls = {"http://source", "http://host:5000", "http://store", "http://listed"}
+    assert ({service.url for service in found}, len(found)) == (urls, 4)
+    assert found[0].kind is Kind.S3
 
 
 def test_a_stage_may_require_a_gpu(project: Path) -> None:
