@@ -40,8 +40,18 @@ experiment-docker *ARGS:
     docker compose run --rm dvc-runner capillary experiment {{ARGS}}
 
 # start the services (MLflow; with --profile team also PostgreSQL and an S3 store) and wait until they are healthy
-dev *ARGS: setup
-    @capillary dev {{ARGS}}
+up *ARGS: setup
+    @capillary up {{ARGS}}
+
+alias dev := up
+
+# stop the services; their volumes, and so all runs and files, stay
+down: setup
+    @capillary down
+
+# follow the services' logs, of all or of those named: ./just logs mlflow
+logs *NAMES: setup
+    @capillary logs {{NAMES}}
 
 # build the stages' container images ahead of time
 build *STAGES: setup

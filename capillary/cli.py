@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `capillary --help` answers at once."""
 
+import enum
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -202,11 +203,41 @@ def experiment(
     sys.exit(run_experiment(config, Path.cwd(), Options(debug=debug, resume=resume, dry_run=dry_run)))
 
 
-@app.command()
-def dev(
-    profile: Annotated[str, typer.Option(help="dev: MLflow; team: with PostgreSQL and an S3 store.")] = "dev",
-) -> None:
-    """Start the services on this machine and wait until they are healthy."""
-    from capillary.experiments.services import up
+class Profile(enum.StrEnum):
+    """Which services `capillary up` starts (capillary/experiments/services.py)."""
 
-    up(Path.cwd(), profile)
+    DEV = "dev"
+    TEAM = "team"
+
+
+@app.command()
+def up(
+    profile: Annotated[Profile, typer.Option(help="dev: MLflow; team: with PostgreSQL and an S3 store.")] = Profile.DEV,
+) -> None:
+    """Start the services on this machine and wait until they are healthy (docs/compose.md)."""
+    from capillary.experiments import services
+
+    services.up(Path.cwd(), profile.value)
+
+
+app.command(name="dev", hidden=True, help="The same as `capillary up`.")(up)
+
+
+@app.command()
+def down() -> None:
+    """Stop the services; what they keep stays in their volumes."""
+    from capillary.experiments import services
+
+    services.down(Path.cwd())
+
+
+@app.command()
+def logs(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Services, such as mlflow; else all.", show_default=False)
+    ] = None,
+) -> None:
+    """Follow the services' logs; Ctrl-C ends it."""
+    from capillary.experiments import services
+
+    sys.exit(services.logs(Path.cwd(), names or []))

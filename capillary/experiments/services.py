@@ -1,18 +1,26 @@
-"""The compose services that an experiment needs on this machine: started when they do not answer, never stopped."""
+"""The compose services on this machine: MLflow, and with the profile `team` PostgreSQL and an S3 store.
+
+An experiment starts those that do not answer and never stops one; `capillary up`, `down` and `logs` are for people.
+"""
 
 import shutil
+import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from capillary.settings import Settings
+from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
 from stages.common.progress import say
 
+DEV, TEAM = "dev", "team"  # MLflow on SQLite; on PostgreSQL and an S3 store, which a team shares
+EVERY_PROFILE = ("--profile", TEAM)  # with it Compose sees all services, whatever .env chooses
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 HEALTHY_WITHIN_S = 180
 ANSWERS_WITHIN_S = 2.0
+STOPPED_BY_USER = {128 + signal.SIGINT, -signal.SIGINT}
 
 
 def start_services(root: Path, settings: Settings, docker_profile: str) -> None:
@@ -30,21 +38,57 @@ def start_services(root: Path, settings: Settings, docker_profile: str) -> None:
 
 
 def up(root: Path, docker_profile: str) -> None:
-    """`docker compose up`, until every service of the profile is healthy."""
-    if shutil.which("docker") is None:
-        raise ServiceError(
-            "the services cannot be started: there is no docker command",
-            remedy="install Docker, or unset MLFLOW_TRACKING_URI: runs are then kept in mlruns/mlflow.db",
-        )
+    """Start the services of the profile and wait until each is healthy. Raises ServiceError when one is not."""
     say("starting services (docker compose up)")
-    profile = () if docker_profile == "dev" else ("--profile", docker_profile)
-    argv = ["docker", "compose", *profile, "up", "--detach", "--wait", "--wait-timeout", str(HEALTHY_WITHIN_S)]
-    if subprocess.run(argv, cwd=root, check=False).returncode:
+    profile = () if docker_profile == DEV else ("--profile", docker_profile)
+    argv = [*profile, "up", "--detach", "--wait", "--wait-timeout", str(HEALTHY_WITHIN_S)]
+    if _uninterrupted(_compose(root, argv)):
         raise ServiceError(
             f"the services of the profile `{docker_profile}` did not become healthy within {HEALTHY_WITHIN_S} s",
             file=root / "docker-compose.yml",
-            remedy="look at `docker compose ps` and `docker compose logs`; docs/compose.md names what .env must hold",
+            remedy="look at `docker compose ps` and `./just logs`; docs/compose.md names what .env must hold",
         )
+    port = read_settings(root).variables.get("MLFLOW_PORT", "5000")
+    say(f"the services are healthy; MLflow is at http://127.0.0.1:{port}")
+
+
+def down(root: Path) -> None:
+    """Stop and remove the services of every profile; their volumes stay. Raises ServiceError when Compose cannot."""
+    if _uninterrupted(_compose(root, [*EVERY_PROFILE, "down"])):
+        raise ServiceError(
+            "the services could not be stopped",
+            file=root / "docker-compose.yml",
+            remedy="see what Docker Compose said above; `docker compose ps` shows what still runs",
+        )
+    say("the services are stopped; runs, models and files are kept in their volumes, and `./just up` goes on with them")
+    say(f"to delete all of that for good: docker compose {' '.join(EVERY_PROFILE)} down --volumes")
+
+
+def logs(root: Path, names: Sequence[str]) -> int:
+    """Follow the logs of the services `names`, or of all, until Ctrl-C; returns the exit code."""
+    code = _compose(root, [*EVERY_PROFILE, "logs", "--follow", "--tail", "100", *names])
+    return 0 if code in STOPPED_BY_USER else code
+
+
+def _compose(root: Path, argv: Sequence[str]) -> int:
+    """Run `docker compose`, of which the user sees everything; its exit code. Raises ServiceError without Docker."""
+    if shutil.which("docker") is None:
+        raise ServiceError(
+            "there are no services without Docker: there is no docker command",
+            remedy="install Docker, or unset MLFLOW_TRACKING_URI: runs are then kept in mlruns/mlflow.db",
+        )
+    process = subprocess.Popen(["docker", "compose", *argv], cwd=root)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)  # it ends in its own way, also where no terminal has told it
+
+
+def _uninterrupted(code: int) -> int:
+    if code in STOPPED_BY_USER:
+        raise KeyboardInterrupt
+    return code
 
 
 def _listens(host: str, port: int) -> bool:

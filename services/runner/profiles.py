@@ -25,8 +25,8 @@ SECRETS = KEYS | {"aws_session_token"}
 def keep_profiles(home: Path) -> None:
     """Put keys into AWS profiles of this container, each under the purpose that it serves.
 
-    As AWS_* variables they would reach each stage that may read from S3, and hide the user's own keys from it. DVC takes
-    the source's keys from the profile `default`, to see whether the source has changed; the stage that reads the
+    As AWS_* variables they would reach each stage that may read from S3, and hide the user's own keys from it. DVC
+    takes the source's keys from the profile `default`, to see whether the source has changed; the stage that reads the
     source is handed them by the launcher. Those of remotes leave the environment: no process but DVC needs them.
     """
     found = {profile: settings_of(start, os.environ) for profile, start in PROFILES.items()}

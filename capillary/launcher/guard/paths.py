@@ -80,7 +80,9 @@ def absolute(path: Any, folder: int = -1) -> str | None:
     if isinstance(path, int):
         return None
     name = os.fsdecode(path)
-    if folder < 0 or name.startswith("/"):
+    if name.startswith("/"):
+        return name
+    if folder < 0:
         return os.path.join(os.getcwd(), name)
     start = place_of(folder)  # without /proc an open folder has no name; it was judged when it was opened
     return os.path.join(start, name) if start is not None else None

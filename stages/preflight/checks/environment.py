@@ -42,8 +42,8 @@ def check_environment(
         return passed(name, "nothing is missing", "set", critical=params.critical)
     value = ", ".join(dict.fromkeys(f"{variable} ({why})" for variable, why in absent))
     remedy = (
-        "set it in .env (see .env.example: a source's keys begin with SOURCE_, an artifact store's with ARTIFACTS_, and "
-        "one of these hides all plain ones); configs/stages.yaml says which variables a stage is given"
+        "set it in .env (see .env.example: a source's keys begin with SOURCE_, an artifact store's with ARTIFACTS_, "
+        "and one of these hides all plain ones); configs/stages.yaml says which variables a stage is given"
     )
     return missed(name, f"missing: {value}", "set", remedy, critical=params.critical)
 

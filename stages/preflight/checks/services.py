@@ -214,7 +214,5 @@ def _remedy(answer: Answer) -> str:
             return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in .env (see .env.example)"
         return "start it (docker compose up -d --wait), correct MLFLOW_TRACKING_URI, or unset it for the embedded store"
     if answer.service.kind is Kind.S3:
-        return (
-            "start the object store, or correct the address in AWS_ENDPOINT_URL (with SOURCE_ or ARTIFACTS_ before it)"
-        )
+        return "start the object store, or correct its address ([SOURCE_ or ARTIFACTS_]AWS_ENDPOINT_URL)"
     return "start it, or remove its URL from `services` in configs/preflight.yaml"

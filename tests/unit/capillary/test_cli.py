@@ -138,6 +138,9 @@ def test_an_experiment_is_what_its_flags_say(monkeypatch: pytest.MonkeyPatch, ca
         ("ps", "capillary.containers.upkeep", "show_siblings", ()),
         ("dev", "capillary.experiments.services", "up", ("dev",)),
         ("dev --profile team", "capillary.experiments.services", "up", ("team",)),
+        ("up", "capillary.experiments.services", "up", ("dev",)),
+        ("up --profile team", "capillary.experiments.services", "up", ("team",)),
+        ("down", "capillary.experiments.services", "down", ()),
     ],
 )
 def test_a_command_works_in_the_current_folder(

@@ -1,10 +1,11 @@
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 from capillary.experiments import services
-from capillary.experiments.services import start_services
+from capillary.experiments.services import down, logs, start_services, up
 from capillary.settings import read_settings
 from stages.common.errors import ServiceError
 
@@ -96,5 +97,72 @@ def test_services_that_do_not_come_up_are_named(docker: Path) -> None:
     (docker / "code").write_text("1")
     with pytest.raises(ServiceError, match="profile `team` did not become healthy") as caught:
         start(docker, free_uri(), "team")
-    assert "docker compose logs" in caught.value.remedy
+    assert "./just logs" in caught.value.remedy
     assert caught.value.file == docker / "docker-compose.yml"
+
+
+def test_services_that_are_healthy_are_told_with_their_address(
+    docker: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the port that .env chooses."""
+    (docker / ".env").write_text("MLFLOW_PORT=5051\n")
+    up(docker, "dev")
+    assert "MLflow is at http://127.0.0.1:5051" in capsys.readouterr().out
+
+
+def test_services_are_stopped_and_their_data_stays(docker: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of every profile; how to delete the data is said, not done."""
+    down(docker)
+    assert (docker / "called").read_text() == f"{docker} compose --profile team down\n"
+    assert "docker compose --profile team down --volumes" in capsys.readouterr().out
+    (docker / "code").write_text("1")
+    with pytest.raises(ServiceError, match="could not be stopped"):
+        down(docker)
+
+
+@pytest.mark.parametrize(("names", "words"), [([], ""), (["mlflow", "postgres"], " mlflow postgres")])
+def test_logs_are_followed(docker: Path, names: list[str], words: str) -> None:
+    """Of all services, or of those named; Compose's exit code is the command's, and Ctrl-C is no failure."""
+    assert logs(docker, names) == 0
+    assert (docker / "called").read_text() == f"{docker} compose --profile team logs --follow --tail 100{words}\n"
+    for code, expected in ((1, 1), (130, 0)):
+        (docker / "code").write_text(str(code))
+        assert logs(docker, names) == expected
+
+
+def test_who_interrupts_is_told_of_no_failure(docker: Path) -> None:
+    """Compose ends with 130."""
+    (docker / "code").write_text("130")
+    for ask in (lambda: up(docker, "dev"), lambda: down(docker)):
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+
+
+def test_ctrl_c_reaches_compose_which_ends_in_its_own_way(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no terminal has told it; it is waited for."""
+    told: list[int] = []
+
+    class Compose:
+        def __init__(self, *_argv: object, **_options: object) -> None:
+            self.answers = iter((KeyboardInterrupt(), 130))
+
+        def wait(self) -> int:
+            answer = next(self.answers)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        def send_signal(self, number: int) -> None:
+            told.append(number)
+
+    monkeypatch.setattr(services.subprocess, "Popen", Compose)
+    assert logs(docker, []) == 0
+    assert told == [signal.SIGINT]
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_without_docker_there_are_no_services(tmp_path: Path) -> None:
+    """Said by each command."""
+    for ask in (lambda: up(tmp_path, "dev"), lambda: down(tmp_path), lambda: logs(tmp_path, [])):
+        with pytest.raises(ServiceError, match="no docker command"):
+            ask()
