@@ -97,6 +97,62 @@ def test_the_project_is_known_under_another_name(guard: Guard, places: dict[str,
         guard.check_read(tmp_path / "alias/data/other.txt")
 
 
+def test_a_link_gives_what_it_leads_to_where_the_stage_could_not_have_made_it(
+    guard: Guard, places: dict[str, Path]
+) -> None:
+    """A user's own links in a folder of stacks, to other disks and in the project; not those in outs and elsewhere."""
+    root, world = places["root"], places["world"]
+    for folder, name in ((root / "data/raw", "declared"), (places["work"] / "data/out", "made"), (world, "elsewhere")):
+        (folder / f"{name}.txt").symlink_to(world / "x.txt")
+        (folder / f"{name}").symlink_to(root / "data/former")
+    guard.check_read("data/raw/declared.txt")
+    guard.check_read("data/raw/declared/x")
+    for path in ("data/out/made.txt", "data/out/made/x", world / "elsewhere.txt", world / "elsewhere/x"):
+        with pytest.raises(UndeclaredAccess):
+            guard.check_read(path)
+    with pytest.raises(UndeclaredAccess):
+        guard.check_read("data/raw/declared/../other.txt")
+
+
+def test_a_system_s_link_does_not_lead_into_the_project(policy: Policy, places: dict[str, Path]) -> None:
+    """/opt/app may be one to the checkout, and to a library on another disk."""
+    system = places["home"] / "opt"
+    system.mkdir()
+    (system / "app").symlink_to(places["root"])
+    (system / "library").symlink_to(places["world"])
+    guard = Guard(dataclasses.replace(policy, readable=(*policy.readable, str(system))))
+    guard.check_read(system / "library/x.txt")
+    guard.check_read(system / "app/data/in.txt")
+    with pytest.raises(
+        UndeclaredAccess, match=r"may not read .*/app/data/other\.txt \(which leads to data/other\.txt\)"
+    ):
+        guard.check_read(system / "app/data/other.txt")
+
+
+def test_a_folder_that_was_read_from_is_looked_at_again_where_a_link_is_in_it(
+    policy: Policy, places: dict[str, Path]
+) -> None:
+    """What is remembered about folders saves time, and gives nothing away."""
+    system = places["home"] / "opt"
+    system.mkdir()
+    (system / "plain.txt").touch()
+    guard = Guard(dataclasses.replace(policy, readable=(*policy.readable, str(system))))
+    guard.check_read(system / "plain.txt")
+    assert str(system) in guard._open_folders
+    (system / "link.txt").symlink_to(places["root"] / "data/other.txt")
+    for path in (system / "link.txt", f"{system}/.."):
+        with pytest.raises(UndeclaredAccess):
+            guard.check_read(path)
+
+
+def test_a_chain_of_links_without_an_end_is_no_way(guard: Guard, places: dict[str, Path]) -> None:
+    """The kernel refuses it in its own words."""
+    (places["tmp"] / "loop").symlink_to("loop")
+    guard.check_read(places["tmp"] / "loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        (places["tmp"] / "loop").read_text()
+
+
 def test_a_project_below_the_interpreter_or_the_system_is_guarded_all_the_same(
     policy: Policy, places: dict[str, Path]
 ) -> None:
