@@ -25,7 +25,10 @@ SETTING = re.compile(r"^#?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
 # read, and not for .env; by who sets them instead
 NOT_FOR_USERS = {
     "the launcher, for a stage": {
-        *(f"CAPILLARY_{name}" for name in ("STAGE", "STATE_DIR", "ARTIFACT_ROOT", "PLACE", "POLICY", "GATED", "GPU")),
+        *(
+            f"CAPILLARY_{name}"
+            for name in ("STAGE", "STATE_DIR", "ARTIFACT_ROOT", "CACHE_DIR", "PLACE", "POLICY", "GATED", "GPU")
+        ),
         *(f"CAPILLARY_{name}FINGERPRINT" for name in ("", "DATA_", "CODE_")),
     },
     "a profile of configs/compute.yaml": {f"CAPILLARY_{name}" for name in ("AMP", "CACHE", "COMPILE", "DEVICE")},
