@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from capillary.params_rules import check_rules
 from capillary.yaml_file import leaves, read_yaml
 from stages.common.errors import ParamsError
 from stages.common.params import RETIRED_KEYS, Params, nearest, validate_params
@@ -59,6 +60,9 @@ def _unknown_key(key: str, known: Iterable[str]) -> ParamsError:
             f"params.yaml `{key}` is no longer a key: {RETIRED_KEYS[key]}", remedy=f"remove `{key}`", file="params.yaml"
         )
     section, _, name = key.rpartition(".")
+    sections = sorted({other.partition(".")[0] for other in known})
+    if key.partition(".")[0] not in sections:
+        return _unknown_section(key.partition(".")[0], key, sections, known)
     siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
     place = f"params.yaml [{section}]" if section else "params.yaml"
     return ParamsError(
@@ -68,14 +72,28 @@ def _unknown_key(key: str, known: Iterable[str]) -> ParamsError:
     )
 
 
+def _unknown_section(section: str, key: str, sections: list[str], known: Iterable[str]) -> ParamsError:
+    names = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
+    guess = nearest(key, [*sections, *known]) if section == key else nearest(section, sections)
+    if guess.startswith("known") and names:
+        guess = f"did you mean `{names[0]}`?"
+    elif guess.startswith("known"):
+        guess = f"known: {', '.join(sections)}"
+    return ParamsError(
+        f"params.yaml unknown {'key' if section == key else 'section'} `{section}`; {guess}",
+        remedy=f"rename or remove `{key}`, or declare it under a stage's params in dvc.yaml",
+        file="params.yaml",
+    )
+
+
 def check_params(root: Path) -> None:
-    """Raise ParamsError for an unknown key, a missing key or a value that its stage would refuse."""
+    """Raise ParamsError for an unknown key, a missing key, a value that its stage would refuse, or a broken rule."""
     refuse_unknown_keys(root)
     check_values(read_params_file(root), root, origin="params.yaml")
 
 
 def check_values(params: dict[str, Any], root: Path, origin: str) -> None:
-    """Check `params` with the models of the stages, each stage with the keys that it declares."""
+    """Check `params` with the models of the stages, each stage with the keys that it declares; then how they agree."""
     for stage, keys in declared_keys(root).items():
         if (model := _model_of(stage)) is None:
             continue
@@ -83,6 +101,7 @@ def check_values(params: dict[str, Any], root: Path, origin: str) -> None:
         for key in keys:
             _copy(params, visible, key.split("."), origin)
         validate_params(model, visible, origin)
+    check_rules(params, root, origin)
 
 
 def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str], origin: str) -> None:
@@ -98,9 +117,9 @@ def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str], origi
 def _model_of(stage: str) -> type[Params] | None:
     """By convention stages/train/params.py holds TrainParams: params.yaml as that stage sees it.
 
-    None for an entry of dvc.yaml that is no stage of this house.
+    None for an entry of dvc.yaml that is no stage of this project, or has no params.py.
     """
-    if importlib.util.find_spec(f"stages.{stage}") is None:
+    if importlib.util.find_spec(f"stages.{stage}") is None or importlib.util.find_spec(f"stages.{stage}.params") is None:
         return None
     name = "".join(word.capitalize() for word in stage.split("_"))
     model: type[Params] = getattr(importlib.import_module(f"stages.{stage}.params"), f"{name}Params")

@@ -18,7 +18,7 @@ from capillary.launcher.leftovers import clear, plan_clearance
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
-from capillary.params_file import refuse_unknown_keys
+from capillary.params_file import check_params
 from capillary.settings import ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.progress import say
@@ -50,7 +50,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     entry = Entry(request.root, request.entry)
     code: int = ExitCode.UNEXPECTED
     try:
-        refuse_unknown_keys(request.root)
+        check_params(request.root)  # all of it: a wrong `evaluation` must not cost the trainings before it
         settings = read_settings(request.repository)
         executor = choose_executor(settings)
         if request.gated is None:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -17,6 +18,11 @@ PARAMS_FILE = Path("params.yaml")
 RETIRED_KEYS = {
     "evaluation.bootstrap": "intervals are Student's, corrected for skewness, and no bootstrap (docs/metrics.md)"
 }
+
+# pydantic's names of errors: what was expected there
+_LISTS = ("tuple_type", "list_type")
+_NUMBERS = ("float_type", "int_type", "float_parsing", "int_parsing")
+_SWITCHES = ("bool_type", "bool_parsing")
 
 
 class Params(BaseModel):
@@ -70,11 +76,38 @@ def _explain(model: type[Params], error: ErrorDetails, origin: str) -> ParamsErr
             f"{place} key `{key}` is missing, or not visible to this stage",
             remedy=f"set `{'.'.join([*section, key])}` in {origin}{declare}",
         )
+    what, remedy = _plainly(error, ".".join([*section, key]))
     return ParamsError(
-        f"{place} `{key}`: {error['msg'].removeprefix('Value error, ')}",
-        remedy=f"correct `{'.'.join([*section, key])}` in {origin}",
+        f"{place} `{key}`: {what}",
+        remedy=remedy or f"correct `{'.'.join([*section, key])}` in {origin}",
         value=repr(error["input"]),
     )
+
+
+def _plainly(error: ErrorDetails, key: str) -> tuple[str, str | None]:
+    """(what is wrong, the remedy where it is more than "correct it") of a value that has the wrong type."""
+    value = error["input"]
+    if error["type"] in _LISTS and isinstance(value, str):
+        return "a list is meant", f"write `{key}: [{value}]`; for one run: dvc exp run -S '{key}=[{value}]'"
+    if error["type"] in _LISTS and isinstance(value, int | float):
+        return "a list is meant", f"write its entries in brackets: `{key}: [{value}, …]`; docs/params.md says how many"
+    if error["type"] in _NUMBERS and isinstance(value, str) and (number := _number(value)) is not None:
+        kind = "an integer" if error["type"].startswith("int") else "a number"
+        return f"{kind} is meant, and this is text to YAML", f"write `{key}: {number}`, without quotes"
+    if error["type"] in _SWITCHES and isinstance(value, str | int):
+        return "a switch is meant", f"write `{key}: true` or `{key}: false`, without quotes"
+    return error["msg"].removeprefix("Value error, "), None
+
+
+def _number(text: str) -> str | None:
+    """`text` as YAML 1.1 and 1.2 both read it as a number: with a point before an exponent. None for other text."""
+    plain = text.strip().lower()
+    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", plain):
+        return None
+    mantissa, exponent, power = plain.partition("e")
+    if not exponent:
+        return plain
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{power if power[0] in '+-' else '+' + power}"
 
 
 def _keys_at(model: type[BaseModel], section: list[str]) -> list[str]:

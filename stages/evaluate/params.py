@@ -12,7 +12,7 @@ class Training(Params):
     """Which cells were trained: every loss on every fold."""
 
     losses: tuple[str, ...]
-    folds: tuple[int, ...]
+    folds: tuple[Annotated[int, Field(ge=0)], ...]
 
     @field_validator("losses", "folds")
     @classmethod

@@ -38,7 +38,7 @@ class TrainingParams(Params):
     needs `max_epochs` changed and nothing else.
     """
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]  # torch takes 64 bits
     max_epochs: PositiveInt
     steps_per_epoch: PositiveInt
     batch_size: PositiveInt
@@ -48,8 +48,8 @@ class TrainingParams(Params):
     filters: tuple[PositiveInt, ...]  # channels a level, from full resolution down
     kernels: KernelRule
     deep_supervision: bool
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     warmup_epochs: Annotated[int, Field(ge=0)]
     grad_clip_norm: Annotated[float, Field(gt=0)]
     precision: Precision

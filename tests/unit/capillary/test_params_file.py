@@ -123,10 +123,10 @@ def test_keys_below_a_declared_section_are_known(tmp_path: Path) -> None:
 
 
 def test_a_key_that_only_starts_like_a_known_one_is_unknown(tmp_path: Path) -> None:
-    """`plots` is not below `plot`; where no key is near in its section, all are offered."""
+    """`plots` is not below `plot`, which is offered."""
     (tmp_path / "dvc.yaml").write_text("stages: {draw: {cmd: x, params: [plot]}}\n")
     (tmp_path / "params.yaml").write_text("plots: {style: 1}\n")
-    with pytest.raises(ParamsError, match=r"params\.yaml \[plots\] unknown key `style`") as caught:
+    with pytest.raises(ParamsError, match=r"unknown section `plots`; did you mean `plot`") as caught:
         check_params(tmp_path)
     assert "plots.style" in caught.value.remedy
 
@@ -148,3 +148,20 @@ def test_a_workspace_without_stages_declares_nothing(tmp_path: Path) -> None:
     """An empty graph is no error."""
     (tmp_path / "dvc.yaml").write_text("stages:\n")
     assert declared_keys(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("trainig: {max_epochs: 3}", r"unknown section `trainig`; did you mean `training`\?"),
+        ("other: {max_epochs: 3}", r"unknown section `other`; did you mean `training.max_epochs`\?"),
+        ("max_epochs: 3", r"unknown key `max_epochs`; did you mean `training.max_epochs`\?"),
+        ("zzz: 3", r"unknown key `zzz`; known: evaluation, ingest, preprocess, training$"),
+    ],
+)
+def test_an_unknown_section_is_named_with_the_nearest(root: Path, text: str, what: str) -> None:
+    """A key at the wrong place is offered its own; else the sections are listed, not all keys."""
+    file = root / "params.yaml"
+    file.write_text(file.read_text() + text + "\n")
+    with pytest.raises(ParamsError, match=what):
+        refuse_unknown_keys(root)

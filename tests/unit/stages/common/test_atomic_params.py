@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import ParamsError
-from stages.common.params import Params, load_params, nearest
+from stages.common.params import Params, load_params, nearest, validate_params
 
 
 def test_an_atomic_file_appears_whole(tmp_path: Path) -> None:
@@ -153,3 +153,39 @@ def test_nearest_lists_the_known_when_nothing_is_near() -> None:
     """A guess is made only when it is one."""
     assert nearest("lrr", ["lr", "epochs"]) == "did you mean `lr`?"
     assert nearest("xyz", ["lr", "epochs"]) == "known: epochs, lr"
+
+
+class Typed(Params):
+    rate: float
+    count: int
+    names: tuple[str, ...]
+    shape: tuple[int, int, int]
+    deep: bool
+
+
+RIGHT = {"rate": 1.0, "count": 1, "names": ["a"], "shape": [1, 2, 3], "deep": True}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what", "remedy"),
+    [
+        ({"names": "dice_ce"}, "a list is meant", "`names: [dice_ce]`; for one run: dvc exp run -S 'names=[dice_ce]'"),
+        ({"shape": 12}, "a list is meant", "`shape: [12, …]`"),
+        ({"rate": "1e-4"}, "text to YAML", "`rate: 1.0e-4`, without quotes"),
+        ({"rate": "1E5"}, "text to YAML", "`rate: 1.0e+5`"),
+        ({"rate": "2.5e3"}, "text to YAML", "`rate: 2.5e+3`"),
+        ({"rate": ".5"}, "text to YAML", "`rate: .5`"),
+        ({"count": "3"}, "text to YAML", "`count: 3`"),
+        ({"deep": "yes"}, "a switch is meant", "`deep: true` or `deep: false`"),
+        ({"deep": 1}, "a switch is meant", "`deep: true`"),
+        ({"rate": "fast"}, "valid number", "correct `rate`"),
+        ({"rate": None}, "valid number", "correct `rate`"),
+        ({"names": None}, "valid array", "correct `names`"),
+    ],
+)
+def test_a_wrong_type_says_how_the_value_is_written(wrong: dict[str, object], what: str, remedy: str) -> None:
+    """A name where a list belongs, an exponent without a point, a quoted number: the remedy can be pasted."""
+    with pytest.raises(ParamsError) as caught:
+        validate_params(Typed, {**RIGHT, **wrong}, "params.yaml")
+    assert what in caught.value.what
+    assert remedy in caught.value.remedy
