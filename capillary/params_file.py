@@ -119,7 +119,10 @@ def _model_of(stage: str) -> type[Params] | None:
 
     None for an entry of dvc.yaml that is no stage of this project, or has no params.py.
     """
-    if importlib.util.find_spec(f"stages.{stage}") is None or importlib.util.find_spec(f"stages.{stage}.params") is None:
+    if (
+        importlib.util.find_spec(f"stages.{stage}") is None
+        or importlib.util.find_spec(f"stages.{stage}.params") is None
+    ):
         return None
     name = "".join(word.capitalize() for word in stage.split("_"))
     model: type[Params] = getattr(importlib.import_module(f"stages.{stage}.params"), f"{name}Params")

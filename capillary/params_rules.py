@@ -5,7 +5,7 @@ The names are read from the catalogues' source, because importing them needs tor
 
 import ast
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from stages.common.params import nearest
 
 _STAGES = Path(stages.__path__[0])
 LOSS_CATALOGUE = ("train/losses/catalogue.py", "LOSSES")
+_DISAGREES = "does not fit the other keys"
 NETWORK_CATALOGUE = ("train/networks/catalogue.py", "ARCHITECTURES")
 
 
 def check_rules(params: Mapping[str, Any], root: Path, origin: str) -> None:
     """Raise ParamsError for the first rule that `params` breaks. Their types must have been checked before."""
-    rules: Sequence[Callable[[Mapping[str, Any], Path, str], None]] = (_losses, _network, _folds, _volumes, _small_parts)
-    for rule in rules:
+    for rule in (_losses, _network, _folds, _volumes, _small_parts):
         rule(params, root, origin)
 
 
@@ -101,5 +101,7 @@ def _refuse_unknown(name: object, known: list[str], key: str, remedy: str, origi
         raise _broken(origin, key, name, f"correct it: {remedy}", f"there is no `{name}`; {guess}")
 
 
-def _broken(origin: str, key: str, value: object, remedy: str, what: str = "does not fit the other keys") -> ParamsError:
+def _broken(
+    origin: str, key: str, value: object, remedy: str, what: str = "does not fit the other keys"
+) -> ParamsError:
     return ParamsError(f"{origin} `{key}`: {what}", remedy=remedy, file=origin, value=value)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from capillary.launcher.access import StageAccess, variables_for
 from capillary.settings import BASE_VARIABLES, OFF, Settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 
 CODE_FOLDER = "stages"
 
@@ -230,17 +231,10 @@ def _tracking(access: StageAccess, settings: Settings, repository: Path) -> tupl
     """Variables that lead to MLflow, and the folder to write when it is the embedded store."""
     if access.network != "tracking":
         return {}, ()
-    uri = settings.variables.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
-    if uri.startswith("file:") or ("://" not in uri and uri != "databricks"):
-        raise CapillaryError(
-            "MLFLOW_TRACKING_URI is a folder, which MLflow no longer takes as a store",
-            value=uri,
-            remedy="unset it: runs are kept in mlruns/mlflow.db; or name a server (https://…) or a database (sqlite:///…)",
-            code=ExitCode.USAGE,
-        )
-    if not uri.startswith("sqlite:///"):
+    address = read_address(settings.variables.get(VARIABLE, EMBEDDED))
+    if address.kind is not StoreKind.EMBEDDED:
         return {}, ()
-    database = repository / uri.removeprefix("sqlite:///")
+    database = repository / address.database_file
     # one path for one store, however it is reached: MLflow records it, and a container sees the real folder only
     database = database.parent.resolve() / database.name
     variables = {

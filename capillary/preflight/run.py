@@ -19,12 +19,15 @@ from stages.common.params import validate_params
 from stages.common.progress import console, say
 from stages.preflight.check import Check, Report, passed, report_of
 from stages.preflight.checks import devices, gpu, ram, swap
+from stages.preflight.checks.clients import check_clients, installed, pinned
 from stages.preflight.checks.clock import check_clock
 from stages.preflight.checks.container import in_container
 from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
+from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
-from stages.preflight.checks.services import Answer, Service, ask_all, check_services, services_of
+from stages.preflight.checks.service import Answer, Service
+from stages.preflight.checks.services import ask_all, check_services, services_of
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from stages.preflight.table import lines, print_table
 
@@ -70,7 +73,7 @@ def run_preflight(root: Path, settings: Settings, *, require_gpu: bool = False) 
             _disks(host, cache.result()),
             _ports(host),
             [_packages(host)],
-            check_services(answers, critical=params.answers.critical),
+            _servers(host, answers),
             _environment(host, answers),
             [check_clock(answers, params.clock)],
         )
@@ -149,6 +152,14 @@ def _services(root: Path, settings: Settings, listed: Sequence[str]) -> list[Ser
     handed = (variables_for(read_access(root, stage), settings) for stage in declared_keys(root))
     found = (service for variables in handed for service in services_of(variables, ()))
     return list(dict.fromkeys([*found, *services_of({}, listed)]))
+
+
+def _servers(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
+    critical, variables = host.params.answers.critical, host.settings.variables
+    yield from check_address(host.root, variables, critical=critical)
+    yield from check_services(answers, critical=critical)
+    has = pinned(host.root) if host.daemon else installed
+    yield from check_clients(variables, answers, has, critical=host.params.packages.critical)
 
 
 def _environment(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.runtime import GateRuntime
+from stages.common.tracking.address import VARIABLE
 from stages.preflight.check import Check, Report, report_of
 from stages.preflight.checks import devices, gpu, ram, swap
+from stages.preflight.checks.clients import check_clients, installed, pinned
 from stages.preflight.checks.clock import check_clock
 from stages.preflight.checks.container import in_container
 from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
+from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
 from stages.preflight.checks.services import ask_all, check_services, services_of
@@ -30,7 +33,14 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
             swap.check_swap(*swap.swap_now(), params.swap, in_container=in_container()),
         ],
         _packages(params, runtime, stage),
+        _address(params, runtime),
         check_services(answers, critical=params.answers.critical),
+        check_clients(
+            runtime.variables,
+            answers,
+            pinned(Path.cwd()) if runtime.in_container else installed,
+            critical=params.packages.critical,
+        ),
         [
             check_environment(stage, runtime.variables, params.environment, answers=answers),
             check_clock(answers, params.clock),
@@ -69,6 +79,12 @@ def _disks(params: PreflightParams, runtime: GateRuntime) -> Iterator[Check]:
     yield check_disk("workspace", here, disk.min_free_workspace_gb, REMEDY, critical=disk.critical)
     if runtime.store is not None:
         yield check_disk("runs", runtime.store, disk.min_free_runs_gb, REMEDY, critical=disk.critical)
+
+
+def _address(params: PreflightParams, runtime: GateRuntime) -> list[Check]:
+    if VARIABLE not in runtime.variables:
+        return []  # a stage that talks to no server
+    return check_address(Path.cwd(), runtime.variables, critical=params.answers.critical)
 
 
 def _packages(params: PreflightParams, runtime: GateRuntime, stage: str) -> list[Check]:

@@ -15,6 +15,7 @@ GIB = 1 << 30
 def http_server(status: int = 200, date: str | None = None, login: str | None = None) -> Iterator[str]:
     """A server at the URL that it yields: always `status`, with `date` as its Date header.
 
+    To a GET it tells of an experiment, as MLflow would, and a POST it calls incomplete.
     With `login` (an Authorization header) it answers 401 to everybody else.
     """
 
@@ -23,9 +24,17 @@ def http_server(status: int = 200, date: str | None = None, login: str | None = 
             known = login is None or self.headers.get("Authorization") == login
             self.send_response_only(status if known else 401)
             self.send_header("Date", date or self.date_time_string())
-            self.send_header("Content-Length", "2")
+            self._answer(b'{"experiment": {"experiment_id": "1", "lifecycle_stage": "active"}}')
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response_only(400)
+            self._answer(b'{"error_code": "INVALID_PARAMETER_VALUE"}')
+
+        def _answer(self, body: bytes) -> None:
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Be quiet."""

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from stages.common.errors import ServiceError
 from stages.common.progress import say
+from stages.common.tracking.address import EXPERIMENT
 
-EXPERIMENT = "capillary"
 ARTIFACTS = "artifacts"  # beside the database, where the launcher has a new store keep them
 BUSY_PATIENCE_S = 60.0
 

@@ -19,7 +19,7 @@ from stages.common.monitoring.system_metrics import SystemSampler
 from stages.common.progress import say
 from stages.common.runtime import Runtime
 from stages.common.text import visible
-from stages.common.tracking.relocation import EXPERIMENT
+from stages.common.tracking.address import EXPERIMENT, restore_command
 from stages.common.tracking.server import (
     PATIENCE_S,
     RefusedError,
@@ -77,7 +77,7 @@ def _experiment_id(server: Server, runtime: Runtime) -> str:
         if known is not None and known.lifecycle_stage == "deleted":
             raise ServiceError(
                 f"the MLflow experiment {EXPERIMENT} at {redact(server.uri)} is deleted",
-                remedy="restore it (mlflow experiments restore) or delete it for good (mlflow gc)",
+                remedy=f"restore it: {restore_command(server.uri, known.experiment_id)}",
             )
         if known is not None:
             return str(known.experiment_id)

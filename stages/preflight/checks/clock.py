@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 
 from stages.preflight.check import Check, missed, passed
-from stages.preflight.checks.services import Answer
+from stages.preflight.checks.service import Answer
 from stages.preflight.params import ClockParams
 
 _SET_IT = "set the clock: sudo timedatectl set-ntp true (in a virtual machine: restart it, or its time service)"

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stages.preflight.check import Check, missed, passed
-from stages.preflight.checks.services import Answer, Kind
+from stages.preflight.checks.service import Answer, Kind
 from stages.preflight.params import EnvironmentParams
 
 VENDOR_FILE = Path("sys/class/dmi/id/sys_vendor")
@@ -36,7 +36,10 @@ def check_environment(
     listed = getattr(params.variables, stage, ())
     needed = [*((name, "configs/preflight.yaml lists it") for name in listed), *_by_server(answers)]
     absent = [(name, why) for name, why in needed if not variables.get(name)]
-    absent += _by_source(urlsplit(source).scheme, variables, top)
+    places = [(urlsplit(source).scheme, "the source is")]
+    places += [(urlsplit(answer.artifacts).scheme, "the MLflow server keeps files in") for answer in answers]
+    for scheme, why in places:
+        absent += _by_place(scheme, why, variables, top)
     name = f"environment of {stage}"
     if not absent:
         return passed(name, "nothing is missing", "set", critical=params.critical)
@@ -54,15 +57,15 @@ def _by_server(answers: Iterable[Answer]) -> Iterator[tuple[str, str]]:
             yield from ((name, f"{answer.service.place} asks for a login") for name in _LOGIN)
 
 
-def _by_source(scheme: str, variables: Mapping[str, str], top: Path) -> list[tuple[str, str]]:
-    """Keys that the source's scheme needs, unless something else may bring them."""
+def _by_place(scheme: str, why: str, variables: Mapping[str, str], top: Path) -> list[tuple[str, str]]:
+    """Keys that the scheme of a source or store needs, unless something else may bring them."""
     vendor = (top / VENDOR_FILE).read_text() if (top / VENDOR_FILE).is_file() else ""
     if scheme == "s3" and not (any(variables.get(name) for name in _AWS_OTHER) or "Amazon" in vendor):
-        return [(name, "the source is s3://") for name in _AWS_KEYS if not variables.get(name)]
+        return [(name, f"{why} s3://") for name in _AWS_KEYS if not variables.get(name)]
     if scheme == "gs" and "Google" not in vendor:
         file = variables.get(_GOOGLE)
         if not file:
-            return [(_GOOGLE, "the source is gs://")]
+            return [(_GOOGLE, f"{why} gs://")]
         if not Path(file).is_file():
             return [(_GOOGLE, "the file that it names does not exist")]
     return []

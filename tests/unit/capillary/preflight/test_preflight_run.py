@@ -18,7 +18,7 @@ from stages.common.errors import ParamsError, ServiceError
 from stages.preflight.check import Check, Report, Status, missed, passed
 from stages.preflight.checks import devices
 from stages.preflight.checks.devices import DriverBrokenError, Gpu
-from stages.preflight.checks.services import Answer, Kind, Service
+from stages.preflight.checks.service import Answer, Kind, Service
 from tests.support.parts import REPOSITORY
 
 GPU = Gpu(index=0, uuid="GPU-0", name="RTX", memory_bytes=10**10, free_bytes=10**10, driver="580.65.06")
@@ -214,7 +214,7 @@ def test_the_report_has_every_subject_in_its_order(project: Path, monkeypatch: p
     Parts(monkeypatch)
     report = run_preflight(project, settings(CAPILLARY_EXECUTOR="process"))
     subjects = [check.name.split(" ")[0] for check in report.checks]
-    assert list(dict.fromkeys(subjects)) == ["git", "data", "docker", "gpu", "disk", "packages", "clock"]
+    assert list(dict.fromkeys(subjects)) == ["git", "data", "docker", "gpu", "disk", "packages", "mlflow", "clock"]
     assert "disk of cache" in names(report.checks)
     assert [check.critical for check in report.checks[:2]] == [True, True]
 

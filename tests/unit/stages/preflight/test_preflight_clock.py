@@ -8,7 +8,8 @@ import pytest
 
 from stages.preflight.check import Status
 from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.services import Answer, Kind, Service, ask_all, services_of
+from stages.preflight.checks.service import Answer, Kind, Service
+from stages.preflight.checks.services import ask_all, services_of
 from stages.preflight.params import ClockParams, ServiceParams
 from tests.support.machine import http_server
 

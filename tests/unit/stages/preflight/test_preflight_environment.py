@@ -6,7 +6,7 @@ import pytest
 
 from stages.preflight.check import Status
 from stages.preflight.checks.environment import VENDOR_FILE, check_environment
-from stages.preflight.checks.services import Answer, Kind, Service
+from stages.preflight.checks.service import Answer, Kind, Service
 from stages.preflight.params import EnvironmentParams, VariableParams
 
 NO_MORE = VariableParams(ingest=(), preprocess=(), train=(), evaluate=())

@@ -12,14 +12,13 @@ import pytest
 
 from stages.preflight.check import Status
 from stages.preflight.checks import services
+from stages.preflight.checks.http_requests import mlflow_login, verify
+from stages.preflight.checks.mlflow_server import EXPERIMENT_QUESTION
+from stages.preflight.checks.service import Answer, Kind
 from stages.preflight.checks.services import (
-    MLFLOW_QUESTION,
     PAUSE_S,
-    Answer,
-    Kind,
     ask_all,
     check_services,
-    mlflow_login,
     services_of,
 )
 from stages.preflight.params import ServiceParams
@@ -75,6 +74,7 @@ def test_a_dead_mlflow_server_fails() -> None:
     [
         (200, Status.PASS, "answers"),
         (404, Status.FAIL, "no MLflow server"),
+        (418, Status.FAIL, "no MLflow server"),
         (500, Status.FAIL, "an error (500)"),
         (403, Status.FAIL, "refuses"),
     ],
@@ -172,18 +172,18 @@ def test_a_server_that_refuses_is_asked_once(pauses: list[float], status: int) -
 
 @pytest.mark.parametrize("end", ["", "/"])
 def test_each_kind_of_server_is_asked_its_own_question(end: str) -> None:
-    """MLflow's API for experiments, and the listed address of any other server."""
-    with scripted_server(200) as (url, asked):
+    """MLflow's API for experiments, which is enough for one that is no MLflow, and the listed address of any other."""
+    with scripted_server(404, 200) as (url, asked):
         ask({"MLFLOW_TRACKING_URI": url + end})
         ask({}, f"{url}/health")
-    assert asked == [MLFLOW_QUESTION, "/health"]
+    assert asked == [EXPERIMENT_QUESTION, "/health"]
 
 
 def test_the_embedded_store_is_no_server() -> None:
     """Nothing to ask."""
     assert services_of({"MLFLOW_TRACKING_URI": "sqlite:////x/mlflow.db"}, ()) == []
     assert services_of({}, ()) == []
-    for scheme in ("postgresql", "postgres", "postgresql+psycopg2"):
+    for scheme in ("postgresql", "postgresql+psycopg2"):
         (database,) = services_of({"MLFLOW_TRACKING_URI": f"{scheme}://u:p@db/x"}, ())
         assert (database.kind, database.place) == (Kind.POSTGRES, f"{scheme.split('+')[0]}://db")
 
@@ -265,9 +265,8 @@ def test_only_mlflow_must_accept_the_request(variable: str, status: int, expecte
         ({"MLFLOW_TRACKING_INSECURE_TLS": "false"}, True),
         ({"MLFLOW_TRACKING_INSECURE_TLS": "True"}, False),
         ({"MLFLOW_TRACKING_SERVER_CERT_PATH": "/etc/ca.pem"}, "/etc/ca.pem"),
-        ({"MLFLOW_TRACKING_SERVER_CERT_PATH": "/etc/ca.pem", "MLFLOW_TRACKING_INSECURE_TLS": "true"}, False),
     ],
 )
 def test_certificates_are_checked_as_mlflow_checks_them(variables: dict[str, str], expected: bool | str) -> None:
     """Always, but where the user says otherwise in MLflow's own variable."""
-    assert services._verify(variables) == expected
+    assert verify(variables) == expected
