@@ -29,9 +29,12 @@ def names_in(catalogue: tuple[str, str]) -> list[str]:
     """The keys of the dict that a catalogue's file assigns to its name; nothing where it is no literal dict."""
     file, variable = catalogue
     for node in ast.parse((_STAGES / file).read_text()).body:
-        is_it = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == variable
-        if is_it and isinstance(node.value, ast.Dict):
-            return [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == variable
+            and isinstance(node.value, ast.Dict)
+        ):
+            return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
     return []
 
 

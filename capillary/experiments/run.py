@@ -72,7 +72,9 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
     sections = experiment.config.sections
     if not options.dry_run:
         start_services(root, experiment.settings, sections.compute.docker_profile)
-    preflight = run_preflight(root, experiment.settings, require_gpu=sections.compute.require_gpu)
+    preflight = run_preflight(
+        root, experiment.settings, require_gpu=sections.compute.require_gpu, experiment=experiment.params
+    )
     show(preflight)
     remove_torn(root)
     plan = forecast(root, experiment.params)

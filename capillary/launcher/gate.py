@@ -15,10 +15,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from capillary.compute.need import estimate, run_shape
+from capillary.compute.volumes import find_volumes
 from capillary.launcher.access import StageAccess, read_access
 from capillary.launcher.plan import CODE_FOLDER, Declared, StagePlan, StageRequest, plan_stage
+from capillary.params_file import read_params_file
 from capillary.settings import Settings
 from capillary.yaml_file import read_yaml
+
+TRAIN = "train"  # the stage whose need can be estimated
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,7 @@ def plan_gate(
     servers = servers_of(request)
     unused = computing.get("CAPILLARY_DEVICE") == "cpu"  # the profile's choice
     gpu = "required" if settings.require_gpu else "none" if unused else access.gpu
-    told = {"CAPILLARY_GATED": gate.gated, "CAPILLARY_GPU": gpu}
+    told = {"CAPILLARY_GATED": gate.gated, "CAPILLARY_GPU": gpu, **need_of_cell(request, gate.gated, computing)}
     return dataclasses.replace(
         plan,
         environment={**plan.environment, **told},
@@ -92,6 +97,15 @@ def plan_gate(
         servers=servers,
         gated=gate.gated,
     )
+
+
+def need_of_cell(request: StageRequest, gated: str, computing: Mapping[str, str]) -> dict[str, str]:
+    """The variable that tells the gate what one training needs; none for another stage, of which nothing is known."""
+    if stage_of(gated) != TRAIN:
+        return {}
+    params = read_params_file(request.root)
+    run = run_shape(params, find_volumes(request.root, params), computing)
+    return {} if run is None else estimate(run).as_variable()
 
 
 def servers_of(request: StageRequest) -> tuple[str, ...]:

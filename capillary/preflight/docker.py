@@ -14,6 +14,7 @@ from stages.common.errors import ServiceError
 from stages.preflight.check import Check, missed, passed, warned
 from stages.preflight.checks.devices import Gpu
 from stages.preflight.checks.disk import check_disk
+from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import DiskParams
 
 _TOOLKIT = (
@@ -67,10 +68,12 @@ def check_docker_gpus(daemon: Daemon, devices: Sequence[Gpu], *, required: bool)
     return missed("docker gpu", value, "containers get them", _TOOLKIT, critical=required)
 
 
-def check_docker_disk(daemon: Daemon, disk: DiskParams) -> list[Check]:
+def check_docker_disk(daemon: Daemon, disk: DiskParams, need: Need = NOTHING_KNOWN) -> list[Check]:
     """Room for images; nothing where the daemon's data lies on another machine."""
     root = Path(daemon.info.get("DockerRootDir") or "/nonexistent")
     if not root.is_dir():
         return []
     remedy = "docker system df shows what fills it; capillary clean --images and docker system prune make room"
-    return [check_disk("docker", root, disk.min_free_docker_gb, remedy, critical=disk.critical)]
+    least_gb, _ = need.least(disk.min_free_docker_gb, "docker_gb")
+    why = "images to build" if least_gb > disk.min_free_docker_gb else ""
+    return [check_disk("docker", root, least_gb, remedy, critical=disk.critical, why=why, write=False)]

@@ -21,6 +21,8 @@ def check_git(root: Path, *, critical: bool) -> Check:
         return missed("git", said[0] if said else "git fails", wanted, remedy, critical=critical)
     heads = dict(line.removeprefix("# branch.").split(" ", 1) for line in asked.stdout.splitlines() if line[0] == "#")
     changed = [line for line in asked.stdout.splitlines() if line[0] != "#"]
+    if fault := _unusable(root, changed):
+        return missed("git", fault[0], wanted, fault[1], critical=critical)
     if heads["oid"] == "(initial)":
         return missed("git", "no commit yet", wanted, "git add -A && git commit -m start", critical=critical)
     commit = heads["oid"][:7]
@@ -32,3 +34,15 @@ def check_git(root: Path, *, critical: bool) -> Check:
         remedy = "git switch -c NAME, before you commit results: a commit without a branch is lost easily"
         return warned("git", f"detached at {commit}", "on a branch", remedy)
     return passed("git", f"{heads['head']} at {commit}", wanted, critical=critical)
+
+
+def _unusable(root: Path, changed: list[str]) -> tuple[str, str] | None:
+    """(what, remedy) of a state in which the results of a run could not be saved as an experiment."""
+    conflicts = [line for line in changed if line.startswith("u ")]
+    if conflicts:
+        return f"{len(conflicts)} files with conflicts of a merge", "resolve them and commit, or git merge --abort"
+    argv = ("git", "rev-parse", "--git-path", "index.lock")
+    lock = root / subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True).stdout.strip()
+    if lock.name == "index.lock" and lock.exists():
+        return f"{lock} exists", "wait for the git that works here; if none does, one was killed: remove this file"
+    return None

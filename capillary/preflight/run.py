@@ -1,33 +1,42 @@
 """All checks of the host side as one report."""
 
+import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from capillary.compute.hardware import allowed
 from capillary.containers.own_container import inspect_own
 from capillary.launcher.access import is_gate, read_access, variables_for
-from capillary.params_file import declared_keys, read_params_file
+from capillary.params_file import check_params, declared_keys, read_params_file
 from capillary.preflight.data import cache_folder, check_data
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
+from capillary.preflight.folds import check_folds, check_network
 from capillary.preflight.git import check_git
+from capillary.preflight.need import check_container_limits, check_images, find_need
 from capillary.preflight.ports import check_ports
+from capillary.preflight.source import check_source
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings
 from capillary.yaml_file import read_yaml
+from stages.common.errors import CapillaryError, ParamsError, ServiceError
 from stages.common.params import validate_params
 from stages.common.progress import console, say
-from stages.preflight.check import Check, Report, passed, report_of
+from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
+from stages.preflight.check import Check, Report, missed, passed, report_of
 from stages.preflight.checks import devices, gpu, ram, swap
 from stages.preflight.checks.clients import check_clients, installed, pinned
 from stages.preflight.checks.clock import check_clock
 from stages.preflight.checks.container import in_container
-from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
+from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory, existing
 from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
 from stages.preflight.checks.service import Answer, Service
 from stages.preflight.checks.services import ask_all, check_services, services_of
+from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from stages.preflight.table import lines, print_table
 
@@ -41,13 +50,17 @@ class Host:
     params: PreflightParams
     require_gpu: bool
     daemon: Daemon | None
+    need: Need = NOTHING_KNOWN
 
 
-def run_preflight(root: Path, settings: Settings, *, require_gpu: bool = False) -> Report:
+def run_preflight(
+    root: Path, settings: Settings, *, require_gpu: bool = False, experiment: Mapping[str, Any] | None = None
+) -> Report:
     """Look at this machine and the project `root`; takes a few seconds.
 
-    `require_gpu`: a missing GPU is a failure, also where the settings do not ask for one. Raises ParamsError for a
-    malformed configuration file; what is wrong with the machine is told in the report.
+    `require_gpu`: a missing GPU is a failure, also where the settings do not ask for one. `experiment` are the checked
+    params of an experiment, whose cells run side by side; without it a run of params.yaml is looked at, cell by cell.
+    Raises ParamsError for a malformed configuration file; what is wrong with the machine is told in the report.
     """
     params = read_preflight(root)
     with ThreadPoolExecutor() as pool:  # DVC and servers take their time
@@ -64,10 +77,12 @@ def run_preflight(root: Path, settings: Settings, *, require_gpu: bool = False) 
             require_gpu=require_gpu or settings.require_gpu or _a_stage_requires_gpu(root),
             daemon=found if isinstance(found, Daemon) else None,
         )
-        asked_for = settings.executor is ExecutorName.DOCKER
+        params_check, run_params = _params(root, experiment)
+        host = dataclasses.replace(host, need=_need(host, run_params, side_by_side=experiment is not None))
         return report_of(
-            [check_git(root, critical=params.git.critical), data.result()],
-            [check_docker(found, asked_for=asked_for, critical=params.docker.critical)],
+            [check_git(root, critical=params.git.critical), params_check, data.result()],
+            _inputs(host, run_params),
+            _docker(host, found),
             _gpu_checks(host),
             _machine(host),
             _disks(host, cache.result()),
@@ -77,6 +92,47 @@ def run_preflight(root: Path, settings: Settings, *, require_gpu: bool = False) 
             _environment(host, answers),
             [check_clock(answers, params.clock)],
         )
+
+
+def _params(root: Path, experiment: Mapping[str, Any] | None) -> tuple[Check, Mapping[str, Any]]:
+    """The check, and the params that a run would have; none where they are wrong."""
+    if experiment is not None:
+        return passed("params", "those of the experiment", "right", critical=True), experiment
+    try:
+        check_params(root)
+    except ParamsError as error:
+        return missed("params", error.what, "right", error.remedy, critical=True), {}
+    return passed("params", "every key known, every value right", "right", critical=True), read_params_file(root)
+
+
+def _need(host: Host, params: Mapping[str, Any], *, side_by_side: bool) -> Need:
+    gpus = allowed(host.daemon.gpus if host.daemon else _own_gpus(host), host.settings.gpus)
+    return find_need(host.root, host.settings, params, gpus, host.daemon, side_by_side=side_by_side)
+
+
+def _own_gpus(host: Host) -> tuple[devices.Gpu, ...]:
+    try:
+        return devices.find_devices(host.settings.variables.get("CUDA_VISIBLE_DEVICES"))
+    except devices.DriverBrokenError:
+        return ()  # a check of its own says so
+
+
+def _inputs(host: Host, params: Mapping[str, Any]) -> Iterator[Check]:
+    """What the params lead to; nothing where they are wrong."""
+    if not isinstance(params.get("ingest"), Mapping) or "training" not in params:
+        return
+    critical = host.params.data.critical
+    yield check_source(host.root, str(params["ingest"]["source"]), critical=critical)
+    yield check_folds(host.root, params, critical=critical)
+    yield from check_network(host.root, params, critical=critical)
+
+
+def _docker(host: Host, found: Daemon | ServiceError | None) -> Iterator[Check]:
+    asked_for = host.settings.executor is ExecutorName.DOCKER
+    yield check_docker(found, asked_for=asked_for, critical=host.params.docker.critical)
+    if host.daemon:
+        yield check_images(host.root, host.settings, host.daemon, critical=host.params.docker.critical)
+        yield from check_container_limits(host.root, host.params, host.need)
 
 
 def read_preflight(root: Path) -> PreflightParams:
@@ -109,30 +165,48 @@ def _gpu_checks(host: Host) -> Iterator[Check]:
     if found or not (host.daemon and host.daemon.gpus):
         default = host.params.gpu.torch_cuda
         cuda = default if host.daemon else gpu.torch_cuda(default)
-        yield from gpu.check_gpu(found, host.params.gpu, cuda, required=host.require_gpu)
+        yield from gpu.check_gpu(found, host.params.gpu, cuda, required=host.require_gpu, need=host.need)
     if host.daemon:
         yield check_docker_gpus(host.daemon, found, required=host.require_gpu)
 
 
 def _machine(host: Host) -> Iterator[Check]:
     params = host.params
-    yield ram.check_ram(ram.available_bytes(), params.ram)
+    yield ram.check_ram(ram.available_bytes(), params.ram, host.need)
     if host.daemon is None:  # a stage's container gets the size that configs/stages.yaml says
-        yield check_shared_memory(params.shared_memory)
+        yield check_shared_memory(params.shared_memory, need=host.need)
     yield swap.check_swap(*swap.swap_now(), params.swap, in_container=in_container())
 
 
 def _disks(host: Host, cache: Path) -> Iterator[Check]:
-    disk = host.params.disk
+    """Each place against its floor, or against what the run adds to its disk, be it at that place or another's."""
+    disk, need = host.params.disk, host.need
     places = {
-        "workspace": (host.root, disk.min_free_workspace_gb),
-        "cache": (cache, disk.min_free_cache_gb),
-        "runs": (host.root / "mlruns", disk.min_free_runs_gb),
+        "workspace": (host.root, disk.min_free_workspace_gb, need.workspace_gb),
+        "cache": (cache, disk.min_free_cache_gb, need.cache_gb),
+        "runs": (_store_folder(host), disk.min_free_runs_gb, need.runs_gb),
     }
-    for name, (folder, least_gb) in places.items():
-        yield check_disk(name, folder, least_gb, REMEDY, critical=disk.critical)
+    state = host.root / host.settings.checkpoint_dir
+    if not state.is_relative_to(host.root):
+        places["checkpoints"] = (state, disk.min_free_workspace_gb, 0.0)
+    on_disk = {name: existing(folder).stat().st_dev for name, (folder, _, _) in places.items()}
+    for name, (folder, floor_gb, _) in places.items():
+        added_gb = sum(more for other, (_, _, more) in places.items() if on_disk[other] == on_disk[name])
+        why = "volumes, checkpoints and models on this disk" if added_gb > floor_gb else ""
+        least_gb = max(floor_gb, added_gb)
+        yield check_disk(name, folder, least_gb, REMEDY, critical=disk.critical, why=why)
     if host.daemon:
-        yield from check_docker_disk(host.daemon, disk)
+        yield from check_docker_disk(host.daemon, disk, need)
+
+
+def _store_folder(host: Host) -> Path:
+    """Where the embedded store lies, or would: an address that is none is a check of its own."""
+    try:
+        address = read_address(host.settings.variables.get(VARIABLE, EMBEDDED))
+    except CapillaryError:
+        address = read_address(EMBEDDED)
+    is_embedded = address.kind is StoreKind.EMBEDDED
+    return (host.root / (address.database_file if is_embedded else "mlruns/mlflow.db")).parent
 
 
 def _ports(host: Host) -> Iterable[Check]:

@@ -63,10 +63,17 @@ def missed(name: str, value: str, threshold: str, remedy: str, *, critical: bool
     return Check(name=name, status=status, value=value, threshold=threshold, remedy=remedy, critical=critical)
 
 
-def at_least(name: str, have_gb: float, least_gb: float, what: str, remedy: str, *, critical: bool) -> Check:
-    """A quantity against its least value, both in 10⁹ bytes; `what` completes the value ("free")."""
+def at_least(
+    name: str, have_gb: float, least_gb: float, what: str, remedy: str, *, critical: bool, why: str = ""
+) -> Check:
+    """A quantity against its least value, both in 10⁹ bytes; `what` completes the value ("free").
+
+    `why` says what the least value follows from where it is the run's need.
+    """
     shown = f"{have_gb:.1f}" if have_gb >= 10 else f"{have_gb:.2f}"
-    value, threshold = f"{shown} GB {what}", f"at least {least_gb:g} GB"
+    value, threshold = f"{shown} GB {what}", f"at least {float(f'{least_gb:.2g}'):g} GB"
+    if why:
+        threshold += f", the run's need: {why}"
     if have_gb >= least_gb:
         return passed(name, value, threshold, critical=critical)
     return missed(name, value, threshold, remedy, critical=critical)

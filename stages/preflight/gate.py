@@ -17,19 +17,20 @@ from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
 from stages.preflight.checks.services import ask_all, check_services, services_of
+from stages.preflight.need import NOTHING_KNOWN, Need, read_need
 from stages.preflight.params import GpuParams, PreflightParams
 
 
 def look(params: PreflightParams, runtime: GateRuntime) -> Report:
     """All checks of this machine, as the stage `runtime.gated` will find it."""
     answers = ask_all(services_of(runtime.variables, params.services), runtime.variables, params.answers)
-    stage = runtime.gated.split("@")[0]
+    stage, need = runtime.gated.split("@")[0], read_need(runtime.variables)
     return report_of(
-        gpu_checks(params.gpu, runtime),
+        gpu_checks(params.gpu, runtime, need),
         [
-            ram.check_ram(ram.available_bytes(), params.ram),
-            *_disks(params, runtime),
-            check_shared_memory(params.shared_memory),
+            ram.check_ram(ram.available_bytes(), params.ram, need),
+            *_disks(params, runtime, need),
+            check_shared_memory(params.shared_memory, need=need),
             swap.check_swap(*swap.swap_now(), params.swap, in_container=in_container()),
         ],
         _packages(params, runtime, stage),
@@ -48,7 +49,7 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
     )
 
 
-def gpu_checks(params: GpuParams, runtime: GateRuntime) -> list[Check]:
+def gpu_checks(params: GpuParams, runtime: GateRuntime, need: Need = NOTHING_KNOWN) -> list[Check]:
     """None for a stage that uses no GPU."""
     if runtime.gpu == "none":
         return []
@@ -57,7 +58,7 @@ def gpu_checks(params: GpuParams, runtime: GateRuntime) -> list[Check]:
         found = devices.find_devices(runtime.variables.get("CUDA_VISIBLE_DEVICES"))
     except devices.DriverBrokenError as error:
         return [gpu.broken(str(error), required=required)]
-    return gpu.check_gpu(found, params, gpu.torch_cuda(default=params.torch_cuda), required=required)
+    return gpu.check_gpu(found, params, gpu.torch_cuda(default=params.torch_cuda), required=required, need=need)
 
 
 def refuse(report: Report, gated: str) -> CapillaryError:
@@ -72,13 +73,15 @@ def refuse(report: Report, gated: str) -> CapillaryError:
     )
 
 
-def _disks(params: PreflightParams, runtime: GateRuntime) -> Iterator[Check]:
+def _disks(params: PreflightParams, runtime: GateRuntime, need: Need) -> Iterator[Check]:
     # a container's working folder is its own; its temporary files lie in the project's folder
     here = Path(tempfile.gettempdir()) if runtime.in_container else Path.cwd()
     disk = params.disk
-    yield check_disk("workspace", here, disk.min_free_workspace_gb, REMEDY, critical=disk.critical)
+    least_gb, why = need.least(disk.min_free_workspace_gb, "workspace_gb")
+    yield check_disk("workspace", here, least_gb, REMEDY, critical=disk.critical, why=why)
     if runtime.store is not None:
-        yield check_disk("runs", runtime.store, disk.min_free_runs_gb, REMEDY, critical=disk.critical)
+        least_gb, why = need.least(disk.min_free_runs_gb, "runs_gb")
+        yield check_disk("runs", runtime.store, least_gb, REMEDY, critical=disk.critical, why=why)
 
 
 def _address(params: PreflightParams, runtime: GateRuntime) -> list[Check]:

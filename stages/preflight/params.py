@@ -46,9 +46,10 @@ class SharedMemoryParams(Params):
 
 
 class SwapParams(Params):
-    """Never critical: a run can do without."""
+    """Never critical: a run can do without. A large swap is slow long before its share is used up: hence both."""
 
     min_total_gb: Gigabytes
+    max_used_gb: Gigabytes
     max_used_percent: Annotated[float, Field(ge=0, le=100)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.preflight.check import GB, Check, at_least, missed, passed, warned
 from stages.preflight.checks.devices import Gpu
+from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import GpuParams
 
 # the oldest driver on Linux that runs programs of a CUDA generation (minor version compatibility):
@@ -18,7 +19,9 @@ _NO_GPU = (
 )
 
 
-def check_gpu(devices: Sequence[Gpu], params: GpuParams, cuda: str, *, required: bool) -> list[Check]:
+def check_gpu(
+    devices: Sequence[Gpu], params: GpuParams, cuda: str, *, required: bool, need: Need = NOTHING_KNOWN
+) -> list[Check]:
     """Checks of the GPUs found. `cuda` is the version that torch was built with (`cpu` for a build without)."""
     if not devices:
         return [_none(required=required)]
@@ -27,12 +30,12 @@ def check_gpu(devices: Sequence[Gpu], params: GpuParams, cuda: str, *, required:
         return [_unused(names, required=required)]
     return [
         passed("gpu", names, "present", critical=required),
-        check_memory(devices, params),
+        check_memory(devices, params, need),
         check_driver(devices[0].driver, cuda, critical=params.critical),
     ]
 
 
-def check_memory(devices: Sequence[Gpu], params: GpuParams) -> Check:
+def check_memory(devices: Sequence[Gpu], params: GpuParams, need: Need = NOTHING_KNOWN) -> Check:
     """What the best of the GPUs has free; where it has no memory of its own, the check of RAM counts."""
     sized = [
         (device.free_bytes, device.memory_bytes, device.index)
@@ -42,14 +45,16 @@ def check_memory(devices: Sequence[Gpu], params: GpuParams) -> Check:
     if len(sized) < len(devices):
         return passed("gpu memory", "shares the machine's RAM", critical=params.critical)
     free_bytes, total_bytes, index = max(sized)
+    least_gb, why = need.least(params.min_free_gb, "gpu_gb")
     return at_least(
         "gpu memory",
         free_bytes / GB,
-        params.min_free_gb,
+        least_gb,
         f"free of {total_bytes / GB:.1f} on GPU {index}",
         "end the programs that nvidia-smi lists, or choose another GPU with CAPILLARY_GPUS (containers) or "
-        "CUDA_VISIBLE_DEVICES (processes)",
+        "CUDA_VISIBLE_DEVICES (processes), or make training.patch_voxels or training.filters smaller",
         critical=params.critical,
+        why=why,
     )
 
 

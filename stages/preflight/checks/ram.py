@@ -6,21 +6,24 @@ from pathlib import Path
 import psutil
 
 from stages.preflight.check import GB, Check, at_least
+from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import RamParams
 
 _V1_NO_LIMIT = 1 << 60  # version 1 writes a huge number where there is no limit
 
 
-def check_ram(available_bytes: float, params: RamParams) -> Check:
+def check_ram(available_bytes: float, params: RamParams, need: Need = NOTHING_KNOWN) -> Check:
     """Free memory against the least that a run needs."""
+    least_gb, why = need.least(params.min_available_gb, "ram_gb")
     return at_least(
         "ram",
         available_bytes / GB,
-        params.min_available_gb,
+        least_gb,
         "available",
         "end other programs, run fewer cells at once, raise memory_gb in configs/stages.yaml (or Docker Desktop's "
         "memory limit), or make training.batch_size or training.patch_voxels smaller",
         critical=params.critical,
+        why=why,
     )
 
 

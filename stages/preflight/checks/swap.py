@@ -19,8 +19,8 @@ def check_swap(total_bytes: int, used_bytes: int, params: SwapParams, *, in_cont
         make = f"sudo fallocate -l {size_gb}GB /swapfile && sudo chmod 600 /swapfile"
         remedy = f"{make} && sudo mkswap /swapfile && sudo swapon /swapfile"
         return warned("swap", value, f"at least {size_gb} GB", remedy)
-    threshold = f"at most {params.max_used_percent:g}% used"
-    if used_percent > params.max_used_percent:
+    threshold = f"at most {params.max_used_percent:g}% and {params.max_used_gb:g} GB used"
+    if used_percent > params.max_used_percent or used_bytes / GB > params.max_used_gb:
         return warned("swap", value, threshold, _EMPTY_IT)
     return passed("swap", value, threshold)
 

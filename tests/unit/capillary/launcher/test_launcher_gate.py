@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from capillary.launcher.access import is_gate, read_access
-from capillary.launcher.gate import Gate, gate_access, gate_of, plan_gate, servers_of, stage_of
+from capillary.launcher.gate import Gate, gate_access, gate_of, need_of_cell, plan_gate, servers_of, stage_of
 from capillary.launcher.plan import StagePlan, StageRequest
 from capillary.launcher.run import read_request
 from capillary.settings import read_settings
@@ -171,3 +172,18 @@ def test_preflight_gates_train_in_this_repository() -> None:
     assert is_gate(REPOSITORY, "preflight")
     commands = (REPOSITORY / "dvc.yaml").read_text().split("  train:\n")[1].split("deps:")[0]
     assert commands.index("capillary stage preflight") < commands.index("capillary stage train")
+
+
+def test_the_gate_of_a_training_is_told_what_that_needs(project: Path) -> None:
+    """From params.yaml, and from what the profile says of the machine; of another stage nothing is known."""
+    (project / "params.yaml").write_text(
+        "training: {patch_voxels: [12, 64, 64], filters: [16, 32, 64], batch_size: 2}\n"
+    )
+    few, many = (
+        json.loads(need_of_cell(request(), "train@a-0", {"CAPILLARY_MICRO_BATCH": size})["CAPILLARY_NEED"])
+        for size in ("1", "auto")
+    )
+    assert 0 < few["ram_gb"] < many["ram_gb"]
+    assert need_of_cell(request(), "toy@a-0", {}) == {}
+    (project / "params.yaml").write_text("toy: {mode: copy}\n")
+    assert need_of_cell(request(), "train@a-0", {}) == {}

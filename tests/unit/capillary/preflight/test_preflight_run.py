@@ -145,7 +145,9 @@ def project(tmp_path: Path) -> Path:
         f"learn: {{network: tracking, env: [MLFLOW_*], gpu: auto, {rest}}}\n"
         "look: {gate: true}\n"
     )
-    (tmp_path / "dvc.yaml").write_text("stages: {fetch: {cmd: x}, learn: {cmd: y}, look: {cmd: z}}\n")
+    (tmp_path / "dvc.yaml").write_text(
+        "stages: {fetch: {cmd: x, params: [ingest.source]}, learn: {cmd: y}, look: {cmd: z}}\n"
+    )
     (tmp_path / "params.yaml").write_text("ingest: {source: 's3://bucket/a'}\n")
     return tmp_path
 
@@ -214,9 +216,19 @@ def test_the_report_has_every_subject_in_its_order(project: Path, monkeypatch: p
     Parts(monkeypatch)
     report = run_preflight(project, settings(CAPILLARY_EXECUTOR="process"))
     subjects = [check.name.split(" ")[0] for check in report.checks]
-    assert list(dict.fromkeys(subjects)) == ["git", "data", "docker", "gpu", "disk", "packages", "mlflow", "clock"]
+    assert list(dict.fromkeys(subjects)) == [
+        "git",
+        "params",
+        "data",
+        "docker",
+        "gpu",
+        "disk",
+        "packages",
+        "mlflow",
+        "clock",
+    ]
     assert "disk of cache" in names(report.checks)
-    assert [check.critical for check in report.checks[:2]] == [True, True]
+    assert [check.critical for check in report.checks[:3]] == [True, True, True]
 
 
 @pytest.mark.parametrize(

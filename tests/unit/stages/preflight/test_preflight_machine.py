@@ -178,6 +178,8 @@ def test_shared_memory_that_is_too_small(tmp_path: Path) -> None:
         (8, 7.9, 0, Status.WARN, "swapoff -a && sudo swapon -a"),  # stale: full of what was moved out long ago
         (10, 8, 0, Status.PASS, ""),
         (10, 8.1, 0, Status.WARN, "swapoff -a && sudo swapon -a"),
+        (100, 9, 0, Status.PASS, ""),
+        (100, 9.1, 0, Status.WARN, "swapoff -a && sudo swapon -a"),  # little of it, and enough to be slow
         (0, 0, 0, Status.PASS, ""),
         (0, 0, 4, Status.WARN, "fallocate -l 4GB"),
         (4, 0, 4, Status.PASS, ""),
@@ -188,7 +190,7 @@ def test_swap_is_never_more_than_a_warning(
     total_gb: float, used_gb: float, least_gb: float, status: Status, word: str
 ) -> None:
     """The command is suggested, not run."""
-    params = SwapParams(min_total_gb=least_gb, max_used_percent=80)
+    params = SwapParams(min_total_gb=least_gb, max_used_gb=9, max_used_percent=80)
     check = check_swap(int(total_gb * GB), int(used_gb * GB), params, in_container=False)
     assert check.status is status
     assert word in check.remedy
@@ -198,7 +200,9 @@ def test_swap_is_never_more_than_a_warning(
 
 def test_swap_is_skipped_in_a_container() -> None:
     """It is the machine's."""
-    check = check_swap(8 * GB, 8 * GB, SwapParams(min_total_gb=16, max_used_percent=1), in_container=True)
+    check = check_swap(
+        8 * GB, 8 * GB, SwapParams(min_total_gb=16, max_used_gb=1, max_used_percent=1), in_container=True
+    )
     assert check.status is Status.PASS
     assert "skipped" in check.value
 

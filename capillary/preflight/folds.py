@@ -1,0 +1,124 @@
+"""Folds and network against the volumes that there will be: what preprocess and train would refuse after ingest."""
+
+import csv
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.common.errors import ParamsError
+from stages.common.params import nearest
+from stages.preflight.check import Check, missed, passed
+
+_WANTED = "every fold can be trained"
+_AXES = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
+Fault = tuple[str, str]  # what is wrong, the remedy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A volume of the table. `spacing_um` is None where the table leaves it to the file."""
+
+    id: str
+    group: str
+    spacing_um: tuple[float, float, float] | None
+
+
+def check_folds(root: Path, params: Mapping[str, Any], *, critical: bool) -> Check:
+    """Folds of `params` (checked ones), drawn or from a file, against the table of volumes where there is one."""
+    preprocess = params.get("preprocess")
+    if not isinstance(preprocess, Mapping):
+        return passed("folds", "not known", _WANTED, critical=critical)
+    members = read_members(root, str((params.get("ingest") or {}).get("source", "")))
+    members = sorted(members, key=lambda member: member.id)[: preprocess["max_volumes"]]
+    fault = next(_fold_faults(root / preprocess["splits_file"], preprocess["num_folds"], members), None)
+    if fault is not None:
+        return missed("folds", fault[0], _WANTED, fault[1], critical=critical)
+    known = f"{len(members)} volumes" if members else "volumes not known yet"
+    return passed("folds", f"{preprocess['num_folds']} folds, {known}", _WANTED, critical=critical)
+
+
+def check_network(root: Path, params: Mapping[str, Any], *, critical: bool) -> Iterator[Check]:
+    """Whether the patch can be halved as often as the filters ask, at the volumes' spacing, where that is known."""
+    members = read_members(root, str((params.get("ingest") or {}).get("source", "")))
+    resample = (params.get("preprocess") or {}).get("resample_to_um")
+    spacings = [tuple(resample)] if resample else [each.spacing_um for each in members]
+    if not spacings or None in spacings or importlib.util.find_spec("numpy") is None:
+        return
+    # here: the launcher may lack NumPy
+    from stages.train.networks.plan import median_spacing_um, plan_network
+    from stages.train.params import KernelRule
+
+    training = params["training"]
+    try:
+        plan_network(
+            spacing_um=median_spacing_um(spacings),  # type: ignore[arg-type]  # None was looked for
+            patch_voxels=tuple(training["patch_voxels"]),
+            filters=tuple(training["filters"]),
+            kernel_rule=KernelRule(training["kernels"]),
+        )
+    except ParamsError as error:
+        yield missed("network", error.what, "the patch suits it", error.remedy, critical=critical)
+        return
+    yield passed("network", "its levels fit the patch", "the patch suits it", critical=critical)
+
+
+def read_members(root: Path, source: str) -> list[Member]:
+    """The volumes of a local source's dataset.csv; none where there is no such table, or it is not whole."""
+    table = root / source / "dataset.csv"
+    if "://" in source or not table.is_file():
+        return []
+    with table.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+        rows = list(csv.DictReader(stream))
+    return [_member(row) for row in rows] if all(row.get("id") for row in rows) else []
+
+
+def _member(row: Mapping[str, str | None]) -> Member:
+    name = str(row["id"]).strip()
+    try:
+        z, y, x = (float(row.get(axis) or "") for axis in _AXES)
+    except ValueError:
+        return Member(id=name, group=row.get("group") or name, spacing_um=None)
+    return Member(id=name, group=row.get("group") or name, spacing_um=(z, y, x))
+
+
+def _fold_faults(file: Path, number: int, members: Sequence[Member]) -> Iterator[Fault]:
+    try:
+        data = json.loads(file.read_text())
+    except FileNotFoundError:
+        yield f"{file.name} is missing", "correct preprocess.splits_file, or put the file there"
+        return
+    except (OSError, ValueError) as error:
+        yield f"{file.name} is not JSON: {error}", "correct it (docs/params.md shows its form)"
+        return
+    if isinstance(data, dict) and data.get("folds") == "generated":
+        yield from _drawn_faults(number, members)
+    else:
+        yield from _written_faults(data.get("folds") if isinstance(data, dict) else data, number, members)
+
+
+def _drawn_faults(number: int, members: Sequence[Member]) -> Iterator[Fault]:
+    groups = len({member.group for member in members})
+    if members and number > groups:
+        remedy = f"set preprocess.num_folds to {groups} or less (and training.folds to match), or add volumes"
+        yield f"{number} folds cannot be drawn from {groups} groups of {len(members)} volumes", remedy
+
+
+def _written_faults(folds: object, number: int, members: Sequence[Member]) -> Iterator[Fault]:
+    form = "write it as docs/params.md shows"
+    if not isinstance(folds, list) or not all(
+        isinstance(fold, dict) and {"train", "val"} <= set(fold) for fold in folds
+    ):
+        yield "the splits file holds no list of folds with train and val", form
+        return
+    if len(folds) != number:
+        yield f"the splits file holds {len(folds)} folds, not {number}", f"set preprocess.num_folds to {len(folds)}"
+    known = [member.id for member in members]
+    for index, fold in enumerate(folds):
+        for part in ("train", "val"):
+            if not isinstance(fold[part], list) or not fold[part]:
+                yield f"fold {index}: {part} names no volume", form
+            elif known and (unknown := [name for name in fold[part] if name not in known]):
+                yield f"fold {index}: {part} names {unknown[0]}, no such volume", nearest(str(unknown[0]), known)

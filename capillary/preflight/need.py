@@ -1,0 +1,128 @@
+"""What the run of this project needs, from its params, volumes and the machine's profile; and checks of containers."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from capillary.compute.computing import resolve
+from capillary.compute.hardware import Hardware
+from capillary.compute.limits import find_limits
+from capillary.compute.need import estimate, run_shape
+from capillary.compute.profiles import choose_profile, read_table
+from capillary.compute.volumes import find_volumes
+from capillary.containers.execute import ContainerExecutor
+from capillary.containers.images import Environment, is_built
+from capillary.launcher.access import ACCESS_FILE, is_gate, read_access
+from capillary.params_file import declared_keys
+from capillary.preflight.docker import Daemon
+from capillary.settings import Settings
+from capillary.yaml_file import read_yaml
+from stages.common.errors import CapillaryError
+from stages.preflight.check import Check, at_least, missed, passed
+from stages.preflight.checks.devices import Gpu
+from stages.preflight.need import NOTHING_KNOWN, Need
+from stages.preflight.params import PreflightParams
+
+GIB_GB = 1.073741824
+# an image with torch for the CPU, unpacked (docs/images.md); CUDA's libraries come on top
+_IMAGE_GB = {"ingest": 0.7, "preprocess": 0.9, "preflight": 0.5, "train": 1.8, "evaluate": 1.9}
+_OTHER_IMAGE_GB = 1.0
+_CUDA_GB = 6.0
+_TRAIN = "train"
+
+
+def find_need(
+    root: Path,
+    settings: Settings,
+    params: Mapping[str, Any],
+    gpus: tuple[Gpu, ...],
+    daemon: Daemon | None,
+    *,
+    side_by_side: bool,
+) -> Need:
+    """The need of a run: one cell at a time, as `dvc repro` runs them, or as many `side_by_side` as an experiment.
+
+    Nothing is known of a project that has no training. `params` must have been checked.
+    """
+    hardware = Hardware(gpus=gpus, limits=find_limits())
+    choice = choose_profile(hardware, settings.profile, read_table(root))
+    computing = resolve(choice, hardware, settings)
+    variables = {**computing.variables(), **({} if choice.gpus else {"CAPILLARY_DEVICE": "cpu"})}
+    run = run_shape(params, find_volumes(root, params), variables)
+    if run is None:
+        return NOTHING_KNOWN
+    at_once = max(1, min(computing.slots, run.cells)) if side_by_side else 1
+    image_gb = _image_gb(root, settings, daemon) if daemon else 0.0
+    return estimate(dataclasses.replace(run, cells_at_once=at_once, image_gb=image_gb))
+
+
+def _image_gb(root: Path, settings: Settings, daemon: Daemon) -> float:
+    try:
+        return unbuilt_gb(root, settings, daemon)
+    except CapillaryError:
+        return 0.0  # check_images says what is wrong
+
+
+def unbuilt_gb(root: Path, settings: Settings, daemon: Daemon) -> float:
+    """The size of the images that the daemon lacks."""
+    missing = [build for build in _builds(root, settings) if not is_built(daemon.api, build.tag)]
+    cuda_gb = sum(_CUDA_GB for build in missing if build.build_args.get("TORCH") == "cuda")
+    return cuda_gb + sum(_IMAGE_GB.get(build.stage, _OTHER_IMAGE_GB) for build in missing)
+
+
+def check_images(root: Path, settings: Settings, daemon: Daemon, *, critical: bool) -> Check:
+    """What is needed to build the images that the daemon lacks: their files, and the docker command."""
+    wanted = "there, or can be built"
+    try:
+        missing = [build.stage for build in _builds(root, settings) if not is_built(daemon.api, build.tag)]
+    except CapillaryError as error:
+        return missed("images", error.what, wanted, error.remedy, critical=critical)
+    if missing and shutil.which("docker") is None:
+        remedy = "install Docker's command line with buildx, or set CAPILLARY_EXECUTOR=process"
+        value = f"to be built: {', '.join(missing)}; there is no docker command"
+        return missed("images", value, wanted, remedy, critical=critical)
+    value = f"to be built, which takes minutes: {', '.join(missing)}" if missing else "all there"
+    return passed("images", value, wanted, critical=critical)
+
+
+def _builds(root: Path, settings: Settings) -> list[Environment]:
+    """The environment of each stage and gate; stages that share an image give it once."""
+    executor = ContainerExecutor(settings)
+    builds = (executor.environment(root, stage, read_access(root, stage)) for stage in _stages(root))
+    return list({build.tag: build for build in builds}.values())
+
+
+def check_container_limits(root: Path, params: PreflightParams, need: Need) -> Iterator[Check]:
+    """What configs/stages.yaml gives the container of a training, against what it needs."""
+    if need == NOTHING_KNOWN or _TRAIN not in declared_keys(root):
+        return
+    access = read_access(root, _TRAIN)
+    shared_gb, why = need.least(params.shared_memory.min_free_gb, "shared_memory_gb")
+    yield at_least(
+        f"shared memory of {_TRAIN}",
+        access.shm_gb * GIB_GB,
+        shared_gb,
+        "for its container",
+        "raise shm_gb in configs/stages.yaml, or lower CAPILLARY_WORKERS",
+        critical=params.shared_memory.critical,
+        why=why,
+    )
+    if isinstance(access.memory_gb, int | float):
+        ram_gb, why = need.least(params.ram.min_available_gb, "ram_gb")
+        yield at_least(
+            f"memory of {_TRAIN}",
+            access.memory_gb * GIB_GB,
+            ram_gb,
+            "for its container",
+            "raise memory_gb in configs/stages.yaml, or make training.batch_size or training.patch_voxels smaller",
+            critical=params.ram.critical,
+            why=why,
+        )
+
+
+def _stages(root: Path) -> list[str]:
+    """Those of dvc.yaml, and the gates."""
+    gates = [name for name in read_yaml(root / ACCESS_FILE) if is_gate(root, name)]
+    return list(dict.fromkeys([*declared_keys(root), *gates]))
