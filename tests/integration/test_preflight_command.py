@@ -29,7 +29,7 @@ def test_a_healthy_machine_passes(clone: Clone) -> None:
     code, checks = _checks(clone)
     assert code == 0, checks
     subjects = {name.split(" ")[0] for name in checks}
-    wanted = "git data docker gpu ram shared swap disk packages environment clock"
+    wanted = "git params data source folds network docker mlflow gpu ram shared swap disk packages environment clock"
     assert subjects >= set(wanted.split())
 
 
@@ -63,6 +63,20 @@ def test_a_missing_source_and_a_missing_key(clone: Clone) -> None:
         params.write_text(former.replace("source: samples/phantom", "source: no/such/folder"))
         code, checks = _checks(clone)
         assert (code, checks["data"]["value"]) == (9, "missing: no/such/folder")
+    finally:
+        params.write_text(former)
+
+
+def test_wrong_params_and_a_wrong_address(clone: Clone) -> None:
+    """Both are told at once, with what was meant."""
+    params = clone.root / "params.yaml"
+    former = params.read_text()
+    try:
+        params.write_text(former.replace("losses: [dice_ce]", "losses: dice_ce"))
+        code, checks = _checks(clone, MLFLOW_TRACKING_URI="localhost:5000")
+        assert (code, checks["params"]["status"], checks["mlflow"]["status"]) == (9, "fail", "fail")
+        assert "-S 'training.losses=[dice_ce]'" in checks["params"]["remedy"]
+        assert "http://localhost:5000" in checks["mlflow"]["remedy"]
     finally:
         params.write_text(former)
 

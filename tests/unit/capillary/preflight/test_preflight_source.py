@@ -1,0 +1,37 @@
+"""The source, as far as it is on this disk."""
+
+from pathlib import Path
+
+import pytest
+
+from capillary.preflight.source import ARCHIVE_SUFFIXES, check_source
+from stages.ingest.sources import archives
+from stages.preflight.check import Status
+
+
+def test_archives_are_those_that_ingest_unpacks() -> None:
+    """One list in two programs, of which one does not import the other."""
+    assert ARCHIVE_SUFFIXES == archives.ARCHIVE_SUFFIXES
+
+
+@pytest.mark.parametrize("name", ["raw/mv01.nii.gz", "dataset.csv"])
+def test_a_table_or_minivess_folders_are_a_source(tmp_path: Path, name: str) -> None:
+    """A table without rows is ingest's matter."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("id,image,label\n")
+    assert check_source(tmp_path, ".", critical=True).status is Status.PASS
+
+
+def test_what_is_elsewhere_or_missing_is_left_to_others(tmp_path: Path) -> None:
+    """A URL is not on this disk, and a missing path is what the check of data says."""
+    assert check_source(tmp_path, "s3://bucket/x", critical=True).value == "not on this disk"
+    assert check_source(tmp_path, "none", critical=True).status is Status.PASS
+
+
+def test_missing_files_are_named_up_to_three(tmp_path: Path) -> None:
+    """Enough to see which folder was forgotten."""
+    rows = "".join(f"{number},i{number}.tif,l{number}.tif\n" for number in range(3))
+    (tmp_path / "dataset.csv").write_text("id,image,label\n" + rows)
+    check = check_source(tmp_path, ".", critical=False)
+    assert check.status is Status.WARN
+    assert "i0.tif, l0.tif, i1.tif and 3 more" in check.value
