@@ -5,13 +5,17 @@ one further group is the Docker socket's. A checkout that is root's runs as root
 Standard library alone: this runs before anything else does.
 """
 
+import contextlib
 import grp
 import os
 import pwd
 import stat
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
+
+import git_folder
 
 WORKSPACE = Path("/workspace")
 SOCKET = Path("/var/run/docker.sock")
@@ -41,6 +45,51 @@ def require_mounts() -> None:
             f"no Docker socket is mounted at {SOCKET}",
             f"add --volume {SOCKET}:{SOCKET}; with compose name the daemon's socket in CAPILLARY_DOCKER_SOCKET",
         )
+
+
+@contextlib.contextmanager
+def owner_of_checkout() -> Iterator[None]:
+    """In the block, root reads as the owner of the checkout: it has no right to what is the owner's alone."""
+    if os.geteuid() != 0:
+        yield
+        return
+    owner = WORKSPACE.stat()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def make_links(links: Iterable[tuple[Path, Path]]) -> None:
+    """Links of this container's own file system, each a path and what it leads to."""
+    for link, target in links:
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target)
+        except OSError as error:
+            refuse(f"the Git folder cannot be linked to {link}: {error.strerror}", f"mount it there: --volume …:{link}")
+
+
+def require_git() -> None:
+    """Make the Git folder findable that the checkout's .git leads to; refuse to start where it is not mounted."""
+    with owner_of_checkout():
+        folder = git_folder.find(WORKSPACE)
+        links = list(git_folder.links(folder, WORKSPACE)) if folder else []
+    if os.geteuid() == 0:
+        make_links(links)
+    with owner_of_checkout():
+        missing = git_folder.missing(WORKSPACE)
+    if missing and folder and missing.path == folder.common:
+        refuse(
+            f"{missing.what}, which is not mounted",
+            f"set CAPILLARY_GIT_DIR={missing.source} in .env, which docker-compose.yml mounts; "
+            f"without compose add --volume {missing.source}:{missing.path}",
+        )
+    if missing:
+        refuse(f"{missing.what}, which is not mounted", f"add --volume {missing.source}:{missing.path}")
 
 
 def name_of(uid: int, gid: int) -> str:
@@ -74,6 +123,7 @@ def as_owner(argv: list[str]) -> list[str]:
 def main(command: list[str]) -> NoReturn:
     """Check what is mounted, change the user if this is root, and go on as supervise.py."""
     require_mounts()
+    require_git()
     # no -I: the folder of supervise.py must be on its path
     argv = [sys.executable, "-E", "-s", "-S", str(SUPERVISE), *command]
     if os.geteuid() == 0:

@@ -10,6 +10,7 @@ stage's grace period and a little more is over. Standard library alone.
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,8 @@ from profiles import keep_profiles
 from requirements import stamp
 
 STAMP = Path("/opt/venv/stamp")
+PLACES = Path(__file__).with_name("dvc_places.py")
+REPAIRS = (["config"], ["cache"], ["remote"])  # dvc's commands that change its configuration
 GRACE_S = 10.0  # unless CAPILLARY_GRACE_S says otherwise
 MARGIN_S = 5.0  # what the launcher needs beyond the grace period of a stage
 POLL_S = 0.2
@@ -54,6 +57,15 @@ def require_daemon() -> None:
         refuse(f"no Docker daemon answers on {SOCKET} ({error.strerror or error})", "start Docker, then repeat")
     if b" 200 " not in answer:
         refuse(f"what answers on {SOCKET} is no Docker daemon", f"mount the daemon's socket at {SOCKET}")
+
+
+def refuse_lost_results(argv: list[str]) -> None:
+    """Refuse to start where DVC's configuration has results written to what ends with this container."""
+    if argv[:1] == ["dvc"] and argv[1:2] in REPAIRS:
+        return
+    code = subprocess.run([sys.executable, "-E", "-s", str(PLACES)], check=False).returncode
+    if code:
+        sys.exit(code)
 
 
 def left_processes() -> dict[int, str]:
@@ -211,6 +223,7 @@ def main(argv: list[str]) -> NoReturn:
     refuse_other_version()
     require_daemon()
     keep_profiles(Path.home())
+    refuse_lost_results(argv)
     grace = os.environ.get("CAPILLARY_GRACE_S", "")
     # what is no number is refused by capillary itself, which knows how to tell
     sys.exit(Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(argv or ["dvc", "status"]))

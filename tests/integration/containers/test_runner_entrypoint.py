@@ -117,6 +117,69 @@ def test_exit_codes_are_the_command_s(image: str, checkout: Path) -> None:
     assert done.stderr == "error: no-such-command cannot be started in the dvc-runner: No such file or directory\n"
 
 
+def commit(folder: Path, *argv: str) -> None:
+    """A Git command for the tests' own repositories."""
+    settings = ("-c", "user.name=x", "-c", "user.email=x@x", "-c", "protocol.file.allow=always")
+    subprocess.run(["git", *settings, *argv], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def elsewhere(checkout: Path, tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """The checkout as a worktree or a submodule of another repository: (checkout, that repository's Git folder)."""
+    main = tmp_path / "main"
+    main.mkdir()
+    commit(main, "init", "-q")
+    commit(main, "commit", "-q", "--allow-empty", "-m", "first")
+    if request.param == "worktree":
+        root, whole = tmp_path / "mine", main
+        commit(main, "worktree", "add", "-q", str(root))
+    else:
+        root, whole = tmp_path / "above" / "sub", tmp_path / "above"
+        whole.mkdir()
+        commit(whole, "init", "-q")
+        commit(whole, "submodule", "add", "-q", str(main), "sub")
+    shutil.copytree(checkout, root, dirs_exist_ok=True)
+    for place in {main, whole, root}:
+        for path in (place, *place.rglob("*")):
+            os.chown(path, OWNER, GROUP, follow_symlinks=False)
+    root.chmod(0o700)  # even root reads it as its owner alone
+    return root, whole / ".git"
+
+
+@pytest.mark.parametrize("elsewhere", ["worktree", "submodule"], indirect=True)
+def test_git_and_dvc_find_the_folder_of_a_worktree_or_submodule(image: str, elsewhere: tuple[Path, Path]) -> None:
+    """Where compose mounts it for CAPILLARY_GIT_DIR; without the mount the runner names it."""
+    root, folder = elsewhere
+    script = "git log --format=%s && git commit -q --allow-empty -m second && dvc init -q && dvc status"
+    done = run(image, root, script, f"--volume={folder}:/capillary/git")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("first\n")
+    log = ["git", "-c", "safe.directory=*", "log", "-1", "--format=%s"]
+    assert subprocess.run(log, cwd=root, check=True, capture_output=True, text=True).stdout == "second\n"
+    refused = run(image, root, "true")
+    assert refused.returncode == 2
+    source = folder if root.name == "mine" else "../.git"
+    assert f"set CAPILLARY_GIT_DIR={source} in .env" in refused.stderr
+
+
+def test_results_that_would_end_with_the_container_are_refused(image: str, checkout: Path, tmp_path: Path) -> None:
+    """At the start, and by a stage after a shell in the runner changed the configuration; not once it is mounted."""
+    (checkout / ".dvc").mkdir()
+    (checkout / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    (checkout / ".dvc" / "tmp").mkdir()
+    for path in (checkout / ".dvc", *(checkout / ".dvc").rglob("*")):
+        os.chown(path, OWNER, GROUP)
+    late = run(image, checkout, "dvc cache dir --local /elsewhere/cache && capillary stage train")
+    early = run(image, checkout, "true")
+    for refused in (late, early):
+        assert refused.returncode == 2, refused.stderr
+        assert "DVC's cache.dir is /elsewhere/cache" in refused.stderr
+        assert '["/elsewhere/cache:/elsewhere/cache"]' in refused.stderr
+    assert run(image, checkout, "true", f"--volume={tmp_path}:/elsewhere/cache").returncode == 0
+    assert docker_run(*mounts(checkout), image, "dvc", "config", "--local", "--unset", "cache.dir").returncode == 0
+    assert run(image, checkout, "true").returncode == 0
+
+
 def refusal(image: str, *options: str) -> str:
     """The one line with which the runner refuses to start."""
     done = docker_run("--init", *options, image, "true")
