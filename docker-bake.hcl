@@ -8,6 +8,38 @@
 variable "BASE" {
   default = "python:3.11-slim-bookworm" # or with a digest: python:3.11-slim-bookworm@sha256:…
 }
+# where a build reaches package indexes through a proxy, at an address that the builder reaches (none of the loopback).
+# Docker keeps these out of layers and history
+variable "HTTP_PROXY" {
+  default = null
+}
+variable "http_proxy" {
+  default = null
+}
+variable "HTTPS_PROXY" {
+  default = null
+}
+variable "https_proxy" {
+  default = null
+}
+variable "FTP_PROXY" {
+  default = null
+}
+variable "ftp_proxy" {
+  default = null
+}
+variable "ALL_PROXY" {
+  default = null
+}
+variable "all_proxy" {
+  default = null
+}
+variable "NO_PROXY" {
+  default = null
+}
+variable "no_proxy" {
+  default = null
+}
 variable "TAG" {
   default = "latest"
 }
@@ -23,6 +55,10 @@ variable "TORCH_INDEX_CPU" {
 }
 variable "TORCH_INDEX_CUDA" {
   default = "${TORCH_INDEX}"
+}
+# the CUDA version of that index's torch (12.6), where it is not that of constraints.txt
+variable "TORCH_CUDA" {
+  default = ""
 }
 
 group "default" {
@@ -41,6 +77,18 @@ group "release-cuda" {
 target "_common" {
   context   = "."
   platforms = ["linux/amd64", "linux/arm64"]
+  args = {
+    HTTP_PROXY  = HTTP_PROXY
+    http_proxy  = http_proxy
+    HTTPS_PROXY = HTTPS_PROXY
+    https_proxy = https_proxy
+    FTP_PROXY   = FTP_PROXY
+    ftp_proxy   = ftp_proxy
+    ALL_PROXY   = ALL_PROXY
+    all_proxy   = all_proxy
+    NO_PROXY    = NO_PROXY
+    no_proxy    = no_proxy
+  }
 }
 
 # stages without torch: one image serves machines with and without a GPU
@@ -65,6 +113,7 @@ target "torch" {
     VERSION     = TAG
     TORCH       = torch
     TORCH_INDEX = torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU
+    TORCH_CUDA  = torch == "cuda" ? TORCH_CUDA : ""
   }
   tags = ["${REGISTRY}capillary-${stage}:${TAG}-${torch}"]
 }

@@ -130,6 +130,41 @@ def test_the_runner_outlives_a_stage_s_grace_period(folder: Path) -> None:
     assert config(folder, CAPILLARY_STOP_GRACE="90s")["dvc-runner"]["stop_grace_period"] == "1m30s"
 
 
+def test_services_have_limits_on_memory(folder: Path) -> None:
+    """Each its own variable; one that leaks ends alone."""
+    names = {"dvc-runner": "RUNNER", "mlflow": "MLFLOW", "postgres": "POSTGRES", "object-store": "S3"}
+    usual = {name: int(service["mem_limit"]) >> 30 for name, service in config(folder, "team").items()}
+    assert usual == {"dvc-runner": 4, "mlflow": 2, "postgres": 1, "object-store": 1}
+    changed = config(folder, "team", **{f"CAPILLARY_{name}_MEMORY": "3g" for name in names.values()})
+    assert {service["mem_limit"] for service in changed.values()} == {str(3 << 30)}
+
+
+def test_builds_get_proxies(folder: Path) -> None:
+    """From the environment or .env, and none where there is none: an empty one would hide that of Docker's own file."""
+    usual = config(folder, "team")["mlflow"]["build"]
+    assert set(usual["args"]) == {"BASE"}
+    (folder / ".env").write_text("HTTPS_PROXY=http://u:p@proxy\n")
+    proxied = config(folder, "team", no_proxy="lab", CAPILLARY_BUILD_NETWORK="host")
+    builds = [service["build"] for service in proxied.values() if "build" in service]
+    assert len(builds) == 3
+    for build_of in builds:
+        assert build_of["args"]["HTTPS_PROXY"] == "http://u:p@proxy"
+        assert build_of["args"]["no_proxy"] == "lab"
+        assert build_of["network"] == "host"
+
+
+def test_a_git_folder_elsewhere_is_mounted(folder: Path) -> None:
+    """For a worktree or a submodule; without one nothing is."""
+
+    def source(**variables: str) -> str:
+        volumes = config(folder, **variables)["dvc-runner"]["volumes"]
+        return next(str(volume["source"]) for volume in volumes if volume["target"] == "/capillary/git")
+
+    assert source() == "/dev/null"
+    assert source(CAPILLARY_GIT_DIR="/home/me/main/.git") == "/home/me/main/.git"
+    assert source(CAPILLARY_GIT_DIR="../.git") == str(folder.parent / ".git")
+
+
 @pytest.mark.parametrize(
     ("service", "variables", "message"),
     [
@@ -200,6 +235,16 @@ def test_bake_takes_base_tag_and_index() -> None:
     assert targets["train-cpu"]["args"]["TORCH_INDEX"] == "one"
     assert targets["train-cuda"]["args"]["TORCH_INDEX"] == "two"
     assert targets["train-cuda"]["args"]["TORCH"] == "cuda"
+
+
+def test_bake_passes_proxies_on() -> None:
+    """Both spellings, and none where there is none."""
+    targets = bake("release", HTTPS_PROXY="http://proxy", no_proxy="lab", TORCH_CUDA="12.6")
+    for target in targets.values():
+        assert (target["args"]["HTTPS_PROXY"], target["args"]["no_proxy"]) == ("http://proxy", "lab")
+    assert not any("PROXY" in name.upper() for target in bake("release").values() for name in target["args"])
+    assert targets["train-cuda"]["args"]["TORCH_CUDA"] == "12.6"
+    assert not targets["train-cpu"]["args"]["TORCH_CUDA"]
 
 
 def test_bake_without_a_name_needs_no_gpu_build() -> None:
