@@ -88,6 +88,7 @@ class Settings:
     `require_gpu` lets no training start without one.
     `profile` is a name in configs/compute.yaml, or auto; `processes`, `workers`, `threads` and `micro_batch` win over
     the profile's where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
+    `side_by_side` is how many stages run at once, which an experiment tells those that it starts.
     """
 
     executor: ExecutorName
@@ -101,6 +102,7 @@ class Settings:
     threads: int | None
     micro_batch: int | None
     memory_abort_gb: float | None
+    side_by_side: int
     monitor_interval_s: float | None
     grace_s: float
     resume: bool
@@ -140,6 +142,7 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
         workers=_read_count(variables, "CAPILLARY_WORKERS"),
         threads=_read_count(variables, "CAPILLARY_THREADS"),
         micro_batch=_read_count(variables, "CAPILLARY_MICRO_BATCH"),
+        side_by_side=_read_count(variables, "CAPILLARY_SIDE_BY_SIDE") or 1,
         memory_abort_gb=_read_amount(variables, "CAPILLARY_MEMORY_ABORT_GB"),
         monitor_interval_s=_read_interval(variables, "CAPILLARY_MONITOR_INTERVAL_S"),
         grace_s=float(_read_count(variables, "CAPILLARY_GRACE_S") or 10),

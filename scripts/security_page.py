@@ -28,6 +28,8 @@ def access_table(root: Path) -> list[str]:
     for stage in yaml.safe_load((root / ACCESS_FILE).read_text()):
         access = read_access(root, stage)
         cells = ["as the gated"] * len(keys) if is_gate(root, stage) else [shown(getattr(access, key)) for key in keys]
+        if access.memory_gb == "none":
+            cells[keys.index("memory_gb")] = "no limit"
         if access.image is None:
             cells[keys.index("image")] = "its own"
         rows.append([stage, *cells])
@@ -57,7 +59,7 @@ def shown(value: object) -> str:
         return ", ".join(f"`{name}` from `{own}`" for name, own in value.items()) or "nothing"
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value) or "nothing"
-    return "no limit" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "a share of the machine" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:

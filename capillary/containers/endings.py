@@ -10,8 +10,10 @@ import docker
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
+from capillary.compute.memory import GIB, memory_limit
 from capillary.containers.logs import Log, not_found
 from capillary.containers.scratch import work_folder
+from capillary.containers.spec import Place
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 
@@ -55,29 +57,24 @@ class EndingWatch:
             return  # the daemon is gone: wait() finds no code
 
 
-def tell_of(ending: Ending, plan: StagePlan, stop: Stop, log: Log) -> int:
+def tell_of(ending: Ending, plan: StagePlan, place: Place, stop: Stop, log: Log) -> int:
     """Say what the stage could not say itself; returns the exit code."""
     if ending.code == 0:
         return 0
-    text = _explanation(ending, plan, stop) or _undeclared(plan, log.tail)
+    text = _explanation(ending, plan, place, stop) or _undeclared(plan, log.tail)
     if text:
         sys.stderr.write(f"{plan.address} {text}\n")
     sys.stderr.write(f"log: {log.file.relative_to(plan.repository)}\n")
     return stop.exit_code or ending.code
 
 
-def _explanation(ending: Ending, plan: StagePlan, stop: Stop) -> str | None:
+def _explanation(ending: Ending, plan: StagePlan, place: Place, stop: Stop) -> str | None:
     if stop.killed:
         return f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
     if stop.asked is not None:
         return None
     if ending.out_of_memory:
-        limit = plan.access.memory_gb
-        memory = "this machine has no more" if limit is None else f"its limit is {limit:g} GB (memory_gb)"
-        return (
-            f"ran out of memory: {memory}; remedy: raise memory_gb in configs/stages.yaml, give it less at a time "
-            "(training.batch_size, training.patch_voxels, CAPILLARY_WORKERS), or free memory"
-        )
+        return _out_of_memory(plan, place)
     if ending.code == 128 + signal.SIGKILL:
         return "was killed from outside (docker kill, or no memory left: dmesg tells); remedy: repeat to resume"
     if ending.code in {128 + signal.SIGTERM, 128 + signal.SIGINT}:
@@ -85,6 +82,23 @@ def _explanation(ending: Ending, plan: StagePlan, stop: Stop) -> str | None:
     if ending.code > 128 and ending.code - 128 in set(signal.Signals):
         return f"was ended by {signal.Signals(ending.code - 128).name}"
     return None
+
+
+def _out_of_memory(plan: StagePlan, place: Place) -> str:
+    entry = plan.gated.split("@")[0] if plan.gated else plan.stage  # a gate has the limit of the stage that it gates
+    key = f"memory_gb of {entry} in configs/stages.yaml"
+    limit = memory_limit(plan.access.memory_gb, place.memory_bytes, place.side_by_side)
+    if limit is None:
+        found, first = "this machine has no more", "free memory"
+    elif plan.access.memory_gb is None:
+        share = f"the share of one of {place.side_by_side} stages" if place.side_by_side > 1 else "the default"
+        found, first = f"its limit is {limit / GIB:.3g} GB ({share}, since {key} is null)", f"set {key}"
+    else:
+        found, first = f"its limit is {limit / GIB:.3g} GB ({key})", f"raise {key}"
+    return (
+        f"ran out of memory: {found}; remedy: {first}, or give it less at a time "
+        "(training.batch_size, training.patch_voxels, CAPILLARY_WORKERS)"
+    )
 
 
 def _undeclared(plan: StagePlan, tail: bytes) -> str | None:

@@ -1,5 +1,6 @@
 """The container executor: a plan run in a sibling container."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -16,6 +17,7 @@ from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
 
 from capillary.compute.hardware import allowed
+from capillary.compute.limits import Limits, find_limits
 from capillary.containers import gpus, last_duty
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
@@ -76,6 +78,17 @@ class ContainerExecutor:
             self._gpus = self._find_gpus()
         return self._gpus
 
+    def limits(self) -> Limits:
+        """Memory of the daemon's machine: a limit of the launcher's own container is none of the stages' containers."""
+        own = find_limits()
+        with plain_errors("tell about its machine"):
+            memory_bytes = self._api.info().get("MemTotal")
+        if not memory_bytes:
+            return own
+        return dataclasses.replace(
+            own, memory_bytes=memory_bytes, memory_reason="memory of the Docker daemon's machine"
+        )
+
     def _find_gpus(self) -> tuple[Gpu, ...]:
         return allowed(gpus.find_gpus(self._api, self._settings.images.base), self._settings.gpus)
 
@@ -87,7 +100,7 @@ class ContainerExecutor:
         assert self._environment is not None
         if plan.access.gpu == "required" and not self._gpus:
             raise gpus.refuse_no_gpu(plan.address)
-        place = find_place(self._api)
+        place = dataclasses.replace(find_place(self._api), side_by_side=self._settings.side_by_side)
         self._end_orphan(plan, place.paths)
         ensure_built(self._api, self._environment, self._settings.images, plan.repository / ".capillary", stop)
         for folder in plan.writable:
@@ -126,7 +139,7 @@ class ContainerExecutor:
             self._remove_all(scratch.base.name)
         if ending is None:
             raise daemon_gone(f"run {plan.address}")
-        return tell_of(ending, plan, stop, log)
+        return tell_of(ending, plan, place, stop, log)
 
     def _start(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Running | None":
         """The started container; None when this launcher was asked to stop before."""

@@ -14,9 +14,12 @@ def find_place(api: docker.APIClient) -> Place:
     """The place, as the daemon tells it."""
     with plain_errors("tell about this container"):
         own = inspect_own(api)
-        rootless = "name=rootless" in api.info().get("SecurityOptions", ())
+        machine = api.info()
+    rootless = "name=rootless" in machine.get("SecurityOptions", ())
+    memory_bytes = machine.get("MemTotal") or None
     # a rootless daemon maps root to the caller, and every other user to one that owns nothing
     user = "0:0" if rootless else f"{os.geteuid()}:{os.getegid()}"
     if own is None:
-        return Place(paths=SamePaths(), own_id=None, user=user)
-    return Place(paths=MountedPaths(own["Id"], mounts_of(own)), own_id=own["Id"], user=user)
+        return Place(paths=SamePaths(), own_id=None, user=user, memory_bytes=memory_bytes)
+    paths = MountedPaths(own["Id"], mounts_of(own))
+    return Place(paths=paths, own_id=own["Id"], user=user, memory_bytes=memory_bytes)

@@ -7,12 +7,12 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
+from capillary.compute.memory import GIB, memory_limit
 from capillary.containers.host_paths import HostPaths
 from capillary.containers.scratch import Scratch, work_folder
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
 
-GIB = 1 << 30
 TMPFS_BYTES = 256 << 20
 INSIDE = "/capillary/inside.py"
 TMP = "/capillary/tmp"
@@ -29,11 +29,15 @@ class Place:
     """Where containers of this launcher run. `own_id` is the launcher's own container, None on the machine itself.
 
     `user` is the uid:gid of the stage: the launcher's, or 0:0 where a rootless daemon maps root to the caller.
+    `memory_bytes` is what the daemon's machine has, None where it does not tell. `side_by_side` is how many stages an
+    experiment runs there at once.
     """
 
     paths: HostPaths
     own_id: str | None
     user: str
+    memory_bytes: int | None = None
+    side_by_side: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +93,7 @@ def container_spec(plan: StagePlan, scratch: Scratch, place: Place, image: str, 
                 "Tmpfs": {"/tmp": f"rw,nosuid,nodev,size={TMPFS_BYTES}"},  # noqa: S108 - in the container
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges"],
-                **limits_of(plan.access),
+                **limits_of(plan.access, place),
                 **({"DeviceRequests": [_gpu_request(gpus)]} if gpus else {}),
             },
         },
@@ -108,13 +112,11 @@ def labels_of(plan: StagePlan, scratch: Scratch, paths: HostPaths) -> dict[str, 
     }
 
 
-def limits_of(access: StageAccess) -> dict[str, Any]:
+def limits_of(access: StageAccess, place: Place) -> dict[str, Any]:
     """Limits of configs/stages.yaml; swap is no way around the one on memory."""
     limits: dict[str, Any] = {"PidsLimit": access.pids, "ShmSize": int(access.shm_gb * GIB)}
-    if access.memory_gb is not None:
-        memory = int(access.memory_gb * GIB)
-        limits |= {"Memory": memory, "MemorySwap": memory}
-    return limits
+    memory = memory_limit(access.memory_gb, place.memory_bytes, place.side_by_side)
+    return limits if memory is None else {**limits, "Memory": memory, "MemorySwap": memory}
 
 
 def network_of(plan: StagePlan, own_id: str | None) -> str:

@@ -35,7 +35,11 @@ def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:
     wanted = resolve(choice, hardware, settings).slots
     count = max(1, min(wanted, cells))
     computing = resolve(choice, hardware, settings, slots=count)
-    share = {"CAPILLARY_THREADS": str(computing.threads), "CAPILLARY_WORKERS": str(computing.workers)}
+    share = {
+        "CAPILLARY_THREADS": str(computing.threads),
+        "CAPILLARY_WORKERS": str(computing.workers),
+        "CAPILLARY_SIDE_BY_SIDE": str(count),
+    }
     if not choice.gpus:
         threads = f"{computing.threads} thread{'s' if computing.threads > 1 else ''}"
         return [Slot(name=f"slot {number} ({threads})", environment=share) for number in range(1, count + 1)]

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import PositiveFloat, PositiveInt, field_validator
+from pydantic import PlainValidator, PositiveFloat, PositiveInt, field_validator
 
 from capillary.settings import Settings
 from capillary.yaml_file import read_yaml
@@ -14,6 +14,15 @@ from stages.common.params import Params, nearest, validate_params
 ACCESS_FILE = "configs/stages.yaml"
 
 
+def _memory_gb(value: object) -> float | str | None:
+    """None for a share of the machine, "none" for no limit."""
+    if value is None or value == "none":
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    raise ValueError("Input should be a number greater than 0, none (no limit) or null (a share of the machine)")
+
+
 class StageAccess(Params):
     """One entry of configs/stages.yaml."""
 
@@ -21,7 +30,7 @@ class StageAccess(Params):
     env: tuple[str, ...]
     resume: bool
     gpu: Literal["none", "auto", "required"]
-    memory_gb: PositiveFloat | None
+    memory_gb: Annotated[float | Literal["none"] | None, PlainValidator(_memory_gb)]
     pids: PositiveInt
     shm_gb: PositiveFloat
     image: str | None = None  # the stage whose image it runs in; its own where the key is left out

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from capillary.compute.hardware import find_hardware
+from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.access import StageAccess
 from capillary.launcher.guard import Policy
 from capillary.launcher.leash import kill_group, leash
@@ -39,6 +40,11 @@ def environment_id(_repository: Path, _stage: str, _access: StageAccess) -> list
 def gpus(settings: Settings) -> tuple[Gpu, ...]:
     """The GPUs that a process started here sees, of those that the user allows."""
     return find_hardware(settings).gpus
+
+
+def limits() -> Limits:
+    """Those of this process, which stages inherit."""
+    return find_limits()
 
 
 def execute(plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from capillary.compute.computing import stage_variables
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import find_limits
+from capillary.compute.limits import Limits
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished, process
@@ -35,6 +35,9 @@ class Executor(Protocol):
 
     def gpus(self, settings: Settings, /) -> tuple[Gpu, ...]:
         """The GPUs that stages can have; asked after `environment_id`."""
+
+    def limits(self) -> Limits:
+        """Cores and memory that stages have between them."""
 
     def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None], /) -> int:
         """Run `plan`, let `publish` take the outs of a stage that ended well, return the exit code."""
@@ -165,8 +168,9 @@ def choose_executor(settings: Settings) -> Executor:
 
 
 def stage_hardware(settings: Settings) -> Hardware:
-    """What stages have to compute with: the GPUs that their executor gives them, cores and memory of this process."""
-    return Hardware(gpus=choose_executor(settings).gpus(settings), limits=find_limits())
+    """What stages have to compute with, as their executor gives it to them."""
+    executor = choose_executor(settings)
+    return Hardware(gpus=executor.gpus(settings), limits=executor.limits())
 
 
 def refuse_changed_deps(plan: StagePlan, now: Mapping[str, str]) -> None:

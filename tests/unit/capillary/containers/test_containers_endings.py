@@ -9,7 +9,9 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 from urllib3.exceptions import ProtocolError
 
 from capillary.containers.endings import Ending, EndingWatch, tell_of
+from capillary.containers.host_paths import SamePaths
 from capillary.containers.logs import Log
+from capillary.containers.spec import Place
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 from tests.unit.capillary.containers.fake_daemon import Daemon
@@ -23,14 +25,21 @@ def tell(make_plan: MakePlan, capsys: pytest.CaptureFixture[str]) -> Tell:
     """The exit code of an ending, and the lines that it brings."""
 
     def tell(
-        ending: Ending, stop: Stop | None = None, printed: str = "", gb: float | None = 2.0
+        ending: Ending,
+        stop: Stop | None = None,
+        printed: str = "",
+        gb: float | str | None = 2.0,
+        machine_gib: int = 64,
+        side_by_side: int = 1,
     ) -> tuple[int, list[str]]:
         plan = make_plan()
         plan = dataclasses.replace(plan, access=plan.access.model_copy(update={"memory_gb": gb}))
         log = Log(plan.repository / ".capillary" / "logs", plan.address)
         log.take(2, printed.encode())
         capsys.readouterr()
-        code = tell_of(ending, plan, stop or Stop(), log)
+        memory = machine_gib << 30
+        place = Place(paths=SamePaths(), own_id=None, user="0:0", memory_bytes=memory, side_by_side=side_by_side)
+        code = tell_of(ending, plan, place, stop or Stop(), log)
         log.close()
         return code, capsys.readouterr().err.splitlines()
 
@@ -47,8 +56,14 @@ def asked(number: signal.Signals, *, killed: bool = False) -> Stop:
 @pytest.mark.parametrize(
     ("ending", "said"),
     [
-        (Ending(code=137, out_of_memory=True), "ran out of memory: its limit is 2 GB (memory_gb)"),
-        (Ending(code=1, out_of_memory=True), "ran out of memory: its limit is 2 GB (memory_gb)"),
+        (
+            Ending(code=137, out_of_memory=True),
+            "ran out of memory: its limit is 2 GB (memory_gb of toy in configs/stages.yaml)",
+        ),
+        (
+            Ending(code=1, out_of_memory=True),
+            "ran out of memory: its limit is 2 GB (memory_gb of toy in configs/stages.yaml)",
+        ),
         (Ending(code=137, out_of_memory=False), "was killed from outside"),
         (Ending(code=143, out_of_memory=False), "was stopped from outside"),
         (Ending(code=130, out_of_memory=False), "was stopped from outside"),
@@ -79,9 +94,20 @@ def test_a_stage_that_ended_well_needs_no_word(tell: Tell) -> None:
 
 
 def test_without_a_limit_the_machine_has_no_more_memory(tell: Tell) -> None:
-    """memory_gb: null."""
-    _, (line, _log) = tell(Ending(code=137, out_of_memory=True), gb=None)
+    """memory_gb: none."""
+    _, (line, _log) = tell(Ending(code=137, out_of_memory=True), gb="none")
     assert line.startswith("toy@a ran out of memory: this machine has no more; remedy: ")
+
+
+@pytest.mark.parametrize(
+    ("side_by_side", "limit"),
+    [(1, "its limit is 57.6 GB (the default, "), (4, "its limit is 14.4 GB (the share of one of 4")],
+)
+def test_the_default_limit_is_told_with_its_key(tell: Tell, side_by_side: int, limit: str) -> None:
+    """memory_gb: null, on a machine with 64 GB."""
+    _, (line, _log) = tell(Ending(code=137, out_of_memory=True), gb=None, side_by_side=side_by_side)
+    assert limit in line
+    assert "remedy: set memory_gb of toy in configs/stages.yaml" in line
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

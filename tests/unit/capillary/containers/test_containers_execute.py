@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from capillary.compute.limits import find_limits
+from capillary.compute.memory import default_share
 from capillary.containers import execute as executing
+from capillary.containers.execute import ContainerExecutor
 from capillary.containers.images import Environment
 from capillary.launcher.stop import Stop, listening
-from capillary.settings import ImageSettings
+from capillary.settings import ImageSettings, read_settings
 from stages.common.errors import CapillaryError, ServiceError
 from tests.unit.capillary.containers.fake_container import Container, Run, finish, work
 from tests.unit.capillary.containers.fake_daemon import refusal
@@ -233,3 +236,21 @@ def test_progress_bars_suit_the_user_s_terminal(run: Run, monkeypatch: pytest.Mo
     wanted = {"TTY_COMPATIBLE=1", "TTY_INTERACTIVE=1", "COLUMNS=93"} if terminal else {"COLUMNS=200"}
     assert told == {"LANG=C", *wanted}
     assert run.daemon.bodies[0]["Image"].startswith("capillary-toy:")
+
+
+def test_stages_have_the_memory_of_the_daemon_s_machine(run: Run) -> None:
+    """A launcher in a container with a limit of its own plans for more than it may take itself."""
+    run.daemon.answers["info"] = {"MemTotal": 64 << 30}
+    executor = ContainerExecutor(read_settings(run.plan.repository, {}))
+    assert executor.limits().memory_bytes == 64 << 30
+    run.daemon.answers["info"] = {}
+    assert executor.limits() == find_limits()
+
+
+@pytest.mark.parametrize(("variables", "share"), [({}, 1), ({"CAPILLARY_SIDE_BY_SIDE": "4"}, 4)])
+def test_a_container_has_a_share_of_the_machine(run: Run, variables: dict[str, str], share: int) -> None:
+    """As many as an experiment runs at once divide it; the stage's result knows nothing of it."""
+    run.daemon.answers["info"] = {"MemTotal": 64 << 30}
+    assert run(**variables) == 0
+    assert run.daemon.bodies[-1]["HostConfig"]["Memory"] == default_share(64 << 30, share)
+    assert not any("SIDE_BY_SIDE" in entry for entry in run.daemon.bodies[-1]["Env"])

@@ -68,8 +68,9 @@ def test_on_a_machine_paths_are_its_own_and_stages_run_as_the_caller(
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
     monkeypatch.setattr(os, "getegid", lambda: 2345)
     monkeypatch.setattr(places, "inspect_own", lambda _api: None)
-    daemon.answers["info"] = {"SecurityOptions": options}
+    daemon.answers["info"] = {"SecurityOptions": options, "MemTotal": 5 << 30}
     found = find_place(daemon)
+    assert found.memory_bytes == 5 << 30
     assert isinstance(found.paths, SamePaths)
     assert (found.own_id, found.user) == (None, user)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from capillary.compute.memory import default_share
 from capillary.containers.host_paths import Mount, MountedPaths, SamePaths
 from capillary.containers.scratch import lay_scratch
 from capillary.containers.spec import ContainerSpec, Place, container_spec, limits_of, network_of
@@ -169,10 +170,13 @@ def test_the_container_can_do_nothing_but_its_work(make_plan: MakePlan, tmp_path
 def test_memory_is_limited_together_with_swap(make_plan: MakePlan) -> None:
     """Otherwise a stage over its limit would crawl instead of failing."""
     limited = make_plan().access.model_copy(update={"memory_gb": 1.5, "shm_gb": 0.5})
-    limits = limits_of(limited)
+    place = Place(paths=SamePaths(), own_id=None, user="0:0", memory_bytes=16 << 30, side_by_side=2)
+    limits = limits_of(limited, place)
     assert limits["Memory"] == limits["MemorySwap"] == 1_610_612_736
     assert limits["ShmSize"] == 536_870_912
-    assert "Memory" not in limits_of(make_plan().access)
+    shared = limits_of(limited.model_copy(update={"memory_gb": None}), place)
+    assert shared["Memory"] == shared["MemorySwap"] == default_share(16 << 30, 2)
+    assert "Memory" not in limits_of(limited.model_copy(update={"memory_gb": "none"}), place)
 
 
 def test_nothing_of_the_users_settings_shows_in_the_containers_description(make_plan: MakePlan, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_cpu_slots_divide_the_cores(on, cores: int, cells: int, count: int, thre
     planned = on(machine(cores), cells)
     assert len(planned) == count
     assert {slot.environment["CAPILLARY_THREADS"] for slot in planned} == {str(threads)}
+    assert {slot.environment["CAPILLARY_SIDE_BY_SIDE"] for slot in planned} == {str(count)}
     assert all("CUDA_VISIBLE_DEVICES" not in slot.environment for slot in planned)
     words = f"{threads} thread{'' if threads == 1 else 's'}"
     assert [slot.name for slot in planned] == [f"slot {number} ({words})" for number in range(1, count + 1)]

@@ -38,6 +38,11 @@ def test_every_stage_of_this_repository_has_an_entry(stage: str) -> None:
         (f"toy: {{network: none, env: [], {LIMITS}}}", "`resume`"),
         (f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('none', 'maybe')}}}", "`gpu`"),
         (f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('null', '0')}}}", "`memory_gb`"),
+        (
+            f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('null', '8GB')}}}",
+            "`memory_gb`.*none .no limit",
+        ),
+        (f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('null', 'true')}}}", "`memory_gb`"),
         (f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('256', '0')}}}", "`pids`"),
         (f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('0.0625', '0')}}}", "`shm_gb`"),
         *(
@@ -103,3 +108,10 @@ def test_each_stage_is_handed_the_credentials_of_its_purpose(
 
 
 STAGES = ("ingest", "preprocess", "train", "evaluate", "predict")
+
+
+@pytest.mark.parametrize(("written", "memory_gb"), [("null", None), ("none", "none"), ("2", 2.0), ("0.25", 0.25)])
+def test_memory_is_a_number_a_share_or_without_limit(root: Path, written: str, memory_gb: float | str | None) -> None:
+    """YAML's null is not the word none."""
+    write(root, f"toy: {{network: none, env: [], resume: true, {LIMITS.replace('null', written)}}}")
+    assert read_access(root, "toy").memory_gb == memory_gb

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from capillary.compute.limits import find_limits
 from capillary.launcher import process
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import choose_executor, read_request, refuse_changed_deps, stage_hardware
@@ -112,7 +113,7 @@ def test_processes_have_the_machine_s_gpus(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_stages_have_the_gpus_that_their_executor_gives_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A launcher in a container sees none, and what it sees elsewhere says nothing about containers."""
     card = Gpu(index=0, uuid="GPU-0", name="H100", memory_bytes=80, free_bytes=None, driver="580.65.06")
-    executor = SimpleNamespace(gpus=lambda _settings: (card,))
+    executor = SimpleNamespace(gpus=lambda _settings: (card,), limits=find_limits)
     monkeypatch.setattr("capillary.launcher.run.choose_executor", lambda _settings: executor)
     hardware = stage_hardware(read_settings(tmp_path, {}))
     assert hardware.gpus == (card,)
