@@ -4,7 +4,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,7 @@ BASE_VARIABLES = (
 
 
 OFF = "off"
+TORCH_BUILD = re.compile(r"cu\d{3}")  # as wheels call it: cu126 is CUDA 12.6
 
 
 class ExecutorName(StrEnum):
@@ -44,7 +45,10 @@ class ExecutorName(StrEnum):
 
 
 class TorchName(StrEnum):
-    """Which build of torch images hold: CAPILLARY_TORCH. `auto` takes cuda where containers can have a GPU."""
+    """Which build of torch images hold: CAPILLARY_TORCH, where cu126 and the like are further values.
+
+    `auto` takes the newest with CUDA that the driver runs where containers can have a GPU.
+    """
 
     AUTO = "auto"
     CPU = "cpu"
@@ -70,12 +74,18 @@ Name = TypeVar("Name", bound=StrEnum)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
-    """What stage images are built from. `torch_index` is a further package index that has torch, or empty."""
+    """What stage images are built from.
+
+    `torch_index` is a further package index that has torch, or empty; `torch_indexes` are those of single builds, by
+    name (`cpu`, `cu126`). `torch_build` is the build with CUDA that CAPILLARY_TORCH names, None where it names none.
+    """
 
     base: str
     torch: TorchName
     torch_index: str
     client_environment: Mapping[str, str]
+    torch_indexes: Mapping[str, str] = field(default_factory=dict)
+    torch_build: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +136,17 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
     """
     merged = {**dotenv_values(repository / ".env"), **(os.environ if environment is None else environment)}
     variables = {name: value for name, value in merged.items() if value}
+    torch = variables.get("CAPILLARY_TORCH", "")
+    torch_build = torch if TORCH_BUILD.fullmatch(torch) else None
     return Settings(
         executor=_read_name(ExecutorName, variables, "CAPILLARY_EXECUTOR"),
         images=ImageSettings(
             base=variables.get("CAPILLARY_BASE_IMAGE", "python:3.11-slim-bookworm"),
-            torch=_read_name(TorchName, variables, "CAPILLARY_TORCH"),
+            torch=TorchName.CUDA if torch_build else _read_name(TorchName, variables, "CAPILLARY_TORCH"),
             torch_index=variables.get("CAPILLARY_TORCH_INDEX", ""),
             client_environment=variables,
+            torch_indexes=_read_torch_indexes(variables),
+            torch_build=torch_build,
         ),
         gpus=variables.get("CAPILLARY_GPUS", ""),
         share_gpus=_read_name(YesNo, variables, "CAPILLARY_SHARE_GPUS") is YesNo.YES,
@@ -150,6 +164,23 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
         checkpoint_dir=variables.get("CAPILLARY_CHECKPOINT_DIR", ".capillary/state"),
         variables=variables,
     )
+
+
+def _read_torch_indexes(variables: Mapping[str, str]) -> dict[str, str]:
+    """CAPILLARY_TORCH_INDEX_CU126 and its like: the package index of each build of torch, by name."""
+    indexes = {}
+    for variable, url in sorted(variables.items()):
+        name = variable.removeprefix("CAPILLARY_TORCH_INDEX_").lower()
+        if not variable.startswith("CAPILLARY_TORCH_INDEX_"):
+            continue
+        if name != "cpu" and not TORCH_BUILD.fullmatch(name):
+            raise CapillaryError(
+                f"{variable} names no build of torch",
+                remedy="name it CAPILLARY_TORCH_INDEX_CU126 (its CUDA is 12.6), …_CU130 and so on, or …_CPU",
+                code=ExitCode.USAGE,
+            )
+        indexes[name] = url
+    return indexes
 
 
 def _read_name(kind: type[Name], variables: Mapping[str, str], name: str) -> Name:

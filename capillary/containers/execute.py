@@ -18,6 +18,7 @@ from requests.exceptions import RequestException
 
 from capillary.compute.hardware import allowed
 from capillary.compute.limits import Limits, find_limits
+from capillary.compute.torch_builds import TorchBuild, choose_build, pinned_cuda
 from capillary.containers import gpus, last_duty
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
@@ -34,7 +35,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import own_folder
 from capillary.launcher.stop import Stop
-from capillary.settings import Settings, TorchName
+from capillary.settings import Settings
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
 
@@ -67,10 +68,18 @@ class ContainerExecutor:
         if access.gpu != "none":
             self._gpus = self._find_gpus()
         if access.gpu == "none" or not holds_torch(repository, stage):
-            return environment_for(repository, stage, self._settings.images, cuda=None)
-        wanted = self._settings.images.torch
-        cuda = bool(self._gpus) if wanted is TorchName.AUTO else wanted is TorchName.CUDA
-        return environment_for(repository, stage, self._settings.images, cuda=cuda)
+            return environment_for(repository, stage, self._settings.images, None)
+        return environment_for(repository, stage, self._settings.images, self._torch(repository))
+
+    def _torch(self, repository: Path) -> TorchBuild:
+        driver = self._gpus[0].driver if self._gpus else None
+        return choose_build(self._settings.images, pinned_cuda(repository), driver)
+
+    def _told_torch(self, plan: StagePlan) -> StagePlan:
+        """`plan` with the CUDA of its image's torch, or for a gate, of the image of the stage that comes next."""
+        cuda = self._torch(plan.root).cuda if self._gpus else None
+        told = {"CAPILLARY_TORCH_CUDA": cuda} if cuda else {}
+        return dataclasses.replace(plan, environment={**plan.environment, **told})
 
     def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
         """The GPUs that containers can have here, of those that the user allows."""
@@ -100,6 +109,7 @@ class ContainerExecutor:
         assert self._environment is not None
         if plan.access.gpu == "required" and not self._gpus:
             raise gpus.refuse_no_gpu(plan.address)
+        plan = self._told_torch(plan)
         place = dataclasses.replace(find_place(self._api), side_by_side=self._settings.side_by_side)
         self._end_orphan(plan, place.paths)
         ensure_built(self._api, self._environment, self._settings.images, plan.repository / ".capillary", stop)

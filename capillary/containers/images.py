@@ -4,21 +4,24 @@ import fcntl
 import hashlib
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 from docker.errors import ImageNotFound
 
+from capillary.compute.torch_builds import CPU, TorchBuild
 from capillary.containers.daemon import explain, plain_errors
 from capillary.launcher.stop import Stop
+from capillary.proxies import credentials_in, loopback_proxies, proxy_names, without
 from capillary.settings import ImageSettings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
 TARGET = "runtime"
 TAIL_LINES = 15
+_BY_NAME = {"TORCH_INDEX"}  # its URL may hold a password
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,32 +45,49 @@ class Environment:
 
     @property
     def tag(self) -> str:
-        """`capillary-train:4f0c…`: the same files and arguments give the same tag on every machine."""
+        """`capillary-train:4f0c…`: the same files and arguments give the same tag on every machine.
+
+        The CUDA of a build of torch is told: `capillary-train:cu126-4f0c…`.
+        """
         digest = hashlib.sha256()
         for part in [*(file.read_bytes() for file in self.files), *(f"{k}={v}".encode() for k, v in self._arguments())]:
             digest.update(len(part).to_bytes(8) + part)
-        return f"capillary-{self.stage}:{digest.hexdigest()[:12]}"
+        cuda = self.build_args.get("TORCH_CUDA", "").replace(".", "")
+        return f"capillary-{self.stage}:{f'cu{cuda}-' if cuda else ''}{digest.hexdigest()[:12]}"
 
-    def build_argv(self) -> list[str]:
-        """The command that builds it."""
-        arguments = [word for name, value in self._arguments() for word in ("--build-arg", f"{name}={value}")]
+    def build_argv(self, variables: Mapping[str, str], *, progress: str = "plain") -> list[str]:
+        """The command that builds it, started with `build_variables`.
+
+        Proxies among `variables` go to the build by name alone, so that no process list shows their passwords. One at
+        a loopback address is reached through the machine's own network only.
+        """
+        named = [name for name, _ in self._arguments() if name in _BY_NAME]
+        given = [f"{name}={value}" for name, value in self._arguments() if name not in _BY_NAME]
+        arguments = [word for each in (*given, *named, *proxy_names(variables)) for word in ("--build-arg", each)]
+        network = ["--network", "host"] if loopback_proxies(variables) else []
         labels = ["--label", f"capillary.environment={self.stage}", "--label", f"capillary.project={self.root}"]
-        progress = ["--progress", "auto" if sys.stderr.isatty() else "plain"]
         places = ["--file", str(self.dockerfile), "--target", TARGET, "--tag", self.tag, str(self.root)]
-        return ["docker", "build", *progress, *arguments, *labels, *places]
+        return ["docker", "build", "--progress", progress, *network, *arguments, *labels, *places]
+
+    def build_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """What the docker command finds in its environment: the user's `variables`, and arguments given by name."""
+        named = {name: value for name, value in self._arguments() if name in _BY_NAME}
+        return {**variables, **named, "DOCKER_BUILDKIT": "1"}
 
     def _arguments(self) -> list[tuple[str, str]]:
         return sorted(self.build_args.items())
 
 
-def environment_for(root: Path, stage: str, settings: ImageSettings, *, cuda: bool | None) -> Environment:
-    """The environment of `stage`; `cuda` is None for a stage without torch.
+def environment_for(root: Path, stage: str, settings: ImageSettings, torch: TorchBuild | None) -> Environment:
+    """The environment of `stage`; `torch` is None for a stage without it.
 
     Raises CapillaryError when a file that makes it is missing.
     """
     arguments = {"BASE": settings.base}
-    if cuda is not None:
-        arguments |= {"TORCH": "cuda" if cuda else "cpu", "TORCH_INDEX": settings.torch_index}
+    if torch is not None:
+        arguments |= {"TORCH": CPU if torch.cuda == CPU else "cuda", "TORCH_INDEX": torch.index}
+        if torch.label:
+            arguments["TORCH_CUDA"] = str(torch.cuda)
     environment = Environment(stage=stage, root=root, build_args=arguments)
     for file in environment.files:
         if not file.is_file():
@@ -113,13 +133,32 @@ def ensure_built(
 
 
 def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> None:
+    variables = settings.client_environment
+    if names := loopback_proxies(variables):
+        say(f"the proxy of {', '.join(names)} listens on this machine only: the build uses the machine's own network")
+    urls = [*(variables[name] for name in proxy_names(variables)), environment.build_args.get("TORCH_INDEX", "")]
+    hidden = credentials_in(urls)
+    # docker itself draws on the terminal; what holds a password goes through this process
+    to_terminal = sys.stderr.isatty() and not hidden
+    process = _start(environment, variables, to_terminal=to_terminal)
     tail: list[str] = []
+    with stop.passed_on(process.send_signal, process.kill, 10):
+        for line in process.stderr or ():
+            shown = without(hidden, line)
+            sys.stderr.write(shown)
+            tail = [*tail[1 - TAIL_LINES :], shown.rstrip()]
+        code = process.wait()
+    if code and stop.asked is None:
+        raise _build_error(environment, "\n          ".join(tail) or "see above", names)
+
+
+def _start(environment: Environment, variables: Mapping[str, str], *, to_terminal: bool) -> "subprocess.Popen[str]":
     try:
-        process = subprocess.Popen(
-            environment.build_argv(),
+        return subprocess.Popen(
+            environment.build_argv(variables, progress="auto" if to_terminal else "plain"),
             # the client's own settings (DOCKER_HOST, configuration, certificates) are those of this process
-            env={**settings.client_environment, "DOCKER_BUILDKIT": "1"},
-            stderr=None if sys.stderr.isatty() else subprocess.PIPE,
+            env=environment.build_variables(variables),
+            stderr=None if to_terminal else subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
         )
@@ -129,20 +168,20 @@ def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> Non
             remedy="install Docker's command line (docker-ce-cli, docker-cli), or set CAPILLARY_EXECUTOR=process",
             code=ExitCode.MACHINE,
         ) from error
-    with stop.passed_on(process.send_signal, process.kill, 10):
-        for line in process.stderr or ():
-            sys.stderr.write(line)
-            tail = [*tail[1 - TAIL_LINES :], line.rstrip()]
-        code = process.wait()
-    if code and stop.asked is None:
-        last = "\n          ".join(tail) or "see above"
-        if "no space left" in last.lower():
-            raise explain(last, f"build {environment.tag}")
-        raise CapillaryError(
-            f"the image of {environment.stage} could not be built",
-            file=environment.dockerfile.relative_to(environment.root),
-            value=last,
-            remedy="read the build's output; what is often the cause: no network for packages, or a full disk; then "
-            "repeat, finished steps are kept",
-            code=ExitCode.MACHINE,
-        )
+
+
+def _build_error(environment: Environment, last: str, loopback: Sequence[str]) -> CapillaryError:
+    if "no space left" in last.lower():
+        return explain(last, f"build {environment.tag}")
+    proxy = (
+        f"; {', '.join(loopback)} names a loopback address, which means the machine of the Docker daemon: where that "
+        "is another one (DOCKER_HOST, Docker Desktop, rootless), name an address that it reaches"
+    )
+    return CapillaryError(
+        f"the image of {environment.stage} could not be built",
+        file=environment.dockerfile.relative_to(environment.root),
+        value=last,
+        remedy="read the build's output; what is often the cause: no network for packages, or a full disk; then "
+        f"repeat, finished steps are kept{proxy if loopback else ''}",
+        code=ExitCode.MACHINE,
+    )

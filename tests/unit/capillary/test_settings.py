@@ -28,8 +28,10 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     variables = {
         "CAPILLARY_EXECUTOR": "docker",
         "CAPILLARY_BASE_IMAGE": "base:1",
-        "CAPILLARY_TORCH": "cuda",
+        "CAPILLARY_TORCH": "cu126",
         "CAPILLARY_TORCH_INDEX": "https://index",
+        "CAPILLARY_TORCH_INDEX_CU126": "https://index/12",
+        "CAPILLARY_TORCH_INDEX_CPU": "https://index/cpu",
         "CAPILLARY_SIDE_BY_SIDE": "3",
         "CAPILLARY_GPUS": "0,1",
         "CAPILLARY_SHARE_GPUS": "yes",
@@ -47,7 +49,12 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "HTTPS_PROXY": "http://proxy",
     }
     images = ImageSettings(
-        base="base:1", torch=TorchName.CUDA, torch_index="https://index", client_environment=variables
+        base="base:1",
+        torch=TorchName.CUDA,
+        torch_index="https://index",
+        client_environment=variables,
+        torch_indexes={"cu126": "https://index/12", "cpu": "https://index/cpu"},
+        torch_build="cu126",
     )
     assert read_settings(tmp_path, variables) == Settings(
         executor=ExecutorName.DOCKER,
@@ -156,3 +163,12 @@ def test_no_secret_is_among_what_every_stage_gets(tmp_path: Path) -> None:
     secrets = dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "GITHUB_TOKEN"), "s")
     own = {"PATH": "/bin", "LC_ALL": "C.UTF-8", "SSL_CERT_FILE": "/x.pem"}
     assert read_settings(tmp_path, {**secrets, **own}).select(BASE_VARIABLES) == own
+
+
+@pytest.mark.parametrize("name", ["CU12", "CUDA126", "12.6", "ROCM", ""])
+def test_an_index_for_no_build_of_torch_is_refused(tmp_path: Path, name: str) -> None:
+    """A name that nothing reads would leave the wrong build in the image."""
+    with pytest.raises(CapillaryError, match="names no build of torch") as caught:
+        read_settings(tmp_path, {f"CAPILLARY_TORCH_INDEX_{name}": "https://index"})
+    assert "CAPILLARY_TORCH_INDEX_CU126" in caught.value.remedy
+    assert caught.value.code == ExitCode.USAGE

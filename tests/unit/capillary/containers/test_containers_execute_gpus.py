@@ -1,5 +1,6 @@
 """Which image and which GPUs a stage's container gets."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,17 @@ def test_the_image_has_the_torch_that_suits_its_gpus(
     assert environment.stage == "other"
     built = [f"{name}={value}" for name, value in environment.build_args.items() if name == "TORCH"]
     assert built == ([arguments] if arguments else [])
+
+
+def test_an_older_driver_gets_the_torch_that_it_runs(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image's tag, its build and the stage's environment all say which."""
+    monkeypatch.setattr(finding, "find_gpus", lambda *_: tuple(replace(gpu, driver="575.57.08") for gpu in GPUS))
+    (root / "stages/toy/requirements.txt").write_text("torch==2\n")
+    run.allow(gpu="auto")
+    assert run(CAPILLARY_TORCH_INDEX_CU126="https://twelve", CAPILLARY_TORCH_INDEX_CU130="https://thirteen") == 0
+    assert run.identity[0].startswith("capillary-toy:cu126-")
+    assert run.daemon.bodies[-1]["Image"] == run.identity[0]
+    assert "CAPILLARY_TORCH_CUDA=12.6" in run.daemon.bodies[-1]["Env"]
 
 
 def test_gpus_are_those_that_the_user_allows(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
