@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from capillary.compute.hardware import allowed
+from capillary.compute.torch_builds import CPU, choose_build, pinned_cuda
 from capillary.containers.own_container import inspect_own
 from capillary.launcher.access import is_gate, read_access, variables_for
 from capillary.params_file import check_params, declared_keys, read_params_file
@@ -162,12 +163,30 @@ def _gpu_checks(host: Host) -> Iterator[Check]:
         yield gpu.broken(str(error), required=host.require_gpu)
         return
     # a launcher in a container without a GPU sees none, while the stages' containers get theirs
-    if found or not (host.daemon and host.daemon.gpus):
-        default = host.params.gpu.torch_cuda
-        cuda = default if host.daemon else gpu.torch_cuda(default)
-        yield from gpu.check_gpu(found, host.params.gpu, cuda, required=host.require_gpu, need=host.need)
+    given = host.daemon.gpus if host.daemon else ()
+    cuda = _torch_cuda(host, given or found)
+    if found or not given:
+        yield from gpu.check_gpu(
+            found,
+            host.params.gpu,
+            cuda,
+            required=host.require_gpu,
+            need=host.need,
+            loaded=devices.loaded_driver(),
+        )
+    elif cuda != CPU:
+        yield gpu.check_driver(given[0].driver, cuda, critical=host.params.gpu.critical)
     if host.daemon:
         yield check_docker_gpus(host.daemon, found, required=host.require_gpu)
+
+
+def _torch_cuda(host: Host, gpus: Sequence[devices.Gpu]) -> str:
+    """The CUDA of the torch that stages will have: that of the image for these GPUs' driver, or of the one here."""
+    default = host.params.gpu.torch_cuda
+    if host.daemon is None:
+        return gpu.torch_cuda(default)
+    driver = gpus[0].driver if gpus else None
+    return choose_build(host.settings.images, pinned_cuda(host.root), driver).cuda or default
 
 
 def _machine(host: Host) -> Iterator[Check]:

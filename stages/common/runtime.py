@@ -106,7 +106,8 @@ class GateRuntime:
     """One run of a gate, before the stage of the entry `gated` (`train@dice_ce-0`) in which it runs.
 
     `gpu` is none, auto or required. `store` is the folder of the embedded MLflow store, None where a server keeps runs.
-    `variables` are all that the gate is given, which are those of the gated stage.
+    `variables` are all that the gate is given, which are those of the gated stage. `torch_cuda` is the CUDA of the
+    torch in that stage's image (`cpu` without), None where the stage is no container.
     """
 
     gated: str
@@ -114,6 +115,7 @@ class GateRuntime:
     in_container: bool
     store: Path | None
     variables: Mapping[str, str]
+    torch_cuda: str | None = None
 
 
 def read_gate_runtime() -> GateRuntime:
@@ -126,4 +128,5 @@ def read_gate_runtime() -> GateRuntime:
         in_container=read("CAPILLARY_PLACE") == "container",
         store=Path(artifacts).parent if artifacts else None,
         variables=dict(os.environ),
+        torch_cuda=read("CAPILLARY_TORCH_CUDA"),
     )

@@ -58,7 +58,9 @@ def gpu_checks(params: GpuParams, runtime: GateRuntime, need: Need = NOTHING_KNO
         found = devices.find_devices(runtime.variables.get("CUDA_VISIBLE_DEVICES"))
     except devices.DriverBrokenError as error:
         return [gpu.broken(str(error), required=required)]
-    return gpu.check_gpu(found, params, gpu.torch_cuda(default=params.torch_cuda), required=required, need=need)
+    cuda = runtime.torch_cuda or gpu.torch_cuda(default=params.torch_cuda)
+    loaded = devices.loaded_driver()
+    return gpu.check_gpu(found, params, cuda, required=required, need=need, loaded=loaded)
 
 
 def refuse(report: Report, gated: str) -> CapillaryError:

@@ -29,6 +29,8 @@ def recorded(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.d
     )
     state.run_id = run.run_id
     with run:
+        # which of torch's builds the driver got: a run that moves to another machine may go on with another
+        run.set_tags({"capillary.torch": torch.__version__, "capillary.torch_cuda": torch.version.cuda or "cpu"})
         run.log_params(_run_params(cell, runtime, state, device))
         run.backfill({record.epoch: record.points() for record in state.history})
         yield run

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
@@ -175,6 +175,11 @@ class TrackedRun:
         for batch in _batches(new):
             self.server.call("log params", partial(self.server.client.log_batch, self.run_id, params=batch))
         self._params |= {param.key: param.value for param in new}
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set `tags`, over those that the run has: what holds for the part of it that runs now."""
+        entries = [RunTag(name, text) for name, text in tags.items()]
+        self.server.call("tag a run", partial(self.server.client.log_batch, self.run_id, tags=entries))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log one point a key at `step`, unless it is there.

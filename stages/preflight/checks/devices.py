@@ -1,15 +1,18 @@
 """The GPUs that a process here can have: asked from NVML, or where its library is missing from nvidia-smi."""
 
 import importlib
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 SMI_ARGUMENTS = (
     "--query-gpu=index,uuid,name,memory.total,memory.free,driver_version",
     "--format=csv,noheader,nounits",
 )
+DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _MIB = 1 << 20
 SMI_TIMEOUT_S = 20
 
@@ -102,6 +105,13 @@ def _nvml_memory(nvml: ModuleType, handle: object) -> tuple[int, int] | tuple[No
             raise
         return None, None
     return int(memory.total), int(memory.free)
+
+
+def loaded_driver(file: Path = DRIVER_FILE) -> str | None:
+    """The version of the driver that the machine's kernel has loaded, in every container of it; None without one."""
+    text = file.read_text() if file.is_file() else ""
+    found = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d+(?:\.\d+)+)", text)
+    return found[1] if found else None
 
 
 def ask_smi() -> tuple[Gpu, ...]:

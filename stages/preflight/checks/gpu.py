@@ -13,6 +13,7 @@ from stages.preflight.params import GpuParams
 # the oldest driver on Linux that runs programs of a CUDA generation (minor version compatibility):
 # https://docs.nvidia.com/deploy/cuda-compatibility/
 OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
+_A_BUILD = {11: "CU118", 12: "CU126", 13: "CU130"}  # one of each generation, as wheels call it
 _NO_GPU = (
     "look whether nvidia-smi lists it: the driver (https://www.nvidia.com/drivers) may be missing, not loaded since a "
     "kernel update (reboot), or CUDA_VISIBLE_DEVICES hide it; for containers install the NVIDIA Container Toolkit"
@@ -20,11 +21,21 @@ _NO_GPU = (
 
 
 def check_gpu(
-    devices: Sequence[Gpu], params: GpuParams, cuda: str, *, required: bool, need: Need = NOTHING_KNOWN
+    devices: Sequence[Gpu],
+    params: GpuParams,
+    cuda: str,
+    *,
+    required: bool,
+    need: Need = NOTHING_KNOWN,
+    loaded: str | None = None,
 ) -> list[Check]:
-    """Checks of the GPUs found. `cuda` is the version that torch was built with (`cpu` for a build without)."""
+    """Checks of the GPUs found. `cuda` is the version that torch was built with (`cpu` for a build without).
+
+    `loaded` is the version of the machine's driver, which a container sees also where it is given no GPU.
+    """
     if not devices:
-        return [_none(required=required)]
+        driver = [] if loaded is None or cuda == "cpu" else [check_driver(loaded, cuda, critical=required)]
+        return [_none(required=required), *driver]
     names = ", ".join(f"{device.name} ({device.index})" for device in devices)
     if cuda == "cpu":
         return [_unused(names, required=required)]
@@ -72,10 +83,32 @@ def check_driver(driver: str, cuda: str, *, critical: bool) -> Check:
     value = f"{driver}, torch has CUDA {cuda}"
     if oldest is None:
         return warned("gpu driver", value, f"unknown for CUDA {generation}", "see NVIDIA's table of CUDA compatibility")
-    if _numbers(driver) >= _numbers(oldest):
+    if driver_runs(driver, cuda):
         return passed("gpu driver", value, f"at least {oldest}", critical=critical)
-    remedy = f"update the driver to {oldest} or newer, or install a torch for an older CUDA (CAPILLARY_TORCH_INDEX)"
+    remedy = f"update the driver to {oldest} or newer{_older_torch(driver)}"
     return missed("gpu driver", value, f"at least {oldest}", remedy, critical=critical)
+
+
+def driver_runs(driver: str, cuda: str) -> bool:
+    """Whether programs made with CUDA `cuda` run on `driver` (versions); False for a CUDA that OLDEST_DRIVER lacks."""
+    oldest = OLDEST_DRIVER.get(int(cuda.split(".")[0]))
+    return oldest is not None and numbers_of(driver) >= numbers_of(oldest)
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """`580.65.06` as numbers, which compare as versions do."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _older_torch(driver: str) -> str:
+    """What else helps: a torch for the newest CUDA that `driver` runs."""
+    generation = max((each for each in OLDEST_DRIVER if driver_runs(driver, f"{each}.0")), default=None)
+    if generation is None:
+        return ""
+    return (
+        f", or take a build of torch for CUDA {generation}: for containers set CAPILLARY_TORCH_INDEX_"
+        f"{_A_BUILD[generation]} in .env (docs/images.md), else install it into this environment"
+    )
 
 
 def torch_cuda(default: str) -> str:
@@ -100,9 +133,8 @@ def _none(*, required: bool) -> Check:
 
 
 def _unused(names: str, *, required: bool) -> Check:
-    remedy = "install a torch with CUDA (PyTorch's index of CUDA builds), or leave it: training runs on the CPU"
+    remedy = (
+        "install a torch with CUDA (PyTorch's index of CUDA builds), for containers set CAPILLARY_TORCH=auto; or leave "
+        "it: training runs on the CPU"
+    )
     return missed("gpu", f"{names}, but torch has no CUDA", "torch can use it", remedy, critical=required)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version))

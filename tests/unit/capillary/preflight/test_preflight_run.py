@@ -74,8 +74,23 @@ def test_containers_have_the_torch_of_their_image(seen: SimpleNamespace) -> None
 def test_a_gpu_that_only_containers_see_is_enough(seen: SimpleNamespace) -> None:
     """As for a launcher that runs in a container without one."""
     seen.gpus = ()
-    assert names(run._gpu_checks(host(daemon(GPU)))) == ["docker gpu"]
+    assert names(run._gpu_checks(host(daemon(GPU)))) == ["gpu driver", "docker gpu"]
     assert names(run._gpu_checks(host(daemon()))) == ["gpu", "docker gpu"]
+
+
+@pytest.mark.parametrize("seen_here", [True, False])
+@pytest.mark.parametrize(
+    ("index", "status", "cuda"), [("", Status.FAIL, "13.0"), ("https://twelve", Status.PASS, "12.6")]
+)
+def test_an_older_driver_needs_an_index_for_its_torch(
+    seen: SimpleNamespace, seen_here: bool, index: str, status: Status, cuda: str
+) -> None:
+    """Then the images hold a build that it runs; also where only containers see the GPU."""
+    card = replace(GPU, driver="575.57.08")
+    seen.gpus = (card,) if seen_here else ()
+    checks = run._gpu_checks(host(daemon(card), CAPILLARY_TORCH_INDEX_CU126=index))
+    driver = {check.name: check for check in checks}["gpu driver"]
+    assert (driver.status, driver.value) == (status, f"575.57.08, torch has CUDA {cuda}")
 
 
 @pytest.mark.parametrize(("require_gpu", "status"), [(True, Status.FAIL), (False, Status.WARN)])

@@ -131,3 +131,14 @@ def test_a_gpu_that_is_required_must_work(monkeypatch: pytest.MonkeyPatch, asked
     monkeypatch.setattr(devices, "_nvml", FakeNvml)
     (none,) = gpu_checks(PARAMS.gpu, runtime(gpu=asked, variables={"CUDA_VISIBLE_DEVICES": ""}))
     assert none.status is status
+
+
+def test_the_driver_is_held_against_the_torch_of_the_next_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate's own image has none; the launcher tells which build it chose."""
+    monkeypatch.setattr(devices, "_nvml", FakeNvml)
+    driver = {check.name: check for check in gpu_checks(PARAMS.gpu, runtime(gpu="auto", torch_cuda="12.6"))}[
+        "gpu driver"
+    ]
+    assert driver.value == "580.65.06, torch has CUDA 12.6"
+    (unused,) = gpu_checks(PARAMS.gpu, runtime(gpu="auto", torch_cuda="cpu"))
+    assert "torch has no CUDA" in unused.value

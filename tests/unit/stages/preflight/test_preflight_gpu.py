@@ -19,6 +19,7 @@ from stages.preflight.checks.devices import (
     ask_nvml,
     ask_smi,
     find_devices,
+    loaded_driver,
     parse_smi,
     visible_of,
 )
@@ -87,6 +88,49 @@ def test_the_driver_is_new_enough_for_torch(driver: str, cuda: str, status: Stat
     if status is Status.FAIL:
         assert check.threshold.removeprefix("at least ") in check.remedy
         assert check_driver(driver, cuda, critical=False).status is Status.WARN
+
+
+@pytest.mark.parametrize(
+    ("driver", "remedy"),
+    [
+        ("575.57.08", "update the driver to 580.65.06 or newer, or take a build of torch for CUDA 12: "),
+        ("470.82.01", "update the driver to 580.65.06 or newer, or take a build of torch for CUDA 11: "),
+        ("390.10", "update the driver to 580.65.06 or newer"),
+    ],
+)
+def test_an_old_driver_is_told_which_torch_it_runs(driver: str, remedy: str) -> None:
+    """Who may not update a driver can still use the GPU; where no build is old enough, none is told."""
+    told = check_driver(driver, "13.0", critical=True).remedy
+    assert told.startswith(remedy)
+    assert ("CAPILLARY_TORCH_INDEX_CU1" in told) is (":" in remedy)
+
+
+@pytest.mark.parametrize(("required", "status"), [(True, Status.FAIL), (False, Status.WARN)])
+def test_a_loaded_driver_is_checked_where_no_gpu_is_given(required: bool, status: Status) -> None:
+    """As in a container without the toolkit: after its installation the next run would meet the driver."""
+    none, driver = check_gpu((), PARAMS, "13.0", required=required, loaded="535.129.03")
+    assert (none.name, driver.name, driver.status) == ("gpu", "gpu driver", status)
+    assert len(check_gpu((), PARAMS, "cpu", required=required, loaded="535.129.03")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 18:56:32 UTC 2023\n", "535.129.03"),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs)\n"
+            "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n",
+            "580.65.06",
+        ),
+        ("something else 1.2.3\n", None),
+        (None, None),
+    ],
+)
+def test_the_loaded_driver_is_read_from_the_kernel(tmp_path: Path, text: str | None, version: str | None) -> None:
+    """The proprietary and the open module; it needs neither NVML nor nvidia-smi."""
+    if text is not None:
+        (tmp_path / "version").write_text(text)
+    assert loaded_driver(tmp_path / "version") == version
 
 
 def test_a_torch_without_cuda_cannot_use_a_gpu() -> None:

@@ -80,6 +80,8 @@ def test_a_training_is_recorded_with_its_params_and_registered_as_it_ended(cell:
     assert stored.info.status == "FINISHED"
     assert stored.info.run_name == "warp-1"
     assert (stored.data.tags["capillary.loss"], stored.data.tags["capillary.fold"]) == ("warp", "1")
+    assert stored.data.tags["capillary.torch"] == torch.__version__
+    assert stored.data.tags["capillary.torch_cuda"] == (torch.version.cuda or "cpu")
     assert stored.data.params == {
         **{f"training.{key}": str(value) for key, value in cell.params.model_dump(mode="json").items()},
         "loss": "warp",

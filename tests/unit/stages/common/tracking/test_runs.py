@@ -158,6 +158,16 @@ def test_params_are_logged_once_and_cut_with_a_notice(
     assert "filters = [16, 32]" in said
 
 
+def test_tags_are_those_of_the_part_that_runs_now(make_runtime: MakeRuntime) -> None:
+    """A run that goes on elsewhere has the tags of there; what else it has stays."""
+    run = open_quiet(make_runtime())
+    run.set_tags({"capillary.torch": "1", "capillary.torch_cuda": "12.6"})
+    again = open_quiet(make_runtime())
+    again.set_tags({"capillary.torch_cuda": "13.0"})
+    tags = again.server.client.get_run(run.run_id).data.tags
+    assert (tags["capillary.torch"], tags["capillary.torch_cuda"], tags["capillary.loss"]) == ("1", "13.0", "dice_ce")
+
+
 def test_finish_and_fail_set_the_status(make_runtime: MakeRuntime) -> None:
     """A run ends FINISHED, or FAILED with the reason as a tag from which credentials are removed."""
     run = open_quiet(make_runtime())
