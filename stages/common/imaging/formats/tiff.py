@@ -141,7 +141,8 @@ class TiffStack:
 
     @cached_property
     def _is_mostly_true(self) -> bool:
-        """Whether more than half of the voxels of a boolean stack are set in the file."""
+        """Whether more than half of the voxels of a boolean stack are set in the file. TooLargeError as in reading."""
+        self.refuse_large(Path(self.tiff.filehandle.path), by_slices=bool(self.pages))
         planes = (page.asarray() for page in self.pages) if self.pages else [self.series.asarray()]
         return 2 * sum(int(np.count_nonzero(plane)) for plane in planes) > math.prod(self.shape)
 

@@ -291,6 +291,17 @@ def test_a_scaled_nifti_is_read_as_64_bit_floats(tmp_path: Path, monkeypatch: py
         read_stack(tmp_path / "a.nii")
 
 
+@pytest.mark.parametrize("how", [{}, {"tile": (4, 16, 16)}], ids=["pages", "volumetric tiles"])
+def test_a_look_at_a_boolean_stack_needs_memory_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, object]
+) -> None:
+    """Which of its values is the rarer decides how it is read, before a voxel is wanted."""
+    tifffile.imwrite(tmp_path / "a.tif", STACK > 100, compression="zlib", **how)  # type: ignore[arg-type]
+    _room(monkeypatch, 5 * STACK[0].size)
+    with pytest.raises(CapillaryError, match="does not fit into memory"):
+        read_header(tmp_path / "a.tif")
+
+
 def test_a_file_whose_slices_are_all_over_it_needs_memory_for_all_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
