@@ -110,7 +110,7 @@ def test_read_only_disk(box: Sandbox) -> None:
 
 @pytest.mark.parametrize(("archive", "says"), [(False, "the disk is full"), (True, "the disk has no room")])
 def test_full_disk(box: Sandbox, archive: bool, says: str) -> None:
-    """A disk that fills up while a stack is copied is named as such, one that is too small for an archive before that."""
+    """A disk that fills up while a stack is copied is named as such, one too small for an archive before that."""
     stacks = box.folder / "stacks"
     (stacks / "images" / "v3.tif").write_bytes(os.urandom(400_000))
     box.write_params("stacks")
