@@ -159,6 +159,11 @@ def _loop_of_links(stacks: Path) -> None:
     (stacks / "images" / "v2.tif").symlink_to("v2.tif")
 
 
+def _link_out(stacks: Path) -> None:
+    (stacks / "images" / "v2.tif").rename(stacks.parent / "elsewhere.tif")
+    (stacks / "images" / "v2.tif").symlink_to("../../elsewhere.tif")
+
+
 BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "empty folder": (_empty_folder, ("neither dataset.csv nor", "images, labels")),
     "missing column": (_no_column, ("stacks/dataset.csv", "lacks the column spacing_z_um")),
@@ -175,6 +180,7 @@ BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "missing image": (_no_image, ("1 of 3", "v2: image images/v2.tif: it does not exist")),
     "folder as image": (_folder_as_image, ("v2: image images/v2.tif: this is a folder",)),
     "link to itself": (_loop_of_links, ("v2: image images/v2.tif: it is a link to v2.tif",)),
+    "link out of the source": (_link_out, ("v2.tif: it is a link to ../../elsewhere.tif, which leads out",)),
     "cut TIFF": (_cut_tiff, ("v2: image images/v2.tif: the file is damaged or cut",)),
     "no TIFF": (_text_tiff, ("v2: image images/v2.tif: the file is damaged or cut: not a TIFF file",)),
     "zero bytes": (_zero_bytes, ("v2: image images/v2.tif: the file is empty (0 bytes)",)),
