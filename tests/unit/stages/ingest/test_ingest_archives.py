@@ -136,6 +136,7 @@ def test_only_what_is_wanted_is_written_under_names_of_our_own(tmp_path: Path) -
         member("images/other.tif", CONTENT),
         member("images/link.tif", kind=tarfile.SYMTYPE, link="/etc/hostname"),
         member("pipe", kind=tarfile.FIFOTYPE),
+        pax(("path", f"images/{'n' * 300}.tif")) + member("longer than file systems take", CONTENT),
     )
     source = opened(tmp_path / "a.tar.gz")
     source.expect([IMAGE])
