@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from capillary.yaml_file import read_yaml
 from stages.common.errors import DamagedError
 
 LOCK_FILE = "dvc.lock"
@@ -67,7 +68,7 @@ def _find_fault(root: Path) -> Fault | None:
         return "is no text in UTF-8", f"its byte {error.start}"
     except yaml.YAMLError as error:
         return "is not YAML", error
-    return _fault(tree) or _cut(root, text)
+    return _fault(tree) or _cut(root, text, tree)
 
 
 def _fault(tree: Any) -> Fault | None:
@@ -82,8 +83,6 @@ def _fault(tree: Any) -> Fault | None:
         for record in _files(entry):
             if not isinstance(record, dict) or "path" not in record or not record.keys() - _HEADS:
                 return f"does not say which files {address} was made from, or made", _brief(record)
-        if "outs" not in entry and "capillary stage" in str(entry["cmd"]):
-            return f"ends within the record of {address}: it names nothing that this stage made", None
     return None
 
 
@@ -93,17 +92,27 @@ def _files(entry: dict[str, Any]) -> Iterator[Any]:
         yield from listed if isinstance(listed, list) else [listed]
 
 
-def _cut(root: Path, text: str) -> Fault | None:
+def _cut(root: Path, text: str, tree: Any) -> Fault | None:
     """Where a file that can be read ends too early: in a line, or within a stage that the commit has whole."""
     last = text.splitlines()[-1]
     if not text.endswith("\n"):
         return "ends in the middle of a line", last.strip()
+    if (address := next(reversed(tree["stages"]), None)) and _lacks_outs(root, address, tree["stages"][address]):
+        return f"ends within the record of {address}: it names nothing that this stage made", last.strip()
     committed = _committed(root)
     if committed.startswith(text) and len(committed) > len(text):
         following = committed[len(text) :].splitlines()[0]
         if following.startswith(" ") and not _ENTRY.match(following):  # else a stage less: so it looks in mid-run
             return "is the beginning of the committed one, and ends within the record of a stage", last.strip()
     return None
+
+
+def _lacks_outs(root: Path, address: str, entry: dict[str, Any]) -> bool:
+    """Whether the record `entry` names no out, though dvc.yaml declares some for that stage."""
+    if "outs" in entry or not (root / "dvc.yaml").is_file():
+        return False
+    declared = (read_yaml(root / "dvc.yaml").get("stages") or {}).get(address.split("@")[0]) or {}
+    return any((declared.get("do") or declared).get(kind) for kind in ("outs", "metrics", "plots"))
 
 
 def _committed(root: Path) -> str:

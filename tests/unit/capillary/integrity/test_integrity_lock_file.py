@@ -49,6 +49,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace that is no Git repository; nobody waits for a DVC that writes."""
     monkeypatch.setattr(module, "_PAUSES_S", (0.0,))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / "dvc.yaml").write_text(
+        "stages: {one: {outs: [x]}, train: {matrix: {}, metrics: [y]}, look: {cmd: z}}\n"
+    )
     return tmp_path
 
 
@@ -88,8 +91,8 @@ def test_stages_that_the_commit_has_and_the_file_lacks_are_told(committed: Path)
 
 
 def test_a_stage_of_the_user_s_own_may_make_nothing(root: Path) -> None:
-    """Only stages of this house always leave something."""
-    (root / "dvc.lock").write_text(HEAD + "  look:\n    cmd: echo hello\n")
+    """Nothing is missing from the record of a stage that declares no out."""
+    (root / "dvc.lock").write_text(HEAD + ONE + "  look:\n    cmd: capillary stage look\n")
     refuse_damaged_lock(root)
 
 
@@ -111,7 +114,7 @@ def test_a_file_cut_in_a_line_or_within_a_record_is_refused_without_git(root: Pa
     seen = [end for end in _cuts(WHOLE) if WHOLE[end - 1] != "\n"]
     assert all(_is_refused(root, WHOLE[:end]) for end in seen[::7])
     for end in (middle, WHOLE.index("    params:"), WHOLE.index("    outs:\n    - path: models")):
-        assert _is_refused(root, WHOLE[:end])  # a stage of this house that made nothing
+        assert _is_refused(root, WHOLE[:end])  # dvc.yaml declares something that this stage makes
 
 
 @pytest.mark.parametrize(
