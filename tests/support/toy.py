@@ -126,7 +126,7 @@ class ToyProject:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         (root / "stages" / "common").mkdir()
-        for name in ("__init__", "errors", "params", "progress"):
+        for name in ("__init__", "errors", "params", "progress", "text"):
             shutil.copy(REPOSITORY / "stages" / "common" / f"{name}.py", root / "stages" / "common")
         self.set("copy")
         start_repository(root)
