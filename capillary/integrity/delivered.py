@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -108,12 +109,13 @@ def _md5(file: Path, is_stopped: Callable[[], bool]) -> str | None:
 
 def _damaged(each: Delivered, found: str, is_stopped: Callable[[], bool]) -> DamagedError:
     in_cache = _md5(each.cached, is_stopped) if each.cached.is_file() else None
+    file, cached, out = (shlex.quote(str(name)) for name in (each.file, each.cached, each.out))
     if in_cache == each.md5:
-        remedy = f"rm -f {each.file}, then dvc checkout {each.out}: DVC's cache holds it whole"
+        remedy = f"`rm -f {file}`, then `dvc checkout {out}`: DVC's cache holds it whole"
     else:
-        again = f"dvc repro -f -s {each.maker}" if each.maker else f"dvc add {each.out}, with the original in its place"
+        again = f"`dvc repro -f -s {each.maker}`" if each.maker else f"`dvc add {out}`, with the original in its place"
         remedy = (
-            f"rm -f {each.file} {each.cached}, then fetch it anew: dvc pull {each.out}; "
+            f"`rm -f {file} {cached}`, then fetch it anew: `dvc pull {out}`; "
             f"where no remote has it, make it anew: {again}"
         )
     return DamagedError(

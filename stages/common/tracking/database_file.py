@@ -1,5 +1,6 @@
 """The file of the embedded MLflow store, looked at before MLflow opens it: MLflow explains no damage."""
 
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -19,10 +20,11 @@ def refuse_damaged_database(file: Path) -> None:
     Reads all of it, 5 ms per MB. Changes nothing but what SQLite itself undoes after a killed writer.
     """
     if file.is_file() and (fault := _find_fault(file)):
+        old, new = shlex.quote(str(file)), shlex.quote(f"{file}.damaged")
         raise DamagedError(
             f"MLflow's embedded store is damaged: the file {fault}",
             file=file,
-            remedy=f"put back a copy of it. Without one: `mv {file} {file}.damaged`, then repeat: a new store begins. "
+            remedy=f"put back a copy of it. Without one: `mv {old} {new}`, then repeat: a new store begins. "
             "The runs and networks of the old one are not in it: `dvc repro -f -s train` trains them again",
         )
 
