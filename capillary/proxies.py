@@ -1,7 +1,7 @@
 """Proxies that the environment or .env names: how image builds reach package indexes through them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 _ADDRESSES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY")
 # Docker knows these build arguments without an ARG, and keeps them out of layers, history and cache keys
@@ -34,21 +34,18 @@ def without(credentials: Iterable[str], text: str) -> str:
 
 
 def _secret_parts(url: str) -> Iterator[str]:
-    userinfo, at, _ = _split(url).netloc.rpartition("@")
+    """By the signs alone: a password is a secret in an address that nothing can read, too."""
+    userinfo = url.rpartition("://")[2].split("/")[0].rpartition("@")[0]
     user, _, password = userinfo.partition(":")
-    if at and userinfo:
+    if userinfo:
         yield userinfo
         yield password or user  # a token may stand in the place of the user
 
 
 def _is_loopback(url: str) -> bool:
+    """curl, pip and apt take a proxy without a scheme, too (`127.0.0.1:3128`)."""
     try:
-        host = _split(url).hostname or ""
+        host = urlsplit(url if "://" in url else f"//{url}").hostname or ""
     except ValueError:
         return False
     return host in {"localhost", "::1"} or host.startswith("127.")
-
-
-def _split(url: str) -> SplitResult:
-    """The parts of `url`; curl, pip and apt take a proxy without a scheme, too (`127.0.0.1:3128`)."""
-    return urlsplit(url if "://" in url else f"//{url}")

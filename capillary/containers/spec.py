@@ -12,6 +12,7 @@ from capillary.containers.host_paths import HostPaths
 from capillary.containers.scratch import Scratch, work_folder
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
+from capillary.proxies import loopback_proxies
 
 TMPFS_BYTES = 256 << 20
 INSIDE = "/capillary/inside.py"
@@ -129,7 +130,8 @@ def network_of(plan: StagePlan, own_id: str | None) -> str:
         return "none"
     if own_id is not None:
         return f"container:{own_id}"
-    return "host" if any(map(_is_loopback, (*plan.environment.values(), *plan.servers))) else "bridge"
+    servers = map(_is_loopback, (*plan.environment.values(), *plan.servers))
+    return "host" if any(servers) or loopback_proxies(plan.environment) else "bridge"
 
 
 def _is_loopback(value: str) -> bool:

@@ -222,6 +222,8 @@ def test_servers_at_a_loopback_address_are_reached_through_the_machine_s_network
     """Also those that no variable names."""
     plan = make_plan(needs_network=True, servers=("https://x.org", "postgresql://127.0.0.1:5432"))
     assert network_of(plan, None) == "host"
+    behind = make_plan(needs_network=True, environment={"CAPILLARY_THREADS": "2", "https_proxy": "127.0.0.1:3128"})
+    assert network_of(behind, None) == "host"
 
 
 @pytest.mark.parametrize(
