@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capillary.settings import ImageSettings, TorchName
 from stages.common.errors import CapillaryError, ExitCode
-from stages.preflight.checks.gpu import driver_runs, numbers_of
+from stages.preflight.checks.devices import driver_runs, numbers_of
 
 CPU = "cpu"
 

@@ -1,4 +1,7 @@
-"""The GPUs that a process here can have: asked from NVML, or where its library is missing from nvidia-smi."""
+"""The GPUs that a process here can have: asked from NVML, or where its library is missing from nvidia-smi.
+
+And what their driver runs.
+"""
 
 import importlib
 import re
@@ -12,6 +15,9 @@ SMI_ARGUMENTS = (
     "--query-gpu=index,uuid,name,memory.total,memory.free,driver_version",
     "--format=csv,noheader,nounits",
 )
+# the oldest driver on Linux that runs programs of a CUDA generation (minor version compatibility):
+# https://docs.nvidia.com/deploy/cuda-compatibility/
+OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _MIB = 1 << 20
 SMI_TIMEOUT_S = 20
@@ -112,6 +118,17 @@ def loaded_driver(file: Path = DRIVER_FILE) -> str | None:
     text = file.read_text() if file.is_file() else ""
     found = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d+(?:\.\d+)+)", text)
     return found[1] if found else None
+
+
+def driver_runs(driver: str, cuda: str) -> bool:
+    """Whether programs made with CUDA `cuda` run on `driver` (versions); False for a CUDA that OLDEST_DRIVER lacks."""
+    oldest = OLDEST_DRIVER.get(int(cuda.split(".")[0]))
+    return oldest is not None and numbers_of(driver) >= numbers_of(oldest)
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """`580.65.06` as numbers, which compare as versions do."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def ask_smi() -> tuple[Gpu, ...]:

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.preflight.check import GB, Check, at_least, missed, passed, warned
-from stages.preflight.checks.devices import Gpu
+from stages.preflight.checks.devices import OLDEST_DRIVER, Gpu, driver_runs
 from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import GpuParams
 
-# the oldest driver on Linux that runs programs of a CUDA generation (minor version compatibility):
-# https://docs.nvidia.com/deploy/cuda-compatibility/
-OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 _A_BUILD = {11: "CU118", 12: "CU126", 13: "CU130"}  # one of each generation, as wheels call it
 _NO_GPU = (
     "look whether nvidia-smi lists it: the driver (https://www.nvidia.com/drivers) may be missing, not loaded since a "
@@ -87,17 +84,6 @@ def check_driver(driver: str, cuda: str, *, critical: bool) -> Check:
         return passed("gpu driver", value, f"at least {oldest}", critical=critical)
     remedy = f"update the driver to {oldest} or newer{_older_torch(driver)}"
     return missed("gpu driver", value, f"at least {oldest}", remedy, critical=critical)
-
-
-def driver_runs(driver: str, cuda: str) -> bool:
-    """Whether programs made with CUDA `cuda` run on `driver` (versions); False for a CUDA that OLDEST_DRIVER lacks."""
-    oldest = OLDEST_DRIVER.get(int(cuda.split(".")[0]))
-    return oldest is not None and numbers_of(driver) >= numbers_of(oldest)
-
-
-def numbers_of(version: str) -> tuple[int, ...]:
-    """`580.65.06` as numbers, which compare as versions do."""
-    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def _older_torch(driver: str) -> str:
