@@ -4,16 +4,16 @@ The names are read from the catalogues' source, because importing them needs tor
 """
 
 import ast
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import stages
 from stages.common.errors import ParamsError
 from stages.common.params import nearest
 
-_STAGES = Path(stages.__path__[0])
+_STAGES = Path(inspect.getfile(ParamsError)).parents[1]
 LOSS_CATALOGUE = ("train/losses/catalogue.py", "LOSSES")
 _DISAGREES = "does not fit the other keys"
 NETWORK_CATALOGUE = ("train/networks/catalogue.py", "ARCHITECTURES")

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import importlib
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
@@ -91,8 +92,7 @@ def _in_source(root: Path, source: str) -> list[ShapeZYX]:
     folder = root / source
     if "://" in source or not folder.is_dir() or any(importlib.util.find_spec(name) is None for name in _READERS):
         return []
-    from stages.common.imaging.stacks import read_shape  # here: the libraries may be missing, and take a second
-
+    read_shape = importlib.import_module("stages.common.imaging.stacks").read_shape  # of the extra `stages`
     files = [file for file in sorted(folder.rglob("*")) if suffix_of(file.name) is not None and file.is_file()]
     shapes = []
     for file in files[:MOST_FILES]:

@@ -1,6 +1,7 @@
 """Folds and network against the volumes that there will be: what preprocess and train would refuse after ingest."""
 
 import csv
+import importlib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,17 +48,14 @@ def check_network(root: Path, params: Mapping[str, Any], *, critical: bool) -> I
     spacings = [tuple(resample)] if resample else [each.spacing_um for each in members]
     if not spacings or None in spacings or importlib.util.find_spec("numpy") is None:
         return
-    # here: the launcher may lack NumPy
-    from stages.train.networks.plan import median_spacing_um, plan_network
-    from stages.train.params import KernelRule
-
+    plan = importlib.import_module("stages.train.networks.plan")  # needs NumPy, of the extra `stages`
     training = params["training"]
     try:
-        plan_network(
-            spacing_um=median_spacing_um(spacings),  # type: ignore[arg-type]  # None was looked for
+        plan.plan_network(
+            spacing_um=plan.median_spacing_um(spacings),
             patch_voxels=tuple(training["patch_voxels"]),
             filters=tuple(training["filters"]),
-            kernel_rule=KernelRule(training["kernels"]),
+            kernel_rule=plan.KernelRule(training["kernels"]),
         )
     except ParamsError as error:
         yield missed("network", error.what, "the patch suits it", error.remedy, critical=critical)

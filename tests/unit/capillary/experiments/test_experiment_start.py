@@ -37,7 +37,7 @@ class Steps:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
         self.done: list[str] = []
-        self.preflight_flags: dict[str, object] = {}
+        self.preflight_flags: dict[str, Any] = {}
         monkeypatch.setattr(run, "start_services", self._services)
         monkeypatch.setattr(run, "run_preflight", self._preflight(check))
         monkeypatch.setattr(
@@ -53,7 +53,7 @@ class Steps:
         self._note(f"services {profile}")
 
     def _preflight(self, check: Check) -> Any:
-        def look(_root: Path, _settings: object, **flags: object) -> Report:
+        def look(_root: Path, _settings: object, **flags: Any) -> Report:
             self._note("preflight")
             self.preflight_flags = flags
             return Report((check,))
@@ -75,7 +75,8 @@ def test_services_come_before_preflight_and_the_run_last(
     steps = Steps(monkeypatch, GOOD)
     assert run_experiment(workspace.file, workspace.root, Options()) == 1
     assert steps.done == ["services dev", "preflight", "forecast of preprocess, training", "run"]
-    assert steps.preflight_flags == {"require_gpu": False}
+    assert steps.preflight_flags["require_gpu"] is False
+    assert steps.preflight_flags["experiment"].keys() == {"preprocess", "training"}, "what the cells will train"
     assert not torn.exists()
     assert "pass git" in capsys.readouterr().out
 
