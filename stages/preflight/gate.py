@@ -80,7 +80,8 @@ def _disks(params: PreflightParams, runtime: GateRuntime, need: Need) -> Iterato
     here = Path(tempfile.gettempdir()) if runtime.in_container else Path.cwd()
     disk = params.disk
     least_gb, why = need.least(disk.min_free_workspace_gb, "workspace_gb")
-    yield check_disk("workspace", here, least_gb, REMEDY, critical=disk.critical, why=why)
+    write = runtime.in_container  # a process may write into no working folder but what dvc.yaml declares
+    yield check_disk("workspace", here, least_gb, REMEDY, critical=disk.critical, why=why, write=write)
     if runtime.store is not None:
         least_gb, why = need.least(disk.min_free_runs_gb, "runs_gb")
         yield check_disk("runs", runtime.store, least_gb, REMEDY, critical=disk.critical, why=why)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from capillary.preflight.source import ARCHIVE_SUFFIXES, check_source
-from stages.ingest.sources import archives
+from stages.ingest.sources.archives import archive as archives
 from stages.preflight.check import Status
 
 

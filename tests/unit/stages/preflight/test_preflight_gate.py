@@ -12,7 +12,7 @@ import pytest
 from stages.common.params import load_params
 from stages.common.runtime import GateRuntime
 from stages.preflight.check import Check, Status
-from stages.preflight.checks import devices, gpu
+from stages.preflight.checks import devices, disk, gpu
 from stages.preflight.gate import gpu_checks, look
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from tests.support.machine import FakeNvml, dead_port, http_server
@@ -142,3 +142,15 @@ def test_the_driver_is_held_against_the_torch_of_the_next_image(monkeypatch: pyt
     assert driver.value == "580.65.06, torch has CUDA 12.6"
     (unused,) = gpu_checks(PARAMS.gpu, runtime(gpu="auto", torch_cuda="cpu"))
     assert "torch has no CUDA" in unused.value
+
+
+@pytest.mark.parametrize("in_container", [False, True])
+def test_the_gate_writes_on_trial_where_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_container: bool
+) -> None:
+    """The store's folder, and a container's folder for temporary files; a process may not write where it works."""
+    places: list[Path] = []
+    real = disk.tempfile.TemporaryFile
+    monkeypatch.setattr(disk.tempfile, "TemporaryFile", lambda dir: places.append(Path(dir)) or real(dir=dir))
+    checks(store=tmp_path, in_container=in_container)
+    assert places == ([Path(gettempdir())] if in_container else []) + [tmp_path]
