@@ -26,11 +26,11 @@ def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="A st
 
 @app.command()
 def check() -> None:
-    """Check params.yaml against dvc.yaml and the stages' types, and dvc.lock, without running anything."""
+    """Check params.yaml, the experiment files and dvc.lock, without running anything."""
+    from capillary.experiments.check import check_project
     from capillary.integrity.lock_file import refuse_damaged_lock
-    from capillary.params_file import check_params
 
-    check_params(Path.cwd())
+    check_project(Path.cwd())
     refuse_damaged_lock(Path.cwd())
 
 

@@ -127,7 +127,7 @@ def test_an_experiment_is_what_its_flags_say(monkeypatch: pytest.MonkeyPatch, ca
 @pytest.mark.parametrize(
     ("words", "module", "name", "expected"),
     [
-        ("check", "capillary.params_file", "check_params", ()),
+        ("check", "capillary.experiments.check", "check_project", ()),
         ("report", "capillary.report.write", "report_workspace", (None,)),
         ("report --name x", "capillary.report.write", "report_workspace", ("x",)),
         ("profile", "capillary.compute.show", "show_profile", ({"as_json": False},)),
