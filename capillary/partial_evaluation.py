@@ -1,7 +1,7 @@
-"""`capillary evaluate --complete`: the cells that are trained, measured although others failed.
+"""`capillary evaluate --complete`: measure the cells that are trained although others failed.
 
-Its results are no out of the graph: they lie in metrics/partial/, which no entry of dvc.yaml declares, so that
-`dvc status` goes on to say that evaluate has not run, and `dvc repro` runs it once all cells are there.
+The results go to metrics/partial/, which no entry of dvc.yaml declares. So `dvc status` still reports that evaluate has
+not run, and `dvc repro` runs it once all cells are there.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.progress import say
 
 STAGE, CELLS, MODELS = "evaluate", "train", "models"
-ADDRESS = f"{STAGE}@partial"  # not the entry's own: who looks for evaluations in MLflow shall not find this one
+ADDRESS = f"{STAGE}@partial"  # not the entry's own: a search for evaluations in MLflow must not find this one
 OUT = f"metrics/{PARTIAL}"
 CellName = tuple[str, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PartialEvaluation:
-    """What it has in place of evaluate's entry: that, with the cards of some cells instead of all of models/.
+    """evaluate's entry with the cards of some cells instead of all of models/.
 
     Satisfies launcher.plan.Declared.
     """

@@ -63,8 +63,8 @@ class Entry:
     def strays(self) -> list[Path]:
         """Files that a clone of this workspace would lack, though the hash of a dep of this entry counts them.
 
-        They lie in a dep that is a folder of other entries' outs, such as all model cards, no entry makes them and Git
-        does not have them: most often they are outs of an item that a matrix lost, whose other outs are listed too.
+        They are in a dep that is a folder of other entries' outs, such as all model cards, but no entry makes them and
+        Git does not track them. Most often they are outs of an item that a matrix lost; its other outs are listed too.
         """
         repo = self._stage.repo
         outs = {Path(out.fs_path) for out in repo.index.outs}
@@ -74,7 +74,7 @@ class Entry:
         lying = (Path(name) for folder in shared for name in repo.dvcignore.find(repo.fs, str(folder)))
         lost = (file for out in self._lost_outs(shared) for file in _files_of(out))
         unmade = {file for file in (*lying, *lost) if not any(file.is_relative_to(out) for out in outs)}
-        return sorted(file for file in unmade if not self._is_gits(file))
+        return sorted(file for file in unmade if not self._is_in_git(file))
 
     def _lost_outs(self, shared: Sequence[Path]) -> Iterator[Path]:
         """Outs of items in dvc.lock that the matrix of an entry which makes something in `shared` no longer has."""
@@ -91,7 +91,7 @@ class Entry:
             if "@" in name and name not in present and name.split("@")[0] in makers:
                 yield from (root / out["path"] for out in entry.get("outs", []))
 
-    def _is_gits(self, file: Path) -> bool:
+    def _is_in_git(self, file: Path) -> bool:
         """Whether a clone gets `file` from Git; DVC itself writes a .gitignore, which the user commits."""
         scm = self._stage.repo.scm
         return file.name == ".gitignore" or (not isinstance(scm, NoSCM) and bool(scm.is_tracked(str(file))))

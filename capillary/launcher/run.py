@@ -90,7 +90,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
 
 
 def _clear_strays(request: StageRequest, entry: Entry) -> None:
-    """Rid shared folders among the deps of what no stage makes: DVC would record a hash that no clone can have."""
+    """Clear shared folders among the deps of files that no stage makes: no clone could have the hash with them."""
     aside = request.repository / ASIDE
     clear(plan_clearance(entry.strays(), request.root, aside, entry.is_cached), request.root, request.address)
 

@@ -54,7 +54,7 @@ def write_outputs(
 ) -> None:
     """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, metrics.json and paired differences.
 
-    metrics.json says what is missing where `coverage` is partial: who takes it for a whole one fails over that key.
+    If `coverage` is partial, metrics.json has a key that says what is missing: no reader takes it for a whole one.
     """
     records = [_to_record(row) for row in rows]
     metrics = next(iter(summary.values()))

@@ -1,7 +1,7 @@
 """Results of some cells while others are not trained: what they cover, and what may be compared in them.
 
-A mean over some folds is no mean over all of them, so every result says over how many volumes of how many it runs, and
-losses are set against each other on volumes that each of them was measured on.
+A mean over some folds is not the mean over all of them. So every result says how many of the volumes it covers, and
+losses are compared on the volumes that both were measured on.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ from stages.common.imaging.volumes import SPLITS, read_splits
 from stages.evaluate.params import Training
 from stages.evaluate.predict import Row
 
-PARTIAL = "partial"  # the key of metrics.json that no whole evaluation has
+PARTIAL = "partial"  # a key of metrics.json that only a partial evaluation has
 CellName = tuple[str, int]  # loss and fold
 
 

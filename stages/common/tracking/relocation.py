@@ -1,8 +1,8 @@
 """The embedded store under another path than before: moved, renamed, copied, or mounted elsewhere in a container.
 
-MLflow keeps where files are as absolute paths: of an experiment, of each run, of each version of a model. Those in the
-folder that the database had are rewritten to the folder that it has, all of them or none. Nothing else is touched: a
-location in a bucket, on another disk or behind a server means the same from everywhere.
+MLflow records absolute paths: of an experiment, each run and each version of a model. Those below the former folder of
+the database are rewritten to its present one, all of them or none. Nothing else is touched: a location in a bucket, on
+another disk or behind a server means the same from everywhere.
 """
 
 import sqlite3
@@ -40,7 +40,7 @@ COLUMNS = (
 
 
 def settle(file: Path) -> int:
-    """Have the locations in the database `file` name the folder in which it is now; how many changed.
+    """Make the locations in the database `file` name the folder that it is in now; returns how many changed.
 
     Call it while no other process does. Raises ServiceError when the database cannot be read or written.
     """

@@ -116,10 +116,10 @@ def patient_transfers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def settled(server: Server) -> Iterator[None]:
-    """Within the block the embedded store names its folder as this process knows it; for a server nothing is done.
+    """Within the block the embedded store records the path by which this process knows it; nothing for a server.
 
-    A stage in a container may know the folder by another path and use the store at the same time: each has the
-    locations rewritten right before it moves files, and the other one waits.
+    A stage in a container may know the folder by another path and use the store at the same time. Each rewrites the
+    locations right before it moves files, and the other one waits.
     """
     with embedded_lock(server.uri):
         if server.uri.startswith(_SQLITE):
