@@ -4,6 +4,7 @@ It would then run again what had long finished, and write the rest of the record
 """
 
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -117,6 +118,8 @@ def _lacks_outs(root: Path, address: str, entry: dict[str, Any]) -> bool:
 
 def _committed(root: Path) -> str:
     """dvc.lock of the commit; empty where there is no Git or none in it."""
+    if shutil.which("git") is None:
+        return ""
     argv = ["git", "show", f"HEAD:./{LOCK_FILE}"]
     done = subprocess.run(argv, cwd=root, check=False, capture_output=True)
     return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
