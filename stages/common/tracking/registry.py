@@ -254,7 +254,7 @@ def _refuse_foreign(card: ModelCard, server: Server, what: str) -> None:
         version = server.call("find a model version", ask)
     except RefusedError as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+            return  # a server that does not tell may still give the model; if not, the download says why
         raise ServiceError(
             f"the registry at {place} has no {what}: it was registered on another server, or deleted from this one",
             remedy=_elsewhere(card),

@@ -1,0 +1,80 @@
+"""Model cards that hold what they should not: damaged, of another version, or with characters that hide."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from stages.common.errors import DamagedError, DataError
+from stages.common.tracking.registry import read_card
+from tests.support.attacks import shows_all
+from tests.support.tracked import CARD
+
+
+def _written(tmp_path: Path, **changes: object) -> Path:
+    file = tmp_path / "dice_ce" / "fold_0.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({**dataclasses.asdict(CARD), **changes}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("loss", "dice\x1b[2J"),
+        ("model_name", "capillary-\u202ecid"),
+        ("model_name", ""),
+        ("model_name", None),
+        ("model_version", 7),
+        ("run_id", ["r"]),
+        ("run_id", "r\n"),
+        ("precision", 16),
+        ("fold", "0"),
+        ("fold", True),
+        ("fold", -1),
+        ("epochs", 1.5),
+        ("validation_dsc", "high"),
+        ("weights_sha256", "0" * 63),
+        ("weights_sha256", "../" + "0" * 61),
+        ("patch_voxels", 5),
+        ("patch_voxels", [1, 2]),
+        ("patch_voxels", [1, 2, 0]),
+        ("fingerprint", {}),
+    ],
+)
+def test_a_field_that_cannot_be_right_is_named(tmp_path: Path, field: str, value: object) -> None:
+    """Another type, another form, or a character that hides; the card is shown, and left, as it is."""
+    file = _written(tmp_path, **{field: value})
+    with pytest.raises(DamagedError, match=f"`{field}`") as caught:
+        read_card(file)
+    assert caught.value.file == file
+    assert shows_all(caught.value.report())
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"resample_to_um": 5},
+        {"resample_to_um": [1, 2]},
+        {"percentile_low": "0.5"},
+        {"reading": None},
+        {"normalisation": []},
+    ],
+)
+def test_a_recipe_that_cannot_be_right_is_refused(tmp_path: Path, recipe: dict[str, object]) -> None:
+    """Its numbers decide what a network sees."""
+    file = _written(tmp_path, recipe={**dataclasses.asdict(CARD.recipe), **recipe})
+    with pytest.raises(DataError, match="how the images were prepared"):
+        read_card(file)
+
+
+def test_a_card_of_another_version_says_in_what_it_differs(tmp_path: Path) -> None:
+    """So that nobody takes it for damage."""
+    card = {name: value for name, value in dataclasses.asdict(CARD).items() if name != "recipe"} | {"flavour": 1}
+    file = tmp_path / "dice_ce" / "fold_0.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(card))
+    with pytest.raises(DataError, match="not of this version") as caught:
+        read_card(file)
+    assert caught.value.value == "it lacks recipe, it has flavour"
