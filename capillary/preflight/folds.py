@@ -32,8 +32,7 @@ def check_folds(root: Path, params: Mapping[str, Any], *, critical: bool) -> Che
     preprocess = params.get("preprocess")
     if not isinstance(preprocess, Mapping):
         return passed("folds", "not known", _WANTED, critical=critical)
-    members = read_members(root, str((params.get("ingest") or {}).get("source", "")))
-    members = sorted(members, key=lambda member: member.id)[: preprocess["max_volumes"]]
+    members = _taken(root, params)
     fault = next(_fold_faults(root / preprocess["splits_file"], preprocess["num_folds"], members), None)
     if fault is not None:
         return missed("folds", fault[0], _WANTED, fault[1], critical=critical)
@@ -43,7 +42,7 @@ def check_folds(root: Path, params: Mapping[str, Any], *, critical: bool) -> Che
 
 def check_network(root: Path, params: Mapping[str, Any], *, critical: bool) -> Iterator[Check]:
     """Whether the patch can be halved as often as the filters ask, at the volumes' spacing, where that is known."""
-    members = read_members(root, str((params.get("ingest") or {}).get("source", "")))
+    members = _taken(root, params)
     resample = (params.get("preprocess") or {}).get("resample_to_um")
     spacings = [tuple(resample)] if resample else [each.spacing_um for each in members]
     if not spacings or None in spacings or importlib.util.find_spec("numpy") is None:
@@ -61,6 +60,12 @@ def check_network(root: Path, params: Mapping[str, Any], *, critical: bool) -> I
         yield missed("network", error.what, "the patch suits it", error.remedy, critical=critical)
         return
     yield passed("network", "its levels fit the patch", "the patch suits it", critical=critical)
+
+
+def _taken(root: Path, params: Mapping[str, Any]) -> list[Member]:
+    """The volumes of the table that preprocess will take: the first ones, by id."""
+    members = read_members(root, str((params.get("ingest") or {}).get("source", "")))
+    return sorted(members, key=lambda member: member.id)[: (params.get("preprocess") or {}).get("max_volumes")]
 
 
 def read_members(root: Path, source: str) -> list[Member]:

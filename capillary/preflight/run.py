@@ -123,7 +123,8 @@ def _inputs(host: Host, params: Mapping[str, Any]) -> Iterator[Check]:
     if not isinstance(params.get("ingest"), Mapping) or "training" not in params:
         return
     critical = host.params.data.critical
-    yield check_source(host.root, str(params["ingest"]["source"]), critical=critical)
+    skips = params["ingest"].get("on_invalid") == "skip"
+    yield check_source(host.root, str(params["ingest"]["source"]), critical=critical, skips=skips)
     yield check_folds(host.root, params, critical=critical)
     yield from check_network(host.root, params, critical=critical)
 

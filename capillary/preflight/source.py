@@ -13,11 +13,19 @@ _WANTED = "a dataset.csv whose files are there, or MiniVess' folders"
 _FILES = ("image", "label")
 
 
-def check_source(root: Path, source: str, *, critical: bool) -> Check:
-    """A folder with a table or with MiniVess' folders, an archive that is not empty; URLs are left to the services."""
+def check_source(root: Path, source: str, *, critical: bool, skips: bool = False) -> Check:
+    """A folder with a table or with MiniVess' folders, an archive that is not empty; URLs are left to the services.
+
+    Where ingest `skips` invalid volumes, files that a table names and that are missing are a warning.
+    """
     place = root / source
     if "://" in source or not place.exists():
         return passed("source", "not on this disk" if "://" in source else "see data", _WANTED, critical=critical)
+    if absent := list(_absent_files(place / TABLE)):
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        value = f"{source} lacks files that its {TABLE} names: {', '.join(absent[:3])}{more}"
+        remedy = f"copy them there, or correct {TABLE}"
+        return missed("source", value, _WANTED, remedy, critical=critical and not skips)
     fault = _folder_fault(place) if place.is_dir() else _file_fault(place)
     if fault is not None:
         return missed("source", f"{source} {fault[0]}", _WANTED, fault[1], critical=critical)
@@ -25,16 +33,8 @@ def check_source(root: Path, source: str, *, critical: bool) -> Check:
 
 
 def _folder_fault(folder: Path) -> tuple[str, str] | None:
-    table = folder / TABLE
-    if table.is_file():
-        absent = list(_absent_files(table))
-        if not absent:
-            return None
-        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        return (
-            f"lacks files that its {TABLE} names: {', '.join(absent[:3])}{more}",
-            f"copy them there or correct {TABLE}",
-        )
+    if (folder / TABLE).is_file():
+        return None
     images = folder / "raw"
     if images.is_dir() and any(suffix_of(file.name) in NIFTI_SUFFIXES for file in images.iterdir()):
         return None
@@ -44,6 +44,8 @@ def _folder_fault(folder: Path) -> tuple[str, str] | None:
 
 def _absent_files(table: Path) -> Iterator[str]:
     """Names below `image` and `label` that lead to no file; a table without those columns is ingest's matter."""
+    if not table.is_file():
+        return
     with table.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
         for row in csv.DictReader(stream):
             for column in _FILES:

@@ -71,7 +71,7 @@ def at_least(
     `why` says what the least value follows from where it is the run's need.
     """
     shown = f"{have_gb:.1f}" if have_gb >= 10 else f"{have_gb:.2f}"
-    value, threshold = f"{shown} GB {what}", f"at least {float(f'{least_gb:.2g}'):g} GB"
+    value, threshold = f"{shown} GB {what}", f"at least {float(f'{least_gb:.3g}'):g} GB"
     if why:
         threshold += f", the run's need: {why}"
     if have_gb >= least_gb:

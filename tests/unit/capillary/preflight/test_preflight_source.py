@@ -32,6 +32,12 @@ def test_missing_files_are_named_up_to_three(tmp_path: Path) -> None:
     """Enough to see which folder was forgotten."""
     rows = "".join(f"{number},i{number}.tif,l{number}.tif\n" for number in range(3))
     (tmp_path / "dataset.csv").write_text("id,image,label\n" + rows)
-    check = check_source(tmp_path, ".", critical=False)
-    assert check.status is Status.WARN
+    check = check_source(tmp_path, ".", critical=True)
+    assert check.status is Status.FAIL
+    assert check_source(tmp_path, ".", critical=True, skips=True).status is Status.WARN
     assert "i0.tif, l0.tif, i1.tif and 3 more" in check.value
+
+
+def test_an_empty_folder_is_no_source_even_where_volumes_are_skipped(tmp_path: Path) -> None:
+    """There is nothing to skip to."""
+    assert check_source(tmp_path, ".", critical=True, skips=True).status is Status.FAIL
