@@ -1,4 +1,7 @@
-"""Runs for the report: the embedded database read without MLflow, and a real server, must tell the same."""
+"""Runs for the report: the embedded database read without MLflow, and a real server, must tell the same.
+
+Preflight's questions are put to the same server.
+"""
 
 import dataclasses
 import http.server
@@ -21,6 +24,10 @@ from capillary.report.sources.tracking import read_runs
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
 from stages.common.metrics import METRICS
+from stages.preflight.check import Status
+from stages.preflight.checks.embedded_store import check_store
+from stages.preflight.checks.services import ask_all, check_services, services_of
+from stages.preflight.params import ServiceParams
 from tests.support.parts import command_environment
 
 MEASURED = {"dice_ce": {name: Interval(mean=0.1 + 0.2, ci_low=0.1, ci_high=0.5) for name in METRICS}}
@@ -184,3 +191,29 @@ def test_credentials_are_sent_and_another_server_is_recognised(variables: dict[s
         finally:
             other.shutdown()
     assert Asked.seen.pop() == expected
+
+
+def test_preflight_asks_a_real_server_and_changes_nothing(store: tuple[Path, Card], server: str) -> None:
+    """It sees where files are kept and that an experiment is deleted; the command that it names brings that back."""
+    database, variables = store[0] / "mlruns" / "mlflow.db", {"MLFLOW_TRACKING_URI": server}
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name("capillary")
+    params = ServiceParams(critical=True, timeout_s=30, patience_s=0)
+
+    def asked() -> tuple[str, str]:
+        (check,) = check_services(ask_all(services_of(variables, ()), variables, params), critical=True)
+        return check.value, check.remedy
+
+    assert "keeps files in a folder of its own machine" in asked()[0]
+    client.delete_experiment(experiment.experiment_id)
+    value, remedy = asked()
+    assert "experiment capillary deleted" in value
+    assert "experiment capillary deleted" in check_store(database, critical=True).value
+    assignment, _, *command = remedy.removeprefix("restore it: ").split()
+    assert assignment == f"MLFLOW_TRACKING_URI={server}"
+    argv = [sys.executable, "-m", "mlflow", *command]
+    subprocess.run(argv, env={**command_environment(), **variables}, check=True, capture_output=True)
+    after = client.get_experiment_by_name("capillary")
+    assert (after.lifecycle_stage, after.tags) == ("active", experiment.tags)
+    assert {found.name for found in client.search_experiments()} == {"Default", "capillary"}
+    assert check_store(database, critical=True).status is Status.PASS
