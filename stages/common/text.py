@@ -39,11 +39,6 @@ def find_hidden(text: str) -> str | None:
     return next((_escape(sign) for sign in text if _is_hidden(sign)), None)
 
 
-def is_formula(text: str) -> bool:
-    """Whether a spreadsheet would compute `text`, or a part of it that it takes for a cell. Numbers are none."""
-    return any(_starts_formula(part) for part in _CELL_ENDS.split(text))
-
-
 def harmless(cell: object) -> object:
     """`cell` as it may stand in a CSV file that people open: hidden characters visible, a formula as text.
 

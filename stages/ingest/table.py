@@ -14,7 +14,7 @@ import pandera.pandas as pa
 from stages.common.errors import DataError
 from stages.common.imaging.spacing import MAX_UM, MIN_UM
 from stages.common.imaging.suffixes import SUFFIXES, suffix_of
-from stages.common.text import find_hidden, is_formula, visible
+from stages.common.text import find_hidden, visible
 from stages.ingest.candidates import Candidate
 
 SPACING = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
@@ -87,11 +87,8 @@ _ID = (
     # two ids that differ in case alone are one folder on some file systems
     pa.Check(lambda ids: ~ids.str.casefold().duplicated(keep=False), error="stands in several rows"),
 )
-# unlike an id a group may hold blanks and any sign; it stands in tables that people open
-_GROUP = (
-    _each(lambda group: find_hidden(group) is None, "holds a character that cannot be seen: type it anew"),
-    _each(lambda group: not is_formula(group), "would be a formula in a spreadsheet: put a letter before it"),
-)
+# unlike an id a group may hold blanks and any sign that can be seen, such as the genotype -/-
+_GROUP = (_each(lambda group: find_hidden(group) is None, "holds a character that cannot be seen: type it anew"),)
 SCHEMA = pa.DataFrameSchema(
     {
         "id": pa.Column(str, list(_ID)),

@@ -30,7 +30,9 @@ NOT_FOR_USERS = {
             for name in ("STAGE", "STATE_DIR", "ARTIFACT_ROOT", "CACHE_DIR", "PLACE", "POLICY", "GATED", "GPU")
         ),
         *(f"CAPILLARY_{name}FINGERPRINT" for name in ("", "DATA_", "CODE_")),
+        *("CAPILLARY_NEED", "CAPILLARY_TORCH_CUDA"),
     },
+    "an experiment, for each of its trainings": {"CAPILLARY_SIDE_BY_SIDE"},
     "a profile of configs/compute.yaml": {f"CAPILLARY_{name}" for name in ("AMP", "CACHE", "COMPILE", "DEVICE")},
     "DVC": {"DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"},
     "the code, for a library that it uses": {
@@ -93,6 +95,8 @@ def _matches(name: str, patterns: set[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
+# read by how they begin
+FAMILIES_READ = {"CAPILLARY_TORCH_INDEX_*"}
 EXCEPTED = {name for names in NOT_FOR_USERS.values() for name in names}
 NAMED = set(SETTING.findall((REPOSITORY / ".env.example").read_text()))
 READ = _read_by_programs() | _read_by_shells() | _of_profiles()
@@ -107,7 +111,7 @@ def test_what_is_read_is_in_the_file() -> None:
 
 def test_what_is_in_the_file_is_read() -> None:
     """A line that nobody reads would be set in vain."""
-    known = _patterns() | set(BASE_VARIABLES)
+    known = _patterns() | set(BASE_VARIABLES) | FAMILIES_READ
     in_vain = {name for name in NAMED - READ - READ_BY_OTHERS.keys() if not _matches(name, known)}
     assert in_vain == set()
 
