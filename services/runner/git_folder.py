@@ -58,11 +58,19 @@ def links(folder: GitFolder, workspace: Path, mounted: Path = MOUNTED) -> Iterat
     if folder.own.exists() or not inner.is_dir():
         return
     yield folder.common, mounted
-    # a submodule's Git folder names the checkout, as seen from there
-    config = inner / "config"
-    named = re.search(r"^\s*worktree\s*=\s*(.+?)\s*$", config.read_text(), re.MULTILINE) if config.is_file() else None
-    if named and not (place := Path(os.path.normpath(inner / named[1]))).exists():
-        yield place, workspace
+    back = _checkout_of(inner)
+    if back is not None and not back.exists():
+        yield back, workspace
+
+
+def _checkout_of(own: Path) -> Path | None:
+    """The checkout as its own part of a Git folder names it: a worktree's in a file, a submodule's in its config."""
+    named, config = own / "gitdir", own / "config"
+    if named.is_file():
+        return Path(os.path.normpath(own / named.read_text(encoding="utf-8").strip())).parent
+    text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    found = re.search(r"^\s*worktree\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+    return Path(os.path.normpath(own / found[1])) if found else None
 
 
 def missing(workspace: Path) -> Missing | None:
