@@ -227,6 +227,7 @@ def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
     """
     what = f"{card.model_name} version {card.model_version} (loss {card.loss}, fold {card.fold})"
     _refuse_foreign(card, server, what)
+    _tell_moved_alias(card, server, what)
     with tempfile.TemporaryDirectory() as temporary:
         try:
             model = _download(card, server, temporary)
@@ -267,6 +268,21 @@ def _refuse_foreign(card: ModelCard, server: Server, what: str) -> None:
             "the card is of a model registered on another server, or this server's was replaced",
             remedy=_elsewhere(card),
             value=f"{told} instead of {card.weights_sha256}",
+        )
+
+
+def _tell_moved_alias(card: ModelCard, server: Server, what: str) -> None:
+    """Say when people who go by the alias get another version than the card names, which is the one that is used."""
+    alias = f"fold-{card.fold}"
+    try:
+        model = server.call("find a model", lambda: server.client.get_registered_model(card.model_name))
+    except RefusedError:
+        return  # the version was found, or the download says what is wrong
+    version = str(model.aliases.get(alias, card.model_version))
+    if version != card.model_version:
+        say(
+            f"{what} is used, as its card says; the alias {alias} is at version {version}, which another training "
+            "registered: git pull and dvc pull bring its card, if somebody shared it"
         )
 
 

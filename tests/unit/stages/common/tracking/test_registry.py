@@ -266,6 +266,22 @@ def test_a_number_that_another_training_has_on_this_server_is_told_from_a_change
     assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
 
 
+def test_an_alias_that_went_on_to_another_training_is_said(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """The card's version is used; an alias at that version, or none, is nothing to tell."""
+    first, second = network(0), network(1)
+    card = card_of(first, *register(run, first, "aliased"))
+    load_model(card, server=run.server)
+    assert "alias" not in capsys.readouterr().out
+    _, moved_to = register(run, second, "aliased")
+    assert weights_sha256(load_model(card, server=run.server)) == card.weights_sha256
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"aliased version {card.model_version} (loss" in said
+    assert f"alias fold-0 is at version {moved_to}" in said
+    run.server.client.delete_registered_model_alias(card.model_name, "fold-0")
+    load_model(card, server=run.server)
+    assert "alias" not in capsys.readouterr().out
+
+
 def test_a_server_that_does_not_tell_of_versions_may_still_give_the_model(run: TrackedRun) -> None:
     """A hosted registry may lack the question; the checksum guards what it gives."""
     model = network()
