@@ -73,7 +73,7 @@ def test_a_file_that_another_process_writes_is_not_called_damaged(file: Path) ->
     """Nor is one that a killed process left in mid-transaction: SQLite undoes that."""
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        other.execute("UPDATE experiments SET name = 'x'")
+        other.execute("UPDATE experiments SET name = name || 'x'")
         refuse_damaged_database(file)
         other.execute("ROLLBACK")
 
