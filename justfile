@@ -19,7 +19,7 @@ reproduce: setup
     @dvc repro
     @capillary metrics
 
-# look whether a run that starts now could end: ./just preflight [--json] [--require-gpu]
+# check that a run can finish before starting it: ./just preflight [--json] [--require-gpu]
 preflight *ARGS: setup
     @capillary preflight {{ARGS}}
 

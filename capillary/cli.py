@@ -39,7 +39,7 @@ def preflight(
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
     require_gpu: Annotated[bool, typer.Option("--require-gpu", help="No GPU is a failure, not a warning.")] = False,
 ) -> None:
-    """Look whether a run that starts now could end. Ends with 9 when a critical check fails (docs/preflight.md)."""
+    """Check that a run can finish before starting it. Exit code 9 if a critical check fails (docs/preflight.md)."""
     from capillary import preflight as checks
     from capillary.settings import read_settings
     from stages.common.errors import ExitCode
@@ -63,10 +63,10 @@ def metrics() -> None:
 @app.command()
 def evaluate(
     complete: Annotated[
-        bool, typer.Option("--complete", help="The cells that are trained, while others are missing.")
+        bool, typer.Option("--complete", help="Measure the trained cells while others are missing.")
     ] = False,
 ) -> None:
-    """Measure the cells that are complete into metrics/partial/; dvc repro evaluate measures all of them."""
+    """Measure the trained cells into metrics/partial/; dvc repro evaluate measures all cells."""
     if not complete:
         raise typer.BadParameter("Give --complete, or run dvc repro evaluate, which measures all cells.")
     from capillary.launcher.stop import listening
@@ -212,7 +212,7 @@ class Profile(enum.StrEnum):
 
 @app.command()
 def up(
-    profile: Annotated[Profile, typer.Option(help="dev: MLflow; team: with PostgreSQL and an S3 store.")] = Profile.DEV,
+    profile: Annotated[Profile, typer.Option(help="dev: MLflow; team: MLflow, PostgreSQL, an S3 store.")] = Profile.DEV,
 ) -> None:
     """Start the services on this machine and wait until they are healthy (docs/compose.md)."""
     from capillary.experiments import services
@@ -225,7 +225,7 @@ app.command(name="dev", hidden=True, help="The same as `capillary up`.")(up)
 
 @app.command()
 def down() -> None:
-    """Stop the services; what they keep stays in their volumes."""
+    """Stop the services; their data stays in the volumes."""
     from capillary.experiments import services
 
     services.down(Path.cwd())
@@ -234,7 +234,7 @@ def down() -> None:
 @app.command()
 def logs(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Services, such as mlflow; else all.", show_default=False)
+        list[str] | None, typer.Argument(help="Services, such as mlflow; default: all.", show_default=False)
     ] = None,
 ) -> None:
     """Follow the services' logs; Ctrl-C ends it."""

@@ -22,7 +22,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         where = f"its byte {error.start} is {error.object[error.start]:#04x}"
         raise ParamsError(
-            f"{file.name} is no text in UTF-8", file=file, value=where, remedy="save it as UTF-8, without special signs"
+            f"{file.name} is not UTF-8 text", file=file, value=where, remedy="save it in the encoding UTF-8"
         ) from error
     except YAMLError as error:
         raise _explain(file, text, error) from error
@@ -42,12 +42,14 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def _explain(file: Path, text: str, error: YAMLError) -> ParamsError:
     """What is wrong, in which line, and what to do about it."""
     if not isinstance(error, MarkedYAMLError) or (mark := error.problem_mark) is None:
-        return ParamsError(f"{file.name} is not YAML", file=file, value=error, remedy="remove what is no text from it")
+        return ParamsError(
+            f"{file.name} is not YAML", file=file, value=error, remedy="remove control characters from it"
+        )
     line = [*text.split("\n"), ""][mark.line]
     if isinstance(error, DuplicateKeyError):
         what, remedy = "names a key twice in one section", "keep one of the two lines"
     elif line[mark.column : mark.column + 1] == "\t":
-        what, remedy = "has a tab where YAML takes blanks only", "write blanks in place of the tab"
+        what, remedy = "has a tab where YAML allows only spaces", "write spaces in place of the tab"
     else:
         what, remedy = f"is not YAML: {error.problem}", "correct the line named, or the one before it"
     return ParamsError(f"{file.name} {what}", file=file, value=f"line {mark.line + 1}: {line.strip()}", remedy=remedy)

@@ -81,7 +81,7 @@ def _named(builds: Sequence[TorchBuild], label: str) -> TorchBuild:
             return build
     known = ", ".join(str(build.label) for build in builds if build.label) or "none"
     raise CapillaryError(
-        f"there is no index for the build of torch that CAPILLARY_TORCH names (known builds: {known})",
+        f"no package index is known for the build of torch in CAPILLARY_TORCH (known builds: {known})",
         value=label,
         remedy=f"set CAPILLARY_TORCH_INDEX_{label.upper()} to a package index that has it, or CAPILLARY_TORCH=auto",
         code=ExitCode.USAGE,

@@ -174,14 +174,14 @@ def _build_error(environment: Environment, last: str, loopback: Sequence[str]) -
     if "no space left" in last.lower():
         return explain(last, f"build {environment.tag}")
     proxy = (
-        f"; {', '.join(loopback)} names a loopback address, which means the machine of the Docker daemon: where that "
-        "is another one (DOCKER_HOST, Docker Desktop, rootless), name an address that it reaches"
+        f"; {', '.join(loopback)} names a loopback address, which is that of the Docker daemon: if yours is another "
+        "one (DOCKER_HOST, Docker Desktop, rootless), name an address that the daemon reaches"
     )
     return CapillaryError(
         f"the image of {environment.stage} could not be built",
         file=environment.dockerfile.relative_to(environment.root),
         value=last,
-        remedy="read the build's output; what is often the cause: no network for packages, or a full disk; then "
-        f"repeat, finished steps are kept{proxy if loopback else ''}",
+        remedy="read the build's output (often there is no network for packages, or the disk is full), then "
+        f"repeat: finished steps are kept{proxy if loopback else ''}",
         code=ExitCode.MACHINE,
     )

@@ -30,10 +30,10 @@ def read_record(root: Path, config: ExperimentConfig) -> Record | None:
         return Record(**json.loads(file.read_bytes()))
     except (ValueError, TypeError) as error:
         raise DamagedError(
-            f"under which name {config.name} ran last cannot be read",
+            f"the record of the last run of {config.name} cannot be read",
             file=file,
             value=error,
-            remedy="remove this file; the experiment then runs under a further name, what has finished stays finished",
+            remedy="remove this file; the experiment then runs under a further name and keeps what has finished",
         ) from error
 
 

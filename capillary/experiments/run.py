@@ -79,7 +79,7 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
     remove_torn(root)
     plan = forecast(root, experiment.params)
     if lost := forgotten(root):
-        say(f"note: the commit's dvc.lock has {', '.join(lost)}, this one has not; git restore dvc.lock brings it back")
+        say(f"note: dvc.lock lacks {', '.join(lost)}, which the commit has; `git restore dvc.lock` brings it back")
     if options.dry_run:
         say_plan(experiment.config, plan, plan_slots(root, experiment.settings, len(experiment.cells)))
         return ExitCode.PREFLIGHT if preflight.failed else 0

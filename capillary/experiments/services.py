@@ -60,7 +60,7 @@ def down(root: Path) -> None:
             file=root / "docker-compose.yml",
             remedy="see what Docker Compose said above; `docker compose ps` shows what still runs",
         )
-    say("the services are stopped; runs, models and files are kept in their volumes, and `./just up` goes on with them")
+    say("the services are stopped; their volumes keep runs, models and files, which `./just up` brings back")
     say(f"to delete all of that for good: docker compose {' '.join(EVERY_PROFILE)} down --volumes")
 
 
@@ -74,7 +74,7 @@ def _compose(root: Path, argv: Sequence[str]) -> int:
     """Run `docker compose`, of which the user sees everything; its exit code. Raises ServiceError without Docker."""
     if shutil.which("docker") is None:
         raise ServiceError(
-            "there are no services without Docker: there is no docker command",
+            "the services need Docker, and there is no docker command",
             remedy="install Docker, or unset MLFLOW_TRACKING_URI: runs are then kept in mlruns/mlflow.db",
         )
     process = subprocess.Popen(["docker", "compose", *argv], cwd=root)

@@ -31,5 +31,5 @@ def say_end(name: str, outcomes: Sequence[Outcome], code: int) -> None:
     for outcome in failed:
         say(f"{outcome.address} ended with exit code {outcome.code}: {outcome.log}")
     if failed and len(failed) < len(outcomes):
-        say("to look at the cells that are complete: capillary evaluate --complete (metrics/partial, reports/partial)")
+        say("to measure the trained cells now: capillary evaluate --complete (metrics/partial, reports/partial)")
     say(f"experiment {name} is not complete; repeat the same command: it runs only what is missing")

@@ -91,10 +91,10 @@ def _remembered(root: Path) -> dict[str, Replaced]:
         return {key: Replaced(**known) for key, known in json.loads(file.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise DamagedError(
-            "what the last experiment replaced in params.yaml cannot be read",
+            "the record of what the last experiment changed in params.yaml cannot be read",
             file=file,
             value=error,
-            remedy="put back what that experiment changed in params.yaml (`git diff params.yaml`), remove this file",
+            remedy="undo what that experiment changed in params.yaml (`git diff params.yaml`), then remove this file",
         ) from error
 
 

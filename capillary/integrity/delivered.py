@@ -68,7 +68,7 @@ def _read(files: Sequence[Path], is_stopped: Callable[[], bool]) -> list[str | N
     """The MD5 of each of `files`, None for those that a stop came before."""
     size = sum(file.stat().st_size for file in files)
     if size > _TOLD_BYTES:
-        say(f"reading {size / 1e9:.1f} GB that DVC's cache delivered, once, to know that they are whole")
+        say(f"checking {size / 1e9:.1f} GB that DVC's cache delivered, once")
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda file: _md5(file, is_stopped), files))
 

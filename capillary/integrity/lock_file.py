@@ -19,7 +19,7 @@ from stages.common.errors import DamagedError
 LOCK_FILE = "dvc.lock"
 _REMEDY = (
     "put it back (`git restore dvc.lock`, or a copy of yours). Without one: `mv dvc.lock dvc.lock.damaged`, then "
-    "repeat; DVC takes from its run cache what that still holds, and runs the rest"
+    "repeat: DVC takes what its run cache still holds and runs the rest"
 )
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ENTRY = re.compile(r" {2}\S")  # the first line of a stage's record
@@ -66,7 +66,7 @@ def _find_fault(root: Path) -> Fault | None:
     except FileNotFoundError:
         return None  # nothing has run yet
     except UnicodeDecodeError as error:
-        return "is no text in UTF-8", f"its byte {error.start}"
+        return "is not UTF-8 text", f"its byte {error.start}"
     except yaml.YAMLError as error:
         return "is not YAML", error
     return _fault(tree) or _cut(root, text, tree)
@@ -83,7 +83,7 @@ def _fault(tree: Any) -> Fault | None:
             return f"has no command for {address}", _brief(entry)
         for record in _files(entry):
             if not isinstance(record, dict) or "path" not in record or not record.keys() - _HEADS:
-                return f"does not say which files {address} was made from, or made", _brief(record)
+                return f"has a record of {address} that does not name its files", _brief(record)
     return None
 
 
@@ -104,7 +104,7 @@ def _cut(root: Path, text: str, tree: Any) -> Fault | None:
     if committed.startswith(text) and len(committed) > len(text):
         following = committed[len(text) :].splitlines()[0]
         if following.startswith(" ") and not _ENTRY.match(following):  # else a stage less: so it looks in mid-run
-            return "is the beginning of the committed one, and ends within the record of a stage", last.strip()
+            return "ends within the record of a stage, where the committed one goes on", last.strip()
     return None
 
 

@@ -92,8 +92,8 @@ def _tell_root(plan: StagePlan) -> None:
 
     if first_in_run(plan.repository, "root"):
         say(
-            "note: stages run as plain processes of root: the guard finds mistakes, but is no wall for root; "
-            "containers are one (CAPILLARY_EXECUTOR=docker), and so is another user (docs/security.md)"
+            "note: stages run as plain processes of root: the guard finds mistakes, but cannot hold root; "
+            "use containers (CAPILLARY_EXECUTOR=docker) or another user for isolation (docs/security.md)"
         )
 
 

@@ -72,7 +72,7 @@ def _same_file(paths: "pd.Series[str]") -> "pd.Series[bool]":
 
 
 _FILE = (
-    _each(lambda path: "\0" not in path, "holds a NUL, which no file's name does"),
+    _each(lambda path: "\0" not in path, "holds a NUL character, which no file name can"),
     _each(lambda path: not path or stays_inside(path), "leads out of the source (give a relative path, with /)"),
     _each(is_plain, "holds a control character"),
     _each(is_short, f"is too long: file systems take names of {MAX_NAME_BYTES} bytes and paths of {MAX_PATH_BYTES}"),

@@ -75,7 +75,9 @@ def _server(uri: str, plain: str) -> Address:
     try:
         _ = parts.port
     except ValueError as error:
-        raise _refused("has a port that is no number up to 65535", plain, "correct the number behind the :") from error
+        raise _refused(
+            "has a port that is not a number up to 65535", plain, "correct the number after the :"
+        ) from error
     if "#" in uri or "?" in uri:
         base = re.split(r"[#?]", plain)[0].rstrip("/")
         raise _refused("is the address of a page in the browser, not of the server", plain, f"write {base}")

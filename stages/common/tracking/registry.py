@@ -93,7 +93,9 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
     """`data`, as JSON has it, as a card. Raises DataError naming `origin` when it is of another version or damaged."""
     names = {field.name for field in fields(ModelCard)}
     if not isinstance(data, dict):
-        raise DamagedError("the model card is none", remedy=remedy, file=origin, value=f"a {type(data).__name__}")
+        raise DamagedError(
+            "the model card is not a JSON object", remedy=remedy, file=origin, value=f"a {type(data).__name__}"
+        )
     if differing := [*(f"it lacks {name}" for name in sorted(names - data.keys()))] + [
         f"it has {name}" for name in sorted(data.keys() - names)
     ]:
@@ -264,8 +266,8 @@ def _refuse_foreign(card: ModelCard, server: Server, what: str) -> None:
     told = version.tags.get(WEIGHTS_TAG, card.weights_sha256)
     if told != card.weights_sha256:
         raise DataError(
-            f"what the registry at {place} calls {what} is of another training, with other weights than the card says: "
-            "the card is of a model registered on another server, or this server's was replaced",
+            f"{what} in the registry at {place} is of another training: it has other weights than the card says. "
+            "The card's model was registered on another server, or this server's was replaced",
             remedy=_elsewhere(card),
             value=f"{told} instead of {card.weights_sha256}",
         )
@@ -288,7 +290,7 @@ def _tell_moved_alias(card: ModelCard, server: Server, what: str) -> None:
 
 def _elsewhere(card: ModelCard) -> str:
     return (
-        "set MLFLOW_TRACKING_URI as at the training of this card (unset then: that training's mlruns/ is needed); "
+        "set MLFLOW_TRACKING_URI as it was when this model was trained (if unset, that project's mlruns/ is needed); "
         f"if that model is gone, train it again here: `dvc repro -f -s train@{card.loss}-{card.fold}`"
     )
 

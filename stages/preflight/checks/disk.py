@@ -16,7 +16,7 @@ _WRITE_REMEDIES = {
     errno.EPERM: "give your user write access (chown, chmod; see ls -ld)",
     errno.EROFS: "mount it writable, or move the project to another disk",
     errno.EDQUOT: "free space or files under your quota (quota -s shows it)",
-    errno.ENOSPC: "free space, or files where the table of files is full (df -i shows it)",
+    errno.ENOSPC: "free space, or remove files if no inodes are left (df -i shows it)",
     errno.ENOTDIR: "it is a file: move it away",
 }
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written

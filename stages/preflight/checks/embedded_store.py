@@ -54,8 +54,8 @@ def _file_fault(file: Path) -> tuple[str, str] | None:
         found = _deleted(file)
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
-            return "is locked by another program", "end what holds it (fuser shows it): no run can be recorded"
-        return f"is no MLflow store ({error})", "put it back from a copy, or move it away: a new one is made"
+            return "is locked by another program", "end that program (fuser shows it): no run can be recorded"
+        return f"is not an MLflow store ({error})", "restore it from a copy, or move it away: a new one is made"
     if found is not None:
         remedy = f"restore it: {restore_command(f'sqlite:///{file}', found)}"
         return f"has the experiment {EXPERIMENT} deleted", remedy

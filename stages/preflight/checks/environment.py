@@ -46,7 +46,7 @@ def check_environment(
     value = ", ".join(dict.fromkeys(f"{variable} ({why})" for variable, why in absent))
     remedy = (
         "set it in .env (see .env.example: a source's keys begin with SOURCE_, an artifact store's with ARTIFACTS_, "
-        "and one of these hides all plain ones); configs/stages.yaml says which variables a stage is given"
+        "and one such name hides the plain ones); configs/stages.yaml says which variables a stage is given"
     )
     return missed(name, f"missing: {value}", "set", remedy, critical=params.critical)
 

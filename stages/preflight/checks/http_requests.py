@@ -137,9 +137,9 @@ def _tls_failure(error: Exception, url: str) -> Failure:
     elif "expired" in code:
         remedy = "renew the server's certificate (or correct this machine's clock)"
     elif isinstance(inner, ssl.SSLCertVerificationError):
-        remedy = f"write the host name that the server's certificate is made for, instead of {urlsplit(url).hostname}"
+        remedy = f"write the host name in the server's certificate, instead of {urlsplit(url).hostname}"
     else:
-        remedy = "write http:// if the server speaks no TLS; else look at its TLS settings"
+        remedy = "write http:// if the server has no TLS; else check its TLS settings"
     return Failure(reason=f"TLS: {code or getattr(inner, 'reason', None) or inner}", remedy=remedy, final=True)
 
 

@@ -18,7 +18,7 @@ EXPERIMENT_QUESTION = f"{API}/experiments/get-by-name?experiment_name={EXPERIMEN
 REGISTRY_QUESTION = f"{API}/model-versions/search?max_results=1&filter=" + quote(f"name = '{EXPERIMENT}-none'")
 OLDEST = (2, 7)
 LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in .env (see .env.example)"
-_ADDRESS = "correct MLFLOW_TRACKING_URI: it is what stands before /#/ in the browser, on DagsHub it ends with .mlflow"
+_ADDRESS = "correct MLFLOW_TRACKING_URI: it is the address before /#/ in the browser; on DagsHub it ends with .mlflow"
 _SIGNERS = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")  # logins that only MLflow's plug-ins can make
 Fault = tuple[str, str]  # what is wrong, the remedy ("" for the usual one)
 Ask = Callable[..., Reply | Failure]
@@ -73,7 +73,7 @@ def _experiment_faults(service: Service, reply: Reply) -> Iterator[Fault]:
     elif reply.status in REFUSED:
         yield f"refuses these credentials ({reply.status})", LOGIN
     elif reply.status == 400 and "HTTPS" in reply.text:
-        yield "speaks TLS alone (400)", f"write https:// instead of http:// ({service.place})"
+        yield "accepts only TLS (400)", f"write https:// instead of http:// ({service.place})"
     elif body is None and reply.status == 200:
         moved = f", at {_place_of(reply.url)}" if _place_of(reply.url) != service.place else ""
         yield f"answers with a web page{moved}, as a login page does", f"{_ADDRESS}; or {LOGIN}"

@@ -22,8 +22,8 @@ def test_numbers_are_read_as_dvc_reads_them(file: Path) -> None:
     [
         (b"a: {b: 1\n", "is not YAML"),
         (b"a: 1\na: 2\n", "names a key twice"),
-        (b"a: \xb5m\n", "is no text in UTF-8"),
-        (b"a:\n  b: 1\n\tc: 2\n", "has a tab where YAML takes blanks only"),
+        (b"a: \xb5m\n", "is not UTF-8 text"),
+        (b"a:\n  b: 1\n\tc: 2\n", "has a tab where YAML allows only spaces"),
         (b"a: \x01\n", "is not YAML"),
         (b"", "holds no keys"),
         (b"# all commented\n", "holds no keys"),

@@ -140,7 +140,7 @@ def test_links_that_only_the_container_could_follow_are_refused(
     """DVC's links are absolute: into the checkout they hold this container's name of it."""
     (checkout / ".dvc/config").write_text(f"[cache]\n    {config}\n")
     said = refusal(places, checkout, capsys)
-    assert ("DVC's cache.type has links made" in said) is refused
+    assert ("DVC's cache.type makes links" in said) is refused
 
 
 def test_without_a_dvc_folder_there_is_nothing_to_lose(

@@ -19,7 +19,7 @@ _PACKINGS: dict[int, Packing] = {
     tifffile.COMPRESSION.LZMA: Packing(name="LZMA", expansion=8000),
     tifffile.COMPRESSION.ZSTD: Packing(name="Zstandard", expansion=1 << 15),
 }
-_OTHER = Packing(name="as tightly as any code packs", expansion=1 << 15)
+_OTHER = Packing(name="the most of any codec", expansion=1 << 15)
 
 
 def claim_of_pages(series: tifffile.TiffPageSeries, pages: Sequence[tifffile.TiffPage], file_bytes: int) -> Claim:

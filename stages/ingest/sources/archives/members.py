@@ -20,7 +20,7 @@ _KINDS: dict[Kind, str] = {
     "sparse": "a sparse file",
     "device": "a device",
     "pipe": "a pipe",
-    "unknown": "of a kind that is not known",
+    "unknown": "of an unknown kind",
 }
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MAC = re.compile(r"(^|/)(__MACOSX(/|$)|\.DS_Store$|Icon\r$|\._[^/]*$)")

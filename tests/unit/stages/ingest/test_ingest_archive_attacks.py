@@ -209,7 +209,7 @@ BAD_WANTED: dict[str, tuple[Make, str]] = {
         tar(pax(("GNU.sparse.size", "1"), ("GNU.sparse.name", IMAGE)) + member("a")),
         "it is a sparse file",
     ),
-    "type that nobody knows": (tar(member(IMAGE, kind=b"q")), "it is of a kind that is not known"),
+    "type that nobody knows": (tar(member(IMAGE, kind=b"q")), "it is of an unknown kind"),
     "twice": (tar(GOOD, member(IMAGE, b"other")), "the archive holds it twice"),
     "file and link": (tar(GOOD, link(IMAGE, "/etc/passwd")), "the archive holds it twice"),
     "another case": (tar(GOOD, member(IMAGE.upper(), b"x")), "IMAGES/V1.TIF, too, which differs in case alone"),

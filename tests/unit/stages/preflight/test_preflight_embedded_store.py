@@ -48,7 +48,7 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlruns").mkdir()
     file = tmp_path / "mlruns" / "mlflow.db"
     file.write_text("no database at all, but some text that is long enough to be read as a header of one" * 20)
-    assert "no MLflow store" in checked(tmp_path).value
+    assert "not an MLflow store" in checked(tmp_path).value
     file.write_bytes(b"")
     assert checked(tmp_path).status is Status.PASS
 

@@ -85,7 +85,7 @@ FAULTS: dict[str, tuple[dict[str, Says], str, str]] = {
     ),
     "plain http": (
         {"asked": Says(status=400, body="Client sent an HTTP request to an HTTPS server.")},
-        "speaks TLS alone",
+        "accepts only TLS",
         "https:// instead of http://",
     ),
     "moved": (
