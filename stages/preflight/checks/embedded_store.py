@@ -5,8 +5,9 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, DamagedError
 from stages.common.tracking.address import EMBEDDED, EXPERIMENT, VARIABLE, StoreKind, read_address, restore_command
+from stages.common.tracking.database_file import refuse_damaged_database
 from stages.preflight.check import Check, missed, passed
 
 NAME = "mlflow"
@@ -51,11 +52,12 @@ def _file_fault(file: Path) -> tuple[str, str] | None:
     if not os.access(file, os.R_OK | os.W_OK):
         return "cannot be written", f"chown or chmod {file} (see ls -l)"
     try:
+        refuse_damaged_database(file)  # as a training does
         found = _deleted(file)
-    except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
-            return "is locked by another program", "end that program (fuser shows it): no run can be recorded"
-        return f"is not an MLflow store ({error})", "restore it from a copy, or move it away: a new one is made"
+    except DamagedError as error:
+        return f"is damaged: {error.what.rpartition('damaged: ')[2]}", error.remedy
+    except sqlite3.OperationalError as error:
+        return f"is locked by another program ({error})", "end that program (fuser shows it): no run can be recorded"
     if found is not None:
         remedy = f"restore it: {restore_command(f'sqlite:///{file}', found)}"
         return f"has the experiment {EXPERIMENT} deleted", remedy
@@ -64,8 +66,6 @@ def _file_fault(file: Path) -> tuple[str, str] | None:
 
 def _deleted(file: Path) -> str | None:
     """The id of the deleted experiment; None where it is alive or does not exist."""
-    if file.stat().st_size == 0:
-        return None  # MLflow fills it
     connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S)
     try:
         row = connection.execute(_QUESTION, (EXPERIMENT,)).fetchone()

@@ -20,6 +20,8 @@ def make_store(root: Path, stage: str) -> None:
     (root / "mlruns").mkdir()
     with sqlite3.connect(root / "mlruns" / "mlflow.db") as database:
         database.execute("create table experiments (experiment_id integer, name text, lifecycle_stage text)")
+        for name in ("runs", "metrics", "params", "tags", "registered_models", "model_versions"):
+            database.execute(f"create table {name} (id integer)")
         database.execute("insert into experiments values (3, 'capillary', ?)", (stage,))
     database.close()
 
@@ -44,13 +46,20 @@ def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(tmp_pat
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
-    """Damaged, or another program's."""
+    """Damaged, or another program's: what a training would say."""
     (tmp_path / "mlruns").mkdir()
     file = tmp_path / "mlruns" / "mlflow.db"
     file.write_text("no database at all, but some text that is long enough to be read as a header of one" * 20)
-    assert "not an MLflow store" in checked(tmp_path).value
+    check = checked(tmp_path)
+    assert f"{file} is damaged: the file cannot be read as a SQLite database" in check.value
+    assert f"mv {file}" in check.remedy
     file.write_bytes(b"")
-    assert checked(tmp_path).status is Status.PASS
+    assert "is empty" in checked(tmp_path).value
+    file.unlink()
+    with sqlite3.connect(file) as database:
+        database.execute("create table experiments (name text)")
+    database.close()
+    assert "lacks MLflow's tables" in checked(tmp_path).value
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
