@@ -2,6 +2,8 @@
 the one module that imports dvc.
 """
 
+import filecmp
+import functools
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -65,45 +67,69 @@ class Entry:
 
         They are in a dep that is a folder of other entries' outs, such as all model cards, but no entry makes them and
         Git does not track them. Most often they are outs of an item that a matrix lost; its other outs are listed too.
+        Where there is no Git, they alone are: nobody can tell what else came with the project.
         """
         repo = self._stage.repo
         outs = {Path(out.fs_path) for out in repo.index.outs}
-        shared = [Path(dep.fs_path) for dep in self._files() if _is_shared(Path(dep.fs_path), outs)]
-        if not shared:
+        if not self._shared:
             return []  # a training, for one: it reads no dvc.lock that another process may be writing
-        lying = (Path(name) for folder in shared for name in repo.dvcignore.find(repo.fs, str(folder)))
-        lost = (file for out in self._lost_outs(shared) for file in _files_of(out))
+        looked_at = () if isinstance(repo.scm, NoSCM) else self._shared
+        lying = (Path(name) for folder in looked_at for name in repo.dvcignore.find(repo.fs, str(folder)))
+        lost = (file for out in self._lost_outs for file in _files_of(out))
         unmade = {file for file in (*lying, *lost) if not any(file.is_relative_to(out) for out in outs)}
-        return sorted(file for file in unmade if not self._is_in_git(file))
+        return sorted(file for file in unmade if not self._is_for_git(file))
 
-    def _lost_outs(self, shared: Sequence[Path]) -> Iterator[Path]:
-        """Outs of items in dvc.lock that the matrix of an entry which makes something in `shared` no longer has."""
+    def is_kept(self, file: Path) -> bool:
+        """Whether an item that a matrix lost made `file`, one of the strays, and DVC's cache still has its content.
+
+        A copy that somebody made of an out has a name that no record holds, though the cache has its content.
+        """
+        return any(file.is_relative_to(out) for out in self._lost_outs) and self.is_cached(file)
+
+    @functools.cached_property
+    def _shared(self) -> list[Path]:
+        """The deps that are folders of other entries' outs."""
+        outs = {Path(out.fs_path) for out in self._stage.repo.index.outs}
+        return [Path(dep.fs_path) for dep in self._files() if _is_shared(Path(dep.fs_path), outs)]
+
+    @functools.cached_property
+    def _lost_outs(self) -> list[Path]:
+        """Outs of items in dvc.lock that the matrix of an entry which makes something in a shared dep no longer has.
+
+        Those in the workspace alone: what lies elsewhere may be in use by others.
+        """
         root, stages = Path(self._stage.wdir), list(self._stage.repo.index.stages)
         makers = {
             stage.name.split("@")[0]
             for stage in stages
-            if stage.cmd and any(Path(out.fs_path).is_relative_to(folder) for out in stage.outs for folder in shared)
+            if stage.cmd
+            and any(Path(out.fs_path).is_relative_to(folder) for out in stage.outs for folder in self._shared)
         }
         present = {stage.name for stage in stages if stage.cmd}
         lock = root / "dvc.lock"
         recorded = (read_yaml(lock).get("stages") or {}) if lock.is_file() else {}
-        for name, entry in recorded.items():
-            if "@" in name and name not in present and name.split("@")[0] in makers:
-                yield from (root / out["path"] for out in entry.get("outs", []))
+        lost = (
+            Path(os.path.normpath(root / out["path"]))
+            for name, entry in recorded.items()
+            if "@" in name and name not in present and name.split("@")[0] in makers
+            for out in entry.get("outs", [])
+        )
+        return [place for place in lost if root in place.parents]
 
-    def _is_in_git(self, file: Path) -> bool:
-        """Whether a clone gets `file` from Git; DVC itself writes a .gitignore, which the user commits."""
+    def _is_for_git(self, file: Path) -> bool:
+        """Whether a clone gets `file` from Git, or will: DVC itself writes such files, which the user commits."""
         scm = self._stage.repo.scm
-        return file.name == ".gitignore" or (not isinstance(scm, NoSCM) and bool(scm.is_tracked(str(file))))
+        is_dvcs = file.name == ".gitignore" or file.suffix == ".dvc"
+        return is_dvcs or (not isinstance(scm, NoSCM) and bool(scm.is_tracked(str(file))))
 
     def is_cached(self, file: Path) -> bool:
         """Whether DVC's cache holds the content of `file`, compared byte by byte."""
         if not file.is_file():
             return False  # a pipe, or a link to what is gone
-        content = file.read_bytes()
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        with file.open("rb") as stream:
+            md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         kept = Path(self._stage.repo.cache.local.oid_to_path(md5))
-        return kept.is_file() and kept.read_bytes() == content
+        return kept.is_file() and filecmp.cmp(kept, file, shallow=False)
 
     @property
     def outs(self) -> list[str]:

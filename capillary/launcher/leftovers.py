@@ -51,15 +51,15 @@ def _is_held(folder: Path) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Clearance:
-    """What becomes of files that the graph does not make: removed where DVC's cache holds them, else moved aside."""
+    """What becomes of files that the graph does not make: removed where DVC keeps them, else moved aside."""
 
     removed: tuple[Path, ...]
     aside: tuple[tuple[Path, Path], ...]
 
 
-def plan_clearance(strays: Sequence[Path], root: Path, aside: Path, is_cached: Callable[[Path], bool]) -> Clearance:
+def plan_clearance(strays: Sequence[Path], root: Path, aside: Path, is_kept: Callable[[Path], bool]) -> Clearance:
     """What is to happen to `strays` of the workspace `root`; `aside` is the folder for those that nobody else has."""
-    kept = {file: is_cached(file) for file in strays}
+    kept = {file: is_kept(file) for file in strays}
     moved = [file for file in strays if not kept[file]]
     return Clearance(
         removed=tuple(file for file in strays if kept[file]),

@@ -92,7 +92,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
 def _clear_strays(request: StageRequest, entry: Entry) -> None:
     """Clear shared folders among the deps of files that no stage makes: no clone could have the hash with them."""
     aside = request.repository / ASIDE
-    clear(plan_clearance(entry.strays(), request.root, aside, entry.is_cached), request.root, request.address)
+    clear(plan_clearance(entry.strays(), request.root, aside, entry.is_kept), request.root, request.address)
 
 
 def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:

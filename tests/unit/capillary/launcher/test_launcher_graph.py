@@ -217,18 +217,53 @@ def shared(root: Path) -> Path:
     return root
 
 
+def in_git(root: Path) -> None:
+    ignored = (root / ".dvcignore").read_text()
+    start_repository(root)
+    (root / ".dvcignore").write_text(ignored)
+
+
 def test_a_stray_is_in_a_folder_of_others_outs_and_nobody_makes_it(shared: Path) -> None:
     """With the other outs of an item that the matrix lost. What DVC ignores, Git keeps or another entry makes stays."""
+    in_git(shared)
     names = ("curves/b.csv", "models/b.json", "models/deep/note.txt")
     assert Entry(shared, "reader").strays() == [shared / name for name in names]
     assert Entry(shared, "make@a").strays() == []
 
 
-def test_what_git_has_a_clone_has_too(shared: Path) -> None:
-    """A note that was committed beside the outs."""
-    start_repository(shared)
+def test_without_git_a_stray_is_what_an_item_made_that_is_gone(shared: Path) -> None:
+    """Anything else may have come with the project: nothing tells, where it was unpacked from an archive."""
+    assert Entry(shared, "reader").strays() == [shared / "curves/b.csv", shared / "models/b.json"]
+
+
+def test_what_git_has_or_will_have_a_clone_has_too(shared: Path) -> None:
+    """A note that was committed beside the outs, and files that `dvc add` has just made."""
+    in_git(shared)
     subprocess.run(["git", "add", "models/deep/note.txt"], cwd=shared, check=True)
-    assert shared / "models/deep/note.txt" not in Entry(shared, "reader").strays()
+    (shared / "models/mine.pt.dvc").write_text("outs: [{path: mine.pt}]")
+    assert Entry(shared, "reader").strays() == [shared / "curves/b.csv", shared / "models/b.json"]
+
+
+def test_what_a_lost_item_made_outside_of_the_workspace_is_let_be(shared: Path) -> None:
+    """Another project may use it; nor is the whole workspace an out."""
+    beside = shared.parent / "beside" / "x.json"
+    beside.write_text("x")
+    outs = f"{{path: ../beside/x.json}}, {{path: {beside}}}, {{path: .}}"
+    (shared / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n  make@b: {{cmd: make, outs: [{outs}]}}\n")
+    assert Entry(shared, "reader").strays() == []
+
+
+def test_dvc_keeps_what_a_lost_item_made_but_no_copy_of_it(shared: Path) -> None:
+    """A copy has its content in the cache, too, but nothing leads from its name to it."""
+    entry, card, copy = Entry(shared, "reader"), shared / "models/b.json", shared / "models/best.json"
+    shutil.copy(card, copy)
+    assert not entry.is_kept(card)
+    cached = entry.cache_dir / hashlib.md5(card.read_bytes()).hexdigest()
+    cached = entry.cache_dir / cached.name[:2] / cached.name[2:]
+    cached.parent.mkdir(parents=True)
+    shutil.copy(card, cached)
+    assert entry.is_kept(card)
+    assert not entry.is_kept(copy)
 
 
 def test_a_file_is_cached_if_the_cache_has_its_very_content(recorded: Path) -> None:
