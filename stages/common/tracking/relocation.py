@@ -47,10 +47,10 @@ def settle(file: Path) -> int:
     here = file.parent.resolve()
     try:
         with closing(sqlite3.connect(file, timeout=BUSY_PATIENCE_S, isolation_level=None)) as database:
-            if _former_folder(database, here) is None:
+            if _former_folder(database, here, file.name) is None:
                 return 0
             database.execute("BEGIN IMMEDIATE")
-            former = _former_folder(database, here)
+            former = _former_folder(database, here, file.name)
             count = 0 if former is None else sum(_rewrite(database, column, former, here) for column in COLUMNS)
             database.execute("COMMIT")
     except sqlite3.Error as error:
@@ -65,11 +65,11 @@ def settle(file: Path) -> int:
     return count
 
 
-def _former_folder(database: sqlite3.Connection, here: Path) -> PurePosixPath | None:
-    """The folder in which the store was when its experiment was made or last settled; None where it still is there.
+def _former_folder(database: sqlite3.Connection, here: Path, name: str) -> PurePosixPath | None:
+    """The folder in which the store `name` was when its experiment was made or last settled; None where it still is.
 
     Also None where the experiment keeps its files elsewhere on purpose: not in the folder `artifacts` of the store, or
-    in one of the experiment's number, as MLflow has it by default.
+    in one of the experiment's number, as MLflow has it by default; or in such a folder, where they are to this day.
     """
     if not _has(database, COLUMNS[0]):
         return None
@@ -80,7 +80,18 @@ def _former_folder(database: sqlite3.Connection, here: Path) -> PurePosixPath | 
         return None
     location = PurePosixPath(asked[1])
     is_own = location.name in {ARTIFACTS, str(asked[0])} and location.parent != PurePosixPath(here)
-    return location.parent if is_own else None
+    return location.parent if is_own and not _is_in_use(Path(location), here, name) else None
+
+
+def _is_in_use(location: Path, here: Path, name: str) -> bool:
+    """Whether `location` is there, on another disk, say: not in `here`, nor beside a store whose copy this could be.
+
+    By looking at names alone: a stage may not list folders elsewhere.
+    """
+    try:
+        return location.is_dir() and not (here / location.name).is_dir() and not (location.parent / name).exists()
+    except PermissionError:
+        return False  # in what is another user's
 
 
 def _has(database: sqlite3.Connection, column: Column) -> bool:

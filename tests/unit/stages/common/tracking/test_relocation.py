@@ -115,6 +115,25 @@ def test_an_experiment_that_keeps_its_files_elsewhere_on_purpose_moves_nothing(f
     assert locations(file) == before
 
 
+@pytest.mark.parametrize(
+    ("further", "changed"),
+    [((), 0), (("large disk/mlflow.db",), 1), (("neü and moved/artifacts/r/model",), 1)],
+    ids=["elsewhere", "a copy", "moved, and something was left"],
+)
+def test_a_folder_of_artifacts_on_another_disk_stays_where_it_is(
+    file: Path, tmp_path: Path, further: tuple[str, ...], changed: int
+) -> None:
+    """Only where it is there and not here; with a store beside it, this one is a copy of that."""
+    kept = tmp_path / "large disk" / "artifacts"
+    for made in (kept / "r" / "model", *(tmp_path / name for name in further)):
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.touch()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE experiments SET artifact_location = ?", (str(kept),))
+    assert settle(file) == changed
+    assert (ask(file, "SELECT artifact_location FROM experiments") == [(str(kept),)]) == (not changed)
+
+
 def test_an_older_schema_has_fewer_tables(file: Path) -> None:
     """What is there is rewritten; a database without any of them is left alone."""
     with closing(sqlite3.connect(file)) as database, database:
