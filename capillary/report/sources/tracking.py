@@ -12,10 +12,10 @@ from capillary.report.sources.mlflow_rest import RestStore
 from capillary.report.sources.mlflow_sqlite import SqliteStore
 from capillary.report.sources.stored import StoredRun
 from capillary.settings import Settings
-from stages.common.errors import DamagedError, ServiceError
+from stages.common.errors import CapillaryError, DamagedError, ServiceError
+from stages.common.tracking.address import EMBEDDED, read_address, without_login
 from stages.common.tracking.database_file import refuse_damaged_database
 
-EMBEDDED = "sqlite:///mlruns/mlflow.db"
 # the curves of stages/common/monitoring/system_metrics.py that a report shows
 RESOURCES = re.compile(r"system/(process_tree_memory_megabytes|cpu_utilization_percentage|gpu_\w+)")
 
@@ -51,7 +51,7 @@ def read_runs(
 ) -> Tracked:
     """The runs that the cards name, and the evaluation that logged `metrics`."""
     uri = settings.variables.get("MLFLOW_TRACKING_URI", EMBEDDED)
-    place = re.sub(r"://[^/\s@]*@", "://", uri)
+    place = without_login(uri)
     try:
         store = _open(uri, settings, root)
         found = [(card, store.run(card.run_id)) for card in cards]
@@ -60,7 +60,7 @@ def read_runs(
         known = (run for experiment in experiments for run in store.evaluations(experiment))
         evaluation = next((run for run in known if _logged(run, metrics)), None)
         runs = trainings + ([_tracked(store, evaluation, None)] if evaluation else [])
-    except (ServiceError, DamagedError) as error:
+    except CapillaryError as error:
         why = "" if error.value is None else f" ({error.value})"
         unread = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
         return Tracked(place=place, runs=(), missing=unread, damaged=error if isinstance(error, DamagedError) else None)
@@ -71,7 +71,7 @@ def read_runs(
 
 def _open(uri: str, settings: Settings, root: Path) -> Store:
     if uri.startswith("sqlite:///"):
-        file = root / uri.removeprefix("sqlite:///")
+        file = root / read_address(uri).database_file
         refuse_damaged_database(file)
         return SqliteStore(file)
     if uri.startswith(("http://", "https://")):

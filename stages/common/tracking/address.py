@@ -5,6 +5,7 @@ Nothing is imported here that needs MLflow, because the launcher and the gate do
 
 import enum
 import re
+import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -39,15 +40,19 @@ class Address:
 
     @property
     def database_file(self) -> str:
-        """The SQLite file of an embedded store, as it is written: relative to the project, or absolute."""
-        return self.uri.removeprefix(_SQLITE)
+        """The SQLite file of an embedded store, as it is written: relative to the project, or absolute.
+
+        Without options (`?timeout=60`), which are no part of its name.
+        """
+        return self.uri.removeprefix(_SQLITE).partition("?")[0]
 
 
 def read_address(uri: str) -> Address:
     """What `uri` leads to; raises CapillaryError (usage) for what MLflow's client could not use."""
-    plain = re.sub(r"://[^/\s@]*@", "://", uri)
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
-    if uri.strip() != uri or re.search(r"\s", uri):
+    plain = without_login(uri)
+    scheme = uri.partition("://")[0].lower() if "://" in uri else ""
+    # a file may lie in a folder with a blank in its name
+    if uri.strip() != uri or (re.search(r"\s", uri) and not uri.startswith(_SQLITE)):
         raise _refused("has a space in it", plain, "remove the space, or write it as %20")
     if uri in _DATABRICKS or scheme in _DATABRICKS:
         return Address(kind=StoreKind.DATABRICKS, uri=uri)
@@ -62,14 +67,24 @@ def read_address(uri: str) -> Address:
     raise _refused(f"has an unknown scheme `{scheme}`; {known}", plain, hint)
 
 
+def without_login(text: str) -> str:
+    """`text` without the user:password@ part of any URL in it; the last @ ends it, as requests takes it."""
+    return re.sub(r"://[^/\s]*@", "://", text)
+
+
 def restore_command(uri: str, experiment_id: str) -> str:
     """The command that brings a deleted experiment back; a login is read from the environment."""
-    plain = re.sub(r"://[^/\s@]*@", "://", uri)
-    return f"{VARIABLE}={plain} .venv/bin/mlflow experiments restore --experiment-id {experiment_id}"
+    plain = without_login(uri)
+    return f"{VARIABLE}={shlex.quote(plain)} .venv/bin/mlflow experiments restore --experiment-id {experiment_id}"
 
 
 def _server(uri: str, plain: str) -> Address:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise _refused(
+            f"cannot be read ({error})", plain, "write it as http://host:port, or http://[::1]:port"
+        ) from error
     if not parts.hostname:
         raise _refused("names no host", plain, "write it as http://host:port")
     try:

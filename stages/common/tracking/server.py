@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from mlflow.exceptions import MlflowException, RestException
 from stages.common.errors import ServiceError
 from stages.common.runtime import Runtime
 from stages.common.text import visible
+from stages.common.tracking.address import without_login
 from stages.common.tracking.database_file import refuse_damaged_database
 from stages.common.tracking.relocation import ARTIFACTS, settle
 
@@ -52,7 +52,7 @@ class RefusedError(ServiceError):
 
 def redact(text: str) -> str:
     """`text` without the user:password@ part of any URL in it."""
-    return re.sub(r"://[^/\s@]*@", "://", text)
+    return without_login(text)
 
 
 @dataclass(frozen=True, kw_only=True)

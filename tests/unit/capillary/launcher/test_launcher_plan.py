@@ -246,7 +246,12 @@ def test_a_server_is_left_to_the_stage_s_own_variables(root: Path, uri: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("uri", "folder"), [("sqlite:///runs/x.db", "my project/runs"), ("sqlite:////{tmp}/store/x.db", "store")]
+    ("uri", "folder"),
+    [
+        ("sqlite:///runs/x.db", "my project/runs"),
+        ("sqlite:////{tmp}/store/x.db", "store"),
+        ("sqlite:////{tmp}/large disk/x.db?timeout=60", "large disk"),
+    ],
 )
 def test_a_database_of_the_user_s_own_is_writable_wherever_the_stage_runs(
     root: Path, tmp_path: Path, uri: str, folder: str

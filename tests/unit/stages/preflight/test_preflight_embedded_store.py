@@ -34,6 +34,16 @@ def test_a_store_that_is_not_there_yet_or_is_sound_passes(tmp_path: Path) -> Non
     assert checked(tmp_path, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlruns/mlflow.db").status is Status.PASS
 
 
+def test_a_project_may_lie_in_a_folder_with_a_blank_in_its_name(tmp_path: Path) -> None:
+    """The launcher gives stages the whole path of the store."""
+    root = tmp_path / "my project"
+    root.mkdir()
+    make_store(root, "deleted")
+    check = checked(root, MLFLOW_TRACKING_URI=f"sqlite:///{root}/mlruns/mlflow.db")
+    assert "experiment capillary deleted" in check.value
+    assert f"MLFLOW_TRACKING_URI='sqlite:///{root}/mlruns/mlflow.db' " in check.remedy
+
+
 def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(tmp_path: Path) -> None:
     """MLflow refuses runs in it."""
     make_store(tmp_path, "deleted")
