@@ -73,8 +73,11 @@ def read_members(root: Path, source: str) -> list[Member]:
     table = root / source / "dataset.csv"
     if "://" in source or not table.is_file():
         return []
-    with table.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            rows = list(csv.DictReader(stream))
+    except csv.Error:
+        return []
     return [_member(row) for row in rows] if all(row.get("id") for row in rows) else []
 
 
@@ -118,10 +121,13 @@ def _written_faults(folds: object, number: int, members: Sequence[Member]) -> It
         return
     if len(folds) != number:
         yield f"the splits file holds {len(folds)} folds, not {number}", f"set preprocess.num_folds to {len(folds)}"
-    known = [member.id for member in members]
+    known = {member.id for member in members}
     for index, fold in enumerate(folds):
         for part in ("train", "val"):
             if not isinstance(fold[part], list) or not fold[part]:
                 yield f"fold {index}: {part} names no volume", form
-            elif known and (unknown := [name for name in fold[part] if name not in known]):
-                yield f"fold {index}: {part} names {unknown[0]}, no such volume", nearest(str(unknown[0]), known)
+            elif known and (unknown := [name for name in fold[part] if not (isinstance(name, str) and name in known)]):
+                yield (
+                    f"fold {index}: {part} names {unknown[0]}, no such volume",
+                    nearest(str(unknown[0]), sorted(known)),
+                )

@@ -1,16 +1,19 @@
 """The source that ingest is to read: a folder on this disk is looked into, so that a table's mistakes cost no run."""
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from stages.common.imaging.suffixes import NIFTI_SUFFIXES, suffix_of
+from stages.common.text import visible
 from stages.preflight.check import Check, missed, passed
 
 TABLE = "dataset.csv"
 ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz")  # a test compares them with ingest's
 _WANTED = "a dataset.csv whose files are there, or MiniVess' folders"
 _FILES = ("image", "label")
+_SHOWN = 200  # characters of a name
 
 
 def check_source(root: Path, source: str, *, critical: bool, skips: bool = False) -> Check:
@@ -21,7 +24,12 @@ def check_source(root: Path, source: str, *, critical: bool, skips: bool = False
     place = root / source
     if "://" in source or not place.exists():
         return passed("source", "not on this disk" if "://" in source else "see data", _WANTED, critical=critical)
-    if absent := list(_absent_files(place / TABLE)):
+    try:
+        absent = list(_absent_files(place / TABLE))
+    except csv.Error as error:
+        value = f"{source}/{TABLE} is no CSV ({error})"
+        return missed("source", value, _WANTED, "save it as comma-separated UTF-8 text", critical=critical)
+    if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         value = f"{source} lacks files that its {TABLE} names: {', '.join(absent[:3])}{more}"
         remedy = f"copy them there, or correct {TABLE}"
@@ -50,8 +58,8 @@ def _absent_files(table: Path) -> Iterator[str]:
         for row in csv.DictReader(stream):
             for column in _FILES:
                 name = (row.get(column) or "").strip()
-                if name and not (table.parent / name).exists():
-                    yield name
+                if name and not os.path.exists(table.parent / name):  # noqa: PTH110 - Path's raises for a long name
+                    yield visible(name)[:_SHOWN]
 
 
 def _file_fault(file: Path) -> tuple[str, str] | None:

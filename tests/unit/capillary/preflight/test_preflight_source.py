@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from capillary.preflight.folds import read_members
 from capillary.preflight.source import ARCHIVE_SUFFIXES, check_source
 from stages.ingest.sources.archives import archive as archives
 from stages.preflight.check import Status
@@ -41,3 +42,18 @@ def test_missing_files_are_named_up_to_three(tmp_path: Path) -> None:
 def test_an_empty_folder_is_no_source_even_where_volumes_are_skipped(tmp_path: Path) -> None:
     """There is nothing to skip to."""
     assert check_source(tmp_path, ".", critical=True, skips=True).status is Status.FAIL
+
+
+def test_a_name_that_no_file_system_takes_is_a_missing_file(tmp_path: Path) -> None:
+    """Ingest says the same of its row."""
+    (tmp_path / "dataset.csv").write_text(f"id,image,label\n1,{'i' * 300}.tif,\x1b.tif\n")
+    check = check_source(tmp_path, ".", critical=True)
+    assert check.value.endswith(f"{'i' * 200}, \\x1b.tif")
+
+
+def test_a_table_that_is_no_csv_is_said_to_be_none(tmp_path: Path) -> None:
+    """Here by a quote that never ends."""
+    (tmp_path / "dataset.csv").write_text(f'id,image,label\n"{"x" * 200_000}')
+    check = check_source(tmp_path, ".", critical=True)
+    assert "dataset.csv is no CSV (field larger" in check.value
+    assert read_members(tmp_path, ".") == []
