@@ -26,13 +26,14 @@ def check_rules(params: Mapping[str, Any], root: Path, origin: str) -> None:
 
 
 def names_in(catalogue: tuple[str, str]) -> list[str]:
-    """The keys of the dict that a catalogue's file assigns to its name; nothing where it is no literal dict."""
+    """The keys of the dict that a catalogue's file assigns to its name; nothing where only Python could tell them."""
     file, variable = catalogue
     for node in ast.parse((_STAGES / file).read_text()).body:
         if (
             isinstance(node, ast.AnnAssign)
             and ast.unparse(node.target) == variable
             and isinstance(node.value, ast.Dict)
+            and all(isinstance(key, ast.Constant) for key in node.value.keys)
         ):
             return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
     return []
@@ -99,7 +100,7 @@ def _section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _refuse_unknown(name: object, known: list[str], key: str, remedy: str, origin: str) -> None:
-    if name not in known:
+    if known and name not in known:
         guess = nearest(str(name), known)
         raise _broken(origin, key, name, f"correct it: {remedy}", f"there is no `{name}`; {guess}")
 

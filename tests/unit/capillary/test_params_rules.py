@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from capillary import params_rules
 from capillary.params_file import check_values, read_params_file
 from capillary.params_rules import LOSS_CATALOGUE, NETWORK_CATALOGUE, check_rules, names_in
 from stages.common.errors import ParamsError
@@ -27,6 +28,22 @@ def test_the_names_are_those_of_the_catalogues() -> None:
     """Read from the source, they are what an import would give."""
     assert names_in(LOSS_CATALOGUE) == list(LOSSES)
     assert names_in(NETWORK_CATALOGUE) == list(ARCHITECTURES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["LOSSES: dict = make()", "LOSSES = {'own': 1}", "LOSSES: dict = {**MORE, 'own': 1}"],
+    ids=["a call", "no type", "with others"],
+)
+def test_a_catalogue_that_only_python_could_read_refuses_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Training itself says which names there are."""
+    file = tmp_path / LOSS_CATALOGUE[0]
+    file.parent.mkdir(parents=True)
+    file.write_text(f"{text}\n")
+    monkeypatch.setattr(params_rules, "_STAGES", tmp_path)
+    check_rules({"training": {"losses": ["own"]}}, tmp_path, "params.yaml")
 
 
 @pytest.mark.parametrize(
