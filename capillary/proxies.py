@@ -1,5 +1,6 @@
 """Proxies that the environment or .env names: how image builds reach package indexes through them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
@@ -35,7 +36,11 @@ def without(credentials: Iterable[str], text: str) -> str:
 
 def _secret_parts(url: str) -> Iterator[str]:
     """By the signs alone: a password is a secret in an address that nothing can read, too."""
-    userinfo = url.rpartition("://")[2].split("/")[0].rpartition("@")[0]
+    place = url.rpartition("://")[2]
+    host = place.split("/")[0]
+    if "@" not in host and re.search(r":(?!\d*$)", host):  # no port: a password that holds a slash
+        host = place
+    userinfo = host.rpartition("@")[0]
     user, _, password = userinfo.partition(":")
     if userinfo:
         yield userinfo
