@@ -5,12 +5,14 @@ not run, and `dvc repro` runs it once all cells are there.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from capillary.compute.computing import stage_variables
 from capillary.experiments.forecast import StageForecast, forecast
+from capillary.integrity.delivered import Delivered, refuse_damaged
+from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher.access import read_access
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
@@ -68,6 +70,7 @@ def evaluate_complete(root: Path, stop: Stop) -> int:
 
     Raises CapillaryError when no cell is complete, and when all are: then evaluate itself can run.
     """
+    refuse_damaged_lock(root)  # one that is cut would make cells missing
     check_params(root)
     params = read_params_file(root)
     cells = listed_cells(params)
@@ -79,6 +82,7 @@ def evaluate_complete(root: Path, stop: Stop) -> int:
     executor = choose_executor(settings)
     plan = plan_partial(root, [cell for cell in cells if cell not in missing], list(missing), settings, executor)
     refuse_foreign_inputs(plan)
+    refuse_damaged(delivered_to(plan), root, lambda: stop.asked is not None)
 
     def publish_outs(work: Path) -> None:
         publish(work, plan.outs, plan.root)
@@ -126,6 +130,13 @@ def plan_partial(
     identity = executor.environment_id(root, STAGE, access)
     computing = stage_variables(root, settings, lambda: executor.gpus(settings))
     return plan_stage(request, declared, access, settings, identity, computing)
+
+
+def delivered_to(plan: StagePlan) -> Iterator[Delivered]:
+    """The files that DVC's cache delivered for `plan`."""
+    places = [dep.host for dep in plan.deps if dep.host is not None]
+    found = Entry(plan.root, STAGE).delivered()
+    return (each for each in found if any(each.file.is_relative_to(place) for place in places))
 
 
 def refuse_foreign_inputs(plan: StagePlan) -> None:

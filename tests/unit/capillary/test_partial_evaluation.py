@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 from capillary import partial_evaluation
 from capillary.cli import app
 from capillary.experiments.forecast import StageForecast
+from capillary.integrity import lock_file
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 from capillary.partial_evaluation import evaluate_complete, missing_cells, refuse_all_or_none
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import CapillaryError, DamagedError, DataError, ExitCode
 from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 from tests.support.repository import start_repository
@@ -119,9 +120,12 @@ def test_the_stage_gets_the_complete_cells_and_its_results_lie_apart(
     """Not the card of a cell that would train again, nor the place of DVC's outs; the report is marked."""
     evaluator = Evaluator(workspace / ".capillary" / "scratch")
     monkeypatch.setattr(partial_evaluation, "choose_executor", lambda _settings: evaluator)
+    read: list[Path] = []
+    monkeypatch.setattr(partial_evaluation, "refuse_damaged", lambda files, *_: read.extend(one.file for one in files))
     assert evaluate_complete(workspace, Stop()) == 0
     (plan,) = evaluator.plans
     assert [dep.name for dep in plan.deps if dep.name.startswith("models")] == ["models/dice_ce/fold_0.json"]
+    assert read == [workspace / "data/processed/manifest.parquet", workspace / "models/dice_ce/fold_0.json"]
     assert (plan.argv, plan.outs) == (("--without", "dice_ce", "1"), ("metrics/partial",))
     assert (plan.stage, plan.address) == ("evaluate", "evaluate@partial")
     outs = {Path(out.fs_path) for out in Repo(str(workspace)).index.outs}
@@ -145,3 +149,15 @@ def test_a_failure_leaves_former_results_and_has_the_stages_code(
     monkeypatch.setattr(partial_evaluation, "choose_executor", lambda _settings: Evaluator(tmp_path, code=8))
     assert evaluate_complete(workspace, Stop()) == 8
     assert (workspace / "metrics/partial/metrics.json").read_text() == "former"
+
+
+def test_a_record_that_is_cut_makes_no_cell_missing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC would take it for a shorter one."""
+    monkeypatch.setattr(lock_file, "_PAUSES_S", ())
+    lock = workspace / "dvc.lock"
+    lock.write_text("schema: '2.0'\nstages:\n  train@dice_ce-0:\n    cmd: x")
+    try:
+        with pytest.raises(DamagedError, match=r"dvc\.lock ends in the middle"):
+            evaluate_complete(workspace, Stop())
+    finally:
+        lock.unlink()
