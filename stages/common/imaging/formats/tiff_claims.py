@@ -20,12 +20,14 @@ _PACKINGS: dict[int, Packing] = {
     tifffile.COMPRESSION.ZSTD: Packing(name="Zstandard", expansion=1 << 15),
 }
 _OTHER = Packing(name="the most of any codec", expansion=1 << 15)
+_LARGEST_LEFT_OUT = 1 << 18  # voxels of a tile: 512 × 512
 
 
 def claim_of_pages(series: tifffile.TiffPageSeries, pages: Sequence[tifffile.TiffPage], file_bytes: int) -> Claim:
     """The claim of `series`, whose slices are `pages` (none where it is in one piece or in volumetric tiles).
 
-    Tiles count whole, and data that several pages share count once.
+    Tiles count whole, and data that several pages share count once. Empty tiles that the file leaves out, as GDAL and
+    tifffile write sparse labels, claim nothing.
     """
     page = series.keyframe
     planes = max(1, math.prod(series.shape) // max(1, math.prod(page.shape)))
@@ -33,7 +35,8 @@ def claim_of_pages(series: tifffile.TiffPageSeries, pages: Sequence[tifffile.Tif
     held = file_bytes
     if pages and packing is not PLAIN:
         held = min(file_bytes, sum(_segments(pages).values()))
-    return Claim(stored_bytes=-(-planes * _voxels(page) * page.bitspersample // 8), held_bytes=held, packing=packing)
+    voxels = planes * _voxels(page) - sum(map(_left_out, pages))
+    return Claim(stored_bytes=-(-voxels * page.bitspersample // 8), held_bytes=held, packing=packing)
 
 
 def _packing_of(page: tifffile.TiffPage) -> Packing:
@@ -44,6 +47,15 @@ def _voxels(page: tifffile.TiffPage) -> int:
     """Of one page, with what its tiles have beyond its edges."""
     shown = math.prod(page.shape)
     return max(shown, math.prod(page.chunked) * math.prod(page.chunks)) if page.is_tiled else shown
+
+
+def _left_out(page: tifffile.TiffPage) -> int:
+    """Voxels of the tiles of `page` that have no data; none where tiles are larger than those of any usual file."""
+    tile = math.prod(page.chunks)
+    if not page.is_tiled or tile > _LARGEST_LEFT_OUT:
+        return 0
+    places = zip(page.dataoffsets, page.databytecounts, strict=False)
+    return tile * sum(place == size == 0 for place, size in places)
 
 
 def _segments(pages: Sequence[tifffile.TiffPage]) -> dict[int, int]:

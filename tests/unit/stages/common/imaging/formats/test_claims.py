@@ -311,3 +311,18 @@ def test_a_file_whose_slices_are_all_over_it_needs_memory_for_all_of_them(
     _room(monkeypatch, 4 * STACK.size)
     with pytest.raises(CapillaryError, match="does not fit into memory"):
         list(read_slices(file))
+
+
+def sparse(file: Path, tile: int) -> None:
+    """Four tiles a slice, of which the file has the very first alone."""
+    tiles: Iterator[object] = (np.ones((tile, tile), np.uint8) if number == 0 else None for number in range(4 * 6))
+    shape = (6, 2 * tile, 2 * tile)
+    tifffile.imwrite(file, tiles, shape=shape, dtype=np.uint8, tile=(tile, tile), compression="zlib")
+
+
+def test_empty_tiles_may_be_left_out_of_a_file(tmp_path: Path) -> None:
+    """As sparse labels are written; tiles of which one alone is a large claim may not."""
+    sparse(tmp_path / "a.tif", 256)
+    assert read_stack(tmp_path / "a.tif").sum() == 256**2
+    sparse(tmp_path / "b.tif", 1024)
+    assert "its header speaks of" in refusal(tmp_path / "b.tif").what
