@@ -56,13 +56,22 @@ def check_port(port: Port, owner: str | None, *, wanted: bool, critical: bool) -
 
 def check_ports(root: Path, variables: Mapping[str, str], api: docker.APIClient, *, critical: bool) -> Iterator[Check]:
     """A check a published port."""
-    tracking = urlsplit(variables.get("MLFLOW_TRACKING_URI", ""))
+    host, number = _tracking(variables.get("MLFLOW_TRACKING_URI", ""))
     for port in published(root, variables):
         owner, own = None, False
         if is_busy(port):
             owner, own = _container_on(api, port.number, root) or (program_on(port.number), False)
-        in_use = tracking.hostname in _LOOPBACK and tracking.port == port.number
+        in_use = host in _LOOPBACK and number == port.number
         yield check_port(port, owner, wanted=own or in_use, critical=critical)
+
+
+def _tracking(uri: str) -> tuple[str | None, int | None]:
+    """Host and port of the MLflow server; none of an address that is wrong, which a check of its own says."""
+    try:
+        parts = urlsplit(uri)
+        return parts.hostname, parts.port
+    except ValueError:
+        return None, None
 
 
 def is_busy(port: Port) -> bool:

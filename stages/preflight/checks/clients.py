@@ -30,7 +30,7 @@ def check_clients(
     variables: Mapping[str, str], answers: Iterable[Answer], has: Callable[[str], bool], *, critical: bool
 ) -> Iterator[Check]:
     """One check for each store that asks for a package; `has` tells whether the stages have it."""
-    schemes = [urlsplit(variables.get("MLFLOW_TRACKING_URI", "")).scheme]
+    schemes = [variables.get("MLFLOW_TRACKING_URI", "").partition("://")[0].lower()]
     schemes += [urlsplit(answer.artifacts).scheme for answer in answers if answer.artifacts]
     needs = {f"{scheme}://": _PACKAGES[scheme] for scheme in schemes if scheme in _PACKAGES}
     if variables.get("MLFLOW_TRACKING_AWS_SIGV4", "").lower() in ("true", "1"):

@@ -109,6 +109,8 @@ def test_a_port_is_free_or_its_owner_is_told(tmp_path: Path, busy: int) -> None:
         ("http://127.0.0.1:{}", Status.PASS),
         ("http://mlflow.example.org:{}", Status.FAIL),
         ("http://localhost:1", Status.FAIL),
+        ("http://localhost:port", Status.FAIL),
+        ("http://[::1:5000", Status.FAIL),
     ],
 )
 def test_the_server_that_runs_go_to_may_have_it(tmp_path: Path, busy: int, uri: str, status: Status) -> None:

@@ -202,6 +202,11 @@ def test_a_store_that_needs_a_package_asks_for_it(uri: str, artifacts: str, pack
     assert there.status is Status.PASS
 
 
+def test_an_address_that_cannot_be_read_asks_for_no_package() -> None:
+    """What is wrong with it, another check says."""
+    assert list(check_clients({"MLFLOW_TRACKING_URI": "http://[::1:5000"}, [], lambda _: False, critical=True)) == []
+
+
 def test_files_in_an_object_store_need_its_keys() -> None:
     """The client sends them there itself."""
     (service,) = services_of({"MLFLOW_TRACKING_URI": "http://h"}, ())
