@@ -76,6 +76,8 @@ def _fault(tree: Any) -> Fault | None:
     """What is wrong with the content of dvc.lock, and where; None where it is as DVC writes it."""
     if tree is None:
         return "is empty", None
+    if isinstance(tree, dict) and "datasets" in tree:
+        tree.setdefault("stages", {})  # `dvc ds` has written it, and nothing has run
     if not isinstance(tree, dict) or "schema" not in tree or not isinstance(tree.get("stages"), dict):
         return "is not a record of stages, as DVC writes it", _brief(tree)
     for address, entry in tree["stages"].items():

@@ -68,9 +68,15 @@ def committed(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("text", [WHOLE, HEAD + TWO, HEAD + ONE, "schema: '2.0'\nstages: {}\n"])
+DATASETS = "datasets:\n- name: x\n  url: file:///x\n  type: url\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [WHOLE, HEAD + TWO, HEAD + ONE, "schema: '2.0'\nstages: {}\n", f"schema: '2.0'\n{DATASETS}", WHOLE + DATASETS],
+)
 def test_a_whole_file_is_taken(committed: Path, text: str) -> None:
-    """Also one with fewer stages than the commit's, as it stands in the middle of a run, or none."""
+    """Also one with fewer stages than the commit's, as it stands in the middle of a run, or none; `dvc ds` adds to it."""
     (committed / "dvc.lock").write_text(text)
     refuse_damaged_lock(committed)
 
