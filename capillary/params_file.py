@@ -14,10 +14,23 @@ from stages.common.params import RETIRED_KEYS, Params, nearest, validate_params
 
 def declared_keys(root: Path) -> dict[str, list[str]]:
     """The dotted keys of params.yaml that each stage of dvc.yaml declares."""
-    stages = read_yaml(root / "dvc.yaml").get("stages") or {}
-    entries = {name: entry.get("do", entry) for name, entry in stages.items()}
     # an item that is no string names another file
-    return {name: [key for key in entry.get("params") or [] if isinstance(key, str)] for name, entry in entries.items()}
+    return {
+        name: [key for key in entry.get("params") or [] if isinstance(key, str)]
+        for name, entry in _entries(root).items()
+    }
+
+
+def _entries(root: Path) -> dict[str, dict[str, Any]]:
+    stages = read_yaml(root / "dvc.yaml").get("stages") or {}
+    return {name: entry.get("do", entry) for name, entry in stages.items()}
+
+
+def _own_stages(root: Path) -> list[str]:
+    """The entries of dvc.yaml that run the stage of their name; another's `train` may run a script of its own."""
+    commands = {name: entry.get("cmd") or "" for name, entry in _entries(root).items()}
+    lines = {name: cmd if isinstance(cmd, list) else [cmd] for name, cmd in commands.items()}
+    return [name for name, cmd in lines.items() if any(f"capillary stage {name}" in str(line) for line in cmd)]
 
 
 def read_params_file(root: Path) -> dict[str, Any]:
@@ -94,11 +107,12 @@ def check_params(root: Path) -> None:
 
 def check_values(params: dict[str, Any], root: Path, origin: str) -> None:
     """Check `params` with the models of the stages, each stage with the keys that it declares; then how they agree."""
-    for stage, keys in declared_keys(root).items():
+    declared = declared_keys(root)
+    for stage in _own_stages(root):
         if (model := _model_of(stage)) is None:
             continue
         visible: dict[str, Any] = {}
-        for key in keys:
+        for key in declared[stage]:
             _copy(params, visible, key.split("."), origin)
         validate_params(model, visible, origin)
     check_rules(params, root, origin)

@@ -41,6 +41,14 @@ def test_every_stage_is_checked(root: Path) -> None:
         assert declared_keys(root)[stage]
 
 
+@pytest.mark.parametrize("cmd", ["sh train.sh", "[sh train.sh, sh more.sh]"])
+def test_an_entry_that_runs_something_else_has_params_of_its_own(tmp_path: Path, cmd: str) -> None:
+    """Though it is called like a stage of this project."""
+    (tmp_path / "dvc.yaml").write_text(f"stages: {{train: {{cmd: {cmd}, params: [toy.rate]}}}}\n")
+    (tmp_path / "params.yaml").write_text("toy: {rate: 1}\n")
+    check_params(tmp_path)
+
+
 def test_an_unknown_key_is_named_with_its_section_and_the_nearest(root: Path, params: dict[str, Any]) -> None:
     """A misspelt key would otherwise be silently without effect."""
     params["training"]["learning_rat"] = params["training"].pop("learning_rate")

@@ -76,7 +76,7 @@ DATASETS = "datasets:\n- name: x\n  url: file:///x\n  type: url\n"
     [WHOLE, HEAD + TWO, HEAD + ONE, "schema: '2.0'\nstages: {}\n", f"schema: '2.0'\n{DATASETS}", WHOLE + DATASETS],
 )
 def test_a_whole_file_is_taken(committed: Path, text: str) -> None:
-    """Also one with fewer stages than the commit's, as it stands in the middle of a run, or none; `dvc ds` adds to it."""
+    """Also one with fewer stages than the commit's, as it stands in the middle of a run; `dvc ds` adds more."""
     (committed / "dvc.lock").write_text(text)
     refuse_damaged_lock(committed)
 
