@@ -126,6 +126,8 @@ def test_a_checkpoint_that_cannot_be_written_is_what_the_user_reads(tmp_path: Pa
     process = sandbox.start(**TWO)
     _read_until(process, "epoch 1/")
     state = sandbox.folder / "state"
+    while not (state / "checkpoint.pt").exists():  # that of the first epoch is written beside the second one
+        time.sleep(0.05)
     state.rename(sandbox.folder / "lost")
     state.symlink_to(NO_DISK)
     process.send_signal(signal.SIGTERM)
