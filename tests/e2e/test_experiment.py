@@ -1,5 +1,6 @@
 """One command from a fresh clone: an experiment file to a report, whatever happens on the way."""
 
+import contextlib
 import json
 import random
 import re
@@ -101,23 +102,41 @@ def test_a_mistake_in_the_file_stops_it_before_anything_runs(
 
 
 def test_a_failed_cell_ends_no_other_and_is_all_that_runs_again(tmp_path: Path) -> None:
-    """Fold 7 does not exist; fold 0 is trained and can be looked at, the exit code says that not all is well."""
+    """Fold 1 is killed; fold 0 is trained and can be looked at, the exit code says that not all is well."""
     clone = Clone(tmp_path / "clone")
-    failed = clone.run(*experiment(clone, folds=[7, 0]), check=False)
-    assert failed.returncode == 10, failed.stdout + failed.stderr
-    assert "train@dice_ce-7 failed" in failed.stdout
-    assert "fold" in failed.stdout.split("train@dice_ce-7 failed")[1]
-    assert "train@dice_ce-0 done" in failed.stdout
+    with (tmp_path / "log").open("wb") as log:
+        process = psutil.Popen(
+            experiment(clone), cwd=clone.root, env=clone.environment(), stdout=log, stderr=log, start_new_session=True
+        )
+    _training(process, fold=1).kill()
+    code = process.wait()
+    output = (tmp_path / "log").read_text()
+    assert code == 10, output
+    assert "train@dice_ce-1 failed" in output
+    assert "SIGKILL" in output.split("train@dice_ce-1 failed")[1]
+    assert "train@dice_ce-0 done" in output
     assert not (clone.root / "metrics" / "metrics.json").exists()
-    assert "capillary evaluate --complete" in failed.stdout
+    assert "capillary evaluate --complete" in output
     clone.run("capillary", "evaluate", "--complete")
     partial = json.loads((clone.root / "metrics" / "partial" / "metrics.json").read_text())
-    assert partial["partial"]["missing"] == [{"loss": "dice_ce", "fold": 7}]
+    assert partial["partial"]["missing"] == [{"loss": "dice_ce", "fold": 1}]
     assert "This report is partial" in (clone.root / "reports" / "partial" / "report.md").read_text()
     assert not (clone.root / "metrics" / "metrics.json").exists()
     again = clone.run(*experiment(clone))
     assert "train@dice_ce-0 up to date" in again.stdout
     assert len(clone.training_runs()) == 2
+
+
+def _training(process: psutil.Popen, fold: int) -> psutil.Process:
+    """The stage that trains `fold` below the experiment `process`, as soon as it runs."""
+    while process.poll() is None:
+        for one in process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                words = one.cmdline()
+                if "stages.train" in words and words[-2:] == ["--fold", str(fold)]:
+                    return one
+        time.sleep(0.05)
+    raise AssertionError(f"the experiment ended with {process.returncode} before fold {fold} was trained")
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_models(done: tuple[Clone, str], tmp_path: Path) -> None:

@@ -25,7 +25,11 @@ from tests.support.parts import REPOSITORY, require
 SOCKET = "/var/run/docker.sock"
 # what of a checkout the runner needs beside the toy's stages: the tool, with what it loads when a stage starts, and
 # what tells that its image is not outdated
-LOADED = tuple(f"stages/preflight/{name}.py" for name in ("__init__", "checks/__init__", "checks/devices"))
+LOADED = (
+    *(f"stages/common/{name}.py" for name in ("atomic", "imaging/__init__", "imaging/suffixes")),
+    *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address")),
+    *(f"stages/preflight/{name}.py" for name in ("__init__", "need", "checks/__init__", "checks/devices")),
+)
 CHECKOUT = ("capillary", *LOADED, "services/runner", "pyproject.toml", "Dockerfile.dvc-runner")
 
 
