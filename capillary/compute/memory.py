@@ -3,7 +3,7 @@
 from typing import Literal
 
 GIB = 1 << 30
-# for the system, the daemon, DVC and an MLflow server beside the stages
+# reserved for the system, the daemon, DVC and an MLflow server
 RESERVED_SHARE = 0.1
 RESERVED_BYTES = (1 * GIB, 16 * GIB)  # at least, at most
 LEAST_BYTES = 1 * GIB  # a stage that imports torch takes a third of it before it does anything

@@ -1,4 +1,4 @@
-"""What a run needs of a machine, estimated from its params: a pure function, with the formula beside its figures.
+"""Estimates what a run needs from a machine, given its params. A pure function; the formula and its constants:
 
     RAM of a training   processes × cells at a time × (
                             PROCESS_GB + parameters × PARAMETER_BYTES

@@ -47,7 +47,7 @@ class Environment:
     def tag(self) -> str:
         """`capillary-train:4f0c…`: the same files and arguments give the same tag on every machine.
 
-        The CUDA of a build of torch is told: `capillary-train:cu126-4f0c…`.
+        It names the CUDA version of torch: `capillary-train:cu126-4f0c…`.
         """
         digest = hashlib.sha256()
         for part in [*(file.read_bytes() for file in self.files), *(f"{k}={v}".encode() for k, v in self._arguments())]:

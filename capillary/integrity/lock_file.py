@@ -43,7 +43,7 @@ def refuse_damaged_lock(root: Path) -> None:
 
 
 def forgotten(root: Path) -> list[str]:
-    """The stages that dvc.lock of the commit has a record of, and a whole dvc.lock of `root` has none."""
+    """Stages that the committed dvc.lock records and the dvc.lock in `root`, which can be read, does not."""
     here = (root / LOCK_FILE).read_text() if (root / LOCK_FILE).is_file() else ""
     now = _stages(here)
     return [address for address in _stages(_committed(root)) if address not in now]
@@ -119,7 +119,7 @@ def _lacks_outs(root: Path, address: str, entry: dict[str, Any]) -> bool:
 
 
 def _committed(root: Path) -> str:
-    """dvc.lock of the commit; empty where there is no Git or none in it."""
+    """The committed dvc.lock; empty without Git, or if none is committed."""
     if shutil.which("git") is None:
         return ""
     argv = ["git", "show", f"HEAD:./{LOCK_FILE}"]
