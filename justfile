@@ -73,7 +73,11 @@ test-chaos *ARGS: setup-dev
 
 [private]
 setup-dev:
-    @python scripts/install.py dev
+    @python scripts/install.py dev docs
+
+# write the documentation as a site to site/ (./just docs serve: while you write, with reloads)
+docs COMMAND="build": setup-dev
+    NO_MKDOCS_2_WARNING=1 mkdocs {{COMMAND}}
 
 # ruff and mypy
 lint: setup-dev

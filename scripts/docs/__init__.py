@@ -1,0 +1,1 @@
+"""The documentation site: pages generated from code, and links that leave it."""

@@ -1,0 +1,80 @@
+"""The generated reference pages say what the program says; links out of docs/ are checked."""
+
+import enum
+from typing import Annotated, cast
+
+import pytest
+import typer
+from mkdocs.exceptions import PluginError
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from capillary.cli import app
+from scripts.docs.hooks import outward_links
+from scripts.docs.pages import commands_page, reference_pages
+
+
+class Kind(enum.StrEnum):
+    """A choice."""
+
+    A = "a"
+    B = "b"
+
+
+def test_every_command_that_help_lists_is_on_the_page() -> None:
+    program = cast(TyperGroup, get_command(app))
+    page = commands_page(program)
+    for name, command in program.commands.items():
+        assert (f"## capillary {name}" in page) is not command.hidden
+
+
+def test_commands_of_a_group_have_their_full_names_and_options() -> None:
+    """A group's commands are listed, not the group; `|` in a choice does not split a cell."""
+
+    tool = typer.Typer(name="tool")
+    dataset = typer.Typer()
+    tool.add_typer(dataset, name="dataset")
+
+    @dataset.command()
+    def init(force: Annotated[bool, typer.Option("--force", help="Replace it.")] = False, kind: Kind = Kind.A) -> None:
+        """Write it."""
+
+    @dataset.command()
+    def show() -> None:
+        """Show it."""
+
+    group = cast(TyperGroup, get_command(tool))
+    page = commands_page(group)
+    assert "## tool dataset init" in page
+    assert "## tool dataset\n" not in page
+    assert "`--force` | Replace it. |" in page
+    assert "a\\|b" in page
+
+
+def test_pages_show_the_shipped_params_and_settings() -> None:
+    pages = reference_pages()
+    assert "max_epochs: 10" in pages["reference/defaults.md"]
+    assert "CAPILLARY_EXECUTOR" in pages["reference/settings.md"]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "shown"),
+    [
+        ("a.md", "[b](../benchmarks/README.md)", "[b](https://host/r/blob/main/benchmarks/README.md)"),
+        ("a.md", "[b](../params.yaml#x)", "[b](https://host/r/blob/main/params.yaml#x)"),
+        ("adr/a.md", "[b](../security.md)", "[b](../security.md)"),
+        ("adr/a.md", "[b](../../dvc.yaml)", "[b](https://host/r/blob/main/dvc.yaml)"),
+    ],
+)
+def test_links_out_of_the_docs_lead_to_the_repository(source: str, text: str, shown: str) -> None:
+    assert outward_links(text, source, "https://host/r/") == shown
+
+
+def test_without_a_repository_such_a_link_is_text() -> None:
+    assert outward_links("[`params.yaml`](../params.yaml)", "a.md", "") == "`params.yaml`"
+    assert outward_links("[all](../params.yaml)", "a.md", "") == "all (`params.yaml`)"
+
+
+def test_a_link_to_a_missing_file_ends_the_build() -> None:
+    with pytest.raises(PluginError, match=r"docs/a\.md links to no-such-file"):
+        outward_links("[b](../no-such-file)", "a.md", "")
