@@ -53,6 +53,11 @@ down: setup
 logs *NAMES: setup
     @capillary logs {{NAMES}}
 
+# segment stacks over HTTP on this machine, with a page at http://127.0.0.1:8080 (docs/serve.md)
+serve *ARGS:
+    @python scripts/install.py serve
+    @capillary serve {{ARGS}}
+
 # build the stages' container images ahead of time
 build *STAGES: setup
     @capillary build {{STAGES}}
@@ -73,7 +78,7 @@ test-chaos *ARGS: setup-dev
 
 [private]
 setup-dev:
-    @python scripts/install.py dev docs
+    @python scripts/install.py dev docs serve
 
 # write the documentation as a site to site/ (./just docs serve: while you write, with reloads)
 docs COMMAND="build": setup-dev

@@ -135,6 +135,20 @@ def predict(
 
 
 @app.command()
+def serve(
+    port: Annotated[int | None, typer.Option(help="Else SERVE_PORT, else 8080.", show_default=False)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="From the registry: NAME or NAME@ALIAS; else the cards in models/.", show_default=False),
+    ] = None,
+) -> None:
+    """Segment stacks over HTTP on this machine, with a page for people (docs/serve.md). Ctrl-C ends it."""
+    from capillary.serve import run_service
+
+    sys.exit(run_service(Path.cwd(), port=port, model=model))
+
+
+@app.command()
 def profile(
     json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:

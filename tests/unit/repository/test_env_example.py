@@ -15,7 +15,7 @@ from tests.support.parts import REPOSITORY
 # what a user may set begins so, or is a pattern of configs/stages.yaml
 FAMILIES = (
     *("CAPILLARY", "MLFLOW", "AWS", "SOURCE", "ARTIFACTS", "REMOTE", "S3", "POSTGRES", "COMPOSE", "DOCKER"),
-    *("CUDA", "GOOGLE", "HF", "DVC", "GLOO"),
+    *("CUDA", "GOOGLE", "HF", "DVC", "GLOO", "SERVE"),
 )
 NAME = re.compile(rf"(?:{'|'.join(FAMILIES)})_(?:[A-Z0-9_]*[A-Z0-9])")
 SHELL = re.compile(rf"\$\{{?({NAME.pattern})")
@@ -54,7 +54,7 @@ READ_BY_OTHERS = {"COMPOSE_PROJECT_NAME": "docker compose"}
 
 
 def _programs() -> Iterator[Path]:
-    for folder in ("capillary", "stages", "services"):
+    for folder in ("capillary", "stages", "services", "serving"):
         yield from (REPOSITORY / folder).rglob("*.py")
 
 

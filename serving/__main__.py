@@ -1,0 +1,95 @@
+"""python -m serving: read the settings, put the parts together, listen."""
+
+import ipaddress
+import os
+
+import uvicorn
+from pydantic import ValidationError
+
+from serving.access.tokens import Tokens, hashed
+from serving.app import create_app
+from serving.figures import Figures
+from serving.jobs.queue import Queue
+from serving.jobs.store import JobStore
+from serving.models.keeper import Models
+from serving.service import Service
+from serving.settings import ServeSettings, listed
+from stages.common.errors import CapillaryError, ExitCode, run_main
+from stages.common.progress import say
+
+SECRETS = ("CAPILLARY_SERVE_TOKENS", "CAPILLARY_SERVE_ADMIN_TOKENS", "CAPILLARY_SERVE_URLS")
+
+
+def main() -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    settings = read_settings()
+    service = build_service(settings)
+    say(f"listening on http://{settings.host}:{settings.port}" + (", open" if service.tokens.is_open else ""))
+    uvicorn.Server(listening(service)).run()
+
+
+def listening(service: Service) -> uvicorn.Config:
+    """Where and how the service listens."""
+    settings = service.settings
+    return uvicorn.Config(
+        create_app(service),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.grace_s) + 1,
+        limit_concurrency=512,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+def read_settings() -> ServeSettings:
+    """The settings; raises CapillaryError (usage) for one that cannot be."""
+    try:
+        return ServeSettings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise CapillaryError(
+            f"{first['loc'][0]}: {first['msg']}", remedy="correct it in the environment or .env", code=ExitCode.USAGE
+        ) from None
+
+
+def build_service(settings: ServeSettings) -> Service:
+    """The parts, put together. The tokens leave the environment: no other process of the service needs them."""
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    figures = Figures()
+    models = Models(settings.model, environment, figures)
+    settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    queue = Queue(JobStore(settings.folder), models, figures, most=settings.queue, per_owner=settings.jobs_per_token)
+    figures.watch_queue(queue.length)
+    return Service(settings=settings, tokens=_tokens(settings), queue=queue, models=models, figures=figures)
+
+
+def _tokens(settings: ServeSettings) -> Tokens:
+    try:
+        tokens = hashed(listed(settings.tokens), listed(settings.admin_tokens))
+    except ValueError as error:
+        raise CapillaryError(
+            str(error),
+            remedy="make one with `openssl rand -hex 32` and set CAPILLARY_SERVE_TOKENS",
+            code=ExitCode.USAGE,
+        ) from None
+    if tokens.is_open and not settings.open_access and not _is_loopback(settings.host):
+        raise CapillaryError(
+            f"{settings.host} can be reached from other machines, and no token is asked for",
+            remedy="set CAPILLARY_SERVE_TOKENS, or SERVE_HOST=127.0.0.1",
+            code=ExitCode.USAGE,
+        )
+    return tokens
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,97 @@
+"""Bearer tokens, kept as hashes, and what protects an open service on loopback from web pages."""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from serving.failures import Refusal
+
+EVERYBODY = "everybody"
+LEAST_CHARACTERS = 16
+LOCAL_NAMES = ("localhost",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Hashes of the tokens. Empty `hashes`: whoever reaches the service may use it."""
+
+    hashes: tuple[bytes, ...]
+    admin_hashes: tuple[bytes, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no token is asked for."""
+        return not self.hashes
+
+    def owner(self, header: str | None) -> str:
+        """The fingerprint of the token in an Authorization header. Raises Refusal (401) where it is none of ours."""
+        if self.is_open:
+            return EVERYBODY
+        digest = _digest_of(header)
+        # every hash is compared, in equal time
+        known = [hmac.compare_digest(digest, each) for each in (*self.hashes, *self.admin_hashes)]
+        if not any(known):
+            raise _refused("no valid token")
+        return digest.hex()[:16]
+
+    def refuse_unless_admin(self, header: str | None) -> None:
+        """Raise Refusal unless the caller may change which model answers."""
+        if self.is_open:
+            return
+        self.owner(header)
+        digest = _digest_of(header)
+        known = [hmac.compare_digest(digest, each) for each in self.admin_hashes]
+        if not any(known):
+            raise Refusal(403, "this token may not change the model", "use one of CAPILLARY_SERVE_ADMIN_TOKENS")
+
+
+def hashed(tokens: Iterable[str], admin: Iterable[str]) -> Tokens:
+    """The tokens as hashes; raises ValueError for one that can be guessed."""
+    tokens, admin = tuple(tokens), tuple(admin)
+    short = [token for token in (*tokens, *admin) if len(token) < LEAST_CHARACTERS]
+    if short:
+        raise ValueError(f"{len(short)} of the tokens have fewer than {LEAST_CHARACTERS} characters")
+    return Tokens(hashes=tuple(map(_digest, tokens)), admin_hashes=tuple(map(_digest, admin)))
+
+
+def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool) -> None:
+    """Raise Refusal for what a web page of another site sends through the user's browser.
+
+    Without tokens, a page could reach a service on loopback under a name of its own (DNS rebinding) or post a form to
+    it. So an open service answers to local names and addresses only, and no browser may call it from another origin.
+    """
+    if not is_open:
+        return
+    if origin and urlsplit(origin).netloc.lower() != (host or "").lower():
+        raise Refusal(403, "a page of another site called", "open the service's own page")
+    if not _is_address(host or ""):
+        raise Refusal(421, "this is not a name of the service", "call it by its address, or set CAPILLARY_SERVE_TOKENS")
+
+
+def _is_address(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    if name in LOCAL_NAMES:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _digest_of(header: str | None) -> bytes:
+    scheme, _, token = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _refused("no token")
+    return _digest(token.strip())
+
+
+def _refused(what: str) -> Refusal:
+    return Refusal(401, what, "send the header `Authorization: Bearer TOKEN`", {"WWW-Authenticate": "Bearer"})

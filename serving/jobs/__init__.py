@@ -1,0 +1,1 @@
+"""Jobs: a record and files in a folder each, a queue, one worker that takes them in turn."""

@@ -1,0 +1,107 @@
+"""Jobs on disk: a folder each, with job.json, the stack and what was made of it; whole or not there at all."""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from serving.jobs.record import Job, State
+from stages.common.atomic import atomic_write
+from stages.common.progress import say
+
+RECORD = "job.json"
+ID = re.compile(r"[0-9a-f]{32}")
+MOST_RECORD_BYTES = 100_000
+
+
+class JobStore:
+    """The jobs below `folder`. What is in memory is what is on disk, progress within a stack apart."""
+
+    def __init__(self, folder: Path) -> None:
+        self._jobs_folder, self._incoming, self._aside = folder / "jobs", folder / "incoming", folder / "damaged"
+        for each in (self._jobs_folder, self._incoming):
+            each.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in self._incoming.iterdir():  # of uploads that a kill cut off
+            shutil.rmtree(left)
+        self._jobs = {job.id: job for job in self._read_all()}
+
+    def all(self) -> list[Job]:
+        """Every job, the oldest first."""
+        return sorted(self._jobs.values(), key=lambda job: (job.created, job.id))
+
+    def get(self, job_id: str) -> Job | None:
+        """The job `job_id`; None where there is none."""
+        return self._jobs.get(job_id)
+
+    def folder(self, job_id: str) -> Path:
+        """Where the files of a job are."""
+        return self._jobs_folder / job_id
+
+    @contextlib.contextmanager
+    def incoming(self, job_id: str) -> Iterator[Path]:
+        """A folder for the files of a job that is not accepted yet; removed at the end unless `accept` took it."""
+        folder = self._incoming / job_id
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # gone already when it was accepted
+
+    def accept(self, job: Job, incoming: Path) -> None:
+        """Take the job with the files in `incoming`: from here on a restart does not lose it."""
+        _write(job, incoming)
+        incoming.rename(self.folder(job.id))
+        self._jobs[job.id] = job
+
+    def save(self, job: Job) -> Job:
+        """Write a job that changed."""
+        _write(job, self.folder(job.id))
+        self._jobs[job.id] = job
+        return job
+
+    def note_progress(self, job_id: str, progress: float) -> None:
+        """In memory alone: a restart begins the stack anew."""
+        job = self._jobs[job_id]
+        self._jobs[job_id] = job.model_copy(update={"progress": min(max(progress, 0.0), 1.0)})
+
+    def remove(self, job_id: str) -> None:
+        """Forget a job and its files."""
+        del self._jobs[job_id]
+        shutil.rmtree(self.folder(job_id))
+
+    def _read_all(self) -> Iterator[Job]:
+        for folder in sorted(self._jobs_folder.iterdir()):
+            job = self._read(folder)
+            if job is None:
+                self._aside.mkdir(exist_ok=True)
+                say(f"{folder.name} is not a whole job; it is moved to {self._aside}")
+                folder.rename(self._aside / folder.name)
+            elif job.state is State.RUNNING:  # the service ended in the middle of it
+                yield self._requeued(job)
+            else:
+                yield job
+
+    def _read(self, folder: Path) -> Job | None:
+        file = folder / RECORD
+        if not ID.fullmatch(folder.name) or file.is_symlink() or not file.is_file():
+            return None
+        if file.stat().st_size > MOST_RECORD_BYTES:
+            return None
+        try:
+            job = Job.model_validate_json(file.read_bytes())
+        except ValidationError:
+            return None
+        return job if job.id == folder.name else None
+
+    def _requeued(self, job: Job) -> Job:
+        again = job.model_copy(update={"state": State.QUEUED, "progress": 0.0, "started": None})
+        _write(again, self.folder(job.id))
+        return again
+
+
+def _write(job: Job, folder: Path) -> None:
+    with atomic_write(folder / RECORD) as stream:
+        stream.write(job.model_dump_json(indent=1).encode())

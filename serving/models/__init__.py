@@ -1,0 +1,1 @@
+"""The model that answers: a process of its own, watched, replaced without a gap."""

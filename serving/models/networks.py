@@ -1,0 +1,120 @@
+"""The networks of a reference: looked up, loaded, proved on a test stack."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from serving.jobs.record import Served
+from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
+from stages.common.inference import Flips
+from stages.common.params import validate_params
+from stages.common.runtime import Runtime
+from stages.common.tracking.registry import ModelCard, read_card
+from stages.common.tracking.server import Server, connect
+from stages.predict.models.ensemble import Ensemble, load_ensemble
+from stages.predict.models.registered import find_cards
+from stages.predict.params import Evaluation, PredictParams
+from stages.predict.predict import BATCH_SIZE
+
+AUTO = "auto"
+JOIN = ","  # between the versions of a pinned reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """Networks in memory, how they predict, and what they are called."""
+
+    ensemble: Ensemble
+    evaluation: Evaluation
+    batch_size: int
+    memory_abort_gb: float | None
+    served: Served
+    pinned: str
+
+
+def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
+    """Load what `reference` means (empty: the cards in models/). Raises CapillaryError where there is nothing whole."""
+    server = connect(runtime)
+    cards = find_networks(reference, root, server)
+    use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
+    return Networks(
+        ensemble=load_ensemble(cards, server, torch.device("cuda" if use_gpu else "cpu")),
+        evaluation=evaluation_of(root),
+        batch_size=runtime.compute.micro_batch or BATCH_SIZE,
+        memory_abort_gb=runtime.monitoring.memory_abort_gb,
+        served=served_as(cards),
+        pinned=_pinned(cards),
+    )
+
+
+def evaluation_of(root: Path) -> Evaluation:
+    """How probabilities become a mask, as params.yaml has it. Raises CapillaryError for a size that is `auto`."""
+    file = root / "params.yaml"
+    fields = Evaluation.model_fields
+    given = {key: value for key, value in (read_yaml(file).get("evaluation") or {}).items() if key in fields}
+    if given.get("min_component_um3") == AUTO:
+        raise CapillaryError(
+            "evaluation.min_component_um3 is auto: a size is chosen for a loss, and a service may change its model",
+            file=file,
+            remedy="set it to a size in µm³, or to null",
+            code=ExitCode.PARAMS,
+        )
+    return validate_params(PredictParams, {"evaluation": given}, str(file)).evaluation
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A mapping; raises ParamsError for anything else."""
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"it cannot be read: {error}", remedy="restore or mount it", file=file) from None
+    if not isinstance(data, dict):
+        raise ParamsError("it holds no sections", remedy="restore it", file=file)
+    return data
+
+
+def pinned_reference(reference: str, root: Path, runtime: Runtime) -> str:
+    """What `reference` leads to now, with versions."""
+    return _pinned(find_networks(reference, root, connect(runtime)))
+
+
+def find_networks(reference: str, root: Path, server: Server) -> tuple[ModelCard, ...]:
+    """The cards of `reference`: NAME, NAME@ALIAS, NAME/VERSION or several with commas; empty: those in models/."""
+    if reference:
+        return tuple(card for each in reference.split(JOIN) for card in find_cards(each.strip(), server))
+    files = sorted((root / "models").glob("*/fold_*.json"))
+    losses = sorted({file.parent.name for file in files})
+    if len(losses) != 1:
+        found = f"there are cards of {', '.join(losses)}" if losses else "there is no model card"
+        raise DataError(found, file=root / "models", remedy="name the model: CAPILLARY_SERVE_MODEL=NAME or NAME@ALIAS")
+    return tuple(read_card(file) for file in files)
+
+
+def served_as(cards: tuple[ModelCard, ...]) -> Served:
+    """One name for networks that answer together; the hash is that of all of their weights."""
+    names = sorted({card.model_name for card in cards})
+    weights = "".join(card.weights_sha256 for card in cards)
+    digest = cards[0].weights_sha256 if len(cards) == 1 else hashlib.sha256(weights.encode()).hexdigest()
+    return Served(name="+".join(names), version="+".join(card.model_version for card in cards), weights_sha256=digest)
+
+
+def self_test(ensemble: Ensemble, flips: Flips) -> None:
+    """Raise CapillaryError unless the networks give probabilities on a patch of noise, and the same ones again."""
+    noise = torch.randn((1, 1, *ensemble.patch_voxels), generator=torch.Generator().manual_seed(0))
+    first, second = (ensemble.probability(noise, flips).cpu().float() for _ in range(2))
+    whole = bool(torch.isfinite(first).all()) and float(first.min()) >= 0 and float(first.max()) <= 1
+    if not whole or not torch.equal(first, second):
+        raise CapillaryError(
+            "the networks failed their self-test: "
+            + ("two passes over one patch differ" if whole else "what they give are no probabilities"),
+            remedy="promote another version",
+            code=ExitCode.DATA,
+        )
+
+
+def _pinned(cards: tuple[ModelCard, ...]) -> str:
+    return JOIN.join(f"{card.model_name}/{card.model_version}" for card in cards)

@@ -1,0 +1,148 @@
+"""The parent's side of a worker: starts it, hands it stacks, reads its answers, ends it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from serving.jobs.queue import Note, WorkerLostError
+from serving.jobs.record import Job, Result, Served
+from serving.models.messages import LONGEST_LINE, Answer, Resolve, Segment, line_of
+from stages.common.errors import CapillaryError, ExitCode
+
+WORKER_ARGV = (sys.executable, "-m", "serving.worker")
+RESOLVE_S = 60.0
+
+
+class Worker:
+    """A process with networks in memory. Once `start` returned, `served` says which, and `pinned` is the
+    reference to exactly these."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
+        self._resolved: asyncio.Queue[Answer | None] = asyncio.Queue()
+        self._reader = asyncio.create_task(self._read())
+        self.served: Served | None = None
+        self.pinned = ""
+
+    @classmethod
+    async def start(cls, reference: str, argv: Sequence[str], environment: Mapping[str, str]) -> "Worker":
+        """Start a process on the networks of `reference`, and wait until it passed its self-test.
+
+        Raises CapillaryError with the process' own reason when it does not.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            reference,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
+            start_new_session=True,  # Ctrl-C reaches the service, which lets the stack end
+            env=dict(environment),
+        )
+        worker = cls(process)
+        try:
+            answer = await worker._answer()
+        except WorkerLostError:
+            raise _no_model(f"the process on {reference or 'the cards'} ended before it was ready") from None
+        except asyncio.CancelledError:
+            await worker.end()
+            raise
+        if answer.ready is None:
+            await worker.end()
+            raise _error(answer)
+        worker.served, worker.pinned = answer.ready, answer.pinned
+        return worker
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.returncode is None
+
+    async def segment(self, job: Job, folder: Path, note: Note) -> Result:
+        """Segment one stack. Cancelled, it ends the process: a network cannot be stopped in the middle otherwise."""
+        request = job.request.model_dump(mode="json")
+        try:
+            await self._send(line_of(Segment(job=job.id, folder=str(folder), request=request)))
+            while True:
+                answer = await self._answer()
+                if answer.job != job.id:
+                    continue
+                if answer.progress is not None:
+                    note(answer.progress)
+                elif answer.result is not None:
+                    return answer.result
+                else:
+                    raise _error(answer)
+        except asyncio.CancelledError:
+            self._kill()
+            raise
+
+    async def resolve(self, reference: str) -> str:
+        """What `reference` leads to now, as one that names versions. Raises CapillaryError, WorkerLostError."""
+        await self._send(line_of(Resolve(reference=reference)))
+        answer = await asyncio.wait_for(self._resolved.get(), RESOLVE_S)
+        if answer is None:
+            raise WorkerLostError
+        if answer.resolved is None:
+            raise _no_model(answer.unresolved or "the registry did not answer")
+        return answer.resolved
+
+    async def end(self) -> None:
+        """End the process; returns when it is gone."""
+        self._kill()
+        await self._process.wait()
+        await self._reader
+
+    def _kill(self) -> None:
+        if self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # its loader processes, too
+
+    async def _send(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line)
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            raise WorkerLostError from None
+
+    async def _answer(self) -> Answer:
+        answer = await self._answers.get()
+        if answer is None:
+            self._answers.put_nowait(None)  # for whoever asks next
+            raise WorkerLostError
+        return answer
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            while line := await self._process.stdout.readline():
+                answer = Answer.model_validate_json(line)
+                is_resolved = answer.resolved is not None or answer.unresolved is not None
+                (self._resolved if is_resolved else self._answers).put_nowait(answer)
+        except (ValidationError, ValueError):
+            self._kill()  # it does not speak our language: nothing that it says can be believed
+        finally:
+            self._answers.put_nowait(None)
+            self._resolved.put_nowait(None)
+            await self._process.wait()
+
+
+def _error(answer: Answer) -> CapillaryError:
+    failure = answer.failure or {}
+    return CapillaryError(
+        str(failure.get("what", "the worker gave no reason")),
+        remedy=str(failure.get("remedy", "look at the service's log")),
+        code=ExitCode.DATA,
+    )
+
+
+def _no_model(what: str) -> CapillaryError:
+    return CapillaryError(what, remedy="look at the service's log above this line", code=ExitCode.SERVICE)

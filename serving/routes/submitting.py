@@ -1,0 +1,91 @@
+"""From a request's body to an accepted job."""
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Literal, cast
+
+from starlette.requests import Request as HttpRequest
+
+from serving.access.urls import fetch, file_name_of, room_for
+from serving.failures import Refusal
+from serving.jobs.files import stack_file
+from serving.jobs.record import MASK_SUFFIXES, Job, Request
+from serving.service import Service
+from serving.settings import listed
+from serving.uploads import Upload, declared_size, plain_name, receive
+from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+
+YES, NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+FETCH_S = 600.0
+
+
+async def submit(request: HttpRequest, service: Service, most_bytes: int) -> Job:
+    """Read what was sent and put it into the queue. Raises Refusal; nothing is kept then."""
+    owner = service.owner(request)
+    service.queue.refuse_when_full(owner)
+    size = declared_size(request, most_bytes)
+    job_id = uuid.uuid4().hex
+    with service.queue.store.incoming(job_id) as incoming:
+        room_for(incoming, size)
+        body = incoming / "body"
+        upload = await receive(request, body, most_bytes, service.settings.idle_s)
+        if "url" in upload.fields:
+            upload = await _fetched(upload, body, service, most_bytes)
+        wanted = _request_of(upload)
+        body.rename(stack_file(incoming, wanted))
+        return service.queue.submit(job_id, owner, wanted, incoming)
+
+
+async def _fetched(upload: Upload, body: Path, service: Service, most_bytes: int) -> Upload:
+    """The upload with the stack that its field `url` names."""
+    if upload.file_name is not None:
+        raise Refusal(422, "there is a stack and a URL", "send one of them")
+    url = upload.fields["url"]
+    body.unlink()
+    await asyncio.to_thread(fetch, url, listed(service.settings.urls), body, most_bytes, FETCH_S)
+    return Upload(fields=upload.fields, file_name=plain_name(file_name_of(url)), size=body.stat().st_size)
+
+
+def _request_of(upload: Upload) -> Request:
+    """The fields, judged."""
+    if upload.file_name is None:
+        raise Refusal(422, "there is no stack", "send it in the multipart field `stack`, or an address in `url`")
+    if upload.size == 0:
+        raise Refusal(422, "the stack is empty", "send a file with content")
+    suffix = suffix_of(upload.file_name)
+    if suffix is None:
+        raise Refusal(415, f"`{upload.file_name}` is no stack by its name", f"name it as one of {', '.join(SUFFIXES)}")
+    mask_suffix = upload.fields.get("format", ".tif")
+    if mask_suffix not in MASK_SUFFIXES:
+        raise Refusal(422, f"there is no format `{mask_suffix}`", f"the formats are {', '.join(MASK_SUFFIXES)}")
+    return Request(
+        file_name=upload.file_name,
+        suffix=suffix,
+        spacing_um=_spacing(upload.fields.get("spacing_um")),
+        mask_suffix=cast(Literal[".tif", ".nii.gz"], mask_suffix),
+        probability=_switch(upload.fields, "probability"),
+        picture=_switch(upload.fields, "picture"),
+        view=_switch(upload.fields, "view"),
+    )
+
+
+def _spacing(text: str | None) -> tuple[float, float, float] | None:
+    """Z,Y,X in µm; None where the file's own counts."""
+    if not text:
+        return None
+    wrong = Refusal(422, f"spacing_um is not three lengths above 0: {text}", "send Z,Y,X in µm, such as 5,0.994,0.994")
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise wrong from None
+    if len(numbers) != 3 or not all(0 < number < float("inf") for number in numbers):
+        raise wrong
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _switch(fields: dict[str, str], name: str) -> bool:
+    value = fields.get(name, "").lower()
+    if value not in (*YES, *NO):
+        raise Refusal(422, f"{name} is neither yes nor no: {value}", f"send {name}=yes, or leave it out")
+    return value in YES

@@ -1,0 +1,168 @@
+"""python -m serving.worker REFERENCE: networks in memory, stacks from standard input, answers on standard output.
+
+A process of its own, so that a new model loads while the old one answers, and a stack that ends it ends nothing else.
+Nothing is unpickled: networks are read as `capillary predict` reads them.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from stages.predict.reporting import Report, Tick
+from stages.predict.request import StackRequest
+from stages.predict.steps import Method, compute, prepare, survey, write
+
+from serving.jobs.files import result_files, stack_file
+from serving.jobs.record import Request, Result
+from serving.models.messages import Answer, Message, line_of
+from serving.models.networks import Networks, load_networks, pinned_reference, self_test
+from serving.models.view import write_view
+from stages.common.errors import CapillaryError
+from stages.common.monitoring.memory_guard import guarding
+from stages.common.progress import say
+from stages.common.runtime import read_runtime
+from stages.predict.disk.scratch import Scratch
+
+Send = Callable[[Message], None]
+
+
+def main() -> None:
+    """Load, prove the networks on a test stack, then answer until standard input ends."""
+    send = _own_output()
+    threading.excepthook = _end_process
+    try:
+        runtime = read_runtime()
+        torch.set_num_threads(runtime.threads)
+        torch.backends.cudnn.deterministic = True
+        networks = load_networks(sys.argv[1] if len(sys.argv) > 1 else "", Path.cwd(), runtime)
+        self_test(networks.ensemble, networks.evaluation.test_time_flips)
+    except CapillaryError as error:
+        send(Answer(failure=_failure(error)))
+        return
+    send(Answer(ready=networks.served, pinned=networks.pinned))
+    for line in sys.stdin:
+        _answer(line, networks, send)
+
+
+def _answer(line: str, networks: Networks, send: Send) -> None:
+    """Do what a line asks for. A stack takes minutes, so that looking up the alias does not wait for it."""
+    ask = _parsed(line)
+    if ask["ask"] == "resolve":
+        threading.Thread(target=_resolve, args=(str(ask["reference"]), send), daemon=True).start()
+    else:
+        threading.Thread(target=_segment, args=(ask, networks, send), daemon=True).start()
+
+
+def _resolve(reference: str, send: Send) -> None:
+    try:
+        send(Answer(resolved=pinned_reference(reference, Path.cwd(), read_runtime())))
+    except CapillaryError as error:
+        send(Answer(unresolved=error.what))
+
+
+def _segment(ask: dict[str, Any], networks: Networks, send: Send) -> None:
+    job = str(ask["job"])
+    try:
+        send(
+            Answer(
+                job=job,
+                result=segment(
+                    Path(ask["folder"]),
+                    Request.model_validate(ask["request"]),
+                    networks,
+                    lambda share: send(Answer(job=job, progress=share)),
+                ),
+            )
+        )
+    except CapillaryError as error:
+        send(Answer(job=job, failure=_failure(error)))
+
+
+def segment(folder: Path, request: Request, networks: Networks, note: Callable[[float], None]) -> Result:
+    """Segment the stack in `folder` by the steps of `capillary predict`; its files appear there."""
+    began, files = time.monotonic(), result_files(folder, request)
+    stack = StackRequest(
+        image=stack_file(folder, request),
+        mask=files["mask"],
+        probability=files.get("probability"),
+        picture=files.get("picture"),
+        spacing_um=request.spacing_um,
+    )
+    report = _report(note)
+    place = survey(stack, report)
+    with guarding(networks.memory_abort_gb) as guard, Scratch(stack.mask) as scratch:
+        method = Method(
+            ensemble=networks.ensemble,
+            evaluation=networks.evaluation,
+            batch_size=networks.batch_size,
+            guard=guard,
+        )
+        prepared = prepare(stack, place, method, scratch, scratch.refuse_full_disk, report)
+        computed = compute(prepared, place, method, scratch, report)
+        write(stack, place, computed)
+        if "view_stack" in files:
+            write_view(files["view_stack"], files["view_mask"], computed.image, computed.mask, place.spacing_um)
+        return Result(
+            seconds=round(time.monotonic() - began, 3),
+            shape_zyx=place.shape_zyx,
+            spacing_um=place.spacing_um,
+            vessel_share=computed.vessel_share,
+        )
+
+
+def _report(note: Callable[[float], None]) -> Report:
+    """Progress goes to the parent, at most a hundred times a stack; warnings go to the log."""
+
+    @contextlib.contextmanager
+    def steps(_title: str, total: int) -> Iterator[Tick]:
+        done, told = 0, 0
+
+        def tick() -> None:
+            nonlocal done, told
+            done += 1
+            if (percent := 100 * done // total) > told:
+                told = percent
+                note(done / total)
+
+        yield tick
+
+    return Report(say=say, warn=lambda text: say(f"warning: {text}"), steps=steps)
+
+
+def _end_process(lost: threading.ExceptHookArgs) -> None:
+    """A defect in a thread ends the process, or its parent would wait for ever."""
+    sys.excepthook(lost.exc_type, lost.exc_value or lost.exc_type(), lost.exc_traceback)
+    os._exit(1)
+
+
+def _own_output() -> Send:
+    """What writes answers. Whatever else the process prints goes to standard error."""
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def send(message: Message) -> None:
+        with lock:
+            os.write(answers, line_of(message))
+
+    return send
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    ask: dict[str, Any] = json.loads(line)
+    return ask
+
+
+def _failure(error: CapillaryError) -> dict[str, str]:
+    return {"what": error.what, "remedy": error.remedy}
+
+
+if __name__ == "__main__":
+    main()

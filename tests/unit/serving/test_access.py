@@ -1,0 +1,141 @@
+"""Tokens are kept as hashes; an open service is protected from web pages; URLs lead only where they may."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from serving.access import urls
+from serving.access.tokens import EVERYBODY, hashed, refuse_foreign_pages
+from serving.failures import Refusal
+from serving.settings import listed
+from serving.uploads import plain_name
+
+TOKEN = "a-token-of-sixteen"
+
+
+def test_a_token_is_nowhere_in_the_value_that_checks_it() -> None:
+    tokens = hashed([TOKEN], [])
+    assert TOKEN not in repr(tokens)
+    assert tokens.owner(f"bearer {TOKEN}") == tokens.owner(f"Bearer {TOKEN}") != EVERYBODY
+
+
+def test_a_token_that_can_be_guessed_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 of the tokens have fewer than 16"):
+        hashed([TOKEN, "short"], [])
+
+
+def test_a_list_may_have_blanks_and_empty_parts() -> None:
+    assert listed(SecretStr(" a, b ,,")) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("127.0.0.1:8080", None, None),
+        ("localhost:8080", "http://localhost:8080", None),
+        ("[::1]:8080", None, None),
+        ("evil.example:8080", None, 421),
+        ("127.0.0.1:8080", "http://evil.example", 403),
+        ("127.0.0.1:8080", "http://127.0.0.1:9999", 403),
+        ("127.0.0.1:8080", "null", 403),
+        (None, None, 421),
+    ],
+)
+def test_an_open_service_answers_only_its_own_page(host: str | None, origin: str | None, status: int | None) -> None:
+    if status is None:
+        refuse_foreign_pages(host, origin, is_open=True)
+    else:
+        with pytest.raises(Refusal) as refused:
+            refuse_foreign_pages(host, origin, is_open=True)
+        assert refused.value.status == status
+    refuse_foreign_pages(host, origin, is_open=False)  # no page knows the token
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("../../etc/passwd.tif", "passwd.tif"),
+        ("C:\\stacks\\a.tif", "a.tif"),
+        ("a\r\nX: y.tif", "a__X_ y.tif"),
+        ("\u202efit.a.tif", "_fit.a.tif"),
+        ("", "stack"),
+        ("x" * 300 + ".tif", "x" * 196 + ".tif"),
+    ],
+)
+def test_a_file_name_is_made_plain(given: str, shown: str) -> None:
+    assert plain_name(given) == shown
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/stacks/away.tif":
+            self.send_response(302)
+            self.send_header("Location", "/secret")
+            self.end_headers()
+            return
+        body = b"x" * (5000 if "large" in self.path else 100)
+        self.send_response(200)
+        if "unsaid" not in self.path:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+        thread.join()
+
+
+def test_a_listed_address_is_fetched(server: str, tmp_path: Path) -> None:
+    urls.fetch(f"http://{server}/stacks/a.tif", [f"http://{server}/stacks"], tmp_path / "a", 1000, 10)
+    assert (tmp_path / "a").read_bytes() == b"x" * 100
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("http://{0}/secret", 403),
+        ("http://{0}/stacksecret/a.tif", 403),
+        ("http://{0}/stacks/../secret", 422),
+        ("http://{0}/stacks/%2e%2e/secret", 422),
+        ("http://{0}/stacks/..%2fsecret", 422),
+        ("http://user:word@{0}/stacks/a.tif", 422),
+        ("https://{0}/stacks/a.tif", 403),
+        ("file:///etc/passwd", 422),
+        ("ftp://{0}/stacks/a.tif", 422),
+        ("http://{0}.evil.example/stacks/a.tif", 422),
+        ("http://[::1/stacks/a.tif", 422),
+        ("http://{0}/stacks/away.tif", 502),
+        ("http://{0}/stacks/large.tif", 413),
+        ("http://{0}/stacks/large-unsaid.tif", 413),
+        ("http://127.0.0.1:1/stacks/a.tif", 403),
+    ],
+)
+def test_nothing_else_is_fetched(server: str, tmp_path: Path, url: str, status: int) -> None:
+    with pytest.raises(Refusal) as refused:
+        urls.fetch(url.format(server), [f"http://{server}/stacks"], tmp_path / "a", 1000, 10)
+    assert refused.value.status == status, refused.value.what
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_name_that_leads_into_a_private_network_is_refused(server: str, tmp_path: Path) -> None:
+    port = server.rpartition(":")[2]
+    with pytest.raises(Refusal, match="private network"):
+        urls.fetch(f"http://localhost:{port}/a.tif", [f"http://localhost:{port}/"], tmp_path / "a", 1000, 10)
+
+
+def test_a_dead_server_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="could not be fetched"):
+        urls.fetch("http://127.0.0.1:1/a.tif", ["http://127.0.0.1:1"], tmp_path / "a", 1000, 10)

@@ -1,0 +1,180 @@
+"""Jobs over HTTP: accepted, run, fetched, kept over a restart, owned by a token, bounded in number."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.jobs.record import Job, Request, State
+from serving.jobs.store import JobStore
+from tests.unit.serving.conftest import OTHER, Running, until
+
+Start = Callable[..., Running]
+
+
+def test_a_job_runs_from_submission_to_mask(start: Start) -> None:
+    """202 with an id, 409 while it runs, then the mask with the model's version and hash."""
+    running = start()
+    gate = running.alias.with_name("gate")
+    answer = running.submit(f"wait {gate}".encode(), "mouse 1.ome.tif", spacing_um="5,1,1")
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/jobs/{answer.json()['id']}")
+    path = f"/v1/jobs/{answer.json()['id']}"
+    until(lambda: running.client.get(path).json()["progress"] == 0.5)
+    assert running.client.get(f"{path}/mask").status_code == 409
+    gate.touch()
+    job = running.ended(answer.json()["id"])
+    assert (job["state"], job["model"]["version"], job["result"]["vessel_share"]) == ("done", "1", 0.5)
+    assert job["links"] == {"mask": f"{path}/mask"}
+    mask = running.client.get(f"{path}/mask")
+    assert mask.content == f"mask of wait {gate}1".encode()
+    assert mask.headers["X-Model-Version"] == "1"
+    assert mask.headers["X-Weights-SHA256"] == job["model"]["weights_sha256"]
+    assert 'filename="mouse%201_mask.tif"' in mask.headers["Content-Disposition"] or "mouse 1_mask.tif" in (
+        mask.headers["Content-Disposition"].replace("%20", " ")
+    )
+    assert running.client.get(f"{path}/probability").status_code == 404
+
+
+def test_a_small_stack_is_answered_at_once(start: Start) -> None:
+    running = start(at_once_mb=0.01)
+    answer = running.client.post("/v1/segment", files={"stack": ("a.nii.gz", b"plain")}, data={"format": ".nii.gz"})
+    assert (answer.status_code, answer.content) == (200, b"mask of plain1")
+    assert running.client.post("/v1/segment", files={"stack": ("a.tif", b"x" * 20_000)}).status_code == 413
+
+
+def test_one_that_takes_longer_than_a_client_waits_becomes_a_job(start: Start) -> None:
+    running = start(at_once_s=0.05)
+    gate = running.alias.with_name("gate")
+    answer = running.client.post("/v1/segment", files={"stack": ("a.tif", f"wait {gate}".encode())})
+    assert answer.status_code == 202
+    gate.touch()
+    assert running.ended(answer.json()["id"])["state"] == "done"
+
+
+def test_a_bad_stack_fails_with_its_reason_and_the_next_one_runs(start: Start) -> None:
+    running = start()
+    bad, good = running.submit(b"bad"), running.submit()
+    job = running.ended(bad.json()["id"])
+    assert (job["state"], job["failure"]) == ("failed", {"what": "this is no stack", "remedy": "send another"})
+    assert running.client.get(f"/v1/jobs/{job['id']}/mask").status_code == 409
+    assert running.ended(good.json()["id"])["state"] == "done"
+    answer = running.client.post("/v1/segment", files={"stack": ("a.tif", b"bad")})
+    assert (answer.status_code, answer.json()["error"]["what"]) == (422, "this is no stack")
+
+
+def test_a_stack_that_ends_its_process_is_tried_three_times_then_failed(start: Start) -> None:
+    running = start()
+    lost, good = running.submit(b"die"), running.submit()
+    job = running.ended(lost.json()["id"])
+    assert job["state"] == "failed"
+    assert "ended 3 times" in job["failure"]["what"]
+    assert running.ended(good.json()["id"])["state"] == "done"
+
+
+def test_a_restart_loses_no_accepted_job(start: Start) -> None:
+    """The running one begins again, the waiting ones wait, the finished one keeps its mask."""
+    first = start()
+    gate = first.alias.with_name("gate")
+    done = first.submit().json()["id"]
+    first.ended(done)
+    stuck = first.submit(f"wait {gate}".encode()).json()["id"]
+    waiting = [first.submit().json()["id"] for _ in range(3)]
+    until(lambda: first.job(stuck)["state"] == "running")
+    first.stop()
+    gate.touch()
+    second = start()
+    assert [second.ended(each)["state"] for each in (done, stuck, *waiting)] == ["done"] * 5
+    assert second.client.get(f"/v1/jobs/{done}/mask").content == b"mask of plain1"
+
+
+def test_a_cancelled_job_ends_and_the_service_goes_on(start: Start) -> None:
+    running = start()
+    stuck = running.submit(b"wait /nowhere").json()["id"]
+    waiting = running.submit(b"wait /nowhere").json()["id"]
+    last = running.submit().json()["id"]
+    until(lambda: running.job(stuck)["state"] == "running")
+    for each in (waiting, stuck):
+        assert running.client.delete(f"/v1/jobs/{each}").json()["state"] == "cancelled"
+    assert running.ended(last)["state"] == "done"
+    assert running.client.delete(f"/v1/jobs/{stuck}").status_code == 204
+    assert running.client.get(f"/v1/jobs/{stuck}").status_code == 404
+
+
+def test_a_full_queue_answers_429_with_the_time_to_wait(start: Start) -> None:
+    running = start(queue=3, jobs_per_token=2)
+    running_one = running.submit(b"wait /nowhere").json()["id"]
+    until(lambda: running.job(running_one)["state"] == "running")
+    assert [running.submit().status_code for _ in range(3)] == [202, 202, 429]
+    with httpx.Client(base_url=running.url, headers={"Authorization": f"Bearer {OTHER}"}, trust_env=False) as other:
+        answers = [other.post("/v1/jobs", files={"stack": ("a.tif", b"plain")}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 429]
+    assert int(answers[1].headers["Retry-After"]) >= 1
+    assert "3 stacks wait" in answers[1].json()["error"]["what"]
+
+
+def test_jobs_of_another_token_do_not_exist(start: Start) -> None:
+    running = start()
+    job = running.submit().json()["id"]
+    running.ended(job)
+    with httpx.Client(base_url=running.url, headers={"Authorization": f"Bearer {OTHER}"}, trust_env=False) as other:
+        for method, path in (("GET", ""), ("GET", "/mask"), ("DELETE", "")):
+            assert other.request(method, f"/v1/jobs/{job}{path}").status_code == 404
+        assert other.get("/v1/jobs").json() == {"jobs": []}
+    assert [each["id"] for each in running.client.get("/v1/jobs").json()["jobs"]] == [job]
+
+
+def _job(number: int, **fields: object) -> Job:
+    request = Request(file_name="a.tif", suffix=".tif")
+    given = {"id": f"{number:032x}", "owner": "x", "request": request, "created": float(number), **fields}
+    return Job.model_validate(given)
+
+
+def test_only_jobs_that_ended_long_ago_are_removed(start: Start) -> None:
+    running = start()
+    store = running.service.queue.store
+    jobs = [
+        _job(1, state=State.DONE, ended=10.0),
+        _job(2, state=State.DONE, ended=30.0),
+        _job(3, state=State.RUNNING),  # no worker has it, so it stays
+    ]
+    for job in jobs:
+        with store.incoming(job.id) as incoming:
+            store.accept(job, incoming)
+    running.service.queue.remove_old(before=20.0)
+    assert [job.id for job in store.all()] == [jobs[1].id, jobs[2].id]
+    assert not store.folder(jobs[0].id).exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{}", '{"format": 2}', '{"id": "../../x"}', "[" * 10_000, "x" * 200_000],
+    ids=["empty", "bare", "other format", "other id", "deep", "long"],
+)
+def test_a_damaged_record_is_moved_aside_and_the_others_stay(tmp_path: Path, damage: str) -> None:
+    store = JobStore(tmp_path)
+    for number in (1, 2):
+        with store.incoming(f"{number:032x}") as incoming:
+            store.accept(_job(number), incoming)
+    (store.folder(f"{1:032x}") / "job.json").write_text(damage)
+    again = JobStore(tmp_path)
+    assert [job.id for job in again.all()] == [f"{2:032x}"]
+    assert (tmp_path / "damaged" / f"{1:032x}").is_dir()
+
+
+def test_a_record_that_is_a_link_is_no_record(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    with store.incoming(f"{1:032x}") as incoming:
+        store.accept(_job(1), incoming)
+    record = store.folder(f"{1:032x}") / "job.json"
+    record.rename(tmp_path / "elsewhere.json")
+    record.symlink_to(tmp_path / "elsewhere.json")
+    assert JobStore(tmp_path).all() == []
+
+
+def test_an_upload_that_a_kill_cut_off_leaves_nothing(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    (tmp_path / "incoming" / "half").mkdir()
+    (tmp_path / "incoming" / "half" / "body").write_bytes(b"x")
+    assert JobStore(tmp_path).all() == store.all() == []
+    assert list((tmp_path / "incoming").iterdir()) == []

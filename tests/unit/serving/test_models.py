@@ -1,0 +1,116 @@
+"""The model behind the alias: watched, replaced without a gap, brought back, never replaced by a broken one."""
+
+from collections.abc import Callable
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.unit.serving.conftest import ADMIN, Running, until
+
+Start = Callable[..., Running]
+
+
+def _version(running: Running) -> str:
+    served = running.service.models.served
+    return served.version if served else ""
+
+
+def _go_back(running: Running, token: str = ADMIN) -> httpx.Response:
+    return httpx.post(
+        f"{running.url}/v1/models/previous", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    )
+
+
+def test_a_job_ends_on_the_model_that_began_it(start: Start) -> None:
+    """The alias moves in the middle of a job: that job is version 1's, the next one version 2's."""
+    running = start()
+    gate = running.alias.with_name("gate")
+    first = running.submit(f"wait {gate}".encode()).json()["id"]
+    until(lambda: running.job(first)["progress"] == 0.5)
+    running.alias.write_text("vessels/2")
+    until(lambda: _version(running) == "2")
+    second = running.submit().json()["id"]
+    gate.touch()
+    assert [running.ended(each)["model"]["version"] for each in (first, second)] == ["1", "2"]
+    assert running.client.get(f"/v1/jobs/{first}/mask").headers["X-Model-Version"] == "1"
+    assert running.client.get("/healthz").headers["X-Model-Version"] == "2"
+
+
+def test_a_model_that_fails_its_self_test_never_answers(start: Start) -> None:
+    running = start()
+    running.alias.write_text("vessels/broken")
+    until(lambda: running.service.models.failure == "the self-test failed")
+    assert _version(running) == "1"
+    assert running.client.get("/readyz").status_code == 200
+    running.alias.write_text("vessels/3")
+    until(lambda: _version(running) == "3")
+
+
+def test_the_previous_model_is_one_call_away_until_the_alias_moves_on(start: Start) -> None:
+    running = start()
+    assert _go_back(running).status_code == 409  # nothing answered before
+    running.alias.write_text("vessels/2")
+    until(lambda: _version(running) == "2")
+    assert _go_back(running).json()["current"]["versions"] == ["1"]
+    before = running.service.models
+    assert running.ended(running.submit().json()["id"])["model"]["version"] == "1"
+    assert before.previous == "vessels/2"
+    running.alias.write_text("vessels/3")
+    until(lambda: _version(running) == "3")
+
+
+def test_only_an_admin_token_changes_the_model(start: Start) -> None:
+    running = start()
+    assert _go_back(running, "first-token-of-a-test").status_code == 403
+    assert _go_back(running, "nobody's-token-at-all").status_code == 401
+
+
+def test_metadata_names_the_model_that_answers(start: Start) -> None:
+    running = start()
+    model = running.client.get("/v2/models/vessels").json()
+    assert (model["name"], model["versions"], len(model["parameters"]["weights_sha256"])) == ("vessels", ["1"], 64)
+    assert running.client.get("/v2/models/vessels/versions/1/ready").status_code == 200
+    assert running.client.get("/v2/models/vessels/versions/2").status_code == 404
+    assert running.client.get("/v2/models/other").status_code == 404
+    assert running.client.get("/v2").json()["name"] == "capillary"
+    assert running.client.get("/v1/models").json()["previous"] is None
+    for path in ("/v2/health/live", "/v2/health/ready", "/healthz", "/readyz"):
+        assert running.client.get(path).status_code == 200
+
+
+def test_without_a_model_the_service_lives_but_is_not_ready(start: Start) -> None:
+    """Jobs wait until a model answers; the reason is said."""
+    running = start(alias="vessels/broken")
+    until(lambda: "self-test" in running.client.get("/readyz").json()["reason"])
+    assert running.client.get("/readyz").status_code == 503
+    assert running.client.get("/healthz").status_code == 200
+    job = running.submit().json()["id"]
+    running.alias.write_text("vessels/1")
+    assert running.ended(job)["state"] == "done"
+
+
+def test_a_lost_process_is_started_again_on_what_answered_before(start: Start) -> None:
+    """Even if the alias leads to a broken model by then."""
+    running = start()
+    running.alias.write_text("vessels/broken")
+    until(lambda: running.service.models.failure == "the self-test failed")
+    lost, good = running.submit(b"die"), running.submit()
+    assert running.ended(lost.json()["id"])["state"] == "failed"
+    assert running.ended(good.json()["id"])["model"]["version"] == "1"
+
+
+def test_figures_count_what_happened(start: Start) -> None:
+    running = start()
+    running.ended(running.submit().json()["id"])
+    running.ended(running.submit(b"bad").json()["id"])
+    text = httpx.get(f"{running.url}/metrics", trust_env=False).text
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert values["capillary_jobs_accepted_total",] == 2
+    assert (values["capillary_jobs_ended_total", "done"], values["capillary_jobs_ended_total", "failed"]) == (1, 1)
+    assert values["capillary_http_answers_total", "/v1/jobs", "202"] == 2
+    assert values["capillary_jobs_waiting",] == 0
+    assert "mask" not in text
