@@ -2,7 +2,6 @@
 const byId = (id) => document.getElementById(id);
 const TOKEN = "capillary-token"; // of this tab alone
 const POLL_MS = 1000;
-let shown = null; // the job in the viewer
 let viewer = null;
 
 async function call(path, options = {}) {
@@ -33,33 +32,46 @@ async function send(file) {
   } catch (error) { problem(error.message); }
 }
 
+const rows = new Map(); // by the job's id: a row is made anew only when its state changes, so that focus stays
+
 async function refresh() {
   let jobs;
   try { jobs = (await (await call("/v1/jobs")).json()).jobs; } catch (error) { problem(error.message); return; }
-  byId("jobs").replaceChildren(...jobs.map(row));
+  const now = new Set(jobs.map((job) => job.id));
+  for (const [id, row] of rows) if (!now.has(id)) { row.item.remove(); rows.delete(id); }
+  jobs.reverse().forEach((job) => show(job)); // the newest on top
   if (jobs.some((job) => job.state === "queued" || job.state === "running")) setTimeout(refresh, POLL_MS);
 }
 
-function row(job) {
-  const item = document.createElement("li");
-  const name = document.createElement("div");
-  name.textContent = job.request.file_name;
-  item.append(name);
-  if (job.state === "queued" || job.state === "running") {
-    const bar = document.createElement("progress");
-    bar.value = job.progress;
-    bar.setAttribute("aria-label", `progress of ${job.request.file_name}`);
-    item.append(bar, job.state === "queued" ? `${job.ahead ?? 0} before it ` : `${Math.round(100 * job.progress)} % `);
-    item.append(button("Cancel", () => call(`/v1/jobs/${job.id}`, { method: "DELETE" }).then(refresh)));
-  } else if (job.state === "done") {
-    item.append(button("Look", () => look(job)));
-    item.append(button("Mask", () => save(job, "mask")));
-    item.append(button("Remove", () => call(`/v1/jobs/${job.id}`, { method: "DELETE" }).then(refresh)));
-  } else {
-    item.append(`${job.state}${job.failure ? `: ${job.failure.what} – ${job.failure.remedy}` : ""} `);
-    item.append(button("Remove", () => call(`/v1/jobs/${job.id}`, { method: "DELETE" }).then(refresh)));
+function show(job) {
+  let row = rows.get(job.id);
+  if (!row) {
+    row = { item: document.createElement("li"), state: "" };
+    rows.set(job.id, row);
+    byId("jobs").prepend(row.item);
   }
-  return item;
+  if (row.state !== job.state) {
+    row.state = job.state;
+    row.item.replaceChildren(job.request.file_name, document.createElement("br"), ...parts(job, row));
+  }
+  if (row.bar) {
+    row.bar.value = job.progress;
+    row.words.textContent = job.state === "queued" ? `${job.ahead ?? 0} before it ` : `${Math.round(100 * job.progress)} % `;
+  }
+}
+
+function parts(job, row) {
+  const drop = (text) => button(text, () => call(`/v1/jobs/${job.id}`, { method: "DELETE" }).then(refresh));
+  row.bar = null;
+  if (job.state === "queued" || job.state === "running") {
+    row.bar = document.createElement("progress");
+    row.bar.setAttribute("aria-label", `progress of ${job.request.file_name}`);
+    row.words = document.createElement("span");
+    return [row.bar, row.words, drop("Cancel")];
+  }
+  if (job.state === "done") return [button("Look", () => look(job)), button("Mask", () => save(job, "mask")), drop("Remove")];
+  const why = job.failure ? `: ${job.failure.what} – ${job.failure.remedy}` : "";
+  return [`${job.state}${why} `, drop("Remove")];
 }
 
 function button(text, act) {
@@ -88,7 +100,6 @@ async function look(job) {
     `${job.model.name} version ${job.model.version}, weights ${job.model.weights_sha256.slice(0, 12)}`;
   byId("downloads").replaceChildren(...Object.keys(job.links).filter((name) => !name.startsWith("view"))
     .map((name) => button(`Download ${name}`, () => save(job, name))));
-  shown = job;
   if (!job.links.view_stack) { problem("this stack was sent without `view`, so there is nothing to look at"); return; }
   await draw(job);
 }
