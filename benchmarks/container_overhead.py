@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support.clone import Clone
 from tests.support.containers import ContainerToy, client
+from tests.support.orders import write_order
 
 OVERHEAD_TARGET_S = 0.7
 NOOP_TARGET_S = 3.0
@@ -45,11 +46,12 @@ def seconds(action: Callable[[], object]) -> float:
 def by_hand(toy: ContainerToy, image: str, scratch: Path) -> list[str]:
     """`docker run` as the launcher's container is made: see capillary/containers/spec.py."""
     work = "/work/toy"
-    deps = ("data/in.txt", "stages/toy", "stages/common", "stages/__init__.py", "params.yaml")
+    write_order(toy.root, state_dir=Path("/state"))
+    deps = ("data/in.txt", "stages/toy", "stages/common", "stages/__init__.py", "params.yaml", "order.json")
     reads = [f"--mount=type=bind,source={toy.root / dep},target={work}/{dep},readonly" for dep in deps]
     writes = {scratch / "data": f"{work}/data", scratch / "tmp": "/capillary/tmp", scratch / "state": "/state"}
     mounts = [f"--mount=type=bind,source={source},target={target}" for source, target in writes.items()]
-    variables = ["--env=CAPILLARY_STATE_DIR=/state", "--env=TMPDIR=/capillary/tmp", "--env=PYTHONDONTWRITEBYTECODE=1"]
+    variables = ["--env=TMPDIR=/capillary/tmp", "--env=PYTHONDONTWRITEBYTECODE=1"]
     walls = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none"]
     limits = ["--memory=268435456", "--memory-swap=268435456", "--pids-limit=64", "--shm-size=64m"]
     user = f"--user={os.geteuid()}:{os.getegid()}"

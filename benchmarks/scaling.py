@@ -39,6 +39,7 @@ from stages.train.networks.catalogue import build_network
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import PatchDataset, first_batch
 from tests.integration.preprocess_sandbox import Sandbox
+from tests.support.orders import write_order
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 Shape = tuple[int, int, int]
@@ -87,7 +88,8 @@ def write_source(folder: Path, shapes: list[Shape]) -> Path:
 def run(command: list[str], folder: Path) -> tuple[float, float]:
     """(seconds, peak resident GB of its largest process) of a command that must succeed, its start included."""
     started = time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CAPILLARY_WORKERS": "1"}
+    write_order(folder)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     assert status == 0, command

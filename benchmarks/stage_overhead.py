@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.support.orders import write_order
 from tests.support.toy import ToyProject
 
 
@@ -27,12 +28,13 @@ def seconds(argv: list[str], cwd: Path, environment: dict[str, str]) -> float:
 def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         toy = ToyProject(Path(folder) / "toy")
+        write_order(toy.root, state_dir=Path(folder))
         environment = toy.environment(DVC_STAGE="toy", DVC_ROOT=str(toy.root))
         launcher, plain = [], []
         for _ in range(rounds):
             launcher.append(seconds(["capillary", "stage", "toy"], toy.root, environment))
             subprocess.run(["rm", "-r", "data/out"], cwd=toy.root, check=True)
-            by_hand = environment | {"CAPILLARY_STATE_DIR": folder, "PYTHONPATH": str(toy.root)}
+            by_hand = environment | {"PYTHONPATH": str(toy.root)}
             plain.append(seconds([sys.executable, "-m", "stages.toy"], toy.root, by_hand))
             subprocess.run(["rm", "-r", "data/out"], cwd=toy.root, check=True)
         through, alone = statistics.median(launcher), statistics.median(plain)

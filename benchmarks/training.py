@@ -52,7 +52,7 @@ from stages.train.resuming.background import BackgroundCheckpoints
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
-from tests.unit.stages.train.tiny import runtime_in
+from tests.support.tracked import embedded_runtime
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -132,7 +132,9 @@ def begin(cell: Cell, folder: Path) -> tuple[Part, TrainingState]:
     """The train stage's own beginning: probe, switches, network."""
     loss = build_loss(cell.loss)
     dataset = PatchDataset(cell.training, cell.params, needs_skeleton=loss.needs_skeleton)
-    runtime = replace(runtime_in(folder, Compute(compile=DEVICE.type == "cuda")), threads=torch.get_num_threads())
+    runtime = embedded_runtime(
+        folder, artifact_root=None, compute=Compute(compile=DEVICE.type == "cuda"), threads=torch.get_num_threads()
+    )
     part = Part(
         cell=cell,
         runtime=runtime,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from capillary.compute.computing import stage_variables
+from capillary.compute.computing import stage_compute
 from capillary.experiments.forecast import StageForecast, forecast
 from capillary.integrity.delivered import Delivered, refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
@@ -128,8 +128,8 @@ def plan_partial(
     argv = tuple(word for loss, fold in missing for word in ("--without", loss, str(fold)))
     request = StageRequest(stage=STAGE, address=ADDRESS, argv=argv, root=root, repository=root)
     identity = executor.environment_id(root, STAGE, access)
-    computing = stage_variables(root, settings, lambda: executor.gpus(settings))
-    return plan_stage(request, declared, access, settings, identity, computing)
+    compute = stage_compute(root, settings, lambda: executor.gpus(settings))
+    return plan_stage(request, declared, access, settings, identity, compute)
 
 
 def delivered_to(plan: StagePlan) -> Iterator[Delivered]:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capillary.compute.volumes import ShapeZYX, Volumes
-from stages.preflight.need import Need
+from stages.common.runtime import Compute, Need
 
 GB = 1e9
 PROCESS_GB = 0.72  # a process with torch, MONAI and MLflow that trains next to nothing
@@ -73,29 +73,28 @@ class RunShape:
     image_gb: float = 0.0
 
 
-def run_shape(params: Mapping[str, Any], volumes: Volumes, computing: Mapping[str, str]) -> RunShape | None:
+def run_shape(params: Mapping[str, Any], volumes: Volumes, compute: Compute) -> RunShape | None:
     """One cell, and the stages before and after it; None where `params` hold no training.
 
-    `computing` are the variables that tell a stage how to compute (computing.py). `params` must have been checked.
+    `compute` is how a stage computes here. `params` must have been checked.
     """
     training = params.get("training")
     if not isinstance(training, Mapping) or not {"patch_voxels", "filters", "batch_size"} <= training.keys():
         return None
     z, y, x = training["patch_voxels"]
-    micro_batch = computing.get("CAPILLARY_MICRO_BATCH", "auto")
     return RunShape(
         volumes=volumes.shapes,
         unmade_voxels=volumes.unmade_voxels,
         patch_voxels=(z, y, x),
         filters=tuple(training["filters"]),
         batch_size=training["batch_size"],
-        micro_batch=training["batch_size"] if micro_batch == "auto" else int(micro_batch),
+        micro_batch=compute.micro_batch or training["batch_size"],
         cells=len(training.get("losses") or (1,)) * len(training.get("folds") or (1,)),
         cells_at_once=1,
-        processes=int(computing.get("CAPILLARY_PROCESSES", 1)),
-        workers=int(computing.get("CAPILLARY_WORKERS", 1)),
-        on_gpu=computing.get("CAPILLARY_DEVICE", "cpu") != "cpu",
-        keeps_volumes=computing.get("CAPILLARY_CACHE") == "memory",
+        processes=compute.processes,
+        workers=compute.workers,
+        on_gpu=compute.device != "cpu",
+        keeps_volumes=compute.cache == "memory",
     )
 
 

@@ -1,18 +1,19 @@
 """`capillary profile`: the machine, the place, the profile and why, on a terminal or as JSON."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from capillary.compute.computing import Computing, resolve
+from capillary.compute.computing import find_slots, resolve
 from capillary.compute.environment import Environment, detect_environment, see_surroundings
 from capillary.compute.hardware import GB, Hardware
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.launcher.run import stage_hardware
-from capillary.settings import read_settings
+from capillary.settings import Settings, read_settings
 from stages.common.progress import console, plain, say
 
 
@@ -22,7 +23,7 @@ def show_profile(root: Path, *, as_json: bool) -> None:
     environment = detect_environment(see_surroundings(settings.variables))
     hardware = stage_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
-    computing = resolve(choice, hardware, settings)
+    computing = computed(choice, hardware, settings)
     if as_json:
         console.print(json.dumps(facts(environment, hardware, choice, computing), indent=2), markup=False)
         return
@@ -31,18 +32,25 @@ def show_profile(root: Path, *, as_json: bool) -> None:
         say(f"warning: {warning}")
 
 
-def facts(environment: Environment, hardware: Hardware, choice: Choice, computing: Computing) -> dict[str, Any]:
+def computed(choice: Choice, hardware: Hardware, settings: Settings) -> dict[str, Any]:
+    """How stages compute by `choice`, in the words of configs/compute.yaml; None is found out later."""
+    switches = {"amp": choice.settings.amp, "compile": choice.settings.compile}
+    slots = find_slots(choice, hardware, settings)
+    return {**asdict(resolve(choice, hardware, settings)), **switches, "slots": slots}
+
+
+def facts(environment: Environment, hardware: Hardware, choice: Choice, computing: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that is known, as plain values."""
     return {
         "environment": asdict(environment),
         "gpus": [asdict(gpu) for gpu in hardware.gpus],
         "limits": asdict(hardware.limits),
         "profile": {"name": choice.profile, "reason": choice.reason, "warnings": list(choice.warnings)},
-        "computing": asdict(computing),
+        "computing": dict(computing),
     }
 
 
-def table(environment: Environment, hardware: Hardware, choice: Choice, computing: Computing) -> Table:
+def table(environment: Environment, hardware: Hardware, choice: Choice, computing: Mapping[str, Any]) -> Table:
     """The same for a reader: what, how much, why."""
     rows = Table("", "", "why")
     inside = ", in a container" if environment.in_container and environment.name != "docker" else ""
@@ -56,7 +64,7 @@ def table(environment: Environment, hardware: Hardware, choice: Choice, computin
         rows.add_row("GPU", "none", "neither NVML nor nvidia-smi shows one")
     rows.add_section()
     rows.add_row("profile", plain(choice.profile), plain(choice.reason))
-    for name, value in asdict(computing).items():
+    for name, value in computing.items():
         if name != "profile":
             rows.add_row(
                 name, plain("auto" if value is None else value), "" if name != "slots" else "cells side by side"

@@ -75,11 +75,13 @@ class ContainerExecutor:
         driver = self._gpus[0].driver if self._gpus else None
         return choose_build(self._settings.images, pinned_cuda(repository), driver)
 
-    def _told_torch(self, plan: StagePlan) -> StagePlan:
-        """`plan` with the CUDA of its image's torch, or for a gate, of the image of the stage that comes next."""
+    def _told_place(self, plan: StagePlan) -> StagePlan:
+        """`plan`; that of a gate with the CUDA of the torch in the image of the stage that comes next."""
+        if plan.order.gate is None:
+            return plan
         cuda = self._torch(plan.root).cuda if self._gpus else None
-        told = {"CAPILLARY_TORCH_CUDA": cuda} if cuda else {}
-        return dataclasses.replace(plan, environment={**plan.environment, **told})
+        gate = dataclasses.replace(plan.order.gate, place="container", torch_cuda=cuda)
+        return dataclasses.replace(plan, order=dataclasses.replace(plan.order, gate=gate))
 
     def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
         """The GPUs that containers can have here, of those that the user allows."""
@@ -109,7 +111,7 @@ class ContainerExecutor:
         assert self._environment is not None
         if plan.access.gpu == "required" and not self._gpus:
             raise gpus.refuse_no_gpu(plan.address)
-        plan = self._told_torch(plan)
+        plan = self._told_place(plan)
         place = dataclasses.replace(find_place(self._api), side_by_side=self._settings.side_by_side)
         self._end_orphan(plan, place.paths)
         ensure_built(self._api, self._environment, self._settings.images, plan.repository / ".capillary", stop)
@@ -186,10 +188,10 @@ class ContainerExecutor:
             if plan.access.gpu == "auto" and plan.gated is None:
                 say(f"{plan.address}: containers can have no GPU here; it runs on the CPU")
             return create([])
-        if plan.environment.get("CAPILLARY_DEVICE") == "cpu":
+        if plan.order.compute.device == "cpu":
             return create([])  # the profile's choice: a GPU is left to those who use it
         # a training on several GPUs gets all that the user names: no more than one can be waited for
-        if self._settings.share_gpus or plan.environment.get("CAPILLARY_PROCESSES", "1") != "1":
+        if self._settings.share_gpus or plan.order.compute.processes != 1:
             return create([gpu.uuid for gpu in self._gpus])
         return gpus.take_free(self._gpus, lambda gpu: create([gpu.uuid], gpus.container_name(gpu)), plan.address, stop)
 

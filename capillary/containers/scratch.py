@@ -1,9 +1,10 @@
-"""What a run keeps on disk for its container: room for the outs, its params, and places where deps are mounted.
+"""What a run keeps on disk for its container: room for the outs, its inputs, and places where deps are mounted.
 
 .capillary/sandbox/<address>-<random>/
     lock                    held by the launcher while it lives
     inside.py               the first process in the container
     params.yaml             declared keys only
+    order.json              how this run is to be done (stages/common/runtime.py)
     tmp/                    the stage's temporary files
     files/models/dice_ce/   parents of outs, mounted writable; the outs themselves are the stage's to make
 """
@@ -13,11 +14,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import yaml
-
 from capillary.containers import inside
-from capillary.launcher.plan import StagePlan
-from capillary.launcher.sandbox import folder_names, outermost
+from capillary.launcher.plan import INPUTS, StagePlan
+from capillary.launcher.sandbox import folder_names, outermost, write_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +49,10 @@ def lay_scratch(plan: StagePlan, base: Path) -> Scratch:
     parents = outermost(PurePath(os.path.normpath(out)).parent for out in plan.outs)
     for folder in (base / "tmp", work, *(work / PurePath(os.path.normpath(out)).parent for out in plan.outs)):
         folder.mkdir(parents=True, exist_ok=True)
-    (base / "params.yaml").write_text(yaml.safe_dump(dict(plan.params)))
+    write_inputs(plan, base)
     shutil.copyfile(inside.__file__, base / "inside.py")
     places = {PurePath(os.path.normpath(dep.name)): dep.host.is_dir() for dep in plan.deps if dep.host}
-    places[PurePath("params.yaml")] = False
+    places |= dict.fromkeys(map(PurePath, INPUTS), False)
     inner = {name: folder for name, folder in places.items() if not parents.isdisjoint([name, *name.parents])}
     for name, is_folder in inner.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)

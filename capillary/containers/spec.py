@@ -11,7 +11,7 @@ from capillary.compute.memory import GIB, memory_limit
 from capillary.containers.host_paths import HostPaths
 from capillary.containers.scratch import Scratch, work_folder
 from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import StagePlan
+from capillary.launcher.plan import INPUTS, StagePlan
 from capillary.proxies import loopback_proxies
 
 TMPFS_BYTES = 256 << 20
@@ -146,11 +146,8 @@ def environment_of(plan: StagePlan) -> dict[str, str]:
     """Variables that anyone may see in `docker inspect`: none of them comes from the user's settings."""
     user = plan.user_environment
     kept = {name: value for name, value in user.items() if name in USER_VARIABLES or name.startswith("LC_")}
-    own = {name: value for name, value in plan.environment.items() if name.startswith("CAPILLARY_")}
     return {
         **kept,
-        **own,
-        "CAPILLARY_PLACE": "container",
         "PYTHONPATH": str(work_folder(plan)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
@@ -166,8 +163,7 @@ def environment_of(plan: StagePlan) -> dict[str, str]:
 
 def handed_on(plan: StagePlan, place: Place) -> dict[str, str]:
     """Variables from the user's environment or .env that the stage gets: any of them may hold a secret."""
-    allowed = plan.environment.items()
-    handed = {name: value for name, value in allowed if not name.startswith("CAPILLARY_") and name not in NOT_HANDED_ON}
+    handed = {name: value for name, value in plan.environment.items() if name not in NOT_HANDED_ON}
     if place.own_id is None and plan.needs_network:
         user = plan.user_environment.items()
         handed |= {name: value for name, value in user if name in CERTIFICATE_VARIABLES and Path(value).is_file()}
@@ -186,7 +182,8 @@ def binds_of(plan: StagePlan, scratch: Scratch, paths: HostPaths) -> Iterator[Bi
     work = work_folder(plan)
     for parent in scratch.parents:
         yield Bind(source=paths.translate(scratch.work / parent), target=_inside(work, parent), writable=True)
-    yield Bind(source=paths.translate(scratch.base / "params.yaml"), target=_inside(work, "params.yaml"))
+    for own in INPUTS:
+        yield Bind(source=paths.translate(scratch.base / own), target=_inside(work, own))
     yield Bind(source=paths.translate(scratch.base / "inside.py"), target=INSIDE)
     yield Bind(source=paths.translate(scratch.tmp), target=TMP, writable=True)
     for folder in plan.writable:

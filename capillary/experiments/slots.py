@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from capillary.compute.computing import resolve
+from capillary.compute.computing import find_slots, resolve
 from capillary.compute.environment import detect_environment, see_surroundings
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.experiments.cells import Slot
@@ -32,18 +32,17 @@ def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:
     """
     hardware = stage_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
-    wanted = resolve(choice, hardware, settings).slots
-    count = max(1, min(wanted, cells))
-    computing = resolve(choice, hardware, settings, slots=count)
+    count = max(1, min(find_slots(choice, hardware, settings), cells))
+    compute = resolve(choice, hardware, settings, slots=count)
     share = {
-        "CAPILLARY_THREADS": str(computing.threads),
-        "CAPILLARY_WORKERS": str(computing.workers),
+        "CAPILLARY_THREADS": str(compute.threads),
+        "CAPILLARY_WORKERS": str(compute.workers),
         "CAPILLARY_SIDE_BY_SIDE": str(count),
     }
     if not choice.gpus:
-        threads = f"{computing.threads} thread{'s' if computing.threads > 1 else ''}"
+        threads = f"{compute.threads} thread{'s' if compute.threads > 1 else ''}"
         return [Slot(name=f"slot {number} ({threads})", environment=share) for number in range(1, count + 1)]
-    groups = _groups(choice.gpus, computing.processes)
+    groups = _groups(choice.gpus, compute.processes)
     shared = {"CAPILLARY_SHARE_GPUS": "yes"} if count > len(groups) else {}
     return [_gpu_slot(groups[number % len(groups)], {**share, **shared}) for number in range(count)]
 

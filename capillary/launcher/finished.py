@@ -47,7 +47,7 @@ def take(plan: StagePlan) -> bool:
 
 
 def _name(plan: StagePlan) -> str:
-    return f"{_safe(plan.address)}-{plan.fingerprint.whole[:16]}"
+    return f"{_safe(plan.address)}-{plan.order.fingerprint[:16]}"
 
 
 def _safe(address: str) -> str:

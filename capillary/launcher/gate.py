@@ -11,7 +11,7 @@ sees the same GPU, memory, network and variables.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from capillary.launcher.plan import CODE_FOLDER, Declared, StagePlan, StageReque
 from capillary.params_file import read_params_file
 from capillary.settings import Settings
 from capillary.yaml_file import read_yaml
+from stages.common.runtime import NOTHING_KNOWN, Compute, GateOrder, Need
 
 TRAIN = "train"  # the stage whose need can be estimated
 
@@ -82,30 +83,32 @@ def plan_gate(
     access: StageAccess,
     settings: Settings,
     environment_id: Sequence[str],
-    computing: Mapping[str, str],
+    compute: Compute,
 ) -> StagePlan:
     """As plan_stage."""
-    plan = plan_stage(request, gate, access, settings, environment_id, computing)
+    plan = plan_stage(request, gate, access, settings, environment_id, compute)
     servers = servers_of(request)
-    unused = computing.get("CAPILLARY_DEVICE") == "cpu"  # the profile's choice
-    gpu = "required" if settings.require_gpu else "none" if unused else access.gpu
-    told = {"CAPILLARY_GATED": gate.gated, "CAPILLARY_GPU": gpu, **need_of_cell(request, gate.gated, computing)}
+    unused = compute.device == "cpu"  # the profile's choice
+    part = GateOrder(
+        gated=gate.gated,
+        gpu="required" if settings.require_gpu else "none" if unused else access.gpu,
+        need=need_of_cell(request, gate.gated, compute),
+    )
     return dataclasses.replace(
         plan,
-        environment={**plan.environment, **told},
+        order=dataclasses.replace(plan.order, gate=part),
         needs_network=plan.needs_network or bool(servers),
         servers=servers,
-        gated=gate.gated,
     )
 
 
-def need_of_cell(request: StageRequest, gated: str, computing: Mapping[str, str]) -> dict[str, str]:
-    """The variable that tells the gate what one training needs; none for another stage, of which nothing is known."""
+def need_of_cell(request: StageRequest, gated: str, compute: Compute) -> Need:
+    """What one training needs; of another stage nothing is known."""
     if stage_of(gated) != TRAIN:
-        return {}
+        return NOTHING_KNOWN
     params = read_params_file(request.root)
-    run = run_shape(params, find_volumes(request.root, params), computing)
-    return {} if run is None else estimate(run).as_variable()
+    run = run_shape(params, find_volumes(request.root, params), compute)
+    return NOTHING_KNOWN if run is None else estimate(run)
 
 
 def servers_of(request: StageRequest) -> tuple[str, ...]:

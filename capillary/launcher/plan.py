@@ -9,11 +9,14 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from capillary.launcher.access import StageAccess, variables_for
-from capillary.settings import BASE_VARIABLES, OFF, Settings
+from capillary.settings import BASE_VARIABLES, Settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.params import PARAMS_FILE
+from stages.common.runtime import ORDER_FILE, Compute, Monitoring, StageOrder
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 
 CODE_FOLDER = "stages"
+INPUTS = (PARAMS_FILE.name, ORDER_FILE.name)  # what the launcher writes for a stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,32 +42,48 @@ class StagePlan:
 
     `root` is the workspace, `repository` the folder that keeps runs and resume state (the same, unless DVC runs a
     temporary experiment). Relative paths in `deps` and `outs` mean the same inside the stage as they do in `root`.
-    `cache_dir` is DVC's cache, to which deps are links under cache.type symlink. `environment` is what the stage is
-    told and what configs/stages.yaml lets it have; `user_environment` is what any program on this machine needs.
-    `servers` are URLs that it talks to beside those that variables name. `gated` is set for a gate: the address of the
-    entry in which it runs.
+    `order` is what the stage reads from order.json. `environment` holds addresses and secrets: what configs/stages.yaml
+    lets the stage have; `user_environment` is what any program on this machine needs. `servers` are URLs that it talks
+    to beside those that variables name.
     """
 
     stage: str
-    address: str
+    order: StageOrder
     argv: tuple[str, ...]
     root: Path
     repository: Path
     deps: tuple[Dep, ...]
     dep_hashes: Mapping[str, str]
     outs: tuple[str, ...]
-    cache_dir: Path
     params: Mapping[str, Any]
     access: StageAccess
-    fingerprint: Fingerprint
     environment: Mapping[str, str]
     user_environment: Mapping[str, str]
     needs_network: bool
-    state_dir: Path
     writable: tuple[Path, ...]
     grace_s: float
     servers: tuple[str, ...] = ()
-    gated: str | None = None
+
+    @property
+    def address(self) -> str:
+        """`train@dice_ce-0`: the stage's entry and its item."""
+        return self.order.stage
+
+    @property
+    def state_dir(self) -> Path:
+        """What outlives a killed run, so that the next one resumes."""
+        return self.order.state_dir
+
+    @property
+    def cache_dir(self) -> Path:
+        """DVC's cache, to which deps are links under cache.type symlink."""
+        assert self.order.cache_dir is not None  # plan_stage has set it
+        return self.order.cache_dir
+
+    @property
+    def gated(self) -> str | None:
+        """For a gate: the address of the entry in which it runs."""
+        return None if self.order.gate is None else self.order.gate.gated
 
     @property
     def thread_variables(self) -> dict[str, str]:
@@ -73,7 +92,7 @@ class StagePlan:
         By default it spins for milliseconds. Where other programs want the cores too, a training then takes longer by
         half and a prediction by several times; so short a spin costs nothing where nobody else does.
         """
-        return {"OMP_NUM_THREADS": self.environment["CAPILLARY_THREADS"], "GOMP_SPINCOUNT": "2000"}
+        return {"OMP_NUM_THREADS": str(self.order.threads), "GOMP_SPINCOUNT": "2000"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,55 +142,51 @@ def plan_stage(
     access: StageAccess,
     settings: Settings,
     environment_id: Sequence[str],
-    computing: Mapping[str, str],
+    compute: Compute,
 ) -> StagePlan:
     """The plan of `request`, for an executor whose environment is known by `environment_id`.
 
-    `computing` are the variables that tell the stage how to compute. They are no part of the fingerprint: a result
-    does not depend on them, and a stopped training goes on under other ones.
-    Raises CapillaryError for a missing dep or param.
+    `compute` is no part of the fingerprint: a result does not depend on it, and a stopped training resumes under
+    another one. Raises CapillaryError for a missing dep or param.
     """
     root, repository, address = request.root, request.repository, request.address
+    _refuse_taken_name([*entry.deps, *entry.outs])
     params = entry.params()
     deps = tuple(_locate(name, root) for name in entry.deps)
     outs = tuple(_inside(name) for name in entry.outs)
     dep_hashes = entry.dep_hashes()
     fingerprint = fingerprint_of(dep_hashes, params, address, environment_id)
-    state_dir = repository / settings.checkpoint_dir / f"{address}-{fingerprint.whole[:16]}"
-    tracking, embedded_store = _tracking(access, settings, repository)
-    needs_network = _needs_network(access, deps, embedded_store)
-    environment = {
-        **variables_for(access, settings, with_credentials=needs_network),
-        **tracking,
-        "CAPILLARY_STAGE": address,
-        "CAPILLARY_FINGERPRINT": fingerprint.whole,
-        "CAPILLARY_DATA_FINGERPRINT": fingerprint.data,
-        "CAPILLARY_CODE_FINGERPRINT": fingerprint.code,
-        "CAPILLARY_STATE_DIR": str(state_dir),
-        "CAPILLARY_CACHE_DIR": str(entry.cache_dir),
-        "CAPILLARY_MONITOR_INTERVAL_S": f"{settings.monitor_interval_s:g}" if settings.monitor_interval_s else OFF,
-        **computing,
-    }
-    if settings.memory_abort_gb is not None:
-        environment["CAPILLARY_MEMORY_ABORT_GB"] = f"{settings.memory_abort_gb:g}"
+    database = _embedded_database(access, settings, repository)
+    store = () if database is None else (database.parent,)
+    needs_network = _needs_network(access, deps, store)
+    order = StageOrder(
+        stage=address,
+        fingerprint=fingerprint.whole,
+        data_fingerprint=fingerprint.data,
+        code_fingerprint=fingerprint.code,
+        state_dir=repository / settings.checkpoint_dir / f"{address}-{fingerprint.whole[:16]}",
+        cache_dir=entry.cache_dir,
+        artifact_root=None if database is None else str(database.parent / "artifacts"),
+        experiment_name=settings.variables.get("DVC_EXP_NAME"),
+        compute=compute,
+        monitoring=Monitoring(interval_s=settings.monitor_interval_s, memory_abort_gb=settings.memory_abort_gb),
+    )
+    variables = variables_for(access, settings, with_credentials=needs_network)
     return StagePlan(
         stage=request.stage,
-        address=address,
+        order=order,
         argv=request.argv,
         root=root,
         repository=repository,
         deps=deps,
         dep_hashes=dep_hashes,
         outs=outs,
-        cache_dir=entry.cache_dir,
         params=params,
         access=access,
-        fingerprint=fingerprint,
-        environment=environment,
+        environment=variables if database is None else {**variables, VARIABLE: f"sqlite:///{database}"},
         user_environment=settings.select(BASE_VARIABLES),
         needs_network=needs_network,
-        state_dir=state_dir,
-        writable=((state_dir,) if access.resume else ()) + embedded_store,
+        writable=((order.state_dir,) if access.resume else ()) + store,
         grace_s=settings.grace_s,
     )
 
@@ -192,6 +207,16 @@ def fingerprint_of(
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_taken_name(names: Sequence[str]) -> None:
+    if any(os.path.normpath(name) == str(ORDER_FILE) for name in names):
+        raise CapillaryError(
+            f"{ORDER_FILE} is the file in which a stage is told how to run, and cannot be a dep or an out",
+            file="dvc.yaml",
+            remedy="rename your file, or keep it in a folder",
+            code=ExitCode.USAGE,
+        )
 
 
 def _locate(name: str, root: Path) -> Dep:
@@ -227,18 +252,13 @@ def _needs_network(access: StageAccess, deps: Sequence[Dep], embedded_store: Seq
     return access.network == "tracking" and not embedded_store
 
 
-def _tracking(access: StageAccess, settings: Settings, repository: Path) -> tuple[dict[str, str], tuple[Path, ...]]:
-    """Variables that lead to MLflow, and the folder to write when it is the embedded store."""
+def _embedded_database(access: StageAccess, settings: Settings, repository: Path) -> Path | None:
+    """The file of the embedded MLflow store, for a stage that tracks its runs in it."""
     if access.network != "tracking":
-        return {}, ()
+        return None
     address = read_address(settings.variables.get(VARIABLE, EMBEDDED))
     if address.kind is not StoreKind.EMBEDDED:
-        return {}, ()
+        return None
     database = repository / address.database_file
     # one path for one store, however it is reached: MLflow records it, and a container sees the real folder only
-    database = database.parent.resolve() / database.name
-    variables = {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
-        "CAPILLARY_ARTIFACT_ROOT": str(database.parent / "artifacts"),
-    }
-    return variables, (database.parent,)
+    return database.parent.resolve() / database.name

@@ -140,11 +140,10 @@ def _both_names(paths: Iterable[str | Path]) -> tuple[str, ...]:
 
 
 def environment_of(plan: StagePlan, box: Sandbox) -> dict[str, str]:
-    """The stage's whole environment: the plan's variables, and its own folders for code, caches and temporary files."""
+    """The stage's whole environment: addresses and secrets, and its own folders for code, caches and other files."""
     return {
         **plan.user_environment,
         **plan.environment,
-        "CAPILLARY_PLACE": "process",
         "PYTHONPATH": os.pathsep.join([str(box.base / "guard"), str(box.work)]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from capillary.launcher.plan import INPUTS
 from stages.common.errors import CapillaryError, ExitCode
 
 _KINDS = {stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
@@ -77,6 +78,7 @@ def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
 def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator[Path]:
     """Files that are neither in an out nor declared; hidden temporary files beside an out do not count."""
     whole = {work / out for out in outs}
+    inputs = {work / name for name in INPUTS}
     hidden = {(out.parent, f".{out.name}.") for out in whole}
     for parent, folders, files in os.walk(work):
         place = Path(parent)
@@ -85,7 +87,7 @@ def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator
         for name in [*files, *linked]:
             path = place / name
             temporary = any(place == folder and name.startswith(start) for folder, start in hidden)
-            if not (path in whole or path in links or temporary or path == work / "params.yaml"):
+            if not (path in whole or path in links or temporary or path in inputs):
                 yield path
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from capillary.compute.computing import stage_variables
+from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
 from capillary.compute.limits import Limits
 from capillary.integrity.delivered import refuse_damaged
@@ -110,10 +110,10 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
     access = gate_access(request) if is_for_gate else read_access(request.root, request.stage)
     identity = executor.environment_id(request.root, request.stage, access)
     find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
-    computing = stage_variables(request.root, settings, find_gpus)
+    compute = stage_compute(request.root, settings, find_gpus)
     if is_for_gate:
-        return plan_gate(request, gate_of(request, entry), access, settings, identity, computing)
-    return plan_stage(request, entry, access, settings, identity, computing)
+        return plan_gate(request, gate_of(request, entry), access, settings, identity, compute)
+    return plan_stage(request, entry, access, settings, identity, compute)
 
 
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:

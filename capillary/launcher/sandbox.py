@@ -7,6 +7,7 @@
     files/[…/]<workspace>/  the stage's working folder: paths mean here what they mean in the workspace
         data/raw -> …       one link a dep
         params.yaml         declared keys only
+        order.json          how this run is to be done (stages/common/runtime.py)
         models/dice_ce/     parents of outs; the outs themselves are the stage's to make
 """
 
@@ -23,6 +24,8 @@ from typing import IO, TypeVar
 import yaml
 
 from capillary.launcher.plan import Dep, StagePlan
+from stages.common.params import PARAMS_FILE
+from stages.common.runtime import ORDER_FILE, order_json
 
 _TMP_PREFIX = "capillary-"
 GUARD = Path(__file__).with_name("guard")
@@ -159,8 +162,15 @@ def _lay(plan: StagePlan, base: Path) -> Sandbox:
         link.symlink_to(place)
     for out in plan.outs:
         (work / out).parent.mkdir(parents=True, exist_ok=True)
-    (work / "params.yaml").write_text(yaml.safe_dump(dict(plan.params)))
+    write_inputs(plan, work)
     return Sandbox(base=base, work=work, tmp=tmp)
+
+
+def write_inputs(plan: StagePlan, folder: Path) -> None:
+    """Write params.yaml and order.json of `plan` into `folder`."""
+    (folder / PARAMS_FILE).write_text(yaml.safe_dump(dict(plan.params)))
+    (folder / ORDER_FILE).write_bytes(order_json(plan.order))
+    (folder / ORDER_FILE).chmod(0o444)
 
 
 def folder_names(plan: StagePlan) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from capillary.compute.computing import stage_variables
+from capillary.compute.computing import stage_compute
 from capillary.launcher.access import read_access
 from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish_file
@@ -90,8 +90,8 @@ def plan_prediction(wish: Wish, root: Path, settings: Settings, executor: Execut
     access = read_access(root, STAGE)
     request = StageRequest(stage=STAGE, address=STAGE, argv=argv_of(wish, cards), root=root, repository=root)
     identity = executor.environment_id(root, STAGE, access)
-    computing = stage_variables(root, settings, lambda: executor.gpus(settings))
-    plan = plan_stage(request, entry, access, settings, identity, computing)
+    compute = stage_compute(root, settings, lambda: executor.gpus(settings))
+    plan = plan_stage(request, entry, access, settings, identity, compute)
     stack = Dep(name=f"{INPUT}/{wish.image.name}", host=wish.image.resolve())
     followed = (dataclasses.replace(dep, host=dep.host and dep.host.resolve()) for dep in plan.deps)
     return dataclasses.replace(plan, deps=(*followed, stack))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from capillary.compute.computing import resolve
+from capillary.compute.computing import find_slots, resolve
 from capillary.compute.hardware import Hardware
 from capillary.compute.limits import find_limits
 from capillary.compute.need import estimate, run_shape
@@ -20,9 +20,9 @@ from capillary.preflight.docker import Daemon
 from capillary.settings import Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError
+from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.preflight.check import Check, at_least, missed, passed
 from stages.preflight.checks.devices import Gpu
-from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import PreflightParams
 
 GIB_GB = 1.073741824
@@ -48,12 +48,14 @@ def find_need(
     """
     hardware = Hardware(gpus=gpus, limits=find_limits())
     choice = choose_profile(hardware, settings.profile, read_table(root))
-    computing = resolve(choice, hardware, settings)
-    variables = {**computing.variables(), **({} if choice.gpus else {"CAPILLARY_DEVICE": "cpu"})}
-    run = run_shape(params, find_volumes(root, params), variables)
+    compute = resolve(choice, hardware, settings)
+    if not choice.gpus:
+        compute = dataclasses.replace(compute, device="cpu")
+    run = run_shape(params, find_volumes(root, params), compute)
     if run is None:
         return NOTHING_KNOWN
-    at_once = max(1, min(computing.slots, run.cells)) if side_by_side else 1
+    slots = find_slots(choice, hardware, settings)
+    at_once = max(1, min(slots, run.cells)) if side_by_side else 1
     image_gb = _image_gb(root, settings, daemon) if daemon else 0.0
     return estimate(dataclasses.replace(run, cells_at_once=at_once, image_gb=image_gb))
 

@@ -25,6 +25,7 @@ from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ParamsError, ServiceError
 from stages.common.params import validate_params
 from stages.common.progress import console, say
+from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 from stages.preflight.check import Check, Report, missed, passed, report_of
 from stages.preflight.checks import devices, gpu, ram, swap
@@ -37,7 +38,6 @@ from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
 from stages.preflight.checks.service import Answer, Service
 from stages.preflight.checks.services import ask_all, check_services, services_of
-from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from stages.preflight.table import lines, print_table
 

@@ -1,132 +1,210 @@
-"""What the launcher tells a stage through the environment. The one place where a stage reads environment variables."""
+"""What the host hands to a stage: one frozen value, written as order.json next to the stage's params.yaml.
 
+The one place where a stage reads that file, and the one where it reads environment variables. Only secrets, addresses
+and what libraries read themselves are variables; a stage that is started by hand without the file has the defaults.
+"""
+
+import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from stages.common.errors import ParamsError
+from stages.common.params import nearest
+
+ORDER_FILE = Path("order.json")
+BY_HAND = "by-hand"
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+_Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, kw_only=True)
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Compute:
-    """How to compute, as the hardware profile says (docs/compute.md). The defaults are those of a stage by hand.
+    """How to compute, as the hardware profile says (docs/compute.md). It decides how fast a result comes, never which.
 
     `device` is auto or cpu. `micro_batch` is how many patches go through the network at a time, None: the most that
     fit. `amp` and `compile` allow what they name, where it pays. `cache` is map or memory. `processes` is on how many
-    of them one training runs.
+    of them one training runs, `workers` how many processes or loader workers to use, and `threads` how many threads a
+    process may use.
     """
 
-    profile: str = "by-hand"
-    device: str = "auto"
-    micro_batch: int | None = None
+    profile: str = BY_HAND
+    device: Literal["auto", "cpu"] = "auto"
+    micro_batch: PositiveInt | None = None
+    workers: PositiveInt = dataclasses.field(default_factory=_cores)
+    threads: PositiveInt = dataclasses.field(default_factory=_cores)
     amp: bool = True
-    cache: str = "map"
+    cache: Literal["map", "memory"] = "map"
     compile: bool = False
-    processes: int = 1
+    processes: PositiveInt = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Monitoring:
     """Seconds between samples of the load; resident memory (GB, 10⁹ bytes) that stops the stage. None: never."""
 
-    interval_s: float | None = 10.0
-    memory_abort_gb: float | None = None
+    interval_s: _Amount | None = 10.0
+    memory_abort_gb: _Amount | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """One run of one stage, as the launcher planned it.
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Need:
+    """What a run needs of a machine, in GB (10⁹ bytes), 0 where nothing is known. `why` says what it follows from.
 
-    `workers` is how many processes or loader workers to use and `threads` how many threads a process may use: they
-    decide how fast a result comes, never which. `state_dir` outlives a killed run and is keyed by `fingerprint`.
-    `artifact_root` is set in embedded mode only, where no server chooses the place of artifacts. `cache_dir` is DVC's
-    cache, to which deps may be links.
+    `ram_gb` and `shared_memory_gb` are for everything that runs at a time, `gpu_gb` for one GPU, the others are what a
+    run adds to a disk.
     """
 
-    stage: str
-    fingerprint: str
-    data_fingerprint: str
-    code_fingerprint: str
-    state_dir: Path
-    workers: int
-    threads: int
-    tracking_uri: str
-    artifact_root: str | None
-    experiment_name: str | None
+    ram_gb: NonNegativeFloat = 0.0
+    shared_memory_gb: NonNegativeFloat = 0.0
+    gpu_gb: NonNegativeFloat = 0.0
+    workspace_gb: NonNegativeFloat = 0.0
+    cache_gb: NonNegativeFloat = 0.0
+    runs_gb: NonNegativeFloat = 0.0
+    docker_gb: NonNegativeFloat = 0.0
+    why: str = ""
+
+    def least(self, floor_gb: float, name: str) -> tuple[float, str]:
+        """(the larger of `floor_gb` and the need called `name`, where it is from) for a check."""
+        need_gb: float = getattr(self, name)
+        return (need_gb, self.why) if need_gb > floor_gb else (floor_gb, "")
+
+
+NOTHING_KNOWN = Need()
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GateOrder:
+    """What a gate is told of the stage of the entry `gated` (`train@dice_ce-0`), before which it runs.
+
+    `torch_cuda` is the CUDA of the torch in that stage's image (`cpu` without), None where the stage is no container.
+    """
+
+    gated: str = BY_HAND
+    gpu: Literal["none", "auto", "required"] = "auto"
+    place: Literal["process", "container"] = "process"
+    torch_cuda: str | None = None
+    need: Need = NOTHING_KNOWN
+
+    @property
+    def in_container(self) -> bool:
+        """Whether the stage, and so the gate, is a container."""
+        return self.place == "container"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StageOrder:
+    """One run of one stage, as the launcher planned it. It holds no secret: order.json is a plain file.
+
+    `stage` is the entry's address. `state_dir` outlives a killed run and is keyed by `fingerprint`. `artifact_root` is
+    set in embedded mode only, where no server chooses the place of artifacts. `cache_dir` is DVC's cache, to which deps
+    may be links. `gate` is set for a gate alone.
+    """
+
+    version: Literal[1] = 1
+    stage: str = BY_HAND
+    fingerprint: str = BY_HAND
+    data_fingerprint: str = BY_HAND
+    code_fingerprint: str = BY_HAND
+    state_dir: Path = Path(".capillary", "state", BY_HAND)
     cache_dir: Path | None = None
-    compute: Compute = Compute()
+    artifact_root: str | None = None
+    experiment_name: str | None = None
+    compute: Compute = dataclasses.field(default_factory=Compute)
     monitoring: Monitoring = Monitoring()
+    gate: GateOrder | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many processes or loader workers to use."""
+        return self.compute.workers
+
+    @property
+    def threads(self) -> int:
+        """How many threads a process may use."""
+        return self.compute.threads
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Runtime(StageOrder):
+    """A stage's order, and the address of its tracking server, which may hold a password and is a variable."""
+
+    tracking_uri: str
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GateRuntime(GateOrder):
+    """A gate's part of the order, and what it looks at besides.
+
+    `store` is the folder of the embedded MLflow store, None where a server keeps runs. `variables` are all that the
+    gate is given, which are those of the gated stage.
+    """
+
+    store: Path | None
+    variables: Mapping[str, str]
+
+
+_FORMAT = TypeAdapter(StageOrder)
+_KEYS = [key.name for part in (StageOrder, Compute, Monitoring, GateOrder, Need) for key in dataclasses.fields(part)]
+
+
+def order_json(order: StageOrder) -> bytes:
+    """The content of order.json."""
+    return _FORMAT.dump_json(order, indent=2) + b"\n"
+
+
+def read_order(file: Path = ORDER_FILE) -> StageOrder:
+    """The order in `file`; every default where there is no such file.
+
+    Raises ParamsError for a file that cannot be read, has an unknown key or a value that is not of the key's type.
+    """
+    if not os.path.lexists(file):
+        return StageOrder()
+    try:
+        return _FORMAT.validate_json(file.read_bytes())
+    except OSError as error:
+        raise _damaged(file, f"it cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise _damaged(file, _first_fault(error)) from error
 
 
 def read_runtime() -> Runtime:
-    """The runtime from the environment; the defaults serve a stage that is started by hand."""
-    cores = os.cpu_count() or 1
-    read = os.environ.get
-    return Runtime(
-        stage=read("CAPILLARY_STAGE", "by-hand"),
-        fingerprint=read("CAPILLARY_FINGERPRINT", "by-hand"),
-        data_fingerprint=read("CAPILLARY_DATA_FINGERPRINT", "by-hand"),
-        code_fingerprint=read("CAPILLARY_CODE_FINGERPRINT", "by-hand"),
-        state_dir=Path(read("CAPILLARY_STATE_DIR", ".capillary/state/by-hand")),
-        workers=int(read("CAPILLARY_WORKERS", cores)),
-        threads=int(read("CAPILLARY_THREADS", cores)),
-        tracking_uri=read("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db"),
-        artifact_root=read("CAPILLARY_ARTIFACT_ROOT"),
-        experiment_name=read("DVC_EXP_NAME"),
-        cache_dir=Path(cache) if (cache := read("CAPILLARY_CACHE_DIR")) else None,
-        compute=_read_compute(),
-        monitoring=_read_monitoring(),
-    )
-
-
-def _read_compute() -> Compute:
-    read, usual = os.environ.get, Compute()
-    micro_batch = read("CAPILLARY_MICRO_BATCH", "auto")
-    return Compute(
-        profile=read("CAPILLARY_PROFILE", usual.profile),
-        device=read("CAPILLARY_DEVICE", usual.device),
-        micro_batch=None if micro_batch == "auto" else int(micro_batch),
-        amp=read("CAPILLARY_AMP", "auto") == "auto",
-        cache=read("CAPILLARY_CACHE", usual.cache),
-        compile=read("CAPILLARY_COMPILE", "off") == "auto",
-        processes=int(read("CAPILLARY_PROCESSES", usual.processes)),
-    )
-
-
-def _read_monitoring() -> Monitoring:
-    limit_gb = os.environ.get("CAPILLARY_MEMORY_ABORT_GB")
-    interval_s = os.environ.get("CAPILLARY_MONITOR_INTERVAL_S", "10")
-    return Monitoring(
-        interval_s=None if interval_s == "off" else float(interval_s),
-        memory_abort_gb=None if limit_gb is None else float(limit_gb),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateRuntime:
-    """One run of a gate, before the stage of the entry `gated` (`train@dice_ce-0`) in which it runs.
-
-    `gpu` is none, auto or required. `store` is the folder of the embedded MLflow store, None where a server keeps runs.
-    `variables` are all that the gate is given, which are those of the gated stage. `torch_cuda` is the CUDA of the
-    torch in that stage's image (`cpu` without), None where the stage is no container.
-    """
-
-    gated: str
-    gpu: str
-    in_container: bool
-    store: Path | None
-    variables: Mapping[str, str]
-    torch_cuda: str | None = None
+    """What a stage works with: order.json of its working folder, and the address of the tracking server."""
+    address = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
+    return Runtime(**vars(read_order()), tracking_uri=address)
 
 
 def read_gate_runtime() -> GateRuntime:
-    """The gate's runtime from the environment that the launcher made."""
-    read = os.environ.get
-    artifacts = read("CAPILLARY_ARTIFACT_ROOT")
-    return GateRuntime(
-        gated=read("CAPILLARY_GATED", "by-hand"),
-        gpu=read("CAPILLARY_GPU", "auto"),
-        in_container=read("CAPILLARY_PLACE") == "container",
-        store=Path(artifacts).parent if artifacts else None,
-        variables=dict(os.environ),
-        torch_cuda=read("CAPILLARY_TORCH_CUDA"),
+    """What a gate works with: its part of order.json, and all variables."""
+    order = read_order()
+    store = Path(order.artifact_root).parent if order.artifact_root else None
+    return GateRuntime(**vars(order.gate or GateOrder()), store=store, variables=dict(os.environ))
+
+
+def _first_fault(error: ValidationError) -> str:
+    # a misspelt key may be two errors, of which the unknown one tells what to do
+    faults = error.errors()
+    fault = next((each for each in faults if each["type"] == "unexpected_keyword_argument"), faults[0])
+    *parts, key = [str(part) for part in fault["loc"]] or ["the whole file"]
+    place = f"[{'.'.join(parts)}] " if parts else ""
+    if fault["type"] == "unexpected_keyword_argument":
+        return f"{place}unknown key `{key}`; {nearest(key, _KEYS)}"
+    return f"{place}{key}: {fault['msg']}"
+
+
+def _damaged(file: Path, why: str) -> ParamsError:
+    return ParamsError(
+        f"{file} is not an order of this version: {why}",
+        file=file,
+        remedy="repeat the command that started the stage: it writes the file anew. If you wrote it yourself, correct "
+        "it, or remove it to get the defaults",
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.runtime import GateRuntime
+from stages.common.runtime import NOTHING_KNOWN, GateRuntime, Need
 from stages.common.tracking.address import VARIABLE
 from stages.preflight.check import Check, Report, report_of
 from stages.preflight.checks import devices, gpu, ram, swap
@@ -17,14 +17,13 @@ from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
 from stages.preflight.checks.services import ask_all, check_services, services_of
-from stages.preflight.need import NOTHING_KNOWN, Need, read_need
 from stages.preflight.params import GpuParams, PreflightParams
 
 
 def look(params: PreflightParams, runtime: GateRuntime) -> Report:
     """All checks of this machine, as the stage `runtime.gated` will find it."""
     answers = ask_all(services_of(runtime.variables, params.services), runtime.variables, params.answers)
-    stage, need = runtime.gated.split("@")[0], read_need(runtime.variables)
+    stage, need = runtime.gated.split("@")[0], runtime.need
     return report_of(
         gpu_checks(params.gpu, runtime, need),
         [

@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 import yaml
 
+from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY
 from tests.support.warm import warm_python
 
@@ -93,10 +94,11 @@ class Sandbox:
             if file_limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
+        write_order(self.root, workers=workers)
         return subprocess.Popen(
             [python, "-m", "stages.preprocess"],
             cwd=self.root,
-            env={**os.environ, "PYTHONPATH": ".", "PYTHONUNBUFFERED": "1", "CAPILLARY_WORKERS": str(workers)},
+            env={**os.environ, "PYTHONPATH": ".", "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.common.tracking.registry import ModelCard, register_model, weights_sha256, write_card
 from stages.common.tracking.runs import open_run
+from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY
 from tests.support.tracked import CARD, embedded_runtime
 from tests.support.warm import warm_python
@@ -136,12 +137,9 @@ def run_stage(
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(work),
-        "CAPILLARY_STAGE": "evaluate",
-        "CAPILLARY_FINGERPRINT": fingerprint,
-        "CAPILLARY_THREADS": "1",
         "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
-        "CAPILLARY_ARTIFACT_ROOT": str(store / "artifacts"),
     }
+    write_order(work, stage="evaluate", fingerprint=fingerprint, artifact_root=str(store / "artifacts"))
     argv = [warm_python(), "-m", "stages.evaluate", *more]
     return subprocess.run(argv, cwd=work, env=environment, capture_output=True, text=True, timeout=120, check=False)
 

@@ -17,6 +17,7 @@ from stages.common.errors import ServiceError
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard, load_model, register_model, weights_sha256
 from stages.common.tracking.runs import TrackedRun, open_run
+from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY, require
 from tests.support.tracked import CARD, embedded_runtime
 
@@ -50,18 +51,17 @@ def runtime_for(uri: str, root: Path | None, fingerprint: str) -> Runtime:
 
 
 def start_worker(store: Path, fingerprint: str, steps: int) -> subprocess.Popen[str]:
+    work = store.parent / fingerprint
+    work.mkdir(exist_ok=True)
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
         "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
-        "CAPILLARY_ARTIFACT_ROOT": str(store / "artifacts"),
-        "CAPILLARY_STAGE": "train@dice_ce-0",
-        "CAPILLARY_FINGERPRINT": fingerprint,
-        "TMPDIR": str(store.parent / fingerprint),  # the launcher gives each stage its own
+        "TMPDIR": str(work),  # the launcher gives each stage its own
     }
-    (store.parent / fingerprint).mkdir(exist_ok=True)
+    write_order(work, stage="train@dice_ce-0", fingerprint=fingerprint, artifact_root=str(store / "artifacts"))
     argv = [sys.executable, "-c", WORKER, str(steps)]
-    return subprocess.Popen(argv, env=environment, cwd=store.parent, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv, env=environment, cwd=work, stdout=subprocess.PIPE, text=True)
 
 
 def points(run: TrackedRun, key: str) -> list[int]:

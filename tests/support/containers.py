@@ -29,7 +29,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 LIMITS = "gpu: none, memory_gb: 0.25, pids: 64, shm_gb: 0.06"
 ACCESS = f"toy: {{network: none, env: [TOY_*], resume: true, {LIMITS}}}\n"
 MAIN = """
-import os
+import json
 from pathlib import Path
 import yaml
 from stages.common.errors import run_main
@@ -39,7 +39,7 @@ from stages.toy import modes
 def main():
     toy = yaml.safe_load(Path("params.yaml").read_text())["toy"]
     Path("data/out").mkdir()
-    getattr(modes, toy["mode"])(Path(os.environ["CAPILLARY_STATE_DIR"]), toy["times"])
+    getattr(modes, toy["mode"])(Path(json.loads(Path("order.json").read_text())["state_dir"]), toy["times"])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ stages:
 LIMITS = "gpu: none, memory_gb: null, pids: 256, shm_gb: 0.0625"
 ACCESS = f"toy: {{network: none, env: [TOY_*], resume: true, {LIMITS}}}\n"
 PROGRAM = """
-import os, sys, time
+import json, os, sys, time
 from pathlib import Path
 import yaml
 from stages.common.errors import run_main
@@ -27,7 +27,7 @@ from stages.common.errors import run_main
 
 def main():
     toy = yaml.safe_load(Path("params.yaml").read_text())["toy"]
-    state = Path(os.environ["CAPILLARY_STATE_DIR"])
+    state = Path(json.loads(Path("order.json").read_text())["state_dir"])
     Path("data/out").mkdir()
     Path("data/out/copy.txt").write_text(Path("data/in.txt").read_text() * toy["times"])
     modes[toy["mode"]](state)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.common.runtime import Runtime
+from stages.common.runtime import Compute, Runtime
 from stages.common.tracking.registry import ModelCard
 from tests.support.recipe import RECIPE
 
@@ -25,15 +25,19 @@ CARD = ModelCard(
 
 
 def embedded_runtime(store: Path, **changes: Any) -> Runtime:
-    """A stage on one thread whose state and runs lie in the folder `store`, but for `changes`."""
+    """A stage on one thread whose state and runs lie in the folder `store`, but for `changes`.
+
+    `workers` and `threads` are those of its `compute`.
+    """
+    compute = changes.pop("compute", Compute())
+    counts = {name: changes.pop(name, 1) for name in ("workers", "threads")}
     runtime = Runtime(
         stage="train",
         fingerprint="f",
         data_fingerprint="d",
         code_fingerprint="c",
         state_dir=store,
-        workers=1,
-        threads=1,
+        compute=replace(compute, **counts),
         tracking_uri=f"sqlite:///{store}/mlflow.db",
         artifact_root=str(store / "artifacts"),
         experiment_name=None,

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.monitoring.system_metrics import SystemSampler
 from stages.common.progress import say
-from stages.common.runtime import Runtime
+from stages.common.runtime import BY_HAND, Runtime
 from stages.common.text import visible
 from stages.common.tracking.address import EXPERIMENT, restore_command
 from stages.common.tracking.server import (
@@ -30,7 +30,6 @@ from stages.common.tracking.server import (
     redact,
 )
 
-BY_HAND = "by-hand"
 FAILURE_TAG = "capillary.failure"
 START_PATIENCE_S = 12.0
 STEP_PATIENCE_S = 10.0

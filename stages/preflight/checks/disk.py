@@ -5,8 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.preflight.check import GB, Check, at_least, missed, passed
-from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import SharedMemoryParams
 
 REMEDY = "free space on this disk: dvc gc -w, capillary clean --state, du -sh .dvc/cache mlruns"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 
+from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.preflight.check import GB, Check, at_least
-from stages.preflight.need import NOTHING_KNOWN, Need
 from stages.preflight.params import RamParams
 
 _V1_NO_LIMIT = 1 << 60  # version 1 writes a huge number where there is no limit

@@ -35,11 +35,11 @@ stages:
     outs: [data/vault]
 """
 VAULT = """
-import os, time
+import json, os, time
 from pathlib import Path
 
 assert os.environ["VAULT_TOKEN"]
-(Path(os.environ["CAPILLARY_STATE_DIR"]) / "started").touch()
+(Path(json.loads(Path("order.json").read_text())["state_dir"]) / "started").touch()
 time.sleep(120)
 """
 MODES = """
@@ -279,7 +279,7 @@ def test_a_stage_sees_no_secret_of_another(toy: ContainerToy, tmp_path: Path) ->
         assert seen is not None
         assert TOKEN not in seen["seen.txt"]
         assert "VAULT" not in seen["seen.txt"]
-        assert "CAPILLARY_STAGE=toy" in seen["seen.txt"]
+        assert "USER=capillary" in seen["seen.txt"]
         assert len(seen["processes.txt"].split()) <= 5  # its own: init, the first process, the stage
         assert TOKEN not in json.dumps(_inspect(vault))
         assert TOKEN not in _logs(twin)

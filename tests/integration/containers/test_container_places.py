@@ -118,7 +118,8 @@ def test_the_stage_runs_as_the_caller_and_what_it_prints_is_kept(make_toy: MakeT
     assert (out / "uid").read_text() == f"{os.geteuid()}:{os.getegid()}"
     assert out.stat().st_uid == os.geteuid()
     names = set((out / "environment").read_text().splitlines())
-    assert {"TOY_TOKEN", "TOY_ROOT", "CAPILLARY_STAGE"} <= names
+    assert {"TOY_TOKEN", "TOY_ROOT"} <= names
+    assert not any(name.startswith("CAPILLARY_") for name in names)
     assert {"SECRET_TOKEN", "VIRTUAL_ENV", "SSH_AUTH_SOCK"}.isdisjoint(names)
     assert "on stdout" in done.stdout
     assert "on stderr" in done.stderr

@@ -42,6 +42,7 @@ pathlib.Path("outs").mkdir(exist_ok=True)
 """
 REGISTERING = """
 import os, pathlib, sys
+from dataclasses import replace
 import torch
 from stages.common.atomic import atomic_write
 from stages.common.tracking.registry import register_model
@@ -50,9 +51,9 @@ from stages.common.tracking.runs import open_run
 from stages.train.resuming.lock import cell_lock
 
 name = sys.argv[1]
-os.environ |= {"CAPILLARY_STAGE": os.environ["DVC_STAGE"], "CAPILLARY_FINGERPRINT": name}
-os.environ |= {"CAPILLARY_STATE_DIR": f"state/{name}", "CAPILLARY_ARTIFACT_ROOT": os.path.abspath("mlruns/artifacts")}
-runtime, fold = read_runtime(), int(name[1:])
+told = {"stage": os.environ["DVC_STAGE"], "fingerprint": name, "state_dir": pathlib.Path("state", name)}
+runtime = replace(read_runtime(), **told, artifact_root=os.path.abspath("mlruns/artifacts"))
+fold = int(name[1:])
 begun = runtime.state_dir / "run_id"
 with cell_lock(runtime.state_dir):
     run_id = begun.read_text() if begun.exists() else None

@@ -7,7 +7,7 @@ import pytest
 from tests.support.toy import ToyProject
 
 MAIN = """
-import os
+import json
 from pathlib import Path
 import yaml
 from stages.common.errors import run_main
@@ -18,7 +18,7 @@ def main():
     mode = yaml.safe_load(Path("params.yaml").read_text())["toy"]["mode"]
     modes.OUT.mkdir()
     (modes.OUT / "made.txt").write_text("made")
-    getattr(modes, mode)(Path(os.environ["CAPILLARY_STATE_DIR"]))
+    getattr(modes, mode)(Path(json.loads(Path("order.json").read_text())["state_dir"]))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 from tests.support.toy import DVC_YAML, LIMITS, ToyProject
 
 DOOR = """
-import os
+import json
 from pathlib import Path
 import yaml
 from stages.common.errors import CapillaryError, ExitCode, run_main
@@ -15,7 +15,8 @@ from stages.common.errors import CapillaryError, ExitCode, run_main
 
 def main():
     door = yaml.safe_load(Path("configs/door.yaml").read_text())
-    print("door before", os.environ["CAPILLARY_GATED"], sorted(str(p) for p in Path().iterdir()))
+    told = json.loads(Path("order.json").read_text())["gate"]
+    print("door before", told["gated"], sorted(str(p) for p in Path().iterdir()))
     if not door["open"]:
         raise CapillaryError("the door is closed", remedy="open it", code=ExitCode.PREFLIGHT)
 
@@ -47,7 +48,7 @@ def test_an_open_gate_lets_the_stage_run(toy: ToyProject) -> None:
     """It runs first, sees its own files alone, and leaves nothing behind."""
     done = toy.repro()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "door before toy ['configs', 'params.yaml', 'stages']" in done.stdout
+    assert "door before toy ['configs', 'order.json', 'params.yaml', 'stages']" in done.stdout
     assert toy.out() == "hello\n"
     assert toy.leftovers() == []
     assert "up to date" in toy.repro().stdout

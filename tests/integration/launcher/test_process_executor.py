@@ -27,6 +27,7 @@ def test_a_stage_gets_its_arguments_its_declared_params_and_nothing_else(toy: To
     variables = toy.out("env.txt").split("\n")
     assert "TOY_ROOT" in variables
     assert "SECRET_TOKEN" not in variables
+    assert [name for name in variables if name.startswith("CAPILLARY_")] == ["CAPILLARY_POLICY"]  # the guard's own
     files = toy.out("files.txt").split("\n")
     assert "data/in.txt" in files
     assert "data/other.txt" not in files

@@ -48,7 +48,7 @@ def _train_growing(sandbox: Sandbox) -> tuple[int, list[tuple[float, str]]]:
     process = subprocess.Popen(
         [sys.executable, "-c", GROWING, "--loss", "dice_ce", "--fold", "0"],
         cwd=sandbox.folder,
-        env=sandbox.environment(CAPILLARY_MEMORY_ABORT_GB=str(LIMIT_GB), PYTHONUNBUFFERED="1"),
+        env=sandbox.environment(memory_abort_gb=LIMIT_GB),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from capillary.compute.need import GB, parameters_of, run_shape, training_ram_gb
 from capillary.compute.volumes import find_volumes
+from stages.common.runtime import Compute
 from tests.integration.train.train_sandbox import make_sandbox
 from tests.unit.stages.train.tiny import PARAMS
 
@@ -27,7 +28,7 @@ def test_the_estimate_agrees_with_a_real_training(tmp_path: Path) -> None:
 
     volumes = find_volumes(tmp_path, {})
     assert volumes.shapes == ((6, 24, 24),) * 3
-    run = run_shape({"training": {**PARAMS, **small}}, volumes, {"CAPILLARY_WORKERS": "1"})
+    run = run_shape({"training": {**PARAMS, **small}}, volumes, Compute(device="cpu", workers=1))
     assert run is not None
     peak_gb = used.ru_maxrss * 1024 / GB
     assert 1 / WITHIN <= training_ram_gb(run) / peak_gb <= WITHIN, peak_gb

@@ -15,7 +15,6 @@ from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 from tests.support.processes import processes_in
 
 CHANGES: dict[str, object] = {"max_epochs": 24, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}
-TWO = {"CAPILLARY_PROCESSES": "2", "PYTHONUNBUFFERED": "1"}
 NO_DISK = Path("/sys")  # in which nobody can write, root neither
 
 
@@ -23,7 +22,7 @@ NO_DISK = Path("/sys")  # in which nobody can write, root neither
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     """A training on two processes that nobody disturbed."""
     sandbox = make_sandbox(tmp_path_factory.mktemp("uninterrupted"), **CHANGES)
-    result = sandbox.run(**TWO)
+    result = sandbox.run(processes=2)
     assert result.returncode == 0, result.stdout + result.stderr
     return sandbox
 
@@ -66,7 +65,7 @@ def _gone(processes: list[psutil.Process]) -> bool:
 def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupted: Sandbox, tmp_path: Path) -> None:
     """Rank 1 killed: all start again. SIGTERM: code 143 and a checkpoint. The supervisor killed: nobody stays."""
     sandbox = make_sandbox(tmp_path, **CHANGES)
-    process = sandbox.start(**TWO)
+    process = sandbox.start(processes=2)
     _read_until(process, "epoch 3/")
     os.kill(_workers(sandbox)[1].pid, signal.SIGKILL)
     text = "".join(_read_until(process, "resuming after epoch"))
@@ -80,14 +79,14 @@ def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupte
     assert "the checkpoint is written" in text
     assert "Traceback" not in text
 
-    process = sandbox.start(**TWO)
+    process = sandbox.start(processes=2)
     _read_until(process, "epoch ")
     workers = _workers(sandbox)
     process.kill()
     assert _gone(workers), "the workers outlived the process that started them"
     _finish(process)
 
-    result = sandbox.run(**TWO)
+    result = sandbox.run(processes=2)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "resuming after epoch" in result.stdout
     assert _outs(sandbox) == _outs(uninterrupted)
@@ -100,7 +99,7 @@ def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupte
 def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: Sandbox, tmp_path: Path) -> None:
     """A terminal sends SIGINT to every process; the guard counts all of them. What is left goes on bit-equal."""
     sandbox = make_sandbox(tmp_path, **CHANGES)
-    process = sandbox.start(**TWO)
+    process = sandbox.start(processes=2)
     _read_until(process, "epoch 3/")
     workers = _workers(sandbox)
     for each in [process, *workers]:
@@ -111,11 +110,11 @@ def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: S
     assert "Traceback" not in text
     assert _gone(workers)
 
-    guarded = sandbox.run(**TWO, CAPILLARY_MEMORY_ABORT_GB="0.2")
+    guarded = sandbox.run(processes=2, memory_abort_gb=0.2)
     assert guarded.returncode == ExitCode.MEMORY, guarded.stdout + guarded.stderr
     assert "the checkpoint is written: the process tree takes more than" in guarded.stderr
 
-    assert sandbox.run(**TWO).returncode == 0
+    assert sandbox.run(processes=2).returncode == 0
     assert _outs(sandbox) == _outs(uninterrupted)
 
 
@@ -123,7 +122,7 @@ def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: S
 def test_a_checkpoint_that_cannot_be_written_is_what_the_user_reads(tmp_path: Path) -> None:
     """A request to stop ends with the disk's failure and its code: nobody says that the checkpoint is written."""
     sandbox = make_sandbox(tmp_path, **{**CHANGES, "steps_per_epoch": 400})
-    process = sandbox.start(**TWO)
+    process = sandbox.start(processes=2)
     _read_until(process, "epoch 1/")
     state = sandbox.folder / "state"
     while not (state / "checkpoint.pt").exists():  # that of the first epoch is written beside the second one
@@ -147,7 +146,7 @@ def test_another_number_of_processes_is_said_and_a_foreseen_failure_ends_all_at_
     assert _outs(uninterrupted) == before
 
     started = time.monotonic()
-    refused = uninterrupted.run(**TWO, CAPILLARY_FINGERPRINT="e" * 12)
+    refused = uninterrupted.run(processes=2, fingerprint="e" * 12)
     assert refused.returncode == 4, refused.stdout + refused.stderr
     assert refused.stderr.count("the checkpoint belongs to another training") == 1
     assert "start again" not in refused.stdout

@@ -12,6 +12,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.support.orders import write_order
 from tests.support.warm import warm_python
 from tests.unit.stages.train.tiny import PARAMS, write_volumes
 
@@ -28,38 +29,34 @@ class Sandbox:
         """How the stage is started, on an interpreter that has the libraries already."""
         return [warm_python(), "-m", "stages.train", "--loss", loss, "--fold", str(fold)]
 
-    def environment(self, **changes: str) -> dict[str, str]:
-        """What the launcher sets."""
+    def environment(self, **order: object) -> dict[str, str]:
+        """What the launcher sets; it writes the stage's order with `order` in it."""
+        write_order(self.folder, **{"stage": "train", "fingerprint": "f" * 12, "state_dir": Path("state"), **order})
         return {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "CAPILLARY_STAGE": "train",
-            "CAPILLARY_FINGERPRINT": "f" * 12,
-            "CAPILLARY_STATE_DIR": "state",
-            "CAPILLARY_WORKERS": "1",
-            "CAPILLARY_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
             "CAPILLARY_TEST_WARM": "all",  # its workers, too
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/mlruns/mlflow.db",
-            **changes,
         }
 
-    def start(self, **changes: str) -> "subprocess.Popen[str]":
+    def start(self, **order: object) -> "subprocess.Popen[str]":
         """The stage of fold 0, started and not waited for; stdout and stderr in one pipe."""
         return subprocess.Popen(
             self.command(),
             cwd=self.folder,
-            env=self.environment(**changes),
+            env=self.environment(**order),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, fold: int = 0, loss: str = "dice_ce", **changes: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, fold: int = 0, loss: str = "dice_ce", **order: object) -> "subprocess.CompletedProcess[str]":
         """The stage, run to its end."""
         return subprocess.run(
             self.command(fold, loss),
             cwd=self.folder,
-            env=self.environment(**changes),
+            env=self.environment(**order),
             capture_output=True,
             text=True,
             check=False,

@@ -1,4 +1,3 @@
-import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -6,9 +5,18 @@ from pathlib import Path
 import pytest
 
 from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import Dep, Fingerprint, StagePlan
+from capillary.launcher.plan import Dep, StagePlan
+from stages.common.runtime import Compute, StageOrder
+from tests.support.orders import change_plan
 
 MakePlan = Callable[..., StagePlan]
+ORDER = StageOrder(
+    stage="toy@a",
+    fingerprint="w",
+    data_fingerprint="d",
+    code_fingerprint="c",
+    compute=Compute(workers=2, threads=2),
+)
 
 
 @pytest.fixture
@@ -23,32 +31,30 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_plan(root: Path) -> MakePlan:
-    """A plan in `root` with the given deps (names) and whatever else shall differ."""
+    """A plan in `root` with the given deps (names) and whatever else of it or of its order shall differ."""
 
     def make(*deps: str, **changes: object) -> StagePlan:
         plan = StagePlan(
             stage="toy",
-            address="toy@a",
+            order=ORDER,
             argv=(),
             root=root,
             repository=root,
             deps=tuple(Dep(name=name, host=_host(root, name)) for name in deps),
             dep_hashes=dict.fromkeys(deps, "hash"),
             outs=("data/out",),
-            cache_dir=root / ".dvc" / "cache" / "files" / "md5",
             params={"toy": {"times": 1}},
             access=StageAccess(
                 network="none", env=(), resume=False, gpu="none", memory_gb=None, pids=256, shm_gb=0.0625
             ),
-            fingerprint=Fingerprint(data="d", code="c", whole="w"),
-            environment={"CAPILLARY_THREADS": "2"},
+            environment={},
             user_environment={},
             needs_network=False,
-            state_dir=root / ".capillary" / "state" / "toy",
             writable=(),
             grace_s=1.0,
         )
-        return dataclasses.replace(plan, **changes)  # type: ignore[arg-type]  # names and types are the test's own
+        own = {"state_dir": root / ".capillary/state/toy", "cache_dir": root / ".dvc/cache/files/md5"}
+        return change_plan(plan, **{**own, **changes})
 
     return make
 

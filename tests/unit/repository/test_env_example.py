@@ -24,17 +24,9 @@ SETTING = re.compile(r"^#?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
 
 # read, and not for .env; by who sets them instead
 NOT_FOR_USERS = {
-    "the launcher, for a stage": {
-        *(
-            f"CAPILLARY_{name}"
-            for name in ("STAGE", "STATE_DIR", "ARTIFACT_ROOT", "CACHE_DIR", "PLACE", "POLICY", "GATED", "GPU")
-        ),
-        *(f"CAPILLARY_{name}FINGERPRINT" for name in ("", "DATA_", "CODE_")),
-        *("CAPILLARY_NEED", "CAPILLARY_TORCH_CUDA"),
-    },
+    "the launcher, for the guard of a stage": {"CAPILLARY_POLICY"},
     "an experiment, for each of its trainings": {"CAPILLARY_SIDE_BY_SIDE"},
-    "a profile of configs/compute.yaml": {f"CAPILLARY_{name}" for name in ("AMP", "CACHE", "COMPILE", "DEVICE")},
-    "DVC": {"DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"},
+    "DVC": {"DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"},
     "the code, for a library that it uses": {
         *("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"),
         *("GLOO_SOCKET_IFNAME", "DOCKER_BUILDKIT"),

@@ -17,7 +17,7 @@ from capillary.compute.need import (
     training_ram_gb,
 )
 from capillary.compute.volumes import Volumes, find_volumes, npy_shape
-from stages.preflight.need import NOTHING_KNOWN, Need, read_need
+from stages.common.runtime import Compute, Need
 
 RUN = RunShape(
     volumes=((50, 512, 512), (24, 256, 256)),
@@ -113,23 +113,21 @@ def test_the_why_names_what_is_largest() -> None:
     assert estimate(replace(RUN, volumes=((400, 1024, 1024),))).why == "evaluate of a volume of 400×1024×1024"
 
 
-def test_the_need_travels_to_the_gate_and_counts_above_the_floor() -> None:
-    """As one variable; a gate by hand knows nothing."""
+def test_the_need_counts_above_the_floor() -> None:
+    """Whichever is larger, with what it follows from."""
     need = Need(ram_gb=3.5, why="a patch")
-    assert read_need(need.as_variable()) == need
-    assert read_need({}) == NOTHING_KNOWN
     assert need.least(1, "ram_gb") == (3.5, "a patch")
     assert need.least(4, "ram_gb") == (4, "")
 
 
-def test_a_run_s_shape_is_read_from_params_and_the_profile_s_variables() -> None:
+def test_a_run_s_shape_is_read_from_params_and_the_profile() -> None:
     """Of a project without a training there is none."""
     training = {"patch_voxels": [8, 32, 32], "filters": [4, 8, 16], "batch_size": 4, "losses": ["a", "b"], "folds": [0]}
-    computing = {"CAPILLARY_MICRO_BATCH": "2", "CAPILLARY_WORKERS": "3", "CAPILLARY_DEVICE": "auto"}
-    run = run_shape({"training": training}, Volumes(shapes=((1, 2, 3),), unmade_voxels=6), computing)
+    compute = Compute(micro_batch=2, workers=3, device="auto")
+    run = run_shape({"training": training}, Volumes(shapes=((1, 2, 3),), unmade_voxels=6), compute)
     assert run is not None
     assert (run.micro_batch, run.workers, run.on_gpu, run.cells, run.volumes) == (2, 3, True, 2, ((1, 2, 3),))
-    assert run_shape({"toy": {}}, Volumes(shapes=(), unmade_voxels=0), {}) is None
+    assert run_shape({"toy": {}}, Volumes(shapes=(), unmade_voxels=0), compute) is None
 
 
 def write_npy(file: Path, shape: str) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
-from capillary.compute.computing import resolve, stage_variables
+from capillary.compute.computing import find_slots, resolve, stage_compute
 from capillary.compute.hardware import GB, Hardware
 from capillary.compute.limits import Limits, find_limits
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
-from stages.common.runtime import Compute, read_runtime
+from stages.common.runtime import Compute
 from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
@@ -103,8 +103,12 @@ def test_an_unknown_profile_is_refused_with_the_nearest_known_name() -> None:
     assert "dgx_spark" in caught.value.remedy
 
 
-def _resolve(choice: Choice, hardware: Hardware, slots: int = 1, **variables: str) -> Any:
+def _resolve(choice: Choice, hardware: Hardware, slots: int = 1, **variables: str) -> Compute:
     return resolve(choice, hardware, read_settings(Path("/nowhere"), variables), slots)
+
+
+def _slots(choice: Choice, hardware: Hardware, **variables: str) -> int:
+    return find_slots(choice, hardware, read_settings(Path("/nowhere"), variables))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ def test_slots_are_gpus_or_cpu_shares_within_the_memory(
 ) -> None:
     """One cell a usable GPU; on a CPU one for four cores, two from two cores on."""
     hardware = _hardware(*sizes_gb, cores=cores, memory_gb=memory_gb)
-    assert _resolve(choose_profile(hardware, "auto", TABLE), hardware).slots == slots
+    assert _slots(choose_profile(hardware, "auto", TABLE), hardware) == slots
 
 
 def test_slots_share_cores_and_explicit_numbers_win() -> None:
@@ -159,20 +163,23 @@ def test_processes_share_cores_and_gpus() -> None:
     """Two processes a cell: each has half of the cores, and a cell takes two GPUs, or two shares of the CPU."""
     hardware = _hardware(80, 80, 80, 80, cores=32)
     computing = _resolve(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="2")
-    assert (computing.threads, computing.slots, computing.processes) == (16, 2, 2)
+    assert (computing.threads, computing.processes) == (16, 2)
+    assert _slots(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="2") == 2
     hardware = _hardware(cores=32)
     computing = _resolve(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="2")
-    assert (computing.threads, computing.slots) == (16, 4)
+    assert computing.threads == 16
+    assert _slots(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="2") == 4
 
 
 def test_numbers_of_a_profile_are_taken_as_they_are(tmp_path: Path) -> None:
     """Where a profile says a number instead of auto."""
-    numbers = {"workers": 3, "threads": 5, "micro_batch": 4, "processes": 2, "slots": 7}
-    table = read_table(_edited(tmp_path, **{f"profiles__cpu__{key}": value for key, value in numbers.items()}))
+    numbers = {"workers": 3, "threads": 5, "micro_batch": 4, "processes": 2}
+    edits = {f"profiles__cpu__{key}": value for key, value in {**numbers, "slots": 7}.items()}
+    table = read_table(_edited(tmp_path, **edits))
     hardware = _hardware(cores=64)
     computing = _resolve(choose_profile(hardware, "auto", table), hardware)
     assert {key: getattr(computing, key) for key in numbers} == numbers
-    assert computing.variables()["CAPILLARY_MICRO_BATCH"] == "4"
+    assert _slots(choose_profile(hardware, "auto", table), hardware) == 7
 
 
 @pytest.mark.parametrize(
@@ -192,44 +199,40 @@ def test_the_reason_names_what_decided(sizes_gb: list[float | None], reason: str
 
 
 @pytest.mark.parametrize("name", TABLE.profiles)
-def test_a_stage_reads_what_the_plan_tells(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ends of the variables agree, for every profile."""
-    hardware = _hardware(16)
-    computing = _resolve(choose_profile(hardware, name, TABLE), hardware)
-    for variable, value in computing.variables().items():
-        monkeypatch.setenv(variable, value)
-    runtime = read_runtime()
-    profile = TABLE.profiles[name]
-    assert runtime.compute == Compute(
+def test_a_stage_is_told_what_the_profile_says(name: str) -> None:
+    """A word of the table is a switch or a number there."""
+    compute, profile = _resolve(choose_profile(_hardware(16), name, TABLE), _hardware(16)), TABLE.profiles[name]
+    assert compute == Compute(
         profile=name,
         device=profile.device,
         micro_batch=None,
+        workers=8,
+        threads=8,
         amp=profile.amp == "auto",
         cache=profile.cache,
         compile=profile.compile == "auto",
         processes=1,
     )
-    assert (runtime.workers, runtime.threads) == (computing.workers, computing.threads)
 
 
 def test_a_stage_without_a_gpu_needs_no_profile_and_asks_for_no_gpu(tmp_path: Path) -> None:
     """Not even the file: its start stays as quick as it was."""
     settings = read_settings(tmp_path, {"CAPILLARY_PROFILE": "no such profile", "CAPILLARY_WORKERS": "3"})
-    variables = stage_variables(tmp_path, settings, None)
-    assert variables == {"CAPILLARY_WORKERS": "3", "CAPILLARY_THREADS": str(find_limits().cores)}
+    compute = stage_compute(tmp_path, settings, None)
+    assert compute == Compute(device="cpu", workers=3, threads=find_limits().cores)
     settings = read_settings(tmp_path, {"CAPILLARY_THREADS": "5"})
-    assert stage_variables(tmp_path, settings, None)["CAPILLARY_THREADS"] == "5"
+    assert stage_compute(tmp_path, settings, None).threads == 5
 
 
 def test_a_stage_that_can_use_a_gpu_is_told_the_profile(capsys: pytest.CaptureFixture[str]) -> None:
     """That of the GPUs that are there, or the one that was asked for; warnings are told."""
     settings = read_settings(REPOSITORY, {})
-    assert stage_variables(REPOSITORY, settings, lambda: _hardware(16).gpus)["CAPILLARY_PROFILE"] == "gpu_high"
+    assert stage_compute(REPOSITORY, settings, lambda: _hardware(16).gpus).profile == "gpu_high"
     assert capsys.readouterr().out == ""
-    assert stage_variables(REPOSITORY, settings, lambda: _hardware(4).gpus)["CAPILLARY_PROFILE"] == "cpu"
+    assert stage_compute(REPOSITORY, settings, lambda: _hardware(4).gpus).profile == "cpu"
     assert "warning: card 0 with 4.0 GB is less than 6 GB" in capsys.readouterr().out
     asked_for = read_settings(REPOSITORY, {"CAPILLARY_PROFILE": "gpu_low"})
-    assert stage_variables(REPOSITORY, asked_for, lambda: _hardware(16).gpus)["CAPILLARY_PROFILE"] == "gpu_low"
+    assert stage_compute(REPOSITORY, asked_for, lambda: _hardware(16).gpus).profile == "gpu_low"
 
 
 def _edited(tmp_path: Path, **changes: Any) -> Path:

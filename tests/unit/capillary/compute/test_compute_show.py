@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 
 from capillary.compute import show
-from capillary.compute.computing import resolve
 from capillary.compute.environment import Environment, EnvironmentName
 from capillary.compute.hardware import GB, Hardware
 from capillary.compute.limits import Limits
@@ -30,7 +29,7 @@ def rows(
     """The table's rows: name → value and reason."""
     hardware = Hardware(gpus=gpus, limits=LIMITS)
     choice = choose_profile(hardware, "auto", read_table(REPOSITORY))
-    computing = resolve(choice, hardware, read_settings(Path("/nowhere"), {}))
+    computing = show.computed(choice, hardware, read_settings(Path("/nowhere"), {}))
     environment = Environment(name=place, reason="a sign", in_container=in_container)
     console = Console(width=120, record=True, quiet=False)
     with console.capture() as captured:
@@ -93,7 +92,10 @@ def test_programs_read_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["limits"]["cores"] == 6
     assert found["gpus"][0]["name"] == "RTX"
     assert found["profile"]["name"] == "cpu"
-    assert found["computing"]["threads"] == 3
+    computing = found["computing"]
+    keys = ["profile", "device", "micro_batch", "workers", "threads", "amp", "cache", "compile", "processes", "slots"]
+    assert list(computing) == keys
+    assert (computing["threads"], computing["amp"], computing["micro_batch"]) == (3, "auto", None)
     assert found["profile"]["reason"] == "no GPU of 6 GB or more"
     assert "less than 6 GB" in found["profile"]["warnings"][0]
 

@@ -1,6 +1,5 @@
 """A daemon that runs one container: a function in a thread, on the far end of the launcher's connection."""
 
-import dataclasses
 import json
 import queue
 import socket
@@ -18,6 +17,7 @@ from capillary.containers.execute import ContainerExecutor
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 from capillary.settings import read_settings
+from tests.support.orders import change_plan
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal
 
 Program = Callable[["Container"], int | None]
@@ -124,7 +124,7 @@ class Run:
         self.published.append((work / "data/out").read_text())
 
     def change(self, **changes: object) -> None:
-        self.plan = dataclasses.replace(self.plan, **changes)  # type: ignore[arg-type]  # the test's own
+        self.plan = change_plan(self.plan, **changes)
 
     def allow(self, **changes: object) -> None:
         self.change(access=self.plan.access.model_copy(update=changes))

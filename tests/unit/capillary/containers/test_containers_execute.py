@@ -25,7 +25,7 @@ def test_a_stage_that_ends_well_is_published(run: Run, root: Path, capfd: pytest
     """Its output is shown and kept; its secrets go by its connection, before it starts; nothing is left of it."""
     order: dict[str, Any] = {}
     state = root / "state"
-    run.change(environment={"CAPILLARY_THREADS": "2", "TOKEN": "s3cr3t"}, writable=(state,))
+    run.change(environment={"TOKEN": "s3cr3t"}, writable=(state,))
 
     def program(container: Container) -> int:
         order.update(container.order())

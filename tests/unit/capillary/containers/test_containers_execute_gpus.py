@@ -13,8 +13,9 @@ from capillary.containers.gpus import container_name
 from capillary.launcher.stop import Stop
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.runtime import GateOrder, StageOrder, read_order
 from stages.preflight.checks.devices import Gpu
-from tests.unit.capillary.containers.fake_container import Run
+from tests.unit.capillary.containers.fake_container import Container, Run, work
 from tests.unit.capillary.containers.fake_daemon import refusal
 
 GPUS = tuple(
@@ -70,14 +71,22 @@ def test_the_image_has_the_torch_that_suits_its_gpus(
 
 
 def test_an_older_driver_gets_the_torch_that_it_runs(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image's tag, its build and the stage's environment all say which."""
+    """The image's tag, its build and the order of a gate all say which."""
+    told: list[StageOrder] = []
+
+    def program(container: Container) -> int:
+        told.append(read_order(container.folder("order.json")))
+        return work(container)
+
     monkeypatch.setattr(finding, "find_gpus", lambda *_: tuple(replace(gpu, driver="575.57.08") for gpu in GPUS))
     (root / "stages/toy/requirements.txt").write_text("torch==2\n")
     run.allow(gpu="auto")
-    assert run(CAPILLARY_TORCH_INDEX_CU126="https://twelve", CAPILLARY_TORCH_INDEX_CU130="https://thirteen") == 0
+    run.change(gated="toy@b")
+    indexes = {f"CAPILLARY_TORCH_INDEX_{name}": f"https://{name}" for name in ("CU126", "CU130")}
+    assert run(program, **indexes) == 0
     assert run.identity[0].startswith("capillary-toy:cu126-")
     assert run.daemon.bodies[-1]["Image"] == run.identity[0]
-    assert "CAPILLARY_TORCH_CUDA=12.6" in run.daemon.bodies[-1]["Env"]
+    assert [order.gate for order in told] == [GateOrder(gated="toy@b", place="container", torch_cuda="12.6")]
 
 
 def test_gpus_are_those_that_the_user_allows(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,23 +135,23 @@ def test_a_gpu_that_is_taken_is_left_to_who_has_it(run: Run) -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(
-    ("environment", "variables", "gpus"),
+    ("compute", "variables", "gpus"),
     [
         ({}, {"CAPILLARY_SHARE_GPUS": "yes"}, ["GPU-0", "GPU-1"]),
-        ({"CAPILLARY_PROCESSES": "2"}, {}, ["GPU-0", "GPU-1"]),
-        ({"CAPILLARY_PROCESSES": "2"}, {"CAPILLARY_GPUS": "1"}, ["GPU-1"]),
-        ({"CAPILLARY_PROCESSES": "1"}, {}, ["GPU-0"]),
-        ({"CAPILLARY_DEVICE": "auto"}, {}, ["GPU-0"]),
-        ({"CAPILLARY_DEVICE": "cpu"}, {}, []),
-        ({"CAPILLARY_DEVICE": "cpu", "CAPILLARY_PROCESSES": "2"}, {"CAPILLARY_SHARE_GPUS": "yes"}, []),
+        ({"processes": 2}, {}, ["GPU-0", "GPU-1"]),
+        ({"processes": 2}, {"CAPILLARY_GPUS": "1"}, ["GPU-1"]),
+        ({"processes": 1}, {}, ["GPU-0"]),
+        ({"device": "auto"}, {}, ["GPU-0"]),
+        ({"device": "cpu"}, {}, []),
+        ({"device": "cpu", "processes": 2}, {"CAPILLARY_SHARE_GPUS": "yes"}, []),
     ],
 )
 def test_gpus_are_shared_or_left_as_the_user_chose(
-    run: Run, environment: dict[str, str], variables: dict[str, str], gpus: list[str]
+    run: Run, compute: dict[str, Any], variables: dict[str, str], gpus: list[str]
 ) -> None:
     """Several processes get all that the user allows; a profile for the CPU leaves them to others."""
     run.allow(gpu="auto")
-    run.change(environment={"CAPILLARY_THREADS": "1", **environment})
+    run.change(**compute)
     assert run(**variables) == 0
     assert given(run) == gpus
     shared = gpus != ["GPU-0"] or "CAPILLARY_SHARE_GPUS" in variables
@@ -158,7 +167,7 @@ def test_a_stage_that_could_use_a_gpu_says_that_there_is_none(
     """A gate reports it by itself."""
     monkeypatch.setattr(finding, "find_gpus", lambda *_: ())
     run.allow(gpu=gpu)
-    run.change(gated=gated)
+    run.change(**({} if gated is None else {"gated": gated}))
     assert run() == 0
     assert given(run) == []
     assert ("it runs on the CPU" in capsys.readouterr().out) == said

@@ -5,7 +5,8 @@ import pytest
 
 from capillary.containers import inside
 from capillary.containers.scratch import lay_scratch, work_folder
-from capillary.launcher.plan import StagePlan
+from capillary.launcher.plan import INPUTS, StagePlan
+from stages.common.runtime import read_order
 
 MakePlan = Callable[..., StagePlan]
 
@@ -20,6 +21,7 @@ def test_a_run_keeps_its_params_its_supervisor_and_room_for_its_outs(
     assert scratch.parents == (PurePath("data"), PurePath("models"))
     assert scratch.tmp.is_dir()
     assert (scratch.base / "params.yaml").read_text() == "toy:\n  times: 1\n"
+    assert read_order(scratch.base / "order.json") == plan.order
     assert (scratch.base / "inside.py").read_bytes() == Path(inside.__file__).read_bytes()
     assert {str(path.relative_to(scratch.work)) for path in scratch.work.rglob("*")} == {"models", "models/a", "data"}
     assert scratch.placeholders == frozenset()
@@ -31,7 +33,7 @@ def test_a_run_keeps_its_params_its_supervisor_and_room_for_its_outs(
         (["data/in.txt"], ["data/out"], {"data/in.txt"}),
         (["data/in.txt"], ["models/x"], set()),
         (["data"], ["data/out"], {"data"}),
-        (["./stages/../data/in.txt", "stages"], ["out.txt"], {"data/in.txt", "stages", "params.yaml"}),
+        (["./stages/../data/in.txt", "stages"], ["out.txt"], {"data/in.txt", "stages", *INPUTS}),
         (["s3://bucket/data", "data/in.txt"], ["data/out"], {"data/in.txt"}),
     ],
     ids=["beside an out", "elsewhere", "a parent of an out", "everything", "a source on the net"],
@@ -42,7 +44,7 @@ def test_places_of_deps_below_a_parent_of_outs_exist(
     """A folder for a folder, a file for a file: the daemon would make one that is root's."""
     scratch = lay_scratch(make_plan(*deps, outs=tuple(outs)), tmp_path / "run")
     assert scratch.placeholders == {scratch.work / name for name in placeholders}
-    for name in placeholders - {"params.yaml"}:
+    for name in placeholders.difference(INPUTS):
         assert (scratch.work / name).is_dir() == (root / name).is_dir()
     assert all(path.exists() for path in scratch.placeholders)
 

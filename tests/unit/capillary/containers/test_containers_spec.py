@@ -37,6 +37,7 @@ def test_deps_are_read_only_and_parents_of_outs_writable(make_plan: MakePlan, ro
         f"{work}/data": (f"{run}/files/data", True),
         f"{work}/models": (f"{run}/files/models", True),
         f"{work}/params.yaml": (f"{run}/params.yaml", False),
+        f"{work}/order.json": (f"{run}/order.json", False),
         "/capillary/inside.py": (f"{run}/inside.py", False),
         "/capillary/tmp": (f"{run}/tmp", True),
         f"{work}/data/in.txt": (str(root / "data/in.txt"), False),
@@ -111,12 +112,9 @@ def test_the_container_runs_the_stage_under_its_supervisor(make_plan: MakePlan, 
 
 
 def test_the_stage_finds_its_code_and_its_folders(make_plan: MakePlan, tmp_path: Path) -> None:
-    """And what the launcher tells it; its caches are on disk, since a tmpfs counts as its memory."""
-    spec = spec_of(make_plan(environment={"CAPILLARY_THREADS": "3", "CAPILLARY_STAGE": "toy@a"}), tmp_path)
+    """Its caches are on disk, since a tmpfs counts as its memory."""
+    spec = spec_of(make_plan(threads=3), tmp_path)
     assert dict(entry.split("=", 1) for entry in spec.body["Env"]) == {
-        "CAPILLARY_THREADS": "3",
-        "CAPILLARY_STAGE": "toy@a",
-        "CAPILLARY_PLACE": "container",
         "PYTHONPATH": "/work/my project",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
@@ -183,7 +181,7 @@ def test_nothing_of_the_users_settings_shows_in_the_containers_description(make_
     """All that comes from the environment or .env goes by standard input; `docker inspect` shows the tool's own."""
     plan = make_plan(
         "data/in.txt",
-        environment={"CAPILLARY_THREADS": "2", "MLFLOW_TRACKING_PASSWORD": "s3cr3t", "CUDA_VISIBLE_DEVICES": "1"},
+        environment={"MLFLOW_TRACKING_PASSWORD": "s3cr3t", "CUDA_VISIBLE_DEVICES": "1"},
         user_environment={"PATH": "/home/me/bin", "HOME": "/home/me", "LANG": "de_DE.UTF-8", "LC_ALL": "C"},
     )
     spec = spec_of(plan, tmp_path)
@@ -200,9 +198,7 @@ def test_files_that_variables_name_come_along(make_plan: MakePlan, tmp_path: Pat
     """Credentials at the path that their variable has, read-only."""
     key = tmp_path / "key.json"
     key.write_text("{}")
-    plan = make_plan(
-        environment={"CAPILLARY_THREADS": "2", "GOOGLE_APPLICATION_CREDENTIALS": str(key), "FOLDER": str(tmp_path)}
-    )
+    plan = make_plan(environment={"GOOGLE_APPLICATION_CREDENTIALS": str(key), "FOLDER": str(tmp_path)})
     found = mounts(spec_of(plan, tmp_path))
     assert found[str(key)] == (str(key), False)
     assert str(tmp_path) not in found
@@ -222,7 +218,7 @@ def test_servers_at_a_loopback_address_are_reached_through_the_machine_s_network
     """Also those that no variable names."""
     plan = make_plan(needs_network=True, servers=("https://x.org", "postgresql://127.0.0.1:5432"))
     assert network_of(plan, None) == "host"
-    behind = make_plan(needs_network=True, environment={"CAPILLARY_THREADS": "2", "https_proxy": "127.0.0.1:3128"})
+    behind = make_plan(needs_network=True, environment={"https_proxy": "127.0.0.1:3128"})
     assert network_of(behind, None) == "host"
 
 
@@ -246,7 +242,7 @@ def test_as_little_network_as_the_plan_needs(
     make_plan: MakePlan, needs: bool, own_id: str | None, uri: str, network: str
 ) -> None:
     """None, the launcher's own, the default bridge, or the machine's for a server on loopback."""
-    plan = make_plan(environment={"CAPILLARY_THREADS": "2", "MLFLOW_TRACKING_URI": uri}, needs_network=needs)
+    plan = make_plan(environment={"MLFLOW_TRACKING_URI": uri}, needs_network=needs)
     assert network_of(plan, own_id) == network
 
 

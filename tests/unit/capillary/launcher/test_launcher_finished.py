@@ -17,7 +17,7 @@ def plan(root: Path, *, fingerprint: str = "a" * 64, resume: bool = True, worksp
         root=workspace or root,
         outs=("models/x.json", "curves"),
         access=SimpleNamespace(resume=resume),
-        fingerprint=SimpleNamespace(whole=fingerprint),
+        order=SimpleNamespace(fingerprint=fingerprint),
     )
 
 

@@ -1,5 +1,6 @@
-import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -9,6 +10,7 @@ from capillary.launcher.plan import StagePlan, StageRequest
 from capillary.launcher.run import read_request
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ParamsError
+from stages.common.runtime import NOTHING_KNOWN, Compute, GateOrder
 from tests.support.parts import REPOSITORY
 
 ACCESS = """
@@ -35,11 +37,10 @@ def request() -> StageRequest:
     return read_request("door", (), {"DVC_STAGE": "toy@a-0"})
 
 
-def plan(root: Path, device: str = "auto", **variables: str) -> StagePlan:
+def plan(root: Path, device: Literal["auto", "cpu"] = "auto", **variables: str) -> StagePlan:
     gate = Gate(name="door", gated="toy@a-0", root=root, cache_dir=root / "cache")
-    return plan_gate(
-        request(), gate, gate_access(request()), read_settings(root, variables), ["image"], {"CAPILLARY_DEVICE": device}
-    )
+    settings = read_settings(root, variables)
+    return plan_gate(request(), gate, gate_access(request()), settings, ["image"], Compute(device=device))
 
 
 def test_a_gate_may_run_in_another_stage_s_entry(project: Path) -> None:
@@ -130,14 +131,13 @@ def test_a_gate_declares_its_code_and_config_and_nothing_else(project: Path) -> 
     code = ["stages/__init__.py", "stages/common", "stages/door"]
     assert [dep.name for dep in made.deps] == [*code, "configs/door.yaml", "stages/toy/requirements.txt"]
     assert (made.outs, made.params, made.writable, made.gated) == ((), {}, (), "toy@a-0")
-    assert made.environment["CAPILLARY_GATED"] == "toy@a-0"
+    assert made.order.gate == GateOrder(gated="toy@a-0", gpu="auto", place="process", need=NOTHING_KNOWN)
 
 
 def test_a_gpu_can_be_required_for_a_run(project: Path) -> None:
     """CAPILLARY_REQUIRE_GPU, without an edit of configs/stages.yaml."""
-    assert plan(project).environment["CAPILLARY_GPU"] == "auto"
-    assert plan(project, device="cpu").environment["CAPILLARY_GPU"] == "none"
-    assert plan(project, "cpu", CAPILLARY_REQUIRE_GPU="yes").environment["CAPILLARY_GPU"] == "required"
+    plans = plan(project), plan(project, "cpu"), plan(project, "cpu", CAPILLARY_REQUIRE_GPU="yes")
+    assert [made.order.gate and made.order.gate.gpu for made in plans] == ["auto", "none", "required"]
 
 
 def test_listed_services_give_a_gate_a_network(project: Path) -> None:
@@ -179,11 +179,9 @@ def test_the_gate_of_a_training_is_told_what_that_needs(project: Path) -> None:
     (project / "params.yaml").write_text(
         "training: {patch_voxels: [12, 64, 64], filters: [16, 32, 64], batch_size: 2}\n"
     )
-    few, many = (
-        json.loads(need_of_cell(request(), "train@a-0", {"CAPILLARY_MICRO_BATCH": size})["CAPILLARY_NEED"])
-        for size in ("1", "auto")
-    )
-    assert 0 < few["ram_gb"] < many["ram_gb"]
-    assert need_of_cell(request(), "toy@a-0", {}) == {}
+    cpu = Compute(device="cpu")
+    few = need_of_cell(request(), "train@a-0", replace(cpu, micro_batch=1))
+    assert 0 < few.ram_gb < need_of_cell(request(), "train@a-0", cpu).ram_gb
+    assert need_of_cell(request(), "toy@a-0", cpu) == NOTHING_KNOWN
     (project / "params.yaml").write_text("toy: {mode: copy}\n")
-    assert need_of_cell(request(), "train@a-0", {}) == {}
+    assert need_of_cell(request(), "train@a-0", cpu) == NOTHING_KNOWN

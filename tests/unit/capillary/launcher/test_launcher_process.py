@@ -46,7 +46,7 @@ def test_the_policy_lets_a_stage_read_its_deps_its_interpreter_and_its_credentia
     key.touch()
     bundle.touch()
     monkeypatch.setattr(sys, "path", [*sys.path, str(root), str(root / "data")])
-    variables = {"CAPILLARY_THREADS": "1", "CREDENTIALS": str(key), "A": str(tmp_path)}
+    variables = {"CREDENTIALS": str(key), "A": str(tmp_path)}
     plan = make_plan("data/in.txt", environment=variables, user_environment={"SSL_CERT_FILE": str(bundle)})
     readable = (key, bundle, os.__file__, pytest.__file__, sys.executable, root / "data/in.txt", plan.cache_dir / "ab")
     with sandbox(plan) as box:
@@ -126,9 +126,7 @@ def test_writable_folders_may_be_links(make_plan: MakePlan, root: Path, tmp_path
 
 def test_a_stage_has_its_own_folders_for_caches_and_temporary_files(make_plan: MakePlan) -> None:
     """Nothing of the launcher's environment but what the plan names."""
-    plan = make_plan(
-        environment={"CAPILLARY_THREADS": "3", "LANG": "C"}, user_environment={"PATH": "/bin", "LANG": "de"}
-    )
+    plan = make_plan(threads=3, environment={"LANG": "C"}, user_environment={"PATH": "/bin", "LANG": "de"})
     with sandbox(plan) as box:
         variables = environment_of(plan, box)
         assert variables["OMP_NUM_THREADS"] == "3"
@@ -137,7 +135,7 @@ def test_a_stage_has_its_own_folders_for_caches_and_temporary_files(make_plan: M
         first, second = variables["PYTHONPATH"].split(os.pathsep)
         assert (Path(first) / "sitecustomize.py").is_file()
         assert second == str(box.work)
-        assert (variables["PATH"], variables["LANG"], variables["CAPILLARY_PLACE"]) == ("/bin", "C", "process")
+        assert (variables["PATH"], variables["LANG"]) == ("/bin", "C")
         assert (variables["PYTHONDONTWRITEBYTECODE"], variables["PYTHONUNBUFFERED"]) == ("1", "1")
         assert "HOME" not in variables
 

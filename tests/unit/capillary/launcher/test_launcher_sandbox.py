@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.plan import Dep, StagePlan
+from capillary.launcher.plan import INPUTS, Dep, StagePlan
 from capillary.launcher.sandbox import folder_names, is_held, links_of, own_folder, sandbox, sweep
+from stages.common.runtime import read_order
 from tests.support.parts import REPOSITORY
 
 MakePlan = Callable[..., StagePlan]
@@ -20,9 +21,11 @@ def test_the_working_folder_holds_what_is_declared(make_plan: MakePlan, root: Pa
     plan = make_plan("data/in.txt", "stages", outs=("data/out", "models/a b/fold.json"))
     with sandbox(plan) as box:
         found = {str(path.relative_to(box.work)) for path in box.work.rglob("*")}
-        assert found == {"data", "data/in.txt", "stages", "params.yaml", "models", "models/a b"}
+        assert found == {"data", "data/in.txt", "stages", *INPUTS, "models", "models/a b"}
         assert (box.work / "data/in.txt").read_text() == "data/in.txt"
         assert (box.work / "params.yaml").read_text() == "toy:\n  times: 1\n"
+        assert read_order(box.work / "order.json") == plan.order
+        assert (box.work / "order.json").stat().st_mode & 0o777 == 0o444
         assert box.tmp.is_dir()
         base = box.base
     assert not base.exists()
@@ -46,7 +49,7 @@ def test_paths_mean_in_there_what_they_mean_in_the_workspace(make_plan: MakePlan
 def test_an_absolute_dep_needs_no_link(make_plan: MakePlan, root: Path) -> None:
     """It is read where it lies."""
     with sandbox(make_plan(str(root.parent / "beside" / "x.txt"))) as box:
-        assert {path.name for path in box.work.rglob("*")} == {"data", "params.yaml"}
+        assert {path.name for path in box.work.rglob("*")} == {"data", *INPUTS}
 
 
 def test_a_url_needs_no_link(make_plan: MakePlan) -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from capillary.preflight.docker import check_docker, check_docker_gpus
 from stages.common.errors import ServiceError
+from stages.common.runtime import Need
 from stages.preflight.check import Check
 from stages.preflight.checks import gpu
 from stages.preflight.checks.clock import check_clock
-from stages.preflight.need import Need
 from tests.support.machine import dead_port
 from tests.support.mlflow_double import PAGE, UNKNOWN, Says, experiment
 from tests.unit.capillary.preflight import fault_makers as make

@@ -16,6 +16,7 @@ from capillary.preflight.need import check_container_limits, check_images, find_
 from capillary.preflight.run import read_preflight
 from capillary.preflight.source import check_source
 from capillary.settings import read_settings
+from stages.common.runtime import Need
 from stages.preflight.check import Check
 from stages.preflight.checks import gpu
 from stages.preflight.checks.clients import check_clients
@@ -28,7 +29,6 @@ from stages.preflight.checks.packages import check_packages
 from stages.preflight.checks.ram import check_ram
 from stages.preflight.checks.service import Answer, Kind, Service
 from stages.preflight.checks.services import ask_all, check_services, services_of
-from stages.preflight.need import Need
 from tests.support.machine import http_server, tcp_server
 from tests.support.mlflow_double import Says, mlflow_double
 from tests.support.parts import REPOSITORY

@@ -29,7 +29,7 @@ SIZES = {
 
 def runtime(**changes: Any) -> GateRuntime:
     """The gate of a training that runs as a process, without a GPU or an embedded store."""
-    usual = {"gated": "train@dice_ce-0", "gpu": "none", "in_container": False, "store": None, "variables": {}}
+    usual = {"gated": "train@dice_ce-0", "gpu": "none", "store": None, "variables": {}}
     return GateRuntime(**(usual | changes))
 
 
@@ -66,7 +66,7 @@ def test_packages_are_those_of_the_stage(workspace: Path) -> None:
     """From its requirements.txt; without that file, or in a container, the check is left out."""
     assert checks()["packages"].value == "1 as pinned"
     assert "packages" not in checks(gated="predict")
-    assert "packages" not in checks(in_container=True)
+    assert "packages" not in checks(place="container")
     (workspace / "stages/train/requirements.txt").write_text("psutil==0.0.1\n")
     assert checks()["packages"].status is Status.FAIL
     assert checks(changed(packages={"critical": False}))["packages"].status is Status.WARN
@@ -77,7 +77,7 @@ def test_the_disks_are_those_that_a_run_writes_to(workspace: Path) -> None:
     store = workspace / "mlruns" / "artifacts"
     assert checks()["disk of workspace"].value.endswith(f"free at {workspace}")
     assert "disk of runs" not in checks()
-    found = checks(in_container=True, store=store)
+    found = checks(place="container", store=store)
     assert found["disk of workspace"].value.endswith(f"free at {gettempdir()}")
     assert found["disk of runs"].value.endswith(f"free at {store}")
 
@@ -144,13 +144,11 @@ def test_the_driver_is_held_against_the_torch_of_the_next_image(monkeypatch: pyt
     assert "torch has no CUDA" in unused.value
 
 
-@pytest.mark.parametrize("in_container", [False, True])
-def test_the_gate_writes_on_trial_where_it_may(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_container: bool
-) -> None:
+@pytest.mark.parametrize("place", ["process", "container"])
+def test_the_gate_writes_on_trial_where_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """The store's folder, and a container's folder for temporary files; a process may not write where it works."""
     places: list[Path] = []
     real = disk.tempfile.TemporaryFile
     monkeypatch.setattr(disk.tempfile, "TemporaryFile", lambda dir: places.append(Path(dir)) or real(dir=dir))
-    checks(store=tmp_path, in_container=in_container)
-    assert places == ([Path(gettempdir())] if in_container else []) + [tmp_path]
+    checks(store=tmp_path, place=place)
+    assert places == ([Path(gettempdir())] if place == "container" else []) + [tmp_path]

@@ -1,7 +1,6 @@
 """What a process of a training begins with: its device, torch's settings, and the state it starts from or resumes."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from stages.train.computing.switches import Switches
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.part import Part, begin_part, configure_torch, find_device, start_or_resume
 from stages.train.resuming.interrupt import Interrupt
+from tests.support.tracked import embedded_runtime
 from tests.unit.stages.train.tiny import runtime_in, tiny_params
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def test_each_rank_has_a_gpu_of_its_own_unless_the_cpu_is_asked_for_or_is_all_th
 def test_torch_is_set_up_to_compute_the_same_each_time_on_the_asked_number_of_threads(tmp_path: Path) -> None:
     """On a CPU an algorithm that is not deterministic is an error, and memory is not filled for nothing."""
     torch.backends.cudnn.benchmark = True
-    configure_torch(replace(runtime_in(tmp_path, Compute()), threads=2), CPU)
+    configure_torch(embedded_runtime(tmp_path, threads=2), CPU)
     assert torch.get_num_threads() == 2
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
