@@ -1,15 +1,18 @@
 """Settings of the tool on this machine, from the environment and .env. The one place that reads either."""
 
+import dataclasses
 import fnmatch
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, NoReturn
 
 from dotenv import dotenv_values
+from pydantic import BeforeValidator, ValidationInfo
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticUseDefault
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import nearest
@@ -32,6 +35,7 @@ BASE_VARIABLES = (
 )
 
 
+PREFIX = "CAPILLARY_"
 OFF = "off"
 TORCH_BUILD = re.compile(r"cu\d{3}")  # as wheels call it: cu126 is CUDA 12.6
 
@@ -55,21 +59,58 @@ class TorchName(StrEnum):
     CUDA = "cuda"
 
 
-class YesNo(StrEnum):
-    """A switch that is off by default: CAPILLARY_SHARE_GPUS, CAPILLARY_REQUIRE_GPU."""
-
-    NO = "no"
-    YES = "yes"
+def _refuse(name: str, what: str, value: str, remedy: str) -> NoReturn:
+    raise CapillaryError(f"{name} {what}", value=value, remedy=f"set {name} to {remedy}", code=ExitCode.USAGE)
 
 
-class YesUnlessNo(StrEnum):
-    """A switch that is on by default: CAPILLARY_RESUME."""
-
-    YES = "yes"
-    NO = "no"
+def _variable(info: ValidationInfo) -> str:
+    return f"{PREFIX}{str(info.field_name).upper()}"
 
 
-Name = TypeVar("Name", bound=StrEnum)
+def _one_of(name: str, value: str, names: Iterable[str]) -> str:
+    known = list(names)
+    if value not in known:
+        what = f"is none of its values; {nearest(value, known)}"
+        _refuse(name, what, value, f"one of {', '.join(known)}, or unset it")
+    return value
+
+
+def _executor(value: object, info: ValidationInfo) -> object:
+    return _one_of(_variable(info), value, list(ExecutorName)) if isinstance(value, str) else value
+
+
+def _switch(value: object, info: ValidationInfo) -> object:
+    """`true` and `1` are refused: they must not mean no by mistake."""
+    return _one_of(_variable(info), value, ("yes", "no")) == "yes" if isinstance(value, str) else value
+
+
+def _count(value: object, info: ValidationInfo) -> object:
+    """A whole number of 1 or more; the default when it is auto."""
+    if not isinstance(value, str):
+        return value
+    if value == "auto":
+        raise PydanticUseDefault
+    if not value.isdecimal() or int(value) < 1:
+        _refuse(_variable(info), "is not a number of 1 or more", value, "a whole number, or unset it")
+    return int(value)
+
+
+def _amount(value: object, info: ValidationInfo) -> object:
+    """A number above 0, such as 0.5."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"\d+(\.\d+)?", value) or float(value) == 0:
+        _refuse(_variable(info), "is not a number above 0", value, "a number such as 2 or 0.5, or unset it")
+    return float(value)
+
+
+def _interval(value: object, info: ValidationInfo) -> object:
+    return None if value == OFF else _amount(value, info)
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+Count = Annotated[int | None, BeforeValidator(_count)]
+Amount = Annotated[float | None, BeforeValidator(_amount)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +125,13 @@ class ImageSettings:
     torch: TorchName
     torch_index: str
     client_environment: Mapping[str, str]
-    torch_indexes: Mapping[str, str] = field(default_factory=dict)
+    torch_indexes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     torch_build: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How this machine runs stages. None of it may change a result.
+    """How this machine runs stages. None of it may change a result. The variable of `grace_s` is CAPILLARY_GRACE_S.
 
     `monitor_interval_s` lies between two samples of the load, None: none are taken.
     `resume` False makes every training start from its beginning; `checkpoint_dir` keeps what they resume from.
@@ -101,23 +142,23 @@ class Settings:
     `side_by_side` is how many stages run at once, which an experiment tells those that it starts.
     """
 
-    executor: ExecutorName
     images: ImageSettings
-    gpus: str
-    share_gpus: bool
-    require_gpu: bool
-    profile: str
-    processes: int | None
-    workers: int | None
-    threads: int | None
-    micro_batch: int | None
-    memory_abort_gb: float | None
-    side_by_side: int
-    monitor_interval_s: float | None
-    grace_s: float
-    resume: bool
-    checkpoint_dir: str
     variables: Mapping[str, str]
+    executor: Annotated[ExecutorName, BeforeValidator(_executor)] = ExecutorName.AUTO
+    gpus: str = ""
+    share_gpus: Switch = False
+    require_gpu: Switch = False
+    profile: str = "auto"
+    processes: Count = None
+    workers: Count = None
+    threads: Count = None
+    micro_batch: Count = None
+    memory_abort_gb: Amount = None
+    side_by_side: Annotated[int, BeforeValidator(_count)] = 1
+    monitor_interval_s: Annotated[float | None, BeforeValidator(_interval)] = 10.0
+    grace_s: Annotated[float, BeforeValidator(_count)] = 10.0
+    resume: Switch = True
+    checkpoint_dir: str = ".capillary/state"
 
     def select(self, patterns: Iterable[str]) -> dict[str, str]:
         """The variables whose names match one of `patterns`."""
@@ -129,6 +170,14 @@ class Settings:
         }
 
 
+# the variable of each setting → its field
+SETTINGS = {
+    f"{PREFIX}{field.name.upper()}": field.name
+    for field in dataclasses.fields(Settings)
+    if field.name not in {"images", "variables"}
+}
+
+
 def read_settings(repository: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """Settings for `repository`; a variable in the environment wins over the same in .env, an empty one is unset.
 
@@ -136,33 +185,20 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
     """
     merged = {**dotenv_values(repository / ".env"), **(os.environ if environment is None else environment)}
     variables = {name: value for name, value in merged.items() if value}
-    torch = variables.get("CAPILLARY_TORCH", "")
-    torch_build = torch if TORCH_BUILD.fullmatch(torch) else None
-    return Settings(
-        executor=_read_name(ExecutorName, variables, "CAPILLARY_EXECUTOR"),
-        images=ImageSettings(
-            base=variables.get("CAPILLARY_BASE_IMAGE", "python:3.11-slim-bookworm"),
-            torch=TorchName.CUDA if torch_build else _read_name(TorchName, variables, "CAPILLARY_TORCH"),
-            torch_index=variables.get("CAPILLARY_TORCH_INDEX", ""),
-            client_environment=variables,
-            torch_indexes=_read_torch_indexes(variables),
-            torch_build=torch_build,
-        ),
-        gpus=variables.get("CAPILLARY_GPUS", ""),
-        share_gpus=_read_name(YesNo, variables, "CAPILLARY_SHARE_GPUS") is YesNo.YES,
-        require_gpu=_read_name(YesNo, variables, "CAPILLARY_REQUIRE_GPU") is YesNo.YES,
-        profile=variables.get("CAPILLARY_PROFILE", "auto"),
-        processes=_read_count(variables, "CAPILLARY_PROCESSES"),
-        workers=_read_count(variables, "CAPILLARY_WORKERS"),
-        threads=_read_count(variables, "CAPILLARY_THREADS"),
-        micro_batch=_read_count(variables, "CAPILLARY_MICRO_BATCH"),
-        side_by_side=_read_count(variables, "CAPILLARY_SIDE_BY_SIDE") or 1,
-        memory_abort_gb=_read_amount(variables, "CAPILLARY_MEMORY_ABORT_GB"),
-        monitor_interval_s=_read_interval(variables, "CAPILLARY_MONITOR_INTERVAL_S"),
-        grace_s=float(_read_count(variables, "CAPILLARY_GRACE_S") or 10),
-        resume=_read_name(YesUnlessNo, variables, "CAPILLARY_RESUME") is YesUnlessNo.YES,
-        checkpoint_dir=variables.get("CAPILLARY_CHECKPOINT_DIR", ".capillary/state"),
-        variables=variables,
+    told: dict[str, Any] = {field: variables[name] for name, field in SETTINGS.items() if name in variables}
+    return Settings(images=_read_images(variables), variables=variables, **told)
+
+
+def _read_images(variables: Mapping[str, str]) -> ImageSettings:
+    torch = variables.get("CAPILLARY_TORCH", TorchName.AUTO)
+    build = torch if TORCH_BUILD.fullmatch(torch) else None
+    return ImageSettings(
+        base=variables.get("CAPILLARY_BASE_IMAGE", "python:3.11-slim-bookworm"),
+        torch=TorchName.CUDA if build else TorchName(_one_of("CAPILLARY_TORCH", torch, list(TorchName))),
+        torch_index=variables.get("CAPILLARY_TORCH_INDEX", ""),
+        client_environment=variables,
+        torch_indexes=_read_torch_indexes(variables),
+        torch_build=build,
     )
 
 
@@ -181,52 +217,3 @@ def _read_torch_indexes(variables: Mapping[str, str]) -> dict[str, str]:
             )
         indexes[name] = url
     return indexes
-
-
-def _read_name(kind: type[Name], variables: Mapping[str, str], name: str) -> Name:
-    """The value of the variable `name`, one of those of `kind`; the first when it is unset."""
-    names = [each.value for each in kind]
-    value = variables.get(name, names[0])
-    if value not in names:
-        raise CapillaryError(
-            f"{name} is none of its values; {nearest(value, names)}",
-            value=value,
-            remedy=f"set {name} to one of {', '.join(names)}, or unset it",
-            code=ExitCode.USAGE,
-        )
-    return kind(value)
-
-
-def _read_count(variables: Mapping[str, str], name: str) -> int | None:
-    """A whole number of 1 or more; None when it is unset or auto."""
-    value = variables.get(name, "auto")
-    if value == "auto":
-        return None
-    if not value.isdecimal() or int(value) < 1:
-        raise CapillaryError(
-            f"{name} is not a number of 1 or more",
-            value=value,
-            remedy=f"set {name} to a whole number, or unset it",
-            code=ExitCode.USAGE,
-        )
-    return int(value)
-
-
-def _read_interval(variables: Mapping[str, str], name: str) -> float | None:
-    """A number above 0, ten by default; None when it is off."""
-    return None if variables.get(name) == OFF else _read_amount(variables, name) or 10.0
-
-
-def _read_amount(variables: Mapping[str, str], name: str) -> float | None:
-    """A number above 0, such as 0.5; None when it is unset."""
-    value = variables.get(name)
-    if value is None:
-        return None
-    if not re.fullmatch(r"\d+(\.\d+)?", value) or float(value) == 0:
-        raise CapillaryError(
-            f"{name} is not a number above 0",
-            value=value,
-            remedy=f"set {name} to a number such as 2 or 0.5, or unset it",
-            code=ExitCode.USAGE,
-        )
-    return float(value)

@@ -1,9 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from capillary.settings import BASE_VARIABLES, ExecutorName, ImageSettings, Settings, TorchName, read_settings
 from stages.common.errors import CapillaryError, ExitCode
+
+IMAGES = ImageSettings(base="base:1", torch=TorchName.CPU, torch_index="", client_environment={})
 
 
 def test_everything_has_a_default(tmp_path: Path) -> None:
@@ -141,12 +144,23 @@ def test_an_unknown_executor_is_refused_with_the_nearest(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["CAPILLARY_TORCH", "CAPILLARY_SHARE_GPUS", "CAPILLARY_REQUIRE_GPU", "CAPILLARY_RESUME"]
+    "name",
+    ["CAPILLARY_TORCH", "CAPILLARY_EXECUTOR", "CAPILLARY_SHARE_GPUS", "CAPILLARY_REQUIRE_GPU", "CAPILLARY_RESUME"],
 )
 def test_a_word_that_is_none_of_a_variables_is_refused(tmp_path: Path, name: str) -> None:
     """`true` and `1` do not mean no by mistake."""
-    with pytest.raises(CapillaryError, match=name):
+    with pytest.raises(CapillaryError, match=f"{name} is none of its values") as caught:
         read_settings(tmp_path, {name: "true"})
+    assert (caught.value.value, caught.value.code) == ("true", ExitCode.USAGE)
+    assert f"set {name} to one of " in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["CAPILLARY_IMAGES", "CAPILLARY_VARIABLES", "CAPILLARY_STAGE"])
+def test_a_variable_of_no_setting_changes_none(tmp_path: Path, name: str) -> None:
+    """The two that a name of a field could be taken for, too."""
+    assert replace(read_settings(tmp_path, {name: "x"}), images=IMAGES, variables={}) == Settings(
+        images=IMAGES, variables={}
+    )
 
 
 def test_select_takes_names_and_patterns_and_nothing_else(tmp_path: Path) -> None:

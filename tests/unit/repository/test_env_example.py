@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from capillary.launcher.access import ACCESS_FILE
-from capillary.settings import BASE_VARIABLES
+from capillary.settings import BASE_VARIABLES, SETTINGS
 from tests.support.parts import REPOSITORY
 
 # what a user may set begins so, or is a pattern of configs/stages.yaml
@@ -91,7 +91,7 @@ def _matches(name: str, patterns: set[str]) -> bool:
 FAMILIES_READ = {"CAPILLARY_TORCH_INDEX_*"}
 EXCEPTED = {name for names in NOT_FOR_USERS.values() for name in names}
 NAMED = set(SETTING.findall((REPOSITORY / ".env.example").read_text()))
-READ = _read_by_programs() | _read_by_shells() | _of_profiles()
+READ = _read_by_programs() | SETTINGS.keys() | _read_by_shells() | _of_profiles()
 
 
 def test_what_is_read_is_in_the_file() -> None:
