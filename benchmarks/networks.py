@@ -20,7 +20,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from stages.train.loop.gradients import add_gradients
+from stages.train.computing.gradients import add_gradients
 from stages.train.losses import build_loss
 from stages.train.networks.catalogue import ARCHITECTURES, build_network
 from stages.train.networks.plan import plan_network

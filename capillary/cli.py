@@ -154,8 +154,9 @@ def profile(
 ) -> None:
     """Show this machine, the hardware profile that suits it, and why."""
     from capillary.compute.show import show_profile
+    from capillary.launcher.run import stage_hardware
 
-    show_profile(Path.cwd(), as_json=json)
+    show_profile(Path.cwd(), stage_hardware, as_json=json)
 
 
 @app.command()

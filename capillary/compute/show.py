@@ -1,7 +1,7 @@
 """`capillary profile`: the machine, the place, the profile and why, on a terminal or as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,15 @@ from capillary.compute.computing import find_slots, resolve
 from capillary.compute.environment import Environment, detect_environment, see_surroundings
 from capillary.compute.hardware import GB, Hardware
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
-from capillary.launcher.run import stage_hardware
 from capillary.settings import Settings, read_settings
 from stages.common.progress import console, plain, say
 
 
-def show_profile(root: Path, *, as_json: bool) -> None:
+def show_profile(root: Path, find_hardware: Callable[[Settings], Hardware], *, as_json: bool) -> None:
     """Print what stages of the workspace `root` have to compute with, and how they would use it."""
     settings = read_settings(root)
     environment = detect_environment(see_surroundings(settings.variables))
-    hardware = stage_hardware(settings)
+    hardware = find_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     computing = computed(choice, hardware, settings)
     if as_json:

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from stages.common.monitoring.memory_guard import guarding
-from stages.common.monitoring.system_metrics import LOAD_FILE
 from stages.common.runtime import Runtime
 from stages.common.tracking.runs import open_run
+from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.evaluate.cells import read_cells
 from stages.evaluate.outputs import write_bands, write_outputs
 from stages.evaluate.params import EvaluateParams

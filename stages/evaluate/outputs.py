@@ -16,7 +16,7 @@ from stages.common.atomic import atomic_write
 from stages.common.text import as_csv
 from stages.evaluate.metrics.bands import BANDS, BandCounts
 from stages.evaluate.partial import PARTIAL, Coverage
-from stages.evaluate.predict import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.paired import Difference
 from stages.evaluate.statistics.summary import Summary

@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.common.imaging.volumes import SPLITS, read_splits
 from stages.evaluate.params import Training
-from stages.evaluate.predict import Row
+from stages.evaluate.row import Row
 
 PARTIAL = "partial"  # a key of metrics.json that only a partial evaluation has
 CellName = tuple[str, int]  # loss and fold

@@ -25,27 +25,10 @@ from stages.common.tracking.server import Server
 from stages.evaluate.cells import Cell
 from stages.evaluate.measure import Measurement, measure
 from stages.evaluate.params import Evaluation
-from stages.evaluate.pictures.views import Views, take_views
+from stages.evaluate.row import Row
 from stages.evaluate.small_parts import Choice, Parts, choose, fixed, parts_of, without_small
 from stages.evaluate.statistics.calibration import Reliability, VolumeCalibration
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One volume under one network, with small pictures of it.
-
-    `seconds` is told and logged, but kept out of the tables: they are reproducible.
-    """
-
-    loss: str
-    fold: int
-    id: str
-    group: str  # volumes of one group (two fields of one animal) are no independent ones
-    measurement: Measurement
-    views: Views
-    model_name: str
-    model_version: str
-    seconds: float
+from stages.evaluate.views import take_views
 
 
 @dataclass(frozen=True, kw_only=True)

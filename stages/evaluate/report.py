@@ -14,7 +14,7 @@ from stages.evaluate.outputs import BANDS_CSV, METRICS_JSON, PAIRED_CSV, PER_VOL
 from stages.evaluate.params import Evaluation
 from stages.evaluate.partial import Coverage
 from stages.evaluate.pictures.overlays import FOLDER, INDEX
-from stages.evaluate.predict import Row
+from stages.evaluate.row import Row
 from stages.evaluate.small_parts import COMPONENTS_CSV
 from stages.evaluate.statistics.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
 from stages.evaluate.statistics.groups import LEAST_GROUPS, group_means

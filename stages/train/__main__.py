@@ -8,7 +8,7 @@ from stages.common.params import load_params
 from stages.common.runtime import read_runtime
 from stages.common.tracking.registry import write_card
 from stages.train.cell import plan_cell
-from stages.train.distributed.launch import train
+from stages.train.launch import train
 from stages.train.loop.history import write_history
 from stages.train.params import TrainParams
 

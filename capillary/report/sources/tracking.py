@@ -16,7 +16,7 @@ from stages.common.errors import CapillaryError, DamagedError, ServiceError
 from stages.common.tracking.address import EMBEDDED, read_address, without_login
 from stages.common.tracking.database_file import refuse_damaged_database
 
-# the curves of stages/common/monitoring/system_metrics.py that a report shows
+# the curves of stages/common/tracking/system_metrics.py that a report shows
 RESOURCES = re.compile(r"system/(process_tree_memory_megabytes|cpu_utilization_percentage|gpu_\w+)")
 
 

@@ -15,7 +15,6 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.common.monitoring.system_metrics import SystemSampler
 from stages.common.progress import say
 from stages.common.runtime import BY_HAND, Runtime
 from stages.common.text import visible
@@ -29,6 +28,7 @@ from stages.common.tracking.server import (
     http_limits,
     redact,
 )
+from stages.common.tracking.system_metrics import SystemSampler
 
 FAILURE_TAG = "capillary.failure"
 START_PATIENCE_S = 12.0

@@ -13,9 +13,9 @@ from PIL import Image
 
 from stages.common.atomic import atomic_write
 from stages.common.metrics import METRICS
-from stages.evaluate.pictures.views import Bytes, View
-from stages.evaluate.predict import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.summary import Summary
+from stages.evaluate.views import Bytes, View
 
 FOLDER = "overlays"
 INDEX = "overlays.json"

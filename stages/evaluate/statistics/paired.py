@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import nctdtr, stdtrit
 
 from stages.evaluate.params import Evaluation
-from stages.evaluate.predict import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.flips import flip_test
 from stages.evaluate.statistics.groups import LEAST_GROUPS, Values, group_means
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.common.metrics import METRICS
 from stages.evaluate.params import Evaluation
-from stages.evaluate.predict import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.groups import group_means
 from stages.evaluate.statistics.intervals import Interval, interval_of_mean
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.train.computing.gradients import add_gradients
 from stages.train.computing.precision import LossFunction
-from stages.train.loop.gradients import add_gradients
 from stages.train.sampling.loading import Batch
 
 ADAM_MOMENTS = 2  # tensors of a parameter's size that the optimiser will hold for each

@@ -12,10 +12,10 @@ import torch
 from stages.common.layout import copy_channels_last, keeps_channels_last
 from stages.common.progress import say
 from stages.common.runtime import Compute
+from stages.train.computing.gradients import add_gradients
 from stages.train.computing.microbatch import largest_micro_batch, try_step
 from stages.train.computing.precision import DTYPES, Decision, LossFunction, decide_precision, probe
 from stages.train.computing.switches import Switches, Variant, asked_for, fastest
-from stages.train.loop.gradients import add_gradients
 from stages.train.params import Precision, TrainingParams
 from stages.train.sampling.loading import Batch
 

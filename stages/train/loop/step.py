@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from stages.train.computing.gradients import add_gradients
 from stages.train.computing.precision import LossFunction
 from stages.train.distributed.ranks import ALONE, Ranks
-from stages.train.loop.gradients import add_gradients
 from stages.train.loop.state import TrainingState
 from stages.train.sampling.loading import Batch
 

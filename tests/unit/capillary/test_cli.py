@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from capillary.__main__ import main
 from capillary.cli import app
 from capillary.experiments.run import Options
+from capillary.launcher.run import stage_hardware
 from capillary.launcher.stop import Stop
 from capillary.prediction.wish import Wish
 from stages.preflight.check import Report, missed
@@ -130,8 +131,8 @@ def test_an_experiment_is_what_its_flags_say(monkeypatch: pytest.MonkeyPatch, ca
         ("check", "capillary.experiments.check", "check_project", ()),
         ("report", "capillary.report.write", "report_workspace", (None,)),
         ("report --name x", "capillary.report.write", "report_workspace", ("x",)),
-        ("profile", "capillary.compute.show", "show_profile", ({"as_json": False},)),
-        ("profile --json", "capillary.compute.show", "show_profile", ({"as_json": True},)),
+        ("profile", "capillary.compute.show", "show_profile", (stage_hardware, {"as_json": False})),
+        ("profile --json", "capillary.compute.show", "show_profile", (stage_hardware, {"as_json": True})),
         ("clean", "capillary.containers.upkeep", "clean", ({"state": False, "images": False},)),
         ("clean --state", "capillary.containers.upkeep", "clean", ({"state": True, "images": False},)),
         ("clean --images", "capillary.containers.upkeep", "clean", ({"state": False, "images": True},)),

@@ -11,7 +11,7 @@ from capillary.compute.environment import Environment, EnvironmentName
 from capillary.compute.hardware import GB, Hardware
 from capillary.compute.limits import Limits
 from capillary.compute.profiles import choose_profile, read_table
-from capillary.settings import read_settings
+from capillary.settings import Settings, read_settings
 from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
@@ -74,19 +74,23 @@ def test_a_container_is_named_where_the_place_does_not_say_so(
     assert rows(place=place, in_container=in_container)["environment"][0] == expected
 
 
+def small_gpu(_settings: Settings) -> Hardware:
+    """A machine whose GPU is too small for any profile."""
+    return Hardware(gpus=(gpu(0, 4),), limits=LIMITS)
+
+
 @pytest.fixture
-def small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose GPU is too small for any profile, in CI, with settings of its own."""
-    monkeypatch.setattr(show, "stage_hardware", lambda _settings: Hardware(gpus=(gpu(0, 4),), limits=LIMITS))
+def ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CI, with settings of its own."""
     monkeypatch.setenv("CI", "true")
     monkeypatch.setenv("CAPILLARY_THREADS", "3")
     monkeypatch.setenv("CAPILLARY_PROFILE", "auto")
 
 
-@pytest.mark.usefixtures("small_gpu")
+@pytest.mark.usefixtures("ci")
 def test_programs_read_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """All of it as plain values, the warning included."""
-    show.show_profile(REPOSITORY, as_json=True)
+    show.show_profile(REPOSITORY, small_gpu, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["environment"]["name"] == "ci"
     assert found["limits"]["cores"] == 6
@@ -100,10 +104,10 @@ def test_programs_read_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert "less than 6 GB" in found["profile"]["warnings"][0]
 
 
-@pytest.mark.usefixtures("small_gpu")
+@pytest.mark.usefixtures("ci")
 def test_people_read_a_table_and_the_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     """The warning comes last, in a line of its own."""
-    show.show_profile(REPOSITORY, as_json=False)
+    show.show_profile(REPOSITORY, small_gpu, as_json=False)
     *table, warning = capsys.readouterr().out.splitlines()
     assert any("CAPILLARY_PROFILE" in line for line in table)
     assert warning == "warning: RTX with 4.0 GB is less than 6 GB and not used"

@@ -9,9 +9,9 @@ from stages.evaluate.measure import Measurement
 from stages.evaluate.metrics.bands import BandCounts
 from stages.evaluate.metrics.rules import Rule
 from stages.evaluate.params import Evaluation
-from stages.evaluate.pictures.views import Views, take_views
-from stages.evaluate.predict import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.intervals import Interval
+from stages.evaluate.views import Views, take_views
 
 
 def evaluation(**changes: Any) -> Evaluation:

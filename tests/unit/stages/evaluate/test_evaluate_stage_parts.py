@@ -20,8 +20,9 @@ from stages.evaluate.metrics.bands import BandCounts
 from stages.evaluate.outputs import write_bands, write_outputs
 from stages.evaluate.params import Training
 from stages.evaluate.pictures.overlays import choose, write_overlays
-from stages.evaluate.predict import Row, predict_volume
+from stages.evaluate.predict import predict_volume
 from stages.evaluate.report import print_summary
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.intervals import interval_of_mean
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise

@@ -10,10 +10,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from stages.common.monitoring.process_memory import ProcessTree
-from stages.common.monitoring.system_metrics import PATIENCE_S, SystemSampler, append_row
 from stages.common.runtime import Monitoring
 from stages.common.tracking.runs import open_run
 from stages.common.tracking.server import Server
+from stages.common.tracking.system_metrics import PATIENCE_S, SystemSampler, append_row
 from tests.unit.stages.common.tracking.opened import CELL, Clock, Failing, MakeRuntime, open_quiet, points
 
 

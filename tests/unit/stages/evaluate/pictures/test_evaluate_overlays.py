@@ -21,7 +21,7 @@ from stages.evaluate.pictures.overlays import (
     to_png,
     write_overlays,
 )
-from stages.evaluate.pictures.views import (
+from stages.evaluate.views import (
     EXCESS,
     MAX_SIDE,
     MISSED,

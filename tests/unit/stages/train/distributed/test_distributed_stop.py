@@ -10,8 +10,8 @@ import torch
 from stages.common.errors import DataError, ExitCode
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
 from stages.common.runtime import Compute
-from stages.train.distributed.launch import usable_processes
 from stages.train.distributed.stop import Board, RelayedInterrupt, live_and_die_with_parent, relaying
+from stages.train.launch import usable_processes
 from stages.train.resuming.interrupt import Interrupt
 from tests.unit.stages.train.tiny import runtime_in
 

@@ -8,9 +8,9 @@ import torch
 from torch import distributed
 
 from stages.common.imaging.volumes import Volume
+from stages.train.computing.gradients import add_gradients
 from stages.train.computing.precision import Decision
 from stages.train.distributed.ranks import Ranks
-from stages.train.loop.gradients import add_gradients
 from stages.train.loop.state import TrainingState
 from stages.train.loop.step import take_step
 from stages.train.loop.validate import plan_tiles, validation_dsc

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from stages.train.loop.gradients import add_gradients
+from stages.train.computing.gradients import add_gradients
 from stages.train.losses import build_loss
 from stages.train.losses.catalogue import LOSSES
 from stages.train.networks.catalogue import build_network

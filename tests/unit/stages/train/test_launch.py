@@ -9,10 +9,10 @@ from torch.distributed.launcher.api import LaunchConfig
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.runtime import Compute
+from stages.train import launch
 from stages.train.cell import plan_cell
-from stages.train.distributed import launch
-from stages.train.distributed.launch import MOST_RESTARTS
 from stages.train.distributed.stop import Board
+from stages.train.launch import MOST_RESTARTS
 from tests.unit.stages.train.distributed.stopped_processes import stop
 from tests.unit.stages.train.tiny import runtime_in, tiny_params
 

@@ -1,6 +1,6 @@
 from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
 
-from stages.common.monitoring.system_metrics import _sample
+from stages.common.tracking.system_metrics import _sample
 
 
 class Counting(BaseMetricsMonitor):

@@ -1,0 +1,96 @@
+"""In each folder of the code, its files and subfolders import one another without loops: each has others below it."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.support.parts import REPOSITORY
+
+# (folder, who imports, whom) → why this step back is allowed
+ALLOWED = {
+    ("capillary", "launcher", "containers"): "run.py chooses the executor, and loads the one for containers if it must",
+    ("capillary.report", "drawing", "pages"): "charts say numbers in the words of the pages",
+}
+Edge = tuple[str, str, str]
+
+
+def _modules() -> dict[str, Path]:
+    """Dotted name → file."""
+    files = [file for top in ("capillary", "stages") for file in (REPOSITORY / top).rglob("*.py")]
+    names = (file.relative_to(REPOSITORY).with_suffix("").as_posix().replace("/", ".") for file in files)
+    return {name.removesuffix(".__init__"): file for name, file in zip(names, files, strict=True)}
+
+
+MODULES = _modules()
+
+
+def _imported(file: Path) -> Iterator[str]:
+    """The modules of this repository that `file` imports, anywhere in it."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in MODULES else node.module for name in inner)
+
+
+def edge_between(importing: str, imported: str) -> Edge | None:
+    """(the folder that holds both, who in it imports, whom); None for a folder and what is in it."""
+    one, other = importing.split("."), imported.split(".")
+    depth = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    return None if depth is None else (".".join(one[:depth]), one[depth], other[depth])
+
+
+def _edges() -> set[Edge]:
+    pairs = ((name, other) for name, file in MODULES.items() for other in _imported(file) if other in MODULES)
+    return {edge for pair in pairs if (edge := edge_between(*pair)) is not None}
+
+
+EDGES = _edges()
+
+
+def loop_in(folder: str, edges: set[Edge]) -> list[str] | None:
+    """Names in `folder` that import one another in a circle; None where there are none."""
+    graph: dict[str, set[str]] = {}
+    for _, importing, imported in (edge for edge in edges if edge[0] == folder):
+        graph.setdefault(importing, set()).add(imported)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return None
+
+
+@pytest.mark.parametrize("folder", sorted({edge[0] for edge in EDGES if edge[0]}))
+def test_nothing_in_a_folder_imports_in_a_circle(folder: str) -> None:
+    """What two of them share lies below both."""
+    assert loop_in(folder, EDGES - ALLOWED.keys()) is None
+
+
+def test_the_tool_is_above_the_stages() -> None:
+    """No stage imports it, and no stage another one; what stages share knows none of them."""
+    assert ("", "stages", "capillary") not in EDGES
+    own = {"predict", "evaluate", "train", "ingest", "preprocess", "preflight"}
+    assert {edge for edge in EDGES if edge[0] == "stages" and edge[2] in own} == set()
+
+
+def test_no_allowed_step_is_left_over() -> None:
+    """Each is there, and closes a loop."""
+    assert ALLOWED.keys() <= EDGES
+    assert all(loop_in(edge[0], EDGES - (ALLOWED.keys() - {edge})) for edge in ALLOWED)
+
+
+def test_a_loop_is_found_over_any_number_of_steps() -> None:
+    """Also where each step is in another file."""
+    assert edge_between("a.b.c", "a.d") == ("a", "b", "d")
+    assert edge_between("a.b", "a.b.c") is None
+    ring = {("a", "b", "c"), ("a", "c", "d"), ("a", "d", "b")}
+    found = loop_in("a", ring)
+    assert found is not None
+    assert set(found) == {"b", "c", "d"}
+    assert loop_in("a", ring - {("a", "d", "b")}) is None
+    assert loop_in("other", ring) is None
