@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from stages.common.networks.supervision import heads_of
 from stages.train.computing.precision import describe_machine
 from stages.train.loop.state import TrainingState
 from stages.train.loop.step import take_step
 from stages.train.losses import LOSSES, Loss, build_loss
-from stages.train.networks.supervision import heads_of
 from stages.train.params import TrainingParams
 from stages.train.part import start_or_resume
 from stages.train.sampling.loading import Batch, batches

@@ -27,10 +27,10 @@ from benchmarks.plain_monai import PlainLoop, set_up
 from benchmarks.training import REPOSITORY, prepared
 from stages.common.imaging.volumes import Volume, read_splits
 from stages.common.inference import predict_probability
+from stages.common.networks.catalogue import build_network
 from stages.evaluate.measure import measure
 from stages.train.cell import Cell, plan_cell
 from stages.train.loop.schedule import plan_schedule
-from stages.train.networks.catalogue import build_network
 from stages.train.params import TrainingParams
 
 METRICS = ("dsc", "centreline_dsc")

@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from stages.common.imaging.volumes import read_manifest
 from stages.common.inference import predict_probability
 from stages.common.layout import lay_out_for_prediction
+from stages.common.networks.catalogue import build_network
 from stages.train.cell import plan_cell
 from stages.train.computing.precision import describe_machine
-from stages.train.networks.catalogue import build_network
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import PatchDataset, first_batch
 from tests.integration.preprocess_sandbox import Sandbox

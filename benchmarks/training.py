@@ -36,6 +36,7 @@ from benchmarks.plain_monai import set_up
 from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
 from stages.common.layout import lay_out_plainly
+from stages.common.networks.supervision import plain
 from stages.common.runtime import Compute
 from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import describe_machine
@@ -45,7 +46,6 @@ from stages.train.loop.state import TrainingState
 from stages.train.loop.step import take_step
 from stages.train.loop.validate import plan_tiles, validation_dsc
 from stages.train.losses import build_loss
-from stages.train.networks.supervision import plain
 from stages.train.params import TrainingParams
 from stages.train.part import Part, start_or_resume
 from stages.train.resuming.background import BackgroundCheckpoints

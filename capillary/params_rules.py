@@ -16,7 +16,7 @@ from stages.common.params import nearest
 _STAGES = Path(inspect.getfile(ParamsError)).parents[1]
 LOSS_CATALOGUE = ("train/losses/catalogue.py", "LOSSES")
 _DISAGREES = "does not fit the other keys"
-NETWORK_CATALOGUE = ("train/networks/catalogue.py", "ARCHITECTURES")
+NETWORK_CATALOGUE = ("common/networks/catalogue.py", "ARCHITECTURES")
 
 
 def check_rules(params: Mapping[str, Any], root: Path, origin: str) -> None:

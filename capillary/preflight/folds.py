@@ -47,7 +47,7 @@ def check_network(root: Path, params: Mapping[str, Any], *, critical: bool) -> I
     spacings = [tuple(resample)] if resample else [each.spacing_um for each in members]
     if not spacings or None in spacings or importlib.util.find_spec("numpy") is None:
         return
-    plan = importlib.import_module("stages.train.networks.plan")  # needs NumPy, of the extra `stages`
+    plan = importlib.import_module("stages.common.networks.plan")  # needs NumPy, of the extra `stages`
     training = params["training"]
     try:
         plan.plan_network(

@@ -7,8 +7,8 @@ from pathlib import Path
 from stages.common.errors import DataError
 from stages.common.imaging.recipe import RECIPE, Recipe, read_recipe
 from stages.common.imaging.volumes import MANIFEST, SPLITS, Volume, fold_split, read_manifest
-from stages.train.networks.catalogue import find_architecture
-from stages.train.networks.plan import NetworkPlan, median_spacing_um, plan_network
+from stages.common.networks.catalogue import find_architecture
+from stages.common.networks.plan import NetworkPlan, median_spacing_um, plan_network
 from stages.train.params import TrainingParams
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from stages.common.networks.kernel_rule import KernelRule
 from stages.common.params import Params
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -26,13 +27,6 @@ class AugmentationName(enum.StrEnum):
     NONE = "none"
 
 
-class KernelRule(enum.StrEnum):
-    """Which axes a convolution spans (stages/train/networks/plan.py)."""
-
-    AUTO = "auto"
-    FULL = "full"
-
-
 class TrainingParams(Params):
     """One training. A warm-up as long as the whole training is cut (loop/schedule.py), so a short trial run
     needs `max_epochs` changed and nothing else.
@@ -44,7 +38,7 @@ class TrainingParams(Params):
     batch_size: PositiveInt
     patch_voxels: tuple[PositiveInt, PositiveInt, PositiveInt]  # z, y, x
     foreground_share: Share  # of the patches, centred on a vessel voxel
-    architecture: str  # a name in stages/train/networks/catalogue.py, which refuses others
+    architecture: str  # a name in stages/common/networks/catalogue.py, which refuses others
     filters: tuple[PositiveInt, ...]  # channels a level, from full resolution down
     kernels: KernelRule
     deep_supervision: bool

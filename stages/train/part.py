@@ -8,6 +8,7 @@ import torch
 from torch.utils import deterministic
 
 from stages.common.layout import copy_channels_last
+from stages.common.networks.catalogue import build_network
 from stages.common.progress import say
 from stages.common.runtime import Compute, Runtime
 from stages.train.cell import Cell
@@ -17,7 +18,6 @@ from stages.train.computing.switches import Switches, resumed, shared_by
 from stages.train.distributed.ranks import Ranks
 from stages.train.loop.state import TrainingState
 from stages.train.losses import Loss, build_loss
-from stages.train.networks.catalogue import build_network
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch, PatchDataset, first_batch
 

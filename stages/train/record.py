@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from stages.common.layout import lay_out_plainly
+from stages.common.networks.supervision import number_of_heads, plain
 from stages.common.progress import say
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
@@ -14,7 +15,6 @@ from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
 from stages.train.loop.state import TrainingState
-from stages.train.networks.supervision import number_of_heads, plain
 
 
 @contextlib.contextmanager

@@ -16,10 +16,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from stages.common.networks.supervision import heads_of
 from stages.train.computing.precision import LossFunction
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.losses.heads import loss_of_heads
-from stages.train.networks.supervision import heads_of
 from stages.train.sampling.loading import Batch
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.networks.supervision import heads_of
 from stages.train.losses.heads import loss_of_heads
-from stages.train.networks.supervision import heads_of
 from stages.train.params import Precision
 from stages.train.sampling.loading import Batch
 

@@ -11,8 +11,8 @@ from capillary import params_rules
 from capillary.params_file import check_values, read_params_file
 from capillary.params_rules import LOSS_CATALOGUE, NETWORK_CATALOGUE, check_rules, names_in
 from stages.common.errors import ParamsError
+from stages.common.networks.catalogue import ARCHITECTURES
 from stages.train.losses import LOSSES
-from stages.train.networks.catalogue import ARCHITECTURES
 from tests.support.parts import REPOSITORY
 
 PARAMS = read_params_file(REPOSITORY)

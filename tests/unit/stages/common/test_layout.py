@@ -15,8 +15,8 @@ from stages.common.layout import (
     lay_out_for_prediction,
     lay_out_plainly,
 )
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.plan import plan_network
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.plan import plan_network
 
 PLAN = plan_network(spacing_um=(2.0, 1.0, 1.0), patch_voxels=(6, 16, 16), filters=(4, 8, 8), kernel_rule="auto")
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from stages.common.layout import lay_out_channels_last
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.supervision import plain
 from stages.common.runtime import Compute, Monitoring, Runtime
 from stages.common.tracking.registry import CARD_TAG, card_json, load_model, weights_sha256
 from stages.train.cell import Cell, plan_cell
@@ -17,8 +19,6 @@ from stages.train.computing.precision import Decision
 from stages.train.computing.switches import Switches
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.state import TrainingState
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.supervision import plain
 from stages.train.record import recorded, register
 from tests.support.tracked import embedded_runtime
 from tests.unit.stages.train.tiny import tiny_params

@@ -308,7 +308,7 @@ def test_a_network_of_this_projects_classes_is_refused(run: TrackedRun) -> None:
     class Own(torch.nn.Module):
         pass
 
-    Own.__module__ = "stages.train.networks.plan"
+    Own.__module__ = "stages.common.networks.plan"
     with pytest.raises(CapillaryError, match="must load where") as caught:
         register(run, torch.nn.Sequential(Own()), "own")
     assert "Own" in str(caught.value.value)

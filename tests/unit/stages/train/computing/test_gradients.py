@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.plan import plan_network
 from stages.train.computing.gradients import add_gradients
 from stages.train.losses import build_loss
 from stages.train.losses.catalogue import LOSSES
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.plan import plan_network
 from stages.train.sampling.loading import Batch
 from tests.unit.stages.train.tiny import random_batch
 

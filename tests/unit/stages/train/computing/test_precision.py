@@ -3,10 +3,10 @@ import torch
 from monai.networks.nets.dynunet import DynUNet
 
 from stages.common.errors import CapillaryError
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.plan import plan_network
 from stages.train.computing.precision import Decision, confirm_precision, decide_precision, describe_machine, probe
 from stages.train.losses import build_loss
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.plan import plan_network
 from stages.train.params import Precision
 from tests.unit.stages.train.tiny import random_batch
 

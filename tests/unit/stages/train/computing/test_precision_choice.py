@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.plan import plan_network
 from stages.train.computing import precision
 from stages.train.computing.precision import (
     LARGEST_ERROR,
@@ -22,8 +24,6 @@ from stages.train.computing.precision import (
     probe,
 )
 from stages.train.losses import build_loss
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.plan import plan_network
 from stages.train.params import Precision
 from tests.unit.stages.train.tiny import random_batch
 

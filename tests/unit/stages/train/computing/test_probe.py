@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from stages.common.layout import ChannelsLastInstanceNorm3d
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.plan import plan_network
 from stages.common.runtime import Compute
 from stages.train.computing import probe as probe_module
 from stages.train.computing.precision import Decision
@@ -22,8 +24,6 @@ from stages.train.computing.probe import (
 )
 from stages.train.computing.switches import Switches, Variant
 from stages.train.losses import build_loss
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.plan import plan_network
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
 from tests.unit.stages.train.tiny import random_batch, tiny_params

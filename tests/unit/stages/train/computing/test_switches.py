@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from stages.common.layout import lay_out_plainly
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.plan import plan_network
 from stages.common.runtime import Compute
 from stages.train.computing.precision import Decision, decide_precision, probe
 from stages.train.computing.probe import probe_gpu
 from stages.train.computing.switches import Switches, Variant, asked_for, fastest, resumed
 from stages.train.losses import build_loss
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.plan import plan_network
 from stages.train.params import Precision
 from tests.unit.stages.train.tiny import random_batch, tiny_params
 

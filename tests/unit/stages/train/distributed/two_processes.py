@@ -8,6 +8,8 @@ import torch
 from torch import distributed
 
 from stages.common.imaging.volumes import Volume
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.plan import plan_network
 from stages.train.computing.gradients import add_gradients
 from stages.train.computing.precision import Decision
 from stages.train.distributed.ranks import Ranks
@@ -16,8 +18,6 @@ from stages.train.loop.step import take_step
 from stages.train.loop.validate import plan_tiles, validation_dsc
 from stages.train.losses import build_loss
 from stages.train.losses.catalogue import LOSSES
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.plan import plan_network
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch, PatchDataset, batches
 from tests.unit.stages.train.distributed.start import SIZE, start_two

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from stages.train.networks.architecture import Decoded
+from stages.common.networks.architecture import Decoded
 
 
 class DeeplySupervised(nn.Module):

@@ -3,12 +3,12 @@
 import torch
 
 from stages.common.errors import ParamsError
+from stages.common.networks import dynunet, segresnet, unet
+from stages.common.networks.architecture import Architecture
+from stages.common.networks.plan import NetworkPlan
+from stages.common.networks.supervision import DeeplySupervised
 from stages.common.params import nearest
 from stages.common.progress import say
-from stages.train.networks import dynunet, segresnet, unet
-from stages.train.networks.architecture import Architecture
-from stages.train.networks.plan import NetworkPlan
-from stages.train.networks.supervision import DeeplySupervised
 
 ARCHITECTURES: dict[str, Architecture] = {
     "dynunet": Architecture(build=dynunet.build, decode=dynunet.decode),

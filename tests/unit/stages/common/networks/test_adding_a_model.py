@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from stages.train.networks import catalogue
+from stages.common.networks import catalogue
 from tests.support.parts import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "adding-a-model.md").read_text()
@@ -20,9 +20,9 @@ def test_the_pages_file_and_line_make_a_network_that_keeps_the_rules(tmp_path: P
     Then the tests that the page names run there on the new name.
     """
     file, line = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    (name,) = re.findall(r"`stages/train/networks/(\w+)\.py` has one function", PAGE)
+    (name,) = re.findall(r"`stages/common/networks/(\w+)\.py` has one function", PAGE)
     _copy(REPOSITORY / "stages", tmp_path / "stages")
-    networks = tmp_path / "stages" / "train" / "networks"
+    networks = tmp_path / "stages" / "common" / "networks"
     (networks / f"{name}.py").write_text(file)
     table = (networks / "catalogue.py").read_text()
     table = table.replace("networks import dynunet", f"networks import {name}, dynunet")

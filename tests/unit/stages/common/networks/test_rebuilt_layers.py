@@ -5,8 +5,8 @@ import torch
 from monai.networks.nets.segresnet import SegResNet
 from monai.networks.nets.unet import UNet
 
-from stages.train.networks.catalogue import build_network
-from stages.train.networks.plan import plan_network
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.plan import plan_network
 
 FILTERS = (8, 16, 32, 64)
 OURS_FROM_MONAI = {

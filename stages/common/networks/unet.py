@@ -10,7 +10,7 @@ from monai.networks.layers.simplelayers import SkipConnection
 from monai.networks.nets.unet import UNet
 from torch import nn
 
-from stages.train.networks.plan import NetworkPlan
+from stages.common.networks.plan import NetworkPlan
 
 RESIDUAL_UNITS = 2  # convolutions of a residual block, as in the tutorials
 NORM = ("INSTANCE", {"affine": True})

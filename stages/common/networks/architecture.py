@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from stages.train.networks.plan import NetworkPlan
+from stages.common.networks.plan import NetworkPlan
 
 
 @dataclass(frozen=True, kw_only=True)

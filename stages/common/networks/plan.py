@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stages.common.errors import ParamsError
-from stages.train.params import KernelRule
+from stages.common.networks.kernel_rule import KernelRule
 
 MUCH_COARSER = 2.0  # times the finest spacing; the next halving in-plane evens it out
 SMALLEST_EXTENT = 3  # voxels that must remain along a halved axis

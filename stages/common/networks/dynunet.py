@@ -7,8 +7,8 @@ level.
 import torch
 from monai.networks.nets.dynunet import DynUNet
 
-from stages.train.networks.architecture import Decoded
-from stages.train.networks.plan import NetworkPlan
+from stages.common.networks.architecture import Decoded
+from stages.common.networks.plan import NetworkPlan
 
 
 def build(plan: NetworkPlan) -> DynUNet:

@@ -15,8 +15,8 @@ from monai.networks.blocks.upsample import UpSample
 from monai.networks.nets.segresnet import SegResNet
 from torch import nn
 
-from stages.train.networks.architecture import Decoded
-from stages.train.networks.plan import NetworkPlan, VoxelsZYX
+from stages.common.networks.architecture import Decoded
+from stages.common.networks.plan import NetworkPlan, VoxelsZYX
 
 GROUPS = 8  # of channels that are normalised together, as published; fewer where 8 does not divide the filters
 BLOCKS_FIRST, BLOCKS_BETWEEN, BLOCKS_LAST = 1, 2, 4  # residual blocks of the encoder's levels, as published for four

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.common.errors import ParamsError
-from stages.train.networks.plan import median_spacing_um, plan_network
+from stages.common.networks.plan import median_spacing_um, plan_network
 from stages.train.params import KernelRule
 
 
