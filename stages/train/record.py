@@ -2,15 +2,18 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 
 from stages.common.layout import lay_out_plainly
+from stages.common.networks.description import describe
 from stages.common.networks.supervision import number_of_heads, plain
+from stages.common.networks.weights import ties_of
 from stages.common.progress import say
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256
+from stages.common.tracking.model_files import Package, pack
+from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
@@ -64,25 +67,38 @@ def _last_validation(state: TrainingState) -> float:
 
 def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
     """Register the network of `state` under the cell's name; the card that tells where it is."""
-    network = plain(state.network).cpu().eval()
-    lay_out_plainly(network)
+    package = _packed(cell, state)
     card = ModelCard(
         loss=cell.loss,
         fold=cell.fold,
         run_id=run.run_id,
         model_name="",
         model_version="",
-        weights_sha256=weights_sha256(network),
+        weights_sha256=package.weights_sha256,
         patch_voxels=cell.params.patch_voxels,
         epochs=cell.params.max_epochs,
         validation_dsc=_last_validation(state),
         fingerprint=runtime.fingerprint,
         precision=state.precision.name,
         recipe=cell.recipe,
+        files=package.files,
     )
     tags = {CARD_TAG: card_json(card)}
     name, version = register_model(
-        network, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
+        package, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
     )
     say(f"registered {name} version {version} (run {run.run_id})")
     return replace(card, model_name=name, model_version=version)
+
+
+def _packed(cell: Cell, state: TrainingState) -> Package:
+    network = plain(state.network).cpu().eval()
+    lay_out_plainly(network)
+    description = describe(
+        cell.params.architecture,
+        cell.plan,
+        precision=state.precision.name,
+        recipe=asdict(cell.recipe),
+        ties=ties_of(network),
+    )
+    return pack(network, description)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-import torch
 import yaml
 from mlflow import MlflowClient
 
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
-from stages.common.tracking.registry import ModelCard, register_model, weights_sha256, write_card
+from stages.common.tracking.registry import ModelCard, register_model, write_card
 from stages.common.tracking.runs import open_run
+from tests.support.networks import brightness_network, package_of
 from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY
 from tests.support.tracked import CARD, embedded_runtime
@@ -53,15 +53,6 @@ TABLES = {
 }
 
 
-def brightness_network(sharpness: float) -> torch.nn.Module:
-    """A network that calls vessel what is brighter than 0.5."""
-    network = torch.nn.Conv3d(1, 2, 1)
-    with torch.no_grad():
-        network.weight.copy_(torch.tensor([0.0, sharpness]).reshape(2, 1, 1, 1, 1))
-        network.bias.copy_(torch.tensor([0.0, -sharpness / 2]))
-    return network
-
-
 def write_volumes(folder: Path) -> dict[str, float]:
     """Four volumes whose bright voxels are the label but for some noise; the DSC that each must get."""
     rows, expected = [], {}
@@ -93,16 +84,20 @@ def write_volumes(folder: Path) -> dict[str, float]:
 def register_cells(store: Path, models: Path) -> None:
     runtime = embedded_runtime(store, fingerprint="by-hand")
     for fold, precision in enumerate(("fp32", "bf16")):
-        model = brightness_network(8.0 + fold)
+        sharpness = 8.0 + fold  # vessel is what is brighter than 0.5
+        package = package_of(
+            brightness_network(-sharpness / 2, sharpness), patch_voxels=(8, 16, 16), precision=precision
+        )
         with open_run(runtime, cell_tags={"fold": str(fold)}, run_name="train", system_metrics=False) as run:
-            name, version = register_model(model, server=run.server, run_id=run.run_id, loss="dice_ce", fold=fold)
+            name, version = register_model(package, server=run.server, run_id=run.run_id, loss="dice_ce", fold=fold)
         card = dataclasses.replace(
             CARD,
             fold=fold,
             run_id=run.run_id,
             model_name=name,
             model_version=version,
-            weights_sha256=weights_sha256(model),
+            weights_sha256=package.weights_sha256,
+            files=package.files,
             patch_voxels=(8, 16, 16),
             precision=precision,
         )

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.common.imaging.stacks import read_stack
-from tests.support.prediction import PredictionProject, brightness_network
+from tests.support.networks import brightness_network
+from tests.support.prediction import PredictionProject
 
 SHAPE = (7, 50, 45)
 BIASES = (-5.0, -7.0)

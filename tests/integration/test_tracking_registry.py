@@ -7,19 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from stages.common.errors import ServiceError
+from stages.common.networks.weights import weights_sha256
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import ModelCard, load_model, register_model, weights_sha256
+from stages.common.tracking.loading import load_model
+from stages.common.tracking.registry import ModelCard, register_model
 from stages.common.tracking.runs import TrackedRun, open_run
+from tests.support.networks import card_of, package_of, random_network
 from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY, require
-from tests.support.tracked import CARD, embedded_runtime
+from tests.support.tracked import embedded_runtime
 
 DOUBLE = REPOSITORY.parent / "shared" / "dagshub-double"
 DOUBLE_STATE = Path("/var/tmp/dagshub-double")
@@ -175,10 +177,6 @@ def credentials(double: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", TOKEN)
 
 
-def network() -> torch.nn.Module:
-    return torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3), torch.nn.Conv3d(4, 2, 1))
-
-
 def track_and_register(loss: str) -> tuple[TrackedRun, ModelCard, torch.nn.Module]:
     """The whole road of a training: run, params, metrics, model, card."""
     runtime = runtime_for(DOUBLE_URI, None, f"{loss}-{time.time_ns()}")
@@ -186,18 +184,9 @@ def track_and_register(loss: str) -> tuple[TrackedRun, ModelCard, torch.nn.Modul
     run.log_params({"epochs": 3, "long": "x" * 600})
     for step in range(3):
         run.log_metrics({"loss": 1.0 - step, "bad": float("nan")}, step)
-    model = network()
-    name, version = register_model(model, server=run.server, run_id=run.run_id, loss=loss, fold=0)
-    card = replace(
-        CARD,
-        loss=loss,
-        run_id=run.run_id,
-        model_name=name,
-        model_version=version,
-        weights_sha256=weights_sha256(model),
-        patch_voxels=(4, 8, 8),
-        fingerprint=runtime.fingerprint,
-    )
+    model = random_network()
+    name, version = register_model(package_of(model), server=run.server, run_id=run.run_id, loss=loss, fold=0)
+    card = card_of(model, name, version, loss=loss, run_id=run.run_id, fingerprint=runtime.fingerprint)
     return run, card, model
 
 
@@ -275,7 +264,8 @@ def test_a_flaky_server_gets_every_point_once_and_one_version(credentials: None)
     try:
         run, card, model = track_and_register("flaky")
         assert (
-            register_model(model, server=run.server, run_id=run.run_id, loss="flaky", fold=0)[1] == card.model_version
+            register_model(package_of(model), server=run.server, run_id=run.run_id, loss="flaky", fold=0)[1]
+            == card.model_version
         )
     finally:
         up()

@@ -8,22 +8,13 @@ from pathlib import Path
 import torch
 
 from stages.common.imaging.recipe import Recipe
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, weights_sha256, write_card
+from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, write_card
 from stages.common.tracking.runs import open_run
+from tests.support.networks import package_of
 from tests.support.parts import REPOSITORY
 from tests.support.recipe import RECIPE
 from tests.support.tracked import CARD, embedded_runtime
 from tests.support.warm import warm_environment
-
-
-def brightness_network(bias: float = -5.0) -> torch.nn.Module:
-    """Probability sigmoid(10 · image + bias): a voxel's own brightness decides."""
-    network = torch.nn.Conv3d(1, 2, 1)
-    assert network.bias is not None
-    with torch.no_grad():
-        network.weight.copy_(torch.tensor([0.0, 10.0]).reshape(2, 1, 1, 1, 1))
-        network.bias.copy_(torch.tensor([0.0, bias]))
-    return network
 
 
 class PredictionProject:
@@ -49,6 +40,7 @@ class PredictionProject:
         """A network as train registers it: a version with its card as a tag, and the card in models/."""
         store = self.root / "mlruns"
         runtime = embedded_runtime(store, fingerprint=f"{loss}-{fold}")
+        package = package_of(network, patch_voxels=patch_voxels, recipe=recipe)
         with open_run(runtime, cell_tags={"fold": str(fold)}, run_name="train", system_metrics=False) as run:
             card = dataclasses.replace(
                 CARD,
@@ -57,13 +49,14 @@ class PredictionProject:
                 run_id=run.run_id,
                 model_name="",
                 model_version="",
-                weights_sha256=weights_sha256(network),
+                weights_sha256=package.weights_sha256,
                 patch_voxels=patch_voxels,
                 recipe=recipe,
+                files=package.files,
             )
             tags = {CARD_TAG: card_json(card)}
             name, version = register_model(
-                network, server=run.server, run_id=run.run_id, loss=loss, fold=fold, extra_tags=tags
+                package, server=run.server, run_id=run.run_id, loss=loss, fold=fold, extra_tags=tags
             )
         card = dataclasses.replace(card, model_name=name, model_version=version)
         write_card(self.root / f"models/{loss}/fold_{fold}.json", card)

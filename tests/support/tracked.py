@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.runtime import Compute, Runtime
+from stages.common.tracking.model_files import FILES, ModelFile
 from stages.common.tracking.registry import ModelCard
 from tests.support.recipe import RECIPE
 
@@ -21,6 +22,7 @@ CARD = ModelCard(
     fingerprint="f",
     precision="fp32",
     recipe=RECIPE,
+    files={name: ModelFile(sha256="0" * 64, bytes=1) for name in FILES},
 )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stages.common.text import find_hidden
+from stages.common.tracking.model_files import FILES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -34,6 +35,15 @@ def _is_sha256(value: object) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
+def _is_files(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == set(FILES) and all(map(_is_file, value.values()))
+
+
+def _is_file(value: object) -> bool:
+    is_complete = isinstance(value, dict) and value.keys() == {"sha256", "bytes"}
+    return is_complete and _is_sha256(value["sha256"]) and _is_count(value["bytes"])  # type: ignore[index]
+
+
 _RULES: dict[str, Callable[[object], bool]] = {
     "loss": _is_name,
     "fold": _is_count,
@@ -46,4 +56,5 @@ _RULES: dict[str, Callable[[object], bool]] = {
     "validation_dsc": _is_number,
     "fingerprint": _is_name,
     "precision": _is_name,
+    "files": _is_files,
 }

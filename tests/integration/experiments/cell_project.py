@@ -44,12 +44,23 @@ REGISTERING = """
 import os, pathlib, sys
 from dataclasses import replace
 import torch
+from dataclasses import asdict
+from functools import partial
 from stages.common.atomic import atomic_write
-from stages.common.tracking.registry import register_model
+from stages.common.imaging.recipe import Recipe
+from stages.common.networks.catalogue import build_network
+from stages.common.networks.description import describe
+from stages.common.networks.plan import NetworkPlan
 from stages.common.runtime import read_runtime
+from stages.common.tracking.model_files import pack
+from stages.common.tracking.registry import register_model
 from stages.common.tracking.runs import open_run
 from stages.train.resuming.lock import cell_lock
 
+ONE = (1, 1, 1)
+PLAN = NetworkPlan(patch_voxels=ONE, filters=(1, 1, 1), kernels=(ONE, ONE, ONE), strides=(ONE, ONE, ONE))
+RECIPE = Recipe(normalisation="none", percentile_low=0.0, percentile_high=100.0, resample_to_um=None)
+network = partial(build_network, PLAN, architecture="segresnet", deep_supervision=False)
 name = sys.argv[1]
 told = {"stage": os.environ["DVC_STAGE"], "fingerprint": name, "state_dir": pathlib.Path("state", name)}
 runtime = replace(read_runtime(), **told, artifact_root=os.path.abspath("mlruns/artifacts"))
@@ -61,16 +72,13 @@ with cell_lock(runtime.state_dir):
         with atomic_write(begun) as stream:
             stream.write(run.run_id.encode())
         run.log_metrics({"loss": 1.0 / (fold + 1)}, step=0)
-        network = torch.nn.Linear(1, 1)
-        torch.nn.init.constant_(network.weight, fold)
-        torch.nn.init.zeros_(network.bias)
-        _, version = register_model(network, server=run.server, run_id=run.run_id, loss="any", fold=fold)
+        package = pack(network(fold), describe("segresnet", PLAN, precision="fp32", recipe=asdict(RECIPE), ties={}))
+        _, version = register_model(package, server=run.server, run_id=run.run_id, loss="any", fold=fold)
 pathlib.Path("outs").mkdir(exist_ok=True)
 (pathlib.Path("outs") / name).write_text(f"{run.run_id} {version}")
 """
 DRIVER = """
 import json, os, sys, threading
-from pathlib import Path
 from capillary.experiments import cells as experiments
 from capillary.experiments.cells import Cells, Slot
 from capillary.experiments.interrupts import passing_on

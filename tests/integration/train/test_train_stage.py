@@ -7,8 +7,10 @@ import torch
 import yaml
 
 from stages.common.imaging.recipe import write_recipe
+from stages.common.networks.weights import weights_sha256
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import load_model, read_card, weights_sha256
+from stages.common.tracking.loading import load_model
+from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import connect
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 from tests.support.recipe import RECIPE

@@ -29,7 +29,8 @@ from stages.predict.models.registered import find_cards
 from stages.predict.order import read_order
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
-from tests.support.prediction import PredictionProject, brightness_network
+from tests.support.networks import brightness_network, linear_network
+from tests.support.prediction import PredictionProject
 from tests.support.tracked import embedded_runtime
 
 SPACING_UM = (4.0, 1.0, 1.0)
@@ -40,11 +41,7 @@ EVALUATION = Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", min_
 
 def blurring_network() -> torch.nn.Module:
     torch.manual_seed(1)
-    network = torch.nn.Conv3d(1, 2, 3, padding=1)
-    with torch.no_grad():
-        network.weight.copy_(torch.rand(network.weight.shape) * torch.tensor([0.0, 0.6]).reshape(2, 1, 1, 1, 1))
-        network.bias.copy_(torch.tensor([0.0, -2.0]))
-    return network
+    return linear_network(0.6 * torch.rand(3, 3, 3), -2.0)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from stages.common.inference import predict_probability
 from stages.common.networks.catalogue import ARCHITECTURES, build_network
 from stages.common.networks.plan import NetworkPlan, VoxelsZYX, plan_network
 from stages.common.networks.supervision import heads_of, plain
-from stages.common.tracking.registry import weights_sha256
+from stages.common.networks.weights import weights_sha256
 from stages.train.params import KernelRule
 
 SPACINGS_UM = [(1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (8.0, 0.5, 0.5)]

@@ -6,17 +6,19 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
 
 from stages.common.errors import ServiceError
-from stages.common.tracking.registry import load_model, register_model, weights_sha256
+from stages.common.networks.weights import weights_sha256
+from stages.common.tracking.loading import load_model
+from stages.common.tracking.registry import register_model
 from stages.common.tracking.relocation import COLUMNS, moved, settle
 from stages.common.tracking.server import connect
-from tests.support.tracked import CARD, embedded_runtime
+from tests.support.networks import card_of, package_of, random_network
+from tests.support.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import MakeRuntime, open_quiet
 
 OLD = "/home/u/old project/mlruns"
@@ -169,12 +171,6 @@ def test_a_file_uri_moves_too() -> None:
     assert moved("file:///a%20b/mlruns/artifacts/x", former, here) == "file:///%C3%BC/mlruns/artifacts/x"
 
 
-def network(weight: float) -> torch.nn.Module:
-    model = torch.nn.Linear(1, 1).eval()
-    torch.nn.init.constant_(model.weight, weight)
-    return model
-
-
 def contents(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -184,8 +180,8 @@ def contents(folder: Path) -> dict[str, str]:
 def trained(store: Path, make_runtime: MakeRuntime) -> tuple[torch.nn.Module, str]:
     """A network that is registered in the shared store under the loss `moving`, and its version."""
     run = open_quiet(make_runtime(state_dir=store))
-    model = network(0.5)
-    _, version = register_model(model, server=run.server, run_id=run.run_id, loss="moving", fold=0)
+    model = random_network(5)
+    _, version = register_model(package_of(model), server=run.server, run_id=run.run_id, loss="moving", fold=0)
     run.finish()
     return model, version
 
@@ -204,11 +200,13 @@ def test_a_project_that_was_copied_or_moved_predicts_and_trains_on(
         place.parent.mkdir()
         original.rename(place)
     before = contents(store)
-    card = replace(CARD, model_name="capillary-moving", model_version=version, weights_sha256=weights_sha256(model))
+    card = card_of(model, "capillary-moving", version)
     runtime = embedded_runtime(place, stage="train@moving-1", fingerprint=f"{way} after")
     with open_quiet(runtime) as run:
-        assert torch.equal(load_model(card, server=run.server).weight, model.weight)
-        name, new = register_model(network(0.25), server=run.server, run_id=run.run_id, loss="moving", fold=1)
+        assert weights_sha256(load_model(card, server=run.server)) == weights_sha256(model)
+        name, new = register_model(
+            package_of(random_network(25)), server=run.server, run_id=run.run_id, loss="moving", fold=1
+        )
     assert (place / "artifacts" / run.run_id / "artifacts" / "model" / "MLmodel").is_file()
     source = run.server.client.get_model_version(name, new).source
     assert source == f"{place}/artifacts/{run.run_id}/artifacts/model"
@@ -233,5 +231,5 @@ def test_a_training_that_goes_on_while_a_container_uses_the_store_is_registered(
     """Each side rewrites the locations before it moves files, not only when it begins."""
     run = open_quiet(make_runtime(state_dir=store))
     request.getfixturevalue("seen_from_a_container")
-    register_model(network(0.125), server=run.server, run_id=run.run_id, loss="moving", fold=2)
+    register_model(package_of(random_network(125)), server=run.server, run_id=run.run_id, loss="moving", fold=2)
     assert (store / "artifacts" / run.run_id / "artifacts" / "model" / "MLmodel").is_file()

@@ -1,0 +1,140 @@
+"""The files of a registered model: what they hold, what a card says of them, and how MLflow's folder is made of them.
+
+description.json and weights.safetensors are all that capillary reads. The rest of the folder is for people: with it
+`mlflow models serve` and `mlflow.pyfunc.load_model` work without a checkout (served_model.py).
+"""
+
+import contextlib
+import hashlib
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.networks.description import DESCRIPTION, ModelDescription, description_bytes
+from stages.common.networks.loading import load_network
+from stages.common.networks.plan import NetworkPlan
+from stages.common.networks.weights import WEIGHTS, weights_bytes, weights_sha256
+
+FILES = (DESCRIPTION, WEIGHTS)
+FOLDER = "artifacts"  # where MLflow keeps them within a model's folder
+_PINNED = ("torch", "monai", "numpy", "mlflow", "pydantic", "safetensors", "pyyaml", "rich")
+_STAGES = Path(__file__).parents[2]
+# what served_model.py imports, directly or not
+_TRAVELS = (
+    *("__init__.py", "common/__init__.py", "common/atomic.py", "common/errors.py", "common/params.py"),
+    *("common/progress.py", "common/text.py", "common/imaging/__init__.py", "common/imaging/recipe.py"),
+    "common/networks",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """What a card says of a file."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A network ready for the registry: the contents of its files by name, and what they add up to."""
+
+    contents: Mapping[str, bytes]
+    plan: NetworkPlan
+    weights_sha256: str
+
+    @property
+    def files(self) -> dict[str, ModelFile]:
+        """What the card says of them."""
+        return {name: file_of(content) for name, content in self.contents.items()}
+
+
+def file_of(content: bytes) -> ModelFile:
+    """What a card says of a file with `content`."""
+    return ModelFile(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+
+
+def pack(network: torch.nn.Module, description: ModelDescription) -> Package:
+    """`network` as files. Raises CapillaryError unless it comes back from them bit for bit."""
+    contents = {DESCRIPTION: description_bytes(description), WEIGHTS: weights_bytes(network)}
+    expected = weights_sha256(network)
+    found = weights_sha256(load_network(description, contents[WEIGHTS], "the network to be registered"))
+    if found != expected:
+        raise CapillaryError(
+            "a network does not come back from its description and weights",
+            remedy="report it with the architecture's name; nothing was registered",
+            code=ExitCode.UNEXPECTED,
+            value=f"{found} instead of {expected}",
+        )
+    return Package(contents=contents, plan=description.network_plan(), weights_sha256=expected)
+
+
+@contextlib.contextmanager
+def mlflow_folder(package: Package) -> Iterator[Path]:
+    """A temporary folder with `package` as an MLflow model."""
+    import mlflow.pyfunc  # here: who only reads models needs no MLflow flavour
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    tensor = Schema([TensorSpec(np.dtype("float32"), (-1, 1, -1, -1, -1))])
+    with tempfile.TemporaryDirectory() as name, _quietly():
+        folder = Path(name)
+        for file, content in package.contents.items():
+            (folder / file).write_bytes(content)
+        # a copy, because MLflow notes the path that it was given
+        served = shutil.copy(Path(__file__).with_name("served_model.py"), folder)
+        mlflow.pyfunc.save_model(
+            str(folder / "model"),
+            python_model=str(served),
+            artifacts={"description": str(folder / DESCRIPTION), "weights": str(folder / WEIGHTS)},
+            code_paths=[str(_travelling_code(folder))],
+            signature=ModelSignature(inputs=tensor, outputs=tensor),
+            input_example=np.zeros((1, 1, *_smallest_patch(package.plan)), np.float32),
+            pip_requirements=pinned_requirements(),
+        )
+        yield folder / "model"
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """MLflow advises on type hints and tells of each file."""
+    logger = logging.getLogger("mlflow.pyfunc")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _travelling_code(folder: Path) -> Path:
+    stages = folder / "code" / "stages"
+    for name in _TRAVELS:
+        source, target = _STAGES / name, stages / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return stages
+
+
+def _smallest_patch(plan: NetworkPlan) -> tuple[int, ...]:
+    """The smallest patch that the network takes: one voxel and its neighbour at the bottleneck."""
+    return tuple(2 * int(np.prod([stride[axis] for stride in plan.strides])) for axis in range(3))
+
+
+def pinned_requirements() -> Sequence[str]:
+    """What a consumer of the model needs, at the versions installed here."""
+    return [f"{package}=={metadata.version(package).split('+')[0]}" for package in _PINNED]
