@@ -21,11 +21,11 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from stages.common.networks.catalogue import ARCHITECTURES, build_network
+from stages.common.networks.kernel_rule import KernelRule
 from stages.common.networks.plan import plan_network
 from stages.common.networks.supervision import plain
 from stages.train.computing.gradients import add_gradients
 from stages.train.losses import build_loss
-from stages.train.params import KernelRule
 from stages.train.sampling.loading import Batch
 
 SPACING_UM = (5.0, 1.0, 1.0)

@@ -143,7 +143,7 @@ def fetch_file(path: str, model: str, version: str, server: Server, most_bytes: 
         files = server.call("find a model", find)
         listed = server.call("list a model's files", lambda: files.list_artifacts(path.rpartition("/")[0]))
         _check_listed(next((file for file in listed if file.path == path), None), most_bytes, where)
-        file = Path(server.call("give a model", lambda: files.download_artifacts(path, folder)))
+        file = Path(server.call("give a model", lambda: files.download_artifacts(path, folder)))  # type: ignore[no-untyped-call]
         if not stat.S_ISREG(file.lstat().st_mode):
             raise _unsuitable(where, "it is not a file", None)
         if file.stat().st_size > most_bytes:

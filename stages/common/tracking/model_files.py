@@ -111,8 +111,7 @@ def _quietly() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True):  # a filter would not hold: MLflow sets its own
             yield
     finally:
         logger.setLevel(level)

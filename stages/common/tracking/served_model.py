@@ -7,16 +7,16 @@ and weights only and never runs what a registry holds.
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import numpy as np
 import torch
 from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
 
 from stages.common.networks.description import read_description
 from stages.common.networks.loading import load_network
 
 
-class Segmenter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow ships no types
+class Segmenter(PythonModel):  # type: ignore[misc]  # MLflow ships no types
     """Patches (B, 1, z, y, x), prepared as the description's `recipe` says, to vessel probabilities of that shape."""
 
     def load_context(self, context: Any) -> None:

@@ -6,9 +6,9 @@ import pytest
 from stages.common.errors import DataError, ParamsError
 from stages.common.imaging.recipe import write_recipe
 from stages.common.imaging.volumes import Checksums, Fold, read_manifest, write_manifest, write_splits
+from stages.common.networks.kernel_rule import KernelRule
 from stages.common.networks.plan import plan_network
 from stages.train.cell import plan_cell
-from stages.train.params import KernelRule
 from tests.support.recipe import RECIPE
 from tests.unit.stages.train.tiny import tiny_params
 

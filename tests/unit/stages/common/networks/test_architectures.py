@@ -10,10 +10,10 @@ import torch
 from stages.common.errors import ParamsError
 from stages.common.inference import predict_probability
 from stages.common.networks.catalogue import ARCHITECTURES, build_network
+from stages.common.networks.kernel_rule import KernelRule
 from stages.common.networks.plan import NetworkPlan, VoxelsZYX, plan_network
 from stages.common.networks.supervision import heads_of, plain
 from stages.common.networks.weights import weights_sha256
-from stages.train.params import KernelRule
 
 SPACINGS_UM = [(1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (8.0, 0.5, 0.5)]
 PATCHES = [(1, 16, 24), (2, 16, 16), (5, 16, 16), (8, 24, 16), (12, 16, 16)]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.common.errors import ParamsError
+from stages.common.networks.kernel_rule import KernelRule
 from stages.common.networks.plan import median_spacing_um, plan_network
-from stages.train.params import KernelRule
 
 
 def test_coarse_sections_are_neither_spanned_nor_halved_until_the_plane_is_as_coarse() -> None:
