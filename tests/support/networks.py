@@ -16,7 +16,7 @@ from tests.support.recipe import RECIPE
 from tests.support.tracked import CARD
 
 WIDTH = 5  # no divisor of the groups: all channels are normalised together
-HIGH = 300.0  # far above what a stack holds, so that it alone decides the deviation
+HIGH = 1000.0  # far above what a stack holds, so that it alone decides the deviation
 ONE = (1, 1, 1)
 Patch = tuple[int, int, int]
 

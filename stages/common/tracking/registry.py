@@ -29,6 +29,8 @@ CARD_TAG = "capillary.card"
 # on a version: the form of its files; a version without the tag is a pickle of a former version of capillary
 FORMAT_TAG = "capillary.format"
 FORMAT = "safetensors-1"
+# on a version that `capillary models convert` made: the number of the old one
+CONVERTED_TAG = "capillary.converted_from"
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -139,8 +141,10 @@ def register_model(
     loss: str,
     fold: int,
     extra_tags: dict[str, str] | None = None,
+    with_alias: bool = True,
 ) -> tuple[str, str]:
-    """Upload `package` to its run and register it as capillary-<loss> under the alias fold-<fold>; (name, version).
+    """Upload `package` to its run and register it as capillary-<loss>, under the alias fold-<fold> unless it is not to
+    have it; (name, version).
 
     May be repeated: one run and one set of weights make one version, because a version is created after its files are
     complete and is looked for first. Raises ServiceError when the server does not take it.
@@ -157,7 +161,8 @@ def register_model(
             source = _upload(package, server, run_id, folder)
             known = server.call("create a model version", lambda: _find_or_create(server, name, run_id, source, tags))
     version = str(known.version)
-    _set_alias(server, name, f"fold-{fold}", version)
+    if with_alias:
+        _set_alias(server, name, f"fold-{fold}", version)
     return name, version
 
 

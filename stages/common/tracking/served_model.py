@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from stages.common.networks.description import read_description
 from stages.common.networks.loading import load_network
 
 
-class Segmenter(PythonModel):  # type: ignore[misc]  # MLflow ships no types
+class Segmenter(PythonModel):
     """Patches (B, 1, z, y, x), prepared as the description's `recipe` says, to vessel probabilities of that shape."""
 
     def load_context(self, context: Any) -> None:
@@ -26,7 +26,7 @@ class Segmenter(PythonModel):  # type: ignore[misc]  # MLflow ships no types
             read_description(description.read_bytes(), description.name), weights.read_bytes(), weights.name
         )
 
-    def predict(self, model_input):  # type: ignore[no-untyped-def]  # MLflow would take hints for a schema
+    def predict(self, model_input):  # type: ignore[no-untyped-def, override]  # MLflow would take hints for a schema
         """Foreground probability, float32 in [0, 1], of the patches' shape."""
         patches = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
         with torch.inference_mode():

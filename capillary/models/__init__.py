@@ -1,0 +1,1 @@
+"""`capillary models`: what is done with registered models from the command line."""

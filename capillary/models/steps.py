@@ -1,0 +1,67 @@
+"""A step of `capillary models`: a stage that no entry of dvc.yaml declares, with files for the next step."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from capillary.compute.computing import stage_variables
+from capillary.launcher.access import read_access
+from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, plan_stage
+from capillary.launcher.publish import publish_file
+from capillary.launcher.run import Executor
+from capillary.launcher.stop import Stop
+from capillary.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+    """What runs: `stage` with `argv`, from the folder `takes` (None: nothing) to the folder `makes`.
+
+    Satisfies launcher.plan.Declared.
+    """
+
+    stage: str
+    argv: tuple[str, ...]
+    takes: str | None
+    makes: str
+    root: Path
+
+    @property
+    def deps(self) -> list[str]:
+        """Its code with all of stages/common. What it takes is added by plan_step."""
+        return [f"{CODE_FOLDER}/__init__.py", f"{CODE_FOLDER}/common", f"{CODE_FOLDER}/{self.stage}"]
+
+    @property
+    def outs(self) -> list[str]:
+        """A folder in the stage's working folder."""
+        return [self.makes]
+
+    @property
+    def cache_dir(self) -> Path:
+        """DVC's cache, of which it needs nothing."""
+        return self.root / ".dvc" / "cache"
+
+    def params(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def dep_hashes(self) -> dict[str, str]:
+        """None are needed: nothing is recorded as made from them."""
+        return {}
+
+
+def plan_step(step: Step, folder: Path, settings: Settings, executor: Executor) -> StagePlan:
+    """The plan of `step`, which takes what lies in `folder`."""
+    access = read_access(step.root, step.stage)
+    request = StageRequest(stage=step.stage, address=step.stage, argv=step.argv, root=step.root, repository=step.root)
+    identity = executor.environment_id(step.root, step.stage, access)
+    computing = stage_variables(step.root, settings, None)
+    plan = plan_stage(request, step, access, settings, identity, computing)
+    taken = () if step.takes is None else (Dep(name=step.takes, host=(folder / step.takes).resolve()),)
+    return dataclasses.replace(plan, deps=(*plan.deps, *taken))
+
+
+def run_step(step: Step, folder: Path, settings: Settings, executor: Executor, stop: Stop) -> int:
+    """Run `step` and leave what it makes in `folder`; returns its exit code."""
+    plan = plan_step(step, folder, settings, executor)
+    return executor.execute(plan, stop, lambda work: publish_file(work / step.makes, folder / step.makes))

@@ -1,0 +1,96 @@
+"""Pickled versions from the registry, as files that nobody has opened yet."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+
+from stages.common.conversion import PICKLE, OldVersion, write_version
+from stages.common.errors import DataError
+from stages.common.progress import say
+from stages.common.tracking.loading import fetch_file
+from stages.common.tracking.references import aliases_of, find_versions
+from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG, WEIGHTS_TAG
+from stages.common.tracking.server import Server
+
+MODELS = "capillary-"
+PICKLED = "data/model.pth"  # where former versions of capillary left the model
+MOST_BYTES = 4 << 30
+
+
+def fetch(references: Sequence[str], folder: Path, server: Server) -> None:
+    """Fetch what `references` name, or every version of every model of capillary, if it is to be converted.
+
+    A version that is not a pickle, or was converted before, is said and left alone. Raises DataError for one that was
+    named and cannot be converted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    named = [version for reference in references for version in find_versions(reference, server)]
+    for number, version in enumerate(_pending(named or _all(server), server)):
+        try:
+            old = _described(version, server)
+            content = fetch_file(PICKLED, old.name, old.version, server, MOST_BYTES)
+        except DataError as error:
+            if named:
+                raise
+            say(f"not converted: {error.what}")
+            continue
+        write_version(folder / str(number), old)
+        (folder / str(number) / PICKLE).write_bytes(content)
+        say(f"fetched {old.label} ({len(content):,} bytes)")
+
+
+def _all(server: Server) -> list[ModelVersion]:
+    ask = f"name LIKE '{MODELS}%'"
+    found = server.call("list model versions", lambda: server.client.search_model_versions(ask))
+    return sorted(found, key=lambda version: (version.name, int(version.version)))
+
+
+def _pending(versions: Sequence[ModelVersion], server: Server) -> Iterator[ModelVersion]:
+    for version in versions:
+        if FORMAT_TAG in version.tags:
+            say(f"{version.name}/{version.version} is no pickle: nothing to convert")
+        elif (newer := _successor(version, server)) is not None:
+            say(f"{version.name}/{version.version} was converted before, as version {newer}")
+        else:
+            yield version
+
+
+def _successor(version: ModelVersion, server: Server) -> str | None:
+    ask = f"name = '{version.name}'"
+    for other in server.call("list model versions", lambda: server.client.search_model_versions(ask)):
+        if other.tags.get(CONVERTED_TAG) == str(version.version):
+            return str(other.version)
+    return None
+
+
+def _described(version: ModelVersion, server: Server) -> OldVersion:
+    label = f"{version.name}/{version.version}"
+    if missing := [tag for tag in (CARD_TAG, WEIGHTS_TAG) if tag not in version.tags]:
+        raise DataError(
+            f"{label} is not converted: it lacks the tag {missing[0]}",
+            remedy="train it again",
+            value=label,
+        )
+    card = _card(version.tags[CARD_TAG], label)
+    holder = aliases_of(version.name, server).get(f"fold-{card.get('fold')}")
+    return OldVersion(
+        name=version.name,
+        version=str(version.version),
+        run_id=version.run_id or "",
+        weights_sha256=version.tags[WEIGHTS_TAG],
+        has_alias=holder is not None and str(holder.version) == str(version.version),
+        card=card,
+    )
+
+
+def _card(text: str, label: str) -> dict[str, Any]:
+    try:
+        card = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"the card of {label} is not JSON: {error}", remedy="train it again", value=label) from error
+    if not isinstance(card, dict):
+        raise DataError(f"the card of {label} is not a JSON object", remedy="train it again", value=label)
+    return card

@@ -1,0 +1,55 @@
+"""Versions as former versions of capillary registered them: a pickled network; and pickles that run code."""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import mlflow.pytorch
+import torch
+
+from stages.common.networks.weights import weights_sha256
+from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG, ModelCard
+from stages.common.tracking.runs import open_run
+from tests.support.tracked import CARD, embedded_runtime
+
+
+class Planted:
+    """Unpickled, it writes `marker`."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, (f"open({str(self.marker)!r}, 'w').close()",)
+
+
+def register_pickled(store: Path, network: torch.nn.Module, loss: str = "dice_ce", **changes: object) -> ModelCard:
+    """`network` as a version of capillary-<loss> in the embedded store, in the old form; its card lacks `files`."""
+    card = dataclasses.replace(CARD, loss=loss, weights_sha256=weights_sha256(network), **changes)  # type: ignore[arg-type]
+    tag = {**dataclasses.asdict(card), "model_name": "", "model_version": ""}
+    del tag["files"]
+    name = f"capillary-{loss}"
+    runtime = embedded_runtime(store, fingerprint=f"pickled {loss} {card.weights_sha256}")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_run(runtime, cell_tags={}, run_name="train", system_metrics=False) as run,
+    ):
+        client = run.server.client
+        mlflow.pytorch.save_model(network, f"{folder}/model", pip_requirements=["torch"], serialization_format="pickle")
+        client.log_artifacts(run.run_id, f"{folder}/model", "model")
+        if not client.search_model_versions(f"name = '{name}'"):
+            client.create_registered_model(name)
+        tags = {CARD_TAG: json.dumps({**tag, "run_id": run.run_id}), WEIGHTS_TAG: card.weights_sha256}
+        source = f"{client.get_run(run.run_id).info.artifact_uri}/model"
+        version = client.create_model_version(name, source=source, run_id=run.run_id, tags=tags)
+        client.set_registered_model_alias(name, f"fold-{card.fold}", version.version)
+    return dataclasses.replace(card, run_id=run.run_id, model_name=name, model_version=str(version.version))
+
+
+def write_old_card(file: Path, card: ModelCard) -> None:
+    """`card` as a former version wrote it."""
+    data = dataclasses.asdict(card)
+    del data["files"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(data))
