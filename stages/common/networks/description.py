@@ -20,7 +20,8 @@ DESCRIPTION_BYTES = 1 << 16
 _PACKAGES = ("torch", "monai", "safetensors")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,200}$")]
-Axes = tuple[Annotated[int, Field(ge=1, le=7)], Annotated[int, Field(ge=1, le=7)], Annotated[int, Field(ge=1, le=7)]]
+Odd = Literal[1, 3, 5, 7]
+Step = Literal[1, 2, 3, 4]
 Extent = Annotated[int, Field(ge=1, le=1 << 14)]
 Width = Annotated[int, Field(ge=1, le=1 << 12)]
 LEVELS = Field(min_length=2, max_length=8)
@@ -31,8 +32,8 @@ class DescribedPlan(Params):
 
     patch_voxels: tuple[Extent, Extent, Extent]
     filters: Annotated[tuple[Width, ...], LEVELS]
-    kernels: Annotated[tuple[Axes, ...], LEVELS]
-    strides: Annotated[tuple[Axes, ...], LEVELS]
+    kernels: Annotated[tuple[tuple[Odd, Odd, Odd], ...], LEVELS]
+    strides: Annotated[tuple[tuple[Step, Step, Step], ...], LEVELS]
 
     @model_validator(mode="after")
     def _one_entry_per_level(self) -> Self:
