@@ -1,0 +1,153 @@
+"""A registered model's files are those of its card or are not read; everything else in its folder is never run."""
+
+import dataclasses
+import io
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages.common.errors import CapillaryError, DataError
+from stages.common.networks.description import DESCRIPTION
+from stages.common.networks.weights import WEIGHTS, weights_sha256
+from stages.common.tracking.loading import load_model
+from stages.common.tracking.model_files import FOLDER, ModelFile, file_of, mlflow_folder, pack
+from stages.common.tracking.registry import ModelCard, register_model
+from stages.common.tracking.runs import TrackedRun, open_run
+from tests.support.networks import card_of, description_of, package_of, random_network
+from tests.support.pickled import Planted
+from tests.support.tracked import embedded_runtime
+
+
+@pytest.fixture
+def run(store: Path, request: pytest.FixtureRequest) -> TrackedRun:
+    """A run of its own for each test."""
+    runtime = embedded_runtime(store, fingerprint=request.node.name)
+    return open_run(runtime, cell_tags={}, run_name="run", system_metrics=False)
+
+
+@pytest.fixture
+def registered(run: TrackedRun, request: pytest.FixtureRequest) -> tuple[ModelCard, Path]:
+    """The card of a registered network, and the folder of its version."""
+    model, loss = random_network(), request.node.name.partition("[")[0]
+    name, version = register_model(package_of(model), server=run.server, run_id=run.run_id, loss=loss, fold=0)
+    source = run.server.client.get_model_version(name, version).source
+    return card_of(model, name, version), Path(source)
+
+
+def test_code_that_was_planted_anywhere_in_a_version_is_not_run(
+    run: TrackedRun, registered: tuple[ModelCard, Path], tmp_path: Path
+) -> None:
+    """Every file but the two is replaced by one that leaves a mark when it is unpickled, imported or executed."""
+    card, folder = registered
+    marker = tmp_path / "planted"
+    code = f"open({str(marker)!r}, 'w').close()\n"
+    buffer = io.BytesIO()
+    torch.save(Planted(marker), buffer)
+    read = {folder / FOLDER / DESCRIPTION, folder / FOLDER / WEIGHTS}
+    for file in [path for path in folder.rglob("*") if path.is_file() and path not in read]:
+        file.write_text(code)
+    for name in ("data/model.pth", "model.pth", "artifacts/extra.pth", "python_model.pkl"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(buffer.getvalue())
+    (folder / "data" / "pickle_module_info.txt").write_text("planted")
+    (folder / "code" / "planted.py").write_text(code)
+    flavours = "flavors:\n  python_function: {loader_module: planted, code: code, python_model: python_model.pkl}\n"
+    (folder / "MLmodel").write_text(flavours + "  pytorch: {code: code, model_data: data, pytorch_version: 2.13.0}\n")
+    assert weights_sha256(load_model(card, server=run.server)) == card.weights_sha256
+    assert not marker.exists()
+    assert "planted" not in sys.modules
+    assert pickle.loads(pickle.dumps(Planted(marker))) is None  # that the trap works
+    assert marker.exists()
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "changed": (_flip, "is not the file that the model's card names"),
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "is not the file that the model's card names"),
+    "grown": (lambda file: file.write_bytes(file.read_bytes() + b"\0"), "larger than it can be"),
+    "gone": (lambda file: file.unlink(), "there is no such file"),
+    "a folder": (lambda file: (file.unlink(), file.mkdir()), "it is not a file"),
+}
+
+
+@pytest.mark.parametrize("name", [DESCRIPTION, WEIGHTS])
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_file_that_is_not_the_cards_is_refused(
+    run: TrackedRun, registered: tuple[ModelCard, Path], name: str, how: str
+) -> None:
+    """The error names version, file, server; where a hash differs also the card, both hashes and the way out."""
+    card, folder = registered
+    file = folder / FOLDER / name
+    before = file_of(file.read_bytes())
+    spoil, text = SPOILT[how]
+    spoil(file)
+    with pytest.raises(DataError, match=text) as caught:
+        load_model(card, server=run.server)
+    assert name in caught.value.what
+    assert run.server.uri in caught.value.what
+    if "card names" in text:
+        found = file_of(file.read_bytes())
+        assert before.sha256 in str(caught.value.value)
+        assert found.sha256 in str(caught.value.value)
+        assert caught.value.file == "models/dice_ce/fold_0.json"
+        assert "dvc repro -f train@dice_ce-0" in caught.value.remedy
+
+
+def test_weights_that_the_description_cannot_need_are_not_fetched(
+    run: TrackedRun, registered: tuple[ModelCard, Path]
+) -> None:
+    """A card that promises terabytes is refused before the download."""
+    card, folder = registered
+    (folder / FOLDER / WEIGHTS).unlink()  # a fetch would say so
+    huge = {**card.files, WEIGHTS: ModelFile(sha256="0" * 64, bytes=1 << 42)}
+    with pytest.raises(DataError, match="larger than its description allows"):
+        load_model(dataclasses.replace(card, files=huge), server=run.server)
+
+
+@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"patch_voxels": (8, 8, 8)}])
+def test_a_card_that_differs_from_the_description_is_refused(
+    run: TrackedRun, registered: tuple[ModelCard, Path], change: dict[str, Any]
+) -> None:
+    """How a network computes and on what is said twice; it must be the same."""
+    card, _ = registered
+    with pytest.raises(DataError, match=f"differ in `{next(iter(change))}`"):
+        load_model(dataclasses.replace(card, **change), server=run.server)
+
+
+def test_a_network_that_its_description_does_not_build_is_not_registered() -> None:
+    """It is read back before anything is uploaded."""
+    network = random_network()
+    with pytest.raises(CapillaryError, match="other tensors than its description builds"):
+        pack(torch.nn.Sequential(network), description_of(network))
+
+
+def test_a_registered_model_works_with_mlflow_alone(tmp_path: Path) -> None:
+    """Its code travels with it: it is loaded where no checkout is on the path, and holds no path of this machine."""
+    network = random_network().eval()
+    patch = torch.rand(1, 1, 4, 6, 6)
+    program = (
+        "import sys, json, numpy, mlflow.pyfunc; model = mlflow.pyfunc.load_model(sys.argv[1]);"
+        "import stages; assert stages.__file__.startswith(sys.argv[1]), stages.__file__;"
+        "print(json.dumps(model.predict(numpy.asarray(json.loads(sys.argv[2]), dtype='float32')).tolist()))"
+    )
+    with mlflow_folder(package_of(network)) as folder:
+        text = (folder / "MLmodel").read_text()
+        argv = [sys.executable, "-P", "-c", program, str(folder), str(patch.tolist())]
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    with torch.inference_mode():
+        expected = network(patch).softmax(dim=1)[:, 1:]
+    torch.testing.assert_close(torch.tensor(eval(done.stdout.splitlines()[-1])), expected)
+    assert str(Path(__file__).parents[5]) not in text
+    assert "signature" in text
