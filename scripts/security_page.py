@@ -48,6 +48,8 @@ def files_table(root: Path) -> list[str]:
     gates = [stage for stage in yaml.safe_load((root / ACCESS_FILE).read_text()) if is_gate(root, stage)]
     rows += [[gate, shown((config_of(gate),)), shown(())] for gate in gates]
     rows.append(["predict", "`IN`, the model cards in `models`", "`OUT` and what is asked for beside it"])
+    rows.append(["models", "the registry, and what *convert* made", "pickles as they were fetched; new cards"])
+    rows.append(["convert", "pickles as they were fetched", "a description and weights for each"])
     return table(["stage", "reads (beside its code)", "writes"], rows)
 
 

@@ -19,8 +19,8 @@ from stages.common.layout import lay_out_for_prediction
 from stages.common.metrics import METRICS
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.progress import Steps, progress
+from stages.common.registered.loading import load_model
 from stages.common.runtime import Runtime
-from stages.common.tracking.loading import load_model
 from stages.common.tracking.registry import ModelCard, autocast_of
 from stages.common.tracking.server import Server
 from stages.evaluate.cells import Cell

@@ -14,8 +14,8 @@ import torch
 
 from stages.common.errors import ServiceError
 from stages.common.networks.weights import weights_sha256
+from stages.common.registered.loading import load_model
 from stages.common.runtime import Runtime
-from stages.common.tracking.loading import load_model
 from stages.common.tracking.registry import ModelCard, register_model
 from stages.common.tracking.runs import TrackedRun, open_run
 from tests.support.networks import card_of, package_of, random_network

@@ -85,13 +85,15 @@ def mlflow_folder(package: Package) -> Iterator[Path]:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    from stages.common.tracking import served_model
+
     tensor = Schema([TensorSpec(np.dtype("float32"), (-1, 1, -1, -1, -1))])
     with tempfile.TemporaryDirectory() as name, _quietly():
         folder = Path(name)
         for file, content in package.contents.items():
             (folder / file).write_bytes(content)
         # a copy, because MLflow notes the path that it was given
-        served = shutil.copy(Path(__file__).with_name("served_model.py"), folder)
+        served = shutil.copy(served_model.__file__, folder)
         mlflow.pyfunc.save_model(
             str(folder / "model"),
             python_model=str(served),

@@ -9,7 +9,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.recipe import Recipe
 from stages.common.inference import Flips, patch_probability
 from stages.common.layout import lay_out_for_prediction
-from stages.common.tracking.loading import load_model
+from stages.common.registered.loading import load_model
 from stages.common.tracking.registry import ModelCard, autocast_of
 from stages.common.tracking.server import Server
 

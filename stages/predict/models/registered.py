@@ -5,7 +5,7 @@ import json
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DamagedError, DataError
-from stages.common.tracking.references import find_versions
+from stages.common.registered.references import find_versions
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_from
 from stages.common.tracking.server import Server
 

@@ -8,8 +8,8 @@ import yaml
 
 from stages.common.imaging.recipe import write_recipe
 from stages.common.networks.weights import weights_sha256
+from stages.common.registered.loading import load_model
 from stages.common.runtime import Runtime
-from stages.common.tracking.loading import load_model
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import connect
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox

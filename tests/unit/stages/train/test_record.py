@@ -13,8 +13,8 @@ from stages.common.layout import lay_out_channels_last
 from stages.common.networks.catalogue import build_network
 from stages.common.networks.supervision import plain
 from stages.common.networks.weights import weights_sha256
+from stages.common.registered.loading import load_model
 from stages.common.runtime import Compute, Monitoring, Runtime
-from stages.common.tracking.loading import load_model
 from stages.common.tracking.registry import CARD_TAG, card_json
 from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import Decision

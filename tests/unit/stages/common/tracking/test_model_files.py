@@ -15,7 +15,7 @@ import torch
 from stages.common.errors import CapillaryError, DataError
 from stages.common.networks.description import DESCRIPTION
 from stages.common.networks.weights import WEIGHTS, weights_sha256
-from stages.common.tracking.loading import load_model
+from stages.common.registered.loading import load_model
 from stages.common.tracking.model_files import FOLDER, ModelFile, file_of, mlflow_folder, pack
 from stages.common.tracking.registry import ModelCard, register_model
 from stages.common.tracking.runs import TrackedRun, open_run

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException, RestException
 
 from stages.common.errors import DataError, ServiceError
 from stages.common.networks.weights import weights_sha256
-from stages.common.tracking.loading import load_model
+from stages.common.registered.loading import load_model
 from stages.common.tracking.model_files import pinned_requirements
 from stages.common.tracking.registry import (
     WEIGHTS_TAG,

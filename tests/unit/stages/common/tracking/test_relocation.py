@@ -13,7 +13,7 @@ import torch
 
 from stages.common.errors import ServiceError
 from stages.common.networks.weights import weights_sha256
-from stages.common.tracking.loading import load_model
+from stages.common.registered.loading import load_model
 from stages.common.tracking.registry import register_model
 from stages.common.tracking.relocation import COLUMNS, moved, settle
 from stages.common.tracking.server import connect
