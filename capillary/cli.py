@@ -84,9 +84,13 @@ def _below_one(threshold: float | None) -> float | None:
 
 @app.command()
 def predict(
-    image: Annotated[Path, typer.Argument(metavar="IN", help="A stack: TIFF or NIfTI.", show_default=False)],
-    mask: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Its mask: TIFF or NIfTI by its suffix.", show_default=False)
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN... OUT",
+            help="A stack and its mask; or stacks, quoted patterns, folders or tables (*.csv), and a folder.",
+            show_default=False,
+        ),
     ],
     loss: Annotated[str | None, typer.Option(help="The loss of the models in models/.", show_default=False)] = None,
     fold: Annotated[
@@ -102,7 +106,7 @@ def predict(
         ),
     ] = None,
     spacing_um: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Where the file tells no spacing.", show_default=False)
+        str | None, typer.Option(metavar="Z,Y,X", help="For files without a spacing.", show_default=False)
     ] = None,
     min_component_um3: Annotated[
         float | None,
@@ -110,28 +114,34 @@ def predict(
     ] = None,
     probability: Annotated[bool, typer.Option("--probability", help="Also OUT_probability.")] = False,
     picture: Annotated[bool, typer.Option("--picture", help="Also a picture, OUT.png.")] = False,
+    suffix: Annotated[
+        str | None, typer.Option(metavar=".nii.gz", help="Of the masks in a folder; else their stacks'.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip the stacks of a folder that are done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
-    """Segment a stack with the registered models: the mean of all folds of a loss (docs/predict.md)."""
+    """Segment stacks with the registered models: the mean of all folds of a loss (docs/predict.md)."""
     from capillary.launcher.stop import listening
+    from capillary.prediction.ask import make_request
     from capillary.prediction.run import run_prediction
-    from capillary.prediction.wish import Wish, parse_spacing
 
-    wish = Wish(
-        image=image,
-        mask=mask,
+    request = make_request(
+        paths,
+        Path.cwd(),
+        suffix=suffix,
+        spacing_um=spacing_um,
+        probability=probability,
+        picture=picture,
         model=model,
         loss=loss,
         folds=tuple(fold or ()),
         threshold=threshold,
         min_component_um3=min_component_um3,
-        spacing_um=parse_spacing(spacing_um),
-        probability=probability,
-        picture=picture,
         force=force,
+        resume=resume,
     )
     with listening() as stop:
-        sys.exit(run_prediction(wish, Path.cwd(), stop))
+        sys.exit(run_prediction(request, Path.cwd(), stop))
 
 
 @app.command()

@@ -14,9 +14,9 @@ from stages.common.imaging.normalise import Scale, apply_scale
 from stages.common.imaging.recipe import READING, Recipe
 from stages.common.imaging.spacing import is_sane, show, spacing_of
 from stages.common.imaging.stacks import read_dtype, read_header, read_slices
-from stages.common.progress import progress, say
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
+from stages.predict.reporting import ALOUD, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Normalised:
         return apply_scale(self.volume.read(z, y), self.scale)
 
 
-def choose_spacing(file: Path, given_um: Spacing | None) -> Spacing:
+def choose_spacing(file: Path, given_um: Spacing | None, report: Report = ALOUD) -> Spacing:
     """The spacing (z, y, x; µm): what the user gave, else what the file says.
 
     Raises CapillaryError (usage) when neither does.
@@ -39,10 +39,10 @@ def choose_spacing(file: Path, given_um: Spacing | None) -> Spacing:
     header = read_header(file)
     told = spacing_of(header)
     for remark in header.remarks:
-        say(f"warning: {remark}")
+        report.warn(remark)
     if given_um is not None:
         if not is_sane(given_um):
-            say(f"warning: {show(given_um)} µm is an unusual spacing for a light microscope")
+            report.warn(f"{show(given_um)} µm is an unusual spacing for a light microscope")
         return given_um
     if told.spacing_um is None:
         raise CapillaryError(
@@ -52,12 +52,12 @@ def choose_spacing(file: Path, given_um: Spacing | None) -> Spacing:
             code=ExitCode.USAGE,
         )
     for warning in told.warnings:
-        say(f"warning: {warning}")
-    say(f"voxels of {show(told.spacing_um)} µm ({told.source})")
+        report.warn(warning)
+    report.say(f"voxels of {show(told.spacing_um)} µm ({told.source})")
     return told.spacing_um
 
 
-def warn_of_older_reading(file: Path, recipe: Recipe) -> None:
+def warn_of_older_reading(file: Path, recipe: Recipe, report: Report = ALOUD) -> None:
     """Say so where networks were trained when files like `file` were read otherwise than now."""
     if recipe.reading >= READING:
         return
@@ -65,8 +65,8 @@ def warn_of_older_reading(file: Path, recipe: Recipe) -> None:
     otherwise = ["white for black (it stores white as 0)"] if header.is_inverted else []
     otherwise += ["its axes in another order (they follow the affine now)"] if header.is_reordered else []
     if otherwise:
-        say(
-            "warning: when this network was trained, capillary took in a file such as this one"
+        report.warn(
+            "when this network was trained, capillary took in a file such as this one"
             f" {' and '.join(otherwise)}; if its training stacks were stored like this, train it again"
         )
 
@@ -76,13 +76,13 @@ def decoded_type(file: Path) -> np.dtype[Any]:
     return _plain(read_dtype(file))
 
 
-def decode(file: Path, shape_zyx: Shape, scratch: Scratch) -> DiskVolume:
+def decode(file: Path, shape_zyx: Shape, scratch: Scratch, report: Report = ALOUD) -> DiskVolume:
     """The voxels of `file` in a volume on the disk, in `decoded_type`.
 
     Raises DataError for a damaged file, and for values that are no numbers.
     """
     volume: DiskVolume | None = None
-    with progress("read", shape_zyx[0]) as steps:
+    with report.steps("read", shape_zyx[0]) as tick:
         for z, plane in enumerate(read_slices(file)):
             if volume is None:
                 volume = scratch.volume("image", shape_zyx, _plain(plane.dtype))
@@ -93,7 +93,7 @@ def decode(file: Path, shape_zyx: Shape, scratch: Scratch) -> DiskVolume:
                     file=file.name,
                 )
             volume.write(z, 0, plane[None])
-            steps.tick()
+            tick()
     assert volume is not None
     return volume
 

@@ -2,7 +2,6 @@ import importlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from capillary.cli import app
 from capillary.experiments.run import Options
 from capillary.launcher.run import stage_hardware
 from capillary.launcher.stop import Stop
-from capillary.prediction.wish import Wish
+from stages.predict.request import PredictRequest, StackRequest
 from stages.preflight.check import Report, missed
 from tests.support.parts import REPOSITORY
 
@@ -88,22 +87,12 @@ def test_a_prediction_is_what_its_options_say(monkeypatch: pytest.MonkeyPatch, c
     words = "predict in.tif out.tif --loss a --fold 0 --fold 2 --threshold 0 --spacing-um 3,2,1 --min-component-um3 4"
     assert run(*words.split(), "--probability").exit_code == 7
     assert run("predict", "in.tif", "out.tif", "--model", "m", "--picture", "--force").exit_code == 7
-    plain = Wish(
-        image=Path("in.tif"),
-        mask=Path("out.tif"),
-        model=None,
-        loss=None,
-        folds=(),
-        threshold=None,
-        min_component_um3=None,
-        spacing_um=None,
-        probability=False,
-        picture=False,
-        force=False,
-    )
-    first = replace(plain, loss="a", folds=(0, 2), threshold=0.0, spacing_um=(3.0, 2.0, 1.0), min_component_um3=4.0)
-    assert calls[0][:2] == (replace(first, probability=True), Path.cwd())
-    assert calls[1][:2] == (replace(plain, model="m", picture=True, force=True), Path.cwd())
+    stack = StackRequest(image=Path("in.tif"), mask=Path("out.tif"))
+    first = stack.model_copy(update={"probability": Path("out_probability.tif"), "spacing_um": (3.0, 2.0, 1.0)})
+    options = {"loss": "a", "folds": (0, 2), "threshold": 0.0, "min_component_um3": 4.0}
+    assert calls[0][:2] == (PredictRequest(stacks=(first,), **options), Path.cwd())
+    pictured = stack.model_copy(update={"picture": Path("out.png")})
+    assert calls[1][:2] == (PredictRequest(stacks=(pictured,), model="m", force=True), Path.cwd())
     assert all(isinstance(call[2], Stop) for call in calls)
 
 

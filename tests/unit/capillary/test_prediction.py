@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,19 @@ import pytest
 import yaml
 
 from capillary.launcher import process
-from capillary.launcher.plan import StagePlan
+from capillary.launcher.plan import Dep, StagePlan
 from capillary.launcher.sandbox import links_of, outermost
 from capillary.launcher.stop import Stop
 from capillary.prediction import run
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.components import chosen_size_um3
-from capillary.prediction.run import Prediction, plan_prediction, run_prediction, visible_params
-from capillary.prediction.wish import Wish, check_wish, parse_spacing
+from capillary.prediction.checks import check_request
+from capillary.prediction.names import parse_spacing, stack_request
+from capillary.prediction.plan import Prediction, plan_prediction, visible_params
+from capillary.prediction.run import run_prediction
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
-from stages.predict.order import read_order
+from stages.predict.request import PredictRequest
 from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
@@ -40,28 +41,20 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make_wish(root: Path, **changes: Any) -> Wish:
-    wish = Wish(
-        image=root / "mouse 1.tif",
-        mask=root / "seg.nii.gz",
-        model=None,
-        loss="dice_ce",
-        folds=(),
-        threshold=None,
-        min_component_um3=None,
-        spacing_um=None,
-        probability=False,
-        picture=False,
-        force=False,
-    )
-    return replace(wish, **changes)
+STACK = {"image": "mouse 1.tif", "mask": "seg.nii.gz", "probability": False, "picture": False, "spacing_um": None}
+
+
+def make_request(root: Path, **changes: Any) -> PredictRequest:
+    of_stack = {name: changes.pop(name, value) for name, value in STACK.items()}
+    image, mask = root / of_stack.pop("image"), root / of_stack.pop("mask")
+    return PredictRequest(**{"stacks": (stack_request(image, mask, **of_stack),), "loss": "dice_ce", **changes})
 
 
 def test_files_beside_the_mask_are_named_after_it(root: Path) -> None:
     """The whole suffix counts: .nii.gz and .ome.tif are one."""
-    wish = make_wish(root, probability=True, picture=True)
-    assert [file.name for file in wish.files] == ["seg.nii.gz", "seg_probability.nii.gz", "seg.png"]
-    other = replace(wish, mask=root / "a.b.OME.TIF")
+    (stack,) = make_request(root, probability=True, picture=True).stacks
+    assert [file.name for file in stack.files] == ["seg.nii.gz", "seg_probability.nii.gz", "seg.png"]
+    (other,) = make_request(root, mask="a.b.OME.TIF", probability=True, picture=True).stacks
     assert [file.name for file in other.files] == ["a.b.OME.TIF", "a.b_probability.OME.TIF", "a.b.png"]
 
 
@@ -69,15 +62,15 @@ def test_files_beside_the_mask_are_named_after_it(root: Path) -> None:
     ("changes", "code", "text"),
     [
         ({"image": "nowhere.tif"}, ExitCode.DATA, "does not exist"),
-        ({"mask": "seg.png"}, ExitCode.USAGE, "neither TIFF nor NIfTI"),
-        ({"mask": "seg"}, ExitCode.USAGE, "neither TIFF nor NIfTI"),
+        ({"mask": "seg.png"}, ExitCode.USAGE, "not a stack by its name"),
+        ({"mask": "seg"}, ExitCode.USAGE, "not a stack by its name"),
         ({"mask": "mouse 1.tif", "force": True}, ExitCode.USAGE, "would replace the stack"),
         ({"mask": "there.tif"}, ExitCode.USAGE, "exists already"),
         ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "exists already"),
         ({"mask": "folder.tif", "force": True}, ExitCode.USAGE, "a folder"),
         ({"model": "capillary-dice_ce"}, ExitCode.USAGE, "--model"),
         ({"model": "capillary-dice_ce", "loss": None, "folds": (0,)}, ExitCode.USAGE, "--model"),
-        ({"image": "notes.txt"}, ExitCode.USAGE, "neither TIFF nor NIfTI"),
+        ({"image": "notes.txt"}, ExitCode.USAGE, "not a stack by its name"),
     ],
 )
 def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: ExitCode, text: str) -> None:
@@ -86,31 +79,29 @@ def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: Ex
     (root / "new.png").touch()
     (root / "notes.txt").touch()
     (root / "folder.tif").mkdir()
-    named = {key: root / value if key in ("image", "mask") else value for key, value in changes.items()}
     with pytest.raises(CapillaryError, match=text) as raised:
-        check_wish(make_wish(root, **named))
+        check_request(make_request(root, **changes))
     assert raised.value.code == code
 
 
 def test_force_and_a_new_folder_are_taken(root: Path) -> None:
     """A file that stands there may be replaced on demand; a folder is made when the mask is there."""
     (root / "seg.nii.gz").touch()
-    check_wish(make_wish(root, force=True))
-    check_wish(make_wish(root, mask=root / "far" / "away" / "seg.tif"))
+    check_request(make_request(root, force=True))
+    check_request(make_request(root, mask=root / "far" / "away" / "seg.tif"))
     assert not (root / "far").exists()
 
 
 def test_a_model_of_the_registry_needs_no_loss(root: Path) -> None:
     """Nor does it look at the cards that are here."""
-    check_wish(make_wish(root, model="capillary-dice_ce", loss=None))
+    check_request(make_request(root, model="capillary-dice_ce", loss=None))
 
 
-def test_a_folder_in_which_nothing_can_be_written_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the work, and named: the nearest folder that exists."""
-    monkeypatch.setattr(os, "access", lambda folder, mode: (folder, mode) != (root, os.W_OK))
+def test_a_folder_in_which_nothing_can_be_written_is_refused(root: Path) -> None:
+    """Before the work, and named: the nearest folder that exists. Also for root, to whom the system says yes."""
     with pytest.raises(CapillaryError, match="nothing can be written") as raised:
-        check_wish(make_wish(root, mask=root / "far" / "away" / "seg.tif"))
-    assert (raised.value.code, raised.value.file) == (ExitCode.MACHINE, root)
+        check_request(make_request(root, mask=Path("/proc/far/away/seg.tif")))
+    assert (raised.value.code, raised.value.file) == (ExitCode.MACHINE, Path("/proc"))
 
 
 @pytest.mark.parametrize(("text", "found"), [("5,1,0.5", (5.0, 1.0, 0.5)), (" 2, 1e-1 ,3 ", (2.0, 0.1, 3.0))])
@@ -181,8 +172,9 @@ def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Pat
     (root / "cached").write_text("{}")
     card.unlink()
     card.symlink_to(root / "cached")
-    wish = make_wish(root, picture=True, spacing_um=(5.0, 1.0, 0.5), threshold=0.25, folds=(0,))
-    plan = plan_prediction(wish, root, read_settings(root, {"CAPILLARY_PROFILE": "cpu"}), process)
+    request = make_request(root, picture=True, spacing_um=(5.0, 1.0, 0.5), threshold=0.25, folds=(0,))
+    planned = plan_prediction(request, root, read_settings(root, {"CAPILLARY_PROFILE": "cpu"}), process)
+    plan = planned.stage
     assert plan.outs == ("prediction/seg.nii.gz", "prediction/seg.png")
     places = {dep.name: dep.host for dep in plan.deps}
     assert places["input/mouse 1.tif"] == root / "mouse 1.tif"
@@ -195,21 +187,24 @@ def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Pat
     assert not plan.access.resume
     assert plan.params["evaluation"]["threshold"] == 0.25
     assert plan.writable == (root / "mlruns",)
-    order = read_order(plan.argv)
-    assert (order.image, order.mask) == (Path("input/mouse 1.tif"), Path("prediction/seg.nii.gz"))
-    assert (order.spacing_um, order.cards) == ((5.0, 1.0, 0.5), (Path("models/dice_ce/fold_0.json"),))
-    assert (order.picture, order.probability, order.model) == (Path("prediction/seg.png"), None, None)
+    assert plan.argv == ()
+    (stack,) = planned.request.stacks
+    assert (stack.image, stack.mask) == (Path("input/mouse 1.tif"), Path("prediction/seg.nii.gz"))
+    assert (stack.spacing_um, planned.request.cards) == ((5.0, 1.0, 0.5), (Path("models/dice_ce/fold_0.json"),))
+    assert (stack.picture, stack.probability, planned.request.model) == (Path("prediction/seg.png"), None, None)
+    assert planned.with_request_file(root / "x").deps[-1] == Dep(name="request.json", host=root / "x")
 
 
 def test_a_model_of_the_registry_comes_without_cards(root: Path) -> None:
     """The stage asks the registry itself; the probability is an out of its own."""
-    wish = make_wish(root, model="capillary-dice_ce@best", loss=None, probability=True)
-    plan = plan_prediction(wish, root, read_settings(root, {"CAPILLARY_PROFILE": "cpu"}), process)
+    request = make_request(root, model="capillary-dice_ce@best", loss=None, probability=True)
+    planned = plan_prediction(request, root, read_settings(root, {"CAPILLARY_PROFILE": "cpu"}), process)
+    plan = planned.stage
     assert not [dep for dep in plan.deps if dep.name.startswith("models")]
     assert plan.outs == ("prediction/seg.nii.gz", "prediction/seg_probability.nii.gz")
-    order = read_order(plan.argv)
-    assert (order.model, order.cards, order.spacing_um) == ("capillary-dice_ce@best", (), None)
-    assert (order.probability, order.picture) == (Path("prediction/seg_probability.nii.gz"), None)
+    (stack,) = planned.request.stacks
+    assert (planned.request.model, planned.request.cards) == ("capillary-dice_ce@best", ())
+    assert (stack.probability, stack.picture) == (Path("prediction/seg_probability.nii.gz"), None)
 
 
 class Predictor:
@@ -253,8 +248,10 @@ def test_all_files_appear_where_the_user_wants_them(
     (workspace / "far").mkdir()
     (workspace / "far" / "seg.png").write_text("former")
     stop = Stop()
-    wish = make_wish(workspace, mask=Path("far/seg.tif"), picture=True, force=True)
-    assert run_prediction(wish, workspace, stop) == 0
+    names = {"probability": False, "picture": True, "spacing_um": None}
+    stack = stack_request(Path("mouse 1.tif"), Path("far/seg.tif"), **names)
+    request = PredictRequest(stacks=(stack,), loss="dice_ce", force=True)
+    assert run_prediction(request, workspace, stop) == 0
     assert predictor.stop is stop
     assert (workspace / "far" / "seg.tif").read_text() == "prediction/seg.tif"
     assert (workspace / "far" / "seg.png").read_text() == "prediction/seg.png"
@@ -264,13 +261,13 @@ def test_all_files_appear_where_the_user_wants_them(
 def test_a_prediction_that_fails_leaves_nothing_and_has_the_stages_code(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wish that cannot be is refused before an executor is chosen."""
+    """A request that cannot be is refused before an executor is chosen."""
     monkeypatch.setattr(run, "choose_executor", lambda _settings: Predictor(workspace / "scratch", code=8))
-    assert run_prediction(make_wish(workspace), workspace, Stop()) == 8
+    assert run_prediction(make_request(workspace), workspace, Stop()) == 8
     assert not (workspace / "seg.nii.gz").exists()
     monkeypatch.delattr(run, "choose_executor")
     with pytest.raises(DataError, match="does not exist"):
-        run_prediction(make_wish(workspace, image=workspace / "nowhere.tif"), workspace, Stop())
+        run_prediction(make_request(workspace, image=workspace / "nowhere.tif"), workspace, Stop())
 
 
 def test_it_is_declared_as_an_entry_of_the_graph_would_be(root: Path) -> None:
@@ -291,9 +288,9 @@ def with_evaluation(root: Path, **changes: Any) -> None:
 def test_params_are_params_yaml_s_unless_the_command_says_otherwise(root: Path) -> None:
     """Only what predicting needs is visible."""
     with_evaluation(root, overlap=0.25, threshold=0.4, min_component_um3=12.0)
-    seen = visible_params(make_wish(root), root, ())["evaluation"]
+    seen = visible_params(make_request(root), root, ())["evaluation"]
     assert seen == {"overlap": 0.25, "threshold": 0.4, "test_time_flips": "none", "min_component_um3": 12.0}
-    told = visible_params(make_wish(root, threshold=0.0, min_component_um3=0.0), root, ())["evaluation"]
+    told = visible_params(make_request(root, threshold=0.0, min_component_um3=0.0), root, ())["evaluation"]
     assert (told["threshold"], told["min_component_um3"]) == (0.0, 0.0)
 
 
@@ -301,10 +298,10 @@ def test_a_value_that_the_stage_would_refuse_is_named(root: Path) -> None:
     """Before anything starts: a value of params.yaml, and a key that no stage knows."""
     with_evaluation(root, overlap=2)
     with pytest.raises(ParamsError, match="overlap"):
-        visible_params(make_wish(root), root, ())
+        visible_params(make_request(root), root, ())
     with_evaluation(root, overlap=0.5, thresold=0.5)
     with pytest.raises(ParamsError, match="thresold"):
-        visible_params(make_wish(root), root, ())
+        visible_params(make_request(root), root, ())
 
 
 def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> None:
@@ -312,16 +309,16 @@ def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> Non
     with_evaluation(root, min_component_um3="auto")
     cards = choose_cards(root, "dice_ce", ())
     with pytest.raises(DataError, match="no size was chosen"):
-        visible_params(make_wish(root), root, cards)
+        visible_params(make_request(root), root, cards)
     (root / "metrics").mkdir()
     lines = ["loss,fold,min_component_um3,dsc_before,dsc_after", "cbdice,all,7.5,0.1,0.2", "dice_ce,0,3.5,0.1,0.2"]
     (root / "metrics" / "components.csv").write_text("\n".join([*lines, "dice_ce,all,2.5,0.1,0.2", ""]))
-    assert visible_params(make_wish(root), root, cards)["evaluation"]["min_component_um3"] == 2.5
+    assert visible_params(make_request(root), root, cards)["evaluation"]["min_component_um3"] == 2.5
     assert chosen_size_um3(root, "cbdice") == 7.5
     (root / "metrics" / "components.csv").write_text("\n".join([lines[0], "dice_ce,all,0,0.1,0.2", ""]))
     assert chosen_size_um3(root, "dice_ce") is None
     for loss in ("cbdice", None):  # not evaluated; a model of the registry
         with pytest.raises(DataError, match="no size was chosen"):
             chosen_size_um3(root, loss)
-    told = visible_params(make_wish(root, min_component_um3=9.0), root, cards)["evaluation"]
+    told = visible_params(make_request(root, min_component_um3=9.0), root, cards)["evaluation"]
     assert told["min_component_um3"] == 9.0

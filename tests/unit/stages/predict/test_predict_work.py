@@ -26,9 +26,9 @@ from stages.predict.disk.scratch import BESIDE, Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.models.registered import find_cards
-from stages.predict.order import read_order
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
+from stages.predict.request import PredictRequest, StackRequest
 from tests.support.networks import brightness_network, linear_network
 from tests.support.prediction import PredictionProject
 from tests.support.tracked import embedded_runtime
@@ -59,17 +59,32 @@ def runtime_of(project: PredictionProject) -> Runtime:
     return embedded_runtime(project.root / "state", stage="predict", tracking_uri=uri, artifact_root=None)
 
 
-def run(project: PredictionProject, folder: Path, stack: NDArray[Any], *words: str, **changes: object) -> Path:
+def run(
+    project: PredictionProject,
+    folder: Path,
+    stack: NDArray[Any],
+    card: Path,
+    *,
+    suffix: str = ".tif",
+    spacing_um: tuple[float, float, float] = SPACING_UM,
+    probability: bool = False,
+    **changes: object,
+) -> Path:
     """The mask that the stage leaves."""
     tifffile.imwrite(folder / "stack.tif", stack)
-    spacing = [str(size) for size in SPACING_UM]
-    order = read_order([f"{folder}/stack.tif", f"{folder}/mask.tif", "--spacing-um", *spacing, *words])
-    predict(order, EVALUATION.model_copy(update=changes), runtime_of(project))
-    return folder / "mask.tif"
+    asked = StackRequest(
+        image=folder / "stack.tif",
+        mask=folder / f"mask{suffix}",
+        probability=folder / f"probability{suffix}" if probability else None,
+        spacing_um=spacing_um,
+    )
+    request = PredictRequest(stacks=(asked,), cards=(card,))
+    predict(request, EVALUATION.model_copy(update=changes), runtime_of(project))
+    return asked.mask
 
 
-def card(project: PredictionProject, loss: str, fold: int = 0) -> str:
-    return f"{project.root}/models/{loss}/fold_{fold}.json"
+def card(project: PredictionProject, loss: str, fold: int = 0) -> Path:
+    return project.root / f"models/{loss}/fold_{fold}.json"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -78,8 +93,7 @@ def test_a_resampled_training_is_repeated_and_mapped_back(
 ) -> None:
     """Normalise, resample, predict, resample back: on the disk as on arrays, on the stack's own grid."""
     stack = np.random.default_rng(0).gamma(2, 20, (9, 40, 37)).clip(0, 250).astype(dtype)
-    wished = ("--card", card(project, "cbdice"), "--probability", f"{tmp_path}/probability.tif")
-    mask = read_stack(run(project, tmp_path, stack, *wished))
+    mask = read_stack(run(project, tmp_path, stack, card(project, "cbdice"), probability=True))
     grid, _ = grid_for(stack.shape, SPACING_UM, RESAMPLED.resample_to_um)
     assert grid != stack.shape
     image = apply_scale(resample(stack, grid), measure_scale(stack, RESAMPLED))
@@ -108,7 +122,7 @@ def test_small_parts_are_removed_by_their_size_in_µm3(project: PredictionProjec
     large = np.bincount(labels.ravel(), minlength=count + 1) * 4.0 >= 30
     large[0] = False
     assert 0 < large.sum() < count
-    found = read_stack(run(project, tmp_path, stack, "--card", card(project, "dice_ce"), min_component_um3=30.0))
+    found = read_stack(run(project, tmp_path, stack, card(project, "dice_ce"), min_component_um3=30.0))
     np.testing.assert_array_equal(found == 255, large[labels])
 
 
@@ -140,11 +154,8 @@ def test_the_room_that_is_looked_for_is_the_room_that_is_taken(
     monkeypatch.setattr(DiskVolume, "__exit__", look)
     monkeypatch.setattr(Scratch, "refuse_full_disk", lambda _scratch, room: needed.append(room))
     stack = np.random.default_rng(0).gamma(2, 20, (9, 40, 37)).clip(0, 250).astype(dtype)
-    tifffile.imwrite(tmp_path / "stack.tif", stack)
-    files = [f"{tmp_path}/{name}" for name in ("stack.tif", f"mask{suffix}")]
-    words = ["--card", card(project, loss), "--probability", f"{tmp_path}/probability{suffix}"]
-    order = read_order([*files, "--spacing-um", *map(str, spacing_um), *words])
-    predict(order, EVALUATION.model_copy(update={"min_component_um3": 1.0}), runtime_of(project))
+    wished = {"suffix": suffix, "spacing_um": spacing_um, "probability": True, "min_component_um3": 1.0}
+    run(project, tmp_path, stack, card(project, loss), **wished)
     assert max(taken) <= needed[0]
     if suffix == ".nii":
         assert max(taken) >= needed[0] - BESIDE
@@ -159,11 +170,11 @@ def test_a_disk_without_room_is_refused_before_the_stack_is_read(
     disk = SimpleNamespace(free=needed - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: disk)
     with pytest.raises(CapillaryError, match="no room") as refused:
-        run(project, tmp_path, stack, "--card", card(project, "dice_ce"))
+        run(project, tmp_path, stack, card(project, "dice_ce"))
     assert refused.value.code == ExitCode.MACHINE
     assert [file.name for file in tmp_path.iterdir()] == ["stack.tif"]
     disk.free = needed
-    assert run(project, tmp_path, stack, "--card", card(project, "dice_ce")).exists()
+    assert run(project, tmp_path, stack, card(project, "dice_ce")).exists()
 
 
 def test_values_that_are_no_numbers_are_refused(project: PredictionProject, tmp_path: Path) -> None:
@@ -171,13 +182,13 @@ def test_values_that_are_no_numbers_are_refused(project: PredictionProject, tmp_
     stack = np.zeros((5, 20, 20), dtype=np.float32)
     stack[3, 2, 2] = np.nan
     with pytest.raises(DataError, match="slice 4"):
-        run(project, tmp_path, stack, "--card", card(project, "dice_ce"))
+        run(project, tmp_path, stack, card(project, "dice_ce"))
     assert [file.name for file in tmp_path.iterdir()] == ["stack.tif"]
 
 
 def test_folds_that_do_not_belong_together_are_refused(project: PredictionProject) -> None:
     """One fold was resampled, the other not: no image suits both."""
-    cards = [read_card(Path(card(project, "cbdice", fold))) for fold in (0, 1)]
+    cards = [read_card(card(project, "cbdice", fold)) for fold in (0, 1)]
     with pytest.raises(DataError, match="do not belong together"):
         load_ensemble(cards, server_of(project), torch.device("cpu"))
 
@@ -192,7 +203,7 @@ def server_of(project: PredictionProject) -> Server:
 )
 def test_references_lead_to_cards(project: PredictionProject, reference: str, folds: list[int]) -> None:
     """A name means all of its folds, an alias and a version one; the cards are those in models/."""
-    expected = [read_card(Path(card(project, "cbdice", fold))) for fold in folds]
+    expected = [read_card(card(project, "cbdice", fold)) for fold in folds]
     assert find_cards(reference, server_of(project)) == expected
 
 

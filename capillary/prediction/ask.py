@@ -1,0 +1,75 @@
+"""From the words and options of `capillary predict` to the request."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from capillary.prediction.inputs import Found, Inputs, read_inputs
+from capillary.prediction.names import parse_spacing, stack_request, stem_of, usage
+from stages.common.errors import CapillaryError
+from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+from stages.predict.request import PredictRequest, StackRequest
+
+
+def make_request(
+    words: Sequence[str],
+    root: Path,
+    *,
+    suffix: str | None,
+    spacing_um: str | None,
+    probability: bool,
+    picture: bool,
+    **options: Any,
+) -> PredictRequest:
+    """What the command line asks for; `options` are fields of PredictRequest.
+
+    Raises CapillaryError for words and options that do not suit each other, and for two stacks whose files would have
+    the same name.
+    """
+    inputs = read_inputs(words, root)
+    given_um = parse_spacing(spacing_um)
+    if not inputs.is_many and (suffix is not None or options.get("resume")):
+        raise usage("--suffix and --resume are for several stacks", "name a folder as the last argument")
+    if suffix is not None and suffix_of(f"x{suffix}") != suffix:
+        raise usage("--suffix is not one of a stack", f"choose one of {', '.join(SUFFIXES)}", value=suffix)
+    stacks = tuple(
+        stack_request(
+            found.image,
+            _mask(found, inputs, suffix),
+            probability=probability,
+            picture=picture,
+            spacing_um=given_um or found.spacing_um,
+        )
+        for found in inputs.stacks
+    )
+    if not inputs.is_many:
+        return PredictRequest(stacks=stacks, **options)
+    refuse_same_names(stacks)
+    return PredictRequest(stacks=stacks, folder=inputs.target, **options)
+
+
+def _mask(found: Found, inputs: Inputs, suffix: str | None) -> Path:
+    if not inputs.is_many:
+        return inputs.target
+    kind = suffix or suffix_of(found.image.name)
+    if kind is None:
+        raise usage("this is not a stack by its name", f"name it as one of {', '.join(SUFFIXES)}", found.image)
+    return inputs.target / f"{stem_of(found.image)}{kind}"
+
+
+def refuse_same_names(stacks: Sequence[StackRequest]) -> None:
+    """Raise CapillaryError where two stacks would have a file of the same name, also on a disk that ignores case."""
+    owners: dict[str, StackRequest] = {}
+    for stack in stacks:
+        for file in stack.files:
+            other = owners.setdefault(file.name.casefold(), stack)
+            if other is not stack:
+                raise _same_name(other, stack, file)
+
+
+def _same_name(one: StackRequest, other: StackRequest, file: Path) -> CapillaryError:
+    return usage(
+        f"two stacks would have the same output {file.name}",
+        "predict them into different folders, or rename one",
+        value=f"{one.image}, {other.image}",
+    )

@@ -1,0 +1,59 @@
+"""A request checked before anything starts: stacks that are there, and files that can be written and harm nothing."""
+
+import tempfile
+from pathlib import Path
+
+from capillary.prediction.names import usage
+from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+from stages.predict.request import PredictRequest, StackRequest
+
+
+def check_request(request: PredictRequest) -> None:
+    """Raise CapillaryError for a file that is missing, cannot be read or written, or would be lost."""
+    if request.model is not None and (request.loss is not None or request.folds):
+        raise usage("--model names the model, --loss and --fold choose among the cards in models/", "give one of them")
+    for stack in request.stacks:
+        _check_stack(stack)
+    if request.folder is not None:
+        return  # its files are compared with what the folder holds (records.py)
+    (stack,) = request.stacks
+    for file in stack.files:
+        _check_target(file, force=request.force)
+
+
+def _check_stack(stack: StackRequest) -> None:
+    if not stack.image.exists():
+        raise DataError("the stack does not exist", file=stack.image, remedy="correct its name or copy it there")
+    for file in (stack.image, stack.mask):
+        if suffix_of(file.name) is None:
+            raise usage("this is not a stack by its name", f"name it as one of {', '.join(SUFFIXES)}", file)
+    for file in stack.files:
+        if file.exists() and file.samefile(stack.image):
+            raise usage("the mask would replace the stack", "choose another name or folder", file)
+
+
+def _check_target(file: Path, *, force: bool) -> None:
+    if file.is_dir():
+        raise usage("this is a folder, not a file", "name the file itself, such as seg.tif", file)
+    if file.exists() and not force:
+        raise usage("the file exists already", "choose another name, or replace it with --force", file)
+    check_writable(next(folder for folder in file.absolute().parents if folder.exists()))
+
+
+def check_writable(folder: Path) -> None:
+    """Raise CapillaryError unless a file can be made in `folder`.
+
+    Tried, not asked for: to root the system says yes, also on a file system that is mounted read-only.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise CapillaryError(
+            "nothing can be written here",
+            file=folder,
+            value=error.strerror,
+            remedy="choose another folder, or change its permissions",
+            code=ExitCode.MACHINE,
+        ) from error

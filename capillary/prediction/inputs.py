@@ -1,0 +1,107 @@
+"""Which stacks the words on the command line mean: files, patterns, folders and tables."""
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from capillary.prediction.names import usage
+from capillary.prediction.stack_table import read_stack_table
+from stages.common.errors import DataError
+from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+from stages.predict.request import Spacing
+
+TABLE_SUFFIX = ".csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A stack, and the spacing (z, y, x; µm) that a table gives it."""
+
+    image: Path
+    spacing_um: Spacing | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The stacks and the target of one command. `is_many`: the target is a folder."""
+
+    stacks: tuple[Found, ...]
+    target: Path
+    is_many: bool
+
+
+def read_inputs(words: Sequence[str], root: Path) -> Inputs:
+    """What `words` mean, the last of which is the target; `root` is the project, whose DVC cache links may lead to.
+
+    Raises CapillaryError for a pattern, folder or table without a stack, and for a target that does not suit.
+    """
+    if len(words) < 2:
+        raise usage("predict needs a stack and where its mask goes", "write capillary predict IN OUT, or IN… FOLDER")
+    *asked, last = words
+    target = Path(last)
+    one = Path(asked[0])
+    if len(asked) == 1 and _names_one(one) and not _names_folder(last):
+        return Inputs(stacks=(Found(image=one),), target=target, is_many=False)
+    if suffix_of(target.name) is not None or target.is_file():
+        raise usage("several stacks need a folder for their masks", "name a folder last; it is made if missing", target)
+    stacks = [stack for word in asked for stack in _expand(word, target, root)]
+    return Inputs(stacks=_once(stacks), target=target, is_many=True)
+
+
+def _names_one(path: Path) -> bool:
+    """Whether a word means this one stack, be it there or not."""
+    if path.is_dir() or path.suffix.lower() == TABLE_SUFFIX:
+        return suffix_of(path.name) is not None
+    return path.exists() or not glob.has_magic(str(path))
+
+
+def _names_folder(word: str) -> bool:
+    return word.endswith("/") or (Path(word).is_dir() and suffix_of(Path(word).name) is None)
+
+
+def _expand(word: str, target: Path, root: Path) -> Iterable[Found]:
+    path = Path(word)
+    if _names_one(path):
+        return [Found(image=path)]
+    if path.suffix.lower() == TABLE_SUFFIX:
+        rows = read_stack_table(path, root)
+        return [Found(image=row.image, spacing_um=row.spacing_um) for row in rows]
+    if path.is_dir():
+        return _of_folder(path, target)
+    return _of_pattern(word, target)
+
+
+def _of_folder(folder: Path, target: Path) -> Iterable[Found]:
+    found = list(_stacks(sorted(folder.iterdir()), target))
+    if not found:
+        table = folder / "dataset.csv"
+        hint = f"name its table: {table}" if table.is_file() else f"for those in its folders: '{folder}/**/*.tif'"
+        raise DataError("the folder holds no stack", file=folder, remedy=hint)
+    return found
+
+
+def _of_pattern(pattern: str, target: Path) -> Iterable[Found]:
+    matches = sorted(map(Path, glob.iglob(pattern, recursive=True)))
+    found = list(_stacks(matches, target))
+    if not found:
+        raise DataError(
+            "no stack has a name of this form",
+            value=pattern,
+            remedy=f"correct the pattern; stacks are named {', '.join(SUFFIXES)}",
+        )
+    return found
+
+
+def _stacks(paths: Iterable[Path], target: Path) -> Iterator[Found]:
+    """Those of `paths` that are stacks by their names. What is in `target` was made by a former run."""
+    folder = target.resolve()
+    for path in paths:
+        is_hidden = path.name.startswith(".")
+        if suffix_of(path.name) is not None and not is_hidden and folder not in path.resolve().parents:
+            yield Found(image=path)
+
+
+def _once(stacks: Sequence[Found]) -> tuple[Found, ...]:
+    """Each file once, however often it is named: a folder and a pattern may both mean it."""
+    return tuple({stack.image.absolute(): stack for stack in reversed(stacks)}.values())[::-1]

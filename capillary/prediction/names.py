@@ -1,0 +1,50 @@
+"""The names of the files of a prediction, and what the options on the command line mean."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.imaging.suffixes import suffix_of
+from stages.predict.request import Spacing, StackRequest
+
+
+def stem_of(file: Path) -> str:
+    """The name without its whole suffix: `a.b` of a.b.nii.gz."""
+    return file.name.removesuffix(file.name[-len(suffix_of(file.name) or "") :])
+
+
+def stack_request(
+    image: Path, mask: Path, *, probability: bool, picture: bool, spacing_um: Spacing | None
+) -> StackRequest:
+    """The files for `mask`: seg.nii.gz has its probability in seg_probability.nii.gz and its picture in seg.png."""
+    stem = stem_of(mask)
+    return StackRequest(
+        image=image,
+        mask=mask,
+        probability=mask.with_name(f"{stem}_probability{mask.name[len(stem) :]}") if probability else None,
+        picture=mask.with_name(f"{stem}.png") if picture else None,
+        spacing_um=spacing_um,
+    )
+
+
+def parse_spacing(text: str | None) -> Spacing | None:
+    """`5,0.994,0.994` as (z, y, x) in µm. Raises CapillaryError (usage) for anything else."""
+    if text is None:
+        return None
+    numbers = list(_numbers(text))
+    if len(numbers) != 3 or not all(0 < number < float("inf") for number in numbers):
+        raise usage(f"--spacing-um is not three lengths above 0: {text}", "write Z,Y,X in µm, such as 5,0.994,0.994")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _numbers(text: str) -> Iterator[float]:
+    for part in text.split(","):
+        try:
+            yield float(part)
+        except ValueError:
+            yield float("nan")
+
+
+def usage(what: str, remedy: str, file: Path | None = None, value: object | None = None) -> CapillaryError:
+    """An error of the command line."""
+    return CapillaryError(what, remedy=remedy, file=file, value=value, code=ExitCode.USAGE)

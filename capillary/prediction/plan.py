@@ -1,0 +1,128 @@
+"""From a request to a plan: the stage `predict`, planned as any stage is, though no entry of dvc.yaml declares it.
+
+A prediction is not part of the pipeline: its stacks are nobody's deps and its masks nobody's outs. What it may touch is
+declared here instead, and the same executors hold it to that.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from capillary.compute.computing import stage_compute
+from capillary.launcher.access import read_access
+from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, plan_stage
+from capillary.launcher.run import Executor
+from capillary.params_file import listed_cells, read_params_file, refuse_unknown_keys
+from capillary.prediction.cards import choose_cards
+from capillary.prediction.components import chosen_size_um3
+from capillary.prediction.mounts import mounted
+from capillary.settings import Settings
+from stages.common.params import validate_params
+from stages.predict.params import PredictParams
+from stages.predict.request import REQUEST_FILE, PredictRequest, StackRequest
+
+STAGE = "predict"
+OUTPUT = "prediction"  # where the stage leaves the files of a single stack, whatever their names are outside
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What `predict` has in place of an entry in dvc.yaml. Satisfies launcher.plan.Declared."""
+
+    root: Path
+    cards: tuple[str, ...]
+    files: tuple[str, ...]
+    visible: Mapping[str, Any]
+
+    @property
+    def deps(self) -> list[str]:
+        """Its code with all of stages/common, and the model cards. The stacks are added by plan_prediction."""
+        return [f"{CODE_FOLDER}/__init__.py", f"{CODE_FOLDER}/common", f"{CODE_FOLDER}/{STAGE}", *self.cards]
+
+    @property
+    def outs(self) -> list[str]:
+        """Files in the stage's working folder; they are published to where the user wants them."""
+        return list(self.files)
+
+    @property
+    def cache_dir(self) -> Path:
+        """DVC's cache. Cards that are links into it are followed before they are handed on."""
+        return self.root / ".dvc" / "cache"
+
+    def params(self) -> dict[str, Any]:
+        """Nested as in params.yaml."""
+        return dict(self.visible)
+
+    def dep_hashes(self) -> dict[str, str]:
+        """None are needed: nothing is recorded as made from them."""
+        return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictPlan:
+    """The run of the stage, and the `request` with the paths that it has there."""
+
+    stage: StagePlan
+    request: PredictRequest
+
+    def with_request_file(self, file: Path) -> StagePlan:
+        """The run of a stage that finds `file`, which holds the request, in its working folder."""
+        return dataclasses.replace(self.stage, deps=(*self.stage.deps, Dep(name=REQUEST_FILE, host=file)))
+
+
+def plan_prediction(request: PredictRequest, root: Path, settings: Settings, executor: Executor) -> PredictPlan:
+    """The plan of `request`, whose paths are this process's. Raises CapillaryError for models and params that do not
+    suit.
+    """
+    cells = listed_cells(read_params_file(root))
+    cards = () if request.model else choose_cards(root, request.loss, request.folds, cells)
+    deps, images = mounted([stack.image for stack in request.stacks])
+    stacks = tuple(
+        _inside(stack, image, request.folder, number)
+        for number, (stack, image) in enumerate(zip(request.stacks, images, strict=True))
+    )
+    entry = Prediction(
+        root=root,
+        cards=cards,
+        files=() if request.folder else tuple(str(file) for file in stacks[0].files),
+        visible=visible_params(request, root, cards),
+    )
+    access = read_access(root, STAGE)
+    asked = StageRequest(stage=STAGE, address=STAGE, argv=(), root=root, repository=root)
+    identity = executor.environment_id(root, STAGE, access)
+    compute = stage_compute(root, settings, lambda: executor.gpus(settings))
+    plan = plan_stage(asked, entry, access, settings, identity, compute)
+    followed = (dataclasses.replace(dep, host=dep.host and dep.host.resolve()) for dep in plan.deps)
+    writable = plan.writable if request.folder is None else (*plan.writable, request.folder)
+    return PredictPlan(
+        stage=dataclasses.replace(plan, deps=(*followed, *deps), writable=writable),
+        request=request.model_copy(update={"stacks": stacks, "cards": tuple(map(Path, cards))}),
+    )
+
+
+def _inside(stack: StackRequest, image: Path, folder: Path | None, number: int) -> StackRequest:
+    """`stack` with the paths that the stage sees; of many, each has a folder of its own for its files."""
+    place = Path(OUTPUT) if folder is None else folder / f"{number:05}"
+    moved = {
+        name: place / file.name
+        for name in ("mask", "probability", "picture")
+        if (file := getattr(stack, name)) is not None
+    }
+    return stack.model_copy(update={"image": image, **moved})
+
+
+def visible_params(request: PredictRequest, root: Path, cards: tuple[str, ...]) -> dict[str, Any]:
+    """What the stage sees of params.yaml, with what the command line says instead."""
+    refuse_unknown_keys(root)
+    given = read_params_file(root).get("evaluation") or {}
+    fields: Any = PredictParams.model_fields["evaluation"].annotation
+    seen = {key: value for key, value in given.items() if key in fields.model_fields}
+    if request.threshold is not None:
+        seen["threshold"] = request.threshold
+    if request.min_component_um3 is not None:
+        seen["min_component_um3"] = request.min_component_um3
+    elif seen.get("min_component_um3") == "auto":
+        seen["min_component_um3"] = chosen_size_um3(root, PurePath(cards[0]).parent.name if cards else None)
+    validate_params(PredictParams, {"evaluation": seen}, "params.yaml")
+    return {"evaluation": seen}

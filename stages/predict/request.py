@@ -1,0 +1,72 @@
+"""What `capillary predict` is asked for: one value, made from the command line and read by the stage as JSON.
+
+Nothing but pydantic is imported here, because the host makes the request and must start fast.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.common.errors import ParamsError
+from stages.common.params import Params, validate_params
+
+REQUEST_FILE = "request.json"  # in the stage's working folder
+
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Spacing = tuple[Length, Length, Length]
+
+
+class StackRequest(Params):
+    """One stack and the files to make from it; None: this file is not wanted.
+
+    `spacing_um` is z, y, x, or None where the file's own counts. `made_as` is the key of the files that exist already
+    and are whole (stages/predict/batch/keys.py), None where there are none.
+    """
+
+    image: Path
+    mask: Path
+    probability: Path | None = None
+    picture: Path | None = None
+    spacing_um: Spacing | None = None
+    made_as: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that is to be written, the mask first."""
+        return tuple(file for file in (self.mask, self.probability, self.picture) if file is not None)
+
+
+class PredictRequest(Params):
+    """Stacks to segment, with which models, and how.
+
+    The models are those of `model`, a reference to the registry, or `cards`. The host chooses the cards by `loss` (None:
+    the only one there is) and `folds` (none: all of them). `threshold` and `min_component_um3` replace those of
+    params.yaml.
+
+    `folder` is None for one stack, whose failure ends the run. For several it is the folder of their files; a stack that
+    fails is reported there and the others continue. The host hands the request on with paths as the stage sees them.
+    """
+
+    stacks: Annotated[tuple[StackRequest, ...], Field(min_length=1)]
+    folder: Path | None = None
+    model: str | None = None
+    loss: str | None = None
+    folds: tuple[int, ...] = ()
+    cards: tuple[Path, ...] = ()
+    threshold: Annotated[float, Field(ge=0, lt=1)] | None = None
+    min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    force: bool = False
+    resume: bool = False
+
+
+def read_request(file: Path = Path(REQUEST_FILE)) -> PredictRequest:
+    """The request that the host wrote. Raises ParamsError for one of another form, such as an unknown key."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ParamsError(
+            f"the request is not JSON: {error}", remedy="run capillary predict again", file=file
+        ) from error
+    return validate_params(PredictRequest, data, str(file))

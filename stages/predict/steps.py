@@ -1,0 +1,169 @@
+"""The work on one stack in four steps: survey, prepare, compute, write. Whole volumes stay on the disk.
+
+For a single stack the steps follow each other; where there are many they overlap (stages/predict/batch).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.common.errors import DataError
+from stages.common.imaging.components import Components
+from stages.common.imaging.grid import Shape, Spacing
+from stages.common.imaging.normalise import Scale, measure_scale
+from stages.common.imaging.stacks import read_shape
+from stages.common.monitoring.memory_guard import MemoryGuard
+from stages.predict.disk.resampling import resample_slices
+from stages.predict.disk.scratch import Scratch, bytes_needed
+from stages.predict.disk.volume import DiskVolume
+from stages.predict.files.picture import write_picture
+from stages.predict.files.writing import Place, write_mask, write_probability
+from stages.predict.models.ensemble import Ensemble
+from stages.predict.params import Evaluation
+from stages.predict.reporting import Report
+from stages.predict.request import StackRequest
+from stages.predict.source import (
+    Normalised,
+    choose_spacing,
+    decode,
+    decoded_type,
+    planes_above,
+    target_grid,
+    warn_of_older_reading,
+)
+from stages.predict.tiling.tiles import predict_slices, tile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How probabilities are made: with which networks and params, `batch_size` patches at a time."""
+
+    ensemble: Ensemble
+    evaluation: Evaluation
+    batch_size: int
+    guard: MemoryGuard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A stack on the disk, with the scale that normalises it and the grid (z, y, x) that the networks know."""
+
+    image: DiskVolume
+    scale: Scale
+    grid: Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """What the networks made of a stack, on its own grid. `vessel_voxels` is how many the mask has."""
+
+    image: DiskVolume
+    mask: DiskVolume
+    probability: DiskVolume
+    vessel_voxels: int
+
+    @property
+    def vessel_share(self) -> float:
+        """Of all voxels of the stack."""
+        return self.vessel_voxels / prod(self.mask.shape)
+
+
+def survey(stack: StackRequest, report: Report) -> Place:
+    """Shape and spacing, from the header alone. Raises CapillaryError for a damaged file or an unknown spacing."""
+    shape = read_shape(stack.image)
+    spacing_um = choose_spacing(stack.image, stack.spacing_um, report)
+    return Place(shape_zyx=shape, spacing_um=spacing_um, source=stack.image)
+
+
+def room_for(stack: StackRequest, place: Place, grid: Shape, method: Method) -> int:
+    """The most bytes that the work on `stack` has on the disk at a time."""
+    ring = tile(grid, method.ensemble.patch_voxels, method.evaluation.overlap).ring_shape
+    voxel, wished = decoded_type(stack.image).itemsize, stack.probability is not None
+    return bytes_needed(voxel, place.shape_zyx, grid, ring, probability=wished)
+
+
+def prepare(
+    stack: StackRequest, place: Place, method: Method, scratch: Scratch, claim: Callable[[int], None], report: Report
+) -> Prepared:
+    """Bring the stack to the disk; `claim` is asked first for the bytes that all steps need, and may refuse."""
+    recipe = method.ensemble.recipe
+    warn_of_older_reading(stack.image, recipe, report)
+    grid = target_grid(place.shape_zyx, place.spacing_um, recipe)
+    claim(room_for(stack, place, grid, method))
+    image = decode(stack.image, place.shape_zyx, scratch, report)
+    # measured on the voxels that the microscope recorded, as preprocess does
+    return Prepared(image=image, scale=measure_scale(image, recipe), grid=grid)
+
+
+def compute(prepared: Prepared, place: Place, method: Method, scratch: Scratch, report: Report) -> Computed:
+    """The probability, and the mask without small parts."""
+    probability = _probability(prepared, method, scratch, report)
+    planes = planes_above(probability, method.evaluation.threshold)
+    mask = scratch.volume("mask", place.shape_zyx, np.uint8).append(planes)
+    mask = _without_small(mask, method.evaluation.min_component_um3, place.spacing_um, scratch, report)
+    voxels = sum(int(np.count_nonzero(plane)) for plane in mask)
+    return Computed(image=prepared.image, mask=mask, probability=probability, vessel_voxels=voxels)
+
+
+def write(stack: StackRequest, place: Place, computed: Computed) -> None:
+    """Write the files that `stack` asks for."""
+    write_mask(stack.mask, computed.mask, place)
+    if stack.probability is not None:
+        write_probability(stack.probability, computed.probability, place)
+    if stack.picture is not None:
+        write_picture(stack.picture, computed.image, computed.mask, place.spacing_um)
+
+
+def _probability(prepared: Prepared, method: Method, scratch: Scratch, report: Report) -> DiskVolume:
+    """Foreground probability on the image's own grid; the networks see the image on `prepared.grid`."""
+    image, grid = prepared.image, prepared.grid
+    if grid == image.shape:
+        return _predict(Normalised(volume=image, scale=prepared.scale), method, scratch, report)
+    report.say(f"resampled to {' × '.join(map(str, grid))} voxels, as in training")
+    resampled = scratch.volume("resampled", grid, np.float32)
+    resampled.append(resample_slices(image, grid, scratch.file("in_plane")))
+    found = _predict(Normalised(volume=resampled, scale=prepared.scale), method, scratch, report)
+    native = scratch.volume("native", image.shape, np.float32)
+    return native.append(resample_slices(found, image.shape, scratch.file("in_plane")))
+
+
+def _predict(source: Normalised, method: Method, scratch: Scratch, report: Report) -> DiskVolume:
+    """Foreground probability on the grid of `source`."""
+    shape = source.volume.shape
+    tiling = tile(shape, method.ensemble.patch_voxels, method.evaluation.overlap)
+    with report.steps("predict", tiling.bands) as tick:
+
+        def done() -> None:
+            method.guard.raise_if_crossed("during prediction")
+            tick()
+
+        def probability(patches: torch.Tensor) -> torch.Tensor:
+            return method.ensemble.probability(patches, method.evaluation.test_time_flips)
+
+        slices = predict_slices(source.read, probability, tiling, scratch.file("sums"), method.batch_size, done)
+        return scratch.volume("probability", shape, np.float32).append(_finite(plane) for plane in slices)
+
+
+def _finite(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(plane).all():
+        raise DataError(
+            "the network predicts NaN on this stack",
+            remedy="train it with training.precision=fp32, or check whether the intensities of this stack are unusual",
+        )
+    return plane
+
+
+def _without_small(
+    mask: DiskVolume, least_um3: float | None, spacing_um: Spacing, scratch: Scratch, report: Report
+) -> DiskVolume:
+    """`mask` without connected parts below `least_um3`."""
+    if not least_um3:
+        return mask
+    parts = Components(mask)
+    small = parts.voxels * prod(spacing_um) < least_um3
+    report.say(f"removed {np.count_nonzero(small)} of {len(small)} connected parts, below {least_um3:g} µm³")
+    return scratch.volume("kept", mask.shape, np.uint8).append(parts.only(~small))

@@ -1,0 +1,71 @@
+"""The request as it crosses from the host to the stage."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.common.errors import ParamsError
+from stages.predict.request import PredictRequest, StackRequest, read_request
+
+ONE = {"stacks": [{"image": "input/a.tif", "mask": "prediction/a.tif"}]}
+
+
+def test_what_the_host_writes_is_what_the_stage_reads(tmp_path: Path) -> None:
+    """Every field, with paths and tuples as they were."""
+    stack = StackRequest(
+        image=Path("input/a.tif"),
+        mask=Path("out/a.nii.gz"),
+        probability=Path("out/a_probability.nii.gz"),
+        picture=Path("out/a.png"),
+        spacing_um=(5.0, 0.5, 0.25),
+        made_as="k",
+    )
+    request = PredictRequest(
+        stacks=(stack, StackRequest(image=Path("b"), mask=Path("c"))),
+        folder=Path("/out"),
+        model="m@a",
+        folds=(1, 0),
+        cards=(Path("models/a.json"),),
+        threshold=0.0,
+        resume=True,
+    )
+    (tmp_path / "request.json").write_text(request.model_dump_json())
+    assert read_request(tmp_path / "request.json") == request
+    assert [file.name for file in stack.files] == ["a.nii.gz", "a_probability.nii.gz", "a.png"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {**ONE, "treshold": 0.5},
+        {"stacks": [{**ONE["stacks"][0], "masks": "x"}]},
+        {"stacks": []},
+        {},
+        {**ONE, "threshold": 1.0},
+        {"stacks": [{**ONE["stacks"][0], "spacing_um": [1.0, 0.0, 1.0]}]},
+        [],
+    ],
+)
+def test_a_request_of_another_form_is_refused(tmp_path: Path, data: Any) -> None:
+    """Unknown keys, missing ones and values that cannot be."""
+    (tmp_path / "request.json").write_text(json.dumps(data))
+    with pytest.raises(ParamsError, match=r"request\.json"):
+        read_request(tmp_path / "request.json")
+
+
+def test_a_request_that_is_not_json_is_refused(tmp_path: Path) -> None:
+    """As half a file would be."""
+    (tmp_path / "request.json").write_text("{")
+    with pytest.raises(ParamsError, match="not JSON"):
+        read_request(tmp_path / "request.json")
+
+
+def test_the_host_makes_requests_without_heavy_imports() -> None:
+    """Neither torch nor numpy is loaded for it."""
+    program = "import stages.predict.request, sys; print(*{'torch', 'numpy', 'mlflow'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
