@@ -23,7 +23,7 @@ def check_request(request: PredictRequest) -> None:
 
 
 def _check_stack(stack: StackRequest) -> None:
-    if not stack.image.exists():
+    if not (stack.image.is_file() or stack.image.is_dir()):
         raise DataError("the stack does not exist", file=stack.image, remedy="correct its name or copy it there")
     for file in (stack.image, stack.mask):
         if suffix_of(file.name) is None:

@@ -82,7 +82,7 @@ def _of_folder(folder: Path, target: Path) -> Iterable[Found]:
 
 
 def _of_pattern(pattern: str, target: Path) -> Iterable[Found]:
-    matches = sorted(map(Path, glob.iglob(pattern, recursive=True)))
+    matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - absolute patterns, too
     found = list(_stacks(matches, target))
     if not found:
         raise DataError(

@@ -23,6 +23,7 @@ class ExitCode(enum.IntEnum):
     MEMORY = 8
     PREFLIGHT = 9
     CELLS_FAILED = 10
+    STACKS_FAILED = 10
     INTERRUPTED = 130
     TERMINATED = 143
 

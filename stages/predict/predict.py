@@ -6,11 +6,14 @@ from math import prod
 
 import torch
 
+from stages.common.errors import CapillaryError, ExitCode
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard, read_card
 from stages.common.tracking.server import Server, connect
+from stages.predict.batch.batch import Batch
+from stages.predict.batch.keys import method_key
 from stages.predict.disk.scratch import Scratch
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.models.registered import find_cards
@@ -31,7 +34,8 @@ def predict(request: PredictRequest, evaluation: Evaluation, runtime: Runtime) -
     """
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
-    predict_one(request, evaluation, runtime)
+    work = predict_one if request.folder is None else predict_many
+    work(request, evaluation, runtime)
 
 
 def predict_one(request: PredictRequest, evaluation: Evaluation, runtime: Runtime) -> None:
@@ -44,6 +48,19 @@ def predict_one(request: PredictRequest, evaluation: Evaluation, runtime: Runtim
         write(stack, place, computed)
         voxels = prod(place.shape_zyx)
         say(f"{computed.vessel_voxels:,} of {voxels:,} voxels are vessel ({computed.vessel_share:.1%})")
+
+
+def predict_many(request: PredictRequest, evaluation: Evaluation, runtime: Runtime) -> None:
+    """Segment all stacks of `request`; each is told of in its folder (batch/results.py)."""
+    with opened(request, evaluation, runtime) as (method, cards):
+        batch = Batch(request, method, method_key(cards, evaluation))
+        batch.run()
+    if batch.failed:
+        raise CapillaryError(
+            f"{batch.failed} of {len(request.stacks)} stacks failed, the others are done",
+            remedy="correct or remove those that predictions.csv names, then repeat the command with --resume",
+            code=ExitCode.STACKS_FAILED,
+        )
 
 
 @contextlib.contextmanager

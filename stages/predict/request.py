@@ -41,12 +41,12 @@ class StackRequest(Params):
 class PredictRequest(Params):
     """Stacks to segment, with which models, and how.
 
-    The models are those of `model`, a reference to the registry, or `cards`. The host chooses the cards by `loss` (None:
-    the only one there is) and `folds` (none: all of them). `threshold` and `min_component_um3` replace those of
+    The models are those of `model`, a reference to the registry, or `cards`. The host chooses the cards by `loss`
+    (None: the only one there is) and `folds` (none: all of them). `threshold` and `min_component_um3` replace those of
     params.yaml.
 
-    `folder` is None for one stack, whose failure ends the run. For several it is the folder of their files; a stack that
-    fails is reported there and the others continue. The host hands the request on with paths as the stage sees them.
+    `folder` is None for one stack, whose failure ends the run. For several it is the folder of their files; a stack
+    that fails is reported there and the others continue. The host hands the request on with the stage's own paths.
     """
 
     stacks: Annotated[tuple[StackRequest, ...], Field(min_length=1)]

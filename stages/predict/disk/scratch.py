@@ -61,6 +61,10 @@ class Scratch:
                 value=f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free",
             )
 
+    def close(self) -> None:
+        """Remove all of its files. May be called again."""
+        self._opened.close()
+
     def __enter__(self) -> Self:
         return self
 

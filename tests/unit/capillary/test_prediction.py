@@ -15,8 +15,8 @@ from capillary.launcher.sandbox import links_of, outermost
 from capillary.launcher.stop import Stop
 from capillary.prediction import run
 from capillary.prediction.cards import choose_cards
-from capillary.prediction.components import chosen_size_um3
 from capillary.prediction.checks import check_request
+from capillary.prediction.components import chosen_size_um3
 from capillary.prediction.names import parse_spacing, stack_request
 from capillary.prediction.plan import Prediction, plan_prediction, visible_params
 from capillary.prediction.run import run_prediction

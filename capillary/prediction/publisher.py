@@ -1,0 +1,127 @@
+"""Takes each finished stack of a batch from the stage's folder to the user's while the stage works on the others.
+
+The stage never sees the user's folder. What it made is moved out of its reach first, and checked and recorded there.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from capillary.launcher.publish import publish_file, refuse_foreign
+from capillary.prediction.records import History, Record, append_record, hashes_of
+from capillary.prediction.table import write_table
+from stages.common.errors import CapillaryError, ExitCode
+from stages.predict.batch.results import RESULTS_FILE, StackResult
+from stages.predict.request import StackRequest
+
+POLL_S = 0.5
+
+
+@dataclass(kw_only=True)
+class Publisher:
+    """`stacks` are those of the request, with the user's paths; `work` is the stage's folder, `taken` out of its sight.
+
+    `history` grows by a record per stack. `counts` says how many stacks ended how.
+    """
+
+    stacks: tuple[StackRequest, ...]
+    folder: Path
+    work: Path
+    taken: Path
+    history: History
+    counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "unchanged": 0, "failed": 0})
+    _offset: int = 0
+    _told: set[int] = field(default_factory=set)
+
+    def take(self) -> None:
+        """Publish what the stage finished since the last call."""
+        for line in self._new_lines():
+            self._publish(self._result(line))
+
+    @contextlib.contextmanager
+    def watching(self, ask_to_stop: Callable[[], None]) -> Iterator[None]:
+        """Publish during the block, and what is left at its end, also after an error of the block.
+
+        When publishing fails, the stage is asked to stop, and the block ends with that error.
+        """
+        done = threading.Event()
+        with ThreadPoolExecutor(1, "publisher") as pool:
+            watch = pool.submit(self._watch, done)
+            watch.add_done_callback(lambda ended: ask_to_stop() if ended.exception() else None)
+            try:
+                yield
+            finally:
+                done.set()
+                watch.result()
+                self.take()
+
+    def _watch(self, done: threading.Event) -> None:
+        while not done.wait(POLL_S):
+            self.take()
+
+    def _new_lines(self) -> list[bytes]:
+        """Whole lines only: the stage may be writing the next one."""
+        try:
+            number = os.open(self.work / RESULTS_FILE, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return []
+        with os.fdopen(number, "rb") as stream:
+            stream.seek(self._offset)
+            *whole, _ = stream.read().split(b"\n")
+        self._offset += sum(len(line) + 1 for line in whole)
+        return whole
+
+    def _result(self, line: bytes) -> StackResult:
+        try:
+            result = StackResult.model_validate_json(line)
+        except ValidationError as error:
+            raise _unexpected(f"a line that is not a result: {error.errors()[0]['msg']}") from error
+        if result.number >= len(self.stacks) or result.number in self._told:
+            raise _unexpected(f"a result of stack {result.number}, which it was not asked for")
+        self._told.add(result.number)
+        return result
+
+    def _publish(self, result: StackResult) -> None:
+        self.counts[result.status] += 1
+        if result.status == "unchanged":
+            return
+        stack = self.stacks[result.number]
+        made = self._move(stack, result.number) if result.status == "done" else {}
+        hashes = {file.name: found for file, found in hashes_of(made).items()}
+        record = Record(**result.model_dump(), image=str(stack.image), mask=stack.mask.name, files=hashes)
+        append_record(self.folder, record)
+        for file, target in made.items():
+            publish_file(file, target.absolute())
+        self.history = History(records=(*self.history.records, record))
+        write_table(self.folder, self.history)
+
+    def _move(self, stack: StackRequest, number: int) -> dict[Path, Path]:
+        """File where the stage cannot reach it → where it belongs. All of it is on the disk."""
+        own = self.taken / f"{number:05}"
+        (self.work / own.name).rename(own)
+        refuse_foreign(own, f"what predict made of {stack.image.name}", "this is a defect; report it")
+        made = {own / file.name: file for file in stack.files}
+        for file in made:
+            if not file.exists():
+                raise _unexpected(f"no {file.name}, though it says that it is done")
+            _flush(file)
+        return made
+
+
+def _flush(path: Path) -> None:
+    """To the disk; a folder's files one by one."""
+    for file in [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _unexpected(what: str) -> CapillaryError:
+    return CapillaryError(
+        f"the stage predict left {what}", remedy="this is a defect; report it", code=ExitCode.UNEXPECTED
+    )
