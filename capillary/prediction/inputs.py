@@ -1,7 +1,7 @@
 """Which stacks the words on the command line mean: files, patterns, folders and tables."""
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +68,12 @@ def _expand(word: str, target: Path, root: Path) -> Iterable[Found]:
         rows = read_stack_table(path, root)
         return [Found(image=row.image, spacing_um=row.spacing_um) for row in rows]
     if path.is_dir():
-        return _of_folder(path, target)
+        return _of_folder(path)
     return _of_pattern(word, target)
 
 
-def _of_folder(folder: Path, target: Path) -> Iterable[Found]:
-    found = list(_stacks(sorted(folder.iterdir()), target))
+def _of_folder(folder: Path) -> Iterable[Found]:
+    found = _stacks(sorted(folder.iterdir()))
     if not found:
         table = folder / "dataset.csv"
         hint = f"name its table: {table}" if table.is_file() else f"for those in its folders: '{folder}/**/*.tif'"
@@ -83,7 +83,9 @@ def _of_folder(folder: Path, target: Path) -> Iterable[Found]:
 
 def _of_pattern(pattern: str, target: Path) -> Iterable[Found]:
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - absolute patterns, too
-    found = list(_stacks(matches, target))
+    made = target.resolve()
+    # what is in the target was made by a former run, unless nothing else is meant
+    found = _stacks(path for path in matches if made not in path.resolve().parents) or _stacks(matches)
     if not found:
         raise DataError(
             "no stack has a name of this form",
@@ -93,13 +95,9 @@ def _of_pattern(pattern: str, target: Path) -> Iterable[Found]:
     return found
 
 
-def _stacks(paths: Iterable[Path], target: Path) -> Iterator[Found]:
-    """Those of `paths` that are stacks by their names. What is in `target` was made by a former run."""
-    folder = target.resolve()
-    for path in paths:
-        is_hidden = path.name.startswith(".")
-        if suffix_of(path.name) is not None and not is_hidden and folder not in path.resolve().parents:
-            yield Found(image=path)
+def _stacks(paths: Iterable[Path]) -> list[Found]:
+    """Those of `paths` that are stacks by their names."""
+    return [Found(image=path) for path in paths if suffix_of(path.name) is not None and not path.name.startswith(".")]
 
 
 def _once(stacks: Sequence[Found]) -> tuple[Found, ...]:
