@@ -97,9 +97,9 @@ class Publisher:
         record = Record(**result.model_dump(), image=str(stack.image), mask=stack.mask.name, files=hashes)
         append_record(self.folder, record)
         for file, target in made.items():
-            publish_file(file, target.absolute())
+            _give_name(file, target.absolute())
         self.history = History(records=(*self.history.records, record))
-        write_table(self.folder, self.history)
+        write_table(self.folder, self.history, self.taken)
 
     def _move(self, stack: StackRequest, number: int) -> dict[Path, Path]:
         """File where the stage cannot reach it → where it belongs. All of it is on the disk."""
@@ -112,6 +112,14 @@ class Publisher:
                 raise _unexpected(f"no {file.name}, though it says that it is done")
             _flush(file)
         return made
+
+
+def _give_name(file: Path, target: Path) -> None:
+    """In one step, from the same disk: a run that is killed leaves nothing beside the target."""
+    if file.is_dir() or target.is_dir():
+        publish_file(file, target)
+    else:
+        file.replace(target)
 
 
 def _flush(path: Path) -> None:

@@ -16,10 +16,11 @@ COLUMNS = (
 _SHOWN = {"unchanged": "done"}
 
 
-def write_table(folder: Path, history: History) -> None:
-    """Replace the table in one step."""
-    with atomic_write(folder / TABLE_FILE) as stream:
+def write_table(folder: Path, history: History, scratch: Path) -> None:
+    """Replace the table of `folder` in one step; it is written in `scratch`, a folder on the same disk."""
+    with atomic_write(scratch / TABLE_FILE) as stream:
         stream.write(as_csv(COLUMNS, map(_row, history.newest().values())))
+    (scratch / TABLE_FILE).replace(folder / TABLE_FILE)
 
 
 def _row(record: Record) -> dict[str, object]:

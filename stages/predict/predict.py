@@ -76,7 +76,9 @@ def opened(
     ensemble = load_ensemble(cards, server, torch.device("cuda" if use_gpu else "cpu"))
     batch_size = runtime.compute.micro_batch or BATCH_SIZE
     with guarding(runtime.monitoring.memory_abort_gb) as guard:
-        yield Method(ensemble=ensemble, evaluation=evaluation, batch_size=batch_size, guard=guard), cards
+        domains = tuple(card.domain for card in cards if card.domain is not None)
+        method = Method(ensemble=ensemble, evaluation=evaluation, batch_size=batch_size, guard=guard, domains=domains)
+        yield method, cards
 
 
 def _cards(request: PredictRequest, server: Server) -> tuple[ModelCard, ...]:

@@ -17,9 +17,11 @@ from stages.common.imaging.grid import Shape, Spacing
 from stages.common.imaging.normalise import Scale, measure_scale
 from stages.common.imaging.stacks import read_shape
 from stages.common.monitoring.memory_guard import MemoryGuard
+from stages.common.tracking.training_domain import TrainingDomain
 from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import Scratch, bytes_needed
 from stages.predict.disk.volume import DiskVolume
+from stages.predict.domain import doubts_about
 from stages.predict.files.picture import write_picture
 from stages.predict.files.writing import Place, write_mask, write_probability
 from stages.predict.models.ensemble import Ensemble
@@ -40,12 +42,16 @@ from stages.predict.tiling.tiles import predict_slices, tile
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How probabilities are made: with which networks and params, `batch_size` patches at a time."""
+    """How probabilities are made: with which networks and params, `batch_size` patches at a time.
+
+    `domains` is what each of the networks was trained on, as far as their cards say.
+    """
 
     ensemble: Ensemble
     evaluation: Evaluation
     batch_size: int
     guard: MemoryGuard
+    domains: tuple[TrainingDomain, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +102,10 @@ def prepare(
     claim(room_for(stack, place, grid, method))
     image = decode(stack.image, place.shape_zyx, scratch, report)
     # measured on the voxels that the microscope recorded, as preprocess does
-    return Prepared(image=image, scale=measure_scale(image, recipe), grid=grid)
+    scale = measure_scale(image, recipe)
+    for doubt in doubts_about(image, scale, place.spacing_um, method.domains, recipe.normalisation):
+        report.warn(doubt)
+    return Prepared(image=image, scale=scale, grid=grid)
 
 
 def compute(prepared: Prepared, place: Place, method: Method, scratch: Scratch, report: Report) -> Computed:

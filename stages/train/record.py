@@ -17,6 +17,7 @@ from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, regi
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
+from stages.train.domain import measure_domain
 from stages.train.loop.state import TrainingState
 
 
@@ -82,6 +83,7 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
         precision=state.precision.name,
         recipe=cell.recipe,
         files=package.files,
+        domain=measure_domain(cell.training),
     )
     tags = {CARD_TAG: card_json(card)}
     name, version = register_model(

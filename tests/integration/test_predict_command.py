@@ -1,6 +1,8 @@
 """`capillary predict` as a user types it: a real process in a sandbox, a registry, files in and out."""
 
+import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,47 @@ def test_a_model_is_found_by_its_name_in_the_registry(
 
 
 SIZES = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (5.0, 0.9, 0.6), strict=True)}
+
+
+def write_stack(file: Path, seed: int, shape: tuple[int, int, int] = SHAPE) -> None:
+    values = np.random.default_rng(seed).random(shape, dtype=np.float32)
+    tifffile.imwrite(
+        file, values, imagej=True, resolution=(2, 2), metadata={"axes": "ZYX", "spacing": 5.0, "unit": "micron"}
+    )
+
+
+def test_many_stacks_go_on_after_a_kill(project: PredictionProject, tmp_path: Path) -> None:
+    """Twenty stacks, one of them damaged: killed in the middle, the same command with --resume does the rest.
+
+    The killed run is at a stack that takes minutes, which is a small one when the command is repeated.
+    """
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        write_stack(tmp_path / f"in/{number:02}.tif", number)
+    (tmp_path / "in/03.tif").write_bytes((tmp_path / "in/03.tif").read_bytes()[:1500])
+    write_stack(tmp_path / "in/05.tif", 5, (60, 512, 512))
+    out, words = tmp_path / "out", (f"{tmp_path}/in/*.tif", f"{tmp_path}/out", "--fold", "0", "--suffix", ".nii.gz")
+    running = project.start(*words)
+    while len(list(out.glob("[0-9]*"))) < 4 and running.poll() is None:
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    assert sorted(file.name for file in out.glob("[0-9]*")) == [f"0{number}.nii.gz" for number in (0, 1, 2, 4)]
+    before = {file: file.stat().st_mtime_ns for file in out.glob("[0-9]*")}
+    write_stack(tmp_path / "in/05.tif", 5)
+    done = project.predict(*words, "--resume")
+    assert done.returncode == 10, done.stderr
+    assert "1 of 20 stacks failed" in done.stderr
+    assert done.stdout.count("done before, skipped") == 4
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert len(list(out.glob("[0-9]*.nii.gz"))) == 19
+    assert sorted(file.name for file in out.glob("[!0-9]*")) == ["predictions.csv", "predictions.jsonl"]
+    assert not (out / ".capillary-predict").exists()
+    rows = list(csv.DictReader((out / "predictions.csv").open(newline="", encoding="utf-8")))
+    assert {row["image"][-6:]: row["status"] for row in rows} == {
+        f"{number:02}.tif": "failed" if number == 3 else "done" for number in range(20)
+    }
+    found: Any = nibabel.load(out / "05.nii.gz")
+    expected = mean_probability(np.random.default_rng(5).random(SHAPE, dtype=np.float32), BIASES[:1]) > 0.5
+    assert np.mean(np.asarray(found.dataobj).T == expected) > 0.999
+    assert left_behind(project) == []

@@ -64,8 +64,26 @@ class PredictionProject:
 
     def predict(self, *argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`capillary predict ARGV` in the workspace, output captured."""
-        environment = warm_environment(**{"CAPILLARY_EXECUTOR": "process", "CAPILLARY_THREADS": "1", **variables})
-        argv = ("capillary", "predict", *argv)
         return subprocess.run(
-            argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=300
+            ("capillary", "predict", *argv),
+            cwd=self.root,
+            env=_environment(**variables),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
+
+    def start(self, *argv: str) -> subprocess.Popen[bytes]:
+        """`capillary predict ARGV` in the workspace, running; its output is dropped."""
+        return subprocess.Popen(
+            ("capillary", "predict", *argv),
+            cwd=self.root,
+            env=_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def _environment(**variables: str) -> dict[str, str]:
+    return warm_environment(**{"CAPILLARY_EXECUTOR": "process", "CAPILLARY_THREADS": "1", **variables})

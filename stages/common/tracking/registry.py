@@ -21,6 +21,7 @@ from stages.common.progress import say
 from stages.common.tracking.card_fields import wrong_field
 from stages.common.tracking.model_files import ModelFile, Package, mlflow_folder
 from stages.common.tracking.server import RefusedError, Server, patient_transfers, settled
+from stages.common.tracking.training_domain import TrainingDomain, domain_from
 
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
@@ -51,6 +52,7 @@ class ModelCard:
     precision: str
     recipe: Recipe
     files: Mapping[str, ModelFile]
+    domain: TrainingDomain | None = None  # None on cards of former versions
 
 
 def autocast_of(card: ModelCard) -> torch.dtype | None:
@@ -91,12 +93,13 @@ def read_card(path: Path) -> ModelCard:
 def card_from(data: object, origin: object, remedy: str) -> ModelCard:
     """`data`, as JSON has it, as a card. Raises DataError naming `origin` when it is of another version or damaged."""
     names = {field.name for field in fields(ModelCard)}
-    if isinstance(data, dict) and names - data.keys() == {"files"}:
+    if isinstance(data, dict) and names - data.keys() - {"domain"} == {"files"}:
         raise _pickled(data, origin, remedy)
     if not isinstance(data, dict):
         raise DamagedError(
             "the model card is not a JSON object", remedy=remedy, file=origin, value=f"a {type(data).__name__}"
         )
+    data = {"domain": None, **data}
     if differing := [*(f"it lacks {name}" for name in sorted(names - data.keys()))] + [
         f"it has {name}" for name in sorted(data.keys() - names)
     ]:
@@ -112,7 +115,8 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
         )
     patch, recipe = tuple(data["patch_voxels"]), recipe_from(data["recipe"], origin)
     files = {name: ModelFile(**file) for name, file in data["files"].items()}
-    return ModelCard(**{**data, "patch_voxels": patch, "recipe": recipe, "files": files})
+    domain = domain_from(data["domain"], origin, remedy)
+    return ModelCard(**{**data, "patch_voxels": patch, "recipe": recipe, "files": files, "domain": domain})
 
 
 def _pickled(data: Mapping[str, Any], origin: object, remedy: str) -> DataError:

@@ -114,7 +114,7 @@ def test_a_kill_between_the_record_and_the_names_costs_that_stack_alone(
     """It is predicted again; a picture that had its name already is known as a run's own."""
     bench.finish(0)
     with monkeypatch.context() as patch:
-        patch.setattr("capillary.prediction.publisher.publish_file", lambda *_: (_ for _ in ()).throw(SystemExit))
+        patch.setattr("capillary.prediction.publisher._give_name", lambda *_: (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
             bench.publisher.take()
     shutil.copy(bench.hidden / "taken" / "00000" / "a.png", bench.folder)

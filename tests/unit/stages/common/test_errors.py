@@ -120,7 +120,7 @@ def test_exit_codes_are_those_that_users_know() -> None:
         "SERVICE": 7,
         "MEMORY": 8,
         "PREFLIGHT": 9,
-        "CELLS_FAILED": 10,
+        "CELLS_FAILED": 10,  # and STACKS_FAILED
         "INTERRUPTED": 130,
         "TERMINATED": 143,
     }
