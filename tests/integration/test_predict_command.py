@@ -175,5 +175,5 @@ def test_many_stacks_go_on_after_a_kill(project: PredictionProject, tmp_path: Pa
     }
     found: Any = nibabel.load(out / "05.nii.gz")
     expected = mean_probability(np.random.default_rng(5).random(SHAPE, dtype=np.float32), BIASES[:1]) > 0.5
-    assert np.mean(np.asarray(found.dataobj).T == expected) > 0.999
+    assert np.mean(expected == np.asarray(found.dataobj).T) > 0.999
     assert left_behind(project) == []
