@@ -1,6 +1,7 @@
 """A workspace with registered networks whose answer is known, for `capillary predict`."""
 
 import dataclasses
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -67,7 +68,7 @@ class PredictionProject:
         return subprocess.run(
             ("capillary", "predict", *argv),
             cwd=self.root,
-            env=_environment(**variables),
+            env=warm_environment(**{"CAPILLARY_EXECUTOR": "process", "CAPILLARY_THREADS": "1", **variables}),
             capture_output=True,
             text=True,
             check=False,
@@ -75,15 +76,11 @@ class PredictionProject:
         )
 
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """`capillary predict ARGV` in the workspace, running; its output is dropped."""
+        """`capillary predict ARGV` in the workspace as a process of its own, running; its output is dropped."""
         return subprocess.Popen(
             ("capillary", "predict", *argv),
             cwd=self.root,
-            env=_environment(),
+            env={**os.environ, "CAPILLARY_EXECUTOR": "process", "CAPILLARY_THREADS": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-
-
-def _environment(**variables: str) -> dict[str, str]:
-    return warm_environment(**{"CAPILLARY_EXECUTOR": "process", "CAPILLARY_THREADS": "1", **variables})
