@@ -16,7 +16,7 @@ def check_request(request: PredictRequest) -> None:
     for stack in request.stacks:
         _check_stack(stack)
     if request.folder is not None:
-        return  # its files are compared with what the folder holds (records.py)
+        return  # its files are compared with what the folder holds (output/existing.py)
     (stack,) = request.stacks
     for file in stack.files:
         _check_target(file, force=request.force)

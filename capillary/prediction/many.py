@@ -11,12 +11,12 @@ from pathlib import Path
 from capillary.launcher.run import choose_executor
 from capillary.launcher.stop import Stop
 from capillary.prediction.checks import check_request, check_writable
-from capillary.prediction.existing import settle_existing
+from capillary.prediction.output.existing import settle_existing
+from capillary.prediction.output.publisher import Publisher
+from capillary.prediction.output.records import read_history
+from capillary.prediction.output.table import TABLE_FILE
 from capillary.prediction.plan import plan_prediction
-from capillary.prediction.publisher import Publisher
-from capillary.prediction.records import read_history
 from capillary.prediction.running import execute
-from capillary.prediction.table import TABLE_FILE
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say

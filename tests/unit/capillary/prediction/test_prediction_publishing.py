@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from capillary.prediction.existing import settle_existing
 from capillary.prediction.many import HIDDEN, work_folder
-from capillary.prediction.publisher import Publisher
-from capillary.prediction.records import RECORDS_FILE, History, read_history
-from capillary.prediction.table import TABLE_FILE
+from capillary.prediction.output.existing import settle_existing
+from capillary.prediction.output.publisher import Publisher
+from capillary.prediction.output.records import RECORDS_FILE, History, read_history
+from capillary.prediction.output.table import TABLE_FILE
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.predict.batch.results import Results, StackResult
 from stages.predict.request import PredictRequest, StackRequest
@@ -114,7 +114,7 @@ def test_a_kill_between_the_record_and_the_names_costs_that_stack_alone(
     """It is predicted again; a picture that had its name already is known as a run's own."""
     bench.finish(0)
     with monkeypatch.context() as patch:
-        patch.setattr("capillary.prediction.publisher._give_name", lambda *_: (_ for _ in ()).throw(SystemExit))
+        patch.setattr("capillary.prediction.output.publisher._give_name", lambda *_: (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
             bench.publisher.take()
     shutil.copy(bench.hidden / "taken" / "00000" / "a.png", bench.folder)

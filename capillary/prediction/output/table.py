@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from capillary.prediction.records import History, Record
+from capillary.prediction.output.records import History, Record
 from stages.common.atomic import atomic_write
 from stages.common.text import as_csv
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capillary.prediction.names import usage
-from capillary.prediction.records import RECORDS_FILE, History, hashes_of
-from capillary.prediction.table import TABLE_FILE
+from capillary.prediction.output.records import RECORDS_FILE, History, hashes_of
+from capillary.prediction.output.table import TABLE_FILE
 from stages.common.errors import CapillaryError
 from stages.predict.request import PredictRequest, StackRequest
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from capillary.launcher.publish import publish_file, refuse_foreign
-from capillary.prediction.records import History, Record, append_record, hashes_of
-from capillary.prediction.table import write_table
+from capillary.prediction.output.records import History, Record, append_record, hashes_of
+from capillary.prediction.output.table import write_table
 from stages.common.errors import CapillaryError, ExitCode
 from stages.predict.batch.results import RESULTS_FILE, StackResult
 from stages.predict.request import StackRequest
