@@ -9,9 +9,9 @@ on_all_cores := "--numprocesses logical --maxprocesses 4 --dist loadfile --max-w
 default:
     @just --list --unsorted
 
-# install everything the pipeline needs into .venv (nothing else)
-setup:
-    @python scripts/install.py
+# install everything the pipeline needs into .venv, and the extras named: ./just setup gpu notebooks
+setup *EXTRAS:
+    @python scripts/install.py {{EXTRAS}}
 
 # set up, run the whole pipeline, print the metrics
 reproduce: setup
@@ -62,6 +62,10 @@ serve *ARGS:
 build *STAGES: setup
     @capillary build {{STAGES}}
 
+# JupyterLab on the notebooks, which test and show this environment
+notebook *ARGS: (setup "notebooks")
+    @jupyter lab notebooks {{ARGS}}
+
 # set up and run every test: static checks, unit, integration, e2e
 test: test-fast test-integration test-e2e
 
@@ -84,11 +88,12 @@ setup-dev:
 docs COMMAND="build": setup-dev
     NO_MKDOCS_2_WARNING=1 mkdocs {{COMMAND}}
 
-# ruff and mypy
+# ruff, mypy, and zizmor for the workflows
 lint: setup-dev
     ruff check .
     ruff format --check .
     mypy
+    zizmor --offline --quiet --no-progress .github
 
 # seconds
 test-unit *ARGS: setup-dev

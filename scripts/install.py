@@ -7,12 +7,19 @@ costs nothing. Run by `./just setup`; uses the standard library alone, because n
 import hashlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ALWAYS = "stages"  # the extra without which stages cannot run as plain processes
 # pip warns once a package about a find-links folder that lacks it: noise where wheels are kept in a local folder
 NOISE = "is ignored: it is neither a file nor a directory"
+
+
+def unknown(extras: list[str]) -> list[str]:
+    """Those of `extras` that pyproject.toml does not have: pip only warns about them, and installs the rest."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [extra for extra in extras if extra not in project["optional-dependencies"]]
 
 
 def fingerprint(extra: str) -> str:
@@ -34,7 +41,14 @@ def pip_install(target: str) -> int:
 
 
 def main(extras: list[str]) -> int:
-    """Install the base with what stages need, and `extras`; 0 on success, pip's own exit code otherwise."""
+    """Install the base with what stages need, and `extras`: 0 on success, 2 for an unknown extra, else pip's code."""
+    if wrong := unknown(extras):
+        print(
+            f"error: there is no extra {', '.join(wrong)}\n"
+            "remedy: name extras of pyproject.toml, such as gpu, notebooks or mlops (docs/extras.md)",
+            file=sys.stderr,
+        )
+        return 2
     extra = ",".join(sorted({ALWAYS, *extras}))
     stamp = Path(sys.prefix) / f"capillary-installed-{extra}"
     wanted = fingerprint(extra)
