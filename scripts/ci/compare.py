@@ -8,7 +8,9 @@ commits is run.
 """
 
 import argparse
+import enum
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,17 +25,33 @@ LONGEST_MESSAGE = 300
 MOST_ROWS = 60  # of one table; GitHub refuses a comment of more than 65,536 characters
 
 Diff = Mapping[str, Mapping[str, Mapping[str, object]]]  # file → key → old, new and, for numbers, diff
+# a plot of DVC's page that has something to draw; where its file could not be read, the page has an empty one
+DRAWN = re.compile(r"var spec = \{(?!\};)|<img ")
+
+
+class Lock(enum.StrEnum):
+    """What became of dvc.lock, the record of what ran, between two commits."""
+
+    CHANGED = "changed"
+    SAME = "same"
+    MISSING = "missing"
+
+
+WITHOUT_RUN = {
+    Lock.SAME: "`dvc.lock` is the same in both commits, so no stage was run: the metrics are the old ones.",
+    Lock.MISSING: "There is no `dvc.lock`, the record of what ran, so there are no metrics.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two commits: what differs, and what could not be read. `lock_changed`: a stage was run between them."""
+    """Two commits: what differs, and what could not be read."""
 
     base: str
     head: str
     metrics: Diff
     params: Diff
-    lock_changed: bool
+    lock: Lock
     plots: bool = False
     unreadable: Sequence[str] = field(default_factory=tuple)
 
@@ -53,7 +71,7 @@ def compare(root: Path, base: str, head: str, out: Path) -> Comparison:
         head=new,
         metrics=metrics,
         params=params,
-        lock_changed=bool(run(root, "git", "diff", "--name-only", old, new, "--", "dvc.lock").stdout),
+        lock=find_lock(root, old, new),
         plots=drawn,
         unreadable=tuple(dict.fromkeys([*metric_messages, *param_messages, *plot_messages])),
     )
@@ -62,6 +80,14 @@ def compare(root: Path, base: str, head: str, out: Path) -> Comparison:
 def resolve(root: Path, revision: str) -> str:
     """The full hash of a commit, so that no name is taken for an option further on."""
     return run(root, "git", "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").stdout.strip()
+
+
+def find_lock(root: Path, base: str, head: str) -> Lock:
+    """Whether a stage was run between the two commits, as far as dvc.lock tells."""
+    if not run(root, "git", "ls-tree", "--name-only", head, "--", "dvc.lock").stdout:
+        return Lock.MISSING
+    changed = run(root, "git", "diff", "--name-only", base, head, "--", "dvc.lock").stdout
+    return Lock.CHANGED if changed else Lock.SAME
 
 
 def diff(root: Path, kind: str, base: str, head: str) -> tuple[Diff, list[str]]:
@@ -75,9 +101,10 @@ def diff(root: Path, kind: str, base: str, head: str) -> tuple[Diff, list[str]]:
 
 
 def draw_plots(root: Path, base: str, head: str, out: Path) -> tuple[bool, list[str]]:
-    """Whether `out/index.html` was written, and DVC's messages. Plots that cannot be read leave the others."""
+    """Whether `out/index.html` shows a plot, and DVC's messages. Plots that cannot be read leave the others."""
     done = run(root, "dvc", "plots", "diff", base, head, "--out", str(out), check=False)
-    return (out / "index.html").is_file(), messages(done.stderr)
+    page = out / "index.html"
+    return page.is_file() and DRAWN.search(page.read_text()) is not None, messages(done.stderr)
 
 
 def messages(text: str) -> list[str]:
@@ -107,11 +134,9 @@ def comment(comparison: Comparison) -> str:
 def notes(comparison: Comparison) -> list[str]:
     """What a reader must know before the numbers."""
     lines: list[str] = []
-    if not comparison.lock_changed:
-        lines.append(
-            "> `dvc.lock` is the same in both commits, so no stage was run for this change and the metrics are the old "
-            "ones. Run `dvc repro` (or `./just experiment`), commit `dvc.lock` and `dvc push`."
-        )
+    if comparison.lock in WITHOUT_RUN:
+        remedy = "Run `dvc repro` (or `./just experiment`), commit `dvc.lock` and `dvc push`."
+        lines.append(f"> {WITHOUT_RUN[comparison.lock]} {remedy}")
     if comparison.unreadable:
         lines.append("> DVC could not read everything. Were the results pushed, and may this run read the remote?")
         lines += [f"> - {cell(message, longest=LONGEST_MESSAGE)}" for message in comparison.unreadable[:10]]
@@ -144,7 +169,7 @@ def show(value: object, *, signed: bool = False) -> str:
 
 def write(comparison: Comparison, out: Path) -> None:
     """The comment, and every value."""
-    everything = {"base": comparison.base, "head": comparison.head, "lock_changed": comparison.lock_changed}
+    everything = {"base": comparison.base, "head": comparison.head, "lock": comparison.lock}
     everything |= {"metrics": comparison.metrics, "params": comparison.params, "unreadable": comparison.unreadable}
     (out / "comparison.json").write_text(json.dumps(everything, indent=1) + "\n")
     (out / "comment.md").write_text(comment(comparison))

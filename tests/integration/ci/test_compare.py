@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def _run(folder: Path, *argv: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of two commits with results in a remote, and of a third that changes a param without a run."""
     folder = tmp_path_factory.mktemp("compare")
     root = folder / "toy"
@@ -54,8 +53,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         _run(root, "git", "commit", "-qm", dsc)
     _run(root, "dvc", "push", "--quiet", "--all-commits")
     _run(folder, "git", "clone", "-q", str(root), str(folder / "clone"))
-    yield folder / "clone"
-    shutil.rmtree(folder)
+    return folder / "clone"
 
 
 def _compare(clone: Path, base: str, head: str, out: Path) -> str:
@@ -69,25 +67,17 @@ def test_two_runs_are_compared_from_the_remote(clone: Path, tmp_path: Path) -> N
     assert "| `metrics.json` | `dice_ce.dsc` | `0.8` | `0.9` | `+0.1` |" in comment
     assert "| `params.yaml` | `toy.dsc` | `0.8` | `0.9` | `+0.1` |" in comment
     assert not any(line.startswith(">") for line in comment.splitlines())
+    assert "Plots of both commits: `plots/index.html`" in comment
     assert "curve.csv" in (tmp_path / "out" / "plots" / "index.html").read_text()
     assert json.loads((tmp_path / "out" / "comparison.json").read_text())["unreadable"] == []
 
 
-def test_a_change_without_a_run_is_said(clone: Path, tmp_path: Path) -> None:
-    """A param that changed alone leaves dvc.lock, and so the metrics, as they were."""
+def test_what_is_missing_is_said(clone: Path, tmp_path: Path) -> None:
+    """A param that changed alone leaves the old metrics; and without the remote DVC calls it a success to read none."""
+    (clone / ".dvc" / "config.local").write_text(f"['remote \"r\"']\n    url = {clone.parent / 'missing'}\n")
+    shutil.rmtree(clone / ".dvc" / "cache", ignore_errors=True)
     comment = _compare(clone, "HEAD~1", "HEAD", tmp_path / "out")
     assert "`dvc.lock` is the same in both commits" in comment
-    assert "`toy.dsc`" in comment
-
-
-def test_results_that_were_not_pushed_are_said(clone: Path, tmp_path: Path) -> None:
-    """DVC calls this a success; the comment does not."""
-    remote = clone.parent / "remote"
-    (clone / ".dvc" / "config.local").write_text(f"['remote \"r\"']\n    url = {remote}-missing\n")
-    shutil.rmtree(clone / ".dvc" / "cache", ignore_errors=True)
-    try:
-        comment = _compare(clone, "HEAD~2", "HEAD~1", tmp_path / "out")
-    finally:
-        (clone / ".dvc" / "config.local").unlink()
     assert "DVC could not read everything" in comment
-    assert "`toy.dsc`" in comment
+    assert "Plots of both commits" not in comment
+    assert "| `params.yaml` | `toy.dsc` | `0.9` | `0.95` | `+0.05` |" in comment

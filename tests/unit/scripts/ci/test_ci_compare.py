@@ -1,10 +1,10 @@
 """The pull request's comment, from two commits' differences."""
 
-from scripts.ci.compare import MARKER, MOST_ROWS, Comparison, comment, messages, show
+from scripts.ci.compare import DRAWN, MARKER, MOST_ROWS, Comparison, Lock, comment, messages, show
 
 
 def _comparison(**changes: object) -> Comparison:
-    values = {"base": "a" * 40, "head": "b" * 40, "metrics": {}, "params": {}, "lock_changed": True, **changes}
+    values = {"base": "a" * 40, "head": "b" * 40, "metrics": {}, "params": {}, "lock": Lock.CHANGED, **changes}
     return Comparison(**values)
 
 
@@ -31,7 +31,8 @@ def test_no_difference_is_said() -> None:
 
 def test_metrics_of_an_unchanged_lock_are_called_old() -> None:
     """A change that nobody ran is not shown as one without effect."""
-    assert "the metrics are the old ones" in comment(_comparison(lock_changed=False))
+    assert "the metrics are the old ones" in comment(_comparison(lock=Lock.SAME))
+    assert "so there are no metrics" in comment(_comparison(lock=Lock.MISSING))
     assert "the metrics are the old ones" not in comment(_comparison())
 
 
@@ -57,3 +58,9 @@ def test_numbers_are_short() -> None:
 def test_dvc_s_advertisement_is_no_message() -> None:
     """Only what DVC could not do is left."""
     assert messages("\nERROR: no\n\nHaving any troubles? Hit us up at …!\n") == ["ERROR: no"]
+
+
+def test_a_page_without_a_plot_is_not_offered() -> None:
+    """DVC writes a page of empty plots where it could not read their files."""
+    assert DRAWN.search("var spec = {};") is None
+    assert DRAWN.search('var spec = {"data": {}};') is not None
