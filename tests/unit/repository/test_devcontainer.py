@@ -50,6 +50,7 @@ def test_the_socket_is_there_and_people_are_not_root() -> None:
 def test_the_environment_is_not_the_machine_s() -> None:
     """A .venv has absolute paths to its Python: the container's own is a volume, given to its user."""
     assert CONFIG["containerEnv"]["DEVCONTAINER_VENV"] == "${localWorkspaceFolder}/.venv"
+    assert CONFIG["initializeCommand"] == "mkdir -p .venv"
     assert any("target=${localWorkspaceFolder}/.venv,type=volume" in mount for mount in CONFIG["mounts"])
 
 
