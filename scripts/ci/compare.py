@@ -169,7 +169,7 @@ def show(value: object, *, signed: bool = False) -> str:
 
 def write(comparison: Comparison, out: Path) -> None:
     """The comment, and every value."""
-    everything = {"base": comparison.base, "head": comparison.head, "lock": comparison.lock}
+    everything: dict[str, object] = {"base": comparison.base, "head": comparison.head, "lock": comparison.lock}
     everything |= {"metrics": comparison.metrics, "params": comparison.params, "unreadable": comparison.unreadable}
     (out / "comparison.json").write_text(json.dumps(everything, indent=1) + "\n")
     (out / "comment.md").write_text(comment(comparison))
