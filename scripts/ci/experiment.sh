@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the experiment that CONFIG names, and lay its report, metrics and logs into the folder OUT, also where it failed.
+# Run the experiment that CONFIG names, and copy its report, metrics and logs to the folder OUT, also if it failed.
 # DEBUG=true rehearses it. Ends with the exit code of `capillary experiment` (docs/exit-codes.md).
 set -eu
 
