@@ -16,7 +16,7 @@ TAG = re.compile(r"v(\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?)")
 
 
 class ReleaseError(Exception):
-    """What stands in the way of a release, with the remedy on a second line."""
+    """Why there is no release, with the remedy on a second line."""
 
 
 def version_of(tag: str, pyproject: str) -> str:
