@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from capillary.params_rules import check_rules
+from pydantic import BaseModel
+
+from capillary.params_models import load_model
+from capillary.params_rules import check_rules, has_rules
 from capillary.yaml_file import leaves, read_yaml
 from stages.common.errors import ParamsError
-from stages.common.params import RETIRED_KEYS, Params, nearest, validate_params
+from stages.common.params import RETIRED_KEYS, nearest, validate_params
 
 
 def declared_keys(root: Path) -> dict[str, list[str]]:
@@ -109,13 +112,14 @@ def check_values(params: dict[str, Any], root: Path, origin: str) -> None:
     """Check `params` with the models of the stages, each stage with the keys that it declares; then how they agree."""
     declared = declared_keys(root)
     for stage in _own_stages(root):
-        if (model := _model_of(stage)) is None:
+        if (model := _model_of(root, stage)) is None:
             continue
         visible: dict[str, Any] = {}
         for key in declared[stage]:
             _copy(params, visible, key.split("."), origin)
         validate_params(model, visible, origin)
-    check_rules(params, root, origin)
+    if has_rules(root):
+        check_rules(params, root, origin)
 
 
 def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str], origin: str) -> None:
@@ -128,16 +132,27 @@ def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str], origi
     target[last] = source[last]
 
 
-def _model_of(stage: str) -> type[Params] | None:
+def _model_of(root: Path, stage: str) -> type[BaseModel] | None:
     """By convention stages/train/params.py holds TrainParams: params.yaml as that stage sees it.
 
-    None for an entry of dvc.yaml that is no stage of this project, or has no params.py.
+    It is the project's own file, whose params may be others than those of the stage that this program has under the
+    same name. None for an entry of dvc.yaml that is no stage of this project, or has no params.py.
     """
-    if (
-        importlib.util.find_spec(f"stages.{stage}") is None
-        or importlib.util.find_spec(f"stages.{stage}.params") is None
-    ):
+    name = "".join(word.capitalize() for word in stage.split("_")) + "Params"
+    file = root / "stages" / stage / "params.py"
+    installed = importlib.util.find_spec(f"stages.{stage}")
+    if file.parent.is_dir():
+        if not file.is_file():
+            return None
+        if installed is None or installed.origin is None or not _is_same(file, Path(installed.origin)):
+            return load_model(file, name)
+    elif installed is None or importlib.util.find_spec(f"stages.{stage}.params") is None:
         return None
-    name = "".join(word.capitalize() for word in stage.split("_"))
-    model: type[Params] = getattr(importlib.import_module(f"stages.{stage}.params"), f"{name}Params")
+    model: type[BaseModel] = getattr(importlib.import_module(f"stages.{stage}.params"), name)
     return model
+
+
+def _is_same(file: Path, package: Path) -> bool:
+    """Whether `file` is the params.py of the package whose __init__.py is given."""
+    own = package.with_name(file.name)
+    return own.is_file() and file.samefile(own)

@@ -19,6 +19,14 @@ _DISAGREES = "does not fit the other keys"
 NETWORK_CATALOGUE = ("common/networks/catalogue.py", "ARCHITECTURES")
 
 
+def has_rules(root: Path) -> bool:
+    """Whether the rules are those of the project `root`: not of one that has other stages.
+
+    A folder without stages is checked as the stages of this program would.
+    """
+    return not (root / "stages").is_dir() or (root / "stages" / LOSS_CATALOGUE[0]).is_file()
+
+
 def check_rules(params: Mapping[str, Any], root: Path, origin: str) -> None:
     """Raise ParamsError for the first rule that `params` breaks. Their types must have been checked before."""
     for rule in (_losses, _network, _folds, _volumes, _small_parts):

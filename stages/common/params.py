@@ -31,7 +31,7 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-ParamsModel = TypeVar("ParamsModel", bound=Params)
+ParamsModel = TypeVar("ParamsModel", bound=BaseModel)
 
 
 def load_params(model: type[ParamsModel], file: Path = PARAMS_FILE) -> ParamsModel:
@@ -61,7 +61,7 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(known))}"
 
 
-def _explain(model: type[Params], error: ErrorDetails, origin: str) -> ParamsError:
+def _explain(model: type[BaseModel], error: ErrorDetails, origin: str) -> ParamsError:
     *section, key = [str(part) for part in error["loc"]] or ["?"]
     place = f"{origin} [{'.'.join(section)}]" if section else origin
     if error["type"] == "extra_forbidden":

@@ -1,0 +1,39 @@
+"""The params models of a project with stages of its own: stages/<name>/params.py, loaded from the project's folder."""
+
+import importlib.util
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from stages.common.errors import CapillaryError, ExitCode
+
+_REMEDY = "let it import pydantic alone, and say in `class {name}(BaseModel)` what params.yaml holds for this stage"
+
+
+def load_model(file: Path, name: str) -> type[BaseModel]:
+    """The class `name` in `file`; CapillaryError (usage) when it cannot be loaded here.
+
+    The file is the project's own, as dvc.yaml is, whose commands DVC runs. It is loaded under a name of its own, since
+    `stages` is the package of this program in this process.
+    """
+    spec = importlib.util.spec_from_file_location(f"_project_params_{file.parent.name}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise _refused(file, name, f"cannot be loaded: {error}") from error
+    model = getattr(module, name, None)
+    if not isinstance(model, type) or not issubclass(model, BaseModel):
+        raise _refused(file, name, f"has no model {name}")
+    return model
+
+
+def _refused(file: Path, name: str, what: str) -> CapillaryError:
+    return CapillaryError(
+        f"stages/{file.parent.name}/params.py {what}",
+        file=file,
+        remedy=_REMEDY.format(name=name),
+        code=ExitCode.USAGE,
+    )

@@ -1,0 +1,1 @@
+"""Evaluate: the registered model is measured on data/test.csv."""

@@ -1,0 +1,1 @@
+"""Ingest: the table at ingest.source becomes data/raw.csv."""

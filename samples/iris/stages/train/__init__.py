@@ -1,0 +1,1 @@
+"""Train: data/train.csv becomes a model in the MLflow registry."""

@@ -1,0 +1,1 @@
+"""Validate: data/raw.csv becomes data/valid.csv, or the run stops."""
