@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs, so that `capillary --help` answers at once."""
 
 import enum
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,19 @@ def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="A st
     from capillary.launcher.command import run_command
 
     run_command([name, *context.args])
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Also the name of its model in MLflow.", show_default=False)],
+    at: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The folder to make; else ./NAME.", show_default=False)
+    ] = None,
+) -> None:
+    """Start a pipeline of your own from the smallest sample (docs/own-pipeline.md)."""
+    from capillary.new_project.create import new as make
+
+    make(name, at, os.environ)
 
 
 @app.command()

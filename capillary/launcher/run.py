@@ -147,9 +147,17 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
             code=ExitCode.USAGE,
         )
     dvc_root = Path(environment.get("DVC_ROOT", root)).resolve()
-    repository = dvc_root if root.is_relative_to(dvc_root / ".dvc") else root
+    repository = _repository_of(root, dvc_root)
     own = f"{name}@{gated}" if gated else address
     return StageRequest(stage=name, address=own, argv=argv, root=root, repository=repository, gated=gated)
+
+
+def _repository_of(root: Path, dvc_root: Path) -> Path:
+    """The folder of the workspace `root` in the repository that a temporary or queued experiment is a copy of."""
+    if not root.is_relative_to(dvc_root / ".dvc"):
+        return root
+    copy = next(folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir() or folder == dvc_root / ".dvc")
+    return dvc_root if copy == dvc_root / ".dvc" else dvc_root / root.relative_to(copy)
 
 
 def choose_executor(settings: Settings) -> Executor:
