@@ -46,6 +46,21 @@ def test_a_temporary_experiment_belongs_to_its_repository(here: Path, monkeypatc
         assert (request.root, request.repository) == (workspace, here)
 
 
+@pytest.mark.parametrize("inner", ["", "samples/iris"])
+def test_a_temporary_experiment_of_a_subfolder_belongs_to_that_subfolder(
+    here: Path, monkeypatch: pytest.MonkeyPatch, inner: str
+) -> None:
+    """Models and state are where the project is: in a DVC repository below Git's root, or below DVC's own."""
+    copy = here / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx" / inner
+    (copy / ".dvc").mkdir(parents=True)
+    (copy / "sub").mkdir()
+    for folder, home in ((copy, here), (copy / "sub", here / "sub")):
+        (folder / "dvc.yaml").touch()
+        monkeypatch.chdir(folder)
+        request = read_request("toy", (), {"DVC_STAGE": "toy", "DVC_ROOT": str(here)})
+        assert (request.root, request.repository) == (folder, home)
+
+
 def test_a_project_in_a_subfolder_keeps_its_own_house(here: Path) -> None:
     """A DVC repository may hold several projects; run from the top DVC puts the file before the name."""
     request = read_request("toy", (), {"DVC_STAGE": f"{here.name}/dvc.yaml:toy@a", "DVC_ROOT": str(here.parent)})
