@@ -1,6 +1,7 @@
 """The params models of a project with stages of its own: stages/<name>/params.py, loaded from the project's folder."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -20,9 +21,10 @@ def load_model(file: Path, name: str) -> type[BaseModel]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where pydantic looks for the names in annotations
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError) as error:
+    except Exception as error:
         raise _refused(file, name, f"cannot be loaded: {error}") from error
     model = getattr(module, name, None)
     if not isinstance(model, type) or not issubclass(model, BaseModel):

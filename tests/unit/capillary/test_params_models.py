@@ -7,6 +7,7 @@ import pytest
 from capillary.params_file import check_params
 from capillary.params_models import load_model
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from tests.support.parts import REPOSITORY
 
 MODEL = """
 from pydantic import BaseModel
@@ -53,11 +54,25 @@ def test_a_project_s_own_model_is_asked(root: Path) -> None:
     assert "without quotes" in caught.value.remedy
 
 
+def test_a_model_may_be_written_with_postponed_annotations(tmp_path: Path) -> None:
+    """They are looked up in the module by its name."""
+    (tmp_path / "params.py").write_text(f"from __future__ import annotations\n{MODEL}")
+    assert load_model(tmp_path / "params.py", "TrainParams").model_validate({"train": {"rate": 0.5}})
+
+
+@pytest.mark.parametrize("stage", ["ingest", "preprocess", "train", "evaluate"])
+def test_a_copy_of_this_project_is_checked_with_its_own_models(stage: str) -> None:
+    """A clone or a temporary experiment, whose code may be newer than that of this program."""
+    file = REPOSITORY / "stages" / stage / "params.py"
+    assert set(load_model(file, f"{stage.capitalize()}Params").model_fields)
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
         ("import no_such_package\n", "cannot be loaded: No module named 'no_such_package'"),
         ("class TrainParams(:\n", "cannot be loaded"),
+        ("class TrainParams(Basemodel): pass\n", "cannot be loaded: name 'Basemodel'"),
         ("x = 1\n", "has no model TrainParams"),
         ("TrainParams = dict\n", "has no model TrainParams"),
     ],
