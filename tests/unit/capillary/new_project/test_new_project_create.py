@@ -1,6 +1,5 @@
 """A new project is whole or not there at all; what succeeds is in tests/integration/test_new_project.py."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -71,4 +70,4 @@ def test_nothing_is_left_of_a_project_that_could_not_be_made(tmp_path: Path, pro
         create_project(project, {"PATH": str(tmp_path / "bin")})
     assert caught.value.code == ExitCode.MACHINE
     assert ("not on PATH" in caught.value.what) if program is None else (caught.value.value == "no space")
-    assert os.listdir(tmp_path) == ["bin"]
+    assert [left.name for left in tmp_path.iterdir()] == ["bin"]
