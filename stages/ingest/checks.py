@@ -1,5 +1,6 @@
 """What the voxels of a volume must be: rules on an image, on its label, and on the two together."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.stacks import binarise, read_stack
+from stages.common.imaging.labels import BINARY, Label, LabelMeaning, Number, ignored_voxels, interpret
+from stages.common.imaging.stacks import read_stack
+from stages.ingest.label_values import check_values, occurring
 
 _MAX_FOREGROUND = 0.5  # vessels fill less than half of any tissue
 
@@ -23,10 +26,15 @@ class ImageFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFacts:
-    """What is kept of a label. `foreground_value` is the value in the file that means vessel."""
+    """What is kept of a label. `foreground_value` is the value in the file that means vessel, None where several do.
 
-    foreground_value: float
+    `foreground_share` is of the labelled voxels. `occurring` are the values that the settings name and the label holds.
+    """
+
+    foreground_value: float | None
     foreground_share: float
+    labelled_share: float
+    occurring: frozenset[Number]
     warnings: tuple[str, ...]
 
 
@@ -41,9 +49,9 @@ def check_image(path: Path) -> ImageFacts:
     return ImageFacts(shape_zyx=_shape(image_zyx), dtype=str(image_zyx.dtype))
 
 
-def check_label(path: Path, shape_zyx: tuple[int, int, int] | None) -> LabelFacts:
-    """Raises DataError when the label is unreadable, of another shape than its image (if that is known), or does not
-    hold two values.
+def check_label(path: Path, shape_zyx: tuple[int, int, int] | None, meaning: LabelMeaning = BINARY) -> LabelFacts:
+    """Raises DataError when the label is unreadable, of another shape than its image (if that is known), does not hold
+    what `meaning` says of it, or has no vessel or no background among its labelled voxels.
     """
     label_zyx = read_stack(path)
     _check_dtype(label_zyx)
@@ -51,15 +59,43 @@ def check_label(path: Path, shape_zyx: tuple[int, int, int] | None) -> LabelFact
         raise _refused(f"its shape {_show(label_zyx.shape)} is not the image's {_show(shape_zyx)}")
     _check_finite(label_zyx)
     low, high = label_zyx.min(), label_zyx.max()
-    if low == high:
+    if low == high and low != meaning.ignore_value:
         raise _refused("it is empty, no voxel is labelled" if low == 0 else f"it is full, every voxel is {low:g}")
-    share = float(binarise(label_zyx).mean())
-    warnings = []
-    if low not in (0, -1):
-        warnings.append(f"the label's values are {low:g} and {high:g}; {high:g} is taken as vessel")
-    if share > _MAX_FOREGROUND:
-        warnings.append(f"{share:.0%} of the voxels are labelled as vessel; is the label inverted?")
-    return LabelFacts(foreground_value=float(high), foreground_share=share, warnings=tuple(warnings))
+    check_values(label_zyx, meaning)
+    _check_both_kinds(label_zyx, meaning)
+    label = interpret(label_zyx, meaning)
+    vessel_values = label_zyx[label.vessel.view(np.bool_)]
+    one_value = vessel_values.min() == vessel_values.max()
+    return LabelFacts(
+        foreground_value=float(vessel_values[0]) if one_value else None,
+        foreground_share=label.foreground_share,
+        labelled_share=label.labelled_share,
+        occurring=occurring(label_zyx, meaning),
+        warnings=tuple(_warnings(label_zyx, label, meaning)),
+    )
+
+
+def _check_both_kinds(label_zyx: NDArray[Any], meaning: LabelMeaning) -> None:
+    if meaning == BINARY:
+        return  # two values are two kinds
+    label = label_zyx if (ignored := ignored_voxels(label_zyx, meaning)) is None else label_zyx[~ignored]
+    if label.min() == label.max() and meaning.rule.kind == "binary":
+        raise _refused(f"its labelled voxels are all {label.min():g}, there is no other value")
+    share = float(interpret(label, LabelMeaning(rule=meaning.rule)).vessel.mean())
+    if share == 0:
+        raise _refused("it is empty, no labelled voxel is vessel by ingest.label")
+    if share == 1:
+        raise _refused("it is full, every labelled voxel is vessel by ingest.label")
+
+
+def _warnings(label_zyx: NDArray[Any], label: Label, meaning: LabelMeaning) -> Iterator[str]:
+    if meaning.rule.kind == "binary":
+        values = label_zyx if label.labelled is None else label_zyx[label.labelled]
+        low, high = values.min(), values.max()
+        if low not in (0, -1):
+            yield f"the label's values are {low:g} and {high:g}; {high:g} is taken as vessel"
+    if label.foreground_share > _MAX_FOREGROUND:
+        yield f"{label.foreground_share:.0%} of the voxels are labelled as vessel; is the label inverted?"
 
 
 def _check_dtype(stack: NDArray[Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.common.errors import DataError
+from stages.common.imaging.labels import write_meaning
 from stages.common.progress import progress, say
 from stages.ingest.candidates import Candidate
 from stages.ingest.inspection import Inspection
@@ -28,16 +29,18 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None) -> None:
         scratch = raw / _SCRATCH
         scratch.mkdir()
         source = open_source(params.source, scratch, cache)
-        inspection = Inspection(source=source, raw=raw, label_geometry=params.label_geometry)
+        inspection = Inspection(source=source, raw=raw, label_geometry=params.label_geometry, meaning=params.meaning)
         candidates = list_candidates(source, scratch)
         source.expect(path for each in candidates if not each.reasons for path in (each.image, each.label))
         verdicts = _inspect(candidates, inspection)
         shutil.rmtree(scratch)
         notes = [f"{text} (volumes: {count})" for text, count in inspection.notes.items()]
+        notes += [f"no label holds {value:g}, which the settings name" for value in inspection.absent_values()]
         for note in notes:
             say(f"note: {note}")
         _decide(verdicts, source.shown, skip=params.on_invalid == "skip")
         write_tables(raw, verdicts, source.shown, notes)
+        write_meaning(raw, params.meaning)
 
 
 @contextlib.contextmanager

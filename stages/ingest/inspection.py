@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,12 +12,14 @@ from stages.common.errors import DataError
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import Spacing, StackHeader
 from stages.common.imaging.formats.nifti import nifti_geometry
+from stages.common.imaging.labels import BINARY, LabelMeaning, Number
 from stages.common.imaging.spacing import disagreement, spacing_of
 from stages.common.imaging.stacks import is_tiff, read_header, refusing_damage
 from stages.common.imaging.suffixes import suffix_of
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
 from stages.ingest.label_grid import HABIT, Order, Rule, compare, must_rewrite, write_in_order
+from stages.ingest.label_values import asked_values
 from stages.ingest.sources.source import Source
 from stages.ingest.verdicts import Stack, Verdict, VolumeFacts
 
@@ -31,9 +34,11 @@ class Inspection:
     source: Source
     raw: Path
     label_geometry: Rule
+    meaning: LabelMeaning = BINARY
     notes: dict[str, int] = field(default_factory=dict)  # what holds for several volumes → for how many
     _images: dict[str, str] = field(default_factory=dict)  # sha256 → id of the volume that had it first
     _labels: dict[str, str] = field(default_factory=dict)
+    _values: set[Number] = field(default_factory=set)  # that the settings name and a label holds
     _sha256: dict[str, str] = field(default_factory=dict)  # of files in the source that several rows may name
 
     def inspect(self, candidate: Candidate) -> Verdict:
@@ -52,6 +57,14 @@ class Inspection:
     def note(self, text: str) -> None:
         """Count one more volume for which `text` holds; it is said once, after all of them."""
         self.notes[text] = self.notes.get(text, 0) + 1
+
+    def saw(self, values: Iterable[Number]) -> None:
+        """Remember that a label holds these of the values that the settings name."""
+        self._values.update(values)
+
+    def absent_values(self) -> list[Number]:
+        """The values that the settings name and no label holds."""
+        return [value for value in asked_values(self.meaning) if value not in self._values]
 
     def checksum(self, path: str, file: Path) -> str:
         """Of `file`, the copy of the source's `path`: taken once, however many rows name it."""
@@ -89,6 +102,7 @@ class _Case:
             spacing_um=spacing_um,
             spacing_source=source,
             foreground_share=label_facts.foreground_share if label_facts else None,
+            labelled_share=label_facts.labelled_share if label_facts else None,
         )
         stack = None
         if not self.reasons and image and label and image_facts and label_facts and spacing_um:
@@ -161,14 +175,17 @@ class _Case:
             self.inspection.note(HABIT)
 
     def _label_facts(self, label: Path | None, image: ImageFacts | None) -> LabelFacts | None:
+        meaning = self.inspection.meaning
         try:
-            facts = None if label is None else check_label(label, image.shape_zyx if image else None)
+            facts = None if label is None else check_label(label, image.shape_zyx if image else None, meaning)
         except DataError as error:
             self._blame("label", error)
             return None
         if label and read_header(label).is_inverted:
             self._note("the label stores white as 0 (WhiteIsZero); its values are inverted on reading")
-        self.warnings += facts.warnings if facts else ()
+        if facts:
+            self.warnings += facts.warnings
+            self.inspection.saw(facts.occurring)
         return facts
 
     def _spacing(self, image: Path) -> tuple[Spacing | None, str | None]:

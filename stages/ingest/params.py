@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
+from stages.common.imaging.labels import LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.params import Params
 
 SCHEMES = ("s3", "gs", "hf", "https", "http")
@@ -16,6 +17,22 @@ class Ingest(Params):
     on_invalid: Literal["fail", "skip"]
     # world: a label must lie on its image by their headers; voxels: the arrays' own order counts
     label_geometry: Literal["world", "voxels"]
+    label: Annotated[LabelRule, PlainValidator(parse_rule)]
+    ignore_value: Annotated[float, Field(allow_inf_nan=False)] | None  # of voxels that nobody labelled
+
+    @property
+    def meaning(self) -> LabelMeaning:
+        """What the values of every label mean."""
+        ignored = None if self.ignore_value is None else exact_number(self.ignore_value)
+        return LabelMeaning(rule=self.label, ignore_value=ignored)
+
+    @field_validator("ignore_value")
+    @classmethod
+    def _ignored_is_no_vessel(cls, ignored: float | None, info: ValidationInfo) -> float | None:
+        rule = info.data.get("label")
+        if ignored is not None and rule is not None and rule.kind == "values" and ignored in rule.values:
+            raise ValueError(f"label names {ignored:g} as vessel, and ignore_value as not labelled")
+        return ignored
 
     @field_validator("source")
     @classmethod

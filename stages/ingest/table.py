@@ -25,7 +25,7 @@ MAX_COLUMNS = 1_000
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4096  # what file systems take
 _DRIVE = re.compile(r"[A-Za-z]:")
 _SAFE_ID = re.compile(r"\w[\w.\-]{0,99}")
-_TAKEN = {"volumes.csv", "validation.json"}  # ingest's own files stand beside the volumes
+_TAKEN = {"volumes.csv", "validation.json", "labels.json"}  # ingest's own files stand beside the volumes
 
 
 def is_safe_id(text: str) -> bool:

@@ -9,6 +9,7 @@ from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
 from stages.common.imaging.formats.header import Spacing
 from stages.common.text import as_csv, visible
+from stages.ingest import label_values
 from stages.ingest.checks import ImageFacts, LabelFacts
 from stages.ingest.label_grid import SETTING
 
@@ -56,7 +57,8 @@ class VolumeFacts:
     shape_zyx: tuple[int, int, int] | None = None
     spacing_um: Spacing | None = None
     spacing_source: str | None = None
-    foreground_share: float | None = None
+    foreground_share: float | None = None  # of the labelled voxels
+    labelled_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,9 @@ class Verdict:
             return f"INVALID: {'; '.join(self.reasons)}{notes}"
         shape = " × ".join(map(str, self.stack.image_facts.shape_zyx))
         spacing = " × ".join(f"{value:g}" for value in self.stack.spacing_um)
-        share = self.stack.label_facts.foreground_share
-        source = self.facts.spacing_source
-        return f"{shape} voxels of {spacing} µm ({source}), {share:.1%} foreground, valid{notes}"
+        share, labelled = self.stack.label_facts.foreground_share, self.stack.label_facts.labelled_share
+        vessel = f"{share:.1%} foreground" + ("" if labelled == 1 else f" in the {labelled:.1%} that are labelled")
+        return f"{shape} voxels of {spacing} µm ({self.facts.spacing_source}), {vessel}, valid{notes}"
 
 
 def write_tables(raw: Path, verdicts: Sequence[Verdict], source: str, notes: Sequence[str]) -> None:
@@ -117,10 +119,14 @@ def refuse(failing: Sequence[Verdict], total: int, source: str, *, may_skip: boo
     skip = ", or set ingest.on_invalid: skip in params.yaml to go on without them" if may_skip else ""
     is_misplaced = any(SETTING in reason for verdict in failing for reason in verdict.reasons)
     voxels = f", or set {SETTING} where a label's voxels are right in spite of its header" if is_misplaced else ""
-    return DataError("\n".join(lines), remedy=f"correct or remove them{voxels}{skip}", file=source)
+    is_unclear = any(f"{label_values.SETTING}:" in reason for verdict in failing for reason in verdict.reasons)
+    meaning = f", or say in {label_values.SETTING} what the values mean (docs/labels.md)" if is_unclear else ""
+    return DataError("\n".join(lines), remedy=f"correct or remove them{meaning}{voxels}{skip}", file=source)
 
 
-def _exact(value: float) -> str:
+def _exact(value: float | None) -> str:
+    if value is None:
+        return ""
     return str(int(value)) if value.is_integer() else repr(value)
 
 

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.grid import Shape, Spacing, resample
+from stages.common.imaging.labels import Label, interpret
 from stages.common.imaging.normalise import apply_scale, measure_scale
 from stages.common.imaging.skeleton import skeleton
-from stages.common.imaging.stacks import binarise, read_stack
+from stages.common.imaging.stacks import read_stack
 from stages.common.imaging.volumes import Checksums
 from stages.preprocess.arrays import save_array
 from stages.preprocess.params import Preprocess
 from stages.preprocess.raw import RawVolume
-from stages.preprocess.resample import lost_parts, resample_label
+from stages.preprocess.resample import lost_parts, resample_label, resample_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,28 +44,38 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What became of a task. `lost_parts` of the label's `parts` (connected) have no voxel left after resampling."""
+    """What became of a task. `lost_parts` of the label's `parts` (connected) have no voxel left after resampling.
+
+    `foreground_share` is of the labelled voxels, `labelled_share` of all.
+    """
 
     task: Task
     foreground_share: float
     checksums: Checksums
+    labelled_share: float = 1.0
     parts: int = 0
     lost_parts: int = 0
 
 
 def prepare(task: Task) -> Prepared:
-    """Write image.npy, label.npy, skeleton.npy and, where it is resampled, native_label.npy of one volume.
+    """Write image.npy, label.npy, skeleton.npy of one volume; where it is resampled native_label.npy; and labelled.npy
+    (native_labelled.npy) where some voxels are not labelled.
 
     One array after the other, so that no two of them are in memory together. Raises CapillaryError naming the volume.
     """
     try:
         task.folder.mkdir(parents=True)
         image_sha256 = _prepare_image(task)
-        label, native_sha256, parts, lost = _prepare_label(task)
-        label_sha256 = save_array(task.folder / "label.npy", label)
-        share = float(np.count_nonzero(label)) / label.size
-        centreline = skeleton(label.view(np.bool_)).view(np.uint8)
-        skeleton_sha256 = save_array(task.folder / "skeleton.npy", centreline)
+        native = _interpreted(task)
+        label, parts, lost = _on_grid(task, native)
+        checksums = Checksums(
+            image=image_sha256,
+            label=save_array(task.folder / "label.npy", label.vessel),
+            skeleton=save_array(task.folder / "skeleton.npy", skeleton(label.vessel.view(np.bool_)).view(np.uint8)),
+            native_label=save_array(task.folder / "native_label.npy", native.vessel) if task.is_resampled else "",
+            labelled=_save_labelled(task.folder / "labelled.npy", label),
+            native_labelled=_save_labelled(task.folder / "native_labelled.npy", native) if task.is_resampled else "",
+        )
     except MemoryError as error:
         raise CapillaryError(
             f"volume {task.raw.id}: does not fit into memory",
@@ -72,8 +83,18 @@ def prepare(task: Task) -> Prepared:
             code=ExitCode.MACHINE,
             value=f"{task.voxels:,} voxels",
         ) from error
-    checksums = Checksums(image=image_sha256, label=label_sha256, skeleton=skeleton_sha256, native_label=native_sha256)
-    return Prepared(task=task, foreground_share=share, checksums=checksums, parts=parts, lost_parts=lost)
+    return Prepared(
+        task=task,
+        foreground_share=label.foreground_share,
+        labelled_share=label.labelled_share,
+        checksums=checksums,
+        parts=parts,
+        lost_parts=lost,
+    )
+
+
+def _save_labelled(file: Path, label: Label) -> str:
+    return "" if label.labelled is None else save_array(file, label.labelled.view(np.uint8))
 
 
 def _prepare_image(task: Task) -> str:
@@ -91,21 +112,32 @@ def _prepare_image(task: Task) -> str:
     return save_array(task.folder / "image.npy", normalised)
 
 
-def _prepare_label(task: Task) -> tuple[NDArray[np.uint8], str, int, int]:
-    """The label on the grid of `task`; the checksum of the native one, its connected parts and how many are lost."""
-    native: NDArray[np.uint8] = binarise(_read(task.raw, task.raw.label))
+def _interpreted(task: Task) -> Label:
+    """The label as it came."""
+    stack = _read(task.raw, task.raw.label)
+    try:
+        return interpret(stack, task.raw.meaning)
+    except DataError as error:
+        what = f"volume {task.raw.id}: {error.what}"
+        raise DataError(what, remedy=error.remedy, file=task.raw.label, value=error.value) from error
+
+
+def _on_grid(task: Task, native: Label) -> tuple[Label, int, int]:
+    """The label on the grid of `task`; how many connected parts the native one has, and how many of them are lost."""
     if not task.is_resampled:
-        return native, "", 0, 0
-    label = resample_label(native, task.shape_zyx)
-    if not label.any():
+        return native, 0, 0
+    vessel, labelled = resample_label(native.vessel, task.shape_zyx), None
+    if native.labelled is not None:
+        labelled = resample_labelled(native.labelled, task.shape_zyx)
+        vessel *= labelled
+    if not vessel.any():
         raise DataError(
             f"volume {task.raw.id}: resampling left no labelled voxel",
             remedy="choose a finer preprocess.resample_to_um, or null",
             file=task.raw.label,
             value=task.params.resample_to_um,
         )
-    checksum = save_array(task.folder / "native_label.npy", native)
-    return label, checksum, *lost_parts(native, label)
+    return Label(vessel=vessel, labelled=labelled), *lost_parts(native.vessel, vessel)
 
 
 def _read(raw: RawVolume, file: Path) -> NDArray[Any]:

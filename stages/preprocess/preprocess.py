@@ -52,11 +52,15 @@ def _prepare(tasks: Sequence[Task], workers: int) -> list[Prepared]:
         for prepared in results:
             name = prepared.task.raw.id
             shape = "×".join(map(str, prepared.task.shape_zyx))
-            steps.advance(f"{name} {shape}, {prepared.foreground_share:.1%} foreground")
+            steps.advance(f"{name} {shape}, {prepared.foreground_share:.1%} foreground{_how_much(prepared)}")
             if prepared.lost_parts:
                 say(_what_is_lost(prepared))
             done[name] = prepared
     return [done[task.raw.id] for task in tasks]
+
+
+def _how_much(prepared: Prepared) -> str:
+    return "" if prepared.labelled_share == 1 else f" in the {prepared.labelled_share:.1%} that are labelled"
 
 
 def _what_is_lost(prepared: Prepared) -> str:
@@ -80,6 +84,7 @@ def _volume(prepared: Prepared, folds: Sequence[Fold]) -> Volume:
         shape_zyx=task.shape_zyx,
         spacing_um=task.spacing_um,
         foreground_share=prepared.foreground_share,
+        labelled_share=prepared.labelled_share,
         fold=next((index for index, fold in enumerate(folds) if task.raw.id in fold.val), ALWAYS_TRAINING),
         folder=task.folder,
         native=Grid(shape_zyx=task.raw.shape_zyx, spacing_um=task.raw.spacing_um) if task.is_resampled else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.errors import DataError
+from stages.common.imaging.labels import BINARY, LabelMeaning, read_meaning
 
 TABLE = "volumes.csv"
 _REPEAT = "run `dvc repro ingest` (or `dvc pull` if it ran elsewhere), do not edit this folder by hand"
@@ -15,7 +16,10 @@ _AXES = ("z", "y", "x")
 
 @dataclass(frozen=True, kw_only=True)
 class RawVolume:
-    """One valid stack and its label, as they came. `content` is the checksum of the image file."""
+    """One valid stack and its label, as they came. `content` is the checksum of the image file.
+
+    `meaning` says what the label's values mean.
+    """
 
     id: str
     group: str
@@ -24,6 +28,7 @@ class RawVolume:
     shape_zyx: tuple[int, int, int]
     spacing_um: tuple[float, float, float]
     content: str
+    meaning: LabelMeaning = BINARY
 
     @property
     def voxels(self) -> int:
@@ -42,7 +47,10 @@ def read_raw(folder: Path) -> list[RawVolume]:
             rows = list(csv.DictReader(stream))
     except FileNotFoundError as error:
         raise DataError("the table of valid stacks is missing", remedy=_REPEAT, file=file) from error
-    volumes = sorted((_read_row(row, number, file) for number, row in enumerate(rows, 2)), key=lambda row: row.id)
+    meaning = read_meaning(folder)
+    volumes = sorted(
+        (_read_row(row, number, file, meaning) for number, row in enumerate(rows, 2)), key=lambda row: row.id
+    )
     if not volumes:
         raise DataError("no valid stack was ingested", remedy="see data/raw/validation.json for the reasons", file=file)
     for former, volume in itertools.pairwise(volumes):
@@ -51,7 +59,7 @@ def read_raw(folder: Path) -> list[RawVolume]:
     return volumes
 
 
-def _read_row(row: dict[str, str], number: int, file: Path) -> RawVolume:
+def _read_row(row: dict[str, str], number: int, file: Path, meaning: LabelMeaning) -> RawVolume:
     try:
         shape_z, shape_y, shape_x = (int(row[f"shape_{axis}"]) for axis in _AXES)
         spacing_z, spacing_y, spacing_x = (float(row[f"spacing_{axis}_um"]) for axis in _AXES)
@@ -63,6 +71,7 @@ def _read_row(row: dict[str, str], number: int, file: Path) -> RawVolume:
             shape_zyx=(shape_z, shape_y, shape_x),
             spacing_um=(spacing_z, spacing_y, spacing_x),
             content=row["image_sha256"],
+            meaning=meaning,
         )
     except KeyError as error:
         raise DataError(f"the table lacks the column {error}", remedy=_REPEAT, file=file) from error

@@ -31,15 +31,30 @@ def resample_label(label_zyx: NDArray[np.uint8], shape: Shape) -> NDArray[np.uin
     return (resample(label_zyx, shape) >= 0.5).astype(np.uint8)
 
 
+def resample_labelled(labelled_zyx: NDArray[np.bool_], shape: Shape) -> NDArray[np.bool_]:
+    """`labelled_zyx` on `shape` voxels: labelled where no ignored voxel takes part.
+
+    An ignored voxel takes part where it weighs in the interpolation, and where its centre is in the resampled voxel.
+    """
+    labelled: NDArray[np.bool_] = resample(~labelled_zyx, shape) == 0
+    z, y, x = _places(labelled_zyx.shape, shape)
+    for there, plane in zip(z, labelled_zyx, strict=True):
+        rows, columns = np.nonzero(~plane)
+        labelled[there, y[rows], x[columns]] = False
+    return labelled
+
+
+def _places(native: tuple[int, ...], resampled: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """For each axis, in which resampled voxel the centre of each native one is."""
+    return [(2 * np.arange(size) + 1) * there // (2 * size) for size, there in zip(native, resampled, strict=True)]
+
+
 def lost_parts(native_zyx: NDArray[np.uint8], resampled_zyx: NDArray[np.uint8]) -> tuple[int, int]:
     """How many connected parts (26 neighbours) the native label has, and of how many nothing is left.
 
     Of a part something is left where a native voxel of it has its centre in a resampled voxel that is foreground.
     """
-    z, y, x = (
-        (2 * np.arange(size) + 1) * there // (2 * size)
-        for size, there in zip(native_zyx.shape, resampled_zyx.shape, strict=True)
-    )
+    z, y, x = _places(native_zyx.shape, resampled_zyx.shape)
     parts = Components(native_zyx)
     found = parts.common_with(resampled_zyx[plane][np.ix_(y, x)] for plane in z)
     return len(found), int(np.count_nonzero(found == 0))

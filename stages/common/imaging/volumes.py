@@ -4,6 +4,8 @@ data/processed/<id>/image.npy      float32, zyx, normalised
 data/processed/<id>/label.npy      uint8 {0, 1}, zyx
 data/processed/<id>/skeleton.npy   uint8 {0, 1}, zyx, centreline of the label
 data/processed/<id>/native_label.npy   uint8 {0, 1}, zyx, the label as it came; only where the stack was resampled
+data/processed/<id>/labelled.npy   uint8 {0, 1}, zyx, 0: nobody labelled the voxel, and its label is 0; only where there
+                                   is such a voxel. native_labelled.npy is the same on the grid of native_label.npy
 data/processed/manifest.parquet    one row a volume
 data/processed/splits.json         {"folds": [{"train": [ids], "val": [ids]}, ...]}, the truth about who trains where
 data/processed/recipe.json         how the images were normalised and resampled (stages/common/imaging/recipe.py)
@@ -39,8 +41,13 @@ _COLUMNS = pyarrow.schema(
         *[(f"{array}_sha256", pyarrow.string()) for array in ("image", "label", "skeleton", "native_label")],
         ("foreground_share", pyarrow.float64()),
         ("fold", pyarrow.int64()),
+        ("labelled_share", pyarrow.float64()),
+        ("labelled_sha256", pyarrow.string()),
+        ("native_labelled_sha256", pyarrow.string()),
     ]
 )
+# an older version wrote none of these: every voxel was labelled
+_LATER_COLUMNS = {"labelled_share", "labelled_sha256", "native_labelled_sha256"}
 _REPEAT = "run `dvc repro preprocess` (or `dvc pull` if it ran elsewhere), do not edit this folder by hand"
 
 
@@ -56,7 +63,8 @@ class Grid:
 class Volume:
     """One preprocessed stack. `fold` is the one in which it is validated, ALWAYS_TRAINING (-1) where in none.
 
-    `native` is the grid on which the stack came where preprocess resampled it, else None.
+    `native` is the grid on which the stack came where preprocess resampled it, else None. `foreground_share` is of the
+    labelled voxels, `labelled_share` of all.
     """
 
     id: str
@@ -67,6 +75,7 @@ class Volume:
     fold: int
     folder: Path
     native: Grid | None = None
+    labelled_share: float = 1.0
 
     @property
     def grid(self) -> Grid:
@@ -89,6 +98,21 @@ class Volume:
         """The label {0, 1} on the grid on which it came, zyx. Raises DataError as the others."""
         return self.label() if self.native is None else self._open("native_label", np.uint8, self.native)
 
+    def labelled(self) -> NDArray[np.uint8] | None:
+        """Which voxels somebody labelled {0, 1}, as `label`; None where all are. Raises DataError as the others."""
+        return self._open("labelled", np.uint8, self.grid) if self.is_partial else None
+
+    def native_labelled(self) -> NDArray[np.uint8] | None:
+        """As `labelled`, on the grid on which the label came. Raises DataError as the others."""
+        if self.native is None or not self.is_partial:
+            return self.labelled()
+        return self._open("native_labelled", np.uint8, self.native)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some voxels were labelled by nobody."""
+        return self.labelled_share < 1
+
     def _open(self, name: str, dtype: type[Any], grid: Grid) -> NDArray[Any]:
         file = self.folder / f"{name}.npy"
         try:
@@ -107,12 +131,14 @@ class Volume:
 
 @dataclass(frozen=True, kw_only=True)
 class Checksums:
-    """SHA-256 of a volume's .npy files, as `sha256sum` prints them; "" for the native label where there is none."""
+    """SHA-256 of a volume's .npy files, as `sha256sum` prints them; "" for a file that the volume does not have."""
 
     image: str
     label: str
     skeleton: str
     native_label: str = ""
+    labelled: str = ""
+    native_labelled: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +165,7 @@ def read_manifest(folder: Path) -> list[Volume]:
         table = pyarrow.parquet.read_table(file)
     except (FileNotFoundError, pyarrow.ArrowInvalid) as error:
         raise DataError(f"cannot read the manifest of the volumes: {error}", remedy=_REPEAT, file=file) from error
-    if missing := set(_COLUMNS.names) - set(table.column_names):
+    if missing := set(_COLUMNS.names) - _LATER_COLUMNS - set(table.column_names):
         raise DataError(f"{MANIFEST} lacks columns", remedy=_REPEAT, file=file, value=", ".join(sorted(missing)))
     volumes = sorted((_from_record(record, folder) for record in table.to_pylist()), key=lambda volume: volume.id)
     ids = [volume.id for volume in volumes]
@@ -148,6 +174,7 @@ def read_manifest(folder: Path) -> list[Volume]:
     for volume in volumes:
         # headers only: a missing or foreign file is refused here
         _ = volume.image(), volume.label(), volume.skeleton(), volume.native_label()
+        _ = volume.labelled(), volume.native_labelled()
     return volumes
 
 
@@ -223,8 +250,11 @@ def _brief(value: object) -> str:
     return text if len(text) <= 120 else f"{text[:120]} ..."
 
 
+_FACTS = ("id", "group", "foreground_share", "fold", "labelled_share")
+
+
 def _to_record(volume: Volume, checksums: Checksums) -> dict[str, object]:
-    record: dict[str, object] = {name: getattr(volume, name) for name in ("id", "group", "foreground_share", "fold")}
+    record: dict[str, object] = {name: getattr(volume, name) for name in _FACTS}
     record |= _grid_record(volume.grid, "") | _grid_record(volume.native or volume.grid, "native_")
     record |= {f"{array}_sha256": checksum for array, checksum in asdict(checksums).items()}
     return record
@@ -246,6 +276,7 @@ def _from_record(record: dict[str, Any], folder: Path) -> Volume:
         fold=record["fold"],
         folder=folder / record["id"],
         native=None if native == grid else native,
+        labelled_share=record.get("labelled_share", 1.0),
     )
 
 

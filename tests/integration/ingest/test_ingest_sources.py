@@ -58,7 +58,7 @@ def assert_landed(box: Sandbox, source: Path, pairs: dict[str, tuple[str, str]])
             landed = (box.raw / rows[name][kind]).read_bytes()
             assert landed == (source / file).read_bytes()
             assert rows[name][f"{kind}_sha256"] == hashlib.sha256(landed).hexdigest()
-    assert {path.name for path in box.raw.iterdir()} == {*pairs, "volumes.csv", "validation.json"}
+    assert {path.name for path in box.raw.iterdir()} == {*pairs, "volumes.csv", "validation.json", "labels.json"}
 
 
 def tiffs(names: tuple[str, ...]) -> dict[str, tuple[str, str]]:

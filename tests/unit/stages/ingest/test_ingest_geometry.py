@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
+from stages.common.imaging.labels import BINARY
 from stages.common.imaging.stacks import binarise, read_stack
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
@@ -45,7 +46,16 @@ def save(file: Path, array: NDArray[Any], affine: NDArray[Any], unit: str | None
 
 def run(source: Path, raw: Path, rule: Any = "world", on_invalid: Any = "fail") -> dict[str, Any]:
     """The report that the stage leaves."""
-    ingest(Ingest(source=str(source), on_invalid=on_invalid, label_geometry=rule), raw=raw)
+    ingest(
+        Ingest(
+            source=str(source),
+            on_invalid=on_invalid,
+            label_geometry=rule,
+            label=BINARY.rule,
+            ignore_value=None,
+        ),
+        raw=raw,
+    )
     report: dict[str, Any] = json.loads((raw / "validation.json").read_text())
     return report
 

@@ -5,11 +5,13 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tifffile
 
 from stages.common.errors import DataError
+from stages.common.imaging.labels import BINARY
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
 from stages.ingest.table import is_safe_id
@@ -19,6 +21,8 @@ from tests.unit.stages.ingest.made import image_zyx, make_minivess, make_source,
 IN_TABLES = [*(text for text in HIDDEN.values() if "\udcff" not in text), *FORMULAS.values(), *MARKUP.values()]
 OF_FILES = [text for text in [*HIDDEN.values(), *MARKUP.values()] if "\0" not in text and "/" not in text]
 Rows = list[dict[str, object]]
+
+MEANING: dict[str, Any] = {"label": BINARY.rule, "ignore_value": None}
 
 
 def _as_id(number: int, text: str) -> dict[str, object]:
@@ -43,7 +47,10 @@ def _as_spacing(number: int, text: str) -> dict[str, object]:
 
 def _run(source: Path, raw: Path, capfd: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
     """(what was printed, validation.json, volumes.csv) of a run that skips what is invalid."""
-    ingest(Ingest(source=str(source), on_invalid="skip", label_geometry="world"), raw=raw)
+    ingest(
+        Ingest(source=str(source), on_invalid="skip", label_geometry="world", **MEANING),
+        raw=raw,
+    )
     return capfd.readouterr().out, (raw / "validation.json").read_text(), (raw / "volumes.csv").read_text()
 
 
@@ -121,7 +128,10 @@ def test_a_header_that_hides_something_is_shown(tmp_path: Path) -> None:
     table = source / "dataset.csv"
     table.write_text(table.read_text().replace("id,", "i\u200bd\x1b[2K,", 1))
     with pytest.raises(DataError, match="lacks the column id") as refused:
-        ingest(Ingest(source=str(source), on_invalid="fail", label_geometry="world"), raw=tmp_path / "raw")
+        ingest(
+            Ingest(source=str(source), on_invalid="fail", label_geometry="world", **MEANING),
+            raw=tmp_path / "raw",
+        )
     assert "i\\u200bd\\x1b[2K" in refused.value.report()
 
 

@@ -6,9 +6,11 @@ from stages.common.errors import ParamsError
 from stages.common.params import validate_params
 from stages.ingest.params import IngestParams
 
+MEANING = {"label": "binary", "ignore_value": None}
+
 
 def _validate(**changes: object) -> IngestParams:
-    given = {"source": "data", "on_invalid": "fail", "label_geometry": "world", **changes}
+    given = {"source": "data", "on_invalid": "fail", "label_geometry": "world", **MEANING, **changes}
     return validate_params(IngestParams, {"ingest": given}, "params.yaml")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from stages.common.errors import DataError
+from stages.common.imaging.labels import BINARY
 from stages.common.imaging.stacks import read_stack
 from stages.ingest import inspection
 from stages.ingest.ingest import ingest
@@ -29,7 +30,13 @@ from tests.unit.stages.ingest.made import (
 
 
 def params(source: Path, on_invalid: Any = "fail", label_geometry: Any = "world") -> Ingest:
-    return Ingest(source=str(source), on_invalid=on_invalid, label_geometry=label_geometry)
+    return Ingest(
+        source=str(source),
+        on_invalid=on_invalid,
+        label_geometry=label_geometry,
+        label=BINARY.rule,
+        ignore_value=None,
+    )
 
 
 def _ingest(source: Path, raw: Path, on_invalid: Any = "fail") -> tuple[list[dict[str, str]], dict[str, Any]]:
@@ -68,11 +75,12 @@ def test_originals_land_unchanged_with_their_checksums(tmp_path: Path) -> None:
         "shape_zyx": [4, 24, 20],
         "spacing_um": [2.0, 0.5, 0.5],
         "spacing_source": "dataset.csv",
+        "labelled_share": 1.0,
         "foreground_share": pytest.approx(160 / 1920),
     }
     expected = {f"{name}/{kind}.tif" for name in ("v1", "v2", "v3") for kind in ("image", "label")}
     files = {path.relative_to(raw).as_posix() for path in raw.rglob("*") if path.is_file()}
-    assert files == expected | {"volumes.csv", "validation.json"}
+    assert files == expected | {"volumes.csv", "validation.json", "labels.json"}
 
 
 def test_minivess_takes_its_spacing_from_the_header(tmp_path: Path) -> None:

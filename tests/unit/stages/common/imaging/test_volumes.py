@@ -101,6 +101,7 @@ def test_manifest_is_a_plain_table_for_other_programs(processed: Path) -> None:
         *[f"native_{name}" for name in ("shape_z", "shape_y", "shape_x")],
         *[f"native_{name}" for name in ("spacing_z_um", "spacing_y_um", "spacing_x_um")],
         *["image_sha256", "label_sha256", "skeleton_sha256", "native_label_sha256", "foreground_share", "fold"],
+        *["labelled_share", "labelled_sha256", "native_labelled_sha256"],
     ]
     assert table["native_shape_x"].tolist() == [7, 7, 7]
     assert table["shape_x"].tolist() == [7, 7, 7]

@@ -1,0 +1,161 @@
+"""What the values of a label file mean: vessel, background, or a voxel that nobody labelled."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.atomic import atomic_write
+from stages.common.errors import DataError
+from stages.common.imaging.stacks import binarise
+
+LABELS = "labels.json"
+
+Kind = Literal["binary", "foreground", "values", "at_least"]
+Number = int | float
+
+_NAMES = ("binary", "foreground")
+_FORMS = "binary, foreground, {values: [number, …]} or {at_least: number}"
+_REPEAT = "run `dvc repro ingest` (or `dvc pull` if it ran elsewhere), do not edit this folder by hand"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRule:
+    """Which values are vessel.
+
+    binary: the larger of two. foreground: every one but 0. values: exactly `values`. at_least: `values[0]` and above.
+    """
+
+    kind: Kind
+    values: tuple[Number, ...] = ()
+
+    def as_json(self) -> object:
+        """As params.yaml writes it."""
+        if self.kind in _NAMES:
+            return self.kind
+        return {self.kind: list(self.values) if self.kind == "values" else self.values[0]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMeaning:
+    """`rule` says what is vessel; a voxel of `ignore_value` was labelled by nobody."""
+
+    rule: LabelRule = LabelRule(kind="binary")
+    ignore_value: Number | None = None
+
+
+BINARY = LabelMeaning()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """`vessel` {0, 1}, zyx, 0 where nobody labelled; `labelled` is None where every voxel is."""
+
+    vessel: NDArray[np.uint8]
+    labelled: NDArray[np.bool_] | None
+
+    @property
+    def labelled_share(self) -> float:
+        """Share of the voxels that somebody labelled."""
+        return 1.0 if self.labelled is None else np.count_nonzero(self.labelled) / self.labelled.size
+
+    @property
+    def foreground_share(self) -> float:
+        """Share of vessel among the labelled voxels."""
+        labelled = self.vessel.size if self.labelled is None else np.count_nonzero(self.labelled)
+        return float(np.count_nonzero(self.vessel)) / labelled
+
+
+def parse_rule(value: object) -> LabelRule:
+    """The rule that `value`, as YAML or JSON gives it, writes. Raises ValueError saying what may be written."""
+    if isinstance(value, LabelRule):
+        return value
+    if isinstance(value, str) and value in _NAMES:
+        return LabelRule(kind="binary" if value == "binary" else "foreground")
+    if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in get_args(Kind):
+        raise ValueError(f"is none of {_FORMS}")
+    (kind, given), *_ = value.items()
+    if kind == "at_least":
+        return LabelRule(kind="at_least", values=(exact_number(given),))
+    if kind != "values" or not isinstance(given, list | tuple) or not given:
+        raise ValueError(f"is none of {_FORMS}")
+    values = tuple(map(exact_number, given))
+    if len(set(values)) != len(values):
+        raise ValueError("a value stands twice in `values`")
+    return LabelRule(kind="values", values=values)
+
+
+def exact_number(value: object) -> Number:
+    """A finite number, whole ones as integers, which compare exactly with any type. Raises ValueError for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number; write {_FORMS}")
+    return int(value) if float(value).is_integer() else value
+
+
+def write_meaning(folder: Path, meaning: LabelMeaning) -> None:
+    """Write `folder`/labels.json: what the values of the labels next to it mean."""
+    content = {"label": meaning.rule.as_json(), "ignore_value": meaning.ignore_value}
+    with atomic_write(folder / LABELS) as stream:
+        stream.write(json.dumps(content, indent=2).encode() + b"\n")
+
+
+def read_meaning(folder: Path) -> LabelMeaning:
+    """What `folder`/labels.json says; binary labels where an older version wrote the folder, which had no other.
+
+    Raises DataError when it cannot be read.
+    """
+    file = folder / LABELS
+    if not file.exists():
+        return BINARY
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        ignored = content["ignore_value"]
+        return LabelMeaning(
+            rule=parse_rule(content["label"]), ignore_value=None if ignored is None else exact_number(ignored)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"what the labels mean cannot be read: {error}", remedy=_REPEAT, file=file) from error
+
+
+def interpret(label: NDArray[Any], meaning: LabelMeaning) -> Label:
+    """`label` (numbers, zyx) as vessel, background and unlabelled.
+
+    Raises DataError when a binary label does not hold two values, or no voxel is labelled.
+    """
+    ignored = ignored_voxels(label, meaning)
+    if ignored is None:
+        return Label(vessel=_vessel(label, meaning.rule), labelled=None)
+    labelled = ~ignored
+    vessel = np.zeros(label.shape, np.uint8)
+    vessel[labelled] = _vessel(label[labelled], meaning.rule)
+    return Label(vessel=vessel, labelled=labelled)
+
+
+def ignored_voxels(label: NDArray[Any], meaning: LabelMeaning) -> NDArray[np.bool_] | None:
+    """Where nobody labelled; None where there is no such voxel. Raises DataError where there is no other."""
+    if meaning.ignore_value is None:
+        return None
+    ignored: NDArray[np.bool_] = label == meaning.ignore_value
+    if ignored.all():
+        raise DataError(
+            f"no voxel is labelled, each is {meaning.ignore_value:g}, which ingest.ignore_value names",
+            remedy="label a part of the stack, leave it out, or correct ingest.ignore_value",
+        )
+    return ignored if ignored.any() else None
+
+
+def _vessel(values: NDArray[Any], rule: LabelRule) -> NDArray[np.uint8]:
+    if rule.kind == "binary":
+        return binarise(values)
+    if rule.kind == "foreground":
+        return (values != 0).astype(np.uint8)
+    if rule.kind == "at_least":
+        return (values >= rule.values[0]).astype(np.uint8)
+    vessel = np.zeros(values.shape, np.bool_)
+    for value in rule.values:
+        vessel |= values == value
+    return vessel.view(np.uint8)

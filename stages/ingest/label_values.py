@@ -1,0 +1,98 @@
+"""Whether the values of a label fit what ingest.label says of them, and which setting would fit where they do not."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.errors import DataError
+from stages.common.imaging.labels import LabelMeaning, Number, ignored_voxels
+
+SETTING = "ingest.label"
+_LISTED = 6
+_MOST_CLASSES = 16
+
+
+def check_values(label_zyx: NDArray[Any], meaning: LabelMeaning) -> None:
+    """Raises DataError, naming the values and the setting that fits, when `meaning` does not fit the label."""
+    ignored = ignored_voxels(label_zyx, meaning)
+    values = label_zyx.reshape(-1) if ignored is None else label_zyx[~ignored]
+    low, high = values.min(), values.max()
+    if meaning.rule.kind == "binary":
+        _check_binary(label_zyx, values, ignored)
+    elif meaning.rule.kind == "foreground" and low < 0:
+        raise _refused(f"its values go down to {low:g}; ", "name those of vessels by {values: […]}", "foreground")
+    elif meaning.rule.kind == "foreground" and low != high and _has_grey_edges(label_zyx, values, ignored):
+        raise _refused(f"{_listed(values)} look like grey edges; ", _for_grey(high), "foreground")
+
+
+def _check_binary(label_zyx: NDArray[Any], values: NDArray[Any], ignored: NDArray[np.bool_] | None) -> None:
+    low, high = values.min(), values.max()
+    if ((values == low) | (values == high)).all():
+        if low < high == 0:
+            raise _refused(f"its values are {low:g} and 0; ", f"{{values: [{low:g}]}} if {low:g} is vessel, else [0]")
+        return
+    found = f"it holds {len(np.unique(values))} values ({_listed(values)}); "
+    if _has_grey_edges(label_zyx, values, ignored):
+        raise _refused(f"{found}grey edges: ", _for_grey(high))
+    raise _refused(found, "foreground (instances), {values: […]} (classes), or set ingest.ignore_value")
+
+
+def asked_values(meaning: LabelMeaning) -> list[Number]:
+    """The values that the settings name one by one."""
+    named = list(meaning.rule.values) if meaning.rule.kind == "values" else []
+    return named if meaning.ignore_value is None else [*named, meaning.ignore_value]
+
+
+def occurring(label_zyx: NDArray[Any], meaning: LabelMeaning) -> frozenset[Number]:
+    """Those of `asked_values` that the label holds."""
+    return frozenset(value for value in asked_values(meaning) if (label_zyx == value).any())
+
+
+def _has_grey_edges(label_zyx: NDArray[Any], values: NDArray[Any], ignored: NDArray[np.bool_] | None) -> bool:
+    """Whether most voxels between the lowest and the highest value have both a darker and a brighter neighbour.
+
+    Interpolation and JPEG leave such edges. Instances do not, and classes that enclose each other are few and counted.
+    """
+    found = np.unique(values)
+    if len(found) <= _MOST_CLASSES and found[-1] - found[0] < 2 * len(found) and (found == np.rint(found)).all():
+        return False
+    between = (label_zyx > found[0]) & (label_zyx < found[-1])
+    if ignored is not None:
+        between &= ~ignored
+    darker, brighter = np.zeros_like(between), np.zeros_like(between)
+    for axis in range(3):
+        first, second = (_part(label_zyx, axis, start) for start in (0, 1))
+        rising, falling = first < second, first > second
+        if ignored is not None:
+            known = ~(_part(ignored, axis, 0) | _part(ignored, axis, 1))
+            rising, falling = rising & known, falling & known
+        for mask, start, where in (
+            (brighter, 0, rising),
+            (darker, 1, rising),
+            (darker, 0, falling),
+            (brighter, 1, falling),
+        ):
+            _part(mask, axis, start)[...] |= where
+    return 2 * int(np.count_nonzero(between & darker & brighter)) > int(np.count_nonzero(between))
+
+
+def _part(array: NDArray[Any], axis: int, start: int) -> NDArray[Any]:
+    """A view of all voxels but the last (`start` 0) or the first (1) along `axis`."""
+    size = array.shape[axis] - 1
+    return array[(slice(None),) * axis + (slice(start, start + size),)]
+
+
+def _for_grey(high: Number) -> str:
+    half = high / 2 if isinstance(high, float | np.floating) else -(-int(high) // 2)
+    return f"{{at_least: {half:g}}} for half of {high:g}, or save the label without interpolation"
+
+
+def _listed(values: NDArray[Any]) -> str:
+    found = np.unique(values)
+    return ", ".join(f"{value:g}" for value in found[:_LISTED]) + (", …" if len(found) > _LISTED else "")
+
+
+def _refused(what: str, fitting: str, rule: str = "binary") -> DataError:
+    text = f"{what}{SETTING}: {rule} does not fit, set it to {fitting}"
+    return DataError(text, remedy=f"set {SETTING} in params.yaml (docs/labels.md)")

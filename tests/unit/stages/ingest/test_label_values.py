@@ -1,0 +1,155 @@
+"""What ingest.label and ingest.ignore_value make of the values in a label."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from stages.common.errors import DataError, ParamsError
+from stages.common.imaging.labels import BINARY, LabelMeaning, LabelRule, interpret, parse_rule
+from stages.common.params import validate_params
+from stages.ingest.checks import check_label
+from stages.ingest.params import IngestParams
+from tests.unit.stages.ingest.made import SHAPE_ZYX, label_zyx, save_tiff
+
+TRUTH = label_zyx() > 0
+FOREGROUND = LabelRule(kind="foreground")
+
+
+def instances() -> NDArray[np.uint16]:
+    """Two vessels, numbered 1 and 7."""
+    label = TRUTH.astype(np.uint16)
+    label[:, 10:] *= 7
+    return label
+
+
+def grey() -> NDArray[np.uint8]:
+    """0..255 with the edges that interpolation leaves."""
+    return np.rint(255 * gaussian_filter(TRUTH.astype(float), (0, 1, 1))).astype(np.uint8)
+
+
+def partly(label: NDArray[Any], ignored: float = 9) -> NDArray[Any]:
+    """`label` with its first slice and a corner not labelled."""
+    label = label.copy()
+    label[0], label[2, :9, :7] = ignored, ignored
+    return label
+
+
+def meaning(label: object = "binary", ignore_value: float | None = None) -> LabelMeaning:
+    """As params.yaml says it."""
+    given = {"source": "a", "on_invalid": "fail", "label_geometry": "world"}
+    params = validate_params(
+        IngestParams, {"ingest": given | {"label": label, "ignore_value": ignore_value}}, "params.yaml"
+    )
+    return params.ingest.meaning
+
+
+@pytest.mark.parametrize(
+    ("label", "rule", "truth"),
+    [
+        (TRUTH * np.uint8(255), "binary", TRUTH),
+        (TRUTH, "binary", TRUTH),
+        (TRUTH.astype(np.float32), "foreground", TRUTH),
+        (instances(), "foreground", TRUTH),
+        (instances(), {"values": [1, 7]}, TRUTH),
+        (instances(), {"values": [7]}, instances() == 7),
+        (instances(), {"values": [7, 70_000, 0.5]}, instances() == 7),
+        (TRUTH * np.float32(0.1), {"values": [0.1]}, TRUTH),
+        (-TRUTH.astype(np.int8), {"values": [-1]}, TRUTH),
+        (TRUTH.astype(np.uint8), {"values": [0]}, ~TRUTH),
+        (grey(), {"at_least": 128}, grey() >= 128),
+        (grey() / 255, {"at_least": 0.5}, grey() / 255 >= 0.5),
+    ],
+)
+def test_each_rule_takes_the_values_it_names_as_vessel(label: NDArray[Any], rule: object, truth: NDArray[Any]) -> None:
+    """And every voxel is labelled where no value says otherwise."""
+    read = interpret(label, meaning(rule))
+    np.testing.assert_array_equal(read.vessel, truth)
+    assert read.labelled is None
+    assert (read.vessel.dtype, read.labelled_share) == (np.uint8, 1)
+
+
+@pytest.mark.parametrize("rule", ["binary", "foreground", {"values": [1]}, {"at_least": 1}])
+def test_ignored_voxels_are_neither_vessel_nor_labelled(rule: object) -> None:
+    """Whatever the rule makes of their value; the foreground's share is of the labelled voxels."""
+    read = interpret(partly(TRUTH.astype(np.uint8)), meaning(rule, 9))
+    known = partly(TRUTH.astype(np.uint8)) != 9
+    np.testing.assert_array_equal(read.labelled, known)
+    np.testing.assert_array_equal(read.vessel, TRUTH & known)
+    assert read.foreground_share == (TRUTH & known).sum() / known.sum()
+    assert read.labelled_share == known.mean()
+
+
+def test_label_whose_zero_is_unlabelled(tmp_path: Path) -> None:
+    """As scribbles are stored: 0 nobody looked, 1 background, 2 vessel."""
+    save_tiff(tmp_path / "label.tif", partly(TRUTH + np.uint8(1), 0))
+    facts = check_label(tmp_path / "label.tif", SHAPE_ZYX, meaning("binary", 0))
+    assert facts.foreground_value == 2
+    assert 0 < facts.labelled_share < 1
+
+
+@pytest.mark.parametrize(
+    ("label", "means", "says"),
+    [
+        (instances(), BINARY, r"holds 3 values \(0, 1, 7\).* foreground \(instances\), \{values"),
+        (partly(instances()), meaning("binary", 9), r"holds 3 values \(0, 1, 7\)"),
+        (grey(), BINARY, r"grey edges: .*\{at_least: 120\} for half of 239"),
+        (grey(), meaning("foreground"), r"grey edges; .*\{at_least: 120\}"),
+        (grey() / np.float32(255), BINARY, r"grey edges.*\{at_least: 0\.46"),
+        (-TRUTH.astype(np.int8), BINARY, r"its values are -1 and 0; .*\{values: \[-1\]\}"),
+        (np.where(TRUTH, 1, -1).astype(np.int8), meaning("foreground"), "go down to -1"),
+        (TRUTH.astype(np.uint8), meaning({"values": [5]}), "no labelled voxel is vessel"),
+        (TRUTH.astype(np.uint8), meaning({"values": [0, 1]}), "every labelled voxel is vessel"),
+        (np.full(SHAPE_ZYX, 9, np.uint8), meaning("binary", 9), "no voxel is labelled, each is 9"),
+        (TRUTH.astype(np.uint8), meaning("binary", 0), "labelled voxels are all 1"),
+    ],
+)
+def test_label_that_does_not_fit_is_refused_with_what_fits(
+    tmp_path: Path, label: NDArray[Any], means: LabelMeaning, says: str
+) -> None:
+    """The reason names the values and the setting."""
+    save_tiff(tmp_path / "label.tif", label)
+    with pytest.raises(DataError, match=says):
+        check_label(tmp_path / "label.tif", SHAPE_ZYX, means)
+
+
+def test_touching_instances_are_no_grey_edges(tmp_path: Path) -> None:
+    """Each vessel in its own number, side by side."""
+    save_tiff(tmp_path / "label.tif", instances())
+    facts = check_label(tmp_path / "label.tif", SHAPE_ZYX, meaning("foreground"))
+    assert facts.foreground_value is None
+    assert facts.foreground_share == pytest.approx(TRUTH.mean())
+
+
+@pytest.mark.parametrize("rule", ["binary", "foreground", {"values": [1, 2.5]}, {"at_least": 128}])
+def test_a_rule_survives_its_file_form(rule: object) -> None:
+    """What data/raw/labels.json holds is what params.yaml said."""
+    assert parse_rule(parse_rule(rule).as_json()) == parse_rule(rule)
+
+
+@pytest.mark.parametrize(
+    ("label", "ignore_value", "says"),
+    [
+        ("instances", None, "is none of binary, foreground"),
+        ({"value": [1]}, None, "is none of binary, foreground"),
+        ({"values": []}, None, "is none of"),
+        ({"values": 1}, None, "is none of"),
+        ({"values": [1, 1]}, None, "stands twice"),
+        ({"values": [True]}, None, "not a finite number"),
+        ({"values": ["a"]}, None, "not a finite number"),
+        ({"at_least": [1]}, None, "not a finite number"),
+        ({"values": [1], "at_least": 2}, None, "is none of"),
+        (None, None, "is none of"),
+        ({"values": [1, 2]}, 2, "as vessel, and ignore_value as not labelled"),
+        ("binary", "none", "ignore_value"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(label: object, ignore_value: Any, says: str) -> None:
+    """With the section and what may be written."""
+    with pytest.raises(ParamsError) as refused:
+        meaning(label, ignore_value)
+    assert says in refused.value.report()
+    assert "[ingest" in refused.value.report()
