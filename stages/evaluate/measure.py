@@ -2,19 +2,28 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.ndimage import find_objects
 
-from stages.evaluate.metrics.bands import BandCounts
+from stages.evaluate.metrics.bands import BANDS, BandCounts
+from stages.evaluate.metrics.blocks import labelled_blocks, telling, weighted_mean
 from stages.evaluate.metrics.nearest import Mask, Spacing
+from stages.evaluate.metrics.overlap import dsc
 from stages.evaluate.metrics.pair import Pair
-from stages.evaluate.metrics.rules import Rule
+from stages.evaluate.metrics.rules import Rule, mask_rule
+
+Whole = Callable[[Mask, Mask], "Measurement"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """The metrics of one volume; all finite. `rule` says which of them were set by convention (metrics/rules.py)."""
+    """The metrics of one volume. `rule` says which of them were set by convention (metrics/rules.py).
+
+    All finite where every voxel is labelled. Else all that counts is counted over the `labelled_share` of the voxels,
+    and what needs blocks of labelled voxels is NaN where there is none (metrics/blocks.py).
+    """
 
     values: Mapping[str, float]  # metric → value, in the order asked for
     predicted_voxels: int
@@ -22,6 +31,7 @@ class Measurement:
     common_voxels: int
     rule: Rule
     bands: tuple[BandCounts, ...]  # thin, middle and thick vessels
+    labelled_share: float = 1.0
 
 
 def measure(
@@ -33,10 +43,59 @@ def measure(
     nsd_tolerance_um: float,
     radius_bands_um: Sequence[float],
     threads: int = 1,
+    labelled_zyx: Mask | None = None,
 ) -> Measurement:
-    """Compare two boolean masks of one shape (z, y, x); `spacing_um` is z, y, x. `threads` changes the time only."""
+    """Compare two boolean masks of one shape (z, y, x); `spacing_um` is z, y, x. `threads` changes the time only.
+
+    `labelled_zyx` are the voxels that somebody labelled, None: all.
+    """
     if prediction_zyx.shape != reference_zyx.shape:
         raise ValueError(f"masks of different shapes: {prediction_zyx.shape} and {reference_zyx.shape}")
+    whole = partial(
+        _measure_whole,
+        spacing_um=spacing_um,
+        metrics=metrics,
+        nsd_tolerance_um=nsd_tolerance_um,
+        radius_bands_um=radius_bands_um,
+        threads=threads,
+    )
+    if labelled_zyx is None:
+        return whole(prediction_zyx, reference_zyx)
+    return _measure_labelled(prediction_zyx & labelled_zyx, reference_zyx & labelled_zyx, labelled_zyx, whole, metrics)
+
+
+def _measure_labelled(
+    prediction_zyx: Mask, reference_zyx: Mask, labelled_zyx: Mask, whole: Whole, metrics: Sequence[str]
+) -> Measurement:
+    blocks = telling(labelled_blocks(labelled_zyx), (prediction_zyx, reference_zyx))
+    each = [whole(prediction_zyx[box], reference_zyx[box]) for box in blocks]
+    return Measurement(
+        values={
+            name: dsc(prediction_zyx, reference_zyx)
+            if name == "dsc"
+            else weighted_mean([one.values[name] for one in each], blocks)
+            for name in metrics
+        },
+        predicted_voxels=int(np.count_nonzero(prediction_zyx)),
+        reference_voxels=int(np.count_nonzero(reference_zyx)),
+        common_voxels=int(np.count_nonzero(prediction_zyx & reference_zyx)),
+        rule=mask_rule(prediction_zyx, reference_zyx),
+        bands=tuple(map(BandCounts.pooled, zip(*(one.bands for one in each), strict=True)))
+        or tuple(BandCounts() for _ in BANDS),
+        labelled_share=np.count_nonzero(labelled_zyx) / labelled_zyx.size,
+    )
+
+
+def _measure_whole(
+    prediction_zyx: Mask,
+    reference_zyx: Mask,
+    *,
+    spacing_um: Spacing,
+    metrics: Sequence[str],
+    nsd_tolerance_um: float,
+    radius_bands_um: Sequence[float],
+    threads: int,
+) -> Measurement:
     # what lies outside both masks changes no metric, and vessels fill a small part of some stacks
     box = _box_of_both(prediction_zyx, reference_zyx)
     pair = Pair(

@@ -27,6 +27,7 @@ SUMMARY_CSV = "summary.csv"
 PAIRED_CSV = "paired.csv"
 BANDS_CSV = "radius_bands.csv"
 METRICS_JSON = "metrics.json"
+LABELLED_SHARE = "labelled_share"  # a column of the tables a volume where some of their voxels are not labelled
 
 _BEFORE_METRICS = pyarrow.schema(
     [
@@ -58,7 +59,11 @@ def write_outputs(
     """
     records = [_to_record(row) for row in rows]
     metrics = next(iter(summary.values()))
-    schema = pyarrow.schema([*_BEFORE_METRICS, *((name, pyarrow.float64()) for name in metrics), *_AFTER_METRICS])
+    is_partial = any(row.measurement.labelled_share < 1 for row in rows)
+    labelled = [(LABELLED_SHARE, pyarrow.float64())] if is_partial else []
+    columns_of_metrics = ((name, pyarrow.float64()) for name in metrics)
+    schema = pyarrow.schema([*_BEFORE_METRICS, *columns_of_metrics, *_AFTER_METRICS, *labelled])
+    records = [{name: record[name] for name in schema.names} for record in records]
     table = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=schema), table)
     _write(folder / PER_VOLUME, table.getvalue())
@@ -91,7 +96,8 @@ def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float]) -> Non
 
 
 def _ends(interval: Interval) -> dict[str, float | None]:
-    return {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
+    mean = None if math.isnan(interval.mean) else interval.mean
+    return {"mean": mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
 
 
 def _to_record(row: Row) -> dict[str, Any]:
@@ -101,7 +107,8 @@ def _to_record(row: Row) -> dict[str, Any]:
         "fold": row.fold,
         "id": row.id,
         "group": row.group,
-        **measurement.values,
+        # what could not be measured in a partial annotation has no value
+        **{name: None if math.isnan(value) else value for name, value in measurement.values.items()},
         "predicted_voxels": measurement.predicted_voxels,
         "reference_voxels": measurement.reference_voxels,
         "common_voxels": measurement.common_voxels,
@@ -109,6 +116,7 @@ def _to_record(row: Row) -> dict[str, Any]:
         "distance_is_worst_case": measurement.rule.distance_is_worst_case,
         "model_name": row.model_name,
         "model_version": row.model_version,
+        LABELLED_SHARE: measurement.labelled_share,
     }
 
 

@@ -121,14 +121,15 @@ def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Eva
     started = time.monotonic()
     probability = _on_own_grid(predict_volume(model, volume, cell.card, evaluation), volume)
     mask, label = probability > evaluation.threshold, volume.native_label().astype(np.bool_)
+    labelled = _labelled(volume)
     np.save(mask_file, np.packbits(mask))
     choosing = evaluation.chooses_size
     return Predicted(
         cell=cell,
         volume=volume,
         mask_file=mask_file,
-        reliability=Reliability.of(probability, label),
-        parts=parts_of(cell.loss, cell.fold, mask, label, own_grid(volume).spacing_um) if choosing else None,
+        reliability=Reliability.of(probability, label, labelled),
+        parts=parts_of(cell.loss, cell.fold, mask, label, own_grid(volume).spacing_um, labelled) if choosing else None,
         seconds=time.monotonic() - started,
     )
 
@@ -139,7 +140,7 @@ def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, run
     spacing_um = own_grid(volume).spacing_um
     mask = without_small(predicted.mask(), spacing_um, least_um3)
     predicted.mask_file.unlink()
-    label = volume.native_label().astype(np.bool_)
+    label, labelled = volume.native_label().astype(np.bool_), _labelled(volume)
     measurement = measure(
         mask,
         label,
@@ -148,6 +149,7 @@ def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, run
         nsd_tolerance_um=evaluation.nsd_tolerance_um,
         radius_bands_um=evaluation.radius_bands_um,
         threads=runtime.threads,
+        labelled_zyx=labelled,
     )
     return Row(
         loss=cell.loss,
@@ -155,11 +157,17 @@ def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, run
         id=volume.id,
         group=volume.group,
         measurement=measurement,
-        views=take_views(_on_own_grid(volume.image(), volume), label, mask, spacing_um),
+        views=take_views(_on_own_grid(volume.image(), volume), label, mask, spacing_um, labelled),
         model_name=cell.card.model_name,
         model_version=cell.card.model_version,
         seconds=predicted.seconds + time.monotonic() - started,
     )
+
+
+def _labelled(volume: Volume) -> NDArray[np.bool_] | None:
+    """Which voxels of the user's label somebody labelled; None: all."""
+    labelled = volume.native_labelled()
+    return None if labelled is None else labelled.astype(np.bool_)
 
 
 def own_grid(volume: Volume) -> Grid:

@@ -1,5 +1,6 @@
 """The result as people see it: a table on the terminal, an MLflow run."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation, cov
         say(f"partial: {coverage.words()} left out; means of losses with other volumes are not comparable")
     for loss in counts:
         _say_what_is_independent(loss, [row for row in rows if row.loss == loss], METRICS[evaluation.metrics[0]])
+    _say_what_is_labelled(rows)
     for row in (row for row in rows if row.measurement.rule != "measured"):
         say(f"{row.loss} fold {row.fold} {row.id}: set by the rule `{row.measurement.rule}` instead of measured")
 
@@ -56,7 +58,24 @@ def _say_what_is_independent(loss: str, rows: list[Row], lead: Metric) -> None:
         say(f"{loss}: too few groups for an interval, which needs {LEAST_GROUPS}; {lead.title} by group: {shown}")
 
 
+def _say_what_is_labelled(rows: list[Row]) -> None:
+    shares = {(row.fold, row.id): row.measurement.labelled_share for row in rows}
+    part = [share for share in shares.values() if share < 1]
+    if part:
+        mean = sum(shares.values()) / len(shares)
+        say(
+            f"{mean:.1%} of the voxels are labelled ({len(part)} of {len(shares)} volumes in part): nothing else counts"
+        )
+    for row in rows:
+        missing = [METRICS[name].title for name, value in row.measurement.values.items() if math.isnan(value)]
+        if missing:
+            what = f"not measured: {', '.join(missing)}; no block of labelled voxels (docs/labels.md)"
+            say(f"{row.loss} fold {row.fold} {row.id}: {what}")
+
+
 def _cell(interval: Interval, digits: int) -> str:
+    if math.isnan(interval.mean):
+        return "not measured"
     if interval.ci_low is None or interval.ci_high is None:
         return f"{interval.mean:.{digits}f}"
     return rf"{interval.mean:.{digits}f} \[{interval.ci_low:.{digits}f}, {interval.ci_high:.{digits}f}]"
@@ -67,6 +86,8 @@ def log_results(run: TrackedRun, folder: Path, rows: list[Row], summary: Summary
     points: dict[str, float] = {"seconds": sum(row.seconds for row in rows)}
     for loss, metrics in summary.items():
         for name, interval in metrics.items():
+            if math.isnan(interval.mean):
+                continue
             points[f"{loss}.{name}"] = interval.mean
             ends = {"ci_low": interval.ci_low, "ci_high": interval.ci_high}
             points |= {f"{loss}.{name}.{end}": value for end, value in ends.items() if value is not None}

@@ -28,7 +28,10 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The connected parts of one predicted mask: voxels, and voxels in common with the label."""
+    """The connected parts of one predicted mask: voxels, and voxels in common with the label.
+
+    `counted` are the voxels of a part that somebody labelled, which alone count in the DSC; None: all of them.
+    """
 
     loss: str
     fold: int
@@ -36,6 +39,7 @@ class Parts:
     voxels: NDArray[np.int64]
     common: NDArray[np.int64]
     reference_voxels: int
+    counted: NDArray[np.int64] | None = None
 
     @property
     def size_um3(self) -> NDArray[np.float64]:
@@ -71,9 +75,14 @@ def refuse_too_few_folds(cells: Sequence[Cell], evaluation: Evaluation) -> None:
 
 
 def parts_of(
-    loss: str, fold: int, mask_zyx: NDArray[np.bool_], label_zyx: NDArray[np.bool_], spacing_um: Spacing
+    loss: str,
+    fold: int,
+    mask_zyx: NDArray[np.bool_],
+    label_zyx: NDArray[np.bool_],
+    spacing_um: Spacing,
+    labelled_zyx: NDArray[np.bool_] | None = None,
 ) -> Parts:
-    """The parts of `mask_zyx` with what they share with `label_zyx`."""
+    """The parts of `mask_zyx` with what they share with `label_zyx`, and with `labelled_zyx` where not all is."""
     found = Components(mask_zyx)
     return Parts(
         loss=loss,
@@ -82,6 +91,7 @@ def parts_of(
         voxels=found.voxels,
         common=found.common_with(label_zyx),
         reference_voxels=int(np.count_nonzero(label_zyx)),
+        counted=None if labelled_zyx is None else found.common_with(labelled_zyx),
     )
 
 
@@ -132,7 +142,8 @@ def dsc_without(parts: Parts, sizes_um3: NDArray[np.float64]) -> NDArray[np.floa
     """The volume's DSC without its parts below each of `sizes_um3`; 1 where neither mask has a voxel left."""
     order = np.argsort(parts.size_um3, kind="stable")
     removed = np.searchsorted(parts.size_um3[order], sizes_um3, side="left")
-    left = parts.voxels.sum() - np.concatenate([[0], np.cumsum(parts.voxels[order])])[removed]
+    counted = parts.voxels if parts.counted is None else parts.counted
+    left = counted.sum() - np.concatenate([[0], np.cumsum(counted[order])])[removed]
     common = parts.common.sum() - np.concatenate([[0], np.cumsum(parts.common[order])])[removed]
     both = left + parts.reference_voxels
     result: NDArray[np.float64] = np.where(both == 0, 1.0, 2 * common / np.maximum(both, 1))

@@ -16,12 +16,16 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Pictures of one size (y, x): `grey` 0..255, masks as booleans, `error` one of the four codes above."""
+    """Pictures of one size (y, x): `grey` 0..255, masks as booleans, `error` one of the four codes above.
+
+    `unlabelled` is where nobody labelled, None: nowhere.
+    """
 
     grey: Bytes
     label: Mask
     prediction: Mask
     error: Bytes
+    unlabelled: Mask | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +40,30 @@ class Views:
 
 
 def take_views(
-    image_zyx: NDArray[np.float32], label_zyx: Mask, prediction_zyx: Mask, spacing_um: tuple[float, float, float]
+    image_zyx: NDArray[np.float32],
+    label_zyx: Mask,
+    prediction_zyx: Mask,
+    spacing_um: tuple[float, float, float],
+    labelled_zyx: Mask | None = None,
 ) -> Views:
-    """The slice with most label (the first of equals; of the prediction where the label is empty), and projections."""
+    """The slice with most label (the first of equals; of the prediction where the label is empty), and projections.
+
+    Errors are shown where somebody labelled. In a projection that is where one voxel of the column is labelled.
+    """
     z = fullest_slice(label_zyx if label_zyx.any() else prediction_zyx)
     codes = label_zyx * np.uint8(MISSED) + prediction_zyx * np.uint8(EXCESS)  # both: RIGHT
+    if labelled_zyx is not None:
+        codes *= labelled_zyx
+    unknown = None if labelled_zyx is None else ~labelled_zyx
     projected: tuple[Mask, Mask] = np.any(label_zyx, axis=0), np.any(prediction_zyx, axis=0)
     return Views(
         slice_z=z,
         depth=len(image_zyx),
         sides_um=(image_zyx.shape[1] * spacing_um[1], image_zyx.shape[2] * spacing_um[2]),
-        slice=_view(image_zyx[z], label_zyx[z], prediction_zyx[z], codes[z]),
-        projection=_view(image_zyx.max(axis=0), *projected, most_common(codes)),
+        slice=_view(image_zyx[z], label_zyx[z], prediction_zyx[z], codes[z], None if unknown is None else unknown[z]),
+        projection=_view(
+            image_zyx.max(axis=0), *projected, most_common(codes), None if unknown is None else unknown.all(axis=0)
+        ),
     )
 
 
@@ -69,10 +85,16 @@ def most_common(codes_zyx: Bytes) -> Bytes:
     return chosen
 
 
-def _view(image_yx: NDArray[np.float32], label: Mask, prediction: Mask, error: Bytes) -> View:
+def _view(image_yx: NDArray[np.float32], label: Mask, prediction: Mask, error: Bytes, unlabelled: Mask | None) -> View:
     factor = -(-max(image_yx.shape) // MAX_SIDE)
     thin = (slice(factor // 2, None, factor),) * 2
-    return View(grey=to_grey(image_yx)[thin], label=label[thin], prediction=prediction[thin], error=error[thin])
+    return View(
+        grey=to_grey(image_yx)[thin],
+        label=label[thin],
+        prediction=prediction[thin],
+        error=error[thin],
+        unlabelled=None if unlabelled is None else unlabelled[thin],
+    )
 
 
 def to_grey(image_yx: NDArray[np.float32]) -> Bytes:

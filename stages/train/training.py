@@ -11,7 +11,7 @@ from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.loop.engine import Setup, run_training
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import plan_schedule
-from stages.train.loop.validate import plan_tiles
+from stages.train.loop.validate import tiles_of_volumes
 from stages.train.part import Part, begin_part, start_or_resume
 from stages.train.record import recorded, register
 from stages.train.resuming.background import BackgroundCheckpoints, NoCheckpoints, Saver
@@ -76,7 +76,7 @@ def _set_up(part: Part, checkpoints: Saver, run: TrackedRun | None) -> Setup:
         loss=part.loss,
         batches=lambda first_step: batches(part.dataset, params, first_step, workers, pin_memory=on_gpu, ranks=ranks),
         validation=part.cell.validation,
-        tiles=plan_tiles([volume.shape_zyx for volume in part.cell.validation], params),
+        tiles=tiles_of_volumes(part.cell.validation, params),
         checkpoints=checkpoints,
         interrupt=part.interrupt,
         device=part.device,

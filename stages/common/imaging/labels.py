@@ -151,11 +151,11 @@ def ignored_voxels(label: NDArray[Any], meaning: LabelMeaning) -> NDArray[np.boo
 def _vessel(values: NDArray[Any], rule: LabelRule) -> NDArray[np.uint8]:
     if rule.kind == "binary":
         return binarise(values)
+    vessel: NDArray[np.bool_] = np.zeros(values.shape, np.bool_)
     if rule.kind == "foreground":
-        return (values != 0).astype(np.uint8)
-    if rule.kind == "at_least":
-        return (values >= rule.values[0]).astype(np.uint8)
-    vessel = np.zeros(values.shape, np.bool_)
-    for value in rule.values:
+        vessel = values != 0
+    elif rule.kind == "at_least":
+        vessel = values >= rule.values[0]
+    for value in rule.values if rule.kind == "values" else ():
         vessel |= values == value
     return vessel.view(np.uint8)

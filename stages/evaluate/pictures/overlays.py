@@ -23,6 +23,7 @@ PANELS = ("image", "label", "prediction", "error")
 GREYS = 64  # a palette of 256 holds them plain and under three tints
 # sky blue, yellow and vermilion of Okabe & Ito (2008), told apart with every kind of colour vision
 RIGHT_RGB, MISSED_RGB, EXCESS_RGB = (86, 180, 233), (240, 228, 66), (213, 94, 0)
+HATCH_PIXELS = 8  # from line to line, where nobody labelled
 TINT = 0.55  # share of the colour; the rest is the image beneath
 
 
@@ -82,13 +83,22 @@ def _entry(choice: Choice, pictures: list[str]) -> dict[str, Any]:
         "depth": row.views.depth,
         "sides_um": row.views.sides_um,
         "pictures": pictures,
-    }
+    } | ({"labelled_share": share} if (share := row.measurement.labelled_share) < 1 else {})
 
 
 def _pictures(choice: Choice) -> Iterator[tuple[str, bytes]]:
     for name, view in (("slice", choice.row.views.slice), ("projection", choice.row.views.projection)):
         for number, (panel, tints) in enumerate(_panels(view), start=1):
-            yield f"{choice.rank}_{name}_{number}_{panel}.png", to_png(view.grey, tints)
+            grey = view.grey if panel == "image" or view.unlabelled is None else hatched(view.grey, view.unlabelled)
+            yield f"{choice.rank}_{name}_{number}_{panel}.png", to_png(grey, tints)
+
+
+def hatched(grey: Bytes, where: NDArray[np.bool_]) -> Bytes:
+    """`grey` with bright oblique lines `where` (y, x) nobody labelled."""
+    rows, columns = np.indices(grey.shape, sparse=True)
+    on_line = (rows + columns) % HATCH_PIXELS == 0
+    lined: Bytes = np.where(where & on_line, np.uint8(255), grey)
+    return lined
 
 
 def _panels(view: View) -> Iterator[tuple[str, Bytes]]:

@@ -30,12 +30,18 @@ class Reliability:
     vessel_voxels: NDArray[np.int64]
 
     @classmethod
-    def of(cls, probability_zyx: NDArray[np.float32], label_zyx: NDArray[np.bool_]) -> Self:
-        """Of one volume, slice by slice."""
+    def of(
+        cls,
+        probability_zyx: NDArray[np.float32],
+        label_zyx: NDArray[np.bool_],
+        labelled_zyx: NDArray[np.bool_] | None = None,
+    ) -> Self:
+        """Of one volume, slice by slice; of its labelled voxels alone where not all are."""
         voxels, vessel = np.zeros(BINS, dtype=np.int64), np.zeros(BINS, dtype=np.int64)
         total = np.zeros(BINS)
-        for probability, label in zip(probability_zyx, label_zyx, strict=True):
-            values = probability.ravel().astype(np.float64)
+        for z, (probability_yx, label_yx) in enumerate(zip(probability_zyx, label_zyx, strict=True)):
+            known = ... if labelled_zyx is None else labelled_zyx[z]
+            values, label = probability_yx[known].ravel().astype(np.float64), label_yx[known]
             places = np.minimum((values * BINS).astype(np.intp), BINS - 1)
             voxels += np.bincount(places, minlength=BINS)
             total += np.bincount(places, weights=values, minlength=BINS)

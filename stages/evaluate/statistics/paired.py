@@ -5,6 +5,7 @@ their number (Holm 1979). Whoever looks at eight metrics finds some difference s
 not corrected, and said to be so.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -69,7 +70,11 @@ def compare_losses(rows: list[Row], evaluation: Evaluation) -> list[Difference]:
     }
     pairs = [(loss, other) for loss, other in combinations(by_loss, 2) if by_loss[loss].keys() & by_loss[other].keys()]
     primary, *others = (
-        [_compare(by_loss[loss], by_loss[other], metric, evaluation) for loss, other in pairs]
+        [
+            _compare(by_loss[loss], by_loss[other], metric, evaluation)
+            for loss, other in pairs
+            if _common(by_loss[loss], by_loss[other], metric)
+        ]
         for metric in evaluation.metrics
     )
     corrected = holm([pair.p for pair in primary])
@@ -78,7 +83,7 @@ def compare_losses(rows: list[Row], evaluation: Evaluation) -> list[Difference]:
 
 
 def _compare(loss: ByVolume, other: ByVolume, metric: str, evaluation: Evaluation) -> Difference:
-    both = [(row, other[volume]) for volume, row in loss.items() if volume in other]
+    both = _common(loss, other, metric)
     by_volume = np.array([one.measurement.values[metric] - two.measurement.values[metric] for one, two in both])
     differences = group_means(by_volume, [row.group for row, _ in both])
     test = flip_test(differences, evaluation.confidence, draws=evaluation.bootstrap_iterations, seed=evaluation.seed)
@@ -98,6 +103,12 @@ def _compare(loss: ByVolume, other: ByVolume, metric: str, evaluation: Evaluatio
         effect_size=_effect_size(differences),
         detectable=detectable_difference(differences, 1 - evaluation.confidence),
     )
+
+
+def _common(loss: ByVolume, other: ByVolume, metric: str) -> list[tuple[Row, Row]]:
+    """The rows of the volumes that both have, and in which the metric could be measured under both."""
+    pairs = [(row, other[volume]) for volume, row in loss.items() if volume in other]
+    return [pair for pair in pairs if not any(math.isnan(row.measurement.values[metric]) for row in pair)]
 
 
 def _effect_size(differences: Values) -> float | None:

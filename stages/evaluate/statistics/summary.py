@@ -1,5 +1,6 @@
 """Rows of volumes condensed to one interval a loss and metric."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,10 @@ Summary = dict[str, dict[str, Interval]]  # loss → metric → interval
 
 
 def summarise(rows: list[Row], evaluation: Evaluation) -> Summary:
-    """Out-of-fold means over the groups of a loss; in a group a volume counts once for each fold that held it out."""
+    """Out-of-fold means over the groups of a loss; in a group a volume counts once for each fold that held it out.
+
+    A mean runs over the volumes in which the metric could be measured; it is NaN where there is none.
+    """
     return {
         loss: {
             metric: _interval([row for row in rows if row.loss == loss], metric, evaluation.confidence)
@@ -25,6 +29,9 @@ def summarise(rows: list[Row], evaluation: Evaluation) -> Summary:
 
 
 def _interval(rows: Sequence[Row], metric: str, confidence: float) -> Interval:
+    rows = [row for row in rows if not math.isnan(row.measurement.values[metric])]  # metrics/blocks.py
+    if not rows:
+        return Interval(mean=math.nan, ci_low=None, ci_high=None)
     values = np.array([row.measurement.values[metric] for row in rows])
     means = group_means(values, [row.group for row in rows])
     return interval_of_mean(means, confidence, lowest=0.0, highest=METRICS[metric].highest)

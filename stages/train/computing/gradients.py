@@ -46,7 +46,7 @@ def add_gradients(
 
     in_one = micro_batch is None or micro_batch >= len(batch.image)
     if in_one and ranks.size == 1:
-        loss = loss_of_heads(loss_function, forward(batch.image), batch.label, batch.skeleton)
+        loss = loss_of_heads(loss_function, forward(batch.image), batch.label, batch.skeleton, batch.labelled)
         value = loss.item()
         if math.isfinite(value):
             torch.autograd.backward(scale(loss))
@@ -56,7 +56,8 @@ def add_gradients(
     with torch.set_grad_enabled(in_one):  # where one part is all, its graph serves again
         outputs = [forward(part) for part in parts]
     heads = [ranks.gather(torch.cat(head).detach()).requires_grad_() for head in zip(*outputs, strict=True)]
-    loss = loss_of_heads(loss_function, heads, ranks.gather(batch.label), ranks.gather(batch.skeleton))
+    labelled = None if batch.labelled is None else ranks.gather(batch.labelled)
+    loss = loss_of_heads(loss_function, heads, ranks.gather(batch.label), ranks.gather(batch.skeleton), labelled)
     value = ranks.once(loss.item)
     if math.isfinite(value):
         gradients = torch.autograd.grad(scale(loss), heads)

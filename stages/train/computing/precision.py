@@ -21,7 +21,7 @@ from stages.train.params import Precision
 from stages.train.sampling.loading import Batch
 
 Gradients = dict[str, Tensor]
-LossFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+LossFunction = Callable[..., Tensor]  # losses/base.py: logits, label, skeleton, and labelled where not all is
 
 # Largest relative error of a parameter's gradient against float32. Sound bf16 kernels stay at or under 0.5 through the
 # eight normalised layers of a fresh network (rounding, unbiased); a broken one gives 0.9 and more.
@@ -180,7 +180,7 @@ def _upstream(network: torch.nn.Module, batch: Batch, loss: LossFunction) -> lis
     """Gradient of the loss for the logits of each head."""
     with torch.no_grad():
         heads = [head.requires_grad_() for head in heads_of(network(batch.image))]
-    return list(torch.autograd.grad(loss_of_heads(loss, heads, batch.label, batch.skeleton), heads))
+    return list(torch.autograd.grad(loss_of_heads(loss, heads, batch.label, batch.skeleton, batch.labelled), heads))
 
 
 def _gradients(network: torch.nn.Module, batch: Batch, upstream: list[Tensor], dtype: torch.dtype | None) -> Gradients:

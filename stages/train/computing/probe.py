@@ -113,7 +113,11 @@ def seconds_of(
 def first_patches(batch: Batch, count: int) -> Batch:
     """The first `count` patches of `batch`."""
     return Batch(
-        image=batch.image[:count], label=batch.label[:count], skeleton=batch.skeleton[:count], ids=batch.ids[:count]
+        image=batch.image[:count],
+        label=batch.label[:count],
+        skeleton=batch.skeleton[:count],
+        ids=batch.ids[:count],
+        labelled=None if batch.labelled is None else batch.labelled[:count],
     )
 
 

@@ -7,7 +7,7 @@ of a step, so validation takes some 7 % of a training, whatever the size of the 
 The tiles are drawn once from the seed: the same ones in each validation, all of them where they are few.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,19 +37,39 @@ class Tile:
     start_zyx: VoxelsZYX
     inner: tuple[slice, slice, slice]
 
+    def inside(self, array_zyx: NDArray[np.uint8], patch_voxels: VoxelsZYX) -> NDArray[np.uint8]:
+        """What of a volume's array the tile alone covers."""
+        return cut(array_zyx, self.start_zyx, patch_voxels)[self.inner]
 
-def plan_tiles(shapes_zyx: list[VoxelsZYX], params: TrainingParams) -> list[Tile]:
-    """The tiles of every validation of a training on volumes of `shapes_zyx`, volumes in turn, one tile each."""
+
+def plan_tiles(
+    shapes_zyx: list[VoxelsZYX], params: TrainingParams, labelled: Sequence[NDArray[np.uint8] | None] = ()
+) -> list[Tile]:
+    """The tiles of every validation of a training on volumes of `shapes_zyx`, volumes in turn, one tile each.
+
+    `labelled` has the labelled voxels of each volume, None where all are: a tile without any of them is left out.
+    """
     count = max(FEWEST_TILES, round(SHARE * params.validation_interval * params.steps_per_epoch * params.batch_size))
+
+    def labelled_tiles(number: int, shape: VoxelsZYX) -> list[Tile]:
+        known = labelled[number] if labelled else None
+        tiles = tiles_of(number, shape, params.patch_voxels)
+        return [tile for tile in tiles if known is None or tile.inside(known, params.patch_voxels).any()]
+
     every = [
         (turn, number, tile)
         for number, shape in enumerate(shapes_zyx)
-        for turn, tile in enumerate(_shuffled(tiles_of(number, shape, params.patch_voxels), params.seed, number))
+        for turn, tile in enumerate(_shuffled(labelled_tiles(number, shape), params.seed, number))
     ]
     # where not even each volume gets a tile, those that do are drawn, too
     order = _shuffled(list(range(len(shapes_zyx))), params.seed, len(shapes_zyx))
     every.sort(key=lambda drawn: (drawn[0], order.index(drawn[1])))
     return [tile for _, _, tile in every[:count]]
+
+
+def tiles_of_volumes(volumes: list[Volume], params: TrainingParams) -> list[Tile]:
+    """`plan_tiles` of what is labelled in `volumes`."""
+    return plan_tiles([volume.shape_zyx for volume in volumes], params, [volume.labelled() for volume in volumes])
 
 
 def tiles_of(number: int, shape_zyx: VoxelsZYX, patch_voxels: VoxelsZYX) -> list[Tile]:
@@ -103,13 +123,15 @@ def _count(
     device: torch.device,
 ) -> torch.Tensor:
     image = torch.from_numpy(cut(volume.image(), tile.start_zyx, params.patch_voxels))[None, None].to(device)
-    label = torch.from_numpy(cut(volume.label(), tile.start_zyx, params.patch_voxels))[tile.inner] > 0
+    label = torch.from_numpy(tile.inside(volume.label(), params.patch_voxels)) > 0
     with (
         torch.inference_mode(),
         torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None),
     ):
         logits = network(image)
     predicted = (logits[0, 1] > logits[0, 0])[tile.inner].cpu()
+    if (known := volume.labelled()) is not None:
+        predicted &= torch.from_numpy(tile.inside(known, params.patch_voxels)) > 0
     return torch.stack([(predicted & label).sum(), predicted.sum() + label.sum()])
 
 

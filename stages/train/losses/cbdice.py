@@ -27,7 +27,7 @@ Deviations from the paper and its code:
   (a tube of radius 4 voxels that peaks at 0.86 gives 0.58), so early on it is under ½ everywhere and the term silent.
 - Q_S has no 1e-7 against division by zero: D ≥ 1 on S. The inverse is the published division; the authors' repository
   later changed to a subtraction, ((R_max − R + R_min) / R_max)², which the paper does not have.
-- What lies beyond the patch is unknown: it neither erodes nor bounds a vessel.
+- What lies beyond the patch, or is not labelled, is unknown: it neither erodes nor bounds a vessel.
 - 1 is added to each Dice term, so that a perfect prediction costs 0.
 As in the authors' code, distances are in voxels, also where slices are farther apart than pixels.
 
@@ -43,7 +43,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.train.losses.base import Loss
+from stages.train.losses.base import Loss, vessel_probability
 from stages.train.losses.dice_ce import cross_entropy, soft_dice
 from stages.train.losses.geometry.distance import distance_to_background
 from stages.train.losses.geometry.morphology import SPATIAL_AXES, morphological_skeleton
@@ -56,12 +56,21 @@ CBDICE_SMOOTHING = 1e-3
 class CbDiceLoss(Loss):
     """Cross-entropy + batch soft Dice + centreline boundary Dice (formulas in the module's docstring)."""
 
-    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:  # noqa: ARG002 - it thins by itself
+    def evaluate(
+        self,
+        logit: Tensor,
+        label: Tensor,
+        skeleton: Tensor,  # noqa: ARG002 - it thins by itself
+        labelled: Tensor | None = None,
+    ) -> Tensor:
         """Scalar loss for `logit` and `label`, both (B, 1, z, y, x)."""
-        probability, target = logit.sigmoid(), label.to(logit.dtype)
-        region = CROSS_ENTROPY_WEIGHT * cross_entropy(logit, target) + 1 - soft_dice(probability, target)
-        of_label, of_guess = morphological_skeleton(torch.cat([label.bool(), probability.detach() > 0.5])).chunk(2)
-        return region + 1 - centreline_boundary_dice(probability, label.bool(), of_label, of_guess)
+        probability, target = vessel_probability(logit, labelled), label.to(logit.dtype)
+        region = CROSS_ENTROPY_WEIGHT * cross_entropy(logit, target, labelled) + 1 - soft_dice(probability, target)
+        unknown = None if labelled is None else ~labelled
+        masks = torch.cat([label.bool(), probability.detach() > 0.5])
+        of_both = None if unknown is None else torch.cat([unknown, unknown])
+        of_label, of_guess = morphological_skeleton(masks, of_both).chunk(2)
+        return region + 1 - centreline_boundary_dice(probability, label.bool(), of_label, of_guess, unknown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +86,19 @@ class Centreline:
 
 
 def centreline_boundary_dice(
-    probability: Tensor, label: Tensor, label_skeleton: Tensor, predicted_skeleton: Tensor
+    probability: Tensor,
+    label: Tensor,
+    label_skeleton: Tensor,
+    predicted_skeleton: Tensor,
+    unknown: Tensor | None = None,
 ) -> Tensor:
     """cbDice, equation (2), of `probability` (float) against `label` (bool), with the skeletons (bool) of the label and
-    of probability > ½, each within its mask; all (B, 1, z, y, x).
+    of probability > ½, each within its mask; all (B, 1, z, y, x). All four are 0 where `unknown` (bool).
     """
     masks = torch.cat([label, probability.detach() > 0.5])
-    truth, guess = _centrelines(masks, torch.cat([label_skeleton, predicted_skeleton]))
+    # what is unknown bounds no vessel
+    solids = masks if unknown is None else masks | torch.cat([unknown, unknown])
+    truth, guess = _centrelines(solids, torch.cat([label_skeleton, predicted_skeleton]))
     precision = _smoothed_ratio(
         (guess.weight * truth.depth * probability).sum(),
         (guess.weight * torch.where(truth.on, truth.depth, guess.depth * probability) * probability).sum(),

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from stages.train.losses.base import vessel_probability
 from stages.train.losses.cbdice import CbDiceLoss
 from stages.train.losses.cldice import centreline_dice
 
@@ -22,7 +23,8 @@ class CbDiceClDiceLoss(CbDiceLoss):
 
     needs_skeleton: ClassVar[bool] = True
 
-    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
+    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor, labelled: Tensor | None = None) -> Tensor:
         """Scalar loss for `logit` and `label`, with the label's centreline `skeleton`, all (B, 1, z, y, x)."""
-        along = centreline_dice(logit.sigmoid(), label.to(logit.dtype), skeleton.to(logit.dtype))
-        return super().evaluate(logit, label, skeleton) + 1 - along
+        probability, target = vessel_probability(logit, labelled), label.to(logit.dtype)
+        along = centreline_dice(probability, target, skeleton.to(logit.dtype), labelled)
+        return super().evaluate(logit, label, skeleton, labelled) + 1 - along

@@ -28,7 +28,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from stages.train.losses.base import Loss
+from stages.train.losses.base import Loss, vessel_probability
 from stages.train.losses.dice_ce import soft_dice
 from stages.train.losses.geometry.soft_skeleton import soft_skeleton
 
@@ -41,16 +41,20 @@ class ClDiceLoss(Loss):
 
     needs_skeleton: ClassVar[bool] = True
 
-    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
+    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor, labelled: Tensor | None = None) -> Tensor:
         """Scalar loss for `logit` and `label`, with the label's centreline `skeleton`, all (B, 1, z, y, x)."""
-        probability, target = logit.sigmoid(), label.to(logit.dtype)
-        along = 1 - centreline_dice(probability, target, skeleton.to(logit.dtype))
+        probability, target = vessel_probability(logit, labelled), label.to(logit.dtype)
+        along = 1 - centreline_dice(probability, target, skeleton.to(logit.dtype), labelled)
         return (1 - CLDICE_SHARE) * (1 - soft_dice(probability, target)) + CLDICE_SHARE * along
 
 
-def centreline_dice(probability: Tensor, target: Tensor, skeleton: Tensor) -> Tensor:
-    """Soft clDice of `probability` against `target` with its centreline `skeleton`: (B, 1, z, y, x), one float type."""
-    guessed_line, true_line = soft_skeleton(probability), skeleton * target
+def centreline_dice(probability: Tensor, target: Tensor, skeleton: Tensor, labelled: Tensor | None = None) -> Tensor:
+    """Soft clDice of `probability` against `target` with its centreline `skeleton`: (B, 1, z, y, x), one float type.
+
+    All three are 0 where not `labelled` (bool; None: everywhere).
+    """
+    unknown = None if labelled is None else ~labelled
+    guessed_line, true_line = soft_skeleton(probability, unknown=unknown), skeleton * target
     precision = _smoothed_ratio((guessed_line * target).sum(), guessed_line.sum())
     sensitivity = _smoothed_ratio((true_line * probability).sum(), true_line.sum())
     return 2 * precision * sensitivity / (precision + sensitivity)

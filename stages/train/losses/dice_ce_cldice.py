@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from stages.train.losses.base import Loss
+from stages.train.losses.base import Loss, vessel_probability
 from stages.train.losses.cldice import centreline_dice
 from stages.train.losses.dice_ce import cross_entropy, soft_dice
 
@@ -23,8 +23,8 @@ class DiceCEClDiceLoss(Loss):
 
     needs_skeleton: ClassVar[bool] = True
 
-    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
+    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor, labelled: Tensor | None = None) -> Tensor:
         """Scalar loss for `logit` and `label`, with the label's centreline `skeleton`, all (B, 1, z, y, x)."""
-        probability, target = logit.sigmoid(), label.to(logit.dtype)
-        region = cross_entropy(logit, target) + 1 - soft_dice(probability, target)
-        return region + 1 - centreline_dice(probability, target, skeleton.to(logit.dtype))
+        probability, target = vessel_probability(logit, labelled), label.to(logit.dtype)
+        region = cross_entropy(logit, target, labelled) + 1 - soft_dice(probability, target)
+        return region + 1 - centreline_dice(probability, target, skeleton.to(logit.dtype), labelled)

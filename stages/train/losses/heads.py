@@ -8,26 +8,34 @@ where neighbouring vessels merge; there the plain pair guides the features.
 
 A coarse voxel's target is the share of it that is vessel. Taking the nearest voxel instead would drop a vessel of one
 voxel's width from every other slice of a halved label; of its share nothing is lost, and the volume stays what it was.
+Where only a part of a coarse voxel is labelled, the share is of that part, and the voxel weighs by its size.
 """
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stages.train.losses.base import foreground_logit
-from stages.train.losses.dice_ce import cross_entropy, soft_dice
+from stages.train.losses.base import foreground_logit, where_partial
+from stages.train.losses.dice_ce import cross_entropy, dice_of_sums, soft_dice
 
 
 def loss_of_heads(
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor], heads: Sequence[Tensor], label: Tensor, skeleton: Tensor
+    loss: Callable[..., Tensor],
+    heads: Sequence[Tensor],
+    label: Tensor,
+    skeleton: Tensor,
+    labelled: Tensor | None = None,
 ) -> Tensor:
-    """Scalar loss of `heads`, each (B, 2, z, y, x): the first at the resolution of `label` and `skeleton`, the others
-    at extents that divide theirs.
+    """Scalar loss of `heads`, each (B, 2, z, y, x): the first at the resolution of `label`, `skeleton` and `labelled`
+    (losses/base.py says what they are), the others at extents that divide theirs.
     """
-    value = loss(heads[0], label, skeleton)
+    labelled = where_partial(labelled)
+    value = loss(heads[0], label, skeleton) if labelled is None else loss(heads[0], label, skeleton, labelled)
     for number, head in enumerate(heads[1:], start=1):
-        value = value + _coarse_loss(head, label) / 2**number
+        coarse = _coarse_loss(head, label) if labelled is None else _partial_coarse_loss(head, label, labelled)
+        value = value + coarse / 2**number
     return value / sum(2**-number for number in range(len(heads))) if len(heads) > 1 else value
 
 
@@ -35,6 +43,16 @@ def _coarse_loss(logits: Tensor, label: Tensor) -> Tensor:
     logit = foreground_logit(logits)
     target = vessel_share(label, logit)
     return cross_entropy(logit, target) + 1 - soft_dice(logit.sigmoid(), target)
+
+
+def _partial_coarse_loss(logits: Tensor, label: Tensor, labelled: Tensor) -> Tensor:
+    """A coarse voxel counts by the share of it that is labelled, and its target is the vessel's share of that."""
+    logit = foreground_logit(logits)
+    weight = vessel_share(labelled, logit)
+    target = vessel_share(label * labelled.bool(), logit) / weight.clamp(min=torch.finfo(weight.dtype).tiny)
+    logit = torch.where(weight > 0, logit, 0)
+    overlap, total = (logit.sigmoid() * target * weight).sum(), ((logit.sigmoid() + target) * weight).sum()
+    return cross_entropy(logit, target, weight) + 1 - dice_of_sums(overlap, total)
 
 
 def vessel_share(label: Tensor, like: Tensor) -> Tensor:

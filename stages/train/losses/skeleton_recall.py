@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from stages.train.losses.base import Loss
+from stages.train.losses.base import Loss, vessel_probability
 from stages.train.losses.dice_ce import cross_entropy, soft_dice
 from stages.train.losses.geometry.morphology import grow
 
@@ -37,10 +37,10 @@ class SkeletonRecallLoss(Loss):
 
     needs_skeleton: ClassVar[bool] = True
 
-    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
+    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor, labelled: Tensor | None = None) -> Tensor:
         """Scalar loss for `logit` and `label`, with the label's centreline `skeleton`, all (B, 1, z, y, x)."""
-        probability, target = logit.sigmoid(), label.to(logit.dtype)
-        region = cross_entropy(logit, target) + 1 - soft_dice(probability, target)
+        probability, target = vessel_probability(logit, labelled), label.to(logit.dtype)
+        region = cross_entropy(logit, target, labelled) + 1 - soft_dice(probability, target)
         return region + RECALL_WEIGHT * (1 - skeleton_recall(probability, tube(skeleton.bool(), label.bool())))
 
 

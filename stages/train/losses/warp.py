@@ -21,13 +21,14 @@ Deviations from the paper and its code:
   is critical, and warping costs most while it tells least.
 
 Edge cases: no critical voxel, as in a prediction of the right topology: the term is 0. Neither mask has a vessel: M is
-empty. A vessel that the other mask lacks altogether is critical as a whole. Beyond the patch is background, in both.
+empty. A vessel that the other mask lacks altogether is critical as a whole. Beyond the patch, and
+where nobody labelled, is background, in both.
 """
 
 from torch import Tensor
 from torch.nn import functional
 
-from stages.train.losses.base import Loss
+from stages.train.losses.base import Loss, vessel_probability
 from stages.train.losses.dice_ce import soft_dice
 from stages.train.losses.geometry.homotopy import critical_voxels
 
@@ -38,9 +39,15 @@ WARM_UP_SHARE = 0.5
 class SoftDiceLoss(Loss):
     """1 − Dice: what warp trains with until the network finds vessels."""
 
-    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:  # noqa: ARG002 - a loss on voxels alone
+    def evaluate(
+        self,
+        logit: Tensor,
+        label: Tensor,
+        skeleton: Tensor,  # noqa: ARG002 - a loss on voxels alone
+        labelled: Tensor | None = None,
+    ) -> Tensor:
         """Scalar loss for `logit` and `label`, both (B, 1, z, y, x)."""
-        return 1 - soft_dice(logit.sigmoid(), label.to(logit.dtype))
+        return 1 - soft_dice(vessel_probability(logit, labelled), label.to(logit.dtype))
 
 
 class WarpLoss(SoftDiceLoss):
@@ -50,9 +57,10 @@ class WarpLoss(SoftDiceLoss):
         """Equation (2) in the warm-up, equation (1) after it."""
         return SoftDiceLoss() if progress < WARM_UP_SHARE else self
 
-    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor) -> Tensor:
+    def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor, labelled: Tensor | None = None) -> Tensor:
         """Scalar loss for `logit` and `label`, both (B, 1, z, y, x)."""
-        critical = critical_voxels(logit.detach() > 0, label.bool())
+        # a logit of 0, which those that are not labelled have, is no vessel: there the masks agree
+        critical = critical_voxels(logit.detach() > 0, label.bool(), None if labelled is None else ~labelled)
         target = label[critical].to(logit.dtype)
         total = functional.binary_cross_entropy_with_logits(logit[critical], target, reduction="sum")
-        return super().evaluate(logit, label, skeleton) + WARP_WEIGHT * total / max(len(target), 1)
+        return super().evaluate(logit, label, skeleton, labelled) + WARP_WEIGHT * total / max(len(target), 1)

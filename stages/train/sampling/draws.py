@@ -18,6 +18,7 @@ class Purpose(enum.IntEnum):
     AUGMENTATION = 2
     NOISE = 3
     VALIDATION = 4
+    LABELLED_INDEX = 5
 
 
 def generator(seed: int, epoch: int, index: int, purpose: Purpose) -> np.random.Generator:

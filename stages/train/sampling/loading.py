@@ -2,7 +2,7 @@
 
 import mmap
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -24,24 +24,29 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """image (B, 1, z, y, x) float32; label and skeleton the same shape in uint8 {0, 1}; `ids` names the volumes."""
+    """image (B, 1, z, y, x) float32; label and skeleton the same shape in uint8 {0, 1}; `ids` names the volumes.
+
+    `labelled` is as label, None where every voxel of all the training's volumes is labelled.
+    """
 
     image: torch.Tensor
     label: torch.Tensor
     skeleton: torch.Tensor
     ids: list[str]
+    labelled: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`."""
-        image, label, skeleton = (
-            part.to(device, non_blocking=True) for part in (self.image, self.label, self.skeleton)
-        )
-        return Batch(image=image, label=label, skeleton=skeleton, ids=self.ids)
+        return self._with(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """Called by torch's loader, so that the way to a GPU runs beside the work."""
-        image, label, skeleton = (part.pin_memory() for part in (self.image, self.label, self.skeleton))
-        return Batch(image=image, label=label, skeleton=skeleton, ids=self.ids)
+        return self._with(torch.Tensor.pin_memory)
+
+    def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        image, label, skeleton = (change(part) for part in (self.image, self.label, self.skeleton))
+        labelled = None if self.labelled is None else change(self.labelled)
+        return Batch(image=image, label=label, skeleton=skeleton, ids=self.ids, labelled=labelled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,7 @@ class _Item:
     image_zyx: NDArray[np.float32]
     label_zyx: NDArray[np.uint8]
     skeleton_zyx: NDArray[np.uint8]
+    labelled_zyx: NDArray[np.uint8] | None
     id: str
 
 
@@ -57,6 +63,7 @@ class _Arrays:
     image_zyx: NDArray[np.float32]
     label_zyx: NDArray[np.uint8]
     skeleton_zyx: NDArray[np.uint8] | None
+    labelled_zyx: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,17 +100,28 @@ class _Files:
     image: _File
     label: _File
     skeleton: _File | None
+    labelled: _File | None
 
     def map(self) -> _Arrays:
         """The arrays of one volume."""
-        skeleton = None if self.skeleton is None else self.skeleton.map()
-        return _Arrays(image_zyx=self.image.map(), label_zyx=self.label.map(), skeleton_zyx=skeleton)
+        return _Arrays(
+            image_zyx=self.image.map(),
+            label_zyx=self.label.map(),
+            skeleton_zyx=None if self.skeleton is None else self.skeleton.map(),
+            labelled_zyx=None if self.labelled is None else self.labelled.map(),
+        )
 
 
 def _files_of(volume: Volume, needs_skeleton: bool) -> _Files:
     """Raises DataError when a file is not as listed."""
     skeleton = _file_of(volume.skeleton()) if needs_skeleton else None
-    return _Files(image=_file_of(volume.image()), label=_file_of(volume.label()), skeleton=skeleton)
+    known = volume.labelled()
+    return _Files(
+        image=_file_of(volume.image()),
+        label=_file_of(volume.label()),
+        skeleton=skeleton,
+        labelled=None if known is None else _file_of(known),
+    )
 
 
 def _read(files: _Files) -> _Arrays:
@@ -112,6 +130,7 @@ def _read(files: _Files) -> _Arrays:
         image_zyx=np.array(mapped.image_zyx),
         label_zyx=np.array(mapped.label_zyx),
         skeleton_zyx=None if mapped.skeleton_zyx is None else np.array(mapped.skeleton_zyx),
+        labelled_zyx=None if mapped.labelled_zyx is None else np.array(mapped.labelled_zyx),
     )
 
 
@@ -128,6 +147,8 @@ class PatchDataset(Dataset[_Item]):
         self._volumes = volumes
         self._files = [_files_of(volume, needs_skeleton) for volume in volumes]
         self._params = params
+        # of one kind for every batch of a training: processes exchange it, and losses look at it
+        self._is_partial = any(volume.is_partial for volume in volumes)
         self._foreground: Foreground = index_foreground(volumes, params.seed)
         self._patches_per_epoch = params.steps_per_epoch * params.batch_size
         # read before loader workers are forked, who then share it
@@ -157,7 +178,10 @@ class PatchDataset(Dataset[_Item]):
         image, label = place_of(arrays.image_zyx), place_of(arrays.label_zyx)
         skeleton = label if arrays.skeleton_zyx is None else place_of(arrays.skeleton_zyx)
         image = change_intensity(image, augmentation, generator(params.seed, *place, Purpose.NOISE))
-        return _Item(image_zyx=image, label_zyx=label, skeleton_zyx=skeleton, id=volume.id)
+        labelled = None if arrays.labelled_zyx is None else place_of(arrays.labelled_zyx)
+        if labelled is None and self._is_partial:
+            labelled = np.ones_like(label)
+        return _Item(image_zyx=image, label_zyx=label, skeleton_zyx=skeleton, labelled_zyx=labelled, id=volume.id)
 
 
 def batches(
@@ -203,11 +227,13 @@ def first_batch(dataset: PatchDataset, params: TrainingParams, ranks: Ranks = AL
 
 
 def _collate(items: list[_Item]) -> Batch:
+    labelled = [item.labelled_zyx for item in items if item.labelled_zyx is not None]
     return Batch(
         image=_stack([item.image_zyx for item in items]),
         label=_stack([item.label_zyx for item in items]),
         skeleton=_stack([item.skeleton_zyx for item in items]),
         ids=[item.id for item in items],
+        labelled=_stack(labelled) if len(labelled) == len(items) else None,
     )
 
 

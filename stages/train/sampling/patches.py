@@ -26,10 +26,19 @@ class PatchPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class Foreground:
-    """Vessel voxels that a patch may be centred on: flat indices into each volume, at most CENTRES_PER_VOLUME each."""
+    """Vessel voxels that a patch may be centred on: flat indices into each volume, at most CENTRES_PER_VOLUME each.
+
+    `labelled` are voxels that a patch elsewhere is centred on; None where all are labelled, and it may be anywhere.
+    """
 
     shapes_zyx: tuple[VoxelsZYX, ...]
     flat_indices: tuple[NDArray[np.int64], ...]
+    labelled: tuple[NDArray[np.int64] | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        """One entry a volume."""
+        if not self.labelled:
+            object.__setattr__(self, "labelled", (None,) * len(self.shapes_zyx))
 
 
 def index_foreground(volumes: list[Volume], seed: int) -> Foreground:
@@ -37,6 +46,7 @@ def index_foreground(volumes: list[Volume], seed: int) -> Foreground:
     return Foreground(
         shapes_zyx=tuple(volume.shape_zyx for volume in volumes),
         flat_indices=tuple(_centres(volume.label(), seed, number) for number, volume in enumerate(volumes)),
+        labelled=tuple(_labelled_centres(volume.labelled(), seed, number) for number, volume in enumerate(volumes)),
     )
 
 
@@ -46,12 +56,15 @@ def draw_patch(
     """A volume, each equally likely, and a place in it: with probability `foreground_share` centred on a vessel voxel.
 
     Near a border the patch is moved inside, so its vessel voxel is off the centre there. A volume without foreground
-    gives a patch anywhere.
+    gives a patch anywhere. Where a part of the volume is labelled, anywhere means about one of its labelled voxels: no
+    patch is drawn that a loss could learn nothing from.
     """
     number = int(rng.integers(len(foreground.shapes_zyx)))
     shape, centres = foreground.shapes_zyx[number], foreground.flat_indices[number]
     room = [size - patch for size, patch in zip(shape, patch_voxels, strict=True)]
     on_vessel = rng.random() < foreground_share
+    if not (on_vessel and len(centres)) and (labelled := foreground.labelled[number]) is not None:
+        on_vessel, centres = True, labelled
     if on_vessel and len(centres):
         centre = np.unravel_index(int(centres[rng.integers(len(centres))]), shape)
         start = [int(middle) - patch // 2 for middle, patch in zip(centre, patch_voxels, strict=True)]
@@ -78,6 +91,22 @@ def _centres(label_zyx: NDArray[np.uint8], seed: int, number: int) -> NDArray[np
         return indices
     rng = generator(seed, 0, number, Purpose.FOREGROUND_INDEX)
     return np.sort(rng.choice(indices, CENTRES_PER_VOLUME, replace=False))
+
+
+def _labelled_centres(labelled_zyx: NDArray[np.uint8] | None, seed: int, number: int) -> NDArray[np.int64] | None:
+    """Slice by slice: most of a volume may be labelled, and its indices would take eight times its memory."""
+    if labelled_zyx is None:
+        return None
+    counts = np.array([np.count_nonzero(plane) for plane in labelled_zyx])
+    ends = np.cumsum(counts)
+    rng = generator(seed, 0, number, Purpose.LABELLED_INDEX)
+    size = min(int(ends[-1]), CENTRES_PER_VOLUME)
+    chosen = np.sort(rng.choice(int(ends[-1]), size, replace=False, shuffle=False))
+    parts = []
+    for z in np.flatnonzero(counts):
+        inside = chosen[(chosen >= ends[z] - counts[z]) & (chosen < ends[z])] - (ends[z] - counts[z])
+        parts.append(np.flatnonzero(labelled_zyx[z])[inside] + z * labelled_zyx[z].size)
+    return np.concatenate(parts)
 
 
 def _inside(start: int, room: int) -> int:

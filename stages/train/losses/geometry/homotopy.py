@@ -32,22 +32,26 @@ Places = NDArray[np.int64]
 
 
 @torch.no_grad()
-def critical_voxels(first: Tensor, second: Tensor) -> Tensor:
-    """Where the masks differ after `first` was warped to `second` or `second` to `first`: (B, 1, z, y, x), all bool."""
+def critical_voxels(first: Tensor, second: Tensor, unknown: Tensor | None = None) -> Tensor:
+    """Where the masks differ after `first` was warped to `second` or `second` to `first`: (B, 1, z, y, x), all bool.
+
+    `unknown` voxels are background in both masks, and no distance ends there.
+    """
     masks, targets = torch.cat([first, second]), torch.cat([second, first])
-    depth: NDArray[np.uint8] = boundary_distance(masks)[:, 0].cpu().numpy()
+    depth: NDArray[np.uint8] = boundary_distance(masks, unknown)[:, 0].cpu().numpy()
     before: NDArray[np.bool_] = masks[:, 0].cpu().numpy()
     wanted: NDArray[np.bool_] = targets[:, 0].cpu().numpy()
     different = torch.from_numpy(warped(before, wanted, depth) ^ wanted)[:, None]
     return different[: len(first)].logical_or(different[len(first) :]).to(first.device)
 
 
-def boundary_distance(masks: Tensor) -> Tensor:
+def boundary_distance(masks: Tensor, unknown: Tensor | None = None) -> Tensor:
     """Distance in voxels to the nearest voxel of the other kind, from vessel and from background alike, rounded down.
 
     (B, 1, z, y, x) bool → uint8, at most FURTHEST_VOXELS; what lies beyond the patch is unknown.
     """
-    distance = distance_to_background(torch.cat([masks, ~masks]), FURTHEST_VOXELS)
+    inner = masks if unknown is None else masks | torch.cat([unknown, unknown])
+    distance = distance_to_background(torch.cat([inner, ~masks]), FURTHEST_VOXELS)
     inside, outside = distance[: len(masks)], distance[len(masks) :]
     return (inside + outside).to(torch.uint8)
 

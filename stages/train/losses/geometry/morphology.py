@@ -1,7 +1,7 @@
 """Binary morphology on patches (B, 1, z, y, x), in torch on whatever device they are.
 
 What lies beyond the patch is unknown: it neither erodes nor grows anything, so that a vessel cut by a face of the patch
-keeps its centreline up to that face.
+keeps its centreline up to that face. Voxels that nobody labelled may be named as unknown, too.
 """
 
 import torch
@@ -11,8 +11,8 @@ SPATIAL_AXES = (2, 3, 4)
 
 
 @torch.no_grad()
-def morphological_skeleton(mask: Tensor) -> Tensor:
-    """Skeleton of `mask` (bool) by Lantuéjoul's formula: ∪ₖ Eᵏ(M) ∖ D(Eᵏ⁺¹(M)).
+def morphological_skeleton(mask: Tensor, unknown: Tensor | None = None) -> Tensor:
+    """Skeleton of `mask` (bool, nothing of it in `unknown`) by Lantuéjoul's formula: ∪ₖ Eᵏ(M) ∖ D(Eᵏ⁺¹(M)).
 
     E erodes with the 6-neighbourhood, D dilates with the 26-neighbourhood: what the soft skeleton of Shit et al. 2021
     (clDice, algorithm 1) computes on a binary image, run until nothing changes instead of a fixed number of times. It
@@ -22,7 +22,7 @@ def morphological_skeleton(mask: Tensor) -> Tensor:
     skeleton = torch.zeros_like(mask)
     current = mask
     while True:
-        eroded = erode(current)
+        eroded = erode(current) if unknown is None else erode(current | unknown) & ~unknown
         skeleton |= current & ~dilate(eroded)
         if torch.equal(eroded, current):
             return skeleton

@@ -31,9 +31,12 @@ ROUNDS = 10
 _BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def soft_skeleton(image: Tensor, rounds: int = ROUNDS) -> Tensor:
-    """The soft skeleton, in [0, 1], of `image` (B, 1, z, y, x) in [0, 1], float32 or float64; differentiable once."""
-    skeleton: Tensor = _SoftSkeleton.apply(image, rounds)  # type: ignore[no-untyped-call]
+def soft_skeleton(image: Tensor, rounds: int = ROUNDS, unknown: Tensor | None = None) -> Tensor:
+    """The soft skeleton, in [0, 1], of `image` (B, 1, z, y, x) in [0, 1], float32 or float64; differentiable once.
+
+    `unknown` voxels (bool, same shape) take no part, as those beyond the patch; the skeleton is 0 there.
+    """
+    skeleton: Tensor = _SoftSkeleton.apply(image, rounds, unknown)  # type: ignore[no-untyped-call]
     return skeleton
 
 
@@ -49,11 +52,11 @@ class _Round:
 
 class _SoftSkeleton(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, image: Tensor, rounds: int) -> Tensor:
+    def forward(ctx: Any, image: Tensor, rounds: int, unknown: Tensor | None) -> Tensor:
         values, ranks = _ranked(image)
         left = torch.ones_like(values)  # Π (1 − δ) so far
         ctx.ranks, ctx.steps = ranks, []
-        for found in _rounds(values, ranks, rounds):
+        for found in _rounds(values, ranks, rounds, unknown):
             before = left[found.places]
             left[found.places] = before * (1 - found.delta)
             ctx.steps.append((found, before))
@@ -61,7 +64,7 @@ class _SoftSkeleton(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         upstream = upstream.reshape(-1)
         of_value = torch.zeros_like(upstream)  # gradient by rank
         after = torch.ones_like(upstream)
@@ -72,7 +75,7 @@ class _SoftSkeleton(torch.autograd.Function):
             of_value.index_add_(0, found.upper, share)
             of_value.index_add_(0, found.lower, share, alpha=-1)
             after[found.places] = behind * (1 - found.delta)
-        return of_value[ctx.ranks.view(-1)].view(ctx.ranks.shape), None
+        return of_value[ctx.ranks.view(-1)].view(ctx.ranks.shape), None, None
 
 
 def _ranked(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,11 +88,17 @@ def _ranked(image: Tensor) -> tuple[Tensor, Tensor]:
     return flat[order], ranks.view(image.shape)
 
 
-def _rounds(values: Tensor, ranks: Tensor, rounds: int) -> Iterator[_Round]:
-    current = ranks
+def _rounds(values: Tensor, ranks: Tensor, rounds: int, unknown: Tensor | None) -> Iterator[_Round]:
+    # above all ranks nothing is chosen as a minimum, below them nothing as a maximum
+    highest, lowest = len(values), -1
+    current = ranks if unknown is None else ranks.masked_fill(unknown, highest)
     for _ in range(rounds + 1):
         eroded = _lowest_of_6(current)
-        opened = _highest_of_26(eroded)
+        if unknown is None:
+            opened = _highest_of_26(eroded)
+        else:
+            eroded.masked_fill_(unknown, highest)
+            opened = _highest_of_26(eroded.masked_fill(unknown, lowest)).masked_fill_(unknown, highest)
         places = torch.nonzero((current > opened).view(-1)).view(-1)
         upper, lower = current.view(-1)[places], opened.view(-1)[places]
         yield _Round(places=places, delta=values[upper] - values[lower], upper=upper, lower=lower)
