@@ -52,8 +52,9 @@ class VolumeResult:
     fold: int
     id: str
     group: str  # the volume's own id where it is of no group
-    values: Mapping[str, float]  # metric → value, in the order of params.yaml
+    values: Mapping[str, float]  # metric → value, in the order of params.yaml; NaN where it could not be measured
     rule: str
+    labelled_share: float = 1.0  # of its voxels; nothing else counts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.runs import open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.evaluate.cells import read_cells
+from stages.evaluate.labelled import refuse_unmeasured_lead
 from stages.evaluate.outputs import write_bands, write_outputs
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.partial import CellName, comparable, coverage_of
@@ -41,6 +42,7 @@ def evaluate(
     cells = read_cells(params.training, processed, models, left_out)
     coverage = coverage_of(params.training, processed, left_out)
     refuse_too_few_folds(cells, params.evaluation)
+    refuse_unmeasured_lead(cells, params.evaluation)
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
     losses = ", ".join(params.training.losses)

@@ -63,9 +63,7 @@ def _say_what_is_labelled(rows: list[Row]) -> None:
     part = [share for share in shares.values() if share < 1]
     if part:
         mean = sum(shares.values()) / len(shares)
-        say(
-            f"{mean:.1%} of the voxels are labelled ({len(part)} of {len(shares)} volumes in part): nothing else counts"
-        )
+        say(f"{mean:.1%} of the voxels are labelled, and nothing else counts (in part: {len(part)} of {len(shares)})")
     for row in rows:
         missing = [METRICS[name].title for name, value in row.measurement.values.items() if math.isnan(value)]
         if missing:

@@ -55,15 +55,14 @@ def take_views(
     if labelled_zyx is not None:
         codes *= labelled_zyx
     unknown = None if labelled_zyx is None else ~labelled_zyx
+    hidden: Mask | None = None if unknown is None else np.all(unknown, axis=0)
     projected: tuple[Mask, Mask] = np.any(label_zyx, axis=0), np.any(prediction_zyx, axis=0)
     return Views(
         slice_z=z,
         depth=len(image_zyx),
         sides_um=(image_zyx.shape[1] * spacing_um[1], image_zyx.shape[2] * spacing_um[2]),
         slice=_view(image_zyx[z], label_zyx[z], prediction_zyx[z], codes[z], None if unknown is None else unknown[z]),
-        projection=_view(
-            image_zyx.max(axis=0), *projected, most_common(codes), None if unknown is None else unknown.all(axis=0)
-        ),
+        projection=_view(image_zyx.max(axis=0), *projected, most_common(codes), hidden),
     )
 
 

@@ -49,6 +49,7 @@ def to_html(report: Report) -> str:
         cautions=words.cautions(report),
         verdict=words.verdict(report),
         choice=words.choice_words(report),
+        labelled=words.labelled_words(report),
         chosen_here=words.CHOSEN_HERE,
         test_words=words.test_words(report),
         best_words=words.best_words(report.lead),

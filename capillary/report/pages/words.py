@@ -61,6 +61,20 @@ def choice_words(report: Report) -> str:
     )
 
 
+def labelled_words(report: Report) -> str:
+    """What share of the volumes is labelled; nothing where all of it is."""
+    shares = {volume.id: volume.labelled_share for volume in report.volumes}
+    in_part = sum(share < 1 for share in shares.values())
+    if not in_part:
+        return ""
+    unmeasured = any(math.isnan(value) for volume in report.volumes for value in volume.values.values())
+    missing = f" A metric without a value ({NONE}) needs larger labelled blocks." if unmeasured else ""
+    return (
+        f"{fmean(shares.values()):.1%} of the voxels are labelled (a mean over volumes; {in_part} of {len(shares)} are "
+        f"labelled in part). All numbers are of those voxels alone (docs/labels.md).{missing}"
+    )
+
+
 def band_text(band: BandResult) -> str:
     """Which radii."""
     if math.isinf(band.to_um):
@@ -180,6 +194,8 @@ def cautions(report: Report) -> list[str]:
             found.append(f"{cell.loss} fold {cell.fold} {cell.status}: {cell.reason}")
     if few := _few_volumes(report):
         found.append(few)
+    if labelled := labelled_words(report):
+        found.append(labelled)
     ruled = [volume for volume in report.volumes if volume.rule != "measured"]
     if ruled:
         names = listed([f"{volume.id} ({volume.loss}, {volume.rule})" for volume in ruled[:5]])

@@ -71,7 +71,7 @@ def read_volumes(root: Path, folder: Path = METRICS_FOLDER) -> tuple[VolumeResul
     """metrics/per_volume.csv. Raises DataError."""
 
     def parse(line: dict[str, str]) -> VolumeResult:
-        values = {name: float(line[name]) for name in line if name in METRICS}
+        values = {name: _measured(line[name]) for name in line if name in METRICS}
         return VolumeResult(
             loss=line["loss"],
             fold=int(line["fold"]),
@@ -79,9 +79,15 @@ def read_volumes(root: Path, folder: Path = METRICS_FOLDER) -> tuple[VolumeResul
             group=line.get("group") or line["id"],  # a table from before it had the column
             values=values,
             rule=line["rule"],
+            labelled_share=float(line.get("labelled_share") or 1),
         )
 
     return _table(root / folder / "per_volume.csv", parse)
+
+
+def _measured(text: str) -> float:
+    """A metric of a volume; NaN where the labelled voxels did not allow it."""
+    return float(text) if text else math.nan
 
 
 def read_differences(root: Path, folder: Path = METRICS_FOLDER) -> tuple[Difference, ...]:

@@ -95,8 +95,8 @@ def _pictures(choice: Choice) -> Iterator[tuple[str, bytes]]:
 
 def hatched(grey: Bytes, where: NDArray[np.bool_]) -> Bytes:
     """`grey` with bright oblique lines `where` (y, x) nobody labelled."""
-    rows, columns = np.indices(grey.shape, sparse=True)
-    on_line = (rows + columns) % HATCH_PIXELS == 0
+    height, width = grey.shape
+    on_line = (np.arange(height)[:, None] + np.arange(width)) % HATCH_PIXELS == 0
     lined: Bytes = np.where(where & on_line, np.uint8(255), grey)
     return lined
 
