@@ -1,5 +1,6 @@
 """Which charts a report has: its values put onto axes. Charts themselves are in charts.py."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -109,7 +110,7 @@ def _volume_marks(report: Report, name: str, metric: Metric) -> tuple[Mark, ...]
             colour=_colour(report, one.loss),
         )
         for one in report.volumes
-        if one.id == name
+        if one.id == name and math.isfinite(one.values[metric.name])
     )
 
 
