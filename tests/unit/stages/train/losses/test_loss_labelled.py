@@ -25,7 +25,7 @@ def regions(shape: torch.Size) -> dict[str, Tensor]:
     scattered = torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.4
     slices, box, one, none = (torch.zeros(shape, dtype=torch.bool) for _ in range(4))
     slices[:, :, ::2] = True
-    box[:2, :, 1:4, 2:7, 1:8] = True
+    box[:2, :, 2:5, 2:7, 2:8] = True
     one[0, 0, 2, 3, 3] = True
     return {"scattered": scattered, "slices": slices, "box": box, "one voxel": one, "nothing": none}
 
@@ -87,8 +87,8 @@ def test_a_labelled_box_costs_what_its_patch_would(loss: Loss, random_case: Case
     """What is not labelled is what lies beyond a patch, neither more nor less."""
     logits, label, skeleton = random_case
     known = torch.zeros_like(label)
-    known[:, :, 1:4, 2:7, 1:8] = 1
-    cut = (part[:, :, 1:4, 2:7, 1:8].contiguous() for part in (logits, label, skeleton))
+    known[:, :, 2:5, 2:7, 2:8] = 1
+    cut = (part[:, :, 2:5, 2:7, 2:8].contiguous() for part in (logits, label, skeleton))
     torch.testing.assert_close(loss(logits, label, skeleton, known), loss(*cut))
 
 
