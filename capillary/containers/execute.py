@@ -165,7 +165,7 @@ class ContainerExecutor:
                 watch=EndingWatch(self._api, container.id),
             )
             # before the start: should this process die now, the container has nothing to do and ends
-            running.connection.send_order(container.spec.secrets, plan.grace_s)
+            running.connection.send_start(container.spec.secrets, plan.grace_s)
             self._api.start(container.id)
             return running
 
@@ -242,7 +242,7 @@ class Connection:
         self._socket = getattr(self._stream, "_sock", self._stream)
         self._socket.settimeout(None)
 
-    def send_order(self, secrets: Any, grace_s: float) -> None:
+    def send_start(self, secrets: Any, grace_s: float) -> None:
         """The first line, which inside.py waits for."""
         self._socket.sendall(json.dumps({"environment": dict(secrets), "grace_s": grace_s}).encode() + b"\n")
 

@@ -66,7 +66,7 @@ def main() -> int:
     first = sys.stdin.readline()
     if not first:
         return 128 + signal.SIGTERM  # the launcher was gone before it could say what to run
-    order = json.loads(first)
+    start = json.loads(first)
     asked: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -77,7 +77,7 @@ def main() -> int:
     child: Child | None = None
     for each in PASSED_ON:  # docker stop, or the daemon going down
         signal.signal(each, pass_on)
-    child = Child([sys.executable, "-m", *sys.argv[1:]], {**os.environ, **order["environment"]}, order["grace_s"])
+    child = Child([sys.executable, "-m", *sys.argv[1:]], {**os.environ, **start["environment"]}, start["grace_s"])
     for number in asked:
         child.ask(number)
     threading.Thread(target=obey, args=(child,), daemon=True).start()

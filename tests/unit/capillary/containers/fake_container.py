@@ -36,7 +36,7 @@ class Container:
         target = f"{self.body['WorkingDir']}/{name}"
         return next(Path(mount["Source"]) for mount in self.body["HostConfig"]["Mounts"] if mount["Target"] == target)
 
-    def order(self) -> dict[str, Any]:
+    def start_line(self) -> dict[str, Any]:
         """The launcher's first line."""
         order: dict[str, Any] = json.loads(self.lines.readline())
         return order
@@ -101,7 +101,7 @@ def finish(container: Container) -> int:
 
 def work(container: Container) -> int:
     """A stage that ends well."""
-    container.order()
+    container.start_line()
     return finish(container)
 
 

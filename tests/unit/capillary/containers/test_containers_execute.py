@@ -28,7 +28,7 @@ def test_a_stage_that_ends_well_is_published(run: Run, root: Path, capfd: pytest
     run.change(environment={"TOKEN": "s3cr3t"}, writable=(state,))
 
     def program(container: Container) -> int:
-        order.update(container.order())
+        order.update(container.start_line())
         return finish(container)
 
     assert run(program) == 0
@@ -99,7 +99,7 @@ def test_outs_are_checked_before_they_are_published(run: Run) -> None:
     """A stage that ended well has to have made them."""
 
     def program(container: Container) -> int:
-        container.order()
+        container.start_line()
         return 0
 
     with pytest.raises(CapillaryError, match="without its out data/out"):
@@ -164,7 +164,7 @@ def test_a_request_reaches_the_stage(run: Run, code: int) -> None:
     stop = Stop()
 
     def program(container: Container) -> int:
-        container.order()
+        container.start_line()
         heard.append(container.lines.readline())
         (container.folder("data") / "out").write_text("made")
         return code
@@ -199,7 +199,7 @@ def test_a_stage_that_does_not_end_is_killed(
             start(container)
 
         def program(container: Container) -> int:
-            container.order()
+            container.start_line()
             heard.extend(container.lines.readline() for _ in range(2))
             removed.wait(30)
             return 137
