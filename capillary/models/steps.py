@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from capillary.compute.computing import stage_variables
+from capillary.compute.computing import stage_compute
 from capillary.launcher.access import read_access
 from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish_file
@@ -55,8 +55,8 @@ def plan_step(step: Step, folder: Path, settings: Settings, executor: Executor) 
     access = read_access(step.root, step.stage)
     request = StageRequest(stage=step.stage, address=step.stage, argv=step.argv, root=step.root, repository=step.root)
     identity = executor.environment_id(step.root, step.stage, access)
-    computing = stage_variables(step.root, settings, None)
-    plan = plan_stage(request, step, access, settings, identity, computing)
+    compute = stage_compute(step.root, settings, None)
+    plan = plan_stage(request, step, access, settings, identity, compute)
     taken = () if step.takes is None else (Dep(name=step.takes, host=(folder / step.takes).resolve()),)
     return dataclasses.replace(plan, deps=(*plan.deps, *taken))
 

@@ -40,7 +40,7 @@ def predict_many(request: PredictRequest, root: Path, stop: Stop) -> int:
         publisher = Publisher(stacks=request.stacks, folder=folder, work=work, taken=taken, history=history)
         with publisher.watching(_ask_to_stop):
             code = execute(plan, executor, stop, lambda _work: None)
-    _summarise(publisher.counts, len(request.stacks), request.folder, code)
+    _summarise(publisher.counts, len(request.stacks), folder, code)
     return code
 
 

@@ -14,11 +14,11 @@ def measure_domain(volumes: Sequence[Volume]) -> TrainingDomain | None:
         return None
     spacings = [(volume.native or volume.grid).spacing_um for volume in volumes]
     z, y, x = zip(*spacings, strict=True)
-    values = {name: [one.values()[name] for one in measured] for name in measured[0].values()}
+    ranges = {name: [one.values()[name] for one in measured] for name in measured[0].values()}
     return TrainingDomain(
         volumes=len(volumes),
         lowest_um=(min(z), min(y), min(x)),
         highest_um=(max(z), max(y), max(x)),
-        lowest={name: min(each) for name, each in values.items()},
-        highest={name: max(each) for name, each in values.items()},
+        lowest={name: min(each) for name, each in ranges.items()},
+        highest={name: max(each) for name, each in ranges.items()},
     )
