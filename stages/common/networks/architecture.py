@@ -22,7 +22,8 @@ class Decoded:
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """`build` gives (B, 1, z, y, x) → (B, 2, z, y, x) from torch's and MONAI's classes only, and from the plan
-    alone: a registered model is a plan and tensors. No patch of a batch may see another, so nothing normalises over the batch.
+    alone: a registered model is a plan and tensors. No patch of a batch may see another, so nothing normalises over
+    the batch.
 
     `decode` computes what the network does and shows its decoder; where it is None there is no deep supervision.
     """

@@ -85,10 +85,10 @@ def mlflow_folder(package: Package) -> Iterator[Path]:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from stages.common.tracking import served_model
-
     tensor = Schema([TensorSpec(np.dtype("float32"), (-1, 1, -1, -1, -1))])
     with tempfile.TemporaryDirectory() as name, _quietly():
+        from stages.common.tracking import served_model  # in the quiet: its class is defined at the import
+
         folder = Path(name)
         for file, content in package.contents.items():
             (folder / file).write_bytes(content)
