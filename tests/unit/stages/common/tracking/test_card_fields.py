@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import DamagedError, DataError
+from stages.common.tracking.model_files import FILES
 from stages.common.tracking.registry import read_card
 from tests.support.attacks import shows_all
 from tests.support.tracked import CARD
@@ -41,6 +42,13 @@ def _written(tmp_path: Path, **changes: object) -> Path:
         ("patch_voxels", [1, 2]),
         ("patch_voxels", [1, 2, 0]),
         ("fingerprint", {}),
+        ("files", []),
+        ("files", {}),
+        ("files", {"description.json": {"sha256": "0" * 64, "bytes": 1}}),
+        ("files", {name: {"sha256": "0" * 64} for name in FILES}),
+        ("files", {name: {"sha256": "0" * 64, "bytes": -1} for name in FILES}),
+        ("files", {name: {"sha256": "", "bytes": 1} for name in FILES}),
+        ("files", {name: {"sha256": "0" * 64, "bytes": 1} for name in (*FILES, "../evil")}),
     ],
 )
 def test_a_field_that_cannot_be_right_is_named(tmp_path: Path, field: str, value: object) -> None:
@@ -67,6 +75,16 @@ def test_a_recipe_that_cannot_be_right_is_refused(tmp_path: Path, recipe: dict[s
     file = _written(tmp_path, recipe={**dataclasses.asdict(CARD.recipe), **recipe})
     with pytest.raises(DataError, match="how the images were prepared"):
         read_card(file)
+
+
+def test_a_card_of_a_pickled_model_says_how_to_go_on(tmp_path: Path) -> None:
+    """Convert it, by the name that the card has, or train again."""
+    file = _written(tmp_path)
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "files"}))
+    with pytest.raises(DataError, match="former version of capillary, as a pickle") as caught:
+        read_card(file)
+    assert "capillary models convert capillary-dice_ce/1" in caught.value.remedy
+    assert "dvc repro -f train@dice_ce-0" in caught.value.remedy
 
 
 def test_a_card_of_another_version_says_in_what_it_differs(tmp_path: Path) -> None:
