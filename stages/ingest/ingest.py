@@ -30,11 +30,12 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None) -> None:
         scratch.mkdir()
         source = open_source(params.source, scratch, cache)
         inspection = Inspection(source=source, raw=raw, label_geometry=params.label_geometry, meaning=params.meaning)
-        candidates = list_candidates(source, scratch)
+        offer = list_candidates(source, scratch)
+        candidates = offer.candidates
         source.expect(path for each in candidates if not each.reasons for path in (each.image, each.label))
         verdicts = _inspect(candidates, inspection)
         shutil.rmtree(scratch)
-        notes = [f"{text} (volumes: {count})" for text, count in inspection.notes.items()]
+        notes = [*offer.notes, *(f"{text} (volumes: {count})" for text, count in inspection.notes.items())]
         notes += [f"no label holds {value:g}, which the settings name" for value in inspection.absent_values()]
         for note in notes:
             say(f"note: {note}")

@@ -18,6 +18,7 @@ from stages.common.imaging.stacks import is_tiff, read_header, refusing_damage
 from stages.common.imaging.suffixes import suffix_of
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
+from stages.ingest.given_spacing import TABLE, complete, missing_cells
 from stages.ingest.label_grid import HABIT, Order, Rule, compare, must_rewrite, write_in_order
 from stages.ingest.label_values import asked_values
 from stages.ingest.sources.source import Source
@@ -47,9 +48,10 @@ class Inspection:
         Raises ServiceError when a server fails: that is not the volume's fault.
         """
         if candidate.reasons:
-            return Verdict(id=candidate.id, stack=None, facts=VolumeFacts(), reasons=candidate.reasons, warnings=())
+            told = {"reasons": candidate.reasons, "warnings": candidate.warnings}
+            return Verdict(id=candidate.id, stack=None, facts=VolumeFacts(), **told)
         (self.raw / candidate.id).mkdir()
-        verdict = _Case(inspection=self, candidate=candidate).judge()
+        verdict = _Case(inspection=self, candidate=candidate, warnings=list(candidate.warnings)).judge()
         if verdict.stack is None:
             shutil.rmtree(self.raw / candidate.id)
         return verdict
@@ -144,6 +146,8 @@ class _Case:
             self.inspection.source.fetch(path, target)
         except DataError as error:
             self._blame(kind, error)
+            if self.candidate.origin:
+                self.reasons[-1] += f" ({self.candidate.origin})"
             return None
         return target
 
@@ -194,12 +198,13 @@ class _Case:
         told = spacing_of(header)
         for remark in (_axis_warning(header), *header.remarks):
             self._note(remark)
-        if self.candidate.spacing_um is not None:
-            self._note(disagreement(self.candidate.spacing_um, header))
-            self.warnings += () if told.spacing_um else told.warnings
-            return self.candidate.spacing_um, "dataset.csv"
+        given, source = complete(self.candidate.spacing_um, told)
+        if given is not None:
+            self._note(disagreement(given, header))
+            self.warnings += () if told.spacing_um and source == TABLE else told.warnings
+            return given, source
         if told.spacing_um is None:
-            self.reasons.append(f"image {self._path('image')}: {told.reason}")
+            self.reasons.append(f"image {self._path('image')}: {told.reason}{missing_cells(self.candidate)}")
         else:
             self.warnings += told.warnings
         return told.spacing_um, told.source or None

@@ -1,71 +1,112 @@
-"""Which volumes a source offers: by its table, or by MiniVess' file names."""
+"""Which volumes a source offers: by its table, or by the names of its folders and files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from stages.common.dataset.columns import COLUMNS
+from stages.common.dataset.ids import clashes, fault_of, mapping_note, safe_id
+from stages.common.dataset.layouts import READ, Layout, NoLayout, find_layout
+from stages.common.dataset.nnunet import MAX_META_BYTES, Meanings, read_meanings
+from stages.common.dataset.pairing import Pair
 from stages.common.errors import DataError
-from stages.common.imaging.suffixes import NIFTI_SUFFIXES
-from stages.ingest.candidates import Candidate
+from stages.common.text import visible
+from stages.ingest.candidates import Candidate, Offer
 from stages.ingest.sources.source import Source
-from stages.ingest.table import COLUMNS, is_safe_id, read_table
+from stages.ingest.table import read_table
 
-IMAGES, LABELS = "raw", "seg"
-_MARK = "_y"  # mv01.nii.gz is labelled by mv01_y.nii.gz
+_TABLES = ("dataset.csv", "dataset.tsv")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
-def list_candidates(source: Source, scratch: Path) -> list[Candidate]:
+def list_candidates(source: Source, scratch: Path) -> Offer:
     """The volumes of `source`, in the table's order or sorted by name.
 
-    Raises DataError when there is neither a table nor MiniVess' folders, or the table cannot be used.
+    Raises DataError when there is neither a table nor a known layout, or the table cannot be used.
     """
+    table, note = _table_of(source)
+    if table is None:
+        return layout_candidates(source, scratch)
+    copy = scratch / "table.csv"
+    source.fetch(table, copy)
+    shown = source.shown if source.shown.endswith(f"/{table}") else f"{source.shown}/{table}"
+    offer = read_table(copy, shown, source.names)
+    return Offer(candidates=offer.candidates, notes=(*((note,) if note else ()), *offer.notes))
+
+
+def _table_of(source: Source) -> tuple[str | None, str]:
+    """The source's table, and a remark where it is called otherwise."""
     if source.table is not None:
-        copy = scratch / "table.csv"
-        source.fetch(source.table, copy)
-        shown = source.shown if source.shown.endswith(f"/{source.table}") else f"{source.shown}/{source.table}"
-        return read_table(copy, shown)
-    images, labels = (_stems(source.names(folder)) for folder in (IMAGES, LABELS))
-    if not images:
+        return source.table, ""
+    found = [name for name in source.names("") if name.casefold() in _TABLES]
+    if len(found) > 1:
         raise DataError(
-            "the source holds neither dataset.csv nor MiniVess' folders (raw/*.nii.gz, seg/*_y.nii.gz)",
-            remedy=f"write a dataset.csv with the columns {','.join(COLUMNS)}, paths relative to it",
-            file=source.shown,
-            value=_some(source.names("")),
+            f"the source holds several tables: {', '.join(found)}", remedy="keep one, as dataset.csv", file=source.shown
         )
-    return _minivess(images, labels)
+    return (found[0], f"{found[0]} is read as the table; its usual name is dataset.csv") if found else (None, "")
 
 
-def _stems(names: list[str]) -> dict[str, str]:
-    """NIfTI files by their names without suffix."""
-    found = {}
-    for name in names:
-        suffix = next((suffix for suffix in NIFTI_SUFFIXES if name.lower().endswith(suffix)), None)
-        if suffix is not None:
-            found[name[: -len(suffix)]] = name
-    return found
+def layout_candidates(source: Source, scratch: Path) -> Offer:
+    """The volumes of `source` by its folders. DataError where they are of no known layout."""
+    layout = find_layout(source.names)
+    if isinstance(layout, NoLayout):
+        raise _unknown(source, layout)
+    meanings, notes = _meanings(source, layout, scratch)
+    candidates = _candidates(layout.pairs)
+    said = (f"no dataset.csv: the layout is {layout.name}", *layout.notes, *notes)
+    return Offer(candidates=candidates, notes=said, label_values=meanings.labels)
 
 
-def _minivess(images: dict[str, str], labels: dict[str, str]) -> list[Candidate]:
-    ids = images.keys() | {stem.removesuffix(_MARK) for stem in labels}
-    return [_pair(name, images.get(name), labels.get(name + _MARK)) for name in sorted(ids)]
-
-
-def _pair(name: str, image: str | None, label: str | None) -> Candidate:
-    reasons = []
-    if not is_safe_id(name):
-        reasons.append(f"its file name {name!r} cannot name a folder (use letters, digits, . _ -)")
-    if image is None:
-        reasons.append(f"its image {IMAGES}/{name}.nii.gz is missing")
-    if label is None:
-        reasons.append(f"its label {LABELS}/{name}{_MARK}.nii.gz is missing")
-    return Candidate(
-        id=name if is_safe_id(name) else repr(name),
-        group=name,
-        image=f"{IMAGES}/{image}",
-        label=f"{LABELS}/{label}",
-        spacing_um=None,
-        reasons=tuple(reasons),
+def _unknown(source: Source, layout: NoLayout) -> DataError:
+    sheet = next((name for name in source.names("") if name.lower().endswith(_SPREADSHEETS)), None)
+    save = f"save {sheet} as dataset.csv, or " if sheet is not None else ""
+    return DataError(
+        f"the source holds neither dataset.csv nor a layout that is read: {READ}",
+        remedy=f"{save}write a dataset.csv with the columns {','.join(COLUMNS)} (docs/datasets.md)",
+        file=source.shown,
+        value=visible(layout.found),
     )
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    return shown or "an empty folder"
+def _meanings(source: Source, layout: Layout, scratch: Path) -> tuple[Meanings, tuple[str, ...]]:
+    """What the layout's own file says of labels, and remarks on it. A set can be read without."""
+    unknown = Meanings(labels={}, channels={})
+    if not layout.meta:
+        return unknown, ()
+    copy = scratch / "meta.json"
+    try:
+        source.fetch(layout.meta, copy)
+        if copy.stat().st_size > MAX_META_BYTES:
+            raise ValueError(f"it has {copy.stat().st_size:,} bytes, the limit is {MAX_META_BYTES:,}")
+        meanings = read_meanings(copy.read_bytes())
+    except (DataError, ValueError) as error:
+        return unknown, (f"{layout.meta} is not used: {error}",)
+    return meanings, meanings.notes()
+
+
+def _candidates(pairs: Sequence[Pair]) -> tuple[Candidate, ...]:
+    shared = clashes([pair.name for pair in pairs])
+    found = []
+    for at, pair in enumerate(pairs):
+        others = tuple(pairs[other].name for other in shared.get(at, ()))
+        found.append(_candidate(pair, others))
+    return tuple(found)
+
+
+def _candidate(pair: Pair, others: Sequence[str]) -> Candidate:
+    fault = fault_of(pair.name)
+    note = "" if fault else mapping_note(pair.name)
+    reasons = list(pair.faults)
+    if fault:
+        reasons.append(f"its name {pair.name!r} {fault}: rename its files")
+    if others:
+        listed = ", ".join(repr(name) for name in others[:3])
+        reasons.append(f"its name {pair.name!r} is the same folder, {safe_id(pair.name)}, as that of {listed}")
+    return Candidate(
+        id=repr(pair.name) if fault else safe_id(pair.name),
+        group=pair.name,
+        image=pair.image,
+        label=pair.label,
+        spacing_um=None,
+        reasons=tuple(reasons),
+        warnings=(*((note,) if note else ()), *pair.notes),
+    )

@@ -1,9 +1,12 @@
 """The stack in a NIfTI file: voxels in the order z, y, x, and what its header says about spacing."""
 
+import gzip
 import math
+import struct
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nibabel
 import numpy as np
@@ -16,15 +19,37 @@ from stages.common.imaging.formats.header import SpacingEvidence, StackHeader
 from stages.common.imaging.formats.nifti_head import check_head, check_whole, is_packed
 
 _TOLERANCE = 0.01  # relative: two spacings in one header that differ by more disagree
+_NIFTI_2 = (540, int.from_bytes((540).to_bytes(4, "little"), "big"))  # its header's size, in either order of bytes
 _NO_GEOMETRY = "the header carries no geometry and no spacing (1 × 1 × 1 without a unit)"
 
 
 def load_header(path: Path, *, keep_file_open: bool = False) -> Any:
     """nibabel's image, of which only the header was read. DataError where it claims what the file cannot hold."""
     check_head(path)
-    image: Any = nibabel.load(path, mmap=False, keep_file_open=keep_file_open)
+    image = _load(path, keep_file_open=keep_file_open)
     refuse_impossible(_claim_of(image, path), path)
     return image
+
+
+def _load(path: Path, *, keep_file_open: bool) -> Any:
+    """nibabel's image. nibabel goes by the name, so a file whose content is otherwise is opened for it."""
+    if is_packed(path) == path.name.lower().endswith(".gz"):
+        return nibabel.load(path, mmap=False, keep_file_open=keep_file_open)
+    with _opened(path) as stream:
+        (size,) = struct.unpack("<i", stream.read(4).ljust(4, b"\0"))
+    kind: Any = nibabel.Nifti2Image if size in _NIFTI_2 else nibabel.Nifti1Image
+    stream = _opened(path)
+    try:
+        image = kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False, keep_file_open=keep_file_open)
+    except BaseException:
+        stream.close()
+        raise
+    weakref.finalize(image, stream.close)
+    return image
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if is_packed(path) else path.open("rb")
 
 
 def open_nifti(path: Path, *, keep_file_open: bool = False) -> Any:

@@ -14,8 +14,9 @@ _SLACK = 1 << 20  # bytes that may follow the voxels
 
 
 def is_packed(path: Path) -> bool:
-    """Whether `path` is compressed by its name."""
-    return path.name.lower().endswith(".gz")
+    """Whether `path` is compressed, by its first bytes: some programs write .nii that is gzip, and the reverse."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,98 @@
+"""The folder layouts that are read without a table."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stages.common.dataset.nnunet import IMAGES, LABELS, nnunet_pairs
+from stages.common.dataset.pairing import Pair, pair_files, stacks_among
+
+ListFolder = Callable[[str], list[str]]
+READ = "images/ + labels/, MiniVess (raw/ + seg/), nnU-Net (imagesTr/ + labelsTr/), BiaPy (train/raw/ + train/label/)"
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "stacks", "scans")
+_LABEL_FOLDERS = (
+    *("labels", "label", "masks", "mask", "seg", "segs", "segmentation", "segmentations", "gt", "ground_truth"),
+    *("groundtruth", "annotations", "annotation"),
+)
+_PARTS = ("train", "training", "data/train")  # where they may be instead of at the top
+_OTHER_PARTS = ("val", "validation", "test", "testing", "imagests", "labelsts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A layout that was found: its name, its pairs and remarks on it. `meta` is a file that says more, if any."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...] = ()
+    meta: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoLayout:
+    """Nothing that is read; `found` says what is there."""
+
+    found: str
+
+
+def find_layout(list_folder: ListFolder) -> Layout | NoLayout:
+    """The layout of a source, whose `list_folder` gives the names in a folder ("" is the top).
+
+    One that fits in several ways is none: `found` names the folders.
+    """
+    top = list_folder("")
+    if IMAGES in top:
+        return _nnunet(list_folder, top)
+    for part in ("", *_PARTS):
+        names = list_folder(part)
+        images = _with_stacks(list_folder, part, names, _IMAGE_FOLDERS)
+        labels = _with_stacks(list_folder, part, names, _LABEL_FOLDERS)
+        if len(images) == len(labels) == 1:
+            return _folders(list_folder, (images[0], labels[0]), top)
+        if images or labels:
+            return NoLayout(found=_doubt(images, labels, list_folder))
+    return NoLayout(found=_some(top) or "an empty folder")
+
+
+def _with_stacks(list_folder: ListFolder, part: str, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The folders called as `wanted`, in any case, that hold stacks."""
+    found = (f"{part}/{name}" if part else name for name in names if name.casefold() in wanted)
+    return [folder for folder in found if stacks_among(list_folder(folder))]
+
+
+def _folders(list_folder: ListFolder, folders: tuple[str, str], top: Sequence[str]) -> Layout:
+    images, labels = (stacks_among(list_folder(folder)) for folder in folders)
+    return Layout(
+        name=f"{folders[0]}/ + {folders[1]}/",
+        pairs=tuple(pair_files(images, labels, folders)),
+        notes=_left_out(top),
+    )
+
+
+def _nnunet(list_folder: ListFolder, top: Sequence[str]) -> Layout | NoLayout:
+    images, labels = stacks_among(list_folder(IMAGES)), stacks_among(list_folder(LABELS))
+    if not images or not labels:
+        return NoLayout(found=_doubt([IMAGES] if images else [], [LABELS] if labels else [], list_folder))
+    meta = "dataset.json" if "dataset.json" in top else ""
+    pairs = tuple(nnunet_pairs(images, labels))
+    return Layout(name=f"nnU-Net ({IMAGES}/ + {LABELS}/)", pairs=pairs, notes=_left_out(top), meta=meta)
+
+
+def _left_out(top: Sequence[str]) -> tuple[str, ...]:
+    others = [name for name in top if name.casefold() in _OTHER_PARTS]
+    return (f"not read: {', '.join(f'{name}/' for name in others)}",) if others else ()
+
+
+def _doubt(images: Sequence[str], labels: Sequence[str], list_folder: ListFolder) -> str:
+    if len(images) > 1 or len(labels) > 1:
+        both = ", ".join(f"{name}/" for name in (*images, *labels))
+        return f"{both}: which of them belong together cannot be told"
+    kind, other = ("images", "labels") if images else ("labels", "images")
+    (folder,) = (*images, *labels) or ("",)
+    if not folder:
+        return f"{IMAGES}/ without stacks"
+    stacks = stacks_among(list_folder(folder))
+    return f"{folder}/ with {len(stacks)} stacks ({_some(stacks)}), without a folder of {other} for these {kind}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

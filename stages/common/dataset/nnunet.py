@@ -1,0 +1,101 @@
+"""nnU-Net's layout: one file per channel, and dataset.json, which says what the values of labels mean."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.common.dataset.pairing import Pair, pair_files, stem_of
+
+IMAGES, LABELS = "imagesTr", "labelsTr"
+MAX_META_BYTES = 1 << 20
+_CHANNEL = re.compile(r"_([0-9]{4})$")
+_BACKGROUND, _IGNORE = "background", "ignore"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meanings:
+    """What dataset.json says: the values of each class, and the name of each channel."""
+
+    labels: Mapping[str, tuple[int, ...]]
+    channels: Mapping[str, str]
+
+    @property
+    def classes(self) -> dict[str, tuple[int, ...]]:
+        """Without background and ignore."""
+        return {name: values for name, values in self.labels.items() if name.casefold() not in (_BACKGROUND, _IGNORE)}
+
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user."""
+        if not self.labels:
+            return ()
+        shown = ", ".join(f"{name} = {' or '.join(map(str, values))}" for name, values in self.labels.items())
+        said = f"dataset.json: {shown}"
+        if len(self.classes) > 1:
+            said += "; several classes: ingest.label in params.yaml chooses which are vessel"
+        elif any(name.casefold() == _IGNORE for name in self.labels):
+            said += "; ingest.label in params.yaml names the value to ignore"
+        return (said,)
+
+
+def nnunet_pairs(images: Sequence[str], labels: Sequence[str]) -> Iterator[Pair]:
+    """The pairs of a training set. Of several channels the first is taken, and said."""
+    cases: dict[str, dict[str, str]] = defaultdict(dict)
+    plain, labelled = [], {stem_of(name) for name in labels}
+    for name in images:
+        mark = _CHANNEL.search(stem_of(name))
+        if mark is None or stem_of(name) in labelled:
+            plain.append(name)
+        else:
+            cases[f"{stem_of(name)[: mark.start()]}{name[len(stem_of(name)) :]}"][mark[1]] = name
+    by_case = {name: name for name in plain} | {case: channels[min(channels)] for case, channels in cases.items()}
+    for pair in pair_files(sorted(by_case), labels, (IMAGES, LABELS)):
+        case = pair.image.removeprefix(f"{IMAGES}/")
+        yield _with_channel(pair, by_case.get(case, ""), sorted(cases.get(case, {})))
+
+
+def _with_channel(pair: Pair, file: str, channels: Sequence[str]) -> Pair:
+    if not file:
+        return pair
+    notes = pair.notes
+    if len(channels) > 1:
+        notes = (*notes, f"its channels are {', '.join(channels)}; {channels[0]} is read ({IMAGES}/{file})")
+    faults = pair.faults
+    if channels and channels[0] != "0000":
+        faults = (*faults, f"its channel 0000 is missing; there is {', '.join(channels)}")
+    return Pair(name=pair.name, image=f"{IMAGES}/{file}", label=pair.label, notes=notes, faults=faults)
+
+
+def read_meanings(data: bytes) -> Meanings:
+    """What a dataset.json of nnU-Net, in the form of version 1 or 2, says. Raises ValueError for anything else."""
+    if len(data) > MAX_META_BYTES:
+        raise ValueError(f"it has {len(data):,} bytes, the limit is {MAX_META_BYTES:,}")
+    try:
+        said = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(said, dict):
+        raise ValueError("it is no JSON object")
+    channels = said.get("channel_names", said.get("modality", {}))
+    return Meanings(labels=_labels(said.get("labels", {})), channels=_texts(channels))
+
+
+def _labels(said: Any) -> dict[str, tuple[int, ...]]:
+    """Version 2 has {name: value or values}, version 1 {value: name}."""
+    if not isinstance(said, dict):
+        raise ValueError("its labels are no object")
+    found = {}
+    for key, value in said.items():
+        name, numbers = (value, key) if isinstance(value, str) and key.lstrip("-").isdigit() else (key, value)
+        values = numbers if isinstance(numbers, list) else [numbers]
+        try:
+            found[str(name)] = tuple(int(each) for each in values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"its label {key!r} is not an integer or a list of integers") from error
+    return found
+
+
+def _texts(said: Any) -> dict[str, str]:
+    return {str(key): str(value) for key, value in said.items()} if isinstance(said, dict) else {}

@@ -1,0 +1,111 @@
+"""A table of stacks as rows, before anyone judges them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stages.common.dataset.columns import REQUIRED, SPACING, Columns, find_columns
+from stages.common.dataset.dialect import Line, decode, read_lines, separators_for
+from stages.common.errors import DataError
+from stages.common.text import visible
+
+TABLE = "dataset.csv"
+MAX_TABLE_BYTES = 1 << 25
+MAX_ROWS = 50_000
+MAX_COLUMNS = 1_000
+_LISTED = 8  # faults that one error lists
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table: `cells` by column, "" for an empty one; a column that the table lacks is not in it.
+
+    `faults` says why it cannot be taken apart.
+    """
+
+    line: int
+    cells: dict[str, str]
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The rows of a table in their order, and remarks on the whole of it."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def read_rows(data: bytes, shown: str) -> Table:
+    """The rows of the table `data`; `shown` is its name for messages.
+
+    Raises DataError when it is too large, no text, not CSV, lacks a column or has no rows.
+    """
+    refuse_more("bytes", len(data), MAX_TABLE_BYTES, shown)
+    text = decode(data, shown)
+    header, lines, columns = _choose_separator(text.text, shown)
+    if not lines:
+        raise DataError("the table has no rows", remedy="add one row per stack", file=shown)
+    refuse_more("rows", len(lines), MAX_ROWS, shown)
+    notes = tuple(note for note in (text.note, *columns.notes) if note)
+    return Table(rows=tuple(_row(line, header, columns) for line in lines), notes=notes)
+
+
+def refuse_more(what: str, count: int, most: int, shown: str) -> None:
+    """Raise DataError where the table `shown` has more of `what` than the limit."""
+    if count > most:
+        remedy = "check that this is the table; a larger set can be split into several projects"
+        raise DataError(f"the table has {count:,} {what}, the limit is {most:,}", remedy=remedy, file=shown)
+
+
+def _choose_separator(text: str, shown: str) -> tuple[Line, list[Line], Columns]:
+    """Header, rows and columns, by the separator under which the header names most columns."""
+    first = [(separator, _header(text, separator, shown)) for separator in separators_for(text)]
+    separator, header = max(first, key=lambda each: _known(each[1]))
+    refuse_more("columns", len(header.cells), MAX_COLUMNS, shown)
+    columns, faults = find_columns(header.cells)
+    if faults:
+        raise _unusable(faults, header, separator, shown)
+    lines = list(read_lines(text, separator, shown))
+    return header, lines[1:], columns
+
+
+def _header(text: str, separator: str, shown: str) -> Line:
+    return next(iter(read_lines(text, separator, shown)), Line(number=1, cells=()))
+
+
+def _known(header: Line) -> tuple[int, int]:
+    """How many columns are known in `header`, and how many there are."""
+    columns, _ = find_columns(header.cells)
+    return len(columns.places), len(header.cells)
+
+
+def _unusable(faults: Sequence[str], header: Line, separator: str, shown: str) -> DataError:
+    listed = "".join(f"\n    {visible(fault)}" for fault in faults[1:_LISTED])
+    more = f"\n    … and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+    return DataError(
+        f"the table cannot be used: line {header.number}: {visible(faults[0])}{listed}{more}",
+        remedy=f"its first line must name {','.join(REQUIRED)}; {','.join(SPACING)} and group are optional "
+        "(docs/datasets.md)",
+        file=shown,
+        value=visible(separator.join(header.cells))[:200] or "an empty file",
+    )
+
+
+def _row(line: Line, header: Line, columns: Columns) -> Row:
+    cells = line.cells
+    given = {name: cells[at] if at < len(cells) else "" for name, at in columns.places.items()}
+    fault = _length_fault(line, header, columns)
+    return Row(line=line.number, cells=given, faults=(fault,) if fault else ())
+
+
+def _length_fault(line: Line, header: Line, columns: Columns) -> str:
+    """What is wrong with the number of cells. Spreadsheets add empty ones, and leave out empty ones at the end."""
+    have, want = len(line.cells), len(header.cells)
+    extra = next((at for at, cell in enumerate(line.cells) if cell and (at >= want or not header.cells[at])), None)
+    if extra is not None:
+        nameless = f"column {extra + 1} has no name and holds {line.cells[extra]!r}"
+        hint = "put a cell that holds a separator into quotes, or name the column"
+        return f"its row has {have} fields, the header has {want}: {nameless}; {hint}"
+    gone = {name for name, at in columns.places.items() if at >= have}
+    is_shifted = gone & set(REQUIRED) or gone & set(SPACING) not in (set(), set(SPACING) & set(columns.places))
+    return f"its row has {have} fields, the header has {want}" if is_shifted else ""

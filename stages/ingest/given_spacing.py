@@ -1,0 +1,30 @@
+"""The spacing that a table gives, with what the image's header adds where cells are empty."""
+
+from stages.common.dataset.columns import SPACING
+from stages.common.imaging.formats.header import Spacing
+from stages.common.imaging.spacing import HeaderSpacing
+from stages.ingest.candidates import Candidate, TableSpacing
+
+TABLE = "dataset.csv"
+
+
+def complete(given: TableSpacing | None, told: HeaderSpacing) -> tuple[Spacing | None, str]:
+    """The table's spacing (z, y, x; µm) and where it is from, its empty cells filled by the header.
+
+    None where all cells are empty, or the header has no spacing to fill them.
+    """
+    z, y, x = given or (None, None, None)
+    if z is not None and y is not None and x is not None:
+        return (z, y, x), TABLE
+    if (z, y, x) == (None, None, None) or told.spacing_um is None:
+        return None, ""
+    z, y, x = (header if cell is None else cell for cell, header in zip((z, y, x), told.spacing_um, strict=True))
+    missing = "".join(axis for axis, cell in zip("zyx", given or (), strict=True) if cell is None)
+    return (z, y, x), f"{TABLE}, {missing} by {told.source}"
+
+
+def missing_cells(candidate: Candidate) -> str:
+    """Which cells of the table would help a volume without spacing; nothing for one that is in no table."""
+    cells = candidate.spacing_um or (None, None, None)
+    empty = [name for name, cell in zip(SPACING, cells, strict=True) if cell is None]
+    return f"; fill in {', '.join(empty)} in {candidate.origin}" if candidate.origin else ""
