@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from capillary.dataset.command import dataset
+
 app = typer.Typer(
     name="capillary",
     help="From labelled 3D stacks of blood vessels to a registered, repeatable segmentation model.",
@@ -15,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dataset, name="dataset")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

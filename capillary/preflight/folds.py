@@ -1,6 +1,5 @@
 """Folds and network against the volumes that there will be: what preprocess and train would refuse after ingest."""
 
-import csv
 import importlib
 import importlib.util
 import json
@@ -9,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.common.errors import ParamsError
+from stages.common.dataset.columns import SPACING
+from stages.common.dataset.ids import safe_id
+from stages.common.dataset.lengths import micrometres_in
+from stages.common.dataset.table import Row, read_rows
+from stages.common.errors import DataError, ParamsError
 from stages.common.params import nearest
 from stages.preflight.check import Check, missed, passed
 
 _WANTED = "every fold can be trained"
-_AXES = ("spacing_z_um", "spacing_y_um", "spacing_x_um")
 Fault = tuple[str, str]  # what is wrong, the remedy
 
 
@@ -74,20 +76,17 @@ def read_members(root: Path, source: str) -> list[Member]:
     if "://" in source or not table.is_file():
         return []
     try:
-        with table.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            rows = list(csv.DictReader(stream))
-    except csv.Error:
+        rows = read_rows(table.read_bytes(), table.name).rows
+    except DataError:  # the check of the source says so
         return []
-    return [_member(row) for row in rows] if all(row.get("id") for row in rows) else []
+    return [_member(row) for row in rows] if all(row.cells["id"] for row in rows) else []
 
 
-def _member(row: Mapping[str, str | None]) -> Member:
-    name = str(row["id"]).strip()
-    try:
-        z, y, x = (float(row.get(axis) or "") for axis in _AXES)
-    except ValueError:
-        return Member(id=name, group=row.get("group") or name, spacing_um=None)
-    return Member(id=name, group=row.get("group") or name, spacing_um=(z, y, x))
+def _member(row: Row) -> Member:
+    name = safe_id(row.cells["id"])
+    z, y, x = (micrometres_in(row.cells.get(axis, "")) for axis in SPACING)
+    spacing_um = None if z is None or y is None or x is None else (z, y, x)
+    return Member(id=name, group=row.cells.get("group") or name, spacing_um=spacing_um)
 
 
 def _fold_faults(file: Path, number: int, members: Sequence[Member]) -> Iterator[Fault]:

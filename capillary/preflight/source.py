@@ -1,17 +1,18 @@
 """The source that ingest is to read: a folder on this disk is looked into, so that a table's mistakes cost no run."""
 
-import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stages.common.imaging.suffixes import NIFTI_SUFFIXES, suffix_of
+from stages.common.dataset.layouts import READ, Layout, find_layout
+from stages.common.dataset.paths import Tree, is_absolute, with_slashes
+from stages.common.dataset.table import TABLE, read_rows
+from stages.common.errors import DataError
 from stages.common.text import visible
 from stages.preflight.check import Check, missed, passed
 
-TABLE = "dataset.csv"
 ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz")  # a test compares them with ingest's
-_WANTED = "a dataset.csv whose files are there, or MiniVess' folders"
+_WANTED = "a dataset.csv whose files are there, or a known layout"
 _FILES = ("image", "label")
 _SHOWN = 200  # characters of a name
 
@@ -26,9 +27,9 @@ def check_source(root: Path, source: str, *, critical: bool, skips: bool = False
         return passed("source", "not on this disk" if "://" in source else "see data", _WANTED, critical=critical)
     try:
         absent = list(_absent_files(place / TABLE))
-    except csv.Error as error:
-        value = f"{source}/{TABLE} is no CSV ({error})"
-        return missed("source", value, _WANTED, "save it as comma-separated UTF-8 text", critical=critical)
+    except DataError as error:
+        value = f"{source}/{TABLE}: {visible(error.what)}"
+        return missed("source", value, _WANTED, error.remedy, critical=critical)
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         value = f"{source} lacks files that its {TABLE} names: {', '.join(absent[:3])}{more}"
@@ -41,25 +42,45 @@ def check_source(root: Path, source: str, *, critical: bool, skips: bool = False
 
 
 def _folder_fault(folder: Path) -> tuple[str, str] | None:
-    if (folder / TABLE).is_file():
+    names = _lister(folder)
+    if any(name.casefold() in (TABLE, "dataset.tsv") for name in names("")):
         return None
-    images = folder / "raw"
-    if images.is_dir() and any(suffix_of(file.name) in NIFTI_SUFFIXES for file in images.iterdir()):
+    layout = find_layout(names)
+    if isinstance(layout, Layout):
         return None
-    remedy = f"write a {TABLE} there, or correct ingest.source in params.yaml (docs/getting-started.md)"
-    return f"holds neither {TABLE} nor raw/*.nii.gz", remedy
+    remedy = f"write a {TABLE} there, or correct ingest.source in params.yaml (docs/datasets.md)"
+    return f"holds neither {TABLE} nor a layout that is read ({READ}), but {visible(layout.found)}", remedy
+
+
+def _lister(folder: Path) -> Callable[[str], list[str]]:
+    """The names in a folder below `folder`; none where there is no such folder, or it cannot be listed."""
+
+    def names(below: str) -> list[str]:
+        try:
+            return sorted(os.listdir(folder / below))
+        except (OSError, ValueError):  # ingest says what is wrong with it
+            return []
+
+    return names
 
 
 def _absent_files(table: Path) -> Iterator[str]:
-    """Names below `image` and `label` that lead to no file; a table without those columns is ingest's matter."""
+    """Paths below `image` and `label` that lead to no file. DataError for a table that cannot be used."""
     if not table.is_file():
         return
-    with table.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-        for row in csv.DictReader(stream):
-            for column in _FILES:
-                name = (row.get(column) or "").strip()
-                if name and not os.path.exists(table.parent / name):  # noqa: PTH110 - Path's raises for a long name
-                    yield visible(name)[:_SHOWN]
+    tree = Tree(list_folder=_lister(table.parent))
+    for row in read_rows(table.read_bytes(), TABLE).rows:
+        for column in _FILES:
+            name = row.cells[column]
+            if name and not _is_there(table.parent, with_slashes(name), tree):
+                yield visible(name)[:_SHOWN]
+
+
+def _is_there(folder: Path, path: str, tree: Tree) -> bool:
+    """By its very name, or by one that ingest takes for it."""
+    if os.path.exists(folder / path):  # noqa: PTH110 - Path's raises for a long name
+        return True
+    return tree.inside(path) is not None if is_absolute(path) else tree.has(path)
 
 
 def _file_fault(file: Path) -> tuple[str, str] | None:

@@ -101,9 +101,10 @@ def _candidate(pair: Pair, others: Sequence[str]) -> Candidate:
     if others:
         listed = ", ".join(repr(name) for name in others[:3])
         reasons.append(f"its name {pair.name!r} is the same folder, {safe_id(pair.name)}, as that of {listed}")
+    name = repr(pair.name) if fault else safe_id(pair.name)
     return Candidate(
-        id=repr(pair.name) if fault else safe_id(pair.name),
-        group=pair.name,
+        id=name,
+        group=name,
         image=pair.image,
         label=pair.label,
         spacing_um=None,

@@ -192,10 +192,10 @@ def _check_copies(entries: Sequence[_Entry]) -> None:
 
 def _candidate(entry: _Entry) -> Candidate:
     row, line = entry.row, entry.row.line
-    is_named = not fault_of(entry.name)
+    name = f"line {line}" if fault_of(entry.name) else safe_id(entry.name)
     return Candidate(
-        id=safe_id(entry.name) if is_named else f"line {line}",
-        group=row.cells.get("group") or entry.name,
+        id=name,
+        group=row.cells.get("group") or name,
         image=entry.files["image"],
         label=entry.files["label"],
         spacing_um=None if entry.reasons else _spacing(row),

@@ -31,7 +31,7 @@ class LocalFolder:
 
     def names(self, folder: str) -> list[str]:
         """Entries of a folder, sorted; a link counts as what it leads to."""
-        place = self._real_place(folder)
+        place = self.real_place(folder)
         return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
 
     def expect(self, paths: Iterable[str]) -> None:
@@ -39,7 +39,7 @@ class LocalFolder:
 
     def fetch(self, path: str, target: Path) -> None:
         """Copy a file."""
-        original = self._real_place(path)
+        original = self.real_place(path)
         _check_file(original, self.folder / path, path)
         try:
             stream = original.open("rb")
@@ -50,7 +50,7 @@ class LocalFolder:
         with stream, target.open("xb") as copy:
             shutil.copyfileobj(stream, copy, 1 << 22)
 
-    def _real_place(self, path: str) -> Path:
+    def real_place(self, path: str) -> Path:
         """Where `path` lies, reached over no link but one into the cache. DataError for a link that leads out."""
         try:
             return self.folder / follow(path, self._target_of)

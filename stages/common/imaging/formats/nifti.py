@@ -1,12 +1,13 @@
 """The stack in a NIfTI file: voxels in the order z, y, x, and what its header says about spacing."""
 
 import gzip
+import io
 import math
 import struct
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -48,7 +49,7 @@ def _load(path: Path, *, keep_file_open: bool) -> Any:
     return image
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> "gzip.GzipFile | io.BufferedReader":
     return gzip.open(path) if is_packed(path) else path.open("rb")
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import tifffile
 
+from stages.common.dataset.ids import is_safe_id
 from stages.common.errors import DataError
 from stages.common.imaging.labels import BINARY
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
-from stages.ingest.table import is_safe_id
 from tests.support.attacks import FORMULAS, HIDDEN, MARKUP, shows_all
 from tests.unit.stages.ingest.made import image_zyx, make_minivess, make_source, row, save_tiff
 

@@ -1,0 +1,1 @@
+"""`capillary dataset`: write the table of a folder of stacks."""

@@ -1,0 +1,132 @@
+"""Write dataset.csv for a folder: what ingest understands of it, and a spacing where no header has one."""
+
+import importlib
+import importlib.util
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from stages.common.atomic import atomic_write
+from stages.common.dataset.lengths import micrometres_in
+from stages.common.dataset.table import TABLE
+from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.imaging.spacing import MAX_UM, MIN_UM, is_sane
+from stages.common.progress import say
+from stages.common.text import visible
+
+if TYPE_CHECKING:
+    from stages.ingest.draft import Draft
+
+_READERS = ("pandas", "pandera", "fsspec", "tifffile", "nibabel")  # of the extra `stages`
+_SHOWN = 12  # remarks on a screen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `capillary dataset init` was asked for; `spacing_um` is Z,Y,X as it was typed."""
+
+    folder: Path
+    spacing_um: str | None
+    force: bool
+    dry_run: bool
+
+
+def write_draft(request: Request) -> None:
+    """Write the table, or print it for a dry run.
+
+    Raises CapillaryError where nothing can be written: no folder, a table that is there already, no known layout.
+    """
+    given = None if request.spacing_um is None else _lengths(request.spacing_um)
+    target = request.folder / TABLE
+    _check_folder(request.folder)
+    if os.path.lexists(target) and not (request.force or request.dry_run):
+        raise CapillaryError(
+            f"the folder has a {TABLE} already",
+            remedy="replace it with --force, or look at what would be written with --dry-run",
+            code=ExitCode.USAGE,
+            file=target,
+        )
+    draft = _read(request.folder)
+    count = len(draft.without_spacing)
+    if count and given is None and not request.dry_run and sys.stdin.isatty():
+        given = _ask(count)
+    if given is not None:
+        draft = draft.filled(given, "given by hand")
+    if request.dry_run:
+        typer.echo(draft.as_csv().decode(), nl=False)
+    else:
+        _write(target, draft.as_csv())
+    _report(draft, target, is_written=not request.dry_run)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    what = "this is a file, not a folder" if folder.exists() else "the folder does not exist"
+    remedy = "unpack an archive first, then name the folder" if folder.exists() else "correct its name"
+    raise DataError(what, remedy=remedy, file=folder)
+
+
+def _read(folder: Path) -> "Draft":
+    """By ingest's own code, which needs the readers of the extra `stages`."""
+    missing = [name for name in _READERS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CapillaryError(
+            f"reading stacks needs packages that are not installed: {', '.join(missing)}",
+            remedy="install them with `.venv/bin/python scripts/install.py stages`",
+            code=ExitCode.MACHINE,
+        )
+    module = importlib.import_module("stages.ingest.draft")
+    with tempfile.TemporaryDirectory(prefix="capillary-") as scratch:
+        draft: Draft = module.draft_table(folder, str(folder), Path(scratch))
+    return draft
+
+
+def _ask(count: int) -> tuple[float, float, float] | None:
+    """The spacing of `count` images without one, by the person at the terminal; None for an empty answer."""
+    text = typer.prompt(
+        f"{count} images have no spacing in their headers. Z,Y,X in µm (Enter: leave it empty)",
+        default="",
+        show_default=False,
+    )
+    return _lengths(text) if text.strip() else None
+
+
+def _lengths(text: str) -> tuple[float, float, float]:
+    """`5,0.9,0.9` as z, y, x in µm."""
+    numbers = [number for part in text.split(",") if (number := micrometres_in(part.strip())) is not None]
+    if len(numbers) == 3 and len(text.split(",")) == 3 and is_sane((numbers[0], numbers[1], numbers[2])):
+        return numbers[0], numbers[1], numbers[2]
+    raise CapillaryError(
+        f"the spacing is not three lengths from {MIN_UM:g} to {MAX_UM:g} µm: {text}",
+        remedy="write Z,Y,X in µm, such as 5,0.994,0.994",
+        code=ExitCode.USAGE,
+    )
+
+
+def _write(target: Path, table: bytes) -> None:
+    """A link is replaced, never followed."""
+    with atomic_write(target) as stream:
+        stream.write(table)
+
+
+def _report(draft: "Draft", target: Path, *, is_written: bool) -> None:
+    """What was understood and what is left to do; on stderr for a dry run, whose output is the table."""
+    module = importlib.import_module("stages.ingest.draft")
+    tell = say if is_written else _to_stderr
+    for note in (*draft.notes, *module.remarks_of(draft.rows, _SHOWN)):
+        tell(f"note: {note}")
+    empty = [row.candidate.id for row in draft.without_spacing]
+    if empty:
+        more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+        tell(f"fill in spacing_z_um, spacing_y_um, spacing_x_um for {', '.join(empty[:3])}{more}, or use --spacing-um")
+    tell(f"{'wrote' if is_written else 'would write'} {target}: {len(draft.rows)} volumes")
+
+
+def _to_stderr(text: str) -> None:
+    typer.echo(visible(text), err=True)
