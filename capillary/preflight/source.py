@@ -57,7 +57,7 @@ def _lister(folder: Path) -> Callable[[str], list[str]]:
 
     def names(below: str) -> list[str]:
         try:
-            return sorted(os.listdir(folder / below))
+            return sorted(entry.name for entry in (folder / below).iterdir())
         except (OSError, ValueError):  # ingest says what is wrong with it
             return []
 

@@ -91,7 +91,8 @@ def _doubt(images: Sequence[str], labels: Sequence[str], list_folder: ListFolder
     if not folder:
         return f"{IMAGES}/ without stacks"
     stacks = stacks_among(list_folder(folder))
-    return f"{folder}/ with {len(stacks)} stacks ({_some(stacks)}), without a folder of {other} for these {kind}"
+    count = f"{len(stacks)} stack{'s' if len(stacks) > 1 else ''}"
+    return f"{folder}/ with {count} ({_some(stacks)}), without a folder of {other} for these {kind}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -59,6 +59,8 @@ _RULES: tuple[tuple[_Key, _Key], ...] = (
     (lambda name: image_stem(name).casefold(), lambda name: label_stem(name).casefold()),
 )
 
+_UNMARKED = 2  # by the first rules an image's whole name is the volume's
+
 
 def pair_files(images: Sequence[str], labels: Sequence[str], folders: tuple[str, str]) -> list[Pair]:
     """Pairs of file names, and what is left alone, sorted by name; `folders` are those of images and of labels."""
@@ -66,7 +68,7 @@ def pair_files(images: Sequence[str], labels: Sequence[str], folders: tuple[str,
     pairs: list[Pair] = []
     for number, (image_key, label_key) in enumerate(_RULES):
         groups = list(_groups(left, right, image_key, label_key))
-        pairs += [_pair(*group, folders, is_other_case=number == len(_RULES) - 1) for group in groups]
+        pairs += [_pair(*group, folders, number) for group in groups]
         taken = {name for group in groups for name in group[0]}, {name for group in groups for name in group[1]}
         left = [name for name in left if name not in taken[0]]
         right = [name for name in right if name not in taken[1]]
@@ -86,7 +88,7 @@ def _groups(
     yield from ((found, theirs[key]) for key, found in ours.items() if key in theirs)
 
 
-def _pair(images: list[str], labels: list[str], folders: tuple[str, str], *, is_other_case: bool) -> Pair:
+def _pair(images: list[str], labels: list[str], folders: tuple[str, str], number: int) -> Pair:
     faults = []
     if len(images) > 1:
         faults.append(f"{len(images)} images may be it: {_listed(images, folders[0])}; keep one")
@@ -94,10 +96,10 @@ def _pair(images: list[str], labels: list[str], folders: tuple[str, str], *, is_
         faults.append(f"{len(labels)} labels may be its own: {_listed(labels, folders[1])}; keep one")
     note = f"{folders[1]}/{labels[0]} differs in small and capital letters from {folders[0]}/{images[0]}"
     return Pair(
-        name=_exact(images[0]),
+        name=_exact(images[0]) if number < _UNMARKED else image_stem(images[0]),
         image=f"{folders[0]}/{images[0]}",
         label=f"{folders[1]}/{labels[0]}",
-        notes=(note,) if is_other_case else (),
+        notes=(note,) if number == len(_RULES) - 1 else (),
         faults=tuple(faults),
     )
 

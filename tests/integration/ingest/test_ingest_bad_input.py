@@ -166,15 +166,18 @@ def _link_out(stacks: Path) -> None:
 
 BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "empty folder": (_empty_folder, ("neither dataset.csv nor", "images, labels")),
-    "missing column": (_no_column, ("stacks/dataset.csv", "lacks the column spacing_z_um")),
-    "semicolons": (_semicolons, ("stacks/dataset.csv", "separated by ';'")),
-    "binary table": (_binary_table, ("stacks/dataset.csv", "not CSV in UTF-8")),
+    "missing column": (_no_column, ("stacks/dataset.csv", "lacks the column label")),
+    "semicolons and commas": (_semicolons, ("stacks/dataset.csv", "lacks the columns id, image")),
+    "binary table": (_binary_table, ("stacks/dataset.csv", "cannot be read as text")),
     "no rows": (_no_rows, ("stacks/dataset.csv", "no rows")),
     "text as spacing": (_table(row("v1", spacing_z_um="wide")), ("v1", "spacing_z_um 'wide' is not a number")),
     "negative spacing": (_table(row("v1", spacing_x_um=-0.5)), ("v1", "spacing_x_um '-0.5' is outside 0.01 to 100 µm")),
     "spacing in nm": (_table(row("v1", spacing_x_um=500)), ("v1", "spacing_x_um '500' is outside")),
-    "id twice": (_table(row("v1"), row("v1", image="images/v2.tif")), ("2 of 2", "id 'v1' stands in several rows")),
-    "id with a path": (_table(row("v1"), row("v2", id="../../v2")), ("row 2", "'../../v2' cannot name a folder")),
+    "id twice": (_table(row("v1"), row("v1", image="images/v2.tif")), ("2 of 2", "id 'v1' is the same folder")),
+    "id with a path": (
+        _table(row("v1"), row("v2", id="../../v2")),
+        ("line 3", "'../../v2' is a path, it cannot name a folder"),
+    ),
     "path out of the source": (_table(row("v1", image="../../secret.tif")), ("v1", "'../../secret.tif' leads out")),
     "absolute path": (_table(row("v1", label="/etc/hostname.tif")), ("v1", "'/etc/hostname.tif' leads out")),
     "missing image": (_no_image, ("1 of 3", "v2: image images/v2.tif: it does not exist")),

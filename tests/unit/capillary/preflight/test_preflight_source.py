@@ -15,12 +15,32 @@ def test_archives_are_those_that_ingest_unpacks() -> None:
     assert ARCHIVE_SUFFIXES == archives.ARCHIVE_SUFFIXES
 
 
-@pytest.mark.parametrize("name", ["raw/mv01.nii.gz", "dataset.csv"])
-def test_a_table_or_minivess_folders_are_a_source(tmp_path: Path, name: str) -> None:
-    """A table without rows is ingest's matter."""
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("id,image,label\n")
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("raw/mv01.nii.gz", "seg/mv01_y.nii.gz"),
+        ("images/a.tif", "labels/a.tif"),
+        ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"),
+        ("train/raw/a.tif", "train/label/a.tif"),
+        ("dataset.csv", "A B.tif"),
+    ],
+)
+def test_a_table_or_a_known_layout_is_a_source(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Whatever ingest reads; the table is one that ingest reads in spite of its spelling."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("\ufeffId;IMAGE;Mask\na b;.\\a b.TIF;/x/y/A B.tif\n")
     assert check_source(tmp_path, ".", critical=True).status is Status.PASS
+
+
+def test_members_are_those_of_ingest(tmp_path: Path) -> None:
+    """Ids as ingest maps them, a spacing with decimal commas; None where the header is to give it."""
+    (tmp_path / "dataset.csv").write_text(
+        "id;image;label;spacing_z_um;spacing_y_um;spacing_x_um\nm (1);a.tif;b.tif;5;0,9;1,1\nm2;c.tif;d.tif;;;\n"
+    )
+    first, second = read_members(tmp_path, ".")
+    assert (first.id, first.group, first.spacing_um) == ("m_1_", "m_1_", (5, 0.9, 1.1))
+    assert second.spacing_um is None
 
 
 def test_what_is_elsewhere_or_missing_is_left_to_others(tmp_path: Path) -> None:
@@ -55,5 +75,5 @@ def test_a_table_that_is_no_csv_is_said_to_be_none(tmp_path: Path) -> None:
     """Here by a quote that never ends."""
     (tmp_path / "dataset.csv").write_text(f'id,image,label\n"{"x" * 200_000}')
     check = check_source(tmp_path, ".", critical=True)
-    assert "dataset.csv is no CSV (field larger" in check.value
+    assert "dataset.csv: the table is not CSV: line 2: field larger" in check.value
     assert read_members(tmp_path, ".") == []

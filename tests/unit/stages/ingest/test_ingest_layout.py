@@ -13,7 +13,7 @@ from tests.unit.stages.ingest.made import make_minivess, make_source
 
 def _list(source: Path, scratch: Path) -> list[Candidate]:
     scratch.mkdir()
-    return list_candidates(LocalFolder(folder=source, shown="my/source"), scratch)
+    return list(list_candidates(LocalFolder(folder=source, shown="my/source"), scratch).candidates)
 
 
 def test_table_comes_before_minivess_folders(tmp_path: Path) -> None:
@@ -39,21 +39,21 @@ def test_minivess_half_pairs_are_named(tmp_path: Path) -> None:
     (source / "seg" / "mv01_y.nii.gz").unlink()
     (source / "raw" / "mv03.nii.gz").unlink()
     found = {candidate.id: candidate.reasons for candidate in _list(source, tmp_path / "scratch")}
-    assert found["mv01"] == ("its label seg/mv01_y.nii.gz is missing",)
+    assert found["mv01"][0].startswith("its label is missing: seg/mv01.*, or with _y,")
     assert found["mv02"] == ()
-    assert found["mv03"] == ("its image raw/mv03.nii.gz is missing",)
+    assert found["mv03"] == ("its image is missing: raw/mv03.*, for the label seg/mv03_y.nii.gz",)
 
 
-def test_a_file_name_that_cannot_name_a_folder_is_a_reason(tmp_path: Path) -> None:
-    """The file name becomes the volume's folder; other faults of the pair are listed too."""
+def test_a_file_name_is_mapped_to_a_safe_id(tmp_path: Path) -> None:
+    """The name becomes the volume's folder; two that would share one are refused by name."""
     source = make_minivess(tmp_path / "source", (1,))
-    (source / "raw" / "a b.nii.gz").write_bytes(b"x")
-    named, good = _list(source, tmp_path / "scratch")
-    assert (named.id, named.group, good.id) == ("'a b'", "a b", "mv01")
-    assert named.reasons == (
-        "its file name 'a b' cannot name a folder (use letters, digits, . _ -)",
-        "its label seg/a b_y.nii.gz is missing",
-    )
+    for name in ("raw/a b.nii.gz", "seg/a b_y.nii.gz", "raw/a(b.nii.gz", "raw/c d.tif", "seg/c d.tif"):
+        (source / name).write_bytes(b"x")
+    shared, other, mapped, good = _list(source, tmp_path / "scratch")
+    assert (mapped.id, mapped.warnings, mapped.reasons) == ("c_d", ('id "c d" → c_d',), ())
+    assert shared.reasons == ("its name 'a b' is the same folder, a_b, as that of 'a(b'",)
+    assert other.reasons[-1] == "its name 'a(b' is the same folder, a_b, as that of 'a b'"
+    assert good.id == "mv01"
 
 
 def test_capitals_in_a_suffix_pair_too(tmp_path: Path) -> None:
@@ -92,6 +92,120 @@ def test_uncompressed_nifti_pairs_too(tmp_path: Path) -> None:
         (tmp_path / "source" / name).write_bytes(b"x")
     (candidate,) = _list(tmp_path / "source", tmp_path / "scratch")
     assert (candidate.image, candidate.label) == ("raw/a.nii", "seg/a_y.nii")
+
+
+def _source(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("images/a.tif", "labels/a.tif"),
+        ("images/a.tif", "masks/a_mask.tif"),
+        ("Image/a.ome.tif", "Segmentations/a-label.tiff"),
+        ("image/a_image.nii", "label/a_label.nii"),
+        ("raw/a.tif", "seg/a_y.tif"),
+        ("raw/a.tif", "label/A_GT.tif"),
+        ("train/raw/a.tif", "train/label/a.tif"),
+        ("data/train/raw/a.tif", "data/train/label/a.tif"),
+        ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"),
+        ("imagesTr/a.nii.gz", "labelsTr/a.nii.gz"),
+    ],
+)
+def test_pairs_are_found_in_every_layout(tmp_path: Path, image: str, label: str) -> None:
+    """By equal names, or by the usual marks of images and labels; the spacing is left to the header."""
+    (found,) = _list(_source(tmp_path / "source", image, label), tmp_path / "scratch")
+    assert (found.id, found.image, found.label) == ("a", image, label)
+    assert (found.spacing_um, found.reasons) == (None, ())
+
+
+def test_the_layout_and_what_is_left_out_are_said(tmp_path: Path) -> None:
+    """A guess is never silent."""
+    source = _source(tmp_path / "source", "train/raw/a.tif", "train/label/a.tif", "test/raw/b.tif")
+    (tmp_path / "scratch").mkdir()
+    offer = list_candidates(LocalFolder(folder=source, shown="x"), tmp_path / "scratch")
+    assert offer.notes == ("no dataset.csv: the layout is train/raw/ + train/label/", "not read: test/")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("images/a.tif",), "images/ with 1 stack (a.tif), without a folder of labels"),
+        (("labels/a.tif", "images/a.txt"), "labels/ with 1 stack (a.tif), without a folder of images"),
+        (("images/a.tif", "labels/a.tif", "masks/a.tif"), "images/, labels/, masks/: which of them belong together"),
+        (("imagesTr/a_0000.nii.gz",), "imagesTr/ with 1 stack"),
+        (("imagesTr/a.txt",), "imagesTr/ without stacks"),
+    ],
+)
+def test_half_a_layout_is_told_with_its_folders(tmp_path: Path, names: tuple[str, ...], found: str) -> None:
+    """What is there, and what lacks beside it."""
+    with pytest.raises(DataError, match="MiniVess") as refused:
+        _list(_source(tmp_path / "source", *names), tmp_path / "scratch")
+    assert found in str(refused.value.value)
+
+
+def test_two_files_for_one_volume_are_a_reason(tmp_path: Path) -> None:
+    """Which of them is meant cannot be known."""
+    names = ("images/a.tif", "labels/a_label.tif", "labels/a_mask.tif", "images/b.tif", "images/b.nii", "labels/b.tif")
+    first, second = _list(_source(tmp_path / "source", *names), tmp_path / "scratch")
+    assert first.reasons == ("2 labels may be its own: labels/a_label.tif, labels/a_mask.tif; keep one",)
+    assert second.reasons == ("2 images may be it: images/b.nii, images/b.tif; keep one",)
+
+
+def test_of_several_channels_the_first_is_read_and_said(tmp_path: Path) -> None:
+    """nnU-Net keeps each channel in a file of its own."""
+    names = ("a_0000.tif", "a_0001.tif", "b_0001.tif")
+    source = _source(tmp_path / "source", *(f"imagesTr/{name}" for name in names), "labelsTr/a.tif", "labelsTr/b.tif")
+    first, second = _list(source, tmp_path / "scratch")
+    assert first.image == "imagesTr/a_0000.tif"
+    assert first.warnings == ("its channels are 0000, 0001; 0000 is read (imagesTr/a_0000.tif)",)
+    assert second.reasons == ("its channel 0000 is missing; there is 0001",)
+
+
+@pytest.mark.parametrize(
+    ("said", "note", "values"),
+    [
+        ('{"labels": {"background": 0, "vessel": 1}}', "dataset.json: background = 0, vessel = 1", {"vessel": (1,)}),
+        ('{"labels": {"0": "background", "1": "vein"}}', "dataset.json: background = 0, vein = 1", {"vein": (1,)}),
+        (
+            '{"labels": {"background": 0, "artery": 1, "any": [1, 2]}}',
+            "dataset.json: background = 0, artery = 1, any = 1 or 2; several classes: ingest.label in params.yaml "
+            "chooses which are vessel",
+            {"artery": (1,), "any": (1, 2)},
+        ),
+        ('{"labels": {"background": 0, "v": 1, "ignore": 2}}', "names the value to ignore", {"v": (1,)}),
+        ("{", "dataset.json is not used", {}),
+        ("[]", "dataset.json is not used: it is no JSON object", {}),
+        ('{"labels": {"a": "b"}}', "its label 'a' is not an integer", {}),
+        ("[" * 100_000, "dataset.json is not used", {}),
+    ],
+)
+def test_meanings_of_labels_are_shown_and_handed_on(
+    tmp_path: Path, said: str, note: str, values: dict[str, tuple[int, ...]]
+) -> None:
+    """By dataset.json of nnU-Net, both versions; the set is read without one that is of no use."""
+    source = _source(tmp_path / "source", "imagesTr/a_0000.tif", "labelsTr/a.tif")
+    (source / "dataset.json").write_text(said)
+    (tmp_path / "scratch").mkdir()
+    offer = list_candidates(LocalFolder(folder=source, shown="x"), tmp_path / "scratch")
+    assert note in offer.notes[-1]
+    assert values.items() <= offer.label_values.items()
+    assert len(offer.candidates) == 1
+
+
+def test_a_table_by_another_name_is_read_and_said(tmp_path: Path) -> None:
+    """A folder is not guessed at where its table is merely called otherwise."""
+    source = _source(tmp_path / "source", "a.tif", "b.tif")
+    (source / "Dataset.TSV").write_text("id\timage\tlabel\na\ta.tif\tb.tif\n")
+    (found,) = _list(source, tmp_path / "scratch")
+    assert (found.id, found.image, found.label) == ("a", "a.tif", "b.tif")
+    (source / "Dataset.csv").write_text("")
+    with pytest.raises(DataError, match="several tables"):
+        _list(source, tmp_path / "other")
 
 
 @pytest.mark.parametrize("names", [(), ("a.tif", "b.tif"), ("raw/a.tif",)])

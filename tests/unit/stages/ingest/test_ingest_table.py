@@ -4,15 +4,32 @@ from pathlib import Path
 
 import pytest
 
+from stages.common.dataset import table
+from stages.common.dataset.ids import is_safe_id
+from stages.common.dataset.paths import is_plain, is_short, stays_inside
 from stages.common.errors import DataError
-from stages.ingest import table
+from stages.ingest import table as ingest_table
 from stages.ingest.candidates import Candidate
-from stages.ingest.table import is_plain, is_safe_id, is_short, read_table, stays_inside
+from stages.ingest.table import read_table
 from tests.unit.stages.ingest.made import HEADER, SPACING_UM, row, write_table
 
 
 def _read(tmp_path: Path, *rows: dict[str, object]) -> list[Candidate]:
-    return read_table(write_table(tmp_path, list(rows)), "source/dataset.csv")
+    return _read_file(write_table(tmp_path, list(rows)))
+
+
+def _read_file(file: Path, *names: str) -> list[Candidate]:
+    """With a source that holds `names`, none of them in a folder, or in images/."""
+    inside = [name.removeprefix("images/") for name in names if name.startswith("images/")]
+    top = [name for name in names if "/" not in name] + (["images"] if inside else [])
+    return list(
+        read_table(file, "source/dataset.csv", lambda folder: {"": top, "images": inside}.get(folder, [])).candidates
+    )
+
+
+def _write(tmp_path: Path, content: str) -> Path:
+    (tmp_path / "dataset.csv").write_bytes(content.encode())
+    return tmp_path / "dataset.csv"
 
 
 def test_good_rows_become_candidates_in_their_order(tmp_path: Path) -> None:
@@ -43,23 +60,31 @@ def test_spreadsheet_habits_are_taken(tmp_path: Path) -> None:
         ",,,",
     ]
     file.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", encoding="utf-8")
-    candidate, *rest = read_table(file, "dataset.csv")
-    assert candidate == Candidate(id="a", group="a", image="i.tif", label="l.tif", spacing_um=(3.0, 2.0, 1.0))
-    assert len(rest) <= 1
+    (candidate,) = _read_file(file)
+    assert (candidate.id, candidate.group, candidate.image, candidate.label) == ("a", "a", "i.tif", "l.tif")
+    assert (candidate.spacing_um, candidate.origin) == ((3.0, 2.0, 1.0), "line 2 of the table")
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "lacks the columns id"),
-        (b"id,image,label,spacing_z_um,spacing_y_um\n", "lacks the column spacing_x_um$"),
-        (b"id;image,label\n", "lacks the columns id, image, spacing_z_um, spacing_y_um, spacing_x_um$"),
-        (";".join(HEADER).encode(), "separated by ';'"),
-        ("\t".join(HEADER).encode(), "separated by '\\\\t'"),
+        (b"", "lacks the columns id, image, label"),
+        (b"id;image\n", "line 1: it lacks the column label$"),
+        (b"\n\nid,file,label\n", "line 3: it lacks the column image\n    'file' may be image"),
+        (b"id,image,label,spacing_z\n", "'spacing_z' may be a spacing, but has no unit: name it spacing_z_um or"),
+        (b"id,image,label,spacing_z_nm\n", "'spacing_z_nm' is in nm"),
+        (b"id,image,label,spcing_z_um\n", "'spcing_z_um' may be a spacing of one axis"),
+        (b"id,img,raw,label\n", "column image twice: 'img', 'raw'"),
+        (b"PK\x03\x04", "is a spreadsheet"),
+        ("id,image,label\nмышь".encode("cp1251"), "line 2 is not UTF-8, and which encoding"),
+        ("id,image,label\nö".encode("mac-roman"), "line 2 is not UTF-8, and which encoding"),
+        ("id,image,label\n图像".encode("gbk"), "which encoding"),
+        ("id,image,label\n".encode("utf-16-le"), "NUL characters: UTF-16 without"),
+        (b"\xff\xfe\x00", "is not utf-16"),
         (",".join(HEADER).encode() + b"\n", "no rows"),
-        ((",".join(HEADER) + ",id\n").encode(), "twice: id"),
-        (b"\xff\xfe" + ",".join(HEADER).encode("utf-16-le"), "UTF-8"),
-        (",".join(HEADER).encode() + b'\n"open', "not CSV"),
+        ((",".join(HEADER) + ",id\n").encode(), "the column id twice: 'id', 'id'"),
+        (b"\xff\xfe" + ",".join(HEADER).encode("utf-16-le"), "no rows"),
+        (",".join(HEADER).encode() + b'\n"open', "not CSV: line 2"),
     ],
 )
 def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: bytes, says: str) -> None:
@@ -67,7 +92,7 @@ def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: b
     file = tmp_path / "dataset.csv"
     file.write_bytes(content)
     with pytest.raises(DataError, match=says) as refused:
-        read_table(file, "source/dataset.csv")
+        _read_file(file)
     assert refused.value.file == "source/dataset.csv"
     assert refused.value.remedy
 
@@ -76,8 +101,9 @@ def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: b
     ("changes", "says"),
     [
         ({"spacing_z_um": "two"}, "spacing_z_um 'two' is not a number"),
-        ({"spacing_z_um": ""}, "spacing_z_um is empty"),
-        ({"spacing_y_um": "0,5"}, "spacing_y_um '0,5' is not a number"),
+        ({"spacing_y_um": "1.234,5"}, "spacing_y_um '1.234,5' is not a number"),
+        ({"spacing_y_um": "500 nm"}, "spacing_y_um '500 nm' is not a number"),
+        ({"spacing_y_um": "1_0"}, "spacing_y_um '1_0' is not a number"),
         ({"spacing_y_um": "nan"}, "'nan' is not a number"),
         ({"spacing_y_um": "inf"}, "'inf' is not a number"),
         ({"spacing_x_um": "-1"}, "'-1' is outside 0.01 to 100 µm"),
@@ -87,25 +113,27 @@ def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: b
         ({"image": "../secret.tif"}, "image '../secret.tif' leads out of the source"),
         ({"label": "/etc/secret.tif"}, "leads out of the source"),
         ({"label": "a/../../b.tif"}, "leads out of the source"),
-        ({"image": "images\\a.tif"}, "leads out of the source"),
+        ({"image": "..\\a.tif"}, "leads out of the source"),
+        ({"image": "C:\\data\\a.tif"}, "leads out of the source"),
         ({"image": "images/a.png"}, "neither TIFF nor NIfTI"),
         ({"id": ""}, "id is empty"),
-        ({"id": "../a"}, "id '../a' cannot name a folder"),
-        ({"id": "a/b"}, "cannot name a folder"),
-        ({"id": "volumes.csv"}, "cannot name a folder"),
-        ({"id": "Validation.JSON"}, "cannot name a folder"),
+        ({"id": "../a"}, "id '../a' is a path, it cannot name a folder"),
+        ({"id": "a\\..\\b"}, "cannot name a folder"),
+        ({"id": "a" * 101}, "is too long"),
+        ({"id": "ä" * 121}, "is too long"),
+        ({"id": "a\u200b"}, "holds a character that cannot be seen"),
+        ({"id": "(?)"}, "holds no letter and no digit"),
         ({"spacing_z_um": "0.0099"}, "'0.0099' is outside"),
         ({"spacing_z_um": "100.1"}, "'100.1' is outside"),
         ({"label": "labels/a.nii.zip"}, "neither TIFF nor NIfTI"),
-        ({"id": ".hidden"}, "cannot name a folder"),
     ],
 )
 def test_wrong_row_becomes_a_reason_and_the_others_stay(tmp_path: Path, changes: dict[str, object], says: str) -> None:
     """A row's fault is told with column and value, and costs that row alone."""
     wrong, good = _read(tmp_path, row("a") | changes, row("b"))
-    assert any(says in reason for reason in wrong.reasons)
+    assert any(says in reason and reason.startswith("line 2: ") for reason in wrong.reasons)
     assert not good.reasons
-    assert wrong.id == ("a" if "id" not in changes else "row 1")
+    assert wrong.id == ("a" if "id" not in changes else "line 2")
     assert wrong.spacing_um is None
     assert (good.id, good.spacing_um) == ("b", SPACING_UM)
 
@@ -119,16 +147,115 @@ def test_every_fault_of_a_row_is_told(tmp_path: Path) -> None:
 def test_ids_that_would_share_a_folder_are_all_refused(tmp_path: Path) -> None:
     """Which of two rows with one id is right cannot be known; case does not make a difference on every disk."""
     rows = _read(tmp_path, row("a"), row("A"), row("b"))
-    assert [any("several rows" in reason for reason in each.reasons) for each in rows] == [True, True, False]
+    assert rows[0].reasons == ("line 2: id 'a' is the same folder, a, as that of 'A' (line 3): give each its own",)
+    assert [bool(each.reasons) for each in rows] == [True, True, False]
 
 
-@pytest.mark.parametrize("fields", [5, 7])
-def test_row_of_another_length_is_refused(tmp_path: Path, fields: int) -> None:
+@pytest.mark.parametrize(
+    ("row_text", "says"),
+    [
+        ("1,i.tif,l.tif,5,0.9", "its row has 5 fields, the header has 6"),
+        ("1,i.tif", "its row has 2 fields, the header has 6"),
+        ("1,i.tif,l.tif,5,0,9,1,1", "its row has 8 fields, the header has 6: column 7 has no name and holds '1'"),
+    ],
+)
+def test_row_of_another_length_is_refused(tmp_path: Path, row_text: str, says: str) -> None:
     """A row with too few or too many fields is not shifted into place."""
-    file = tmp_path / "dataset.csv"
-    file.write_text(",".join(HEADER) + "\n" + ",".join(["1"] * fields) + "\n")
-    (candidate,) = read_table(file, "dataset.csv")
-    assert candidate.reasons == (f"its row has {fields} fields, the header has 6",)
+    (candidate,) = _read_file(_write(tmp_path, f"{','.join(HEADER)}\n{row_text}\n"))
+    assert candidate.reasons[0].startswith(f"line 2: {says}")
+
+
+@pytest.mark.parametrize("row_text", ["a,i.tif,l.tif,5,0.9,1.1,,", "a,i.tif,l.tif,5,0.9,1.1", "a,i.tif,l.tif"])
+def test_empty_fields_at_the_end_may_be_there_or_lack(tmp_path: Path, row_text: str) -> None:
+    """Spreadsheets add some, and leave out others."""
+    (candidate,) = _read_file(_write(tmp_path, f"{','.join(HEADER)},,\n\n,,,\n{row_text}\n"))
+    assert not candidate.reasons
+    assert candidate.origin == "line 4 of the table"
+    assert candidate.spacing_um == (None if row_text.endswith("l.tif") else (5, 0.9, 1.1))
+
+
+def test_a_line_is_the_one_that_an_editor_shows(tmp_path: Path) -> None:
+    """Behind a cell of two lines, and one that a spreadsheet puts first."""
+    rows = 'sep=;\nid;image;label;remark\na;i.tif;l.tif;"two\nlines"\nb;;l.tif;\n'
+    good, wrong = _read_file(_write(tmp_path, rows))
+    assert not good.reasons
+    assert wrong.reasons == ("line 5: image is empty",)
+
+
+@pytest.mark.parametrize(
+    ("cells", "spacing_um"), [(",,", None), ("5,,", (5.0, None, None)), ("5,0.9,1.1", (5.0, 0.9, 1.1))]
+)
+def test_an_empty_spacing_is_left_to_the_header(
+    tmp_path: Path, cells: str, spacing_um: tuple[float | None, ...] | None
+) -> None:
+    """Axis by axis."""
+    (candidate,) = _read_file(_write(tmp_path, f"{','.join(HEADER)}\na,i.tif,l.tif,{cells}\n"))
+    assert (candidate.spacing_um, candidate.reasons) == (spacing_um, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "mapped"),
+    [
+        ("a (1)", "a_1_"),
+        ("mouse 3", "mouse_3"),
+        ("exp1/m2", "exp1_m2"),
+        (".hidden", "_.hidden"),
+        ("volumes.csv", "volumes.csv_"),
+        ("Validation.JSON", "Validation.JSON_"),
+    ],
+)
+def test_an_id_is_mapped_to_a_safe_name_and_said(tmp_path: Path, name: str, mapped: str) -> None:
+    """People's names for stacks hold blanks and brackets."""
+    (candidate,) = _read(tmp_path, row("a", id=name))
+    assert (candidate.id, candidate.group, candidate.reasons) == (mapped, mapped, ())
+    assert candidate.warnings == (f'id "{name}" → {mapped}',)
+    assert is_safe_id(mapped)
+
+
+def test_an_id_in_another_form_of_unicode_is_not_worth_a_word(tmp_path: Path) -> None:
+    """It looks the same."""
+    (candidate,) = _read(tmp_path, row("a", id="geho\u0308r"))
+    assert (candidate.id, candidate.warnings) == ("geh\u00f6r", ())
+
+
+@pytest.mark.parametrize(
+    ("written", "found", "says"),
+    [
+        ("images\\a.tif", "images/a.tif", ""),
+        ("/data/set1/images/a.tif", "images/a.tif", "is an absolute path; images/a.tif in the source is read"),
+        ("D:\\set1\\images\\a.tif", "images/a.tif", "is an absolute path"),
+        ("images/A.TIF", "images/a.tif", "differs in small and capital letters; images/a.tif is read"),
+        ("images/o\u0308.tif", "images/\u00f6.tif", "is in another form of Unicode"),
+        ("images/b.tif", "images/b.tif", ""),
+    ],
+)
+def test_a_file_is_found_in_spite_of_its_spelling(tmp_path: Path, written: str, found: str, says: str) -> None:
+    """Where one file of the source fits; what was done is a warning."""
+    file = _write(tmp_path, f"id,image,label\na,{written},l.tif\n")
+    (candidate,) = _read_file(file, "images/a.tif", "images/\u00f6.tif", "images/b.tif", "images/B.tif", "l.tif")
+    assert (candidate.image, candidate.reasons) == (found, ())
+    assert [says in warning for warning in candidate.warnings] == ([True] if says else [])
+
+
+def test_a_name_that_fits_two_files_is_refused(tmp_path: Path) -> None:
+    """Which one is meant cannot be known."""
+    file = _write(tmp_path, "id,image,label\na,images/B.TIF,l.tif\n")
+    (candidate,) = _read_file(file, "images/b.tif", "images/B.tif")
+    assert "line 2: image 'images/B.TIF' fits several names of the source (b.tif, B.tif)" in candidate.reasons[0]
+
+
+def test_absolute_paths_of_two_folders_are_refused(tmp_path: Path) -> None:
+    """Else files of another set would be taken for those that are called alike here."""
+    file = _write(tmp_path, "id,image,label\na,/one/images/a.tif,l.tif\nb,/two/images/b.tif,l.tif\n")
+    for candidate in _read_file(file, "images/a.tif", "images/b.tif"):
+        assert candidate.reasons[0].endswith("absolute paths are in several folders (/one, /two); make them relative")
+
+
+def test_a_copy_is_found_in_another_spelling(tmp_path: Path) -> None:
+    """The second row names the first one's image in capitals."""
+    file = _write(tmp_path, "id,image,label\na,images/a.tif,l.tif\nb,Images/A.tif,l.tif\n")
+    _, copy = _read_file(file, "images/a.tif")
+    assert copy.reasons == ("line 3: image 'images/a.tif' is an earlier row's image (line 2)",)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +320,7 @@ def test_a_table_without_an_end_is_refused(
 ) -> None:
     """With what it has and the limit."""
     monkeypatch.setattr(table, limit, value)
+    monkeypatch.setattr(ingest_table, limit, value, raising=False)
     with pytest.raises(DataError, match=says) as refused:
         _read(tmp_path, row("a"), row("b"), row("c"))
     assert refused.value.file == "source/dataset.csv"
@@ -204,7 +332,7 @@ def test_an_image_in_several_rows_counts_once(tmp_path: Path) -> None:
     first, *others = _read(tmp_path, *rows)
     assert not first.reasons
     for each in others:
-        assert [reason.partition(" is ")[2] for reason in each.reasons] == ["an earlier row's image"]
+        assert [reason.partition(" is ")[2] for reason in each.reasons] == ["an earlier row's image (line 2)"]
 
 
 def test_a_name_that_no_file_system_takes_is_the_row_s_reason(tmp_path: Path) -> None:
