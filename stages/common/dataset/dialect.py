@@ -58,7 +58,7 @@ def decode(data: bytes, shown: str) -> Text:
         if encoding is not None:
             raise _not_text(f"it is not {encoding}, as its first bytes say: {error}", shown) from error
         return _western(data, shown, error)
-    if "\0" in text:
+    if text.count("\0") * 4 > len(text):  # a single one is the fault of its cell
         raise _not_text("it holds NUL characters: UTF-16 without a byte order mark, or no text", shown)
     return Text(text=text)
 

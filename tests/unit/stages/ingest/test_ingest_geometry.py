@@ -152,7 +152,8 @@ def test_a_label_in_the_same_order_is_not_touched(tmp_path: Path) -> None:
     source = pair(tmp_path / "source", stored(image_zyx(1)), stored(label_zyx(1)))
     report = run(source, tmp_path / "raw")
     assert (tmp_path / "raw/mv01/label.nii.gz").read_bytes() == (source / "seg/mv01_y.nii.gz").read_bytes()
-    assert (report["volumes"][0]["warnings"], report["notes"]) == ([], [])
+    assert report["volumes"][0]["warnings"] == []
+    assert report["notes"] == ["no dataset.csv: the layout is raw/ + seg/"]
 
 
 def test_two_writers_habits_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +164,7 @@ def test_two_writers_habits_are_said_once(tmp_path: Path, capsys: pytest.Capture
         pair(tmp_path / "source", stored(image_zyx(seed)), label, name)
     report = run(tmp_path / "source", tmp_path / "raw")
     assert [volume["warnings"] for volume in report["volumes"]] == [[], [], []]
-    (note,) = report["notes"]
+    _, note = report["notes"]
     assert "LPS" in note
     assert "(volumes: 3)" in note
     assert capsys.readouterr().out.count("LPS") == 1
