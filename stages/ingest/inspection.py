@@ -25,7 +25,7 @@ from stages.ingest.sources.source import Source
 from stages.ingest.verdicts import Stack, Verdict, VolumeFacts
 
 Kind = Literal["image", "label"]
-_AXES = {"C": "channels", "S": "colour planes", "T": "time points"}
+_AXES = {"C": "channels", "S": "colour planes"}
 
 
 @dataclass(kw_only=True)

@@ -7,9 +7,11 @@ from stages.common.imaging.formats.header import Spacing, SpacingEvidence, Stack
 MIN_UM = 0.01
 MAX_UM = 100.0
 _TOLERANCE = 0.05  # relative: tables round
-# A NIfTI in mm with coarser pixels than this more likely holds µm: SimpleITK writes mm whatever the numbers mean, and
+# A file in mm with coarser pixels than this more likely holds µm: SimpleITK writes mm whatever the numbers mean, and
 # the numbers themselves are then 0.05 or more, which a light microscope can have.
 _MAX_IN_PLANE_UM = 50.0
+# formats whose programs mean mm where they say nothing
+_MM_BY_HABIT = ("NIfTI", "NRRD", "MetaImage")
 _OVERRIDE = "a spacing in dataset.csv, or --spacing-um, counts more"
 
 
@@ -49,11 +51,11 @@ def spacing_of(header: StackHeader) -> HeaderSpacing:
 
 def _reading(evidence: SpacingEvidence, numbers: Spacing) -> tuple[Spacing | None, str]:
     """The numbers in µm, as their units have it or as they are, and a doubt in words."""
-    unit, is_nifti = evidence.units_zyx[0], evidence.source.startswith("NIfTI")
+    unit, is_by_habit = evidence.units_zyx[0], evidence.source.startswith(_MM_BY_HABIT)
     declared = _declared(evidence)
     if declared is None:
         return None, ""
-    if is_sane(declared) and not (is_nifti and _is_coarse_mm(declared, unit)):
+    if is_sane(declared) and not (is_by_habit and _is_coarse_mm(declared, unit)):
         doubt = f"the header has no unit; its numbers {show(numbers)} are taken as mm; {_OVERRIDE}"
         return _rounded(declared), doubt if unit == "unknown" else ""
     if len(set(evidence.units_zyx)) == 1 and is_sane(numbers):
@@ -64,8 +66,8 @@ def _reading(evidence: SpacingEvidence, numbers: Spacing) -> tuple[Spacing | Non
 
 
 def _declared(evidence: SpacingEvidence) -> Spacing | None:
-    """The numbers in µm by their units; a NIfTI without a unit is in mm by the habit of its programs."""
-    if evidence.numbers_zyx is not None and evidence.source.startswith("NIfTI") and "unknown" in evidence.units_zyx:
+    """The numbers in µm by their units; a NIfTI, NRRD or MetaImage without a unit is in mm by habit."""
+    if evidence.numbers_zyx is not None and evidence.source.startswith(_MM_BY_HABIT) and "unknown" in evidence.units_zyx:
         z, y, x = (number * 1e3 for number in evidence.numbers_zyx)
         return z, y, x
     return evidence.declared_um

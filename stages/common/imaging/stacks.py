@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError, ExitCode
+from stages.common.imaging.formats.channels import Channel, channel_number
 from stages.common.imaging.formats.damage import DAMAGE, REPLACE, TooLargeError, damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.formats.nifti import (
@@ -22,7 +23,7 @@ from stages.common.imaging.formats.nifti import (
 )
 from stages.common.imaging.formats.tiff import find_stack, open_tiff, tiff_claim
 from stages.common.imaging.formats.tiff_header import tiff_header
-from stages.common.imaging.suffixes import SUFFIXES, TIFF_SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import PLAIN_SUFFIXES, TIFF_SUFFIXES, is_pattern, suffix_of
 
 Shape = tuple[int, int, int]
 
@@ -30,45 +31,45 @@ Shape = tuple[int, int, int]
 _DAMAGE_ERRNOS = (None, errno.EINVAL, errno.EOVERFLOW)
 
 
-def read_stack(path: Path) -> NDArray[Any]:
+def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
     """The stack in `path` as (z, y, x), in the file's own dtype, larger values brighter.
 
     Raises DataError naming the file and the reason when it is missing, empty, damaged, cut, of another format than its
     suffix says, one file of several, in colour, or not three-dimensional; TooLargeError when it does not fit into
     memory.
     """
-    with refusing_damage(path):
-        stack = _read_tiff(path) if is_tiff(path) else read_nifti(path)
+    with refusing_damage(path, channel):
+        stack = _read_tiff(path, channel) if is_tiff(path) else read_nifti(_only(path, channel))
     _check_shape(path, stack.shape)
     return stack
 
 
-def read_header(path: Path) -> StackHeader:
+def read_header(path: Path, channel: Channel = None) -> StackHeader:
     """The axes and the spacing that the file declares; raises DataError like `read_stack`."""
-    with refusing_damage(path):
-        return tiff_header(path) if is_tiff(path) else nifti_header(path)
+    with refusing_damage(path, channel):
+        return tiff_header(path, channel) if is_tiff(path) else nifti_header(_only(path, channel))
 
 
-def read_shape(path: Path) -> Shape:
+def read_shape(path: Path, channel: Channel = None) -> Shape:
     """Shape (z, y, x) of the stack in `path`, without its voxels. Raises DataError like `read_stack`."""
-    with refusing_damage(path):
-        shape = _tiff_shape(path) if is_tiff(path) else nifti_shape(path)
+    with refusing_damage(path, channel):
+        shape = _tiff_shape(path, channel) if is_tiff(path) else nifti_shape(_only(path, channel))
     return _check_shape(path, shape)
 
 
-def read_dtype(path: Path) -> np.dtype[Any]:
+def read_dtype(path: Path, channel: Channel = None) -> np.dtype[Any]:
     """The dtype of the voxels: a scaled NIfTI's is not the one in its file. Raises DataError like `read_stack`."""
-    with refusing_damage(path):
-        return _tiff_dtype(path) if is_tiff(path) else nifti_dtype(path)
+    with refusing_damage(path, channel):
+        return _tiff_dtype(path, channel) if is_tiff(path) else nifti_dtype(_only(path, channel))
 
 
-def read_slices(path: Path) -> Iterator[NDArray[Any]]:
+def read_slices(path: Path, channel: Channel = None) -> Iterator[NDArray[Any]]:
     """The slices (yx) of the stack in `path`, in the order of z: those of `read_stack(path)`.
 
     A file whose slices are not stored one after the other is read whole. Raises DataError like `read_stack`.
     """
-    with refusing_damage(path):  # of the reader: what a caller does between two slices raises outside of it
-        yield from _tiff_slices(path) if is_tiff(path) else nifti_slices(path)
+    with refusing_damage(path, channel):  # of the reader: what a caller does between two slices raises outside of it
+        yield from _tiff_slices(path, channel) if is_tiff(path) else nifti_slices(_only(path, channel))
 
 
 def binarise(label: NDArray[Any]) -> NDArray[np.uint8]:
@@ -92,23 +93,23 @@ def binarise(label: NDArray[Any]) -> NDArray[np.uint8]:
 def is_tiff(path: Path) -> bool:
     """Whether `path` is read as TIFF; else as NIfTI. DataError for a name that is neither."""
     suffix = suffix_of(path.name)
-    if suffix is None:
+    if suffix not in PLAIN_SUFFIXES:
         raise DataError(
             "the file is neither TIFF nor NIfTI by its name",
-            remedy=f"save it as one of {', '.join(SUFFIXES)}",
+            remedy=f"save it as one of {', '.join(PLAIN_SUFFIXES)}",
             file=path,
         )
     return suffix in TIFF_SUFFIXES
 
 
 @contextlib.contextmanager
-def refusing_damage(path: Path) -> Iterator[None]:
-    """Turn whatever a reader raises on a damaged file into a DataError that names it.
+def refusing_damage(path: Path, channel: Channel = None) -> Iterator[None]:
+    """Turn whatever a reader of `channel` raises on a damaged file into a DataError that names it.
 
     A lack of memory is damage where the header speaks of more than the file can hold, else it is a TooLargeError.
     """
     try:
-        if path.stat().st_size == 0:
+        if not path.is_dir() and not is_pattern(path.name) and path.stat().st_size == 0:
             raise DataError("the file is empty (0 bytes)", remedy=REPLACE, file=path)
         yield
     except FileNotFoundError as error:
@@ -128,16 +129,24 @@ def refusing_damage(path: Path) -> Iterator[None]:
             remedy="use a machine with more memory",
             code=ExitCode.MACHINE,
             file=path,
-            value=f"{_possible_bytes(path) / 1e9:.1f} GB of voxels",
+            value=f"{_possible_bytes(path, channel) / 1e9:.1f} GB of voxels",
         ) from error
 
 
-def _possible_bytes(path: Path) -> int:
+def _possible_bytes(path: Path, channel: Channel) -> int:
     """What the voxels in `path` take as they are stored, unpacked. DataError when the file cannot hold as much."""
+    if suffix_of(path.name) not in PLAIN_SUFFIXES:
+        return path.stat().st_size
     try:
-        return (tiff_claim(path) if is_tiff(path) else nifti_claim(path)).stored_bytes
+        return (tiff_claim(path, channel) if is_tiff(path) else nifti_claim(path)).stored_bytes
     except (*DAMAGE, MemoryError) as error:
         raise damaged(path, "its header cannot be read") from error
+
+
+def _only(path: Path, channel: Channel) -> Path:
+    """`path`, a NIfTI, whose one channel has no name. DataError for another one than that."""
+    channel_number(("",), channel, path)
+    return path
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> Shape:
@@ -146,27 +155,27 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> Shape:
     return shape[0], shape[1], shape[2]
 
 
-def _read_tiff(path: Path) -> NDArray[Any]:
+def _read_tiff(path: Path, channel: Channel) -> NDArray[Any]:
     with open_tiff(path) as tiff:
-        stack = find_stack(tiff, path)
+        stack = find_stack(tiff, path, channel)
         _check_shape(path, stack.shape)
         stack.refuse_large(path, by_slices=False)
         return stack.read()
 
 
-def _tiff_shape(path: Path) -> tuple[int, ...]:
+def _tiff_shape(path: Path, channel: Channel) -> tuple[int, ...]:
     with open_tiff(path) as tiff:
-        return find_stack(tiff, path).shape
+        return find_stack(tiff, path, channel).shape
 
 
-def _tiff_dtype(path: Path) -> np.dtype[Any]:
+def _tiff_dtype(path: Path, channel: Channel) -> np.dtype[Any]:
     with open_tiff(path) as tiff:
-        return np.dtype(find_stack(tiff, path).series.dtype)
+        return np.dtype(find_stack(tiff, path, channel).series.dtype)
 
 
-def _tiff_slices(path: Path) -> Iterator[NDArray[Any]]:
+def _tiff_slices(path: Path, channel: Channel) -> Iterator[NDArray[Any]]:
     with open_tiff(path) as tiff:
-        stack = find_stack(tiff, path)
+        stack = find_stack(tiff, path, channel)
         _check_shape(path, stack.shape)
         stack.refuse_large(path, by_slices=True)
         yield from stack.slices()

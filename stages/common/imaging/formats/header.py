@@ -6,6 +6,8 @@ from typing import Any
 
 Spacing = tuple[float, float, float]
 
+SINGLE = "the file holds a single slice"
+
 # in the form that `micrometres` compares: NFKC (µ becomes the Greek letter) and lower case
 _MICROMETRES = {
     **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1e6),
@@ -51,13 +53,14 @@ class StackHeader:
 
     `axes` is one letter per axis for TIFF (tifffile's), "ZYX" for NIfTI. `is_inverted`: the file stores white as 0, and
     reading inverts it. `is_reordered`: its array stores other axes first than x, y, z, and reading puts them in order.
-    `remarks` are warnings about how the voxels are read.
+    `remarks` are warnings about how the voxels are read. `channels` are the names of all that the file holds.
     """
 
     axes: str
     spacing: SpacingEvidence
     is_inverted: bool = False
     is_reordered: bool = False
+    channels: tuple[str, ...] = ("",)
     remarks: tuple[str, ...] = ()
 
 

@@ -15,12 +15,13 @@ _SHOWN_FILES = 3
 class OmeImage:
     """One Image. `sizes` has the letters X, Y, Z, C and T; `steps` the number and unit of PhysicalSizeX, Y and Z.
 
-    `samples` are the channels that one plane holds, 3 for RGB.
+    `samples` are the channels that one plane holds, 3 for RGB. `channels` are the names of the channels, "" without.
     """
 
     sizes: dict[str, int]
     samples: int
     steps: dict[str, tuple[str, str]]
+    channels: tuple[str, ...] = ()
 
     @property
     def planes(self) -> int:
@@ -38,6 +39,7 @@ def read_images(xml: str) -> list[OmeImage]:
                 axis: (pixels.get(f"PhysicalSize{axis}", ""), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
                 for axis in "XYZ"
             },
+            channels=tuple(channel.get("Name", "") for channel in _children(pixels, "Channel")),
         )
         for pixels in _children(_parse(xml), "Pixels")
     ]

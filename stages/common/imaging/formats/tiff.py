@@ -1,4 +1,4 @@
-"""The one stack in a TIFF: which pages it has, whether all of them are there, and its voxels."""
+"""The one stack in a TIFF: which planes it has, whether all of them are there, and its voxels."""
 
 import contextlib
 import logging
@@ -13,9 +13,11 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.claims import FLOAT, Claim, refuse_impossible, refuse_large
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
-from stages.common.imaging.formats.ome import refuse_planes_elsewhere
+from stages.common.imaging.formats.ome import OmeImage, image_of, read_images, refuse_planes_elsewhere
+from stages.common.imaging.formats.tiff_axes import Planes, choose_planes
 from stages.common.imaging.formats.tiff_claims import claim_of_pages, largest_chunk
 from stages.common.imaging.formats.tiff_directories import check_directories
 from stages.common.imaging.formats.tiff_pages import choose_series, pages_of, refuse_missing_planes
@@ -57,22 +59,28 @@ class _Collector(logging.Handler):
 
 @dataclass(frozen=True, kw_only=True)
 class TiffStack:
-    """The stack in an open TIFF. `pages` are its slices where each has a page of its own, else empty."""
+    """The stack in an open TIFF: those of the planes of `series` that `planes` says.
+
+    `every_page` are all planes of the series where each has a page of its own, else empty. `ome` is the Image that
+    describes it; `smaller` counts the levels of a pyramid that are left out.
+    """
 
     tiff: tifffile.TiffFile
     series: tifffile.TiffPageSeries
-    pages: tuple[tifffile.TiffPage, ...]
+    every_page: tuple[tifffile.TiffPage, ...]
+    planes: Planes
+    ome: OmeImage | None
+    smaller: int
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes in z, y, x; another number of axes where the file holds something else. One page is one slice."""
-        shape = tuple(self.series.shape)
-        return (1, *shape) if self.is_single_slice else shape
+        """Sizes in z, y, x. One page is one slice."""
+        return (len(self.planes.numbers), *map(int, tuple(self.series.shape)[-2:]))
 
     @property
-    def is_single_slice(self) -> bool:
-        """Whether the stack is one page."""
-        return str(self.series.axes) == "YX"
+    def pages(self) -> tuple[tifffile.TiffPage, ...]:
+        """The slices, where each has a page of its own, else empty."""
+        return tuple(self.every_page[number] for number in self.planes.numbers) if self.every_page else ()
 
     @property
     def is_inverted(self) -> bool:
@@ -81,25 +89,36 @@ class TiffStack:
 
     @property
     def claim(self) -> Claim:
-        """What its pages speak of, and what the file has for them."""
-        return claim_of_pages(self.series, self.pages, self.tiff.filehandle.size)
+        """What all pages of its series speak of, and what the file has for them."""
+        return claim_of_pages(self.series, self.every_page, self.tiff.filehandle.size)
 
     def refuse_large(self, path: Path, *, by_slices: bool) -> None:
         """Raise TooLargeError where memory does not hold the voxels, or one slice at a time."""
         is_whole = not by_slices or not (self.pages or self.series.dataoffset is not None)
-        voxels = math.prod(self.shape if is_whole else self.shape[1:])
+        voxels = math.prod(self._read_at_once if is_whole else self.shape[1:])
         itemsize = np.dtype(self.series.dtype).itemsize
         chunk = largest_chunk(self.pages or (self.series.keyframe,))
         refuse_large(voxels * (itemsize + FLOAT) + chunk * itemsize, voxels * itemsize, path)
 
+    @property
+    def _read_at_once(self) -> tuple[int, ...]:
+        """Sizes of what is in memory when all is read: other channels, too, where planes have no pages of their own."""
+        is_apart = self.every_page or self.series.dataoffset is not None
+        return self.shape if is_apart else tuple(self.series.shape)
+
     def read(self) -> NDArray[Any]:
         """All voxels, brightness up."""
-        if len({page.hash for page in self.pages}) > 1:  # pages of unlike compression
+        is_part = math.prod(self.shape) < math.prod(self.series.shape)
+        is_apart = bool(self.every_page) or self.series.dataoffset is not None
+        # one channel of several, or pages of unlike compression
+        if (is_part and is_apart) or len({page.hash for page in self.pages}) > 1:
             voxels = np.empty(self.shape, self.series.dtype)
-            for z, page in enumerate(self.pages):
-                voxels[z] = self._brightness_up(page.asarray(), page)
+            for z, plane in enumerate(self.slices()):
+                voxels[z] = plane
             return voxels
-        return self._brightness_up(np.asarray(self.series.asarray()).reshape(self.shape), self.series.keyframe)
+        every = np.asarray(self.series.asarray()).reshape(-1, *self.shape[1:])
+        chosen = every[list(self.planes.numbers)] if is_part else every
+        return self._brightness_up(chosen, self.series.keyframe)
 
     def slices(self) -> Iterator[NDArray[Any]]:
         """The slices (yx), one at a time where the file allows it."""
@@ -113,11 +132,11 @@ class TiffStack:
 
     def _raw_slices(self, offset: int) -> Iterator[NDArray[Any]]:
         """Of an uncompressed stack in one piece, such as ImageJ's, which has one page whatever its depth."""
-        depth, *plane = self.shape
+        _, *plane = self.shape
         dtype = self.series.dtype.newbyteorder(self.tiff.byteorder)
         size = plane[0] * plane[1]
-        for z in range(depth):
-            read = self.tiff.filehandle.read_array(dtype, size, offset + z * size * dtype.itemsize)
+        for number in self.planes.numbers:
+            read = self.tiff.filehandle.read_array(dtype, size, offset + number * size * dtype.itemsize)
             yield read.reshape(plane)
 
     def _brightness_up(self, values: NDArray[Any], page: tifffile.TiffPage) -> NDArray[Any]:
@@ -144,27 +163,48 @@ class TiffStack:
         """Whether more than half of the voxels of a boolean stack are set in the file. TooLargeError as in reading."""
         self.refuse_large(Path(self.tiff.filehandle.path), by_slices=bool(self.pages))
         planes = (page.asarray() for page in self.pages) if self.pages else [self.series.asarray()]
-        return 2 * sum(int(np.count_nonzero(plane)) for plane in planes) > math.prod(self.shape)
+        counts = [(int(np.count_nonzero(plane)), plane.size) for plane in planes]
+        return 2 * sum(count for count, _ in counts) > sum(size for _, size in counts)
 
 
-def find_stack(tiff: tifffile.TiffFile, path: Path) -> TiffStack:
-    """The one stack in `tiff`. Smaller pictures (a thumbnail, an overview) and levels of a pyramid do not count.
+def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> TiffStack:
+    """The one stack in `tiff`, that of `channel` where it has several. Smaller pictures (a thumbnail, an overview) and
+    levels of a pyramid do not count.
 
-    Raises DataError when there is more than one, when it is in colour, and when planes are missing.
+    Raises DataError when there is more than one, when it is in colour, has several channels and none is chosen, or
+    several time points, and when planes are missing.
     """
     if tiff.ome_metadata:
         refuse_planes_elsewhere(tiff.ome_metadata, path)
-    series = choose_series(tiff, path)
+    series, smaller = choose_series(tiff, path)
     # with S first the planes lie one after the other: what some writers make of a grey stack of three or four slices
     if "S" in series.axes[1:]:
         raise not_a_stack(path, f"it is a colour image ({series.axes}: {shape_text(tuple(series.shape))})")
     refuse_missing_planes(tiff, series, path)
-    stack = TiffStack(tiff=tiff, series=series, pages=pages_of(tiff, series, path))
+    ome = _ome_image(tiff, series)
+    stack = TiffStack(
+        tiff=tiff,
+        series=series,
+        every_page=pages_of(tiff, series, path),
+        planes=choose_planes(series, ome.channels if ome else (), channel, path),
+        ome=ome,
+        smaller=smaller,
+    )
     refuse_impossible(stack.claim, path)
     return stack
 
 
-def tiff_claim(path: Path) -> Claim:
+def _ome_image(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> OmeImage | None:
+    """The Image that describes `series`, if one does."""
+    if not tiff.ome_metadata:
+        return None
+    height, width = series.keyframe.imagelength, series.keyframe.imagewidth
+    planes = math.prod(series.shape) // max(height * width, 1)
+    index = tiff.series.index(series) if series.kind == "ome" else 0
+    return image_of(read_images(tiff.ome_metadata), index, (height, width), planes)
+
+
+def tiff_claim(path: Path, channel: Channel = None) -> Claim:
     """What the header of the stack in `path` speaks of, and what the file has for it."""
     with open_tiff(path) as tiff:
-        return find_stack(tiff, path).claim
+        return find_stack(tiff, path, channel).claim

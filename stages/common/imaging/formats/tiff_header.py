@@ -1,7 +1,6 @@
 """What a TIFF says about its spacing: OME metadata, ImageJ's and tifffile's descriptions, resolution tags."""
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,26 +8,28 @@ from typing import Any
 
 import tifffile
 
-from stages.common.imaging.formats.header import SpacingEvidence, StackHeader, micrometres, number, precise
-from stages.common.imaging.formats.ome import image_of, read_images, spacing_evidence
+from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, micrometres, number, precise
+from stages.common.imaging.formats.ome import spacing_evidence
 from stages.common.imaging.formats.tiff import TiffStack, find_stack, open_tiff
 
 _RESOLUTION_UNITS = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _INVERTED = "the file stores white as 0 (WhiteIsZero); its values are inverted on reading"
-_SINGLE = "the file holds a single slice"
 
 
-def tiff_header(path: Path) -> StackHeader:
+def tiff_header(path: Path, channel: Channel = None) -> StackHeader:
     """Axes, spacing and remarks of the stack in `path`."""
     with open_tiff(path) as tiff:
-        stack = find_stack(tiff, path)
-        facts = ((stack.is_inverted, _INVERTED), (stack.shape[0] == 1, _SINGLE))
+        stack = find_stack(tiff, path, channel)
+        pyramid = f"the file holds a pyramid; the full resolution is read, not the {stack.smaller} coarser level(s)"
+        facts = ((stack.is_inverted, _INVERTED), (stack.shape[0] == 1, SINGLE), (stack.smaller > 0, pyramid))
         remarks = [text for is_true, text in facts if is_true]
         return StackHeader(
-            axes="ZYX" if stack.is_single_slice else stack.series.axes,
+            axes=stack.planes.axes,
             spacing=_evidence(stack),
             is_inverted=stack.is_inverted,
+            channels=stack.planes.channels,
             remarks=tuple(remarks),
         )
 
@@ -36,10 +37,7 @@ def tiff_header(path: Path) -> StackHeader:
 def _evidence(stack: TiffStack) -> SpacingEvidence:
     tiff, series = stack.tiff, stack.series
     if tiff.ome_metadata:
-        height, width = series.keyframe.imagelength, series.keyframe.imagewidth
-        planes = math.prod(stack.shape) // max(height * width, 1)
-        index = tiff.series.index(series) if series.kind == "ome" else 0
-        return spacing_evidence(image_of(read_images(tiff.ome_metadata), index, (height, width), planes))
+        return spacing_evidence(stack.ome)
     if tiff.is_imagej:
         return _calibration(stack, tiff.imagej_metadata or {}, "ImageJ calibration")
     shaped = _json_description(series.keyframe)

@@ -14,8 +14,8 @@ from stages.common.imaging.formats.ome import claimed_planes, read_images
 _MANY_PLANES = 2**20
 
 
-def choose_series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
-    """The one stack in `tiff`, by its axes and shape.
+def choose_series(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPageSeries, int]:
+    """The one stack in `tiff`, by its axes and shape, and how many coarser levels of it there are.
 
     Raises DataError when the file holds several, and when an ImageJ header speaks of more planes than there are.
     """
@@ -28,11 +28,12 @@ def choose_series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSerie
         raise ValueError("it has no page that can be read")
     stacks = _stacks_among(found)
     largest = max(stacks, key=lambda series: math.prod(series.shape))
-    others = [series for series in stacks if series is not largest and not _is_level(series, largest)]
+    levels = [series for series in stacks if series is not largest and _is_level(series, largest)]
+    others = [series for series in stacks if series is not largest and series not in levels]
     if others:
         shapes = "; ".join(shape_text(tuple(series.shape)) for series in [largest, *others][:4])
         raise not_a_stack(path, f"it holds {1 + len(others)} stacks ({shapes}), a volume is one")
-    return largest
+    return largest, len(levels) + len(largest.levels) - 1
 
 
 def _series_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:

@@ -333,7 +333,7 @@ def _two_stacks(path: Path) -> None:
         ("a.png", _text, "neither TIFF nor NIfTI"),
         ("a.nii", lambda path: nifti(STACK[0].T, np.eye(4)).to_filename(path), "40 × 33"),
         ("a.tif", _colour, "colour"),
-        ("a.tif", _time_series, "2 × 3 × 8 × 8"),
+        ("a.tif", _time_series, "it holds 2 time points"),
         ("a.tif", _two_stacks, "2 stacks"),
     ],
 )

@@ -1,0 +1,1 @@
+"""One module per format that ingest and predict read beside TIFF and NIfTI."""

@@ -1,0 +1,84 @@
+"""Files of microscopes' own formats (.czi, .nd2, .lif), through bioio and its readers, where these are installed."""
+
+import contextlib
+import importlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.errors import DataError
+from stages.common.imaging.foreign.opened import OpenStack, check_dtype
+from stages.common.imaging.formats.channels import Channel, channel_number, refuse_times
+from stages.common.imaging.formats.damage import not_a_stack
+from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, number
+from stages.common.imaging.suffixes import suffix_of
+
+# by the file's suffix: the module that reads it, with its distribution
+READERS = {".czi": "bioio_czi", ".nd2": "bioio_nd2", ".lif": "bioio_lif"}
+
+
+@contextlib.contextmanager
+def open_microscope(path: Path, channel: Channel) -> Iterator[OpenStack]:
+    """The stack of `channel` in `path`. Raises DataError where its reader is not installed, and for several
+    scenes, time points, or channels of which none is chosen.
+    """
+    image = _reader(path)(path)
+    if len(image.scenes) > 1:
+        names = ", ".join(map(str, image.scenes[:6]))
+        raise not_a_stack(path, f"it holds {len(image.scenes)} scenes ({names}), a volume is one")
+    sizes = {letter: int(size) for letter, size in zip(image.dims.order, image.dims.shape, strict=True)}
+    refuse_times(sizes.get("T", 1), path)
+    if others := [letter for letter, size in sizes.items() if letter not in "TCZYX" and size > 1]:
+        raise not_a_stack(path, f"it has an axis {others[0]} of {sizes[others[0]]}, a stack has z, y and x")
+    channels = _channels(image, sizes.get("C", 1))
+    at = {"C": channel_number(channels, channel, path)} if "C" in sizes else {}
+    dtype = np.dtype(image.dtype)
+    check_dtype(dtype, path)
+    depth = sizes.get("Z", 1)
+
+    def slices() -> Iterator[NDArray[Any]]:
+        for z in range(depth):
+            where = at | ({"Z": z} if "Z" in sizes else {}) | ({"T": 0} if "T" in sizes else {})
+            yield np.asarray(image.get_image_dask_data("YX", **where).compute())
+
+    yield OpenStack(
+        path=path,
+        shape_zyx=(depth, sizes["Y"], sizes["X"]),
+        dtype=dtype.newbyteorder("="),
+        header=StackHeader(
+            axes="ZYX", spacing=_evidence(image), channels=channels, remarks=(SINGLE,) if depth == 1 else ()
+        ),
+        slices=slices,
+    )
+
+
+def _reader(path: Path) -> Any:
+    name = READERS[suffix_of(path.name) or ""]
+    try:
+        return importlib.import_module(name).Reader
+    except ImportError as error:
+        package = name.replace("_", "-")
+        raise DataError(
+            f"{path.suffix} needs the reader {package}, which is not installed",
+            remedy=f"add {package} to stages/ingest/requirements.txt (pip install 'capillary[microscopes]' without "
+            "Docker), or save the stack as OME-TIFF (Fiji with Bio-Formats)",
+            file=path,
+        ) from error
+
+
+def _channels(image: Any, count: int) -> tuple[str, ...]:
+    names = tuple(map(str, image.channel_names or ()))
+    return names if len(names) == count else ("",) * count
+
+
+def _evidence(image: Any) -> SpacingEvidence:
+    """bioio gives µm."""
+    sizes = image.physical_pixel_sizes
+    z, y, x = (number(size) or math.nan for size in (sizes.Z, sizes.Y, sizes.X))
+    if not all(size > 0 for size in (z, y, x)):
+        return SpacingEvidence(numbers_zyx=None, missing="its metadata give no size of a voxel along z, y and x")
+    return SpacingEvidence(numbers_zyx=(z, y, x), units_zyx=("µm",) * 3, source="bioio physical pixel sizes")

@@ -1,0 +1,173 @@
+"""A folder of slices, or the files that a pattern names, one slice each, as one stack."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.errors import DataError
+from stages.common.imaging.foreign.links import refuse_links
+from stages.common.imaging.foreign.opened import OpenStack
+from stages.common.imaging.foreign.png import png_dtype, png_shape, read_png
+from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.damage import not_a_stack, shape_text
+from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
+from stages.common.imaging.stacks import read_dtype, read_header, read_shape, read_stack
+from stages.common.imaging.suffixes import SLICE_SUFFIXES, is_pattern, pattern_of
+
+MAX_SLICES = 1 << 16
+# what programs and people leave beside the slices
+_IGNORED_SUFFIXES = (
+    *(".txt", ".csv", ".tsv", ".xml", ".json", ".ini", ".log", ".md", ".html", ".pdf", ".yaml", ".yml", ".db"),
+    *(".tfw", ".info", ".lnk", ".bak", ".tmp", ".sha256", ".md5", ".dvc", ".gitignore"),
+)
+_IGNORED_FOLDERS = ("__macosx", "@eadir")
+_NUMBERS = re.compile(r"(\d+)")
+_NO_DEPTH = "no distance between slices"
+
+
+def is_slice(name: str) -> bool:
+    """Whether a file of this name can be a slice."""
+    return name.lower().endswith(SLICE_SUFFIXES) and not name.startswith(".")
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of this name beside the slices means nothing."""
+    lower = name.lower()
+    return lower.startswith(".") or lower.endswith(_IGNORED_SUFFIXES) or lower in _IGNORED_FOLDERS
+
+
+@contextlib.contextmanager
+def open_slices(path: Path, channel: Channel) -> Iterator[OpenStack]:
+    """The stack whose slices are the files in the folder `path`, or those that the pattern `path` stands for.
+
+    Raises DataError for slices that differ in size or type, names that do not tell their order, numbers that are
+    missing, and files that are neither slices nor known to mean nothing.
+    """
+    files, remarks = ordered(_files(path), path)
+    shape, dtype = _shape_and_type(files[0], channel)
+    for number, file in enumerate(files[1:], 2):
+        if (other := _shape_and_type(file, channel)) != (shape, dtype):
+            told, first = (f"{shape_text(each)} of {kind}" for each, kind in (other, (shape, dtype)))
+            raise not_a_stack(path, f"its slices differ: {file.name} (slice {number}) is {told}, the first {first}")
+    with _naming(files[0]):
+        header = _header(files[0], channel)
+    yield OpenStack(
+        path=path,
+        shape_zyx=(len(files), *shape),
+        dtype=dtype,
+        header=replace(header, axes="ZYX", remarks=(*header.remarks, *remarks)),
+        slices=lambda: (_read(file, channel) for file in files),
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    folder = path.parent if is_pattern(path.name) and not path.is_dir() else path
+    if not folder.is_dir():
+        raise DataError("the folder of slices does not exist", remedy="correct its name", file=folder)
+    refuse_links(folder, deep=False)
+    names = sorted(entry.name for entry in folder.iterdir())
+    return [folder / name for name in choose_names(names, path.name if folder != path else "", path)]
+
+
+def choose_names(names: Sequence[str], pattern: str, path: Path) -> list[str]:
+    """Those of `names` in a folder that are slices: what `pattern` stands for, by default all that can be one."""
+    if pattern:
+        if len(re.findall(r"\*|\{z\}", pattern)) > 1:
+            raise not_a_stack(path, "its pattern has more than one place for the number of a slice")
+        wanted = pattern_of(pattern)
+        chosen = [name for name in names if wanted.fullmatch(name) and is_slice(name)]
+    else:
+        chosen = [name for name in names if is_slice(name)]
+        strange = [name for name in names if not is_slice(name) and not is_ignored(name)]
+        if strange:
+            what = f"the folder holds {strange[0]!r}, which is not a slice ({', '.join(SLICE_SUFFIXES)})"
+            raise DataError(what, remedy="take it out, or name the slices by a pattern (folder/z*.tif)", file=path)
+    if not chosen:
+        what = f"no file is called {pattern}" if pattern else "the folder holds no slices"
+        raise DataError(f"{what} ({', '.join(SLICE_SUFFIXES)})", remedy="correct the name", file=path)
+    if len(chosen) > MAX_SLICES:
+        raise not_a_stack(path, f"it has {len(chosen):,} slices, the limit is {MAX_SLICES:,}")
+    return chosen
+
+
+def ordered(files: Sequence[Path], path: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """`files` by the one number in which their names differ, and remarks on the numbering.
+
+    Raises DataError where no such number tells the order, a number comes twice or one is missing.
+    """
+    if len(files) == 1:
+        return list(files), (SINGLE,)
+    parts = [_NUMBERS.split(file.stem.lower()) for file in files]
+    first = parts[0]
+    for file, other in zip(files, parts, strict=True):
+        if other[::2] != first[::2]:
+            text = f"its slices are named unlike each other: {files[0].name} and {file.name}"
+            raise not_a_stack(path, f"{text}; name them by a pattern (folder/z*.tif)")
+    places = [place for place in range(1, len(first), 2) if len({int(other[place]) for other in parts}) > 1]
+    if len(places) > 1:
+        text = f"the names of its slices differ in {len(places)} numbers ({files[0].name}, {files[-1].name})"
+        raise not_a_stack(path, f"{text}; name those of one channel by a pattern with {{z}} (folder/z{{z}}_c0.tif)")
+    numbered = sorted((int(other[places[0]]) if places else 0, file.name, file) for other, file in zip(parts, files, strict=True))
+    remark = _check_numbers([(number, name) for number, name, _ in numbered], path)
+    return [file for _, _, file in numbered], remark
+
+
+def _check_numbers(numbered: Sequence[tuple[int, str]], path: Path) -> tuple[str, ...]:
+    pairs = list(zip(numbered, numbered[1:], strict=False))
+    steps = [after[0] - before[0] for before, after in pairs]
+    for (before, after), step in sorted(zip(pairs, steps, strict=True), key=lambda pair: pair[1] > 0):
+        if step == 0:
+            raise not_a_stack(path, f"two of its slices have the same number: {before[1]} and {after[1]}")
+        if step != min(steps):
+            text = f"slices are missing between number {before[0]} and {after[0]} ({before[1]}, {after[1]})"
+            raise not_a_stack(path, text)
+    if steps[0] == 1:
+        return ()
+    return (f"the numbers of its slices go up in steps of {steps[0]}; they are taken as neighbours",)
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Say in which of the slices something is wrong."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"slice {file.name}: {error.what}", remedy=error.remedy, file=file, value=error.value) from error
+
+
+def _is_png(file: Path) -> bool:
+    return file.name.lower().endswith(".png")
+
+
+def _shape_and_type(file: Path, channel: Channel) -> tuple[tuple[int, int], np.dtype[Any]]:
+    with _naming(file):
+        if _is_png(file):
+            return png_shape(file, channel), png_dtype(file)
+        depth, y, x = read_shape(file, channel)
+        if depth > 1:
+            raise not_a_stack(file, f"it holds {depth} slices itself; name the file as the stack")
+        return (y, x), read_dtype(file, channel).newbyteorder("=")
+
+
+def _read(file: Path, channel: Channel) -> NDArray[Any]:
+    with _naming(file):
+        plane = read_png(file) if _is_png(file) else read_stack(file, channel)[0]
+        return plane.astype(plane.dtype.newbyteorder("="), copy=False)
+
+
+def _header(file: Path, channel: Channel) -> StackHeader:
+    """Of the first slice. A slice knows nothing of the next one, unless its metadata describe the whole stack."""
+    if _is_png(file):
+        return StackHeader(axes="ZYX", spacing=SpacingEvidence(numbers_zyx=None))
+    header = read_header(file, channel)
+    remarks = tuple(remark for remark in header.remarks if remark != SINGLE)
+    spacing = header.spacing
+    if any(_NO_DEPTH in remark for remark in spacing.remarks):
+        spacing = SpacingEvidence(numbers_zyx=None, missing=f"its slices give x and y ({spacing.source}), but {_NO_DEPTH}")
+    return replace(header, spacing=spacing, remarks=remarks)

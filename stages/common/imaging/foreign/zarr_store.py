@@ -1,0 +1,205 @@
+"""OME-Zarr 0.4 and 0.5 (Zarr 2 and 3) in a folder: the finest level of its one image. A plain Zarr array, too."""
+
+import contextlib
+import itertools
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.common.errors import DataError
+from stages.common.imaging.foreign.axes import axes_by_shape, choose
+from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
+from stages.common.imaging.foreign.links import refuse_links
+from stages.common.imaging.foreign.opened import OpenStack, check_dtype
+from stages.common.imaging.foreign.zarr_meta import (
+    ARRAY,
+    ATTRIBUTES,
+    BOTH,
+    GROUP,
+    ZarrArray,
+    attributes,
+    below,
+    read_array,
+    read_json,
+)
+from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.claims import FLOAT, refuse_large
+from stages.common.imaging.formats.damage import damaged, not_a_stack
+from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, micrometres, number
+
+_META = {ARRAY, ATTRIBUTES, BOTH, GROUP}
+_TYPES = {"time": "t", "channel": "c"}
+_MISSING_CHUNK = 2**64 - 1
+
+
+@contextlib.contextmanager
+def open_zarr(path: Path, channel: Channel) -> Iterator[OpenStack]:
+    """The stack of `channel` in the folder `path`. Raises DataError for several images, codecs and types that are not
+    read, links that lead out of the folder, and chunks that cannot be what the metadata say.
+    """
+    refuse_links(path)
+    folder = _image_in(path)
+    told = attributes(folder)
+    image = _image(told, path)
+    levels = _levels(image, folder, path) if image else [(folder, ())]
+    # by spacing: the finest; a level without one comes in the order of the list
+    chosen_folder, scale = min(levels, key=lambda level: math.prod(level[1]) if level[1] else 1.0)
+    array = read_array(chosen_folder, path)
+    check_dtype(array.dtype, path)
+    axes = _axes(image, array, path)
+    chosen = choose(axes, array.shape, _channel_names(told), channel, path)
+    _check_chunks(array, path)
+    step = chosen.step(array.chunks)
+    remarks = [f"the store holds a pyramid; the full resolution is read, not the {len(levels) - 1} coarser level(s)"]
+    yield OpenStack(
+        path=path,
+        shape_zyx=chosen.shape_zyx,
+        dtype=array.dtype.newbyteorder("="),
+        header=StackHeader(
+            axes="ZYX",
+            spacing=_evidence(image, axes, scale),
+            channels=chosen.channels,
+            remarks=(*(remarks if len(levels) > 1 else ()), *((SINGLE,) if chosen.shape_zyx[0] == 1 else ())),
+        ),
+        slices=lambda: chosen.slices(_opened(array).__getitem__, step),
+        at_once=step,
+    )
+
+
+def _opened(array: ZarrArray) -> Any:
+    import zarr
+    from zarr.storage import LocalStore
+
+    return zarr.open_array(store=LocalStore(array.folder, read_only=True), mode="r")
+
+
+def _image_in(path: Path) -> Path:
+    """The group of the image: `path`, or the only one in it where it is a set of images (bioformats2raw)."""
+    told = attributes(path)
+    if "multiscales" in told or (path / ARRAY).is_file() or read_json(path / BOTH).get("node_type") == "array":
+        return path
+    if "plate" in told:
+        raise not_a_stack(path, "it is a plate of many images; name one of them (plate.zarr/A/1/0)")
+    images = [each for each in sorted(path.iterdir()) if each.is_dir() and "multiscales" in attributes(each)]
+    if len(images) == 1:
+        return images[0]
+    if not images:
+        raise not_a_stack(path, "it holds neither an OME-Zarr image (multiscales) nor an array")
+    names = ", ".join(f"{path.name}/{each.name}" for each in images[:6])
+    raise DataError(f"it holds {len(images)} images ({names})", remedy="name one of them", file=path)
+
+
+def _image(told: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """The one entry of `multiscales`; empty without. DataError for several."""
+    images = told.get("multiscales")
+    if images is None:
+        return {}
+    if not isinstance(images, list) or not all(isinstance(image, dict) and image.get("datasets") for image in images):
+        raise damaged(path, "its multiscales metadata are not a list of images with datasets")
+    if len(images) != 1:
+        raise not_a_stack(path, f"it holds {len(images)} images, a volume is one")
+    return dict(images[0])
+
+
+def _levels(image: Mapping[str, Any], folder: Path, path: Path) -> list[tuple[Path, tuple[float, ...]]]:
+    """Each level with its scale along every axis (in the units of the axes), () for one without."""
+    shared = _scale(image.get("coordinateTransformations"))
+    levels = []
+    for dataset in image["datasets"]:
+        own = _scale(dataset.get("coordinateTransformations"))
+        scale = tuple(a * b for a, b in zip(own, shared, strict=True)) if len(own) == len(shared) else own
+        levels.append((below(folder, dataset.get("path"), path), scale))
+    return levels
+
+
+def _scale(transformations: Any) -> tuple[float, ...]:
+    steps = [each for each in transformations or () if isinstance(each, dict) and each.get("type") == "scale"]
+    numbers = [number(value) for value in steps[0].get("scale", ())] if steps else []
+    return tuple(value for value in numbers if value is not None and value > 0) if all(numbers) else ()
+
+
+def _axes(image: Mapping[str, Any], array: ZarrArray, path: Path) -> str:
+    """A letter for each axis: by OME's metadata, by the names of an array's dimensions, or by the shape."""
+    axes = image.get("axes")
+    if image and axes is None and len(array.shape) == 5:
+        return "tczyx"  # versions before 0.3
+    letters = [_letter(axis) for axis in axes] if isinstance(axes, list) else [name[:1].lower() for name in array.axes]
+    return "".join(letters) if len(letters) == len(array.shape) else axes_by_shape(array.shape, path)
+
+
+def _letter(axis: Any) -> str:
+    if not isinstance(axis, dict):
+        return str(axis)[:1].lower()
+    return _TYPES.get(str(axis.get("type")), str(axis.get("name"))[:1].lower())
+
+
+def _channel_names(told: Mapping[str, Any]) -> Sequence[str]:
+    omero = told.get("omero")
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    listed = channels if isinstance(channels, list) else []
+    return [str(each.get("label", "")) if isinstance(each, dict) else "" for each in listed]
+
+
+def _evidence(image: Mapping[str, Any], axes: str, scale: tuple[float, ...]) -> SpacingEvidence:
+    """The scale of the level, in the units of the axes."""
+    if len(scale) != len(axes) or "z" not in axes:
+        return SpacingEvidence(numbers_zyx=None, missing="its metadata give no scale along z, y and x")
+    listed = image.get("axes")
+    units = {
+        letter: str(axis.get("unit", "unknown")) if isinstance(axis, dict) else "unknown"
+        for letter, axis in zip(axes, listed if isinstance(listed, list) else [""] * len(axes), strict=True)
+    }
+    z, y, x = (scale[axes.index(letter)] for letter in "zyx")
+    told = [units[letter] for letter in "zyx"]
+    if any(micrometres(unit) is None for unit in told):
+        text = f"its scale {z:g} × {y:g} × {x:g} has no unit of length ({', '.join(told)})"
+        return SpacingEvidence(numbers_zyx=None, missing=text)
+    return SpacingEvidence(
+        numbers_zyx=(z, y, x), units_zyx=(told[0], told[1], told[2]), source="OME-Zarr scale"
+    )
+
+
+def _check_chunks(array: ZarrArray, path: Path) -> None:
+    """Raise DataError where a chunk is larger than it can be, TooLargeError where memory does not hold one."""
+    size = math.prod(array.chunks) * array.dtype.itemsize
+    refuse_large(size + math.prod(array.chunks) * FLOAT, size, path)
+    if array.shards is not None and any(a % b for a, b in zip(array.shards, array.chunks, strict=True)):
+        raise damaged(path, "its shards are no whole number of chunks")
+    files = (file for file in array.folder.rglob("*") if file.is_file() and file.name not in _META)
+    chunks = (_whole(file) for file in files) if array.shards is None else itertools.chain.from_iterable(
+        _in_shard(file, math.prod(array.shards) // math.prod(array.chunks), path) for file in files
+    )
+    refuse_bombs(chunks, size, array.codec, path)
+
+
+def _whole(file: Path) -> Chunk:
+    return Chunk(bytes=file.stat().st_size, read=file.read_bytes)
+
+
+def _in_shard(file: Path, count: int, path: Path) -> Iterator[Chunk]:
+    """The chunks in a shard, by the index at its end (or at its beginning, where it is as long as it can be)."""
+    size = file.stat().st_size
+    index = 16 * count
+    if size < index:
+        raise damaged(path, f"its shard {file.name} is too short for {count} chunks")
+    with file.open("rb") as stream:
+        for begin in (size - index - 4, size - index, 0):  # with a checksum, without, or in front
+            if begin < 0:
+                continue
+            stream.seek(begin)
+            places = list(struct.iter_unpack("<QQ", stream.read(index)))
+            if all(at == length == _MISSING_CHUNK or at + length <= size for at, length in places):
+                break
+        else:
+            raise damaged(path, f"its shard {file.name} has no index that can be read")
+
+    def part(at: int, length: int) -> bytes:
+        with file.open("rb") as stream:
+            stream.seek(at)
+            return stream.read(length)
+
+    for at, length in places:
+        if at != _MISSING_CHUNK:
+            yield Chunk(bytes=length, read=lambda at=at, length=length: part(at, length))

@@ -1,0 +1,45 @@
+"""Which channel of a file with several is the stack."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.common.errors import DataError
+from stages.common.imaging.formats.damage import not_a_stack
+
+Channel = int | str | None  # a number from 0, a name, or None where a stack must have one channel
+SETTING = "ingest.channel"
+_SHOWN = 8
+
+
+def channel_number(names: Sequence[str], channel: Channel, path: Path) -> int:
+    """The place of `channel` among those called `names` ("" for one without a name).
+
+    Raises DataError with the list of them where it is not among them, and where there are several and none is chosen.
+    """
+    if channel is None:
+        if len(names) > 1:
+            raise not_a_stack(path, f"it holds {_listed(names)}; choose one of them with {SETTING}")
+        return 0
+    if isinstance(channel, str):
+        found = [number for number, name in enumerate(names) if name.casefold() == channel.strip().casefold()]
+        if len(found) == 1:
+            return found[0]
+    elif 0 <= channel < len(names):
+        return channel
+    raise DataError(
+        f"it has no channel {channel!r}, it holds {_listed(names)} ({SETTING})",
+        remedy=f"set {SETTING} in params.yaml to one of them",
+        file=path,
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [f"{number}: {name[:40]}" if name else f"{number}" for number, name in enumerate(names[:_SHOWN])]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{len(names)} channel{'s' if len(names) > 1 else ''} ({', '.join(shown)}{more})"
+
+
+def refuse_times(count: int, path: Path) -> None:
+    """Raise DataError where there is more than one time point."""
+    if count > 1:
+        raise not_a_stack(path, f"it holds {count:,} time points, a volume is one")
