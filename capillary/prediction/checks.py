@@ -4,8 +4,9 @@ import tempfile
 from pathlib import Path
 
 from capillary.prediction.names import usage
+from capillary.prediction.stack_path import locate
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import READ, WRITTEN_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from stages.predict.request import PredictRequest, StackRequest
 
 
@@ -23,22 +24,31 @@ def check_request(request: PredictRequest) -> None:
 
 
 def _check_stack(stack: StackRequest) -> None:
-    if not (stack.image.is_file() or stack.image.is_dir()):
+    host = locate(stack.image).host
+    if not host.exists():
         raise DataError("the stack does not exist", file=stack.image, remedy="correct its name or copy it there")
-    for file in (stack.image, stack.mask):
-        if suffix_of(file.name) is None:
-            raise usage("this is not a stack by its name", f"name it as one of {', '.join(SUFFIXES)}", file)
+    if host.is_file() and suffix_of(str(stack.image)) is None:
+        raise usage("the stack is of no format that is read, by its name", f"save it as one of {READ}", stack.image)
+    if suffix_of(stack.mask.name) not in WRITTEN_SUFFIXES:
+        known = ", ".join(WRITTEN_SUFFIXES)
+        raise usage("the mask is of no format that is written, by its name", f"name it as one of {known}", stack.mask)
     for file in stack.files:
-        if file.exists() and file.samefile(stack.image):
+        if file.exists() and file.samefile(host):
             raise usage("the mask would replace the stack", "choose another name or folder", file)
 
 
 def _check_target(file: Path, *, force: bool) -> None:
-    if file.is_dir():
+    if file.is_dir() and not _is_store(file):
         raise usage("this is a folder, not a file", "name the file itself, such as seg.tif", file)
     if file.exists() and not force:
         raise usage("the file exists already", "choose another name, or replace it with --force", file)
     check_writable(next(folder for folder in file.absolute().parents if folder.exists()))
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether a folder is a Zarr store, by its name and its content: such a one may be replaced as a file may."""
+    is_named = suffix_of(folder.name) in ZARR_SUFFIXES
+    return is_named and any((folder / name).is_file() for name in (".zgroup", ".zarray", "zarr.json"))
 
 
 def check_writable(folder: Path) -> None:

@@ -78,8 +78,9 @@ def plan_prediction(request: PredictRequest, root: Path, settings: Settings, exe
     cells = listed_cells(read_params_file(root))
     cards = () if request.model else choose_cards(root, request.loss, request.folds, cells)
     deps, images = mounted([stack.image for stack in request.stacks])
+    channel = (read_params_file(root).get("ingest") or {}).get("channel")
     stacks = tuple(
-        _inside(stack, image, request.folder, number)
+        _inside(stack.model_copy(update={"channel": channel}), image, request.folder, number)
         for number, (stack, image) in enumerate(zip(request.stacks, images, strict=True))
     )
     entry = Prediction(

@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.common.errors import DataError
 from stages.common.imaging.labels import write_meaning
 from stages.common.progress import progress, say
+from stages.ingest.arrival import files_to_expect
 from stages.ingest.candidates import Candidate
 from stages.ingest.inspection import Inspection
 from stages.ingest.layout import list_candidates
@@ -29,10 +30,17 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None) -> None:
         scratch = raw / _SCRATCH
         scratch.mkdir()
         source = open_source(params.source, scratch, cache)
-        inspection = Inspection(source=source, raw=raw, label_geometry=params.label_geometry, meaning=params.meaning)
+        inspection = Inspection(
+            source=source,
+            raw=raw,
+            label_geometry=params.label_geometry,
+            meaning=params.meaning,
+            channel=params.channel,
+        )
         offer = list_candidates(source, scratch)
         candidates = offer.candidates
-        source.expect(path for each in candidates if not each.reasons for path in (each.image, each.label))
+        stacks = (path for each in candidates if not each.reasons for path in (each.image, each.label))
+        source.expect(part for path in stacks for part in files_to_expect(source, path))
         verdicts = _inspect(candidates, inspection)
         shutil.rmtree(scratch)
         notes = [*offer.notes, *(f"{text} (volumes: {count})" for text, count in inspection.notes.items())]

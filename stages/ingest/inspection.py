@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from stages.common.errors import DataError
+from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import Spacing, StackHeader
 from stages.common.imaging.formats.nifti import nifti_geometry
 from stages.common.imaging.labels import BINARY, LabelMeaning, Number
 from stages.common.imaging.spacing import disagreement, spacing_of
 from stages.common.imaging.stacks import is_tiff, read_header, refusing_damage
-from stages.common.imaging.suffixes import suffix_of
+from stages.ingest.arrival import CONVERTED, Arrived, fetch_stack
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
 from stages.ingest.given_spacing import TABLE, complete, missing_cells
@@ -36,6 +37,7 @@ class Inspection:
     raw: Path
     label_geometry: Rule
     meaning: LabelMeaning = BINARY
+    channel: Channel = None  # of images
     notes: dict[str, int] = field(default_factory=dict)  # what holds for several volumes → for how many
     _images: dict[str, str] = field(default_factory=dict)  # sha256 → id of the volume that had it first
     _labels: dict[str, str] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class _Case:
     reasons: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     is_rewritten: bool = False  # the label is no copy of the source's
+    arrived: dict[Kind, Arrived] = field(default_factory=dict)
 
     def judge(self) -> Verdict:
         image = self._fetch("image")
@@ -97,7 +100,7 @@ class _Case:
         if image and image_facts and label:
             self._align(label, image)
         label_facts = self._label_facts(label, image_facts)
-        spacing_um, source = self._spacing(image) if image and image_facts else (None, None)
+        spacing_um, source = self._spacing() if image and image_facts else (None, None)
         checksums = self._checksums(image, label)
         facts = VolumeFacts(
             shape_zyx=image_facts.shape_zyx if image_facts else None,
@@ -140,16 +143,25 @@ class _Case:
         self.reasons.append(f"{kind} {self._path(kind)}: {error.what}")
 
     def _fetch(self, kind: Kind) -> Path | None:
-        path = self._path(kind)
-        target = self.inspection.raw / self.candidate.id / f"{kind}{suffix_of(path)}"
+        stem = self.inspection.raw / self.candidate.id / kind
+        scratch = stem.with_name(f".{kind}")
+        channel = self.inspection.channel if kind == "image" else None
         try:
-            self.inspection.source.fetch(path, target)
+            arrived = fetch_stack(self.inspection.source, self._path(kind), stem, scratch, channel)
         except DataError as error:
             self._blame(kind, error)
             if self.candidate.origin:
                 self.reasons[-1] += f" ({self.candidate.origin})"
             return None
-        return target
+        if arrived.is_converted:
+            self.inspection.note(CONVERTED)
+        self.arrived[kind] = arrived
+        return arrived.file
+
+    def _header(self, kind: Kind) -> StackHeader:
+        """Of the source's file."""
+        arrived = self.arrived[kind]
+        return arrived.header or read_header(arrived.file)
 
     def _image_facts(self, image: Path | None) -> ImageFacts | None:
         try:
@@ -185,16 +197,16 @@ class _Case:
         except DataError as error:
             self._blame("label", error)
             return None
-        if label and read_header(label).is_inverted:
+        if label and self._header("label").is_inverted:
             self._note("the label stores white as 0 (WhiteIsZero); its values are inverted on reading")
         if facts:
             self.warnings += facts.warnings
             self.inspection.saw(facts.occurring)
         return facts
 
-    def _spacing(self, image: Path) -> tuple[Spacing | None, str | None]:
+    def _spacing(self) -> tuple[Spacing | None, str | None]:
         """The spacing (z, y, x; µm) and where it is from; a reason where there is none."""
-        header = read_header(image)
+        header = self._header("image")
         told = spacing_of(header)
         for remark in (_axis_warning(header), *header.remarks):
             self._note(remark)
@@ -210,8 +222,8 @@ class _Case:
         return told.spacing_um, told.source or None
 
     def _checksums(self, image: Path | None, label: Path | None) -> tuple[str, str]:
-        image_sha256 = self.inspection.checksum(self.candidate.image, image) if image else ""
-        label_sha256 = self._label_checksum(label) if label else ""
+        image_sha256 = self._checksum("image", image) if image else ""
+        label_sha256 = self._checksum("label", label) if label else ""
         if image and (other := self.inspection.copy_of("image", image_sha256, self.candidate.id)):
             self.reasons.append(f"image {self._path('image')}: it has the same content as {other}'s")
         if label and (other := self.inspection.copy_of("label", label_sha256, self.candidate.id)):
@@ -220,8 +232,9 @@ class _Case:
             self.reasons.append("image and label are the same file")
         return image_sha256, label_sha256
 
-    def _label_checksum(self, label: Path) -> str:
-        return sha256_of(label) if self.is_rewritten else self.inspection.checksum(self.candidate.label, label)
+    def _checksum(self, kind: Kind, file: Path) -> str:
+        is_new = self.arrived[kind].is_converted or (kind == "label" and self.is_rewritten)
+        return sha256_of(file) if is_new else self.inspection.checksum(self._path(kind), file)
 
     def _note(self, warning: str) -> None:
         if warning:

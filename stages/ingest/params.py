@@ -34,6 +34,16 @@ class Ingest(Params):
             raise ValueError(f"label names {ignored:g} as vessel, and ignore_value as not labelled")
         return ignored
 
+    # of images that hold several: an index from 0, or a name; null: a stack must have one
+    channel: Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] | None
+
+    @field_validator("channel", mode="before")
+    @classmethod
+    def _no_truth_value(cls, channel: object) -> object:
+        if isinstance(channel, bool | float):
+            raise ValueError("is neither an index from 0, nor a channel's name, nor null")
+        return channel
+
     @field_validator("source")
     @classmethod
     def _known_scheme(cls, source: str) -> str:

@@ -23,7 +23,7 @@ from stages.common.dataset.paths import (
 )
 from stages.common.dataset.table import MAX_TABLE_BYTES, Row, read_rows, refuse_more
 from stages.common.imaging.spacing import MAX_UM, MIN_UM
-from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import READ, may_name_stack
 from stages.common.text import find_hidden
 from stages.ingest.candidates import Candidate, Offer, TableSpacing
 
@@ -52,9 +52,7 @@ _FILE = (
     ),
     _each(is_plain, "holds a control character"),
     _each(is_short, f"is too long: file systems take names of {MAX_NAME_BYTES} bytes and paths of {MAX_PATH_BYTES}"),
-    _each(
-        lambda path: not path or suffix_of(path) is not None, f"names neither TIFF nor NIfTI ({', '.join(SUFFIXES)})"
-    ),
+    _each(lambda path: not path or may_name_stack(path), f"is of no format that is read ({READ})"),
 )
 _SPACING = (
     _each(_is_length, "is not a number (give µm, such as 0.5; leave it empty where the image's header is right)"),

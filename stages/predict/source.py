@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.grid import Shape, Spacing, grid_for
 from stages.common.imaging.normalise import Scale, apply_scale
+from stages.common.imaging.reading import read_dtype, read_header, read_slices
 from stages.common.imaging.recipe import READING, Recipe
 from stages.common.imaging.spacing import is_sane, show, spacing_of
-from stages.common.imaging.stacks import read_dtype, read_header, read_slices
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.reporting import ALOUD, Report
@@ -31,12 +32,14 @@ class Normalised:
         return apply_scale(self.volume.read(z, y), self.scale)
 
 
-def choose_spacing(file: Path, given_um: Spacing | None, report: Report = ALOUD) -> Spacing:
+def choose_spacing(
+    file: Path, given_um: Spacing | None, report: Report = ALOUD, channel: Channel = None
+) -> Spacing:
     """The spacing (z, y, x; µm): what the user gave, else what the file says.
 
     Raises CapillaryError (usage) when neither does.
     """
-    header = read_header(file)
+    header = read_header(file, channel)
     told = spacing_of(header)
     for remark in header.remarks:
         report.warn(remark)
@@ -57,11 +60,13 @@ def choose_spacing(file: Path, given_um: Spacing | None, report: Report = ALOUD)
     return told.spacing_um
 
 
-def warn_of_older_reading(file: Path, recipe: Recipe, report: Report = ALOUD) -> None:
+def warn_of_older_reading(
+    file: Path, recipe: Recipe, report: Report = ALOUD, channel: Channel = None
+) -> None:
     """Say so where networks were trained when files like `file` were read otherwise than now."""
     if recipe.reading >= READING:
         return
-    header = read_header(file)
+    header = read_header(file, channel)
     otherwise = ["white for black (it stores white as 0)"] if header.is_inverted else []
     otherwise += ["its axes in another order (they follow the affine now)"] if header.is_reordered else []
     if otherwise:
@@ -71,19 +76,21 @@ def warn_of_older_reading(file: Path, recipe: Recipe, report: Report = ALOUD) ->
         )
 
 
-def decoded_type(file: Path) -> np.dtype[Any]:
+def decoded_type(file: Path, channel: Channel = None) -> np.dtype[Any]:
     """The type in which `decode` keeps the voxels of `file`. Raises DataError for a damaged file."""
-    return _plain(read_dtype(file))
+    return _plain(read_dtype(file, channel))
 
 
-def decode(file: Path, shape_zyx: Shape, scratch: Scratch, report: Report = ALOUD) -> DiskVolume:
+def decode(
+    file: Path, shape_zyx: Shape, scratch: Scratch, report: Report = ALOUD, channel: Channel = None
+) -> DiskVolume:
     """The voxels of `file` in a volume on the disk, in `decoded_type`.
 
     Raises DataError for a damaged file, and for values that are no numbers.
     """
     volume: DiskVolume | None = None
     with report.steps("read", shape_zyx[0]) as tick:
-        for z, plane in enumerate(read_slices(file)):
+        for z, plane in enumerate(read_slices(file, channel)):
             if volume is None:
                 volume = scratch.volume("image", shape_zyx, _plain(plane.dtype))
             if not np.isfinite(plane).all():

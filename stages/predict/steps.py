@@ -15,7 +15,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.components import Components
 from stages.common.imaging.grid import Shape, Spacing
 from stages.common.imaging.normalise import Scale, measure_scale
-from stages.common.imaging.stacks import read_shape
+from stages.common.imaging.reading import read_shape
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.tracking.training_domain import TrainingDomain
 from stages.predict.disk.resampling import resample_slices
@@ -80,15 +80,15 @@ class Computed:
 
 def survey(stack: StackRequest, report: Report) -> Place:
     """Shape and spacing, from the header alone. Raises CapillaryError for a damaged file or an unknown spacing."""
-    shape = read_shape(stack.image)
-    spacing_um = choose_spacing(stack.image, stack.spacing_um, report)
+    shape = read_shape(stack.image, stack.channel)
+    spacing_um = choose_spacing(stack.image, stack.spacing_um, report, stack.channel)
     return Place(shape_zyx=shape, spacing_um=spacing_um, source=stack.image)
 
 
 def room_for(stack: StackRequest, place: Place, grid: Shape, method: Method) -> int:
     """The most bytes that the work on `stack` has on the disk at a time."""
     ring = tile(grid, method.ensemble.patch_voxels, method.evaluation.overlap).ring_shape
-    voxel, wished = decoded_type(stack.image).itemsize, stack.probability is not None
+    voxel, wished = decoded_type(stack.image, stack.channel).itemsize, stack.probability is not None
     return bytes_needed(voxel, place.shape_zyx, grid, ring, probability=wished)
 
 
@@ -97,10 +97,10 @@ def prepare(
 ) -> Prepared:
     """Bring the stack to the disk; `claim` is asked first for the bytes that all steps need, and may refuse."""
     recipe = method.ensemble.recipe
-    warn_of_older_reading(stack.image, recipe, report)
+    warn_of_older_reading(stack.image, recipe, report, stack.channel)
     grid = target_grid(place.shape_zyx, place.spacing_um, recipe)
     claim(room_for(stack, place, grid, method))
-    image = decode(stack.image, place.shape_zyx, scratch, report)
+    image = decode(stack.image, place.shape_zyx, scratch, report, stack.channel)
     # measured on the voxels that the microscope recorded, as preprocess does
     scale = measure_scale(image, recipe)
     for doubt in doubts_about(image, scale, place.spacing_um, method.domains, recipe.normalisation):

@@ -52,10 +52,28 @@ def is_plain(path: Path) -> bool:
     return suffix_of(str(path)) in PLAIN_SUFFIXES and not is_pattern(path.name) and not path.is_dir()
 
 
+@contextlib.contextmanager
+def open_stack(path: Path, channel: Channel = None) -> Iterator[OpenStack]:
+    """The stack in `path`, opened once for all that is asked of it. Raises DataError like `read_stack`."""
+    if not is_plain(path):
+        with _opened(path, channel) as stack:
+            yield stack
+        return
+    yield OpenStack(
+        path=path,
+        shape_zyx=stacks.read_shape(path, channel),
+        dtype=stacks.read_dtype(path, channel).newbyteorder("="),
+        header=stacks.read_header(path, channel),
+        slices=lambda: stacks.read_slices(path, channel),
+        geometry=_plain_geometry(path),
+    )
+
+
 def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
     """The stack in `path` as (z, y, x), in the file's own dtype, larger values brighter.
 
-    Raises DataError naming the file and the reason where it cannot be read; TooLargeError where memory does not hold it.
+    Raises DataError naming the file and the reason where it cannot be read, TooLargeError where it does not fit into
+    memory.
     """
     if is_plain(path):
         return stacks.read_stack(path, channel)
@@ -96,11 +114,7 @@ def read_slices(path: Path, channel: Channel = None) -> Iterator[NDArray[Any]]:
         yield from stack.read_slices()
 
 
-def read_geometry(path: Path) -> Geometry | None:
-    """Where the voxels are in the world; None for a format that does not say. Raises DataError like `read_stack`."""
-    if not is_plain(path):
-        with _opened(path, None) as stack:
-            return stack.geometry
+def _plain_geometry(path: Path) -> Geometry | None:
     if suffix_of(path.name) not in NIFTI_SUFFIXES:
         return None
     with refusing_damage(path):

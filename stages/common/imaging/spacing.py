@@ -67,7 +67,11 @@ def _reading(evidence: SpacingEvidence, numbers: Spacing) -> tuple[Spacing | Non
 
 def _declared(evidence: SpacingEvidence) -> Spacing | None:
     """The numbers in µm by their units; a NIfTI, NRRD or MetaImage without a unit is in mm by habit."""
-    if evidence.numbers_zyx is not None and evidence.source.startswith(_MM_BY_HABIT) and "unknown" in evidence.units_zyx:
+    if (
+        evidence.numbers_zyx is not None
+        and evidence.source.startswith(_MM_BY_HABIT)
+        and "unknown" in evidence.units_zyx
+    ):
         z, y, x = (number * 1e3 for number in evidence.numbers_zyx)
         return z, y, x
     return evidence.declared_um

@@ -55,4 +55,5 @@ def pattern_of(name: str) -> re.Pattern[str]:
 
 def may_name_stack(path: str) -> bool:
     """Whether `path` names a file that is read, a pattern of slices, or what can be a folder of slices."""
-    return suffix_of(path) is not None or is_pattern(path) or path.endswith("/") or "." not in path.rpartition("/")[2]
+    is_bare = path != "" and "." not in path.rpartition("/")[2]
+    return suffix_of(path) is not None or is_pattern(path) or path.endswith("/") or is_bare

@@ -34,6 +34,12 @@ class LocalFolder:
         place = self.real_place(folder)
         return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
 
+    def below(self, folder: str) -> list[str]:
+        """Files anywhere below a folder; a link to a folder is not gone into."""
+        place = self._real_place(folder)
+        found = (Path(above) / name for above, _, names in os.walk(place) for name in names)
+        return sorted(file.relative_to(place).as_posix() for file in found)
+
     def expect(self, paths: Iterable[str]) -> None:
         """Nothing to get ready."""
 

@@ -130,6 +130,14 @@ class RemoteFolder:
             except FileNotFoundError:
                 return []
 
+    def below(self, folder: str) -> list[str]:
+        """Files anywhere below a folder."""
+        root = posixpath.join(self.server.root, folder)
+        with self.server.explaining(f"{self.shown}/{folder}"):
+            found = self.server.fs.find(root)
+        top = f"{root.rstrip('/')}/"
+        return sorted(name[len(top) :] for name in found if name.startswith(top))
+
     def _list(self, folder: str) -> list[str]:
         entries = self.server.fs.ls(folder, detail=False)
         return sorted(name for entry in entries if (name := posixpath.basename(entry.rstrip("/"))))
@@ -160,6 +168,10 @@ class TableOnServer:
 
     def names(self, folder: str) -> list[str]:  # noqa: ARG002 - the protocol's signature
         """Nothing: a web server does not list folders."""
+        return []
+
+    def below(self, folder: str) -> list[str]:  # noqa: ARG002 - the protocol's signature
+        """Nothing, for the same reason."""
         return []
 
     def expect(self, paths: Iterable[str]) -> None:

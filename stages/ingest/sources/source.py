@@ -28,6 +28,9 @@ class Source(Protocol):
     def names(self, folder: str) -> list[str]:
         """Names of the entries in `folder` ("" is the root), sorted; empty when there is no such folder."""
 
+    def below(self, folder: str) -> list[str]:
+        """Files anywhere below `folder`, by their paths in it, sorted; empty when there is no such folder."""
+
     def expect(self, paths: Iterable[str]) -> None:
         """Get ready to fetch `paths`; what is wrong with one of them, `fetch` says."""
 

@@ -146,7 +146,7 @@ class Batch:
                 job.is_unchanged = True
                 return job
             job.place = survey(job.stack, job.report)
-            decoded = decoded_bytes(job.place.shape_zyx, decoded_type(job.stack.image).itemsize)
+            decoded = decoded_bytes(job.place.shape_zyx, decoded_type(job.stack.image, job.stack.channel).itemsize)
 
             def claim(needed: int) -> None:
                 self._room.enter(job.folder, job.scratch, needed, decoded)

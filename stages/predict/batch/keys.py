@@ -20,4 +20,4 @@ def method_key(cards: Sequence[ModelCard], evaluation: Evaluation) -> str:
 def stack_key(stack: StackRequest, method: str) -> str:
     """Hash of the bytes of the stack, what the request says about it, and `method`."""
     wanted = [suffix_of(stack.mask.name), stack.probability is not None, stack.picture is not None]
-    return hash_of([content_sha256(stack.image), stack.spacing_um, wanted, method])
+    return hash_of([content_sha256(stack.image), stack.spacing_um, stack.channel, wanted, method])

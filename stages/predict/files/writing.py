@@ -1,4 +1,4 @@
-"""The stacks that predict leaves, written slice by slice: ImageJ's TIFF, OME-TIFF or NIfTI, as the file's name says."""
+"""The stacks that predict leaves, written slice by slice: ImageJ's TIFF, OME-TIFF, NIfTI or OME-Zarr, by its name."""
 
 import gzip
 from collections.abc import Iterable, Iterator
@@ -13,8 +13,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.nifti import load_header, nifti_geometry
-from stages.common.imaging.suffixes import NIFTI_SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import NIFTI_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from stages.common.progress import say
+from stages.predict.files.zarr_writing import write_zarr
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -37,7 +38,7 @@ class Place:
 
 
 def write_mask(file: Path, mask: Iterable[NDArray[Any]], place: Place) -> None:
-    """Write the slices of `mask` (yx, boolean or 0 and 1): foreground is 1 in NIfTI, 255 in TIFF."""
+    """Write the slices of `mask` (yx, boolean or 0 and 1): foreground is 1 in NIfTI, 255 in TIFF and Zarr."""
     foreground = FOREGROUND_IN_NIFTI if _is_nifti(file) else FOREGROUND_IN_TIFF
     _write(file, ((plane > 0) * np.uint8(foreground) for plane in mask), np.dtype(np.uint8), place)
 
@@ -54,6 +55,8 @@ def _is_nifti(file: Path) -> bool:
 def _write(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: Place) -> None:
     if _is_nifti(file):
         _write_nifti(file, slices, dtype, place)
+    elif suffix_of(file.name) in ZARR_SUFFIXES:
+        write_zarr(file, slices, dtype, place.shape_zyx, place.spacing_um)
     else:
         _write_tiff(file, slices, dtype, place)
 

@@ -41,7 +41,8 @@ class Sandbox:
 
     def write_params(self, source: object, **changes: object) -> None:
         """params.yaml with the declared keys; `changes` adds or replaces some."""
-        params = {"ingest": {"source": source, "on_invalid": "fail", "label_geometry": "world", **changes}}
+        given = {"source": source, "on_invalid": "fail", "label_geometry": "world", "channel": None}
+        params = {"ingest": given | changes}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 
     def run(self, *wrapper: str, **environment: str) -> "subprocess.CompletedProcess[str]":

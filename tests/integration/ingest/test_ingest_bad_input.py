@@ -184,7 +184,7 @@ BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "zero bytes": (_zero_bytes, ("v2: image images/v2.tif: the file is empty (0 bytes)",)),
     "cut NIfTI": (_cut_nifti, ("v2: image images/v2.nii.gz: the file is damaged or cut",)),
     "NIfTI with wrong magic": (_wrong_magic_nifti, ("v2: image images/v2.nii.gz: the file is damaged or cut",)),
-    "picture": (_picture, ("v2: line 3: image 'images/v2.png' names neither TIFF nor NIfTI",)),
+    "picture": (_picture, ("v2: image 'images/v2.png' is of no format that is read",)),
     "label of another shape": (_label_of_other_shape, ("v2: label labels/v2.tif", "4 × 20 × 20", "4 × 24 × 20")),
     "label of three values": (_three_values, ("v2: label labels/v2.tif: the label holds 3 values",)),
     "empty label": (_empty_label, ("v2: label labels/v2.tif: it is empty",)),

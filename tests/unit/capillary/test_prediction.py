@@ -62,15 +62,15 @@ def test_files_beside_the_mask_are_named_after_it(root: Path) -> None:
     ("changes", "code", "text"),
     [
         ({"image": "nowhere.tif"}, ExitCode.DATA, "does not exist"),
-        ({"mask": "seg.png"}, ExitCode.USAGE, "not a stack by its name"),
-        ({"mask": "seg"}, ExitCode.USAGE, "not a stack by its name"),
+        ({"mask": "seg.png"}, ExitCode.USAGE, "no format that is written"),
+        ({"mask": "seg"}, ExitCode.USAGE, "no format that is written"),
         ({"mask": "mouse 1.tif", "force": True}, ExitCode.USAGE, "would replace the stack"),
         ({"mask": "there.tif"}, ExitCode.USAGE, "exists already"),
         ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "exists already"),
         ({"mask": "folder.tif", "force": True}, ExitCode.USAGE, "a folder"),
         ({"model": "capillary-dice_ce"}, ExitCode.USAGE, "--model"),
         ({"model": "capillary-dice_ce", "loss": None, "folds": (0,)}, ExitCode.USAGE, "--model"),
-        ({"image": "notes.txt"}, ExitCode.USAGE, "not a stack by its name"),
+        ({"image": "notes.txt"}, ExitCode.USAGE, "no format that is read"),
     ],
 )
 def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: ExitCode, text: str) -> None:

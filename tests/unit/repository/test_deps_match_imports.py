@@ -25,6 +25,7 @@ PROVIDES = {
     "scikit-learn": "sklearn",
     "nvidia-ml-py": "pynvml",
     "pillow": "PIL",
+    "pynrrd": "nrrd",
     "python-dateutil": "dateutil",
 }
 # loaded by name at run time: fsspec's file systems, tifffile's codecs, pandas' Parquet engine, system metrics
@@ -103,6 +104,7 @@ def test_required_templates_repeat_the_params(stage: str) -> None:
     """meta.required names every declared key that a template can hold, so that DVC refuses a missing one early."""
     templates = {re.sub(r"^\$\{(.*?)(\[0\])?\}$", r"\1", text) for text in ENTRIES[stage]["meta"]["required"]}
     may_be_null = {"preprocess.resample_to_um", "preprocess.max_volumes", "evaluation.min_component_um3"}
+    may_be_null |= {"ingest.channel"}
     assert templates == set(ENTRIES[stage]["params"]) - may_be_null
 
 

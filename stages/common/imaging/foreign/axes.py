@@ -81,6 +81,8 @@ def axes_by_shape(shape: Sequence[int], path: Path) -> str:
     """
     extra = len(shape) - 3
     if len(shape) < 2 or len(shape) > MAX_AXES or math.prod(shape[: max(extra, 0)]) > 1:
-        text = f"it holds an array of shape {shape_text(tuple(shape))} without names of its axes, not a stack in z, y, x"
+        text = (
+            f"it holds an array of shape {shape_text(tuple(shape))} without names of its axes, not a stack in z, y, x"
+        )
         raise not_a_stack(path, text)
     return "tcqpon"[: max(extra, 0)] + "zyx"[-min(len(shape), 3) :]

@@ -21,7 +21,7 @@ _PART_OF_ROOM = 4  # a chunk that could take less than this part of the memory l
 class Chunk:
     """One chunk as it is stored, and how to read it."""
 
-    bytes: int
+    size: int
     read: Callable[[], bytes]
 
 
@@ -33,10 +33,10 @@ def refuse_bombs(chunks: Iterable[Chunk], size: int, codec: str, path: Path) -> 
     """
     room = memory_room().bytes // _PART_OF_ROOM
     for chunk in chunks:
-        if chunk.bytes > size + size // 16 + _SLACK:
-            raise damaged(path, f"a chunk of {size:,} bytes takes {chunk.bytes:,} in the file")
+        if chunk.size > size + size // 16 + _SLACK:
+            raise damaged(path, f"a chunk of {size:,} bytes takes {chunk.size:,} in the file")
         expansion = _DEFLATE if codec == "deflate" else _MOST if codec else 1
-        if chunk.bytes * expansion <= max(room, size):
+        if chunk.size * expansion <= max(room, size):
             continue
         claimed = _unpacked(chunk.read(), codec, size)
         if claimed > size:

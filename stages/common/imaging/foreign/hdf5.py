@@ -137,15 +137,11 @@ def _check_chunks(dataset: Any, path: Path, *, is_deflate: bool) -> None:
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     count = dataset.id.get_num_chunks()
 
-    def chunks() -> Iterator[Chunk]:
-        for number in range(count):
-            info = dataset.id.get_chunk_info(number)
-            yield Chunk(
-                bytes=info.size,
-                read=lambda info=info: dataset.id.read_direct_chunk(info.chunk_offset)[1],
-            )
+    def chunk(number: int) -> Chunk:
+        info = dataset.id.get_chunk_info(number)
+        return Chunk(size=info.size, read=lambda: bytes(dataset.id.read_direct_chunk(info.chunk_offset)[1]))
 
-    refuse_bombs(chunks(), size, "deflate" if is_deflate else "", path)
+    refuse_bombs(map(chunk, range(count)), size, "deflate" if is_deflate else "", path)
 
 
 def _axes(dataset: Any, path: Path) -> str:

@@ -79,9 +79,7 @@ def _directions(header: Mapping[str, Any], count: int) -> NDArray[np.float64] | 
     """A row for each axis, NaN for one that is not in space; None without."""
     if "space directions" not in header:
         return None
-    rows = [
-        np.full(3, np.nan) if row is None else np.asarray(row, np.float64) for row in header["space directions"]
-    ]
+    rows = [np.full(3, np.nan) if row is None else np.asarray(row, np.float64) for row in header["space directions"]]
     if len(rows) != count or any(row.shape != (3,) for row in rows):
         return None
     return np.stack(rows)
@@ -92,7 +90,9 @@ def _axes_of_space(header: Mapping[str, Any], sizes: tuple[int, ...], path: Path
 
     Raises DataError where another one is time, and where it is not channels alone that are left.
     """
-    kinds = [str(kind).lower().replace("none", "").replace("???", "") for kind in header.get("kinds", [""] * len(sizes))]
+    kinds = [
+        str(kind).lower().replace("none", "").replace("???", "") for kind in header.get("kinds", [""] * len(sizes))
+    ]
     directions = _directions(header, len(sizes))
     if directions is not None:
         space = tuple(axis for axis, row in enumerate(directions) if np.isfinite(row).all())
@@ -153,8 +153,8 @@ def _dtype(header: Mapping[str, Any], path: Path) -> np.dtype[Any]:
     kind = str(header.get("type", "")).strip()
     if kind not in _TYPES:
         raise not_a_stack(path, f"its voxels are {kind[:40]!r}, which is not supported")
-    order = {"big": ">", "little": "<"}.get(str(header.get("endian", "little")).lower(), "<")
-    return np.dtype(_TYPES[kind]).newbyteorder(order)
+    order = ">" if str(header.get("endian", "little")).lower() == "big" else "<"
+    return np.dtype(order + _TYPES[kind])
 
 
 def _geometry(header: Mapping[str, Any], sizes: tuple[int, ...], space: tuple[int, ...]) -> Geometry:

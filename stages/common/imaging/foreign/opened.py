@@ -51,7 +51,9 @@ class OpenStack:
     def _refuse_large(self, depth: int) -> None:
         plane = math.prod(self.shape_zyx[1:])
         size = self.dtype.itemsize
-        refuse_large(plane * depth * size + plane * min(depth, self.shape_zyx[0]) * FLOAT, plane * depth * size, self.path)
+        refuse_large(
+            plane * depth * size + plane * min(depth, self.shape_zyx[0]) * FLOAT, plane * depth * size, self.path
+        )
 
 
 def check_dtype(dtype: np.dtype[Any], path: Path) -> None:

@@ -10,13 +10,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.common.imaging.foreign.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.channels import Channel, channel_number
 from stages.common.imaging.formats.claims import DEFLATE, PLAIN, Claim, Packing, refuse_impossible
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.geometry import Geometry
-from stages.common.imaging.formats.inflate import PIECE, Decoder, Inflated, Packed, ZlibDecoder
-from stages.common.imaging.foreign.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
+from stages.common.imaging.formats.inflate import PIECE, Decoder, Inflated, Packed, ZlibDecoder
 
 _GZIP_OR_ZLIB = 47  # zlib's number for either header
 _BZIP2 = Packing(name="bzip2", expansion=1 << 21)
@@ -47,7 +47,7 @@ class RawVoxels:
     channels_first: bool = True
 
     @property
-    def bytes(self) -> int:
+    def claimed_bytes(self) -> int:
         """Of all voxels, unpacked."""
         return math.prod(self.sizes_xyz) * self.channels * self.dtype.itemsize
 
@@ -56,7 +56,7 @@ class RawVoxels:
         check_dtype(self.dtype, self.header)
         packing = _DECODERS[self.packing][0] if self.packing else PLAIN
         held = self.file.stat().st_size - (self.begin or 0)
-        refuse_impossible(Claim(stored_bytes=self.bytes, held_bytes=max(held, 0), packing=packing), self.header)
+        refuse_impossible(Claim(stored_bytes=self.claimed_bytes, held_bytes=max(held, 0), packing=packing), self.header)
 
     def planes(self, number: int) -> Iterator[NDArray[Any]]:
         """Planes of the array's second and first axis, of channel `number`, one for each step of its third."""
@@ -77,7 +77,7 @@ class RawVoxels:
 
     def _from_begin(self, stream: IO[bytes]) -> Packed:
         if self.begin is None:
-            stream.seek(-self.bytes, 2)
+            stream.seek(-self.claimed_bytes, 2)
         else:
             stream.seek(self.begin)
         return Inflated(stream, _DECODERS[self.packing][1], single=True) if self.packing else stream

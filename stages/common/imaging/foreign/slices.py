@@ -1,6 +1,7 @@
 """A folder of slices, or the files that a pattern names, one slice each, as one stack."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -113,13 +114,15 @@ def ordered(files: Sequence[Path], path: Path) -> tuple[list[Path], tuple[str, .
     if len(places) > 1:
         text = f"the names of its slices differ in {len(places)} numbers ({files[0].name}, {files[-1].name})"
         raise not_a_stack(path, f"{text}; name those of one channel by a pattern with {{z}} (folder/z{{z}}_c0.tif)")
-    numbered = sorted((int(other[places[0]]) if places else 0, file.name, file) for other, file in zip(parts, files, strict=True))
+    numbered = sorted(
+        (int(other[places[0]]) if places else 0, file.name, file) for other, file in zip(parts, files, strict=True)
+    )
     remark = _check_numbers([(number, name) for number, name, _ in numbered], path)
     return [file for _, _, file in numbered], remark
 
 
 def _check_numbers(numbered: Sequence[tuple[int, str]], path: Path) -> tuple[str, ...]:
-    pairs = list(zip(numbered, numbered[1:], strict=False))
+    pairs = list(itertools.pairwise(numbered))
     steps = [after[0] - before[0] for before, after in pairs]
     for (before, after), step in sorted(zip(pairs, steps, strict=True), key=lambda pair: pair[1] > 0):
         if step == 0:
@@ -138,7 +141,9 @@ def _naming(file: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"slice {file.name}: {error.what}", remedy=error.remedy, file=file, value=error.value) from error
+        raise DataError(
+            f"slice {file.name}: {error.what}", remedy=error.remedy, file=file, value=error.value
+        ) from error
 
 
 def _is_png(file: Path) -> bool:
@@ -169,5 +174,7 @@ def _header(file: Path, channel: Channel) -> StackHeader:
     remarks = tuple(remark for remark in header.remarks if remark != SINGLE)
     spacing = header.spacing
     if any(_NO_DEPTH in remark for remark in spacing.remarks):
-        spacing = SpacingEvidence(numbers_zyx=None, missing=f"its slices give x and y ({spacing.source}), but {_NO_DEPTH}")
+        spacing = SpacingEvidence(
+            numbers_zyx=None, missing=f"its slices give x and y ({spacing.source}), but {_NO_DEPTH}"
+        )
     return replace(header, spacing=spacing, remarks=remarks)

@@ -156,9 +156,7 @@ def _evidence(image: Mapping[str, Any], axes: str, scale: tuple[float, ...]) -> 
     if any(micrometres(unit) is None for unit in told):
         text = f"its scale {z:g} × {y:g} × {x:g} has no unit of length ({', '.join(told)})"
         return SpacingEvidence(numbers_zyx=None, missing=text)
-    return SpacingEvidence(
-        numbers_zyx=(z, y, x), units_zyx=(told[0], told[1], told[2]), source="OME-Zarr scale"
-    )
+    return SpacingEvidence(numbers_zyx=(z, y, x), units_zyx=(told[0], told[1], told[2]), source="OME-Zarr scale")
 
 
 def _check_chunks(array: ZarrArray, path: Path) -> None:
@@ -168,14 +166,18 @@ def _check_chunks(array: ZarrArray, path: Path) -> None:
     if array.shards is not None and any(a % b for a, b in zip(array.shards, array.chunks, strict=True)):
         raise damaged(path, "its shards are no whole number of chunks")
     files = (file for file in array.folder.rglob("*") if file.is_file() and file.name not in _META)
-    chunks = (_whole(file) for file in files) if array.shards is None else itertools.chain.from_iterable(
-        _in_shard(file, math.prod(array.shards) // math.prod(array.chunks), path) for file in files
+    chunks = (
+        (_whole(file) for file in files)
+        if array.shards is None
+        else itertools.chain.from_iterable(
+            _in_shard(file, math.prod(array.shards) // math.prod(array.chunks), path) for file in files
+        )
     )
     refuse_bombs(chunks, size, array.codec, path)
 
 
 def _whole(file: Path) -> Chunk:
-    return Chunk(bytes=file.stat().st_size, read=file.read_bytes)
+    return Chunk(size=file.stat().st_size, read=file.read_bytes)
 
 
 def _in_shard(file: Path, count: int, path: Path) -> Iterator[Chunk]:
@@ -195,11 +197,13 @@ def _in_shard(file: Path, count: int, path: Path) -> Iterator[Chunk]:
         else:
             raise damaged(path, f"its shard {file.name} has no index that can be read")
 
-    def part(at: int, length: int) -> bytes:
-        with file.open("rb") as stream:
-            stream.seek(at)
-            return stream.read(length)
+    def chunk(at: int, length: int) -> Chunk:
+        return Chunk(size=length, read=lambda: _part(file, at, length))
 
-    for at, length in places:
-        if at != _MISSING_CHUNK:
-            yield Chunk(bytes=length, read=lambda at=at, length=length: part(at, length))
+    yield from (chunk(at, length) for at, length in places if at != _MISSING_CHUNK)
+
+
+def _part(file: Path, at: int, length: int) -> bytes:
+    with file.open("rb") as stream:
+        stream.seek(at)
+        return stream.read(length)

@@ -75,6 +75,7 @@ def geometry_of(image: Any) -> Geometry:
     shape = tuple(int(size) for size in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
+    shape = (*shape, 1) if len(shape) == 2 else shape  # a picture is one slice
     header = image.header
     return Geometry(
         shape=shape,

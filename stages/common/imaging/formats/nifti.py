@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stages.common.imaging.formats.claims import DEFLATE, FLOAT, PLAIN, Claim, refuse_impossible, refuse_large
 from stages.common.imaging.formats.damage import shape_text
 from stages.common.imaging.formats.geometry import Geometry, geometry_of
-from stages.common.imaging.formats.header import SpacingEvidence, StackHeader
+from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
 from stages.common.imaging.formats.nifti_head import check_head, check_whole, is_packed
 
 _TOLERANCE = 0.01  # relative: two spacings in one header that differ by more disagree
@@ -123,7 +123,7 @@ def nifti_slices(path: Path) -> Iterator[NDArray[Any]]:
     """The slices (yx). A file in which z is not the last axis is read whole: its slices are all over it."""
     geometry = nifti_geometry(path)
     z_axis, y_axis, x_axis = geometry.array_axes_zyx
-    if z_axis != 2:
+    if z_axis != 2 or len(load_header(path).shape) == 2:
         yield from read_nifti(path)
         return
     _refuse_large(load_header(path), path, axes=2)
@@ -144,6 +144,8 @@ def nifti_header(path: Path) -> StackHeader:
         remarks.append(
             f"by its {geometry.source} its array is stored as {named}, not as x, y, z; it is read accordingly"
         )
+    if nifti_shape(path)[0] == 1:
+        remarks.append(SINGLE)
     return StackHeader(axes="ZYX", spacing=_evidence(geometry), is_reordered=is_reordered, remarks=tuple(remarks))
 
 
@@ -151,6 +153,8 @@ def _evidence(geometry: Geometry) -> SpacingEvidence:
     """Spacing by the affine, as nibabel and ITK have it; by pixdim where no affine says anything."""
     if len(geometry.shape) != 3:
         return SpacingEvidence(numbers_zyx=None)
+    if len(geometry.pixdim) < 3:
+        return SpacingEvidence(numbers_zyx=None, missing="it is a picture of two axes: no distance between slices")
     # an identity affine says nothing where pixdim does: many set the zooms and leave the affine
     is_pixdim = geometry.steps is None or (geometry.is_default and min(geometry.pixdim) > 0)
     steps = geometry.pixdim if is_pixdim else geometry.steps or ()

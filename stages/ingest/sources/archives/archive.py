@@ -73,6 +73,10 @@ class ArchiveFolder:
         """Entries of a folder; a link counts as what it leads to."""
         return self.listing.names(folder)
 
+    def below(self, folder: str) -> list[str]:
+        """Files anywhere below a folder."""
+        return self.listing.below(folder)
+
     def expect(self, paths: Iterable[str]) -> None:
         """Unpack `paths` in one pass. What cannot be found is passed over: `fetch` says so."""
         wanted = {}

@@ -127,6 +127,13 @@ class Listing:
         """Entries of a folder, sorted; none of one that is not there."""
         return sorted(self._entries(self._followed(folder)))
 
+    def below(self, folder: str) -> list[str]:
+        """Files and links anywhere below a folder, by their paths in it, sorted; none of one that is not there."""
+        above = f"{self._followed(folder)}/".lstrip("/")
+        at = itertools.islice(self._sorted, bisect.bisect_left(self._sorted, above), None)
+        names = itertools.takewhile(lambda name: name.startswith(above), at)
+        return [name[len(above) :] for name in names if not self._is_folder(name)]
+
     def find(self, path: str) -> Member:
         """The regular file at `path`, over links. Raises DataError for anything else, and where two could be it."""
         name = self._followed(path)

@@ -53,6 +53,7 @@ def run(source: Path, raw: Path, rule: Any = "world", on_invalid: Any = "fail") 
             label_geometry=rule,
             label=BINARY.rule,
             ignore_value=None,
+            channel=None,
         ),
         raw=raw,
     )

@@ -48,7 +48,7 @@ def _as_spacing(number: int, text: str) -> dict[str, object]:
 def _run(source: Path, raw: Path, capfd: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
     """(what was printed, validation.json, volumes.csv) of a run that skips what is invalid."""
     ingest(
-        Ingest(source=str(source), on_invalid="skip", label_geometry="world", **MEANING),
+        Ingest(source=str(source), on_invalid="skip", label_geometry="world", **MEANING, channel=None),
         raw=raw,
     )
     return capfd.readouterr().out, (raw / "validation.json").read_text(), (raw / "volumes.csv").read_text()
@@ -129,7 +129,7 @@ def test_a_header_that_hides_something_is_shown(tmp_path: Path) -> None:
     table.write_text(table.read_text().replace("id,", "i\u200bd\x1b[2K,", 1))
     with pytest.raises(DataError, match="lacks the column id") as refused:
         ingest(
-            Ingest(source=str(source), on_invalid="fail", label_geometry="world", **MEANING),
+            Ingest(source=str(source), on_invalid="fail", label_geometry="world", **MEANING, channel=None),
             raw=tmp_path / "raw",
         )
     assert "i\\u200bd\\x1b[2K" in refused.value.report()

@@ -10,7 +10,7 @@ MEANING = {"label": "binary", "ignore_value": None}
 
 
 def _validate(**changes: object) -> IngestParams:
-    given = {"source": "data", "on_invalid": "fail", "label_geometry": "world", **MEANING, **changes}
+    given = {"source": "data", "on_invalid": "fail", "label_geometry": "world", **MEANING, "channel": None, **changes}
     return validate_params(IngestParams, {"ingest": given}, "params.yaml")
 
 

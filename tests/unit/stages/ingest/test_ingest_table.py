@@ -115,7 +115,7 @@ def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: b
         ({"label": "a/../../b.tif"}, "leads out of the source"),
         ({"image": "..\\a.tif"}, "leads out of the source"),
         ({"image": "C:\\data\\a.tif"}, "leads out of the source"),
-        ({"image": "images/a.png"}, "neither TIFF nor NIfTI"),
+        ({"image": "images/a.png"}, "of no format that is read"),
         ({"id": ""}, "id is empty"),
         ({"id": "../a"}, "id '../a' is a path, it cannot name a folder"),
         ({"id": "a\\..\\b"}, "cannot name a folder"),
@@ -125,7 +125,7 @@ def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: b
         ({"id": "(?)"}, "holds no letter and no digit"),
         ({"spacing_z_um": "0.0099"}, "'0.0099' is outside"),
         ({"spacing_z_um": "100.1"}, "'100.1' is outside"),
-        ({"label": "labels/a.nii.zip"}, "neither TIFF nor NIfTI"),
+        ({"label": "labels/a.nii.zip"}, "of no format that is read"),
     ],
 )
 def test_wrong_row_becomes_a_reason_and_the_others_stay(tmp_path: Path, changes: dict[str, object], says: str) -> None:

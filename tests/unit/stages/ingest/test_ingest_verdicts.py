@@ -36,6 +36,7 @@ def params(source: Path, on_invalid: Any = "fail", label_geometry: Any = "world"
         label_geometry=label_geometry,
         label=BINARY.rule,
         ignore_value=None,
+        channel=None,
     )
 
 

@@ -68,7 +68,9 @@ def save_nrrd(file: Path, stack: NDArray[Any], **header: Any) -> Path:
     return file
 
 
-def save_meta_image(file: Path, stack: NDArray[Any], *, packed: bool = False, data: str = "LOCAL", **fields: Any) -> Path:
+def save_meta_image(
+    file: Path, stack: NDArray[Any], *, packed: bool = False, data: str = "LOCAL", **fields: Any
+) -> Path:
     """As ITK writes it: fields in the order of the format, voxels behind the header or in the file `data`."""
     z, y, x = SPACING_UM
     kinds = {"uint8": "MET_UCHAR", "uint16": "MET_USHORT", "int16": "MET_SHORT", "float32": "MET_FLOAT"}
@@ -152,7 +154,9 @@ PRECISE: dict[str, Write] = {
     ),
     "mha": lambda folder, stack: save_meta_image(folder / "a.mha", stack),
     "mha_packed": lambda folder, stack: save_meta_image(folder / "a.mha", stack, packed=True),
-    "mha_big_endian": lambda folder, stack: save_meta_image(folder / "a.mha", stack.astype(stack.dtype.newbyteorder(">"))),
+    "mha_big_endian": lambda folder, stack: save_meta_image(
+        folder / "a.mha", stack.astype(stack.dtype.newbyteorder(">"))
+    ),
     "mhd": lambda folder, stack: save_meta_image(folder / "a.mhd", stack, data="a.raw"),
     "mhd_packed": lambda folder, stack: save_meta_image(folder / "a.mhd", stack, data="a.zraw", packed=True),
 }

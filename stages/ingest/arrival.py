@@ -1,0 +1,152 @@
+"""One stack from the source into data/raw, in a form that every stage reads."""
+
+import contextlib
+import posixpath
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.common.errors import DataError
+from stages.common.imaging.foreign.meta_image import meta_data_file
+from stages.common.imaging.foreign.nrrd_file import nrrd_data_file
+from stages.common.imaging.foreign.slices import choose_names
+from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.header import StackHeader
+from stages.common.imaging.reading import open_stack, read_header
+from stages.common.imaging.stacks import refusing_damage
+from stages.common.imaging.suffixes import (
+    HDF5_SUFFIXES,
+    PLAIN_SUFFIXES,
+    ZARR_SUFFIXES,
+    is_pattern,
+    split_inside,
+    suffix_of,
+)
+from stages.ingest.plain_files import write_plain
+from stages.ingest.sources.source import Source
+
+CONVERTED = "stacks that are not a TIFF or NIfTI of one channel are kept as one in data/raw; the source stays as it was"
+MAX_FILES = 1 << 18
+_DETACHED = {".nhdr": nrrd_data_file, ".mhd": meta_data_file}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrived:
+    """A stack in data/raw. `header` is that of the source's file; None where it cannot be read.
+
+    `is_converted`: `file` is not a copy of the source's.
+    """
+
+    file: Path
+    header: StackHeader | None
+    is_converted: bool
+
+
+def parts_of(source: Source, path: str) -> list[str]:
+    """The files of `source` that make up the stack at `path`, as far as their names tell.
+
+    Raises DataError for a folder or a pattern that holds no stack.
+    """
+    suffix = suffix_of(path)
+    if is_pattern(path):
+        folder, _, pattern = path.rpartition("/")
+        return [posixpath.join(folder, name) for name in choose_names(source.names(folder), pattern, Path(path))]
+    if suffix in HDF5_SUFFIXES:
+        return [split_inside(path)[0]]
+    if suffix is not None and suffix not in ZARR_SUFFIXES:
+        return [path]
+    found = source.below(path)
+    if not found:
+        what = "it is neither a file of a known format nor a folder with files in it (a web server lists none)"
+        raise DataError(what, remedy="correct its name, or name a file", file=path)
+    if len(found) > MAX_FILES:
+        raise DataError(f"the folder holds {len(found):,} files, the limit is {MAX_FILES:,}", remedy="", file=path)
+    return [posixpath.join(path, name) for name in found]
+
+
+def files_to_expect(source: Source, path: str) -> list[str]:
+    """`parts_of`, with the files that may hold the voxels of a header; none where `fetch_stack` says what is wrong."""
+    with contextlib.suppress(DataError):
+        if suffix_of(path) in _DETACHED:
+            folder, _, name = path.rpartition("/")
+            stem = name.rpartition(".")[0]
+            return [path, *(posixpath.join(folder, each) for each in source.names(folder) if each.startswith(stem))]
+        return parts_of(source, path)
+    return []
+
+
+def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: Channel) -> Arrived:
+    """Bring the stack at `path` to `stem` with a suffix; one of several channels, or of another form than TIFF and
+    NIfTI, as a new file. `scratch` is a folder to be made and removed.
+
+    Raises DataError where it is missing or not what was asked for, ServiceError when a server fails.
+    """
+    suffix = suffix_of(path)
+    if suffix in PLAIN_SUFFIXES and not is_pattern(path):
+        file = stem.with_name(f"{stem.name}{suffix}")
+        source.fetch(path, file)
+        header = _header(file, channel)
+        if header is None or len(header.channels) == 1:
+            return Arrived(file=file, header=header, is_converted=False)
+        return _converted(file, stem.with_name(f"{stem.name}_channel"), stem, channel)
+    scratch.mkdir()
+    try:
+        return _converted(_fetch_parts(source, path, scratch), None, stem, channel)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _header(file: Path, channel: Channel) -> StackHeader | None:
+    """None for a file that the check of its voxels refuses, too; where a channel is asked for, that is said here."""
+    try:
+        return read_header(file, channel)
+    except DataError:
+        if channel is not None:
+            raise
+        return None
+
+
+def _converted(came: Path, written: Path | None, stem: Path, channel: Channel) -> Arrived:
+    """`came` as a new file at `stem`. `written` is where it is made first, if `came` has that name itself."""
+    with open_stack(came, channel) as stack:
+        made = write_plain(stack, written or stem)
+        header = stack.header
+    if written is None:
+        return Arrived(file=made, header=header, is_converted=True)
+    came.unlink()
+    return Arrived(
+        file=made.rename(stem.with_name(f"{stem.name}{suffix_of(made.name)}")), header=header, is_converted=True
+    )
+
+
+def _fetch_parts(source: Source, path: str, scratch: Path) -> Path:
+    """The stack at `path` under `scratch`, as it is in the source; returns its path there."""
+    file, place = split_inside(path)
+    is_folder = not is_pattern(path) and (suffix_of(path) is None or suffix_of(path) in ZARR_SUFFIXES)
+    folder = path if is_folder else posixpath.dirname(file)
+    # a folder keeps its own name: by that it is known to be one
+    here = scratch / posixpath.basename(path) if is_folder else scratch
+    for part in parts_of(source, path):
+        target = here / part[len(folder) :].lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.fetch(part, target)
+    if is_folder:
+        return here
+    if reader := _DETACHED.get(suffix_of(path) or ""):
+        _fetch_detached(source, here / posixpath.basename(path), folder, reader)
+    name = posixpath.basename(file)
+    return here / (f"{name}:" if place else name) / place
+
+
+def _fetch_detached(source: Source, header: Path, folder: str, reader: Callable[[Path], str | None]) -> None:
+    """The file with the voxels of `header`. One that is missing or leads elsewhere is refused when it is read."""
+    with refusing_damage(header):
+        name = reader(header)
+    if name is None or posixpath.isabs(name) or ".." in name.split("/") or "\\" in name or "\0" in name:
+        return
+    target = header.parent / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        with contextlib.suppress(DataError):
+            source.fetch(posixpath.join(folder, name), target)

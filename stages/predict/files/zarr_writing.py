@@ -1,0 +1,63 @@
+"""OME-Zarr 0.4, written slab by slab: one level, its scale in µm."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.imaging.suffixes import suffix_of
+
+SLAB_BYTES = 2**26  # that are in memory at a time
+_CHUNK_ZYX = (16, 256, 256)
+
+
+def write_zarr(
+    folder: Path,
+    slices: Iterator[NDArray[Any]],
+    dtype: np.dtype[Any],
+    shape_zyx: tuple[int, int, int],
+    spacing_um: tuple[float, float, float],
+) -> None:
+    """Write the slices (yx) to the store `folder`, whose former content is removed."""
+    import zarr
+
+    depth = _depth(shape_zyx, dtype)
+    chunks = (depth, *(min(most, size) for most, size in zip(_CHUNK_ZYX[1:], shape_zyx[1:], strict=True)))
+    group = zarr.open_group(folder, mode="w", zarr_format=2)
+    array = group.create_array(
+        "0", shape=shape_zyx, dtype=dtype, chunks=chunks, chunk_key_encoding={"name": "v2", "separator": "/"}
+    )
+    first = 0
+    for slab in _slabs(slices, depth):
+        array[first : first + len(slab)] = slab
+        first += len(slab)
+    group.attrs["multiscales"] = [_image(folder, spacing_um)]
+
+
+def _depth(shape_zyx: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
+    """Slices of a chunk: as many as fit into a slab."""
+    plane = shape_zyx[1] * shape_zyx[2] * dtype.itemsize
+    return max(1, min(_CHUNK_ZYX[0], shape_zyx[0], SLAB_BYTES // plane))
+
+
+def _slabs(slices: Iterator[NDArray[Any]], depth: int) -> Iterator[NDArray[Any]]:
+    waiting: list[NDArray[Any]] = []
+    for plane in slices:
+        waiting.append(plane)
+        if len(waiting) == depth:
+            yield np.stack(waiting)
+            waiting.clear()
+    if waiting:
+        yield np.stack(waiting)
+
+
+def _image(folder: Path, spacing_um: tuple[float, float, float]) -> dict[str, Any]:
+    scale = {"type": "scale", "scale": [float(size) for size in spacing_um]}
+    return {
+        "version": "0.4",
+        "name": folder.name[: -len(suffix_of(folder.name) or "")] or folder.name,
+        "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
+    }

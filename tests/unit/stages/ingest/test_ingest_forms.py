@@ -1,0 +1,212 @@
+"""Stacks in every form become files in data/raw that every stage reads: same voxels, same spacing, same place."""
+
+import csv
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from stages.common.errors import DataError
+from stages.common.imaging.stacks import read_header, read_stack
+from stages.ingest.ingest import ingest
+from stages.ingest.params import Ingest
+from tests.unit.stages.common.imaging.foreign.written import EVERY, save_hdf5, save_meta_image, save_nrrd, save_slices
+from tests.unit.stages.ingest.made import image_zyx, label_zyx, row, save_nifti, save_tiff, write_table
+
+
+def _ingest(source: Path, raw: Path, channel: Any = None) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    params = Ingest(source=str(source), on_invalid="fail", label_geometry="world", channel=channel)
+    ingest(params, raw=raw)
+    with (raw / "volumes.csv").open() as stream:
+        return list(csv.DictReader(stream)), json.loads((raw / "validation.json").read_text())
+
+
+def _refused(source: Path, raw: Path, channel: Any = None) -> DataError:
+    with pytest.raises(DataError) as refused:
+        _ingest(source, raw, channel)
+    assert list(raw.iterdir()) == []
+    return refused.value
+
+
+def _source(tmp_path: Path, name: str) -> Path:
+    """One volume, image and label saved in the way `name`."""
+    source = tmp_path / "source"
+    files = {}
+    for kind, stack in (("image", image_zyx(0)), ("label", label_zyx())):
+        (source / kind).mkdir(parents=True)
+        files[kind] = EVERY[name](source / kind, stack).relative_to(source).as_posix()
+    write_table(source, [row("v1", **files)])
+    return source
+
+
+def _check(source: Path, raw: Path) -> dict[str, Any]:
+    (volume,), report = _ingest(source, raw)
+    np.testing.assert_array_equal(read_stack(raw / volume["image"]), image_zyx(0))
+    np.testing.assert_array_equal(read_stack(raw / volume["label"]), label_zyx())
+    assert sorted(each.name for each in raw.iterdir()) == ["v1", "validation.json", "volumes.csv"]
+    assert len(list((raw / "v1").iterdir())) == 2
+    return report
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_form_lands_as_a_plain_file(tmp_path: Path, name: str) -> None:
+    """With the voxels that it holds and the file's name that later stages know; said once for the set."""
+    report = _check(_source(tmp_path, name), tmp_path / "raw")
+    assert any("kept as one in data/raw" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("name", ["zarr_3", "slices", "hdf5_place", "nrrd_detached", "mhd_packed"])
+def test_forms_of_several_files_come_out_of_archives(tmp_path: Path, name: str) -> None:
+    """Only what a stack needs is unpacked, be it a folder."""
+    source = _source(tmp_path, name)
+    with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
+        archive.add(source, "set")
+    _check(tmp_path / "set.tar.gz", tmp_path / "raw")
+
+
+def test_equal_sources_give_equal_bytes(tmp_path: Path) -> None:
+    """Whenever they are read: the checksums in the table are of the files in data/raw."""
+    for name in ("zarr_2", "nrrd_gzip"):
+        source = _source(tmp_path / name, name)
+        rows = [_ingest(source, tmp_path / name / f"raw{turn}")[0] for turn in (1, 2)]
+        assert rows[0] == rows[1]
+
+
+def test_the_header_of_the_source_is_the_evidence(tmp_path: Path) -> None:
+    """Without a spacing in the table: that of a store, in the words of its format."""
+    source = tmp_path / "source"
+    (source / "raw").mkdir(parents=True)
+    save_hdf5(source / "a.h5", image_zyx(0), um=(4.0, 0.5, 0.6))
+    save_tiff(source / "b.tif", label_zyx())
+    write_table(source, [row("v1", image="a.h5", label="b.tif", spacing_z_um="4")])
+    _, report = _ingest(source, tmp_path / "raw")
+    warning = " ".join(report["volumes"][0]["warnings"])
+    assert "the image's header 4 × 0.5 × 0.6 µm (HDF5 element_size_um)" in warning
+
+
+def test_a_label_in_another_order_is_turned_across_formats(tmp_path: Path) -> None:
+    """NRRD image, MetaImage label stored from the other end of x: compared in the world, as two NIfTI files are."""
+    source = tmp_path / "source"
+    source.mkdir()
+    save_nrrd(source / "image.nrrd", image_zyx(0), **{"space origin": np.zeros(3)})
+    flipped = label_zyx(5)[:, :, ::-1].copy()
+    size = (label_zyx().shape[2] - 1) * 1.1
+    save_meta_image(source / "label.mha", flipped, TransformMatrix="-1 0 0 0 1 0 0 0 1", Offset=f"{size} 0 0")
+    write_table(source, [row("v1", image="image.nrrd", label="label.mha")])
+    (volume,), report = _ingest(source, tmp_path / "raw")
+    np.testing.assert_array_equal(read_stack(tmp_path / "raw" / volume["label"]), label_zyx(5))
+    assert any("x reversed" in warning for warning in report["volumes"][0]["warnings"])
+
+
+def test_a_label_in_another_place_is_refused_across_formats(tmp_path: Path) -> None:
+    """NIfTI image, NRRD label five slices away."""
+    source = tmp_path / "source"
+    source.mkdir()
+    save_nifti(source / "image.nii.gz", image_zyx(0), (1.1, 0.9, 5.0), "micron")
+    save_nrrd(source / "label.nrrd", label_zyx(), **{"space origin": np.array([0, 0, 25.0]), "space": "RAS"})
+    write_table(source, [row("v1", image="image.nii.gz", label="label.nrrd")])
+    assert "another place than the image" in _refused(source, tmp_path / "raw").what
+
+
+# --- channels ---
+
+
+def _two_channels(folder: Path, **how: Any) -> Path:
+    (folder / "source").mkdir(parents=True)
+    stack = np.stack([image_zyx(0), image_zyx(1)], axis=1)
+    save_tiff(folder / "source" / "a.ome.tif", stack, metadata={"axes": "ZCYX", "Channel": {"Name": ["DAPI", "CD31"]}})
+    save_tiff(folder / "source" / "b.tif", label_zyx())
+    write_table(folder / "source", [row("v1", image="a.ome.tif", label="b.tif")])
+    return folder / "source"
+
+
+@pytest.mark.parametrize(("channel", "seed"), [(0, 0), (1, 1), ("CD31", 1), ("dapi", 0)])
+def test_the_chosen_channel_lands_alone(tmp_path: Path, channel: int | str, seed: int) -> None:
+    """By its number or its name; the label has none to choose from."""
+    (volume,), _ = _ingest(_two_channels(tmp_path), tmp_path / "raw", channel)
+    np.testing.assert_array_equal(read_stack(tmp_path / "raw" / volume["image"]), image_zyx(seed))
+    assert volume["image"] == "v1/image.tif"
+
+
+@pytest.mark.parametrize(
+    ("channel", "says"),
+    [
+        (None, "it holds 2 channels (0: DAPI, 1: CD31); choose one of them with ingest.channel"),
+        (2, "it has no channel 2, it holds 2 channels (0: DAPI, 1: CD31)"),
+        ("GFP", "it has no channel 'GFP'"),
+    ],
+)
+def test_another_channel_is_refused_with_the_list(tmp_path: Path, channel: Any, says: str) -> None:
+    """Of those that there are."""
+    assert says in _refused(_two_channels(tmp_path), tmp_path / "raw", channel).what
+
+
+def test_a_single_channel_is_number_0(tmp_path: Path) -> None:
+    """It is copied as it is; another number is refused."""
+    source = _source(tmp_path, "slices")
+    save_tiff(source / "a.tif", image_zyx(0))
+    write_table(source, [row("v1", image="a.tif", label="label/slices")])
+    assert _ingest(source, tmp_path / "raw", 0)[0][0]["image"] == "v1/image.tif"
+    assert "it has no channel 1" in _refused(source, tmp_path / "other", 1).what
+
+
+# --- one slice ---
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZYX"])
+def test_a_single_slice_is_a_volume(tmp_path: Path, axes: str) -> None:
+    """Said as a warning; without a distance between slices it needs one from the table."""
+    source = tmp_path / "source"
+    source.mkdir()
+    image, label = image_zyx(0)[1:2], label_zyx()[1:2]
+    sizes = {"PhysicalSizeY": 0.5, "PhysicalSizeX": 0.5}
+    for name, stack in (("a", image), ("b", label)):
+        plane = stack[0] if axes == "YX" else stack
+        save_tiff(source / f"{name}.ome.tif", plane, metadata={"axes": axes, **sizes})
+    write_table(source, [row("v1", image="a.ome.tif", label="b.ome.tif")])
+    (volume,), report = _ingest(source, tmp_path / "raw")
+    assert (volume["shape_z"], report["volumes"][0]["warnings"][0]) == ("1", "the file holds a single slice")
+    assert read_header(tmp_path / "raw" / volume["image"]).spacing.numbers_zyx is None
+
+
+# --- what is not there ---
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ("nowhere", "neither a file of a known format nor a folder with files in it"),
+        ("empty/z*.tif", "no file is called z*.tif"),
+        ("a.zarr", "neither a file of a known format nor a folder"),
+        ("a.h5:/raw", "it does not exist in the source"),
+        ("a.mhd", "its voxels are in 'gone.raw', which is missing"),
+        ("b.mhd", "its voxels are in '../b.raw', which is outside its folder"),
+        ("c.mhd", "its voxels are in '/etc/passwd', which is outside its folder"),
+    ],
+)
+def test_what_is_missing_or_elsewhere_is_named(tmp_path: Path, image: str, says: str) -> None:
+    """In the reason of the volume."""
+    source = tmp_path / "source"
+    (source / "empty").mkdir(parents=True)
+    save_tiff(source / "label.tif", label_zyx())
+    save_meta_image(source / "a.mhd", image_zyx(0), data="gone.raw")
+    (source / "gone.raw").unlink()
+    save_meta_image(source / "b.mhd", image_zyx(0), data="../b.raw")
+    (source / "c.mhd").write_text((source / "b.mhd").read_text().replace("../b.raw", "/etc/passwd"))
+    write_table(source, [row("v1", image=image, label="label.tif")])
+    assert says in _refused(source, tmp_path / "raw").what
+
+
+def test_slices_are_named_where_one_is_wrong(tmp_path: Path) -> None:
+    """In a set of slices the file's own name is the one that helps."""
+    source = tmp_path / "source"
+    save_slices(tmp_path / "source", image_zyx(0))
+    tifffile.imwrite(source / "z002.tif", image_zyx(0)[0].astype(np.uint16))
+    save_tiff(source / "label.tif", label_zyx())
+    write_table(source, [row("v1", image="z*.tif", label="label.tif")])
+    what = _refused(source, tmp_path / "raw").what
+    assert "its slices differ: z002.tif (slice 3) is 24 × 20 of uint16, the first 24 × 20 of uint8" in what
