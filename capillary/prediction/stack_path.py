@@ -10,7 +10,7 @@ _WITH_NEIGHBOURS = (".nhdr", ".mhd")  # headers whose voxels are in a file next 
 
 @dataclass(frozen=True, kw_only=True)
 class StackPath:
-    """`host` is the file or folder that a stage needs to see; `inside` is the stack's path from that one's folder on."""
+    """`host` is the file or folder that a stage needs to see, `inside` the stack's path from the folder of that one."""
 
     host: Path
     inside: str

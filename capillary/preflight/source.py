@@ -8,6 +8,7 @@ from stages.common.dataset.layouts import READ, Layout, find_layout
 from stages.common.dataset.paths import Tree, is_absolute, with_slashes
 from stages.common.dataset.table import TABLE, read_rows
 from stages.common.errors import DataError
+from stages.common.imaging.suffixes import NIFTI_SUFFIXES, is_pattern, split_inside, suffix_of
 from stages.common.text import visible
 from stages.preflight.check import Check, missed, passed
 
@@ -72,7 +73,7 @@ def _absent_files(table: Path) -> Iterator[str]:
     for row in read_rows(table.read_bytes(), TABLE).rows:
         for column in _FILES:
             name = row.cells[column]
-            if name and not _is_there(table.parent, with_slashes(name), tree):
+            if name and not _is_there(table.parent, _place(with_slashes(name)), tree):
                 yield visible(name)[:_SHOWN]
 
 
@@ -81,6 +82,11 @@ def _is_there(folder: Path, path: str, tree: Tree) -> bool:
     if os.path.exists(folder / path):  # noqa: PTH110 - Path's raises for a long name
         return True
     return tree.inside(path) is not None if is_absolute(path) else tree.has(path)
+
+
+def _place(path: str) -> str:
+    """The file or folder of a stack: of a pattern its folder, of an array in a file that file."""
+    return path.rpartition("/")[0] if is_pattern(path) else split_inside(path)[0]
 
 
 def _file_fault(file: Path) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +60,22 @@ class LocalFolder:
     def real_place(self, path: str) -> Path:
         """Where `path` lies, reached over no link but one into the cache. DataError for a link that leads out."""
         try:
-            return self.folder / follow(path, self._target_of)
+            return self._spelled(self.folder / follow(path, self._target_of))
         except LinkError as error:
             raise DataError(str(error), remedy="make the link relative, or copy the file there", file=path) from error
+
+    def _spelled(self, place: Path) -> Path:
+        """`place`, or the one file of that name in another form of Unicode: macOS decomposes what a table composes."""
+        if os.path.lexists(place) or not place.is_relative_to(self.folder):
+            return place
+        found = self.folder
+        for part in place.relative_to(self.folder).parts:
+            if not os.path.lexists(found / part) and found.is_dir():
+                wanted = unicodedata.normalize("NFC", part)
+                alike = [each.name for each in found.iterdir() if unicodedata.normalize("NFC", each.name) == wanted]
+                part = alike[0] if len(alike) == 1 else part
+            found /= part
+        return place if found.is_symlink() else found
 
     def _target_of(self, name: str) -> str | None:
         place = self.folder / name

@@ -28,8 +28,8 @@ class Chunk:
 def refuse_bombs(chunks: Iterable[Chunk], size: int, codec: str, path: Path) -> None:
     """Raise DataError for one of `chunks` that unpacks to more than `size` bytes, and for one that is longer itself.
 
-    `codec` is "" for filters that do not enlarge, "deflate" for gzip and zlib, "blosc", "lz4", or any other. Chunks that
-    could not take a large part of the memory whatever they hold are passed over.
+    `codec` is "" for filters that do not enlarge, "deflate" for gzip and zlib, "blosc", "lz4", "zstd" or any other.
+    Chunks that could not take a large part of the memory, whatever they hold, are passed over.
     """
     room = memory_room().bytes // _PART_OF_ROOM
     for chunk in chunks:

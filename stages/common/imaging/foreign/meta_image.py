@@ -52,11 +52,11 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         end = head.find(b"\n", at)
         line = head[at : end if end >= 0 else len(head)].decode("latin-1")
         name, separator, value = line.partition("=")
+        if end < 0 and name.strip() != _LAST:
+            raise damaged(path, f"its header has no {_LAST} in its first {len(head):,} bytes")
         if not separator and line.strip():
             raise damaged(path, f"its header has a line without '=' ({line.strip()[:40]!r})")
         fields[name.strip()] = value.strip()
-        if end < 0 and _LAST not in fields:
-            raise damaged(path, f"its header has no {_LAST} in its first {len(head):,} bytes")
         at = end + 1 if end >= 0 else len(head)
     return fields, at
 

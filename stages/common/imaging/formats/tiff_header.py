@@ -38,12 +38,22 @@ def _evidence(stack: TiffStack) -> SpacingEvidence:
     tiff, series = stack.tiff, stack.series
     if tiff.ome_metadata:
         return spacing_evidence(stack.ome)
+    if tiff.is_lsm:
+        return _lsm(tiff.lsm_metadata or {})
     if tiff.is_imagej:
         return _calibration(stack, tiff.imagej_metadata or {}, "ImageJ calibration")
     shaped = _json_description(series.keyframe)
     if "spacing" in shaped or "unit" in shaped:
         return _calibration(stack, shaped, "tifffile metadata")
     return _resolution_only(series.keyframe)
+
+
+def _lsm(described: Mapping[str, Any]) -> SpacingEvidence:
+    """Zeiss' own header: sizes in metres, 0 where they are unknown."""
+    z, y, x = (number(described.get(f"VoxelSize{axis}")) or 0.0 for axis in "ZYX")
+    if min(z, y, x) <= 0:
+        return SpacingEvidence(numbers_zyx=None, missing="its LSM header gives no size of a voxel along z, y and x")
+    return SpacingEvidence(numbers_zyx=(z, y, x), units_zyx=("m",) * 3, source="LSM VoxelSize")
 
 
 def _json_description(page: tifffile.TiffPage) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import tarfile
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,13 @@ def test_slices_are_named_where_one_is_wrong(tmp_path: Path) -> None:
     write_table(source, [row("v1", image="z*.tif", label="label.tif")])
     what = _refused(source, tmp_path / "raw").what
     assert "its slices differ: z002.tif (slice 3) is 24 × 20 of uint16, the first 24 × 20 of uint8" in what
+
+
+def test_a_name_in_another_form_of_unicode_is_found(tmp_path: Path) -> None:
+    """macOS decomposes what a table composes."""
+    source = tmp_path / "source"
+    source.mkdir()
+    save_tiff(source / unicodedata.normalize("NFD", "gehör.tif"), image_zyx(0))
+    save_tiff(source / "label.tif", label_zyx())
+    write_table(source, [row("v1", image=unicodedata.normalize("NFC", "gehör.tif"), label="label.tif")])
+    assert len(_ingest(source, tmp_path / "raw")[0]) == 1
