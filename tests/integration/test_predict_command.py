@@ -13,9 +13,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.common.imaging import reading
 from stages.common.imaging.stacks import read_stack
 from tests.support.networks import brightness_network
 from tests.support.prediction import PredictionProject
+from tests.unit.stages.common.imaging.foreign.written import EVERY, save_zarr
 
 SHAPE = (7, 50, 45)
 BIASES = (-5.0, -7.0)
@@ -177,3 +179,18 @@ def test_many_stacks_go_on_after_a_kill(project: PredictionProject, tmp_path: Pa
     expected = mean_probability(np.random.default_rng(5).random(SHAPE, dtype=np.float32), BIASES[:1]) > 0.5
     assert np.mean(expected == np.asarray(found.dataobj).T) > 0.999
     assert left_behind(project) == []
+
+
+@pytest.mark.parametrize("form", ["zarr_3", "slices_z"])
+def test_every_form_of_stack_is_read_and_a_store_is_written(
+    project: PredictionProject, tmp_path: Path, form: str
+) -> None:
+    """A folder, and files by a pattern; a store that is there may be replaced."""
+    stack = (np.random.default_rng(1).random((3, 20, 18)) * 60_000).astype(np.uint16)
+    source = EVERY[form](tmp_path, stack)
+    save_zarr(tmp_path / "seg.ome.zarr", [stack[:1]])
+    done = project.predict(str(source), f"{tmp_path}/seg.ome.zarr", "--spacing-um", "5,0.9,1.1", "--force")
+    assert done.returncode == 0, done.stderr
+    mask = reading.read_stack(tmp_path / "seg.ome.zarr")
+    assert (mask.shape, set(np.unique(mask)) <= {0, 255}) == (stack.shape, True)
+    assert reading.read_header(tmp_path / "seg.ome.zarr").spacing.declared_um == (5.0, 0.9, 1.1)
