@@ -7,7 +7,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import typer
 
@@ -18,9 +18,6 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.spacing import MAX_UM, MIN_UM, is_sane
 from stages.common.progress import say
 from stages.common.text import visible
-
-if TYPE_CHECKING:
-    from stages.ingest.draft import Draft
 
 _READERS = ("pandas", "pandera", "fsspec", "tifffile", "nibabel")  # of the extra `stages`
 _SHOWN = 12  # remarks on a screen
@@ -72,8 +69,8 @@ def _check_folder(folder: Path) -> None:
     raise DataError(what, remedy=remedy, file=folder)
 
 
-def _read(folder: Path) -> "Draft":
-    """By ingest's own code, which needs the readers of the extra `stages`."""
+def _read(folder: Path) -> Any:
+    """A stages.ingest.draft.Draft, by ingest's own code, which needs the readers of the extra `stages`."""
     missing = [name for name in _READERS if importlib.util.find_spec(name) is None]
     if missing:
         raise CapillaryError(
@@ -83,8 +80,7 @@ def _read(folder: Path) -> "Draft":
         )
     module = importlib.import_module("stages.ingest.draft")
     with tempfile.TemporaryDirectory(prefix="capillary-") as scratch:
-        draft: Draft = module.draft_table(folder, str(folder), Path(scratch))
-    return draft
+        return module.draft_table(folder, str(folder), Path(scratch))
 
 
 def _ask(count: int) -> tuple[float, float, float] | None:
@@ -115,7 +111,7 @@ def _write(target: Path, table: bytes) -> None:
         stream.write(table)
 
 
-def _report(draft: "Draft", target: Path, *, is_written: bool) -> None:
+def _report(draft: Any, target: Path, *, is_written: bool) -> None:
     """What was understood and what is left to do; on stderr for a dry run, whose output is the table."""
     module = importlib.import_module("stages.ingest.draft")
     tell = say if is_written else _to_stderr

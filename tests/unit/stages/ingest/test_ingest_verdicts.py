@@ -132,7 +132,7 @@ def test_a_failing_volume_has_a_line_with_all_of_its_reasons(
     save_tiff(source / "labels" / "v2.tif", 255 - label_zyx(1))
     _refused(source, tmp_path / "raw")
     first, second = capsys.readouterr().out.splitlines()[:2]
-    missing = "it does not exist in the source"
+    missing = "it does not exist in the source (line 2 of the table)"
     assert f"v1: INVALID: image images/v1.tif: {missing}; label labels/v1.tif: {missing} (" in first
     assert "v2: INVALID: image images/v2.tif: every voxel is 0, the image shows nothing; note: 92% of" in second
 
