@@ -331,7 +331,7 @@ def _two_stacks(path: Path) -> None:
         ("a.tif", lambda path: path.mkdir(), "folder"),
         ("a.tif", _absent, "does not exist"),
         ("a.png", _text, "neither TIFF nor NIfTI"),
-        ("a.nii", lambda path: nifti(STACK[0].T, np.eye(4)).to_filename(path), "40 × 33"),
+        ("a.nii", lambda path: nifti(STACK[:4].reshape(2, 2, 40, 33).T, np.eye(4)).to_filename(path), "2 × 2|33"),
         ("a.tif", _colour, "colour"),
         ("a.tif", _time_series, "it holds 2 time points"),
         ("a.tif", _two_stacks, "2 stacks"),
@@ -347,6 +347,23 @@ def test_what_is_no_stack_is_refused_by_name_and_reason(
         read_stack(path)
     assert refused.value.file == path
     assert refused.value.remedy
+
+
+def test_a_nifti_of_two_axes_is_one_slice(tmp_path: Path) -> None:
+    """As a TIFF of one page is; it knows no distance between slices."""
+    nifti(STACK[0].T, np.eye(4)).to_filename(tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.nii"), STACK[:1])
+    header = read_header(tmp_path / "a.nii")
+    assert (header.remarks, header.spacing.numbers_zyx) == (("the file holds a single slice",), None)
+
+
+@pytest.mark.parametrize(("name", "other"), [("a.nii", "a.nii.gz"), ("a.nii.gz", "a.nii")])
+def test_a_nifti_named_against_its_compression_is_told_its_name(tmp_path: Path, name: str, other: str) -> None:
+    """It is whole; only its name is wrong."""
+    save_nifti(tmp_path / other, STACK, (1, 1, 2), "mm").rename(tmp_path / name)
+    with pytest.raises(DataError, match="compressed") as refused:
+        read_stack(tmp_path / name)
+    assert refused.value.remedy.startswith("rename it to a.nii")
 
 
 def test_thumbnail_beside_the_stack_does_not_count(tmp_path: Path) -> None:

@@ -374,3 +374,49 @@ def test_samples_within_a_pixel_are_colours(tmp_path: Path, photometric: str) ->
     for shape in ((40, 33, 3), (5, 40, 33, 3)):
         file = save_tiff(tmp_path / "a.tif", np.zeros(shape, np.uint8), photometric=photometric, planarconfig="contig")
         assert "colour image" in refusal(file).what
+
+
+# --- channels and time points ---
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"imagej": True},
+        {"imagej": True, "compression": "zlib"},
+        {"ome": True},
+        {"ome": True, "tile": (16, 16), "compression": "zlib"},
+        {},
+    ],
+    ids=["imagej", "imagej_zlib", "ome", "ome_tiled", "shaped"],
+)
+@pytest.mark.parametrize("axes", ["ZCYX", "TZCYX", "CZYX"])
+def test_one_channel_of_several_is_read_alone(tmp_path: Path, how: dict[str, Any], axes: str) -> None:
+    """Whatever the order of the axes; without a choice the channels are counted."""
+    both = np.stack([STACK, STACK[::-1]], axis=axes.removeprefix("T").index("C"))
+    if how.get("imagej") and axes == "CZYX":
+        axes, both = "ZCYX", both.swapaxes(0, 1)
+    whole = both[None] if axes[0] == "T" else both
+    file = save_tiff(tmp_path / "a.tif", whole, photometric="minisblack", metadata={"axes": axes}, **how)
+    for channel, expected in ((0, STACK), (1, STACK[::-1])):
+        np.testing.assert_array_equal(read_stack(file, channel), expected)
+        np.testing.assert_array_equal(np.stack(list(read_slices(file, channel))), expected)
+        assert read_shape(file, channel) == expected.shape
+    assert "it holds 2 channels (0, 1); choose one of them with ingest.channel" in refusal(file).what
+
+
+@pytest.mark.parametrize("axes", ["TYX", "TZYX"])
+def test_several_time_points_are_refused_by_name(tmp_path: Path, axes: str) -> None:
+    """Whether or not there are slices, too."""
+    stack = STACK if axes == "TYX" else np.stack([STACK] * 6)
+    file = save_tiff(tmp_path / "a.tif", stack, photometric="minisblack", imagej=True, metadata={"axes": axes})
+    assert "it holds 6 time points" in refusal(file).what
+
+
+def test_levels_in_sub_directories_are_said(tmp_path: Path) -> None:
+    """The full resolution is read, with a remark."""
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
+        writer.write(STACK, photometric="minisblack", subifds=1, metadata=MEASURED)
+        writer.write(STACK[:, ::2, ::2], photometric="minisblack", subfiletype=1)
+    assert_reads(tmp_path / "a.ome.tif", STACK)
+    assert any("pyramid" in remark for remark in read_header(tmp_path / "a.ome.tif").remarks)
