@@ -13,7 +13,7 @@ from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import Spacing, StackHeader
 from stages.common.imaging.formats.nifti import nifti_geometry
-from stages.common.imaging.labels import BINARY, LabelMeaning, Number
+from stages.common.imaging.label_rule import BINARY, LabelMeaning, Number
 from stages.common.imaging.spacing import disagreement, spacing_of
 from stages.common.imaging.stacks import is_tiff, read_header, refusing_damage
 from stages.ingest.arrival import CONVERTED, Arrived, fetch_stack

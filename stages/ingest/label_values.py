@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.labels import LabelMeaning, Number, ignored_voxels
+from stages.common.imaging.label_rule import LabelMeaning, Number
+from stages.common.imaging.labels import ignored_voxels
 
 SETTING = "ingest.label"
 _LISTED = 6

@@ -1,54 +1,21 @@
 """What the values of a label file mean: vessel, background, or a voxel that nobody labelled."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
+from stages.common.imaging.label_rule import BINARY, LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.imaging.stacks import binarise
 
 LABELS = "labels.json"
 
-Kind = Literal["binary", "foreground", "values", "at_least"]
-Number = int | float
-
-_NAMES = ("binary", "foreground")
-_FORMS = "binary, foreground, {values: [number, …]} or {at_least: number}"
 _REPEAT = "run `dvc repro ingest` (or `dvc pull` if it ran elsewhere), do not edit this folder by hand"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelRule:
-    """Which values are vessel.
-
-    binary: the larger of two. foreground: every one but 0. values: exactly `values`. at_least: `values[0]` and above.
-    """
-
-    kind: Kind
-    values: tuple[Number, ...] = ()
-
-    def as_json(self) -> object:
-        """As params.yaml writes it."""
-        if self.kind in _NAMES:
-            return self.kind
-        return {self.kind: list(self.values) if self.kind == "values" else self.values[0]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelMeaning:
-    """`rule` says what is vessel; a voxel of `ignore_value` was labelled by nobody."""
-
-    rule: LabelRule = LabelRule(kind="binary")
-    ignore_value: Number | None = None
-
-
-BINARY = LabelMeaning()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,32 +35,6 @@ class Label:
         """Share of vessel among the labelled voxels."""
         labelled = self.vessel.size if self.labelled is None else np.count_nonzero(self.labelled)
         return float(np.count_nonzero(self.vessel)) / labelled
-
-
-def parse_rule(value: object) -> LabelRule:
-    """The rule that `value`, as YAML or JSON gives it, writes. Raises ValueError saying what may be written."""
-    if isinstance(value, LabelRule):
-        return value
-    if isinstance(value, str) and value in _NAMES:
-        return LabelRule(kind="binary" if value == "binary" else "foreground")
-    if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in get_args(Kind):
-        raise ValueError(f"is none of {_FORMS}")
-    (kind, given), *_ = value.items()
-    if kind == "at_least":
-        return LabelRule(kind="at_least", values=(exact_number(given),))
-    if kind != "values" or not isinstance(given, list | tuple) or not given:
-        raise ValueError(f"is none of {_FORMS}")
-    values = tuple(map(exact_number, given))
-    if len(set(values)) != len(values):
-        raise ValueError("a value stands twice in `values`")
-    return LabelRule(kind="values", values=values)
-
-
-def exact_number(value: object) -> Number:
-    """A finite number, whole ones as integers, which compare exactly with any type. Raises ValueError for all else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number; write {_FORMS}")
-    return int(value) if float(value).is_integer() else value
 
 
 def write_meaning(folder: Path, meaning: LabelMeaning) -> None:

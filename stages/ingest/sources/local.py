@@ -37,7 +37,7 @@ class LocalFolder:
 
     def below(self, folder: str) -> list[str]:
         """Files anywhere below a folder; a link to a folder is not gone into."""
-        place = self._real_place(folder)
+        place = self.real_place(folder)
         found = (Path(above) / name for above, _, names in os.walk(place) for name in names)
         return sorted(file.relative_to(place).as_posix() for file in found)
 

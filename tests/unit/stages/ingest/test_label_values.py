@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from stages.common.errors import DataError, ParamsError
-from stages.common.imaging.labels import BINARY, LabelMeaning, LabelRule, interpret, parse_rule
+from stages.common.imaging.label_rule import BINARY, LabelMeaning, LabelRule, parse_rule
+from stages.common.imaging.labels import interpret
 from stages.common.params import validate_params
 from stages.ingest.checks import check_label
 from stages.ingest.params import IngestParams
