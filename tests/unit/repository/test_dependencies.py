@@ -37,7 +37,10 @@ def _host_side() -> list[Path]:
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container
-    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *(REPOSITORY / "stages").glob("*/params.py")]
+    # what the host and predict say to each other
+    said = [REPOSITORY / "stages" / "predict" / f"{file}.py" for file in ("request", "batch/content", "batch/results")]
+    params = (REPOSITORY / "stages").glob("*/params.py")
+    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params]
 
 
 def _imports(file: Path) -> set[str]:
