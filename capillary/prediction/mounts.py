@@ -19,7 +19,9 @@ def mounted(images: Sequence[Path]) -> tuple[tuple[Dep, ...], tuple[Path, ...]]:
     real = [stack.host.resolve() for stack in stacks]
     # under another name, such as in DVC's cache, a file would lose its suffix
     together = Counter(
-        place.parent for stack, place in zip(stacks, real, strict=True) if stack.is_plain and stack.host.name == place.name
+        place.parent
+        for stack, place in zip(stacks, real, strict=True)
+        if stack.is_plain and stack.host.name == place.name
     )
     numbers = {folder: str(number) for number, folder in enumerate(together) if together[folder] > MANY}
     deps = {f"{INPUT}/{number}": folder for folder, number in numbers.items()}

@@ -8,7 +8,7 @@ from stages.common.dataset.layouts import READ, Layout, find_layout
 from stages.common.dataset.paths import Tree, is_absolute, with_slashes
 from stages.common.dataset.table import TABLE, read_rows
 from stages.common.errors import DataError
-from stages.common.imaging.suffixes import NIFTI_SUFFIXES, is_pattern, split_inside, suffix_of
+from stages.common.imaging.suffixes import is_pattern, split_inside
 from stages.common.text import visible
 from stages.preflight.check import Check, missed, passed
 

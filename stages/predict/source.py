@@ -32,9 +32,7 @@ class Normalised:
         return apply_scale(self.volume.read(z, y), self.scale)
 
 
-def choose_spacing(
-    file: Path, given_um: Spacing | None, report: Report = ALOUD, channel: Channel = None
-) -> Spacing:
+def choose_spacing(file: Path, given_um: Spacing | None, report: Report = ALOUD, channel: Channel = None) -> Spacing:
     """The spacing (z, y, x; µm): what the user gave, else what the file says.
 
     Raises CapillaryError (usage) when neither does.
@@ -60,9 +58,7 @@ def choose_spacing(
     return told.spacing_um
 
 
-def warn_of_older_reading(
-    file: Path, recipe: Recipe, report: Report = ALOUD, channel: Channel = None
-) -> None:
+def warn_of_older_reading(file: Path, recipe: Recipe, report: Report = ALOUD, channel: Channel = None) -> None:
     """Say so where networks were trained when files like `file` were read otherwise than now."""
     if recipe.reading >= READING:
         return

@@ -9,12 +9,12 @@ from stages.common.tracking.training_domain import TrainingDomain
 
 def measure_domain(volumes: Sequence[Volume]) -> TrainingDomain | None:
     """The ranges over `volumes`; None where none of them has contrast."""
-    measured = [values for volume in volumes if (values := of_array(volume.image())) is not None]
+    measured = [one.values() for volume in volumes if (one := of_array(volume.image())) is not None]
     if not measured:
         return None
     spacings = [(volume.native or volume.grid).spacing_um for volume in volumes]
     z, y, x = zip(*spacings, strict=True)
-    ranges = {name: [one.values()[name] for one in measured] for name in measured[0].values()}
+    ranges = {name: [values[name] for values in measured] for name in measured[0]}
     return TrainingDomain(
         volumes=len(volumes),
         lowest_um=(min(z), min(y), min(x)),

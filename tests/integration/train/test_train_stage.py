@@ -38,6 +38,8 @@ def test_the_card_leads_to_the_registered_weights_of_the_last_epoch(trained: tup
     card = read_card(sandbox.folder / "models/dice_ce/fold_0.json")
     assert (card.loss, card.fold, card.epochs, card.patch_voxels) == ("dice_ce", 0, 3, (4, 16, 16))
     assert (card.fingerprint, card.precision) == ("f" * 12, "fp32")
+    assert card.domain is not None
+    assert card.domain.lowest_um <= card.domain.highest_um
     model = load_model(card, server=connect(_runtime(sandbox)))
     assert weights_sha256(model) == card.weights_sha256
     saved = sandbox.checkpoint()["state"]
