@@ -27,9 +27,10 @@ HIDDEN = ".capillary-predict"  # in the output folder, so that a finished file i
 
 def predict_many(request: PredictRequest, root: Path, stop: Stop) -> int:
     """Predict all stacks of `request` into its folder; returns the exit code."""
-    assert request.folder is not None
+    target = request.folder
+    assert target is not None
     check_request(request)
-    folder = request.folder.absolute()
+    folder = target.absolute()
     history = read_history(folder)
     request = settle_existing(request, folder, history)
     settings = read_settings(root)
@@ -40,7 +41,7 @@ def predict_many(request: PredictRequest, root: Path, stop: Stop) -> int:
         publisher = Publisher(stacks=request.stacks, folder=folder, work=work, taken=taken, history=history)
         with publisher.watching(_ask_to_stop):
             code = execute(plan, executor, stop, lambda _work: None)
-    _summarise(publisher.counts, len(request.stacks), folder, code)
+    _summarise(publisher.counts, len(request.stacks), target, code)
     return code
 
 
