@@ -45,12 +45,12 @@ def create_project(project: NewProject, environment: Mapping[str, str]) -> bool:
     """
     variables = {name: value for name, value in environment.items() if name not in _OF_ANOTHER}
     with _whole(project.folder) as base:
-        _run(["git", "init", "--quiet"], base, variables)
-        _run([sys.executable, "-m", "dvc", "init", "--quiet"], base, variables)
+        _run("git init", ["git", "init", "--quiet"], base, variables)
+        _run("dvc init", [sys.executable, "-m", "dvc", "init"], base, variables)
         for name, content in project.files.items():
             (base / name).parent.mkdir(parents=True, exist_ok=True)
             (base / name).write_bytes(content)
-        _run(["git", "add", "--all"], base, variables)
+        _run("git add", ["git", "add", "--all"], base, variables)
         return _commit(project.name, base, variables)
 
 
@@ -117,15 +117,15 @@ def _commit(name: str, base: Path, variables: Mapping[str, str]) -> bool:
         told = ["git", "-c", "user.useConfigOnly=true", "var", who]
         if subprocess.run(told, cwd=base, env=variables, check=False, capture_output=True).returncode:
             return False
-    _run(["git", "commit", "--quiet", "--message", f"Start {name}"], base, variables)
+    _run("git commit", ["git", "commit", "--quiet", "--message", f"Start {name}"], base, variables)
     return True
 
 
-def _run(argv: list[str], base: Path, variables: Mapping[str, str]) -> None:
+def _run(name: str, argv: list[str], base: Path, variables: Mapping[str, str]) -> None:
     done = _started(argv, base, variables)
     if done.returncode:
         raise CapillaryError(
-            f"`{' '.join(argv[:2])}` failed in the new project, of which nothing is kept",
+            f"`{name}` failed in the new project, of which nothing is kept",
             value=(done.stderr or done.stdout).strip(),
             remedy="correct what it names, then repeat",
             code=ExitCode.MACHINE,

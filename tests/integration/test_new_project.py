@@ -59,7 +59,8 @@ def test_a_project_is_a_repository_of_both_with_one_commit(installed: Path, tmp_
 def test_without_an_identity_nothing_is_committed(installed: Path, tmp_path: Path) -> None:
     """One that Git makes up from the machine's name is nobody's; the files are staged, and a line says what to do."""
     nobody = {f"GIT_{who}_{what}": "" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    done = _new(installed, tmp_path, "flowers", "--at", "work/mine", HOME=os.devnull, XDG_CONFIG_HOME="", **nobody)
+    nobody |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    done = _new(installed, tmp_path, "flowers", "--at", "work/mine", **nobody)
     assert done.returncode == 0, done.stderr
     assert "Git has no identity" in done.stdout + done.stderr
     assert "dvc.yaml" in _git(tmp_path / "work" / "mine", "diff", "--cached", "--name-only").split()
