@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import prod
+from math import isnan, prod
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +202,6 @@ def predict_volume(
 
 
 def _brief(measurement: Measurement) -> str:
-    shown = [METRICS[name] for name in list(measurement.values)[:2]]
+    shown = [METRICS[name] for name in list(measurement.values)[:2] if not isnan(measurement.values[name])]
     values = " ".join(f"{metric.title} {measurement.values[metric.name]:.{metric.digits}f}" for metric in shown)
     return f"{values} ({measurement.rule})"
