@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from stages.common.errors import CapillaryError, DataError
 
@@ -23,6 +24,7 @@ DAMAGE = (
     RuntimeError,
     TypeError,
     ValueError,
+    WrapStructError,
     struct.error,
     zlib.error,
 )
