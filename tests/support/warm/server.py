@@ -41,7 +41,7 @@ OWN_NUMBERS = 500  # from here on the server has its own open files
 PACKAGES = (
     "torch",
     "monai.networks.nets",
-    "mlflow.pytorch",
+    "mlflow.pyfunc",
     "pandas",
     "skimage.morphology",
     "dvc.cli",
