@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stages.predict.reporting import Report, Tick
-from stages.predict.request import StackRequest
-from stages.predict.steps import Method, compute, prepare, survey, write
 
 from serving.jobs.files import result_files, stack_file
 from serving.jobs.record import Request, Result
@@ -29,6 +26,9 @@ from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
 from stages.common.runtime import read_runtime
 from stages.predict.disk.scratch import Scratch
+from stages.predict.reporting import Report, Tick
+from stages.predict.request import StackRequest
+from stages.predict.steps import Method, compute, prepare, survey, write
 
 Send = Callable[[Message], None]
 
@@ -94,6 +94,7 @@ def segment(folder: Path, request: Request, networks: Networks, note: Callable[[
         probability=files.get("probability"),
         picture=files.get("picture"),
         spacing_um=request.spacing_um,
+        channel=networks.channel,
     )
     report = _report(note)
     place = survey(stack, report)

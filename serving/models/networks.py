@@ -21,6 +21,7 @@ from stages.predict.params import Evaluation, PredictParams
 from stages.predict.predict import BATCH_SIZE
 
 AUTO = "auto"
+PARAMS_FILE = "params.yaml"
 JOIN = ","  # between the versions of a pinned reference
 
 
@@ -30,6 +31,7 @@ class Networks:
 
     ensemble: Ensemble
     evaluation: Evaluation
+    channel: int | str | None
     batch_size: int
     memory_abort_gb: float | None
     served: Served
@@ -44,6 +46,7 @@ def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
     return Networks(
         ensemble=load_ensemble(cards, server, torch.device("cuda" if use_gpu else "cpu")),
         evaluation=evaluation_of(root),
+        channel=(read_yaml(root / PARAMS_FILE).get("ingest") or {}).get("channel"),
         batch_size=runtime.compute.micro_batch or BATCH_SIZE,
         memory_abort_gb=runtime.monitoring.memory_abort_gb,
         served=served_as(cards),
@@ -53,7 +56,7 @@ def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
 
 def evaluation_of(root: Path) -> Evaluation:
     """How probabilities become a mask, as params.yaml has it. Raises CapillaryError for a size that is `auto`."""
-    file = root / "params.yaml"
+    file = root / PARAMS_FILE
     fields = Evaluation.model_fields
     given = {key: value for key, value in (read_yaml(file).get("evaluation") or {}).items() if key in fields}
     if given.get("min_component_um3") == AUTO:
