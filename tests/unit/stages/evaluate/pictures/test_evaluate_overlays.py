@@ -18,6 +18,7 @@ from stages.evaluate.pictures.overlays import (
     TINT,
     _panels,
     choose,
+    hatched,
     to_png,
     write_overlays,
 )
@@ -164,3 +165,17 @@ def test_the_index_names_every_picture_and_equal_rows_give_equal_bytes(tmp_path:
     assert entries[0]["sides_um"] == [12.0, 20.0]
     with Image.open(tmp_path / "one" / "overlays" / "best_slice_1_image.png") as picture:
         assert picture.size == (10, 12)
+
+
+def test_what_nobody_labelled_is_hatched_and_shows_no_error() -> None:
+    """Lines on every panel but the image; the rest of a picture stays as it is."""
+    label, image = np.ones((2, 16, 16), np.bool_), np.zeros((2, 16, 16), np.float32)
+    labelled = np.zeros_like(label)
+    labelled[:, :, :8] = True
+    view = take_views(image, label, ~label, (1, 1, 1), labelled).slice
+    assert view.error[:, :8].all()
+    assert not view.error[:, 8:].any()
+    assert view.unlabelled is not None
+    lined = hatched(view.grey, view.unlabelled)
+    np.testing.assert_array_equal(lined[:, :8], view.grey[:, :8])
+    assert (lined[:, 8:] == 255).sum() == 16
