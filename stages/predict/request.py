@@ -3,14 +3,13 @@
 Nothing but pydantic is imported here, because the host makes the request and must start fast.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from stages.common.errors import ParamsError
-from stages.common.params import Params, validate_params
+from stages.common.params import Params
 
 REQUEST_FILE = "request.json"  # in the stage's working folder
 
@@ -66,9 +65,11 @@ class PredictRequest(Params):
 def read_request(file: Path = Path(REQUEST_FILE)) -> PredictRequest:
     """The request that the host wrote. Raises ParamsError for one of another form, such as an unknown key."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return PredictRequest.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
         raise ParamsError(
-            f"the request is not JSON: {error}", remedy="run capillary predict again", file=file
+            f"{file.name} is not a request: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            remedy="run capillary predict again; by hand, correct the key that is named",
+            file=file,
         ) from error
-    return validate_params(PredictRequest, data, str(file))

@@ -60,7 +60,7 @@ def test_a_request_of_another_form_is_refused(tmp_path: Path, data: Any) -> None
 def test_a_request_that_is_not_json_is_refused(tmp_path: Path) -> None:
     """As half a file would be."""
     (tmp_path / "request.json").write_text("{")
-    with pytest.raises(ParamsError, match="not JSON"):
+    with pytest.raises(ParamsError, match="Invalid JSON"):
         read_request(tmp_path / "request.json")
 
 
