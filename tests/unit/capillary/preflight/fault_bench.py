@@ -91,7 +91,9 @@ def _build(root: Path, stage: str, _access: object) -> SimpleNamespace:
 
 def make_bench(root: Path, patch: pytest.MonkeyPatch) -> Bench:
     """A healthy project in `root`."""
-    for name in (*FILES, "configs/splits/generated.json", "stages/train/requirements.txt"):
+    code = ["stages/train/requirements.txt", "stages/train/losses/catalogue.py"]  # what params.yaml is checked with
+    code += [str(file.relative_to(REPOSITORY)) for file in REPOSITORY.glob("stages/*/params.py")]
+    for name in (*FILES, "configs/splits/generated.json", *code):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, root / name)
     source = root / "samples/phantom"

@@ -13,7 +13,7 @@ from stages.preflight.params import DiskParams
 GPU = Gpu(index=0, uuid="GPU-0", name="RTX", memory_bytes=1, free_bytes=1, driver="580.1")
 
 
-def daemon(*gpus: Gpu, root: str = "/nonexistent") -> Daemon:
+def daemon(*gpus: Gpu, root: str = "/nonexistent/docker") -> Daemon:
     return Daemon(api=None, info={"ServerVersion": "29.1", "DockerRootDir": root}, gpus=gpus)
 
 

@@ -26,7 +26,7 @@ PARAMS = read_preflight(REPOSITORY)
 REPORT = Report((passed("git", "main at 1"), missed("data", "missing: x", "here", "dvc pull", critical=True)))
 
 
-def daemon(*gpus: Gpu, root: str = "/nonexistent") -> Daemon:
+def daemon(*gpus: Gpu, root: str = "/nonexistent/docker") -> Daemon:
     return Daemon(api=None, info={"ServerVersion": "29.1", "DockerRootDir": root}, gpus=gpus)
 
 

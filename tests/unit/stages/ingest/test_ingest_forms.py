@@ -20,7 +20,14 @@ from tests.unit.stages.ingest.made import image_zyx, label_zyx, row, save_nifti,
 
 
 def _ingest(source: Path, raw: Path, channel: Any = None) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    params = Ingest(source=str(source), on_invalid="fail", label_geometry="world", channel=channel)
+    params = Ingest(
+        source=str(source),
+        on_invalid="fail",
+        label_geometry="world",
+        label="binary",
+        ignore_value=None,
+        channel=channel,
+    )
     ingest(params, raw=raw)
     with (raw / "volumes.csv").open() as stream:
         return list(csv.DictReader(stream)), json.loads((raw / "validation.json").read_text())
@@ -48,7 +55,7 @@ def _check(source: Path, raw: Path) -> dict[str, Any]:
     (volume,), report = _ingest(source, raw)
     np.testing.assert_array_equal(read_stack(raw / volume["image"]), image_zyx(0))
     np.testing.assert_array_equal(read_stack(raw / volume["label"]), label_zyx())
-    assert sorted(each.name for each in raw.iterdir()) == ["v1", "validation.json", "volumes.csv"]
+    assert sorted(each.name for each in raw.iterdir()) == ["labels.json", "v1", "validation.json", "volumes.csv"]
     assert len(list((raw / "v1").iterdir())) == 2
     return report
 

@@ -43,7 +43,7 @@ def meaning(label: object = "binary", ignore_value: float | None = None) -> Labe
     """As params.yaml says it."""
     given = {"source": "a", "on_invalid": "fail", "label_geometry": "world"}
     params = validate_params(
-        IngestParams, {"ingest": given | {"label": label, "ignore_value": ignore_value}}, "params.yaml"
+        IngestParams, {"ingest": given | {"label": label, "ignore_value": ignore_value, "channel": None}}, "params.yaml"
     )
     return params.ingest.meaning
 

@@ -26,7 +26,7 @@ from stages.predict.models.ensemble import Ensemble
 from stages.predict.params import Evaluation
 from stages.predict.request import PredictRequest, StackRequest
 from stages.predict.steps import Method
-from tests.support.prediction import brightness_network
+from tests.support.networks import brightness_network
 from tests.support.recipe import RECIPE
 from tests.support.tracked import CARD
 

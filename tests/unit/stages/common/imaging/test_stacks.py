@@ -357,15 +357,6 @@ def test_a_nifti_of_two_axes_is_one_slice(tmp_path: Path) -> None:
     assert (header.remarks, header.spacing.numbers_zyx) == (("the file holds a single slice",), None)
 
 
-@pytest.mark.parametrize(("name", "other"), [("a.nii", "a.nii.gz"), ("a.nii.gz", "a.nii")])
-def test_a_nifti_named_against_its_compression_is_told_its_name(tmp_path: Path, name: str, other: str) -> None:
-    """It is whole; only its name is wrong."""
-    save_nifti(tmp_path / other, STACK, (1, 1, 2), "mm").rename(tmp_path / name)
-    with pytest.raises(DataError, match="compressed") as refused:
-        read_stack(tmp_path / name)
-    assert refused.value.remedy.startswith("rename it to a.nii")
-
-
 def test_thumbnail_beside_the_stack_does_not_count(tmp_path: Path) -> None:
     """Microscopes store a small picture in the same file."""
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
