@@ -18,7 +18,7 @@ def test_every_seed_epoch_index_and_purpose_has_a_stream_of_its_own() -> None:
 
 def test_a_stream_is_that_of_numpys_philox_for_its_four_numbers() -> None:
     """A checkpoint of today is resumed with the patches of today: numbers of purposes are never given anew."""
-    numbers = {"FOREGROUND_INDEX": 0, "PATCH": 1, "AUGMENTATION": 2, "NOISE": 3, "VALIDATION": 4}
+    numbers = {"FOREGROUND_INDEX": 0, "PATCH": 1, "AUGMENTATION": 2, "NOISE": 3, "VALIDATION": 4, "LABELLED_INDEX": 5}
     assert {purpose.name: int(purpose) for purpose in Purpose} == numbers
     for name, number in numbers.items():
         expected = np.random.Generator(np.random.Philox(np.random.SeedSequence((7, 5, 2, number))))
