@@ -79,6 +79,7 @@ pathlib.Path("outs").mkdir(exist_ok=True)
 """
 DRIVER = """
 import json, os, sys, threading
+from pathlib import Path
 from capillary.experiments import cells as experiments
 from capillary.experiments.cells import Cells, Slot
 from capillary.experiments.interrupts import passing_on
