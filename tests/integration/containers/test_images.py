@@ -15,7 +15,7 @@ from tests.support.images import BASE, build, docker_run, size_mb
 from tests.support.parts import REPOSITORY
 
 STAGES = ("ingest", "preprocess", "preflight", "train", "evaluate")
-MODULES = {"pyyaml": "yaml", "scikit-image": "skimage", "nvidia-ml-py": "pynvml", "pillow": "PIL"}
+MODULES = {"pyyaml": "yaml", "scikit-image": "skimage", "nvidia-ml-py": "pynvml", "pillow": "PIL", "pynrrd": "nrrd"}
 INGEST_OVER_THE_BASE_MB = 450
 TRAIN_MB = 2000
 # as the launcher starts a stage
