@@ -157,7 +157,8 @@ def test_a_release_runs_by_itself(tmp_path: Path) -> None:
     image, _ = build("stages/ingest/Dockerfile", "--target", "release", "--build-arg", "VERSION=1.2.3")
     assert client().images.get(image).labels["org.opencontainers.image.version"] == "1.2.3"
     (tmp_path / "data").mkdir()
-    params = "ingest: {source: samples/phantom, on_invalid: fail, label_geometry: world, channel: null}\n"
+    rules = "label_geometry: world, label: binary, ignore_value: null, channel: null"
+    params = f"ingest: {{source: samples/phantom, on_invalid: fail, {rules}}}\n"
     (tmp_path / "params.yaml").write_text(params)
     for folder in (tmp_path, tmp_path / "data"):
         folder.chmod(0o777)

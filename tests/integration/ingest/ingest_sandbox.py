@@ -41,7 +41,14 @@ class Sandbox:
 
     def write_params(self, source: object, **changes: object) -> None:
         """params.yaml with the declared keys; `changes` adds or replaces some."""
-        given = {"source": source, "on_invalid": "fail", "label_geometry": "world", "channel": None}
+        given = {
+            "source": source,
+            "on_invalid": "fail",
+            "label_geometry": "world",
+            "label": "binary",
+            "ignore_value": None,
+        }
+        given |= {"channel": None}
         params = {"ingest": given | changes}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 
