@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import mlflow
 import psutil
 import pytest
 import torch
 
+from stages.common.registered.loading import load_model
+from stages.common.tracking.registry import read_card
+from stages.common.tracking.server import connect
 from tests.support.chaos import BY_HAND, rounds
 from tests.support.clone import TINY, Clone
+from tests.support.tracked import embedded_runtime
 
 KILLS = rounds(3, by_hand=20)
 LONGER = TINY | {"training.steps_per_epoch": "6", "training.validation_interval": "60"}
@@ -110,10 +113,10 @@ def test_kills_change_nothing(tmp_path: Path, processes: int) -> None:
 
 
 def _weights(clone: Clone) -> dict[str, torch.Tensor]:
-    card = clone.card()
-    mlflow.set_tracking_uri(f"sqlite:///{clone.root / 'mlruns' / 'mlflow.db'}")
-    model = mlflow.pytorch.load_model(f"models:/{card['model_name']}/{card['model_version']}")
-    state: dict[str, torch.Tensor] = model.state_dict()
+    card = read_card(clone.root / "models/dice_ce/fold_0.json")
+    state: dict[str, torch.Tensor] = load_model(
+        card, server=connect(embedded_runtime(clone.root / "mlruns"))
+    ).state_dict()
     return state
 
 
