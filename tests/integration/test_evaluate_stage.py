@@ -295,4 +295,6 @@ def test_a_card_has_exactly_the_agreed_fields() -> None:
         "fingerprint",
         "precision",
         "recipe",
+        "files",
+        "domain",
     ]

@@ -16,7 +16,8 @@ import pytest
 import tifffile
 
 from tests.support.parts import REPOSITORY
-from tests.support.prediction import PredictionProject, brightness_network
+from tests.support.networks import brightness_network
+from tests.support.prediction import PredictionProject
 
 SHAPE = (5, 40, 36)
 

@@ -78,9 +78,9 @@ class Sandbox:
         assert "Traceback" not in report
         assert report.startswith("error: ")
         assert "  remedy: " in report
-        assert len(report.splitlines()) <= SCREEN_LINES
+        assert len(report.splitlines()) <= SCREEN_LINES, report
         for text in says:
-            assert text in report
+            assert text in report, report
         assert not self.raw.exists() or not list(self.raw.iterdir())
         assert (self.folder / "data" / "neighbour.txt").read_text() == "intact"
 
