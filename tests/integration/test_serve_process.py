@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.support.parts import REPOSITORY
 from tests.support.networks import brightness_network
+from tests.support.parts import REPOSITORY
 from tests.support.prediction import PredictionProject
 
 SHAPE = (5, 40, 36)
