@@ -4,4 +4,4 @@
 set -eu
 cd "$(dirname "$0")"
 npm ci --ignore-scripts --no-audit --no-fund --omit=optional --silent
-cp node_modules/@niivue/niivue/build/index.min.js static/niivue.js
+cp node_modules/@niivue/niivue/dist/index.js static/niivue.js
