@@ -112,9 +112,15 @@ target "torch" {
     BASE        = BASE
     VERSION     = TAG
     TORCH       = torch
-    TORCH_INDEX = torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU
-    TORCH_CUDA  = torch == "cuda" ? TORCH_CUDA : ""
+    # an index that is another one than before makes the layers anew; the index itself is a secret
+    TORCH_INDEX_ID = sha256(torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU)
+    TORCH_CUDA     = torch == "cuda" ? TORCH_CUDA : ""
   }
+  secret = [
+    torch == "cuda"
+    ? "id=torch_index,env=${TORCH_INDEX_CUDA == TORCH_INDEX ? "TORCH_INDEX" : "TORCH_INDEX_CUDA"}"
+    : "id=torch_index,env=${TORCH_INDEX_CPU == TORCH_INDEX ? "TORCH_INDEX" : "TORCH_INDEX_CPU"}"
+  ]
   tags = ["${REGISTRY}capillary-${stage}:${TAG}-${torch}"]
 }
 

@@ -21,16 +21,20 @@ from stages.common.progress import say
 
 TARGET = "runtime"
 TAIL_LINES = 15
-_BY_NAME = {"TORCH_INDEX"}  # its URL may hold a password
+_INDEX = "TORCH_INDEX"  # the variable that the docker command finds the index in: its URL may hold a password
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What a stage's image is made from. `files` and `context` lie in the folder `root`."""
+    """What a stage's image is made from; all files lie in the folder `root`.
+
+    `torch_index` is a package index for torch, a secret of the build; `build_args` stay in the image's history.
+    """
 
     stage: str
     root: Path
     build_args: Mapping[str, str]
+    torch_index: str = ""
 
     @property
     def dockerfile(self) -> Path:
@@ -61,18 +65,18 @@ class Environment:
         Proxies among `variables` go to the build by name alone, so that no process list shows their passwords. One at
         a loopback address is reached through the machine's own network only.
         """
-        named = [name for name, _ in self._arguments() if name in _BY_NAME]
-        given = [f"{name}={value}" for name, value in self._arguments() if name not in _BY_NAME]
-        arguments = [word for each in (*given, *named, *proxy_names(variables)) for word in ("--build-arg", each)]
+        given = [f"{name}={value}" for name, value in self._arguments()]
+        arguments = [word for each in (*given, *proxy_names(variables)) for word in ("--build-arg", each)]
+        secrets = ["--secret", f"id=torch_index,env={_INDEX}"] if self.torch_index else []
         network = ["--network", "host"] if loopback_proxies(variables) else []
         labels = ["--label", f"capillary.environment={self.stage}", "--label", f"capillary.project={self.root}"]
         places = ["--file", str(self.dockerfile), "--target", TARGET, "--tag", self.tag, str(self.root)]
-        return ["docker", "build", "--progress", progress, *network, *arguments, *labels, *places]
+        return ["docker", "build", "--progress", progress, *network, *arguments, *secrets, *labels, *places]
 
     def build_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """What the docker command finds in its environment: the user's `variables`, and arguments given by name."""
-        named = {name: value for name, value in self._arguments() if name in _BY_NAME}
-        return {**variables, **named, "DOCKER_BUILDKIT": "1"}
+        """What the docker command finds in its environment: the user's `variables`, and the secret of the build."""
+        secret = {_INDEX: self.torch_index} if self.torch_index else {}
+        return {**variables, **secret, "DOCKER_BUILDKIT": "1"}
 
     def _arguments(self) -> list[tuple[str, str]]:
         return sorted(self.build_args.items())
@@ -85,10 +89,13 @@ def environment_for(root: Path, stage: str, settings: ImageSettings, torch: Torc
     """
     arguments = {"BASE": settings.base}
     if torch is not None:
-        arguments |= {"TORCH": CPU if torch.cuda == CPU else "cuda", "TORCH_INDEX": torch.index}
+        arguments["TORCH"] = CPU if torch.cuda == CPU else "cuda"
         if torch.label:
             arguments["TORCH_CUDA"] = str(torch.cuda)
-    environment = Environment(stage=stage, root=root, build_args=arguments)
+        if torch.index:  # a secret decides nothing about layers that Docker has: this says that it is another index
+            arguments["TORCH_INDEX_ID"] = hashlib.sha256(torch.index.encode()).hexdigest()
+    index = "" if torch is None else torch.index
+    environment = Environment(stage=stage, root=root, build_args=arguments, torch_index=index)
     for file in environment.files:
         if not file.is_file():
             raise CapillaryError(
@@ -136,7 +143,7 @@ def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> Non
     variables = settings.client_environment
     if names := loopback_proxies(variables):
         say(f"the proxy of {', '.join(names)} listens on this machine only: the build uses the machine's own network")
-    urls = [*(variables[name] for name in proxy_names(variables)), environment.build_args.get("TORCH_INDEX", "")]
+    urls = [*(variables[name] for name in proxy_names(variables)), environment.torch_index]
     hidden = credentials_in(urls)
     # docker itself draws on the terminal; what holds a password goes through this process
     to_terminal = sys.stderr.isatty() and not hidden

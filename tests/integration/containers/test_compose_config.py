@@ -232,8 +232,9 @@ def test_bake_takes_base_tag_and_index() -> None:
     assert {target["args"]["BASE"] for target in targets.values()} == {"python:x@sha256:y"}
     assert {target["args"]["VERSION"] for target in targets.values()} == {"1.0"}
     assert targets["train-cpu"]["tags"] == ["r/capillary-train:1.0-cpu"]
-    assert targets["train-cpu"]["args"]["TORCH_INDEX"] == "one"
-    assert targets["train-cuda"]["args"]["TORCH_INDEX"] == "two"
+    assert targets["train-cpu"]["secret"] == ["id=torch_index,env=TORCH_INDEX"]
+    assert targets["train-cuda"]["secret"] == ["id=torch_index,env=TORCH_INDEX_CUDA"]
+    assert targets["train-cpu"]["args"]["TORCH_INDEX_ID"] != targets["train-cuda"]["args"]["TORCH_INDEX_ID"]
     assert targets["train-cuda"]["args"]["TORCH"] == "cuda"
 
 

@@ -210,7 +210,7 @@ def test_a_build_shows_no_password_of_a_proxy_or_an_index(
     )
     daemon.answers["inspect_image"] = MISSING
     behind = dataclasses.replace(settings, client_environment={**settings.client_environment, **PROXIES})
-    private = dataclasses.replace(environment, build_args={"TORCH_INDEX": "https://u:index-word@i"})
+    private = dataclasses.replace(environment, torch_index="https://u:index-word@i")
     with pytest.raises(CapillaryError) as caught:
         build(daemon, private, behind, tmp_path)
     shown = "".join(capfd.readouterr()) + caught.value.report()
