@@ -1,5 +1,6 @@
 """configs/stages.yaml: what a stage may touch beyond what its entry in dvc.yaml declares."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -58,12 +59,22 @@ class GateAccess(Params):
 _NOTHING = StageAccess(network="none", env=(), resume=False, gpu="none", memory_gb=None, pids=256, shm_gb=0.0625)
 
 
-def variables_for(access: StageAccess, settings: Settings, *, with_credentials: bool = True) -> dict[str, str]:
+# what is of use on a network alone, and what of it may hold a password
+_FOR_A_NETWORK = re.compile(
+    r"MLFLOW_TRACKING_(USERNAME|PASSWORD|TOKEN|AUTH|AWS_SIGV4|\w*CERT_PATH|INSECURE_TLS)|\w+_proxy", re.IGNORECASE
+)
+
+
+def variables_for(access: StageAccess, settings: Settings, *, with_network: bool = True) -> dict[str, str]:
     """What a stage is handed of the user's variables. Credentials of a purpose come under that purpose's own names,
     or, where none is set, under the usual ones; never from both, which may be two people's keys.
+
+    `with_network` False: the stage needs no network in this run, and so no credentials and no proxies.
     """
     handed = settings.select(access.env)
-    for name, own in access.env_from.items() if with_credentials else ():
+    if not with_network:
+        return {name: value for name, value in handed.items() if not _FOR_A_NETWORK.fullmatch(name)}
+    for name, own in access.env_from.items():
         found = settings.select([own])
         start, own_start = name.removesuffix("*"), own.removesuffix("*")
         renamed = {start + key.removeprefix(own_start): value for key, value in found.items()}

@@ -171,7 +171,7 @@ def plan_stage(
         compute=compute,
         monitoring=Monitoring(interval_s=settings.monitor_interval_s, memory_abort_gb=settings.memory_abort_gb),
     )
-    variables = variables_for(access, settings, with_credentials=needs_network)
+    variables = variables_for(access, settings, with_network=needs_network)
     return StagePlan(
         stage=request.stage,
         order=order,

@@ -121,7 +121,7 @@ def policy_of(plan: StagePlan, box: Sandbox) -> Policy:
     return Policy(
         address=plan.address,
         launcher_pid=os.getpid(),
-        network=plan.access.network,
+        network=plan.access.network if plan.needs_network else "none",
         base=str(box.base),
         work=str(box.work),
         home=str(Path.home()),

@@ -103,8 +103,18 @@ def test_each_stage_is_handed_the_credentials_of_its_purpose(
     settings = read_settings(tmp_path, given)
     handed = {stage: variables_for(read_access(REPOSITORY, stage), settings) for stage in STAGES}
     assert handed == {"ingest": ingest, "preprocess": {}, **dict.fromkeys(("train", "evaluate", "predict"), others)}
-    without = [variables_for(read_access(REPOSITORY, stage), settings, with_credentials=False) for stage in STAGES]
+    without = [variables_for(read_access(REPOSITORY, stage), settings, with_network=False) for stage in STAGES]
     assert without == [{}] * len(STAGES)
+
+
+def test_a_stage_without_a_network_is_handed_no_login_and_no_proxy(tmp_path: Path) -> None:
+    """They may hold passwords, and are of no use to it; what says how to compute or to log stays."""
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "HTTPS_PROXY", "no_proxy")
+    kept = {"MLFLOW_EXPERIMENT_NAME": "e", "CUDA_VISIBLE_DEVICES": "1"}
+    settings = read_settings(tmp_path, {**dict.fromkeys(names, "secret"), **kept})
+    access = read_access(REPOSITORY, "train")
+    assert set(variables_for(access, settings)) == {*names, *kept}
+    assert variables_for(access, settings, with_network=False) == kept
 
 
 STAGES = ("ingest", "preprocess", "train", "evaluate", "predict")

@@ -78,12 +78,15 @@ def test_a_temporary_experiment_cannot_read_the_repository(make_plan: MakePlan, 
 
 
 @pytest.mark.parametrize("network", ["none", "source", "tracking"])
-def test_the_policy_is_the_plan_s(make_plan: MakePlan, network: str) -> None:
-    """Its name, its network, and this launcher's number."""
-    plan = make_plan(access=make_plan().access.model_copy(update={"network": network}), outs=("data/../data/out",))
+@pytest.mark.parametrize("needs_network", [True, False])
+def test_the_policy_is_the_plan_s(make_plan: MakePlan, network: str, needs_network: bool) -> None:
+    """Its name, its network in this run (as a container's: none with the embedded store), and this launcher's number."""
+    access = make_plan().access.model_copy(update={"network": network})
+    plan = make_plan(access=access, outs=("data/../data/out",), needs_network=needs_network)
     with sandbox(plan) as box:
         policy = policy_of(plan, box)
-        assert (policy.address, policy.network, policy.launcher_pid) == ("toy@a", network, os.getpid())
+        expected = network if needs_network else "none"
+        assert (policy.address, policy.network, policy.launcher_pid) == ("toy@a", expected, os.getpid())
         assert (policy.base, policy.work) == (str(box.base), str(box.work))
         assert policy.outs == (str(box.work / "data/out"),)
         assert Path(policy.record).parent == box.base
