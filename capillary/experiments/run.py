@@ -27,7 +27,7 @@ from capillary.launcher.leftovers import remove_torn
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values
 from capillary.preflight import run_preflight, show
-from capillary.report import CellFact, RunFacts, write_report
+from capillary.report import CellFact, RunFacts, folder_of, write_report
 from capillary.settings import OFF, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
@@ -95,6 +95,7 @@ def read(file: Path, root: Path, options: Options) -> Experiment:
     refuse_damaged_lock(root)
     base = base_params(root)
     config = read_experiment(file, base, debug=options.debug)
+    folder_of(root, config.name)  # a name that its report cannot have must not cost the trainings
     params = with_overrides(base, config.overrides)
     check_values(params, root, origin=str(file))
     environment = {**_environment(), **variables_of(config.sections, resume=options.resume)}

@@ -25,7 +25,7 @@ def write_report(root: Path, name: str, facts: RunFacts, metrics: Path = METRICS
     What cannot be had (no metrics after a failed training, a server that does not answer) is left out with a sentence
     that says why. Raises CapillaryError for a name that is no folder's and ParamsError for a broken params.yaml.
     """
-    return _write(_folder(root, name), collect(root, name, facts, metrics))
+    return _write(folder_of(root, name), collect(root, name, facts, metrics))
 
 
 def _write(folder: Path, report: Report) -> Path:
@@ -41,7 +41,7 @@ def report_workspace(root: Path, name: str | None) -> None:
     Raises DamagedError, once the report is written, when something that it should show is there and cannot be read.
     """
     chosen = name or current_experiment(root) or WORKSPACE
-    folder = _folder(root, chosen)
+    folder = folder_of(root, chosen)
     report = collect(root, chosen, RunFacts())
     page = _write(folder, report)
     say(f"report: {page}")
@@ -63,10 +63,19 @@ def _incomplete(damaged: Sequence[CapillaryError]) -> DamagedError:
 
 def report_partial(root: Path) -> None:
     """Of the results in metrics/partial/, under a name of their own."""
-    say(f"report: {write_report(root, PARTIAL, RunFacts(), METRICS_FOLDER / PARTIAL)}")
+    report = collect(root, PARTIAL, RunFacts(), METRICS_FOLDER / PARTIAL)
+    say(f"report: {_write(root / 'reports' / PARTIAL, report)}")
 
 
-def _folder(root: Path, name: str) -> Path:
+def folder_of(root: Path, name: str) -> Path:
+    """The folder of the report called `name`; raises CapillaryError for a name that none can have."""
+    if name == PARTIAL:
+        raise CapillaryError(
+            "the report of an unfinished evaluation has this name",
+            value=name,
+            remedy="choose another one",
+            code=ExitCode.USAGE,
+        )
     if not name.strip() or name.startswith(".") or "/" in name or not name.isprintable():
         raise CapillaryError(
             "a report's name is the name of its folder",

@@ -10,7 +10,7 @@ import yaml
 from capillary.experiments import run
 from capillary.experiments.forecast import StageForecast
 from capillary.experiments.run import Options, run_experiment
-from stages.common.errors import ExitCode, ParamsError
+from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from stages.preflight.check import Check, Report, missed, passed
 from tests.support.parts import REPOSITORY
 from tests.unit.capillary.experiments.workspace import CHANGED, Workspace
@@ -109,3 +109,10 @@ def test_resume_continues_trainings_whatever_the_file_says(workspace: Workspace)
     assert workspace.read().environment["CAPILLARY_RESUME"] == "no"
     assert not workspace.read().settings.resume
     assert workspace.read(resume=True).settings.resume
+
+
+def test_a_name_that_the_report_cannot_have_is_refused_before_anything_runs(workspace: Workspace) -> None:
+    """`partial` is where the report of an unfinished evaluation lies."""
+    workspace.file.write_text("experiment: {name: partial}\n")
+    with pytest.raises(CapillaryError, match="unfinished evaluation"):
+        workspace.read()

@@ -29,7 +29,7 @@ from capillary.report.sources.results import (
     read_volumes,
 )
 from capillary.report.write import write_report
-from stages.common.errors import CapillaryError, DataError
+from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import tiny_png
 
@@ -252,4 +252,12 @@ def test_a_name_that_is_no_folder_s_is_refused(project: Path, name: str) -> None
     """No report is written outside reports/."""
     with pytest.raises(CapillaryError, match="name of its folder"):
         write_report(project, name, RunFacts())
+    assert not (project / "reports").exists()
+
+
+def test_the_name_of_an_unfinished_evaluation_s_report_is_refused(project: Path) -> None:
+    """The two would write over each other."""
+    with pytest.raises(CapillaryError, match="unfinished evaluation") as caught:
+        write_report(project, "partial", RunFacts())
+    assert caught.value.code == ExitCode.USAGE
     assert not (project / "reports").exists()
