@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -17,22 +18,22 @@ from stages.common.registered.loading import load_model
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import connect
 from tests.support.chaos import BY_HAND, rounds
-from tests.support.clone import TINY, Clone
+from tests.support.clone import Clone, finished_clone
 from tests.support.tracked import embedded_runtime
 
-KILLS = rounds(3, by_hand=20)
-LONGER = TINY | {"training.steps_per_epoch": "6", "training.validation_interval": "60"}
+KILLS = rounds(2, by_hand=20)
+LONGER = {"training.steps_per_epoch": "6", "training.validation_interval": "60"}
 # two processes go on after a rank was killed, for a few seconds of 0.2 s an epoch
 EPOCHS_A_KILL = {1: 12, 2: 24}
 COMMAND = ("dvc", "repro", "train@dice_ce-0")
 
 
-def _prepared(root: Path, processes: int) -> Clone:
-    """A clone that is about to train."""
-    clone = Clone(root)
+def _prepared(root: Path, processes: int, folders: pytest.TempPathFactory) -> Clone:
+    """A clone that is about to train, with an MLflow store that nobody has used."""
+    clone = finished_clone(folders, root)
+    shutil.rmtree(root / "mlruns")
     clone.set_params(LONGER | {"training.max_epochs": str(EPOCHS_A_KILL[processes] * KILLS)})
     (clone.root / ".env").write_text(f"CAPILLARY_PROCESSES={processes}\nCAPILLARY_THREADS=1\n")
-    clone.run("dvc", "repro", "preprocess")
     return clone
 
 
@@ -81,15 +82,15 @@ def _at_a_random_moment(
 @pytest.mark.slow
 # on two processes by hand alone: integration/train/test_train_processes.py kills a rank and its supervisor
 @pytest.mark.parametrize("processes", [1, 2] if BY_HAND else [1])
-def test_kills_change_nothing(tmp_path: Path, processes: int) -> None:
+def test_kills_change_nothing(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, processes: int) -> None:
     """Weights are bit-equal, MLflow shows one run without doubled points, the registry one version.
 
     A killed rank is started again with the others; when that has happened too often, or another victim was drawn, the
     same command is repeated.
     """
-    reference = _prepared(tmp_path / "reference", processes)
+    reference = _prepared(tmp_path / "reference", processes, tmp_path_factory)
     reference.run(*COMMAND)
-    clone = _prepared(tmp_path / "clone", processes)
+    clone = _prepared(tmp_path / "clone", processes, tmp_path_factory)
     draw = random.Random(2026)
     log = tmp_path / "log.txt"
     process = clone.start(*COMMAND, log=log)

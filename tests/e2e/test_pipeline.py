@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clone import TINY, Clone
+from tests.support.clone import Clone, finished_clone
 from tests.support.parts import command_environment, require
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the tiny pipeline ran once. Tests copy it before they change it."""
-    clone = Clone(tmp_path_factory.mktemp("finished") / "clone")
-    clone.set_params(TINY)
-    clone.run("dvc", "repro")
-    return clone
+    """A clone in which the tiny pipeline ran once."""
+    return finished_clone(tmp_path_factory, tmp_path_factory.mktemp("finished") / "clone")
 
 
 @pytest.fixture

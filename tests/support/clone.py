@@ -1,12 +1,15 @@
 """A fresh clone of this repository, as a user gets it, driven by the commands that a user types."""
 
 import json
+import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pytest
+from filelock import FileLock
 from mlflow.entities import Run
 
 from tests.support.parts import REPOSITORY, command_environment
@@ -30,9 +33,12 @@ TINY = {
 class Clone:
     """A clone with the commands of the environment that runs the tests: `run` has warm ones, `start` the real ones."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, source: Path = REPOSITORY) -> None:
         self.root = root
-        subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(REPOSITORY), str(root)], check=True)
+        if source == REPOSITORY:
+            subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(source), str(root)], check=True)
+        else:
+            shutil.copytree(source, root, symlinks=True)
 
     def run(self, *argv: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command in the clone, output captured."""
@@ -99,3 +105,20 @@ class Clone:
         for key in run.data.metrics:
             counts.update((key, point.step) for point in client.get_metric_history(run.info.run_id, key))
         return [pair for pair, count in counts.items() if count > 1]
+
+
+def finished_clone(folders: pytest.TempPathFactory, root: Path) -> Clone:
+    """A clone at `root` in which the tiny pipeline ran once, by processes.
+
+    It is run by whichever test asks first, for all processes of this test session; each gets a copy of its own.
+    """
+    shared = folders.getbasetemp()
+    if shared.name.startswith("popen-"):  # one of several test processes, whose folders lie in one
+        shared = shared.parent
+    with FileLock(shared / "finished.lock"):
+        if not (shared / "finished").exists():
+            made = Clone(shared / "finished.part")
+            made.set_params(TINY)
+            made.run("dvc", "repro")
+            made.root.rename(shared / "finished")
+    return Clone(root, source=shared / "finished")

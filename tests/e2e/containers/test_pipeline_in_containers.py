@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clone import TINY, Clone
+from tests.support.clone import TINY, Clone, finished_clone
 from tests.support.containers import client
 
 CONTAINERS = {"CAPILLARY_EXECUTOR": "docker"}
@@ -18,10 +18,7 @@ START_S = 300
 
 @pytest.fixture(scope="module")
 def by_processes(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    clone = Clone(tmp_path_factory.mktemp("processes") / "clone")
-    clone.set_params(TINY)
-    clone.run("dvc", "repro")
-    return clone
+    return finished_clone(tmp_path_factory, tmp_path_factory.mktemp("processes") / "clone")
 
 
 @pytest.fixture(scope="module")
@@ -98,20 +95,23 @@ def test_everything_belongs_to_the_caller_and_no_container_is_left(by_containers
     assert list((by_containers.root / ".capillary" / "sandbox").iterdir()) == []
 
 
-def test_a_training_whose_container_is_killed_resumes_to_the_same_weights(by_processes: Clone, tmp_path: Path) -> None:
+def test_a_training_whose_container_is_killed_resumes_to_the_same_weights(
+    by_processes: Clone, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """`docker kill` in the middle; the rerun goes on from the checkpoint, in the same MLflow run."""
-    clone = Clone(tmp_path / "clone")
-    clone.set_params({**TINY, "training.max_epochs": "6"})
+    clone = finished_clone(tmp_path_factory, tmp_path / "clone")
+    before = {run.info.run_id for run in clone.training_runs()}
+    clone.set_params({"training.max_epochs": "6"})
     log = tmp_path / "log"
-    first = clone.start("env", "CAPILLARY_EXECUTOR=docker", "dvc", "repro", log=log)
+    first = clone.start("env", "CAPILLARY_EXECUTOR=docker", "dvc", "repro", "train", log=log)
     name = wait_for_epoch(clone, log)
     client().containers.get(name).kill()
     assert first.wait(60) != 0
     assert "was killed from outside" in log.read_text()
-    assert not (clone.root / "models/dice_ce/fold_0.json").exists()
-    again = clone.run("dvc", "repro", **CONTAINERS)
+    assert clone.card()["epochs"] == 2, "the former card is put back"
+    again = clone.run("dvc", "repro", "train", **CONTAINERS)
     assert "resum" in again.stdout
-    (run,) = clone.training_runs()
+    (run,) = [run for run in clone.training_runs() if run.info.run_id not in before]
     assert clone.doubled_points(run) == []
     by_processes.set_params({"training.max_epochs": "6"})
     by_processes.run("dvc", "repro", "train")

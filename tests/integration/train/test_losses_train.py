@@ -19,15 +19,15 @@ from tests.integration.train.phantom_training import plan_training, prepare_phan
 LEAST_DSC = 0.75
 # a small network and few steps: seconds a loss instead of minutes
 SHORT: dict[str, object] = {
-    "max_epochs": 5,
+    "max_epochs": 8,
     "steps_per_epoch": 20,
     "warmup_epochs": 1,
-    "filters": [8, 16, 32],
-    "patch_voxels": [12, 48, 48],
-    "learning_rate": 0.015,
+    "filters": [4, 8, 16],
+    "patch_voxels": [8, 40, 40],
+    "learning_rate": 0.03,
 }
 # without cross-entropy, and with a premium on too much vessel, a training is slower to get there
-LONGER: dict[str, dict[str, object]] = {"cldice": {"max_epochs": 10}, "skeleton_recall": {"max_epochs": 8}}
+LONGER: dict[str, dict[str, object]] = {"cldice": {"max_epochs": 12}, "skeleton_recall": {"max_epochs": 11}}
 
 
 @pytest.fixture(scope="module")
