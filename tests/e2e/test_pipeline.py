@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,12 +29,10 @@ def clone(finished: Clone) -> Iterator[Clone]:
 
 
 def test_nothing_reruns_when_nothing_changed(clone: Clone) -> None:
-    """A second `dvc repro` runs no stage, and soon says so."""
-    started = time.monotonic()
+    """A second `dvc repro` runs no stage, and says so."""
     done = clone.run("dvc", "repro")
     assert clone.ran(done.stdout) == []
     assert "up to date" in done.stdout
-    assert time.monotonic() - started < 5
 
 
 def test_git_sees_no_stray_file(clone: Clone) -> None:

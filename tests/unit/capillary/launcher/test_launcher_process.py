@@ -80,7 +80,7 @@ def test_a_temporary_experiment_cannot_read_the_repository(make_plan: MakePlan, 
 @pytest.mark.parametrize("network", ["none", "source", "tracking"])
 @pytest.mark.parametrize("needs_network", [True, False])
 def test_the_policy_is_the_plan_s(make_plan: MakePlan, network: str, needs_network: bool) -> None:
-    """Its name, its network in this run (as a container's: none with the embedded store), and this launcher's number."""
+    """Its name, this launcher's number, and its network in this run: none with the embedded store, as a container."""
     access = make_plan().access.model_copy(update={"network": network})
     plan = make_plan(access=access, outs=("data/../data/out",), needs_network=needs_network)
     with sandbox(plan) as box:
