@@ -16,7 +16,7 @@ from capillary.launcher.access import ACCESS_FILE, StageAccess, is_gate, read_ac
 from capillary.launcher.gate import config_of
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "security.md"
+PAGE = Path("docs", "security.md")
 BEGIN, END = "<!-- begin: scripts/security_page.py -->\n", "<!-- end: scripts/security_page.py -->\n"
 CODE_FOLDER = "stages/"
 
@@ -79,24 +79,25 @@ def page_with_tables(page: str, root: Path) -> str:
     return before + BEGIN + "\n".join(lines) + END + after
 
 
-def main(arguments: list[str]) -> int:
-    """0 when the page holds the tables (now), 1 when --check found others."""
-    page = PAGE.read_text()
+def main(arguments: list[str], root: Path = ROOT) -> int:
+    """0 when the page in `root` holds the tables (now), 1 when --check found others."""
+    file = root / PAGE
+    page = file.read_text()
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         print(
             f"error: {PAGE.name} must hold each of the two markers once\n  remedy: git checkout {PAGE}", file=sys.stderr
         )
         return 1
-    wanted = page_with_tables(page, ROOT)
+    wanted = page_with_tables(page, root)
     if "--check" in arguments:
         if page != wanted:
             print(
-                f"error: docs/{PAGE.name} says something else than {ACCESS_FILE} and dvc.yaml\n"
+                f"error: {PAGE} says something else than {ACCESS_FILE} and dvc.yaml\n"
                 "  remedy: python scripts/security_page.py",
                 file=sys.stderr,
             )
         return int(page != wanted)
-    PAGE.write_text(wanted)
+    file.write_text(wanted)
     return 0
 
 

@@ -1,26 +1,15 @@
 """docs/security.md tells the truth: its tables are those that configs/stages.yaml and dvc.yaml give."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from capillary.launcher.access import StageAccess
-from tests.support.parts import REPOSITORY, command_environment
+from scripts.security_page import main
+from tests.support.parts import REPOSITORY
 
-FILES = ("docs/security.md", "configs/stages.yaml", "dvc.yaml", "scripts/security_page.py")
-
-
-def _generate(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(root / "scripts" / "security_page.py"), *arguments],
-        env=command_environment(PYTHONPATH=str(REPOSITORY)),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+FILES = ("docs/security.md", "configs/stages.yaml", "dvc.yaml")
 
 
 @pytest.fixture
@@ -34,8 +23,7 @@ def copy(tmp_path: Path) -> Path:
 
 def test_the_page_agrees_with_the_files() -> None:
     """Whoever changes what a stage may touch changes the page with it."""
-    done = _generate(REPOSITORY, "--check")
-    assert done.returncode == 0, done.stderr
+    assert main(["--check"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -48,17 +36,16 @@ def test_the_page_agrees_with_the_files() -> None:
     ],
 )
 def test_a_page_that_says_something_else_is_found_and_written_anew(
-    copy: Path, file: str, former: str, new: str
+    copy: Path, file: str, former: str, new: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The check names the remedy, and the remedy works."""
     text = (copy / file).read_text()
     assert former in text
     (copy / file).write_text(text.replace(former, new, 1))
-    found = _generate(copy, "--check")
-    assert found.returncode == 1
-    assert "python scripts/security_page.py" in found.stderr
-    assert _generate(copy).returncode == 0
-    assert _generate(copy, "--check").returncode == 0
+    assert main(["--check"], copy) == 1
+    assert "python scripts/security_page.py" in capsys.readouterr().err
+    assert main([], copy) == 0
+    assert main(["--check"], copy) == 0
 
 
 def test_every_key_of_a_stage_s_access_has_a_column() -> None:
