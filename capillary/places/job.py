@@ -6,6 +6,7 @@
     params.yaml     declared keys only
     attempts/1.json the node that took the job up, and when; one file for each time
     stop            made by the head: the job is to checkpoint and end, not to run again
+    requeued        made by a job that went back into the queue
     outs/           the outs of a stage that ended well, whole
     ended.json      exit code, node and times of a job that is over; written last
     log             what the job printed
@@ -30,7 +31,7 @@ from capillary.launcher.access import StageAccess, names_for
 from capillary.launcher.plan import Dep, StagePlan
 from capillary.launcher.sandbox import write_inputs
 from capillary.places.stamps import Stamp, stamp_of
-from capillary.settings import ExecutorName, Settings
+from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.params import PARAMS_FILE, Params
@@ -70,7 +71,7 @@ class Job(Params):
     """
 
     version: Literal[1] = 1
-    place: str
+    place: PlaceName
     stage: str
     argv: tuple[str, ...]
     root: Path
@@ -98,7 +99,7 @@ class Job(Params):
 class Handover:
     """What a job needs to know beyond the plan."""
 
-    place: str
+    place: PlaceName
     executor: ExecutorName
     environment_id: Sequence[str]
     settings: Settings
@@ -107,6 +108,11 @@ class Handover:
 def job_folder(plan: StagePlan) -> Path:
     """The folder of the job of `plan`: the same for the same deps, params and environment."""
     return plan.repository / JOBS / f"{quote(plan.address, safe='@=,+ ')}-{plan.order.fingerprint[:16]}"
+
+
+def has_job(plan: StagePlan) -> bool:
+    """Whether a job of `plan` was written and its outs are not collected yet; it may be running."""
+    return (job_folder(plan) / JOB_FILE).is_file()
 
 
 def write_job(plan: StagePlan, folder: Path, handover: Handover) -> Job:

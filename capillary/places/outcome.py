@@ -16,6 +16,7 @@ from stages.common.params import Params
 ATTEMPTS = "attempts"
 ENDED_FILE = "ended.json"
 STOP_FILE = "stop"
+REQUEUED_FILE = "requeued"  # the job itself went back into the queue
 OUTS = "outs"
 _MOST_BYTES = 65536
 _Name = Annotated[str, Field(max_length=255)]

@@ -200,5 +200,5 @@ def test_the_folder_of_no_job_is_refused(tmp_path: Path) -> None:
 
 def test_an_item_with_a_slash_has_one_folder(make_plan: Make) -> None:
     """Its address is part of a name."""
-    folder = job_folder(make_plan(stage="toy@a/b", fingerprint="0123456789abcdef0123"))
+    folder = job_folder(make_plan(address="toy@a/b", fingerprint="0123456789abcdef0123"))
     assert folder.name == "toy@a%2Fb-0123456789abcdef"
