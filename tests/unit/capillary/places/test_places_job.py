@@ -17,7 +17,7 @@ from capillary.launcher.stop import Stop
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
 from capillary.places.outcome import attempts, read_ended
 from capillary.places.work import run_job
-from capillary.settings import ExecutorName, read_settings
+from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.runtime import read_order
 
@@ -62,7 +62,7 @@ def write(make_plan: Make, root: Path) -> Write:
         write_job(
             plan,
             folder,
-            Handover(place="slurm", executor=ExecutorName.PROCESS, environment_id=identity, settings=settings),
+            Handover(place=PlaceName.SLURM, executor=ExecutorName.PROCESS, environment_id=identity, settings=settings),
         )
         return folder
 
