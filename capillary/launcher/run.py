@@ -206,13 +206,17 @@ def choose_executor(settings: Settings) -> Executor:
     """The executor that CAPILLARY_EXECUTOR asks for; `auto` takes containers when a Docker daemon answers."""
     if settings.executor is ExecutorName.PROCESS:
         return process
+    if settings.executor is ExecutorName.APPTAINER:
+        from capillary.containers.apptainer.execute import ApptainerExecutor
+
+        return ApptainerExecutor(settings)
     # half the launcher's own imports, for those who have a daemon only
     from capillary.containers.execute import ContainerExecutor
 
     try:
         return ContainerExecutor(settings)
     except ServiceError:
-        if settings.executor is ExecutorName.DOCKER:
+        if settings.executor is not ExecutorName.AUTO:
             raise
         return process
 

@@ -14,7 +14,7 @@ from capillary.launcher.run import choose_executor
 from capillary.launcher.stop import Stop, listening
 from capillary.places.job import GATES, Job, plan_of, read_job, refuse_changed
 from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, read_ended, write_attempt, write_ended
-from capillary.settings import BASE_VARIABLES, Settings, read_settings
+from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen, run_main
 from stages.common.progress import say
 from stages.common.runtime import ORDER_FILE, read_order
@@ -70,7 +70,12 @@ def _carry_out(job: Job, folder: Path, stop: Stop) -> int:
 def _settings(job: Job) -> Settings:
     """The settings on this node: the project's .env, and its own environment for what the head handed on by name."""
     settings = read_settings(job.repository)
-    return dataclasses.replace(settings, executor=job.executor, gpus=os.environ.get("SLURM_JOB_GPUS", settings.gpus))
+    variables = {**settings.variables, "CAPILLARY_EXECUTOR": job.executor.value}
+    # a daemon sees all GPUs of the node, a process those that the cluster leaves it
+    in_containers = job.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}
+    gpus = os.environ.get("SLURM_JOB_GPUS", settings.gpus) if in_containers else ""
+    images = dataclasses.replace(settings.images, client_environment=variables)
+    return dataclasses.replace(settings, executor=job.executor, gpus=gpus, variables=variables, images=images)
 
 
 def _devices(job: Job, settings: Settings) -> dict[str, str]:
