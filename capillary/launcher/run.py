@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import Limits
+from capillary.compute.limits import Limits, find_limits
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished, process
@@ -152,7 +152,8 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
     access = gate_access(request) if is_for_gate else read_access(request.root, request.stage)
     identity = executor.environment_id(request.root, request.stage, access)
     find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
-    compute = stage_compute(request.root, settings, find_gpus, executor.limits)
+    limits = executor.limits if settings.is_elsewhere else find_limits
+    compute = stage_compute(request.root, settings, find_gpus, limits)
     if is_for_gate:
         return plan_gate(request, gate_of(request, entry), access, settings, identity, compute)
     return plan_stage(request, entry, access, settings, identity, compute)

@@ -34,7 +34,7 @@ def _socket(variables: Mapping[str, str]) -> Path:
     usual = usual_socket(variables, os.geteuid())
     if usual.is_socket():
         return usual
-    return _start(_own_folder() / "podman.sock", variables)
+    return _start(_own_folder(variables) / "podman.sock", variables)
 
 
 def usual_socket(variables: Mapping[str, str], uid: int) -> Path:
@@ -44,9 +44,9 @@ def usual_socket(variables: Mapping[str, str], uid: int) -> Path:
     return Path(variables.get("XDG_RUNTIME_DIR", f"/run/user/{uid}"), "podman", "podman.sock")
 
 
-def _own_folder() -> Path:
+def _own_folder(variables: Mapping[str, str]) -> Path:
     """A folder of this user alone: whoever may write to the socket may do what the user may."""
-    folder = Path(tempfile.gettempdir(), f"capillary-podman-{os.geteuid()}")
+    folder = Path(variables.get("TMPDIR") or tempfile.gettempdir(), f"capillary-podman-{os.geteuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
