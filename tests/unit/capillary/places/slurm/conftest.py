@@ -10,6 +10,8 @@ from capillary.places.slurm import head, queue
 
 Answer = Callable[[], "subprocess.CompletedProcess[str]"]
 
+NAME = "capillary-0123456789abcdef"
+
 
 def done(stdout: str = "", stderr: str = "", code: int = 0) -> "subprocess.CompletedProcess[str]":
     return subprocess.CompletedProcess([], code, stdout, stderr)
@@ -43,7 +45,7 @@ class FakeSlurm:
 
 def job(state: str, *, reason: str = "None", node: str = "(null)", restarts: int = 0) -> str:
     return (
-        f"JobId=4711 JobName=capillary-x UserId=me(1) JobState={state} Reason={reason} Dependency=(null) "
+        f"JobId=4711 JobName={NAME} UserId=me(1) JobState={state} Reason={reason} Dependency=(null) "
         f"Restarts={restarts} NodeList={node} Command=/a JobState=FAILED/job.sh"
     )
 

@@ -18,7 +18,7 @@ from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.submitted import read_submitted
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
-from tests.unit.capillary.places.slurm.conftest import FakeSlurm, done, job
+from tests.unit.capillary.places.slurm.conftest import NAME, FakeSlurm, done, job
 from tests.unit.capillary.places.slurm.test_slurm_config import profile
 
 Make = Callable[..., StagePlan]
@@ -107,6 +107,19 @@ def test_the_job_of_a_head_that_died_is_found_again(
     assert again.execute() == 0
     assert again.published == ["made"]
     assert len(slurm.said("sbatch")) == 1
+
+
+def test_a_number_that_slurm_gave_to_another_job_is_not_waited_for(
+    run: Run, slurm: FakeSlurm, on_question: Callable[..., None]
+) -> None:
+    """After a controller that forgot everything."""
+    on_question(lambda: run.stop.receive(signal.SIGTERM, None))
+    run.execute()
+    slurm.jobs = [done(stdout=job("RUNNING", node="n1").replace(NAME, "somebody-s"))]
+    again = Run(run.plan, run.plan.root)
+    on_question(lambda: again.leave() if len(slurm.said("sbatch")) == 2 else None)
+    assert again.execute() == 0
+    assert len(slurm.said("sbatch")) == 2
 
 
 def test_a_job_that_had_failed_is_submitted_again(run: Run, slurm: FakeSlurm, on_question: Callable[..., None]) -> None:

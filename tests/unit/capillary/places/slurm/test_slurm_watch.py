@@ -8,10 +8,10 @@ from capillary.places.slurm import queue
 from capillary.places.slurm.queue import JobInfo, NoAnswer, parse_job
 from capillary.places.slurm.watch import GONE, LAST_POLL_S, Watch
 from stages.common.errors import CapillaryError, ServiceError
-from tests.unit.capillary.places.slurm.conftest import FakeSlurm, done, job
+from tests.unit.capillary.places.slurm.conftest import NAME, FakeSlurm, done, job
 
-ALIVE = JobInfo(state="RUNNING", reason="None", node="n1", restarts=0, name="capillary-x")
-LOST = JobInfo(state="NODE_FAIL", reason="None", node="n1", restarts=0, name="capillary-x")
+ALIVE = JobInfo(state="RUNNING", reason="None", node="n1", restarts=0, name=NAME)
+LOST = JobInfo(state="NODE_FAIL", reason="None", node="n1", restarts=0, name=NAME)
 
 
 def watch(age_s: float = 300) -> Watch:
@@ -54,7 +54,7 @@ def test_questions_become_rare_until_something_changes() -> None:
 def test_a_job_as_slurm_describes_it() -> None:
     """What comes later in the line, such as a path, cannot pass for its state."""
     found = parse_job(job("PENDING", reason="BeginTime", restarts=2))
-    assert found == JobInfo(state="PENDING", reason="BeginTime", node="", restarts=2, name="capillary-x")
+    assert found == JobInfo(state="PENDING", reason="BeginTime", node="", restarts=2, name=NAME)
     assert parse_job("slurm_load_jobs error: Unable to contact slurm controller") is NoAnswer.SILENT
 
 
