@@ -1,12 +1,10 @@
 """A job's folder holds the whole plan but its secrets, and a node carries it out as the launcher would."""
 
-import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -159,30 +157,34 @@ def test_other_packages_on_the_node_are_refused(write: Write, capfd: pytest.Capt
     ],
 )
 def test_a_job_that_is_cut_short_is_run_again_if_that_helps(
-    write: Write, root: Path, resume: bool, saves: bool, attempt: int, asked_by_head: bool, again: bool
+    write: Write,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    resume: bool,
+    saves: bool,
+    attempt: int,
+    asked_by_head: bool,
+    again: bool,
 ) -> None:
     """Unless the head asked for the end, the stage cannot resume, or three attempts wrote no checkpoint."""
     state = root / ".capillary/state/toy"
-    more = f"open({str(state / 'checkpoint')!r}, 'w').close()" if saves else ""
-    access = ACCESS.model_copy(update={"resume": resume})
-    folder = write(more + "\nsys.exit(143)", access=access, writable=(state,), state_dir=state)
+    folder = write(access=ACCESS.model_copy(update={"resume": resume}), writable=(state,), state_dir=state)
     for _ in range(attempt - 1):
         write_attempt(folder, Attempt(node="n1", started=1.0))
     if asked_by_head:
         (folder / "stop").touch()
+    stop = Stop()
 
-    class Asked(Stop):
-        """Asked when the stage has ended, as if it had obeyed."""
+    def cut_short(_plan: StagePlan, stop: Stop, _publish: object) -> int:
+        state.mkdir(parents=True)
+        if saves:
+            (state / "checkpoint").touch()
+            os.utime(state / "checkpoint", (5e9, 5e9))
+        stop.receive(signal.SIGTERM, None)
+        return 143
 
-        @contextlib.contextmanager
-        def passed_on(self, *arguments: Any) -> Iterator[None]:
-            with super().passed_on(*arguments):
-                yield
-            self.asked = signal.SIGTERM
-
-    stop = Asked()
-    code = run_job(folder, stop)
-    assert code == 143
+    monkeypatch.setattr(process, "execute", cut_short)
+    assert run_job(folder, stop) == 143
     assert (read_ended(folder) is None) == again
 
 
