@@ -1,17 +1,19 @@
 """`capillary stage NAME ARGS`: from the environment that DVC sets to a stage that ran."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import Limits, find_limits
+from capillary.compute.limits import find_limits
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
-from capillary.launcher import finished, process
-from capillary.launcher.access import StageAccess, is_gate, read_access
+from capillary.launcher import finished
+from capillary.launcher.access import is_gate, read_access
+from capillary.launcher.executors import Executor as Executor
+from capillary.launcher.executors import choose_executor as choose_executor
 from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate, stage_of
 from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_clearance
@@ -19,31 +21,14 @@ from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
 from capillary.params_file import check_params
-from capillary.settings import ExecutorName, Settings, read_settings
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from capillary.settings import Settings, read_settings
+from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
-from stages.preflight.checks.devices import Gpu
 
 if TYPE_CHECKING:
     from capillary.places.choose import Place
 
 ASIDE = Path(".capillary", "aside")
-
-
-class Executor(Protocol):
-    """Where plans run. The process executor's module is one."""
-
-    def environment_id(self, repository: Path, stage: str, access: StageAccess, /) -> list[str]:
-        """What the packages that the stage sees are known by: they decide a result, like its code."""
-
-    def gpus(self, settings: Settings, /) -> tuple[Gpu, ...]:
-        """The GPUs that stages can have; asked after `environment_id`."""
-
-    def limits(self) -> Limits:
-        """Cores and memory that stages have between them."""
-
-    def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None], /) -> int:
-        """Run `plan`, let `publish` take the outs of a stage that ended well, return the exit code."""
 
 
 def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], stop: Stop) -> int:
@@ -201,25 +186,6 @@ def _repository_of(root: Path, dvc_root: Path) -> Path:
         return root
     copy = next(folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir() or folder == dvc_root / ".dvc")
     return dvc_root if copy == dvc_root / ".dvc" else dvc_root / root.relative_to(copy)
-
-
-def choose_executor(settings: Settings) -> Executor:
-    """The executor that CAPILLARY_EXECUTOR asks for; `auto` takes containers when a Docker daemon answers."""
-    if settings.executor is ExecutorName.PROCESS:
-        return process
-    if settings.executor is ExecutorName.APPTAINER:
-        from capillary.containers.apptainer.execute import ApptainerExecutor
-
-        return ApptainerExecutor(settings)
-    # half the launcher's own imports, for those who have a daemon only
-    from capillary.containers.execute import ContainerExecutor
-
-    try:
-        return ContainerExecutor(settings)
-    except ServiceError:
-        if settings.executor is not ExecutorName.AUTO:
-            raise
-        return process
 
 
 def stage_hardware(settings: Settings) -> Hardware:

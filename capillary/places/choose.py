@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from capillary.compute.hardware import Hardware
+from capillary.launcher.executors import Executor
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.run import Executor
 from capillary.places.slurm.config import read_config
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.settings import PlaceName, Settings

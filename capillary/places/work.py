@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from capillary.launcher.executors import choose_executor
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import publish
-from capillary.launcher.run import choose_executor
 from capillary.launcher.stop import Stop, listening
 from capillary.places.job import GATES, Job, plan_of, read_job, refuse_changed
 from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, attempts, read_ended, write_attempt, write_ended

@@ -19,9 +19,9 @@ import yaml
 
 from capillary.compute.computing import stage_compute
 from capillary.launcher.access import StageAccess
+from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish
-from capillary.launcher.run import Executor, choose_executor
 from capillary.launcher.stop import listening
 from capillary.places.choose import choose_place
 from capillary.settings import read_settings
