@@ -45,7 +45,17 @@ class ExecutorName(StrEnum):
 
     AUTO = "auto"
     DOCKER = "docker"
+    PODMAN = "podman"
+    APPTAINER = "apptainer"
     PROCESS = "process"
+
+
+class PlaceName(StrEnum):
+    """Where stages run: CAPILLARY_PLACE."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+    RAY = "ray"
 
 
 class TorchName(StrEnum):
@@ -77,6 +87,10 @@ def _one_of(name: str, value: str, names: Iterable[str]) -> str:
 
 def _executor(value: object, info: ValidationInfo) -> object:
     return _one_of(_variable(info), value, list(ExecutorName)) if isinstance(value, str) else value
+
+
+def _place(value: object, info: ValidationInfo) -> object:
+    return _one_of(_variable(info), value, list(PlaceName)) if isinstance(value, str) else value
 
 
 def _switch(value: object, info: ValidationInfo) -> object:
@@ -139,12 +153,14 @@ class Settings:
     `require_gpu` lets no training start without one.
     `profile` is a name in configs/compute.yaml, or auto; `processes`, `workers`, `threads` and `micro_batch` win over
     the profile's where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
+    `place` is where stages run, `executor` how they do there.
     `side_by_side` is how many stages run at once, which an experiment tells those that it starts.
     """
 
     images: ImageSettings
     variables: Mapping[str, str]
     executor: Annotated[ExecutorName, BeforeValidator(_executor)] = ExecutorName.AUTO
+    place: Annotated[PlaceName, BeforeValidator(_place)] = PlaceName.LOCAL
     gpus: str = ""
     share_gpus: Switch = False
     require_gpu: Switch = False
@@ -159,6 +175,11 @@ class Settings:
     grace_s: Annotated[float, BeforeValidator(_count)] = 10.0
     resume: Switch = True
     checkpoint_dir: str = ".capillary/state"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether stages may run on other machines than this one."""
+        return self.place is not PlaceName.LOCAL
 
     def select(self, patterns: Iterable[str]) -> dict[str, str]:
         """The variables whose names match one of `patterns`."""

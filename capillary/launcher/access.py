@@ -66,19 +66,26 @@ _FOR_A_NETWORK = re.compile(
 
 
 def variables_for(access: StageAccess, settings: Settings, *, with_network: bool = True) -> dict[str, str]:
-    """What a stage is handed of the user's variables. Credentials of a purpose come under that purpose's own names,
-    or, where none is set, under the usual ones; never from both, which may be two people's keys.
+    """What a stage is handed of the user's variables, by their names in the stage."""
+    names = names_for(access, settings, with_network=with_network)
+    return {name: settings.variables[own] for name, own in names.items()}
+
+
+def names_for(access: StageAccess, settings: Settings, *, with_network: bool = True) -> dict[str, str]:
+    """Name in the stage → the user's own name of each variable that a stage is handed. Credentials of a purpose come
+    under that purpose's own names, or, where none is set, under the usual ones; never from both, which may be two
+    people's keys.
 
     `with_network` False: the stage needs no network in this run, and so no credentials and no proxies.
     """
-    handed = settings.select(access.env)
+    handed = {name: name for name in settings.select(access.env)}
     if not with_network:
-        return {name: value for name, value in handed.items() if not _FOR_A_NETWORK.fullmatch(name)}
+        return {name: own for name, own in handed.items() if not _FOR_A_NETWORK.fullmatch(name)}
     for name, own in access.env_from.items():
         found = settings.select([own])
         start, own_start = name.removesuffix("*"), own.removesuffix("*")
-        renamed = {start + key.removeprefix(own_start): value for key, value in found.items()}
-        handed |= renamed or settings.select([name])
+        renamed = {start + key.removeprefix(own_start): key for key in found}
+        handed |= renamed or {usual: usual for usual in settings.select([name])}
     return handed
 
 

@@ -1,46 +1,34 @@
 """`capillary stage NAME ARGS`: from the environment that DVC sets to a stage that ran."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import Limits
+from capillary.compute.limits import find_limits
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
-from capillary.launcher import finished, process
-from capillary.launcher.access import StageAccess, is_gate, read_access
-from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
+from capillary.launcher import finished
+from capillary.launcher.access import is_gate, read_access
+from capillary.launcher.executors import Executor as Executor
+from capillary.launcher.executors import choose_executor as choose_executor
+from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate, stage_of
 from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_clearance
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
 from capillary.params_file import check_params
-from capillary.settings import ExecutorName, Settings, read_settings
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from capillary.settings import Settings, read_settings
+from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
-from stages.preflight.checks.devices import Gpu
+
+if TYPE_CHECKING:
+    from capillary.places.choose import Place
 
 ASIDE = Path(".capillary", "aside")
-
-
-class Executor(Protocol):
-    """Where plans run. The process executor's module is one."""
-
-    def environment_id(self, repository: Path, stage: str, access: StageAccess, /) -> list[str]:
-        """What the packages that the stage sees are known by: they decide a result, like its code."""
-
-    def gpus(self, settings: Settings, /) -> tuple[Gpu, ...]:
-        """The GPUs that stages can have; asked after `environment_id`."""
-
-    def limits(self) -> Limits:
-        """Cores and memory that stages have between them."""
-
-    def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None], /) -> int:
-        """Run `plan`, let `publish` take the outs of a stage that ended well, return the exit code."""
 
 
 def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], stop: Stop) -> int:
@@ -55,10 +43,17 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     try:
         check_params(request.root)  # all of it: a wrong `evaluation` must not cost the trainings before it
         settings = read_settings(request.repository)
-        executor = choose_executor(settings)
+        place = _place(request, settings)
+        if place is not None and request.gated is not None:
+            say(f"{request.stage} runs in the job of {request.gated}, on its node")
+            code = 0
+            return 0
+        executor: Executor = place or choose_executor(settings)
         if request.gated is None:
             _clear_strays(request, entry)  # before the plan, which has the hashes of deps
         plan = plan_request(request, entry, settings, executor)
+        if place is not None:
+            _hand_gates(place, request, entry, settings)
 
         _refuse_foreign_inputs(plan, entry)
         if request.gated is None:  # a gate reads none of them
@@ -70,11 +65,8 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
             finished.keep(plan, work)
             publish(work, plan.outs, plan.root)
 
+        _look_at_state(plan, settings)
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
-        if not settings.resume and plan.state_dir.exists():
-            shutil.rmtree(plan.state_dir)
-        if plan.state_dir.is_dir():
-            refuse_foreign(plan.state_dir, f"the state of {plan.address}", f"remove {plan.state_dir}, it begins anew")
         if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
             say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
             code = 0
@@ -83,10 +75,45 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     finally:
         if code:
             _restore(entry)
-    if plan.state_dir.is_dir() and (code == 0 or not any(plan.state_dir.iterdir())):
+    if plan.state_dir.is_dir() and _is_done_with(plan.state_dir, code) and not _has_job(plan, settings):
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def _place(request: StageRequest, settings: Settings) -> "Place | None":
+    """The place beyond this machine where the stage, or the one that a gate is for, runs."""
+    if not settings.is_elsewhere:
+        return None
+    from capillary.places.choose import choose_place  # for those who have a cluster only
+
+    return choose_place(request.root, stage_of(request.entry), settings)
+
+
+def _hand_gates(place: "Place", request: StageRequest, entry: Entry, settings: Settings) -> None:
+    gates = gates_before(entry.commands, request)
+    place.take_gates([plan_request(gate, entry, settings, place) for gate in gates])
+
+
+def _look_at_state(plan: StagePlan, settings: Settings) -> None:
+    """Remove the state from which the stage would resume if it must not; raise CapillaryError if it is not plain."""
+    if not settings.resume and plan.state_dir.exists() and not _has_job(plan, settings):
+        shutil.rmtree(plan.state_dir)
+    if plan.state_dir.is_dir():
+        refuse_foreign(plan.state_dir, f"the state of {plan.address}", f"remove {plan.state_dir}, it begins anew")
+
+
+def _has_job(plan: StagePlan, settings: Settings) -> bool:
+    """Whether a job may still be working with the plan's folders, of which this launcher knows nothing more."""
+    if not settings.is_elsewhere:
+        return False
+    from capillary.places.job import has_job
+
+    return has_job(plan)
+
+
+def _is_done_with(state_dir: Path, code: int) -> bool:
+    return code == 0 or not any(state_dir.iterdir())
 
 
 def _clear_strays(request: StageRequest, entry: Entry) -> None:
@@ -110,7 +137,8 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
     access = gate_access(request) if is_for_gate else read_access(request.root, request.stage)
     identity = executor.environment_id(request.root, request.stage, access)
     find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
-    compute = stage_compute(request.root, settings, find_gpus)
+    limits = executor.limits if settings.is_elsewhere else find_limits
+    compute = stage_compute(request.root, settings, find_gpus, limits)
     if is_for_gate:
         return plan_gate(request, gate_of(request, entry), access, settings, identity, compute)
     return plan_stage(request, entry, access, settings, identity, compute)
@@ -158,21 +186,6 @@ def _repository_of(root: Path, dvc_root: Path) -> Path:
         return root
     copy = next(folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir() or folder == dvc_root / ".dvc")
     return dvc_root if copy == dvc_root / ".dvc" else dvc_root / root.relative_to(copy)
-
-
-def choose_executor(settings: Settings) -> Executor:
-    """The executor that CAPILLARY_EXECUTOR asks for; `auto` takes containers when a Docker daemon answers."""
-    if settings.executor is ExecutorName.PROCESS:
-        return process
-    # half the launcher's own imports, for those who have a daemon only
-    from capillary.containers.execute import ContainerExecutor
-
-    try:
-        return ContainerExecutor(settings)
-    except ServiceError:
-        if settings.executor is ExecutorName.DOCKER:
-            raise
-        return process
 
 
 def stage_hardware(settings: Settings) -> Hardware:

@@ -259,6 +259,16 @@ def test_a_stop_asks_the_cells_that_run_and_starts_no_more(project: Project, req
     assert list(project.heard.started_on) == ["a"]
 
 
+@pytest.mark.parametrize(("asked_by", "asked"), [(signal.SIGINT, ["INT", "INT"]), (signal.SIGTERM, ["TERM", "TERM"])])
+def test_jobs_of_a_cluster_outlive_their_heads(project: Project, asked_by: signal.Signals, asked: list[str]) -> None:
+    """Ctrl-C is passed on, and again; what else ends this program ends the heads alone, which leave their jobs."""
+    cells = Cells(project.root, {"PATH": os.environ["PATH"]}, project.root / "logs", project.heard, elsewhere=True)
+    project.heard.when |= dict.fromkeys(["ready", *(f"asked {name}" for name in asked)], lambda: cells.stop(asked_by))
+    project.dvc.does(f"then=true{ASKED}")
+    assert cells.run(["a"], [SLOT])[0].code == 137  # the third time
+    assert [line.removeprefix("asked ") for line in project.heard.requests] == asked
+
+
 @pytest.mark.usefixtures("request_to_stop")
 def test_a_second_stop_kills(project: Project) -> None:
     """A cell that ignores the first request ends at the second."""

@@ -5,7 +5,16 @@ from typing import Literal
 import pytest
 
 from capillary.launcher.access import is_gate, read_access
-from capillary.launcher.gate import Gate, gate_access, gate_of, need_of_cell, plan_gate, servers_of, stage_of
+from capillary.launcher.gate import (
+    Gate,
+    gate_access,
+    gate_of,
+    gates_before,
+    need_of_cell,
+    plan_gate,
+    servers_of,
+    stage_of,
+)
 from capillary.launcher.plan import StagePlan, StageRequest
 from capillary.launcher.run import read_request
 from capillary.settings import read_settings
@@ -185,3 +194,12 @@ def test_the_gate_of_a_training_is_told_what_that_needs(project: Path) -> None:
     assert need_of_cell(request(), "toy@a-0", cpu) == NOTHING_KNOWN
     (project / "params.yaml").write_text("toy: {mode: copy}\n")
     assert need_of_cell(request(), "train@a-0", cpu) == NOTHING_KNOWN
+
+
+@pytest.mark.usefixtures("project")
+def test_gates_of_an_entry_are_found_for_the_job_that_runs_them_on_its_node() -> None:
+    """In their order, with their arguments; other commands are none."""
+    stage = replace(request(), stage="toy", address="toy@a-0", gated=None)
+    commands = ["capillary stage door --fast", "echo capillary stage door", "capillary stage toy --flag x"]
+    (gate,) = gates_before(commands, stage)
+    assert gate == replace(request(), argv=("--fast",))
