@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from capillary.compute.circumstances import circumstances_here
+from capillary.compute.circumstances import keep as keep_circumstances
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
 from capillary.compute.limits import Limits
@@ -69,6 +71,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
                 refuse_changed_deps(plan, entry.dep_hashes())
             finished.keep(plan, work)
             publish(work, plan.outs, plan.root)
+            _keep_circumstances(plan, executor)
 
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
         if not settings.resume and plan.state_dir.exists():
@@ -197,3 +200,12 @@ def _restore(entry: Entry) -> None:
     restored = entry.restore_outs()
     if restored:
         say(f"former {', '.join(restored)} put back from DVC's cache")
+
+
+def _keep_circumstances(plan: StagePlan, executor: Executor) -> None:
+    """Remember how the outs were computed, for an audit of the cache; a gate has none."""
+    if plan.gated is not None:
+        return
+    identity = executor.environment_id(plan.root, plan.stage, plan.access)
+    found = circumstances_here(identity, plan.order.compute, in_container=executor is not process)
+    keep_circumstances(plan.repository, plan.address, plan.root, plan.outs, found)
