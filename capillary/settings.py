@@ -45,7 +45,17 @@ class ExecutorName(StrEnum):
 
     AUTO = "auto"
     DOCKER = "docker"
+    PODMAN = "podman"
+    APPTAINER = "apptainer"
     PROCESS = "process"
+
+
+class PlaceName(StrEnum):
+    """Where stages run: CAPILLARY_PLACE."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+    RAY = "ray"
 
 
 class TorchName(StrEnum):
@@ -77,6 +87,10 @@ def _one_of(name: str, value: str, names: Iterable[str]) -> str:
 
 def _executor(value: object, info: ValidationInfo) -> object:
     return _one_of(_variable(info), value, list(ExecutorName)) if isinstance(value, str) else value
+
+
+def _place(value: object, info: ValidationInfo) -> object:
+    return _one_of(_variable(info), value, list(PlaceName)) if isinstance(value, str) else value
 
 
 def _switch(value: object, info: ValidationInfo) -> object:
@@ -145,6 +159,7 @@ class Settings:
     images: ImageSettings
     variables: Mapping[str, str]
     executor: Annotated[ExecutorName, BeforeValidator(_executor)] = ExecutorName.AUTO
+    place: Annotated[PlaceName, BeforeValidator(_place)] = PlaceName.LOCAL
     gpus: str = ""
     share_gpus: Switch = False
     require_gpu: Switch = False

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import find_limits
+from capillary.compute.limits import Limits, find_limits
 from capillary.compute.profiles import Choice, choose_profile, read_table
 from capillary.settings import Settings
 from stages.common.progress import say
@@ -43,12 +43,18 @@ def find_slots(choice: Choice, hardware: Hardware, settings: Settings) -> int:
     return _auto_slots(choice, hardware, settings.processes or choice.settings.processes) if slots == "auto" else slots
 
 
-def stage_compute(root: Path, settings: Settings, find_gpus: Callable[[], tuple[Gpu, ...]] | None) -> Compute:
-    """How a stage computes. `find_gpus` is None for a stage that can use no GPU.
+def stage_compute(
+    root: Path,
+    settings: Settings,
+    find_gpus: Callable[[], tuple[Gpu, ...]] | None,
+    limits_of_place: Callable[[], Limits] = find_limits,
+) -> Compute:
+    """How a stage computes. `find_gpus` is None for a stage that can use no GPU; `limits_of_place` are those of where
+    it will run.
 
     No profile changes anything for such a stage, so it starts without a look at GPUs and configs/compute.yaml.
     """
-    limits = find_limits()
+    limits = limits_of_place()
     if find_gpus is None:
         workers, threads = settings.workers or limits.cores, settings.threads or limits.cores
         return Compute(device="cpu", workers=workers, threads=threads)

@@ -59,15 +59,22 @@ _NOTHING = StageAccess(network="none", env=(), resume=False, gpu="none", memory_
 
 
 def variables_for(access: StageAccess, settings: Settings, *, with_credentials: bool = True) -> dict[str, str]:
-    """What a stage is handed of the user's variables. Credentials of a purpose come under that purpose's own names,
-    or, where none is set, under the usual ones; never from both, which may be two people's keys.
+    """What a stage is handed of the user's variables, by their names in the stage."""
+    names = names_for(access, settings, with_credentials=with_credentials)
+    return {name: settings.variables[own] for name, own in names.items()}
+
+
+def names_for(access: StageAccess, settings: Settings, *, with_credentials: bool = True) -> dict[str, str]:
+    """Name in the stage → the user's own name of each variable that a stage is handed. Credentials of a purpose come
+    under that purpose's own names, or, where none is set, under the usual ones; never from both, which may be two
+    people's keys.
     """
-    handed = settings.select(access.env)
+    handed = {name: name for name in settings.select(access.env)}
     for name, own in access.env_from.items() if with_credentials else ():
         found = settings.select([own])
         start, own_start = name.removesuffix("*"), own.removesuffix("*")
-        renamed = {start + key.removeprefix(own_start): value for key, value in found.items()}
-        handed |= renamed or settings.select([name])
+        renamed = {start + key.removeprefix(own_start): key for key in found}
+        handed |= renamed or {usual: usual for usual in settings.select([name])}
     return handed
 
 

@@ -21,7 +21,7 @@ from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
 from capillary.params_file import check_params
-from capillary.settings import ExecutorName, Settings, read_settings
+from capillary.settings import ExecutorName, PlaceName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
@@ -57,7 +57,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     try:
         check_params(request.root)  # all of it: a wrong `evaluation` must not cost the trainings before it
         settings = read_settings(request.repository)
-        executor = choose_executor(settings)
+        executor = _choose(request, settings)
         if request.gated is None:
             _clear_strays(request, entry)  # before the plan, which has the hashes of deps
         plan = plan_request(request, entry, settings, executor)
@@ -74,7 +74,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
             _keep_circumstances(plan, executor)
 
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
-        if not settings.resume and plan.state_dir.exists():
+        if not settings.resume and plan.state_dir.exists() and not _has_job(plan, settings):
             shutil.rmtree(plan.state_dir)
         if plan.state_dir.is_dir():
             refuse_foreign(plan.state_dir, f"the state of {plan.address}", f"remove {plan.state_dir}, it begins anew")
@@ -86,10 +86,33 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     finally:
         if code:
             _restore(entry)
-    if plan.state_dir.is_dir() and (code == 0 or not any(plan.state_dir.iterdir())):
+    if plan.state_dir.is_dir() and _is_done_with(plan.state_dir, code) and not _has_job(plan, settings):
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def _choose(request: StageRequest, settings: Settings) -> Executor:
+    """Who runs the stage: a place beyond this machine, or an executor here."""
+    if settings.place is not PlaceName.LOCAL:
+        from capillary.places.choose import choose_place  # for those who have a cluster only
+
+        if place := choose_place(request.root, request.stage, settings):
+            return place
+    return choose_executor(settings)
+
+
+def _has_job(plan: StagePlan, settings: Settings) -> bool:
+    """Whether a job may still be working with the plan's folders, of which this launcher knows nothing more."""
+    if settings.place is PlaceName.LOCAL:
+        return False
+    from capillary.places.job import has_job
+
+    return has_job(plan)
+
+
+def _is_done_with(state_dir: Path, code: int) -> bool:
+    return code == 0 or not any(state_dir.iterdir())
 
 
 def _clear_strays(request: StageRequest, entry: Entry) -> None:
@@ -113,7 +136,7 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
     access = gate_access(request) if is_for_gate else read_access(request.root, request.stage)
     identity = executor.environment_id(request.root, request.stage, access)
     find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
-    compute = stage_compute(request.root, settings, find_gpus)
+    compute = stage_compute(request.root, settings, find_gpus, executor.limits)
     if is_for_gate:
         return plan_gate(request, gate_of(request, entry), access, settings, identity, compute)
     return plan_stage(request, entry, access, settings, identity, compute)

@@ -1,0 +1,36 @@
+"""The end of a job, seen from the head: its outs are checked, then published; its folder is removed."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.publish import check_scratch
+from capillary.places.outcome import OUTS, Ended
+from stages.common.errors import CapillaryError, ExitCode
+
+
+def collect(plan: StagePlan, folder: Path, ended: Ended, publish: Callable[[Path], None]) -> int:
+    """Let `publish` take the outs of a job that ended well; returns its exit code.
+
+    The folder stays when the outs cannot be published, so that the next run does not compute them again.
+    """
+    if ended.code == 0:
+        outs = folder / OUTS
+        if plan.outs and not outs.is_dir():
+            raise _without_outs(plan.address, ended.node, outs)
+        if outs.is_dir():
+            check_scratch(outs, plan.outs, (), plan.address)
+            publish(outs)
+    shutil.rmtree(folder)
+    return ended.code
+
+
+def _without_outs(address: str, node: str, outs: Path) -> CapillaryError:
+    return CapillaryError(
+        f"the job of {address} ended well on {node}, but its outs are not here",
+        file=outs,
+        remedy="check that the node and this machine share the project's folder; then remove the folder of the job and "
+        "repeat the command",
+        code=ExitCode.MACHINE,
+    )

@@ -1,0 +1,99 @@
+"""What a node leaves in the folder of a job: who took it up, how it ended. The head trusts none of it."""
+
+import itertools
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, ValidationError
+
+from stages.common.atomic import atomic_write
+from stages.common.errors import DamagedError
+from stages.common.params import Params
+
+ATTEMPTS = "attempts"
+ENDED_FILE = "ended.json"
+STOP_FILE = "stop"
+REQUEUED_FILE = "requeued"  # the job itself went back into the queue
+OUTS = "outs"
+_MOST_BYTES = 65536
+_Name = Annotated[str, Field(max_length=255)]
+_Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Attempt(Params):
+    """A node that took the job up; `started` is in seconds since 1970."""
+
+    node: _Name
+    started: _Time
+
+
+class Ended(Params):
+    """How a job ended; `started` and `ended` are those of its last attempt, in seconds since 1970."""
+
+    code: Annotated[int, Field(ge=0, le=255)]
+    node: _Name
+    started: _Time
+    ended: _Time
+
+
+Left = TypeVar("Left", Attempt, Ended)
+
+
+def write_attempt(folder: Path, attempt: Attempt) -> None:
+    """Note that a node takes the job up, next to those that did before."""
+    taken = len(list(attempts(folder)))
+    _write(folder / ATTEMPTS / f"{taken + 1}.json", attempt)
+
+
+def attempts(folder: Path) -> Iterator[Attempt]:
+    """All attempts at the job in order; DamagedError for one that cannot be read."""
+    for number in itertools.count(1):
+        found = _read(folder / ATTEMPTS / f"{number}.json", Attempt)
+        if found is None:
+            return
+        yield found
+
+
+def write_ended(folder: Path, ended: Ended) -> None:
+    """Say that the job is over."""
+    _write(folder / ENDED_FILE, ended)
+
+
+def read_ended(folder: Path) -> Ended | None:
+    """How the job ended; None while it has not. DamagedError for what no job leaves."""
+    return _read(folder / ENDED_FILE, Ended)
+
+
+def _write(file: Path, left: Params) -> None:
+    with atomic_write(file) as stream:
+        stream.write(left.model_dump_json().encode() + b"\n")
+
+
+def _read(file: Path, kind: type[Left]) -> Left | None:
+    """`file` as `kind`, read without following a link and no further than what a job writes."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _damaged(file, error.strerror) from error
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _damaged(file, "it is no plain file")
+        content = stream.read(_MOST_BYTES)
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise _damaged(file, str(error).splitlines()[0]) from error
+
+
+def _damaged(file: Path, why: str | None) -> DamagedError:
+    return DamagedError(
+        "what a node left in the folder of a job cannot be read",
+        file=file,
+        value=why,
+        remedy="remove the folder of the job and repeat the command: a training resumes from its checkpoint",
+    )

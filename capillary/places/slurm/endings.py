@@ -1,0 +1,42 @@
+"""Slurm's word for the end of a job that left none of its own, in plain words with a remedy."""
+
+from pathlib import Path
+
+from capillary.places.slurm.watch import GONE
+from stages.common.errors import CapillaryError, ExitCode
+
+_CAUSES = {
+    "OUT_OF_MEMORY": (
+        "ran out of the memory that it had asked for",
+        "raise memory_gb of its profile in configs/slurm.yaml, or give it less at a time (training.batch_size, "
+        "training.patch_voxels); then repeat to resume",
+        ExitCode.MACHINE,
+    ),
+    "TIMEOUT": (
+        "was killed at its time limit before it could checkpoint",
+        "raise warn_s or time of its profile in configs/slurm.yaml, then repeat to resume",
+        ExitCode.MACHINE,
+    ),
+    "CANCELLED": ("was cancelled", "repeat the command: it resumes", ExitCode.TERMINATED),
+    "DEADLINE": (
+        "could not end before the deadline that it was given",
+        "remove --deadline from extra in configs/slurm.yaml, or move it; then repeat to resume",
+        ExitCode.MACHINE,
+    ),
+    GONE: (
+        "is no longer known to Slurm and left no result",
+        "repeat the command: it resumes. If this happens again, ask the cluster's administrators about the job",
+        ExitCode.MACHINE,
+    ),
+}
+_UNKNOWN = (
+    "could not carry out its work on the node",
+    "read the log: most often the node does not see the project's folder or its Python environment at the same path",
+    ExitCode.MACHINE,
+)
+
+
+def explain(word: str, address: str, job: int, log: Path) -> CapillaryError:
+    """The error for a job of `address` that ended with `word`, without ended.json."""
+    what, remedy, code = _CAUSES.get(word, _UNKNOWN)
+    return CapillaryError(f"job {job} of {address} {what}", file=log, value=word, remedy=remedy, code=code)

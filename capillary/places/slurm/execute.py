@@ -1,0 +1,123 @@
+"""The place `slurm`: a plan is submitted as a job, waited for, and its outs are collected."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from capillary.compute.hardware import GB
+from capillary.compute.limits import Limits
+from capillary.compute.torch_builds import choose_build, pinned_cuda
+from capillary.containers.images import environment_for, holds_torch
+from capillary.launcher import process
+from capillary.launcher.access import StageAccess
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.stop import Stop
+from capillary.places.collect import collect
+from capillary.places.follow import Follower
+from capillary.places.held import held
+from capillary.places.job import Handover, job_folder
+from capillary.places.outcome import Ended
+from capillary.places.slurm.config import SLURM_FILE, SlurmProfile
+from capillary.places.slurm.endings import explain
+from capillary.places.slurm.head import DETACHED, Head, Requests
+from capillary.places.slurm.submitted import find_or_submit
+from capillary.settings import ExecutorName, PlaceName, Settings, TorchName
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.progress import say
+from stages.preflight.checks.devices import Gpu
+
+# as Docker calls what Python calls machine()
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_LEAST_GPU_GB = 6.0  # of a GPU whose memory configs/slurm.yaml does not say
+_RESUBMITTED = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"}
+MOST_SUBMISSIONS = 5
+
+
+class SlurmPlace:
+    """Runs the plans of one stage as jobs of `profile`. Satisfies launcher.run.Executor."""
+
+    def __init__(self, settings: Settings, profile: SlurmProfile) -> None:
+        self._settings = settings
+        self._profile = profile
+        self._identity: list[str] = []
+
+    def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
+        """What the packages on the nodes are known by: this interpreter, which they share, or the stage's image."""
+        if self._runtime is ExecutorName.PROCESS:
+            self._identity = process.environment_id(repository, stage, access)
+        else:
+            self._identity = self._image_id(repository, access.image or stage)
+        return self._identity
+
+    def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
+        """Stand-ins for the GPUs that a job is given: the head need not have any."""
+        size = int((self._profile.gpu_memory_gb or _LEAST_GPU_GB) * GB)
+        name = self._profile.gpu_type or "GPU of the cluster"
+        return tuple(
+            Gpu(index=number, uuid=f"slurm-{number}", name=name, memory_bytes=size, free_bytes=None, driver="")
+            for number in range(self._profile.gpus)
+        )
+
+    def limits(self) -> Limits:
+        """Cores and memory of a job."""
+        reason = f"what a job asks for ({SLURM_FILE})"
+        memory = int(self._profile.memory_gb * GB)
+        return Limits(cores=self._profile.cpus, cores_reason=reason, memory_bytes=memory, memory_reason=reason)
+
+    def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
+        """Run `plan` as a job; when it ends with 0, `publish` takes the outs from the folder that it is given.
+
+        Returns the job's exit code, or that of the request to stop. Only Ctrl-C stops the job: a head that is ended
+        in another way leaves it, and the same command finds it again.
+        """
+        for folder in plan.writable:
+            folder.mkdir(parents=True, exist_ok=True)
+        folder = job_folder(plan)
+        requests: list[int] = []
+        # no time limit here: how long a job may take to checkpoint is the node's affair
+        with held(folder, plan.address), stop.passed_on(requests.append, lambda: None, 0.0):
+            return self._run(plan, folder, Requests(stop=stop, delivered=requests), publish)
+
+    def _run(self, plan: StagePlan, folder: Path, requests: Requests, publish: Callable[[Path], None]) -> int:
+        handover = Handover(
+            place=PlaceName.SLURM, executor=self._runtime, environment_id=self._identity, settings=self._settings
+        )
+        for tried in range(1, MOST_SUBMISSIONS + 1):
+            submitted = find_or_submit(plan, folder, self._profile, handover, os.environ)
+            follower = Follower(folder, plan.repository, plan.address)
+            try:
+                end = Head(folder, submitted, follower, requests).wait()
+            finally:
+                follower.close()
+            if isinstance(end, Ended):
+                code = collect(plan, folder, end, publish)
+                return requests.exit_code or code
+            if end == DETACHED:
+                return requests.exit_code
+            if end not in _RESUBMITTED or tried == MOST_SUBMISSIONS:
+                break
+            say(f"job {submitted.number} of {plan.address} was lost ({end}); it is submitted again and resumes")
+        shutil.rmtree(folder)
+        if requests.exit_code:
+            return requests.exit_code
+        raise explain(str(end), plan.address, submitted.number, follower.kept)
+
+    @property
+    def _runtime(self) -> ExecutorName:
+        return ExecutorName(self._profile.runtime)
+
+    def _image_id(self, repository: Path, stage: str) -> list[str]:
+        images = self._settings.images
+        with_torch = holds_torch(repository, stage)
+        if with_torch and self._profile.gpus and images.torch is TorchName.AUTO:
+            raise CapillaryError(
+                "the head does not see the GPUs of the nodes, so it cannot choose a build of torch for their driver",
+                value="CAPILLARY_TORCH=auto",
+                remedy="set CAPILLARY_TORCH to the build that they run (docs/images.md), such as cu126",
+                code=ExitCode.USAGE,
+            )
+        build = choose_build(images, pinned_cuda(repository), None) if with_torch else None
+        machine = platform.machine()
+        return [environment_for(repository, stage, images, build).tag, _ARCHITECTURES.get(machine, machine)]

@@ -1,0 +1,42 @@
+"""What the batch script of a job runs on its node: the job, and back into the queue when it was cut short."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from capillary.launcher.stop import listening
+from capillary.places.outcome import REQUEUED_FILE, Ended, read_ended, write_ended
+from capillary.places.slurm import queue
+from capillary.places.work import node_name, run_job
+from stages.common.errors import run_main
+from stages.common.progress import say
+
+RUNNING = "RUNNING"
+
+
+def main() -> None:
+    """Carry out the job of the folder that the argument names."""
+    folder = Path(sys.argv[1])
+    started = time.time()
+    with listening() as stop:
+        code = run_job(folder, stop)
+        if read_ended(folder) is None:
+            _again(folder, int(os.environ["SLURM_JOB_ID"]), code, started)
+    sys.exit(code)
+
+
+def _again(folder: Path, job: int, code: int, started: float) -> None:
+    """Requeue the job at its time limit. One that somebody cancelled stays so, and Slurm requeues the others itself."""
+    info = queue.ask(job)
+    if isinstance(info, queue.JobInfo) and info.state != RUNNING:
+        return
+    say("the job was cut short: it goes back into the queue and resumes from its checkpoint")
+    (folder / REQUEUED_FILE).touch()
+    if refusal := queue.requeue(job):
+        say(f"Slurm does not requeue it: {refusal}")
+        write_ended(folder, Ended(code=code, node=node_name(), started=started, ended=time.time()))
+
+
+if __name__ == "__main__":
+    run_main(main)

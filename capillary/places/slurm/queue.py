@@ -1,0 +1,155 @@
+"""Slurm's own commands: submit, ask, signal, cancel, requeue. An answer that fails is never taken for an answer."""
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
+
+TIMEOUT_S = 60
+DEFAULT_MIN_JOB_AGE_S = 300.0
+_GONE = "Invalid job id specified"
+# Slurm's words for a job that will not run again by itself
+TERMINAL = frozenset(
+    [
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
+        *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
+    ]
+)
+
+
+class NoAnswer(Enum):
+    """What can be known of a job that is not described: Slurm does not have it, or did not say."""
+
+    GONE = "gone"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobInfo:
+    """A job as `scontrol show job` describes it. `node` is empty while it waits."""
+
+    state: str
+    reason: str
+    node: str
+    restarts: int
+    name: str
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether Slurm is done with it."""
+        return self.state in TERMINAL
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it waits for a node."""
+        return self.state == "PENDING"
+
+
+def submit(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Submit a job; returns its number. Raises CapillaryError with Slurm's own words."""
+    done = _run(argv, environment)
+    number = done.stdout.strip().partition(";")[0]
+    if done.returncode or not number.isdecimal():
+        raise CapillaryError(
+            "Slurm did not take the job",
+            value=(done.stderr or done.stdout).strip(),
+            remedy="correct what Slurm names in configs/slurm.yaml (sinfo lists partitions, `sacctmgr show assoc` "
+            "accounts), then repeat",
+            code=ExitCode.SERVICE,
+        )
+    return int(number)
+
+
+def ask(job: int) -> JobInfo | NoAnswer:
+    """What Slurm says of `job`."""
+    done = _run(["scontrol", "show", "job", "--oneliner", str(job)])
+    if done.returncode == 0:
+        return parse_job(done.stdout)
+    return NoAnswer.GONE if _GONE in done.stderr else NoAnswer.SILENT
+
+
+def parse_job(text: str) -> JobInfo | NoAnswer:
+    """The job in the output of `scontrol show job --oneliner`."""
+    found = {key: match[1] for key in _KEYS if (match := re.search(rf"(?:^| ){key}=(\S*)", text))}
+    if "JobState" not in found:
+        return NoAnswer.SILENT
+    node = found.get("BatchHost") or found.get("NodeList", "")
+    return JobInfo(
+        state=found["JobState"],
+        reason=found.get("Reason", ""),
+        node="" if node == "(null)" else node,
+        restarts=int(found.get("Restarts", "0")),
+        name=found.get("JobName", ""),
+    )
+
+
+_KEYS = ("JobState", "Reason", "NodeList", "BatchHost", "Restarts", "JobName")
+
+
+def find_by_name(name: str, folder: Path) -> list[int]:
+    """Numbers of the jobs called `name` that work in `folder` and are not over; ServiceError when Slurm is silent."""
+    done = _run(["squeue", "--me", "--noheader", f"--name={name}", "--format=%i %Z"])
+    if done.returncode:
+        raise ServiceError(
+            "Slurm does not say which jobs there are",
+            value=done.stderr.strip(),
+            remedy="repeat when its controller answers (scontrol ping); no job is submitted before, so that none runs "
+            "twice",
+        )
+    rows = (line.strip().partition(" ") for line in done.stdout.splitlines())
+    return [int(number) for number, _, place in rows if number.isdecimal() and place == str(folder)]
+
+
+def ask_to_checkpoint(job: int) -> None:
+    """SIGTERM to the program of `job` alone, which passes it on to the stage."""
+    _run(["scancel", "--signal=TERM", "--batch", str(job)])
+
+
+def cancel(job: int) -> None:
+    """End `job`, running or not."""
+    _run(["scancel", str(job)])
+
+
+def requeue(job: int) -> str:
+    """Put `job` back into the queue; returns Slurm's refusal, empty when there is none."""
+    done = _run(["scontrol", "requeue", str(job)])
+    return done.stderr.strip() if done.returncode else ""
+
+
+def start_now(job: int) -> None:
+    """Let a job that was requeued start as soon as a node is free; Slurm holds it for two minutes otherwise."""
+    _run(["scontrol", "update", f"JobId={job}", "StartTime=now"])
+
+
+def min_job_age_s() -> float:
+    """For how long Slurm describes a job that is over."""
+    done = _run(["scontrol", "show", "config"])
+    found = re.search(r"^MinJobAge\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return float(found[1]) if found else DEFAULT_MIN_JOB_AGE_S
+
+
+def _run(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            argv,
+            env=None if environment is None else dict(environment),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is for the head, which decides what it means
+        )
+    except FileNotFoundError as error:
+        raise CapillaryError(
+            f"`{argv[0]}` is not on PATH: this machine has no Slurm",
+            remedy="run this on a login node of the cluster, or set CAPILLARY_PLACE=local",
+            code=ExitCode.MACHINE,
+        ) from error
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(argv, 1, "", f"{argv[0]} did not answer within {TIMEOUT_S} s")

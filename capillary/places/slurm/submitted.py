@@ -1,0 +1,122 @@
+"""Which job of Slurm belongs to a job's folder: found again after a head died, submitted once."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from capillary.launcher.plan import StagePlan
+from capillary.places.job import Handover, order_digest, write_job
+from capillary.places.outcome import ENDED_FILE, REQUEUED_FILE, STOP_FILE, read_ended
+from capillary.places.slurm import queue
+from capillary.places.slurm.config import SlurmProfile
+from capillary.places.slurm.script import SCRIPT_FILE, batch_script, job_name, submit_argv, submit_environment
+from capillary.settings import BASE_VARIABLES
+from stages.common.atomic import atomic_write
+from stages.common.errors import DamagedError
+from stages.common.progress import say
+
+ID_FILE = "jobid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """A job in Slurm's queue: its number, when it was submitted (seconds since 1970), its order's digest."""
+
+    number: int
+    at: float
+    order: str
+
+
+def read_submitted(folder: Path) -> Submitted | None:
+    """The job that was submitted from `folder`; None when none was."""
+    file = folder / ID_FILE
+    if not file.is_file():
+        return None
+    try:
+        return Submitted(**json.loads(file.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise DamagedError(
+            "the number of a job cannot be read",
+            file=file,
+            value=error,
+            remedy="look for the job with squeue --me, cancel it, and remove its folder",
+        ) from error
+
+
+def find_or_submit(
+    plan: StagePlan, folder: Path, profile: SlurmProfile, handover: Handover, variables: Mapping[str, str]
+) -> Submitted:
+    """The job of `plan`: the one that a former head submitted, if it still counts, else a new one."""
+    if found := _find(plan, folder):
+        return found
+    return _submit(plan, folder, profile, handover, variables)
+
+
+def _find(plan: StagePlan, folder: Path) -> Submitted | None:
+    ended = read_ended(folder)
+    if ended is not None and ended.code:
+        say(f"{plan.address}: its former job ended with exit code {ended.code}; a new one is submitted")
+        return None
+    known = read_submitted(folder)
+    if known is None and (folder / SCRIPT_FILE).is_file():
+        known = _adopt(plan, folder)
+    if known is None or (ended is None and _is_over(known)):
+        return None
+    say(f"{plan.address}: found its job {known.number}")
+    return known
+
+
+def _adopt(plan: StagePlan, folder: Path) -> Submitted | None:
+    """The job of a head that died between its submission and the note of its number."""
+    numbers = queue.find_by_name(job_name(plan.order.fingerprint), folder)
+    return _remember(folder, numbers[0]) if numbers else None
+
+
+def _is_over(known: Submitted) -> bool:
+    """Whether Slurm knows that the job ended, without a word of its own."""
+    info = queue.ask(known.number)
+    return isinstance(info, queue.JobInfo) and info.is_terminal
+
+
+def _submit(
+    plan: StagePlan, folder: Path, profile: SlurmProfile, handover: Handover, variables: Mapping[str, str]
+) -> Submitted:
+    _empty(folder)
+    job = write_job(plan, folder, handover)
+    name = job_name(plan.order.fingerprint)
+    (folder / SCRIPT_FILE).write_text(batch_script(profile, name, sys.executable, folder))
+    exported = sorted({*handover.settings.select(BASE_VARIABLES), *job.exported()})
+    number = queue.submit(submit_argv(folder, exported), submit_environment(dict(variables)))
+    return _remember(folder, number)
+
+
+def _remember(folder: Path, number: int) -> Submitted:
+    submitted = Submitted(number=number, at=time.time(), order=order_digest(folder))
+    with atomic_write(folder / ID_FILE) as stream:
+        stream.write(json.dumps(asdict(submitted)).encode())
+    return submitted
+
+
+def _empty(folder: Path) -> None:
+    """Remove what a former job left, but for the lock that this head holds."""
+    for name in (
+        ID_FILE,
+        ENDED_FILE,
+        STOP_FILE,
+        REQUEUED_FILE,
+        SCRIPT_FILE,
+        "log",
+        "outs",
+        ".outs",
+        "attempts",
+        ".capillary",
+    ):
+        left = folder / name
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)

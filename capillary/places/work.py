@@ -1,0 +1,126 @@
+"""What a node runs: `python -m capillary.places.work FOLDER`, the job of that folder, in the node's own executor."""
+
+import dataclasses
+import os
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.publish import publish
+from capillary.launcher.run import choose_executor
+from capillary.launcher.stop import Stop, listening
+from capillary.places.job import Job, plan_of, read_job, refuse_changed
+from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, read_ended, write_attempt, write_ended
+from capillary.settings import BASE_VARIABLES, Settings, read_settings
+from stages.common.errors import CapillaryError, ExitCode, find_foreseen, run_main
+from stages.common.progress import say
+from stages.common.runtime import ORDER_FILE, read_order
+
+
+def run_job(folder: Path, stop: Stop) -> int:
+    """Carry out the job in `folder`; returns its exit code.
+
+    ended.json is written last, whatever the end; only a job that was interrupted and is worth another attempt leaves
+    none. A job that had ended already is not run again.
+    """
+    if (former := read_ended(folder)) is not None:
+        return former.code
+    job = read_job(folder)
+    attempt = Attempt(node=node_name(), started=time.time())
+    write_attempt(folder, attempt)
+    code: int = ExitCode.UNEXPECTED
+    try:
+        code = _carry_out(job, folder, stop)
+    except (CapillaryError, OSError, MemoryError) as error:
+        code = _report(error)
+    finally:
+        if not _is_worth_another(job, folder, stop, attempt.started):
+            write_ended(folder, Ended(code=code, node=attempt.node, started=attempt.started, ended=time.time()))
+    return code
+
+
+def node_name() -> str:
+    """What the cluster calls this node, or the machine itself."""
+    return os.environ.get("SLURMD_NODENAME") or platform.node()
+
+
+def _carry_out(job: Job, folder: Path, stop: Stop) -> int:
+    refuse_changed(job)
+    settings = _settings(job)
+    executor = choose_executor(settings)
+    _refuse_other_environment(job, executor.environment_id(job.root, job.stage, job.access))
+    plan = plan_of(job, folder, settings, settings.select(BASE_VARIABLES))
+    plan = dataclasses.replace(plan, environment={**plan.environment, **_devices(job, settings)})
+
+    def keep_outs(work: Path) -> None:
+        _keep_outs(plan, work, folder)
+
+    return executor.execute(plan, stop, keep_outs)
+
+
+def _settings(job: Job) -> Settings:
+    """The settings on this node: the project's .env, and its own environment for what the head handed on by name."""
+    settings = read_settings(job.repository)
+    return dataclasses.replace(settings, executor=job.executor, gpus=os.environ.get("SLURM_JOB_GPUS", settings.gpus))
+
+
+def _devices(job: Job, settings: Settings) -> dict[str, str]:
+    """The GPUs that the cluster gave to this job; the head's own list means other devices."""
+    own = settings.select(["CUDA_VISIBLE_DEVICES"])
+    return own if "CUDA_VISIBLE_DEVICES" in job.access.env else {}
+
+
+def _keep_outs(plan: StagePlan, work: Path, folder: Path) -> None:
+    """Move the outs to FOLDER/outs, which is there whole or not at all."""
+    ready = folder / f".{OUTS}"
+    for former in (ready, folder / OUTS):
+        if former.exists():
+            shutil.rmtree(former)
+    ready.mkdir()
+    publish(work, plan.outs, ready)
+    ready.rename(folder / OUTS)
+
+
+def _is_worth_another(job: Job, folder: Path, stop: Stop, started: float) -> bool:
+    """Whether the job was cut short, not by the head, and left a checkpoint from which another attempt goes on."""
+    if stop.asked is None or (folder / STOP_FILE).exists():
+        return False
+    if not job.access.resume:
+        say(f"{job.stage} cannot resume, so it is not started again; raise the time limit of its jobs")
+        return False
+    state = read_order(folder / ORDER_FILE).state_dir
+    saved = any(file.stat().st_mtime >= started for file in state.rglob("*") if file.is_file())
+    if not saved:
+        say("no checkpoint was written before this job was cut short; raise the time limit of its jobs")
+    return saved
+
+
+def _refuse_other_environment(job: Job, found: list[str]) -> None:
+    if tuple(found) != job.environment_id:
+        raise CapillaryError(
+            f"the packages of {job.stage} are not the same on this node",
+            value=f"{' '.join(found)}, and the job was planned for {' '.join(job.environment_id)}",
+            remedy="keep the Python environment on the shared file system, and choose nodes of one kind",
+            code=ExitCode.MACHINE,
+        )
+
+
+def _report(error: Exception) -> int:
+    foreseen = find_foreseen(error)
+    if foreseen is None:
+        raise error
+    sys.stderr.write(foreseen.report() + "\n")
+    return foreseen.code
+
+
+def main() -> None:
+    """Carry out the job of the folder that the argument names."""
+    with listening() as stop:
+        sys.exit(run_job(Path(sys.argv[1]), stop))
+
+
+if __name__ == "__main__":
+    run_main(main)

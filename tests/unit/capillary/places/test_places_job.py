@@ -1,0 +1,204 @@
+"""A job's folder holds the whole plan but its secrets, and a node carries it out as the launcher would."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capillary.launcher import process
+from capillary.launcher.access import StageAccess
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.stop import Stop
+from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
+from capillary.places.outcome import attempts, read_ended
+from capillary.places.work import run_job
+from capillary.settings import ExecutorName, read_settings
+from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.runtime import read_order
+
+ACCESS = StageAccess(
+    network="tracking",
+    env=("MLFLOW_*", "TOY_*"),
+    env_from={"AWS_*": "ARTIFACTS_AWS_*"},
+    resume=True,
+    gpu="none",
+    memory_gb=None,
+    pids=256,
+    shm_gb=0.0625,
+)
+STAGE = """
+import os, sys
+from pathlib import Path
+Path("data/out").mkdir()
+Path("data/out/text").write_text(Path("data/in.txt").read_text() + os.environ.get("TOY_TOKEN", ""))
+{more}
+"""
+Make = Callable[..., StagePlan]
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(make_plan: Make, root: Path) -> Write:
+    """The folder of a written job whose stage runs `more` after it made its out."""
+
+    def write(more: str = "", *, variables: dict[str, str] | None = None, **changes: object) -> Path:
+        for name, text in {
+            "__init__.py": "",
+            "toy/__init__.py": "",
+            "toy/__main__.py": STAGE.format(more=more),
+        }.items():
+            (root / "stages" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "stages" / name).write_text(text)
+        settings = read_settings(root, variables or {})
+        environment = {name: settings.variables[name] for name in variables or {} if name.startswith("TOY_")}
+        plan = make_plan("data/in.txt", "stages", environment=environment, **changes)
+        folder = job_folder(plan)
+        identity = process.environment_id(root, "toy", plan.access)
+        write_job(
+            plan,
+            folder,
+            Handover(place="slurm", executor=ExecutorName.PROCESS, environment_id=identity, settings=settings),
+        )
+        return folder
+
+    return write
+
+
+def test_a_job_holds_names_of_variables_and_no_value(write: Write, root: Path) -> None:
+    """What .env has is read there by the node; the rest comes in its environment, under the user's own names."""
+    (root / ".env").write_text("TOY_KEY=in-the-file\n")
+    secrets = {"TOY_TOKEN": "s3cr3t", "ARTIFACTS_AWS_SECRET_ACCESS_KEY": "k3y", "TOY_KEY": "in-the-file"}
+    folder = write(variables=secrets, access=ACCESS, needs_network=True)
+    job = read_job(folder)
+    assert job.exported() == ["ARTIFACTS_AWS_SECRET_ACCESS_KEY", "TOY_TOKEN"]
+    assert {name: (each.name, each.kept_in) for name, each in job.variables.items()} == {
+        "AWS_SECRET_ACCESS_KEY": ("ARTIFACTS_AWS_SECRET_ACCESS_KEY", "environment"),
+        "TOY_KEY": ("TOY_KEY", "file"),
+        "TOY_TOKEN": ("TOY_TOKEN", "environment"),
+    }
+    kept = "".join(file.read_text() for file in folder.iterdir())
+    assert not any(value in kept for value in secrets.values())
+
+
+def test_a_node_makes_the_same_plan_of_it(write: Write, make_plan: Make, root: Path) -> None:
+    """But for the folder of sandboxes, logs and locks, which is the job's own."""
+    variables = {"TOY_TOKEN": "t"}
+    folder = write(variables=variables, access=ACCESS)
+    plan = make_plan("data/in.txt", "stages", access=ACCESS, environment=variables)
+    found = plan_of(read_job(folder), folder, read_settings(root, variables), {})
+    assert found == dataclasses.replace(plan, repository=folder, order=found.order)
+    assert found.order == read_order(folder / "order.json") == plan.order
+
+
+def test_a_variable_that_did_not_reach_the_node_is_named(write: Write, root: Path) -> None:
+    """With the way in which it will."""
+    folder = write(variables={"TOY_TOKEN": "t"}, access=ACCESS)
+    with pytest.raises(CapillaryError, match="TOY_TOKEN is not in the environment of the job"):
+        plan_of(read_job(folder), folder, read_settings(root, {}), {})
+
+
+def test_a_node_runs_the_job_and_leaves_its_outs_whole(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then who did it and when; a second attempt at a job that has ended runs nothing."""
+    monkeypatch.setenv("TOY_TOKEN", "t")
+    monkeypatch.setenv("SLURMD_NODENAME", "n7")
+    folder = write(variables={"TOY_TOKEN": "t"}, access=ACCESS)
+    assert run_job(folder, Stop()) == 0
+    assert (folder / "outs/data/out/text").read_text() == "data/in.txtt"
+    ended = read_ended(folder)
+    assert ended is not None
+    assert (ended.code, ended.node) == (0, "n7")
+    assert run_job(folder, Stop()) == 0
+    assert len(list(attempts(folder))) == 1
+    assert list((folder / ".capillary/sandbox").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda root: (root / "stages/toy/more.py").write_text("x"), "stages is not what it was"),
+        (lambda root: (root / "data/in.txt").unlink(), "data/in.txt is not there"),
+        (lambda root: (root / "data/in.txt").write_text("DATA/in.txt"), "data/in.txt is not what it was"),
+    ],
+)
+def test_a_dep_that_changed_in_the_queue_stops_the_job(
+    write: Write, root: Path, capfd: pytest.CaptureFixture[str], change: Callable[[Path], None], words: str
+) -> None:
+    """Before anything is computed; compiled code that came meanwhile is no change."""
+    folder = write()
+    (root / "stages/toy/__pycache__").mkdir()
+    (root / "stages/toy/__pycache__/x.pyc").touch()
+    refuse_changed(read_job(folder))
+    change(root)
+    assert run_job(folder, Stop()) == ExitCode.DATA
+    assert words in capfd.readouterr().err
+    assert not (folder / "outs").exists()
+
+
+def test_other_packages_on_the_node_are_refused(write: Write, capfd: pytest.CaptureFixture[str]) -> None:
+    """They decide a result, like the code."""
+    folder = write()
+    job = read_job(folder)
+    (folder / "job.json").write_text(job.model_copy(update={"environment_id": ("2.7", "vax")}).model_dump_json())
+    assert run_job(folder, Stop()) == ExitCode.MACHINE
+    assert "planned for 2.7 vax" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("resume", "saves", "asked_by_head", "again"),
+    [(True, True, False, True), (True, False, False, False), (False, True, False, False), (True, True, True, False)],
+)
+def test_a_job_that_is_cut_short_is_run_again_if_that_helps(
+    write: Write, root: Path, resume: bool, saves: bool, asked_by_head: bool, again: bool
+) -> None:
+    """Only if a checkpoint was written and the head did not ask for the end."""
+    state = root / ".capillary/state/toy"
+    more = f"open({str(state / 'checkpoint')!r}, 'w').close()" if saves else ""
+    access = ACCESS.model_copy(update={"resume": resume})
+    folder = write(more + "\nsys.exit(143)", access=access, writable=(state,), state_dir=state)
+    if asked_by_head:
+        (folder / "stop").touch()
+
+    class Asked(Stop):
+        """Asked when the stage has ended, as if it had obeyed."""
+
+        @contextlib.contextmanager
+        def passed_on(self, *arguments: Any) -> Iterator[None]:
+            with super().passed_on(*arguments):
+                yield
+            self.asked = signal.SIGTERM
+
+    stop = Asked()
+    code = run_job(folder, stop)
+    assert code == 143
+    assert (read_ended(folder) is None) == again
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"code": 999, "node": "n", "started": 0, "ended": 1}', "link", "pipe"])
+def test_what_no_job_leaves_is_refused(tmp_path: Path, content: str) -> None:
+    """A node may be anybody's: no link is followed, no pipe waited for."""
+    file = tmp_path / "ended.json"
+    if content == "link":
+        file.symlink_to("/etc/hostname")
+    elif content == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_text(content)
+    with pytest.raises(DamagedError, match="cannot be read"):
+        read_ended(tmp_path)
+
+
+def test_the_folder_of_no_job_is_refused(tmp_path: Path) -> None:
+    """With the file that is missing."""
+    with pytest.raises(DamagedError, match="not the folder of a job"):
+        run_job(tmp_path, Stop())
+
+
+def test_an_item_with_a_slash_has_one_folder(make_plan: Make) -> None:
+    """Its address is part of a name."""
+    folder = job_folder(make_plan(address="toy@a/b", fingerprint="0123456789abcdef0123"))
+    assert folder.name == "toy@a%2Fb-0123456789abcdef"
