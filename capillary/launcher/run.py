@@ -71,7 +71,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
                 refuse_changed_deps(plan, entry.dep_hashes())
             finished.keep(plan, work)
             publish(work, plan.outs, plan.root)
-            _keep_circumstances(plan, executor)
+            _keep_circumstances(plan, settings, executor)
 
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
         if not settings.resume and plan.state_dir.exists() and not _has_job(plan, settings):
@@ -225,9 +225,9 @@ def _restore(entry: Entry) -> None:
         say(f"former {', '.join(restored)} put back from DVC's cache")
 
 
-def _keep_circumstances(plan: StagePlan, executor: Executor) -> None:
-    """Remember how the outs were computed, for an audit of the cache; a gate has none."""
-    if plan.gated is not None:
+def _keep_circumstances(plan: StagePlan, settings: Settings, executor: Executor) -> None:
+    """Remember how the outs were computed, for an audit of the cache. A gate has none; of a node little is known."""
+    if plan.gated is not None or settings.place is not PlaceName.LOCAL:
         return
     identity = executor.environment_id(plan.root, plan.stage, plan.access)
     found = circumstances_here(identity, plan.order.compute, in_container=executor is not process)
