@@ -6,7 +6,6 @@ from capillary.launcher.run import Executor
 from capillary.places.slurm.config import read_config
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.settings import PlaceName, Settings
-from stages.common.errors import CapillaryError, ExitCode
 
 
 def choose_place(root: Path, stage: str, settings: Settings) -> Executor | None:
@@ -15,10 +14,9 @@ def choose_place(root: Path, stage: str, settings: Settings) -> Executor | None:
         profile = read_config(root).profile_of(stage)
         return None if profile is None else SlurmPlace(settings, profile)
     if settings.place is PlaceName.RAY:
-        raise CapillaryError(
-            "this version has no place `ray`",
-            value=f"CAPILLARY_PLACE={settings.place}",
-            remedy="set CAPILLARY_PLACE to local or slurm",
-            code=ExitCode.USAGE,
-        )
+        from capillary.places.ray.config import read_config as read_ray_config
+        from capillary.places.ray.execute import RayPlace
+
+        task = read_ray_config(root).profile_of(stage)
+        return None if task is None else RayPlace(settings, task)
     return None
