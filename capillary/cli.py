@@ -214,10 +214,12 @@ def clean(
     state: Annotated[bool, typer.Option("--state", help="Also what stopped runs would resume from.")] = False,
     images: Annotated[bool, typer.Option("--images", help="Also images whose files have changed since.")] = False,
 ) -> None:
-    """Remove what killed runs left: containers without a launcher, temporary folders."""
+    """Remove what killed runs left: containers without a launcher, temporary folders, folders of jobs that are over."""
     from capillary.containers.upkeep import clean as clean_project
+    from capillary.places.jobs import clean_jobs, live_states
 
-    clean_project(Path.cwd(), state=state, images=images)
+    clean_jobs(Path.cwd())
+    clean_project(Path.cwd(), state=state, images=images, used=live_states(Path.cwd()))
 
 
 @app.command()
@@ -341,3 +343,45 @@ def convert(
     conversion = Conversion(references=tuple(references or ()), agreed=yes)
     with listening() as stop:
         sys.exit(run_conversion(conversion, Path.cwd(), stop, lambda text: sys.stdin.isatty() and typer.confirm(text)))
+
+
+jobs = typer.Typer(help="Jobs of this project on a cluster (docs/cluster.md).", invoke_without_command=True)
+app.add_typer(jobs, name="jobs")
+
+
+@jobs.callback()
+def _jobs(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: a JSON list on stdout.")] = False,
+) -> None:
+    """Show the jobs of this project on a cluster: state, node, epoch, how long they waited, how often they retried."""
+    if context.invoked_subcommand is None:
+        from capillary.places.jobs import show_jobs
+
+        show_jobs(Path.cwd(), as_json=as_json)
+
+
+@jobs.command("logs")
+def jobs_logs(
+    job: Annotated[str, typer.Argument(help="A cell or a job's number.", show_default=False)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job is over.")] = False,
+) -> None:
+    """Print what a job printed."""
+    from capillary.places.jobs import show_log
+
+    show_log(Path.cwd(), job, follow=follow)
+
+
+@jobs.command("cancel")
+def jobs_cancel(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="Cells or numbers.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every job of this project.")] = False,
+) -> None:
+    """Ask jobs to checkpoint and end; the same experiment resumes them later."""
+    if bool(names) == every:
+        raise typer.BadParameter("Name jobs, or give --all.")
+    from capillary.places.jobs import cancel_jobs
+
+    cancel_jobs(Path.cwd(), names or [], every=every)

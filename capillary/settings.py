@@ -153,6 +153,7 @@ class Settings:
     `require_gpu` lets no training start without one.
     `profile` is a name in configs/compute.yaml, or auto; `processes`, `workers`, `threads` and `micro_batch` win over
     the profile's where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
+    `place` is where stages run, `executor` how they do there.
     `side_by_side` is how many stages run at once, which an experiment tells those that it starts.
     """
 
@@ -174,6 +175,11 @@ class Settings:
     grace_s: Annotated[float, BeforeValidator(_count)] = 10.0
     resume: Switch = True
     checkpoint_dir: str = ".capillary/state"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether stages may run on other machines than this one."""
+        return self.place is not PlaceName.LOCAL
 
     def select(self, patterns: Iterable[str]) -> dict[str, str]:
         """The variables whose names match one of `patterns`."""

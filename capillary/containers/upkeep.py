@@ -1,6 +1,6 @@
 """`capillary ps`, `capillary build` and `capillary clean`: the containers, images and leftovers of one project."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import docker
@@ -59,19 +59,19 @@ def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:
             return
 
 
-def clean(repository: Path, *, state: bool, images: bool) -> None:
+def clean(repository: Path, *, state: bool, images: bool, used: Collection[str] = ()) -> None:
     """Remove what killed launchers left, and end containers whose launcher is gone where a daemon answers.
 
-    `state` also removes the resume folders of runs that never ended (those that run now stay), `images` the images
-    that this project built and whose files have changed since.
+    `state` also removes the resume folders of runs that never ended (those that run now stay, and those named in
+    `used`), `images` the images that this project built and whose files have changed since.
     """
     sweep(repository)
     remove_torn(repository)
     settings = read_settings(repository)
     api = _daemon(settings, required=images)
-    used = _end_orphans(api, repository) if api else set()
+    in_containers = _end_orphans(api, repository) if api else set()
     if state:
-        remove_resume_folders(repository / settings.checkpoint_dir, used)
+        remove_resume_folders(repository / settings.checkpoint_dir, {*used, *in_containers})
     if images and api:
         _remove_old_images(api, repository)
     say("clean")

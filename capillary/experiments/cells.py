@@ -64,13 +64,20 @@ class Listener(Protocol):
 class Cells:
     """The cells of one experiment. `stop` may be called from a signal handler while `run` waits."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str], logs: Path, listener: Listener) -> None:
+    def __init__(
+        self, root: Path, environment: Mapping[str, str], logs: Path, listener: Listener, *, elsewhere: bool = False
+    ) -> None:
         self._root = root
+        self._elsewhere = elsewhere  # cells are jobs of a cluster, which outlive their heads here
         self._environment = environment
         self._logs = logs
         self._listener = listener
         self._groups: set[int] = set()
-        self._stopping = False
+        self._stops = 0
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stops > 0
 
     def run(self, addresses: Sequence[str], slots: Sequence[Slot]) -> list[Outcome]:
         """Run all of `addresses`, one a slot at a time; a cell that fails ends no other. Outcomes in their order."""
@@ -88,15 +95,28 @@ class Cells:
                     assignment.ended(outcome.address)
         return [outcomes[address] for address in addresses]
 
-    def stop(self) -> None:
-        """Ask all cells to checkpoint and end, and start no more; the second time they are killed."""
-        again, self._stopping = self._stopping, True
-        # as Ctrl-C would: DVC leaves it to the stage; where it is ignored (nohup), the launcher heeds SIGTERM only
-        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        number = signal.SIGKILL if again else signal.SIGTERM if ignored else signal.SIGINT
+    def stop(self, asked_by: int = signal.SIGINT) -> None:
+        """Ask all cells to checkpoint and end, and start no more; the second time they are killed.
+
+        Jobs of a cluster are cancelled the second time, and go on unless it was Ctrl-C (SIGINT) that asked.
+        """
+        self._stops += 1
+        number = self._signal_for_jobs(asked_by) if self._elsewhere else self._signal_for_stages()
         for group in list(self._groups):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, number)
+
+    def _signal_for_stages(self) -> signal.Signals:
+        if self._stops > 1:
+            return signal.SIGKILL
+        # as Ctrl-C would: DVC leaves it to the stage; where it is ignored (nohup), the launcher heeds SIGTERM only
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return signal.SIGTERM if ignored else signal.SIGINT
+
+    def _signal_for_jobs(self, asked_by: int) -> signal.Signals:
+        if self._stops > 2:
+            return signal.SIGKILL
+        return signal.SIGINT if asked_by == signal.SIGINT else signal.SIGTERM
 
     def _run_cell(self, address: str, slot: Slot) -> Outcome:
         log = self._logs / f"{address.replace('/', '-')}.log"

@@ -1,5 +1,6 @@
 """An experiment file from preflight to report, as one named DVC experiment."""
 
+import dataclasses
 import datetime
 import os
 import shlex
@@ -26,6 +27,7 @@ from capillary.integrity.lock_file import forgotten, refuse_damaged_lock
 from capillary.launcher.leftovers import remove_torn
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values
+from capillary.places.lines import JobLine
 from capillary.preflight import run_preflight, show
 from capillary.report import CellFact, RunFacts, write_report
 from capillary.settings import OFF, Settings, read_settings
@@ -115,6 +117,8 @@ def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
     variables = {"CAPILLARY_MONITOR_INTERVAL_S": interval_s}
     if sections.compute.profile != "auto":
         variables["CAPILLARY_PROFILE"] = sections.compute.profile
+    if sections.compute.place is not None:
+        variables["CAPILLARY_PLACE"] = sections.compute.place
     if sections.compute.require_gpu:
         variables["CAPILLARY_REQUIRE_GPU"] = "yes"
     if monitoring.memory_abort_process_rss_gb is not None:
@@ -136,7 +140,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
     apply_overrides(root, config.overrides)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     environment = {**experiment.environment, "DVC_EXP_NAME": name}
-    code, outcomes = _stages(experiment, environment)
+    code, outcomes, cells = _stages(experiment, environment)
     if code == 0:
         code = _dvc(root, environment, "exp", "save", "--force", "--name", name)
     profile, environment_facts = machine_facts(root, experiment.settings)
@@ -145,7 +149,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
         command=_command(experiment),
         started=started,
         wall_s=time.monotonic() - clock,
-        cells=tuple(_fact(outcome) for outcome in outcomes),
+        cells=tuple(cells),
         profile=profile,
         environment=environment_facts,
     )
@@ -158,22 +162,26 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
     return code
 
 
-def _stages(experiment: Experiment, environment: Mapping[str, str]) -> tuple[int, list[Outcome]]:
-    """(exit code, what became of the cells): the stages before them, all of them side by side, the one after them."""
+def _stages(experiment: Experiment, environment: Mapping[str, str]) -> tuple[int, list[Outcome], list[CellFact]]:
+    """The stages before the cells, all of these side by side, the one after them.
+
+    Returns the exit code, what became of the cells, and the same for the report.
+    """
     root = experiment.root
     if code := _dvc(root, environment, "repro", BEFORE):
-        return code, []
+        return code, [], []
     slots = plan_slots(root, experiment.settings, len(experiment.cells))
     with View(experiment.cells) as view:
-        cells = Cells(root, environment, root / LOGS, view)
-        with passing_on(cells.stop) as asked:
+        cells = Cells(root, environment, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
+        with passing_on(lambda: cells.stop(asked.code - 128)) as asked:
             outcomes = cells.run(experiment.cells, slots)
+    facts = [_fact(outcome, view.job_of(outcome.address)) for outcome in outcomes]
     if asked.code:
-        return asked.code, outcomes
+        return asked.code, outcomes, facts
     if any(outcome.code for outcome in outcomes):
-        return ExitCode.CELLS_FAILED, outcomes
+        return ExitCode.CELLS_FAILED, outcomes, facts
     # not -s: whatever changed meanwhile runs, too, before it is evaluated
-    return _dvc(root, environment, "repro", AFTER), outcomes
+    return _dvc(root, environment, "repro", AFTER), outcomes, facts
 
 
 def _command(experiment: Experiment) -> str:
@@ -182,11 +190,14 @@ def _command(experiment: Experiment) -> str:
     return shlex.join(["./just", "experiment", "--config", str(experiment.file), *debug])
 
 
-def _fact(outcome: Outcome) -> CellFact:
+def _fact(outcome: Outcome, job: JobLine | None) -> CellFact:
     loss, _, fold = outcome.address.removeprefix(f"{CELLS}@").rpartition("-")
     status = ("trained" if outcome.ran else "up to date") if outcome.code == 0 else "failed"
     reason = None if outcome.code == 0 else f"exit code {outcome.code}, see {outcome.log}"
-    return CellFact(loss=loss, fold=int(fold), status=status, wall_s=outcome.seconds, reason=reason)
+    fact = CellFact(loss=loss, fold=int(fold), status=status, wall_s=outcome.seconds, reason=reason)
+    if job is None:
+        return fact
+    return dataclasses.replace(fact, node=job.node or None, waited_s=job.waited_s, retries=job.retries)
 
 
 def _dvc(root: Path, environment: Mapping[str, str], *argv: str) -> int:

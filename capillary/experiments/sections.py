@@ -17,9 +17,12 @@ class ExperimentHead(Params):
 
 
 class Compute(Params):
-    """`compute`: on what. `docker_profile`: the compose services to start where MLflow is to run on this machine."""
+    """`compute`: on what, and where. `docker_profile`: the compose services to start where MLflow is to run on this
+    machine. `place`: as CAPILLARY_PLACE, null: what that says.
+    """
 
     profile: str = "auto"
+    place: Literal["local", "slurm", "ray"] | None = None
     docker_profile: Literal["dev", "team", "none"] = "dev"
     require_gpu: bool = False
 

@@ -7,13 +7,17 @@ from capillary.compute.environment import detect_environment, see_surroundings
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.experiments.cells import Slot
 from capillary.launcher.run import stage_hardware
+from capillary.places.choose import jobs_of
 from capillary.settings import Settings
 from stages.preflight.checks.devices import Gpu
+
+CELL_STAGE = "train"
 
 
 def machine_facts(root: Path, settings: Settings) -> tuple[str, dict[str, str]]:
     """(profile, name and value of the rest): how this machine computes an experiment, for its report."""
-    hardware = stage_hardware(settings)
+    jobs = jobs_of(root, settings, CELL_STAGE)
+    hardware = jobs.hardware if jobs else stage_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     place = detect_environment(see_surroundings(settings.variables))
     gpus = ", ".join(gpu.name for gpu in choice.gpus) or "none"
@@ -21,6 +25,7 @@ def machine_facts(root: Path, settings: Settings) -> tuple[str, dict[str, str]]:
         "place": f"{place.name} ({place.reason})",
         "profile": f"{choice.profile}: {choice.reason}",
         "GPUs used": gpus,
+        **({"cells ran as": jobs.described} if jobs else {}),
     }
 
 
@@ -30,6 +35,8 @@ def plan_slots(root: Path, settings: Settings, cells: int) -> list[Slot]:
     Their number follows from all its cells, not from those that are still missing: a cell that is repeated after a
     crash gets as many threads as before, and with them the same weights.
     """
+    if jobs := jobs_of(root, settings, CELL_STAGE):
+        return [Slot(name=f"job {number}", environment={}) for number in range(1, min(jobs.most, cells) + 1)]
     hardware = stage_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     count = max(1, min(find_slots(choice, hardware, settings), cells))

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from capillary.experiments.cells import Outcome, Slot
+from capillary.places.lines import JobLine, parse_job
 from stages.common.epoch_line import EpochLine, parse_epoch
 from stages.common.progress import console, plain, say
 
@@ -22,11 +23,20 @@ TAIL_LINES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What is known of a cell. `validation_dsc` is the last one that was measured."""
+    """What is known of a cell. `validation_dsc` is the last one that was measured; `job` is None without a cluster."""
 
     state: str = "waiting"
     epoch: EpochLine | None = None
     validation_dsc: float | None = None
+    job: JobLine | None = None
+
+    @property
+    def shown_state(self) -> str:
+        """With the reason for which a job waits, or the node on which it runs."""
+        if self.state != "running" or self.job is None:
+            return self.state
+        detail = self.job.node or self.job.reason
+        return f"{self.job.state} {detail}".strip()
 
 
 class View:
@@ -57,7 +67,11 @@ class View:
             say(f"{address} starts on {slot.name}")
 
     def printed(self, address: str, line: str) -> None:
-        """A line of a cell's output; epochs are shown, the rest is in its log."""
+        """A line of a cell's output; epochs and news of its job are shown, the rest is in its log."""
+        if job := parse_job(line):
+            self._set(address, job=job)
+            if not console.is_terminal:
+                say(f"{address} {line}")
         epoch = parse_epoch(line)
         if epoch is None:
             return
@@ -76,6 +90,11 @@ class View:
             for line in outcome.log.read_text(encoding="utf-8").splitlines()[-TAIL_LINES:]:
                 say(f"  | {line}")
 
+    def job_of(self, address: str) -> JobLine | None:
+        """What its head said last of the job of a cell."""
+        with self._lock:
+            return self._rows[address].job
+
     def table(self) -> Table:
         """The cells as they stand."""
         with self._lock:
@@ -87,7 +106,7 @@ class View:
             table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
         for address, row in rows.items():
             style = STATE_STYLES.get(row.state, "dim")
-            table.add_row(plain(address), plain(row.state, style), *_numbers(row))
+            table.add_row(plain(address), plain(row.shown_state, style), *_numbers(row))
         return table
 
     def _set(self, address: str, **known: object) -> None:

@@ -11,13 +11,14 @@ sees the same GPU, memory, network and variables.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from capillary.compute.need import estimate, run_shape
 from capillary.compute.volumes import find_volumes
-from capillary.launcher.access import StageAccess, read_access
+from capillary.launcher.access import StageAccess, is_gate, read_access
 from capillary.launcher.plan import CODE_FOLDER, Declared, StagePlan, StageRequest, plan_stage
 from capillary.params_file import read_params_file
 from capillary.settings import Settings
@@ -61,6 +62,22 @@ def gate_of(request: StageRequest, entry: Declared) -> Gate:
     """The gate that `request` asks for, in the entry that it gates."""
     assert request.gated is not None
     return Gate(name=request.stage, gated=request.gated, root=request.root, cache_dir=entry.cache_dir)
+
+
+def gates_before(commands: Sequence[str], request: StageRequest) -> list[StageRequest]:
+    """Requests for the gates among the `commands` of the entry of `request`, in their order."""
+    words = (shlex.split(command) for command in commands)
+    named = (found for found in words if found[:2] == ["capillary", "stage"] and is_gate(request.root, found[2]))
+    return [
+        dataclasses.replace(
+            request,
+            stage=name,
+            address=f"{name}@{request.address}",
+            argv=tuple(argv),
+            gated=request.address,
+        )
+        for _, _, name, *argv in named
+    ]
 
 
 def gate_access(request: StageRequest) -> StageAccess:

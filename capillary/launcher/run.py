@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from capillary.compute.circumstances import circumstances_here
 from capillary.compute.circumstances import keep as keep_circumstances
@@ -14,17 +14,20 @@ from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished, process
 from capillary.launcher.access import StageAccess, is_gate, read_access
-from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
+from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate, stage_of
 from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_clearance
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
 from capillary.params_file import check_params
-from capillary.settings import ExecutorName, PlaceName, Settings, read_settings
+from capillary.settings import ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
+
+if TYPE_CHECKING:
+    from capillary.places.choose import Place
 
 ASIDE = Path(".capillary", "aside")
 
@@ -57,10 +60,17 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     try:
         check_params(request.root)  # all of it: a wrong `evaluation` must not cost the trainings before it
         settings = read_settings(request.repository)
-        executor = _choose(request, settings)
+        place = _place(request, settings)
+        if place is not None and request.gated is not None:
+            say(f"{request.stage} runs in the job of {request.gated}, on its node")
+            code = 0
+            return 0
+        executor: Executor = place or choose_executor(settings)
         if request.gated is None:
             _clear_strays(request, entry)  # before the plan, which has the hashes of deps
         plan = plan_request(request, entry, settings, executor)
+        if place is not None:
+            _hand_gates(place, request, entry, settings)
 
         _refuse_foreign_inputs(plan, entry)
         if request.gated is None:  # a gate reads none of them
@@ -73,11 +83,8 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
             publish(work, plan.outs, plan.root)
             _keep_circumstances(plan, settings, executor)
 
+        _look_at_state(plan, settings)
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
-        if not settings.resume and plan.state_dir.exists() and not _has_job(plan, settings):
-            shutil.rmtree(plan.state_dir)
-        if plan.state_dir.is_dir():
-            refuse_foreign(plan.state_dir, f"the state of {plan.address}", f"remove {plan.state_dir}, it begins anew")
         if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
             say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
             code = 0
@@ -92,19 +99,31 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     return code
 
 
-def _choose(request: StageRequest, settings: Settings) -> Executor:
-    """Who runs the stage: a place beyond this machine, or an executor here."""
-    if settings.place is not PlaceName.LOCAL:
-        from capillary.places.choose import choose_place  # for those who have a cluster only
+def _place(request: StageRequest, settings: Settings) -> "Place | None":
+    """The place beyond this machine where the stage, or the one that a gate is for, runs."""
+    if not settings.is_elsewhere:
+        return None
+    from capillary.places.choose import choose_place  # for those who have a cluster only
 
-        if place := choose_place(request.root, request.stage, settings):
-            return place
-    return choose_executor(settings)
+    return choose_place(request.root, stage_of(request.entry), settings)
+
+
+def _hand_gates(place: "Place", request: StageRequest, entry: Entry, settings: Settings) -> None:
+    gates = gates_before(entry.commands, request)
+    place.take_gates([plan_request(gate, entry, settings, place) for gate in gates])
+
+
+def _look_at_state(plan: StagePlan, settings: Settings) -> None:
+    """Remove the state from which the stage would resume if it must not; raise CapillaryError if it is not plain."""
+    if not settings.resume and plan.state_dir.exists() and not _has_job(plan, settings):
+        shutil.rmtree(plan.state_dir)
+    if plan.state_dir.is_dir():
+        refuse_foreign(plan.state_dir, f"the state of {plan.address}", f"remove {plan.state_dir}, it begins anew")
 
 
 def _has_job(plan: StagePlan, settings: Settings) -> bool:
     """Whether a job may still be working with the plan's folders, of which this launcher knows nothing more."""
-    if settings.place is PlaceName.LOCAL:
+    if not settings.is_elsewhere:
         return False
     from capillary.places.job import has_job
 

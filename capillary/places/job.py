@@ -4,6 +4,7 @@
     job.json        what is run, with which deps, by which executor; names of variables, never their values
     order.json      how this run is to be done (stages/common/runtime.py)
     params.yaml     declared keys only
+    gates/1-…/      folders of the same form: checks that run before the stage, on the same node
     attempts/1.json the node that took the job up, and when; one file for each time
     stop            made by the head: the job is to checkpoint and end, not to run again
     requeued        made by a job that went back into the queue
@@ -40,6 +41,7 @@ from stages.common.tracking.address import VARIABLE
 
 JOBS = Path(".capillary", "jobs")
 JOB_FILE = "job.json"
+GATES = "gates"
 LOG_FILE = "log"
 # settings of the images, which the node that builds or looks for them must share with the head
 IMAGE_VARIABLES = ("CAPILLARY_BASE_IMAGE", "CAPILLARY_TORCH", "CAPILLARY_TORCH_*")
@@ -108,6 +110,11 @@ class Handover:
 def job_folder(plan: StagePlan) -> Path:
     """The folder of the job of `plan`: the same for the same deps, params and environment."""
     return plan.repository / JOBS / f"{quote(plan.address, safe='@=,+ ')}-{plan.order.fingerprint[:16]}"
+
+
+def gate_folder(folder: Path, number: int, gate: StagePlan) -> Path:
+    """The folder of the gate that the job in `folder` runs as the first, second, …"""
+    return folder / GATES / f"{number}-{gate.stage}"
 
 
 def has_job(plan: StagePlan) -> bool:

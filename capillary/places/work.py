@@ -12,7 +12,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import publish
 from capillary.launcher.run import choose_executor
 from capillary.launcher.stop import Stop, listening
-from capillary.places.job import Job, plan_of, read_job, refuse_changed
+from capillary.places.job import GATES, Job, plan_of, read_job, refuse_changed
 from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, read_ended, write_attempt, write_ended
 from capillary.settings import BASE_VARIABLES, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen, run_main
@@ -33,13 +33,19 @@ def run_job(folder: Path, stop: Stop) -> int:
     write_attempt(folder, attempt)
     code: int = ExitCode.UNEXPECTED
     try:
-        code = _carry_out(job, folder, stop)
+        code = _pass_gates(folder, stop) or _carry_out(job, folder, stop)
     except (CapillaryError, OSError, MemoryError) as error:
         code = _report(error)
     finally:
         if not _is_worth_another(job, folder, stop, attempt.started):
             write_ended(folder, Ended(code=code, node=attempt.node, started=attempt.started, ended=time.time()))
     return code
+
+
+def _pass_gates(folder: Path, stop: Stop) -> int:
+    """The exit code of the first gate that stops the job; 0 when all let it through."""
+    gates = sorted((folder / GATES).glob("*"))
+    return next((code for gate in gates if (code := _carry_out(read_job(gate), gate, stop))), 0)
 
 
 def node_name() -> str:

@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class CellFact:
-    """How one training ended: `status` in a word (trained, skipped, failed, …), `reason` for one that failed."""
+    """How one training ended: `status` in a word (trained, skipped, failed, …), `reason` for one that failed.
+
+    One that ran as a job of a cluster has the `node`, the seconds for which it waited there and how often it was taken
+    up again.
+    """
 
     loss: str
     fold: int
     status: str
     wall_s: float | None = None
     reason: str | None = None
+    node: str | None = None
+    waited_s: float | None = None
+    retries: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

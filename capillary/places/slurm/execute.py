@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from capillary.compute.hardware import GB
@@ -17,7 +17,7 @@ from capillary.launcher.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
 from capillary.places.held import held
-from capillary.places.job import Handover, job_folder
+from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
 from capillary.places.outcome import Ended
 from capillary.places.slurm.config import SLURM_FILE, SlurmProfile
 from capillary.places.slurm.endings import explain
@@ -41,15 +41,17 @@ class SlurmPlace:
     def __init__(self, settings: Settings, profile: SlurmProfile) -> None:
         self._settings = settings
         self._profile = profile
-        self._identity: list[str] = []
+        self._identities: dict[str, list[str]] = {}
+        self._gates: list[StagePlan] = []
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
         """What the packages on the nodes are known by: this interpreter, which they share, or the stage's image."""
         if self._runtime is ExecutorName.PROCESS:
-            self._identity = process.environment_id(repository, stage, access)
+            identity = process.environment_id(repository, stage, access)
         else:
-            self._identity = self._image_id(repository, access.image or stage)
-        return self._identity
+            identity = self._image_id(repository, access.image or stage)
+        self._identities[stage] = identity
+        return identity
 
     def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
         """Stand-ins for the GPUs that a job is given: the head need not have any."""
@@ -66,6 +68,10 @@ class SlurmPlace:
         memory = int(self._profile.memory_gb * GB)
         return Limits(cores=self._profile.cpus, cores_reason=reason, memory_bytes=memory, memory_reason=reason)
 
+    def take_gates(self, gates: Sequence[StagePlan]) -> None:
+        """Plans of gates, which the job of the next plan runs first, on the same node."""
+        self._gates = list(gates)
+
     def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
         """Run `plan` as a job; when it ends with 0, `publish` takes the outs from the folder that it is given.
 
@@ -81,11 +87,8 @@ class SlurmPlace:
             return self._run(plan, folder, Requests(stop=stop, delivered=requests), publish)
 
     def _run(self, plan: StagePlan, folder: Path, requests: Requests, publish: Callable[[Path], None]) -> int:
-        handover = Handover(
-            place=PlaceName.SLURM, executor=self._runtime, environment_id=self._identity, settings=self._settings
-        )
         for tried in range(1, MOST_SUBMISSIONS + 1):
-            submitted = find_or_submit(plan, folder, self._profile, handover, os.environ)
+            submitted = find_or_submit(plan, folder, self._profile, self._write, os.environ)
             follower = Follower(folder, plan.repository, plan.address)
             try:
                 end = Head(folder, submitted, follower, requests).wait()
@@ -103,6 +106,20 @@ class SlurmPlace:
         if requests.exit_code:
             return requests.exit_code
         raise explain(str(end), plan.address, submitted.number, follower.kept)
+
+    def _write(self, plan: StagePlan, folder: Path) -> Job:
+        """The job of `plan` and those of its gates; returns the first."""
+        for number, gate in enumerate(self._gates, start=1):
+            write_job(gate, gate_folder(folder, number, gate), self._handover(gate))
+        return write_job(plan, folder, self._handover(plan))
+
+    def _handover(self, plan: StagePlan) -> Handover:
+        return Handover(
+            place=PlaceName.SLURM,
+            executor=self._runtime,
+            environment_id=self._identities[plan.stage],
+            settings=self._settings,
+        )
 
     @property
     def _runtime(self) -> ExecutorName:

@@ -1,16 +1,18 @@
 """Which job of Slurm belongs to a job's folder: found again after a head died, submitted once."""
 
+import fnmatch
 import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from capillary.launcher.plan import StagePlan
-from capillary.places.job import Handover, order_digest, write_job
-from capillary.places.outcome import ENDED_FILE, REQUEUED_FILE, STOP_FILE, read_ended
+from capillary.places.held import LOCK_FILE
+from capillary.places.job import Job, order_digest
+from capillary.places.outcome import read_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.config import SlurmProfile
 from capillary.places.slurm.script import SCRIPT_FILE, batch_script, job_name, submit_argv, submit_environment
@@ -20,6 +22,7 @@ from stages.common.errors import DamagedError
 from stages.common.progress import say
 
 ID_FILE = "jobid"
+WriteJob = Callable[[StagePlan, Path], Job]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +51,14 @@ def read_submitted(folder: Path) -> Submitted | None:
 
 
 def find_or_submit(
-    plan: StagePlan, folder: Path, profile: SlurmProfile, handover: Handover, variables: Mapping[str, str]
+    plan: StagePlan, folder: Path, profile: SlurmProfile, write: WriteJob, variables: Mapping[str, str]
 ) -> Submitted:
-    """The job of `plan`: the one that a former head submitted, if it still counts, else a new one."""
+    """The job of `plan`: the one that a former head submitted, if it still counts, else a new one, which `write`
+    writes into `folder`. `variables` are those of this process.
+    """
     if found := _find(plan, folder):
         return found
-    return _submit(plan, folder, profile, handover, variables)
+    return _submit(plan, folder, profile, write, variables)
 
 
 def _find(plan: StagePlan, folder: Path) -> Submitted | None:
@@ -83,13 +88,14 @@ def _is_over(known: Submitted) -> bool:
 
 
 def _submit(
-    plan: StagePlan, folder: Path, profile: SlurmProfile, handover: Handover, variables: Mapping[str, str]
+    plan: StagePlan, folder: Path, profile: SlurmProfile, write: WriteJob, variables: Mapping[str, str]
 ) -> Submitted:
     _empty(folder)
-    job = write_job(plan, folder, handover)
+    job = write(plan, folder)
     name = job_name(plan.order.fingerprint)
     (folder / SCRIPT_FILE).write_text(batch_script(profile, name, sys.executable, folder))
-    exported = sorted({*handover.settings.select(BASE_VARIABLES), *job.exported()})
+    names = (name for name in variables if any(fnmatch.fnmatchcase(name, pattern) for pattern in BASE_VARIABLES))
+    exported = sorted({*names, *job.exported()})
     number = queue.submit(submit_argv(folder, exported), submit_environment(dict(variables)))
     return _remember(folder, number)
 
@@ -103,20 +109,10 @@ def _remember(folder: Path, number: int) -> Submitted:
 
 def _empty(folder: Path) -> None:
     """Remove what a former job left, but for the lock that this head holds."""
-    for name in (
-        ID_FILE,
-        ENDED_FILE,
-        STOP_FILE,
-        REQUEUED_FILE,
-        SCRIPT_FILE,
-        "log",
-        "outs",
-        ".outs",
-        "attempts",
-        ".capillary",
-    ):
-        left = folder / name
+    for left in folder.iterdir():
+        if left.name == LOCK_FILE:
+            continue
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
         else:
-            left.unlink(missing_ok=True)
+            left.unlink()

@@ -1,0 +1,215 @@
+"""`capillary jobs`: the jobs of this project that are in the queue, running, or over and not collected yet."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from capillary.places.held import is_held
+from capillary.places.job import JOB_FILE, JOBS, LOG_FILE, read_job
+from capillary.places.outcome import STOP_FILE, Attempt, attempts, read_ended
+from capillary.places.slurm import queue
+from capillary.places.slurm.submitted import Submitted, read_submitted
+from capillary.settings import PlaceName
+from stages.common.epoch_line import EpochLine, parse_epoch
+from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.progress import console, plain, say
+from stages.common.runtime import ORDER_FILE, read_order
+
+_TAIL_BYTES = 65536
+POLL_S = 0.5
+NONE = "–"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFacts:
+    """One job. `cell` is its entry's address, `job` its number; `waited_s` in the queue, before it first ran."""
+
+    cell: str
+    job: str | None
+    state: str
+    node: str | None
+    epoch: int | None
+    epochs: int | None
+    waited_s: float | None
+    retries: int
+    resume_folder: str
+    folder: str
+
+
+def show_jobs(repository: Path, *, as_json: bool) -> None:
+    """Print the jobs as a table, or as JSON."""
+    found = [facts_of(folder) for folder in folders(repository)]
+    if as_json:
+        console.print(json.dumps([asdict(facts) for facts in found], indent=2), markup=False)
+        return
+    if not found:
+        say("no job of this project is in the queue or running")
+        return
+    table = Table("cell", "job", "state", "node", "epoch", "waited", "retried")
+    for facts in found:
+        epoch = NONE if facts.epoch is None else f"{facts.epoch}/{facts.epochs}"
+        waited = NONE if facts.waited_s is None else f"{facts.waited_s:.0f} s"
+        row = (facts.cell, facts.job or NONE, facts.state, facts.node or NONE, epoch, waited, facts.retries)
+        table.add_row(*map(plain, row))
+    console.print(table)
+
+
+def folders(repository: Path) -> list[Path]:
+    """Folders of jobs, in the order of their names."""
+    return sorted(file.parent for file in (repository / JOBS).glob(f"*/{JOB_FILE}"))
+
+
+def facts_of(folder: Path) -> JobFacts:
+    """What is known of the job in `folder`, from what its node wrote and from Slurm."""
+    order = read_order(folder / ORDER_FILE)
+    submitted, taken, epoch = read_submitted(folder), list(attempts(folder)), _last_epoch(folder)
+    return JobFacts(
+        cell=order.stage,
+        job=str(submitted.number) if submitted else None,
+        state=_state(folder, submitted, taken),
+        node=taken[-1].node if taken else None,
+        epoch=epoch.epoch if epoch else None,
+        epochs=epoch.epochs if epoch else None,
+        waited_s=_waited_s(submitted, taken),
+        retries=max(0, len(taken) - 1),
+        resume_folder=order.state_dir.name,
+        folder=str(folder),
+    )
+
+
+def _state(folder: Path, submitted: Submitted | None, taken: Sequence[Attempt]) -> str:
+    ended = read_ended(folder)
+    if ended is not None:
+        return "done, not collected yet" if ended.code == 0 else f"failed ({ended.code}), not collected yet"
+    if read_job(folder).place is not PlaceName.SLURM:
+        return "running" if taken else "queued"
+    if submitted is None:
+        return "not submitted"
+    info = queue.ask(submitted.number)
+    if isinstance(info, queue.JobInfo):
+        return f"queued ({info.reason})" if info.is_pending else info.state.lower()
+    return "Slurm does not answer" if info is queue.NoAnswer.SILENT else "not known to Slurm"
+
+
+def _waited_s(submitted: Submitted | None, taken: Sequence[Attempt]) -> float | None:
+    if submitted is None:
+        return None
+    return max(0.0, (taken[0].started if taken else time.time()) - submitted.at)
+
+
+def _last_epoch(folder: Path) -> EpochLine | None:
+    lines = _tail(folder / LOG_FILE).decode(errors="replace").splitlines()
+    return next((epoch for line in reversed(lines) if (epoch := parse_epoch(line))), None)
+
+
+def _tail(log: Path) -> bytes:
+    if not log.is_file() or log.is_symlink():
+        return b""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        return stream.read()
+
+
+def show_log(repository: Path, name: str, *, follow: bool) -> None:
+    """Print what the job `name` (its cell or its number) printed; with `follow` until it is over."""
+    folder = find(repository, name)
+    chunks = _growing(folder) if follow else iter([_tail(folder / LOG_FILE)])
+    for chunk in chunks:
+        console.file.write(chunk.decode(errors="replace"))
+        console.file.flush()
+
+
+def _growing(folder: Path) -> Iterator[bytes]:
+    """What the log holds and what comes, until the job is over and its head has collected it."""
+    at = 0
+    while True:
+        over = read_ended(folder) is not None or not folder.exists()
+        log = folder / LOG_FILE
+        if log.is_file() and not log.is_symlink():
+            with log.open("rb") as stream:
+                stream.seek(at)
+                chunk = stream.read()
+            at += len(chunk)
+            yield chunk
+        if over:
+            return
+        time.sleep(POLL_S)
+
+
+def find(repository: Path, name: str) -> Path:
+    """The folder of the job of the cell `name`, or with that number; CapillaryError when there is none."""
+    known = {folder: facts_of_name(folder) for folder in folders(repository)}
+    found = [folder for folder, names in known.items() if name in names]
+    if not found:
+        listed = ", ".join(names[0] for names in known.values()) or "there are none"
+        raise CapillaryError(
+            f"no job of this project is called {name}",
+            remedy=f"name a cell or a number that `capillary jobs` shows: {listed}",
+            code=ExitCode.USAGE,
+        )
+    return found[-1]
+
+
+def facts_of_name(folder: Path) -> tuple[str, ...]:
+    """Names of a job: its cell, and its number if it has one."""
+    submitted = read_submitted(folder)
+    cell = read_order(folder / ORDER_FILE).stage
+    return (cell, str(submitted.number)) if submitted else (cell,)
+
+
+def cancel_jobs(repository: Path, names: Sequence[str], *, every: bool) -> None:
+    """Ask jobs to checkpoint and end; those that wait in the queue are removed from it."""
+    chosen = folders(repository) if every else [find(repository, name) for name in names]
+    for folder in chosen:
+        _cancel(folder)
+    if not chosen:
+        say("no job of this project is in the queue or running")
+
+
+def _cancel(folder: Path) -> None:
+    submitted = read_submitted(folder)
+    cell = read_order(folder / ORDER_FILE).stage
+    if submitted is None or read_ended(folder) is not None:
+        say(f"{cell}: its job is over already")
+        return
+    (folder / STOP_FILE).touch()
+    info = queue.ask(submitted.number)
+    if isinstance(info, queue.JobInfo) and info.is_pending:
+        queue.cancel(submitted.number)
+        say(f"{cell}: job {submitted.number} is removed from the queue")
+    else:
+        queue.ask_to_checkpoint(submitted.number)
+        say(f"{cell}: job {submitted.number} is asked to checkpoint and end")
+
+
+def live_states(repository: Path) -> set[str]:
+    """Names of the resume folders that jobs may be using."""
+    return {read_order(folder / ORDER_FILE).state_dir.name for folder in folders(repository)}
+
+
+def clean_jobs(repository: Path) -> None:
+    """Remove folders of jobs that are over and that no head follows; what they computed is kept nowhere else."""
+    for folder in sorted((repository / JOBS).glob("*")):
+        if is_held(folder) or _may_run(folder):
+            continue
+        say(f"removing {folder}: its job is over")
+        shutil.rmtree(folder)
+
+
+def _may_run(folder: Path) -> bool:
+    """Whether a job may still work in `folder`; a job that ended well waits there to be collected."""
+    try:
+        ended, submitted = read_ended(folder), read_submitted(folder)
+    except DamagedError:
+        return False
+    if ended is not None:
+        return ended.code == 0
+    if submitted is None:
+        return (folder / JOB_FILE).is_file() and read_job(folder).place is not PlaceName.SLURM
+    info = queue.ask(submitted.number)
+    return info is queue.NoAnswer.SILENT or (isinstance(info, queue.JobInfo) and not info.is_terminal)

@@ -1,0 +1,104 @@
+"""What every place promises, whatever it is: the same stage, the same outs, the same end.
+
+A new place is one name in SETTINGS (tests/support/places.py) that passes this file.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.containers import client
+from tests.support.parts import require
+from tests.support.places import SETTINGS, Head, PlaceProject, ended_heads, until
+from tests.support.slurm import cluster
+
+Start = Callable[..., Head]
+
+
+def podman() -> None:
+    """Skips the test where there is no podman with the base image."""
+    found = shutil.which("podman") is not None
+    image = ["podman", "image", "exists", "python:3.11-slim-bookworm"]
+    require(found and subprocess.run(image, check=False).returncode == 0, "podman with the base image")
+
+
+NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster}
+
+
+@pytest.fixture(params=SETTINGS)
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> PlaceProject:
+    """A project whose stage runs in the place under test."""
+    NEEDS.get(request.param, lambda: None)()
+    return PlaceProject(tmp_path / "my project", request.param)
+
+
+@pytest.fixture
+def start(project: PlaceProject) -> Iterator[Start]:
+    """A head that runs the stage in a mode."""
+    with ended_heads() as heads:
+
+        def start(mode: str, **variables: str) -> Head:
+            heads.append(Head(project, mode, **variables))
+            return heads[-1]
+
+        yield start
+
+
+def test_a_stage_that_ends_well(start: Start, project: PlaceProject) -> None:
+    """Its words come while it runs; its outs are published whole; it has its own variables and its share of threads."""
+    head = start("tell", TOY_TOKEN="for the toy", OTHER_TOKEN="for nobody", CAPILLARY_THREADS="1")
+    head.wait_for("here")
+    assert project.out() == {}
+    head.let_go()
+    assert head.code() == 0, head.text()
+    out = project.out()
+    variables = json.loads(out.pop("variables"))
+    assert out == {"copy": "hello\n"}
+    assert (variables["TOY_TOKEN"], variables["OMP_NUM_THREADS"]) == ("for the toy", "1")
+    assert "OTHER_TOKEN" not in variables
+    assert not any(name.startswith(("CAPILLARY_EX", "CAPILLARY_PL", "SLURM", "SSH")) for name in variables)
+    assert until(lambda: project.leftovers() == []), project.leftovers()
+    kept = [file.read_bytes() for file in (project.root / ".capillary").rglob("*") if file.is_file()]
+    assert not any(b"for the toy" in content for content in kept)
+
+
+def test_a_stage_that_fails(start: Start, project: PlaceProject) -> None:
+    """Its exit code is that of the run, and nothing is published."""
+    head = start("fail")
+    assert head.code() == 9, head.text()
+    assert project.out() == {}
+    assert until(lambda: project.leftovers() == []), project.leftovers()
+
+
+def test_a_stage_that_is_asked_to_stop_and_runs_again(start: Start, project: PlaceProject) -> None:
+    """Ctrl-C lets it save what the next run resumes from."""
+    head = start("save")
+    head.wait_for("here")
+    head.ask(signal.SIGINT)
+    assert head.code() == 128 + signal.SIGINT, head.text()
+    assert project.out() == {}
+    assert until(lambda: project.leftovers() == []), project.leftovers()
+    again = start("save")
+    assert again.code() == 0, again.text()
+    assert project.out() == {"copy": "hello\n", "resumed": "checkpoint"}
+
+
+def test_a_stage_that_does_not_stop(start: Start, project: PlaceProject) -> None:
+    """It is killed after the grace period, which its setting gives."""
+    head = start("ignore", CAPILLARY_GRACE_S="1")
+    head.wait_for("here")
+    head.ask(signal.SIGINT)
+    assert head.code() == 128 + signal.SIGINT, head.text()
+    assert "did not end within 1 s (CAPILLARY_GRACE_S)" in head.text()
+    assert project.out() == {}
+    assert until(lambda: project.leftovers() == []), project.leftovers()
+
+
+def test_the_places_are_those_that_this_file_knows() -> None:
+    """A place that is added has what it needs said here."""
+    assert SETTINGS.keys() - {"process"} == NEEDS.keys()

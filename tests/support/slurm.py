@@ -1,0 +1,35 @@
+"""A real Slurm cluster for tests: the one that this machine belongs to, or one that the shared double starts."""
+
+import os
+import shutil
+import subprocess
+
+from tests.support.parts import REPOSITORY, require
+
+DOUBLE = REPOSITORY.parent / "shared" / "slurm-host"
+
+
+def cluster() -> None:
+    """Skips the test where no cluster answers and none can be started here, fails it in CI."""
+    if not _answers() and os.geteuid() == 0 and (DOUBLE / "up").is_file():
+        subprocess.run([DOUBLE / "up"], env={**os.environ, "SLURM_HOST_NODES": "3"}, check=False, capture_output=True)
+    require(_answers(), "a Slurm cluster")
+
+
+def power_cut(node: str) -> None:
+    """The node and all of its jobs die at once. Skips the test on a cluster that is not the double's."""
+    require((DOUBLE / "node").is_file(), "a node that a test may cut off")
+    subprocess.run([DOUBLE / "node", "down", node], check=True, capture_output=True)
+
+
+def power_on(node: str) -> None:
+    """The node comes back."""
+    subprocess.run([DOUBLE / "node", "up", node], check=True, capture_output=True)
+
+
+def _answers() -> bool:
+    if shutil.which("sbatch") is None:
+        return False
+    idle = ["sinfo", "--noheader", "--states=idle,mix,alloc", "--format=%N"]
+    done = subprocess.run(idle, capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip())
