@@ -291,6 +291,35 @@ models = typer.Typer(help="Registered models.", no_args_is_help=True)
 app.add_typer(models, name="models")
 
 
+place = typer.Typer(help="Places beyond this machine.", no_args_is_help=True)
+app.add_typer(place, name="place")
+
+
+@place.callback()
+def _place() -> None:
+    """Places beyond this machine."""
+
+
+class RayObject(enum.StrEnum):
+    """What `capillary place manifest` renders (capillary/places/ray/manifest.py)."""
+
+    CLUSTER = "cluster"
+    JOB = "job"
+
+
+@place.command()
+def manifest(
+    kind: Annotated[RayObject, typer.Argument(help="A RayCluster, or a RayJob with a cluster of its own.")],
+    config: Annotated[Path, typer.Option(help="The experiment file that a job runs.")] = Path(
+        "configs/experiments/default.yaml"
+    ),
+) -> None:
+    """Print the Kubernetes object that KubeRay needs, from configs/ray.yaml (docs/ray.md)."""
+    from capillary.places.ray.manifest import Kind, render
+
+    typer.echo(render(Path.cwd(), Kind(kind), config), nl=False)
+
+
 cache = typer.Typer(help="Recorded results.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 

@@ -246,7 +246,7 @@ def _restore(entry: Entry) -> None:
 
 def _keep_circumstances(plan: StagePlan, settings: Settings, executor: Executor) -> None:
     """Remember how the outs were computed, for an audit of the cache. A gate has none; of a node little is known."""
-    if plan.gated is not None or settings.place is not PlaceName.LOCAL:
+    if plan.gated is not None or settings.is_elsewhere:
         return
     identity = executor.environment_id(plan.root, plan.stage, plan.access)
     found = circumstances_here(identity, plan.order.compute, in_container=executor is not process)

@@ -1,6 +1,7 @@
 """The one room that knows Ray's API: connect, submit a task, ask about it, cancel it."""
 
 import contextlib
+import importlib
 import os
 import re
 import signal
@@ -123,14 +124,13 @@ def _connect(ray: Any, address: str | None, profile: RayProfile) -> None:
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for reports to its makers
     try:
-        import ray
+        return importlib.import_module("ray")
     except ImportError as error:
         raise CapillaryError(
             "CAPILLARY_PLACE=ray needs Ray, which is not installed",
             remedy="./just setup ray, or set CAPILLARY_PLACE=local",
             code=ExitCode.USAGE,
         ) from error
-    return ray
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from capillary.launcher.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
 from capillary.places.held import LOCK_FILE, held
-from capillary.places.job import Handover, job_folder, write_job
+from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
 from capillary.places.outcome import Ended
 from capillary.places.ray.cluster import Loss, Lost, RayCluster, connected
 from capillary.places.ray.config import RAY_FILE, RayProfile
@@ -42,12 +42,13 @@ class RayPlace:
     def __init__(self, settings: Settings, profile: RayProfile) -> None:
         self._settings = settings
         self._profile = profile
-        self._identity: list[str] = []
+        self._identities: dict[str, list[str]] = {}
+        self._gates: list[StagePlan] = []
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
         """What the packages on the nodes are known by: this interpreter, of which they have the same."""
-        self._identity = process.environment_id(repository, stage, access)
-        return self._identity
+        self._identities[stage] = process.environment_id(repository, stage, access)
+        return self._identities[stage]
 
     def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
         """Stand-ins for the GPUs that a task is given: the head need not have any."""
@@ -62,6 +63,10 @@ class RayPlace:
         reason = f"what a task asks for ({RAY_FILE})"
         memory = int(self._profile.memory_gb * GB)
         return Limits(cores=self._profile.cpus, cores_reason=reason, memory_bytes=memory, memory_reason=reason)
+
+    def take_gates(self, gates: Sequence[StagePlan]) -> None:
+        """Plans of gates, which the job of the next plan runs first, on the same node."""
+        self._gates = list(gates)
 
     def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
         """Run `plan` as a task; when it ends with 0, `publish` takes the outs from the folder that it is given.
@@ -88,14 +93,9 @@ class RayPlace:
     def _submit(
         self, plan: StagePlan, folder: Path, cluster: RayCluster, requests: Sequence[int]
     ) -> Ended | Lost | str:
-        handover = Handover(
-            place=PlaceName.RAY,
-            executor=ExecutorName.PROCESS,
-            environment_id=self._identity,
-            settings=self._settings,
-        )
-        job = write_job(plan, folder, handover)
-        variables = json.dumps({name: self._settings.variables[name] for name in job.exported()})
+        jobs = [(gate, gate_folder(folder, number, gate)) for number, gate in enumerate(self._gates, start=1)]
+        exported = {name for each, where in [*jobs, (plan, folder)] for name in self._write(each, where).exported()}
+        variables = json.dumps({name: self._settings.variables[name] for name in sorted(exported)})
         follower = Follower(folder, plan.repository, plan.address)
         try:
             for _ in range(MOST_SUBMISSIONS):
@@ -107,6 +107,15 @@ class RayPlace:
         finally:
             follower.close()
         return end
+
+    def _write(self, plan: StagePlan, folder: Path) -> Job:
+        handover = Handover(
+            place=PlaceName.RAY,
+            executor=ExecutorName.PROCESS,
+            environment_id=self._identities[plan.stage],
+            settings=self._settings,
+        )
+        return write_job(plan, folder, handover)
 
 
 def explain(end: Lost | str, address: str, cluster: str | None) -> CapillaryError:

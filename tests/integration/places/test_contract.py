@@ -15,6 +15,7 @@ import pytest
 from tests.support.containers import client
 from tests.support.parts import require
 from tests.support.places import SETTINGS, Head, PlaceProject, ended_heads, until
+from tests.support.ray_cluster import shared_nodes
 from tests.support.slurm import cluster
 
 Start = Callable[..., Head]
@@ -27,7 +28,7 @@ def podman() -> None:
     require(found and subprocess.run(image, check=False).returncode == 0, "podman with the base image")
 
 
-NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster}
+NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster, "ray": shared_nodes}
 
 
 @pytest.fixture(params=SETTINGS)
