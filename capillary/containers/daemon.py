@@ -10,6 +10,8 @@ from docker.utils import kwargs_from_env
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ReadTimeout
 
+from capillary.containers.podman import service as podman
+from capillary.settings import ExecutorName
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 
 # for answers; what takes longer (streams, waiting) has no limit
@@ -17,10 +19,13 @@ TIMEOUT_S = 60
 
 
 def connect(variables: Mapping[str, str]) -> docker.APIClient:
-    """A client of the daemon that DOCKER_HOST names, or the current docker context, or the usual socket.
+    """A client of the daemon that DOCKER_HOST names, or the current docker context, or the usual socket; with
+    CAPILLARY_EXECUTOR=podman a client of Podman's service.
 
     Raises ServiceError when it does not answer.
     """
+    if variables.get("CAPILLARY_EXECUTOR") == ExecutorName.PODMAN:
+        variables = podman.with_address(variables)
     try:
         options = kwargs_from_env(environment=dict(variables))
         if "base_url" not in options and (context := ContextAPI.get_current_context()):

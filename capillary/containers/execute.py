@@ -155,7 +155,8 @@ class ContainerExecutor:
 
     def _start(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Running | None":
         """The started container; None when this launcher was asked to stop before."""
-        with leash(sys.executable, "-P", "-m", last_duty.__name__, scratch.base.name):
+        executor = self._settings.executor.value
+        with leash(sys.executable, "-P", "-m", last_duty.__name__, scratch.base.name, executor):
             container = self._create(plan, scratch, place, stop)
             if container is None:
                 return None

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ from docker.errors import ImageNotFound
 
 from capillary.compute.torch_builds import CPU, TorchBuild
 from capillary.containers.daemon import explain, plain_errors
+from capillary.containers.podman import service as podman
 from capillary.launcher.stop import Stop
 from capillary.proxies import credentials_in, loopback_proxies, proxy_names, without
-from capillary.settings import ImageSettings
+from capillary.settings import ExecutorName, ImageSettings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
@@ -55,8 +57,10 @@ class Environment:
         cuda = self.build_args.get("TORCH_CUDA", "").replace(".", "")
         return f"capillary-{self.stage}:{f'cu{cuda}-' if cuda else ''}{digest.hexdigest()[:12]}"
 
-    def build_argv(self, variables: Mapping[str, str], *, progress: str = "plain") -> list[str]:
-        """The command that builds it, started with `build_variables`.
+    def build_argv(
+        self, variables: Mapping[str, str], *, progress: str = "plain", program: str = "docker"
+    ) -> list[str]:
+        """The command that builds it, `docker` or `podman`, started with `build_variables`.
 
         Proxies among `variables` go to the build by name alone, so that no process list shows their passwords. One at
         a loopback address is reached through the machine's own network only.
@@ -67,7 +71,8 @@ class Environment:
         network = ["--network", "host"] if loopback_proxies(variables) else []
         labels = ["--label", f"capillary.environment={self.stage}", "--label", f"capillary.project={self.root}"]
         places = ["--file", str(self.dockerfile), "--target", TARGET, "--tag", self.tag, str(self.root)]
-        return ["docker", "build", "--progress", progress, *network, *arguments, *labels, *places]
+        shown = ["--progress", progress] if program == "docker" else []
+        return [program, "build", *shown, *network, *arguments, *labels, *places]
 
     def build_variables(self, variables: Mapping[str, str]) -> dict[str, str]:
         """What the docker command finds in its environment: the user's `variables`, and arguments given by name."""
@@ -98,6 +103,12 @@ def environment_for(root: Path, stage: str, settings: ImageSettings, torch: Torc
                 code=ExitCode.USAGE,
             )
     return environment
+
+
+def architecture() -> str:
+    """This machine's kind, as Docker calls it: one image has the same name in every engine."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def holds_torch(root: Path, stage: str) -> bool:
@@ -153,9 +164,10 @@ def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> Non
 
 
 def _start(environment: Environment, variables: Mapping[str, str], *, to_terminal: bool) -> "subprocess.Popen[str]":
+    program = podman.PROGRAM if variables.get("CAPILLARY_EXECUTOR") == ExecutorName.PODMAN else "docker"
     try:
         return subprocess.Popen(
-            environment.build_argv(variables, progress="auto" if to_terminal else "plain"),
+            environment.build_argv(variables, progress="auto" if to_terminal else "plain", program=program),
             # the client's own settings (DOCKER_HOST, configuration, certificates) are those of this process
             env=environment.build_variables(variables),
             stderr=None if to_terminal else subprocess.PIPE,
@@ -163,9 +175,10 @@ def _start(environment: Environment, variables: Mapping[str, str], *, to_termina
             text=True,
         )
     except FileNotFoundError as error:
+        package = "Docker's command line (docker-ce-cli, docker-cli)" if program == "docker" else program
         raise CapillaryError(
-            "images are built by the docker command, which is not on PATH",
-            remedy="install Docker's command line (docker-ce-cli, docker-cli), or set CAPILLARY_EXECUTOR=process",
+            f"images are built by the {program} command, which is not on PATH",
+            remedy=f"install {package}, or set CAPILLARY_EXECUTOR=process",
             code=ExitCode.MACHINE,
         ) from error
 

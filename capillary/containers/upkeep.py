@@ -82,7 +82,7 @@ def _daemon(settings: Settings, *, required: bool) -> docker.APIClient | None:
     try:
         return connect(settings.variables)
     except ServiceError:
-        if required or settings.executor is ExecutorName.DOCKER:
+        if required or settings.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}:
             raise
         say("no Docker daemon answers: what is left of containers stays")
         return None

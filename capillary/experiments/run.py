@@ -190,7 +190,7 @@ def _command(experiment: Experiment) -> str:
     return shlex.join(["./just", "experiment", "--config", str(experiment.file), *debug])
 
 
-def _fact(outcome: Outcome, job: JobLine | None) -> CellFact:
+def _fact(outcome: Outcome, job: JobLine | None = None) -> CellFact:
     loss, _, fold = outcome.address.removeprefix(f"{CELLS}@").rpartition("-")
     status = ("trained" if outcome.ran else "up to date") if outcome.code == 0 else "failed"
     reason = None if outcome.code == 0 else f"exit code {outcome.code}, see {outcome.log}"

@@ -9,7 +9,7 @@ from capillary.compute.circumstances import circumstances_here
 from capillary.compute.circumstances import keep as keep_circumstances
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import Limits
+from capillary.compute.limits import Limits, find_limits
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished, process
@@ -155,7 +155,8 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
     access = gate_access(request) if is_for_gate else read_access(request.root, request.stage)
     identity = executor.environment_id(request.root, request.stage, access)
     find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
-    compute = stage_compute(request.root, settings, find_gpus, executor.limits)
+    limits = executor.limits if settings.is_elsewhere else find_limits
+    compute = stage_compute(request.root, settings, find_gpus, limits)
     if is_for_gate:
         return plan_gate(request, gate_of(request, entry), access, settings, identity, compute)
     return plan_stage(request, entry, access, settings, identity, compute)
@@ -209,13 +210,17 @@ def choose_executor(settings: Settings) -> Executor:
     """The executor that CAPILLARY_EXECUTOR asks for; `auto` takes containers when a Docker daemon answers."""
     if settings.executor is ExecutorName.PROCESS:
         return process
+    if settings.executor is ExecutorName.APPTAINER:
+        from capillary.containers.apptainer.execute import ApptainerExecutor
+
+        return ApptainerExecutor(settings)
     # half the launcher's own imports, for those who have a daemon only
     from capillary.containers.execute import ContainerExecutor
 
     try:
         return ContainerExecutor(settings)
     except ServiceError:
-        if settings.executor is ExecutorName.DOCKER:
+        if settings.executor is not ExecutorName.AUTO:
             raise
         return process
 

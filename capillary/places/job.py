@@ -36,7 +36,7 @@ from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.params import PARAMS_FILE, Params
-from stages.common.runtime import ORDER_FILE, read_order
+from stages.common.runtime import ORDER_FILE, StageOrder, order_json, read_order
 from stages.common.tracking.address import VARIABLE
 
 JOBS = Path(".capillary", "jobs")
@@ -175,9 +175,9 @@ def plan_of(job: Job, folder: Path, settings: Settings, base: dict[str, str]) ->
     )
 
 
-def order_digest(folder: Path) -> str:
+def digest_of(order: StageOrder) -> str:
     """What tells the order of one job from that of another."""
-    return hashlib.sha256((folder / ORDER_FILE).read_bytes()).hexdigest()
+    return hashlib.sha256(order_json(order)).hexdigest()
 
 
 def refuse_changed(job: Job) -> None:

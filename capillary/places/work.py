@@ -13,11 +13,14 @@ from capillary.launcher.publish import publish
 from capillary.launcher.run import choose_executor
 from capillary.launcher.stop import Stop, listening
 from capillary.places.job import GATES, Job, plan_of, read_job, refuse_changed
-from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, read_ended, write_attempt, write_ended
-from capillary.settings import BASE_VARIABLES, Settings, read_settings
+from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, attempts, read_ended, write_attempt, write_ended
+from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen, run_main
 from stages.common.progress import say
 from stages.common.runtime import ORDER_FILE, read_order
+
+# attempts that are cut short without a checkpoint, one after the other, before nobody tries again
+MOST_IN_VAIN = 3
 
 
 def run_job(folder: Path, stop: Stop) -> int:
@@ -37,7 +40,7 @@ def run_job(folder: Path, stop: Stop) -> int:
     except (CapillaryError, OSError, MemoryError) as error:
         code = _report(error)
     finally:
-        if not _is_worth_another(job, folder, stop, attempt.started):
+        if not _is_worth_another(job, folder, stop):
             write_ended(folder, Ended(code=code, node=attempt.node, started=attempt.started, ended=time.time()))
     return code
 
@@ -70,7 +73,12 @@ def _carry_out(job: Job, folder: Path, stop: Stop) -> int:
 def _settings(job: Job) -> Settings:
     """The settings on this node: the project's .env, and its own environment for what the head handed on by name."""
     settings = read_settings(job.repository)
-    return dataclasses.replace(settings, executor=job.executor, gpus=os.environ.get("SLURM_JOB_GPUS", settings.gpus))
+    variables = {**settings.variables, "CAPILLARY_EXECUTOR": job.executor.value}
+    # a daemon sees all GPUs of the node, a process those that the cluster leaves it
+    in_containers = job.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}
+    gpus = os.environ.get("SLURM_JOB_GPUS", settings.gpus) if in_containers else ""
+    images = dataclasses.replace(settings.images, client_environment=variables)
+    return dataclasses.replace(settings, executor=job.executor, gpus=gpus, variables=variables, images=images)
 
 
 def _devices(job: Job, settings: Settings) -> dict[str, str]:
@@ -90,18 +98,24 @@ def _keep_outs(plan: StagePlan, work: Path, folder: Path) -> None:
     ready.rename(folder / OUTS)
 
 
-def _is_worth_another(job: Job, folder: Path, stop: Stop, started: float) -> bool:
-    """Whether the job was cut short, not by the head, and left a checkpoint from which another attempt goes on."""
+def _is_worth_another(job: Job, folder: Path, stop: Stop) -> bool:
+    """Whether the job was cut short, not by the head, and another attempt gets further."""
     if stop.asked is None or (folder / STOP_FILE).exists():
         return False
     if not job.access.resume:
         say(f"{job.stage} cannot resume, so it is not started again; raise the time limit of its jobs")
         return False
+    if _attempts_in_vain(folder) < MOST_IN_VAIN:
+        return True
+    say(f"{MOST_IN_VAIN} attempts were cut short before they wrote a checkpoint; raise the time limit of its jobs")
+    return False
+
+
+def _attempts_in_vain(folder: Path) -> int:
+    """How many attempts began since the last checkpoint was written."""
     state = read_order(folder / ORDER_FILE).state_dir
-    saved = any(file.stat().st_mtime >= started for file in state.rglob("*") if file.is_file())
-    if not saved:
-        say("no checkpoint was written before this job was cut short; raise the time limit of its jobs")
-    return saved
+    written = max((file.stat().st_mtime for file in state.rglob("*") if file.is_file()), default=0.0)
+    return sum(attempt.started > written for attempt in attempts(folder))
 
 
 def _refuse_other_environment(job: Job, found: list[str]) -> None:

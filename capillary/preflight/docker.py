@@ -34,7 +34,7 @@ class Daemon:
 
 def find_daemon(settings: Settings) -> Daemon | ServiceError | None:
     """The daemon that stages will run on; the reason where there should be one, None where none is wanted."""
-    if settings.executor is ExecutorName.PROCESS:
+    if settings.executor in {ExecutorName.PROCESS, ExecutorName.APPTAINER}:
         return None
     try:
         api = connect(settings.variables)

@@ -17,7 +17,7 @@ from capillary.containers.images import Environment, is_built
 from capillary.launcher.access import ACCESS_FILE, is_gate, read_access
 from capillary.params_file import declared_keys
 from capillary.preflight.docker import Daemon
-from capillary.settings import Settings
+from capillary.settings import ExecutorName, Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError
 from stages.common.runtime import NOTHING_KNOWN, Need
@@ -81,9 +81,11 @@ def check_images(root: Path, settings: Settings, daemon: Daemon, *, critical: bo
         missing = [build.stage for build in _builds(root, settings) if not is_built(daemon.api, build.tag)]
     except CapillaryError as error:
         return missed("images", error.what, wanted, error.remedy, critical=critical)
-    if missing and shutil.which("docker") is None:
-        remedy = "install Docker's command line with buildx, or set CAPILLARY_EXECUTOR=process"
-        value = f"to be built: {', '.join(missing)}; there is no docker command"
+    program = "podman" if settings.executor is ExecutorName.PODMAN else "docker"
+    if missing and shutil.which(program) is None:
+        package = "Docker's command line with buildx" if program == "docker" else program
+        remedy = f"install {package}, or set CAPILLARY_EXECUTOR=process"
+        value = f"to be built: {', '.join(missing)}; there is no {program} command"
         return missed("images", value, wanted, remedy, critical=critical)
     value = f"to be built, which takes minutes: {', '.join(missing)}" if missing else "all there"
     return passed("images", value, wanted, critical=critical)

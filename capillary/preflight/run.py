@@ -130,7 +130,7 @@ def _inputs(host: Host, params: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _docker(host: Host, found: Daemon | ServiceError | None) -> Iterator[Check]:
-    asked_for = host.settings.executor is ExecutorName.DOCKER
+    asked_for = host.settings.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}
     yield check_docker(found, asked_for=asked_for, critical=host.params.docker.critical)
     if host.daemon:
         yield check_images(host.root, host.settings, host.daemon, critical=host.params.docker.critical)

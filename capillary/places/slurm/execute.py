@@ -1,7 +1,6 @@
 """The place `slurm`: a plan is submitted as a job, waited for, and its outs are collected."""
 
 import os
-import platform
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from capillary.compute.hardware import GB
 from capillary.compute.limits import Limits
 from capillary.compute.torch_builds import choose_build, pinned_cuda
-from capillary.containers.images import environment_for, holds_torch
+from capillary.containers.images import architecture, environment_for, holds_torch
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
@@ -28,8 +27,6 @@ from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
 
-# as Docker calls what Python calls machine()
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _LEAST_GPU_GB = 6.0  # of a GPU whose memory configs/slurm.yaml does not say
 _RESUBMITTED = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"}
 MOST_SUBMISSIONS = 5
@@ -49,7 +46,7 @@ class SlurmPlace:
         if self._runtime is ExecutorName.PROCESS:
             identity = process.environment_id(repository, stage, access)
         else:
-            identity = self._image_id(repository, access.image or stage)
+            identity = self._image_id(repository, access.image or stage, access)
         self._identities[stage] = identity
         return identity
 
@@ -125,9 +122,9 @@ class SlurmPlace:
     def _runtime(self) -> ExecutorName:
         return ExecutorName(self._profile.runtime)
 
-    def _image_id(self, repository: Path, stage: str) -> list[str]:
+    def _image_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
         images = self._settings.images
-        with_torch = holds_torch(repository, stage)
+        with_torch = access.gpu != "none" and holds_torch(repository, stage)
         if with_torch and self._profile.gpus and images.torch is TorchName.AUTO:
             raise CapillaryError(
                 "the head does not see the GPUs of the nodes, so it cannot choose a build of torch for their driver",
@@ -136,5 +133,4 @@ class SlurmPlace:
                 code=ExitCode.USAGE,
             )
         build = choose_build(images, pinned_cuda(repository), None) if with_torch else None
-        machine = platform.machine()
-        return [environment_for(repository, stage, images, build).tag, _ARCHITECTURES.get(machine, machine)]
+        return [environment_for(repository, stage, images, build).tag, architecture()]

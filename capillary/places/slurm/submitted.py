@@ -11,7 +11,7 @@ from pathlib import Path
 
 from capillary.launcher.plan import StagePlan
 from capillary.places.held import LOCK_FILE
-from capillary.places.job import Job, order_digest
+from capillary.places.job import Job, digest_of
 from capillary.places.outcome import read_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.config import SlurmProfile
@@ -20,6 +20,7 @@ from capillary.settings import BASE_VARIABLES
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
 from stages.common.progress import say
+from stages.common.runtime import ORDER_FILE, read_order
 
 ID_FILE = "jobid"
 WriteJob = Callable[[StagePlan, Path], Job]
@@ -69,9 +70,10 @@ def _find(plan: StagePlan, folder: Path) -> Submitted | None:
     known = read_submitted(folder)
     if known is None and (folder / SCRIPT_FILE).is_file():
         known = _adopt(plan, folder)
-    if known is None or (ended is None and _is_over(known)):
+    if known is None or (ended is None and _is_over(known, job_name(plan.order.fingerprint))):
         return None
-    say(f"{plan.address}: found its job {known.number}")
+    changed = "" if known.order == digest_of(plan.order) else ", which keeps the settings that it was submitted with"
+    say(f"{plan.address}: found its job {known.number}{changed}")
     return known
 
 
@@ -81,10 +83,10 @@ def _adopt(plan: StagePlan, folder: Path) -> Submitted | None:
     return _remember(folder, numbers[0]) if numbers else None
 
 
-def _is_over(known: Submitted) -> bool:
-    """Whether Slurm knows that the job ended, without a word of its own."""
+def _is_over(known: Submitted, name: str) -> bool:
+    """Whether Slurm knows that the job ended, without a word of its own, or has given its number to another one."""
     info = queue.ask(known.number)
-    return isinstance(info, queue.JobInfo) and info.is_terminal
+    return isinstance(info, queue.JobInfo) and (info.is_terminal or info.name != name)
 
 
 def _submit(
@@ -101,7 +103,7 @@ def _submit(
 
 
 def _remember(folder: Path, number: int) -> Submitted:
-    submitted = Submitted(number=number, at=time.time(), order=order_digest(folder))
+    submitted = Submitted(number=number, at=time.time(), order=digest_of(read_order(folder / ORDER_FILE)))
     with atomic_write(folder / ID_FILE) as stream:
         stream.write(json.dumps(asdict(submitted)).encode())
     return submitted

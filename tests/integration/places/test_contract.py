@@ -4,37 +4,41 @@ A new place is one name in SETTINGS (tests/support/places.py) that passes this f
 """
 
 import json
-import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.containers import client
-from tests.support.parts import require
 from tests.support.places import SETTINGS, Head, PlaceProject, ended_heads, until
+from tests.support.podman import end_service, podman, podman_settings
 from tests.support.ray_cluster import shared_nodes
 from tests.support.slurm import cluster
 
 Start = Callable[..., Head]
 
 
-def podman() -> None:
-    """Skips the test where there is no podman with the base image."""
-    found = shutil.which("podman") is not None
-    image = ["podman", "image", "exists", "python:3.11-slim-bookworm"]
-    require(found and subprocess.run(image, check=False).returncode == 0, "podman with the base image")
-
-
 NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster, "ray": shared_nodes}
 
 
+@pytest.fixture(scope="module")
+def podman_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where Podman's service has its socket; the service ends with the tests."""
+    home = tmp_path_factory.mktemp("podman")
+    yield home
+    end_service(home)
+
+
 @pytest.fixture(params=SETTINGS)
-def project(request: pytest.FixtureRequest, tmp_path: Path) -> PlaceProject:
+def project(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_home: Path
+) -> PlaceProject:
     """A project whose stage runs in the place under test."""
     NEEDS.get(request.param, lambda: None)()
+    if request.param == "podman":
+        for name, value in podman_settings(podman_home).items():
+            monkeypatch.setenv(name, value)
     return PlaceProject(tmp_path / "my project", request.param)
 
 

@@ -140,7 +140,7 @@ def test_an_unknown_executor_is_refused_with_the_nearest(tmp_path: Path) -> None
     with pytest.raises(CapillaryError, match="did you mean `docker`") as caught:
         read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "dockr"})
     assert caught.value.code == ExitCode.USAGE
-    assert (caught.value.value, "auto, docker, process" in caught.value.remedy) == ("dockr", True)
+    assert (caught.value.value, "auto, docker, podman, apptainer, process" in caught.value.remedy) == ("dockr", True)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tests.support.parts import REPOSITORY
 # (folder, who imports, whom) → why this step back is allowed
 ALLOWED = {
     ("capillary", "launcher", "containers"): "run.py chooses the executor, and loads the one for containers if it must",
+    ("capillary", "launcher", "places"): "run.py asks for the place beyond this machine, if the settings name one",
     ("capillary.report", "drawing", "pages"): "charts say numbers in the words of the pages",
 }
 Edge = tuple[str, str, str]

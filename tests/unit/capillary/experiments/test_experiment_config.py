@@ -99,7 +99,7 @@ def test_overrides_apply_to_a_copy() -> None:
 def test_sections_that_are_no_params_are_typed(file: Path) -> None:
     """How to run has defaults; what is given is checked like a param."""
     assert read_experiment(write(file), PARAMS).sections.model_dump(exclude={"experiment"}) == {
-        "compute": {"profile": "auto", "docker_profile": "dev", "require_gpu": False},
+        "compute": {"profile": "auto", "place": None, "docker_profile": "dev", "require_gpu": False},
         "monitoring": {"system_monitor": True, "monitor_interval_sec": 10.0, "memory_abort_process_rss_gb": None},
         "resume": {"enabled": True, "checkpoint_dir": None},
         "debug": {"enabled": False, "max_epochs": 1, "num_folds": 2, "max_volumes": 10},

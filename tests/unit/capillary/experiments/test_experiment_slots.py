@@ -126,3 +126,15 @@ def test_a_machine_without_gpus_uses_none(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(slots, "stage_hardware", lambda _settings: machine(8))
     _, facts = machine_facts(REPOSITORY, read_settings(Path("/nowhere"), {}))
     assert facts["GPUs used"] == "none"
+
+
+def test_jobs_of_a_cluster_need_no_share_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many at once as its file says, no more than there are cells; the report says what each had."""
+    monkeypatch.delattr(slots, "stage_hardware")  # nobody looks at the head
+    settings = read_settings(tmp_path, {"CAPILLARY_PLACE": "slurm"})
+    assert [slot.name for slot in plan_slots(REPOSITORY, settings, 3)] == ["job 1", "job 2", "job 3"]
+    planned = plan_slots(REPOSITORY, settings, 99)
+    assert len(planned) == 8
+    assert all(slot.environment == {} for slot in planned)
+    _, facts = machine_facts(REPOSITORY, settings)
+    assert facts["cells ran as"] == "Slurm jobs in the default partition: 4 cores, 16 GB, 08:00:00"

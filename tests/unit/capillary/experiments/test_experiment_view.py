@@ -8,6 +8,7 @@ from rich.console import Console
 from capillary.experiments import view as view_module
 from capillary.experiments.cells import Outcome, Slot
 from capillary.experiments.view import View
+from capillary.places.lines import JobLine, format_job
 from stages.common.epoch_line import EpochLine, format_epoch
 
 SLOT = Slot(name="slot 1 (1 thread)", environment={})
@@ -46,6 +47,19 @@ def test_a_row_holds_what_its_cell_last_said() -> None:
     row, waiting = (next(text for text in shown(view).splitlines() if f"train@a-{n}" in text) for n in (0, 1))
     assert row.replace("│", " ").split() == ["train@a-0", "running", "4/9", "0.5000", "0.812", "1:15", "1.2", "GB"]
     assert waiting.replace("│", " ").split() == ["train@a-1", "waiting", "–", "–", "–", "–", "–"]
+
+
+def test_a_cell_that_runs_as_a_job_shows_where_it_is() -> None:
+    """The queue's reason while it waits, then its node; the report gets what was said last."""
+    view = View(["train@a-0"])
+    view.started("train@a-0", SLOT)
+    assert view.job_of("train@a-0") is None
+    for state, more, expected in (("queued", {"reason": "Priority"}, "Priority"), ("running", {"node": "n2"}, "n2")):
+        view.printed("train@a-0", format_job(JobLine(job="7", state=state, waited_s=34, retries=1, **more)))
+        assert row_of(view, "train@a-0")[1:3] == [state, expected]
+    job = view.job_of("train@a-0")
+    assert job is not None
+    assert (job.node, job.waited_s, job.retries) == ("n2", 34, 1)
 
 
 def test_a_failure_is_told_at_once_with_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,9 @@ from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
-from capillary.places.outcome import attempts, read_ended
+from capillary.places.outcome import Attempt, attempts, read_ended, write_attempt
 from capillary.places.work import run_job
-from capillary.settings import ExecutorName, read_settings
+from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.runtime import read_order
 
@@ -62,7 +62,7 @@ def write(make_plan: Make, root: Path) -> Write:
         write_job(
             plan,
             folder,
-            Handover(place="slurm", executor=ExecutorName.PROCESS, environment_id=identity, settings=settings),
+            Handover(place=PlaceName.SLURM, executor=ExecutorName.PROCESS, environment_id=identity, settings=settings),
         )
         return folder
 
@@ -149,17 +149,25 @@ def test_other_packages_on_the_node_are_refused(write: Write, capfd: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("resume", "saves", "asked_by_head", "again"),
-    [(True, True, False, True), (True, False, False, False), (False, True, False, False), (True, True, True, False)],
+    ("resume", "saves", "attempt", "asked_by_head", "again"),
+    [
+        (True, True, 3, False, True),
+        (True, False, 2, False, True),
+        (True, False, 3, False, False),
+        (False, True, 1, False, False),
+        (True, True, 1, True, False),
+    ],
 )
 def test_a_job_that_is_cut_short_is_run_again_if_that_helps(
-    write: Write, root: Path, resume: bool, saves: bool, asked_by_head: bool, again: bool
+    write: Write, root: Path, resume: bool, saves: bool, attempt: int, asked_by_head: bool, again: bool
 ) -> None:
-    """Only if a checkpoint was written and the head did not ask for the end."""
+    """Unless the head asked for the end, the stage cannot resume, or three attempts wrote no checkpoint."""
     state = root / ".capillary/state/toy"
     more = f"open({str(state / 'checkpoint')!r}, 'w').close()" if saves else ""
     access = ACCESS.model_copy(update={"resume": resume})
     folder = write(more + "\nsys.exit(143)", access=access, writable=(state,), state_dir=state)
+    for _ in range(attempt - 1):
+        write_attempt(folder, Attempt(node="n1", started=1.0))
     if asked_by_head:
         (folder / "stop").touch()
 

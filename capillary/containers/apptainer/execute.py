@@ -1,0 +1,142 @@
+"""The Apptainer executor: a plan run in an image file, without a daemon and without root."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from capillary.compute.limits import Limits
+from capillary.compute.torch_builds import choose_build, pinned_cuda
+from capillary.containers.apptainer.argv import PROGRAM, exec_argv, exec_environment
+from capillary.containers.apptainer.image import require_image
+from capillary.containers.host_paths import SamePaths
+from capillary.containers.images import architecture, environment_for, holds_torch
+from capillary.containers.scratch import Scratch, lay_scratch
+from capillary.containers.spec import Place, binds_of, files_of, handed_on
+from capillary.launcher import process
+from capillary.launcher.access import StageAccess
+from capillary.launcher.leash import kill_group, leash
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.publish import check_scratch
+from capillary.launcher.sandbox import own_folder
+from capillary.launcher.stop import Stop
+from capillary.settings import Settings
+from stages.common.errors import CapillaryError, ExitCode
+from stages.preflight.checks.devices import Gpu
+
+IMAGES = Path(".capillary", "images")
+
+
+class ApptainerExecutor:
+    """Runs plans in image files of the project, .capillary/images/*.sif."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises CapillaryError where there is no Apptainer."""
+        self._settings = settings
+        self._image: Path | None = None
+        if shutil.which(PROGRAM, path=settings.variables.get("PATH")) is None:
+            raise CapillaryError(
+                "apptainer is not on PATH",
+                remedy="load it (often: module load apptainer), or set CAPILLARY_EXECUTOR=process",
+                code=ExitCode.MACHINE,
+            )
+
+    def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
+        """What the packages that the stage sees are known by: its image, as in a container of Docker."""
+        own = access.image or stage
+        images = self._settings.images
+        driver = next((gpu.driver for gpu in self.gpus(self._settings)), None) if access.gpu != "none" else None
+        has_torch = access.gpu != "none" and holds_torch(repository, own)
+        build = choose_build(images, pinned_cuda(repository), driver) if has_torch else None
+        tag = environment_for(repository, own, images, build).tag
+        self._image = require_image(repository / IMAGES, tag, own)
+        return [tag, architecture()]
+
+    def gpus(self, settings: Settings) -> tuple[Gpu, ...]:
+        """The GPUs that a process started here sees: Apptainer hands the same on."""
+        return process.gpus(settings)
+
+    def limits(self) -> Limits:
+        """Those of this process, which stages inherit."""
+        return process.limits()
+
+    def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
+        """Run `plan`; when it ends with 0, `publish` takes the outs from the folder that it is given.
+
+        Returns the stage's exit code, or that of the request to stop.
+        """
+        for folder in plan.writable:
+            folder.mkdir(parents=True, exist_ok=True)
+        with own_folder(plan) as base:
+            scratch = lay_scratch(plan, base)
+            if stop.asked is not None:
+                return stop.exit_code
+            code = self._run(plan, scratch, stop)
+            if code == 0:
+                check_scratch(scratch.work, plan.outs, scratch.placeholders, plan.address)
+                publish(scratch.work)
+            return code or stop.exit_code
+
+    def _run(self, plan: StagePlan, scratch: Scratch, stop: Stop) -> int:
+        assert self._image is not None
+        place = Place(paths=SamePaths(), own_id=None, user="")
+        secrets = {**handed_on(plan, place), **_devices(plan)}
+        binds = [*binds_of(plan, scratch, place.paths), *files_of(secrets, place.paths)]
+        with_gpu = plan.order.compute.device != "cpu" and plan.access.gpu != "none" and bool(self.gpus(self._settings))
+        argv = exec_argv(plan, self._image, binds, with_gpu=with_gpu)
+        with leash() as tie:
+            program = subprocess.Popen(
+                argv, env=exec_environment(plan, _own_variables()), stdin=subprocess.PIPE, process_group=0
+            )
+            tie(program.pid)
+            inside = Inside(program)
+            inside.start(secrets, plan.grace_s)
+            with stop.passed_on(inside.ask, lambda: kill_group(program.pid), plan.grace_s):
+                code = program.wait()
+            kill_group(program.pid)
+        if stop.killed:
+            sys.stderr.write(
+                f"{plan.address} did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, "
+                "and was killed\n"
+            )
+        return stop.exit_code or (code if code >= 0 else 128 - code)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """The launcher's end of the connection to containers/inside.py, the first process in the image."""
+
+    program: "subprocess.Popen[bytes]"
+
+    def start(self, secrets: Mapping[str, str], grace_s: float) -> None:
+        """The first line, which it waits for: secrets are in no argument and no file."""
+        self._send(json.dumps({"environment": dict(secrets), "grace_s": grace_s}))
+
+    def ask(self, number: signal.Signals) -> None:
+        """Ask for a signal to the stage. May be called from a signal handler."""
+        self._send(str(int(number)))
+
+    def _send(self, line: str) -> None:
+        assert self.program.stdin is not None
+        try:
+            self.program.stdin.write(f"{line}\n".encode())
+            self.program.stdin.flush()
+        except BrokenPipeError:
+            return  # it has just ended: its exit code tells
+
+
+def _devices(plan: StagePlan) -> dict[str, str]:
+    """Numbers of GPUs, which mean the same in the image as outside of it."""
+    return {name: value for name, value in plan.environment.items() if name == "CUDA_VISIBLE_DEVICES"}
+
+
+def _own_variables() -> dict[str, str]:
+    """What Apptainer itself reads, without variables that a user's shell would hand to every image."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("APPTAINERENV_", "SINGULARITYENV_"))
+    }

@@ -1,0 +1,1 @@
+"""Podman in the place of the Docker daemon."""

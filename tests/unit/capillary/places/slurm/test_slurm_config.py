@@ -1,0 +1,99 @@
+"""configs/slurm.yaml and what becomes of it: text that sbatch reads, without a value of any variable."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capillary.places.slurm.config import SlurmProfile, read_config
+from capillary.places.slurm.script import batch_script, submit_argv, submit_environment
+from stages.common.errors import ParamsError
+from stages.common.params import validate_params
+from tests.support.parts import REPOSITORY
+from tests.support.places import PROFILE
+
+
+def profile(**changes: Any) -> SlurmProfile:
+    return validate_params(SlurmProfile, {**PROFILE, **changes}, "configs/slurm.yaml")
+
+
+def test_the_file_of_this_repository_is_right() -> None:
+    """Its stages have profiles; a stage that it does not name runs on the head."""
+    config = read_config(REPOSITORY)
+    assert config.profile_of("train") is not None
+    assert config.profile_of("ingest") is None
+
+
+def test_a_project_without_the_file_is_told_what_to_do(tmp_path: Path) -> None:
+    """Before anything is submitted."""
+    with pytest.raises(ParamsError, match="needs a file that says what jobs ask for"):
+        read_config(tmp_path)
+
+
+def test_the_script_asks_for_what_the_profile_says() -> None:
+    """One option per line, as somebody who knows sbatch would write it."""
+    wanted = profile(
+        partition="gpu", account="lab", qos="long", time="2-00:00:00", cpus=8, memory_gb=32, gpus=2, gpu_type="a100",
+        warn_s=300, extra=["--constraint=avx512", "--exclusive"],
+    )  # fmt: skip
+    script = batch_script(wanted, "capillary-abc", "/venv/bin/python", Path("/data/my project/job"))
+    assert script.splitlines() == [
+        "#!/bin/bash",
+        "#SBATCH --job-name=capillary-abc",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --account=lab",
+        "#SBATCH --qos=long",
+        "#SBATCH --time=2-00:00:00",
+        "#SBATCH --nodes=1",
+        "#SBATCH --ntasks=1",
+        "#SBATCH --cpus-per-task=8",
+        "#SBATCH --mem=30517M",
+        "#SBATCH --gres=gpu:a100:2",
+        "#SBATCH --signal=B:TERM@300",
+        "#SBATCH --requeue",
+        "#SBATCH --open-mode=append",
+        "#SBATCH --constraint=avx512",
+        "#SBATCH --exclusive",
+        "exec /venv/bin/python -P -m capillary.places.slurm.node '/data/my project/job'",
+    ]
+
+
+def test_what_a_profile_leaves_open_is_the_cluster_s() -> None:
+    """No partition, no account, no GPU."""
+    script = batch_script(profile(), "n", "python", Path("/job; rm -rf"))
+    assert not any(option in script for option in ("--partition", "--account", "--qos", "--gres"))
+    assert shlex.split(script.splitlines()[-1])[-1] == "/job; rm -rf"
+
+
+def test_variables_go_by_name_and_paths_mean_themselves() -> None:
+    """A percent sign would begin a pattern in the name of the log; the head's own job is not the new one's."""
+    argv = submit_argv(Path("/jobs/toy@a%2Fb-1"), ["AWS_KEY", "PATH"])
+    assert argv[:3] == ["sbatch", "--parsable", "--export=AWS_KEY,PATH"]
+    assert argv[3:] == ["--output=/jobs/toy@a%%2Fb-1/log", "--chdir=/jobs/toy@a%2Fb-1", "/jobs/toy@a%2Fb-1/job.sh"]
+    given = {"SLURM_JOB_ID": "1", "SLURM_CONF": "/etc/slurm.conf", "AWS_KEY": "k", "PATH": "/bin"}
+    assert submit_environment(given) == {"SLURM_CONF": "/etc/slurm.conf", "AWS_KEY": "k", "PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"extra": ["--output=/tmp/x"]}, "is set by capillary"),
+        ({"extra": ["--wrap=id"]}, "is set by capillary"),
+        ({"extra": ["--comment=a\n#SBATCH --uid=0"]}, "not an option of sbatch"),
+        ({"extra": ["module load cuda"]}, "not an option of sbatch"),
+        ({"extra": ["--comment=a\nid"]}, "not an option of sbatch"),
+        ({"partition": "gpu --uid=0"}, "without spaces"),
+        ({"account": "a\n#SBATCH -x"}, "without spaces"),
+        ({"time": "soon"}, "a time limit is meant"),
+        ({"time": 90}, "time"),
+        ({"warn_s": 5}, "greater than or equal to 30"),
+        ({"cpus": 0}, "greater than 0"),
+        ({"runtime": "enroot"}, "runtime"),
+        ({"cpu": 1}, "did you mean `cpus`"),
+    ],
+)
+def test_a_wrong_profile_is_refused(changes: dict[str, Any], words: str) -> None:
+    """No line of it can become more than one option of sbatch."""
+    with pytest.raises(ParamsError, match=words):
+        profile(**changes)

@@ -1,0 +1,262 @@
+"""A head and its job: submitted once, found again, asked to stop, collected, whatever happens to either."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.stop import Stop
+from capillary.places.held import held
+from capillary.places.job import job_folder
+from capillary.places.lines import parse_job
+from capillary.places.outcome import Attempt, Ended, write_attempt, write_ended
+from capillary.places.slurm import watch
+from capillary.places.slurm.execute import SlurmPlace
+from capillary.places.slurm.submitted import read_submitted
+from capillary.settings import read_settings
+from stages.common.errors import CapillaryError, ExitCode
+from tests.unit.capillary.places.slurm.conftest import NAME, FakeSlurm, done, job
+from tests.unit.capillary.places.slurm.test_slurm_config import profile
+
+Make = Callable[..., StagePlan]
+WELL = Ended(code=0, node="n2", started=2.0, ended=3.0)
+PENDING = done(stdout=job("PENDING", reason="Priority"))
+
+
+class Run:
+    """A plan, its folder, and the place under test."""
+
+    def __init__(self, plan: StagePlan, root: Path) -> None:
+        self.plan = plan
+        self.folder = job_folder(plan)
+        self.stop = Stop()
+        self.published: list[str] = []
+        self._place = SlurmPlace(read_settings(root, {}), profile())
+
+    def execute(self) -> int:
+        self._place.environment_id(self.plan.root, "toy", self.plan.access)
+        return self._place.execute(
+            self.plan, self.stop, lambda work: self.published.append((work / "data/out").read_text())
+        )
+
+    def leave(self, ended: Ended = WELL) -> None:
+        """What a node leaves that has run the job."""
+        (self.folder / "outs/data").mkdir(parents=True, exist_ok=True)
+        (self.folder / "outs/data/out").write_text("made")
+        write_attempt(self.folder, Attempt(node=ended.node, started=ended.started))
+        write_ended(self.folder, ended)
+
+
+@pytest.fixture
+def run(make_plan: Make, root: Path, slurm: FakeSlurm) -> Run:
+    return Run(make_plan("data/in.txt", fingerprint="0123456789abcdef"), root)
+
+
+@pytest.fixture
+def on_question(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Something that happens when the head asks for its job for the first time."""
+
+    def happens(what: Callable[[], None]) -> None:
+        usual = FakeSlurm.__call__
+
+        def answer(self: FakeSlurm, argv: list[str], environment: object = None) -> object:
+            answered = usual(self, argv, environment)
+            if argv[:3] == ["scontrol", "show", "job"]:
+                what()
+            return answered
+
+        monkeypatch.setattr(FakeSlurm, "__call__", answer)
+
+    return happens
+
+
+def test_a_job_is_submitted_waited_for_and_collected(
+    run: Run, slurm: FakeSlurm, on_question: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its log is shown, its outs are published, its folder is gone; where it ran is said in a line for the runner."""
+
+    def node() -> None:
+        (run.folder / "log").write_text("epoch lines\n")
+        run.leave()
+
+    on_question(node)
+    assert run.execute() == 0
+    assert run.published == ["made"]
+    assert not run.folder.exists()
+    printed = capsys.readouterr().out.splitlines()
+    assert "epoch lines" in printed
+    last = next(line for line in map(parse_job, reversed(printed)) if line)
+    assert (last.job, last.state, last.node, last.retries) == ("4711", "ended", "n2", 0)
+
+
+def test_the_job_of_a_head_that_died_is_found_again(
+    run: Run, slurm: FakeSlurm, on_question: Callable[..., None]
+) -> None:
+    """Running or over, by the number in its folder or by its name; nothing is submitted twice."""
+    on_question(lambda: run.stop.receive(signal.SIGTERM, None))
+    assert run.execute() == 143  # the head leaves, as one that is killed
+    first = read_submitted(run.folder)
+    assert first is not None
+    (run.folder / "jobid").unlink()
+    slurm.named = [f"4711 {run.folder}", "4712 /elsewhere"]
+    run.leave()
+    again = Run(run.plan, run.plan.root)
+    assert again.execute() == 0
+    assert again.published == ["made"]
+    assert len(slurm.said("sbatch")) == 1
+
+
+def test_a_number_that_slurm_gave_to_another_job_is_not_waited_for(
+    run: Run, slurm: FakeSlurm, on_question: Callable[..., None]
+) -> None:
+    """After a controller that forgot everything."""
+    on_question(lambda: run.stop.receive(signal.SIGTERM, None))
+    run.execute()
+    slurm.jobs = [done(stdout=job("RUNNING", node="n1").replace(NAME, "somebody-s"))]
+    again = Run(run.plan, run.plan.root)
+    on_question(lambda: again.leave() if len(slurm.said("sbatch")) == 2 else None)
+    assert again.execute() == 0
+    assert len(slurm.said("sbatch")) == 2
+
+
+def test_a_job_that_had_failed_is_submitted_again(run: Run, slurm: FakeSlurm, on_question: Callable[..., None]) -> None:
+    """Whoever repeats the command wants another attempt; nothing of the former one is taken for its own."""
+    on_question(lambda: run.stop.receive(signal.SIGTERM, None))
+    run.execute()
+    run.leave(Ended(code=3, node="n1", started=1.0, ended=2.0))
+    again = Run(run.plan, run.plan.root)
+    seen = []
+    on_question(lambda: (seen.append((run.folder / "outs").exists()), again.leave()))
+    assert again.execute() == 0
+    assert seen[0] is False
+    assert len(slurm.said("sbatch")) == 2
+
+
+def test_a_second_head_is_refused(run: Run, slurm: FakeSlurm) -> None:
+    """With the process that waits for the job already."""
+    with held(run.folder, "toy@a"), pytest.raises(CapillaryError, match="already waits for the job of toy@a") as caught:
+        run.execute()
+    assert str(os.getpid()) in str(caught.value.value)
+    assert slurm.said("sbatch") == []
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [(done(stdout=job("RUNNING", node="n1")), ["--signal=TERM", "--batch", "4711"]), (PENDING, ["4711"])],
+)
+def test_ctrl_c_lets_a_running_job_checkpoint_and_removes_one_that_waits(
+    run: Run, slurm: FakeSlurm, at_once: None, on_question: Callable[..., None], state: object, said: list[str]
+) -> None:
+    """The mark in its folder keeps it from going back into the queue."""
+    slurm.jobs = [state]  # type: ignore[list-item]
+    marks = []
+
+    def asked() -> None:
+        run.stop.receive(signal.SIGINT, None)
+        if slurm.said("scancel"):
+            marks.append((run.folder / "stop").exists())
+            run.leave(Ended(code=143, node="n1", started=1.0, ended=2.0))
+
+    on_question(asked)
+    assert run.execute() == 130
+    assert slurm.said("scancel")[0] == said
+    assert marks[0]
+    assert run.published == []
+    assert not run.folder.exists()
+
+
+def test_ctrl_c_twice_cancels_the_job(run: Run, slurm: FakeSlurm, on_question: Callable[..., None]) -> None:
+    """Without waiting for its end."""
+    on_question(lambda: [run.stop.receive(signal.SIGINT, None) for _ in range(2)])
+    assert run.execute() == 130
+    assert slurm.said("scancel")[-1] == ["4711"]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between two answers."""
+    monkeypatch.setattr(watch, "PAUSE_S", 0.0)
+    monkeypatch.setattr(watch, "FIRST_POLL_S", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "code"),
+    [
+        ("OUT_OF_MEMORY", "raise memory_gb", ExitCode.MACHINE),
+        ("TIMEOUT", "raise warn_s or time", ExitCode.MACHINE),
+        ("CANCELLED", "it resumes", ExitCode.TERMINATED),
+        ("FAILED", "does not see the project's folder", ExitCode.MACHINE),
+    ],
+)
+def test_an_end_without_a_word_of_the_job_is_explained(
+    run: Run, slurm: FakeSlurm, at_once: None, state: str, words: str, code: int
+) -> None:
+    """With Slurm's word, the log and what to do."""
+    slurm.jobs = [done(stdout=job(state))]
+    with pytest.raises(CapillaryError) as caught:
+        run.execute()
+    assert words in caught.value.remedy
+    assert (caught.value.value, caught.value.code) == (state, code)
+    assert not run.folder.exists()
+
+
+def test_a_job_that_a_node_took_with_it_is_submitted_again(
+    run: Run, slurm: FakeSlurm, at_once: None, on_question: Callable[..., None]
+) -> None:
+    """Where the cluster does not requeue by itself."""
+    slurm.jobs = [done(stdout=job("NODE_FAIL")), done(stdout=job("NODE_FAIL")), done(stdout=job("RUNNING", node="n2"))]
+    on_question(lambda: run.leave() if len(slurm.said("sbatch")) > 1 else None)
+    assert run.execute() == 0
+    assert len(slurm.said("sbatch")) == 2
+
+
+def test_outs_that_are_links_are_not_published(run: Run, on_question: Callable[..., None], tmp_path: Path) -> None:
+    """A node may be anybody's; the folder stays, to be looked at."""
+    secret = tmp_path / "secret"
+    secret.write_text("key")
+
+    def node() -> None:
+        run.leave()
+        (run.folder / "outs/data/out").unlink()
+        (run.folder / "outs/data/out").symlink_to(secret)
+
+    on_question(node)
+    with pytest.raises(CapillaryError, match="the out data/out of toy@a is a link"):
+        run.execute()
+    assert run.published == []
+    assert run.folder.is_dir()
+
+
+def test_a_requeued_job_does_not_wait_for_two_minutes(
+    run: Run, slurm: FakeSlurm, at_once: None, on_question: Callable[..., None]
+) -> None:
+    """When it requeued itself; after a lost node Slurm's pause stays, in which locks of the dead node run out."""
+    waits = done(stdout=job("PENDING", reason="BeginTime", restarts=1))
+    slurm.jobs = [waits, waits, done(stdout=job("RUNNING", node="n2", restarts=1))]
+
+    def node() -> None:
+        if len(slurm.jobs) == 2:
+            assert slurm.said("scontrol") == []
+            (run.folder / "requeued").touch()
+        if len(slurm.jobs) == 1:
+            run.leave()
+
+    on_question(node)
+    assert run.execute() == 0
+    assert slurm.said("scontrol") == [["update", "JobId=4711", "StartTime=now"]]
+
+
+def test_sbatch_gets_the_names_that_the_stage_and_python_need(
+    run: Run, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, on_question: Callable[..., None]
+) -> None:
+    """And their values in its environment, where no process list shows them."""
+    monkeypatch.setenv("LC_TEST", "C")
+    on_question(run.leave)
+    run.execute()
+    (argv,) = slurm.said("sbatch")
+    exported = next(word for word in argv if word.startswith("--export=")).removeprefix("--export=").split(",")
+    assert {"PATH", "HOME", "LC_TEST"} <= set(exported)
+    assert slurm.environment["LC_TEST"] == "C"

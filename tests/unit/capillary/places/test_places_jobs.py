@@ -1,0 +1,145 @@
+"""`capillary jobs`: what a project has in the queue, and what is left of jobs that are over."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capillary.launcher.plan import StagePlan
+from capillary.places import jobs
+from capillary.places.held import held
+from capillary.places.job import Handover, job_folder, write_job
+from capillary.places.outcome import Attempt, Ended, write_attempt, write_ended
+from capillary.places.slurm import queue
+from capillary.places.slurm.queue import JobInfo, NoAnswer
+from capillary.places.slurm.submitted import _remember
+from capillary.settings import ExecutorName, PlaceName, read_settings
+from stages.common.epoch_line import EpochLine, format_epoch
+from stages.common.errors import CapillaryError
+
+EPOCH = format_epoch(EpochLine(epoch=3, epochs=9, loss=0.5, validation_dsc=None, remaining_s=60, rss_gb=1.0))
+RUNNING = JobInfo(state="RUNNING", reason="None", node="n2", restarts=1, name="capillary-x")
+PENDING = JobInfo(state="PENDING", reason="Priority", node="", restarts=0, name="capillary-x")
+Make = Callable[..., StagePlan]
+
+
+class Cluster:
+    """What Slurm knows, and what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.knows: JobInfo | NoAnswer = RUNNING
+        self.did: list[tuple[str, int]] = []
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made = Cluster()
+    monkeypatch.setattr(queue, "ask", lambda _number: made.knows)
+    monkeypatch.setattr(queue, "cancel", lambda number: made.did.append(("cancel", number)))
+    monkeypatch.setattr(queue, "ask_to_checkpoint", lambda number: made.did.append(("checkpoint", number)))
+    return made
+
+
+@pytest.fixture
+def folder(make_plan: Make, root: Path, cluster: Cluster) -> Path:
+    """A job that a head submitted."""
+    plan = make_plan("data/in.txt", fingerprint="0123456789abcdef")
+    settings = read_settings(root, {})
+    made = job_folder(plan)
+    write_job(
+        plan,
+        made,
+        Handover(place=PlaceName.SLURM, executor=ExecutorName.PROCESS, environment_id=["3.11"], settings=settings),
+    )
+    _remember(made, 4711)
+    return made
+
+
+def test_a_job_that_runs(folder: Path, root: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its node, the last epoch in its log, how often it was taken up again; for people and for machines."""
+    for node in ("n1", "n2"):
+        write_attempt(folder, Attempt(node=node, started=5e9))
+    (folder / "log").write_text(f"begin\n{EPOCH}\nsaved\n")
+    jobs.show_jobs(root, as_json=True)
+    (facts,) = json.loads(capsys.readouterr().out)
+    expected = {"cell": "toy@a", "job": "4711", "state": "running", "node": "n2", "epoch": 3, "epochs": 9, "retries": 1}
+    assert {name: facts[name] for name in expected} == expected
+    assert facts["waited_s"] > 0
+    jobs.show_jobs(root, as_json=False)
+    assert "toy@a" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("knows", "ended", "state"),
+    [
+        (PENDING, None, "queued (Priority)"),
+        (NoAnswer.SILENT, None, "Slurm does not answer"),
+        (NoAnswer.GONE, None, "not known to Slurm"),
+        (RUNNING, 0, "done, not collected yet"),
+        (RUNNING, 3, "failed (3), not collected yet"),
+    ],
+)
+def test_the_state_of_a_job(
+    folder: Path, cluster: Cluster, knows: JobInfo | NoAnswer, ended: int | None, state: str
+) -> None:
+    """Its own word counts before Slurm's."""
+    cluster.knows = knows
+    if ended is not None:
+        write_ended(folder, Ended(code=ended, node="n1", started=1.0, ended=2.0))
+    assert jobs.facts_of(folder).state == state
+
+
+def test_a_project_without_jobs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, or an empty list."""
+    jobs.show_jobs(root, as_json=False)
+    assert "no job of this project" in capsys.readouterr().out
+    jobs.show_jobs(root, as_json=True)
+    assert json.loads(capsys.readouterr().out) == []
+    jobs.clean_jobs(root)
+
+
+@pytest.mark.parametrize(("knows", "did"), [(RUNNING, "checkpoint"), (PENDING, "cancel")])
+@pytest.mark.parametrize("name", ["toy@a", "4711", None])
+def test_cancelling(folder: Path, root: Path, cluster: Cluster, knows: JobInfo, did: str, name: str | None) -> None:
+    """By cell, by number, or all; the mark keeps the job from going back into the queue."""
+    cluster.knows = knows
+    jobs.cancel_jobs(root, [name] if name else [], every=name is None)
+    assert cluster.did == [(did, 4711)]
+    assert (folder / "stop").exists()
+
+
+def test_an_unknown_job_is_named_with_those_that_there_are(folder: Path, root: Path) -> None:
+    """A typing error ends nothing."""
+    with pytest.raises(CapillaryError, match="no job of this project is called toy@b") as caught:
+        jobs.cancel_jobs(root, ["toy@b"], every=False)
+    assert "toy@a" in caught.value.remedy
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_the_log_of_a_job(folder: Path, root: Path, follow: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """What there is, or all until its end."""
+    (folder / "log").write_text("begin\nend\n")
+    write_ended(folder, Ended(code=0, node="n1", started=1.0, ended=2.0))
+    jobs.show_log(root, "toy@a", follow=follow)
+    assert capsys.readouterr().out == "begin\nend\n"
+
+
+@pytest.mark.parametrize(
+    ("knows", "ended", "stays"),
+    [(RUNNING, None, True), (NoAnswer.SILENT, None, True), (NoAnswer.GONE, None, False), (RUNNING, 0, True),
+     (RUNNING, 3, False)],
+)  # fmt: skip
+def test_cleaning(
+    folder: Path, root: Path, cluster: Cluster, knows: JobInfo | NoAnswer, ended: int | None, stays: bool
+) -> None:
+    """Only what is over goes; what ended well waits to be collected, and what a head follows is its own."""
+    cluster.knows = knows
+    if ended is not None:
+        write_ended(folder, Ended(code=ended, node="n1", started=1.0, ended=2.0))
+    assert jobs.live_states(root) == {"toy"}
+    with held(folder, "toy@a"):
+        jobs.clean_jobs(root)
+        assert folder.exists()
+    jobs.clean_jobs(root)
+    assert folder.exists() == stays
