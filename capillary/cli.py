@@ -291,6 +291,64 @@ models = typer.Typer(help="Registered models.", no_args_is_help=True)
 app.add_typer(models, name="models")
 
 
+place = typer.Typer(help="Places beyond this machine.", no_args_is_help=True)
+app.add_typer(place, name="place")
+
+
+@place.callback()
+def _place() -> None:
+    """Places beyond this machine."""
+
+
+class RayObject(enum.StrEnum):
+    """What `capillary place manifest` renders (capillary/places/ray/manifest.py)."""
+
+    CLUSTER = "cluster"
+    JOB = "job"
+
+
+@place.command()
+def manifest(
+    kind: Annotated[RayObject, typer.Argument(help="A RayCluster, or a RayJob with a cluster of its own.")],
+    config: Annotated[Path, typer.Option(help="The experiment file that a job runs.")] = Path(
+        "configs/experiments/default.yaml"
+    ),
+) -> None:
+    """Print the Kubernetes object that KubeRay needs, from configs/ray.yaml (docs/ray.md)."""
+    from capillary.places.ray.manifest import Kind, render
+
+    typer.echo(render(Path.cwd(), Kind(kind), config), nl=False)
+
+
+cache = typer.Typer(help="Recorded results.", no_args_is_help=True)
+app.add_typer(cache, name="cache")
+
+
+@cache.callback()
+def _cache() -> None:
+    """Recorded results."""
+
+
+@cache.command()
+def audit(
+    share: Annotated[float, typer.Option(min=0, max=1, help="How much of the recorded results.")] = 0.1,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Chooses the same results again; else random.", show_default=False)
+    ] = None,
+    of_stage: Annotated[
+        str | None, typer.Option("--stage", help="Of one stage, or one cell such as train@dice_ce-0.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
+) -> None:
+    """Recompute a random share of the recorded results and name those that come out otherwise (docs/cache.md)."""
+    from capillary.cache.audit import Question, run_audit
+    from capillary.launcher.stop import listening
+
+    question = Question(share=share, seed=seed, stage=of_stage)
+    with listening() as stop:
+        sys.exit(run_audit(question, Path.cwd(), stop, json=as_json))
+
+
 @models.callback()
 def _models() -> None:
     """Registered models."""

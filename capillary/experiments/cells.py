@@ -7,17 +7,17 @@ lock instead of giving up on it.
 
 import contextlib
 import os
-import queue
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from capillary.experiments.assignment import Assignment
 from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.leftovers import TORN, remove_torn
 
@@ -81,20 +81,19 @@ class Cells:
 
     def run(self, addresses: Sequence[str], slots: Sequence[Slot]) -> list[Outcome]:
         """Run all of `addresses`, one a slot at a time; a cell that fails ends no other. Outcomes in their order."""
-        free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
-        for slot in slots:
-            free.put(slot)
-
-        def run_in_free_slot(address: str) -> Outcome:
-            slot = free.get()
-            try:
-                return self._run_cell(address, slot)
-            finally:
-                free.put(slot)
-
         self._logs.mkdir(parents=True, exist_ok=True)
+        assignment = Assignment(addresses, slots)
+        running: dict[Future[Outcome], str] = {}
+        outcomes: dict[str, Outcome] = {}
         with ThreadPoolExecutor(max_workers=len(slots)) as pool:
-            return list(pool.map(run_in_free_slot, addresses))
+            while not assignment.is_done:
+                for address, slot in assignment.next():
+                    running[pool.submit(self._run_cell, address, slot)] = address
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for each in done:
+                    outcome = outcomes[running.pop(each)] = each.result()
+                    assignment.ended(outcome.address)
+        return [outcomes[address] for address in addresses]
 
     def stop(self, asked_by: int = signal.SIGINT) -> None:
         """Ask all cells to checkpoint and end, and start no more; the second time they are killed.

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capillary.compute.circumstances import circumstances_here
+from capillary.compute.circumstances import keep as keep_circumstances
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
 from capillary.compute.limits import find_limits
@@ -64,6 +66,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
                 refuse_changed_deps(plan, entry.dep_hashes())
             finished.keep(plan, work)
             publish(work, plan.outs, plan.root)
+            _keep_circumstances(plan, settings, executor)
 
         _look_at_state(plan, settings)
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
@@ -210,3 +213,12 @@ def _restore(entry: Entry) -> None:
     restored = entry.restore_outs()
     if restored:
         say(f"former {', '.join(restored)} put back from DVC's cache")
+
+
+def _keep_circumstances(plan: StagePlan, settings: Settings, executor: Executor) -> None:
+    """Remember how the outs were computed, for an audit of the cache. A gate has none; of a node little is known."""
+    if plan.gated is not None or settings.is_elsewhere:
+        return
+    identity = executor.environment_id(plan.root, plan.stage, plan.access)
+    found = circumstances_here(identity, plan.order.compute, in_container=executor is not process)
+    keep_circumstances(plan.repository, plan.address, plan.root, plan.outs, found)

@@ -8,10 +8,11 @@ from typing import Protocol
 from capillary.compute.hardware import Hardware
 from capillary.launcher.executors import Executor
 from capillary.launcher.plan import StagePlan
+from capillary.places.ray.config import read_config as read_ray_config
+from capillary.places.ray.execute import RayPlace
 from capillary.places.slurm.config import read_config
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.settings import PlaceName, Settings
-from stages.common.errors import CapillaryError, ExitCode
 
 
 class Place(Executor, Protocol):
@@ -36,12 +37,15 @@ def choose_place(root: Path, stage: str, settings: Settings) -> Place | None:
         profile = read_config(root).profile_of(stage)
         return None if profile is None else SlurmPlace(settings, profile)
     if settings.place is PlaceName.RAY:
-        raise _no_ray(settings)
+        task = read_ray_config(root).profile_of(stage)
+        return None if task is None else RayPlace(settings, task)
     return None
 
 
 def jobs_of(root: Path, settings: Settings, stage: str) -> Jobs | None:
     """How the cells of `stage` run as jobs; None where they run on this machine."""
+    if settings.place is PlaceName.RAY:
+        return _ray_jobs(root, settings, stage)
     if settings.place is not PlaceName.SLURM:
         return None
     config = read_config(root)
@@ -56,10 +60,13 @@ def jobs_of(root: Path, settings: Settings, stage: str) -> Jobs | None:
     return Jobs(most=config.max_jobs, hardware=hardware, described=described)
 
 
-def _no_ray(settings: Settings) -> CapillaryError:
-    return CapillaryError(
-        "this version has no place `ray`",
-        value=f"CAPILLARY_PLACE={settings.place}",
-        remedy="set CAPILLARY_PLACE to local or slurm",
-        code=ExitCode.USAGE,
-    )
+def _ray_jobs(root: Path, settings: Settings, stage: str) -> Jobs | None:
+    config = read_ray_config(root)
+    profile = config.profile_of(stage)
+    if profile is None:
+        return None
+    place = RayPlace(settings, profile)
+    hardware = Hardware(gpus=place.gpus(settings), limits=place.limits())
+    gpus = f", {profile.gpus} GPUs" if profile.gpus else ""
+    described = f"Ray tasks: {profile.cpus} cores, {profile.memory_gb:g} GB{gpus}"
+    return Jobs(most=config.max_jobs, hardware=hardware, described=described)

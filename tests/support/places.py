@@ -35,6 +35,7 @@ SETTINGS = {
     "docker": {"CAPILLARY_EXECUTOR": "docker"},
     "podman": {"CAPILLARY_EXECUTOR": "podman"},
     "slurm": {"CAPILLARY_PLACE": "slurm"},
+    "ray": {"CAPILLARY_PLACE": "ray"},
 }
 PROGRAM = """
 import json, os, signal, sys, time
@@ -91,6 +92,13 @@ PROFILE = {
 }
 
 
+def ray_config() -> dict[str, Any]:
+    """configs/ray.yaml of a toy, whose tasks are small and come back after a loss."""
+    shipped: dict[str, Any] = yaml.safe_load((REPOSITORY / "configs/ray.yaml").read_text())
+    small = {"cpus": 1, "memory_gb": 0.1, "gpus": 0, "gpu_memory_gb": None, "retries": 3}
+    return {**shipped, "stages": {"toy": "small"}, "profiles": {"small": small}}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """The stage's entry in dvc.yaml, without DVC."""
@@ -136,6 +144,7 @@ class PlaceProject:
             "configs/slurm.yaml": yaml.safe_dump(
                 {"max_jobs": 3, "stages": {"toy": "small"}, "profiles": {"small": PROFILE}}
             ),
+            "configs/ray.yaml": yaml.safe_dump(ray_config()),
         }
         for file, text in files.items():
             (root / file).parent.mkdir(parents=True, exist_ok=True)

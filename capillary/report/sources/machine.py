@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from capillary.compute.circumstances import cpu_model
+
 # what decides a result, in the order in which a reader looks for it
 PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image", "mlflow")
 PINS = ("stages/train/requirements.txt", "stages/evaluate/requirements.txt")
@@ -17,7 +19,7 @@ PINS = ("stages/train/requirements.txt", "stages/evaluate/requirements.txt")
 def machine_rows() -> Iterator[tuple[str, str]]:
     """Name and value of what is known of this machine."""
     yield "system", f"{platform.system()} {platform.release()}, {platform.machine()}"
-    if model := _cpu_model():
+    if model := cpu_model():
         yield "CPU", model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield "cores", str(cores)
@@ -39,11 +41,3 @@ def version_rows(root: Path) -> Iterator[tuple[str, str]]:
 def _pin(line: str) -> tuple[str, str]:
     name, _, version = line.partition("==")
     return name.strip(), version.strip()
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )

@@ -13,12 +13,13 @@ import pytest
 from tests.support.containers import client
 from tests.support.places import SETTINGS, Head, PlaceProject, ended_heads, until
 from tests.support.podman import end_service, podman, podman_settings
+from tests.support.ray_cluster import shared_nodes
 from tests.support.slurm import cluster
 
 Start = Callable[..., Head]
 
 
-NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster}
+NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster, "ray": shared_nodes}
 
 
 @pytest.fixture(scope="module")

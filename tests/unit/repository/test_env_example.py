@@ -15,7 +15,7 @@ from tests.support.parts import REPOSITORY
 # what a user may set begins so, or is a pattern of configs/stages.yaml
 FAMILIES = (
     *("CAPILLARY", "MLFLOW", "AWS", "SOURCE", "ARTIFACTS", "REMOTE", "S3", "POSTGRES", "COMPOSE", "DOCKER"),
-    *("CUDA", "GOOGLE", "HF", "DVC", "GLOO", "SERVE", "PROMETHEUS", "GRAFANA", "CONTAINER"),
+    *("CUDA", "GOOGLE", "HF", "DVC", "GLOO", "SERVE", "PROMETHEUS", "GRAFANA", "CONTAINER", "RAY"),
 )
 NAME = re.compile(rf"(?:{'|'.join(FAMILIES)})_(?:[A-Z0-9_]*[A-Z0-9])")
 SHELL = re.compile(rf"\$\{{?({NAME.pattern})")
@@ -29,7 +29,7 @@ NOT_FOR_USERS = {
     "DVC": {"DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"},
     "the code, for a library that it uses": {
         *("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"),
-        *("GLOO_SOCKET_IFNAME", "DOCKER_BUILDKIT"),
+        *("GLOO_SOCKET_IFNAME", "DOCKER_BUILDKIT", "RAY_USAGE_STATS_ENABLED"),
     },
     "the server of the image mlflow, for itself": {
         *("MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_WORKERS", "AWS_DEFAULT_REGION"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from dvc.repo import Repo
+from dvc.utils import strictyaml
 from dvc.utils.serialize import _common, _yaml
 
 from capillary.experiments import dvc as dvc_module
@@ -52,9 +53,11 @@ def test_the_command_line_is_dvcs(tmp_path: Path) -> None:
 
 @pytest.fixture
 def writers(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
-    """DVC's two modules that write its files, as they were again after the test."""
+    """DVC's two modules that write its files; what is exchanged in DVC is as it was again after the test."""
     for module in (_common, _yaml):
         monkeypatch.setattr(module, "_dump_data", module._dump_data)
+    for module in (_yaml, strictyaml):
+        monkeypatch.setattr(module, "parse_yaml", module.parse_yaml)
     return _common, _yaml
 
 
@@ -71,6 +74,20 @@ def test_both_of_dvcs_writers_are_exchanged(
     with pytest.raises(SystemExit) as ended:
         dvc_module.main()
     assert ended.value.code == 7
+
+
+def test_both_of_dvcs_readers_are_exchanged(
+    writers: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DVC that reads elsewhere is refused, too."""
+    usual = strictyaml.parse_yaml
+    monkeypatch.setattr(dvc_module, "dvc_main", lambda: 0)
+    with pytest.raises(SystemExit):
+        dvc_module.main()
+    assert usual not in (strictyaml.parse_yaml, _yaml.parse_yaml)
+    monkeypatch.delattr(strictyaml, "parse_yaml")
+    with pytest.raises(ImportError, match="strictyaml has no parse_yaml"):
+        dvc_module.main()
 
 
 def test_a_dvc_that_writes_elsewhere_is_refused(

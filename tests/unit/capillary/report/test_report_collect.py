@@ -145,11 +145,11 @@ def test_the_environment_is_the_runner_s_then_the_machine_s_then_the_versions(ro
 def test_the_machine_is_told_in_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cores that this process may run on, memory in GiB, and the model of the CPU where it is known."""
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _pid: {0, 1, 5})
-    monkeypatch.setattr(machine, "_cpu_model", lambda: "a processor")
+    monkeypatch.setattr(machine, "cpu_model", lambda: "a processor")
     rows = dict(machine_rows())
     assert (rows["cores"], rows["CPU"]) == ("3", "a processor")
     assert rows["memory"] == f"{psutil.virtual_memory().total / 2**30:.1f} GiB"
-    monkeypatch.setattr(machine, "_cpu_model", lambda: "")
+    monkeypatch.setattr(machine, "cpu_model", lambda: "")
     assert list(dict(machine_rows())) == ["system", "cores", "memory", "Python"]
 
 

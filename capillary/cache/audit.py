@@ -1,0 +1,119 @@
+"""`capillary cache audit`: recompute a random share of the recorded results, and name those that come out otherwise."""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from capillary.cache.choose import choose
+from capillary.cache.judge import Judgement, Verdict, failed, judge
+from capillary.cache.project import Present, Project
+from capillary.cache.recompute import audit_folder, command_of, has_server, plan_again, reads_registry
+from capillary.cache.recorded import Recorded
+from capillary.cache.show import as_json, say_chosen, say_judgement, say_left_out, say_summary, stdout_as_stderr
+from capillary.compute.circumstances import digests_of, recall
+from capillary.integrity.lock_file import refuse_damaged_lock
+from capillary.launcher.access import read_access
+from capillary.launcher.run import Executor, choose_executor
+from capillary.launcher.stop import Stop
+from capillary.settings import Settings, read_settings
+from stages.common.errors import CapillaryError, ExitCode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Which share (0 to 1) of the results of which stage (None: all) to recompute; `seed` None draws one."""
+
+    share: float
+    seed: int | None = None
+    stage: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What is recomputed, of how many, and the stages that cannot be, with the reason."""
+
+    records: tuple[Recorded, ...]
+    of: int
+    seed: int
+    left_out: dict[str, str]
+
+
+def run_audit(question: Question, root: Path, stop: Stop, *, json: bool) -> int:
+    """Audit the cache of the workspace `root`, which is not changed; returns the exit code."""
+    refuse_damaged_lock(root)
+    settings = read_settings(root)
+    project = Project(root)
+    chosen = plan_audit(question, project, settings)
+    if not json:
+        say_left_out(chosen.left_out)
+        say_chosen(len(chosen.records), chosen.of, chosen.seed)
+    executor = choose_executor(settings)
+    judgements = []
+    with stdout_as_stderr() if json else contextlib.nullcontext():  # a stage prints its progress
+        for judgement in _judgements(chosen.records, project, settings, executor, stop):
+            judgements.append(judgement)
+            if not json:
+                say_judgement(judgement, root)
+    if json:
+        print(as_json(judgements, root, seed=chosen.seed, of=chosen.of))  # noqa: T201 - for machines
+    else:
+        say_summary(judgements)
+    return stop.exit_code or exit_code(judgements)
+
+
+def plan_audit(question: Question, project: Project, settings: Settings) -> Chosen:
+    """What `question` asks for. Raises CapillaryError for a stage that dvc.yaml does not have."""
+    stages = [each for each in project.stages() if question.stage in (None, each.stage, each.address)]
+    if not stages:
+        raise CapillaryError(
+            f"dvc.yaml has no stage {question.stage}",
+            file=project.root / "dvc.yaml",
+            remedy="`dvc stage list` shows the names",
+            code=ExitCode.USAGE,
+        )
+    reasons = {each.address: reason for each in stages if (reason := _obstacle(each, project.root, settings))}
+    records = project.records([each for each in stages if each.address not in reasons])
+    records = [each for each in records if command_of(each) is not None]
+    seed = secrets.randbelow(2**31) if question.seed is None else question.seed
+    return Chosen(records=tuple(choose(records, question.share, seed)), of=len(records), seed=seed, left_out=reasons)
+
+
+def exit_code(judgements: Sequence[Judgement]) -> int:
+    """The worst of `judgements`: a result that nothing explains, then one that could not be computed again."""
+    verdicts = {each.verdict for each in judgements}
+    if Verdict.UNEXPLAINED in verdicts:
+        return ExitCode.DATA
+    return ExitCode.CELLS_FAILED if Verdict.NOT_RECOMPUTED in verdicts else 0
+
+
+def _obstacle(stage: Present, root: Path, settings: Settings) -> str | None:
+    """Why the results of `stage` cannot be audited."""
+    if not stage.is_reproducible:
+        return "it reads from outside of the project, or its outs stay in place"
+    if reads_registry(read_access(root, stage.stage)) and has_server(settings):
+        return "it reads models from the MLflow server, and an audit reaches none"
+    return None
+
+
+def _judgements(
+    records: Sequence[Recorded], project: Project, settings: Settings, executor: Executor, stop: Stop
+) -> Iterator[Judgement]:
+    for record in records:
+        if stop.asked is not None:
+            return
+        try:
+            yield _audit(record, project, settings, executor, stop)
+        except CapillaryError as error:  # one result less; its reason is reported, and the exit code says so
+            yield failed(record, f"{error.what}; {error.remedy}")
+
+
+def _audit(record: Recorded, project: Project, settings: Settings, executor: Executor, stop: Stop) -> Judgement:
+    outs: dict[str, str] = {}
+    with audit_folder(project.root) as folder:
+        again = plan_again(record, project, folder, settings, executor)
+        code = executor.execute(again.plan, stop, lambda work: outs.update(digests_of(work, again.plan.outs)))
+    if code:
+        return failed(record, f"its stage ended with exit code {code}")
+    return judge(record, outs, recall(project.root, record.address, record.outs), again.circumstances)

@@ -1,0 +1,54 @@
+"""What a recomputed result says about the recorded one. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from capillary.cache.recorded import Recorded
+from capillary.compute.circumstances import Circumstances, differences
+
+
+class Verdict(StrEnum):
+    """How a recorded result stands after it was recomputed."""
+
+    CONFIRMED = "confirmed"
+    EXPLAINED = "explained"
+    UNEXPLAINED = "unexplained"
+    NOT_RECOMPUTED = "not recomputed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """`differing` maps an out to (recorded hash, hash now); `reasons` are the words for people."""
+
+    record: Recorded
+    verdict: Verdict
+    differing: Mapping[str, tuple[str, str]]
+    reasons: tuple[str, ...] = ()
+
+
+def judge(
+    record: Recorded, outs: Mapping[str, str], recorded_in: Circumstances | None, now: Circumstances
+) -> Judgement:
+    """Compare `record` with the hashes of the `outs` that were computed `now`.
+
+    `recorded_in` is None where nothing is known of the machine that computed the record: then nothing explains a
+    difference.
+    """
+    differing = {
+        name: (digest, outs.get(name, "missing")) for name, digest in record.outs.items() if outs.get(name) != digest
+    }
+    if not differing:
+        return Judgement(record=record, verdict=Verdict.CONFIRMED, differing={})
+    if recorded_in is None:
+        reason = "nothing here says on which machine it was computed"
+        return Judgement(record=record, verdict=Verdict.UNEXPLAINED, differing=differing, reasons=(reason,))
+    reasons = tuple(differences(recorded_in, now))
+    verdict = Verdict.EXPLAINED if reasons else Verdict.UNEXPLAINED
+    same = ("it was computed on this CPU type, with these packages, threads and processes",)
+    return Judgement(record=record, verdict=verdict, differing=differing, reasons=reasons or same)
+
+
+def failed(record: Recorded, reason: str) -> Judgement:
+    """A result that could not be computed again."""
+    return Judgement(record=record, verdict=Verdict.NOT_RECOMPUTED, differing={}, reasons=(reason,))

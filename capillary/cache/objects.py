@@ -1,0 +1,74 @@
+"""Content of DVC's cache by its hash. Anybody may have put it there, so each file is checked while it is copied."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from stages.common.errors import DamagedError, DataError
+
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_FOLDER = ".dir"
+_CHUNK_BYTES = 1 << 22
+_MOST_LISTED_BYTES = 1 << 28
+
+
+def restore(cache: Path, digest: str, place: Path) -> None:
+    """Copy the file or folder with `digest` from `cache` (DVC's files/md5) to `place`, which must not exist.
+
+    Raises DataError when the cache lacks a part of it, DamagedError when a part is not what its name says.
+    """
+    if not digest.endswith(_FOLDER):
+        _copy(cache, digest, place)
+        return
+    place.mkdir(parents=True)
+    for name, each in listed(cache, digest):
+        _copy(cache, each, place / name)
+
+
+def listed(cache: Path, digest: str) -> Iterator[tuple[PurePosixPath, str]]:
+    """(path, hash) of the files in the folder with `digest`, checked."""
+    file = _object(cache, digest)
+    content = file.read_bytes() if file.stat().st_size <= _MOST_LISTED_BYTES else b""
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() + _FOLDER != digest:
+        raise _damaged(file, "its name")
+    for each in json.loads(content):
+        path = PurePosixPath(each["relpath"])
+        if path.is_absolute() or ".." in path.parts:
+            raise _damaged(file, f"a list of files: {path}")
+        yield path, each["md5"]
+
+
+def _object(cache: Path, digest: str) -> Path:
+    if not _DIGEST.fullmatch(digest.removesuffix(_FOLDER)):
+        raise DataError(
+            "a record names content by what is not an MD5", value=digest, remedy="remove that record from dvc.lock"
+        )
+    file = cache / digest[:2] / digest[2:]
+    if file.is_symlink() or not file.is_file():
+        raise DataError(
+            "DVC's cache does not hold what a result was computed from",
+            value=digest,
+            remedy="fetch it: dvc fetch --run-cache",
+        )
+    return file
+
+
+def _copy(cache: Path, digest: str, place: Path) -> None:
+    source, found = _object(cache, digest), hashlib.md5(usedforsecurity=False)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as stream, place.open("xb") as copy:
+        while chunk := stream.read(_CHUNK_BYTES):
+            found.update(chunk)
+            copy.write(chunk)
+    if found.hexdigest() != digest:
+        raise _damaged(source, "its name")
+
+
+def _damaged(file: Path, what: str) -> DamagedError:
+    return DamagedError(
+        f"DVC's cache is damaged: a file is not what {what} says",
+        file=file,
+        remedy=f"`rm -f {file}`, then fetch it anew: dvc fetch --run-cache",
+    )

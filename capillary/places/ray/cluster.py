@@ -1,0 +1,164 @@
+"""The one room that knows Ray's API: connect, submit a task, ask about it, cancel it."""
+
+import contextlib
+import importlib
+import os
+import re
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from capillary.launcher.stop import SIGNALS
+from capillary.places.ray.config import RayProfile
+from capillary.places.ray.task import run_folder
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
+
+GB = 10**9
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Loss(StrEnum):
+    """Why a task ended without a word of its own."""
+
+    CANCELLED = "cancelled"
+    NODE = "its node or worker was lost, and so were those of its retries"
+    MEMORY = "the node ran out of memory"
+    OTHER = "Ray could not run it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A submitted task. `ref` is Ray's own object."""
+
+    name: str
+    ref: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """The end of a task without a result, and what Ray says about it."""
+
+    why: Loss
+    words: str = ""
+
+
+class RayCluster:
+    """A connection to a cluster."""
+
+    def __init__(self, ray: Any, *, is_local: bool) -> None:
+        self._ray = ray
+        self._is_local = is_local
+
+    def submit(self, address: str, folder: str, variables: str, profile: RayProfile) -> Task:
+        """Submit the job in `folder`."""
+        options: dict[str, Any] = {"num_cpus": profile.cpus, "num_gpus": profile.gpus, "max_retries": profile.retries}
+        if not self._is_local:  # a cluster that was started for this task has what the machine has
+            options["memory"] = int(profile.memory_gb * GB)
+        ref = self._ray.remote(run_folder).options(name=address, **options).remote(folder, variables)
+        return Task(name=ref.task_id().hex()[:16], ref=ref)
+
+    def result(self, task: Task, timeout_s: float) -> str | Lost | None:
+        """What the task returned, or why it returns nothing; None when it has not ended after `timeout_s`."""
+        ready, _ = self._ray.wait([task.ref], timeout=timeout_s)
+        if not ready:
+            return None
+        errors = self._ray.exceptions
+        try:
+            return str(self._ray.get(task.ref))
+        except errors.TaskCancelledError:
+            return Lost(why=Loss.CANCELLED)
+        except errors.OutOfMemoryError as error:
+            return Lost(why=Loss.MEMORY, words=_gist(error))
+        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OwnerDiedError) as error:
+            return Lost(why=Loss.NODE, words=_gist(error))
+        except errors.RayError as error:
+            return Lost(why=Loss.OTHER, words=_gist(error))
+
+    def cancel(self, task: Task) -> None:
+        """End the task at once, wherever it is."""
+        self._ray.cancel(task.ref, force=True)
+
+    def nodes(self) -> list[Mapping[str, float]]:
+        """What each node that is there has, by Ray's names of resources."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+
+def lacking(nodes: Sequence[Mapping[str, float]], profile: RayProfile) -> str:
+    """Why a task of `profile` cannot start on any of `nodes`, in words; empty when it only has to wait."""
+    wanted = {"CPU": profile.cpus, "GPU": profile.gpus}
+    for name, count in wanted.items():
+        if count and not any(node.get(name, 0) >= count for node in nodes):
+            return f"no node of the Ray cluster has {count} {name}{'s' if count > 1 else ''}"
+    return ""
+
+
+@contextlib.contextmanager
+def connected(address: str | None, profile: RayProfile) -> Iterator[RayCluster]:
+    """The cluster at `address`; None starts one for the block, which has what one task needs.
+
+    Raises CapillaryError when Ray is not installed, ServiceError when the cluster does not answer.
+    """
+    ray = _import_ray()
+    # Ray gives its workers the driver's folder as a place of modules, where a project has stages of its own
+    with _own_signals(), contextlib.chdir("/"):
+        try:
+            _connect(ray, address, profile)
+        except Exception as error:  # Ray raises plain Exception and RuntimeError here
+            raise _no_cluster(address, error) from error
+    try:
+        yield RayCluster(ray, is_local=address is None)
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None, profile: RayProfile) -> None:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if address is None:
+        ray.init(address="local", num_cpus=profile.cpus, include_dashboard=False, **quiet)
+    else:
+        ray.init(address=address, **quiet)
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for reports to its makers
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise CapillaryError(
+            "CAPILLARY_PLACE=ray needs Ray, which is not installed",
+            remedy="./just setup ray, or set CAPILLARY_PLACE=local",
+            code=ExitCode.USAGE,
+        ) from error
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself when it connects; a request to stop must reach the launcher."""
+    numbers = (*SIGNALS, signal.SIGALRM)
+    former = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+def _no_cluster(address: str | None, error: Exception) -> ServiceError:
+    if address is None:
+        return ServiceError(
+            "Ray could not start on this machine", value=_gist(error), remedy="free memory and cores, then repeat"
+        )
+    return ServiceError(
+        "the Ray cluster does not answer",
+        value=f"RAY_ADDRESS={address}: {_gist(error)}",
+        remedy="check RAY_ADDRESS, and `ray status` on the cluster; its version must be the one in constraints.txt",
+    )
+
+
+def _gist(error: Exception) -> str:
+    """What went wrong, without the traceback before it and the colours of a terminal."""
+    lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1]

@@ -1,0 +1,151 @@
+"""The place `ray`: a plan is submitted as a task, waited for, and its outs are collected."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from capillary.compute.hardware import GB
+from capillary.compute.limits import Limits
+from capillary.launcher import process
+from capillary.launcher.access import StageAccess
+from capillary.launcher.plan import StagePlan
+from capillary.launcher.stop import Stop
+from capillary.places.collect import collect
+from capillary.places.follow import Follower
+from capillary.places.held import LOCK_FILE, held
+from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
+from capillary.places.outcome import Ended
+from capillary.places.ray.cluster import Loss, Lost, RayCluster, connected
+from capillary.places.ray.config import RAY_FILE, RayProfile
+from capillary.places.ray.head import Head
+from capillary.places.ray.task import CUT_SHORT, NO_FOLDER
+from capillary.settings import ExecutorName, PlaceName, Settings
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.progress import say
+from stages.preflight.checks.devices import Gpu
+
+ADDRESS = "RAY_ADDRESS"
+MOST_SUBMISSIONS = 5
+_LEAST_GPU_GB = 6.0  # of a GPU whose memory configs/ray.yaml does not say
+_REMEDIES = {
+    Loss.NODE: "repeat to resume; raise retries of its profile in configs/ray.yaml if nodes are lost often",
+    Loss.MEMORY: "raise memory_gb of its profile in configs/ray.yaml, or give it less at a time (training.batch_size, "
+    "training.patch_voxels); then repeat to resume",
+    Loss.OTHER: "check that every node has this version of capillary and its packages, in the Python that runs Ray",
+}
+
+
+class RayPlace:
+    """Runs the plans of one stage as tasks of `profile`. Satisfies launcher.run.Executor."""
+
+    def __init__(self, settings: Settings, profile: RayProfile) -> None:
+        self._settings = settings
+        self._profile = profile
+        self._identities: dict[str, list[str]] = {}
+        self._gates: list[StagePlan] = []
+
+    def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
+        """What the packages on the nodes are known by: this interpreter, of which they have the same."""
+        self._identities[stage] = process.environment_id(repository, stage, access)
+        return self._identities[stage]
+
+    def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
+        """Stand-ins for the GPUs that a task is given: the head need not have any."""
+        size = int((self._profile.gpu_memory_gb or _LEAST_GPU_GB) * GB)
+        return tuple(
+            Gpu(index=n, uuid=f"ray-{n}", name="GPU of the cluster", memory_bytes=size, free_bytes=None, driver="")
+            for n in range(self._profile.gpus)
+        )
+
+    def limits(self) -> Limits:
+        """Cores and memory of a task."""
+        reason = f"what a task asks for ({RAY_FILE})"
+        memory = int(self._profile.memory_gb * GB)
+        return Limits(cores=self._profile.cpus, cores_reason=reason, memory_bytes=memory, memory_reason=reason)
+
+    def take_gates(self, gates: Sequence[StagePlan]) -> None:
+        """Plans of gates, which the job of the next plan runs first, on the same node."""
+        self._gates = list(gates)
+
+    def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
+        """Run `plan` as a task; when it ends with 0, `publish` takes the outs from the folder that it is given.
+
+        Returns the job's exit code, or that of the request to stop. A task ends with its head.
+        """
+        for folder in plan.writable:
+            folder.mkdir(parents=True, exist_ok=True)
+        folder, requests = job_folder(plan), list[int]()
+        # no time limit here: how long a job may take to checkpoint is the node's affair
+        with held(folder, plan.address), stop.passed_on(requests.append, lambda: None, 0.0):
+            _empty(folder)
+            address = self._settings.variables.get(ADDRESS)
+            with connected(address, self._profile) as cluster:
+                end = self._submit(plan, folder, cluster, requests)
+            if isinstance(end, Ended):
+                code = collect(plan, folder, end, publish)
+                return stop.exit_code or code
+            shutil.rmtree(folder)
+            if stop.exit_code:
+                return stop.exit_code
+            raise explain(end, plan.address, address)
+
+    def _submit(
+        self, plan: StagePlan, folder: Path, cluster: RayCluster, requests: Sequence[int]
+    ) -> Ended | Lost | str:
+        jobs = [(gate, gate_folder(folder, number, gate)) for number, gate in enumerate(self._gates, start=1)]
+        exported = {name for each, where in [*jobs, (plan, folder)] for name in self._write(each, where).exported()}
+        variables = json.dumps({name: self._settings.variables[name] for name in sorted(exported)})
+        follower = Follower(folder, plan.repository, plan.address)
+        try:
+            for _ in range(MOST_SUBMISSIONS):
+                task = cluster.submit(plan.address, str(folder), variables, self._profile)
+                end = Head(cluster, task, folder, self._profile, follower, requests).wait()
+                if end != CUT_SHORT or requests:
+                    break
+                say(f"task {task.name} of {plan.address} was cut short; it is submitted again and resumes")
+        finally:
+            follower.close()
+        return end
+
+    def _write(self, plan: StagePlan, folder: Path) -> Job:
+        handover = Handover(
+            place=PlaceName.RAY,
+            executor=ExecutorName.PROCESS,
+            environment_id=self._identities[plan.stage],
+            settings=self._settings,
+        )
+        return write_job(plan, folder, handover)
+
+
+def explain(end: Lost | str, address: str, cluster: str | None) -> CapillaryError:
+    """The error for a job of `address` that left no ended.json."""
+    if isinstance(end, str) and end.startswith(NO_FOLDER):
+        return CapillaryError(
+            f"the node {end.removeprefix(NO_FOLDER).strip()} does not see the folder of the job of {address}",
+            value=f"{ADDRESS}={cluster}",
+            remedy="keep the project on a file system that the head and all nodes mount at the same path",
+            code=ExitCode.MACHINE,
+        )
+    if isinstance(end, Lost):
+        remedy = _REMEDIES.get(end.why, "repeat to resume")
+        return CapillaryError(
+            f"the task of {address}: {end.why}", value=end.words or None, remedy=remedy, code=ExitCode.MACHINE
+        )
+    return CapillaryError(
+        f"the task of {address} was cut short {MOST_SUBMISSIONS} times",
+        value=end,
+        remedy="look into its log (.capillary/logs) for what ended it, then repeat to resume",
+        code=ExitCode.MACHINE,
+    )
+
+
+def _empty(folder: Path) -> None:
+    """Remove what a former job left, but for the lock that this head holds."""
+    for left in folder.iterdir():
+        if left.name == LOCK_FILE:
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()

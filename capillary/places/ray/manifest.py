@@ -1,0 +1,104 @@
+"""KubeRay's objects from configs/ray.yaml, as values: a RayCluster that stays, or a RayJob that brings its own.
+
+Which fields KubeRay requires is in its Go types, ray-operator/apis/ray/v1 (ray.io/v1).
+"""
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from capillary.places.ray.config import RAY_FILE, KubernetesConfig, RayConfig, RayProfile, read_config
+from capillary.settings import PlaceName
+from stages.common.errors import CapillaryError, ExitCode
+
+API = "ray.io/v1"
+RAY_VERSION = "2.60.0"  # as in constraints.txt: head, workers and drivers must have the same
+CELLS = "train"
+_VOLUME = "project"
+_MIB = 1 << 20
+Tree = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """Which of KubeRay's objects to render."""
+
+    CLUSTER = "cluster"
+    JOB = "job"
+
+
+def render(root: Path, kind: Kind, experiment: Path) -> str:
+    """The YAML of `kind`; a job runs the file `experiment`. Raises CapillaryError when no stage of cells is a task."""
+    config = read_config(root)
+    profile = config.profile_of(CELLS)
+    if profile is None:
+        raise CapillaryError(
+            f"{RAY_FILE} runs no `{CELLS}` as tasks, so there is nothing that workers could do",
+            remedy=f"add `{CELLS}: <profile>` to stages",
+            file=root / RAY_FILE,
+            code=ExitCode.PARAMS,
+        )
+    tree = cluster(config, profile) if kind is Kind.CLUSTER else job(config, profile, experiment)
+    text: str = yaml.safe_dump(tree, sort_keys=False)
+    return text
+
+
+def cluster(config: RayConfig, profile: RayProfile) -> Tree:
+    """A RayCluster."""
+    return _object("RayCluster", config.kubernetes, _cluster_spec(config.kubernetes, profile))
+
+
+def job(config: RayConfig, profile: RayProfile, experiment: Path) -> Tree:
+    """A RayJob that runs an experiment on a cluster of its own and removes that when it has ended."""
+    kubernetes = config.kubernetes
+    command = shlex.join(["capillary", "experiment", "--config", str(experiment)])
+    spec = {
+        "entrypoint": f"cd {shlex.quote(kubernetes.folder)} && CAPILLARY_PLACE={PlaceName.RAY} {command}",
+        "submissionMode": "K8sJobMode",
+        "backoffLimit": 0,  # the same command again resumes; an experiment that failed needs a look first
+        "shutdownAfterJobFinishes": True,
+        "rayClusterSpec": _cluster_spec(kubernetes, profile),
+    }
+    return _object("RayJob", kubernetes, spec)
+
+
+def _object(kind: str, kubernetes: KubernetesConfig, spec: Tree) -> Tree:
+    named = {"name": kubernetes.name, "namespace": kubernetes.namespace}
+    return {"apiVersion": API, "kind": kind, "metadata": named, "spec": spec}
+
+
+def _cluster_spec(kubernetes: KubernetesConfig, profile: RayProfile) -> Tree:
+    head = _pod(kubernetes, "ray-head", kubernetes.head_cpus, kubernetes.head_memory_gb, 0)
+    worker = _pod(kubernetes, "ray-worker", profile.cpus, profile.memory_gb, profile.gpus)
+    group = {
+        "groupName": "cells",
+        "replicas": kubernetes.workers,
+        "minReplicas": 0,
+        "maxReplicas": kubernetes.workers,
+        "rayStartParams": {},
+        "template": worker,
+    }
+    return {
+        "rayVersion": RAY_VERSION,
+        # dvc runs on the head: a cell there would take its cores
+        "headGroupSpec": {"rayStartParams": {"num-cpus": "0"}, "template": head},
+        "workerGroupSpecs": [group],
+    }
+
+
+def _pod(kubernetes: KubernetesConfig, name: str, cpus: int, memory_gb: float, gpus: int) -> Tree:
+    """A pod that mounts the project. Requests equal limits, so that no other pod takes its memory."""
+    share: Tree = {"cpu": str(cpus), "memory": f"{max(1, int(memory_gb * 10**9 / _MIB))}Mi"}
+    if gpus:
+        share["nvidia.com/gpu"] = str(gpus)
+    container = {
+        "name": name,
+        "image": kubernetes.image,
+        "workingDir": kubernetes.folder,
+        "resources": {"limits": share, "requests": dict(share)},
+        "volumeMounts": [{"name": _VOLUME, "mountPath": kubernetes.folder}],
+    }
+    claim = {"name": _VOLUME, "persistentVolumeClaim": {"claimName": kubernetes.claim}}
+    return {"spec": {"containers": [container], "volumes": [claim]}}
