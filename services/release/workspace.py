@@ -9,7 +9,7 @@ from pathlib import Path
 
 RESULTS = ("metrics", "models", "reports")
 DVC = ".dvc"  # holds the cache too: files are added to it, none is removed
-STAMP = ".dvc/release"
+STAMP = ".capillary/release/stamp"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ def prepare(places: Places) -> None:
     for entry in places.code.iterdir():
         renew(entry, workspace / entry.name)
     commit(workspace, f"code of the image, {stamp[:12]}")
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(stamp)  # last: a copy that was cut off is made again
 
 
