@@ -123,9 +123,9 @@ class Queue:
         """Take no more; let the running job end within `grace_s`, else it waits on disk for the next start."""
         self.draining = True
         self._wake.set()
-        if self._running is not None:
-            await asyncio.wait({self._running}, timeout=grace_s)
-            self._running.cancel()
+        if (running := self._running) is not None:  # work() forgets it at its end
+            await asyncio.wait({running}, timeout=grace_s)
+            running.cancel()
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.store.all() if job.state is State.QUEUED]
