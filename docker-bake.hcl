@@ -65,13 +65,13 @@ group "default" {
   targets = ["release-cpu"]
 }
 group "release" {
-  targets = ["light", "torch", "dvc-runner", "mlflow", "object-store"]
+  targets = ["light", "torch", "experiment", "dvc-runner", "mlflow", "object-store", "serve"]
 }
 group "release-cpu" {
-  targets = ["light", "train-cpu", "evaluate-cpu", "dvc-runner", "mlflow", "object-store"]
+  targets = ["light", "train-cpu", "evaluate-cpu", "experiment-cpu", "dvc-runner", "mlflow", "object-store", "serve"]
 }
 group "release-cuda" {
-  targets = ["light", "train-cuda", "evaluate-cuda", "dvc-runner", "mlflow", "object-store"]
+  targets = ["light", "train-cuda", "evaluate-cuda", "experiment-cuda", "dvc-runner", "mlflow", "object-store", "serve"]
 }
 
 target "_common" {
@@ -122,6 +122,31 @@ target "torch" {
     : "id=torch_index,env=${TORCH_INDEX_CPU == TORCH_INDEX ? "TORCH_INDEX" : "TORCH_INDEX_CPU"}"
   ]
   tags = ["${REGISTRY}capillary-${stage}:${TAG}-${torch}"]
+}
+
+# a whole experiment in one container, without a checkout or a Docker socket (docs/release-image.md)
+target "experiment" {
+  name       = "experiment-${torch}"
+  matrix     = { torch = ["cpu", "cuda"] }
+  inherits   = ["_common"]
+  dockerfile = "Dockerfile.release"
+  target     = "release"
+  args = {
+    BASE        = BASE
+    VERSION     = TAG
+    TORCH       = torch
+    TORCH_INDEX = torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU
+    TORCH_CUDA  = torch == "cuda" ? TORCH_CUDA : ""
+  }
+  tags = ["${REGISTRY}capillary-experiment:${TAG}-${torch}"]
+}
+
+# computes on a CPU; docs/serve.md
+target "serve" {
+  inherits   = ["_common"]
+  dockerfile = "serving/Dockerfile"
+  args       = { BASE = BASE, VERSION = TAG, TORCH_INDEX = TORCH_INDEX_CPU }
+  tags       = ["${REGISTRY}capillary-serve:${TAG}-cpu"]
 }
 
 target "dvc-runner" {

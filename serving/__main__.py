@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from serving.access.tokens import Tokens, hashed
 from serving.app import create_app
 from serving.figures import Figures
+from serving.jobs.homes import Homes
 from serving.jobs.queue import Queue
 from serving.jobs.store import JobStore
 from serving.models.keeper import Models
@@ -61,7 +62,9 @@ def build_service(settings: ServeSettings) -> Service:
     figures = Figures()
     models = Models(settings.model, environment, figures)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    queue = Queue(JobStore(settings.folder), models, figures, most=settings.queue, per_owner=settings.jobs_per_token)
+    homes = Homes(settings.folder)
+    store = JobStore(homes.own, homes)
+    queue = Queue(store, models, figures, most=settings.queue, per_owner=settings.jobs_per_token)
     figures.watch_queue(queue.length)
     return Service(settings=settings, tokens=_tokens(settings), queue=queue, models=models, figures=figures)
 

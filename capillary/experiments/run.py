@@ -75,7 +75,11 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
     if not options.dry_run:
         start_services(root, experiment.settings, sections.compute.docker_profile)
     preflight = run_preflight(
-        root, experiment.settings, require_gpu=sections.compute.require_gpu, experiment=experiment.params
+        root,
+        experiment.settings,
+        require_gpu=sections.compute.require_gpu,
+        experiment=experiment.params,
+        services=sections.services,
     )
     show(preflight)
     remove_torn(root)

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from capillary.preflight.services import NamedService
 from stages.common.params import Params
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -59,3 +60,12 @@ class Sections(Params):
     monitoring: Monitoring = Monitoring()
     resume: Resume = Resume()
     debug: Debug = Debug()
+    services: tuple[NamedService, ...] = ()
+
+    @field_validator("services")
+    @classmethod
+    def _one_service_per_name(cls, services: tuple[NamedService, ...]) -> tuple[NamedService, ...]:
+        names = [service.name for service in services]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two services are called {twice}: give each a name of its own")
+        return services

@@ -19,6 +19,7 @@ from capillary.preflight.folds import check_folds, check_network
 from capillary.preflight.git import check_git
 from capillary.preflight.need import check_container_limits, check_images, find_need
 from capillary.preflight.ports import check_ports
+from capillary.preflight.services import NamedService, check_named
 from capillary.preflight.source import check_source
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings
 from capillary.yaml_file import read_yaml
@@ -55,20 +56,27 @@ class Host:
 
 
 def run_preflight(
-    root: Path, settings: Settings, *, require_gpu: bool = False, experiment: Mapping[str, Any] | None = None
+    root: Path,
+    settings: Settings,
+    *,
+    require_gpu: bool = False,
+    experiment: Mapping[str, Any] | None = None,
+    services: Sequence[NamedService] = (),
 ) -> Report:
     """Look at this machine and the project `root`; takes a few seconds.
 
     `require_gpu`: a missing GPU is a failure, also where the settings do not ask for one. `experiment` are the checked
     params of an experiment, whose cells run side by side; without it a run of params.yaml is looked at, cell by cell.
+    `services` are those that its file names.
     Raises ParamsError for a malformed configuration file; what is wrong with the machine is told in the report.
     """
     params = read_preflight(root)
     with ThreadPoolExecutor() as pool:  # DVC and servers take their time
         data = pool.submit(check_data, root, critical=params.data.critical)
         cache = pool.submit(cache_folder, root)
-        services = _services(root, settings, params.services)
-        asked = pool.submit(ask_all, services, settings.variables, params.answers)
+        servers = _services(root, settings, params.services)
+        asked = pool.submit(ask_all, servers, settings.variables, params.answers)
+        named = pool.submit(lambda: list(check_named(services, settings.variables, params.answers)))
         found = find_daemon(settings)
         answers = asked.result()
         host = Host(
@@ -90,6 +98,7 @@ def run_preflight(
             _ports(host),
             [_packages(host)],
             _servers(host, answers),
+            named.result(),
             _environment(host, answers),
             [check_clock(answers, params.clock)],
         )

@@ -105,8 +105,11 @@ class Queue:
             self._running, self._running_id = None, None
 
     async def sweep(self, keep_s: float) -> None:
-        """Remove what ended more than `keep_s` ago, now and then."""
+        """Now and then, remove what ended more than `keep_s` ago, and take over what other services left."""
         while True:
+            if taken := self.store.adopt():
+                say(f"{taken} jobs of a service that ended are taken over")
+                self._wake.set()
             self.remove_old(time.time() - keep_s)
             await asyncio.sleep(SWEEP_S)
 
@@ -120,9 +123,9 @@ class Queue:
         """Take no more; let the running job end within `grace_s`, else it waits on disk for the next start."""
         self.draining = True
         self._wake.set()
-        if self._running is not None:
-            await asyncio.wait({self._running}, timeout=grace_s)
-            self._running.cancel()
+        if (running := self._running) is not None:  # work() forgets it at its end
+            await asyncio.wait({running}, timeout=grace_s)
+            running.cancel()
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.store.all() if job.state is State.QUEUED]
@@ -146,7 +149,7 @@ class Queue:
         except WorkerLostError:
             self._lost(job)
         except asyncio.CancelledError:
-            if self.store.get(job.id) is not None and not self._state(job.id).has_ended:  # drained, not cancelled
+            if self.store.owns(job.id) and not self._state(job.id).has_ended:  # drained, not cancelled
                 self.store.save(queued)
             raise
         else:
@@ -169,7 +172,7 @@ class Queue:
         self._finish(job, State.FAILED, failure=Failure(what=what, remedy="send a smaller part of the stack"))
 
     def _finish(self, job: Job, state: State, **fields: object) -> Job:
-        if self.store.get(job.id) is None:
+        if not self.store.owns(job.id):
             return job
         ended = self.store.save(job.model_copy(update={"state": state, "ended": time.time(), **fields}))
         self._figures.ended.labels(state=state.value).inc()

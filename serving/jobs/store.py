@@ -8,20 +8,26 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from serving.jobs.homes import Homes
 from serving.jobs.record import Job, State
 from stages.common.atomic import atomic_write
 from stages.common.progress import say
 
-RECORD = "job.json"
+RECORD, JOBS = "job.json", "jobs"
 ID = re.compile(r"[0-9a-f]{32}")
 MOST_RECORD_BYTES = 100_000
 
 
 class JobStore:
-    """The jobs below `folder`. What is in memory is what is on disk, progress within a stack apart."""
+    """The jobs below `folder`. What is in memory is what is on disk, progress within a stack apart.
 
-    def __init__(self, folder: Path) -> None:
-        self._jobs_folder, self._incoming, self._aside = folder / "jobs", folder / "incoming", folder / "damaged"
+    With `homes`, `folder` is one of several: jobs of the others can be read, and those of a home that was left are
+    taken over.
+    """
+
+    def __init__(self, folder: Path, homes: Homes | None = None) -> None:
+        self._homes = homes
+        self._jobs_folder, self._incoming, self._aside = folder / JOBS, folder / "incoming", folder / "damaged"
         for each in (self._jobs_folder, self._incoming):
             each.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in self._incoming.iterdir():  # of uploads that a kill cut off
@@ -32,13 +38,48 @@ class JobStore:
         """Every job, the oldest first."""
         return sorted(self._jobs.values(), key=lambda job: (job.created, job.id))
 
+    def everywhere(self) -> list[Job]:
+        """Every job, those of other homes too, the oldest first."""
+        found = (self._read(folder) for home in self._others() for folder in (home / JOBS).glob("*"))
+        return sorted([*self.all(), *filter(None, found)], key=lambda job: (job.created, job.id))
+
+    def owns(self, job_id: str) -> bool:
+        """Whether this process may change the job."""
+        return job_id in self._jobs
+
     def get(self, job_id: str) -> Job | None:
-        """The job `job_id`; None where there is none."""
-        return self._jobs.get(job_id)
+        """The job `job_id`, of whatever home; None where there is none."""
+        if job_id in self._jobs:
+            return self._jobs[job_id]
+        folder = self._elsewhere(job_id)
+        return self._read(folder) if folder else None
 
     def folder(self, job_id: str) -> Path:
         """Where the files of a job are."""
-        return self._jobs_folder / job_id
+        own = self._jobs_folder / job_id
+        return own if self.owns(job_id) else self._elsewhere(job_id) or own
+
+    def adopt(self) -> int:
+        """Take over the jobs of homes whose process ended; returns how many."""
+        taken = 0
+        for home in self._homes.abandoned() if self._homes else ():
+            for folder in sorted((home / JOBS).glob("*")):
+                job = self._read(folder)
+                if job is None:
+                    continue  # whoever starts there moves it aside
+                folder.rename(self._jobs_folder / job.id)
+                self._jobs[job.id] = self._requeued(job) if job.state is State.RUNNING else job
+                taken += 1
+        return taken
+
+    def _others(self) -> list[Path]:
+        return self._homes.others() if self._homes else []
+
+    def _elsewhere(self, job_id: str) -> Path | None:
+        if not ID.fullmatch(job_id):
+            return None
+        folders = (home / JOBS / job_id for home in self._others())
+        return next((folder for folder in folders if (folder / RECORD).is_file()), None)
 
     @contextlib.contextmanager
     def incoming(self, job_id: str) -> Iterator[Path]:
@@ -88,11 +129,11 @@ class JobStore:
         file = folder / RECORD
         if not ID.fullmatch(folder.name) or file.is_symlink() or not file.is_file():
             return None
-        if file.stat().st_size > MOST_RECORD_BYTES:
-            return None
         try:
+            if file.stat().st_size > MOST_RECORD_BYTES:
+                return None
             job = Job.model_validate_json(file.read_bytes())
-        except ValidationError:
+        except (ValidationError, FileNotFoundError):  # another home's may go at any time
             return None
         return job if job.id == folder.name else None
 

@@ -42,7 +42,7 @@ async def list_jobs(request: Request) -> Response:
     """The caller's jobs, the newest first."""
     service = service_of(request)
     owner = service.owner(request)
-    own = [job for job in reversed(service.queue.store.all()) if job.owner == owner]
+    own = [job for job in reversed(service.queue.store.everywhere()) if job.owner == owner]
     return JSONResponse({"jobs": [shown(job, service) for job in own]})
 
 
@@ -58,6 +58,12 @@ async def cancel_job(request: Request, job_id: str) -> Response:
     """Cancel a job that waits or runs; forget one that ended, with its files."""
     service = service_of(request)
     job = _own_job(request, job_id)
+    if not service.queue.store.owns(job.id):
+        raise Refusal(
+            409,
+            "another of the services behind this address has the job",
+            "send it again with the cookies of the answer to the submission",
+        )
     if not job.state.has_ended:
         return JSONResponse(shown(service.queue.cancel(job), service))
     service.queue.store.remove(job.id)

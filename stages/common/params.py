@@ -113,6 +113,7 @@ def _number(text: str) -> str | None:
 def _keys_at(model: type[BaseModel], section: list[str]) -> list[str]:
     annotation: Any = model
     for name in section:
-        # a mapping from names to models has its model as the last argument: dict[str, Model]
-        annotation = get_args(annotation)[-1] if get_args(annotation) else annotation.model_fields[name].annotation
+        # a collection of models has its model as the last argument: dict[str, Model], tuple[Model, ...]
+        inner = [each for each in get_args(annotation) if each is not Ellipsis]
+        annotation = inner[-1] if inner else annotation.model_fields[name].annotation
     return list(annotation.model_fields)

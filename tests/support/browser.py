@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ DRIVER = "/usr/bin/chromedriver"
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",
     "--no-first-run",
@@ -30,6 +29,7 @@ FLAGS = (
     "--disable-sync",
     "--hide-scrollbars",
 )
+SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 LAYOUT = """
 const wide = document.documentElement;
 return {
@@ -98,13 +98,13 @@ class Browser:
 
 
 @contextlib.contextmanager
-def open_browser(profile: Path) -> Iterator[Browser]:
+def open_browser(profile: Path, flags: Sequence[str] = ("--disable-gpu",)) -> Iterator[Browser]:
     """A browser with an empty profile in `profile`; skips the test without chromium, fails it in CI."""
     require(os.access(CHROMIUM, os.X_OK), "chromium (Debian: apt-get install chromium)")
     require(shutil.which(DRIVER) is not None, "chromedriver (Debian: apt-get install chromium-driver)")
     options = Options()
     options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))

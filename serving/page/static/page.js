@@ -56,7 +56,7 @@ function show(job) {
   }
   if (row.bar) {
     row.bar.value = job.progress;
-    row.words.textContent = job.state === "queued" ? `${job.ahead ?? 0} before it ` : `${Math.round(100 * job.progress)} % `;
+    row.words.textContent = job.state === "queued" ? `${job.ahead ?? 0} ahead ` : `${Math.round(100 * job.progress)} % `;
   }
 }
 
@@ -69,7 +69,7 @@ function parts(job, row) {
     row.words = document.createElement("span");
     return [row.bar, row.words, drop("Cancel")];
   }
-  if (job.state === "done") return [button("Look", () => look(job)), button("Mask", () => save(job, "mask")), drop("Remove")];
+  if (job.state === "done") return [button("View", () => look(job)), button("Download", () => save(job, "mask")), drop("Remove")];
   const why = job.failure ? `: ${job.failure.what} – ${job.failure.remedy}` : "";
   return [`${job.state}${why} `, drop("Remove")];
 }
@@ -102,6 +102,7 @@ async function look(job) {
     .map((name) => button(`Download ${name}`, () => save(job, name))));
   if (!job.links.view_stack) { problem("this stack was sent without `view`, so there is nothing to look at"); return; }
   await draw(job);
+  byId("viewer").scrollIntoView({ block: "nearest" }); // on a phone it is below the list
 }
 
 async function draw(job) {
@@ -111,12 +112,19 @@ async function draw(job) {
     return;
   }
   const volumes = [];
-  for (const [name, colormap, opacity] of [["view_stack", "gray", 1], ["view_mask", "red", 0.5]]) {
+  for (const [name, colormap, opacity, brightest] of [["view_stack", "gray", 1, 255], ["view_mask", "red", 0.5, 1]]) {
     const blob = await (await call(`/v1/jobs/${job.id}/${name}`)).blob();
-    volumes.push({ url: URL.createObjectURL(blob), name: `${name}.nii.gz`, colormap, opacity, cal_min: 0 });
+    volumes.push({ url: URL.createObjectURL(blob), name: `${name}.nii.gz`, colormap, opacity, cal_min: 0, cal_max: brightest });
   }
   if (!viewer) {
-    viewer = new module.Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: false, isColorbar: false, loadingText: "" });
+    viewer = new module.Niivue({
+      backColor: [0, 0, 0, 1],
+      crosshairWidth: 0, // it would hide vessels
+      show3Dcrosshair: false,
+      isOrientationTextVisible: false, // a microscope's stack has no left and right of a patient
+      isColorbar: false,
+      loadingText: "",
+    });
     viewer.attachToCanvas(byId("canvas"));
   }
   await viewer.loadVolumes(volumes);

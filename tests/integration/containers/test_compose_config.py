@@ -213,10 +213,11 @@ def bake(*argv: str, **variables: str) -> dict[str, Any]:
 
 
 def test_bake_makes_every_image_for_both_architectures() -> None:
-    """Each stage (train and evaluate for CPU and for CUDA), the runner and the servers, on amd64 and arm64."""
+    """Each stage (train and evaluate for CPU and for CUDA), an experiment, the runner and the servers, on both."""
     targets = bake("release")
-    stages = {"ingest", "preprocess", "preflight", "train-cpu", "train-cuda", "evaluate-cpu", "evaluate-cuda"}
-    assert set(targets) == stages | {"dvc-runner", "mlflow", "object-store"}
+    torch = {f"{name}-{build}" for name in ("train", "evaluate", "experiment") for build in ("cpu", "cuda")}
+    stages = {"ingest", "preprocess", "preflight", *torch}
+    assert set(targets) == stages | {"dvc-runner", "mlflow", "object-store", "serve"}
     for name, target in targets.items():
         assert target["platforms"] == ["linux/amd64", "linux/arm64"], name
         assert (REPOSITORY / target["dockerfile"]).is_file()

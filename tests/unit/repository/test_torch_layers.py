@@ -1,4 +1,4 @@
-"""What train's and evaluate's Dockerfiles do with a build of torch for another CUDA than the pinned one."""
+"""What the Dockerfiles with torch do with a build of torch for another CUDA than the pinned one."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.parts import REPOSITORY
 
-DOCKERFILES = ["stages/train/Dockerfile", "stages/evaluate/Dockerfile"]
+DOCKERFILES = ["stages/train/Dockerfile", "stages/evaluate/Dockerfile", "Dockerfile.release"]
 
 
 def _script(dockerfile: str, first: str) -> str:

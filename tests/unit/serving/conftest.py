@@ -15,6 +15,7 @@ import uvicorn
 from serving.__main__ import listening
 from serving.access.tokens import hashed
 from serving.figures import Figures
+from serving.jobs.homes import Homes
 from serving.jobs.queue import Queue
 from serving.jobs.store import JobStore
 from serving.models.keeper import Models
@@ -38,8 +39,9 @@ class Running:
         figures = Figures()
         argv = (sys.executable, "-S", str(WORKER))
         models = Models(str(self.alias), {"PATH": ""}, figures, argv=argv)
+        self.homes = Homes(self.settings.folder)
         queue = Queue(
-            JobStore(self.settings.folder),
+            JobStore(self.homes.own, self.homes),
             models,
             figures,
             most=self.settings.queue,
@@ -76,6 +78,7 @@ class Running:
         self.client.close()
         self.server.should_exit = True
         self.thread.join(20)
+        self.homes.close()
         assert not self.thread.is_alive()
 
 

@@ -1,5 +1,6 @@
 """What a hostile or mistaken client sends gets its status code and words; nothing of it is kept."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -81,6 +82,41 @@ def test_a_body_without_end_is_cut_at_the_limit(running: Running) -> None:
 def test_a_body_that_stops_coming_is_ended(running: Running) -> None:
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: {TYPE}\r\n"
     assert _raw(running, f"{head}Content-Length: 1000\r\n\r\n--b\r\n").startswith("HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Content-Length: -5",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: five",
+        "Transfer-Encoding: gzip",
+        "X: " + "x" * 100_000,
+        "X y: z",
+    ],
+    ids=["negative", "two lengths", "a word", "unknown coding", "long", "blank in a name"],
+)
+def test_a_head_that_can_be_read_in_two_ways_is_refused(running: Running, lines: str) -> None:
+    """So no proxy in front sees another request than the service."""
+    head = (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: {TYPE}\r\n{lines}\r\n\r\n"
+    )
+    status = int(_raw(running, head).split()[1])
+    assert status in (400, 431, 501)
+
+
+def test_a_body_that_drips_is_ended(running: Running) -> None:
+    """A byte now and then keeps no place."""
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: {TYPE}\r\n"
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        connection.sendall(f"{head}Content-Length: 1000\r\n\r\n{STACK}".removesuffix("\r\n").encode())
+        connection.settimeout(0.05)
+        answer = b""
+        while not answer:
+            connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(100)
+    assert answer.startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize(

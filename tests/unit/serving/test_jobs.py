@@ -1,12 +1,15 @@
 """Jobs over HTTP: accepted, run, fetched, kept over a restart, owned by a token, bounded in number."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from serving.jobs.record import Job, Request, State
+from serving.figures import Figures
+from serving.jobs.queue import Queue
+from serving.jobs.record import Job, Request, Result, Served, State
 from serving.jobs.store import JobStore
 from tests.unit.serving.conftest import OTHER, Running, until
 
@@ -178,3 +181,36 @@ def test_an_upload_that_a_kill_cut_off_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "incoming" / "half" / "body").write_bytes(b"x")
     assert JobStore(tmp_path).all() == store.all() == []
     assert list((tmp_path / "incoming").iterdir()) == []
+
+
+class _Slow:
+    """A segmenter whose stack ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def segment(self, job: Job, folder: Path, note: object) -> tuple[Served, Result]:
+        self.began.set()
+        await self.may_end.wait()
+        served = Served(name="vessels", version="1", weights_sha256="0" * 64)
+        return served, Result(seconds=1, shape_zyx=(1, 2, 3), spacing_um=(1, 1, 1), vessel_share=0.5)
+
+
+@pytest.mark.parametrize(("grace_s", "state"), [(60.0, State.DONE), (0.01, State.QUEUED)])
+def test_a_drain_lets_the_running_stack_end_or_keeps_it(tmp_path: Path, grace_s: float, state: State) -> None:
+    """Either way the drain itself ends in order."""
+
+    async def drain() -> None:
+        slow, store = _Slow(), JobStore(tmp_path)
+        queue = Queue(store, slow, Figures(), most=9, per_owner=9)
+        with store.incoming(_job(1).id) as incoming:
+            store.accept(_job(1), incoming)
+        work = asyncio.create_task(queue.work())
+        await slow.began.wait()
+        if state is State.DONE:
+            slow.may_end.set()
+        await queue.drain(grace_s)
+        await work
+        assert [job.state for job in store.all()] == [state]
+
+    asyncio.run(drain())

@@ -1,0 +1,65 @@
+"""One folder shared by several services, such as a network disk below the tasks of a cluster.
+
+Each service has a home in it, locked while its process lives: the folder itself, or one below more/. Only its owner
+writes to a home. A home whose process ended is free; whoever finds it first takes its jobs over. The lock is the
+kernel's, so it ends with the process, however that ends; NFS 4 keeps it for other machines, too.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.common.errors import CapillaryError, ExitCode
+
+MOST = 64
+LOCK = "lock"
+
+
+class Homes:
+    """The homes below `folder`. `own` is this process's; raises CapillaryError when all are taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = [folder, *(folder / "more" / f"{number:02}" for number in range(1, MOST))]
+        self.own, self._lock = self._take()
+
+    def others(self) -> list[Path]:
+        """The homes of other services, those that ended among them."""
+        return [path for path in self._paths if path != self.own and (path / LOCK).is_file()]
+
+    def abandoned(self) -> Iterator[Path]:
+        """Homes whose process ended; each is this process's until the next one is asked for."""
+        for path in self.others():
+            lock = _locked(path)
+            if lock is not None:
+                try:
+                    yield path
+                finally:
+                    os.close(lock)
+
+    def close(self) -> None:
+        """Let another process have the home."""
+        os.close(self._lock)
+
+    def _take(self) -> tuple[Path, int]:
+        for path in self._paths:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if (lock := _locked(path)) is not None:
+                return path, lock
+        raise CapillaryError(
+            f"{MOST} services use this folder already",
+            file=self._paths[0],
+            remedy="end some, or give this one a folder of its own: CAPILLARY_SERVE_FOLDER",
+            code=ExitCode.USAGE,
+        )
+
+
+def _locked(home: Path) -> int | None:
+    """An open file whose lock is held; None where another process holds it."""
+    lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock
+    os.close(lock)
+    return None

@@ -1,0 +1,150 @@
+"""The templates for AWS: right by cfn-lint, and deployed and removed on a server that speaks AWS' API.
+
+That server, moto, passes over secrets, rules for what goes out and capacity providers in a template.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.support.parts import REPOSITORY
+
+FOLDER = REPOSITORY / "deploy" / "ecs"
+NAMES = ("registry", "serve", "training")
+REGION = "eu-central-1"
+
+
+def text(name: str) -> str:
+    return (FOLDER / f"{name}.yaml").read_text()
+
+
+def test_the_templates_are_right() -> None:
+    """By AWS' own schemas of every resource. CloudFormation knows no YAML aliases, which cfn-lint lets pass."""
+    program = Path(sys.executable).with_name("cfn-lint")
+    done = subprocess.run(
+        [program, *(FOLDER / f"{name}.yaml" for name in NAMES)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    lines = [line for name in NAMES for line in text(name).splitlines()]
+    assert [line for line in lines if "<<:" in line or ": &" in line or ": *" in line] == []
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Any]:
+    """A factory of clients of one server."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    session = boto3.Session("test", "test", region_name=REGION)
+    yield lambda service: session.client(service, endpoint_url=f"http://{host}:{port}")
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def network(aws: Any) -> dict[str, str]:
+    """The default network of the account, and a certificate."""
+    subnets = aws("ec2").describe_subnets()["Subnets"]
+    secret = aws("secretsmanager").create_secret(Name="mlflow", SecretString='{"username": "u", "password": "p"}')
+    return {
+        "VpcId": subnets[0]["VpcId"],
+        "A": subnets[0]["SubnetId"],
+        "B": subnets[1]["SubnetId"],
+        "Certificate": aws("acm").request_certificate(DomainName="serve.example.org")["CertificateArn"],
+        "Secret": secret["ARN"],
+    }
+
+
+def deploy(aws: Any, name: str, **parameters: str) -> dict[str, str]:
+    """The outputs of a new stack."""
+    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+    aws("cloudformation").create_stack(
+        StackName=name, TemplateBody=text(name), Parameters=given, Capabilities=["CAPABILITY_IAM"]
+    )
+    (stack,) = aws("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+
+
+def remove(aws: Any, name: str) -> None:
+    aws("cloudformation").delete_stack(StackName=name)
+    assert name not in [each["StackName"] for each in aws("cloudformation").describe_stacks()["Stacks"]]
+
+
+def policies(aws: Any) -> list[dict[str, Any]]:
+    """Every statement of every role's own policies."""
+    iam = aws("iam")
+    return [
+        statement
+        for role in iam.list_roles()["Roles"]
+        for name in iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
+        for statement in _document(iam.get_role_policy(RoleName=role["RoleName"], PolicyName=name))["Statement"]
+    ]
+
+
+def _document(answer: dict[str, Any]) -> dict[str, Any]:
+    document = answer["PolicyDocument"]
+    return json.loads(document) if isinstance(document, str) else document
+
+
+def test_the_service_is_deployed_and_removed(aws: Any, network: dict[str, str]) -> None:
+    """The task has its secrets from where they are kept, and no right that can be narrower."""
+    deploy(aws, "registry")
+    outputs = deploy(
+        aws,
+        "serve",
+        VpcId=network["VpcId"],
+        TaskSubnetA=network["A"],
+        TaskSubnetB=network["B"],
+        LoadBalancerSubnets=f"{network['A']},{network['B']}",
+        ClientCidr="10.0.0.0/8",
+        CertificateArn=network["Certificate"],
+        ImageTag="1.2.0-cpu",
+        Model="capillary-default@champion",
+        MlflowUri="https://mlflow.example.org",
+        MlflowSecretArn=network["Secret"],
+    )
+    ecs = aws("ecs")
+    (service,) = ecs.describe_services(cluster=outputs["Cluster"], services=[outputs["Service"]])["services"]
+    assert service["desiredCount"] == 1
+    task = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
+    serve = task["containerDefinitions"][0]
+    assert serve["image"].endswith("/capillary-serve:1.2.0-cpu")
+    assert {each["name"] for each in serve["secrets"]} >= {"CAPILLARY_SERVE_TOKENS", "MLFLOW_TRACKING_PASSWORD"}
+    assert not any("TOKEN" in each["name"] or "PASSWORD" in each["name"] for each in serve["environment"])
+    assert "SecretString:" not in text("serve").replace("GenerateSecretString:", "")
+    wide = [each for each in policies(aws) if each["Resource"] == "*"]
+    assert [each["Action"] for each in wide] == ["ecr:GetAuthorizationToken"]
+    remove(aws, "serve")
+    assert ecs.list_clusters()["clusterArns"] == []
+
+
+@pytest.mark.parametrize("server", ["", "https://mlflow.example.org"])
+def test_training_is_deployed_and_removed(aws: Any, network: dict[str, str], server: str) -> None:
+    """One GPU, three folders of the disk, and the login of a server only where there is one."""
+    more = {"MlflowUri": server, "MlflowSecretArn": network["Secret"]} if server else {}
+    outputs = deploy(
+        aws,
+        "training",
+        VpcId=network["VpcId"],
+        SubnetA=network["A"],
+        SubnetB=network["B"],
+        ImageTag="1.2.0-cuda",
+        **more,
+    )
+    task = aws("ecs").describe_task_definition(taskDefinition=outputs["Task"])["taskDefinition"]
+    (container,) = task["containerDefinitions"]
+    assert container["resourceRequirements"] == [{"type": "GPU", "value": "1"}]
+    assert {each["containerPath"]: each.get("readOnly", False) for each in container["mountPoints"]} == {
+        "/data": True,
+        "/artifacts": False,
+        "/mlruns": False,
+    }
+    assert bool(container.get("secrets")) is bool(server)
+    remove(aws, "training")
