@@ -16,6 +16,7 @@ from capillary.launcher.gate import gate_access, gate_of, plan_gate, stage_of
 from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_clearance
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
+from capillary.launcher.provenance import forget, with_provenance
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
 from capillary.params_file import check_params
@@ -75,11 +76,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
             shutil.rmtree(plan.state_dir)
         if plan.state_dir.is_dir():
             refuse_foreign(plan.state_dir, f"the state of {plan.address}", f"remove {plan.state_dir}, it begins anew")
-        if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
-            say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
-            code = 0
-        else:
-            code = executor.execute(plan, stop, publish_outs)
+        code = _run_or_take(plan, settings, entry, executor, stop, publish_outs)
     finally:
         if code:
             _restore(entry)
@@ -87,6 +84,24 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def _run_or_take(
+    plan: StagePlan,
+    settings: Settings,
+    entry: Entry,
+    executor: Executor,
+    stop: Stop,
+    publish_outs: Callable[[Path], None],
+) -> int:
+    """Run `plan`, unless it had finished before DVC could record it; returns the exit code."""
+    try:
+        if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
+            say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
+            return 0
+        return executor.execute(plan, stop, publish_outs)
+    finally:
+        forget(plan)
 
 
 def _clear_strays(request: StageRequest, entry: Entry) -> None:
@@ -113,7 +128,7 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
     compute = stage_compute(request.root, settings, find_gpus)
     if is_for_gate:
         return plan_gate(request, gate_of(request, entry), access, settings, identity, compute)
-    return plan_stage(request, entry, access, settings, identity, compute)
+    return with_provenance(plan_stage(request, entry, access, settings, identity, compute), identity, settings)
 
 
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:
