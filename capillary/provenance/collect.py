@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-
 from capillary.provenance.git import Changes, Workspace, read_changes, read_workspace
 from capillary.provenance.masking import mask
 from capillary.yaml_file import read_yaml

@@ -99,10 +99,8 @@ def _own(path: str, prefix: str) -> Iterator[str]:
 
 def _is_secret(name: str) -> bool:
     path = PurePath(name)
-    return (
-        (path.name == ".env" or path.name.startswith(".env."))
-        and path.name != ".env.example"
-        or (path.parts[-2:] == (".dvc", "config.local"))
+    return ((path.name == ".env" or path.name.startswith(".env.")) and path.name != ".env.example") or (
+        path.parts[-2:] == (".dvc", "config.local")
     )
 
 

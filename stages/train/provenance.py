@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def describe(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.d
         fingerprint=runtime.fingerprint,
         data_fingerprint=runtime.data_fingerprint,
         code_fingerprint=runtime.code_fingerprint,
-        host=runtime.provenance,
+        host=None if runtime.provenance is None else replace(runtime.provenance, folder=None),
         machine=_machine(device),
         software=_software(),
         computing=Computing(
