@@ -77,9 +77,8 @@ def _has(root: Path, commit: str) -> bool:
 
 
 def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-    own = {
-        name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith("GIT_SSH")
-    }
+    # GIT_DIR and the like would lead to another repository
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "SSH" in name}
     variables = {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
         return subprocess.run(

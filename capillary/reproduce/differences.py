@@ -102,9 +102,8 @@ def _packages(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Diffe
     changed.sort(key=lambda name: not name.startswith(_COMPUTING))
     for name in changed[:MOST_PACKAGES]:
         yield _pair(f"package: {name}", then.get(name), now.get(name))
-    if more := len(changed) - MOST_PACKAGES:
-        if more > 0:
-            yield Difference(name="package: others", then=f"{more} more", now="differ")
+    if len(changed) > MOST_PACKAGES:
+        yield Difference(name="package: others", then=f"{len(changed) - MOST_PACKAGES} more", now="differ")
 
 
 def _incomplete(then: ProvenanceRecord) -> Iterator[Difference]:

@@ -44,7 +44,7 @@ class Fetched(Params):
     label: str
     kind: Literal["network", "training"]
     cells: Annotated[tuple[FetchedCell, ...], Field(min_length=1, max_length=MOST_CELLS)]
-    metrics: dict[str, Finite] = {}
+    metrics: dict[str, Finite] = Field(default_factory=dict)
 
 
 def write_fetched(folder: Path, fetched: Fetched) -> None:

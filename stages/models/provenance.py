@@ -131,7 +131,7 @@ def _fetch_files(version: ModelVersion, folder: Path, server: Server) -> None:
     folder.mkdir()
     label = f"{version.name}/{version.version}"
     try:
-        run = server.call("find a run", lambda: server.client.get_run(version.run_id))
+        run = server.call("find a run", lambda: server.client.get_run(version.run_id or ""))
     except RefusedError as error:
         raise _without(label, f"its run {version.run_id} is gone") from error
     for name, most_bytes in MOST_BYTES.items():
