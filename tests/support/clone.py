@@ -30,9 +30,9 @@ TINY = {
 class Clone:
     """A clone with the commands of the environment that runs the tests: `run` has warm ones, `start` the real ones."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, origin: Path = REPOSITORY) -> None:
         self.root = root
-        subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(REPOSITORY), str(root)], check=True)
+        subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(origin), str(root)], check=True)
 
     def run(self, *argv: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command in the clone, output captured."""
