@@ -37,9 +37,10 @@ class Work:
 
     def get_data(self) -> None:
         """The data of the training: by its hash from the cache or a remote, else made anew from its source."""
-        if self._runs("checkout", "--quiet", DATA) or self._runs("pull", "--quiet", DATA):
-            say("the data are those of the training, by DVC's hash")
-            return
+        for words in ("checkout", "pull"):
+            if self._runs(words, "--quiet", DATA) and self._has_data():
+                say("the data are those of the training, by DVC's hash")
+                return
         say("the data are in no cache and no remote: they are made from the source")
         self._do("repro", DATA)
 
@@ -53,6 +54,11 @@ class Work:
         self._do("repro", *_ANEW, "evaluate")
         found = json.loads((self.project.root / "metrics" / "metrics.json").read_text(encoding="utf-8"))
         return {name: one["mean"] for name, one in found[loss].items() if one.get("mean") is not None}
+
+    def _has_data(self) -> bool:
+        """Whether dvc.lock names the data and they are there: DVC passes over what it has no record of."""
+        recorded = _entry(self.project.root, DATA).get("outs", [])
+        return bool(recorded) and all((self.project.root / out["path"]).exists() for out in recorded)
 
     def _do(self, *words: str) -> None:
         code = self._run(*words)
@@ -123,7 +129,12 @@ def read_trained(project: Project, address: str) -> tuple[Trained, Mapping[str, 
 
 
 def _cards(root: Path, address: str) -> Iterator[Mapping[str, Any]]:
-    entry = (read_yaml(root / LOCK).get("stages") or {}).get(address) or {}
-    for out in entry.get("outs", []):
+    for out in _entry(root, address).get("outs", []):
         if str(out["path"]).startswith("models/"):
             yield json.loads((root / out["path"]).read_text(encoding="utf-8"))
+
+
+def _entry(root: Path, address: str) -> Mapping[str, Any]:
+    """What dvc.lock records of `address`; empty where it records nothing."""
+    stages: Mapping[str, Any] = read_yaml(root / LOCK).get("stages") or {}
+    return stages.get(address) or {}

@@ -93,7 +93,7 @@ def test_metrics_are_shown_as_a_table(clone: Clone) -> None:
 
 
 def test_a_network_is_reproduced_bit_by_bit_in_another_clone(finished: Clone, tmp_path: Path) -> None:
-    """From its registry's entry alone: commit, changes, params and data by hash. Nothing is registered, nothing stays."""
+    """From its registry's entry alone, with data by hash. Nothing is registered, nothing stays behind."""
     other = Clone(tmp_path / "other", finished.root)
     other.run("dvc", "config", "--local", "cache.dir", str(finished.root / ".dvc" / "cache"))
     versions = len(finished.client().search_model_versions("name = 'capillary-dice_ce'"))
