@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-export = typer.Typer(help="Trained networks for other programs (docs/export.md).", no_args_is_help=True)
+export = typer.Typer(help="Results and networks for other programs.", no_args_is_help=True)
 
 
 @export.callback()

@@ -70,10 +70,10 @@ def read_changes(root: Path, workspace: Workspace) -> Changes:
     """The diff of `root` against its commit, new files included."""
     if workspace.commit is None or not workspace.changed:
         return Changes(diff=b"")
-    small = [name for name in workspace.untracked if _is_small(root / name)]
-    left_out = tuple(name for name in workspace.untracked if name not in small)
+    new = [name for name in workspace.untracked if _is_recordable(root / name)]
+    left_out = tuple(name for name in workspace.untracked if name not in new)
     with tempfile.TemporaryDirectory(prefix="capillary-index-") as folder:
-        index = _index_with(root, small, Path(folder) / "index")
+        index = _index_with(root, new, Path(folder) / "index")
         return Changes(diff=_diff(root, index), left_out=left_out)
 
 
@@ -99,13 +99,12 @@ def _own(path: str, prefix: str) -> Iterator[str]:
 
 def _is_secret(name: str) -> bool:
     path = PurePath(name)
-    return ((path.name == ".env" or path.name.startswith(".env.")) and path.name != ".env.example") or (
-        path.parts[-2:] == (".dvc", "config.local")
-    )
+    return path.name == ".env" or path.name.startswith(".env.") or path.parts[-2:] == (".dvc", "config.local")
 
 
-def _is_small(file: Path) -> bool:
-    return file.is_symlink() or (file.is_file() and file.stat().st_size <= MOST_BYTES)
+def _is_recordable(file: Path) -> bool:
+    """A new file that the diff may have. A link leads to this machine's places, and is refused where it is applied."""
+    return not file.is_symlink() and file.is_file() and file.stat().st_size <= MOST_BYTES
 
 
 def _remote(root: Path) -> str | None:
@@ -132,7 +131,7 @@ def _index_with(root: Path, new: list[str], index: Path) -> Mapping[str, str]:
 
 
 def _diff(root: Path, variables: Mapping[str, str]) -> bytes | None:
-    secret = ("**/.env", ".env", "**/.env.*", ".env.*", ".dvc/config.local")
+    secret = ("**/.env", "**/.env.*", "**/.dvc/config.local")  # **/ is also nothing
     without = (f":(exclude,glob){name}" for name in (*KEPT_WHOLE, *secret))
     argv = ["git", "diff", *_PLAIN, *_PREFIXES, "--relative", "HEAD", "--", ".", *without]
     with subprocess.Popen(argv, cwd=root, env=_environment(variables), stdout=subprocess.PIPE) as process:

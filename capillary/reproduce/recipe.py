@@ -137,5 +137,5 @@ def _changes(host: Provenance) -> str:
     if host.changed_count == 0:
         return "no changes on top"
     shown = ", ".join(host.changed[:10]) + (", …" if host.changed_count > 10 else "")
-    note = {"masked": "; secrets in it were masked", "incomplete": "; large new files are not in it"}.get(host.diff, "")
+    note = {"masked": "; secrets in it were masked", "incomplete": "; some new files are not in it"}.get(host.diff, "")
     return f"{host.changed_count} changed files, a diff of {host.diff_bytes:,} bytes{note}: {shown}"
