@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,15 +122,14 @@ def _impossible(label: str, why: str, next_time: str) -> CapillaryError:
     )
 
 
-def consent(fetched: Fetched, recipes: Sequence[Recipe]) -> str:
-    """What somebody agrees to before the code of another time and place runs here."""
-    lines = [f"{fetched.label} will be trained again, which runs code that its registry names:"]
+def consent(fetched: Fetched, recipes: Sequence[Recipe]) -> Iterator[str]:
+    """The lines that somebody agrees to before the code of another time and place runs here."""
+    yield f"{fetched.label} will be trained again, which runs code that its registry names:"
     for recipe in recipes:
         host = recipe.first.host
         stages = ", ".join(original.record.stage for original in recipe.originals)
-        lines.append(f"  commit {host.commit} (recorded from {host.remote or 'a repository without a remote'})")
-        lines.append(f"    {_changes(host)}; {stages}")
-    return "\n".join(lines)
+        yield f"  commit {host.commit} (recorded from {host.remote or 'a repository without a remote'})"
+        yield f"    {_changes(host)}; {stages}"
 
 
 def _changes(host: Provenance) -> str:

@@ -52,7 +52,8 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
         if code := _fetch(asked.reference, root, Path(name), settings, stop):
             return code
         fetched, recipes = read_recipes(Path(name) / FETCHED)
-    say(consent(fetched, recipes))
+    for line in consent(fetched, recipes):
+        say(line)
     if not asked.agreed and not ask("Do you trust this commit and these changes, and train?"):
         raise CapillaryError("nothing was trained", remedy="answer yes, or give --yes", code=ExitCode.USAGE)
     for recipe in recipes:  # before the first of them takes hours

@@ -1,5 +1,6 @@
 """The work in a project that was laid out: its data, its trainings, its evaluation, each a command of DVC."""
 
+import contextlib
 import json
 import os
 import signal
@@ -101,8 +102,9 @@ class Work:
 
 
 def interrupt(group: int) -> None:
-    """Ctrl-C for all processes of `group`."""
-    os.killpg(group, signal.SIGINT)
+    """Ctrl-C for all processes of `group` that are left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGINT)
 
 
 def set_losses(file: Path, losses: list[str]) -> None:

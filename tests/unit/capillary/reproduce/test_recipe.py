@@ -49,7 +49,7 @@ def test_cells_of_one_state_are_trained_together(tmp_path: Path) -> None:
     """Another commit is another worktree; what is agreed to names commit, remote, changes and cells."""
     fetched, recipes = read_recipes(fetch(tmp_path / "f", {}, CHANGED, {}))
     assert [[one.cell.fold for one in recipe.originals] for recipe in recipes] == [[0, 2], [1]]
-    text = consent(fetched, recipes)
+    text = "\n".join(consent(fetched, recipes))
     for part in ("c" * 40, "https://example.org/lab/vessels.git", "no changes on top", "a diff of 19 bytes: x"):
         assert part in text
     assert group([]) == ()
