@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.progress import say
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
-from stages.common.registered.references import find_versions
+from stages.common.registered.references import aliases_of
 from stages.common.reproduction import MOST_CELLS, Fetched, FetchedCell, write_fetched
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import RefusedError, Server
@@ -25,6 +26,7 @@ FOLD_TAG = "capillary.fold"
 TRAINING_FILE = "training.json"
 TRAINING_BYTES = 64 << 20
 NAMES = "capillary-"
+_REFERENCE = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(@(?P<alias>[^@/]+)|/(?P<version>[0-9]{1,18}))?")
 
 
 def fetch_provenance(reference: str, folder: Path, server: Server) -> None:
@@ -42,17 +44,37 @@ def fetch_provenance(reference: str, folder: Path, server: Server) -> None:
 
 
 def find_one(reference: str, server: Server) -> ModelVersion:
-    """The version that `reference` means; of a bare name the newest."""
-    if "@" in reference or "/" in reference:
-        return find_versions(reference, server)[0]
-    ask = partial(server.client.search_model_versions, f"name = '{reference}'")
-    if "'" in reference or not (found := server.call("list model versions", ask)):
-        raise DataError(
-            f"the registry has no model {reference}",
-            remedy="write it such as capillary-dice_ce/3 or capillary-default@champion (mlflow ui lists them)",
-            value=reference,
-        )
-    return max(found, key=lambda one: int(one.version))
+    """The one version that `reference` names, a training as itself; of a bare name the newest.
+
+    Raises DataError where the registry has none.
+    """
+    form = _REFERENCE.fullmatch(reference)
+    if form is None:
+        raise _unknown(reference)
+    name, alias, number = form["name"], form["alias"], form["version"]
+    try:
+        if number:
+            return server.call("find a model version", partial(server.client.get_model_version, name, number))
+        found = aliases_of(name, server).get(alias) if alias else _newest(name, server)
+    except RefusedError as error:
+        raise _unknown(reference) from error
+    if found is None:
+        raise _unknown(reference)
+    return found
+
+
+def _newest(name: str, server: Server) -> ModelVersion | None:
+    ask = partial(server.client.search_model_versions, f"name = '{name}'")
+    found = server.call("list model versions", ask)
+    return max(found, key=lambda one: int(one.version), default=None)
+
+
+def _unknown(reference: str) -> DataError:
+    return DataError(
+        f"the registry has no model {reference}",
+        remedy="write it such as capillary-dice_ce/3 or capillary-default@champion (mlflow ui lists them)",
+        value=reference,
+    )
 
 
 def _described(version: ModelVersion, server: Server) -> tuple[Fetched, list[ModelVersion]]:

@@ -82,6 +82,10 @@ def test_a_network_and_a_training_are_described(registry: Registry, tmp_path: Pa
     assert [(one.fold, one.version, one.validation_dsc) for one in fetched.cells] == [(0, first, 0.5), (1, second, 0.5)]
     assert sorted(file.name for file in (tmp_path / "training" / "1").iterdir()) == [PARAMS, RECORD]
 
+    registry.server.client.set_registered_model_alias(TRAINING, "champion", number)
+    fetch_provenance(f"{TRAINING}@champion", tmp_path / "champion", registry.server)
+    assert read_fetched(tmp_path / "champion") == fetched
+
     fetch_provenance(NAME, tmp_path / "newest", registry.server)
     fetched = read_fetched(tmp_path / "newest")
     assert (fetched.kind, fetched.label, fetched.metrics) == ("network", f"{NAME}/{second}", {})
@@ -125,7 +129,7 @@ def test_a_training_of_another_form_is_refused(registry: Registry, tmp_path: Pat
         fetch_provenance(f"{TRAINING}/{number}", tmp_path / "f", registry.server)
 
 
-@pytest.mark.parametrize("reference", ["capillary-none", "x' OR name LIKE '%", f"{NAME}/999"])
+@pytest.mark.parametrize("reference", ["capillary-none", "x' OR name LIKE '%", f"{NAME}/999", f"{NAME}@none"])
 def test_an_unknown_model_is_refused(registry: Registry, tmp_path: Path, reference: str) -> None:
     """Also a name that would change the question."""
     with pytest.raises(DataError, match="no model"):
