@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capillary.dataset.command import dataset
+from capillary.export.command import export
 
 app = typer.Typer(
     name="capillary",
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dataset, name="dataset")
+app.add_typer(export, name="export")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -245,6 +247,24 @@ def experiment(
     from capillary.experiments.run import Options, run_experiment
 
     sys.exit(run_experiment(config, Path.cwd(), Options(debug=debug, resume=resume, dry_run=dry_run)))
+
+
+@app.command()
+def reproduce(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="A network or a training.", show_default=False),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before its commit's code runs.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the folder in which it was trained.")] = False,
+) -> None:
+    """Train a registered model again from what its registry recorded, and compare (docs/reproduce.md)."""
+    from capillary.launcher.stop import listening
+    from capillary.reproduce.run import Reproduction, run_reproduction
+
+    asked = Reproduction(reference=model, agreed=yes, keep=keep)
+    with listening() as stop:
+        sys.exit(run_reproduction(asked, Path.cwd(), stop, lambda text: sys.stdin.isatty() and typer.confirm(text)))
 
 
 class Profile(enum.StrEnum):

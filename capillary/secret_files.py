@@ -49,6 +49,15 @@ def keep_private(environment: Mapping[str, str]) -> None:
             _say(root, [line for file in FILES for line in tighten(root, file)])
 
 
+def secret_values(root: Path, variables: Mapping[str, str]) -> Iterator[str]:
+    """The secrets of the project `root`: what `variables` and its files hold under a secret's name."""
+    yield from (value for name, value in variables.items() if _SECRET_NAME.search(name.upper()))
+    for file in FILES:
+        path = root / file.name
+        text = path.read_text("utf-8", "replace")[:MOST_BYTES] if path.is_file() else ""
+        yield from (value.strip("'\"") for name, value in _SETTING.findall(text) if file.is_secret(name))
+
+
 def tighten(root: Path, file: SecretFile) -> Iterator[str]:
     """Make `file` 600 if it holds a secret that others may read; what the user should know, a line at most."""
     path = root / file.name

@@ -21,6 +21,11 @@ from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 
 
+def cache_dir_of(root: Path) -> Path:
+    """DVC's local cache of the workspace `root`."""
+    return Path(Repo(str(root)).cache.local.path)
+
+
 class Entry:
     """One stage of dvc.yaml, resolved by DVC (matrix, templates, lock file)."""
 

@@ -20,6 +20,7 @@ from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gat
 from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_clearance
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
+from capillary.launcher.provenance import forget, with_provenance
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
 from capillary.params_file import check_params
@@ -70,11 +71,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
 
         _look_at_state(plan, settings)
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
-        if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
-            say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
-            code = 0
-        else:
-            code = executor.execute(plan, stop, publish_outs)
+        code = _run_or_take(plan, settings, entry, executor, stop, publish_outs)
     finally:
         if code:
             _restore(entry)
@@ -119,6 +116,24 @@ def _is_done_with(state_dir: Path, code: int) -> bool:
     return code == 0 or not any(state_dir.iterdir())
 
 
+def _run_or_take(
+    plan: StagePlan,
+    settings: Settings,
+    entry: Entry,
+    executor: Executor,
+    stop: Stop,
+    publish_outs: Callable[[Path], None],
+) -> int:
+    """Run `plan`, unless it had finished before DVC could record it; returns the exit code."""
+    try:
+        if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
+            say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
+            return 0
+        return executor.execute(plan, stop, publish_outs)
+    finally:
+        forget(plan)
+
+
 def _clear_strays(request: StageRequest, entry: Entry) -> None:
     """Clear shared folders among the deps of files that no stage makes: no clone could have the hash with them."""
     aside = request.repository / ASIDE
@@ -144,7 +159,7 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
     compute = stage_compute(request.root, settings, find_gpus, limits)
     if is_for_gate:
         return plan_gate(request, gate_of(request, entry), access, settings, identity, compute)
-    return plan_stage(request, entry, access, settings, identity, compute)
+    return with_provenance(plan_stage(request, entry, access, settings, identity, compute), identity, settings)
 
 
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:

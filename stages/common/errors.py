@@ -24,6 +24,7 @@ class ExitCode(enum.IntEnum):
     PREFLIGHT = 9
     CELLS_FAILED = 10
     STACKS_FAILED = 10
+    DIFFERS = 11
     INTERRUPTED = 130
     TERMINATED = 143
 

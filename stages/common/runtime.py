@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from stages.common.errors import ParamsError
@@ -102,6 +102,47 @@ class GateOrder:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SourceData:
+    """What ingest read, as DVC recorded it: `bytes` and `files` are None where DVC does not count them."""
+
+    path: str
+    hash_name: str
+    hash: str
+    bytes: NonNegativeInt | None = None
+    files: NonNegativeInt | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Provenance:
+    """Where code, data and packages of a run come from, as the host knows it. It decides no result and no fingerprint.
+
+    `commit` is None without Git. `prefix` is the project's folder in its Git repository, empty at the top. `changed`
+    are files that differ from the commit, apart from params.yaml and dvc.lock, which are kept whole. `diff` says what
+    became of their changes; `diff_sha256` is that of the diff as it is kept. `data` has DVC's hash of each dep that is
+    not code. `folder` holds the files: changes.diff, params.yaml, dvc.lock.
+    """
+
+    commit: str | None = None
+    remote: str | None = None
+    prefix: str = ""
+    changed: tuple[str, ...] = ()
+    changed_count: NonNegativeInt = 0
+    diff: Literal["none", "whole", "masked", "incomplete", "too large"] = "none"
+    diff_bytes: NonNegativeInt = 0
+    diff_sha256: str | None = None
+    source: SourceData | None = None
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    environment: tuple[str, ...] = ()
+    tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the workspace differed from the commit."""
+        return self.changed_count > 0
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class StageOrder:
     """One run of one stage, as the launcher planned it. It holds no secret: order.json is a plain file.
 
@@ -122,6 +163,7 @@ class StageOrder:
     compute: Compute = dataclasses.field(default_factory=Compute)
     monitoring: Monitoring = Monitoring()
     gate: GateOrder | None = None
+    provenance: Provenance | None = None  # of stages that track their runs
 
     @property
     def workers(self) -> int:
@@ -154,7 +196,8 @@ class GateRuntime(GateOrder):
 
 
 _FORMAT = TypeAdapter(StageOrder)
-_KEYS = [key.name for part in (StageOrder, Compute, Monitoring, GateOrder, Need) for key in dataclasses.fields(part)]
+_PARTS = (StageOrder, Compute, Monitoring, GateOrder, Need, Provenance, SourceData)
+_KEYS = [key.name for part in _PARTS for key in dataclasses.fields(part)]
 
 
 def order_json(order: StageOrder) -> bytes:

@@ -11,6 +11,7 @@ from stages.common.networks.description import describe
 from stages.common.networks.supervision import number_of_heads, plain
 from stages.common.networks.weights import ties_of
 from stages.common.progress import say
+from stages.common.provenance.record import short_tags
 from stages.common.runtime import Runtime
 from stages.common.tracking.model_files import Package, pack
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model
@@ -19,6 +20,7 @@ from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
 from stages.train.domain import measure_domain
 from stages.train.loop.state import TrainingState
+from stages.train.provenance import log_provenance
 
 
 @contextlib.contextmanager
@@ -36,6 +38,7 @@ def recorded(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.d
         # which of torch's builds the driver got: a run that moves to another machine may go on with another
         run.set_tags({"capillary.torch": torch.__version__, "capillary.torch_cuda": torch.version.cuda or "cpu"})
         run.log_params(_run_params(cell, runtime, state, device))
+        log_provenance(run, cell, runtime, state, device)
         run.backfill({record.epoch: record.points() for record in state.history})
         yield run
 
@@ -85,7 +88,7 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
         files=package.files,
         domain=measure_domain(cell.training),
     )
-    tags = {CARD_TAG: card_json(card)}
+    tags = {CARD_TAG: card_json(card), **short_tags(runtime.provenance)}
     name, version = register_model(
         package, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
     )

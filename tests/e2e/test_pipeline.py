@@ -86,6 +86,21 @@ def test_metrics_are_shown_as_a_table(clone: Clone) -> None:
     assert f" {dsc['mean']:.3f} " in shown
 
 
+def test_a_network_is_reproduced_bit_by_bit_in_another_clone(finished: Clone, tmp_path: Path) -> None:
+    """From its registry's entry alone, with data by hash. Nothing is registered, nothing stays behind."""
+    other = Clone(tmp_path / "other", finished.root)
+    other.run("dvc", "config", "--local", "cache.dir", str(finished.root / ".dvc" / "cache"))
+    versions = len(finished.client().search_model_versions("name = 'capillary-dice_ce'"))
+    store = f"sqlite:///{finished.root / 'mlruns' / 'mlflow.db'}"
+    done = other.run("capillary", "reproduce", "capillary-dice_ce/1", "--yes", MLFLOW_TRACKING_URI=store)
+    assert "capillary-dice_ce/1 (train@dice_ce-0): identical, weights " in done.stdout
+    assert finished.card()["weights_sha256"][:12] in done.stdout
+    assert len(finished.client().search_model_versions("name = 'capillary-dice_ce'")) == versions
+    assert not any((other.root / ".capillary" / "reproduce").iterdir())
+    assert other.run("git", "worktree", "list").stdout.count("\n") == 1
+    assert other.run("git", "status", "--porcelain").stdout == ""
+
+
 def _wipe(clone: Clone) -> None:
     for folder in (".dvc/cache", ".dvc/tmp", "data/raw", "data/processed", "metrics/training", "models/dice_ce"):
         shutil.rmtree(clone.root / folder)

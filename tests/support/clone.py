@@ -33,12 +33,17 @@ TINY = {
 class Clone:
     """A clone with the commands of the environment that runs the tests: `run` has warm ones, `start` the real ones."""
 
-    def __init__(self, root: Path, *, source: Path = REPOSITORY) -> None:
+    def __init__(self, root: Path, origin: Path = REPOSITORY) -> None:
         self.root = root
-        if source == REPOSITORY:
-            subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(source), str(root)], check=True)
-        else:
-            shutil.copytree(source, root, symlinks=True)
+        subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(origin), str(root)], check=True)
+
+    @classmethod
+    def copy_of(cls, clone: Path, root: Path) -> "Clone":
+        """All files of the clone at `clone` as they are, at `root`."""
+        shutil.copytree(clone, root, symlinks=True)
+        copy = cls.__new__(cls)
+        copy.root = root
+        return copy
 
     def run(self, *argv: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command in the clone, output captured."""
@@ -121,4 +126,4 @@ def finished_clone(folders: pytest.TempPathFactory, root: Path) -> Clone:
             made.set_params(TINY)
             made.run("dvc", "repro")
             made.root.rename(shared / "finished")
-    return Clone(root, source=shared / "finished")
+    return Clone.copy_of(shared / "finished", root)

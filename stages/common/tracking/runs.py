@@ -26,7 +26,9 @@ from stages.common.tracking.server import (
     connect,
     embedded_lock,
     http_limits,
+    patient_transfers,
     redact,
+    settled,
 )
 from stages.common.tracking.system_metrics import SystemSampler
 
@@ -179,6 +181,12 @@ class TrackedRun:
         """Set `tags`, over those that the run has: what holds for the part of it that runs now."""
         entries = [RunTag(name, text) for name, text in tags.items()]
         self.server.call("tag a run", partial(self.server.client.log_batch, self.run_id, tags=entries))
+
+    def log_artifact(self, local: Path, folder: str) -> None:
+        """Upload the file `local` to `folder` of the run's artifacts, over a file of its name."""
+        with settled(self.server), patient_transfers():
+            log = self.server.client.log_artifact
+            self.server.call("take an upload", lambda: log(self.run_id, str(local), folder))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log one point a key at `step`, unless it is there.

@@ -18,6 +18,8 @@ MODULES = {
     "pydantic-core": "pydantic_core",
     "nvidia-ml-py": "pynvml",  # loaded by name: an older install lacks it
 }
+# loaded where a setting asks for it, and said where it is missing: module → the extra that has it
+OPTIONAL = {"rocrate": "crate"}
 # pinned for a stage's image alone: it is there with pydantic
 NOT_IN_STAGES = {"pydantic-core"}
 
@@ -29,11 +31,12 @@ def _names(requirements: Iterable[str]) -> set[str]:
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
     names = ("atomic", "conversion", "epoch_line", "errors", "metrics", "params", "progress", "runtime", "text")
+    of_provenance = ("reproduction", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", *headers))
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
-    files = (*names, *of_imaging, *of_tracking, *of_networks)
+    files = (*names, *of_provenance, *of_imaging, *of_tracking, *of_networks)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container
@@ -57,7 +60,9 @@ def test_the_base_is_what_the_host_side_imports() -> None:
     """Whoever installs the base alone (the image dvc-runner does) has all that the host side loads."""
     imported = {name.split(".")[0] for file in _host_side() for name in _imports(file)}
     base = {MODULES.get(name, name) for name in _names(PROJECT["dependencies"])} | {"pydantic_core"}
-    assert imported - sys.stdlib_module_names - {"capillary", "stages"} <= base
+    assert imported - sys.stdlib_module_names - {"capillary", "stages"} - OPTIONAL.keys() <= base
+    for module, extra in OPTIONAL.items():
+        assert any(name.startswith(module) for name in _names(PROJECT["optional-dependencies"][extra]))
 
 
 def test_the_host_side_loads_only_light_modules_of_the_stages() -> None:

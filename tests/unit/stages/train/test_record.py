@@ -13,6 +13,7 @@ from stages.common.layout import lay_out_channels_last
 from stages.common.networks.catalogue import build_network
 from stages.common.networks.supervision import plain
 from stages.common.networks.weights import weights_sha256
+from stages.common.provenance.record import FOLDER, RECORD, read_record
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Compute, Monitoring, Runtime
 from stages.common.tracking.registry import CARD_TAG, card_json
@@ -22,6 +23,7 @@ from stages.train.computing.switches import Switches
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.state import TrainingState
 from stages.train.record import recorded, register
+from tests.support.provenance import HOST
 from tests.support.tracked import embedded_runtime
 from tests.unit.stages.train.tiny import tiny_params
 
@@ -115,6 +117,29 @@ def test_a_training_is_recorded_with_its_params_and_registered_as_it_ended(cell:
     assert type(network) is type(expected)
     assert weights_sha256(network) == weights_sha256(expected) == card.weights_sha256
     assert {type(part).__module__.split(".")[0] for part in network.modules()} <= {"monai", "torch"}
+
+
+def test_a_training_records_where_it_comes_from(cell: Cell, runtime: Runtime, tmp_path: Path) -> None:
+    """The host's half and its files, this interpreter's half, the params of the data, and short tags."""
+    handed = tmp_path / "handed"
+    handed.mkdir()
+    (handed / "params.yaml").write_text("preprocess: {seed: 3}\ntraining: {seed: 7}\n")
+    (handed / "changes.diff").write_text("diff")
+    runtime = replace(runtime, provenance=replace(HOST, folder=handed, changed_count=1))
+    with recorded(cell, runtime, _state(cell), CPU) as run:
+        card = register(cell, runtime, run=run, state=_state(cell))
+    client = run.server.client
+    stored = client.get_run(run.run_id)
+    files = [file.path for file in client.list_artifacts(run.run_id, FOLDER)]
+    assert files == [f"{FOLDER}/{name}" for name in ("changes.diff", "params.yaml", RECORD)]
+    record = read_record(Path(client.download_artifacts(run.run_id, f"{FOLDER}/{RECORD}", tmp_path)).read_bytes(), "it")
+    assert record.host == replace(HOST, changed_count=1)
+    assert (record.computing.precision, record.computing.threads, record.computing.processes) == ("bf16", 3, 2)
+    assert (record.computing.seeds, record.computing.resumed_after) == ({"training": 7}, 2)
+    assert record.software.packages["torch"] in torch.__version__
+    assert stored.data.params["preprocess.seed"] == "3"
+    for tags in (stored.data.tags, client.get_model_version(card.model_name, card.model_version).tags):
+        assert (tags["capillary.commit"], tags["capillary.dirty"]) == (HOST.commit, "true")
 
 
 def test_a_resumed_training_goes_on_in_its_run_and_fills_in_what_it_lacks(cell: Cell, runtime: Runtime) -> None:

@@ -1,0 +1,56 @@
+"""A crate written whole: a folder with ro-crate-metadata.json and a copy of each result."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from capillary.export.crate.document import Document
+from capillary.export.crate.facts import Facts, read_facts
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.progress import say
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrateRequest:
+    """`folder` is made; `name` is the crate's; `license` is an SPDX name, empty for the project's LICENSE."""
+
+    folder: Path
+    name: str | None = None
+    license: str = ""
+
+
+def write_crate(request: CrateRequest, root: Path) -> None:
+    """Write the crate of the project `root`. Raises CapillaryError where it cannot, and then leaves nothing."""
+    if os.path.lexists(request.folder):
+        raise CapillaryError(
+            "the folder of the crate exists already",
+            file=request.folder,
+            remedy="name a new one, or remove it",
+            code=ExitCode.USAGE,
+        )
+    facts = read_facts(root)
+    request.folder.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{request.folder.name}.", dir=request.folder.parent))
+    try:
+        _write(request, root, facts, new)
+        new.chmod(0o755)
+        new.rename(request.folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    say(f"crate: {request.folder} ({len(facts.files)} results, {len(facts.stages)} stage runs)")
+
+
+def _write(request: CrateRequest, root: Path, facts: Facts, folder: Path) -> None:
+    try:
+        from rocrate.rocrate import ROCrate  # an extra
+    except ImportError as error:
+        raise CapillaryError(
+            "the package rocrate is not installed",
+            remedy="./just setup crate, or: pip install -c constraints.txt rocrate",
+            code=ExitCode.USAGE,
+        ) from error
+    crate = ROCrate(version="1.1")
+    Document(crate, root, facts).build(request.name or root.resolve().name, request.license)
+    crate.write(folder)

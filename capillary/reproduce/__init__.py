@@ -1,0 +1,1 @@
+"""`capillary reproduce`: a registered model trained again from what its registry recorded, and compared."""

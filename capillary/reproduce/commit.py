@@ -1,0 +1,111 @@
+"""The code of a training: its commit in a Git worktree of its own, which leaves the user's files alone."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.text import visible
+
+# hooks are the user's, and were written for checkouts of their own
+_GIT = ("git", "-c", f"core.hooksPath={os.devnull}")
+FETCH_PATIENCE_S = 600
+
+
+def ensure_commit(root: Path, commit: str, recorded_remote: str | None) -> None:
+    """Make sure that the repository of `root` has `commit`, from one of its own remotes if need be.
+
+    A remote that a registry names is never asked: it is shown to the user, who may add it. Raises CapillaryError.
+    """
+    if _has(root, commit):
+        return
+    remotes = _git(root, "remote").stdout.decode().split()
+    for remote in sorted(remotes, key=lambda name: name != "origin"):
+        # a server may refuse a bare commit; then its branches may lead to it
+        for what in ([commit], []):
+            _git(root, "fetch", "--quiet", "--no-write-fetch-head", "--", remote, *what)
+            if _has(root, commit):
+                return
+    where = f"; it was recorded from {visible(recorded_remote)}" if recorded_remote else ""
+    raise CapillaryError(
+        f"this repository does not have the commit {commit}, and none of its remotes gives it{where}",
+        file=root,
+        value=f"remotes: {', '.join(remotes) or 'none'}",
+        remedy="run this in a clone of the repository that trained the model; or, if you trust that address, add it "
+        "(git remote add NAME URL) and repeat. A commit that was never pushed can only be had from where it was made",
+        code=ExitCode.DATA,
+    )
+
+
+def add_worktree(root: Path, commit: str, folder: Path) -> None:
+    """Check `commit` out into the new `folder`. Raises CapillaryError."""
+    done = _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+    if done.returncode:
+        raise _failed("cannot check the commit out", folder, done)
+
+
+def remove_worktree(root: Path, folder: Path) -> None:
+    """Make Git forget `folder` and remove its files; nothing where it is gone."""
+    _git(root, "worktree", "remove", "--force", "--force", str(folder))
+    _git(root, "worktree", "prune")
+
+
+def apply_changes(tree: Path, prefix: str, diff: bytes) -> None:
+    """Apply `diff`, which was checked (patch.py), to the project at `prefix` of the worktree `tree`."""
+    where = (f"--directory={prefix.rstrip('/')}",) if prefix else ()
+    done = _git(tree, "apply", "--whitespace=nowarn", *where, "-", stdin=diff)
+    if done.returncode:
+        raise _failed("the recorded changes do not fit their commit", tree, done)
+
+
+def touched_files(tree: Path, diff: bytes) -> list[str]:
+    """The paths that `diff` changes, as Git reads it. Raises CapillaryError for what is not a diff."""
+    done = _git(tree, "apply", "--numstat", "-z", "-", stdin=diff)
+    if done.returncode:
+        raise _failed("the recorded changes are not a diff", tree, done)
+    entries = done.stdout.decode("utf-8", "surrogateescape").split("\0")
+    return [entry.split("\t", 2)[2] for entry in entries if entry.count("\t") >= 2]
+
+
+def is_repository(root: Path) -> bool:
+    """Whether Git knows `root`."""
+    return _git(root, "rev-parse", "--git-dir").returncode == 0
+
+
+def _has(root: Path, commit: str) -> bool:
+    return _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
+
+
+def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    # GIT_DIR and the like would lead to another repository
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "SSH" in name}
+    variables = {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    try:
+        return subprocess.run(
+            [*_GIT, *arguments],
+            cwd=folder,
+            env=variables,
+            input=stdin,
+            check=False,
+            capture_output=True,
+            timeout=FETCH_PATIENCE_S,
+        )
+    except FileNotFoundError as error:
+        raise CapillaryError("git is not on PATH", remedy="install Git", code=ExitCode.USAGE) from error
+    except subprocess.TimeoutExpired as error:
+        raise CapillaryError(
+            f"git {arguments[0]} took more than {FETCH_PATIENCE_S} s",
+            remedy="fetch the commit yourself, then repeat",
+            code=ExitCode.SERVICE,
+        ) from error
+
+
+def _failed(what: str, folder: Path, done: "subprocess.CompletedProcess[bytes]") -> CapillaryError:
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return CapillaryError(
+        what,
+        file=folder,
+        value="\n".join(said[:5]) or "Git says nothing",
+        remedy="name another version, or look at its provenance in MLflow and do by hand what it says",
+        code=ExitCode.DATA,
+    )

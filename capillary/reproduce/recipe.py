@@ -1,0 +1,140 @@
+"""What is to be trained again, as values: read from files that a registry gave, so every claim is checked."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, ProvenanceRecord, read_record
+from stages.common.reproduction import Fetched, FetchedCell, read_fetched
+from stages.common.runtime import Provenance
+
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_ADDRESS = re.compile(r"[A-Za-z0-9_-]+@[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PREFIX = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_. -]*/)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """One cell as it was trained the first time."""
+
+    cell: FetchedCell
+    record: ProvenanceRecord
+    diff: bytes
+    params: bytes
+    lock: bytes
+
+    @property
+    def host(self) -> Provenance:
+        """The host's half of its provenance, which read_original has made sure of."""
+        assert self.record.host is not None
+        return self.record.host
+
+    @property
+    def commit(self) -> str:
+        """The same."""
+        assert self.host.commit is not None
+        return self.host.commit
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Cells with equal keys are trained in one worktree."""
+        parts = (self.diff, self.params)
+        hashes = (hashlib.sha256(part).hexdigest() for part in parts)
+        return (self.commit, self.host.prefix, self.record.data_fingerprint, *hashes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Cells that one state of the project made: its commit, changes, params and data."""
+
+    originals: tuple[Original, ...]
+
+    @property
+    def first(self) -> Original:
+        """Any of them, where they are all alike."""
+        return self.originals[0]
+
+
+def read_recipes(folder: Path) -> tuple[Fetched, tuple[Recipe, ...]]:
+    """What the step left in `folder`. Raises CapillaryError for what cannot be trained again, and says why."""
+    fetched = read_fetched(folder)
+    originals = [_read_original(cell, folder / str(number)) for number, cell in enumerate(fetched.cells)]
+    return fetched, group(originals)
+
+
+def group(originals: Iterable[Original]) -> tuple[Recipe, ...]:
+    """Cells of one state of the project together, in the order in which they come."""
+    groups: dict[tuple[str, ...], list[Original]] = {}
+    for original in originals:
+        groups.setdefault(original.key, []).append(original)
+    return tuple(Recipe(originals=tuple(alike)) for alike in groups.values())
+
+
+def _read_original(cell: FetchedCell, folder: Path) -> Original:
+    record = read_record((folder / RECORD).read_bytes(), cell.label)
+    files = {name: _content(folder / name) for name in (DIFF, PARAMS, LOCK)}
+    refuse_unusable(cell.label, record, files)
+    return Original(cell=cell, record=record, diff=files[DIFF], params=files[PARAMS], lock=files[LOCK])
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
+
+
+def refuse_unusable(label: str, record: ProvenanceRecord, files: Mapping[str, bytes]) -> None:
+    """Raise CapillaryError where the record does not suffice, or is not what capillary writes."""
+    host = record.host
+    if host is None or host.commit is None:
+        raise _impossible(
+            label, "it was trained without Git: nobody knows which code it was", "train in a Git repository"
+        )
+    if host.diff == "too large":
+        raise _impossible(
+            label, "the changes on top of its commit were too large to be kept", "commit before you train"
+        )
+    if not files[PARAMS]:
+        raise _impossible(label, f"its run has no {PARAMS}", "name another version")
+    if not COMMIT.fullmatch(host.commit) or not _ADDRESS.fullmatch(record.stage) or not _is_prefix(host.prefix):
+        value = f"{host.commit}, {record.stage}, {host.prefix}"
+        raise DataError(
+            f"the provenance of {label} is not what capillary writes", remedy="name another version", value=value
+        )
+    if host.diff_sha256 != (hashlib.sha256(files[DIFF]).hexdigest() if files[DIFF] else None):
+        raise DataError(
+            f"{DIFF} of {label} is not the one that its provenance names",
+            remedy="find out who changed it, or name another version",
+            value=f"{len(files[DIFF]):,} bytes",
+        )
+
+
+def _is_prefix(prefix: str) -> bool:
+    return _PREFIX.fullmatch(prefix) is not None and not {"..", ".git"} & set(prefix.lower().split("/"))
+
+
+def _impossible(label: str, why: str, next_time: str) -> CapillaryError:
+    return CapillaryError(
+        f"{label} cannot be trained again as it was: {why}",
+        remedy=f"{next_time}; docs/reproduce.md says what a record needs",
+        code=ExitCode.DATA,
+    )
+
+
+def consent(fetched: Fetched, recipes: Sequence[Recipe]) -> Iterator[str]:
+    """The lines that somebody agrees to before the code of another time and place runs here."""
+    yield f"{fetched.label} will be trained again, which runs code that its registry names:"
+    for recipe in recipes:
+        host = recipe.first.host
+        stages = ", ".join(original.record.stage for original in recipe.originals)
+        yield f"  commit {host.commit} (recorded from {host.remote or 'a repository without a remote'})"
+        yield f"    {_changes(host)}; {stages}"
+
+
+def _changes(host: Provenance) -> str:
+    if host.changed_count == 0:
+        return "no changes on top"
+    shown = ", ".join(host.changed[:10]) + (", …" if host.changed_count > 10 else "")
+    note = {"masked": "; secrets in it were masked", "incomplete": "; some new files are not in it"}.get(host.diff, "")
+    return f"{host.changed_count} changed files, a diff of {host.diff_bytes:,} bytes{note}: {shown}"

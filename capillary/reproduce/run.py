@@ -1,0 +1,119 @@
+"""`capillary reproduce MODEL`: from a registry's entry to a verdict."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from capillary.launcher.graph import cache_dir_of
+from capillary.launcher.run import choose_executor
+from capillary.launcher.stop import Stop
+from capillary.models.steps import Step, run_step
+from capillary.reproduce.commit import ensure_commit, is_repository
+from capillary.reproduce.differences import Trained, differences
+from capillary.reproduce.project import environment_of, laid_out
+from capillary.reproduce.recipe import Original, Recipe, consent, read_recipes
+from capillary.reproduce.recorded_yaml import read_mapping
+from capillary.reproduce.training import Work, read_trained
+from capillary.reproduce.verdict import CellVerdict, Verdict, lines_of
+from capillary.settings import Settings, read_settings
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.progress import say
+from stages.common.provenance.record import PARAMS
+from stages.common.reproduction import FETCHED, Fetched
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """What to train again. `agreed`: nobody is asked. `keep`: the folder in which it was trained stays."""
+
+    reference: str
+    agreed: bool = False
+    keep: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    root: Path
+    settings: Settings
+    stop: Stop
+    keep: bool
+
+
+def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[[str], bool]) -> int:
+    """Train `asked.reference` again in a worktree of the repository `root`; returns the exit code of the verdict.
+
+    Raises CapillaryError where the model cannot be found, had or trained.
+    """
+    _refuse_other_folder(root)
+    settings = read_settings(root)
+    (root / ".capillary").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=root / ".capillary") as name:
+        if code := _fetch(asked.reference, root, Path(name), settings, stop):
+            return code
+        fetched, recipes = read_recipes(Path(name) / FETCHED)
+    for line in consent(fetched, recipes):
+        say(line)
+    if not asked.agreed and not ask("Do you trust this commit and these changes, and train?"):
+        raise CapillaryError("nothing was trained", remedy="answer yes, or give --yes", code=ExitCode.USAGE)
+    for recipe in recipes:  # before the first of them takes hours
+        ensure_commit(root, recipe.first.commit, recipe.first.host.remote)
+    verdict = _reproduce(fetched, recipes, _Place(root=root, settings=settings, stop=stop, keep=asked.keep))
+    for line in lines_of(verdict):
+        say(line)
+    return verdict.exit_code
+
+
+def _refuse_other_folder(root: Path) -> None:
+    if not (root / "dvc.yaml").is_file() or not is_repository(root):
+        raise CapillaryError(
+            "a model is reproduced in a clone of its project: this folder is not one",
+            file=root,
+            remedy="clone the repository that trained it and run this there, in the folder of dvc.yaml",
+            code=ExitCode.USAGE,
+        )
+
+
+def _fetch(reference: str, root: Path, folder: Path, settings: Settings, stop: Stop) -> int:
+    step = Step(stage="models", argv=("provenance", reference), takes=None, makes=FETCHED, root=root)
+    return run_step(step, folder, settings, choose_executor(settings), stop)
+
+
+def _reproduce(fetched: Fetched, recipes: tuple[Recipe, ...], place: _Place) -> Verdict:
+    cells: list[CellVerdict] = []
+    metrics: Mapping[str, float] = {}
+    cache_dir = cache_dir_of(place.root)
+    for recipe in recipes:
+        with laid_out(place.root, recipe, cache_dir, keep=place.keep) as project:
+            environment = environment_of(place.settings, project, recipe.first.record.computing)
+            work = Work(project, environment, place.stop, place.settings.grace_s)
+            work.get_data()
+            cells.extend(_cells(recipe, work))
+            if fetched.metrics and len(recipes) == 1:
+                metrics = work.evaluate(recipe.first.cell.loss)
+            if place.keep:
+                say(f"kept: {project.root}")
+    if fetched.metrics and not metrics:
+        say("the metrics are not compared: the cells were trained in several states of the project")
+    return Verdict(label=fetched.label, cells=tuple(cells), metrics_then=fetched.metrics, metrics_now=metrics)
+
+
+def _cells(recipe: Recipe, work: Work) -> Iterator[CellVerdict]:
+    for original in recipe.originals:
+        say(f"training {original.cell.label} again: {original.record.stage}")
+        work.train(original.record.stage)
+        yield _verdict(original, work)
+
+
+def _verdict(original: Original, work: Work) -> CellVerdict:
+    now, card = read_trained(work.project, original.record.stage)
+    then = Trained(record=original.record, params=read_mapping(original.params, PARAMS))
+    return CellVerdict(
+        label=original.cell.label,
+        stage=original.record.stage,
+        weights_then=original.cell.weights_sha256,
+        weights_now=str(card["weights_sha256"]),
+        dsc_then=original.cell.validation_dsc,
+        dsc_now=card.get("validation_dsc"),
+        differences=differences(then, now),
+    )

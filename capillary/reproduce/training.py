@@ -1,0 +1,142 @@
+"""The work in a project that was laid out: its data, its trainings, its evaluation, each a command of DVC."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from capillary.launcher.leash import kill_group, leash
+from capillary.launcher.stop import Stop
+from capillary.reproduce.differences import Trained
+from capillary.reproduce.project import Project
+from capillary.yaml_file import read_yaml
+from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.progress import say
+from stages.common.provenance.record import FOLDER, LOCK, PARAMS, RECORD, read_record
+
+DVC = (sys.executable, "-m", "dvc")
+DATA = "preprocess"
+# a training must train, whatever the cache remembers of it; and nobody is to find its outs there
+_ANEW = ("--single-item", "--no-run-cache", "--no-commit")
+
+
+class Work:
+    """Commands in `project`, with `environment`. A request to stop ends the one that runs."""
+
+    def __init__(self, project: Project, environment: Mapping[str, str], stop: Stop, grace_s: float) -> None:
+        self.project = project
+        self._environment = environment
+        self._stop = stop
+        self._grace_s = grace_s
+
+    def get_data(self) -> None:
+        """The data of the training: by its hash from the cache or a remote, else made anew from its source."""
+        for words in ("checkout", "pull"):
+            if self._runs(words, "--quiet", DATA) and self._has_data():
+                say("the data are those of the training, by DVC's hash")
+                return
+        say("the data are in no cache and no remote: they are made from the source")
+        self._do("repro", DATA)
+
+    def train(self, address: str) -> None:
+        """Train one cell from its beginning."""
+        self._do("repro", *_ANEW, address)
+
+    def evaluate(self, loss: str) -> Mapping[str, float]:
+        """The means of the metrics of `loss`, measured with what was trained here."""
+        set_losses(self.project.root / PARAMS, [loss])
+        self._do("repro", *_ANEW, "evaluate")
+        found = json.loads((self.project.root / "metrics" / "metrics.json").read_text(encoding="utf-8"))
+        return {name: one["mean"] for name, one in found[loss].items() if one.get("mean") is not None}
+
+    def _has_data(self) -> bool:
+        """Whether dvc.lock names the data and they are there: DVC passes over what it has no record of."""
+        recorded = _entry(self.project.root, DATA).get("outs", [])
+        return bool(recorded) and all((self.project.root / out["path"]).exists() for out in recorded)
+
+    def _do(self, *words: str) -> None:
+        code = self._run(*words)
+        if self._stop.asked is not None:
+            raise CapillaryError(
+                "the reproduction was stopped",
+                remedy="run the same command again: it starts from the beginning",
+                code=ExitCode(self._stop.exit_code) if self._stop.exit_code in set(ExitCode) else ExitCode.INTERRUPTED,
+            )
+        if code:
+            raise CapillaryError(
+                f"dvc {words[0]} {words[-1]} failed",
+                file=self.project.root,
+                value=f"exit code {code}",
+                remedy="the lines above say why; --keep leaves the folder for you to look at",
+                code=ExitCode.DATA,
+            )
+
+    def _runs(self, *words: str) -> bool:
+        return self._run(*words, quiet=True) == 0
+
+    def _run(self, *words: str, quiet: bool = False) -> int:
+        """The exit code of DVC's command. It is asked to end as a shell asks: DVC itself does not listen to Ctrl-C."""
+        if self._stop.asked is not None:
+            return self._stop.exit_code
+        output = subprocess.DEVNULL if quiet else None
+        with leash() as tie:
+            process = subprocess.Popen(
+                [*DVC, *words],
+                cwd=self.project.root,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                process_group=0,
+            )
+            tie(process.pid)
+            with self._stop.passed_on(lambda _: interrupt(process.pid), lambda: kill_group(process.pid), self._grace_s):
+                return process.wait()
+
+
+def interrupt(group: int) -> None:
+    """Ctrl-C for all processes of `group` that are left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGINT)
+
+
+def set_losses(file: Path, losses: list[str]) -> None:
+    """Leave only `losses` to be evaluated; no training reads the list."""
+    params = read_yaml(file)
+    params["training"]["losses"] = losses
+    with file.open("wb") as stream:
+        YAML(typ="safe", pure=True).dump(params, stream)
+
+
+def read_trained(project: Project, address: str) -> tuple[Trained, Mapping[str, Any]]:
+    """What the training `address` of `project` left: its record with the params, and its card."""
+    files = sorted(project.root.glob(f"mlruns/**/{FOLDER}/{RECORD}"), key=lambda file: file.stat().st_mtime)
+    records = (read_record(file.read_bytes(), file) for file in reversed(files))
+    record = next((one for one in records if one.stage == address), None)
+    card = next(_cards(project.root, address), None)
+    if record is None or card is None:
+        raise DataError(
+            f"{address} was trained, but left no provenance or no card",
+            remedy="its commit is of a version of capillary that records neither; compare by hand (--keep)",
+            file=project.root,
+        )
+    return Trained(record=record, params=read_yaml(project.root / PARAMS)), card
+
+
+def _cards(root: Path, address: str) -> Iterator[Mapping[str, Any]]:
+    for out in _entry(root, address).get("outs", []):
+        if str(out["path"]).startswith("models/"):
+            yield json.loads((root / out["path"]).read_text(encoding="utf-8"))
+
+
+def _entry(root: Path, address: str) -> Mapping[str, Any]:
+    """What dvc.lock records of `address`; empty where it records nothing."""
+    stages: Mapping[str, Any] = read_yaml(root / LOCK).get("stages") or {}
+    return stages.get(address) or {}

@@ -1,0 +1,38 @@
+"""Single files from a registry's or a run's artifacts, each of a size that was agreed on before."""
+
+import stat
+import tempfile
+from pathlib import Path
+
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from stages.common.errors import DataError
+from stages.common.tracking.server import Server, patient_transfers, settled
+
+
+def fetch_artifact(root_uri: str, path: str, most_bytes: int, server: Server) -> bytes | None:
+    """The content of `path` below the artifact folder `root_uri`; None where it lists no such file.
+
+    Raises DataError for one that is no plain file of at most `most_bytes`, as it is listed and as it arrives.
+    """
+    with tempfile.TemporaryDirectory() as folder, patient_transfers(), settled(server):
+        files = get_artifact_repository(root_uri, tracking_uri=server.uri)
+        listed = server.call("list artifacts", lambda: files.list_artifacts(path.rpartition("/")[0]))
+        found = next((file for file in listed or () if file.path == path), None)
+        if found is None:
+            return None
+        if found.is_dir or (found.file_size or 0) > most_bytes:
+            raise _unsuitable(path, f"listed with {found.file_size or 0:,} bytes, at most {most_bytes:,} are read")
+        got = server.call("give an artifact", lambda: files.download_artifacts(path, folder))  # type: ignore[no-untyped-call]
+        file = Path(got)
+        if not stat.S_ISREG(file.lstat().st_mode) or file.stat().st_size > most_bytes:
+            raise _unsuitable(path, "what arrived is not a plain file of that size")
+        return file.read_bytes()
+
+
+def _unsuitable(path: str, why: str) -> DataError:
+    return DataError(
+        f"the artifact {path} is not what capillary leaves there",
+        remedy="find out who replaced it, or name another version",
+        value=why,
+    )

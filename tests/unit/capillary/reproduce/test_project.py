@@ -1,0 +1,199 @@
+"""The project as it was, laid out from its commit in a folder of its own. Real Git, no DVC."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from capillary.reproduce.commit import ensure_commit, touched_files
+from capillary.reproduce.dvc_config import local_config
+from capillary.reproduce.patch import refuse_unsafe
+from capillary.reproduce.project import FOLDER, computing_variables, data_lock, environment_of, laid_out
+from capillary.reproduce.recipe import Original, Recipe
+from capillary.settings import read_settings
+from stages.common.errors import CapillaryError, DataError
+from tests.support.provenance import COMPUTING, provenance_record
+from tests.unit.capillary.reproduce.test_recipe import cell
+
+PATCH = b"""diff --git a/code.py b/code.py
+--- a/code.py
++++ b/code.py
+@@ -1 +1 @@
+-a = 1
++a = 2
+"""
+
+
+def run_git(root: Path, *argv: str) -> str:
+    """Git with a name for commits."""
+    names = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    done = subprocess.run(
+        ["git", *argv], cwd=root, env={**os.environ, **names}, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    """A repository with a project."""
+    root = tmp_path / "origin"
+    (root / ".dvc").mkdir(parents=True)
+    for name, text in {
+        "dvc.yaml": "stages: {}\n",
+        "code.py": "a = 1\n",
+        ".dvc/config": "",
+        ".gitignore": "/.capillary/\n",
+    }.items():
+        (root / name).write_text(text)
+    run_git(root, "init", "-q", "-b", "main")
+    run_git(root, "add", "-A")
+    run_git(root, "commit", "-qm", "start")
+    return root
+
+
+def recipe(commit: str, diff: bytes = b"") -> Recipe:
+    """One cell of `commit`."""
+    original = Original(
+        cell=cell(),
+        record=provenance_record({"commit": commit, "remote": "https://example.org/x.git"}),
+        diff=diff,
+        params=b"training: {losses: [dice_ce]}\n",
+        lock=b"stages: {preprocess: {outs: []}, train@dice_ce-0: {outs: []}}\n",
+    )
+    return Recipe(originals=(original,))
+
+
+def test_the_project_is_laid_out_and_removed(origin: Path, tmp_path: Path) -> None:
+    """Code, changes, params and the data's part of dvc.lock; the user's files, branches and worktrees stay."""
+    commit = run_git(origin, "rev-parse", "HEAD")
+    (origin / "code.py").write_text("the user's own edit\n")
+    (origin / ".dvc" / "config.local").write_text("['remote \"share\"']\n    url = ../store\n    password = pw\n")
+    with laid_out(origin, recipe(commit, PATCH), tmp_path / "cache", keep=False) as project:
+        assert (project.root / "code.py").read_text() == "a = 2\n"
+        assert (project.root / "params.yaml").read_text() == "training: {losses: [dice_ce]}\n"
+        assert "preprocess" in (project.root / "dvc.lock").read_text()
+        assert "train@" not in (project.root / "dvc.lock").read_text()
+        config = project.root / ".dvc" / "config.local"
+        assert stat.S_IMODE(config.stat().st_mode) == 0o600
+        assert f"url = {origin / 'store'}" in config.read_text()
+    assert (origin / "code.py").read_text() == "the user's own edit\n"
+    assert run_git(origin, "worktree", "list").count("\n") == 0
+    assert not any((origin / FOLDER).iterdir())
+
+
+def test_what_is_kept_stays_and_what_was_killed_goes(origin: Path, tmp_path: Path) -> None:
+    """A later reproduction sweeps only the folders of those that died."""
+    commit = run_git(origin, "rev-parse", "HEAD")
+    with laid_out(origin, recipe(commit), tmp_path / "cache", keep=True) as kept:
+        pass
+    dead = origin / FOLDER / "dead"
+    dead.mkdir()
+    (dead / "lock").touch()
+    with laid_out(origin, recipe(commit), tmp_path / "cache", keep=False):
+        pass
+    assert [place.resolve() for place in (origin / FOLDER).iterdir()] == [kept.base]
+
+
+def test_a_missing_commit_comes_from_the_own_remote(origin: Path, tmp_path: Path) -> None:
+    """It is fetched from there; where no remote has it, the error says where it was recorded and fetches nothing."""
+    clone = tmp_path / "clone"
+    run_git(tmp_path, "clone", "-q", str(origin), str(clone))
+    (origin / "code.py").write_text("a = 3\n")
+    run_git(origin, "commit", "-qam", "more")
+    commit = run_git(origin, "rev-parse", "HEAD")
+    ensure_commit(clone, commit, None)
+    assert run_git(clone, "cat-file", "-t", commit) == "commit"
+    with pytest.raises(CapillaryError, match=r"recorded from https://example\.org/x\.git") as caught:
+        ensure_commit(clone, "0" * 40, "https://example.org/x.git")
+    assert caught.value.value == "remotes: origin"
+
+
+@pytest.mark.parametrize(
+    ("diff", "said"),
+    [
+        (PATCH.replace(b"code.py", b"../code.py"), "outside|not a diff"),
+        (PATCH.replace(b"code.py", b".git/config"), "outside|not a diff"),
+        (PATCH.replace(b"code.py", b".GIT/config"), "outside|not a diff"),
+        (
+            b"diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/etc\n"
+            b"\\ No newline at end of file\n",
+            "a link",
+        ),
+        (b"not a diff at all\n", "not a diff"),
+    ],
+)
+def test_a_diff_that_leaves_the_project_is_refused(origin: Path, diff: bytes, said: str) -> None:
+    """By Git itself, or before Git applies it."""
+    with pytest.raises(CapillaryError, match=said):
+        refuse_unsafe(diff, touched_files(origin, diff))
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "a/../../b", "", "a/.git/hooks/x", "git~1/x", "C:/x", "a\\b"])
+def test_names_that_lead_outside_are_refused(name: str) -> None:
+    """Whatever a later Git makes of them."""
+    with pytest.raises(DataError, match="outside"):
+        refuse_unsafe(b"", ["fine.py", name])
+
+
+def test_a_diff_that_does_not_fit_is_an_error_and_leaves_nothing(origin: Path, tmp_path: Path) -> None:
+    """Git's own words are shown."""
+    commit = run_git(origin, "rev-parse", "HEAD")
+    other = PATCH.replace(b"a = 1", b"b = 1")
+    with (
+        pytest.raises(CapillaryError, match="do not fit"),
+        laid_out(origin, recipe(commit, other), tmp_path, keep=True),
+    ):
+        pass
+    assert not any((origin / FOLDER).iterdir())
+
+
+def test_remotes_are_those_of_the_project(tmp_path: Path) -> None:
+    """Folders are named absolutely, also those of the committed config; the cache is the one given."""
+    folder = tmp_path / ".dvc"
+    folder.mkdir()
+    (folder / "config").write_text(
+        "[core]\n    remote = a\n['remote \"a\"']\n    url = ../a\n['remote \"b\"']\n    url = s3://b\n"
+    )
+    (folder / "config.local").write_text(
+        "['remote \"b\"']\n    secret_access_key = k%k\n[cache]\n    dir = elsewhere\n"
+    )
+    text = local_config(folder, Path("/cache")).decode()
+    assert f"url = {tmp_path / 'a'}" in text
+    assert "secret_access_key = k%k" in text
+    assert "dir = /cache" in text
+    assert "elsewhere" not in text
+    assert "s3://b" not in text
+
+
+def test_the_environment_reaches_no_store_of_the_user(origin: Path, tmp_path: Path) -> None:
+    """Neither the tracking server nor checkpoints; the source's credentials stay."""
+    given = {
+        "PATH": os.environ["PATH"],
+        "MLFLOW_TRACKING_URI": "https://server",
+        "MLFLOW_TRACKING_PASSWORD": "pw",
+        "CAPILLARY_CHECKPOINT_DIR": "/shared/state",
+        "CAPILLARY_TRACKING": "required",
+        "DVC_EXP_NAME": "x",
+        "GIT_DIR": "/elsewhere",
+        "SOURCE_AWS_ACCESS_KEY_ID": "k",
+    }
+    settings = read_settings(origin, given)
+    with laid_out(origin, recipe(run_git(origin, "rev-parse", "HEAD")), tmp_path, keep=False) as project:
+        found = environment_of(settings, project, COMPUTING)
+        assert found["PYTHONPATH"] == str(project.root)
+    assert not {name for name in found if name.startswith(("MLFLOW_", "DVC_EXP", "GIT_"))}
+    assert not {"CAPILLARY_CHECKPOINT_DIR", "CAPILLARY_TRACKING"} & found.keys()
+    assert found["SOURCE_AWS_ACCESS_KEY_ID"] == "k"
+
+
+def test_threads_are_as_they_were_where_there_are_enough() -> None:
+    """A smaller machine computes with what it has, and the verdict names it."""
+    assert computing_variables(COMPUTING, 8) == {"CAPILLARY_THREADS": "4", "CAPILLARY_PROCESSES": "1"}
+    assert computing_variables(COMPUTING, 2) == {}
+
+
+def test_a_lock_without_data_is_empty() -> None:
+    """A training by hand of somebody who has no dvc.lock."""
+    assert data_lock(b"") == b"schema: '2.0'\nstages: {}\n"

@@ -1,0 +1,113 @@
+"""What a registry gave is read with suspicion, and said before anything runs."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capillary.reproduce.recipe import consent, group, read_recipes, refuse_unusable
+from capillary.reproduce.recorded_yaml import read_mapping
+from stages.common.errors import CapillaryError, DamagedError, DataError
+from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, record_bytes
+from stages.common.reproduction import Fetched, FetchedCell, read_fetched, write_fetched
+from tests.support.provenance import provenance_record
+
+DIFFED = b"diff --git a/x b/x\n"
+CHANGED = {
+    "diff": "whole",
+    "diff_bytes": len(DIFFED),
+    "diff_sha256": hashlib.sha256(DIFFED).hexdigest(),
+    "changed": ("x",),
+    "changed_count": 1,
+}
+
+
+def cell(fold: int = 0) -> FetchedCell:
+    """A network of the loss dice_ce."""
+    return FetchedCell(
+        loss="dice_ce", fold=fold, name="capillary-dice_ce", version=str(fold + 1), weights_sha256="a" * 64
+    )
+
+
+def fetch(folder: Path, *hosts: dict[str, Any]) -> Path:
+    """What the step leaves for a training with a cell for each of `hosts`."""
+    folder.mkdir()
+    cells = tuple(cell(fold) for fold in range(len(hosts)))
+    write_fetched(folder, Fetched(label="capillary-default/1", kind="training", cells=cells))
+    for fold, host in enumerate(hosts):
+        inner = folder / str(fold)
+        inner.mkdir()
+        (inner / RECORD).write_bytes(record_bytes(provenance_record(host, stage=f"train@dice_ce-{fold}")))
+        (inner / PARAMS).write_text("training: {losses: [dice_ce]}\n")
+        if "diff_sha256" in host:
+            (inner / DIFF).write_bytes(DIFFED)
+    return folder
+
+
+def test_cells_of_one_state_are_trained_together(tmp_path: Path) -> None:
+    """Another commit is another worktree; what is agreed to names commit, remote, changes and cells."""
+    fetched, recipes = read_recipes(fetch(tmp_path / "f", {}, CHANGED, {}))
+    assert [[one.cell.fold for one in recipe.originals] for recipe in recipes] == [[0, 2], [1]]
+    text = "\n".join(consent(fetched, recipes))
+    for part in ("c" * 40, "https://example.org/lab/vessels.git", "no changes on top", "a diff of 19 bytes: x"):
+        assert part in text
+    assert group([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("host", "files", "said"),
+    [
+        ({"commit": None}, {}, "without Git"),
+        ({"diff": "too large"}, {}, "too large"),
+        ({}, {PARAMS: b""}, "has no params.yaml"),
+        ({"commit": "--upload-pack=x"}, {}, "not what capillary writes"),
+        ({"prefix": "../x/"}, {}, "not what capillary writes"),
+        ({"prefix": ".git/x/"}, {}, "not what capillary writes"),
+        ({"diff_sha256": "a" * 64}, {DIFF: b"other"}, "not the one that its provenance names"),
+        ({}, {DIFF: b"unnamed"}, "not the one that its provenance names"),
+    ],
+)
+def test_a_record_that_cannot_be_trained_is_refused(host: dict[str, Any], files: dict[str, bytes], said: str) -> None:
+    """Before anybody is asked."""
+    given = {DIFF: b"", PARAMS: b"a: 1\n", LOCK: b"", **files}
+    with pytest.raises(CapillaryError, match=said):
+        refuse_unusable("capillary-dice_ce/1", provenance_record(host), given)
+
+
+def test_an_address_that_is_an_option_is_refused() -> None:
+    """It becomes an argument of DVC."""
+    with pytest.raises(DataError, match="not what capillary writes"):
+        refuse_unusable("x/1", provenance_record(stage="--glob"), {DIFF: b"", PARAMS: b"a: 1\n", LOCK: b""})
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"label": "x", "kind": "network", "cells": []}'])
+def test_an_index_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
+    """Nothing of it is guessed."""
+    (tmp_path / "fetched.json").write_text(text)
+    with pytest.raises(DamagedError):
+        read_fetched(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[1, 2]", "not a mapping"),
+        (b"a: [", "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"a: " + b"[" * 3000, "cannot be read"),
+        (
+            b"\n".join(
+                b"k%d: &k%d [%s]" % (n, n, b", ".join([b"*k%d" % (n - 1)] * 10) if n else b"1") for n in range(9)
+            ),
+            "unfolds",
+        ),
+        (b"a: &a [*a]\n", "unfolds"),
+    ],
+)
+def test_yaml_that_would_cost_memory_is_refused(text: bytes, said: str) -> None:
+    """A few hundred bytes can name ten million values."""
+    with pytest.raises(DataError) as caught:
+        read_mapping(text, PARAMS)
+    assert said in str(caught.value.value)
+    assert read_mapping(b"a: &x {b: 1}\nc: *x\n", PARAMS) == {"a": {"b": 1}, "c": {"b": 1}}

@@ -1,0 +1,136 @@
+"""What a real embedded registry gives of how its models came to be, and what of it is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.common.errors import CapillaryError, DataError
+from stages.common.provenance.record import FOLDER, MOST_BYTES, PARAMS, RECORD, record_bytes
+from stages.common.reproduction import read_fetched
+from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
+from stages.common.tracking.server import Server, connect
+from stages.models.provenance import fetch_provenance
+from tests.support.provenance import provenance_record
+from tests.support.tracked import embedded_runtime
+
+NAME, TRAINING = "capillary-dice_ce", "capillary-default"
+FILES = {RECORD: record_bytes(provenance_record()), PARAMS: b"training: {}\n"}
+
+
+class Registry:
+    """Versions with nothing but tags and a few files, in an embedded store."""
+
+    def __init__(self, store: Path) -> None:
+        self.server: Server = connect(embedded_runtime(store))
+        self._folder = store / "files"
+        self._folder.mkdir()
+        self._experiment = self.server.client.create_experiment("capillary", artifact_location=str(store / "artifacts"))
+
+    def network(self, fold: int, files: dict[str, bytes], **tags: str) -> str:
+        """The number of a new version of a network, whose run has `files` as its provenance."""
+        usual = {"capillary.fold": str(fold), WEIGHTS_TAG: f"{fold}" * 64, CARD_TAG: '{"validation_dsc": 0.5}'}
+        return self._register(NAME, {f"{FOLDER}/{name}": content for name, content in files.items()}, {**usual, **tags})
+
+    def training(self, content: object) -> str:
+        """The number of a new version of a training with `content` in its training.json."""
+        return self._register(
+            TRAINING, {"model/training.json": json.dumps(content).encode()}, {"capillary.kind": "training"}
+        )
+
+    def _register(self, name: str, files: dict[str, bytes], tags: dict[str, str]) -> str:
+        client = self.server.client
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        run = client.create_run(self._experiment)
+        for path, content in files.items():
+            local = self._folder / Path(path).name
+            local.write_bytes(content)
+            client.log_artifact(run.info.run_id, str(local), str(Path(path).parent))
+        source = f"{run.info.artifact_uri}/model"
+        return str(client.create_model_version(name, source=source, run_id=run.info.run_id, tags=tags).version)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    return Registry(tmp_path_factory.mktemp("registry"))
+
+
+def cell(fold: int, version: str, **changes: Any) -> dict[str, Any]:
+    """A cell as training.json has it."""
+    return {
+        "loss": "dice_ce",
+        "fold": fold,
+        "name": NAME,
+        "version": version,
+        "weights_sha256": f"{fold}" * 64,
+        **changes,
+    }
+
+
+def test_a_network_and_a_training_are_described(registry: Registry, tmp_path: Path) -> None:
+    """Cells with weights and scores, means of the metrics, the files of each run; a bare name is the newest."""
+    first = registry.network(0, FILES)
+    second = registry.network(1, {**FILES, "other.bin": b"x"})
+    summary = {"dsc": {"mean": 0.75}, "nsd": {"mean": None}}
+    number = registry.training({"cells": [cell(0, first), cell(1, second)], "summary": summary})
+
+    fetch_provenance(f"{TRAINING}/{number}", tmp_path / "training", registry.server)
+    fetched = read_fetched(tmp_path / "training")
+    assert (fetched.kind, fetched.metrics) == ("training", {"dsc": 0.75})
+    assert [(one.fold, one.version, one.validation_dsc) for one in fetched.cells] == [(0, first, 0.5), (1, second, 0.5)]
+    assert sorted(file.name for file in (tmp_path / "training" / "1").iterdir()) == [PARAMS, RECORD]
+
+    registry.server.client.set_registered_model_alias(TRAINING, "champion", number)
+    fetch_provenance(f"{TRAINING}@champion", tmp_path / "champion", registry.server)
+    assert read_fetched(tmp_path / "champion") == fetched
+
+    fetch_provenance(NAME, tmp_path / "newest", registry.server)
+    fetched = read_fetched(tmp_path / "newest")
+    assert (fetched.kind, fetched.label, fetched.metrics) == ("network", f"{NAME}/{second}", {})
+
+
+@pytest.mark.parametrize(
+    ("files", "tags", "said"),
+    [
+        ({}, {}, "nothing was recorded"),
+        ({**FILES, PARAMS: b"x" * (MOST_BYTES[PARAMS] + 1)}, {}, "is not what capillary leaves there"),
+        (FILES, {WEIGHTS_TAG: "short"}, "is not a network"),
+        (FILES, {"capillary.fold": "x"}, "is not a network"),
+        (FILES, {CARD_TAG: '{"validation_dsc": "high"}'}, "is not a network"),
+    ],
+)
+def test_a_network_of_another_form_is_refused(
+    registry: Registry, tmp_path: Path, files: dict[str, bytes], tags: dict[str, str], said: str
+) -> None:
+    """With what is missing or wrong."""
+    number = registry.network(0, files, **tags)
+    with pytest.raises(CapillaryError, match=said):
+        fetch_provenance(f"{NAME}/{number}", tmp_path / "f", registry.server)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"cells": []},
+        {"cells": ["x"]},
+        {"cells": [cell(0, "1", name="other-model")]},
+        {"cells": [cell(0, "1; x")]},
+        {"cells": [cell(0, "1", weights_sha256="f" * 64)]},
+    ],
+)
+def test_a_training_of_another_form_is_refused(registry: Registry, tmp_path: Path, content: object) -> None:
+    """Its cells must be versions of capillary's models that hold the weights it names."""
+    registry.network(0, FILES)
+    number = registry.training(content)
+    with pytest.raises(CapillaryError, match="is not what evaluate registers"):
+        fetch_provenance(f"{TRAINING}/{number}", tmp_path / "f", registry.server)
+
+
+@pytest.mark.parametrize("reference", ["capillary-none", "x' OR name LIKE '%", f"{NAME}/999", f"{NAME}@none"])
+def test_an_unknown_model_is_refused(registry: Registry, tmp_path: Path, reference: str) -> None:
+    """Also a name that would change the question."""
+    with pytest.raises(DataError, match="no model"):
+        fetch_provenance(reference, tmp_path / "f", registry.server)
