@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capillary.dataset.command import dataset
+from capillary.remote.command import remote
 
 app = typer.Typer(
     name="capillary",
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dataset, name="dataset")
+app.add_typer(remote, name="remote")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
