@@ -8,7 +8,8 @@ from typing import Protocol
 
 import typer
 
-from capillary.remote.kinds import EXAMPLES, Kind, checked_url
+from capillary.remote.kind import Kind
+from capillary.remote.kinds import EXAMPLES, checked_url
 from capillary.remote.plans import Answers, owner_of
 from stages.common.errors import CapillaryError, ExitCode
 

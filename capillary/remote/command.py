@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from capillary.remote.kinds import Kind
+from capillary.remote.kind import Kind
 
 remote = typer.Typer(help="DVC's remote, for data (docs/remotes.md).", no_args_is_help=True)
 

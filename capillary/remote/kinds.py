@@ -1,23 +1,13 @@
 """The kinds of remotes: how the URL of each looks, and which package DVC needs for it."""
 
-import enum
 import importlib.util
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from capillary.remote.kind import Kind
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.tracking.address import without_login
-
-
-class Kind(enum.StrEnum):
-    """What `capillary remote setup` takes."""
-
-    DAGSHUB = "dagshub"
-    S3 = "s3"
-    SSH = "ssh"
-    GS = "gs"
-    FOLDER = "folder"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from capillary.remote.kinds import Kind
+from capillary.remote.kind import Kind
 from stages.common.tracking.address import VARIABLE
 
 

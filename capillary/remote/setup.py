@@ -35,11 +35,10 @@ def set_up_remote(request: Request, root: Path, person: Person) -> None:
     variables = read_settings(root).variables
     plan = plan_remote(complete(request, variables, list(config["remote"]), person), root)
     _refuse_replacing(request, plan, config["remote"], root, person)
-    prove(plan, {**config, "remote": {**config["remote"], plan.name: config_of(plan, root)}})
-    say(f"{place_of(plan)} took a file, gave it back and removed it")
-    if plan.variables:
-        _prove_mlflow(plan, variables)
-        say(f"MLflow at {plan.variables[VARIABLE]} answers and takes this login")
+    try:
+        _prove(plan, config, root, variables)
+    except ServiceError as error:
+        raise ServiceError(f"{error.what}; nothing was written", remedy=error.remedy, value=error.value) from error
     for name in write_remote(plan, root):
         say(f"wrote {name}")
     default = ", the default" if plan.default else ""
@@ -88,6 +87,15 @@ def _refuse_replacing(
     )
 
 
+def _prove(plan: RemotePlan, config: Mapping[str, Any], root: Path, variables: Mapping[str, str]) -> None:
+    options = config_of(plan, root)
+    prove(plan.name, {**config, "remote": {**config["remote"], plan.name: options}})
+    say(f"{place_of(options)} took a file, gave it back and removed it")
+    if plan.variables:
+        _prove_mlflow(plan, variables)
+        say(f"MLflow at {plan.variables[VARIABLE]} answers and takes this login")
+
+
 def _prove_mlflow(plan: RemotePlan, variables: Mapping[str, str]) -> None:
     """The questions that preflight asks: reading, writing and the registry."""
     told = {**variables, **plan.variables}
@@ -95,6 +103,6 @@ def _prove_mlflow(plan: RemotePlan, variables: Mapping[str, str]) -> None:
     answer = ask_mlflow(service, told, _MLFLOW_TIMEOUT_S)
     if answer.fault:
         raise ServiceError(
-            f"MLflow at {service.url} {answer.fault}; the configuration stays as it was",
+            f"MLflow at {service.url} {answer.fault}",
             remedy=answer.remedy or "check the user name and the token, or give --no-mlflow",
         )

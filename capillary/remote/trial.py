@@ -1,42 +1,47 @@
 """A round trip through a remote, by the file system that DVC itself will use: put, get, compare, remove."""
 
+import contextlib
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from capillary.remote.plans import RemotePlan
+from capillary.secret_files import DVC_SECRETS
 from stages.common.errors import ServiceError
 from stages.common.text import visible
 from stages.common.tracking.address import without_login
 
 PROBE = "capillary-probe-"
-_TIMEOUT_S = 10
 _MOST_SHOWN = 300
+_REFUSALS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden", "Unauthorized", "401", "403", "AccessDenied",
+             "Access Denied", "PermissionDenied", "Permission denied", "PermissionError")  # fmt: skip
 # by the words of the libraries, since each has errors of its own; the first that fits
 _CAUSES = (
-    (("InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden", "Unauthorized", "401", "403", "AccessDenied",
-      "Access Denied", "PermissionDenied", "Permission denied", "PermissionError"),
-     "refuses this login", "check user, token or keys, and that they may write there"),
+    (("ExpiredToken", "expired"), "says that the login has expired", "make a new token or key"),
+    (_REFUSALS, "refuses this login", "check user, token or keys"),
     (("NoSuchBucket", "bucket does not exist", "NotFound", "404", "No such file"),
      "has no such place", "correct the URL, or create the bucket or folder first"),
-    (("ExpiredToken", "expired"), "says that the login has expired", "make a new token or key"),
     (("NoCredentials", "Unable to locate credentials"), "needs a login", "give keys, or set up an AWS profile"),
     (("Could not connect", "ConnectionRefused", "timed out", "TimeoutError", "gaierror", "Name or service"),
-     "does not answer", "check its URL, the network and the proxy (capillary doctor looks at them)"),
+     "does not answer", "check its URL, the network and the proxy"),
     (("Host key", "HostKeyNotVerifiable"), "has an unknown host key", "connect once by ssh, and confirm its key"),
 )  # fmt: skip
 
 
-def prove(plan: RemotePlan, config: Mapping[str, Any]) -> None:
-    """Write a small object to the remote of `plan`, read it, compare, remove it.
+class ReadOnlyError(ServiceError):
+    """The remote shows its files to this login, and takes none from it."""
 
-    `config` is DVC's, with the remote in it. Raises ServiceError when any of it fails; nothing stays behind then but,
-    at worst, that object.
+
+def prove(name: str, config: Mapping[str, Any], timeout_s: int = 10) -> None:
+    """Write a small object to the remote `name` of DVC's `config`, read it, compare, remove it.
+
+    Raises ServiceError when any of it fails; at worst that object stays behind.
     """
-    options = {**config["remote"][plan.name], **_limits(plan)}
+    options = config["remote"][name]
+    limited = {**options, **_limits(str(options["url"]), timeout_s)}
     step = "be reached"
+    system, folder = None, ""
     try:
-        system, folder = _open({**config, "remote": {**config["remote"], plan.name: options}}, plan.name)
+        system, folder = _open({**config, "remote": {**config["remote"], name: limited}}, name)
         place, content = f"{folder.rstrip('/')}/{PROBE}{secrets.token_hex(8)}", secrets.token_bytes(64)
         step = "take a file"
         system.makedirs(folder, exist_ok=True)
@@ -46,25 +51,26 @@ def prove(plan: RemotePlan, config: Mapping[str, Any]) -> None:
         step = "remove a file"
         system.rm_file(place)
     except Exception as error:
-        raise _failed(plan, step, error) from error
+        reads = step == "take a file" and _reads(system, folder)
+        raise _failed(options, step, error, reads=reads) from error
     if found != content:
         raise ServiceError(
-            f"the remote {place_of(plan)} gives back other bytes than it was given",
-            remedy="check what is between this machine and the remote; nothing was written here",
+            f"the remote {place_of(options)} gives back other bytes than it was given",
+            remedy="check what is between this machine and the remote",
         )
 
 
-def place_of(plan: RemotePlan) -> str:
+def place_of(options: Mapping[str, Any]) -> str:
     """The remote's address, for people."""
-    return without_login(str(plan.public.get("endpointurl") or plan.public["url"]))
+    return without_login(str(options.get("endpointurl") or options["url"]))
 
 
-def _limits(plan: RemotePlan) -> dict[str, int]:
+def _limits(url: str, timeout_s: int) -> dict[str, int]:
     """So that a server which is not there costs seconds."""
-    scheme = str(plan.public["url"]).partition("://")[0]
+    scheme = url.partition("://")[0]
     if scheme == "s3":
-        return {"connect_timeout": _TIMEOUT_S, "read_timeout": _TIMEOUT_S}
-    return {"timeout": _TIMEOUT_S} if scheme == "ssh" else {}
+        return {"connect_timeout": timeout_s, "read_timeout": timeout_s}
+    return {"timeout": timeout_s} if scheme == "ssh" else {}
 
 
 def _open(config: Mapping[str, Any], name: str) -> tuple[Any, str]:
@@ -74,17 +80,24 @@ def _open(config: Mapping[str, Any], name: str) -> tuple[Any, str]:
     return kind(**options), folder
 
 
-def _failed(plan: RemotePlan, step: str, error: Exception) -> ServiceError:
+def _reads(system: Any, folder: str) -> bool:
+    with contextlib.suppress(OSError):  # the refusal to write is what is reported
+        system.ls(folder)
+        return True
+    return False
+
+
+def _failed(options: Mapping[str, Any], step: str, error: Exception, *, reads: bool) -> ServiceError:
     told = _told(error)
+    shown = visible(_without_secrets(told, options))[:_MOST_SHOWN]
+    if reads and any(word in told for word in _REFUSALS):
+        what = f"the remote {place_of(options)} may be read with this login, but not written to"
+        return ReadOnlyError(what, remedy="ask its owner for the right to write, or use another token", value=shown)
     what, remedy = next(
         ((what, remedy) for words, what, remedy in _CAUSES if any(word in told for word in words)),
         (f"does not {step}" if step != "be reached" else "cannot be reached", "check its URL and the network"),
     )
-    return ServiceError(
-        f"the remote {place_of(plan)} {what}; the configuration stays as it was",
-        remedy=remedy,
-        value=visible(_without_secrets(told, plan))[:_MOST_SHOWN],
-    )
+    return ServiceError(f"the remote {place_of(options)} {what}", remedy=remedy, value=shown)
 
 
 def _told(error: BaseException) -> str:
@@ -97,7 +110,8 @@ def _told(error: BaseException) -> str:
     return "; caused by ".join(lines)
 
 
-def _without_secrets(text: str, plan: RemotePlan) -> str:
-    for value in plan.secret.values():
-        text = text.replace(value, "***")
+def _without_secrets(text: str, options: Mapping[str, Any]) -> str:
+    for name, value in options.items():
+        if name in DVC_SECRETS and value:
+            text = text.replace(str(value), "***")
     return without_login(text)

@@ -11,7 +11,8 @@ from configobj import ConfigObj
 
 from capillary.remote import kinds, setup, trial, writing
 from capillary.remote.asking import Request, complete
-from capillary.remote.kinds import Kind, checked_url, refuse_missing_package
+from capillary.remote.kind import Kind
+from capillary.remote.kinds import checked_url, refuse_missing_package
 from capillary.remote.plans import Answers, RemotePlan, plan_remote
 from capillary.remote.setup import set_up_remote
 from capillary.remote.trial import PROBE, prove
@@ -183,9 +184,9 @@ def test_a_remote_of_that_name_which_leads_elsewhere_is_replaced_on_request_alon
 def test_a_remote_that_does_not_work_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a folder that cannot be made, nor a tracking server that refuses the token."""
     before = files_of(project)
-    with pytest.raises(ServiceError, match="stays as it was"):
+    with pytest.raises(ServiceError, match="nothing was written"):
         set_up_remote(Request(kind=Kind.FOLDER, url="/proc/none/store"), project, NOBODY)
-    monkeypatch.setattr(setup, "prove", lambda _plan, _config: None)
+    monkeypatch.setattr(setup, "prove", lambda _name, _config: None)
     monkeypatch.setattr(setup, "ask_mlflow", lambda service, *_: Answer(service=service, fault="refuses this login"))
     monkeypatch.setenv("DAGSHUB_USER_TOKEN", "dhp_1")
     with pytest.raises(ServiceError, match="refuses this login") as raised:
@@ -222,8 +223,13 @@ class Store:
         self._fail("remove")
         del self.files[place]
 
+    def ls(self, _folder: str) -> list[str]:
+        if self._broken != "write":
+            raise OSError("nothing here")
+        return []
+
     def _fail(self, step: str) -> None:
-        if step == self._broken:
+        if step == self._broken or (self._broken, step) == ("write", "put"):
             raise self._error
 
 
@@ -234,6 +240,7 @@ PLAN = RemotePlan(name="s3", public={"url": "s3://b/f"}, secret={"secret_access_
     ("store", "words"),
     [
         (Store("put", PermissionError("AccessDenied for sesame")), "refuses this login"),
+        (Store("write", PermissionError("AccessDenied")), "may be read with this login, but not written to"),
         (Store("put", OSError("NoSuchBucket")), "has no such place"),
         (Store("put", OSError("ExpiredToken")), "has expired"),
         (Store("put", ConnectionError("Could not connect")), "does not answer"),
@@ -251,7 +258,7 @@ def test_a_failed_round_trip_says_why(store: Store, words: str, monkeypatch: pyt
 
     monkeypatch.setattr(trial, "_open", open_store)
     with pytest.raises(ServiceError, match=words) as raised:
-        prove(PLAN, {"remote": {"s3": {**PLAN.public, **PLAN.secret}}})
+        prove("s3", {"remote": {"s3": {**PLAN.public, **PLAN.secret}}})
     assert "sesame" not in raised.value.report()
     assert all(PROBE in name for name in store.files)
 
