@@ -331,3 +331,22 @@ def convert(
     conversion = Conversion(references=tuple(references or ()), agreed=yes)
     with listening() as stop:
         sys.exit(run_conversion(conversion, Path.cwd(), stop, lambda text: sys.stdin.isatty() and typer.confirm(text)))
+
+
+weights = typer.Typer(help="Networks that DVC keeps, too (docs/remotes.md).", no_args_is_help=True)
+app.add_typer(weights, name="weights")
+
+
+@weights.callback()
+def _weights() -> None:
+    """Networks that DVC keeps, too."""
+
+
+@weights.command()
+def keep() -> None:
+    """Bring weights/ up to date with the cards in models/, for dvc push; nothing is trained."""
+    from capillary.launcher.stop import listening
+    from capillary.weights.keep import keep_weights
+
+    with listening() as stop:
+        sys.exit(keep_weights(Path.cwd(), stop))
