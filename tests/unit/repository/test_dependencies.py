@@ -18,6 +18,8 @@ MODULES = {
     "pydantic-core": "pydantic_core",
     "nvidia-ml-py": "pynvml",  # loaded by name: an older install lacks it
 }
+# loaded where a setting asks for it, and said where it is missing: module → the extra that has it
+OPTIONAL = {"openlineage": "lineage"}
 # pinned for a stage's image alone: it is there with pydantic
 NOT_IN_STAGES = {"pydantic-core"}
 
@@ -57,7 +59,9 @@ def test_the_base_is_what_the_host_side_imports() -> None:
     """Whoever installs the base alone (the image dvc-runner does) has all that the host side loads."""
     imported = {name.split(".")[0] for file in _host_side() for name in _imports(file)}
     base = {MODULES.get(name, name) for name in _names(PROJECT["dependencies"])} | {"pydantic_core"}
-    assert imported - sys.stdlib_module_names - {"capillary", "stages"} <= base
+    assert imported - sys.stdlib_module_names - {"capillary", "stages"} - OPTIONAL.keys() <= base
+    for module, extra in OPTIONAL.items():
+        assert any(name.startswith(module) for name in _names(PROJECT["optional-dependencies"][extra]))
 
 
 def test_the_host_side_loads_only_light_modules_of_the_stages() -> None:
