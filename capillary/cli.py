@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capillary.dataset.command import dataset
+from capillary.export.command import export
 from capillary.remote.command import remote
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dataset, name="dataset")
+app.add_typer(export, name="export")
 app.add_typer(remote, name="remote")
 
 

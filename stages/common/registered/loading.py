@@ -29,6 +29,11 @@ def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
 
     Raises DataError when its files are not those that the card describes and ServiceError when they cannot be had.
     """
+    return load_described(card, server=server)[0]
+
+
+def load_described(card: ModelCard, *, server: Server) -> tuple[torch.nn.Module, ModelDescription]:
+    """As load_model, with the network's description."""
     what = _called(card)
     contents = network_files(card, server=server)
     description = read_description(contents[DESCRIPTION], f"{DESCRIPTION} of {what}")
@@ -40,7 +45,7 @@ def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
             remedy=f"run `dvc repro -f train@{card.loss}-{card.fold}`",
             value=f"{found} instead of {card.weights_sha256}",
         )
-    return model
+    return model, description
 
 
 def network_files(card: ModelCard, *, server: Server) -> dict[str, bytes]:

@@ -1,0 +1,1 @@
+"""`capillary export`: a trained network in the forms of other programs."""
