@@ -30,7 +30,7 @@ def page(card: ModelCard) -> str:
         "",
         "## Validation",
         "",
-        f"At the end of training, the mean Dice coefficient on the fold's validation stacks was {card.validation_dsc:.3f}.",
+        f"At the end of training, the mean Dice coefficient on the validation stacks was {card.validation_dsc:.3f}.",
         "To validate the network on your own data, compare masks (probability above 0.5) with labels of stacks that "
         "were not used for training.",
         *_domain(card),
