@@ -11,6 +11,7 @@ from capillary.doctor.bounded import LIMIT_S, SilenceError, bounded
 from capillary.doctor.proxy import check_proxy
 from capillary.doctor.remote import check_remote
 from capillary.doctor.token import check_token
+from capillary.doctor.weights import check_weights
 from capillary.preflight.docker import Daemon, check_docker
 from capillary.preflight.run import read_preflight
 from capillary.remote.setup import read_config
@@ -45,6 +46,7 @@ def examine(root: Path, settings: Settings) -> Report:
         answers = asked.result()
         return report_of(
             [remote.result()],
+            check_weights(root),
             _registry(root, settings, answers),
             [check_token(_tracking(answers), settings.variables), check_clock(answers, params.clock)],
             proxy.result(),

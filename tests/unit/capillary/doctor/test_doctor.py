@@ -18,6 +18,7 @@ from capillary.doctor.bounded import SilenceError, bounded
 from capillary.doctor.proxy import check_proxy, is_near
 from capillary.doctor.remote import check_remote
 from capillary.doctor.token import check_token, expired_on
+from capillary.doctor.weights import check_weights
 from capillary.remote.trial import ReadOnlyError
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
@@ -174,6 +175,23 @@ def test_nobody_waits_for_an_answer_that_does_not_come() -> None:
         bounded(lambda: 1 // 0)
     assert bounded(lambda: 5) == 5
     never.set()
+
+
+def test_cards_without_a_kept_network_are_counted(tmp_path: Path) -> None:
+    """Only where the team keeps networks; a damaged card has none."""
+    cards = tmp_path / "models/dice_ce"
+    cards.mkdir(parents=True)
+    (cards / "fold_0.json").write_text('{"weights_sha256": "ab1"}')
+    assert list(check_weights(tmp_path)) == []
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/tracking.yaml").write_text("tracking: {weights_in_remote: true}")
+    (tmp_path / "weights/ab1").mkdir(parents=True)
+    assert [check.status for check in check_weights(tmp_path)] == [Status.PASS]
+    (cards / "fold_1.json").write_text("{")
+    (cards / "fold_2.json").write_text('{"weights_sha256": "../configs"}')
+    (check,) = check_weights(tmp_path)
+    assert check.status is Status.WARN
+    assert check.value.startswith("2 cards")
 
 
 def _examined(folder: Path, variables: Mapping[str, str]) -> Report:
