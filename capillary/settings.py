@@ -122,6 +122,18 @@ def _interval(value: object, info: ValidationInfo) -> object:
     return None if value == OFF else _amount(value, info)
 
 
+def _lineage(value: object, info: ValidationInfo) -> object:
+    """file:PATH, or a server's URL."""
+    if not isinstance(value, str):
+        return value
+    if value == OFF:
+        return None
+    if not re.fullmatch(r"file:\S.*|https?://\S+", value):
+        name = _variable(info)
+        _refuse(name, "is neither a file nor a server", value, "file:lineage.jsonl or http://host:5000, or unset it")
+    return value
+
+
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Count = Annotated[int | None, BeforeValidator(_count)]
 Amount = Annotated[float | None, BeforeValidator(_amount)]
@@ -175,6 +187,7 @@ class Settings:
     grace_s: Annotated[float, BeforeValidator(_count)] = 10.0
     resume: Switch = True
     checkpoint_dir: str = ".capillary/state"
+    lineage: Annotated[str | None, BeforeValidator(_lineage)] = None  # where events of stages go (docs/lineage.md)
 
     @property
     def is_elsewhere(self) -> bool:

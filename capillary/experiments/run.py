@@ -31,6 +31,7 @@ from capillary.places.lines import JobLine
 from capillary.preflight import run_preflight, show
 from capillary.report import CellFact, RunFacts, folder_of, write_report
 from capillary.settings import OFF, Settings, read_settings
+from capillary.weights.choice import weights_in_remote
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
@@ -146,6 +147,8 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     environment = {**experiment.environment, "DVC_EXP_NAME": name}
     code, outcomes, cells = _stages(experiment, environment)
+    if code == 0 and weights_in_remote(root):
+        code = subprocess.run([sys.executable, "-m", "capillary", "weights", "keep"], cwd=root, check=False).returncode
     if code == 0:
         code = _dvc(root, environment, "exp", "save", "--force", "--name", name)
     profile, environment_facts = machine_facts(root, experiment.settings)

@@ -34,6 +34,7 @@ class StageAccess(Params):
     memory_gb: Annotated[float | Literal["none"] | None, PlainValidator(_memory_gb)]
     pids: PositiveInt
     shm_gb: PositiveFloat
+    weights: bool = False  # it reads the networks that DVC keeps in weights/
     image: str | None = None  # the stage whose image it runs in; its own where the key is left out
     env_from: Mapping[str, str] = {}  # name in the stage → name in the environment; a trailing * in both or in neither
 

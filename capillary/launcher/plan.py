@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from stages.common.runtime import ORDER_FILE, Compute, Monitoring, StageOrder
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 
 CODE_FOLDER = "stages"
+WEIGHTS = "weights"
 INPUTS = (PARAMS_FILE.name, ORDER_FILE.name)  # what the launcher writes for a stage
 
 
@@ -152,7 +153,7 @@ def plan_stage(
     root, repository, address = request.root, request.repository, request.address
     _refuse_taken_name([*entry.deps, *entry.outs])
     params = entry.params()
-    deps = tuple(_locate(name, root) for name in entry.deps)
+    deps = (*(_locate(name, root) for name in entry.deps), *_kept_weights(access, root))
     outs = tuple(_inside(name) for name in entry.outs)
     dep_hashes = entry.dep_hashes()
     fingerprint = fingerprint_of(dep_hashes, params, address, environment_id)
@@ -231,6 +232,12 @@ def _locate(name: str, root: Path) -> Dep:
             code=ExitCode.DATA,
         )
     return Dep(name=name, host=host)
+
+
+def _kept_weights(access: StageAccess, root: Path) -> Iterator[Dep]:
+    """The networks that DVC keeps. They are no dep of any entry: a card names them by their hash, and is one."""
+    if access.weights and (root / WEIGHTS).is_dir():
+        yield Dep(name=WEIGHTS, host=root / WEIGHTS)
 
 
 def _inside(out: str) -> str:

@@ -23,6 +23,7 @@ from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.provenance import forget, with_provenance
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.stop import Stop
+from capillary.lineage.stage_run import StageRun
 from capillary.params_file import check_params
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
@@ -129,9 +130,35 @@ def _run_or_take(
         if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
             say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
             return 0
-        return executor.execute(plan, stop, publish_outs)
+        return _execute(executor, plan, settings, stop, publish_outs)
     finally:
         forget(plan)
+
+
+def _execute(
+    executor: Executor, plan: StagePlan, settings: Settings, stop: Stop, publish_outs: Callable[[Path], None]
+) -> int:
+    """Run `plan`, with events about it where lineage is on. A gate makes nothing, and has none."""
+    if plan.gated is not None or settings.lineage is None:
+        return executor.execute(plan, stop, publish_outs)
+    from capillary.launcher.caller import first_in_run  # for those with lineage only
+    from capillary.lineage.recording import recorded
+
+    with recorded(lambda: _stage_run(plan), settings, lambda: first_in_run(plan.repository, "lineage")) as codes:
+        codes.append(executor.execute(plan, stop, publish_outs))
+    return codes[-1]
+
+
+def _stage_run(plan: StagePlan) -> StageRun:
+    return StageRun(
+        address=plan.address,
+        root=plan.repository,
+        inputs=plan.dep_hashes,
+        outputs=plan.outs,
+        params=plan.params,
+        fingerprint=plan.order.fingerprint,
+        experiment=plan.order.experiment_name,
+    )
 
 
 def _clear_strays(request: StageRequest, entry: Entry) -> None:

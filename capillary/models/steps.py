@@ -1,6 +1,7 @@
 """A step of `capillary models`: a stage that no entry of dvc.yaml declares, with files for the next step."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,18 @@ class Step:
         return {}
 
 
-def plan_step(step: Step, folder: Path, settings: Settings, executor: Executor) -> StagePlan:
-    """The plan of `step`, which takes what lies in `folder`."""
+def plan_step(
+    step: Step, folder: Path, settings: Settings, executor: Executor, also: Mapping[str, Path] | None = None
+) -> StagePlan:
+    """The plan of `step`, which takes what lies in `folder`, and sees the folders `also`, by the names it has there."""
     access = read_access(step.root, step.stage)
     request = StageRequest(stage=step.stage, address=step.stage, argv=step.argv, root=step.root, repository=step.root)
     identity = executor.environment_id(step.root, step.stage, access)
     compute = stage_compute(step.root, settings, None)
     plan = plan_stage(request, step, access, settings, identity, compute)
     taken = () if step.takes is None else (Dep(name=step.takes, host=(folder / step.takes).resolve()),)
-    return dataclasses.replace(plan, deps=(*plan.deps, *taken))
+    more = (Dep(name=name, host=host.resolve()) for name, host in (also or {}).items())
+    return dataclasses.replace(plan, deps=(*plan.deps, *taken, *more))
 
 
 def run_step(step: Step, folder: Path, settings: Settings, executor: Executor, stop: Stop) -> int:

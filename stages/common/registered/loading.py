@@ -15,33 +15,68 @@ from stages.common.networks.description import DESCRIPTION, ModelDescription, re
 from stages.common.networks.loading import load_network, outline, refuse_size
 from stages.common.networks.weights import WEIGHTS, weights_sha256
 from stages.common.progress import say
+from stages.common.registered.kept import HurriedServer, read_kept, weights_from_remote
 from stages.common.tracking.model_files import FOLDER, file_of
 from stages.common.tracking.registry import WEIGHTS_TAG, ModelCard
-from stages.common.tracking.server import RefusedError, Server, patient_transfers, redact, settled
+from stages.common.tracking.server import RefusedError, Server, http_limits, patient_transfers, redact, settled
 
 CARDS = "models"
+HURRIED_HTTP_S = 5  # for each request, where DVC keeps the same files
 
 
 def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
-    """The network that `card` names, from the registry, on the CPU, in eval mode.
+    """The network that `card` names, from the registry or DVC's remote, on the CPU, in eval mode.
 
     Raises DataError when its files are not those that the card describes and ServiceError when they cannot be had.
     """
-    what = f"{card.model_name} version {card.model_version} (loss {card.loss}, fold {card.fold})"
-    _refuse_foreign(card, server, what)
-    _tell_moved_alias(card, server, what)
-    description = read_description(_fetch(DESCRIPTION, card, server, what), f"{DESCRIPTION} of {what}")
+    return load_described(card, server=server)[0]
+
+
+def load_described(card: ModelCard, *, server: Server) -> tuple[torch.nn.Module, ModelDescription]:
+    """As load_model, with the network's description."""
+    what = _called(card)
+    contents = network_files(card, server=server)
+    description = read_description(contents[DESCRIPTION], f"{DESCRIPTION} of {what}")
     _refuse_other_recipe(description, card, what)
-    origin = f"{WEIGHTS} of {what}"
-    refuse_size(outline(description, origin), card.files[WEIGHTS].bytes, origin)  # before it is fetched
-    model = load_network(description, _fetch(WEIGHTS, card, server, what), origin)
+    model = load_network(description, contents[WEIGHTS], f"{WEIGHTS} of {what}")
     if (found := weights_sha256(model)) != card.weights_sha256:
         raise DataError(
             f"{what} holds other weights than its card says",
             remedy=f"run `dvc repro -f train@{card.loss}-{card.fold}`",
             value=f"{found} instead of {card.weights_sha256}",
         )
-    return model
+    return model, description
+
+
+def network_files(card: ModelCard, *, server: Server) -> dict[str, bytes]:
+    """Name → content of the network's files, which have the sizes and hashes on `card`.
+
+    The registry is asked first. Where it does not have them, those that DVC keeps in weights/ are taken.
+    """
+    folder = weights_from_remote(card)
+    if folder is None:
+        return _from_registry(card, server)
+    try:
+        with http_limits(timeout_s=HURRIED_HTTP_S, retries=0):
+            return _from_registry(card, HurriedServer(client=server.client, uri=server.uri))
+    except (ServiceError, DataError) as error:
+        say(f"{_called(card)} is read from {folder}: {error.what}")
+        return read_kept(folder, card)
+
+
+def _from_registry(card: ModelCard, server: Server) -> dict[str, bytes]:
+    what = _called(card)
+    _refuse_foreign(card, server, what)
+    _tell_moved_alias(card, server, what)
+    content = _fetch(DESCRIPTION, card, server, what)
+    origin = f"{WEIGHTS} of {what}"
+    description = read_description(content, f"{DESCRIPTION} of {what}")
+    refuse_size(outline(description, origin), card.files[WEIGHTS].bytes, origin)  # before it is fetched
+    return {DESCRIPTION: content, WEIGHTS: _fetch(WEIGHTS, card, server, what)}
+
+
+def _called(card: ModelCard) -> str:
+    return f"{card.model_name} version {card.model_version} (loss {card.loss}, fold {card.fold})"
 
 
 def _refuse_other_recipe(description: ModelDescription, card: ModelCard, what: str) -> None:
@@ -105,7 +140,8 @@ def _tell_moved_alias(card: ModelCard, server: Server, what: str) -> None:
 def _elsewhere(card: ModelCard) -> str:
     return (
         "set MLFLOW_TRACKING_URI as it was when this model was trained (if unset, that project's mlruns/ is needed); "
-        f"if that model is gone, train it again here: `dvc repro -f -s train@{card.loss}-{card.fold}`"
+        "to do without that server, its team sets tracking.weights_in_remote: true (docs/remotes.md), and you run "
+        f"dvc pull; if that model is gone, train it again here: `dvc repro -f -s train@{card.loss}-{card.fold}`"
     )
 
 

@@ -19,7 +19,7 @@ MODULES = {
     "nvidia-ml-py": "pynvml",  # loaded by name: an older install lacks it
 }
 # loaded where a setting asks for it, and said where it is missing: module → the extra that has it
-OPTIONAL = {"rocrate": "crate"}
+OPTIONAL = {"rocrate": "crate", "openlineage": "lineage"}
 # pinned for a stage's image alone: it is there with pydantic
 NOT_IN_STAGES = {"pydantic-core"}
 

@@ -15,7 +15,8 @@ from tests.support.parts import REPOSITORY
 # what a user may set begins so, or is a pattern of configs/stages.yaml
 FAMILIES = (
     *("CAPILLARY", "MLFLOW", "AWS", "SOURCE", "ARTIFACTS", "REMOTE", "S3", "POSTGRES", "COMPOSE", "DOCKER"),
-    *("CUDA", "GOOGLE", "HF", "DVC", "GLOO", "SERVE", "PROMETHEUS", "GRAFANA", "CONTAINER", "RAY"),
+    *("CUDA", "GOOGLE", "HF", "DVC", "GLOO", "SERVE", "PROMETHEUS", "GRAFANA", "CONTAINER", "RAY", "DAGSHUB"),
+    *("MARQUEZ", "OPENLINEAGE"),
 )
 NAME = re.compile(rf"(?:{'|'.join(FAMILIES)})_(?:[A-Z0-9_]*[A-Z0-9])")
 SHELL = re.compile(rf"\$\{{?({NAME.pattern})")

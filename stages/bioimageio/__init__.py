@@ -1,0 +1,1 @@
+"""A registered network as a BioImage.IO model package (docs/export.md)."""

@@ -1,0 +1,1 @@
+"""The networks of the model cards as files, for DVC to keep. It unpickles nothing."""

@@ -1,0 +1,90 @@
+"""`capillary weights keep`: the team's choice, what its step may touch, and weights/ in DVC's keeping."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from capillary.launcher import process
+from capillary.launcher.access import read_access
+from capillary.launcher.plan import _kept_weights
+from capillary.launcher.stop import Stop
+from capillary.models.steps import Step, plan_step
+from capillary.settings import read_settings
+from capillary.weights import keep
+from capillary.weights.choice import weights_in_remote
+from capillary.weights.keep import keep_weights
+from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from tests.support.parts import REPOSITORY
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with a card, in which stages are plain processes."""
+    for name in ("params.yaml", "dvc.yaml", "stages"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("CAPILLARY_EXECUTOR", "process")
+    return tmp_path
+
+
+def choose(root: Path, text: str) -> None:
+    (root / "configs/tracking.yaml").write_text(text)
+
+
+def test_the_registry_alone_is_the_default(root: Path) -> None:
+    """The command says how to choose otherwise; a project without the file has the default."""
+    assert not weights_in_remote(root)
+    with pytest.raises(CapillaryError, match="registry alone") as caught:
+        keep_weights(root, Stop())
+    assert caught.value.code is ExitCode.USAGE
+    (root / "configs/tracking.yaml").unlink()
+    assert not weights_in_remote(root)
+
+
+@pytest.mark.parametrize(
+    "text", ["tracking: {weights_in_remot: true}", "tracking: {weights_in_remote: 1}", "tracking: {}", "track: {}"]
+)
+def test_a_mistake_in_the_choice_is_refused(text: str, root: Path) -> None:
+    """With the key's name: it must not mean no by mistake."""
+    choose(root, text)
+    with pytest.raises(ParamsError, match=r"weights_in_remot|track"):
+        weights_in_remote(root)
+
+
+def test_stages_that_load_networks_see_the_kept_ones(root: Path) -> None:
+    """Read-only and without a dep, because a card names them by their hash; others do not, and nobody does before."""
+    seen = {"evaluate": True, "predict": True, "train": False, "models": False, "weights": False}
+    for stage, sees in seen.items():
+        access = read_access(root, stage)
+        assert list(_kept_weights(access, root)) == []
+        assert access.weights is sees
+    (root / "weights").mkdir()
+    (dep,) = _kept_weights(read_access(root, "predict"), root)
+    assert (dep.name, dep.host) == ("weights", root / "weights")
+
+
+def test_the_step_reads_cards_and_what_was_kept(root: Path) -> None:
+    """It writes a folder of its own."""
+    (root / "weights").mkdir()
+    step = Step(stage="weights", argv=(), takes="models", makes="kept", root=root)
+    plan = plan_step(step, root, read_settings(root), process, also={"former": root / "weights"})
+    assert [dep.name for dep in plan.deps][-2:] == ["models", "former"]
+    assert plan.outs == ("kept",)
+
+
+def test_the_folder_is_handed_to_dvc(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only after a step that ended well; DVC's refusal is an error of ours."""
+    choose(root, "tracking: {weights_in_remote: true}")
+    monkeypatch.setattr(keep, "_make", lambda *_: 7)
+    monkeypatch.setattr(keep, "DVC", ("sh", "-c", 'echo "$@" >> added; exit 0', "x"))
+    assert keep_weights(root, Stop()) == 7
+    assert not (root / "added").exists()
+    monkeypatch.setattr(keep, "_make", lambda *_: 0)
+    assert keep_weights(root, Stop()) == 0
+    assert "weights" in (root / "added").read_text()
+    monkeypatch.setattr(keep, "DVC", ("sh", "-c", "echo overlaps >&2; exit 1", "x"))
+    with pytest.raises(CapillaryError, match="does not take") as caught:
+        keep_weights(root, Stop())
+    assert caught.value.value == "overlaps"

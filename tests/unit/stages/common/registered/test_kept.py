@@ -1,0 +1,126 @@
+"""Networks that DVC keeps: the road that remains when the registry is gone."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from stages.common.errors import DamagedError, ServiceError
+from stages.common.networks.description import DESCRIPTION
+from stages.common.networks.weights import WEIGHTS, weights_sha256
+from stages.common.registered import kept
+from stages.common.registered.kept import read_kept, weights_from_remote
+from stages.common.registered.loading import load_model
+from stages.common.tracking.model_files import file_of
+from stages.common.tracking.registry import ModelCard, write_card
+from stages.common.tracking.server import RefusedError, Server
+from stages.weights import keep
+from stages.weights.keep import keep_all
+from tests.support.networks import card_of, package_of, random_network
+from tests.support.tracked import CARD
+
+
+def write_in(place: Path, card: ModelCard, contents: Mapping[str, bytes]) -> Path:
+    """The folder with the files of `card` below `place`."""
+    folder = place / card.weights_sha256
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def made_up(number: int) -> tuple[ModelCard, dict[str, bytes]]:
+    """A card and files that have its hashes, for who does not parse them."""
+    contents = {DESCRIPTION: b"{}", WEIGHTS: bytes([number]) * 9}
+    files = {name: file_of(content) for name, content in contents.items()}
+    card = dataclasses.replace(CARD, files=files, weights_sha256=f"{number:064x}", model_version=str(number))
+    return card, contents
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server that answers nothing, and nobody who waits for it."""
+    monkeypatch.setattr(kept, "_HURRIED_S", 0.0)
+
+    def fail(*_: object) -> Any:
+        raise MlflowException("Connection refused")
+
+    return Server(client=SimpleNamespace(get_model_version=fail), uri="http://gone.example")  # type: ignore[arg-type]
+
+
+def test_a_network_is_loaded_without_its_server(
+    tmp_path: Path, gone: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the project's weights/, and it says so; the registry was asked first."""
+    monkeypatch.chdir(tmp_path)
+    model = random_network()
+    card = card_of(model, "capillary-dice_ce", "1")
+    folder = write_in(Path("weights"), card, package_of(model).contents)
+    assert weights_sha256(load_model(card, server=gone)) == weights_sha256(model)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"is read from {folder}" in said
+    assert "gone.example" in said
+
+
+def test_without_kept_files_the_error_names_the_server_and_the_other_road(
+    tmp_path: Path, gone: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry alone is the default."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Server, "call", _refuse)
+    with pytest.raises(ServiceError, match=r"gone\.example") as raised:
+        load_model(made_up(1)[0], server=gone)
+    assert "tracking.weights_in_remote" in raised.value.remedy
+    assert "MLFLOW_TRACKING_URI" in raised.value.remedy
+
+
+def _refuse(server: Server, *_: object) -> Any:
+    raise RefusedError(f"{server.uri} refuses", remedy="", error_code="RESOURCE_DOES_NOT_EXIST", value="")
+
+
+@pytest.mark.parametrize("change", ["size", "bytes", "absent", "folder", "name"])
+def test_files_that_are_not_the_card_s_are_never_parsed(change: str, tmp_path: Path) -> None:
+    """Another size is as good as none; other bytes of that size are damage, and named."""
+    card, contents = made_up(1)
+    folder = write_in(tmp_path, card, contents)
+    file = folder / WEIGHTS
+    content = file.read_bytes()
+    if change == "size":
+        file.write_bytes(content + b"x")
+    elif change == "absent":
+        file.unlink()
+    elif change == "folder":
+        file.unlink()
+        file.mkdir()
+    elif change == "name":
+        card = dataclasses.replace(card, weights_sha256=f"../{folder.parent.name}/{card.weights_sha256}")
+    else:
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    found = weights_from_remote(card, (tmp_path,))
+    assert (found is None) == (change != "bytes")
+    if found is not None:
+        with pytest.raises(DamagedError, match="not the one of its card"):
+            read_kept(found, card)
+
+
+def test_what_is_kept_already_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new card's network is, and one that no card names any more is left out."""
+    models, (old, _), (new, files) = tmp_path / "models", made_up(1), made_up(3)
+    for card, contents in (made_up(1), made_up(2)):
+        write_in(tmp_path / "former", card, contents)
+    write_card(models / "dice_ce/fold_0.json", old)
+    write_card(models / "dice_ce/seed_7/fold_0.json", new)
+    fetched: list[str] = []
+
+    def fetch(card: ModelCard, *, server: object) -> dict[str, bytes]:
+        fetched.append(card.model_version)
+        return files
+
+    monkeypatch.setattr(keep, "network_files", fetch)
+    keep_all(models, tmp_path / "made", None, former=tmp_path / "former")  # type: ignore[arg-type]
+    assert fetched == ["3"]
+    assert {folder.name for folder in (tmp_path / "made").iterdir()} == {old.weights_sha256, new.weights_sha256}
