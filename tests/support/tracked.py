@@ -12,9 +12,6 @@ from tests.support.recipe import RECIPE
 CARD = ModelCard(
     loss="dice_ce",
     fold=0,
-    run_id="r",
-    model_name="capillary-dice_ce",
-    model_version="1",
     weights_sha256="0" * 64,
     patch_voxels=(12, 96, 96),
     epochs=20,
@@ -42,6 +39,8 @@ def embedded_runtime(store: Path, **changes: Any) -> Runtime:
         compute=replace(compute, **counts),
         tracking_uri=f"sqlite:///{store}/mlflow.db",
         artifact_root=str(store / "artifacts"),
+        outbox=store / "outbox",
+        receipts=store / "receipts",
         experiment_name=None,
     )
     return replace(runtime, **changes)
