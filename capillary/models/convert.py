@@ -76,6 +76,7 @@ def _run(steps: Sequence[Step], folder: Path, settings: Settings, executor: Exec
     for step in steps:
         if code := run_step(step, folder, settings, executor, stop):
             return code
+        assert step.makes is not None
         if not any((folder / step.makes).iterdir()):
             say("nothing was converted")
             return 0

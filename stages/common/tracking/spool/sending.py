@@ -21,6 +21,7 @@ from stages.common.tracking.address import EXPERIMENT, restore_command
 from stages.common.tracking.receipts import Receipt, write_receipt
 from stages.common.tracking.server import RefusedError, Server, redact, settled, uploads
 from stages.common.tracking.spool.folder import FILES, PUBLISH, Sent, Spool
+from stages.common.tracking.spool.listing import spools_in
 from stages.common.tracking.spool.records import (
     FileRecord,
     ParamsRecord,
@@ -221,20 +222,20 @@ class Sending:
         self._experiment_id = self._experiment()
         head = self._spool.head
         found = self._search(f"tags.`{RECORD_TAG}` = '{head.id}'")
-        if found is None and not head.is_by_hand:
-            found = self._search(f"{_condition(self._spool.head.identity)} and attributes.status != 'FINISHED'")
-        return found
-
-    def _search(self, wanted: str) -> Run | None:
-        ask = partial(
-            self._server.client.search_runs,
-            [self._experiment_id],
-            wanted,
-            max_results=1,
-            order_by=["attributes.start_time DESC"],
-        )
-        found = self._call("search its runs", ask)
+        if not found and not head.is_by_hand:
+            # of a spool that is gone, on this disk or another one
+            unfinished = self._search(f"{_condition(head.identity)} and attributes.status != 'FINISHED'")
+            here = {spool.head.id for spool in spools_in(self._spool.folder.parent)}
+            found = [run for run in unfinished if run.data.tags.get(RECORD_TAG) not in here]
         return found[0] if found else None
+
+    def _search(self, wanted: str) -> list[Run]:
+        """The newest first."""
+        newest = ["attributes.start_time DESC"]
+        ask = partial(
+            self._server.client.search_runs, [self._experiment_id], wanted, max_results=MAX_BATCH, order_by=newest
+        )
+        return list(self._call("search its runs", ask))
 
     def _known_run(self) -> Run | None:
         try:
@@ -254,6 +255,9 @@ class Sending:
             say(f"continuing MLflow run {found.info.run_id}")
         self._run, self._known_params = run, set(run.data.params)
         self._keys_there, self._steps_there = set(run.data.metrics), {}
+        if run.data.tags.get(RECORD_TAG) != self._spool.head.id:
+            tag = [RunTag(RECORD_TAG, self._spool.head.id)]
+            self._call("tag a run", partial(self._server.client.log_batch, run.info.run_id, tags=tag))
         if run.info.run_id != self._sent.run_id:
             self._note(Sent(run_id=run.info.run_id))
 
