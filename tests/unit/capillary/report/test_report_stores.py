@@ -64,7 +64,7 @@ def root(tmp_path: Path) -> Path:
 
 def card(run_id: str, fold: int = 0) -> Card:
     return Card(
-        loss="a", fold=fold, run_id=run_id, model_name="m", model_version="1", epochs=1, precision="fp32"
+        loss="a", fold=fold, fingerprint="f", run_id=run_id, model_name="m", model_version="1", epochs=1, precision="fp32"
     )  # fmt: skip
 
 
