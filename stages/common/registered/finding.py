@@ -85,7 +85,8 @@ def find_networks(cards: Sequence[ModelCard], places: Places) -> list[FoundNetwo
     A server that does not answer is asked once. Raises ServiceError for a network that is nowhere, and says where it
     was looked for.
     """
-    server, failure, found = places.server, None, []
+    server, found = places.server, []
+    failure: ServiceError | None = None
     for card in cards:
         one = None
         if server is not None:
