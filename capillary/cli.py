@@ -208,6 +208,16 @@ def profile(
 
 
 @app.command()
+def sync() -> None:
+    """Publish the runs that wait on this disk for the tracking server (docs/tracking.md)."""
+    from capillary.launcher.stop import listening
+    from capillary.models.sync import run_sync
+
+    with listening() as stop:
+        sys.exit(run_sync(Path.cwd(), stop))
+
+
+@app.command()
 def build(
     stages: Annotated[
         list[str] | None, typer.Argument(help="Stages; all when none is named.", show_default=False)

@@ -58,6 +58,14 @@ class PlaceName(StrEnum):
     RAY = "ray"
 
 
+class TrackingName(StrEnum):
+    """Whether a tracking server may be missing: CAPILLARY_TRACKING."""
+
+    AUTO = "auto"
+    OFFLINE = "offline"
+    REQUIRED = "required"
+
+
 class TorchName(StrEnum):
     """Which build of torch images hold: CAPILLARY_TORCH, where cu126 and the like are further values.
 
@@ -91,6 +99,10 @@ def _executor(value: object, info: ValidationInfo) -> object:
 
 def _place(value: object, info: ValidationInfo) -> object:
     return _one_of(_variable(info), value, list(PlaceName)) if isinstance(value, str) else value
+
+
+def _tracking(value: object, info: ValidationInfo) -> object:
+    return _one_of(_variable(info), value, list(TrackingName)) if isinstance(value, str) else value
 
 
 def _switch(value: object, info: ValidationInfo) -> object:
@@ -160,6 +172,7 @@ class Settings:
     """How this machine runs stages. None of it may change a result. The variable of `grace_s` is CAPILLARY_GRACE_S.
 
     `monitor_interval_s` lies between two samples of the load, None: none are taken.
+    `tracking` says whether runs may be kept on this disk until a server takes them (docs/tracking.md).
     `resume` False makes every training start from its beginning; `checkpoint_dir` keeps what they resume from.
     `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones,
     `require_gpu` lets no training start without one.
@@ -185,6 +198,7 @@ class Settings:
     side_by_side: Annotated[int, BeforeValidator(_count)] = 1
     monitor_interval_s: Annotated[float | None, BeforeValidator(_interval)] = 10.0
     grace_s: Annotated[float, BeforeValidator(_count)] = 10.0
+    tracking: Annotated[TrackingName, BeforeValidator(_tracking)] = TrackingName.AUTO
     resume: Switch = True
     checkpoint_dir: str = ".capillary/state"
     lineage: Annotated[str | None, BeforeValidator(_lineage)] = None  # where events of stages go (docs/lineage.md)

@@ -109,6 +109,7 @@ def plan_gate(
     part = GateOrder(
         gated=gate.gated,
         gpu="required" if settings.require_gpu else "none" if unused else access.gpu,
+        tracking=plan.order.tracking,
         need=need_of_cell(request, gate.gated, compute),
     )
     return dataclasses.replace(

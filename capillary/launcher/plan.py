@@ -17,6 +17,7 @@ from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_a
 
 CODE_FOLDER = "stages"
 WEIGHTS = "weights"
+OUTBOX, RECEIPTS = Path(".capillary", "outbox"), Path(".capillary", "receipts")  # in the repository
 INPUTS = (PARAMS_FILE.name, ORDER_FILE.name)  # what the launcher writes for a stage
 
 
@@ -169,6 +170,9 @@ def plan_stage(
         cache_dir=entry.cache_dir,
         artifact_root=None if database is None else str(database.parent / "artifacts"),
         experiment_name=settings.variables.get("DVC_EXP_NAME"),
+        tracking=settings.tracking.value,
+        outbox=repository / OUTBOX,
+        receipts=repository / RECEIPTS,
         compute=compute,
         monitoring=Monitoring(interval_s=settings.monitor_interval_s, memory_abort_gb=settings.memory_abort_gb),
     )
@@ -187,9 +191,14 @@ def plan_stage(
         environment=variables if database is None else {**variables, VARIABLE: f"sqlite:///{database}"},
         user_environment=settings.select(BASE_VARIABLES),
         needs_network=needs_network,
-        writable=((order.state_dir,) if access.resume else ()) + store,
+        writable=((order.state_dir,) if access.resume else ()) + store + records_of(access, order),
         grace_s=settings.grace_s,
     )
+
+
+def records_of(access: StageAccess, order: StageOrder) -> tuple[Path, ...]:
+    """Where a stage that tracks its runs keeps what waits for a server, and what servers made of it."""
+    return (order.outbox, order.receipts) if access.network == "tracking" else ()
 
 
 def fingerprint_of(

@@ -76,6 +76,7 @@ def _run(steps: Sequence[Step], folder: Path, settings: Settings, executor: Exec
     for step in steps:
         if code := run_step(step, folder, settings, executor, stop):
             return code
+        assert step.makes is not None
         if not any((folder / step.makes).iterdir()):
             say("nothing was converted")
             return 0
@@ -87,13 +88,13 @@ def _update_cards(root: Path, files: Sequence[Path]) -> None:
     new: dict[tuple[Any, Any], Any] = {}
     for file in files:
         made = json.loads(file.read_text())
-        new[made["card"]["model_name"], made["converted_from"]] = made["card"]
+        new[made["name"], made["converted_from"]] = made
     for card in sorted((root / MODELS).glob("*/fold_*.json")):
         named = _named_by(card)
         if named in new:
             with atomic_write(card) as stream:
-                stream.write(json.dumps(new[named], indent=2).encode() + b"\n")
-            say(f"{card.relative_to(root)} names version {new[named]['model_version']} now")
+                stream.write(json.dumps(new[named]["card"], indent=2).encode() + b"\n")
+            say(f"{card.relative_to(root)} is that of version {new[named]['version']} now")
 
 
 def _named_by(card: Path) -> tuple[object, object] | None:

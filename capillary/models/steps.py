@@ -16,7 +16,7 @@ from capillary.settings import Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """What runs: `stage` with `argv`, from the folder `takes` (None: nothing) to the folder `makes`.
+    """What runs: `stage` with `argv`, from the folder `takes` to the folder `makes` (None: nothing).
 
     Satisfies launcher.plan.Declared.
     """
@@ -24,7 +24,7 @@ class Step:
     stage: str
     argv: tuple[str, ...]
     takes: str | None
-    makes: str
+    makes: str | None
     root: Path
 
     @property
@@ -34,8 +34,8 @@ class Step:
 
     @property
     def outs(self) -> list[str]:
-        """A folder in the stage's working folder."""
-        return [self.makes]
+        """A folder in the stage's working folder, or none."""
+        return [] if self.makes is None else [self.makes]
 
     @property
     def cache_dir(self) -> Path:
@@ -68,4 +68,9 @@ def plan_step(
 def run_step(step: Step, folder: Path, settings: Settings, executor: Executor, stop: Stop) -> int:
     """Run `step` and leave what it makes in `folder`; returns its exit code."""
     plan = plan_step(step, folder, settings, executor)
-    return executor.execute(plan, stop, lambda work: publish_file(work / step.makes, folder / step.makes))
+
+    def publish(work: Path) -> None:
+        if step.makes is not None:
+            publish_file(work / step.makes, folder / step.makes)
+
+    return executor.execute(plan, stop, publish)

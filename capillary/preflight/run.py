@@ -38,7 +38,7 @@ from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
 from stages.preflight.checks.service import Answer, Service
-from stages.preflight.checks.services import ask_all, check_services, services_of
+from stages.preflight.checks.services import ask_all, check_services, services_of, to_be_asked
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from stages.preflight.table import lines, print_table
 
@@ -254,13 +254,14 @@ def _services(root: Path, settings: Settings, listed: Sequence[str]) -> list[Ser
     """The servers that the variables of any stage lead to, and the `listed` URLs; each once."""
     handed = (variables_for(read_access(root, stage), settings) for stage in declared_keys(root))
     found = (service for variables in handed for service in services_of(variables, ()))
-    return list(dict.fromkeys([*found, *services_of({}, listed)]))
+    every = dict.fromkeys([*found, *services_of({}, listed)])
+    return to_be_asked(every, settings.tracking.value)
 
 
 def _servers(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
     critical, variables = host.params.answers.critical, host.settings.variables
     yield from check_address(host.root, variables, critical=critical)
-    yield from check_services(answers, critical=critical)
+    yield from check_services(answers, critical=critical, tracking=host.settings.tracking.value)
     has = pinned(host.root) if host.daemon else installed
     yield from check_clients(variables, answers, has, critical=host.params.packages.critical)
 
@@ -275,6 +276,7 @@ def _environment(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
             host.params.environment,
             source=source if access.network == "source" else "",
             answers=answers if access.network == "tracking" else (),
+            tracking=host.settings.tracking.value,
         )
 
 

@@ -112,13 +112,14 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What models/<loss>/fold_<k>.json says of a registered network."""
+    """What models/<loss>/fold_<k>.json says of a network, with the run and version of its receipt, which may lack."""
 
     loss: str
     fold: int
-    run_id: str
+    fingerprint: str
     model_name: str
-    model_version: str
+    run_id: str = ""
+    model_version: str = ""
     epochs: int
     precision: str
 

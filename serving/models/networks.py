@@ -12,11 +12,12 @@ from serving.jobs.record import Served
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
 from stages.common.inference import Flips
 from stages.common.params import validate_params
+from stages.common.registered.finding import FoundNetwork, find_networks, places_of
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import ModelCard, read_card
-from stages.common.tracking.server import Server, connect
+from stages.common.tracking.registry import read_card
+from stages.common.tracking.server import connect
 from stages.predict.models.ensemble import Ensemble, load_ensemble
-from stages.predict.models.registered import find_cards
+from stages.predict.models.registered import find_by_reference
 from stages.predict.params import Evaluation, PredictParams
 from stages.predict.predict import BATCH_SIZE
 
@@ -40,17 +41,16 @@ class Networks:
 
 def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
     """Load what `reference` means (empty: the cards in models/). Raises CapillaryError where there is nothing whole."""
-    server = connect(runtime)
-    cards = find_networks(reference, root, server)
+    networks = find_served(reference, root, runtime)
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
     return Networks(
-        ensemble=load_ensemble(cards, server, torch.device("cuda" if use_gpu else "cpu")),
+        ensemble=load_ensemble(networks, torch.device("cuda" if use_gpu else "cpu")),
         evaluation=evaluation_of(root),
         channel=(read_yaml(root / PARAMS_FILE).get("ingest") or {}).get("channel"),
         batch_size=runtime.compute.micro_batch or BATCH_SIZE,
         memory_abort_gb=runtime.monitoring.memory_abort_gb,
-        served=served_as(cards),
-        pinned=_pinned(cards),
+        served=served_as(networks),
+        pinned=_pinned(networks),
     )
 
 
@@ -82,27 +82,33 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def pinned_reference(reference: str, root: Path, runtime: Runtime) -> str:
     """What `reference` leads to now, with versions."""
-    return _pinned(find_networks(reference, root, connect(runtime)))
+    return _pinned(find_served(reference, root, runtime))
 
 
-def find_networks(reference: str, root: Path, server: Server) -> tuple[ModelCard, ...]:
-    """The cards of `reference`: NAME, NAME@ALIAS, NAME/VERSION or several with commas; empty: those in models/."""
+def find_served(reference: str, root: Path, runtime: Runtime) -> tuple[FoundNetwork, ...]:
+    """The networks of `reference`: NAME, NAME@ALIAS, NAME/VERSION or several with commas; empty: those in models/."""
     if reference:
-        return tuple(card for each in reference.split(JOIN) for card in find_cards(each.strip(), server))
+        server = connect(runtime)
+        return tuple(one for each in reference.split(JOIN) for one in find_by_reference(each.strip(), server))
     files = sorted((root / "models").glob("*/fold_*.json"))
     losses = sorted({file.parent.name for file in files})
     if len(losses) != 1:
         found = f"there are cards of {', '.join(losses)}" if losses else "there is no model card"
         raise DataError(found, file=root / "models", remedy="name the model: CAPILLARY_SERVE_MODEL=NAME or NAME@ALIAS")
-    return tuple(read_card(file) for file in files)
+    return tuple(find_networks([read_card(file) for file in files], places_of(runtime)))
 
 
-def served_as(cards: tuple[ModelCard, ...]) -> Served:
+def served_as(networks: tuple[FoundNetwork, ...]) -> Served:
     """One name for networks that answer together; the hash is that of all of their weights."""
-    names = sorted({card.model_name for card in cards})
-    weights = "".join(card.weights_sha256 for card in cards)
-    digest = cards[0].weights_sha256 if len(cards) == 1 else hashlib.sha256(weights.encode()).hexdigest()
-    return Served(name="+".join(names), version="+".join(card.model_version for card in cards), weights_sha256=digest)
+    names = sorted({network.name for network in networks})
+    weights = [network.card.weights_sha256 for network in networks]
+    digest = weights[0] if len(weights) == 1 else hashlib.sha256("".join(weights).encode()).hexdigest()
+    return Served(name="+".join(names), version="+".join(map(_number, networks)), weights_sha256=digest)
+
+
+def _number(network: FoundNetwork) -> str:
+    """Its version; without a registry, its weights."""
+    return network.version or network.card.weights_sha256[:12]
 
 
 def self_test(ensemble: Ensemble, flips: Flips) -> None:
@@ -119,5 +125,5 @@ def self_test(ensemble: Ensemble, flips: Flips) -> None:
         )
 
 
-def _pinned(cards: tuple[ModelCard, ...]) -> str:
-    return JOIN.join(f"{card.model_name}/{card.model_version}" for card in cards)
+def _pinned(networks: tuple[FoundNetwork, ...]) -> str:
+    return JOIN.join(f"{network.name}/{_number(network)}" for network in networks)

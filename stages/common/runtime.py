@@ -18,6 +18,8 @@ from stages.common.params import nearest
 
 ORDER_FILE = Path("order.json")
 BY_HAND = "by-hand"
+# auto: a server may be missing; offline: none is asked; required: nothing begins or ends well without one
+TrackingMode = Literal["auto", "offline", "required"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -87,12 +89,14 @@ class GateOrder:
     """What a gate is told of the stage of the entry `gated` (`train@dice_ce-0`), before which it runs.
 
     `torch_cuda` is the CUDA of the torch in that stage's image (`cpu` without), None where the stage is no container.
+    `tracking` is the stage's.
     """
 
     gated: str = BY_HAND
     gpu: Literal["none", "auto", "required"] = "auto"
     place: Literal["process", "container"] = "process"
     torch_cuda: str | None = None
+    tracking: TrackingMode = "auto"
     need: Need = NOTHING_KNOWN
 
     @property
@@ -148,7 +152,8 @@ class StageOrder:
 
     `stage` is the entry's address. `state_dir` outlives a killed run and is keyed by `fingerprint`. `artifact_root` is
     set in embedded mode only, where no server chooses the place of artifacts. `cache_dir` is DVC's cache, to which deps
-    may be links. `gate` is set for a gate alone.
+    may be links. `tracking` says whether a server may be missing (CAPILLARY_TRACKING); `outbox` holds what waits for
+    one, `receipts` which runs and versions trainings became. `gate` is set for a gate alone.
     """
 
     version: Literal[1] = 1
@@ -160,6 +165,9 @@ class StageOrder:
     cache_dir: Path | None = None
     artifact_root: str | None = None
     experiment_name: str | None = None
+    tracking: TrackingMode = "auto"
+    outbox: Path = Path(".capillary", "outbox")
+    receipts: Path = Path(".capillary", "receipts")
     compute: Compute = dataclasses.field(default_factory=Compute)
     monitoring: Monitoring = Monitoring()
     gate: GateOrder | None = None
@@ -181,6 +189,11 @@ class Runtime(StageOrder):
     """A stage's order, and the address of its tracking server, which may hold a password and is a variable."""
 
     tracking_uri: str
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether runs are kept in a file of this project."""
+        return self.tracking_uri.startswith("sqlite:///")
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from stages.common.monitoring.memory_guard import guarding
+from stages.common.registered.finding import find_networks, places_of
 from stages.common.runtime import Runtime
 from stages.common.tracking.runs import open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
@@ -36,8 +37,8 @@ def evaluate(
     """Evaluate the cells of `params` out of fold; leave tables under `metrics` and an MLflow run "evaluation".
 
     `processed` is preprocess's folder, `models` holds the cards. Without the cells in `left_out` the results are marked
-    as partial. Raises DataError for missing or foreign inputs (before anything is predicted) and ServiceError when
-    MLflow does not answer.
+    as partial. Raises DataError for missing or foreign inputs and ServiceError for a network that neither the registry
+    nor the outbox has, both before anything is predicted.
     """
     cells = read_cells(params.training, processed, models, left_out)
     coverage = coverage_of(params.training, processed, left_out)
@@ -46,6 +47,9 @@ def evaluate(
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
     losses = ", ".join(params.training.losses)
+    used = [cell for cell in cells if cell.volumes]
+    found = find_networks([cell.card for cell in used], places_of(runtime))
+    networks = {(cell.loss, cell.fold): network for cell, network in zip(used, found, strict=True)}
     with (
         tempfile.TemporaryDirectory() as temporary,
         guarding(runtime.monitoring.memory_abort_gb) as guard,
@@ -59,7 +63,7 @@ def evaluate(
         folds = ", ".join(map(str, params.training.folds))
         settings = params.evaluation.model_dump(mode="json") | {"metrics": ", ".join(params.evaluation.metrics)}
         run.log_params({"losses": losses, "folds": folds, **settings})
-        evaluated = evaluate_cells(cells, params.evaluation, run.server, runtime, guard)
+        evaluated = evaluate_cells(cells, params.evaluation, networks, runtime, guard)
         rows = evaluated.rows
         summary = summarise(rows, params.evaluation)
         write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation), coverage)

@@ -44,8 +44,7 @@ _AFTER_METRICS = pyarrow.schema(
         ("common_voxels", pyarrow.int64()),
         ("rule", pyarrow.string()),  # stages/evaluate/metrics/rules.py
         ("distance_is_worst_case", pyarrow.bool_()),
-        ("model_name", pyarrow.string()),
-        ("model_version", pyarrow.string()),
+        ("weights_sha256", pyarrow.string()),  # which network; its number in a registry is that server's
     ]
 )
 
@@ -114,8 +113,7 @@ def _to_record(row: Row) -> dict[str, Any]:
         "common_voxels": measurement.common_voxels,
         "rule": str(measurement.rule),
         "distance_is_worst_case": measurement.rule.distance_is_worst_case,
-        "model_name": row.model_name,
-        "model_version": row.model_version,
+        "weights_sha256": row.weights_sha256,
         LABELLED_SHARE: measurement.labelled_share,
     }
 

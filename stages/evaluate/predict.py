@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isnan, prod
 from pathlib import Path
@@ -19,13 +19,14 @@ from stages.common.layout import lay_out_for_prediction
 from stages.common.metrics import METRICS
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.progress import Steps, progress
+from stages.common.registered.finding import FoundNetwork
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard, autocast_of
-from stages.common.tracking.server import Server
 from stages.evaluate.cells import Cell
 from stages.evaluate.measure import Measurement, measure
 from stages.evaluate.params import Evaluation
+from stages.evaluate.partial import CellName
 from stages.evaluate.row import Row
 from stages.evaluate.small_parts import Choice, Parts, choose, fixed, parts_of, without_small
 from stages.evaluate.statistics.calibration import Reliability, VolumeCalibration
@@ -63,9 +64,15 @@ class Evaluated:
 
 
 def evaluate_cells(
-    cells: list[Cell], evaluation: Evaluation, server: Server, runtime: Runtime, guard: MemoryGuard
+    cells: list[Cell],
+    evaluation: Evaluation,
+    networks: Mapping[CellName, FoundNetwork],
+    runtime: Runtime,
+    guard: MemoryGuard,
 ) -> Evaluated:
-    """Predict and measure every volume of every cell; at most one network and one whole volume are in memory.
+    """Predict and measure every volume of every cell with the cell's network.
+
+    At most one network and one whole volume are in memory.
 
     A size of small parts that is to be chosen needs all predictions first; else each is measured at once.
     Raises CapillaryError between two volumes when `guard` says that they take too much.
@@ -76,7 +83,7 @@ def evaluate_cells(
         tempfile.TemporaryDirectory() as folder,
         progress("evaluate", volumes * (2 if is_auto else 1)) as steps,
     ):
-        predicted: Iterable[Predicted] = _predict_cells(cells, evaluation, server, runtime, Path(folder))
+        predicted: Iterable[Predicted] = _predict_cells(cells, evaluation, networks, runtime, Path(folder))
         if is_auto:
             predicted = _all_predicted(predicted, guard, steps)
             choices = choose([one.parts for one in predicted if one.parts is not None])
@@ -103,13 +110,17 @@ def _all_predicted(predicted: Iterable[Predicted], guard: MemoryGuard, steps: St
 
 
 def _predict_cells(
-    cells: list[Cell], evaluation: Evaluation, server: Server, runtime: Runtime, folder: Path
+    cells: list[Cell],
+    evaluation: Evaluation,
+    networks: Mapping[CellName, FoundNetwork],
+    runtime: Runtime,
+    folder: Path,
 ) -> Iterator[Predicted]:
     device = "cuda" if torch.cuda.is_available() and runtime.compute.device != "cpu" else "cpu"
     for number, cell in enumerate(cells):
         if not cell.volumes:
             continue
-        model = load_model(cell.card, server=server).to(device)
+        model = load_model(networks[cell.loss, cell.fold]).to(device)
         lay_out_for_prediction(model, autocast_of(cell.card))
         for place, volume in enumerate(cell.volumes):
             # no name for it here: what a generator names lives on while the next volume is predicted
@@ -158,8 +169,7 @@ def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, run
         group=volume.group,
         measurement=measurement,
         views=take_views(_on_own_grid(volume.image(), volume), label, mask, spacing_um, labelled),
-        model_name=cell.card.model_name,
-        model_version=cell.card.model_version,
+        weights_sha256=cell.card.weights_sha256,
         seconds=predicted.seconds + time.monotonic() - started,
     )
 
@@ -196,7 +206,7 @@ def predict_volume(
         raise DataError(
             f"the network of loss {card.loss}, fold {card.fold} predicts NaN on volume {volume.id}",
             remedy=f"train it again with training.precision=fp32: `dvc repro -f train@{card.loss}-{card.fold}`",
-            value=f"{card.model_name} version {card.model_version}",
+            value=f"{card.model_name}, weights {card.weights_sha256[:12]}",
         )
     return probability_zyx
 

@@ -1,7 +1,6 @@
 """The result as people see it: a table on the terminal, an MLflow run."""
 
 import math
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from rich.table import Table
 from stages.common.metrics import METRICS, Metric
 from stages.common.progress import console, plain, say
 from stages.common.tracking.runs import TrackedRun
-from stages.common.tracking.server import patient_transfers, settled
 from stages.evaluate.outputs import BANDS_CSV, METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
 from stages.evaluate.params import Evaluation
 from stages.evaluate.partial import Coverage
@@ -21,6 +19,8 @@ from stages.evaluate.statistics.calibration import CALIBRATION_CSV, CALIBRATION_
 from stages.evaluate.statistics.groups import LEAST_GROUPS, group_means
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.summary import Summary
+
+ARTIFACTS = "evaluation"  # the folder of the run's files
 
 
 def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation, coverage: Coverage | None = None) -> None:
@@ -90,10 +90,8 @@ def log_results(run: TrackedRun, folder: Path, rows: list[Row], summary: Summary
             ends = {"ci_low": interval.ci_low, "ci_high": interval.ci_high}
             points |= {f"{loss}.{name}.{end}": value for end, value in ends.items() if value is not None}
     run.log_metrics(points, step=0)
-    upload = partial(run.server.client.log_artifact, run.run_id, artifact_path="evaluation")
-    with patient_transfers(), settled(run.server):
-        tables = (PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV, METRICS_JSON, PAIRED_CSV, BANDS_CSV)
-        for name in (*tables, CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV, COMPONENTS_CSV, INDEX):
-            run.server.call("take an upload", partial(upload, str(folder / name)))
-        pictures = partial(run.server.client.log_artifacts, run.run_id, artifact_path=f"evaluation/{FOLDER}")
-        run.server.call("take an upload", partial(pictures, str(folder / FOLDER)))
+    tables = (PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV, METRICS_JSON, PAIRED_CSV, BANDS_CSV)
+    for name in (*tables, CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV, COMPONENTS_CSV, INDEX):
+        run.log_file(folder / name, ARTIFACTS)
+    for picture in sorted((folder / FOLDER).iterdir()):
+        run.log_file(picture, f"{ARTIFACTS}/{FOLDER}")

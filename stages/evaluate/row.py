@@ -19,6 +19,5 @@ class Row:
     group: str  # volumes of one group (two fields of one animal) are no independent ones
     measurement: Measurement
     views: Views
-    model_name: str
-    model_version: str
+    weights_sha256: str
     seconds: float

@@ -1,7 +1,7 @@
 """Converted models into the registry, each as a new version next to the old one."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from stages.common.conversion import OldVersion, read_versions
@@ -11,7 +11,16 @@ from stages.common.networks.loading import load_network
 from stages.common.networks.weights import WEIGHTS
 from stages.common.progress import say
 from stages.common.tracking.model_files import Package, pack
-from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, ModelCard, card_from, card_json, register_model
+from stages.common.tracking.registry import (
+    CARD_TAG,
+    CONVERTED_TAG,
+    ModelCard,
+    card_from,
+    card_json,
+    register_model,
+    set_alias,
+    without_assigned,
+)
 from stages.common.tracking.server import Server
 
 
@@ -19,10 +28,10 @@ def register_all(converted: Path, cards: Path, server: Server) -> None:
     """Register every version in `converted`; each leaves its old number and its new card in `cards`."""
     cards.mkdir(parents=True, exist_ok=True)
     for folder, old in read_versions(converted):
-        card = _register(_package(folder, old), old, server)
-        text = json.dumps({"converted_from": old.version, "card": asdict(card)}, indent=2)
-        (cards / f"{folder.name}.json").write_text(text)
-        say(f"registered {old.label} again as {card.model_name}/{card.model_version}")
+        card, version = _register(_package(folder, old), old, server)
+        made = {"name": old.name, "converted_from": old.version, "version": version, "card": asdict(card)}
+        (cards / f"{folder.name}.json").write_text(json.dumps(made, indent=2))
+        say(f"registered {old.label} again as {old.name}/{version}")
 
 
 def _package(folder: Path, old: OldVersion) -> Package:
@@ -39,22 +48,24 @@ def _package(folder: Path, old: OldVersion) -> Package:
     return package
 
 
-def _register(package: Package, old: OldVersion, server: Server) -> ModelCard:
-    data = {**old.card, "model_name": old.name, "model_version": old.version}
+def _register(package: Package, old: OldVersion, server: Server) -> tuple[ModelCard, str]:
+    """(the card, the number of the new version)."""
     files = {name: asdict(file) for name, file in package.files.items()}
-    card = card_from({**data, "files": files, "weights_sha256": old.weights_sha256}, old.label, "train it again")
-    if old.name != f"capillary-{card.loss}":
+    data = without_assigned({**old.card, "files": files, "weights_sha256": old.weights_sha256})
+    card = card_from(data, old.label, "train it again")
+    if old.name != card.model_name:
         raise DataError(
             f"the card of {old.label} is of another loss", remedy="train it again", value=card.loss, file=old.label
         )
-    tags = {CARD_TAG: card_json(replace(card, model_name="", model_version="")), CONVERTED_TAG: old.version}
     name, version = register_model(
         package,
         server=server,
         run_id=old.run_id,
         loss=card.loss,
         fold=card.fold,
-        extra_tags=tags,
-        with_alias=old.has_alias,
+        fingerprint=card.fingerprint,
+        extra_tags={CARD_TAG: card_json(card), CONVERTED_TAG: old.version},
     )
-    return replace(card, model_name=name, model_version=version)
+    if old.has_alias:
+        set_alias(server, name, f"fold-{card.fold}", version)
+    return card, version

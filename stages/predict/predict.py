@@ -9,14 +9,15 @@ import torch
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
+from stages.common.registered.finding import FoundNetwork, find_networks, places_of
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard, read_card
-from stages.common.tracking.server import Server, connect
+from stages.common.tracking.server import connect
 from stages.predict.batch.batch import Batch
 from stages.predict.batch.keys import method_key
 from stages.predict.disk.scratch import Scratch
 from stages.predict.models.ensemble import load_ensemble
-from stages.predict.models.registered import find_cards
+from stages.predict.models.registered import find_by_reference
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
 from stages.predict.request import PredictRequest
@@ -68,12 +69,12 @@ def opened(
     request: PredictRequest, evaluation: Evaluation, runtime: Runtime
 ) -> Iterator[tuple[Method, tuple[ModelCard, ...]]]:
     """The networks of `request`, loaded, and their cards; memory is watched within the block."""
-    server = connect(runtime)
-    cards = _cards(request, server)
-    names = ", ".join(f"{card.model_name} version {card.model_version} (fold {card.fold})" for card in cards)
-    say(f"predicting with {names}" + (": the mean of their probabilities" if len(cards) > 1 else ""))
+    networks = _networks(request, runtime)
+    cards = tuple(network.card for network in networks)
+    names = ", ".join(network.label for network in networks)
+    say(f"predicting with {names}" + (": the mean of their probabilities" if len(networks) > 1 else ""))
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
-    ensemble = load_ensemble(cards, server, torch.device("cuda" if use_gpu else "cpu"))
+    ensemble = load_ensemble(networks, torch.device("cuda" if use_gpu else "cpu"))
     batch_size = runtime.compute.micro_batch or BATCH_SIZE
     with guarding(runtime.monitoring.memory_abort_gb) as guard:
         domains = tuple(card.domain for card in cards if card.domain is not None)
@@ -81,5 +82,7 @@ def opened(
         yield method, cards
 
 
-def _cards(request: PredictRequest, server: Server) -> tuple[ModelCard, ...]:
-    return tuple(find_cards(request.model, server) if request.model else map(read_card, request.cards))
+def _networks(request: PredictRequest, runtime: Runtime) -> list[FoundNetwork]:
+    if request.model:
+        return find_by_reference(request.model, connect(runtime))
+    return find_networks([read_card(card) for card in request.cards], places_of(runtime))

@@ -16,13 +16,14 @@ from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
 from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
 from stages.preflight.checks.packages import check_packages
-from stages.preflight.checks.services import ask_all, check_services, services_of
+from stages.preflight.checks.services import ask_all, check_services, services_of, to_be_asked
 from stages.preflight.params import GpuParams, PreflightParams
 
 
 def look(params: PreflightParams, runtime: GateRuntime) -> Report:
     """All checks of this machine, as the stage `runtime.gated` will find it."""
-    answers = ask_all(services_of(runtime.variables, params.services), runtime.variables, params.answers)
+    services = to_be_asked(services_of(runtime.variables, params.services), runtime.tracking)
+    answers = ask_all(services, runtime.variables, params.answers)
     stage, need = runtime.gated.split("@")[0], runtime.need
     return report_of(
         gpu_checks(params.gpu, runtime, need),
@@ -34,7 +35,7 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
         ],
         _packages(params, runtime, stage),
         _address(params, runtime),
-        check_services(answers, critical=params.answers.critical),
+        check_services(answers, critical=params.answers.critical, tracking=runtime.tracking),
         check_clients(
             runtime.variables,
             answers,
@@ -42,7 +43,7 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
             critical=params.packages.critical,
         ),
         [
-            check_environment(stage, runtime.variables, params.environment, answers=answers),
+            check_environment(stage, runtime.variables, params.environment, answers=answers, tracking=runtime.tracking),
             check_clock(answers, params.clock),
         ],
     )

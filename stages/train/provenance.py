@@ -39,7 +39,7 @@ def log_provenance(run: TrackedRun, cell: Cell, runtime: Runtime, state: Trainin
         record = Path(folder) / RECORD
         record.write_bytes(record_bytes(describe(cell, runtime, state, device)))
         for file in (record, *handed):
-            run.log_artifact(file, FOLDER)
+            run.log_file(file, FOLDER)
 
 
 def describe(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.device) -> ProvenanceRecord:

@@ -1,8 +1,8 @@
 """What a training leaves in MLflow: its run while it works, its network in the registry at its end."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import torch
 
@@ -10,11 +10,11 @@ from stages.common.layout import lay_out_plainly
 from stages.common.networks.description import describe
 from stages.common.networks.supervision import number_of_heads, plain
 from stages.common.networks.weights import ties_of
-from stages.common.progress import say
 from stages.common.provenance.record import short_tags
 from stages.common.runtime import Runtime
 from stages.common.tracking.model_files import Package, pack
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model
+from stages.common.tracking.publishing import NETWORK_KIND, network_files
+from stages.common.tracking.registry import ModelCard
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
@@ -24,16 +24,26 @@ from stages.train.provenance import log_provenance
 
 
 @contextlib.contextmanager
-def recorded(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.device) -> Iterator[TrackedRun]:
-    """The cell's MLflow run: opened or continued, with what it lacks. It ends as the block does."""
+def recorded(
+    cell: Cell,
+    runtime: Runtime,
+    state: TrainingState,
+    device: torch.device,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[TrackedRun]:
+    """The cell's MLflow run: opened or continued, with what it lacks. It ends as the block does.
+
+    `stopped` says whether somebody asked to stop, which ends the wait for a server at the end.
+    """
     run = open_run(
         runtime,
         cell_tags={"loss": cell.loss, "fold": str(cell.fold)},
         run_name=f"{cell.loss}-{cell.fold}",
         run_id=state.run_id,
         load_file=runtime.state_dir / LOAD_FILE,
+        stopped=stopped,
     )
-    state.run_id = run.run_id
+    state.run_id = run.id
     with run:
         # which of torch's builds the driver got: a run that moves to another machine may go on with another
         run.set_tags({"capillary.torch": torch.__version__, "capillary.torch_cuda": torch.version.cuda or "cpu"})
@@ -70,14 +80,11 @@ def _last_validation(state: TrainingState) -> float:
 
 
 def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun) -> ModelCard:
-    """Register the network of `state` under the cell's name; the card that tells where it is."""
+    """Hand the network of `state` to the registry, which has it now or later; its card."""
     package = _packed(cell, state)
     card = ModelCard(
         loss=cell.loss,
         fold=cell.fold,
-        run_id=run.run_id,
-        model_name="",
-        model_version="",
         weights_sha256=package.weights_sha256,
         patch_voxels=cell.params.patch_voxels,
         epochs=cell.params.max_epochs,
@@ -88,12 +95,8 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
         files=package.files,
         domain=measure_domain(cell.training),
     )
-    tags = {CARD_TAG: card_json(card), **short_tags(runtime.provenance)}
-    name, version = register_model(
-        package, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
-    )
-    say(f"registered {name} version {version} (run {run.run_id})")
-    return replace(card, model_name=name, model_version=version)
+    run.publish(NETWORK_KIND, network_files(package, card, short_tags(runtime.provenance)))
+    return card
 
 
 def _packed(cell: Cell, state: TrainingState) -> Package:

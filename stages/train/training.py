@@ -41,7 +41,7 @@ def lead(
     files = Checkpoints(runtime.state_dir, _identity(cell, runtime))
     with BackgroundCheckpoints(files) as checkpoints:
         state = start_or_resume(part, files.load)
-        with recorded(cell, runtime, state, part.device) as run:
+        with recorded(cell, runtime, state, part.device, lambda: interrupt.asked) as run:
             run_training(_set_up(part, checkpoints, run), state)
             checkpoints.wait()  # a training that could not keep its last epoch is not registered first
             card = register(cell, runtime, state, run)

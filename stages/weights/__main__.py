@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from stages.common.errors import run_main
+from stages.common.registered.finding import places_of
 from stages.common.runtime import read_runtime
-from stages.common.tracking.server import connect
 from stages.weights.keep import FORMER, MADE, keep_all
 
 
 def main() -> None:
     """Do it for every card."""
-    keep_all(Path("models"), Path(MADE), connect(read_runtime()), former=Path(FORMER))
+    keep_all(Path("models"), Path(MADE), places_of(read_runtime()), former=Path(FORMER))
 
 
 if __name__ == "__main__":

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from stages.common.errors import DataError
 from stages.common.progress import say
+from stages.common.registered.finding import Places, find_network
 from stages.common.registered.kept import read_kept, weights_from_remote
-from stages.common.registered.loading import network_files
+from stages.common.registered.loading import files_of
 from stages.common.tracking.registry import ModelCard, read_card
-from stages.common.tracking.server import Server
 
 MADE, FORMER = "kept", "former"
 
 
-def keep_all(models: Path, made: Path, server: Server, *, former: Path) -> None:
+def keep_all(models: Path, made: Path, places: Places, *, former: Path) -> None:
     """Leave the networks of all cards below `models` in `made`. Those in `former` are not fetched again.
 
     Raises DataError where there is no card, and what reading a network raises.
@@ -23,11 +23,11 @@ def keep_all(models: Path, made: Path, server: Server, *, former: Path) -> None:
     for card in cards:
         folder = made / card.weights_sha256
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in _contents(card, server, former).items():
+        for name, content in _contents(card, places, former).items():
             (folder / name).write_bytes(content)
     say(f"{len(cards)} networks are kept")
 
 
-def _contents(card: ModelCard, server: Server, former: Path) -> dict[str, bytes]:
+def _contents(card: ModelCard, places: Places, former: Path) -> dict[str, bytes]:
     folder = weights_from_remote(card, (former,))
-    return network_files(card, server=server) if folder is None else read_kept(folder, card)
+    return files_of(find_network(card, places)) if folder is None else read_kept(folder, card)

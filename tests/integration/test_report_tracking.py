@@ -55,6 +55,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
     card = Card(
         loss="dice_ce",
         fold=0,
+        fingerprint="f",
         run_id=training.run_id,
         model_name="capillary-dice_ce",
         model_version="1",
@@ -201,7 +202,9 @@ def test_preflight_asks_a_real_server_and_changes_nothing(store: tuple[Path, Car
     params = ServiceParams(critical=True, timeout_s=30, patience_s=0)
 
     def asked() -> tuple[str, str]:
-        (check,) = check_services(ask_all(services_of(variables, ()), variables, params), critical=True)
+        (check,) = check_services(
+            ask_all(services_of(variables, ()), variables, params), critical=True, tracking="required"
+        )
         return check.value, check.remedy
 
     assert "keeps files in a folder of its own machine" in asked()[0]

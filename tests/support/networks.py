@@ -87,13 +87,11 @@ def package_of(
     return pack(network, description_of(network, patch_voxels=patch_voxels, precision=precision, recipe=recipe))
 
 
-def card_of(network: torch.nn.Module, name: str, version: str, **changes: Any) -> ModelCard:
-    """The card of one of the networks above that was registered as `version` of `name`."""
+def card_of(network: torch.nn.Module, **changes: Any) -> ModelCard:
+    """The card of one of the networks above."""
     package = package_of(network)
     card = dataclasses.replace(
         CARD,
-        model_name=name,
-        model_version=version,
         weights_sha256=package.weights_sha256,
         patch_voxels=package.plan.patch_voxels,
         files=package.files,

@@ -10,8 +10,7 @@ import torch
 
 from stages.common.networks.weights import weights_sha256
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG, ModelCard
-from stages.common.tracking.runs import open_run
-from tests.support.tracked import CARD, embedded_runtime
+from tests.support.tracked import CARD, embedded_runtime, plain_run
 
 
 class Planted:
@@ -31,10 +30,8 @@ def register_pickled(store: Path, network: torch.nn.Module, loss: str = "dice_ce
     del tag["files"]
     name = f"capillary-{loss}"
     runtime = embedded_runtime(store, fingerprint=f"pickled {loss} {card.weights_sha256}")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open_run(runtime, cell_tags={}, run_name="train", system_metrics=False) as run,
-    ):
+    run = plain_run(runtime)
+    with tempfile.TemporaryDirectory() as folder:
         client = run.server.client
         mlflow.pytorch.save_model(network, f"{folder}/model", pip_requirements=["torch"], serialization_format="pickle")
         client.log_artifacts(run.run_id, f"{folder}/model", "model")
@@ -44,12 +41,13 @@ def register_pickled(store: Path, network: torch.nn.Module, loss: str = "dice_ce
         source = f"{client.get_run(run.run_id).info.artifact_uri}/model"
         version = client.create_model_version(name, source=source, run_id=run.run_id, tags=tags)
         client.set_registered_model_alias(name, f"fold-{card.fold}", version.version)
-    return dataclasses.replace(card, run_id=run.run_id, model_name=name, model_version=str(version.version))
+    return card
 
 
-def write_old_card(file: Path, card: ModelCard) -> None:
-    """`card` as a former version wrote it."""
-    data = dataclasses.asdict(card)
+def write_old_card(file: Path, card: ModelCard, version: str = "1") -> None:
+    """`card` of a registered `version` as a former version of capillary wrote it."""
+    named = {"run_id": "r", "model_name": card.model_name, "model_version": version}
+    data = {**dataclasses.asdict(card), **named}
     del data["files"]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(data))

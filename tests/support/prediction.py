@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 
 from stages.common.imaging.recipe import Recipe
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, write_card
-from stages.common.tracking.runs import open_run
+from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, set_alias, write_card
 from tests.support.networks import package_of
 from tests.support.parts import REPOSITORY
 from tests.support.recipe import RECIPE
-from tests.support.tracked import CARD, embedded_runtime
+from tests.support.tracked import CARD, embedded_runtime, plain_run
 from tests.support.warm import warm_environment
 
 
@@ -38,28 +37,31 @@ class PredictionProject:
         patch_voxels: tuple[int, int, int] = (4, 16, 16),
         recipe: Recipe = RECIPE,
     ) -> ModelCard:
-        """A network as train registers it: a version with its card as a tag, and the card in models/."""
+        """A network as train registers it, with an alias: a version with its card as a tag, and the card in models/."""
         store = self.root / "mlruns"
         runtime = embedded_runtime(store, fingerprint=f"{loss}-{fold}")
         package = package_of(network, patch_voxels=patch_voxels, recipe=recipe)
-        with open_run(runtime, cell_tags={"fold": str(fold)}, run_name="train", system_metrics=False) as run:
-            card = dataclasses.replace(
-                CARD,
-                loss=loss,
-                fold=fold,
-                run_id=run.run_id,
-                model_name="",
-                model_version="",
-                weights_sha256=package.weights_sha256,
-                patch_voxels=patch_voxels,
-                recipe=recipe,
-                files=package.files,
-            )
-            tags = {CARD_TAG: card_json(card)}
-            name, version = register_model(
-                package, server=run.server, run_id=run.run_id, loss=loss, fold=fold, extra_tags=tags
-            )
-        card = dataclasses.replace(card, model_name=name, model_version=version)
+        card = dataclasses.replace(
+            CARD,
+            loss=loss,
+            fold=fold,
+            fingerprint=runtime.fingerprint,
+            weights_sha256=package.weights_sha256,
+            patch_voxels=patch_voxels,
+            recipe=recipe,
+            files=package.files,
+        )
+        run = plain_run(runtime)
+        name, version = register_model(
+            package,
+            server=run.server,
+            run_id=run.run_id,
+            loss=loss,
+            fold=fold,
+            fingerprint=card.fingerprint,
+            extra_tags={CARD_TAG: card_json(card)},
+        )
+        set_alias(run.server, name, f"fold-{fold}", version)
         write_card(self.root / f"models/{loss}/fold_{fold}.json", card)
         return card
 

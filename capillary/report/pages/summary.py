@@ -78,10 +78,14 @@ def _training_row(
         memory=NONE if memory is None else f"{memory / 1000:.1f} GB",
         epochs=str(card.epochs) if card else NONE,
         precision=card.precision if card else NONE,
-        model=f"{card.model_name} v{card.model_version}" if card else NONE,
-        run_id=card.run_id if card else run.run_id if run else "",
+        model=_model(card) if card else NONE,
+        run_id=run.run_id if run else card.run_id if card else "",
         url=run.url if run else None,
     )
+
+
+def _model(card: Card) -> str:
+    return f"{card.model_name} v{card.model_version}" if card.model_version else card.model_name
 
 
 def _dirt(repository: Repository) -> str:

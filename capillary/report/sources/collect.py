@@ -23,7 +23,7 @@ from capillary.report.sources.results import (
     read_overlays,
     read_volumes,
 )
-from capillary.report.sources.tracking import Tracked, read_runs
+from capillary.report.sources.tracking import Tracked, read_runs, store_uri
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, DamagedError
 
@@ -62,10 +62,11 @@ def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDE
     coverage = notes.attempt(Part.METRICS, lambda: read_coverage(root, folder), None)
     # a cell that failed may have a card of former params
     trained = [cell for cell in cells if coverage is None or cell not in coverage.missing]
-    cards = notes.attempt(Part.RUNS, lambda: read_cards(root, trained), ())
+    settings = read_settings(root)
+    cards = notes.attempt(Part.RUNS, lambda: read_cards(root, trained, store_uri(settings, root)), ())
     curves = notes.attempt(Part.CURVES, lambda: read_curves(root, trained), ())
     repository = notes.attempt(Part.GIT, lambda: read_repository(root), None)
-    tracked = read_runs(cards, metrics, read_settings(root), root)
+    tracked = read_runs(cards, metrics, settings, root)
     report = Report(
         name=name,
         written=datetime.datetime.now().astimezone(),

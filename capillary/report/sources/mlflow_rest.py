@@ -1,5 +1,6 @@
 """An MLflow server (2.7 and later), read through its REST API: the host side does not have MLflow."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,12 @@ import requests
 from capillary.report.model import Samples
 from capillary.report.sources.stored import StoredRun
 from stages.common.errors import ServiceError
+from stages.common.tracking.address import EXPERIMENT
 
 TIMEOUT_S = (3.0, 15.0)  # to connect, to answer
 MAX_POINTS = 5000  # of one curve: a sample each ten seconds for half a day
 MAX_EVALUATIONS = 50
+_FINGERPRINT = re.compile(r"[0-9a-zA-Z-]{1,128}")  # a card may hold anything, a filter may not
 
 
 class RestStore:
@@ -31,6 +34,20 @@ class RestStore:
         if found is None or found.get("run", {}).get("info", {}).get("lifecycle_stage") == "deleted":
             return None
         return _to_run(found.get("run", {}))
+
+    def training(self, fingerprint: str) -> StoredRun | None:
+        """The last run of a training with that fingerprint. Raises ServiceError."""
+        known = self._ask("GET", "experiments/get-by-name", {"experiment_name": EXPERIMENT})
+        if known is None or not _FINGERPRINT.fullmatch(fingerprint):
+            return None
+        question = {
+            "experiment_ids": [known.get("experiment", {}).get("experiment_id")],
+            "filter": f"tags.`capillary.fingerprint` = '{fingerprint}'",
+            "order_by": ["attributes.start_time DESC"],
+            "max_results": 1,
+        }
+        found = (self._ask("POST", "runs/search", question) or {}).get("runs", [])
+        return _to_run(found[0]) if found else None
 
     def evaluations(self, experiment_id: str) -> list[StoredRun]:
         """The finished runs of the stage evaluate, the newest first. Raises ServiceError."""

@@ -16,6 +16,10 @@ _EVALUATIONS = (
     _RUN + "JOIN tags USING (run_uuid) WHERE experiment_id = ? AND lifecycle_stage = 'active' AND status = 'FINISHED' "
     "AND tags.key = 'capillary.stage' AND tags.value = 'evaluate' ORDER BY start_time DESC"
 )
+_TRAINING = (
+    _RUN + "JOIN tags USING (run_uuid) WHERE lifecycle_stage = 'active' "
+    "AND tags.key = 'capillary.fingerprint' AND tags.value = ? ORDER BY start_time DESC LIMIT 1"
+)
 _LATEST = "SELECT key, value FROM latest_metrics WHERE run_uuid = ? AND NOT is_nan"
 _HISTORY = "SELECT timestamp, value FROM metrics WHERE run_uuid = ? AND key = ? AND NOT is_nan ORDER BY step"
 
@@ -29,6 +33,11 @@ class SqliteStore:
     def run(self, run_id: str) -> StoredRun | None:
         """The run, None when the database does not know it. Raises ServiceError."""
         found = self._ask(_KNOWN, run_id)
+        return self._to_run(found[0]) if found else None
+
+    def training(self, fingerprint: str) -> StoredRun | None:
+        """The last run of a training with that fingerprint. Raises ServiceError."""
+        found = self._ask(_TRAINING, fingerprint)
         return self._to_run(found[0]) if found else None
 
     def evaluations(self, experiment_id: str) -> list[StoredRun]:

@@ -23,10 +23,13 @@ from capillary.report.model import (
 )
 from stages.common.errors import DamagedError, DataError
 from stages.common.metrics import METRICS
+from stages.common.tracking.address import EMBEDDED
+from stages.common.tracking.receipts import read_receipt
 
 # columns of metrics/radius_bands.csv (stages/evaluate/metrics/bands.py)
 BAND_COUNTS = ("label", "label_found", "line", "line_found", "predicted_line", "predicted_line_right")
 PNG_START = b"\x89PNG\r\n\x1a\n"
+RECEIPTS = Path(".capillary", "receipts")
 METRICS_FOLDER = Path("metrics")
 Row = TypeVar("Row")
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
@@ -178,20 +181,24 @@ def _curve(file: Path) -> Curve:
     )
 
 
-def read_cards(root: Path, cells: Sequence[tuple[str, int]]) -> tuple[Card, ...]:
-    """models/<loss>/fold_<k>.json of the (loss, fold) in `cells`. Raises DataError."""
-    return tuple(_card(file) for file in _of_cells(root / "models", cells, ".json"))
+def read_cards(root: Path, cells: Sequence[tuple[str, int]], uri: str = EMBEDDED) -> tuple[Card, ...]:
+    """models/<loss>/fold_<k>.json of the (loss, fold) in `cells`, with what the server at `uri` made of them, where
+    there is a receipt. Raises DataError.
+    """
+    return tuple(_card(file, root / RECEIPTS, uri) for file in _of_cells(root / "models", cells, ".json"))
 
 
-def _card(file: Path) -> Card:
+def _card(file: Path, receipts: Path, uri: str) -> Card:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+        receipt = read_receipt(receipts, str(found["fingerprint"]), uri)
         return Card(
             loss=found["loss"],
             fold=int(found["fold"]),
-            run_id=found["run_id"],
-            model_name=found["model_name"],
-            model_version=str(found["model_version"]),
+            fingerprint=found["fingerprint"],
+            model_name=f"capillary-{found['loss']}",
+            run_id=receipt.run_id if receipt else "",
+            model_version=receipt.version if receipt else "",
             epochs=int(found["epochs"]),
             precision=found["precision"],
         )

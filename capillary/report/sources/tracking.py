@@ -13,7 +13,7 @@ from capillary.report.sources.mlflow_sqlite import SqliteStore
 from capillary.report.sources.stored import StoredRun
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, DamagedError, ServiceError
-from stages.common.tracking.address import EMBEDDED, read_address, without_login
+from stages.common.tracking.address import EMBEDDED, StoreKind, read_address, without_login
 from stages.common.tracking.database_file import refuse_damaged_database
 
 # the curves of stages/common/tracking/system_metrics.py that a report shows
@@ -25,6 +25,9 @@ class Store(Protocol):
 
     def run(self, run_id: str) -> StoredRun | None:
         """The run, None when the store does not know it."""
+
+    def training(self, fingerprint: str) -> StoredRun | None:
+        """The last run of a training with that fingerprint, None when the store has none."""
 
     def evaluations(self, experiment_id: str) -> Sequence[StoredRun]:
         """The finished runs of the stage evaluate, the newest first."""
@@ -54,7 +57,7 @@ def read_runs(
     place = without_login(uri)
     try:
         store = _open(uri, settings, root)
-        found = [(card, store.run(card.run_id)) for card in cards]
+        found = [(card, _run_of(card, store)) for card in cards]
         trainings = [_tracked(store, run, card) for card, run in found if run is not None]
         experiments = dict.fromkeys(run.experiment_id for _, run in found if run is not None)
         known = (run for experiment in experiments for run in store.evaluations(experiment))
@@ -67,6 +70,21 @@ def read_runs(
     lost = [f"{card.loss} fold {card.fold}" for card, run in found if run is None]
     missing = f"MLflow at {place} does not know the runs of {', '.join(lost)}." if lost else None
     return Tracked(place=place, runs=tuple(runs), missing=missing)
+
+
+def store_uri(settings: Settings, root: Path) -> str:
+    """The address of the store as stages know it: that of an embedded one is absolute."""
+    address = read_address(settings.variables.get("MLFLOW_TRACKING_URI", EMBEDDED))
+    if address.kind is not StoreKind.EMBEDDED:
+        return address.uri
+    file = root / address.database_file
+    return f"sqlite:///{file.parent.resolve() / file.name}"
+
+
+def _run_of(card: Card, store: Store) -> StoredRun | None:
+    """By the receipt; without one, or where it is not true any more, by the fingerprint of its training."""
+    run = store.run(card.run_id) if card.run_id else None
+    return run or store.training(card.fingerprint)
 
 
 def _open(uri: str, settings: Settings, root: Path) -> Store:

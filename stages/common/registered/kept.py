@@ -4,32 +4,18 @@ They are untrusted like a registry's: nothing is parsed before its size and SHA-
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from stages.common.errors import DamagedError
 from stages.common.networks.description import DESCRIPTION
 from stages.common.networks.weights import WEIGHTS
 from stages.common.tracking.model_files import file_of
 from stages.common.tracking.registry import ModelCard
-from stages.common.tracking.server import PATIENCE_S, Server
 
 KEPT = Path("weights")
 FILES = (DESCRIPTION, WEIGHTS)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_HURRIED_S = 5.0
-Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HurriedServer(Server):
-    """A server that need not answer: there is another road to the same bytes."""
-
-    def call(self, what: str, ask: Callable[[], Answer], patience_s: float = PATIENCE_S) -> Answer:
-        """As a server does, but asks again for seconds only."""
-        return super().call(what, ask, min(patience_s, _HURRIED_S))
 
 
 def weights_from_remote(card: ModelCard, places: Sequence[Path] = (KEPT,)) -> Path | None:
@@ -47,8 +33,7 @@ def read_kept(folder: Path, card: ModelCard) -> dict[str, bytes]:
     """Name → content of the files in `folder`. Raises DamagedError for one that is not the card's."""
     contents = {}
     for name in FILES:
-        with (folder / name).open("rb") as stream:
-            content = stream.read(card.files[name].bytes + 1)
+        content = read_kept_file(folder, name, card.files[name].bytes)
         if (found := file_of(content)) != card.files[name]:
             raise DamagedError(
                 f"a network that DVC keeps is not the one of its card (loss {card.loss}, fold {card.fold})",
@@ -58,6 +43,12 @@ def read_kept(folder: Path, card: ModelCard) -> dict[str, bytes]:
             )
         contents[name] = content
     return contents
+
+
+def read_kept_file(folder: Path, name: str, most_bytes: int) -> bytes:
+    """The file `name` of `folder`, not yet compared with the card; a byte more than `most_bytes` if it has more."""
+    with (folder / name).open("rb") as stream:
+        return stream.read(most_bytes + 1)
 
 
 def _is_whole(folder: Path, card: ModelCard) -> bool:

@@ -1,41 +1,33 @@
-"""A model back from the registry: fetched, checked against its card, and only then read. Nothing is unpickled."""
-
-import stat
-import tempfile
-from functools import partial
-from pathlib import Path
+"""A model back from where it is kept: fetched, checked against its card, and only then read. Nothing is unpickled."""
 
 import torch
-from mlflow.entities import FileInfo
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from stages.common.errors import DataError, ServiceError
 from stages.common.networks.description import DESCRIPTION, ModelDescription, read_description
 from stages.common.networks.loading import load_network, outline, refuse_size
 from stages.common.networks.weights import WEIGHTS, weights_sha256
 from stages.common.progress import say
-from stages.common.registered.kept import HurriedServer, read_kept, weights_from_remote
-from stages.common.tracking.model_files import FOLDER, file_of
-from stages.common.tracking.registry import WEIGHTS_TAG, ModelCard
-from stages.common.tracking.server import RefusedError, Server, http_limits, patient_transfers, redact, settled
+from stages.common.registered.finding import FoundNetwork
+from stages.common.registered.kept import read_kept, weights_from_remote
+from stages.common.tracking.model_files import file_of
+from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.server import RefusedError
 
 CARDS = "models"
-HURRIED_HTTP_S = 5  # for each request, where DVC keeps the same files
 
 
-def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
-    """The network that `card` names, from the registry or DVC's remote, on the CPU, in eval mode.
+def load_model(network: FoundNetwork) -> torch.nn.Module:
+    """The network on the CPU, in eval mode.
 
-    Raises DataError when its files are not those that the card describes and ServiceError when they cannot be had.
+    Raises DataError when its files are not those that its card describes and ServiceError when they cannot be had.
     """
-    return load_described(card, server=server)[0]
+    return load_described(network)[0]
 
 
-def load_described(card: ModelCard, *, server: Server) -> tuple[torch.nn.Module, ModelDescription]:
+def load_described(network: FoundNetwork) -> tuple[torch.nn.Module, ModelDescription]:
     """As load_model, with the network's description."""
-    what = _called(card)
-    contents = network_files(card, server=server)
+    card, what = network.card, network.label
+    contents = files_of(network)
     description = read_description(contents[DESCRIPTION], f"{DESCRIPTION} of {what}")
     _refuse_other_recipe(description, card, what)
     model = load_network(description, contents[WEIGHTS], f"{WEIGHTS} of {what}")
@@ -48,35 +40,26 @@ def load_described(card: ModelCard, *, server: Server) -> tuple[torch.nn.Module,
     return model, description
 
 
-def network_files(card: ModelCard, *, server: Server) -> dict[str, bytes]:
-    """Name → content of the network's files, which have the sizes and hashes on `card`.
+def files_of(network: FoundNetwork) -> dict[str, bytes]:
+    """Name → content of the network's files, which have the sizes and hashes on its card.
 
-    The registry is asked first. Where it does not have them, those that DVC keeps in weights/ are taken.
+    Where they cannot be had, or are others, those that DVC keeps in weights/ are taken.
     """
-    folder = weights_from_remote(card)
-    if folder is None:
-        return _from_registry(card, server)
     try:
-        with http_limits(timeout_s=HURRIED_HTTP_S, retries=0):
-            return _from_registry(card, HurriedServer(client=server.client, uri=server.uri))
+        return _fetched(network)
     except (ServiceError, DataError) as error:
-        say(f"{_called(card)} is read from {folder}: {error.what}")
-        return read_kept(folder, card)
+        folder = weights_from_remote(network.card)
+        if folder is None:
+            raise
+        say(f"{network.label} is read from {folder}: {error.what}")
+        return read_kept(folder, network.card)
 
 
-def _from_registry(card: ModelCard, server: Server) -> dict[str, bytes]:
-    what = _called(card)
-    _refuse_foreign(card, server, what)
-    _tell_moved_alias(card, server, what)
-    content = _fetch(DESCRIPTION, card, server, what)
-    origin = f"{WEIGHTS} of {what}"
-    description = read_description(content, f"{DESCRIPTION} of {what}")
-    refuse_size(outline(description, origin), card.files[WEIGHTS].bytes, origin)  # before it is fetched
-    return {DESCRIPTION: content, WEIGHTS: _fetch(WEIGHTS, card, server, what)}
-
-
-def _called(card: ModelCard) -> str:
-    return f"{card.model_name} version {card.model_version} (loss {card.loss}, fold {card.fold})"
+def _fetched(network: FoundNetwork) -> dict[str, bytes]:
+    content, origin = _fetch(DESCRIPTION, network), f"{WEIGHTS} of {network.label}"
+    description = read_description(content, f"{DESCRIPTION} of {network.label}")
+    refuse_size(outline(description, origin), network.card.files[WEIGHTS].bytes, origin)  # before it is fetched
+    return {DESCRIPTION: content, WEIGHTS: _fetch(WEIGHTS, network)}
 
 
 def _refuse_other_recipe(description: ModelDescription, card: ModelCard, what: str) -> None:
@@ -95,110 +78,24 @@ def _refuse_other_recipe(description: ModelDescription, card: ModelCard, what: s
             )
 
 
-def _refuse_foreign(card: ModelCard, server: Server, what: str) -> None:
-    """Raise CapillaryError when the registry has no such version, or one of another training under its number.
-
-    A card does not say which server numbered its model. Version 1 of dice_ce is on every server.
-    """
-    place = redact(server.uri)
+def _fetch(name: str, network: FoundNetwork) -> bytes:
+    """The content of the network's file `name`, which has the size and SHA-256 that the card gives."""
+    card = network.card
+    expected = card.files[name]
     try:
-        ask = partial(server.client.get_model_version, card.model_name, card.model_version)
-        version = server.call("find a model version", ask)
+        content = network.fetch(name, expected.bytes)
     except RefusedError as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            return  # a server that does not tell may still give the model; if not, the download says why
         raise ServiceError(
-            f"the registry at {place} has no {what}: it was registered on another server, or deleted from this one",
-            remedy=_elsewhere(card),
+            f"{network.place} does not give {name} of {network.label}",
+            remedy="set MLFLOW_TRACKING_URI as it was when this model was trained; if that model is gone, train it "
+            f"again here: `dvc repro -f -s train@{card.loss}-{card.fold}`",
             value=error.value,
-        ) from error
-    told = version.tags.get(WEIGHTS_TAG, card.weights_sha256)
-    if told != card.weights_sha256:
-        raise DataError(
-            f"{what} in the registry at {place} is of another training: it has other weights than the card says. "
-            "The card's model was registered on another server, or this server's was replaced",
-            remedy=_elsewhere(card),
-            value=f"{told} instead of {card.weights_sha256}",
-        )
-
-
-def _tell_moved_alias(card: ModelCard, server: Server, what: str) -> None:
-    """Say when people who go by the alias get another version than the card names, which is the one that is used."""
-    alias = f"fold-{card.fold}"
-    try:
-        model = server.call("find a model", lambda: server.client.get_registered_model(card.model_name))
-    except RefusedError:
-        return  # the version was found, or the download says what is wrong
-    version = str(model.aliases.get(alias, card.model_version))
-    if version != card.model_version:
-        say(
-            f"{what} is used, as its card says; the alias {alias} is at version {version}, which another training "
-            "registered: git pull and dvc pull bring its card, if somebody shared it"
-        )
-
-
-def _elsewhere(card: ModelCard) -> str:
-    return (
-        "set MLFLOW_TRACKING_URI as it was when this model was trained (if unset, that project's mlruns/ is needed); "
-        "to do without that server, its team sets tracking.weights_in_remote: true (docs/remotes.md), and you run "
-        f"dvc pull; if that model is gone, train it again here: `dvc repro -f -s train@{card.loss}-{card.fold}`"
-    )
-
-
-def _fetch(name: str, card: ModelCard, server: Server, what: str) -> bytes:
-    """The content of the model's file `name`, which has the size and SHA-256 that the card gives."""
-    place, expected = redact(server.uri), card.files[name]
-    try:
-        content = fetch_file(f"{FOLDER}/{name}", card.model_name, card.model_version, server, expected.bytes)
-    except RefusedError as error:
-        raise ServiceError(
-            f"the registry at {place} does not give {name} of {what}", remedy=_elsewhere(card), value=error.value
         ) from error
     if (found := file_of(content)) != expected:
         raise DataError(
-            f"{name} of {what}, as the registry at {place} gives it, is not the file that the model's card names",
+            f"{name} of {network.label}, as {network.place} gives it, is not the file that the model's card names",
             remedy=f"find out who changed it, or train it again: `dvc repro -f train@{card.loss}-{card.fold}`",
             file=f"{CARDS}/{card.loss}/fold_{card.fold}.json",
             value=f"SHA-256 {found.sha256} ({found.bytes:,} bytes) instead of {expected.sha256} ({expected.bytes:,})",
         )
     return content
-
-
-def fetch_file(path: str, model: str, version: str, server: Server, most_bytes: int) -> bytes:
-    """The content of the file `path` of a version; alone, whatever else its folder holds.
-
-    Raises DataError when it is no plain file of at most `most_bytes`, as the registry lists it and as it arrives.
-    """
-
-    def find() -> ArtifactRepository:
-        source = server.client.get_model_version_download_uri(model, version)
-        return get_artifact_repository(source, tracking_uri=server.uri)
-
-    where = f"{path} of {model} version {version} in the registry at {redact(server.uri)}"
-    with tempfile.TemporaryDirectory() as folder, patient_transfers(), settled(server):
-        files = server.call("find a model", find)
-        listed = server.call("list a model's files", lambda: files.list_artifacts(path.rpartition("/")[0]))
-        _check_listed(next((file for file in listed if file.path == path), None), most_bytes, where)
-        file = Path(server.call("give a model", lambda: files.download_artifacts(path, folder)))  # type: ignore[no-untyped-call]
-        if not stat.S_ISREG(file.lstat().st_mode):
-            raise _unsuitable(where, "it is not a file", None)
-        if file.stat().st_size > most_bytes:
-            raise _unsuitable(where, "it is larger than it can be", f"{file.stat().st_size:,}, at most {most_bytes:,}")
-        return file.read_bytes()
-
-
-def _check_listed(file: FileInfo | None, most_bytes: int, where: str) -> None:
-    if file is None:
-        raise _unsuitable(where, "there is no such file", None)
-    if file.is_dir:
-        raise _unsuitable(where, "it is not a file", None)
-    if (file.file_size or 0) > most_bytes:
-        raise _unsuitable(where, "it is larger than it can be", f"{file.file_size:,} bytes, at most {most_bytes:,}")
-
-
-def _unsuitable(where: str, why: str, value: str | None) -> DataError:
-    return DataError(
-        f"{where}: {why}",
-        remedy="name another version, or train the model again",
-        value=value,
-    )

@@ -47,9 +47,6 @@ def _is_file(value: object) -> bool:
 _RULES: dict[str, Callable[[object], bool]] = {
     "loss": _is_name,
     "fold": _is_count,
-    "run_id": _is_name,
-    "model_name": _is_name,
-    "model_version": _is_name,
     "weights_sha256": _is_sha256,
     "patch_voxels": _is_patch,
     "epochs": _is_count,

@@ -1,6 +1,6 @@
 """The model registry: a fold's network becomes a version of the model capillary-<loss>; loading.py brings it back.
 
-One road for every server, MLflow 2.7 and 3.x alike: save_model → log_artifacts → create_model_version → alias. (A 3.x
+One road for every server, MLflow 2.7 and 3.x alike: save_model → log_artifacts → create_model_version. (A 3.x
 client's log_model asks for endpoints that older and hosted servers do not have.)
 """
 
@@ -20,9 +20,12 @@ from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.progress import say
 from stages.common.tracking.card_fields import wrong_field
 from stages.common.tracking.model_files import ModelFile, Package, mlflow_folder
-from stages.common.tracking.server import RefusedError, Server, patient_transfers, settled
+from stages.common.tracking.server import RefusedError, Server, settled, uploads
 from stages.common.tracking.training_domain import TrainingDomain, domain_from
 
+MODELS = "capillary-"  # and the loss: the registered model
+# of former versions' cards: what a server had assigned
+ASSIGNED = ("run_id", "model_name", "model_version")
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
 # on a version: its card, for who has no models/ at hand (stages/predict/models)
@@ -30,6 +33,9 @@ CARD_TAG = "capillary.card"
 # on a version: the form of its files; a version without the tag is a pickle of a former version of capillary
 FORMAT_TAG = "capillary.format"
 FORMAT = "safetensors-1"
+NETWORK = "model"  # the folder of a network among the files of its run
+# on a version: the fingerprint of its training
+FINGERPRINT_TAG = "capillary.fingerprint"
 # on a version that `capillary models convert` made: the number of the old one
 CONVERTED_TAG = "capillary.converted_from"
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -37,13 +43,14 @@ _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What train leaves in models/<loss>/fold_<k>.json: where the network is, and how to know it is the right one."""
+    """What train leaves in models/<loss>/fold_<k>.json: which network it is, and how to know the right one.
+
+    Nothing on it is a server's to give: equal trainings leave equal cards, published or not. Where the network is
+    kept, stages/common/registered/finding.py finds out.
+    """
 
     loss: str
     fold: int
-    run_id: str
-    model_name: str
-    model_version: str
     weights_sha256: str
     patch_voxels: tuple[int, int, int]
     epochs: int
@@ -53,6 +60,11 @@ class ModelCard:
     recipe: Recipe
     files: Mapping[str, ModelFile]
     domain: TrainingDomain | None = None  # None on cards of former versions
+
+    @property
+    def model_name(self) -> str:
+        """The registered model of which the network is, or will be, a version."""
+        return f"{MODELS}{self.loss}"
 
 
 def autocast_of(card: ModelCard) -> torch.dtype | None:
@@ -90,10 +102,22 @@ def read_card(path: Path) -> ModelCard:
     return card_from(data, path, _retrain(path))
 
 
+def without_assigned(data: object) -> object:
+    """A card's `data` without what former versions of capillary noted on it: the run, name and version."""
+    return {key: value for key, value in data.items() if key not in ASSIGNED} if isinstance(data, dict) else data
+
+
 def card_from(data: object, origin: object, remedy: str) -> ModelCard:
     """`data`, as JSON has it, as a card. Raises DataError naming `origin` when it is of another version or damaged."""
     names = {field.name for field in fields(ModelCard)}
-    if isinstance(data, dict) and names - data.keys() - {"domain"} == {"files"}:
+    if isinstance(data, dict) and "files" in data and set(ASSIGNED) & data.keys():
+        raise DataError(
+            "the model card is of a former version of capillary, which noted where a server had put the network",
+            remedy=f"run `dvc repro`; {remedy}",
+            file=origin,
+            value=", ".join(name for name in ASSIGNED if name in data),
+        )
+    if isinstance(data, dict) and names - data.keys() - {"domain"} == {"files"} and "model_name" in data:
         raise _pickled(data, origin, remedy)
     if not isinstance(data, dict):
         raise DamagedError(
@@ -120,7 +144,7 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
 
 
 def _pickled(data: Mapping[str, Any], origin: object, remedy: str) -> DataError:
-    named = f"{data['model_name']}/{data['model_version']}" if data["model_version"] else "NAME/VERSION"
+    named = f"{data['model_name']}/{data['model_version']}" if data.get("model_version") else "NAME/VERSION"
     return DataError(
         "the model was registered by a former version of capillary, as a pickle, which is not read any more",
         remedy=f"convert it (`capillary models convert {named}`), or train it again: {remedy}",
@@ -144,35 +168,53 @@ def register_model(
     run_id: str,
     loss: str,
     fold: int,
-    extra_tags: dict[str, str] | None = None,
-    with_alias: bool = True,
+    fingerprint: str,
+    extra_tags: Mapping[str, str] | None = None,
 ) -> tuple[str, str]:
-    """Upload `package` to its run and register it as capillary-<loss>, under the alias fold-<fold> unless it is not to
-    have it; (name, version).
+    """Upload `package` to its run and register it as a version of capillary-<loss>; (name, version).
 
-    May be repeated: one run and one set of weights make one version, because a version is created after its files are
-    complete and is looked for first. Raises ServiceError when the server does not take it.
+    May be repeated: one fingerprint and one set of weights make one version, because a version is created after its
+    files are complete and is looked for first. Raises ServiceError when the server does not take it.
     """
-    name, weights = f"capillary-{loss}", package.weights_sha256
+    name = f"{MODELS}{loss}"
+    tags = {
+        WEIGHTS_TAG: package.weights_sha256,
+        FORMAT_TAG: FORMAT,
+        FINGERPRINT_TAG: fingerprint,
+        "capillary.fold": str(fold),
+        **(extra_tags or {}),
+    }
     server.call("create a registered model", lambda: _ensure_name(server, name))
-    versions = server.call("list model versions", lambda: _versions_of_run(server, name, run_id))
-    known = next((version for version in versions if _is_of(version, weights)), None)
+    versions = server.call("list model versions", lambda: versions_of(server, name))
+    known = next((version for version in versions if _is_same(version, tags)), None)
     if known is None:
         # never over the files of a version that exists
-        folder = "model" if not versions else f"{FORMAT}-{weights[:12]}"
-        tags = {WEIGHTS_TAG: weights, FORMAT_TAG: FORMAT, "capillary.fold": str(fold), **(extra_tags or {})}
+        is_first = not any(version.run_id == run_id for version in versions)
         with settled(server):
-            source = _upload(package, server, run_id, folder)
+            source = upload_model(package, server, run_id, NETWORK if is_first else own_folder(package.weights_sha256))
             known = server.call("create a model version", lambda: _find_or_create(server, name, run_id, source, tags))
-    version = str(known.version)
-    if with_alias:
-        _set_alias(server, name, f"fold-{fold}", version)
-    return name, version
+    return name, str(known.version)
 
 
-def _is_of(version: ModelVersion, weights: str) -> bool:
-    """Whether `version` has these weights in today's form; older ones are pickles."""
-    return version.tags.get(WEIGHTS_TAG) == weights and version.tags.get(FORMAT_TAG) == FORMAT
+def versions_of(server: Server, name: str) -> list[ModelVersion]:
+    """Every version of the model `name`, none where there is no such model; they never carry aliases (mlflow#16734)."""
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = server.client.search_model_versions(f"name = '{name}'", page_token=token)
+        found += [version for version in page if version.name == name]
+        if not (token := page.token):
+            return found
+
+
+def own_folder(weights: str) -> str:
+    """The folder of a network among the files of a run that has another one."""
+    return f"{FORMAT}-{weights[:12]}"
+
+
+def _is_same(version: ModelVersion, tags: Mapping[str, str]) -> bool:
+    """Whether `version` is of this training and has these weights in today's form; older ones are pickles."""
+    return all(version.tags.get(tag) == tags[tag] for tag in (WEIGHTS_TAG, FORMAT_TAG, FINGERPRINT_TAG))
 
 
 def _ensure_name(server: Server, name: str) -> None:
@@ -183,28 +225,24 @@ def _ensure_name(server: Server, name: str) -> None:
             raise
 
 
-def _versions_of_run(server: Server, name: str, run_id: str) -> list[ModelVersion]:
-    found = server.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    return [version for version in found if version.name == name and version.run_id == run_id]
-
-
 def _find_or_create(server: Server, name: str, run_id: str, source: str, tags: dict[str, str]) -> ModelVersion:
     # looked for at each attempt: the answer to the attempt before may have been lost
-    for version in _versions_of_run(server, name, run_id):
-        if _is_of(version, tags[WEIGHTS_TAG]):
+    for version in versions_of(server, name):
+        if _is_same(version, tags):
             return version
     return server.client.create_model_version(name, source=source, run_id=run_id, tags=tags)
 
 
-def _upload(package: Package, server: Server, run_id: str, folder: str) -> str:
+def upload_model(package: Package, server: Server, run_id: str, folder: str) -> str:
     """Upload `package` as an MLflow model to `folder` of the run's artifacts; the URI of that folder."""
-    with mlflow_folder(package) as local, patient_transfers():
+    with mlflow_folder(package) as local, uploads():
         server.call("take an upload", lambda: server.client.log_artifacts(run_id, str(local), folder))
     run = server.call("find a run", lambda: server.client.get_run(run_id))
     return f"{run.info.artifact_uri}/{folder}"
 
 
-def _set_alias(server: Server, name: str, alias: str, version: str) -> None:
+def set_alias(server: Server, name: str, alias: str, version: str) -> None:
+    """Let `alias` name `version` of the model; a tag of the version does where the server refuses aliases."""
     client = server.client
     try:
         server.call("set an alias", lambda: client.set_registered_model_alias(name, alias, version))

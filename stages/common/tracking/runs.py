@@ -1,43 +1,30 @@
-"""One MLflow run of one stage: opened or continued, with each point of each curve written once.
+"""One MLflow run of one stage: written to a spool on this disk first, sent by a thread, continued after a kill.
 
+No server can stop or slow a stage: what it does not take now waits, until the end of the stage or `capillary sync`.
 Only MlflowClient is used, never the fluent API: that one looks for a Git repository, which a stage cannot see.
 """
 
-import contextlib
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
-
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import CapillaryError, ExitCode, ServiceError, machine_error
 from stages.common.progress import say
-from stages.common.runtime import BY_HAND, Runtime
+from stages.common.runtime import Runtime
 from stages.common.text import visible
-from stages.common.tracking.address import EXPERIMENT, restore_command
-from stages.common.tracking.server import (
-    PATIENCE_S,
-    RefusedError,
-    Server,
-    connect,
-    embedded_lock,
-    http_limits,
-    patient_transfers,
-    redact,
-    settled,
-)
-from stages.common.tracking.system_metrics import SystemSampler
+from stages.common.tracking.publishing import PUBLISHERS
+from stages.common.tracking.server import RefusedError, connect, redact
+from stages.common.tracking.spool.opening import Wanted, open_spool
+from stages.common.tracking.spool.sender import Outcome, Sender
+from stages.common.tracking.spool.sending import Destination
+from stages.common.tracking.spool.writing import Writer, now_ms
+from stages.common.tracking.stopping import stop_asked
+from stages.common.tracking.system_metrics import ARTIFACT_FOLDER, SystemSampler
 
-FAILURE_TAG = "capillary.failure"
-START_PATIENCE_S = 12.0
-STEP_PATIENCE_S = 10.0
+START_PATIENCE_S = 20.0
+INTERRUPTED_PATIENCE_S = 2.0  # of the grace that an interrupted stage has, most is for its checkpoint
 MAX_PARAM_CHARACTERS = 500  # of MLflow 2.7, the oldest server; later ones take 6000
-MAX_BATCH = 100  # of params; metrics may be more
-Item = TypeVar("Item")
 
 
 def open_run(
@@ -48,110 +35,61 @@ def open_run(
     run_id: str | None = None,
     system_metrics: bool = True,
     load_file: Path | None = None,
+    stopped: Callable[[], bool] | None = None,
 ) -> "TrackedRun":
-    """The MLflow run of this stage and fingerprint: continued when there is one that did not finish, else created.
+    """The record of this stage and fingerprint: continued when there is one that did not finish, else begun.
 
     `cell_tags` are this cell's own, such as {"loss": "dice_ce", "fold": "0"}; they become capillary.loss and so on.
     `run_id`, from a checkpoint, wins over the search. A stage started by hand has no fingerprint, so it continues by
-    `run_id` only. `load_file` collects what `system_metrics` samples, and is logged when the run finishes.
-    Raises ServiceError within about 20 s when the server does not answer.
+    `run_id` only. `load_file` collects what `system_metrics` samples, and is logged when the run finishes. `stopped`
+    says whether somebody asked to stop, where the caller hears the signals itself.
+    Under CAPILLARY_TRACKING=required raises ServiceError when the server does not take the run.
     """
-    server = connect(runtime)
-    experiment_id = _experiment_id(server, runtime)
-    run = _run_by_id(server, run_id) if run_id else None
-    if run is None:
-        run = server.call("open a run", lambda: _find_or_create(server, experiment_id, runtime, cell_tags, run_name))
-    if run.info.status != "RUNNING":
-        server.call("continue a run", lambda: server.client.update_run(run.info.run_id, status="RUNNING"))
-    if FAILURE_TAG in run.data.tags:
-        _forget_failure(server, run)
-    sampler = None
-    interval_s, continued = runtime.monitoring.interval_s, bool(run.data.metrics)
+    to = destination(runtime)  # an embedded store that is damaged is refused before anything begins
+    spool, lock = open_spool(runtime.outbox, _wanted(runtime, cell_tags, run_name, run_id), now_ms())
+    sender = None if to is None else Sender(spool, to)
+    run = TrackedRun(runtime, Writer(spool, lock, sender.added if sender else _nobody), sender, stopped)
+    if run.continued:
+        run.writer.add_status("RUNNING")
+    if sender is not None:
+        sender.start()
+    if sender is not None and runtime.tracking == "required":
+        run.require_server(sender)
+    interval_s = runtime.monitoring.interval_s
     if system_metrics and interval_s is not None:
-        sampler = SystemSampler(server, run.info.run_id, continued=continued, interval_s=interval_s, file=load_file)
-    return TrackedRun(server, run, sampler)
-
-
-def _experiment_id(server: Server, runtime: Runtime) -> str:
-    def ask() -> str:
-        known = server.client.get_experiment_by_name(EXPERIMENT)
-        if known is not None and known.lifecycle_stage == "deleted":
-            raise ServiceError(
-                f"the MLflow experiment {EXPERIMENT} at {redact(server.uri)} is deleted",
-                remedy=f"restore it: {restore_command(server.uri, known.experiment_id)}",
-            )
-        if known is not None:
-            return str(known.experiment_id)
-        try:
-            return str(server.client.create_experiment(EXPERIMENT, artifact_location=runtime.artifact_root))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another cell was first
-                raise
-            return ask()
-
-    with http_limits(timeout_s=6, retries=0), embedded_lock(server.uri):
-        return server.call("answer", ask, START_PATIENCE_S)
-
-
-def _run_by_id(server: Server, run_id: str) -> Run | None:
-    try:
-        run = server.call("find a run", lambda: server.client.get_run(run_id))
-    except RefusedError as error:
-        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            raise
-        run = None
-    if run is None or run.info.lifecycle_stage == "deleted":
-        say(
-            f"MLflow at {redact(server.uri)} does not know the checkpoint's run {run_id} any more: a new run takes over"
-        )
-        return None
+        run.sampler = SystemSampler(run.writer, interval_s=interval_s, file=load_file)
     return run
 
 
-def _forget_failure(server: Server, run: Run) -> None:
-    # refused where it is gone since (an answer that was lost) and by a server that knows no deletion: no reason to stop
-    with contextlib.suppress(RefusedError):
-        server.call("delete a tag", lambda: server.client.delete_tag(run.info.run_id, FAILURE_TAG))
-
-
-def _find_or_create(
-    server: Server, experiment_id: str, runtime: Runtime, cell_tags: Mapping[str, str], run_name: str
-) -> Run:
-    tags = {
-        "capillary.stage": runtime.stage,
-        "capillary.fingerprint": runtime.fingerprint,
-        **{f"capillary.{name}": visible(str(value)) for name, value in cell_tags.items()},
-    }
-    if runtime.fingerprint != BY_HAND:
-        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        unfinished = f"{wanted} and attributes.status != 'FINISHED'"
-        newest = ["attributes.start_time DESC"]
-        if found := server.client.search_runs([experiment_id], unfinished, max_results=1, order_by=newest):
-            say(f"continuing MLflow run {found[0].info.run_id}")
-            return found[0]
-    tags |= {
-        "capillary.data_fingerprint": runtime.data_fingerprint,
-        "capillary.code_fingerprint": runtime.code_fingerprint,
-    }
-    if runtime.experiment_name:
-        tags["capillary.experiment"] = visible(runtime.experiment_name)
-    return server.client.create_run(experiment_id, tags=tags, run_name=run_name)
+def destination(runtime: Runtime) -> Destination | None:
+    """Where a run is sent to; None where nobody is to be asked. The embedded store is a file, which is always there."""
+    if runtime.tracking == "offline" and not runtime.is_embedded:
+        return None
+    return Destination(
+        server=connect(runtime),
+        artifact_root=runtime.artifact_root,
+        receipts=runtime.receipts,
+        publishers=PUBLISHERS,
+    )
 
 
 class TrackedRun:
-    """One MLflow run. A point (key, step) is written once, however often the stage was killed and resumed.
+    """The record of a run. A point (key, step) is kept once, however often the stage was killed and resumed.
 
     As a context it ends FINISHED, KILLED when the user or a signal interrupted it, or FAILED with the reason.
     """
 
-    def __init__(self, server: Server, run: Run, sampler: SystemSampler | None) -> None:
-        self.server = server
-        self.run_id: str = run.info.run_id
-        self._params: dict[str, str] = dict(run.data.params)
-        self._steps_of: dict[str, set[int]] = {}
-        self._keys_at_start = set(run.data.metrics)
-        self._waiting: list[Metric] = []
-        self._sampler = sampler
+    def __init__(
+        self, runtime: Runtime, writer: Writer, sender: Sender | None, stopped: Callable[[], bool] | None
+    ) -> None:
+        self._runtime, self.writer, self._sender, self._stopped = runtime, writer, sender, stopped
+        self.continued = writer.spool.size > 0
+        self.sampler: SystemSampler | None = None
+
+    @property
+    def id(self) -> str:
+        """The record's own id, by which a checkpoint names it; also a tag of the server's run."""
+        return self.writer.spool.head.id
 
     def __enter__(self) -> Self:
         return self
@@ -160,107 +98,141 @@ class TrackedRun:
         if error is None:
             self.finish()
         elif isinstance(error, CapillaryError) and error.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
-            self._end_quietly("KILLED", {})
+            self._end_early("KILLED")
         elif isinstance(error, Exception):
             self.fail(error.what if isinstance(error, CapillaryError) else repr(error))
         else:
-            self._end_quietly("KILLED", {})
+            self._end_early("KILLED")
+
+    def require_server(self, sender: Sender) -> None:
+        """Raise ServiceError unless the server has the run soon."""
+        with stop_asked(self._stopped) as stopped:
+            outcome = sender.settle(
+                lambda: stopped() or isinstance(sender.failure, RefusedError),
+                most_s=START_PATIENCE_S,
+                enough=lambda: sender.attached,
+            )
+        if not outcome.is_sent:
+            self._leave()
+            raise _required("nothing is begun", self._place(), outcome)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log `params` as strings; those that the run has already are left alone, with a notice if they differ."""
         texts = {key: _short(key, visible(str(value))) for key, value in params.items()}
-        for key in texts.keys() & self._params.keys():
-            if texts[key] != self._params[key]:
-                say(f"MLflow keeps param {key} = {self._params[key]} of the run's start, now it is {texts[key]}")
-        new = [Param(key, text) for key, text in texts.items() if key not in self._params]
-        for batch in _batches(new):
-            self.server.call("log params", partial(self.server.client.log_batch, self.run_id, params=batch))
-        self._params |= {param.key: param.value for param in new}
+        for key in texts.keys() & self.writer.params.keys():
+            if texts[key] != self.writer.params[key]:
+                say(f"MLflow keeps param {key} = {self.writer.params[key]} of the run's start, now it is {texts[key]}")
+        self.writer.add_params(texts)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set `tags`, over those that the run has: what holds for the part of it that runs now."""
-        entries = [RunTag(name, text) for name, text in tags.items()]
-        self.server.call("tag a run", partial(self.server.client.log_batch, self.run_id, tags=entries))
-
-    def log_artifact(self, local: Path, folder: str) -> None:
-        """Upload the file `local` to `folder` of the run's artifacts, over a file of its name."""
-        with settled(self.server), patient_transfers():
-            log = self.server.client.log_artifact
-            self.server.call("take an upload", lambda: log(self.run_id, str(local), folder))
+        self.writer.add_tags(tags)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log one point a key at `step`, unless it is there.
-
-        A server that does not answer for STEP_PATIENCE_S does not stop a training: the points wait for the next call.
-        """
-        self._queue(metrics, step)
-        self._send()
+        """Log one point a key at `step`, unless it is there."""
+        self.writer.add_points(metrics, step, now_ms())
 
     def backfill(self, history: Mapping[int, Mapping[str, float]]) -> None:
-        """Log those points of `history` (step → key → value, from a checkpoint) that the server does not have."""
+        """Log those points of `history` (step → key → value, from a checkpoint) that the record does not have."""
         for step, metrics in sorted(history.items()):
-            self._queue(metrics, step)
-        self._send()
+            self.log_metrics(metrics, step)
+
+    def log_file(self, file: Path, folder: str) -> None:
+        """Log a copy of `file` as an artifact in `folder`."""
+        self.writer.add_file(file, folder)
+
+    def publish(self, publisher: str, files: Mapping[str, bytes]) -> None:
+        """Hand `files` to the publisher of that name (publishing.py), now or later; the same ones again do nothing.
+
+        Raises CapillaryError when the disk has no room: then they would be nowhere.
+        """
+        try:
+            self.writer.add_publication(publisher, files)
+        except OSError as error:
+            raise machine_error(error) or error from error
 
     def finish(self) -> None:
-        """Write what waits and mark the run FINISHED. Raises ServiceError when the server does not take it."""
+        """Mark the run FINISHED and wait until the server has it, as long as it answers and nobody asks to stop.
+
+        What is not sent waits. Under CAPILLARY_TRACKING=required that raises ServiceError.
+        """
         self._stop_sampler()
-        if self._sampler is not None:
-            self._sampler.upload()
-        self._flush(PATIENCE_S)
-        self._set_status("FINISHED", PATIENCE_S)
+        if self.sampler is not None and self.sampler.file is not None and self.sampler.file.exists():
+            self.log_file(self.sampler.file, ARTIFACT_FOLDER)
+        self.writer.add_status("FINISHED")
+        with stop_asked(self._stopped) as stopped:
+            outcome = self._sender.settle(stopped) if self._sender else Outcome(is_sent=False)
+        unkept = self.writer.unkept
+        self._leave()
+        if unkept:
+            say(f"{unkept} records of this run could not be kept: the disk was full")
+        if outcome.is_sent and not unkept and self._sender is not None:
+            self.writer.spool.remove()
+        elif self._runtime.tracking == "required" and not outcome.is_sent:
+            raise _required("the work is done and kept, but not published", self._place(), outcome)
+        else:
+            say(self._waits(outcome))
 
     def fail(self, reason: str) -> None:
         """Mark the run FAILED and keep `reason` as a tag. Never raises: the user must see the failure itself."""
-        self._end_quietly("FAILED", {FAILURE_TAG: visible(redact(reason))[:MAX_PARAM_CHARACTERS]})
+        self._end_early("FAILED", visible(redact(reason))[:MAX_PARAM_CHARACTERS])
 
-    def _end_quietly(self, status: str, tags: Mapping[str, str]) -> None:
+    def _end_early(self, status: str, reason: str = "") -> None:
+        """No longer than a moment: somebody waits for the end, or for the words of the failure."""
         self._stop_sampler()
-        try:
-            self._flush(STEP_PATIENCE_S)
-            for name, text in tags.items():
-                tag = partial(self.server.client.set_tag, self.run_id, name, text)
-                self.server.call("tag a run", tag, STEP_PATIENCE_S)
-            self._set_status(status, STEP_PATIENCE_S)
-        except ServiceError as error:
-            say(f"the MLflow run {self.run_id} could not be marked as {status}: {error.what}")
+        self.writer.add_status(status, reason)
+        if self._sender is not None:
+            self._sender.settle(_never, most_s=INTERRUPTED_PATIENCE_S)
+        self._leave()
 
-    def _queue(self, metrics: Mapping[str, float], step: int) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        for key, value in metrics.items():
-            if step not in self._steps(key):
-                self._steps(key).add(step)
-                self._waiting.append(Metric(key, float(value), now_ms, step))
-
-    def _send(self) -> None:
-        try:
-            self._flush(STEP_PATIENCE_S)
-        except RefusedError:
-            raise
-        except ServiceError as error:
-            say(f"{error.what}; {len(self._waiting)} points wait for the next step ({error.value})")
-
-    def _steps(self, key: str) -> set[int]:
-        if key not in self._steps_of:
-            ask = self.server.client.get_metric_history
-            there = self.server.call("list points", lambda: ask(self.run_id, key)) if key in self._keys_at_start else []
-            self._steps_of[key] = {metric.step for metric in there}
-        return self._steps_of[key]
-
-    def _flush(self, patience_s: float) -> None:
-        # a batch whose answer was lost is sent again with the same timestamps, which MLflow stores once
-        log = self.server.client.log_batch
-        while batch := self._waiting[:MAX_BATCH]:
-            self.server.call("log metrics", partial(log, self.run_id, metrics=batch), patience_s)
-            del self._waiting[: len(batch)]
-
-    def _set_status(self, status: str, patience_s: float) -> None:
-        end = self.server.client.set_terminated
-        self.server.call("end a run", lambda: end(self.run_id, status), patience_s)
+    def _leave(self) -> None:
+        self.writer.close()
+        if self._sender is not None:
+            self._sender.close()
 
     def _stop_sampler(self) -> None:
-        if self._sampler is not None:
-            self._sampler.stop()
+        if self.sampler is not None:
+            self.sampler.stop()
+
+    def _place(self) -> str:
+        return f"MLflow at {redact(self._runtime.tracking_uri)}"
+
+    def _waits(self, outcome: Outcome) -> str:
+        folder = self.writer.spool.folder
+        if self._sender is None:
+            return f"done; its record is kept in {folder} (CAPILLARY_TRACKING=offline): `capillary sync` publishes it"
+        why = outcome.failure.what if outcome.failure is not None else f"{self._place()} does not take it in time"
+        return f"done, and kept in {folder}, because {why}: `capillary sync` publishes it"
+
+
+def _wanted(runtime: Runtime, cell_tags: Mapping[str, str], run_name: str, run_id: str | None) -> Wanted:
+    named = {"capillary.experiment": visible(runtime.experiment_name)} if runtime.experiment_name else {}
+    return Wanted(
+        stage=runtime.stage,
+        fingerprint=runtime.fingerprint,
+        identity={
+            "capillary.stage": runtime.stage,
+            "capillary.fingerprint": runtime.fingerprint,
+            **{f"capillary.{name}": visible(str(value)) for name, value in cell_tags.items()},
+        },
+        tags={
+            "capillary.data_fingerprint": runtime.data_fingerprint,
+            "capillary.code_fingerprint": runtime.code_fingerprint,
+            **named,
+        },
+        run_name=run_name,
+        id=run_id,
+    )
+
+
+def _required(what: str, place: str, outcome: Outcome) -> ServiceError:
+    failure = outcome.failure
+    return ServiceError(
+        f"{what}: {failure.what if failure else f'{place} does not answer in time'} (CAPILLARY_TRACKING=required)",
+        remedy=f"{failure.remedy if failure else 'start the server'}; then repeat: what was trained is not trained "
+        "again. CAPILLARY_TRACKING=auto trains without a server",
+        value=failure.value if failure else None,
+    )
 
 
 def _short(key: str, text: str) -> str:
@@ -270,5 +242,9 @@ def _short(key: str, text: str) -> str:
     return text[:MAX_PARAM_CHARACTERS]
 
 
-def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return (items[start : start + MAX_BATCH] for start in range(0, len(items), MAX_BATCH))
+def _never() -> bool:
+    return False
+
+
+def _nobody() -> None:
+    """Nobody sends: the spool waits for `capillary sync`."""

@@ -9,6 +9,8 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 
 from mlflow import MlflowClient
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import HTTP_STATUS_TO_ERROR_CODE, MlflowException, RestException
 
 from stages.common.errors import ServiceError
 from stages.common.runtime import Runtime
@@ -33,21 +35,48 @@ from stages.common.tracking.relocation import ARTIFACTS, settle
 
 PATIENCE_S = 120.0
 REQUEST_TIMEOUT_S = 60
+SERVERS_OWN, TOO_MANY = 500, 429  # HTTP statuses
 _SQLITE = "sqlite:///"
 _TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
+_NO_ENDPOINT = {"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED"}
+_CONTENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
+# some servers answer 401 and 404 in JSON of their own, which MLflow's client calls INTERNAL_ERROR
+_UNSUPPORTED = re.compile(r"unsupported endpoint|error code 404\b", re.IGNORECASE)
+_LOGIN = re.compile(r"\b40[13]\b|unauthori[sz]ed|authenticat|credential|invalid token|access denied", re.IGNORECASE)
+_LOGIN_CODES = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
+_LOGIN_REMEDY = (
+    "renew the login or token in .env (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN)"
+)
 _REMEDY = (
     "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and that the server is up, or "
     "unset MLFLOW_TRACKING_URI for the embedded store; then repeat: a training resumes from its checkpoint"
 )
 Answer = TypeVar("Answer")
+# MLflow reads its limits from the environment of the process, so that one thread of it asks at a time
+transport = threading.RLock()
 
 
 class RefusedError(ServiceError):
-    """The server answered, and the answer is no; asking again is useless. `error_code` is MLflow's."""
+    """The server answered, and the answer is no; asking again at once is useless. `error_code` is MLflow's."""
 
     def __init__(self, what: str, *, remedy: str, error_code: str, value: object) -> None:
         super().__init__(what, remedy=remedy, value=value)
         self.error_code = error_code
+
+    @property
+    def is_missing_endpoint(self) -> bool:
+        """Whether the server does not know the question at all, as one without a model registry."""
+        return self.error_code in _NO_ENDPOINT or _UNSUPPORTED.search(str(self.value)) is not None
+
+    @property
+    def is_about_content(self) -> bool:
+        """Whether the server will never take what it was sent, whoever sends it."""
+        return self.error_code in _CONTENT
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the server does not have what it was asked for."""
+        return self.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
 def redact(text: str) -> str:
@@ -72,22 +101,47 @@ class Server:
         pause_s = 0.5
         while True:
             try:
-                return ask()
-            except MlflowException as error:
+                with transport:
+                    return ask()
+            except (MlflowException, OSError) as error:
+                if isinstance(error, OSError) and not hasattr(error, "response"):
+                    raise  # of this machine's disk; the others are those of `requests`, which transfers files
                 detail = visible(redact(str(error))[:500])
                 if not _is_transient(error):
-                    what_failed = f"MLflow at {redact(self.uri)} refuses to {what}"
-                    raise RefusedError(what_failed, remedy=_REMEDY, error_code=error.error_code, value=detail) from None
+                    raise self._refused(what, _code_of(error), detail) from None
                 if time.monotonic() + pause_s > deadline:
                     unanswered = f"MLflow at {redact(self.uri)} does not {what}"
                     raise ServiceError(unanswered, remedy=_REMEDY, value=detail) from None
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 8.0)
 
+    def _refused(self, what: str, error_code: str, detail: str) -> RefusedError:
+        place = redact(self.uri)
+        if error_code in _LOGIN_CODES or (error_code == "INTERNAL_ERROR" and _LOGIN.search(detail)):
+            what, remedy = f"MLflow at {place} refuses the login and does not {what}", _LOGIN_REMEDY
+        else:
+            what, remedy = f"MLflow at {place} refuses to {what}", _REMEDY
+        return RefusedError(what, remedy=remedy, error_code=error_code, value=detail)
 
-def _is_transient(error: MlflowException) -> bool:
+
+def _is_transient(error: MlflowException | OSError) -> bool:
+    if isinstance(error, OSError):
+        status = _status_of(error)
+        return status is None or status >= SERVERS_OWN or status == TOO_MANY
     # a RestException is an answer in the server's own words; an outage, a timeout or a 5xx is a bare MlflowException
     return not isinstance(error, RestException) and error.error_code in _TRANSIENT
+
+
+def _status_of(error: OSError) -> int | None:
+    """The HTTP status of an answer that `requests` did not like, None where there was no answer."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
+
+
+def _code_of(error: MlflowException | OSError) -> str:
+    if isinstance(error, MlflowException):
+        return str(error.error_code)
+    return str(HTTP_STATUS_TO_ERROR_CODE.get(_status_of(error) or 0, "INTERNAL_ERROR"))
 
 
 def connect(runtime: Runtime) -> Server:
@@ -115,6 +169,13 @@ def patient_transfers() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def uploads() -> Iterator[None]:
+    """Within the block MLflow repeats failed HTTP requests twice: files go up, and the same file twice does no harm."""
+    with http_limits(timeout_s=REQUEST_TIMEOUT_S, retries=2):
+        yield
+
+
+@contextlib.contextmanager
 def settled(server: Server) -> Iterator[None]:
     """Within the block the embedded store records the path by which this process knows it; nothing for a server.
 
@@ -130,11 +191,12 @@ def settled(server: Server) -> Iterator[None]:
 @contextlib.contextmanager
 def http_limits(*, timeout_s: int, retries: int) -> Iterator[None]:
     """Within the block one HTTP request of MLflow takes at most `timeout_s` and is repeated `retries` times."""
-    _limit_http(timeout_s=timeout_s, retries=retries)
-    try:
-        yield
-    finally:
-        _limit_http(timeout_s=REQUEST_TIMEOUT_S, retries=0)
+    with transport:
+        _limit_http(timeout_s=timeout_s, retries=retries)
+        try:
+            yield
+        finally:
+            _limit_http(timeout_s=REQUEST_TIMEOUT_S, retries=0)
 
 
 def _limit_http(*, timeout_s: int, retries: int) -> None:

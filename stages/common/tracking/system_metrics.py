@@ -7,25 +7,21 @@ step 0 (doubled points) when the server does not tell it at once where the forme
 import csv
 import io
 import threading
-import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
-from mlflow.entities import Metric
 from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
-from stages.common.errors import ServiceError
 from stages.common.monitoring.process_memory import ProcessTree
 from stages.common.progress import say
-from stages.common.tracking.server import Server, settled
+from stages.common.tracking.spool.writing import Writer, now_ms
 
 PREFIX = "system/"
-PATIENCE_S = 5.0
+SAMPLE_PATIENCE_S = 10.0
 LOAD_FILE = "system.csv"
 ARTIFACT_FOLDER = "system"
 _FIRST_KEY = PREFIX + "cpu_utilization_percentage"
@@ -34,42 +30,23 @@ _FIRST_KEY = PREFIX + "cpu_utilization_percentage"
 class SystemSampler:
     """A background thread that takes a sample every `interval_s`, and a last one at `stop`. It never fails the stage.
 
-    Samples go to the MLflow run and, where `file` is given, to the end of that CSV file.
+    Samples go to the run and, where `file` is given, to the end of that CSV file.
     """
 
-    def __init__(
-        self, server: Server, run_id: str, *, continued: bool, interval_s: float, file: Path | None = None
-    ) -> None:
-        self._server = server
-        self._run_id = run_id
+    def __init__(self, writer: Writer, *, interval_s: float, file: Path | None = None) -> None:
+        self.file = file
+        self._writer = writer
         self._interval_s = interval_s
-        self._file = file
         self._monitors = _monitors()
-        self._step = self._next_step() if continued else 0
+        self._step = writer.next_step(_FIRST_KEY)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample_until_stopped, name="system metrics", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the sampling; waits for a sample that is on its way, not longer than its patience."""
+        """End the sampling; waits for a sample that is being taken."""
         self._stop.set()
-        self._thread.join(2 * PATIENCE_S)
-
-    def upload(self) -> None:
-        """Log the file as an artifact of the run."""
-        if self._file is None or not self._file.exists():
-            return
-        log = partial(self._server.client.log_artifact, self._run_id, str(self._file), ARTIFACT_FOLDER)
-        try:
-            with settled(self._server):
-                self._server.call("take the file of the system metrics", log, PATIENCE_S)
-        except ServiceError as error:
-            say(f"the file of the system metrics is not logged: {error.what}")
-
-    def _next_step(self) -> int:
-        ask = self._server.client.get_metric_history
-        known = self._server.call("list points", lambda: ask(self._run_id, _FIRST_KEY))
-        return max((metric.step + 1 for metric in known), default=0)
+        self._thread.join(SAMPLE_PATIENCE_S)
 
     def _sample_until_stopped(self) -> None:
         psutil.cpu_percent()  # the first call of a process measures nothing; later ones the time since the last
@@ -78,19 +55,15 @@ class SystemSampler:
         self._take_sample()
 
     def _take_sample(self) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        time_ms = now_ms()
         sample = _sample(self._monitors)
-        metrics = [Metric(PREFIX + key, value, now_ms, self._step) for key, value in sample.items()]
-        log = partial(self._server.client.log_batch, self._run_id, metrics=metrics)
-        self._step += 1
+        step, self._step = self._step, self._step + 1
         try:
-            if self._file is not None:
-                append_row(self._file, {"unix_time_s": now_ms / 1000, **sample})
-            self._server.call("log a sample", log, PATIENCE_S)
-        except ServiceError as error:
-            say(f"a sample of the system metrics is lost: {error.what}")
+            if self.file is not None:
+                append_row(self.file, {"unix_time_s": time_ms / 1000, **sample})
         except OSError as error:
-            say(f"a sample of the system metrics is lost: {error}")
+            say(f"a sample of the system metrics is lost to {self.file}: {error}")
+        self._writer.add_points({PREFIX + key: value for key, value in sample.items()}, step, time_ms)
 
 
 def append_row(file: Path, row: dict[str, float]) -> None:

@@ -9,9 +9,9 @@ from stages.common.errors import DataError
 from stages.common.imaging.recipe import Recipe
 from stages.common.inference import Flips, patch_probability
 from stages.common.layout import lay_out_for_prediction
+from stages.common.registered.finding import FoundNetwork
 from stages.common.registered.loading import load_model
 from stages.common.tracking.registry import ModelCard, autocast_of
-from stages.common.tracking.server import Server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +33,13 @@ class Ensemble:
             return total / len(self.networks)
 
 
-def load_ensemble(cards: Sequence[ModelCard], server: Server, device: torch.device) -> Ensemble:
-    """The networks of `cards` from the registry.
+def load_ensemble(found: Sequence[FoundNetwork], device: torch.device) -> Ensemble:
+    """The networks that were `found`, loaded.
 
     Raises DataError when they were trained on images prepared in different ways or on patches of different sizes: no
     one image would suit them all.
     """
+    cards = [network.card for network in found]
     first = cards[0]
     for other in cards[1:]:
         if (other.recipe, other.patch_voxels) != (first.recipe, first.patch_voxels):
@@ -47,7 +48,7 @@ def load_ensemble(cards: Sequence[ModelCard], server: Server, device: torch.devi
                 remedy="run `dvc repro`, so that every fold is trained alike, or choose one with --fold",
                 value=f"fold {first.fold}: {_brief(first)}; fold {other.fold}: {_brief(other)}",
             )
-    networks = [(load_model(card, server=server).to(device).eval(), autocast_of(card)) for card in cards]
+    networks = [(load_model(one).to(device).eval(), autocast_of(one.card)) for one in found]
     for network, dtype in networks:
         lay_out_for_prediction(network, dtype)
     return Ensemble(networks=tuple(networks), device=device, patch_voxels=first.patch_voxels, recipe=first.recipe)

@@ -5,17 +5,19 @@ import json
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DamagedError, DataError
+from stages.common.registered.finding import FoundNetwork, network_of_version
 from stages.common.registered.references import find_versions
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_from
+from stages.common.tracking.registry import CARD_TAG, ModelCard, card_from, without_assigned
 from stages.common.tracking.server import Server
 
 
-def find_cards(reference: str, server: Server) -> list[ModelCard]:
-    """The cards of the versions that `reference` means, in the order of their aliases.
+def find_by_reference(reference: str, server: Server) -> list[FoundNetwork]:
+    """The networks of the versions that `reference` means, in the order of their aliases.
 
     Raises what find_versions raises, and DataError for a version without a card.
     """
-    return [_card_of(version) for version in find_versions(reference, server)]
+    versions = find_versions(reference, server)
+    return [network_of_version(_card_of(version), version, server) for version in versions]
 
 
 def _card_of(version: ModelVersion) -> ModelCard:
@@ -31,7 +33,11 @@ def _card_of(version: ModelVersion) -> ModelCard:
             remedy=remedy,
             value=version.tags[CARD_TAG][:200],
         ) from error
-    named = (
-        {**data, "model_name": version.name, "model_version": str(version.version)} if isinstance(data, dict) else data
-    )
-    return card_from(named, what, remedy)
+    return card_from(_named(data, version), what, remedy)
+
+
+def _named(data: object, version: ModelVersion) -> object:
+    """A card of today, without what former ones held; that of a pickle with the name by which it is converted."""
+    if isinstance(data, dict) and "files" not in data:
+        return {**data, "model_name": version.name, "model_version": str(version.version)}
+    return without_assigned(data)

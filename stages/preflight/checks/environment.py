@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stages.preflight.check import Check, missed, passed
+from stages.common.runtime import TrackingMode
+from stages.preflight.check import Check, Status, missed, passed
 from stages.preflight.checks.service import Answer, Kind
 from stages.preflight.params import EnvironmentParams
 
@@ -28,9 +29,12 @@ def check_environment(
     *,
     source: str = "",
     answers: Sequence[Answer] = (),
+    tracking: TrackingMode = "required",
     top: Path = Path("/"),
 ) -> Check:
-    """What `stage` needs and is not given. `variables` are those that configs/stages.yaml hands on to it, `source` is
+    """What `stage` needs and is not given; what only a tracking server asks for is a warning unless it is `required`.
+
+    `variables` are those that configs/stages.yaml hands on to it, `source` is
     where it reads data from, `answers` come from the servers that it talks to.
     """
     listed = getattr(params.variables, stage, ())
@@ -43,12 +47,17 @@ def check_environment(
     name = f"environment of {stage}"
     if not absent:
         return passed(name, "nothing is missing", "set", critical=params.critical)
+    if tracking != "required" and answers:
+        without = check_environment(stage, variables, params, source=source, top=top)
+        critical = params.critical and without.status is Status.FAIL
+    else:
+        critical = params.critical
     value = ", ".join(dict.fromkeys(f"{variable} ({why})" for variable, why in absent))
     remedy = (
         "set it in .env (see .env.example: a source's keys begin with SOURCE_, an artifact store's with ARTIFACTS_, "
         "and one such name hides the plain ones); configs/stages.yaml says which variables a stage is given"
     )
-    return missed(name, f"missing: {value}", "set", remedy, critical=params.critical)
+    return missed(name, f"missing: {value}", "set", remedy, critical=critical)
 
 
 def _by_server(answers: Iterable[Answer]) -> Iterator[tuple[str, str]]:

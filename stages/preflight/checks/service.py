@@ -19,10 +19,13 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A server to ask. `url` may hold credentials: show `place`."""
+    """A server to ask. `url` may hold credentials: show `place`. One that tracks runs, or keeps their files, may be
+    missing: what it does not take waits on this disk (docs/tracking.md).
+    """
 
     kind: Kind
     url: str
+    tracks_runs: bool = False
 
     @property
     def place(self) -> str:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from stages.common.errors import CapillaryError
+from stages.common.runtime import TrackingMode
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 from stages.preflight.check import Check, missed, passed, warned
 from stages.preflight.checks import http_requests
@@ -16,7 +17,8 @@ from stages.preflight.checks.mlflow_server import LOGIN, ask_mlflow
 from stages.preflight.checks.service import REFUSED, Answer, Kind, Service
 from stages.preflight.params import ServiceParams
 
-S3_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL")
+RUNS_STORE = "MLFLOW_S3_ENDPOINT_URL"
+S3_VARIABLES = (RUNS_STORE, "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 POSTGRES_PORT = 5432
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL's protocol, SSLRequest: answered with S or N
 PAUSE_S = 0.5
@@ -25,9 +27,18 @@ PAUSE_S = 0.5
 def services_of(variables: Mapping[str, str], listed: Sequence[str]) -> list[Service]:
     """The servers that `variables` lead to, and the `listed` URLs; each once."""
     found = [*_tracking(variables.get(VARIABLE, EMBEDDED))]
-    found += [Service(kind=Kind.S3, url=variables[name]) for name in S3_VARIABLES if name in variables]
+    found += [
+        Service(kind=Kind.S3, url=variables[name], tracks_runs=name == RUNS_STORE)
+        for name in S3_VARIABLES
+        if name in variables
+    ]
     found += [Service(kind=_kind_of(url), url=url) for url in listed]
     return list({(service.kind, service.url): service for service in found}.values())
+
+
+def to_be_asked(services: Iterable[Service], tracking: TrackingMode) -> list[Service]:
+    """Those that a run talks to: offline, none that tracks runs."""
+    return [service for service in services if tracking != "offline" or not service.tracks_runs]
 
 
 def ask_all(services: Sequence[Service], variables: Mapping[str, str], params: ServiceParams) -> list[Answer]:
@@ -38,17 +49,18 @@ def ask_all(services: Sequence[Service], variables: Mapping[str, str], params: S
         return list(pool.map(lambda service: _ask_patiently(service, variables, params), services))
 
 
-def check_services(answers: Iterable[Answer], *, critical: bool) -> Iterator[Check]:
-    """One check a server."""
+def check_services(answers: Iterable[Answer], *, critical: bool, tracking: TrackingMode) -> Iterator[Check]:
+    """One check a server. A server that tracks runs stops a run where `tracking` is required, and only there."""
     for answer in answers:
         service, name = answer.service, answer.service.check_name
+        stops = tracking == "required" if service.tracks_runs else critical
         if answer.fault:
             value = f"{service.place} {answer.fault}"
-            yield missed(name, value, "answers as it should", _remedy(answer), critical=critical)
+            yield missed(name, value, "answers as it should", _remedy(answer), critical=stops)
         elif answer.asks_for_login:
             yield warned(name, f"{service.place} asks for a login", "takes this one", _remedy(answer))
         else:
-            yield passed(name, f"{service.place} answers", "answers as it should", critical=critical)
+            yield passed(name, f"{service.place} answers", "answers as it should", critical=stops)
 
 
 def _tracking(uri: str) -> Iterator[Service]:
@@ -58,9 +70,9 @@ def _tracking(uri: str) -> Iterator[Service]:
     except CapillaryError:
         return
     if address.kind is StoreKind.SERVER:
-        yield Service(kind=Kind.MLFLOW, url=uri)
+        yield Service(kind=Kind.MLFLOW, url=uri, tracks_runs=True)
     elif address.kind is StoreKind.DATABASE and urlsplit(uri).scheme.split("+")[0] == "postgresql":
-        yield Service(kind=Kind.POSTGRES, url=uri)
+        yield Service(kind=Kind.POSTGRES, url=uri, tracks_runs=True)
 
 
 def _kind_of(url: str) -> Kind:

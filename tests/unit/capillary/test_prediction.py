@@ -186,7 +186,7 @@ def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Pat
     assert plan.access.network == "tracking"
     assert not plan.access.resume
     assert plan.params["evaluation"]["threshold"] == 0.25
-    assert plan.writable == (root / "mlruns",)
+    assert plan.writable == (root / "mlruns", root / ".capillary/outbox", root / ".capillary/receipts")
     assert plan.argv == ()
     (stack,) = planned.request.stacks
     assert (stack.image, stack.mask) == (Path("input/mouse 1.tif"), Path("prediction/seg.nii.gz"))

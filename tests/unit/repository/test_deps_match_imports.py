@@ -17,7 +17,7 @@ ENTRIES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 # a gate has no entry of its own, but an image and code like any stage
 STAGES = [*ENTRIES, "preflight"]
 # stages that run in the image of another one
-GUESTS = {"evaluate": ["predict", "models", "convert", "weights", "bioimageio"]}
+GUESTS = {"evaluate": ["predict", "models", "convert", "weights", "bioimageio", "sync"]}
 # distribution → the modules that it provides, where the names differ
 PROVIDES = {
     "pyyaml": "yaml",

@@ -118,6 +118,11 @@ def test_limits_of_memory_reach_the_stage(root: Path) -> None:
     assert plan(root, CAPILLARY_MONITOR_INTERVAL_S="off").order.monitoring.interval_s is None
 
 
+def records(repository: Path) -> tuple[Path, Path]:
+    """Where runs wait for a server, and the receipts of what it made of them."""
+    return repository / ".capillary/outbox", repository / ".capillary/receipts"
+
+
 def test_a_plan_is_what_the_entry_declares(root: Path) -> None:
     """Deps, outs, params and arguments come through as they are; state is keyed by address and fingerprint."""
     made = plan(root)
@@ -138,7 +143,8 @@ def test_a_temporary_experiment_keeps_its_state_in_the_repository(root: Path, tm
     made = plan(root, stage="training", repository=tmp_path / "repository")
     assert (made.root, made.repository) == (root, tmp_path / "repository")
     assert made.state_dir.parent == tmp_path / "repository/.capillary/state"
-    assert made.writable == (made.state_dir, tmp_path / "repository/mlruns")
+    assert made.writable == (made.state_dir, tmp_path / "repository/mlruns", *records(tmp_path / "repository"))
+    assert (made.order.outbox, made.order.receipts) == records(tmp_path / "repository")
     assert made.deps[0].host == root / "data/in.txt"
 
 
@@ -258,15 +264,19 @@ def test_without_a_server_runs_are_kept_in_the_repository(root: Path) -> None:
     made = plan(root, stage="tracked")
     assert made.environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{root}/mlruns/mlflow.db"
     assert made.order.artifact_root == f"{root}/mlruns/artifacts"
-    assert made.writable == (root / "mlruns",)
+    assert made.writable == (root / "mlruns", *records(root))
 
 
 @pytest.mark.parametrize("uri", ["https://dagshub.com/u/r.mlflow", "postgresql://u@h/db", "databricks"])
 def test_a_server_is_left_to_the_stage_s_own_variables(root: Path, uri: str) -> None:
-    """configs/stages.yaml hands MLFLOW_TRACKING_* on; the launcher adds no folder to write."""
+    """configs/stages.yaml hands MLFLOW_TRACKING_* on; the launcher adds the folders of what waits for it."""
     made = plan(root, stage="tracked", MLFLOW_TRACKING_URI=uri)
     assert made.order.artifact_root is None
-    assert made.writable == ()
+    assert made.writable == records(root)
+    assert made.order.tracking == "auto"
+    assert (
+        plan(root, stage="tracked", MLFLOW_TRACKING_URI=uri, CAPILLARY_TRACKING="offline").order.tracking == "offline"
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,7 +292,7 @@ def test_a_database_of_the_user_s_own_is_writable_wherever_the_stage_runs(
 ) -> None:
     """A relative path means the repository, not the sandbox, which is removed."""
     made = plan(root, stage="tracked", MLFLOW_TRACKING_URI=uri.replace("/{tmp}", str(tmp_path)))
-    assert made.writable == (tmp_path / folder,)
+    assert made.writable == (tmp_path / folder, *records(root))
     assert made.environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path / folder / 'x.db'}"
     assert made.order.artifact_root == str(tmp_path / folder / "artifacts")
 
@@ -292,7 +302,7 @@ def test_a_store_that_is_reached_through_a_link_has_one_path(root: Path, tmp_pat
     (tmp_path / "big disk").mkdir()
     (root / "mlruns").symlink_to(tmp_path / "big disk")
     made = plan(root, stage="tracked")
-    assert made.writable == (tmp_path / "big disk",)
+    assert made.writable == (tmp_path / "big disk", *records(root))
     assert made.environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/big disk/mlflow.db"
     assert made.order.artifact_root == f"{tmp_path}/big disk/artifacts"
 

@@ -69,9 +69,9 @@ def test_cards_of_converted_versions_are_replaced(root: Path, tmp_path: Path) ->
         file = root / "models" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(data))
-    card = {"model_name": "capillary-dice_ce", "model_version": "4", "files": {}}
+    card = {"loss": "dice_ce", "files": {}}
     made = tmp_path / "0.json"
-    made.write_text(json.dumps({"converted_from": "1", "card": card}))
+    made.write_text(json.dumps({"name": "capillary-dice_ce", "converted_from": "1", "version": "4", "card": card}))
     command._update_cards(root, [made])
     assert json.loads((root / "models/dice_ce/fold_0.json").read_text()) == card
     for name in ("dice_ce/fold_1", "cbdice/fold_0"):

@@ -40,7 +40,9 @@ def address(bench: Bench, uri: str) -> list[Check]:
 
 
 def answered(variables: dict[str, str], *listed: str) -> list[Check]:
-    return list(check_services(ask_all(services_of(variables, listed), variables, ONCE), critical=True))
+    return list(
+        check_services(ask_all(services_of(variables, listed), variables, ONCE), critical=True, tracking="required")
+    )
 
 
 def server(**says: Says) -> list[Check]:

@@ -113,6 +113,7 @@ _REPORT = Report(
         Card(
             loss=loss,
             fold=fold,
+            fingerprint="f",
             run_id=f"{loss}{fold}" * 4,
             model_name=f"capillary-{loss}",
             model_version="7",

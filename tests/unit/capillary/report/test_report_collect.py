@@ -46,7 +46,7 @@ def write_metrics(root: Path, *losses: str) -> None:
 
 
 def write_card(root: Path) -> None:
-    card: dict[str, Any] = {"loss": "a", "fold": 0, "run_id": "r", "model_name": "m", "model_version": 1}
+    card: dict[str, Any] = {"loss": "a", "fold": 0, "fingerprint": "f"}
     (root / "models" / "a").mkdir(parents=True)
     (root / "models" / "a" / "fold_0.json").write_text(json.dumps({**card, "epochs": 2, "precision": "fp32"}))
 

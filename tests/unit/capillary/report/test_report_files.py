@@ -31,6 +31,7 @@ from capillary.report.sources.results import (
 from capillary.report.write import write_report
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.metrics import METRICS
+from stages.common.tracking.receipts import Receipt, write_receipt
 from tests.unit.capillary.report.made import tiny_png
 
 PARAMS = {"training": {"losses": ["dice_ce"], "folds": [0], "seed": 1}, "evaluation": {"confidence": 0.9}}
@@ -208,14 +209,17 @@ def test_curves_and_cards_are_those_of_the_cells_of_params_yaml(tmp_path: Path) 
     """In their order; an epoch without a validation has none. A fold or loss that was removed does not count."""
     for fold in (10, 2, 3):
         write(tmp_path / "metrics/training/a" / f"fold_{fold}.csv", "epoch,loss,validation_dsc\n1,0.5,\n2,,0.25\n")
-        card = {"loss": "a", "fold": fold, "run_id": "r", "model_name": "m", "model_version": 3, "epochs": 2}
+        card = {"loss": "a", "fold": fold, "fingerprint": f"f{fold}", "epochs": 2}
         write(tmp_path / "models/a" / f"fold_{fold}.json", json.dumps({**card, "precision": "fp32"}))
     write(tmp_path / "models/a/fold_x.json", "{}")
     cells = [("a", 2), ("a", 10), ("b", 2)]
     curves = read_curves(tmp_path, cells)
     assert [curve.fold for curve in curves] == [2, 10]
     assert (curves[0].training_loss, curves[0].validation_dsc) == ((0.5, None), (None, 0.25))
-    assert [(card.fold, card.model_version) for card in read_cards(tmp_path, cells)] == [(2, "3"), (10, "3")]
+    receipt = Receipt(run_id="r", name="capillary-a", version="3", weights_sha256="")
+    write_receipt(tmp_path / ".capillary" / "receipts", "f10", "http://h", receipt)
+    found = [(card.fold, card.run_id, card.model_version) for card in read_cards(tmp_path, cells, "http://h")]
+    assert found == [(2, "", ""), (10, "r", "3")]
 
 
 def test_overlays_must_be_pictures(tmp_path: Path) -> None:

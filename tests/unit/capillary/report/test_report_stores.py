@@ -64,8 +64,15 @@ def root(tmp_path: Path) -> Path:
 
 def card(run_id: str, fold: int = 0) -> Card:
     return Card(
-        loss="a", fold=fold, run_id=run_id, model_name="m", model_version="1", epochs=1, precision="fp32"
-    )  # fmt: skip
+        loss="a",
+        fold=fold,
+        fingerprint="f",
+        run_id=run_id,
+        model_name="m",
+        model_version="1",
+        epochs=1,
+        precision="fp32",
+    )
 
 
 def tracked(root: Path, *cards: Card, uri: str | None = None) -> Tracked:

@@ -64,7 +64,6 @@ def row(loss: str, index: int, dsc: float, group: str | None = None) -> Row:
         group=group or f"v{index}",
         measurement=measurement,
         views=some_views(),
-        model_name="m",
-        model_version="1",
+        weights_sha256="0" * 64,
         seconds=0.0,
     )

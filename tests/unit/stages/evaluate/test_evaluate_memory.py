@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from stages.common.imaging.volumes import Volume
 from stages.common.monitoring.memory_guard import MemoryGuard
-from stages.common.tracking.server import Server
 from stages.evaluate import predict
 from stages.evaluate.cells import Cell
 from tests.support import tracked
@@ -38,7 +37,7 @@ def test_no_former_volume_or_network_is_held_while_the_next_is_predicted(
         return note(np.full(volume.shape_zyx, 0.9, np.float32))  # type: ignore[no-any-return]
 
     monkeypatch.setattr(predict, "predict_volume", some_probability)
-    monkeypatch.setattr(predict, "load_model", lambda _card, server: note(torch.nn.Conv3d(1, 2, 1)))
+    monkeypatch.setattr(predict, "load_model", lambda _network: note(torch.nn.Conv3d(1, 2, 1)))
     volumes = write_volumes(tmp_path / "processed", ((3, 16, 16),) * 4)
     cells = [
         Cell(
@@ -51,6 +50,6 @@ def test_no_former_volume_or_network_is_held_while_the_next_is_predicted(
     ]
     runtime = tracked.embedded_runtime(tmp_path / "state", artifact_root=None)
     chosen = evaluation(min_component_um3=least_um3)
-    predict.evaluate_cells(cells, chosen, mock.Mock(spec=Server), runtime, MemoryGuard())
+    predict.evaluate_cells(cells, chosen, mock.MagicMock(), runtime, MemoryGuard())
     # a network, then its two volumes beside it; the same again
     assert held == [0, 1, 1, 0, 1, 1]

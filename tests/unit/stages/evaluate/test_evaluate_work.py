@@ -16,7 +16,6 @@ from stages.common.imaging.grid import resample
 from stages.common.imaging.volumes import Grid, Volume
 from stages.common.inference import Flips, predict_probability
 from stages.common.monitoring.memory_guard import MemoryGuard
-from stages.common.tracking.server import Server
 from stages.evaluate import predict
 from stages.evaluate.cells import Cell
 from stages.evaluate.measure import measure
@@ -50,7 +49,7 @@ def cells_of(volumes: Sequence[Volume], losses: tuple[str, ...]) -> list[Cell]:
         Cell(
             loss=loss,
             fold=fold,
-            card=replace(tracked.CARD, loss=loss, fold=fold, model_name=f"name-{loss}", model_version=str(fold + 7)),
+            card=replace(tracked.CARD, loss=loss, fold=fold, weights_sha256=f"{fold}" * 64),
             volumes=tuple(volumes)[2 * fold : 2 * fold + 2],
         )
         for loss in losses
@@ -67,9 +66,9 @@ def run(
         return probability_of(card, volume)
 
     monkeypatch.setattr(predict, "predict_volume", known)
-    monkeypatch.setattr(predict, "load_model", lambda _card, server: torch.nn.Conv3d(1, 2, 1))
+    monkeypatch.setattr(predict, "load_model", lambda _network: torch.nn.Conv3d(1, 2, 1))
     runtime = tracked.embedded_runtime(tmp_path / "state", artifact_root=None)
-    return evaluate_cells(cells, evaluation(**changes), mock.Mock(spec=Server), runtime, guard)
+    return evaluate_cells(cells, evaluation(**changes), mock.MagicMock(), runtime, guard)
 
 
 @pytest.mark.parametrize("least_um3", [None, 9.0, "auto"])
@@ -104,7 +103,7 @@ def test_each_volume_has_a_row_of_its_own_mask(
         )
         assert row.measurement == expected
         assert (row.loss, row.fold, row.id, row.group) == (cell.loss, cell.fold, volume.id, volume.group)
-        assert (row.model_name, row.model_version) == (cell.card.model_name, cell.card.model_version)
+        assert row.weights_sha256 == cell.card.weights_sha256
         assert row.seconds > 0
         assert (calibration.loss, calibration.fold, calibration.id) == (row.loss, row.fold, row.id)
         reliability = Reliability.of(probability, label)

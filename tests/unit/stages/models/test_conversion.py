@@ -15,10 +15,10 @@ from stages.common.tracking.server import Server, connect
 from stages.convert.convert import convert_all
 from stages.models.fetch import fetch
 from stages.models.register import register_all
-from stages.predict.models.registered import find_cards
+from stages.predict.models.registered import find_by_reference
 from tests.support.networks import random_network
 from tests.support.pickled import register_pickled
-from tests.support.tracked import embedded_runtime
+from tests.support.tracked import embedded_runtime, load
 
 LOSS, NAME = "dice_ce", "capillary-dice_ce"
 
@@ -37,13 +37,13 @@ def server(store: Path) -> Server:
     return connect(embedded_runtime(store))
 
 
-def convert(references: Sequence[str], folder: Path, server: Server) -> list[tuple[str, ModelCard]]:
-    """All three steps in this process."""
+def convert(references: Sequence[str], folder: Path, server: Server) -> list[tuple[str, str, ModelCard]]:
+    """All three steps in this process; (old number, new one, card)."""
     fetch(references, folder / "fetched", server)
     convert_all(folder / "fetched", folder / "converted")
     register_all(folder / "converted", folder / "cards", server)
     made = [json.loads(file.read_text()) for file in sorted((folder / "cards").iterdir())]
-    return [(each["converted_from"], card_from(each["card"], "here", "")) for each in made]
+    return [(each["converted_from"], each["version"], card_from(each["card"], "here", "")) for each in made]
 
 
 def alias(server: Server, name: str) -> str:
@@ -53,19 +53,19 @@ def alias(server: Server, name: str) -> str:
 def test_versions_are_converted_once_and_keep_their_aliases(server: Server, store: Path, tmp_path: Path) -> None:
     """The alias follows where the old version had it; a second time nothing is left to do."""
     with pytest.raises(DataError, match="former version of capillary, as a pickle") as caught:
-        find_cards(f"{NAME}/1", server)
+        find_by_reference(f"{NAME}/1", server)
     assert f"capillary models convert {NAME}/1" in caught.value.remedy
-    ((old, card),) = convert([f"{NAME}/1"], tmp_path / "one", server)
+    ((old, new, card),) = convert([f"{NAME}/1"], tmp_path / "one", server)
     assert (old, alias(server, "fold-0")) == ("1", "2"), "the alias stays with the newer training"
-    assert weights_sha256(load_model(card, server=server)) == weights_sha256(random_network(0))
-    version = server.client.get_model_version(NAME, card.model_version)
+    assert weights_sha256(load(card, server)) == weights_sha256(random_network(0))
+    version = server.client.get_model_version(NAME, new)
     assert version.tags[CONVERTED_TAG] == "1"
     assert json.loads(version.tags[CARD_TAG])["files"].keys() == card.files.keys()
     others = convert([], tmp_path / "all", server)
-    assert [old for old, _ in others] == ["2", "3"]
-    assert alias(server, "fold-0") == others[0][1].model_version
-    (found,) = find_cards(f"{NAME}@fold-1", server)
-    assert torch.equal(*(weights[FIRST] for weights in (load_model(found, server=server).state_dict(), expected(2))))
+    assert [old for old, _, _ in others] == ["2", "3"]
+    assert alias(server, "fold-0") == others[0][1]
+    (found,) = find_by_reference(f"{NAME}@fold-1", server)
+    assert torch.equal(*(weights[FIRST] for weights in (load_model(found).state_dict(), expected(2))))
     fetch([], tmp_path / "none", server)
     assert list((tmp_path / "none").iterdir()) == []
 

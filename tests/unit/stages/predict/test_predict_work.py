@@ -18,6 +18,7 @@ from stages.common.imaging.normalise import apply_scale, measure_scale
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.stacks import read_stack
 from stages.common.inference import predict_probability
+from stages.common.registered.finding import Places, find_networks
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import Server, connect
@@ -25,7 +26,7 @@ from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import BESIDE, Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble
-from stages.predict.models.registered import find_cards
+from stages.predict.models.registered import find_by_reference
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from stages.predict.request import PredictRequest, StackRequest
@@ -189,8 +190,9 @@ def test_values_that_are_no_numbers_are_refused(project: PredictionProject, tmp_
 def test_folds_that_do_not_belong_together_are_refused(project: PredictionProject) -> None:
     """One fold was resampled, the other not: no image suits both."""
     cards = [read_card(card(project, "cbdice", fold)) for fold in (0, 1)]
+    networks = find_networks(cards, Places(server=server_of(project)))
     with pytest.raises(DataError, match="do not belong together"):
-        load_ensemble(cards, server_of(project), torch.device("cpu"))
+        load_ensemble(networks, torch.device("cpu"))
 
 
 def server_of(project: PredictionProject) -> Server:
@@ -204,19 +206,19 @@ def server_of(project: PredictionProject) -> Server:
 def test_references_lead_to_cards(project: PredictionProject, reference: str, folds: list[int]) -> None:
     """A name means all of its folds, an alias and a version one; the cards are those in models/."""
     expected = [read_card(card(project, "cbdice", fold)) for fold in folds]
-    assert find_cards(reference, server_of(project)) == expected
+    assert [network.card for network in find_by_reference(reference, server_of(project))] == expected
 
 
 @pytest.mark.parametrize("reference", ["capillary-cbdice@fold-9", "capillary-cbdice/9", "nobody", "nobody@fold-0"])
 def test_a_reference_to_nothing_is_refused(project: PredictionProject, reference: str) -> None:
     """With its text and exit code 4."""
     with pytest.raises(DataError, match=reference):
-        find_cards(reference, server_of(project))
+        find_by_reference(reference, server_of(project))
 
 
 @pytest.mark.parametrize("reference", ["", "a@b@c", "a/latest", "a/1/2"])
 def test_a_reference_of_another_form_is_a_mistake_of_usage(project: PredictionProject, reference: str) -> None:
     """Exit code 2, with an example."""
     with pytest.raises(CapillaryError) as raised:
-        find_cards(reference, server_of(project))
+        find_by_reference(reference, server_of(project))
     assert raised.value.code == ExitCode.USAGE

@@ -28,7 +28,7 @@ def ask(url: str, **variables: str) -> Answer:
 
 
 def checked(url: str, **variables: str) -> Check:
-    (check,) = check_services([ask(url, **variables)], critical=True)
+    (check,) = check_services([ask(url, **variables)], critical=True, tracking="required")
     return check
 
 

@@ -32,7 +32,7 @@ def ask(variables: dict[str, str], *listed: str, params: ServiceParams = PARAMS)
 
 
 def status_of(variables: dict[str, str], *listed: str) -> tuple[Status, str, str]:
-    (check,) = check_services(ask(variables, *listed), critical=True)
+    (check,) = check_services(ask(variables, *listed), critical=True, tracking="required")
     return check.status, check.value, check.remedy
 
 
@@ -131,7 +131,10 @@ def test_listed_services_that_live_pass() -> None:
     """A web page and a bare port."""
     with http_server() as url, tcp_server(b"x") as port:
         answers = ask({}, url, f"tcp://127.0.0.1:{port}")
-    assert [check.status for check in check_services(answers, critical=True)] == [Status.PASS, Status.PASS]
+    assert [check.status for check in check_services(answers, critical=True, tracking="required")] == [
+        Status.PASS,
+        Status.PASS,
+    ]
 
 
 @pytest.fixture
@@ -251,10 +254,10 @@ def test_only_mlflow_must_accept_the_request(variable: str, status: int, expecte
     """Any other server passes with a status below 500; the remedy fits the kind of server."""
     with http_server(status) as url:
         answers = ask({}, url) if variable == "listed" else ask({variable: url})
-    (check,) = check_services(answers, critical=True)
+    (check,) = check_services(answers, critical=True, tracking="required")
     assert check.status is expected
     assert word in check.remedy
-    (soft,) = check_services(answers, critical=False)
+    (soft,) = check_services(answers, critical=False, tracking="auto")
     assert soft.status is (Status.WARN if expected is Status.FAIL else expected)
 
 

@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 import torch
 
+from stages.common.errors import ServiceError
 from stages.common.layout import lay_out_channels_last
 from stages.common.networks.catalogue import build_network
 from stages.common.networks.supervision import plain
 from stages.common.networks.weights import weights_sha256
 from stages.common.provenance.record import FOLDER, RECORD, read_record
+from stages.common.registered.finding import find_network, places_of
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Compute, Monitoring, Runtime
+from stages.common.tracking.receipts import read_receipt
 from stages.common.tracking.registry import CARD_TAG, card_json
+from stages.common.tracking.server import connect
 from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import Decision
 from stages.train.computing.switches import Switches
@@ -25,6 +29,7 @@ from stages.train.loop.state import TrainingState
 from stages.train.record import recorded, register
 from tests.support.provenance import HOST
 from tests.support.tracked import embedded_runtime
+from tests.unit.stages.common.tracking.opened import made_of
 from tests.unit.stages.train.tiny import tiny_params
 
 CPU = torch.device("cpu")
@@ -77,10 +82,11 @@ def test_a_training_is_recorded_with_its_params_and_registered_as_it_ended(cell:
     state = _state(cell)
     expected = copy.deepcopy(plain(state.network))
     with recorded(cell, runtime, state, CPU) as run:
-        assert state.run_id == run.run_id
+        assert state.run_id == run.id
         card = register(cell, runtime, state, run)
-    client = run.server.client
-    stored = client.get_run(run.run_id)
+    server = connect(runtime)
+    client, run_id = server.client, made_of(run).info.run_id
+    stored = client.get_run(run_id)
     assert stored.info.status == "FINISHED"
     assert stored.info.run_name == "warp-1"
     assert (stored.data.tags["capillary.loss"], stored.data.tags["capillary.fold"]) == ("warp", "1")
@@ -103,17 +109,20 @@ def test_a_training_is_recorded_with_its_params_and_registered_as_it_ended(cell:
         "threads": "3",
         "processes": "2",
     }
-    assert _points(client, run.run_id, "loss") == [(1, 0.5), (2, 0.25)]
-    assert _points(client, run.run_id, "validation_dsc") == [(1, 0.9), (2, 0.25)]
+    assert _points(client, run_id, "loss") == [(1, 0.5), (2, 0.25)]
+    assert _points(client, run_id, "validation_dsc") == [(1, 0.9), (2, 0.25)]
 
-    assert (card.loss, card.fold, card.run_id, card.fingerprint) == ("warp", 1, run.run_id, runtime.fingerprint)
+    assert (card.loss, card.fold, card.fingerprint) == ("warp", 1, runtime.fingerprint)
     assert (card.patch_voxels, card.epochs, card.precision) == ((4, 16, 16), 2, "bf16")
     assert (card.validation_dsc, card.recipe) == (0.25, cell.recipe)
-    assert (card.model_name, card.model_version) == ("capillary-warp", "1")
-    version = client.get_model_version_by_alias(card.model_name, "fold-1")
-    unregistered = replace(card, model_name="", model_version="")
-    assert json.loads(version.tags[CARD_TAG]) == json.loads(card_json(unregistered))
-    network = load_model(card, server=run.server)
+    found = find_network(card, places_of(runtime))
+    assert (found.name, found.version) == ("capillary-warp", "1")
+    version = client.get_model_version(found.name, found.version)
+    assert json.loads(version.tags[CARD_TAG]) == json.loads(card_json(card))
+    receipt = read_receipt(runtime.receipts, card.fingerprint, runtime.tracking_uri)
+    assert receipt is not None
+    assert (receipt.run_id, receipt.version) == (run_id, "1")
+    network = load_model(found)
     assert type(network) is type(expected)
     assert weights_sha256(network) == weights_sha256(expected) == card.weights_sha256
     assert {type(part).__module__.split(".")[0] for part in network.modules()} <= {"monai", "torch"}
@@ -148,10 +157,24 @@ def test_a_resumed_training_goes_on_in_its_run_and_fills_in_what_it_lacks(cell: 
     state.history = state.history[:1]
     with pytest.raises(KeyboardInterrupt), recorded(cell, runtime, state, CPU) as run:
         raise KeyboardInterrupt
-    assert run.server.client.get_run(run.run_id).info.status == "KILLED"
+    assert made_of(run).info.status == "KILLED"
     resumed = _state(cell)
-    resumed.run_id = run.run_id
+    resumed.run_id = run.id
     with recorded(cell, runtime, resumed, CPU) as again:
         pass
-    assert again.run_id == run.run_id
-    assert _points(run.server.client, run.run_id, "loss") == [(1, 0.5), (2, 0.25)]
+    assert again.id == run.id
+    assert _points(connect(runtime).client, made_of(run).info.run_id, "loss") == [(1, 0.5), (2, 0.25)]
+
+
+def test_a_network_that_no_server_has_yet_is_found_where_it_waits(
+    cell: Cell, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """evaluate goes on without a server, with the same network and the same card as with one."""
+    offline = replace(runtime, tracking="offline", tracking_uri="http://127.0.0.1:9")
+    with recorded(cell, offline, state := _state(cell), CPU) as run:
+        card = register(cell, offline, state, run)
+    found = find_network(card, places_of(offline))
+    assert (found.version, weights_sha256(load_model(found))) == ("", card.weights_sha256)
+    run.writer.spool.remove()
+    with pytest.raises(ServiceError, match="CAPILLARY_TRACKING=offline"):
+        find_network(card, places_of(offline))

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mlflow.entities import Run
 
 from stages.common.runtime import Runtime
 from stages.common.tracking import server
+from stages.common.tracking.publishing import PUBLISHERS
 from stages.common.tracking.runs import TrackedRun, open_run
-from stages.common.tracking.server import Server
+from stages.common.tracking.server import Server, connect
+from stages.common.tracking.spool.sending import RECORD_TAG, Destination, Sending
 
 CELL = {"loss": "dice_ce", "fold": "0"}
 MakeRuntime = Callable[..., Runtime]
@@ -20,9 +23,38 @@ def open_quiet(runtime: Runtime, **kwargs: Any) -> TrackedRun:
     return open_run(runtime, cell_tags=CELL, run_name="run", system_metrics=False, **kwargs)
 
 
+def arrive(run: TrackedRun) -> None:
+    """Wait until the server has all of `run`."""
+    assert run._sender is not None
+    assert run._sender.settle(lambda: False).is_sent
+
+
+def killed(run: TrackedRun) -> None:
+    """Let go of `run` as a killed process does: nothing is marked, all locks are free."""
+    arrive(run)
+    run._leave()
+
+
+def made_of(run: TrackedRun) -> Run:
+    """The server's run that `run` became."""
+    client = connect(run._runtime).client
+    experiment = client.get_experiment_by_name("capillary")
+    assert experiment is not None
+    (found,) = client.search_runs([experiment.experiment_id], f"tags.`{RECORD_TAG}` = '{run.id}'")
+    return found
+
+
 def points(run: TrackedRun, key: str) -> list[tuple[int, float]]:
     """(step, value) of every point that the store has."""
-    return [(metric.step, metric.value) for metric in run.server.client.get_metric_history(run.run_id, key)]
+    client = connect(run._runtime).client
+    return [(metric.step, metric.value) for metric in client.get_metric_history(made_of(run).info.run_id, key)]
+
+
+def sending(run: TrackedRun, to: Server) -> Sending:
+    """The way of the record of `run` to the server `to`, by hand."""
+    receipts = run._runtime.receipts
+    there = Destination(server=to, artifact_root=None, receipts=receipts, publishers=PUBLISHERS)
+    return Sending(run.writer.spool, there, lambda _patience_s: None)
 
 
 class Failing:
@@ -43,13 +75,6 @@ class Failing:
             return real(*args, **kwargs)
 
         return fail
-
-
-def fail(run: TrackedRun, **errors: Exception) -> Failing:
-    """Let calls of `run` to its server fail."""
-    client = Failing(run.server.client, **errors)
-    run.server = Server(client=client, uri=run.server.uri)
-    return client
 
 
 class Clock:

@@ -24,12 +24,10 @@ def _written(tmp_path: Path, **changes: object) -> Path:
     ("field", "value"),
     [
         ("loss", "dice\x1b[2J"),
-        ("model_name", "capillary-\u202ecid"),
-        ("model_name", ""),
-        ("model_name", None),
-        ("model_version", 7),
-        ("run_id", ["r"]),
-        ("run_id", "r\n"),
+        ("fingerprint", "f\u202e"),
+        ("fingerprint", ""),
+        ("loss", None),
+        ("precision", "fp32\n"),
         ("precision", 16),
         ("fold", "0"),
         ("fold", True),
@@ -80,11 +78,21 @@ def test_a_recipe_that_cannot_be_right_is_refused(tmp_path: Path, recipe: dict[s
 def test_a_card_of_a_pickled_model_says_how_to_go_on(tmp_path: Path) -> None:
     """Convert it, by the name that the card has, or train again."""
     file = _written(tmp_path)
-    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "files"}))
+    former = {**json.loads(file.read_text()), "run_id": "r", "model_name": "capillary-dice_ce", "model_version": "1"}
+    file.write_text(json.dumps({key: value for key, value in former.items() if key != "files"}))
     with pytest.raises(DataError, match="former version of capillary, as a pickle") as caught:
         read_card(file)
     assert "capillary models convert capillary-dice_ce/1" in caught.value.remedy
     assert "dvc repro -f train@dice_ce-0" in caught.value.remedy
+
+
+def test_a_card_that_notes_a_server_is_of_a_former_version(tmp_path: Path) -> None:
+    """Publishing later would change it: the stage that makes it runs again."""
+    file = _written(tmp_path, run_id="r", model_name="capillary-dice_ce", model_version="1")
+    with pytest.raises(DataError, match="former version of capillary") as caught:
+        read_card(file)
+    assert "dvc repro" in caught.value.remedy
+    assert caught.value.value == "run_id, model_name, model_version"
 
 
 def test_a_card_of_another_version_says_in_what_it_differs(tmp_path: Path) -> None:

@@ -15,33 +15,33 @@ import torch
 from stages.common.errors import CapillaryError, DataError
 from stages.common.networks.description import DESCRIPTION
 from stages.common.networks.weights import WEIGHTS, weights_sha256
-from stages.common.registered.loading import load_model
 from stages.common.tracking.model_files import FOLDER, ModelFile, file_of, mlflow_folder, pack
 from stages.common.tracking.registry import ModelCard, register_model
-from stages.common.tracking.runs import TrackedRun, open_run
 from tests.support.networks import card_of, description_of, package_of, random_network
 from tests.support.pickled import Planted
-from tests.support.tracked import embedded_runtime
+from tests.support.tracked import PlainRun, embedded_runtime, load, plain_run
 
 
 @pytest.fixture
-def run(store: Path, request: pytest.FixtureRequest) -> TrackedRun:
+def run(store: Path, request: pytest.FixtureRequest) -> PlainRun:
     """A run of its own for each test."""
     runtime = embedded_runtime(store, fingerprint=request.node.name)
-    return open_run(runtime, cell_tags={}, run_name="run", system_metrics=False)
+    return plain_run(runtime)
 
 
 @pytest.fixture
-def registered(run: TrackedRun, request: pytest.FixtureRequest) -> tuple[ModelCard, Path]:
+def registered(run: PlainRun, request: pytest.FixtureRequest) -> tuple[ModelCard, Path]:
     """The card of a registered network, and the folder of its version."""
     model, loss = random_network(), request.node.name.partition("[")[0]
-    name, version = register_model(package_of(model), server=run.server, run_id=run.run_id, loss=loss, fold=0)
-    source = run.server.client.get_model_version(name, version).source
-    return card_of(model, name, version), Path(source)
+    registered = register_model(
+        package_of(model), server=run.server, run_id=run.run_id, loss=loss, fold=0, fingerprint="f"
+    )
+    source = run.server.client.get_model_version(*registered).source
+    return card_of(model, loss=loss), Path(source)
 
 
 def test_code_that_was_planted_anywhere_in_a_version_is_not_run(
-    run: TrackedRun, registered: tuple[ModelCard, Path], tmp_path: Path
+    run: PlainRun, registered: tuple[ModelCard, Path], tmp_path: Path
 ) -> None:
     """Every file but the two is replaced by one that leaves a mark when it is unpickled, imported or executed."""
     card, folder = registered
@@ -59,7 +59,7 @@ def test_code_that_was_planted_anywhere_in_a_version_is_not_run(
     (folder / "code" / "planted.py").write_text(code)
     flavours = "flavors:\n  python_function: {loader_module: planted, code: code, python_model: python_model.pkl}\n"
     (folder / "MLmodel").write_text(flavours + "  pytorch: {code: code, model_data: data, pytorch_version: 2.13.0}\n")
-    assert weights_sha256(load_model(card, server=run.server)) == card.weights_sha256
+    assert weights_sha256(load(card, run.server)) == card.weights_sha256
     assert not marker.exists()
     assert "planted" not in sys.modules
     assert pickle.loads(pickle.dumps(Planted(marker))) is None  # that the trap works
@@ -84,7 +84,7 @@ SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("name", [DESCRIPTION, WEIGHTS])
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_file_that_is_not_the_cards_is_refused(
-    run: TrackedRun, registered: tuple[ModelCard, Path], name: str, how: str
+    run: PlainRun, registered: tuple[ModelCard, Path], name: str, how: str
 ) -> None:
     """The error names version, file, server; where a hash differs also the card, both hashes and the way out."""
     card, folder = registered
@@ -93,36 +93,36 @@ def test_a_file_that_is_not_the_cards_is_refused(
     spoil, text = SPOILT[how]
     spoil(file)
     with pytest.raises(DataError, match=text) as caught:
-        load_model(card, server=run.server)
+        load(card, run.server)
     assert name in caught.value.what
     assert run.server.uri in caught.value.what
     if "card names" in text:
         found = file_of(file.read_bytes())
         assert before.sha256 in str(caught.value.value)
         assert found.sha256 in str(caught.value.value)
-        assert caught.value.file == "models/dice_ce/fold_0.json"
-        assert "dvc repro -f train@dice_ce-0" in caught.value.remedy
+        assert caught.value.file == f"models/{card.loss}/fold_0.json"
+        assert f"dvc repro -f train@{card.loss}-0" in caught.value.remedy
 
 
 def test_weights_that_the_description_cannot_need_are_not_fetched(
-    run: TrackedRun, registered: tuple[ModelCard, Path]
+    run: PlainRun, registered: tuple[ModelCard, Path]
 ) -> None:
     """A card that promises terabytes is refused before the download."""
     card, folder = registered
     (folder / FOLDER / WEIGHTS).unlink()  # a fetch would say so
     huge = {**card.files, WEIGHTS: ModelFile(sha256="0" * 64, bytes=1 << 42)}
     with pytest.raises(DataError, match="larger than its description allows"):
-        load_model(dataclasses.replace(card, files=huge), server=run.server)
+        load(dataclasses.replace(card, files=huge), run.server)
 
 
 @pytest.mark.parametrize("change", [{"precision": "bf16"}, {"patch_voxels": (8, 8, 8)}])
 def test_a_card_that_differs_from_the_description_is_refused(
-    run: TrackedRun, registered: tuple[ModelCard, Path], change: dict[str, Any]
+    run: PlainRun, registered: tuple[ModelCard, Path], change: dict[str, Any]
 ) -> None:
     """How a network computes and on what is said twice; it must be the same."""
     card, _ = registered
     with pytest.raises(DataError, match=f"differ in `{next(iter(change))}`"):
-        load_model(dataclasses.replace(card, **change), server=run.server)
+        load(dataclasses.replace(card, **change), run.server)
 
 
 def test_a_network_that_its_description_does_not_build_is_not_registered() -> None:

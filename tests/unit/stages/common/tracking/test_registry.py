@@ -9,33 +9,34 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException, RestException
 
-from stages.common.errors import DataError, ServiceError
+from stages.common.errors import DataError
 from stages.common.networks.weights import weights_sha256
-from stages.common.registered.loading import load_model
 from stages.common.tracking.model_files import pinned_requirements
 from stages.common.tracking.registry import (
     WEIGHTS_TAG,
     autocast_of,
     read_card,
     register_model,
+    set_alias,
     write_card,
 )
-from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.server import RefusedError, Server
 from tests.support.networks import card_of, package_of, random_network
-from tests.support.tracked import CARD, embedded_runtime
+from tests.support.tracked import CARD, PlainRun, embedded_runtime, load, plain_run
 from tests.unit.stages.common.tracking.opened import Failing
 
 
 @pytest.fixture
-def run(store: Path, request: pytest.FixtureRequest) -> TrackedRun:
+def run(store: Path, request: pytest.FixtureRequest) -> PlainRun:
     """A run of its own for each test."""
     runtime = embedded_runtime(store, fingerprint=request.node.name)
-    return open_run(runtime, cell_tags={}, run_name="run", system_metrics=False)
+    return plain_run(runtime)
 
 
-def register(run: TrackedRun, model: torch.nn.Module, loss: str, fold: int = 0, server: Any = None) -> tuple[str, str]:
-    return register_model(package_of(model), server=server or run.server, run_id=run.run_id, loss=loss, fold=fold)
+def register(run: PlainRun, model: torch.nn.Module, loss: str, fold: int = 0, server: Any = None) -> tuple[str, str]:
+    return register_model(
+        package_of(model), server=server or run.server, run_id=run.run_id, loss=loss, fold=fold, fingerprint="f"
+    )
 
 
 def test_a_card_survives_the_disk(tmp_path: Path) -> None:
@@ -98,47 +99,54 @@ def test_the_checksum_sees_names_dtypes_shapes_and_every_bit() -> None:
     assert len({weights_sha256(model) for model in [base, *others]}) == 5
 
 
-def test_a_model_comes_back_bit_for_bit_in_eval_mode(run: TrackedRun) -> None:
+def test_a_model_comes_back_bit_for_bit_in_eval_mode(run: PlainRun) -> None:
     """A registered network loads by name and version and predicts what it predicted."""
     model = random_network()
-    name, version = register(run, model, "round_trip")
-    assert name == "capillary-round_trip"
-    loaded = load_model(card_of(model, name, version), server=run.server)
+    assert register(run, model, "round_trip")[0] == "capillary-round_trip"
+    loaded = load(card_of(model, loss="round_trip"), run.server)
     assert not loaded.training
     image = torch.rand(1, 1, 4, 6, 6)
     torch.testing.assert_close(loaded(image), model.eval()(image), rtol=0, atol=0)
 
 
-def test_the_version_belongs_to_its_run_and_carries_alias_and_checksum(run: TrackedRun) -> None:
-    """The registry answers for fold-<k> with the version of this run; requirements are pinned."""
-    model = random_network()
+def test_the_version_belongs_to_its_run_and_carries_what_it_is_found_by(run: PlainRun) -> None:
+    """Weights, fingerprint, fold and the caller's own tags, and no alias; requirements are pinned."""
+    model, tags = random_network(), {"of the": "caller"}
     name, version = register_model(
-        package_of(model), server=run.server, run_id=run.run_id, loss="alias", fold=2, extra_tags={"of the": "caller"}
+        package_of(model),
+        server=run.server,
+        run_id=run.run_id,
+        loss="alias",
+        fold=2,
+        fingerprint="print",
+        extra_tags=tags,
     )
-    found = run.server.client.get_model_version_by_alias(name, "fold-2")
+    found = run.server.client.get_model_version(name, version)
     assert (str(found.version), found.run_id) == (version, run.run_id)
     assert found.tags["capillary.weights_sha256"] == weights_sha256(model)
     assert (found.tags["capillary.fold"], found.tags["of the"]) == ("2", "caller")
+    assert found.tags["capillary.fingerprint"] == "print"
+    assert run.server.client.get_registered_model(name).aliases == {}
     needed = {"torch", "monai", "numpy", "mlflow", "safetensors", "pydantic"}
     assert needed <= {line.split("==")[0] for line in pinned_requirements()}
     assert any(line.startswith("torch==") and "+" not in line for line in pinned_requirements())
 
 
-def test_registering_again_makes_no_second_version(run: TrackedRun) -> None:
-    """One run and one set of weights are one version."""
+def test_registering_again_makes_no_second_version(run: PlainRun, store: Path) -> None:
+    """One fingerprint and one set of weights are one version, also from another run."""
     model = random_network()
-    assert register(run, model, "again") == register(run, model, "again")
+    other = plain_run(embedded_runtime(store))
+    assert register(run, model, "again") == register(run, model, "again") == register(other, model, "again")
     assert len(run.server.client.search_model_versions("name = 'capillary-again'")) == 1
 
 
-def test_other_weights_of_the_same_run_leave_the_first_version_intact(run: TrackedRun) -> None:
+def test_other_weights_of_the_same_run_leave_the_first_version_intact(run: PlainRun) -> None:
     """A second set of weights gets files and a version of its own."""
     first, second = random_network(0), random_network(1)
-    name, one = register(run, first, "two_weights")
-    _, two = register(run, second, "two_weights")
-    assert one != two
-    for model, version in ((first, one), (second, two)):
-        assert weights_sha256(load_model(card_of(model, name, version), server=run.server)) == weights_sha256(model)
+    assert register(run, first, "two_weights") != register(run, second, "two_weights")
+    for model in (first, second):
+        card = card_of(model, loss="two_weights")
+        assert weights_sha256(load(card, run.server)) == weights_sha256(model)
 
 
 class Killed(BaseException):
@@ -165,19 +173,16 @@ class DiesAt:
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(
-    "method", ["create_registered_model", "log_artifacts", "create_model_version", "set_registered_model_alias"]
-)
-def test_a_registration_killed_at_any_step_is_completed_by_the_next(run: TrackedRun, method: str, after: bool) -> None:
-    """Whatever step was the last, repeating gives exactly one whole version under its alias."""
+@pytest.mark.parametrize("method", ["create_registered_model", "log_artifacts", "create_model_version"])
+def test_a_registration_killed_at_any_step_is_completed_by_the_next(run: PlainRun, method: str, after: bool) -> None:
+    """Whatever step was the last, repeating gives exactly one whole version."""
     model, loss = random_network(), f"killed_{method}_{after}"
     dying = Server(client=DiesAt(run.server.client, method, after=after), uri=run.server.uri)
     with pytest.raises(Killed):
         register(run, model, loss, server=dying)
-    name, version = register(run, model, loss)
+    name, _ = register(run, model, loss)
     assert len(run.server.client.search_model_versions(f"name = '{name}'")) == 1
-    load_model(card_of(model, name, version), server=run.server)
-    assert str(run.server.client.get_model_version_by_alias(name, "fold-0").version) == version
+    load(card_of(model, loss=loss), run.server)
 
 
 class LosesAnswer(DiesAt):
@@ -195,23 +200,24 @@ class LosesAnswer(DiesAt):
         return lose
 
 
-def test_a_lost_answer_makes_no_second_version(run: TrackedRun) -> None:
+def test_a_lost_answer_makes_no_second_version(run: PlainRun) -> None:
     """A version whose creation was not confirmed is found, not created again."""
     lossy = Server(client=LosesAnswer(run.server.client, "create_model_version", after=True), uri=run.server.uri)
     name, _ = register(run, random_network(), "lost_answer", server=lossy)
     assert len(run.server.client.search_model_versions(f"name = '{name}'")) == 1
 
 
-def test_a_refused_alias_becomes_a_tag_and_is_said(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_alias_becomes_a_tag_and_is_said(run: PlainRun, capsys: pytest.CaptureFixture[str]) -> None:
     """Without aliases the version carries capillary.alias, and the user reads so."""
     no_aliases = Failing(run.server.client, set_registered_model_alias=RestException({"error": "unsupported endpoint"}))
     server = Server(client=no_aliases, uri=run.server.uri)
-    name, version = register(run, random_network(), "no_alias", fold=1, server=server)
+    name, version = register(run, random_network(), "no_alias", fold=1)
+    set_alias(server, name, "fold-1", version)
     assert run.server.client.get_model_version(name, version).tags["capillary.alias"] == "fold-1"
     assert "capillary.alias = fold-1" in capsys.readouterr().out
 
 
-def test_a_refusal_to_create_the_model_is_one(run: TrackedRun) -> None:
+def test_a_refusal_to_create_the_model_is_one(run: PlainRun) -> None:
     """Only a name that exists already is no reason to stop; nothing is uploaded."""
     refusing = Failing(
         run.server.client,
@@ -223,63 +229,12 @@ def test_a_refusal_to_create_the_model_is_one(run: TrackedRun) -> None:
     assert caught.value.error_code == "PERMISSION_DENIED"
 
 
-def test_other_weights_than_the_card_says_are_refused(run: TrackedRun) -> None:
+def test_other_weights_than_the_card_says_are_refused(run: PlainRun) -> None:
     """A version whose files are the card's, with weights of another sum than the card's, is never evaluated."""
     model = random_network()
     name, version = register(run, model, "tampered")
-    card = dataclasses.replace(card_of(model, name, version), weights_sha256=CARD.weights_sha256)
+    card = card_of(model, loss="tampered", weights_sha256=CARD.weights_sha256)
     run.server.client.set_model_version_tag(name, version, WEIGHTS_TAG, CARD.weights_sha256)
     with pytest.raises(DataError, match="other weights") as caught:
-        load_model(card, server=run.server)
+        load(card, run.server)
     assert caught.value.value == f"{weights_sha256(model)} instead of {card.weights_sha256}"
-
-
-def test_a_number_that_another_training_has_on_this_server_is_told_from_a_changed_model(run: TrackedRun) -> None:
-    """Version 1 of a loss is on every server: the card may be of another one. Nothing is downloaded to find out."""
-    name, version = register(run, random_network(), "numbered")
-    card = dataclasses.replace(CARD, model_name=name, model_version=version)
-    quiet = Server(
-        client=Failing(run.server.client, get_model_version_download_uri=AssertionError("downloaded")),
-        uri=run.server.uri,
-    )
-    with pytest.raises(DataError, match="registered on another server") as caught:
-        load_model(card, server=quiet)
-    assert run.server.uri in caught.value.what
-    assert "MLFLOW_TRACKING_URI" in caught.value.remedy
-    assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
-
-
-def test_an_alias_that_went_on_to_another_training_is_said(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
-    """The card's version is used; an alias at that version, or none, is nothing to tell."""
-    first, second = random_network(0), random_network(1)
-    card = card_of(first, *register(run, first, "aliased"))
-    load_model(card, server=run.server)
-    assert "alias" not in capsys.readouterr().out
-    _, moved_to = register(run, second, "aliased")
-    assert weights_sha256(load_model(card, server=run.server)) == card.weights_sha256
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"aliased version {card.model_version} (loss" in said
-    assert f"alias fold-0 is at version {moved_to}" in said
-    run.server.client.delete_registered_model_alias(card.model_name, "fold-0")
-    load_model(card, server=run.server)
-    assert "alias" not in capsys.readouterr().out
-
-
-def test_a_server_that_does_not_tell_of_versions_may_still_give_the_model(run: TrackedRun) -> None:
-    """A hosted registry may lack the question; the checksum guards what it gives."""
-    model = random_network()
-    name, version = register(run, model, "untold")
-    silent = Failing(run.server.client, get_model_version=RestException({"error": "unsupported endpoint"}))
-    loaded = load_model(card_of(model, name, version), server=Server(client=silent, uri=run.server.uri))
-    assert weights_sha256(loaded) == weights_sha256(model)
-
-
-def test_an_unknown_version_names_model_server_and_remedy(run: TrackedRun) -> None:
-    """A card from another server gives an error that says so, where the model was looked for, and both ways out."""
-    card = dataclasses.replace(CARD, model_name="capillary-nowhere", model_version="7")
-    with pytest.raises(ServiceError, match="capillary-nowhere version 7") as caught:
-        load_model(card, server=run.server)
-    assert "registered on another server, or deleted" in caught.value.what
-    assert run.server.uri in caught.value.what
-    assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
-    assert "MLFLOW_TRACKING_URI" in caught.value.remedy

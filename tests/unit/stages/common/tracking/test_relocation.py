@@ -13,13 +13,12 @@ import torch
 
 from stages.common.errors import ServiceError
 from stages.common.networks.weights import weights_sha256
-from stages.common.registered.loading import load_model
 from stages.common.tracking.registry import register_model
 from stages.common.tracking.relocation import COLUMNS, moved, settle
 from stages.common.tracking.server import connect
 from tests.support.networks import card_of, package_of, random_network
-from tests.support.tracked import embedded_runtime
-from tests.unit.stages.common.tracking.opened import MakeRuntime, open_quiet
+from tests.support.tracked import embedded_runtime, load, plain_run
+from tests.unit.stages.common.tracking.opened import MakeRuntime
 
 OLD = "/home/u/old project/mlruns"
 SCHEMA = """
@@ -177,21 +176,20 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def trained(store: Path, make_runtime: MakeRuntime) -> tuple[torch.nn.Module, str]:
-    """A network that is registered in the shared store under the loss `moving`, and its version."""
-    run = open_quiet(make_runtime(state_dir=store))
+def trained(store: Path, make_runtime: MakeRuntime) -> torch.nn.Module:
+    """A network that is registered in the shared store under the loss `moving`."""
+    run = plain_run(make_runtime(state_dir=store))
     model = random_network(5)
-    _, version = register_model(package_of(model), server=run.server, run_id=run.run_id, loss="moving", fold=0)
-    run.finish()
-    return model, version
+    register_model(package_of(model), server=run.server, run_id=run.run_id, loss="moving", fold=0, fingerprint="moving")
+    return model
 
 
 @pytest.mark.parametrize("way", ["copied", "moved"])
 def test_a_project_that_was_copied_or_moved_predicts_and_trains_on(
-    store: Path, trained: tuple[torch.nn.Module, str], tmp_path: Path, way: str
+    store: Path, trained: torch.nn.Module, tmp_path: Path, way: str
 ) -> None:
     """Its old models come back, a new one is registered beside its own files, and the original is not touched."""
-    model, version = trained
+    model = trained
     place = tmp_path / "Gefäße 2" / "mlruns"
     shutil.copytree(store, place)
     if way == "moved":
@@ -200,13 +198,14 @@ def test_a_project_that_was_copied_or_moved_predicts_and_trains_on(
         place.parent.mkdir()
         original.rename(place)
     before = contents(store)
-    card = card_of(model, "capillary-moving", version)
+    card = card_of(model, loss="moving")
     runtime = embedded_runtime(place, stage="train@moving-1", fingerprint=f"{way} after")
-    with open_quiet(runtime) as run:
-        assert weights_sha256(load_model(card, server=run.server)) == weights_sha256(model)
-        name, new = register_model(
-            package_of(random_network(25)), server=run.server, run_id=run.run_id, loss="moving", fold=1
-        )
+    run = plain_run(runtime)
+    assert weights_sha256(load(card, run.server)) == weights_sha256(model)
+    package = package_of(random_network(25))
+    name, new = register_model(
+        package, server=run.server, run_id=run.run_id, loss="moving", fold=1, fingerprint=f"{way} after"
+    )
     assert (place / "artifacts" / run.run_id / "artifacts" / "model" / "MLmodel").is_file()
     source = run.server.client.get_model_version(name, new).source
     assert source == f"{place}/artifacts/{run.run_id}/artifacts/model"
@@ -229,7 +228,8 @@ def test_a_training_that_goes_on_while_a_container_uses_the_store_is_registered(
     store: Path, make_runtime: MakeRuntime, request: pytest.FixtureRequest
 ) -> None:
     """Each side rewrites the locations before it moves files, not only when it begins."""
-    run = open_quiet(make_runtime(state_dir=store))
+    run = plain_run(make_runtime(state_dir=store))
     request.getfixturevalue("seen_from_a_container")
-    register_model(package_of(random_network(125)), server=run.server, run_id=run.run_id, loss="moving", fold=2)
+    package = package_of(random_network(125))
+    register_model(package, server=run.server, run_id=run.run_id, loss="moving", fold=2, fingerprint="in a container")
     assert (store / "artifacts" / run.run_id / "artifacts" / "model" / "MLmodel").is_file()

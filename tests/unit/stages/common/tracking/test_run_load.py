@@ -4,31 +4,15 @@ import csv
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from mlflow.exceptions import MlflowException
 
 from stages.common.monitoring.process_memory import ProcessTree
 from stages.common.runtime import Monitoring
 from stages.common.tracking.runs import open_run
-from stages.common.tracking.server import Server
-from stages.common.tracking.system_metrics import PATIENCE_S, SystemSampler, append_row
-from tests.unit.stages.common.tracking.opened import CELL, Clock, Failing, MakeRuntime, open_quiet, points
-
-
-class _Counting:
-    """A client that lets a test wait for samples."""
-
-    def __init__(self, client: Any) -> None:
-        self.client, self.samples = client, threading.Semaphore(0)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
-
-    def log_batch(self, *args: Any, **kwargs: Any) -> None:
-        self.client.log_batch(*args, **kwargs)
-        self.samples.release()
+from stages.common.tracking.server import connect
+from stages.common.tracking.system_metrics import SystemSampler, append_row
+from tests.unit.stages.common.tracking.opened import CELL, MakeRuntime, killed, made_of, open_quiet, points
 
 
 def test_system_metrics_continue_their_steps_after_a_kill(make_runtime: MakeRuntime, tmp_path: Path) -> None:
@@ -36,20 +20,18 @@ def test_system_metrics_continue_their_steps_after_a_kill(make_runtime: MakeRunt
 
     The file holds the same points as the server. Each process takes a last sample at its end.
     """
-    run, file = open_quiet(make_runtime()), tmp_path / "state" / "system.csv"
+    file = tmp_path / "state" / "system.csv"
     began_s = time.time()
-    for continued in (False, True):
-        client = _Counting(run.server.client)
-        server = Server(client=client, uri=run.server.uri)
-        sampler = SystemSampler(server, run.run_id, continued=continued, interval_s=0.01, file=file)
+    for _ in range(2):
+        run = open_quiet(make_runtime())
+        sampler = SystemSampler(run.writer, interval_s=60, file=file)
         for _ in range(2):
-            client.samples.acquire()
+            sampler._take_sample()
         sampler.stop()
         assert "system metrics" not in {thread.name for thread in threading.enumerate()}
+        killed(run)
     for key in ("cpu_utilization_percentage", "disk_usage_percentage", "process_tree_memory_megabytes"):
-        steps = [step for step, _ in points(run, f"system/{key}")]
-        assert steps == list(range(len(steps)))
-        assert len(steps) >= 6
+        assert [step for step, _ in points(run, f"system/{key}")] == list(range(6))
     memory = [value for _, value in points(run, "system/process_tree_memory_megabytes")]
     assert memory[0] == pytest.approx(ProcessTree().rss_bytes() / 1e6, rel=0.5)
     with file.open() as stream:
@@ -59,33 +41,6 @@ def test_system_metrics_continue_their_steps_after_a_kill(make_runtime: MakeRunt
     assert times_s == sorted(times_s)
     assert began_s - 1 <= times_s[0]
     assert times_s[-1] <= time.time()
-
-
-def test_a_server_that_takes_no_samples_costs_samples_and_not_the_stage(
-    make_runtime: MakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each is said to be lost; the file has them all the same, and a file that is not taken is said, too."""
-    clock = Clock(monkeypatch)
-    run, file = open_quiet(make_runtime()), tmp_path / "system.csv"
-    gone = MlflowException("503")
-    client = Failing(run.server.client, log_batch=gone, log_artifact=gone)
-    server = Server(client=client, uri=run.server.uri)
-    sampler = SystemSampler(server, run.run_id, continued=False, interval_s=60, file=file)
-    sampler.stop()
-    sampler.upload()
-    assert sum(clock.pauses_s) <= 2 * PATIENCE_S
-    assert len(file.read_text().splitlines()) == 2
-    said = capsys.readouterr().out
-    assert "a sample of the system metrics is lost" in said
-    assert "the file of the system metrics is not logged" in said
-
-
-def test_a_run_that_was_never_sampled_begins_at_step_0(make_runtime: MakeRuntime, tmp_path: Path) -> None:
-    """A resumed run has its own points, and may have none of the load."""
-    run = open_quiet(make_runtime())
-    run.log_metrics({"loss": 1.0}, 5)
-    SystemSampler(run.server, run.run_id, continued=True, interval_s=60, file=tmp_path / "system.csv").stop()
-    assert [step for step, _ in points(run, "system/cpu_utilization_percentage")] == [0]
 
 
 @pytest.mark.parametrize(("asked", "interval_s", "samples"), [(True, 60.0, 1), (True, None, 0), (False, 60.0, 0)])
@@ -106,7 +61,8 @@ def test_a_finished_run_carries_its_load_as_an_artifact_however_short_it_was(
     """One sample at least: the last one."""
     with open_run(make_runtime(), cell_tags=CELL, run_name="run", load_file=tmp_path / "system.csv") as run:
         pass
-    (artifact,) = run.server.client.list_artifacts(run.run_id, "system")
+    client = connect(make_runtime()).client
+    (artifact,) = client.list_artifacts(made_of(run).info.run_id, "system")
     assert artifact.path == "system/system.csv"
     assert len((tmp_path / "system.csv").read_text().splitlines()) == 2
 
@@ -124,7 +80,7 @@ def test_a_disk_that_takes_no_more_costs_samples_and_not_the_stage(
 ) -> None:
     """The file cannot be written: it is said, and everything goes on."""
     run = open_quiet(make_runtime())
-    sampler = SystemSampler(run.server, run.run_id, continued=False, interval_s=60, file=Path("/dev/full/x.csv"))
-    sampler.stop()
-    sampler.upload()
+    SystemSampler(run.writer, interval_s=60, file=Path("/dev/full/x.csv")).stop()
     assert "a sample of the system metrics is lost" in capsys.readouterr().out
+    killed(run)
+    assert len(points(run, "system/disk_usage_percentage")) == 1

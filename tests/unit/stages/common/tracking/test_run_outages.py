@@ -1,125 +1,148 @@
-"""Runs whose server is away or refuses: what waits, what is raised, and what stops nothing."""
+"""Runs whose server is away, refuses or never answers: what stops nothing, what waits, and what the user reads."""
 
-from types import SimpleNamespace
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException, RestException
 
-from stages.common.errors import DataError, ServiceError
+from stages.common.errors import DataError, ExitCode, ServiceError
+from stages.common.runtime import Runtime
 from stages.common.tracking import runs
-from stages.common.tracking.runs import START_PATIENCE_S
-from stages.common.tracking.server import RefusedError
-from tests.unit.stages.common.tracking.opened import Clock, MakeRuntime, fail, open_quiet, points
+from stages.common.tracking.server import Server
+from stages.common.tracking.spool import sender
+from stages.common.tracking.spool.listing import last_status, spools_in
+from tests.support.mlflow_fake import AWAY, REVOKED, FakeMlflow
+from tests.support.tracked import embedded_runtime
+from tests.unit.stages.common.tracking.opened import CELL
+from tests.unit.stages.common.tracking.spool.made import URI
 
-AWAY = MlflowException("API request to http://u:p@h failed with exception 503")
+FAULTS = ("dead", "revoked", "black hole")
 
 
-def test_an_outage_in_mid_training_loses_no_point_and_stops_nothing(
-    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    """A training whose server is `URI`."""
+    return dataclasses.replace(embedded_runtime(tmp_path), tracking_uri=URI)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMlflow]:
+    """The server at URI. Once it is broken, nobody waits long for it."""
+    fake = FakeMlflow()
+    fake.__dict__ |= {"impatience": monkeypatch, "end_of_test": threading.Event()}
+    monkeypatch.setattr(runs, "connect", lambda _runtime: Server(client=fake, uri=URI))  # type: ignore[arg-type]
+    monkeypatch.setattr(Server, "call", lambda server, what, ask, patience_s=0: _once(server, what, ask))
+    yield fake
+    fake.end_of_test.set()
+
+
+_CALL = Server.call
+
+
+def _once(server: Server, what: str, ask: Any) -> Any:
+    return _CALL(server, what, ask, 0.0)
+
+
+def break_down(fake: FakeMlflow, fault: str) -> None:
+    """From now on `fake` answers no question, or refuses each."""
+    for module, name in ((sender, "ANSWER_PATIENCE_S"), (runs, "START_PATIENCE_S"), (runs, "INTERRUPTED_PATIENCE_S")):
+        fake.impatience.setattr(module, name, 0.1)
+
+    def ask(_what: str) -> None:
+        if fault == "black hole":
+            fake.end_of_test.wait()
+        raise AWAY if fault == "dead" else REVOKED
+
+    fake.before = ask
+
+
+def train(runtime: Runtime, fake: FakeMlflow, fault: str, at: int) -> None:
+    """Four epochs; the server breaks down before epoch `at`."""
+    if at == 0:
+        break_down(fake, fault)
+    with runs.open_run(runtime, cell_tags=CELL, run_name="run", system_metrics=False) as run:
+        run.log_params({"rate": 0.1})
+        for epoch in range(4):
+            if epoch == at:
+                break_down(fake, fault)
+            run.log_metrics({"loss": 1.0 / (epoch + 1)}, epoch)
+        while fault in ("dead", "revoked") and run._sender and run._sender.failure is None:
+            time.sleep(0.01)
+        # what answered before the fault was asked with more patience
+        if run._sender:
+            run._sender._deadline = 0.0
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("at", [0, 2])
+def test_no_server_changes_when_a_training_ends(
+    runtime: Runtime, fake: FakeMlflow, fault: str, at: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """While the server is away points wait; when it is back they arrive with the next step."""
-    monkeypatch.setattr(runs, "STEP_PATIENCE_S", 0.0)
-    run = open_quiet(make_runtime())
-    outage = fail(run, log_batch=AWAY)
-    run.log_metrics({"loss": 1.0}, 0)
-    run.log_metrics({"loss": 0.9}, 1)
-    assert points(run, "loss") == []
-    outage.over = True
-    run.log_metrics({"loss": 0.8}, 2)
-    assert points(run, "loss") == [(0, 1.0), (1, 0.9), (2, 0.8)]
-    said = capsys.readouterr().out
-    assert "2 points wait" in said
+    """It ends well, its whole record waits, and the user reads where and what to do; no credentials show."""
+    train(runtime, fake, fault, at)
+    (spool,) = spools_in(runtime.outbox)
+    assert last_status(spool) == "FINISHED"
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"kept in {spool.folder}" in said
+    assert "`capillary sync` publishes it" in said
     assert "u:p" not in said
+    if fault == "revoked":
+        assert "MLFLOW_TRACKING_PASSWORD" in said
 
 
-@pytest.mark.parametrize("how", ["log_metrics", "backfill"])
-def test_a_refusal_in_mid_training_is_raised_at_once(make_runtime: MakeRuntime, how: str) -> None:
-    """A server that will never take the points must not let a training run to its end for nothing."""
-    run = open_quiet(make_runtime())
-    refusing = fail(run, log_batch=RestException({"error_code": "PERMISSION_DENIED", "message": "read only"}))
-    with pytest.raises(RefusedError) as caught:
-        run.log_metrics({"loss": 1.0}, 0) if how == "log_metrics" else run.backfill({0: {"loss": 1.0}})
-    assert caught.value.error_code == "PERMISSION_DENIED"
-    assert refusing.asked == 1
+@pytest.mark.parametrize("fault", FAULTS)
+def test_required_begins_nothing_without_a_server(runtime: Runtime, fake: FakeMlflow, fault: str) -> None:
+    """A service error before anything is trained."""
+    with pytest.raises(ServiceError, match="nothing is begun") as caught:
+        train(dataclasses.replace(runtime, tracking="required"), fake, fault, 0)
+    assert caught.value.code is ExitCode.SERVICE
+    assert "CAPILLARY_TRACKING=auto" in caught.value.remedy
 
 
-def test_finish_refuses_to_end_a_run_whose_points_are_lost(
-    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", FAULTS)
+def test_required_ends_with_an_error_where_the_end_is_not_published(
+    runtime: Runtime, fake: FakeMlflow, fault: str
 ) -> None:
-    """A run is never FINISHED with points missing: the error says that the server does not answer."""
-    monkeypatch.setattr(runs, "STEP_PATIENCE_S", 0.0)
-    monkeypatch.setattr(runs, "PATIENCE_S", 0.0)
-    run = open_quiet(make_runtime())
-    fail(run, log_batch=AWAY)
-    run.log_metrics({"loss": 1.0}, 0)
-    with pytest.raises(ServiceError, match="does not log metrics"):
-        run.finish()
-    assert run.server.client.get_run(run.run_id).info.status == "RUNNING"
+    """What was trained is kept, and a repetition publishes it."""
+    required = dataclasses.replace(runtime, tracking="required")
+    with pytest.raises(ServiceError, match="not published"):
+        train(required, fake, fault, 3)
+    assert len(list(spools_in(runtime.outbox))) == 1
 
 
-@pytest.mark.parametrize("method", ["log_batch", "set_tag", "set_terminated"])
-def test_a_server_that_is_away_hides_no_failure(
-    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], method: str
-) -> None:
-    """The user reads what failed; that the run could not be marked is said beside it."""
-    monkeypatch.setattr(runs, "STEP_PATIENCE_S", 0.0)
-    run = open_quiet(make_runtime())
-    fail(run, **{method: AWAY})
+def test_offline_asks_nobody(runtime: Runtime, fake: FakeMlflow, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also a server that would answer."""
+    fake.before = lambda what: pytest.fail(what)
+    train(dataclasses.replace(runtime, tracking="offline"), fake, "", 9)
+    assert len(list(spools_in(runtime.outbox))) == 1
+    assert "CAPILLARY_TRACKING=offline" in capsys.readouterr().out
 
-    def train() -> None:
-        with run:
-            run.log_metrics({"loss": 1.0}, 0)
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_server_hides_a_failure(runtime: Runtime, fake: FakeMlflow, fault: str) -> None:
+    """The user reads what failed; the record says so too."""
+    break_down(fake, fault)
+
+    def fail() -> None:
+        with runs.open_run(runtime, cell_tags=CELL, run_name="run", system_metrics=False):
             raise DataError("the label is empty", remedy="x")
 
     with pytest.raises(DataError, match="the label is empty"):
-        train()
-    assert "could not be marked as FAILED" in capsys.readouterr().out
+        fail()
+    (spool,) = spools_in(runtime.outbox)
+    assert last_status(spool) == "FAILED"
 
 
-def test_a_stage_whose_server_does_not_answer_is_told_so_soon(
-    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+def test_a_request_to_stop_ends_the_wait_and_not_the_training(
+    runtime: Runtime, fake: FakeMlflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong address costs seconds and not minutes: requests are short, and no pause ends after START_PATIENCE_S."""
-    clock = Clock(monkeypatch)
-    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *_: (_ for _ in ()).throw(AWAY))
-    with pytest.raises(ServiceError, match="does not answer"):
-        open_quiet(make_runtime())
-    assert START_PATIENCE_S / 2 < sum(clock.pauses_s) <= START_PATIENCE_S <= 20
-
-
-def test_a_deleted_experiment_is_named_with_its_remedy(
-    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """MLflow takes no run in it, and no second one of its name."""
-    deleted = SimpleNamespace(lifecycle_stage="deleted", experiment_id="1")
-    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *_: deleted)
-    with pytest.raises(ServiceError, match="is deleted") as caught:
-        open_quiet(make_runtime())
-    assert "restore" in caught.value.remedy
-
-
-@pytest.mark.parametrize("code", ["RESOURCE_ALREADY_EXISTS", "PERMISSION_DENIED"])
-def test_an_experiment_that_another_cell_created_meanwhile_is_used(
-    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch, code: str
-) -> None:
-    """Both found none; the slower one finds it now. Another refusal to create it is one."""
-    open_quiet(make_runtime())
-    find, asked = MlflowClient.get_experiment_by_name, []
-
-    def none_at_first(client: MlflowClient, name: str) -> Any:
-        asked.append(name)
-        return None if len(asked) == 1 else find(client, name)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise RestException({"error_code": code, "message": "no"})
-
-    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", none_at_first)
-    monkeypatch.setattr(MlflowClient, "create_experiment", refuse)
-    if code == "RESOURCE_ALREADY_EXISTS":
-        assert open_quiet(make_runtime()).run_id
-        assert len(asked) == 2
-    else:
-        with pytest.raises(RefusedError):
-            open_quiet(make_runtime())
+    """Ctrl-C while the end waits for a server that never answers: what was trained is kept."""
+    break_down(fake, "black hole")
+    monkeypatch.setattr(sender, "ANSWER_PATIENCE_S", 1e9)
+    with runs.open_run(runtime, cell_tags=CELL, run_name="r", system_metrics=False, stopped=lambda: True) as run:
+        run.log_metrics({"loss": 1.0}, 0)
+    assert last_status(run.writer.spool) == "FINISHED"

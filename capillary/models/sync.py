@@ -1,0 +1,28 @@
+"""`capillary sync`: publishes the runs that wait on this disk for a tracking server."""
+
+import tempfile
+from pathlib import Path
+
+from capillary.launcher.plan import OUTBOX
+from capillary.launcher.run import choose_executor
+from capillary.launcher.stop import Stop
+from capillary.models.steps import Step, run_step
+from capillary.settings import read_settings
+from stages.common.progress import say
+
+
+def run_sync(root: Path, stop: Stop) -> int:
+    """Publish; returns the exit code. Nothing is started where nothing waits."""
+    if not waiting(root):
+        say("nothing waits to be published")
+        return 0
+    settings = read_settings(root)
+    step = Step(stage="sync", argv=(), takes=None, makes=None, root=root)
+    with tempfile.TemporaryDirectory() as folder:
+        return run_step(step, Path(folder), settings, choose_executor(settings), stop)
+
+
+def waiting(root: Path) -> list[Path]:
+    """The folders of the runs that wait."""
+    outbox = root / OUTBOX
+    return sorted(each for each in outbox.iterdir() if not each.name.startswith(".")) if outbox.is_dir() else []

@@ -1,0 +1,164 @@
+"""The folder of one run: made, opened again, added to, read.
+
+<outbox>/<stage>-<fingerprint>-<id>/
+    head.json       whose run it is
+    records.jsonl   what there is to send, in order; only ever added to
+    files/          artifacts
+    publish/        what is to be registered, a folder each
+    sent.json       how far each server has it
+    writer.lock     held by the stage that writes
+    sender.lock     held by whoever sends
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from stages.common.atomic import atomic_write
+from stages.common.tracking.address import without_login
+from stages.common.tracking.spool.records import MOST_LINE_BYTES, Head, Record, head_json, head_of, line_of, record_of
+
+HEAD, RECORDS, SENT = "head.json", "records.jsonl", "sent.json"
+FILES, PUBLISH = "files", "publish"
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """How far a server has a run: `offset` bytes of the records; `refused` records it will never take."""
+
+    run_id: str = ""
+    offset: int = 0
+    refused: int = 0
+
+
+class Spool:
+    """One run's folder. Only who holds `locked(writer)` adds to it."""
+
+    def __init__(self, folder: Path, head: Head) -> None:
+        self.folder, self.head = folder, head
+
+    @property
+    def size(self) -> int:
+        """Bytes of records."""
+        file = self.folder / RECORDS
+        return file.stat().st_size if file.exists() else 0
+
+    def append(self, record: Record) -> None:
+        """Add `record`, whole or not at all. Raises OSError, with the file as it was."""
+        self.append_lines([line_of(record)])
+
+    def append_lines(self, lines: list[bytes]) -> None:
+        """Add `lines`, all or none."""
+        with (self.folder / RECORDS).open("ab", buffering=0) as stream:
+            before, content = stream.tell(), b"".join(lines)
+            try:
+                written = stream.write(content)
+                if written != len(content):
+                    raise OSError(28, os.strerror(28), str(self.folder / RECORDS))
+            except OSError:
+                stream.truncate(before)
+                raise
+
+    def records(self, offset: int = 0) -> Iterator[tuple[Record | None, int]]:
+        """(record, where it ends) from `offset` on; None for a damaged line. An unfinished last line is left out."""
+        file = self.folder / RECORDS
+        if not file.exists():
+            return
+        with open_plain(file) as stream:
+            stream.seek(offset)
+            while line := stream.readline(MOST_LINE_BYTES):
+                offset += len(line)
+                if not line.endswith(b"\n") and len(line) < MOST_LINE_BYTES:
+                    return
+                yield record_of(line), offset
+
+    def drop_unfinished(self) -> None:
+        """Cut off what a killed process left of a line."""
+        file = self.folder / RECORDS
+        if not file.exists():
+            return
+        content = file.read_bytes()
+        if not content.endswith(b"\n") and content:
+            os.truncate(file, content.rfind(b"\n") + 1)
+
+    def sent(self, uri: str) -> Sent:
+        """How far the server at `uri` has it; what cannot be read counts as nothing, and is sent again."""
+        entry = self._all_sent().get(without_login(uri))
+        if not isinstance(entry, dict) or entry.keys() != Sent.__dataclass_fields__.keys():
+            return Sent()
+        sent = Sent(**entry)
+        is_right = isinstance(sent.run_id, str) and all(type(n) is int and n >= 0 for n in (sent.offset, sent.refused))
+        return sent if is_right and sent.offset <= self.size else Sent()
+
+    def note_sent(self, uri: str, sent: Sent) -> None:
+        """Keep `sent`."""
+        entries = {**self._all_sent(), without_login(uri): asdict(sent)}
+        with atomic_write(self.folder / SENT) as stream:
+            stream.write(json.dumps(entries, indent=2).encode())
+
+    def _all_sent(self) -> dict[str, object]:
+        try:
+            data = json.loads(read_plain(self.folder / SENT, _MOST_BYTES))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def remove(self) -> None:
+        """Remove the folder; it has no name that counts from the first step on."""
+        gone = self.folder.with_name(f".{self.folder.name}.gone")
+        self.folder.rename(gone)
+        shutil.rmtree(gone)
+
+    def lock(self, name: str) -> IO[bytes] | None:
+        """The lock `name` (writer, sender), held until it is closed; None when another process has it."""
+        stream = (self.folder / f"{name}.lock").open("ab")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.close()
+            return None
+        return stream
+
+
+def create(outbox: Path, name: str, head: Head) -> Spool:
+    """A new spool. Raises OSError."""
+    ready, folder = outbox / f".{name}.new", outbox / name
+    shutil.rmtree(ready, ignore_errors=True)
+    for inner in (FILES, PUBLISH):
+        (ready / inner).mkdir(parents=True)
+    (ready / RECORDS).touch()
+    with atomic_write(ready / HEAD) as stream:
+        stream.write(head_json(head))
+    ready.rename(folder)
+    return Spool(folder, head)
+
+
+def read(folder: Path) -> Spool | None:
+    """The spool in `folder`, None where there is none of this form."""
+    try:
+        head = head_of(read_plain(folder / HEAD, _MOST_BYTES))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return None if head is None else Spool(folder, head)
+
+
+def read_plain(file: Path, most_bytes: int) -> bytes:
+    """The content of a plain file, through no link. Raises ValueError for one that is larger, and OSError."""
+    with open_plain(file) as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"{file} has more than {most_bytes:,} bytes")
+    return content
+
+
+def open_plain(file: Path) -> IO[bytes]:
+    """`file` for reading; raises ValueError for a link or what is not a plain file."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise ValueError(f"{file} is not a plain file")
+    return file.open("rb")

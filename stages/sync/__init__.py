@@ -1,0 +1,1 @@
+"""`capillary sync`: what waits in the outbox goes to the server."""
