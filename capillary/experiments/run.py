@@ -25,14 +25,15 @@ from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.integrity.lock_file import forgotten, refuse_damaged_lock
 from capillary.launcher.leftovers import remove_torn
 from capillary.metrics_table import show_metrics
-from capillary.params_file import check_params, check_values
+from capillary.params_file import check_params, check_values, known_keys, listed_cells
 from capillary.preflight import run_preflight, show
 from capillary.report import CellFact, RunFacts, write_report
 from capillary.settings import OFF, Settings, read_settings
+from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
-BEFORE, CELLS, AFTER = "preprocess", "train", "evaluate"
+BEFORE, AFTER = "preprocess", "evaluate"
 LOGS = Path(".capillary", "logs", "experiments")
 
 
@@ -57,10 +58,9 @@ class Experiment:
     settings: Settings
 
     @property
-    def cells(self) -> list[str]:
-        """The trainings, as DVC addresses them."""
-        training = self.params["training"]
-        return [f"{CELLS}@{loss}-{fold}" for loss in training["losses"] for fold in training["folds"]]
+    def cells(self) -> dict[str, CellName]:
+        """The trainings, by the addresses that DVC has for them."""
+        return {cell.address: cell for cell in listed_cells(self.params)}
 
 
 def run_experiment(file: Path, root: Path, options: Options) -> int:
@@ -94,7 +94,7 @@ def read(file: Path, root: Path, options: Options) -> Experiment:
     check_params(root)
     refuse_damaged_lock(root)
     base = base_params(root)
-    config = read_experiment(file, base, debug=options.debug)
+    config = read_experiment(file, base, debug=options.debug, declared=known_keys(root))
     params = with_overrides(base, config.overrides)
     check_values(params, root, origin=str(file))
     environment = {**_environment(), **variables_of(config.sections, resume=options.resume)}
@@ -145,7 +145,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
         command=_command(experiment),
         started=started,
         wall_s=time.monotonic() - clock,
-        cells=tuple(_fact(outcome) for outcome in outcomes),
+        cells=tuple(_fact(experiment.cells[outcome.address], outcome) for outcome in outcomes),
         profile=profile,
         environment=environment_facts,
     )
@@ -164,10 +164,10 @@ def _stages(experiment: Experiment, environment: Mapping[str, str]) -> tuple[int
     if code := _dvc(root, environment, "repro", BEFORE):
         return code, []
     slots = plan_slots(root, experiment.settings, len(experiment.cells))
-    with View(experiment.cells) as view:
+    with View(list(experiment.cells)) as view:
         cells = Cells(root, environment, root / LOGS, view)
         with passing_on(cells.stop) as asked:
-            outcomes = cells.run(experiment.cells, slots)
+            outcomes = cells.run(list(experiment.cells), slots)
     if asked.code:
         return asked.code, outcomes
     if any(outcome.code for outcome in outcomes):
@@ -182,11 +182,12 @@ def _command(experiment: Experiment) -> str:
     return shlex.join(["./just", "experiment", "--config", str(experiment.file), *debug])
 
 
-def _fact(outcome: Outcome) -> CellFact:
-    loss, _, fold = outcome.address.removeprefix(f"{CELLS}@").rpartition("-")
+def _fact(cell: CellName, outcome: Outcome) -> CellFact:
     status = ("trained" if outcome.ran else "up to date") if outcome.code == 0 else "failed"
     reason = None if outcome.code == 0 else f"exit code {outcome.code}, see {outcome.log}"
-    return CellFact(loss=loss, fold=int(fold), status=status, wall_s=outcome.seconds, reason=reason)
+    return CellFact(
+        loss=cell.loss, fold=cell.fold, seed=cell.seed, status=status, wall_s=outcome.seconds, reason=reason
+    )
 
 
 def _dvc(root: Path, environment: Mapping[str, str], *argv: str) -> int:

@@ -13,7 +13,7 @@ from stages.common.networks.weights import ties_of
 from stages.common.progress import say
 from stages.common.runtime import Runtime
 from stages.common.tracking.model_files import Package, pack
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model
+from stages.common.tracking.registry import CARD_TAG, SEED_TAG, ModelCard, card_json, register_model
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
@@ -26,8 +26,8 @@ def recorded(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.d
     """The cell's MLflow run: opened or continued, with what it lacks. It ends as the block does."""
     run = open_run(
         runtime,
-        cell_tags={"loss": cell.loss, "fold": str(cell.fold)},
-        run_name=f"{cell.loss}-{cell.fold}",
+        cell_tags={"loss": cell.loss, "fold": str(cell.fold), "seed": str(cell.params.seed)},
+        run_name=cell.name.address.partition("@")[2],
         run_id=state.run_id,
         load_file=runtime.state_dir / LOAD_FILE,
     )
@@ -72,6 +72,7 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
     card = ModelCard(
         loss=cell.loss,
         fold=cell.fold,
+        seed=cell.params.seed,
         run_id=run.run_id,
         model_name="",
         model_version="",
@@ -85,9 +86,15 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
         files=package.files,
         domain=measure_domain(cell.training),
     )
-    tags = {CARD_TAG: card_json(card)}
+    tags = {CARD_TAG: card_json(card), SEED_TAG: str(card.seed)}
     name, version = register_model(
-        package, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
+        package,
+        server=run.server,
+        run_id=run.run_id,
+        loss=cell.loss,
+        fold=cell.fold,
+        extra_tags=tags,
+        with_alias=cell.name.seed is None,  # the alias is of a fold alone
     )
     say(f"registered {name} version {version} (run {run.run_id})")
     return replace(card, model_name=name, model_version=version)

@@ -15,6 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from stages.common.atomic import atomic_write
+from stages.common.cell_name import ENTRY, SEED_ENTRY
 from stages.common.errors import DamagedError, DataError
 from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.progress import say
@@ -25,6 +26,8 @@ from stages.common.tracking.training_domain import TrainingDomain, domain_from
 
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
+# on a version: the seed from which its network was trained
+SEED_TAG = "capillary.seed"
 # on a version: its card, for who has no models/ at hand (stages/predict/models)
 CARD_TAG = "capillary.card"
 # on a version: the form of its files; a version without the tag is a pickle of a former version of capillary
@@ -53,6 +56,7 @@ class ModelCard:
     recipe: Recipe
     files: Mapping[str, ModelFile]
     domain: TrainingDomain | None = None  # None on cards of former versions
+    seed: int | None = None  # None on cards of former versions
 
 
 def autocast_of(card: ModelCard) -> torch.dtype | None:
@@ -83,7 +87,7 @@ def read_card(path: Path) -> ModelCard:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(
-            "this fold has no model card: it was not trained", remedy=f"run `dvc repro {_cell(path)}`", file=path
+            "this cell has no model card: it was not trained", remedy=f"run `dvc repro {_cell(path)}`", file=path
         ) from error
     except ValueError as error:
         raise DamagedError(f"the model card is not JSON: {error}", remedy=_retrain(path), file=path) from error
@@ -93,13 +97,13 @@ def read_card(path: Path) -> ModelCard:
 def card_from(data: object, origin: object, remedy: str) -> ModelCard:
     """`data`, as JSON has it, as a card. Raises DataError naming `origin` when it is of another version or damaged."""
     names = {field.name for field in fields(ModelCard)}
-    if isinstance(data, dict) and names - data.keys() - {"domain"} == {"files"}:
+    if isinstance(data, dict) and names - data.keys() - {"domain", "seed"} == {"files"}:
         raise _pickled(data, origin, remedy)
     if not isinstance(data, dict):
         raise DamagedError(
             "the model card is not a JSON object", remedy=remedy, file=origin, value=f"a {type(data).__name__}"
         )
-    data = {"domain": None, **data}
+    data = {"domain": None, "seed": None, **data}
     if differing := [*(f"it lacks {name}" for name in sorted(names - data.keys()))] + [
         f"it has {name}" for name in sorted(data.keys() - names)
     ]:
@@ -130,7 +134,11 @@ def _pickled(data: Mapping[str, Any], origin: object, remedy: str) -> DataError:
 
 
 def _cell(card_path: Path) -> str:
-    return f"train@{card_path.parent.name}-{card_path.stem.removeprefix('fold_')}"
+    """The address of the cell whose card is in `card_path`."""
+    folder, fold = card_path.parent, card_path.stem.removeprefix("fold_")
+    if folder.name.startswith("seed_"):
+        return f"{SEED_ENTRY}@{folder.parent.name}-{fold}-{folder.name.removeprefix('seed_')}"
+    return f"{ENTRY}@{folder.name}-{fold}"
 
 
 def _retrain(card_path: Path) -> str:
