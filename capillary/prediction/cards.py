@@ -59,7 +59,7 @@ def _asked(
     wanted: Sequence[int], part: Callable[[CellName], int | None], own: Collection[CellName]
 ) -> Callable[[CellName], bool]:
     """Whether a cell's fold or seed is one of those `wanted`; where none is named, one that params.yaml lists."""
-    accepted = set(wanted) or {part(cell) for cell in own}
+    accepted: set[int | None] = set(wanted) or {part(cell) for cell in own}
     return lambda cell: part(cell) in accepted
 
 

@@ -21,7 +21,7 @@ from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.progress import Steps, progress
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import ModelCard, autocast_of
+from stages.common.tracking.registry import ModelCard, address_words, autocast_of
 from stages.common.tracking.server import Server
 from stages.evaluate.cells import Cell
 from stages.evaluate.held_out.rows import ENSEMBLE, HeldOutRow, model_name
@@ -204,7 +204,7 @@ def predict_volume(
     if not np.isfinite(probability_zyx).all():
         raise DataError(
             f"the network of loss {card.loss}, fold {card.fold} predicts NaN on volume {volume.id}",
-            remedy=f"train it again with training.precision=fp32: `dvc repro -f train@{card.loss}-{card.fold}`",
+            remedy=f"train it again with training.precision=fp32: {address_words(card)}",
             value=f"{card.model_name} version {card.model_version}",
         )
     return probability_zyx

@@ -1,7 +1,7 @@
 """The stage's work from top to bottom: load the networks once, then one stack, or many."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
@@ -63,6 +63,12 @@ def predict_many(request: PredictRequest, evaluation: Evaluation, runtime: Runti
         )
 
 
+def _place(card: ModelCard, cards: Sequence[ModelCard]) -> str:
+    """Its fold, and its seed where the networks are of several."""
+    seeds = {each.seed for each in cards}
+    return f"fold {card.fold}, seed {card.seed}" if len(seeds) > 1 else f"fold {card.fold}"
+
+
 @contextlib.contextmanager
 def opened(
     request: PredictRequest, evaluation: Evaluation, runtime: Runtime
@@ -70,7 +76,7 @@ def opened(
     """The networks of `request`, loaded, and their cards; memory is watched within the block."""
     server = connect(runtime)
     cards = _cards(request, server)
-    names = ", ".join(f"{card.model_name} version {card.model_version} (fold {card.fold})" for card in cards)
+    names = ", ".join(f"{card.model_name} version {card.model_version} ({_place(card, cards)})" for card in cards)
     say(f"predicting with {names}" + (": the mean of their probabilities" if len(cards) > 1 else ""))
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
     ensemble = load_ensemble(cards, server, torch.device("cuda" if use_gpu else "cpu"))

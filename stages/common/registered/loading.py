@@ -16,7 +16,7 @@ from stages.common.networks.loading import load_network, outline, refuse_size
 from stages.common.networks.weights import WEIGHTS, weights_sha256
 from stages.common.progress import say
 from stages.common.tracking.model_files import FOLDER, file_of
-from stages.common.tracking.registry import WEIGHTS_TAG, ModelCard
+from stages.common.tracking.registry import SEED_TAG, WEIGHTS_TAG, ModelCard, address_words
 from stages.common.tracking.server import RefusedError, Server, patient_transfers, redact, settled
 
 CARDS = "models"
@@ -38,7 +38,7 @@ def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
     if (found := weights_sha256(model)) != card.weights_sha256:
         raise DataError(
             f"{what} holds other weights than its card says",
-            remedy=f"run `dvc repro -f train@{card.loss}-{card.fold}`",
+            remedy=f"run {address_words(card)}",
             value=f"{found} instead of {card.weights_sha256}",
         )
     return model
@@ -55,7 +55,7 @@ def _refuse_other_recipe(description: ModelDescription, card: ModelCard, what: s
         if described != on_card:
             raise DataError(
                 f"the card of {what} and the model's {DESCRIPTION} differ in `{name}`",
-                remedy=f"run `dvc repro -f train@{card.loss}-{card.fold}`",
+                remedy=f"run {address_words(card)}",
                 value=f"{on_card} on the card, {described} in {DESCRIPTION}",
             )
 
@@ -95,17 +95,26 @@ def _tell_moved_alias(card: ModelCard, server: Server, what: str) -> None:
     except RefusedError:
         return  # the version was found, or the download says what is wrong
     version = str(model.aliases.get(alias, card.model_version))
-    if version != card.model_version:
+    if version != card.model_version and _is_of_seed(card, version, server):
         say(
             f"{what} is used, as its card says; the alias {alias} is at version {version}, which another training "
             "registered: git pull and dvc pull bring its card, if somebody shared it"
         )
 
 
+def _is_of_seed(card: ModelCard, version: str, server: Server) -> bool:
+    """Whether `version` was trained from the card's seed, as far as it says: an alias is of a fold alone."""
+    try:
+        found = server.call("find a model version", partial(server.client.get_model_version, card.model_name, version))
+    except RefusedError:
+        return False
+    return bool(found.tags.get(SEED_TAG, str(card.seed)) == str(card.seed))
+
+
 def _elsewhere(card: ModelCard) -> str:
     return (
         "set MLFLOW_TRACKING_URI as it was when this model was trained (if unset, that project's mlruns/ is needed); "
-        f"if that model is gone, train it again here: `dvc repro -f -s train@{card.loss}-{card.fold}`"
+        f"if that model is gone, train it again here: {address_words(card, '-f -s')}"
     )
 
 
@@ -121,7 +130,7 @@ def _fetch(name: str, card: ModelCard, server: Server, what: str) -> bytes:
     if (found := file_of(content)) != expected:
         raise DataError(
             f"{name} of {what}, as the registry at {place} gives it, is not the file that the model's card names",
-            remedy=f"find out who changed it, or train it again: `dvc repro -f train@{card.loss}-{card.fold}`",
+            remedy=f"find out who changed it, or train it again: {address_words(card)}",
             file=f"{CARDS}/{card.loss}/fold_{card.fold}.json",
             value=f"SHA-256 {found.sha256} ({found.bytes:,} bytes) instead of {expected.sha256} ({expected.bytes:,})",
         )

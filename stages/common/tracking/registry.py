@@ -70,6 +70,14 @@ def autocast_of(card: ModelCard) -> torch.dtype | None:
     return _AUTOCAST[card.precision]
 
 
+def address_words(card: ModelCard, options: str = "-f") -> str:
+    """The command that trains the card's network again; a card does not say whether its seed is a further one."""
+    first = f"`dvc repro {options} {ENTRY}@{card.loss}-{card.fold}`"
+    if card.seed is None:
+        return first
+    return f"{first} (if seed {card.seed} is one of training.seeds: {SEED_ENTRY}@{card.loss}-{card.fold}-{card.seed})"
+
+
 def write_card(path: Path, card: ModelCard) -> None:
     """Write `card` as JSON; equal cards give equal bytes."""
     with atomic_write(path) as stream:
