@@ -2,9 +2,8 @@
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 from capillary.report.facts import OfCell, RunFacts
 from stages.common.cell_name import CellName
@@ -239,7 +238,7 @@ class Report:
     stale: tuple[str, ...]  # stages whose outputs are not of the present files
     notes: Mapping[Part, str]
     coverage: Coverage | None = None  # None: every cell was measured
-    held_out: Mapping[str, HeldOut] = MappingProxyType({})  # by loss; none where no volume is held out
+    held_out: Mapping[str, HeldOut] = field(default_factory=dict)  # by loss; none where no volume is held out
     spreads: tuple[Spread, ...] = ()
     damaged: tuple[CapillaryError, ...] = ()  # files that are there and cannot be read
 

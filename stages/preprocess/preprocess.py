@@ -124,7 +124,7 @@ def _member(prepared: Prepared) -> Member:
     return Member(id=raw.id, group=raw.group, foreground_share=prepared.foreground_share, content=raw.content)
 
 
-def _volume(prepared: Prepared, folds: Sequence[Fold], held_out: Collection[str]) -> Volume:
+def _volume(prepared: Prepared, folds: Sequence[Fold], held_out: Collection[str] = ()) -> Volume:
     task = prepared.task
     otherwise = HELD_OUT if task.raw.id in held_out else ALWAYS_TRAINING
     return Volume(

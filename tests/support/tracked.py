@@ -12,6 +12,7 @@ from tests.support.recipe import RECIPE
 CARD = ModelCard(
     loss="dice_ce",
     fold=0,
+    seed=2026,
     run_id="r",
     model_name="capillary-dice_ce",
     model_version="1",

@@ -55,6 +55,7 @@ def test_a_catalogue_that_only_python_could_read_refuses_no_name(
         ("preprocess", {"num_folds": 2}, "`training.folds`", "[0, 1]"),
         ("preprocess", {"num_folds": 1}, "`preprocess.num_folds`", "2 or more"),
         ("preprocess", {"max_volumes": 2}, "`preprocess.max_volumes`", "3 folds need 3 volumes"),
+        ("training", {"seeds": [7, PARAMS["training"]["seed"]]}, "training.seeds", "the first seed"),
     ],
 )
 def test_a_broken_rule_is_named(section: str, values: dict[str, object], what: str, remedy: str) -> None:
@@ -83,6 +84,9 @@ def test_folds_of_a_file_may_be_one_and_leave_volumes_out(tmp_path: Path) -> Non
     params = changed("preprocess", num_folds=1, splits_file="mine.json")
     params["training"]["folds"] = [0]
     check_rules(params, tmp_path, "params.yaml")
+    params["preprocess"]["test_groups"] = {"share": 0.2, "seed": 1}
+    with pytest.raises(ParamsError, match="test_groups"):
+        check_rules(params, tmp_path, "params.yaml")
     params["preprocess"]["splits_file"] = "none.json"
     check_rules(params, tmp_path, "params.yaml")
 

@@ -23,6 +23,7 @@ from capillary.report.model import (
     TrackedRun,
     VolumeResult,
 )
+from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
 
 LOSSES = ("dice_ce", "cbdice")
@@ -84,7 +85,7 @@ _SAMPLES = {
     "system/cpu_utilization_percentage": ((10.0, 90.0), (20.0, 95.5)),
     "system/gpu_0_utilization_percentage": ((10.0, 50.0), (20.0, 70.0)),
 }
-_CELLS = tuple((loss, fold) for loss in LOSSES for fold in (0, 1))
+_CELLS = tuple(CellName(loss, fold) for loss in LOSSES for fold in (0, 1))
 _REPORT = Report(
     name="two-losses",
     written=datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC),
