@@ -108,7 +108,7 @@ _REPORT = Report(
     ),
     curves=tuple(
         Curve(loss=loss, fold=fold, epochs=(1, 2, 3), training_loss=(1.5, None, 0.5), validation_dsc=(None, 0.4, 0.6))
-        for loss, fold in _CELLS
+        for loss, fold, _ in _CELLS
     ),
     cards=tuple(
         Card(
@@ -120,7 +120,7 @@ _REPORT = Report(
             epochs=3,
             precision="fp32",
         )
-        for loss, fold in _CELLS
+        for loss, fold, _ in _CELLS
     ),
     overlays=tuple(
         Overlay(
@@ -150,7 +150,7 @@ _REPORT = Report(
             url="https://mlflow.example.org/#/experiments/1/runs/x",
             samples=_SAMPLES,
         )
-        for loss, fold in _CELLS
+        for loss, fold, _ in _CELLS
     ),
     repository=Repository(commit="0123456789abcdef" * 2, branch="main", changed=(), params_changed=True),
     environment=(("CPU", "a processor"),),
