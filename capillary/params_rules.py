@@ -29,7 +29,7 @@ def has_rules(root: Path) -> bool:
 
 def check_rules(params: Mapping[str, Any], root: Path, origin: str) -> None:
     """Raise ParamsError for the first rule that `params` breaks. Their types must have been checked before."""
-    for rule in (_losses, _network, _folds, _volumes, _seeds, _share, _small_parts):
+    for rule in (_losses, _network, _folds, _volumes, _share, _small_parts):
         rule(params, root, origin)
 
 
@@ -84,14 +84,6 @@ def _volumes(params: Mapping[str, Any], root: Path, origin: str) -> None:
     if most is not None and number is not None and most < number and _are_drawn(preprocess, root):
         remedy = f"{number} folds need {number} volumes: raise it, or lower preprocess.num_folds (and training.folds)"
         raise _broken(origin, "preprocess.max_volumes", most, remedy)
-
-
-def _seeds(params: Mapping[str, Any], _root: Path, origin: str) -> None:
-    """A further seed is not the first one: that cell would be trained twice."""
-    training = _section(params, "training")
-    if "seed" in training and training["seed"] in (training.get("seeds") or ()):
-        remedy = "training.seed is the first seed: list others, or none"
-        raise _broken(origin, "training.seeds", f"{training['seeds']}, with training.seed: {training['seed']}", remedy)
 
 
 def _share(params: Mapping[str, Any], root: Path, origin: str) -> None:

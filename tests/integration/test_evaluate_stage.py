@@ -24,7 +24,7 @@ from tests.support.tracked import CARD, embedded_runtime
 from tests.support.warm import warm_python
 
 PARAMS = {
-    "training": {"losses": ["dice_ce"], "folds": [0, 1]},
+    "training": {"losses": ["dice_ce"], "folds": [0, 1], "seed": CARD.seed, "seeds": []},
     "evaluation": {
         "overlap": 0.5,
         "threshold": 0.5,
@@ -50,6 +50,8 @@ TABLES = {
     "calibration.csv",
     "calibration_volumes.csv",
     "components.csv",
+    "spread.csv",
+    "test_per_volume.csv",
 }
 
 

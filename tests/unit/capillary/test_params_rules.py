@@ -55,7 +55,6 @@ def test_a_catalogue_that_only_python_could_read_refuses_no_name(
         ("preprocess", {"num_folds": 2}, "`training.folds`", "[0, 1]"),
         ("preprocess", {"num_folds": 1}, "`preprocess.num_folds`", "2 or more"),
         ("preprocess", {"max_volumes": 2}, "`preprocess.max_volumes`", "3 folds need 3 volumes"),
-        ("training", {"seeds": [7, PARAMS["training"]["seed"]]}, "training.seeds", "the first seed"),
     ],
 )
 def test_a_broken_rule_is_named(section: str, values: dict[str, object], what: str, remedy: str) -> None:

@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 def cells_of(root: Path, **training: Any) -> dict[CellName, tuple[str, list[str], list[str]]]:
     """Each cell's fingerprint, cmd and outs, with the data and code as they are."""
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    params["training"] |= {"folds": [0, 1], **training}
+    params["training"] |= {"folds": [1], **training}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     found = {}
     for cell in listed_cells(params):
@@ -40,9 +40,9 @@ def cells_of(root: Path, **training: Any) -> dict[CellName, tuple[str, list[str]
 def test_a_seed_that_is_added_changes_no_other_cell(root: Path) -> None:
     """Neither a first seed's cell nor a further one's; nor does another first seed change a further one's."""
     none, one, two = (cells_of(root, seeds=seeds) for seeds in ([], [7], [7, 8]))
-    assert (len(none), len(one)) == (2, 4)
+    assert (len(none), len(one)) == (1, 2)
     assert none.items() <= one.items() <= two.items()
-    assert len({fingerprint for fingerprint, _, _ in two.values()}) == len(two) == 6
+    assert len({fingerprint for fingerprint, _, _ in two.values()}) == len(two) == 3
     other = cells_of(root, seeds=[7], seed=1)
     changed = {cell for cell in one if one[cell] != other[cell]}
     assert changed == set(none)
