@@ -80,7 +80,7 @@ def _say_what_is_labelled(rows: list[Row]) -> None:
 
 
 def print_spreads(found: Sequence[Spread], evaluation: Evaluation) -> None:
-    """How far the first metric goes with the seed and with the fold; nothing where there is one seed."""
+    """How much the first metric varies with the seed and with the fold; nothing where there is one seed."""
     lead = METRICS[evaluation.metrics[0]]
     for one in found:
         if one.metric == lead.name and one.sd_over_seeds is not None:

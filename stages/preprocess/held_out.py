@@ -124,7 +124,7 @@ def refuse_share_of_given_folds(asked: HeldOutGroups, splits_file: str) -> None:
     """Raise ParamsError where a share is to be drawn from volumes that a splits file has dealt out already."""
     if asked.share is not None:
         raise ParamsError(
-            f"{KEY} asks for a share, and {splits_file} says already which volumes the folds see",
+            f"{KEY} asks for a share, but {splits_file} already says which volumes the folds see",
             remedy="list the groups that no fold of the file names: `test_groups: [NAME, …]`",
             value=f"{KEY}: share {asked.share:g}",
         )

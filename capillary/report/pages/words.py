@@ -78,7 +78,7 @@ def quote_words(report: Report) -> str:
 
 
 def spread_words(report: Report) -> str:
-    """How far the first metric goes with the seed and with the fold; nothing where there is one seed."""
+    """How much the first metric varies with the seed and with the fold; nothing where there is one seed."""
     digits = report.lead.digits
     each = [
         f"{one.loss} {number(one.over_seeds, digits)} over {one.seeds} seeds, "

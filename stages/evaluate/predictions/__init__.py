@@ -1,1 +1,1 @@
-"""Predicted masks on the disk, and what they are worth."""
+"""Predicted masks on the disk, and their measurements."""

@@ -17,7 +17,7 @@ from stages.evaluate.views import take_views
 
 
 def held_out_row_of(predicted: HeldOut, least_um3: float, evaluation: Evaluation, runtime: Runtime) -> HeldOutRow:
-    """What the mask of a held-out volume is worth, without parts below `least_um3`; the file of the mask is removed."""
+    """Measure the mask of a held-out volume without parts below `least_um3`, and remove the mask's file."""
     started = time.monotonic()
     volume = predicted.volume
     mask = _final_mask(predicted, least_um3)
@@ -33,7 +33,7 @@ def held_out_row_of(predicted: HeldOut, least_um3: float, evaluation: Evaluation
 
 
 def row_of(predicted: OutOfFold, least_um3: float, evaluation: Evaluation, runtime: Runtime) -> Row:
-    """As held_out_row_of, of a volume that a fold validates, with pictures."""
+    """The same for a volume that a fold validates, with pictures."""
     started = time.monotonic()
     cell, volume = predicted.cell, predicted.volume
     mask = _final_mask(predicted, least_um3)

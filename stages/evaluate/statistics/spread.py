@@ -1,7 +1,7 @@
-"""How far the mean of a loss goes with the seed, and how far with the fold: two causes, kept apart.
+"""How much the mean of a loss varies with the seed and how much with the fold, kept apart.
 
-Folds differ in their volumes, too; seeds differ in nothing but chance. So a difference between losses that is not
-larger than the spread over seeds says nothing.
+Folds differ in their volumes, too; seeds differ by chance alone. So a difference between losses that is not larger than
+the spread over seeds may be chance.
 """
 
 import math
