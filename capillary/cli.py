@@ -134,6 +134,9 @@ def predict(
     fold: Annotated[
         list[int] | None, typer.Option(help="One fold, or several; else all of them.", show_default=False)
     ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="One seed, or several; else all of them.", show_default=False)
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="From the registry: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
     ] = None,
@@ -158,7 +161,7 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="Skip the stacks of a folder that are done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
-    """Segment stacks with the registered models: the mean of all folds of a loss (docs/predict.md)."""
+    """Segment stacks with the registered models: the mean of all folds and seeds of a loss (docs/predict.md)."""
     from capillary.launcher.stop import listening
     from capillary.prediction.ask import make_request
     from capillary.prediction.run import run_prediction
@@ -173,6 +176,7 @@ def predict(
         model=model,
         loss=loss,
         folds=tuple(fold or ()),
+        seeds=tuple(seed or ()),
         threshold=threshold,
         min_component_um3=min_component_um3,
         force=force,

@@ -14,6 +14,8 @@ from stages.common.params import PARAMS_FILE
 from stages.common.progress import console, plain, say
 
 NONE = "–"
+HELD_OUT = "test"  # a key of a loss in metrics.json
+HELD_OUT_TITLE = r"held-out volumes, ensemble: mean \[interval]"
 
 
 def show_metrics(root: Path) -> None:
@@ -23,7 +25,12 @@ def show_metrics(root: Path) -> None:
         raise DataError("there are no metrics yet", file=file, remedy="run ./just reproduce, or dvc pull, first")
     try:
         found = json.loads(file.read_text())
-        table = metrics_table(_without_former(found, root), _nsd_tolerance_um(root))
+        shown, tolerance_um = _without_former(found, root), _nsd_tolerance_um(root)
+        held_out = {loss: values.pop(HELD_OUT) for loss, values in shown.items() if HELD_OUT in values}
+        tables = [metrics_table(shown, tolerance_um)]
+        if held_out:
+            ensembles = {loss: values["ensemble"] for loss, values in held_out.items()}
+            tables.append(metrics_table(ensembles, tolerance_um, HELD_OUT_TITLE))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(
             "the metrics cannot be read",
@@ -31,13 +38,15 @@ def show_metrics(root: Path) -> None:
             value=repr(error),
             remedy="run ./just reproduce (dvc repro -f evaluate) to write them anew",
         ) from error
-    console.print(table)
+    console.print(*tables, sep="\n")
+    if held_out:
+        say("no fold saw the held-out volumes: quote their figure, provided that nothing was chosen by looking at it")
 
 
 def _without_former(metrics: dict[str, Any], root: Path) -> dict[str, Any]:
     """`metrics` without losses that params.yaml no longer lists, which are named; all where it lists none of them."""
     params = read_params_file(root) if (root / PARAMS_FILE).is_file() else {}
-    listed = {loss for loss, _ in listed_cells(params)}
+    listed = {cell.loss for cell in listed_cells(params)}
     former = [loss for loss in metrics if loss not in listed]
     if not former or len(former) == len(metrics):
         return metrics
@@ -52,13 +61,15 @@ def _nsd_tolerance_um(root: Path) -> float | None:
 
 
 def metrics_table(
-    metrics: dict[str, dict[str, dict[str, float | None]]], nsd_tolerance_um: float | None = None
+    metrics: dict[str, dict[str, dict[str, float | None]]],
+    nsd_tolerance_um: float | None = None,
+    title: str = r"out of fold: mean \[interval]",
 ) -> Table:
-    """A line a metric under each loss: mean over the groups, out of fold, and its interval; ↑ more is better.
+    """A line a metric under each loss: mean over the groups and its interval; ↑ more is better.
 
     So it fits a terminal of 80 columns, however many metrics there are. Raises KeyError for one that is unknown.
     """
-    table = Table("loss", "metric", "", title=r"out of fold: mean \[interval]")
+    table = Table("loss", "metric", "", title=title)
     table.add_column("mean", no_wrap=True)
     for loss, values in metrics.items():
         if not values:

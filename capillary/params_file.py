@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from capillary.params_models import load_model
 from capillary.params_rules import check_rules, has_rules
 from capillary.yaml_file import leaves, read_yaml
+from stages.common.cell_name import CellName, every_cell
 from stages.common.errors import ParamsError
 from stages.common.params import RETIRED_KEYS, nearest, validate_params
 
@@ -22,6 +23,11 @@ def declared_keys(root: Path) -> dict[str, list[str]]:
         name: [key for key in entry.get("params") or [] if isinstance(key, str)]
         for name, entry in _entries(root).items()
     }
+
+
+def known_keys(root: Path) -> set[str]:
+    """The dotted keys of params.yaml that any stage of dvc.yaml declares."""
+    return {key for keys in declared_keys(root).values() for key in keys}
 
 
 def _entries(root: Path) -> dict[str, dict[str, Any]]:
@@ -41,13 +47,19 @@ def read_params_file(root: Path) -> dict[str, Any]:
     return read_yaml(root / "params.yaml")
 
 
-def listed_cells(params: dict[str, Any]) -> tuple[tuple[str, int], ...]:
-    """Each (loss, fold) that `params` has trained, in their order; none where the lists are missing or no lists."""
+def listed_cells(params: Mapping[str, Any]) -> tuple[CellName, ...]:
+    """Each cell that `params` has trained, in their order; none where the lists are missing or no lists."""
     training = params.get("training")
-    losses, folds = (training.get(key) if isinstance(training, dict) else None for key in ("losses", "folds"))
+    keys = ("losses", "folds", "seeds")
+    losses, folds, seeds = (training.get(key) if isinstance(training, Mapping) else None for key in keys)
     if not isinstance(losses, list) or not isinstance(folds, list):
         return ()
-    return tuple((str(loss), int(fold)) for loss in losses for fold in folds if str(fold).isdecimal())
+    return every_cell([str(loss) for loss in losses], _counts(folds), _counts(seeds))
+
+
+def _counts(values: object) -> list[int]:
+    """The whole numbers from 0 in the list `values`; none where it is no list."""
+    return [int(value) for value in values if str(value).isdecimal()] if isinstance(values, list) else []
 
 
 def leaf_keys(tree: dict[str, Any]) -> Iterator[str]:
@@ -55,9 +67,21 @@ def leaf_keys(tree: dict[str, Any]) -> Iterator[str]:
     return (key for key, _ in leaves(tree))
 
 
+def whole_values(tree: dict[str, Any], declared: Collection[str]) -> dict[str, Any]:
+    """The leaves of `tree`, in which a mapping that is the value of a declared key is one value, not a section."""
+    whole: dict[str, Any] = {}
+    for key, value in leaves(tree):
+        owner = next((other for other in declared if key.startswith(f"{other}.")), None)
+        if owner is None:
+            whole[key] = value
+        else:
+            whole.setdefault(owner, {})[key.removeprefix(f"{owner}.")] = value
+    return whole
+
+
 def refuse_unknown_keys(root: Path) -> None:
     """Raise ParamsError for the first key of params.yaml that no stage declares: most often a spelling mistake."""
-    known = {key for keys in declared_keys(root).values() for key in keys}
+    known = known_keys(root)
     for key, value in leaves(read_params_file(root)):
         if any(other.startswith(f"{key}.") for other in known):
             raise ParamsError(

@@ -29,7 +29,7 @@ def has_rules(root: Path) -> bool:
 
 def check_rules(params: Mapping[str, Any], root: Path, origin: str) -> None:
     """Raise ParamsError for the first rule that `params` breaks. Their types must have been checked before."""
-    for rule in (_losses, _network, _folds, _volumes, _small_parts):
+    for rule in (_losses, _network, _folds, _volumes, _share, _small_parts):
         rule(params, root, origin)
 
 
@@ -84,6 +84,16 @@ def _volumes(params: Mapping[str, Any], root: Path, origin: str) -> None:
     if most is not None and number is not None and most < number and _are_drawn(preprocess, root):
         remedy = f"{number} folds need {number} volumes: raise it, or lower preprocess.num_folds (and training.folds)"
         raise _broken(origin, "preprocess.max_volumes", most, remedy)
+
+
+def _share(params: Mapping[str, Any], root: Path, origin: str) -> None:
+    """A share of the groups is drawn only where folds are."""
+    preprocess = _section(params, "preprocess")
+    groups = preprocess.get("test_groups")
+    is_there = (root / str(preprocess.get("splits_file"))).is_file()
+    if isinstance(groups, Mapping) and is_there and not _are_drawn(preprocess, root):
+        remedy = "list the groups that no fold of the splits file names: [NAME, …]"
+        raise _broken(origin, "preprocess.test_groups", dict(groups), remedy)
 
 
 def _small_parts(params: Mapping[str, Any], _root: Path, origin: str) -> None:

@@ -22,13 +22,13 @@ from capillary.launcher.stop import Stop
 from capillary.params_file import check_params, listed_cells, read_params_file
 from capillary.report.write import PARTIAL, report_partial
 from capillary.settings import Settings, read_settings
+from stages.common.cell_name import FIRST_SEED, CellName
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.progress import say
 
-STAGE, CELLS, MODELS = "evaluate", "train", "models"
+STAGE, MODELS = "evaluate", "models"
 ADDRESS = f"{STAGE}@partial"  # not the entry's own: a search for evaluations in MLflow must not find this one
 OUT = f"metrics/{PARTIAL}"
-CellName = tuple[str, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,8 @@ def evaluate_complete(root: Path, stop: Stop) -> int:
     cells = listed_cells(params)
     missing = missing_cells(forecast(root, params), cells)
     refuse_all_or_none(cells, missing)
-    for (loss, fold), why in missing.items():
-        say(f"without {loss} fold {fold}: {why}")
+    for cell, why in missing.items():
+        say(f"without {cell.words}: {why}")
     settings = read_settings(root)
     executor = choose_executor(settings)
     plan = plan_partial(root, [cell for cell in cells if cell not in missing], list(missing), settings, executor)
@@ -97,8 +97,7 @@ def evaluate_complete(root: Path, stop: Stop) -> int:
 def missing_cells(stages: Sequence[StageForecast], cells: Sequence[CellName]) -> dict[CellName, str]:
     """The cells whose training would run, and why: a card of other params or data is there, but is not theirs."""
     why = {stage.address: stage.why for stage in stages if stage.runs}
-    addresses = {cell: f"{CELLS}@{cell[0]}-{cell[1]}" for cell in cells}
-    return {cell: why[address] for cell, address in addresses.items() if address in why}
+    return {cell: why[cell.address] for cell in cells if cell.address in why}
 
 
 def refuse_all_or_none(cells: Sequence[CellName], missing: Mapping[CellName, str]) -> None:
@@ -110,10 +109,10 @@ def refuse_all_or_none(cells: Sequence[CellName], missing: Mapping[CellName, str
             code=ExitCode.USAGE,
         )
     if len(missing) == len(cells):
-        loss, fold = next(iter(missing))
+        first, why = next(iter(missing.items()))
         raise DataError(
             "no cell is complete: there is nothing to measure",
-            value=f"{CELLS}@{loss}-{fold}: {missing[loss, fold]}",
+            value=f"{first.address}: {why}",
             remedy="run dvc repro, or dvc pull if they were trained elsewhere",
         )
 
@@ -122,14 +121,18 @@ def plan_partial(
     root: Path, complete: Sequence[CellName], missing: Sequence[CellName], settings: Settings, executor: Executor
 ) -> StagePlan:
     """The plan of evaluate on the cells in `complete`."""
-    cards = tuple(f"{MODELS}/{loss}/fold_{fold}.json" for loss, fold in complete)
+    cards = tuple(f"{MODELS}/{cell.place}.json" for cell in complete)
     declared = PartialEvaluation(entry=Entry(root, STAGE), cards=cards)
     access = read_access(root, STAGE)
-    argv = tuple(word for loss, fold in missing for word in ("--without", loss, str(fold)))
+    argv = tuple(word for cell in missing for word in ("--without", cell.loss, str(cell.fold), _seed(cell)))
     request = StageRequest(stage=STAGE, address=ADDRESS, argv=argv, root=root, repository=root)
     identity = executor.environment_id(root, STAGE, access)
     compute = stage_compute(root, settings, lambda: executor.gpus(settings))
     return plan_stage(request, declared, access, settings, identity, compute)
+
+
+def _seed(cell: CellName) -> str:
+    return FIRST_SEED if cell.seed is None else str(cell.seed)
 
 
 def delivered_to(plan: StagePlan) -> Iterator[Delivered]:

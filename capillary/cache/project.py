@@ -9,7 +9,7 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 
 from capillary.cache.recorded import Recorded, in_lock_file, in_run_cache, merged
-from capillary.launcher.gate import stage_of
+from capillary.launcher.access import stage_of
 from capillary.launcher.plan import CODE_FOLDER
 
 

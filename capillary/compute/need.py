@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capillary.compute.volumes import ShapeZYX, Volumes
+from capillary.params_file import listed_cells
 from stages.common.runtime import Compute, Need
 
 GB = 1e9
@@ -89,7 +90,7 @@ def run_shape(params: Mapping[str, Any], volumes: Volumes, compute: Compute) -> 
         filters=tuple(training["filters"]),
         batch_size=training["batch_size"],
         micro_batch=compute.micro_batch or training["batch_size"],
-        cells=len(training.get("losses") or (1,)) * len(training.get("folds") or (1,)),
+        cells=len(listed_cells(params)) or 1,
         cells_at_once=1,
         processes=compute.processes,
         workers=compute.workers,

@@ -12,13 +12,14 @@ compute:
 """
 
 import copy
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from capillary.experiments.sections import Debug, Sections
-from capillary.params_file import leaf_keys
-from capillary.yaml_file import leaves, read_yaml
+from capillary.params_file import leaf_keys, whole_values
+from capillary.yaml_file import read_yaml
 from stages.common.errors import ParamsError
 from stages.common.params import RETIRED_KEYS, nearest, validate_params
 
@@ -42,10 +43,12 @@ class ExperimentConfig:
         return f"{head}-debug" if self.sections.debug.enabled else head
 
 
-def read_experiment(file: Path, params: dict[str, Any], *, debug: bool = False) -> ExperimentConfig:
+def read_experiment(
+    file: Path, params: dict[str, Any], *, debug: bool = False, declared: Collection[str] = ()
+) -> ExperimentConfig:
     """`file` as overrides of `params` (params.yaml); ParamsError names an unknown key and the nearest known one.
 
-    `debug` switches the file's debug section on.
+    `debug` switches the file's debug section on. `declared` are keys of dvc.yaml, whose values may be mappings.
     """
     if not file.is_file():
         known = ", ".join(sorted(str(path) for path in Path("configs/experiments").glob("*.yaml")))
@@ -56,8 +59,9 @@ def read_experiment(file: Path, params: dict[str, Any], *, debug: bool = False) 
     if debug:
         own["debug"] = {**(own.get("debug") or {}), "enabled": True}
     sections = validate_params(Sections, own, str(file))
-    overrides = dict(leaves(tree))
-    _refuse_unknown(file, overrides, params)
+    keys = [*dict.fromkeys([*leaf_keys(params), *declared])]
+    overrides = whole_values(tree, declared or keys)
+    _refuse_unknown(file, overrides, keys)
     overrides = _spelled_out(overrides)
     if sections.debug.enabled:
         overrides |= _rehearsal(sections.debug, with_overrides(params, overrides))
@@ -97,8 +101,8 @@ def _require_name(file: Path, head: object) -> None:
         )
 
 
-def _refuse_unknown(file: Path, overrides: dict[str, Any], params: dict[str, Any]) -> None:
-    known = [*leaf_keys(params), FOLDS, SPLITS]
+def _refuse_unknown(file: Path, overrides: dict[str, Any], keys: Sequence[str]) -> None:
+    known = [*keys, FOLDS, SPLITS]
     sections = [f"{name}." for name in Sections.model_fields]
     for key in overrides:
         if key in RETIRED_KEYS and key not in known:
@@ -132,6 +136,7 @@ def _rehearsal(debug: Debug, params: dict[str, Any]) -> dict[str, Any]:
         "training.max_epochs": debug.max_epochs,
         "training.warmup_epochs": min(training["warmup_epochs"], debug.max_epochs - 1),
         "training.folds": training["folds"][: debug.num_folds],
+        **({"training.seeds": training["seeds"][:1]} if training.get("seeds") else {}),
         "preprocess.max_volumes": debug.max_volumes,
         "preprocess.splits_file": DRAWN,  # a file of one's own names volumes that may be left out
     }

@@ -26,16 +26,17 @@ from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.integrity.lock_file import forgotten, refuse_damaged_lock
 from capillary.launcher.leftovers import remove_torn
 from capillary.metrics_table import show_metrics
-from capillary.params_file import check_params, check_values
+from capillary.params_file import check_params, check_values, known_keys, listed_cells
 from capillary.places.lines import JobLine
 from capillary.preflight import run_preflight, show
 from capillary.report import CellFact, RunFacts, folder_of, write_report
 from capillary.settings import OFF, Settings, read_settings
 from capillary.weights.choice import weights_in_remote
+from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
-BEFORE, CELLS, AFTER = "preprocess", "train", "evaluate"
+BEFORE, AFTER = "preprocess", "evaluate"
 LOGS = Path(".capillary", "logs", "experiments")
 
 
@@ -60,10 +61,9 @@ class Experiment:
     settings: Settings
 
     @property
-    def cells(self) -> list[str]:
-        """The trainings, as DVC addresses them."""
-        training = self.params["training"]
-        return [f"{CELLS}@{loss}-{fold}" for loss in training["losses"] for fold in training["folds"]]
+    def cells(self) -> dict[str, CellName]:
+        """The trainings, by the addresses that DVC has for them."""
+        return {cell.address: cell for cell in listed_cells(self.params)}
 
 
 def run_experiment(file: Path, root: Path, options: Options) -> int:
@@ -101,7 +101,7 @@ def read(file: Path, root: Path, options: Options) -> Experiment:
     check_params(root)
     refuse_damaged_lock(root)
     base = base_params(root)
-    config = read_experiment(file, base, debug=options.debug)
+    config = read_experiment(file, base, debug=options.debug, declared=known_keys(root))
     folder_of(root, config.name)  # a name that its report cannot have must not cost the trainings
     params = with_overrides(base, config.overrides)
     check_values(params, root, origin=str(file))
@@ -179,11 +179,13 @@ def _stages(experiment: Experiment, environment: Mapping[str, str]) -> tuple[int
     if code := _dvc(root, environment, "repro", BEFORE):
         return code, [], []
     slots = plan_slots(root, experiment.settings, len(experiment.cells))
-    with View(experiment.cells) as view:
+    with View(list(experiment.cells)) as view:
         cells = Cells(root, environment, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
         with passing_on(lambda: cells.stop(asked.code - 128)) as asked:
-            outcomes = cells.run(experiment.cells, slots)
-    facts = [_fact(outcome, view.job_of(outcome.address)) for outcome in outcomes]
+            outcomes = cells.run(list(experiment.cells), slots)
+    facts = [
+        _fact(experiment.cells[outcome.address], outcome, view.job_of(outcome.address)) for outcome in outcomes
+    ]
     if asked.code:
         return asked.code, outcomes, facts
     if any(outcome.code for outcome in outcomes):
@@ -198,11 +200,12 @@ def _command(experiment: Experiment) -> str:
     return shlex.join(["./just", "experiment", "--config", str(experiment.file), *debug])
 
 
-def _fact(outcome: Outcome, job: JobLine | None = None) -> CellFact:
-    loss, _, fold = outcome.address.removeprefix(f"{CELLS}@").rpartition("-")
+def _fact(cell: CellName, outcome: Outcome, job: JobLine | None = None) -> CellFact:
     status = ("trained" if outcome.ran else "up to date") if outcome.code == 0 else "failed"
     reason = None if outcome.code == 0 else f"exit code {outcome.code}, see {outcome.log}"
-    fact = CellFact(loss=loss, fold=int(fold), status=status, wall_s=outcome.seconds, reason=reason)
+    fact = CellFact(
+        loss=cell.loss, fold=cell.fold, seed=cell.seed, status=status, wall_s=outcome.seconds, reason=reason
+    )
     if job is None:
         return fact
     return dataclasses.replace(fact, node=job.node or None, waited_s=job.waited_s, retries=job.retries)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, PositiveFloat, PositiveInt, field_validator
 
+from capillary.params_file import declared_keys
 from capillary.settings import Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import ParamsError
@@ -96,6 +97,22 @@ def is_gate(root: Path, stage: str) -> bool:
         return False  # whoever needs an entry says that there is none
     entry = read_yaml(root / ACCESS_FILE).get(stage)
     return isinstance(entry, dict) and "gate" in entry
+
+
+def stage_of(root: Path, address: str) -> str:
+    """The stage that an entry of dvc.yaml runs: `train` of `train@dice_ce-0`.
+
+    It has the entry's name, or the part of it before an underscore: `train_seed` runs `train`, if configs/stages.yaml
+    has no stage `train_seed`.
+    """
+    entry = address.split("@")[0]
+    known = read_yaml(root / ACCESS_FILE) if (root / ACCESS_FILE).is_file() else {}
+    return max((name for name in known if f"{entry}_".startswith(f"{name}_")), key=len, default=entry)
+
+
+def declared_stages(root: Path) -> list[str]:
+    """The stages that the entries of dvc.yaml run, each once."""
+    return list(dict.fromkeys(stage_of(root, entry) for entry in declared_keys(root)))
 
 
 def read_access(root: Path, stage: str) -> StageAccess:

@@ -18,7 +18,7 @@ from typing import Any
 
 from capillary.compute.need import estimate, run_shape
 from capillary.compute.volumes import find_volumes
-from capillary.launcher.access import StageAccess, is_gate, read_access
+from capillary.launcher.access import StageAccess, is_gate, read_access, stage_of
 from capillary.launcher.plan import CODE_FOLDER, Declared, StagePlan, StageRequest, plan_stage
 from capillary.params_file import read_params_file
 from capillary.settings import Settings
@@ -41,7 +41,7 @@ class Gate:
     def deps(self) -> list[str]:
         """Its code with all of stages/common, its config, and what the gated stage requires."""
         code = [f"{CODE_FOLDER}/__init__.py", f"{CODE_FOLDER}/common", f"{CODE_FOLDER}/{self.name}"]
-        pins = f"{CODE_FOLDER}/{stage_of(self.gated)}/requirements.txt"
+        pins = f"{CODE_FOLDER}/{stage_of(self.root, self.gated)}/requirements.txt"
         return [*code, config_of(self.name), *([pins] if (self.root / pins).is_file() else [])]
 
     @property
@@ -88,7 +88,7 @@ def gate_access(request: StageRequest) -> StageAccess:
     assert request.gated is not None
     read_access(request.root, request.stage)  # its own entry must be right, too
     changes: dict[str, Any] = {"resume": False}
-    access = read_access(request.root, stage_of(request.gated))
+    access = read_access(request.root, stage_of(request.root, request.gated))
     if servers_of(request):
         changes["network"] = "tracking"
     return access.model_copy(update=changes)
@@ -122,7 +122,7 @@ def plan_gate(
 
 def need_of_cell(request: StageRequest, gated: str, compute: Compute) -> Need:
     """What one training needs; of another stage nothing is known."""
-    if stage_of(gated) != TRAIN:
+    if stage_of(request.root, gated) != TRAIN:
         return NOTHING_KNOWN
     params = read_params_file(request.root)
     run = run_shape(params, find_volumes(request.root, params), compute)
@@ -139,8 +139,3 @@ def servers_of(request: StageRequest) -> tuple[str, ...]:
 def config_of(gate: str) -> str:
     """The config of a gate, by name."""
     return f"configs/{gate}.yaml"
-
-
-def stage_of(address: str) -> str:
-    """`train` of `train@dice_ce-0`."""
-    return address.split("@")[0]

@@ -99,26 +99,20 @@ class Entry:
 
     @functools.cached_property
     def _lost_outs(self) -> list[Path]:
-        """Outs of items in dvc.lock that the matrix of an entry which makes something in a shared dep no longer has.
+        """Outs of items in dvc.lock that their matrix no longer has, if they made something in a shared dep.
 
-        Those in the workspace alone: what lies elsewhere may be in use by others.
+        Those in the workspace alone: what lies elsewhere may be in use by others. A matrix may have lost all its items.
         """
-        root, stages = Path(self._stage.wdir), list(self._stage.repo.index.stages)
-        makers = {
-            stage.name.split("@")[0]
-            for stage in stages
-            if stage.cmd
-            and any(Path(out.fs_path).is_relative_to(folder) for out in stage.outs for folder in self._shared)
-        }
-        present = {stage.name for stage in stages if stage.cmd}
-        lock = root / "dvc.lock"
+        root = Path(self._stage.wdir)
+        present = {stage.name for stage in self._stage.repo.index.stages if stage.cmd}
+        entries, lock = read_yaml(root / "dvc.yaml").get("stages") or {}, root / "dvc.lock"
         recorded = (read_yaml(lock).get("stages") or {}) if lock.is_file() else {}
-        lost = (
-            Path(os.path.normpath(root / out["path"]))
-            for name, entry in recorded.items()
-            if "@" in name and name not in present and name.split("@")[0] in makers
-            for out in entry.get("outs", [])
-        )
+        lost = []
+        for name, entry in recorded.items():
+            if "@" in name and name not in present and name.split("@")[0] in entries:
+                outs = [Path(os.path.normpath(root / out["path"])) for out in entry.get("outs", [])]
+                if any(out.is_relative_to(folder) for out in outs for folder in self._shared):
+                    lost += outs
         return [place for place in lost if root in place.parents]
 
     def _is_for_git(self, file: Path) -> bool:

@@ -13,10 +13,10 @@ from capillary.compute.limits import find_limits
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished
-from capillary.launcher.access import is_gate, read_access
+from capillary.launcher.access import StageAccess, is_gate, read_access, stage_of
 from capillary.launcher.executors import Executor as Executor
 from capillary.launcher.executors import choose_executor as choose_executor
-from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate, stage_of
+from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate
 from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_clearance
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
@@ -205,11 +205,11 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
         )
     address = environment.get("DVC_STAGE", name).rpartition(":")[2]  # sub/dvc.yaml:train, when run from further up
     gated = address if is_gate(root, name) else None
-    if gated is None and stage_of(address) != name:
+    if gated is None and (own := stage_of(root, address)) != name:
         raise CapillaryError(
             f"the cmd of {address} runs the stage {name}",
             file="dvc.yaml",
-            remedy=f"write `capillary stage {stage_of(address)}` in the cmd of this entry",
+            remedy=f"write `capillary stage {own}` in the cmd of this entry",
             code=ExitCode.USAGE,
         )
     if gated == name:
@@ -221,8 +221,8 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
         )
     dvc_root = Path(environment.get("DVC_ROOT", root)).resolve()
     repository = _repository_of(root, dvc_root)
-    own = f"{name}@{gated}" if gated else address
-    return StageRequest(stage=name, address=own, argv=argv, root=root, repository=repository, gated=gated)
+    asked = f"{name}@{gated}" if gated else address
+    return StageRequest(stage=name, address=asked, argv=argv, root=root, repository=repository, gated=gated)
 
 
 def _repository_of(root: Path, dvc_root: Path) -> Path:

@@ -89,7 +89,7 @@ def _update_cards(root: Path, files: Sequence[Path]) -> None:
     for file in files:
         made = json.loads(file.read_text())
         new[made["name"], made["converted_from"]] = made
-    for card in sorted((root / MODELS).glob("*/fold_*.json")):
+    for card in sorted((root / MODELS).rglob("fold_*.json")):
         named = _named_by(card)
         if named in new:
             with atomic_write(card) as stream:

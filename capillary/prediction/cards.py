@@ -1,21 +1,26 @@
-"""Which model cards of the workspace a prediction uses: those of a loss, all folds of it as an ensemble."""
+"""Which model cards of the workspace a prediction uses: those of a loss, all folds and seeds of it as an ensemble."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DataError, ExitCode
 
 MODELS = "models"
+_CARD = re.compile(r"(?P<loss>[^/]+)/(?:seed_(?P<seed>\d+)/)?fold_(?P<fold>\d+)\.json")
+
+Cards = Mapping[CellName, str]  # of one loss
 
 
 def choose_cards(
-    root: Path, loss: str | None, folds: Sequence[int], cells: Sequence[tuple[str, int]] = ()
+    root: Path, loss: str | None, folds: Sequence[int], cells: Sequence[CellName] = (), seeds: Sequence[int] = ()
 ) -> tuple[str, ...]:
-    """The cards of `loss` and `folds` (none: all that are there), relative to `root`, in the order of the folds.
+    """The cards of `loss`, `folds` and `seeds` (none: all that are there), relative to `root`, by seed and fold.
 
     Without a `loss` there must be one only. Where params.yaml lists `cells`, a card of another one counts only if its
-    loss or fold is named. Raises DataError when there is no card, or none of those that were asked for, and
+    loss, fold or seed is named. Raises DataError when there is no card, or none of those that were asked for, and
     CapillaryError (usage) when there are several losses to choose from.
     """
     found = _cards(root)
@@ -28,39 +33,81 @@ def choose_cards(
         )
     listed = _listed(found, cells)
     chosen = loss or _only_loss(sorted(listed), sorted(found))
-    cards = found.get(chosen)
-    if cards is None:
+    if chosen not in found:
         raise DataError(
             f"there is no model of the loss {chosen}",
             file=root / MODELS,
             remedy=f"choose one of {', '.join(sorted(found))}, or train it (training.losses in params.yaml)",
         )
-    if missing := sorted(set(folds) - set(cards)):
+    cards, own = found[chosen], listed.get(chosen) or found[chosen]
+    seed_of = {cell: _seed_of(cell, root / card) for cell, card in cards.items()} if seeds else {}
+    _refuse_missing("fold", folds, {cell.fold for cell in cards}, chosen, root)
+    _refuse_missing("seed", seeds, set(seed_of.values()), chosen, root)
+    by_fold = _asked(folds, lambda cell: cell.fold, own)
+    by_seed = _asked(seeds, lambda cell: seed_of[cell], own) if seeds else _asked((), lambda cell: cell.seed, own)
+    kept = [cell for cell in cards if by_fold(cell) and by_seed(cell)]
+    if not kept:
         raise DataError(
-            f"{chosen} has no model of fold {missing[0]}",
+            f"{chosen} has no model of fold {_joined(folds)} and seed {_joined(seeds)} together",
             file=root / MODELS / chosen,
-            remedy=f"choose among the folds {', '.join(map(str, sorted(cards)))}",
+            remedy="choose another fold or seed, or train that one",
         )
-    return tuple(cards[fold] for fold in sorted(set(folds) or listed.get(chosen) or cards))
+    return tuple(cards[cell] for cell in sorted(kept, key=_order))
 
 
-def _listed(found: Mapping[str, dict[int, str]], cells: Sequence[tuple[str, int]]) -> dict[str, dict[int, str]]:
+def _asked(
+    wanted: Sequence[int], part: Callable[[CellName], int | None], own: Collection[CellName]
+) -> Callable[[CellName], bool]:
+    """Whether a cell's fold or seed is one of those `wanted`; where none is named, one that params.yaml lists."""
+    accepted: set[int | None] = set(wanted) or {part(cell) for cell in own}
+    return lambda cell: part(cell) in accepted
+
+
+def _order(cell: CellName) -> tuple[int, int]:
+    return (-1 if cell.seed is None else cell.seed, cell.fold)
+
+
+def _joined(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _refuse_missing(what: str, wanted: Sequence[int], there: Collection[int | None], loss: str, root: Path) -> None:
+    if missing := sorted(set(wanted) - set(there)):
+        raise DataError(
+            f"{loss} has no model of {what} {missing[0]}",
+            file=root / MODELS / loss,
+            remedy=f"choose among the {what}s {_joined(sorted(each for each in there if each is not None))}",
+        )
+
+
+def _seed_of(cell: CellName, card: Path) -> int | None:
+    """The seed of a network; that of the first one is on its card alone. None where the card does not say."""
+    if cell.seed is not None:
+        return cell.seed
+    try:
+        found = json.loads(card.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # the stage says what is wrong with the card, if it is used
+    seed = found.get("seed") if isinstance(found, dict) else None
+    return seed if type(seed) is int else None
+
+
+def _listed(found: Mapping[str, Cards], cells: Sequence[CellName]) -> dict[str, Cards]:
     """The part of `found` that params.yaml lists; all of it where params.yaml lists nothing."""
     if not cells:
         return dict(found)
-    kept = {
-        loss: {fold: card for fold, card in cards.items() if (loss, fold) in cells} for loss, cards in found.items()
-    }
+    kept = {loss: {cell: card for cell, card in cards.items() if cell in cells} for loss, cards in found.items()}
     return {loss: cards for loss, cards in kept.items() if cards}
 
 
-def _cards(root: Path) -> dict[str, dict[int, str]]:
-    """Loss → fold → card."""
-    found: dict[str, dict[int, str]] = {}
-    for file in (root / MODELS).glob("*/fold_*.json"):
-        if fold := re.fullmatch(r"fold_(\d+)\.json", file.name):
-            found.setdefault(file.parent.name, {})[int(fold[1])] = file.relative_to(root).as_posix()
-    return found
+def _cards(root: Path) -> dict[str, Cards]:
+    """Loss → cell → card."""
+    found: dict[str, dict[CellName, str]] = {}
+    for file in sorted((root / MODELS).rglob("fold_*.json")):
+        if named := _CARD.fullmatch(file.relative_to(root / MODELS).as_posix()):
+            cell = CellName(named["loss"], int(named["fold"]), None if named["seed"] is None else int(named["seed"]))
+            found.setdefault(cell.loss, {})[cell] = file.relative_to(root).as_posix()
+    return dict(found)
 
 
 def _only_loss(listed: Sequence[str], found: Sequence[str]) -> str:

@@ -12,8 +12,10 @@ from stages.predict.request import PredictRequest, StackRequest
 
 def check_request(request: PredictRequest) -> None:
     """Raise CapillaryError for a file that is missing, cannot be read or written, or would be lost."""
-    if request.model is not None and (request.loss is not None or request.folds):
-        raise usage("--model names the model, --loss and --fold choose among the cards in models/", "give one of them")
+    if request.model is not None and (request.loss is not None or request.folds or request.seeds):
+        raise usage(
+            "--model names the model, --loss, --fold and --seed choose among the cards in models/", "give one of them"
+        )
     for stack in request.stacks:
         _check_stack(stack)
     if request.folder is not None:

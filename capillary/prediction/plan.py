@@ -76,7 +76,7 @@ def plan_prediction(request: PredictRequest, root: Path, settings: Settings, exe
     suit.
     """
     cells = listed_cells(read_params_file(root))
-    cards = () if request.model else choose_cards(root, request.loss, request.folds, cells)
+    cards = () if request.model else choose_cards(root, request.loss, request.folds, cells, request.seeds)
     deps, images = mounted([stack.image for stack in request.stacks])
     channel = (read_params_file(root).get("ingest") or {}).get("channel")
     stacks = tuple(
@@ -124,6 +124,6 @@ def visible_params(request: PredictRequest, root: Path, cards: tuple[str, ...]) 
     if request.min_component_um3 is not None:
         seen["min_component_um3"] = request.min_component_um3
     elif seen.get("min_component_um3") == "auto":
-        seen["min_component_um3"] = chosen_size_um3(root, PurePath(cards[0]).parent.name if cards else None)
+        seen["min_component_um3"] = chosen_size_um3(root, PurePath(cards[0]).parts[1] if cards else None)
     validate_params(PredictParams, {"evaluation": seen}, "params.yaml")
     return {"evaluation": seen}

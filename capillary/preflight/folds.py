@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,13 @@ from stages.common.dataset.table import Row, read_rows
 from stages.common.errors import DataError, ParamsError
 from stages.common.params import nearest
 from stages.preflight.check import Check, missed, passed
+from stages.preprocess.held_out import (
+    HeldOutGroups,
+    ids_of,
+    listed_groups,
+    parse_test_groups,
+    refuse_too_few_left,
+)
 
 _WANTED = "every fold can be trained"
 Fault = tuple[str, str]  # what is wrong, the remedy
@@ -35,18 +42,52 @@ def check_folds(root: Path, params: Mapping[str, Any], *, critical: bool) -> Che
     if not isinstance(preprocess, Mapping):
         return passed("folds", "not known", _WANTED, critical=critical)
     members = _taken(root, params)
-    fault = next(_fold_faults(root / preprocess["splits_file"], preprocess["num_folds"], members), None)
+    asked, number = parse_test_groups(preprocess.get("test_groups")), preprocess["num_folds"]
+    try:
+        held_out = _held_out(root, params, asked, number) if members else frozenset()
+    except ParamsError as error:
+        return missed("folds", error.what, _WANTED, error.remedy, critical=critical)
+    fault = next(_fold_faults(root / preprocess["splits_file"], number, members, held_out), None)
     if fault is not None:
         return missed("folds", fault[0], _WANTED, fault[1], critical=critical)
     known = f"{len(members)} volumes" if members else "volumes not known yet"
+    known += f", of which {len(held_out)} held out" if held_out else ""
     return passed("folds", f"{preprocess['num_folds']} folds, {known}", _WANTED, critical=critical)
+
+
+def _held_out(root: Path, params: Mapping[str, Any], asked: HeldOutGroups, number: int) -> frozenset[str]:
+    """The ids of the listed volumes, which no fold will see.
+
+    ParamsError for a name that the table does not have, and where too few groups are left.
+    """
+    every, taken = read_members(root, _source(params)), _taken(root, params)
+    listed = ids_of(listed_groups(asked.names, every), taken)
+    least = number if _are_drawn(root / params["preprocess"]["splits_file"]) else 1
+    refuse_too_few_left(asked, taken, listed, least=least)
+    return listed
+
+
+def _are_drawn(file: Path) -> bool:
+    """Whether the splits file asks for drawn folds; what is wrong with it is said elsewhere."""
+    try:
+        data = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and data.get("folds") == "generated"
+
+
+def _source(params: Mapping[str, Any]) -> str:
+    return str((params.get("ingest") or {}).get("source", ""))
 
 
 def check_network(root: Path, params: Mapping[str, Any], *, critical: bool) -> Iterator[Check]:
     """Whether the patch can be halved as often as the filters ask, at the volumes' spacing, where that is known."""
     members = _taken(root, params)
     resample = (params.get("preprocess") or {}).get("resample_to_um")
-    spacings = [tuple(resample)] if resample else [each.spacing_um for each in members]
+    names = set(parse_test_groups((params.get("preprocess") or {}).get("test_groups")).names)
+    held_out = {member.group for member in members if names & {member.id, member.group}}
+    seen = [member for member in members if member.group not in held_out]
+    spacings = [tuple(resample)] if resample else [each.spacing_um for each in seen]
     if not spacings or None in spacings or importlib.util.find_spec("numpy") is None:
         return
     plan = importlib.import_module("stages.common.networks.plan")  # needs NumPy, of the extra `stages`
@@ -66,7 +107,7 @@ def check_network(root: Path, params: Mapping[str, Any], *, critical: bool) -> I
 
 def _taken(root: Path, params: Mapping[str, Any]) -> list[Member]:
     """The volumes of the table that preprocess will take: the first ones, by id."""
-    members = read_members(root, str((params.get("ingest") or {}).get("source", "")))
+    members = read_members(root, _source(params))
     return sorted(members, key=lambda member: member.id)[: (params.get("preprocess") or {}).get("max_volumes")]
 
 
@@ -89,7 +130,7 @@ def _member(row: Row) -> Member:
     return Member(id=name, group=row.cells.get("group") or name, spacing_um=spacing_um)
 
 
-def _fold_faults(file: Path, number: int, members: Sequence[Member]) -> Iterator[Fault]:
+def _fold_faults(file: Path, number: int, members: Sequence[Member], held_out: Collection[str]) -> Iterator[Fault]:
     try:
         data = json.loads(file.read_text())
     except FileNotFoundError:
@@ -99,9 +140,9 @@ def _fold_faults(file: Path, number: int, members: Sequence[Member]) -> Iterator
         yield f"{file.name} is not JSON: {error}", "correct it (docs/params.md shows its form)"
         return
     if isinstance(data, dict) and data.get("folds") == "generated":
-        yield from _drawn_faults(number, members)
+        yield from _drawn_faults(number, [member for member in members if member.id not in held_out])
     else:
-        yield from _written_faults(data.get("folds") if isinstance(data, dict) else data, number, members)
+        yield from _written_faults(data.get("folds") if isinstance(data, dict) else data, number, members, held_out)
 
 
 def _drawn_faults(number: int, members: Sequence[Member]) -> Iterator[Fault]:
@@ -111,7 +152,9 @@ def _drawn_faults(number: int, members: Sequence[Member]) -> Iterator[Fault]:
         yield f"{number} folds cannot be drawn from {groups} groups of {len(members)} volumes", remedy
 
 
-def _written_faults(folds: object, number: int, members: Sequence[Member]) -> Iterator[Fault]:
+def _written_faults(
+    folds: object, number: int, members: Sequence[Member], held_out: Collection[str]
+) -> Iterator[Fault]:
     form = "write it as docs/params.md shows"
     if not isinstance(folds, list) or not all(
         isinstance(fold, dict) and {"train", "val"} <= set(fold) for fold in folds
@@ -125,6 +168,9 @@ def _written_faults(folds: object, number: int, members: Sequence[Member]) -> It
         for part in ("train", "val"):
             if not isinstance(fold[part], list) or not fold[part]:
                 yield f"fold {index}: {part} names no volume", form
+            elif both := [name for name in fold[part] if name in held_out]:
+                remedy = "take it out of every fold, or out of preprocess.test_groups"
+                yield f"fold {index}: {part} names {both[0]}, which preprocess.test_groups holds out", remedy
             elif known and (unknown := [name for name in fold[part] if not (isinstance(name, str) and name in known)]):
                 yield (
                     f"fold {index}: {part} names {unknown[0]}, no such volume",

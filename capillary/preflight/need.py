@@ -14,8 +14,7 @@ from capillary.compute.profiles import choose_profile, read_table
 from capillary.compute.volumes import find_volumes
 from capillary.containers.execute import ContainerExecutor
 from capillary.containers.images import Environment, is_built
-from capillary.launcher.access import ACCESS_FILE, is_gate, read_access
-from capillary.params_file import declared_keys
+from capillary.launcher.access import ACCESS_FILE, declared_stages, is_gate, read_access
 from capillary.preflight.docker import Daemon
 from capillary.settings import ExecutorName, Settings
 from capillary.yaml_file import read_yaml
@@ -100,7 +99,7 @@ def _builds(root: Path, settings: Settings) -> list[Environment]:
 
 def check_container_limits(root: Path, params: PreflightParams, need: Need) -> Iterator[Check]:
     """What configs/stages.yaml gives the container of a training, against what it needs."""
-    if need == NOTHING_KNOWN or _TRAIN not in declared_keys(root):
+    if need == NOTHING_KNOWN or _TRAIN not in declared_stages(root):
         return
     access = read_access(root, _TRAIN)
     shared_gb, why = need.least(params.shared_memory.min_free_gb, "shared_memory_gb")
@@ -129,4 +128,4 @@ def check_container_limits(root: Path, params: PreflightParams, need: Need) -> I
 def _stages(root: Path) -> list[str]:
     """Those of dvc.yaml, and the gates."""
     gates = [name for name in read_yaml(root / ACCESS_FILE) if is_gate(root, name)]
-    return list(dict.fromkeys([*declared_keys(root), *gates]))
+    return list(dict.fromkeys([*declared_stages(root), *gates]))

@@ -11,8 +11,8 @@ from typing import Any
 from capillary.compute.hardware import allowed
 from capillary.compute.torch_builds import CPU, choose_build, pinned_cuda
 from capillary.containers.own_container import inspect_own
-from capillary.launcher.access import is_gate, read_access, variables_for
-from capillary.params_file import check_params, declared_keys, read_params_file
+from capillary.launcher.access import declared_stages, is_gate, read_access, variables_for
+from capillary.params_file import check_params, read_params_file
 from capillary.preflight.data import cache_folder, check_data
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
 from capillary.preflight.folds import check_folds, check_network
@@ -252,7 +252,7 @@ def _packages(host: Host) -> Check:
 
 def _services(root: Path, settings: Settings, listed: Sequence[str]) -> list[Service]:
     """The servers that the variables of any stage lead to, and the `listed` URLs; each once."""
-    handed = (variables_for(read_access(root, stage), settings) for stage in declared_keys(root))
+    handed = (variables_for(read_access(root, stage), settings) for stage in declared_stages(root))
     found = (service for variables in handed for service in services_of(variables, ()))
     every = dict.fromkeys([*found, *services_of({}, listed)])
     return to_be_asked(every, settings.tracking.value)
@@ -268,7 +268,7 @@ def _servers(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
 
 def _environment(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
     source = str((read_params_file(host.root).get("ingest") or {}).get("source", ""))
-    for stage in declared_keys(host.root):
+    for stage in declared_stages(host.root):
         access = read_access(host.root, stage)
         yield check_environment(
             stage,
@@ -281,5 +281,5 @@ def _environment(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
 
 
 def _a_stage_requires_gpu(root: Path) -> bool:
-    stages = (name for name in declared_keys(root) if not is_gate(root, name))
+    stages = (name for name in declared_stages(root) if not is_gate(root, name))
     return any(read_access(root, stage).gpu == "required" for stage in stages)

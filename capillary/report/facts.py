@@ -4,17 +4,31 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stages.common.cell_name import CellName
+
 
 @dataclass(frozen=True, kw_only=True)
-class CellFact:
+class OfCell:
+    """Something of one training. `seed` is a further one, None: training.seed."""
+
+    loss: str
+    fold: int
+    seed: int | None = None
+
+    @property
+    def cell(self) -> CellName:
+        """Which training."""
+        return CellName(self.loss, self.fold, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellFact(OfCell):
     """How one training ended: `status` in a word (trained, skipped, failed, …), `reason` for one that failed.
 
     One that ran as a job of a cluster has the `node`, the seconds for which it waited there and how often it was taken
     up again.
     """
 
-    loss: str
-    fold: int
     status: str
     wall_s: float | None = None
     reason: str | None = None

@@ -2,10 +2,11 @@
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from capillary.report.facts import RunFacts
+from capillary.report.facts import OfCell, RunFacts
+from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError
 from stages.common.metrics import METRICS, Metric
 
@@ -39,7 +40,7 @@ class Interval:
 class Coverage:
     """What a partial evaluation lacks. `volumes` says over how many of a loss's `of_volumes` its means run."""
 
-    missing: tuple[tuple[str, int], ...]
+    missing: tuple[CellName, ...]
     volumes: Mapping[str, int]
     of_volumes: int
 
@@ -55,6 +56,30 @@ class VolumeResult:
     values: Mapping[str, float]  # metric → value, in the order of params.yaml; NaN where it could not be measured
     rule: str
     labelled_share: float = 1.0  # of its voxels; nothing else counts
+    seed: int | None = None  # None: all networks are of one seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The figures of a loss on volumes that no fold saw, by metric: the ensemble's, and means of single networks."""
+
+    ensemble: Mapping[str, Interval]
+    folds: Mapping[str, float | None]
+    networks: int
+    volumes: int
+    groups: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """A row of metrics/spread.csv: standard deviations of the mean; None where there is one seed, or one fold."""
+
+    loss: str
+    metric: str
+    seeds: int
+    over_seeds: float | None
+    folds: int
+    over_folds: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,22 +125,18 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class Curve(OfCell):
     """A training, epoch by epoch; None where there was no step or no validation."""
 
-    loss: str
-    fold: int
     epochs: tuple[int, ...]
     training_loss: tuple[float | None, ...]
     validation_dsc: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
-    """What models/<loss>/fold_<k>.json says of a network, with the run and version of its receipt, which may lack."""
+class Card(OfCell):
+    """What a model card says of a network, with the run and version of its receipt, which may be missing."""
 
-    loss: str
-    fold: int
     fingerprint: str
     model_name: str
     run_id: str = ""
@@ -164,6 +185,12 @@ class TrackedRun:
     seconds: float | None
     url: str | None
     samples: Mapping[str, Samples]  # system metric → curve
+    seed: int | None = None  # a further one
+
+    @property
+    def cell(self) -> CellName | None:
+        """Whose it is; None for the evaluation."""
+        return None if self.loss is None or self.fold is None else CellName(self.loss, self.fold, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +219,7 @@ class Report:
     name: str
     written: datetime.datetime
     facts: RunFacts
-    cells: tuple[tuple[str, int], ...]  # every loss on every fold of params.yaml
+    cells: tuple[CellName, ...]  # of params.yaml
     confidence: float | None
     nsd_tolerance_um: float | None
     metrics: Mapping[str, Mapping[str, Interval]]
@@ -212,6 +239,8 @@ class Report:
     stale: tuple[str, ...]  # stages whose outputs are not of the present files
     notes: Mapping[Part, str]
     coverage: Coverage | None = None  # None: every cell was measured
+    held_out: Mapping[str, HeldOut] = field(default_factory=dict)  # by loss; none where no volume is held out
+    spreads: tuple[Spread, ...] = ()
     damaged: tuple[CapillaryError, ...] = ()  # files that are there and cannot be read
 
     @property
@@ -258,6 +287,11 @@ class Report:
     def calibration_errors(self) -> dict[str, float]:
         """Loss → its expected calibration error."""
         return {loss: bins[0].calibration_error for loss, bins in self.calibration_by_loss.items()}
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether networks of several seeds were measured."""
+        return any(volume.seed is not None for volume in self.volumes)
 
     @property
     def folds(self) -> tuple[int, ...]:

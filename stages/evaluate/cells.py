@@ -1,11 +1,12 @@
-"""What is to be evaluated: each trained cell (loss, fold) with its model card and the volumes it never saw."""
+"""What is to be evaluated: each trained cell (loss, fold, seed) with its model card and the volumes it never saw."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.common.cell_name import CellName
 from stages.common.errors import DataError
-from stages.common.imaging.volumes import Volume, fold_split
+from stages.common.imaging.volumes import Volume, fold_split, read_manifest
 from stages.common.progress import say
 from stages.common.tracking.registry import ModelCard, read_card
 from stages.evaluate.params import Training
@@ -13,24 +14,34 @@ from stages.evaluate.params import Training
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One trained network and its validation volumes, sorted by id."""
+    """One trained network with its validation volumes and those that no fold saw, both sorted by id.
+
+    `seed` is a further one, None: training.seed.
+    """
 
     loss: str
     fold: int
     card: ModelCard
     volumes: tuple[Volume, ...]
+    held_out: tuple[Volume, ...] = ()
+    seed: int | None = None
+
+    @property
+    def name(self) -> CellName:
+        """What it is called."""
+        return CellName(self.loss, self.fold, self.seed)
 
 
-def read_cells(
-    training: Training, processed: Path, models: Path, left_out: Collection[tuple[str, int]] = ()
-) -> list[Cell]:
-    """Every loss on every fold, in the order of params.yaml; nothing is predicted before all of it is there.
+def read_cells(training: Training, processed: Path, models: Path, left_out: Collection[CellName] = ()) -> list[Cell]:
+    """Every loss on every fold and seed, in the order of params.yaml; nothing is predicted before all of it is there.
 
-    But for the (loss, fold) in `left_out`, whose cards are not read. Raises DataError for a fold that does not exist, a
+    But for the cells in `left_out`, whose cards are not read. Raises DataError for a fold that does not exist, a
     missing or foreign card, or cells without any volume.
     """
-    names = [(loss, fold) for loss in training.losses for fold in training.folds if (loss, fold) not in left_out]
-    validation = {fold: tuple(fold_split(processed, fold)[1]) for fold in dict.fromkeys(fold for _, fold in names)}
+    names = [cell for cell in training.cells if cell not in left_out]
+    folds = dict.fromkeys(cell.fold for cell in names)
+    validation = {fold: tuple(fold_split(processed, fold)[1]) for fold in folds}
+    held_out = tuple(volume for volume in read_manifest(processed) if volume.is_held_out)
     for fold in (fold for fold, volumes in validation.items() if not volumes):
         say(f"fold {fold} validates no volume: it adds nothing to the means")
     if not any(validation.values()):
@@ -40,18 +51,24 @@ def read_cells(
             value=list(validation),
         )
     return [
-        Cell(loss=loss, fold=fold, card=_card(models, loss, fold), volumes=validation[fold]) for loss, fold in names
+        Cell(
+            **name._asdict(),
+            card=_card(models, name, training.seed if name.seed is None else name.seed),
+            volumes=validation[name.fold],
+            held_out=held_out,
+        )
+        for name in names
     ]
 
 
-def _card(models: Path, loss: str, fold: int) -> ModelCard:
-    file = models / loss / f"fold_{fold}.json"
+def _card(models: Path, name: CellName, seed: int) -> ModelCard:
+    file = models / f"{name.place}.json"
     card = read_card(file)
-    if (card.loss, card.fold) != (loss, fold):
+    if (card.loss, card.fold, card.seed) != (name.loss, name.fold, seed):
         raise DataError(
             "the model card belongs to another cell",
-            remedy=f"run `dvc checkout --force {file}` or `dvc repro -f train@{loss}-{fold}`",
+            remedy=f"run `dvc checkout --force {file}` or `dvc repro -f {name.address}`",
             file=file,
-            value=f"loss {card.loss}, fold {card.fold}",
+            value=f"loss {card.loss}, fold {card.fold}, seed {card.seed}",
         )
     return card

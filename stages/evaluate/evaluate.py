@@ -6,22 +6,28 @@ from pathlib import Path
 
 import torch
 
+from stages.common.cell_name import CellName
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.registered.finding import find_networks, places_of
 from stages.common.runtime import Runtime
 from stages.common.tracking.runs import open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.evaluate.cells import read_cells
+from stages.evaluate.held_out.rows import summarise_held_out
+from stages.evaluate.held_out.showing import print_held_out
+from stages.evaluate.held_out.tables import write_held_out
 from stages.evaluate.labelled import refuse_unmeasured_lead
 from stages.evaluate.outputs import write_bands, write_outputs
 from stages.evaluate.params import EvaluateParams
-from stages.evaluate.partial import CellName, comparable, coverage_of
+from stages.evaluate.partial import comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import evaluate_cells
-from stages.evaluate.report import log_results, print_summary
+from stages.evaluate.report import log_results, print_spreads, print_summary
+from stages.evaluate.row import first_of_each, over_seeds
 from stages.evaluate.small_parts import refuse_too_few_folds, write_choices
 from stages.evaluate.statistics.calibration import pooled_by_loss, write_calibration
 from stages.evaluate.statistics.paired import compare_losses
+from stages.evaluate.statistics.spread import spreads, write_spreads
 from stages.evaluate.statistics.summary import summarise
 
 
@@ -47,9 +53,9 @@ def evaluate(
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
     losses = ", ".join(params.training.losses)
-    used = [cell for cell in cells if cell.volumes]
+    used = [cell for cell in cells if cell.volumes or cell.held_out]
     found = find_networks([cell.card for cell in used], places_of(runtime))
-    networks = {(cell.loss, cell.fold): network for cell, network in zip(used, found, strict=True)}
+    networks = {cell.name: network for cell, network in zip(used, found, strict=True)}
     with (
         tempfile.TemporaryDirectory() as temporary,
         guarding(runtime.monitoring.memory_abort_gb) as guard,
@@ -60,19 +66,26 @@ def evaluate(
             load_file=Path(temporary) / LOAD_FILE,
         ) as run,
     ):
-        folds = ", ".join(map(str, params.training.folds))
+        folds, seeds = (", ".join(map(str, each)) for each in (params.training.folds, params.training.every_seed))
         settings = params.evaluation.model_dump(mode="json") | {"metrics": ", ".join(params.evaluation.metrics)}
-        run.log_params({"losses": losses, "folds": folds, **settings})
+        run.log_params({"losses": losses, "folds": folds, "seeds": seeds, **settings})
         evaluated = evaluate_cells(cells, params.evaluation, networks, runtime, guard)
-        rows = evaluated.rows
-        summary = summarise(rows, params.evaluation)
-        write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation), coverage)
-        write_bands(metrics, rows, params.evaluation.radius_bands_um)
-        write_calibration(metrics, evaluated.calibration)
+        rows, first_seed = evaluated.rows, params.training.seed
+        averaged = over_seeds(rows)
+        summary, spread = summarise(averaged, params.evaluation), spreads(rows, params.evaluation)
+        held_out = summarise_held_out(evaluated.held_out, params.evaluation)
+        differences = compare_losses(averaged, params.evaluation)
+        write_outputs(metrics, rows, summary, differences, coverage, first_seed=first_seed, held_out=held_out)
+        write_bands(metrics, rows, params.evaluation.radius_bands_um, first_seed=first_seed)
+        write_calibration(metrics, evaluated.calibration, first_seed=first_seed)
         write_choices(metrics, evaluated.choices)
-        shown = comparable(rows)
-        write_overlays(metrics, choose(shown, summarise(shown, params.evaluation)))
+        write_spreads(metrics, spread)
+        write_held_out(metrics, evaluated.held_out, params.evaluation)
+        shown = summarise(comparable(averaged), params.evaluation)
+        write_overlays(metrics, choose(comparable(first_of_each(rows)), shown))
         pooled = pooled_by_loss(evaluated.calibration)
         run.log_metrics({f"{loss}.calibration_error": found.error for loss, found in pooled.items()}, step=0)
-        log_results(run, metrics, rows, summary)
+        log_results(run, metrics, rows, summary, held_out)
     print_summary(rows, summary, params.evaluation, coverage)
+    print_spreads(spread, params.evaluation)
+    print_held_out(held_out, params.evaluation)

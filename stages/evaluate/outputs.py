@@ -3,10 +3,11 @@
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow
@@ -14,9 +15,11 @@ import pyarrow.parquet
 
 from stages.common.atomic import atomic_write
 from stages.common.text import as_csv
+from stages.evaluate.held_out.rows import HeldOutResult
+from stages.evaluate.held_out.tables import TEST, as_json
 from stages.evaluate.metrics.bands import BANDS, BandCounts
 from stages.evaluate.partial import PARTIAL, Coverage
-from stages.evaluate.row import Row
+from stages.evaluate.row import Row, has_further_seeds
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.paired import Difference
 from stages.evaluate.statistics.summary import Summary
@@ -27,6 +30,7 @@ SUMMARY_CSV = "summary.csv"
 PAIRED_CSV = "paired.csv"
 BANDS_CSV = "radius_bands.csv"
 METRICS_JSON = "metrics.json"
+SEED = "seed"  # a column of the tables where there are further seeds
 LABELLED_SHARE = "labelled_share"  # a column of the tables a volume where some of their voxels are not labelled
 
 _BEFORE_METRICS = pyarrow.schema(
@@ -50,18 +54,28 @@ _AFTER_METRICS = pyarrow.schema(
 
 
 def write_outputs(
-    folder: Path, rows: list[Row], summary: Summary, differences: list[Difference], coverage: Coverage | None = None
+    folder: Path,
+    rows: list[Row],
+    summary: Summary,
+    differences: list[Difference],
+    coverage: Coverage | None = None,
+    *,
+    first_seed: int | None = None,
+    held_out: Mapping[str, HeldOutResult] = MappingProxyType({}),
 ) -> None:
     """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, metrics.json and paired differences.
 
+    Where rows are of further seeds, the table has a column that says which; `first_seed` is training.seed. Where a loss
+    has `held_out` figures, metrics.json has them under a key of their own.
     If `coverage` is partial, metrics.json has a key that says what is missing: no reader takes it for a whole one.
     """
-    records = [_to_record(row) for row in rows]
+    records = [_to_record(row) | {SEED: row.seed_or(first_seed)} for row in rows]
     metrics = next(iter(summary.values()))
     is_partial = any(row.measurement.labelled_share < 1 for row in rows)
     labelled = [(LABELLED_SHARE, pyarrow.float64())] if is_partial else []
+    seeds = [(SEED, pyarrow.int64())] if has_further_seeds(rows) else []
     columns_of_metrics = ((name, pyarrow.float64()) for name in metrics)
-    schema = pyarrow.schema([*_BEFORE_METRICS, *columns_of_metrics, *_AFTER_METRICS, *labelled])
+    schema = pyarrow.schema([*_BEFORE_METRICS, *columns_of_metrics, *_AFTER_METRICS, *labelled, *seeds])
     records = [{name: record[name] for name in schema.names} for record in records]
     table = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=schema), table)
@@ -69,7 +83,8 @@ def write_outputs(
     _write(folder / PER_VOLUME_CSV, as_csv(schema.names, records))
     intervals = {loss: {name: _ends(one) for name, one in found.items()} for loss, found in summary.items()}
     mark = {PARTIAL: coverage.as_json(rows)} if coverage is not None and coverage.is_partial else {}
-    _write(folder / METRICS_JSON, json.dumps({**mark, **intervals}, indent=2).encode() + b"\n")
+    tested = {loss: {**found, **_tested(held_out.get(loss))} for loss, found in intervals.items()}
+    _write(folder / METRICS_JSON, json.dumps({**mark, **tested}, indent=2).encode() + b"\n")
     lines = [
         {"loss": loss, "metric": name, **interval}
         for loss, metrics in intervals.items()
@@ -80,7 +95,11 @@ def write_outputs(
     _write(folder / PAIRED_CSV, as_csv(columns, [asdict(difference) for difference in differences]))
 
 
-def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float]) -> None:
+def _tested(found: HeldOutResult | None) -> dict[str, Any]:
+    return {} if found is None else {TEST: as_json(found)}
+
+
+def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float], *, first_seed: int | None = None) -> None:
     """Write radius_bands.csv: a line a volume and band of radii that its label has."""
     lines = []
     for row in rows:
@@ -89,9 +108,10 @@ def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float]) -> Non
             if counts.label:
                 place = {"loss": row.loss, "fold": row.fold, "id": row.id, "band": name, "from_um": low, "to_um": high}
                 found = {"recall": counts.recall, "centreline_dsc": counts.centreline_dsc}
-                lines.append(place | found | asdict(counts))
+                lines.append(place | found | asdict(counts) | {SEED: row.seed_or(first_seed)})
     columns = ["loss", "fold", "id", "band", "from_um", "to_um", "recall", "centreline_dsc"]
-    _write(folder / BANDS_CSV, as_csv([*columns, *(field.name for field in fields(BandCounts))], lines))
+    seeds = [SEED] if has_further_seeds(rows) else []
+    _write(folder / BANDS_CSV, as_csv([*columns, *(field.name for field in fields(BandCounts)), *seeds], lines))
 
 
 def _ends(interval: Interval) -> dict[str, float | None]:

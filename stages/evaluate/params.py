@@ -2,17 +2,30 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from stages.common.cell_name import CellName, every_cell
 from stages.common.metrics import METRICS, SHORT_NAMES
 from stages.common.params import Params, nearest
 
 
 class Training(Params):
-    """Which cells were trained: every loss on every fold."""
+    """Which cells were trained: every loss on every fold, from the first seed and from each further one."""
 
     losses: tuple[str, ...]
     folds: tuple[Annotated[int, Field(ge=0)], ...]
+    seed: Annotated[int, Field(ge=0)]
+    seeds: tuple[Annotated[int, Field(ge=0, lt=1 << 63)], ...]
+
+    @property
+    def every_seed(self) -> tuple[int, ...]:
+        """The first one and the further ones."""
+        return (self.seed, *self.seeds)
+
+    @property
+    def cells(self) -> tuple[CellName, ...]:
+        """All of them."""
+        return every_cell(self.losses, self.folds, self.seeds)
 
     @field_validator("losses", "folds")
     @classmethod
@@ -22,6 +35,15 @@ class Training(Params):
         if len(set(values)) != len(values):
             raise ValueError("an entry stands twice in the list")
         return values
+
+    @field_validator("seeds")
+    @classmethod
+    def _other_seeds(cls, seeds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed stands twice in the list")
+        if info.data.get("seed") in seeds:
+            raise ValueError(f"lists {info.data['seed']}, which is training.seed: these are further ones")
+        return seeds
 
 
 PositiveUm = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.common.cell_name import CellName
 from stages.common.imaging.volumes import SPLITS, read_splits
 from stages.evaluate.params import Training
 from stages.evaluate.row import Row
 
 PARTIAL = "partial"  # a key of metrics.json that only a partial evaluation has
-CellName = tuple[str, int]  # loss and fold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,27 +31,31 @@ class Coverage:
 
     def words(self) -> str:
         """Which cells are missing."""
-        return ", ".join(f"{loss} fold {fold}" for loss, fold in self.missing)
+        return ", ".join(cell.words for cell in self.missing)
 
     def as_json(self, rows: Sequence[Row]) -> dict[str, Any]:
         """What metrics.json has under PARTIAL: missing cells, and over how many volumes of how many each mean runs."""
         return {
-            "missing": [{"loss": loss, "fold": fold} for loss, fold in self.missing],
+            "missing": [_as_json(cell) for cell in self.missing],
             "volumes": {
-                loss: sum(row.loss == loss for row in rows) for loss in dict.fromkeys(row.loss for row in rows)
+                loss: len({row.volume for row in rows if row.loss == loss})
+                for loss in dict.fromkeys(row.loss for row in rows)
             },
             "of_volumes": self.volumes,
         }
 
 
+def _as_json(cell: CellName) -> dict[str, Any]:
+    return {"loss": cell.loss, "fold": cell.fold} | ({} if cell.seed is None else {"seed": cell.seed})
+
+
 def coverage_of(training: Training, processed: Path, left_out: Collection[CellName]) -> Coverage:
     """What an evaluation of `training` covers without the cells in `left_out`."""
-    every = [(loss, fold) for loss in training.losses for fold in training.folds]
     drawn = read_splits(processed / SPLITS)
     # a fold that does not exist is why its cells are missing
     folds = [drawn[fold] for fold in training.folds if 0 <= fold < len(drawn)]
     return Coverage(
-        missing=tuple(cell for cell in every if cell in left_out), volumes=sum(len(fold.val) for fold in folds)
+        missing=tuple(cell for cell in training.cells if cell in left_out), volumes=sum(len(fold.val) for fold in folds)
     )
 
 

@@ -1,19 +1,19 @@
-"""The networks of all cells on their validation volumes, one row a volume."""
+"""The networks of all cells on their validation volumes, and on those that no fold saw: one row a volume each."""
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, prod
+from math import isnan
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.common.cell_name import seed_words
 from stages.common.errors import DataError
-from stages.common.imaging.grid import resample
-from stages.common.imaging.volumes import Grid, Volume
+from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
 from stages.common.layout import lay_out_for_prediction
 from stages.common.metrics import METRICS
@@ -22,36 +22,17 @@ from stages.common.progress import Steps, progress
 from stages.common.registered.finding import FoundNetwork
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import ModelCard, autocast_of
+from stages.common.tracking.registry import ModelCard, address_words, autocast_of
 from stages.evaluate.cells import Cell
-from stages.evaluate.measure import Measurement, measure
+from stages.evaluate.held_out.rows import ENSEMBLE, HeldOutRow, model_name
+from stages.evaluate.held_out.sums import RunningSums
+from stages.evaluate.measure import Measurement
 from stages.evaluate.params import Evaluation
-from stages.evaluate.partial import CellName
+from stages.evaluate.predictions.masks import HeldOut, OutOfFold, labelled_of, on_own_grid, own_grid, write_mask
+from stages.evaluate.predictions.measuring import held_out_row_of, row_of
 from stages.evaluate.row import Row
-from stages.evaluate.small_parts import Choice, Parts, choose, fixed, parts_of, without_small
+from stages.evaluate.small_parts import ALL_FOLDS, Choice, choose, fixed, parts_of
 from stages.evaluate.statistics.calibration import Reliability, VolumeCalibration
-from stages.evaluate.views import take_views
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predicted:
-    """One volume under one network, before small parts are removed; its mask lies in `mask_file`, eight voxels a byte.
-
-    `parts` is None where nobody chooses a size by them.
-    """
-
-    cell: Cell
-    volume: Volume
-    mask_file: Path
-    reliability: Reliability
-    parts: Parts | None
-    seconds: float
-
-    def mask(self) -> NDArray[np.bool_]:
-        """The mask on the stack's own grid, zyx."""
-        shape = own_grid(self.volume).shape_zyx
-        bits = np.unpackbits(np.load(self.mask_file), count=prod(shape))
-        return bits.view(np.bool_).reshape(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +42,7 @@ class Evaluated:
     rows: list[Row]
     calibration: list[VolumeCalibration]
     choices: list[Choice]
+    held_out: list[HeldOutRow]
 
 
 def evaluate_cells(
@@ -74,38 +56,67 @@ def evaluate_cells(
 
     At most one network and one whole volume are in memory.
 
-    A size of small parts that is to be chosen needs all predictions first; else each is measured at once.
+    A size of small parts that is to be chosen needs all predictions first; else each is measured at once. Held-out
+    volumes choose nothing: under every network the size is that for stacks that no fold has seen.
     Raises CapillaryError between two volumes when `guard` says that they take too much.
     """
-    volumes = sum(len(cell.volumes) for cell in cells)
     is_auto = evaluation.chooses_size
     with (
         tempfile.TemporaryDirectory() as folder,
-        progress("evaluate", volumes * (2 if is_auto else 1)) as steps,
+        progress("evaluate", predictions_of(cells) * (2 if is_auto else 1)) as steps,
     ):
-        predicted: Iterable[Predicted] = _predict_cells(cells, evaluation, networks, runtime, Path(folder))
+        predicted: Iterable[OutOfFold | HeldOut] = _predict_cells(cells, evaluation, networks, runtime, Path(folder))
         if is_auto:
             predicted = _all_predicted(predicted, guard, steps)
-            choices = choose([one.parts for one in predicted if one.parts is not None])
+            choices = choose([one.parts for one in predicted if isinstance(one, OutOfFold) and one.parts is not None])
         else:
             choices = fixed(cells, evaluation.fixed_size_um3)
         sizes = {(one.loss, one.fold): one.min_component_um3 for one in choices}
-        rows, calibration = [], []
+        found = Evaluated(rows=[], calibration=[], choices=choices, held_out=[])
         for one in predicted:
-            row = _measure(one, sizes[one.cell.loss, one.cell.fold], evaluation, runtime)
-            rows.append(row)
-            calibration.append(VolumeCalibration(loss=row.loss, fold=row.fold, id=row.id, reliability=one.reliability))
-            guard.raise_if_crossed(f"after volume {row.id} of {row.loss}, fold {row.fold}")
-            steps.advance(f"{row.loss} fold {row.fold} {row.id} {_brief(row.measurement)} in {row.seconds:.1f} s")
-    return Evaluated(rows=rows, calibration=calibration, choices=choices)
+            if isinstance(one, HeldOut):
+                row: Row | HeldOutRow = held_out_row_of(one, sizes[one.loss, ALL_FOLDS], evaluation, runtime)
+            else:
+                row = row_of(one, sizes[one.loss, one.cell.fold], evaluation, runtime)
+            _keep(row, one, found)
+            guard.raise_if_crossed(_after(one))
+            steps.advance(f"{one.words} {_brief(row.measurement)} in {row.seconds:.1f} s")
+    return found
 
 
-def _all_predicted(predicted: Iterable[Predicted], guard: MemoryGuard, steps: Steps) -> list[Predicted]:
+def predictions_of(cells: Sequence[Cell]) -> int:
+    """How many volumes are predicted and measured, an ensemble's among them."""
+    ensembles = sum(len(next(cell for cell in cells if cell.loss == loss).held_out) for loss in _losses(cells))
+    return ensembles + sum(len(cell.volumes) + len(cell.held_out) for cell in cells)
+
+
+def _losses(cells: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(cell.loss for cell in cells))
+
+
+def _keep(row: Row | HeldOutRow, one: OutOfFold | HeldOut, found: Evaluated) -> None:
+    if isinstance(row, Row) and isinstance(one, OutOfFold):
+        found.rows.append(row)
+        found.calibration.append(
+            VolumeCalibration(loss=row.loss, fold=row.fold, id=row.id, reliability=one.reliability, seed=one.cell.seed)
+        )
+    elif isinstance(row, HeldOutRow):
+        found.held_out.append(row)
+
+
+def _after(one: OutOfFold | HeldOut) -> str:
+    fold = f"fold {one.cell.fold}{seed_words(one.cell.seed)}" if isinstance(one, OutOfFold) else one.model
+    return f"after volume {one.volume.id} of {one.loss}, {fold}"
+
+
+def _all_predicted(
+    predicted: Iterable[OutOfFold | HeldOut], guard: MemoryGuard, steps: Steps
+) -> list[OutOfFold | HeldOut]:
     done = []
     for one in predicted:
         done.append(one)
-        guard.raise_if_crossed(f"after volume {one.volume.id} of {one.cell.loss}, fold {one.cell.fold}")
-        steps.advance(f"{one.cell.loss} fold {one.cell.fold} {one.volume.id} predicted in {one.seconds:.1f} s")
+        guard.raise_if_crossed(_after(one))
+        steps.advance(f"{one.words} predicted in {one.seconds:.1f} s")
     return done
 
 
@@ -115,27 +126,42 @@ def _predict_cells(
     networks: Mapping[CellName, FoundNetwork],
     runtime: Runtime,
     folder: Path,
-) -> Iterator[Predicted]:
+) -> Iterator[OutOfFold | HeldOut]:
     device = "cuda" if torch.cuda.is_available() and runtime.compute.device != "cpu" else "cpu"
-    for number, cell in enumerate(cells):
-        if not cell.volumes:
-            continue
-        model = load_model(networks[cell.loss, cell.fold]).to(device)
-        lay_out_for_prediction(model, autocast_of(cell.card))
-        for place, volume in enumerate(cell.volumes):
-            # no name for it here: what a generator names lives on while the next volume is predicted
-            yield _predict(model, cell, volume, evaluation, folder / f"{number}-{place}.npy")
-        del model  # before the next one is loaded
+    for loss in _losses(cells):
+        own, sums = [cell for cell in cells if cell.loss == loss], RunningSums(folder)
+        for cell in own:
+            if not cell.volumes and not cell.held_out:
+                continue
+            model = load_model(networks[cell.name]).to(device)
+            lay_out_for_prediction(model, autocast_of(cell.card))
+            for volume in cell.volumes:
+                # no name for it here: what a generator names lives on while the next volume is predicted
+                yield _predict(model, cell, volume, evaluation, _mask_file(folder, cell.name.place, volume))
+            for place, volume in enumerate(cell.held_out):
+                file = _mask_file(folder, f"held-out/{cell.name.place}", volume)
+                yield _predict_held_out(model, cell, volume, evaluation, file, (sums, place))
+            del model  # before the next one is loaded
+        for place, volume in enumerate(own[0].held_out):
+            file = _mask_file(folder, f"held-out/{loss}/{ENSEMBLE}", volume)
+            yield _predict_ensemble(loss, volume, evaluation, file, (sums, place))
 
 
-def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path) -> Predicted:
+def _mask_file(folder: Path, network: str, volume: Volume) -> Path:
+    file = folder / network / f"{volume.id}.npy"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path) -> OutOfFold:
     started = time.monotonic()
-    probability = _on_own_grid(predict_volume(model, volume, cell.card, evaluation), volume)
+    probability = on_own_grid(predict_volume(model, volume, cell.card, evaluation), volume)
     mask, label = probability > evaluation.threshold, volume.native_label().astype(np.bool_)
-    labelled = _labelled(volume)
-    np.save(mask_file, np.packbits(mask))
+    labelled = labelled_of(volume)
+    write_mask(mask_file, mask)
     choosing = evaluation.chooses_size
-    return Predicted(
+    return OutOfFold(
+        loss=cell.loss,
         cell=cell,
         volume=volume,
         mask_file=mask_file,
@@ -145,49 +171,32 @@ def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Eva
     )
 
 
-def _measure(predicted: Predicted, least_um3: float, evaluation: Evaluation, runtime: Runtime) -> Row:
+Place = tuple[RunningSums, int]  # where the probabilities of a held-out volume are added up
+
+
+def _predict_held_out(
+    model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path, place: Place
+) -> HeldOut:
     started = time.monotonic()
-    cell, volume = predicted.cell, predicted.volume
-    spacing_um = own_grid(volume).spacing_um
-    mask = without_small(predicted.mask(), spacing_um, least_um3)
-    predicted.mask_file.unlink()
-    label, labelled = volume.native_label().astype(np.bool_), _labelled(volume)
-    measurement = measure(
-        mask,
-        label,
-        spacing_um,
-        metrics=evaluation.metrics,
-        nsd_tolerance_um=evaluation.nsd_tolerance_um,
-        radius_bands_um=evaluation.radius_bands_um,
-        threads=runtime.threads,
-        labelled_zyx=labelled,
-    )
-    return Row(
+    probability = predict_volume(model, volume, cell.card, evaluation)
+    sums, number = place
+    sums.add(number, probability)  # on the arrays' grid, where predict takes the mean, too
+    write_mask(mask_file, on_own_grid(probability, volume) > evaluation.threshold)
+    return HeldOut(
         loss=cell.loss,
-        fold=cell.fold,
-        id=volume.id,
-        group=volume.group,
-        measurement=measurement,
-        views=take_views(_on_own_grid(volume.image(), volume), label, mask, spacing_um, labelled),
-        weights_sha256=cell.card.weights_sha256,
-        seconds=predicted.seconds + time.monotonic() - started,
+        model=model_name(cell.fold, cell.seed),
+        volume=volume,
+        mask_file=mask_file,
+        seconds=time.monotonic() - started,
     )
 
 
-def _labelled(volume: Volume) -> NDArray[np.bool_] | None:
-    """Which voxels of the user's label somebody labelled; None: all."""
-    labelled = volume.native_labelled()
-    return None if labelled is None else labelled.astype(np.bool_)
-
-
-def own_grid(volume: Volume) -> Grid:
-    """The grid of the user's label, on which everything is measured: that of the arrays, or that before resampling."""
-    return volume.native or volume.grid
-
-
-def _on_own_grid(array_zyx: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:
-    """`array_zyx` as predict brings a probability back: by linear interpolation, before the threshold."""
-    return array_zyx if volume.native is None else resample(array_zyx, volume.native.shape_zyx)
+def _predict_ensemble(loss: str, volume: Volume, evaluation: Evaluation, mask_file: Path, place: Place) -> HeldOut:
+    started = time.monotonic()
+    sums, number = place
+    write_mask(mask_file, on_own_grid(sums.take_mean(number), volume) > evaluation.threshold)
+    seconds = time.monotonic() - started
+    return HeldOut(loss=loss, model=ENSEMBLE, volume=volume, mask_file=mask_file, seconds=seconds)
 
 
 def predict_volume(
@@ -205,7 +214,7 @@ def predict_volume(
     if not np.isfinite(probability_zyx).all():
         raise DataError(
             f"the network of loss {card.loss}, fold {card.fold} predicts NaN on volume {volume.id}",
-            remedy=f"train it again with training.precision=fp32: `dvc repro -f train@{card.loss}-{card.fold}`",
+            remedy=f"train it again with training.precision=fp32: {address_words(card)}",
             value=f"{card.model_name}, weights {card.weights_sha256[:12]}",
         )
     return probability_zyx

@@ -1,7 +1,7 @@
 """The stage's work from top to bottom: load the networks once, then one stack, or many."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
@@ -64,6 +64,12 @@ def predict_many(request: PredictRequest, evaluation: Evaluation, runtime: Runti
         )
 
 
+def _place(card: ModelCard, cards: Sequence[ModelCard]) -> str:
+    """Its fold, and its seed where the networks are of several."""
+    seeds = {each.seed for each in cards}
+    return f"fold {card.fold}, seed {card.seed}" if len(seeds) > 1 else f"fold {card.fold}"
+
+
 @contextlib.contextmanager
 def opened(
     request: PredictRequest, evaluation: Evaluation, runtime: Runtime
@@ -71,7 +77,7 @@ def opened(
     """The networks of `request`, loaded, and their cards; memory is watched within the block."""
     networks = _networks(request, runtime)
     cards = tuple(network.card for network in networks)
-    names = ", ".join(network.label for network in networks)
+    names = ", ".join(f"{network.title} ({_place(network.card, cards)})" for network in networks)
     say(f"predicting with {names}" + (": the mean of their probabilities" if len(networks) > 1 else ""))
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
     ensemble = load_ensemble(networks, torch.device("cuda" if use_gpu else "cpu"))

@@ -43,8 +43,8 @@ class PredictRequest(Params):
     """Stacks to segment, with which models, and how.
 
     The models are those of `model`, a reference to the registry, or `cards`. The host chooses the cards by `loss`
-    (None: the only one there is) and `folds` (none: all of them). `threshold` and `min_component_um3` replace those of
-    params.yaml.
+    (None: the only one there is), `folds` and `seeds` (none: all of them). `threshold` and `min_component_um3` replace
+    those of params.yaml.
 
     `folder` is None for one stack, whose failure ends the run. For several it is the folder of their files; a stack
     that fails is reported there and the others continue. The host hands the request on with the stage's own paths.
@@ -55,6 +55,7 @@ class PredictRequest(Params):
     model: str | None = None
     loss: str | None = None
     folds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
     cards: tuple[Path, ...] = ()
     threshold: Annotated[float, Field(ge=0, lt=1)] | None = None
     min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from stages.common.imaging.recipe import Recipe
 from stages.common.params import Params
+from stages.preprocess.held_out import HeldOutGroups, parse_test_groups
 
 Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percentile = Annotated[float, Field(ge=0, le=100)]
@@ -21,6 +22,7 @@ class Preprocess(Params):
     max_volumes: Annotated[int, Field(ge=1)] | None  # the first so many by id; null: all
     num_folds: Annotated[int, Field(ge=1)]  # 1 with a splits file of one's own only
     splits_file: Annotated[str, Field(min_length=1)]
+    test_groups: Annotated[HeldOutGroups, PlainValidator(parse_test_groups)]  # that no fold sees
     seed: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")

@@ -1,12 +1,31 @@
 """The stage: every valid stack into arrays, and all of them into folds."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from stages.common.imaging.recipe import write_recipe
-from stages.common.imaging.volumes import ALWAYS_TRAINING, Fold, Grid, Volume, write_manifest, write_splits
+from stages.common.imaging.volumes import (
+    ALWAYS_TRAINING,
+    HELD_OUT,
+    Fold,
+    Grid,
+    Volume,
+    write_manifest,
+    write_splits,
+)
 from stages.common.progress import progress, say
 from stages.preprocess.folds import Member, check_enough, draw_folds
+from stages.preprocess.held_out import (
+    Candidate,
+    HeldOutGroups,
+    draw_groups,
+    ids_of,
+    listed_groups,
+    refuse_share_of_given_folds,
+    refuse_too_few_left,
+)
 from stages.preprocess.params import Preprocess
 from stages.preprocess.pool import prepared_volumes
 from stages.preprocess.prepare import Prepared, Task
@@ -17,26 +36,55 @@ from stages.preprocess.splits import groups_astride, read_splits_file
 
 def preprocess(params: Preprocess, *, workers: int, raw: Path, processed: Path) -> None:
     """Write `processed` (arrays, manifest, splits) from `raw`. Whatever can be refused is refused before the work."""
-    volumes = read_raw(raw)[: params.max_volumes]
-    given = _given_folds(params, volumes)
+    every = read_raw(raw)
+    volumes = every[: params.max_volumes]
+    listed = ids_of(listed_groups(params.test_groups.names, every), volumes)
+    given = _given_folds(params, volumes, listed)
     tasks = [_plan(volume, params, processed) for volume in volumes]
     done = _prepare(tasks, workers)
-    folds = given or draw_folds([_member(prepared) for prepared in done], params.num_folds, params.seed)
-    write_manifest(processed, ((_volume(prepared, folds), prepared.checksums) for prepared in done))
+    held_out = listed | _drawn(params.test_groups, done)
+    members = [_member(prepared) for prepared in done if prepared.task.raw.id not in held_out]
+    folds = given or draw_folds(members, params.num_folds, params.seed)
+    write_manifest(processed, ((_volume(prepared, folds, held_out), prepared.checksums) for prepared in done))
     write_splits(processed, folds)
     write_recipe(processed, params.recipe())
     for index, fold in enumerate(folds):
         say(f"fold {index}: {len(fold.train)} volumes train, {len(fold.val)} validate ({', '.join(fold.val)})")
+    if held_out:
+        say(f"held out: {len(held_out)} volumes that no fold sees ({', '.join(sorted(held_out))})")
 
 
-def _given_folds(params: Preprocess, volumes: Sequence[RawVolume]) -> tuple[Fold, ...] | None:
-    folds = read_splits_file(Path(params.splits_file), [volume.id for volume in volumes], params.num_folds)
+def _given_folds(params: Preprocess, volumes: Sequence[RawVolume], listed: Collection[str]) -> tuple[Fold, ...] | None:
+    """The folds of a splits file; None where they are to be drawn, which is possible then."""
+    asked, seen = params.test_groups, [volume for volume in volumes if volume.id not in listed]
+    refuse_too_few_left(asked, volumes, listed, least=1)
+    folds = read_splits_file(Path(params.splits_file), [volume.id for volume in seen], params.num_folds, listed)
     if folds is None:
         check_enough(len(volumes), len({volume.group for volume in volumes}), params.num_folds)
+        refuse_too_few_left(asked, volumes, listed, least=params.num_folds)
         return None
-    for warning in groups_astride(folds, {volume.id: volume.group for volume in volumes}):
+    refuse_share_of_given_folds(asked, params.splits_file)
+    for warning in groups_astride(folds, {volume.id: volume.group for volume in seen}):
         say(warning)
     return folds
+
+
+def _drawn(asked: HeldOutGroups, done: Sequence[Prepared]) -> frozenset[str]:
+    """The ids of a share of the groups, which is drawn once their foreground is known."""
+    if asked.share is None:
+        return frozenset()
+    groups: dict[str, list[Prepared]] = defaultdict(list)
+    for prepared in done:
+        groups[prepared.task.raw.group].append(prepared)
+    candidates = [
+        Candidate(
+            name=name,
+            content=min(prepared.task.raw.content for prepared in each),
+            foreground_share=fmean(prepared.foreground_share for prepared in each),
+        )
+        for name, each in groups.items()
+    ]
+    return ids_of(draw_groups(candidates, asked.share, asked.seed), [prepared.task.raw for prepared in done])
 
 
 def _plan(volume: RawVolume, params: Preprocess, processed: Path) -> Task:
@@ -76,8 +124,9 @@ def _member(prepared: Prepared) -> Member:
     return Member(id=raw.id, group=raw.group, foreground_share=prepared.foreground_share, content=raw.content)
 
 
-def _volume(prepared: Prepared, folds: Sequence[Fold]) -> Volume:
+def _volume(prepared: Prepared, folds: Sequence[Fold], held_out: Collection[str] = ()) -> Volume:
     task = prepared.task
+    otherwise = HELD_OUT if task.raw.id in held_out else ALWAYS_TRAINING
     return Volume(
         id=task.raw.id,
         group=task.raw.group,
@@ -85,7 +134,7 @@ def _volume(prepared: Prepared, folds: Sequence[Fold]) -> Volume:
         spacing_um=task.spacing_um,
         foreground_share=prepared.foreground_share,
         labelled_share=prepared.labelled_share,
-        fold=next((index for index, fold in enumerate(folds) if task.raw.id in fold.val), ALWAYS_TRAINING),
+        fold=next((index for index, fold in enumerate(folds) if task.raw.id in fold.val), otherwise),
         folder=task.folder,
         native=Grid(shape_zyx=task.raw.shape_zyx, spacing_um=task.raw.spacing_um) if task.is_resampled else None,
     )

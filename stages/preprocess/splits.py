@@ -1,7 +1,7 @@
 """Folds that a user wrote: read from the splits file, and checked against the volumes that exist."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from stages.common.errors import DataError, ParamsError
@@ -11,9 +11,12 @@ from stages.common.params import nearest
 GENERATED = {"folds": "generated"}
 
 
-def read_splits_file(file: Path, ids: Iterable[str], num_folds: int) -> tuple[Fold, ...] | None:
+def read_splits_file(
+    file: Path, ids: Iterable[str], num_folds: int, held_out: Collection[str] = ()
+) -> tuple[Fold, ...] | None:
     """The folds in `file`, checked; None where it asks for folds drawn by seed.
 
+    `ids` are the volumes to put into folds, `held_out` those that must be in none.
     Raises DataError naming the fold and the volumes that are wrong, ParamsError when their number is not `num_folds`.
     """
     data = read_json(file)
@@ -27,6 +30,7 @@ def read_splits_file(file: Path, ids: Iterable[str], num_folds: int) -> tuple[Fo
             file=file,
         )
     known = set(ids)
+    _refuse_held_out(folds, held_out, file)
     for index, fold in enumerate(folds):
         _check_fold(fold, f"fold {index}", known, file)
     _check_together(folds, known, file)
@@ -41,6 +45,13 @@ def groups_astride(folds: Iterable[Fold], group_of: Mapping[str, str]) -> list[s
         if shared:
             warnings.append(f"warning: fold {index} has these groups in both train and val: {_names(shared)}")
     return warnings
+
+
+def _refuse_held_out(folds: Iterable[Fold], held_out: Collection[str], file: Path) -> None:
+    named = {volume for fold in folds for volume in (*fold.train, *fold.val)} & set(held_out)
+    if named:
+        remedy = "take them out of every fold, or out of preprocess.test_groups"
+        _refuse("the splits file names volumes that preprocess.test_groups holds out", remedy, file, named)
 
 
 def _check_fold(fold: Fold, name: str, known: set[str], file: Path) -> None:

@@ -1,16 +1,18 @@
-"""python -m stages.train --loss NAME --fold K: data/processed → models/NAME/fold_K.json and its learning curve."""
+"""python -m stages.train --loss NAME --fold K [--seed S]: data/processed → models/NAME/fold_K.json and its learning
+curve; with a further seed models/NAME/seed_S/fold_K.json.
+"""
 
 import argparse
 from pathlib import Path
 
+from stages.common.cell_name import CellName
 from stages.common.errors import run_main
-from stages.common.params import load_params
 from stages.common.runtime import read_runtime
 from stages.common.tracking.registry import write_card
 from stages.train.cell import plan_cell
 from stages.train.launch import train
 from stages.train.loop.history import write_history
-from stages.train.params import TrainParams
+from stages.train.params import load_training
 
 
 def main() -> None:
@@ -18,14 +20,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.train")
     parser.add_argument("--loss", required=True)
     parser.add_argument("--fold", required=True, type=int)
-    arguments = parser.parse_args()
+    parser.add_argument("--seed", type=int, help="a further seed of training.seeds, instead of training.seed")
+    name = CellName(**vars(parser.parse_args()))
 
-    params = load_params(TrainParams)
-    cell = plan_cell(Path("data/processed"), params.training, arguments.loss, arguments.fold)
+    cell = plan_cell(Path("data/processed"), load_training(name.seed), *name)
     card, history = train(cell, read_runtime())
 
-    write_history(Path(f"metrics/training/{card.loss}/fold_{card.fold}.csv"), history)
-    write_card(Path(f"models/{card.loss}/fold_{card.fold}.json"), card)
+    write_history(Path(f"metrics/training/{name.place}.csv"), history)
+    write_card(Path(f"models/{name.place}.json"), card)
 
 
 if __name__ == "__main__":

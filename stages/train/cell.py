@@ -1,9 +1,10 @@
-"""One cell of the matrix: a loss and a fold, and all that follows from them, the volumes and the params."""
+"""One cell of the matrix: a loss, a fold and a seed, and all that follows from them, the volumes and the params."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.common.cell_name import CellName
 from stages.common.errors import DataError
 from stages.common.imaging.recipe import RECIPE, Recipe, read_recipe
 from stages.common.imaging.volumes import MANIFEST, SPLITS, Volume, fold_split, read_manifest
@@ -14,7 +15,7 @@ from stages.train.params import TrainingParams
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One training: a loss, a fold, and everything that follows from them and the params."""
+    """One training: a loss, a fold, a seed, and everything that follows from them and the params."""
 
     loss: str
     fold: int
@@ -24,14 +25,21 @@ class Cell:
     validation: list[Volume]
     recipe: Recipe
     data_sha256: str
+    further_seed: int | None = None  # of training.seeds; None: params.seed is training.seed
+
+    @property
+    def name(self) -> CellName:
+        """What it is called."""
+        return CellName(self.loss, self.fold, self.further_seed)
 
 
-def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> Cell:
+def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int, further_seed: int | None = None) -> Cell:
     """Everything that can be refused before anything is trained. Raises DataError and ParamsError.
 
-    The network follows from the spacing of all volumes, so every fold trains the same one.
+    The network follows from the spacing of all volumes that are not held out, so every fold trains the same one.
     """
-    spacing_um = median_spacing_um([volume.spacing_um for volume in read_manifest(processed)])
+    seen = [volume for volume in read_manifest(processed) if not volume.is_held_out]
+    spacing_um = median_spacing_um([volume.spacing_um for volume in seen])
     training, validation = fold_split(processed, fold)
     if not training or not validation:
         raise DataError(
@@ -55,6 +63,7 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int) -> 
         validation=validation,
         recipe=read_recipe(processed),
         data_sha256=_sha256_of(processed),
+        further_seed=further_seed,
     )
 
 

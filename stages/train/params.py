@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from stages.common.networks.kernel_rule import KernelRule
-from stages.common.params import Params
+from stages.common.params import Params, load_params, validate_params
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -27,12 +27,11 @@ class AugmentationName(enum.StrEnum):
     NONE = "none"
 
 
-class TrainingParams(Params):
-    """One training. A warm-up as long as the whole training is cut (loop/schedule.py), so a short trial run
-    needs `max_epochs` changed and nothing else.
+class SharedParams(Params):
+    """What the trainings of all seeds have in common. A warm-up as long as the whole training is cut
+    (loop/schedule.py), so a short trial run needs `max_epochs` changed and nothing else.
     """
 
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)]  # torch takes 64 bits
     max_epochs: PositiveInt
     steps_per_epoch: PositiveInt
     batch_size: PositiveInt
@@ -60,7 +59,27 @@ class TrainingParams(Params):
         return filters
 
 
+class TrainingParams(SharedParams):
+    """One training."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]  # torch takes 64 bits
+
+
 class TrainParams(Params):
-    """params.yaml as the train stage sees it."""
+    """params.yaml as the entry `train` of dvc.yaml sees it."""
 
     training: TrainingParams
+
+
+class TrainSeedParams(Params):
+    """params.yaml as the entry `train_seed` sees it: its seed is in its command."""
+
+    training: SharedParams
+
+
+def load_training(seed: int | None) -> TrainingParams:
+    """The params of a training from the first seed (None), or from a further one. Raises ParamsError."""
+    if seed is None:
+        return load_params(TrainParams).training
+    shared = load_params(TrainSeedParams).training.model_dump(mode="json")
+    return validate_params(TrainParams, {"training": {**shared, "seed": seed}}, "--seed").training

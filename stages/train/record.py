@@ -14,7 +14,7 @@ from stages.common.provenance.record import short_tags
 from stages.common.runtime import Runtime
 from stages.common.tracking.model_files import Package, pack
 from stages.common.tracking.publishing import NETWORK_KIND, network_files
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.registry import SEED_TAG, ModelCard
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
@@ -37,8 +37,8 @@ def recorded(
     """
     run = open_run(
         runtime,
-        cell_tags={"loss": cell.loss, "fold": str(cell.fold)},
-        run_name=f"{cell.loss}-{cell.fold}",
+        cell_tags={"loss": cell.loss, "fold": str(cell.fold), "seed": str(cell.params.seed)},
+        run_name=cell.name.address.partition("@")[2],
         run_id=state.run_id,
         load_file=runtime.state_dir / LOAD_FILE,
         stopped=stopped,
@@ -85,6 +85,7 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
     card = ModelCard(
         loss=cell.loss,
         fold=cell.fold,
+        seed=cell.params.seed,
         weights_sha256=package.weights_sha256,
         patch_voxels=cell.params.patch_voxels,
         epochs=cell.params.max_epochs,
@@ -95,7 +96,8 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
         files=package.files,
         domain=measure_domain(cell.training),
     )
-    run.publish(NETWORK_KIND, network_files(package, card, short_tags(runtime.provenance)))
+    tags = {SEED_TAG: str(card.seed), **short_tags(runtime.provenance)}
+    run.publish(NETWORK_KIND, network_files(package, card, tags))
     return card
 
 

@@ -18,6 +18,7 @@ from tests.support.recipe import RECIPE
 CARD = ModelCard(
     loss="dice_ce",
     fold=0,
+    seed=2026,
     weights_sha256="0" * 64,
     patch_voxels=(12, 96, 96),
     epochs=20,

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from capillary.report.drawing.charts import Mark, Row, Series, dot_plot, line_chart
-from capillary.report.model import Interval, Report
+from capillary.report.model import Interval, Report, VolumeResult
 from capillary.report.pages.words import difference_text, interval_text, number
+from stages.common.cell_name import seed_words
 from stages.common.metrics import Metric
 
 MOST_ROWS = 40  # of volumes in one chart; beyond, the table tells them better
@@ -105,7 +106,7 @@ def volume_figures(report: Report) -> list[Figure]:
 def _volume_marks(report: Report, name: str, metric: Metric) -> tuple[Mark, ...]:
     return tuple(
         Mark(
-            label=f"{name}, {one.loss}, fold {one.fold}: {number(one.values[metric.name], metric.digits)}",
+            label=_volume_label(one, metric),
             value=one.values[metric.name],
             colour=_colour(report, one.loss),
         )
@@ -114,11 +115,16 @@ def _volume_marks(report: Report, name: str, metric: Metric) -> tuple[Mark, ...]
     )
 
 
+def _volume_label(one: VolumeResult, metric: Metric) -> str:
+    value = number(one.values[metric.name], metric.digits)
+    return f"{one.id}, {one.loss}, fold {one.fold}{seed_words(one.seed)}: {value}"
+
+
 def learning_figures(report: Report) -> list[Figure]:
     """The validation DSC of all trainings in one chart, and the training loss in one a loss: their units differ."""
     validation = [
         Series(
-            label=f"{curve.loss} fold {curve.fold}",
+            label=curve.cell.words,
             points=tuple(
                 (epoch, dsc) for epoch, dsc in zip(curve.epochs, curve.validation_dsc, strict=True) if dsc is not None
             ),
@@ -137,7 +143,7 @@ def _loss_figures(report: Report) -> Iterator[Figure]:
     for index, loss in enumerate(report.losses):
         series = [
             Series(
-                label=f"{loss} fold {curve.fold}",
+                label=curve.cell.words,
                 points=tuple(zip(curve.epochs, curve.training_loss, strict=True)),
                 colour=index,
                 dash=curve.fold,
@@ -145,28 +151,28 @@ def _loss_figures(report: Report) -> Iterator[Figure]:
             for curve in report.curves
             if curve.loss == loss
         ]
-        alt = f"Training loss {loss} by epoch, {len(series)} folds"
+        alt = f"Training loss {loss} by epoch, {len(series)} trainings"
         svg = line_chart(series, x_label="epoch", y_label="training loss", alt=alt, whole_x=True)
         yield Figure(title=f"training loss: {loss}", svg=svg)
 
 
 def resource_figures(report: Report) -> list[Figure]:
     """A chart a resource over the time of each training."""
-    trainings = [run for run in report.runs if run.loss is not None]
-    keys = dict.fromkeys(key for run in trainings for key in run.samples)
-    longest_s = max((time for run in trainings for curve in run.samples.values() for time, _ in curve), default=0.0)
+    trainings = [(run, run.cell) for run in report.runs if run.cell is not None]
+    keys = dict.fromkeys(key for run, _ in trainings for key in run.samples)
+    longest_s = max((time for run, _ in trainings for curve in run.samples.values() for time, _ in curve), default=0.0)
     unit, factor = ("h", 1 / 3600) if longest_s > 3 * 3600 else ("min", 1 / 60) if longest_s > 180 else ("s", 1.0)
     figures = []
     for key in keys:
         title, y_unit, scale = _resource(key)
         series = [
             Series(
-                label=f"{run.loss} fold {run.fold}",
+                label=cell.words,
                 points=tuple((time * factor, value * scale) for time, value in run.samples.get(key, ())),
-                colour=_colour(report, run.loss),
-                dash=run.fold or 0,
+                colour=_colour(report, cell.loss),
+                dash=cell.fold,
             )
-            for run in trainings
+            for run, cell in trainings
         ]
         peak = max(value for one in series for _, value in one.points if value is not None)
         alt = f"{title} of {len(series)} trainings over time, at most {peak:.3g} {y_unit}"

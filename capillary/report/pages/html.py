@@ -17,6 +17,7 @@ from stages.common.text import visible
 PAGE = Path(__file__).parent / "templates"
 PARTS = (
     ("losses", "Losses"),
+    ("held-out", "Held-out volumes"),
     ("differences", "Paired differences"),
     ("folds", "Fold spread"),
     ("calibration", "Calibration"),
@@ -41,7 +42,9 @@ def to_html(report: Report) -> str:
     content = page.render(
         report=report,
         css=(PAGE / "report.css").read_text(encoding="utf-8"),
-        parts=PARTS,
+        parts=[part for part in PARTS if report.held_out or part[0] != "held-out"],
+        quote=words.quote_words(report),
+        spread=words.spread_words(report),
         panel_words=PANEL_WORDS,
         written=words.moment(report.written),
         confidence_words=words.confidence_words(report),

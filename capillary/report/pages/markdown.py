@@ -19,6 +19,8 @@ from capillary.report.pages.words import (
     number,
     outcome,
     p_text,
+    quote_words,
+    spread_words,
     test_words,
     verdict,
     volume_counts,
@@ -54,6 +56,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"\nWritten {moment(report.written)} by capillary. Charts and pictures: `report.html` beside this file."
     yield from _summary(report)
     yield from _losses(report)
+    yield from _held_out(report)
     yield from _differences(report)
     yield from _folds(report)
     yield from _calibration(report)
@@ -100,6 +103,20 @@ def _losses(report: Report) -> Iterator[str]:
     yield from _note(report, Part.BANDS)
 
 
+def _held_out(report: Report) -> Iterator[str]:
+    if not report.held_out:
+        return
+    yield "\n## Held-out volumes"
+    yield f"\n{plain(quote_words(report))}"
+    for loss, found in report.held_out.items():
+        rows = []
+        for name, one in found.ensemble.items():
+            metric = report.metric(name)
+            single = number(found.folds[name], metric.digits)
+            rows.append((f"{metric.title} {metric.arrow}", interval_text(one, metric), single))
+        yield from table((loss, "ensemble", "single networks"), rows)
+
+
 def _differences(report: Report) -> Iterator[str]:
     yield "\n## Paired differences"
     if report.differences:
@@ -131,6 +148,8 @@ def _folds(report: Report) -> Iterator[str]:
     if rows:
         yield f"\nMean {plain(report.lead.title)} over the volumes that a fold held out."
         yield from table(("loss", *(f"fold {fold}" for fold in report.folds)), rows)
+    if spread := spread_words(report):
+        yield f"\n{plain(spread)}"
     yield from _note(report, Part.VOLUMES)
 
 
@@ -152,12 +171,14 @@ def _volumes(report: Report) -> Iterator[str]:
             volume.id,
             volume.loss,
             str(volume.fold),
+            *([str(volume.seed)] if report.has_seeds else []),
             *(number(volume.values[metric.name], metric.digits) for metric in report.shown),
             volume.rule,
         )
         for volume in sorted(report.volumes, key=lambda one: one.id)
     ]
-    yield from table(("volume", "loss", "fold", *(metric.title for metric in report.shown), "rule"), rows)
+    seed = ["seed"] if report.has_seeds else []
+    yield from table(("volume", "loss", "fold", *seed, *(metric.title for metric in report.shown), "rule"), rows)
 
 
 def _trainings(report: Report) -> Iterator[str]:

@@ -47,20 +47,16 @@ def tiles(report: Report) -> list[tuple[str, str, str]]:
 
 def training_rows(report: Report) -> list[TrainingRow]:
     """Every cell that a card, a run or the runner knows, then the evaluation."""
-    cards = {(card.loss, card.fold): card for card in report.cards}
-    runs = {(run.loss, run.fold): run for run in report.runs if run.loss is not None}
-    told = {(cell.loss, cell.fold): cell for cell in report.facts.cells or ()}
+    cards = {card.cell: card for card in report.cards}
+    runs = {run.cell: run for run in report.runs if run.cell is not None}
+    told = {fact.cell: fact for fact in report.facts.cells or ()}
     rows = []
     for cell in dict.fromkeys([*told, *report.cells]):
         card, run, fact = cards.get(cell), runs.get(cell), told.get(cell)
         known = "registered" if card else "not trained"
         status = fact.status if fact else run.status.lower() if run else known
         own_seconds = run.seconds if run else None
-        rows.append(
-            _training_row(
-                f"{cell[0]} fold {cell[1]}", status, card, run, fact.wall_s if fact and fact.wall_s else own_seconds
-            )
-        )
+        rows.append(_training_row(cell.words, status, card, run, fact.wall_s if fact and fact.wall_s else own_seconds))
     evaluation = next((run for run in report.runs if run.loss is None), None)
     if evaluation:
         rows.append(_training_row("evaluation", evaluation.status.lower(), None, evaluation, evaluation.seconds))

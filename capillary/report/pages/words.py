@@ -61,6 +61,39 @@ def choice_words(report: Report) -> str:
     )
 
 
+def quote_words(report: Report) -> str:
+    """What the held-out figures are good for; nothing where no volume is held out."""
+    if not report.held_out:
+        return ""
+    counts = [
+        f"{loss}: {found.volumes} volumes of {found.groups} groups, {found.networks} networks"
+        for loss, found in report.held_out.items()
+    ]
+    few = min(found.groups for found in report.held_out.values()) < LEAST_GROUPS
+    return (
+        f"No fold saw these volumes ({'; '.join(counts)}). The ensemble is the mean of all networks' probabilities. "
+        "Its figure is the one to quote, provided that nothing was chosen by looking at it."
+        + (f" Fewer than {LEAST_GROUPS} groups give no interval." if few else "")
+    )
+
+
+def spread_words(report: Report) -> str:
+    """How much the first metric varies with the seed and with the fold; nothing where there is one seed."""
+    digits = report.lead.digits
+    each = [
+        f"{one.loss} {number(one.over_seeds, digits)} over {one.seeds} seeds, "
+        f"{number(one.over_folds, digits)} over {one.folds} folds"
+        for one in report.spreads
+        if one.metric == report.lead.name and one.over_seeds is not None
+    ]
+    if not each:
+        return ""
+    return (
+        f"Standard deviation of the mean {report.lead.title}: {'; '.join(each)}. A volume counts once: its seeds are "
+        "averaged first."
+    )
+
+
 def labelled_words(report: Report) -> str:
     """What share of the volumes is labelled; nothing where all of it is."""
     shares = {volume.id: volume.labelled_share for volume in report.volumes}
@@ -191,7 +224,7 @@ def cautions(report: Report) -> list[str]:
         )
     for cell in report.facts.cells or ():
         if cell.reason:
-            found.append(f"{cell.loss} fold {cell.fold} {cell.status}: {cell.reason}")
+            found.append(f"{cell.cell.words} {cell.status}: {cell.reason}")
     if few := _few_volumes(report):
         found.append(few)
     if labelled := labelled_words(report):
@@ -206,7 +239,7 @@ def cautions(report: Report) -> list[str]:
 
 def _what_is_missing(coverage: Coverage) -> str:
     """Which cells a partial report lacks, and over how many volumes its means run."""
-    missing = listed([f"{loss} fold {fold}" for loss, fold in coverage.missing])
+    missing = listed([cell.words for cell in coverage.missing])
     counts = listed([f"{loss} {count} of {coverage.of_volumes}" for loss, count in coverage.volumes.items()])
     return (
         f"This report is partial: {missing} {'is' if len(coverage.missing) == 1 else 'are'} missing. Volumes measured, "
@@ -230,8 +263,12 @@ def _few_volumes(report: Report) -> str | None:
 
 
 def volume_counts(report: Report) -> dict[str, int]:
-    """Loss → number of rows that its means run over."""
-    return {loss: sum(volume.loss == loss for volume in report.volumes) for loss in report.metrics if report.volumes}
+    """Loss → number of volumes that its means run over, each counted once for each fold that validates it."""
+    return {
+        loss: len({(volume.fold, volume.id) for volume in report.volumes if volume.loss == loss})
+        for loss in report.metrics
+        if report.volumes
+    }
 
 
 def group_counts(report: Report) -> dict[str, int]:

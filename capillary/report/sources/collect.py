@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from capillary.params_file import listed_cells, read_params_file
 from capillary.report.facts import RunFacts
 from capillary.report.model import Part, Report
+from capillary.report.sources.held_out import read_held_out, read_spreads
 from capillary.report.sources.machine import machine_rows, version_rows
 from capillary.report.sources.repository import changed_stages, read_params, read_repository, repeat_lines
 from capillary.report.sources.results import (
@@ -91,6 +92,8 @@ def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDE
         stale=notes.attempt(Part.LOCK, lambda: changed_stages(root), ()),
         notes=notes,
         coverage=coverage,
+        held_out=notes.attempt(Part.METRICS, lambda: read_held_out(root, folder), {}),
+        spreads=notes.attempt(Part.VOLUMES, lambda: read_spreads(root, folder), ()),
     )
     _note_what_is_empty(report, tracked, notes)
     damaged = [*notes.damaged, *([tracked.damaged] if tracked.damaged else [])]

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from capillary.integrity.lock_file import refuse_damaged_lock
-from capillary.params_file import read_params_file
+from capillary.params_file import known_keys, read_params_file, whole_values
 from capillary.report.model import Param, Repository
 from capillary.report.sources.set_params import set_param_arguments
 from capillary.yaml_file import leaves
@@ -88,8 +88,9 @@ def repeat_lines(root: Path, repository: Repository | None, command: str | None)
 
 
 def _dvc_command(root: Path) -> str:
-    committed = dict(leaves(_committed_params(root)))
-    current = dict(leaves(read_params_file(root)))
+    declared = known_keys(root) if (root / "dvc.yaml").is_file() else ()
+    committed = whole_values(_committed_params(root), declared)
+    current = whole_values(read_params_file(root), declared)
     changed = {key: value for key, value in current.items() if committed.get(key, ABSENT) != value}
     if not committed or not changed:
         return "dvc repro"

@@ -21,6 +21,7 @@ from capillary.report.model import (
     Panel,
     VolumeResult,
 )
+from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError, DataError
 from stages.common.metrics import METRICS
 from stages.common.tracking.address import EMBEDDED
@@ -28,11 +29,12 @@ from stages.common.tracking.receipts import read_receipt
 
 # columns of metrics/radius_bands.csv (stages/evaluate/metrics/bands.py)
 BAND_COUNTS = ("label", "label_found", "line", "line_found", "predicted_line", "predicted_line_right")
+HELD_OUT = "test"  # a key of a loss in metrics.json, next to its metrics
 PNG_START = b"\x89PNG\r\n\x1a\n"
 RECEIPTS = Path(".capillary", "receipts")
 METRICS_FOLDER = Path("metrics")
 Row = TypeVar("Row")
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def read_metrics(root: Path, folder: Path = METRICS_FOLDER) -> dict[str, dict[str, Interval]]:
@@ -43,15 +45,14 @@ def read_metrics(root: Path, folder: Path = METRICS_FOLDER) -> dict[str, dict[st
         tree.pop("partial", None)
         return {
             loss: {
-                METRICS[name].name: Interval(
-                    **{end: _finite(found[name][end]) for end in ("mean", "ci_low", "ci_high")}
-                )
+                METRICS[name].name: Interval(**{end: finite(found[name][end]) for end in ("mean", "ci_low", "ci_high")})
                 for name in next(iter(tree.values()))
+                if name != HELD_OUT
             }
             for loss, found in tree.items()
         }
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
+    except UNREADABLE as error:
+        raise unreadable(file, error) from error
 
 
 def read_coverage(root: Path, folder: Path = METRICS_FOLDER) -> Coverage | None:
@@ -62,12 +63,12 @@ def read_coverage(root: Path, folder: Path = METRICS_FOLDER) -> Coverage | None:
         if found is None:
             return None
         return Coverage(
-            missing=tuple((cell["loss"], int(cell["fold"])) for cell in found["missing"]),
+            missing=tuple(CellName(cell["loss"], int(cell["fold"]), cell.get("seed")) for cell in found["missing"]),
             volumes={loss: int(count) for loss, count in found["volumes"].items()},
             of_volumes=int(found["of_volumes"]),
         )
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
+    except UNREADABLE as error:
+        raise unreadable(file, error) from error
 
 
 def read_volumes(root: Path, folder: Path = METRICS_FOLDER) -> tuple[VolumeResult, ...]:
@@ -83,9 +84,10 @@ def read_volumes(root: Path, folder: Path = METRICS_FOLDER) -> tuple[VolumeResul
             values=values,
             rule=line["rule"],
             labelled_share=float(line.get("labelled_share") or 1),
+            seed=int(line["seed"]) if line.get("seed") else None,
         )
 
-    return _table(root / folder / "per_volume.csv", parse)
+    return read_table(root / folder / "per_volume.csv", parse)
 
 
 def _measured(text: str) -> float:
@@ -104,35 +106,37 @@ def read_differences(root: Path, folder: Path = METRICS_FOLDER) -> tuple[Differe
             is_primary=line["role"] == "primary",
             groups=int(line["groups"]),
             difference=float(line["difference"]),
-            ci_low=_maybe(line["ci_low"]),
-            ci_high=_maybe(line["ci_high"]),
+            ci_low=maybe(line["ci_low"]),
+            ci_high=maybe(line["ci_high"]),
             p=float(line["p"]),
             p_smallest=float(line["p_smallest"]),
-            p_holm=_maybe(line["p_holm"]),
-            effect_size=_maybe(line["effect_size"]),
-            detectable=_maybe(line["detectable"]),
+            p_holm=maybe(line["p_holm"]),
+            effect_size=maybe(line["effect_size"]),
+            detectable=maybe(line["detectable"]),
         )
 
-    return _table(root / folder / "paired.csv", parse)
+    return read_table(root / folder / "paired.csv", parse)
 
 
 def read_bands(root: Path, folder: Path = METRICS_FOLDER) -> tuple[BandResult, ...]:
     """metrics/radius_bands.csv, the voxels of a loss's volumes together. Raises DataError."""
-    volumes: dict[tuple[str, float, float], list[Counter[str]]] = {}
+    volumes: dict[tuple[str, float, float], list[tuple[str, Counter[str]]]] = {}
 
     def parse(line: dict[str, str]) -> None:
         place = (line["loss"], float(line["from_um"]), float(line["to_um"]))
-        volumes.setdefault(place, []).append(Counter({name: int(line[name]) for name in BAND_COUNTS}))
+        counts = Counter({name: int(line[name]) for name in BAND_COUNTS})
+        volumes.setdefault(place, []).append((f"{line['fold']} {line['id']}", counts))
 
-    _table(root / folder / "radius_bands.csv", parse)
+    read_table(root / folder / "radius_bands.csv", parse)
     losses = list(dict.fromkeys(loss for loss, _, _ in volumes))
     return tuple(
         _band(*place, volumes[place]) for place in sorted(volumes, key=lambda one: (losses.index(one[0]), one[1]))
     )
 
 
-def _band(loss: str, from_um: float, to_um: float, volumes: list[Counter[str]]) -> BandResult:
-    counts: Counter[str] = sum(volumes, Counter())
+def _band(loss: str, from_um: float, to_um: float, volumes: list[tuple[str, Counter[str]]]) -> BandResult:
+    """`volumes` has a volume's name once for each seed."""
+    counts: Counter[str] = sum((each for _, each in volumes), Counter())
     sensitivity = _share(counts["line_found"], counts["line"])
     precision = _share(counts["predicted_line_right"], counts["predicted_line"]) or 0.0
     both = (sensitivity or 0.0) + precision
@@ -140,7 +144,7 @@ def _band(loss: str, from_um: float, to_um: float, volumes: list[Counter[str]]) 
         loss=loss,
         from_um=from_um,
         to_um=to_um,
-        volumes=len(volumes),
+        volumes=len({name for name, _ in volumes}),
         recall=_share(counts["label_found"], counts["label"]),
         centreline_dsc=None if sensitivity is None else 2 * precision * sensitivity / both if both else 0.0,
     )
@@ -162,39 +166,41 @@ def read_calibration(root: Path, folder: Path = METRICS_FOLDER) -> tuple[Calibra
             calibration_error=float(line["calibration_error"]),
         )
 
-    return _table(root / folder / "calibration.csv", parse)
+    return read_table(root / folder / "calibration.csv", parse)
 
 
-def read_curves(root: Path, cells: Sequence[tuple[str, int]]) -> tuple[Curve, ...]:
-    """metrics/training/<loss>/fold_<k>.csv of the (loss, fold) in `cells`. Raises DataError."""
-    return tuple(_curve(file) for file in _of_cells(root / "metrics" / "training", cells, ".csv"))
+def read_curves(root: Path, cells: Sequence[CellName]) -> tuple[Curve, ...]:
+    """The learning curves of `cells`, in metrics/training/. Raises DataError."""
+    return tuple(_curve(file, cell) for file, cell in _of_cells(root / "metrics" / "training", cells, ".csv"))
 
 
-def _curve(file: Path) -> Curve:
-    points = _table(file, lambda line: (int(line["epoch"]), _maybe(line["loss"]), _maybe(line["validation_dsc"])))
+def _curve(file: Path, cell: CellName) -> Curve:
+    points = read_table(file, lambda line: (int(line["epoch"]), maybe(line["loss"]), maybe(line["validation_dsc"])))
     return Curve(
-        loss=file.parent.name,
-        fold=_fold(file),
+        **cell._asdict(),
         epochs=tuple(epoch for epoch, _, _ in points),
         training_loss=tuple(loss for _, loss, _ in points),
         validation_dsc=tuple(dsc for _, _, dsc in points),
     )
 
 
-def read_cards(root: Path, cells: Sequence[tuple[str, int]], uri: str = EMBEDDED) -> tuple[Card, ...]:
-    """models/<loss>/fold_<k>.json of the (loss, fold) in `cells`, with what the server at `uri` made of them, where
-    there is a receipt. Raises DataError.
+def read_cards(root: Path, cells: Sequence[CellName], uri: str = EMBEDDED) -> tuple[Card, ...]:
+    """The cards of `cells`, in models/, with what the server at `uri` made of them, where there is a receipt.
+
+    Raises DataError.
     """
-    return tuple(_card(file, root / RECEIPTS, uri) for file in _of_cells(root / "models", cells, ".json"))
+    found = _of_cells(root / "models", cells, ".json")
+    return tuple(_card(file, cell, root / RECEIPTS, uri) for file, cell in found)
 
 
-def _card(file: Path, receipts: Path, uri: str) -> Card:
+def _card(file: Path, cell: CellName, receipts: Path, uri: str) -> Card:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         receipt = read_receipt(receipts, str(found["fingerprint"]), uri)
         return Card(
             loss=found["loss"],
             fold=int(found["fold"]),
+            seed=cell.seed,
             fingerprint=found["fingerprint"],
             model_name=f"capillary-{found['loss']}",
             run_id=receipt.run_id if receipt else "",
@@ -202,8 +208,8 @@ def _card(file: Path, receipts: Path, uri: str) -> Card:
             epochs=int(found["epochs"]),
             precision=found["precision"],
         )
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
+    except UNREADABLE as error:
+        raise unreadable(file, error) from error
 
 
 def read_overlays(root: Path, folder: Path = METRICS_FOLDER) -> tuple[Overlay, ...]:
@@ -212,8 +218,8 @@ def read_overlays(root: Path, folder: Path = METRICS_FOLDER) -> tuple[Overlay, .
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
         return tuple(_overlay(entry, file.parent / "overlays") for entry in entries)
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
+    except UNREADABLE as error:
+        raise unreadable(file, error) from error
 
 
 def _overlay(entry: dict[str, Any], folder: Path) -> Overlay:
@@ -244,34 +250,30 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _of_cells(folder: Path, cells: Sequence[tuple[str, int]], suffix: str) -> list[Path]:
+def _of_cells(folder: Path, cells: Sequence[CellName], suffix: str) -> list[tuple[Path, CellName]]:
     """The cells' files that are there. Those of cells that params.yaml no longer lists are no result of it."""
-    files = (folder / loss / f"fold_{fold}{suffix}" for loss, fold in cells)
-    return [file for file in files if file.is_file()]
+    files = ((folder / f"{cell.place}{suffix}", cell) for cell in cells)
+    return [(file, cell) for file, cell in files if file.is_file()]
 
 
-def _fold(file: Path) -> int:
-    return int(file.stem.removeprefix("fold_"))
-
-
-def _table(file: Path, parse: Callable[[dict[str, str]], Row]) -> tuple[Row, ...]:
+def read_table(file: Path, parse: Callable[[dict[str, str]], Row]) -> tuple[Row, ...]:
     """The lines of a CSV file, each as `parse` takes it."""
     try:
         with file.open(encoding="utf-8", newline="") as stream:
             return tuple(parse(line) for line in csv.DictReader(stream))
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
+    except UNREADABLE as error:
+        raise unreadable(file, error) from error
 
 
-def _maybe(text: str) -> float | None:
-    return _finite(float(text)) if text else None
+def maybe(text: str) -> float | None:
+    return finite(float(text)) if text else None
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _unreadable(file: Path, error: BaseException) -> DataError:
+def unreadable(file: Path, error: BaseException) -> DataError:
     name = _name(file)
     if isinstance(error, FileNotFoundError):
         return DataError(f"{name} is not there", file=file, remedy="run `dvc repro`, or `dvc pull` if it ran elsewhere")

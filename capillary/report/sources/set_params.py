@@ -19,6 +19,8 @@ def _literal(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(_literal(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_literal(item)}' for key, item in value.items())}}}"
     if isinstance(value, str):
         # a backslash is one by itself, but before a quote it has to be doubled
         return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value) + "'"

@@ -67,7 +67,7 @@ def read_runs(
         why = "" if error.value is None else f" ({error.value})"
         unread = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
         return Tracked(place=place, runs=(), missing=unread, damaged=error if isinstance(error, DamagedError) else None)
-    lost = [f"{card.loss} fold {card.fold}" for card, run in found if run is None]
+    lost = [card.cell.words for card, run in found if run is None]
     missing = f"MLflow at {place} does not know the runs of {', '.join(lost)}." if lost else None
     return Tracked(place=place, runs=tuple(runs), missing=missing)
 
@@ -107,6 +107,7 @@ def _tracked(store: Store, run: StoredRun, card: Card | None) -> TrackedRun:
         run_id=run.run_id,
         loss=card.loss if card else None,
         fold=card.fold if card else None,
+        seed=card.seed if card else None,
         status=run.status,
         seconds=run.seconds,
         url=store.url(run),

@@ -29,6 +29,7 @@ from stages.common.errors import DataError
 MANIFEST = "manifest.parquet"
 SPLITS = "splits.json"
 ALWAYS_TRAINING = -1
+HELD_OUT = -2  # in no fold, neither trained on nor validated: measured once everything is chosen
 
 _COLUMNS = pyarrow.schema(
     [
@@ -61,7 +62,8 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """One preprocessed stack. `fold` is the one in which it is validated, ALWAYS_TRAINING (-1) where in none.
+    """One preprocessed stack. `fold` is the one in which it is validated, ALWAYS_TRAINING (-1) where in none, and
+    HELD_OUT (-2) where no fold sees it.
 
     `native` is the grid on which the stack came where preprocess resampled it, else None. `foreground_share` is of the
     labelled voxels, `labelled_share` of all.
@@ -107,6 +109,11 @@ class Volume:
         if self.native is None or not self.is_partial:
             return self.labelled()
         return self._open("native_labelled", np.uint8, self.native)
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether no fold sees it."""
+        return self.fold == HELD_OUT
 
     @property
     def is_partial(self) -> bool:

@@ -29,6 +29,7 @@ from stages.common.tracking.registry import (
     NETWORK,
     WEIGHTS_TAG,
     ModelCard,
+    address_words,
     card_json,
     own_folder,
     versions_of,
@@ -63,10 +64,14 @@ class FoundNetwork:
     fetch: Callable[[str, int], bytes]
 
     @property
+    def title(self) -> str:
+        """Name and version."""
+        return f"{self.name} version {self.version}" if self.version else self.name
+
+    @property
     def label(self) -> str:
         """How messages name it."""
-        number = f" version {self.version}" if self.version else ""
-        return f"{self.name}{number} (loss {self.card.loss}, fold {self.card.fold})"
+        return f"{self.title} (loss {self.card.loss}, fold {self.card.fold})"
 
 
 def places_of(runtime: Runtime) -> Places:
@@ -197,7 +202,7 @@ def _kept(card: ModelCard) -> FoundNetwork | None:
 
 def _nowhere(card: ModelCard, places: Places, failure: ServiceError | None) -> ServiceError | DataError:
     what = f"the network of loss {card.loss}, fold {card.fold}"
-    again = f"if it is gone, train it again: `dvc repro -f -s train@{card.loss}-{card.fold}`"
+    again = f"if it is gone, train it again: {address_words(card, '-f -s')}"
     if failure is not None:
         return ServiceError(
             f"{what} is not among what waits to be published, and {failure.what}",

@@ -10,7 +10,7 @@ from stages.common.progress import say
 from stages.common.registered.finding import FoundNetwork
 from stages.common.registered.kept import read_kept, weights_from_remote
 from stages.common.tracking.model_files import file_of
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.registry import ModelCard, address_words
 from stages.common.tracking.server import RefusedError
 
 CARDS = "models"
@@ -34,7 +34,7 @@ def load_described(network: FoundNetwork) -> tuple[torch.nn.Module, ModelDescrip
     if (found := weights_sha256(model)) != card.weights_sha256:
         raise DataError(
             f"{what} holds other weights than its card says",
-            remedy=f"run `dvc repro -f train@{card.loss}-{card.fold}`",
+            remedy=f"run {address_words(card)}",
             value=f"{found} instead of {card.weights_sha256}",
         )
     return model, description
@@ -73,7 +73,7 @@ def _refuse_other_recipe(description: ModelDescription, card: ModelCard, what: s
         if described != on_card:
             raise DataError(
                 f"the card of {what} and the model's {DESCRIPTION} differ in `{name}`",
-                remedy=f"run `dvc repro -f train@{card.loss}-{card.fold}`",
+                remedy=f"run {address_words(card)}",
                 value=f"{on_card} on the card, {described} in {DESCRIPTION}",
             )
 
@@ -88,13 +88,13 @@ def _fetch(name: str, network: FoundNetwork) -> bytes:
         raise ServiceError(
             f"{network.place} does not give {name} of {network.label}",
             remedy="set MLFLOW_TRACKING_URI as it was when this model was trained; if that model is gone, train it "
-            f"again here: `dvc repro -f -s train@{card.loss}-{card.fold}`",
+            f"again here: {address_words(card, '-f -s')}",
             value=error.value,
         ) from error
     if (found := file_of(content)) != expected:
         raise DataError(
             f"{name} of {network.label}, as {network.place} gives it, is not the file that the model's card names",
-            remedy=f"find out who changed it, or train it again: `dvc repro -f train@{card.loss}-{card.fold}`",
+            remedy=f"find out who changed it, or train it again: {address_words(card)}",
             file=f"{CARDS}/{card.loss}/fold_{card.fold}.json",
             value=f"SHA-256 {found.sha256} ({found.bytes:,} bytes) instead of {expected.sha256} ({expected.bytes:,})",
         )

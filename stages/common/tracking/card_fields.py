@@ -23,6 +23,10 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_seed(value: object) -> bool:
+    return value is None or _is_count(value)
+
+
 def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
@@ -47,6 +51,7 @@ def _is_file(value: object) -> bool:
 _RULES: dict[str, Callable[[object], bool]] = {
     "loss": _is_name,
     "fold": _is_count,
+    "seed": _is_seed,
     "weights_sha256": _is_sha256,
     "patch_voxels": _is_patch,
     "epochs": _is_count,

@@ -15,6 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from stages.common.atomic import atomic_write
+from stages.common.cell_name import ENTRY, SEED_ENTRY
 from stages.common.errors import DamagedError, DataError
 from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.progress import say
@@ -28,6 +29,8 @@ MODELS = "capillary-"  # and the loss: the registered model
 ASSIGNED = ("run_id", "model_name", "model_version")
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
+# on a version: the seed from which its network was trained
+SEED_TAG = "capillary.seed"
 # on a version: its card, for who has no models/ at hand (stages/predict/models)
 CARD_TAG = "capillary.card"
 # on a version: the form of its files; a version without the tag is a pickle of a former version of capillary
@@ -60,6 +63,7 @@ class ModelCard:
     recipe: Recipe
     files: Mapping[str, ModelFile]
     domain: TrainingDomain | None = None  # None on cards of former versions
+    seed: int | None = None  # None on cards of former versions
 
     @property
     def model_name(self) -> str:
@@ -76,6 +80,14 @@ def autocast_of(card: ModelCard) -> torch.dtype | None:
             value=card.precision,
         )
     return _AUTOCAST[card.precision]
+
+
+def address_words(card: ModelCard, options: str = "-f") -> str:
+    """The command that trains the card's network again; a card does not say whether its seed is a further one."""
+    first = f"`dvc repro {options} {ENTRY}@{card.loss}-{card.fold}`"
+    if card.seed is None:
+        return first
+    return f"{first} (if seed {card.seed} is one of training.seeds: {SEED_ENTRY}@{card.loss}-{card.fold}-{card.seed})"
 
 
 def write_card(path: Path, card: ModelCard) -> None:
@@ -95,7 +107,7 @@ def read_card(path: Path) -> ModelCard:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(
-            "this fold has no model card: it was not trained", remedy=f"run `dvc repro {_cell(path)}`", file=path
+            "this cell has no model card: it was not trained", remedy=f"run `dvc repro {_cell(path)}`", file=path
         ) from error
     except ValueError as error:
         raise DamagedError(f"the model card is not JSON: {error}", remedy=_retrain(path), file=path) from error
@@ -117,13 +129,13 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
             file=origin,
             value=", ".join(name for name in ASSIGNED if name in data),
         )
-    if isinstance(data, dict) and names - data.keys() - {"domain"} == {"files"} and "model_name" in data:
+    if isinstance(data, dict) and names - data.keys() - {"domain", "seed"} == {"files"} and "model_name" in data:
         raise _pickled(data, origin, remedy)
     if not isinstance(data, dict):
         raise DamagedError(
             "the model card is not a JSON object", remedy=remedy, file=origin, value=f"a {type(data).__name__}"
         )
-    data = {"domain": None, **data}
+    data = {"domain": None, "seed": None, **data}
     if differing := [*(f"it lacks {name}" for name in sorted(names - data.keys()))] + [
         f"it has {name}" for name in sorted(data.keys() - names)
     ]:
@@ -154,7 +166,11 @@ def _pickled(data: Mapping[str, Any], origin: object, remedy: str) -> DataError:
 
 
 def _cell(card_path: Path) -> str:
-    return f"train@{card_path.parent.name}-{card_path.stem.removeprefix('fold_')}"
+    """The address of the cell whose card is in `card_path`."""
+    folder, fold = card_path.parent, card_path.stem.removeprefix("fold_")
+    if folder.name.startswith("seed_"):
+        return f"{SEED_ENTRY}@{folder.parent.name}-{fold}-{folder.name.removeprefix('seed_')}"
+    return f"{ENTRY}@{folder.name}-{fold}"
 
 
 def _retrain(card_path: Path) -> str:

@@ -71,6 +71,7 @@ class VolumeCalibration:
     fold: int
     id: str
     reliability: Reliability
+    seed: int | None = None  # a further one; None: training.seed
 
 
 def pooled_by_loss(volumes: Sequence[VolumeCalibration]) -> dict[str, Reliability]:
@@ -81,12 +82,14 @@ def pooled_by_loss(volumes: Sequence[VolumeCalibration]) -> dict[str, Reliabilit
     }
 
 
-def write_calibration(folder: Path, volumes: Sequence[VolumeCalibration]) -> None:
+def write_calibration(folder: Path, volumes: Sequence[VolumeCalibration], *, first_seed: int | None = None) -> None:
     """Write calibration.csv, a line a loss and bin that holds a voxel, and calibration_volumes.csv, a line a volume."""
     bins = [line for loss, found in pooled_by_loss(volumes).items() for line in _bins(loss, found)]
     _write(folder / CALIBRATION_CSV, bins)
+    has_seeds = any(one.seed is not None for one in volumes)
     errors = [
         {"loss": one.loss, "fold": one.fold, "id": one.id, "calibration_error": one.reliability.error}
+        | ({"seed": first_seed if one.seed is None else one.seed} if has_seeds else {})
         for one in volumes
     ]
     _write(folder / CALIBRATION_VOLUMES_CSV, errors)

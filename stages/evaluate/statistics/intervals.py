@@ -57,6 +57,15 @@ def interval_of_mean(values: Values, confidence: float, lowest: float = -np.inf,
     return Interval(mean=mean, ci_low=float(max(low, lowest)), ci_high=float(min(high, highest)))
 
 
+def interval_text(interval: Interval, digits: int) -> str:
+    r"""For rich's tables: `0.81 \[0.74, 0.88]`, or the mean alone where there is no interval."""
+    if math.isnan(interval.mean):
+        return "not measured"
+    if interval.ci_low is None or interval.ci_high is None:
+        return f"{interval.mean:.{digits}f}"
+    return rf"{interval.mean:.{digits}f} \[{interval.ci_low:.{digits}f}, {interval.ci_high:.{digits}f}]"
+
+
 def _without_skewness(quantile: float, values: Values) -> float:
     """g⁻¹(quantile), g as above with the skewness of `values`."""
     count, deviations = len(values), values - values.mean()

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from stages.common.metrics import METRICS
+from stages.evaluate.measure import Measurement
 from stages.evaluate.params import Evaluation
 from stages.evaluate.row import Row
 from stages.evaluate.statistics.groups import group_means
@@ -21,15 +23,28 @@ def summarise(rows: list[Row], evaluation: Evaluation) -> Summary:
     """
     return {
         loss: {
-            metric: _interval([row for row in rows if row.loss == loss], metric, evaluation.confidence)
+            metric: interval_of([row for row in rows if row.loss == loss], metric, evaluation.confidence)
             for metric in evaluation.metrics
         }
         for loss in dict.fromkeys(row.loss for row in rows)
     }
 
 
-def _interval(rows: Sequence[Row], metric: str, confidence: float) -> Interval:
-    rows = [row for row in rows if not math.isnan(row.measurement.values[metric])]  # metrics/blocks.py
+class Measured(Protocol):
+    """A volume that was measured."""
+
+    @property
+    def group(self) -> str:
+        """Whose it is."""
+
+    @property
+    def measurement(self) -> Measurement:
+        """What was found."""
+
+
+def interval_of(measured: Sequence[Measured], metric: str, confidence: float) -> Interval:
+    """The mean over the groups of `measured`, NaN where the metric could be measured in no volume."""
+    rows = [row for row in measured if not math.isnan(row.measurement.values[metric])]  # metrics/blocks.py
     if not rows:
         return Interval(mean=math.nan, ci_low=None, ci_high=None)
     values = np.array([row.measurement.values[metric] for row in rows])

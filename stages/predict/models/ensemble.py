@@ -1,4 +1,4 @@
-"""One network, or those of several folds as one: the mean of their probabilities."""
+"""One network, or those of several folds and seeds as one: the mean of their probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def load_ensemble(found: Sequence[FoundNetwork], device: torch.device) -> Ensemb
         if (other.recipe, other.patch_voxels) != (first.recipe, first.patch_voxels):
             raise DataError(
                 "the networks of these folds do not belong together: their images were prepared differently",
-                remedy="run `dvc repro`, so that every fold is trained alike, or choose one with --fold",
+                remedy="run `dvc repro`, so that every fold is trained alike, or choose one with --fold and --seed",
                 value=f"fold {first.fold}: {_brief(first)}; fold {other.fold}: {_brief(other)}",
             )
     networks = [(load_model(one).to(device).eval(), autocast_of(one.card)) for one in found]

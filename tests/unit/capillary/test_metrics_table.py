@@ -44,6 +44,19 @@ def test_a_mean_over_few_groups_stands_alone() -> None:
     assert "[–" not in text
 
 
+def test_held_out_figures_have_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a word on which to quote; nothing of it where nothing is held out."""
+    file = tmp_path / "metrics" / "metrics.json"
+    file.parent.mkdir()
+    held_out = {"ensemble": {"dsc": interval(0.875)}, "folds": {"dsc": {"mean": 0.8}}}
+    for tested in ({}, {"test": held_out}):
+        file.write_text(json.dumps({"dice_ce": {"dsc": interval(0.5), **tested}}))
+        show_metrics(tmp_path)
+        said = " ".join(capsys.readouterr().out.split())
+        assert "0.500 [0.250, 0.750]" in said
+        assert all((words in said) is bool(tested) for words in ("held-out volumes", "0.875 [0.250, 0.750]", "quote"))
+
+
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     """Before the first run there is nothing to show."""
     with pytest.raises(DataError, match="no metrics yet") as caught:

@@ -83,6 +83,9 @@ def test_folds_of_a_file_may_be_one_and_leave_volumes_out(tmp_path: Path) -> Non
     params = changed("preprocess", num_folds=1, splits_file="mine.json")
     params["training"]["folds"] = [0]
     check_rules(params, tmp_path, "params.yaml")
+    params["preprocess"]["test_groups"] = {"share": 0.2, "seed": 1}
+    with pytest.raises(ParamsError, match="test_groups"):
+        check_rules(params, tmp_path, "params.yaml")
     params["preprocess"]["splits_file"] = "none.json"
     check_rules(params, tmp_path, "params.yaml")
 

@@ -18,12 +18,13 @@ from capillary.integrity import lock_file
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 from capillary.partial_evaluation import evaluate_complete, missing_cells, refuse_all_or_none
+from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DamagedError, DataError, ExitCode
 from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 from tests.support.repository import start_repository
 
-CELLS = (("dice_ce", 0), ("dice_ce", 1), ("cbdice", 0))
+CELLS = (CellName("dice_ce", 0), CellName("dice_ce", 1), CellName("cbdice", 0), CellName("dice_ce", 1, 7))
 INTERVAL = {"mean": 0.5, "ci_low": None, "ci_high": None}
 METRICS = {
     "partial": {"missing": [{"loss": "dice_ce", "fold": 1}], "volumes": {"dice_ce": 4}, "of_volumes": 8},
@@ -39,7 +40,8 @@ def test_a_cell_is_missing_if_its_training_would_run() -> None:
     """Whatever card lies there: it may be of former params, which a failed training leaves in its place."""
     stages = [stage("preprocess"), stage("train@dice_ce-0"), stage("train@dice_ce-1", "modified: training.seed")]
     found = missing_cells([*stages, stage("train@cbdice-0", "has not run yet"), stage("evaluate", "follows")], CELLS)
-    assert found == {("dice_ce", 1): "modified: training.seed", ("cbdice", 0): "has not run yet"}
+    assert found == {CELLS[1]: "modified: training.seed", CELLS[2]: "has not run yet"}
+    assert missing_cells([stage("train_seed@dice_ce-1-7", "has not run yet")], CELLS) == {CELLS[3]: "has not run yet"}
 
 
 def test_neither_nothing_nor_everything_is_evaluated_in_part() -> None:
@@ -126,7 +128,7 @@ def test_the_stage_gets_the_complete_cells_and_its_results_lie_apart(
     (plan,) = evaluator.plans
     assert [dep.name for dep in plan.deps if dep.name.startswith("models")] == ["models/dice_ce/fold_0.json"]
     assert read == [workspace / "data/processed/manifest.parquet", workspace / "models/dice_ce/fold_0.json"]
-    assert (plan.argv, plan.outs) == (("--without", "dice_ce", "1"), ("metrics/partial",))
+    assert (plan.argv, plan.outs) == (("--without", "dice_ce", "1", "first"), ("metrics/partial",))
     assert (plan.stage, plan.address) == ("evaluate", "evaluate@partial")
     outs = {Path(out.fs_path) for out in Repo(str(workspace)).index.outs}
     assert not any(workspace / "metrics/partial" in (out, *out.parents) for out in outs)

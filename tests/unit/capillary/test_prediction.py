@@ -21,6 +21,7 @@ from capillary.prediction.names import parse_spacing, stack_request
 from capillary.prediction.plan import Prediction, plan_prediction, visible_params
 from capillary.prediction.run import run_prediction
 from capillary.settings import read_settings
+from stages.common.cell_name import CellName, every_cell
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
 from stages.predict.request import PredictRequest
 from stages.preflight.checks.devices import Gpu
@@ -137,16 +138,39 @@ def test_several_losses_are_a_question_to_the_user(root: Path) -> None:
     assert len(choose_cards(root, None, ())) == 3
 
 
+def test_seeds_join_the_ensemble_and_can_be_chosen(root: Path) -> None:
+    """All that params.yaml lists, first seeds first; the first one's number is on its cards."""
+    first = tuple(f"models/cbdice/fold_{fold}.json" for fold in (0, 1))
+    further = tuple(f"models/cbdice/seed_7/fold_{fold}.json" for fold in (0, 1))
+    for file in first:
+        (root / file).write_text('{"seed": 2026}')
+    for file in further:
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).touch()
+    cells = every_cell(["cbdice"], [0, 1], [7])
+    assert choose_cards(root, "cbdice", (), cells) == first + further
+    assert choose_cards(root, "cbdice", (1,), cells) == (first[1], further[1])
+    assert choose_cards(root, "cbdice", (), cells, (2026,)) == first
+    assert choose_cards(root, "cbdice", (0,), cells, (7,)) == further[:1]
+    assert choose_cards(root, "cbdice", (), every_cell(["cbdice"], [0, 1], [])) == first
+    assert choose_cards(root, "cbdice", (), every_cell(["cbdice"], [0, 1], []), (7,)) == further
+    with pytest.raises(DataError, match="cbdice has no model of seed 8") as caught:
+        choose_cards(root, "cbdice", (), cells, (8,))
+    assert caught.value.remedy == "choose among the seeds 7, 2026"
+    with pytest.raises(DataError, match="no model of fold 10 and seed 7 together"):
+        choose_cards(root, "cbdice", (10,), cells, (7,))
+
+
 def test_a_card_of_a_cell_that_params_yaml_lost_counts_only_when_it_is_named(root: Path) -> None:
     """A loss or a fold that was removed is in no ensemble by itself."""
-    cells = [("cbdice", 0), ("cbdice", 1)]
+    cells = [CellName("cbdice", 0), CellName("cbdice", 1)]
     own = ("models/cbdice/fold_0.json", "models/cbdice/fold_1.json")
     assert choose_cards(root, None, (), cells) == own
     assert choose_cards(root, "cbdice", (), cells) == own
     assert choose_cards(root, "cbdice", (10,), cells) == ("models/cbdice/fold_10.json",)
     assert len(choose_cards(root, "dice_ce", (), cells)) == 3
     with pytest.raises(DataError, match="no model in models/ is of a loss and fold that params") as raised:
-        choose_cards(root, None, (), [("warp", 0)])
+        choose_cards(root, None, (), [CellName("warp", 0)])
     assert raised.value.value == "cbdice, dice_ce"
 
 

@@ -182,6 +182,20 @@ def test_shipped_files_are_right(experiment_file: Path, debug: bool) -> None:
     check_values(with_overrides(params, config.overrides), REPOSITORY, origin=str(experiment_file))
 
 
+def test_a_value_that_is_a_mapping_is_one_override(file: Path) -> None:
+    """Whatever params.yaml has in its place: nothing, a list, or another mapping."""
+    written = write(file, preprocess={"test_groups": {"share": 0.2, "seed": 1}}, training={"seeds": [1, 2]})
+    key = "preprocess.test_groups"
+    for before in (None, ["a"], {"share": 0.5, "seed": 3}):
+        params = with_overrides(PARAMS, {key: before, "training.seeds": []})
+        config = read_experiment(written, params, declared={key, "training.seeds"})
+        assert config.overrides == {key: {"share": 0.2, "seed": 1}, "training.seeds": [1, 2]}
+        assert with_overrides(params, config.overrides)["preprocess"]["test_groups"] == {"share": 0.2, "seed": 1}
+    params = with_overrides(PARAMS, {key: None, "training.seeds": []})
+    rehearsal = read_experiment(written, params, debug=True, declared={key})
+    assert rehearsal.overrides["training.seeds"] == [1]
+
+
 def test_a_key_that_was_retired_says_what_replaced_it(file: Path) -> None:
     """Not that it is unknown, which would send people looking for a spelling mistake."""
     with pytest.raises(

@@ -8,6 +8,7 @@ from capillary.experiments.cells import Outcome
 from capillary.experiments.run import _environment, _experiment_names, _fact, variables_of
 from capillary.experiments.sections import Compute, ExperimentHead, Monitoring, Resume, Sections
 from capillary.settings import read_settings
+from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode
 
 
@@ -66,10 +67,11 @@ def test_no_samples_are_taken_when_the_monitor_is_off(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_is_reported_as_it_ended(code: int, ran: bool, status: str, reason: str | None) -> None:
-    """Loss and fold from its address, whatever the loss is called; the reason of a failure is where to look."""
-    ended = Outcome(address="train@skeleton_recall-10", code=code, ran=ran, seconds=2.5, log=Path("logs/x"))
-    fact = _fact(ended)
-    assert (fact.loss, fact.fold) == ("skeleton_recall", 10)
+    """With the reason of a failure: where to look."""
+    cell = CellName("skeleton_recall", 10, 7)
+    ended = Outcome(address=cell.address, code=code, ran=ran, seconds=2.5, log=Path("logs/x"))
+    fact = _fact(cell, ended)
+    assert fact.cell == cell
     assert (fact.status, fact.reason, fact.wall_s) == (status, reason, 2.5)
 
 

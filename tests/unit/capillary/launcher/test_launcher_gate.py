@@ -13,7 +13,6 @@ from capillary.launcher.gate import (
     need_of_cell,
     plan_gate,
     servers_of,
-    stage_of,
 )
 from capillary.launcher.plan import StagePlan, StageRequest
 from capillary.launcher.run import read_request
@@ -103,7 +102,6 @@ def test_a_gate_is_made_from_what_is_asked_for(project: Path) -> None:
     entry = Gate(name="x", gated="x", root=Path("/x"), cache_dir=Path("/cache"))
     gate = gate_of(request(), entry)
     assert (gate.name, gate.gated, gate.root, gate.cache_dir) == ("door", "toy@a-0", project, Path("/cache"))
-    assert (stage_of("toy@a-0"), stage_of("toy")) == ("toy", "toy")
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,19 @@ def test_without_git_a_stray_is_what_an_item_made_that_is_gone(shared: Path) -> 
     assert Entry(shared, "reader").strays() == [shared / "curves/b.csv", shared / "models/b.json"]
 
 
+def test_a_matrix_that_lost_all_its_items_made_what_they_made(shared: Path) -> None:
+    """As when the last of several seeds is taken out of params.yaml."""
+    yaml = (shared / "dvc.yaml").read_text()
+    seeds = "  seed:\n    matrix: {item: []}\n    cmd: make\n    outs: ['models/s/${item.item}.json']\n"
+    (shared / "dvc.yaml").write_text(yaml + seeds)
+    (shared / "models/s").mkdir()
+    (shared / "models/s/7.json").write_text("7")
+    lock = (shared / "dvc.lock").read_text()
+    (shared / "dvc.lock").write_text(lock + "  seed@7: {cmd: make, outs: [{path: models/s/7.json}]}\n")
+    names = ("curves/b.csv", "models/b.json", "models/s/7.json")
+    assert Entry(shared, "reader").strays() == [shared / name for name in names]
+
+
 def test_what_git_has_or_will_have_a_clone_has_too(shared: Path) -> None:
     """A note that was committed beside the outs, and files that `dvc add` has just made."""
     in_git(shared)

@@ -28,6 +28,18 @@ def test_the_address_is_the_one_that_dvc_runs(here: Path) -> None:
     assert request.root == request.repository == here
 
 
+def test_an_entry_may_have_the_name_of_its_stage_and_more(here: Path) -> None:
+    """Two entries can run one stage; a stage of the longer name would be the entry's own."""
+    (here / "configs").mkdir(exist_ok=True)
+    (here / "configs" / "stages.yaml").write_text("toy: {}\n")
+    assert read_request("toy", (), {"DVC_STAGE": "toy_seed@a-1-7"}).address == "toy_seed@a-1-7"
+    with pytest.raises(CapillaryError, match="the cmd of toys@a runs the stage toy"):
+        read_request("toy", (), {"DVC_STAGE": "toys@a"})
+    (here / "configs" / "stages.yaml").write_text("toy: {}\ntoy_seed: {}\n")
+    with pytest.raises(CapillaryError, match="the cmd of toy_seed@a-1-7 runs the stage toy"):
+        read_request("toy", (), {"DVC_STAGE": "toy_seed@a-1-7"})
+
+
 def test_by_hand_the_name_is_the_address(here: Path) -> None:
     """Without DVC's variables the stage of that name runs here."""
     request = read_request("toy", (), {})

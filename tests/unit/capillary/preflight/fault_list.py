@@ -53,6 +53,8 @@ FAULTS: dict[str, Inject] = {
     "splits file with other folds": lambda bench: make.splits(bench, '{"folds": [{"train": ["v0"], "val": ["v1"]}]}'),
     "splits of unknown volumes": make.split_of_unknown_volumes,
     "fewer groups than folds": make.few_groups,
+    "held-out group that is not there": lambda bench: bench.folds(test_groups=["v99"]),
+    "too few groups left": lambda bench: bench.folds(test_groups={"share": 0.9, "seed": 1}),
     "patch that cannot be halved": make.patch_of_odd_size,
     # machine
     "little ram": make.little_ram,

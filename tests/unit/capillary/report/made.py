@@ -23,6 +23,7 @@ from capillary.report.model import (
     TrackedRun,
     VolumeResult,
 )
+from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
 
 LOSSES = ("dice_ce", "cbdice")
@@ -84,7 +85,7 @@ _SAMPLES = {
     "system/cpu_utilization_percentage": ((10.0, 90.0), (20.0, 95.5)),
     "system/gpu_0_utilization_percentage": ((10.0, 50.0), (20.0, 70.0)),
 }
-_CELLS = tuple((loss, fold) for loss in LOSSES for fold in (0, 1))
+_CELLS = tuple(CellName(loss, fold) for loss in LOSSES for fold in (0, 1))
 _REPORT = Report(
     name="two-losses",
     written=datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC),
@@ -107,7 +108,7 @@ _REPORT = Report(
     ),
     curves=tuple(
         Curve(loss=loss, fold=fold, epochs=(1, 2, 3), training_loss=(1.5, None, 0.5), validation_dsc=(None, 0.4, 0.6))
-        for loss, fold in _CELLS
+        for loss, fold, _ in _CELLS
     ),
     cards=tuple(
         Card(
@@ -120,7 +121,7 @@ _REPORT = Report(
             epochs=3,
             precision="fp32",
         )
-        for loss, fold in _CELLS
+        for loss, fold, _ in _CELLS
     ),
     overlays=tuple(
         Overlay(
@@ -150,7 +151,7 @@ _REPORT = Report(
             url="https://mlflow.example.org/#/experiments/1/runs/x",
             samples=_SAMPLES,
         )
-        for loss, fold in _CELLS
+        for loss, fold, _ in _CELLS
     ),
     repository=Repository(commit="0123456789abcdef" * 2, branch="main", changed=(), params_changed=True),
     environment=(("CPU", "a processor"),),

@@ -19,6 +19,7 @@ from capillary.report.sources.collect import collect
 from capillary.report.sources.machine import machine_rows, version_rows
 from capillary.report.sources.tracking import Tracked
 from capillary.report.write import report_workspace
+from stages.common.cell_name import every_cell
 from stages.common.errors import DamagedError, ExitCode, ParamsError
 from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import made_report
@@ -59,7 +60,7 @@ def track(monkeypatch: pytest.MonkeyPatch, *runs: TrackedRun, missing: str | Non
 def test_params_say_what_there_should_be(root: Path) -> None:
     """Every loss on every fold, and what the intervals are; each key is listed."""
     report = collect(root, "x", RunFacts(description="d"))
-    assert report.cells == (("b", 0), ("b", 2), ("a", 0), ("a", 2))
+    assert report.cells == every_cell(("b", "a"), (0, 2), ())
     assert (report.confidence, report.nsd_tolerance_um) == (0.9, 1.5)
     assert (report.name, report.facts.description, report.stale) == ("x", "d", ("evaluate",))
     assert [param.key for param in report.params] == [

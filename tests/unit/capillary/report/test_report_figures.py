@@ -142,7 +142,7 @@ def test_learning_curves_share_the_dice_and_part_the_losses() -> None:
         f"dice_ce fold {fold}: {loss} at {at}" for fold in (0, 1) for loss, at in ((1.5, 1), (0.5, 3))
     }
     assert alt(validation) == "Validation DSC by epoch of 4 trainings"
-    assert alt(dice) == "Training loss dice_ce by epoch, 2 folds"
+    assert alt(dice) == "Training loss dice_ce by epoch, 2 trainings"
     assert learning_figures(made_report(curves=())) == []
 
 

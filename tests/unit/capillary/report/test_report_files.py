@@ -29,6 +29,7 @@ from capillary.report.sources.results import (
     read_volumes,
 )
 from capillary.report.write import write_report
+from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.metrics import METRICS
 from stages.common.tracking.receipts import Receipt, write_receipt
@@ -176,7 +177,7 @@ def test_what_a_partial_evaluation_lacks_is_read_beside_its_means(tmp_path: Path
     folder = Path("metrics/partial")
     write(tmp_path / folder / "metrics.json", json.dumps({"partial": partial, **means}))
     write(tmp_path / "metrics/metrics.json", json.dumps(means))
-    assert read_coverage(tmp_path, folder) == Coverage(missing=(("b", 1),), volumes={"a": 2}, of_volumes=4)
+    assert read_coverage(tmp_path, folder) == Coverage(missing=(CellName("b", 1),), volumes={"a": 2}, of_volumes=4)
     assert read_coverage(tmp_path) is None
     assert read_metrics(tmp_path, folder) == read_metrics(tmp_path)
     write(tmp_path / folder / "metrics.json", json.dumps({"partial": {"missing": 3}, **means}))
@@ -194,7 +195,7 @@ def test_tables_with_missing_columns_or_words_for_numbers_are_refused(tmp_path: 
             reader(tmp_path)
     write(tmp_path / "metrics" / "training" / "a" / "fold_0.csv", "epoch,loss,validation_dsc\n1,many,\n")
     with pytest.raises(DataError, match=r"a/fold_0\.csv"):
-        read_curves(tmp_path, [("a", 0)])
+        read_curves(tmp_path, [CellName("a", 0)])
 
 
 def test_a_volume_is_of_its_group(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_curves_and_cards_are_those_of_the_cells_of_params_yaml(tmp_path: Path) 
         card = {"loss": "a", "fold": fold, "fingerprint": f"f{fold}", "epochs": 2}
         write(tmp_path / "models/a" / f"fold_{fold}.json", json.dumps({**card, "precision": "fp32"}))
     write(tmp_path / "models/a/fold_x.json", "{}")
-    cells = [("a", 2), ("a", 10), ("b", 2)]
+    cells = [CellName("a", 2), CellName("a", 10), CellName("b", 2)]
     curves = read_curves(tmp_path, cells)
     assert [curve.fold for curve in curves] == [2, 10]
     assert (curves[0].training_loss, curves[0].validation_dsc) == ((0.5, None), (None, 0.25))

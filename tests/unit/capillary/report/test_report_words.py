@@ -29,6 +29,7 @@ from capillary.report.pages.words import (
     signed,
     verdict,
 )
+from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import LOSSES, made_report
 
@@ -251,7 +252,9 @@ def test_fold_means_are_means_of_the_fold_s_volumes() -> None:
 
 def test_a_partial_report_says_what_is_missing_and_calls_no_loss_the_best() -> None:
     """Their means run over different volumes. That evaluate has not run is no news then."""
-    coverage = Coverage(missing=(("cbdice", 1), ("warp", 0)), volumes={"dice_ce": 4, "cbdice": 2}, of_volumes=4)
+    coverage = Coverage(
+        missing=(CellName("cbdice", 1), CellName("warp", 0)), volumes={"dice_ce": 4, "cbdice": 2}, of_volumes=4
+    )
     report = made_report(coverage=coverage, stale=("train@cbdice-1", "evaluate"))
     first, *others = cautions(report)
     assert first.startswith("This report is partial: cbdice fold 1 and warp fold 0 are missing.")

@@ -8,10 +8,11 @@ from stages.common.metrics import METRICS
 from stages.evaluate.measure import Measurement
 from stages.evaluate.metrics.bands import BandCounts
 from stages.evaluate.metrics.rules import Rule
-from stages.evaluate.params import Evaluation
+from stages.evaluate.params import Evaluation, Training
 from stages.evaluate.row import Row
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.views import Views, take_views
+from tests.support.tracked import CARD
 
 
 def evaluation(**changes: Any) -> Evaluation:
@@ -29,6 +30,11 @@ def evaluation(**changes: Any) -> Evaluation:
         seed=1,
     )
     return Evaluation.model_validate(made.model_dump() | changes)
+
+
+def training(losses: tuple[str, ...], folds: tuple[int, ...], seeds: tuple[int, ...] = ()) -> Training:
+    """Which cells were trained; the first seed is that of the cards."""
+    return Training(losses=losses, folds=folds, seed=CARD.seed, seeds=seeds)
 
 
 def interval(mean: float) -> Interval:

@@ -12,6 +12,7 @@ from tests.support.parts import REPOSITORY
 from tests.unit.stages.evaluate.made import evaluation
 
 EVALUATION = evaluation()
+TRAINING = {"losses": ["dice_ce"], "folds": [0], "seed": 5, "seeds": []}
 
 
 def test_the_params_are_exactly_those_that_dvc_yaml_declares() -> None:
@@ -29,6 +30,9 @@ def test_the_params_are_exactly_those_that_dvc_yaml_declares() -> None:
     [
         ("training", "losses", []),
         ("training", "losses", ["dice_ce", "dice_ce"]),
+        ("training", "seeds", [7, 7]),
+        ("training", "seeds", [8, 5]),
+        ("training", "seeds", [-1]),
         ("training", "folds", [0, 0]),
         ("training", "folds", ["0"]),
         ("evaluation", "overlap", 1.0),
@@ -58,7 +62,7 @@ def test_the_params_are_exactly_those_that_dvc_yaml_declares() -> None:
 def test_wrong_params_are_refused_by_name(section: str, key: str, value: object) -> None:
     """The error names section and key."""
     data: dict[str, dict[str, Any]] = {
-        "training": {"losses": ["dice_ce"], "folds": [0]},
+        "training": TRAINING.copy(),
         "evaluation": EVALUATION.model_dump(mode="json"),
     }
     data[section][key] = value
@@ -83,7 +87,7 @@ def test_wrong_params_are_refused_by_name(section: str, key: str, value: object)
 def test_the_ends_of_a_range_are_in_it(key: str, value: object) -> None:
     """The smallest allowed values pass validation."""
     data = {
-        "training": {"losses": ["dice_ce"], "folds": [0]},
+        "training": TRAINING.copy(),
         "evaluation": EVALUATION.model_dump(mode="json") | {key: value},
     }
     assert getattr(validate_params(EvaluateParams, data, "params.yaml").evaluation, key) == value
@@ -99,7 +103,7 @@ def test_small_parts_have_a_fixed_size_or_a_chosen_one(size: object, chooses: bo
 def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
     """A name that is nearly right is answered with the right one."""
     data = {
-        "training": {"losses": ["dice_ce"], "folds": [0]},
+        "training": TRAINING.copy(),
         "evaluation": evaluation().model_dump(mode="json") | {"metrics": ["dsc", "hd95"]},
     }
     with pytest.raises(ParamsError, match="unknown metric `hd95`; did you mean `hd95_um`") as caught:

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from stages.common.cell_name import CellName
 from stages.common.imaging.volumes import Fold, write_splits
 from stages.evaluate.outputs import write_outputs
-from stages.evaluate.params import Training
 from stages.evaluate.partial import PARTIAL, Coverage, comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose
 from stages.evaluate.report import print_summary
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
 from tests.unit.stages.evaluate.made import evaluation, row
+from tests.unit.stages.evaluate.made import training as trained
 
 EVALUATION = evaluation()
-COVERAGE = Coverage(missing=(("cbdice", 1),), volumes=4)
+COVERAGE = Coverage(missing=(CellName("cbdice", 1),), volumes=4)
 # volumes 0 and 2 are of fold 0, 1 and 3 of fold 1
 ROWS = [
     *(row("dice_ce", index, dsc) for index, dsc in enumerate((0.5, 0.6, 0.7, 0.9))),
@@ -34,13 +35,15 @@ def test_missing_cells_come_in_the_order_of_params_and_volumes_are_those_of_ever
         Fold(train=(), val=("d",)),
     ]
     write_splits(tmp_path, folds)
-    training = Training(losses=("dice_ce", "cbdice"), folds=(0, 1))
-    found = coverage_of(training, tmp_path, [("cbdice", 1), ("dice_ce", 0)])
-    assert found == Coverage(missing=(("dice_ce", 0), ("cbdice", 1)), volumes=3)
+    training = trained(losses=("dice_ce", "cbdice"), folds=(0, 1))
+    found = coverage_of(training, tmp_path, [CellName("cbdice", 1), CellName("dice_ce", 0)])
+    assert found == Coverage(missing=(CellName("dice_ce", 0), CellName("cbdice", 1)), volumes=3)
     assert found.words() == "dice_ce fold 0, cbdice fold 1"
     assert not coverage_of(training, tmp_path, ()).is_partial
-    beyond = Training(losses=("dice_ce",), folds=(0, 7))
-    assert coverage_of(beyond, tmp_path, [("dice_ce", 7)]) == Coverage(missing=(("dice_ce", 7),), volumes=2)
+    beyond = trained(losses=("dice_ce",), folds=(0, 7))
+    assert coverage_of(beyond, tmp_path, [CellName("dice_ce", 7)]) == Coverage(
+        missing=(CellName("dice_ce", 7),), volumes=2
+    )
 
 
 def test_losses_are_compared_on_volumes_that_both_have() -> None:

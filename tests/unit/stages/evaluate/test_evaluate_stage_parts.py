@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from stages.common.cell_name import CellName
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.common.metrics import METRICS
@@ -18,7 +19,6 @@ from stages.evaluate.cells import read_cells
 from stages.evaluate.measure import measure
 from stages.evaluate.metrics.bands import BandCounts
 from stages.evaluate.outputs import write_bands, write_outputs
-from stages.evaluate.params import Training
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import predict_volume
 from stages.evaluate.report import print_summary
@@ -28,6 +28,7 @@ from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
 from tests.support import tracked
 from tests.unit.stages.evaluate.made import evaluation, some_views
+from tests.unit.stages.evaluate.made import training as trained
 
 EVALUATION = evaluation()
 CARD = replace(tracked.CARD, patch_voxels=(3, 8, 8))
@@ -88,7 +89,7 @@ def test_cells_are_every_loss_on_every_fold_with_its_held_out_volumes(processed:
     """Each cell has its own card and the volumes that its network never saw; a fold without any is left with none."""
     losses, folds = ("dice_ce", "cbdice"), (0, 1, 2)
     write_cards(tmp_path / "models", losses, folds)
-    cells = read_cells(Training(losses=losses, folds=folds), processed, tmp_path / "models")
+    cells = read_cells(trained(losses=losses, folds=folds), processed, tmp_path / "models")
     found = [(cell.loss, cell.fold, [volume.id for volume in cell.volumes]) for cell in cells]
     assert found == [(loss, fold, held) for loss in losses for fold, held in ((0, ["a"]), (1, ["b"]), (2, []))]
     assert all((cell.card.loss, cell.card.fold) == (cell.loss, cell.fold) for cell in cells)
@@ -98,19 +99,19 @@ def test_a_cell_that_was_not_trained_is_named_with_its_remedy(processed: Path, t
     """A missing card says which training to run."""
     write_cards(tmp_path / "models", ("dice_ce",), (0,))
     with pytest.raises(DataError) as caught:
-        read_cells(Training(losses=("dice_ce",), folds=(0, 1)), processed, tmp_path / "models")
+        read_cells(trained(losses=("dice_ce",), folds=(0, 1)), processed, tmp_path / "models")
     assert "dvc repro train@dice_ce-1" in caught.value.remedy
 
 
 def test_cells_that_are_left_out_need_no_card(processed: Path, tmp_path: Path) -> None:
     """A loss of which none is left is no loss of this evaluation; a fold of which none is left is not split."""
     write_cards(tmp_path / "models", ("dice_ce",), (0,))
-    training = Training(losses=("dice_ce", "cbdice"), folds=(0, 1))
-    left_out = [("dice_ce", 1), ("cbdice", 0), ("cbdice", 1)]
+    training = trained(losses=("dice_ce", "cbdice"), folds=(0, 1))
+    left_out = [CellName("dice_ce", 1), CellName("cbdice", 0), CellName("cbdice", 1)]
     (cell,) = read_cells(training, processed, tmp_path / "models", left_out)
     assert (cell.loss, cell.fold) == ("dice_ce", 0)
     with pytest.raises(DataError, match="nothing to evaluate"):
-        read_cells(training, processed, tmp_path / "models", [*left_out, ("dice_ce", 0)])
+        read_cells(training, processed, tmp_path / "models", [*left_out, CellName("dice_ce", 0)])
 
 
 def test_a_fold_that_holds_nothing_out_is_reported(
@@ -118,7 +119,7 @@ def test_a_fold_that_holds_nothing_out_is_reported(
 ) -> None:
     """One line per such fold; other folds are not mentioned."""
     write_cards(tmp_path / "models", ("dice_ce",), (0, 2))
-    read_cells(Training(losses=("dice_ce",), folds=(0, 2)), processed, tmp_path / "models")
+    read_cells(trained(losses=("dice_ce",), folds=(0, 2)), processed, tmp_path / "models")
     assert capsys.readouterr().out == "fold 2 validates no volume: it adds nothing to the means\n"
 
 
@@ -126,7 +127,7 @@ def test_a_fold_that_the_splits_do_not_hold_is_refused(processed: Path, tmp_path
     """training.folds beyond splits.json is an error about the fold, not about a card."""
     write_cards(tmp_path / "models", ("dice_ce",), (0, 7))
     with pytest.raises(DataError, match="fold 7 does not exist"):
-        read_cells(Training(losses=("dice_ce",), folds=(0, 7)), processed, tmp_path / "models")
+        read_cells(trained(losses=("dice_ce",), folds=(0, 7)), processed, tmp_path / "models")
 
 
 def test_a_card_of_another_cell_is_refused(processed: Path, tmp_path: Path) -> None:
@@ -135,8 +136,8 @@ def test_a_card_of_another_cell_is_refused(processed: Path, tmp_path: Path) -> N
         file = tmp_path / "models" / loss / f"fold_{fold}.json"
         write_card(file, CARD)
         with pytest.raises(DataError, match="another cell") as caught:
-            read_cells(Training(losses=(loss,), folds=(fold,)), processed, tmp_path / "models")
-        assert (caught.value.file, caught.value.value) == (file, "loss dice_ce, fold 0")
+            read_cells(trained(losses=(loss,), folds=(fold,)), processed, tmp_path / "models")
+        assert (caught.value.file, caught.value.value) == (file, "loss dice_ce, fold 0, seed 2026")
         assert f"dvc repro -f train@{loss}-{fold}" in caught.value.remedy
 
 
@@ -144,7 +145,7 @@ def test_folds_that_hold_nothing_out_cannot_be_evaluated(processed: Path, tmp_pa
     """Without any held-out volume there is no mean to give."""
     write_cards(tmp_path / "models", ("dice_ce",), (2,))
     with pytest.raises(DataError, match="nothing to evaluate") as caught:
-        read_cells(Training(losses=("dice_ce",), folds=(2,)), processed, tmp_path / "models")
+        read_cells(trained(losses=("dice_ce",), folds=(2,)), processed, tmp_path / "models")
     assert caught.value.value == [2]
 
 
@@ -167,7 +168,7 @@ def test_a_network_that_cannot_be_measured_is_an_error(
 ) -> None:
     """NaN is no background, and a precision that is not known is not guessed."""
     write_cards(tmp_path / "models", ("dice_ce",), (0,))
-    (cell,) = read_cells(Training(losses=("dice_ce",), folds=(0,)), processed, tmp_path / "models")
+    (cell,) = read_cells(trained(losses=("dice_ce",), folds=(0,)), processed, tmp_path / "models")
     with pytest.raises(DataError, match=text):
         predict_volume(model, cell.volumes[0], card, EVALUATION)
 

@@ -156,6 +156,30 @@ def test_the_pictures_show_the_mask_that_is_measured(
 
 
 @pytest.mark.parametrize("least_um3", [None, "auto"])
+def test_held_out_volumes_are_measured_under_each_network_and_under_all_as_one(
+    volumes: list[Volume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least_um3: object
+) -> None:
+    """The ensemble's mask is that of the mean probability; they choose no size, and get the one for unseen stacks."""
+    bare = cells_of(volumes, ("a", "b"))
+    own = [replace(cell, held_out=tuple(volumes[2:]), volumes=cell.volumes[:1]) for cell in bare]
+    cells = [*own, replace(own[-1], seed=7, card=replace(own[-1].card, fold=5))]
+    plain = run(own, tmp_path, monkeypatch, MemoryGuard(), min_component_um3=least_um3, metrics=("dsc",))
+    found = run(cells, tmp_path, monkeypatch, MemoryGuard(), min_component_um3=least_um3, metrics=("dsc",))
+    assert found.choices == plain.choices
+    assert [row.measurement for row in found.rows] == [row.measurement for row in plain.rows]
+    sizes = {one.loss: one.min_component_um3 for one in found.choices if one.fold == ALL_FOLDS}
+    rows = {(row.loss, row.model, row.id): row.measurement for row in found.held_out}
+    assert len(rows) == len(found.held_out) == 2 * (7 + 2)  # seven networks and two ensembles
+    for loss in ("a", "b"):
+        cards = {f"fold_{cell.fold}{'_seed_7' if cell.seed else ''}": cell.card for cell in cells if cell.loss == loss}
+        for volume in volumes[2:]:
+            each = {name: probability_of(card, volume) for name, card in cards.items()}
+            for name, probability in {**each, "ensemble": np.mean(list(each.values()), axis=0)}.items():
+                mask = without_small(probability > 0.5, volume.spacing_um, sizes[loss])
+                assert rows[loss, name, volume.id].predicted_voxels == mask.sum()
+
+
+@pytest.mark.parametrize("least_um3", [None, "auto"])
 def test_too_much_memory_stops_between_two_volumes(
     volumes: list[Volume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least_um3: object
 ) -> None:

@@ -1,15 +1,17 @@
 """The whole stage in this process: chosen stacks, folds, and what is refused before any work."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stages.common.errors import ParamsError
+from stages.common.errors import CapillaryError, ParamsError
 from stages.common.imaging.recipe import read_recipe
-from stages.common.imaging.volumes import Volume, read_manifest, read_splits
+from stages.common.imaging.volumes import HELD_OUT, Volume, read_manifest, read_splits
 from stages.preprocess.params import Preprocess
 from stages.preprocess.preprocess import preprocess
 from tests.support.parts import REPOSITORY
@@ -94,9 +96,66 @@ def test_given_folds_count_instead_of_drawn_ones(raw: Path, capsys: pytest.Captu
     ]
 
 
+@pytest.mark.parametrize("num_folds", [2, 3])
+@pytest.mark.parametrize("asked", [["d"], {"share": 0.25, "seed": 5}])
+def test_no_fold_sees_a_held_out_group(
+    raw: Path, asked: object, num_folds: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither to train nor to validate, whatever the number of folds; the manifest has fold -2."""
+    if num_folds == 3:
+        split_animal(raw)
+    volumes = run(raw, num_folds=num_folds, test_groups=asked)
+    held_out = {volume.id for volume in volumes if volume.fold == HELD_OUT}
+    assert [volume.is_held_out for volume in volumes] == [volume.id in held_out for volume in volumes]
+    for fold in read_splits(raw.parent / "processed" / "splits.json"):
+        assert not held_out & {*fold.train, *fold.val}
+        assert {*fold.train, *fold.val} == {volume.id for volume in volumes} - held_out
+    assert f"no fold sees ({', '.join(sorted(held_out))})" in " ".join(capsys.readouterr().out.split())
+    assert held_out == ({"d"} if isinstance(asked, list) else drawn_of(raw))
+
+
+def split_animal(raw: Path) -> None:
+    """Make every stack a group of its own."""
+    table = raw / "volumes.csv"
+    table.write_text(re.sub(r"^(a|b),animal,", r"\1,\1,", table.read_text(), flags=re.MULTILINE))
+
+
+def drawn_of(raw: Path) -> set[str]:
+    """What two folds would hold out: the number of folds has no part in it."""
+    shutil.rmtree(raw.parent / "processed")
+    return {volume.id for volume in run(raw, num_folds=2, test_groups={"share": 0.25, "seed": 5}) if volume.is_held_out}
+
+
+def test_nothing_held_out_changes_no_byte(raw: Path) -> None:
+    """An empty list and null are the same."""
+    files = ("manifest.parquet", "splits.json", "recipe.json")
+    run(raw)
+    before = [(raw.parent / "processed" / name).read_bytes() for name in files]
+    shutil.rmtree(raw.parent / "processed")
+    run(raw, test_groups=[])
+    assert [(raw.parent / "processed" / name).read_bytes() for name in files] == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [(["b"], "names volumes that preprocess.test_groups holds out"), ({"share": 0.3, "seed": 1}, "asks for a share")],
+)
+def test_a_splits_file_and_held_out_groups_must_agree(raw: Path, asked: object, says: str) -> None:
+    """A file that names a held-out volume is refused, with its name; a share is not drawn from folds that are given."""
+    split_animal(raw)
+    with pytest.raises(CapillaryError, match=says) as caught:
+        run(raw, max_volumes=2, num_folds=2, splits_file=_splits(raw), test_groups=asked)
+    assert caught.value.value == ("b" if isinstance(asked, list) else "preprocess.test_groups: share 0.3")
+    assert not (raw.parent / "processed").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"test_groups": ["animl"]}, "no group or volume animl; did you mean `animal`"),
+        ({"test_groups": ["animal", "c", "d"]}, "3 of 3 groups are held out, which leaves 0"),
+        ({"test_groups": ["animal"]}, "1 of 3 groups are held out, which leaves 2"),
+        ({"test_groups": {"share": 0.5, "seed": 1}, "num_folds": 2}, "2 of 3 groups are held out"),
         ({"num_folds": 4}, r"4 folds cannot be drawn from 3 groups \(of 4 volumes\)"),
         ({"resample_to_um": (0.001, 0.001, 0.001)}, "volume a: .* would make"),
         ({"max_volumes": 2, "num_folds": 2}, "2 folds cannot be drawn from 1 groups"),

@@ -19,6 +19,7 @@ PARAMS: dict[str, Any] = {
     "max_volumes": None,
     "num_folds": 2,
     "splits_file": "configs/splits/generated.json",
+    "test_groups": None,
     "seed": 0,
 }
 

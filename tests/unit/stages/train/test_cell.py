@@ -5,7 +5,7 @@ import pytest
 
 from stages.common.errors import DataError, ParamsError
 from stages.common.imaging.recipe import write_recipe
-from stages.common.imaging.volumes import Checksums, Fold, read_manifest, write_manifest, write_splits
+from stages.common.imaging.volumes import HELD_OUT, Checksums, Fold, read_manifest, write_manifest, write_splits
 from stages.common.networks.kernel_rule import KernelRule
 from stages.common.networks.plan import plan_network
 from stages.train.cell import plan_cell
@@ -46,6 +46,27 @@ def test_other_data_make_another_cell(processed: Path, file: str) -> None:
     else:
         write_recipe(processed, replace(RECIPE, percentile_low=1.0))
     assert plan_cell(processed, tiny_params(), "dice_ce", 0).data_sha256 != before.data_sha256
+
+
+def test_held_out_volumes_have_no_part_in_the_network(processed: Path) -> None:
+    """Nor does their spacing; the name of a cell of a further seed says which."""
+    volumes = read_manifest(processed)
+    spacings, folds = [(6.0, 1.0, 1.0), (2.0, 1.0, 1.0), (2.0, 1.0, 1.0)], (0, HELD_OUT, HELD_OUT)
+    rows = [
+        (replace(volume, spacing_um=spacing, fold=fold), Checksums(image="", label="", skeleton=""))
+        for volume, spacing, fold in zip(volumes, spacings, folds, strict=True)
+    ]
+    write_manifest(processed, rows)
+    cell = plan_cell(processed, tiny_params(), "dice_ce", 0, 7)
+    params = cell.params
+    alone = plan_network(
+        spacing_um=spacings[0],
+        patch_voxels=params.patch_voxels,
+        filters=params.filters,
+        kernel_rule=params.kernels,
+    )
+    assert cell.plan == alone
+    assert cell.name.address == "train_seed@dice_ce-0-7"
 
 
 def test_a_cell_is_planned_from_the_spacing_of_all_volumes_and_its_params(processed: Path) -> None:

@@ -5,7 +5,7 @@ import yaml
 
 from stages.common.errors import ParamsError
 from stages.common.params import validate_params
-from stages.train.params import TrainParams
+from stages.train.params import TrainParams, load_training
 from tests.unit.stages.train.tiny import PARAMS
 
 ROOT = Path(__file__).parents[4]
@@ -18,6 +18,20 @@ def test_the_keys_are_those_that_the_graph_declares_and_the_committed_values_are
     visible = {key.removeprefix("training."): training[key.removeprefix("training.")] for key in declared}
     params = validate_params(TrainParams, {"training": visible}, "params.yaml")
     assert set(params.training.model_dump()) == set(visible)
+
+
+def test_a_further_seed_takes_the_place_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry of further seeds sees no training.seed, so that it does not depend on it."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump({"training": PARAMS}))
+    first = load_training(None)
+    assert first.seed == PARAMS["seed"]
+    with pytest.raises(ParamsError, match="seed"):
+        load_training(7)  # visible, though it is not to be read
+    Path("params.yaml").write_text(yaml.safe_dump({"training": {k: v for k, v in PARAMS.items() if k != "seed"}}))
+    assert load_training(7) == first.model_copy(update={"seed": 7})
+    with pytest.raises(ParamsError, match="seed"):
+        load_training(-1)
 
 
 @pytest.mark.parametrize(

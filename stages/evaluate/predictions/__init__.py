@@ -1,0 +1,1 @@
+"""Predicted masks on the disk, and their measurements."""
