@@ -9,6 +9,7 @@ from rich.table import Table
 
 from stages.common.metrics import METRICS, Metric
 from stages.common.progress import console, plain, say
+from stages.common.statistics.groups import LEAST_GROUPS, group_means
 from stages.common.tracking.runs import TrackedRun
 from stages.common.tracking.server import patient_transfers, settled
 from stages.evaluate.outputs import BANDS_CSV, METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
@@ -18,7 +19,6 @@ from stages.evaluate.pictures.overlays import FOLDER, INDEX
 from stages.evaluate.row import Row
 from stages.evaluate.small_parts import COMPONENTS_CSV
 from stages.evaluate.statistics.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
-from stages.evaluate.statistics.groups import LEAST_GROUPS, group_means
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.summary import Summary
 
