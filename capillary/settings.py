@@ -139,7 +139,8 @@ class Settings:
     `require_gpu` lets no training start without one.
     `profile` is a name in configs/compute.yaml, or auto; `processes`, `workers`, `threads` and `micro_batch` win over
     the profile's where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
-    `side_by_side` is how many stages run at once, which an experiment tells those that it starts.
+    `side_by_side` is how many stages run at once, which an experiment tells those that it starts. So it does its
+    `experiment` (the name in its file) and whether it is a `rehearsal`.
     """
 
     images: ImageSettings
@@ -155,6 +156,8 @@ class Settings:
     micro_batch: Count = None
     memory_abort_gb: Amount = None
     side_by_side: Annotated[int, BeforeValidator(_count)] = 1
+    experiment: str = ""
+    rehearsal: Switch = False
     monitor_interval_s: Annotated[float | None, BeforeValidator(_interval)] = 10.0
     grace_s: Annotated[float, BeforeValidator(_count)] = 10.0
     resume: Switch = True

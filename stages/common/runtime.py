@@ -107,7 +107,8 @@ class StageOrder:
 
     `stage` is the entry's address. `state_dir` outlives a killed run and is keyed by `fingerprint`. `artifact_root` is
     set in embedded mode only, where no server chooses the place of artifacts. `cache_dir` is DVC's cache, to which deps
-    may be links. `gate` is set for a gate alone.
+    may be links. `gate` is set for a gate alone. `registered_model` is where evaluate registers trainings; one of a
+    `rehearsal` never becomes the champion.
     """
 
     version: Literal[1] = 1
@@ -119,6 +120,8 @@ class StageOrder:
     cache_dir: Path | None = None
     artifact_root: str | None = None
     experiment_name: str | None = None
+    registered_model: str = "capillary-default"
+    rehearsal: bool = False
     compute: Compute = dataclasses.field(default_factory=Compute)
     monitoring: Monitoring = Monitoring()
     gate: GateOrder | None = None

@@ -22,6 +22,7 @@ from stages.evaluate.small_parts import refuse_too_few_folds, write_choices
 from stages.evaluate.statistics.calibration import pooled_by_loss, write_calibration
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
+from stages.evaluate.trainings import Results, publish_all, trainings_of
 
 
 def evaluate(
@@ -35,9 +36,9 @@ def evaluate(
 ) -> None:
     """Evaluate the cells of `params` out of fold; leave tables under `metrics` and an MLflow run "evaluation".
 
-    `processed` is preprocess's folder, `models` holds the cards. Without the cells in `left_out` the results are marked
-    as partial. Raises DataError for missing or foreign inputs (before anything is predicted) and ServiceError when
-    MLflow does not answer.
+    `processed` is preprocess's folder, `models` holds the cards. Each loss is registered as a training. Without the
+    cells in `left_out` the results are marked as partial, and nothing is registered. Raises DataError for missing or
+    foreign inputs (before anything is predicted) and ServiceError when MLflow does not answer.
     """
     cells = read_cells(params.training, processed, models, left_out)
     coverage = coverage_of(params.training, processed, left_out)
@@ -62,7 +63,8 @@ def evaluate(
         evaluated = evaluate_cells(cells, params.evaluation, run.server, runtime, guard)
         rows = evaluated.rows
         summary = summarise(rows, params.evaluation)
-        write_outputs(metrics, rows, summary, compare_losses(rows, params.evaluation), coverage)
+        differences = compare_losses(rows, params.evaluation)
+        write_outputs(metrics, rows, summary, differences, coverage)
         write_bands(metrics, rows, params.evaluation.radius_bands_um)
         write_calibration(metrics, evaluated.calibration)
         write_choices(metrics, evaluated.choices)
@@ -71,4 +73,8 @@ def evaluate(
         pooled = pooled_by_loss(evaluated.calibration)
         run.log_metrics({f"{loss}.calibration_error": found.error for loss, found in pooled.items()}, step=0)
         log_results(run, metrics, rows, summary)
+        if not coverage.is_partial:
+            results = Results(cells=cells, rows=rows, summary=summary, differences=differences)
+            trainings = trainings_of(results, params, runtime, processed)
+            publish_all(trainings, [cell.card for cell in cells], run, metrics)
     print_summary(rows, summary, params.evaluation, coverage)

@@ -1,6 +1,8 @@
 """What a training leaves in MLflow: its run while it works, its network in the registry at its end."""
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
@@ -11,9 +13,17 @@ from stages.common.networks.description import describe
 from stages.common.networks.supervision import number_of_heads, plain
 from stages.common.networks.weights import ties_of
 from stages.common.progress import say
-from stages.common.runtime import Runtime
+from stages.common.runtime import BY_HAND, Runtime
 from stages.common.tracking.model_files import Package, pack
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model
+from stages.common.tracking.registry import (
+    CARD_TAG,
+    FINGERPRINT_TAG,
+    SEED_TAG,
+    SETUP_TAG,
+    ModelCard,
+    card_json,
+    register_model,
+)
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
@@ -85,12 +95,28 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
         files=package.files,
         domain=measure_domain(cell.training),
     )
-    tags = {CARD_TAG: card_json(card)}
+    tags = {CARD_TAG: card_json(card), **_identity(cell, runtime)}
     name, version = register_model(
-        package, server=run.server, run_id=run.run_id, loss=cell.loss, fold=cell.fold, extra_tags=tags
+        package,
+        server=run.server,
+        run_id=run.run_id,
+        loss=cell.loss,
+        fold=cell.fold,
+        extra_tags=tags,
+        with_alias=False,  # "trained last" is not a reason to use a network: trainings have aliases
     )
     say(f"registered {name} version {version} (run {run.run_id})")
     return replace(card, model_name=name, model_version=version)
+
+
+def _identity(cell: Cell, runtime: Runtime) -> dict[str, str]:
+    """Tags that say which training the network is of: its own fingerprint, its seed, and what all cells share."""
+    params = {key: value for key, value in cell.params.model_dump(mode="json").items() if key != "seed"}
+    setup = [cell.loss, runtime.data_fingerprint, runtime.code_fingerprint, params]
+    digest = hashlib.sha256(json.dumps(setup, sort_keys=True).encode()).hexdigest()
+    identity = {SETUP_TAG: digest, SEED_TAG: str(cell.params.seed)}
+    # a stage that was started by hand has no fingerprint that says what it was trained with
+    return identity if runtime.fingerprint == BY_HAND else {**identity, FINGERPRINT_TAG: runtime.fingerprint}
 
 
 def _packed(cell: Cell, state: TrainingState) -> Package:

@@ -1,23 +1,18 @@
 """A model back from the registry: fetched, checked against its card, and only then read. Nothing is unpickled."""
 
-import stat
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import torch
-from mlflow.entities import FileInfo
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from stages.common.errors import DataError, ServiceError
 from stages.common.networks.description import DESCRIPTION, ModelDescription, read_description
 from stages.common.networks.loading import load_network, outline, refuse_size
 from stages.common.networks.weights import WEIGHTS, weights_sha256
 from stages.common.progress import say
+from stages.common.registered.files import fetch_file
 from stages.common.tracking.model_files import FOLDER, file_of
 from stages.common.tracking.registry import WEIGHTS_TAG, ModelCard
-from stages.common.tracking.server import RefusedError, Server, patient_transfers, redact, settled
+from stages.common.tracking.server import RefusedError, Server, redact
 
 CARDS = "models"
 
@@ -126,43 +121,3 @@ def _fetch(name: str, card: ModelCard, server: Server, what: str) -> bytes:
             value=f"SHA-256 {found.sha256} ({found.bytes:,} bytes) instead of {expected.sha256} ({expected.bytes:,})",
         )
     return content
-
-
-def fetch_file(path: str, model: str, version: str, server: Server, most_bytes: int) -> bytes:
-    """The content of the file `path` of a version; alone, whatever else its folder holds.
-
-    Raises DataError when it is no plain file of at most `most_bytes`, as the registry lists it and as it arrives.
-    """
-
-    def find() -> ArtifactRepository:
-        source = server.client.get_model_version_download_uri(model, version)
-        return get_artifact_repository(source, tracking_uri=server.uri)
-
-    where = f"{path} of {model} version {version} in the registry at {redact(server.uri)}"
-    with tempfile.TemporaryDirectory() as folder, patient_transfers(), settled(server):
-        files = server.call("find a model", find)
-        listed = server.call("list a model's files", lambda: files.list_artifacts(path.rpartition("/")[0]))
-        _check_listed(next((file for file in listed if file.path == path), None), most_bytes, where)
-        file = Path(server.call("give a model", lambda: files.download_artifacts(path, folder)))  # type: ignore[no-untyped-call]
-        if not stat.S_ISREG(file.lstat().st_mode):
-            raise _unsuitable(where, "it is not a file", None)
-        if file.stat().st_size > most_bytes:
-            raise _unsuitable(where, "it is larger than it can be", f"{file.stat().st_size:,}, at most {most_bytes:,}")
-        return file.read_bytes()
-
-
-def _check_listed(file: FileInfo | None, most_bytes: int, where: str) -> None:
-    if file is None:
-        raise _unsuitable(where, "there is no such file", None)
-    if file.is_dir:
-        raise _unsuitable(where, "it is not a file", None)
-    if (file.file_size or 0) > most_bytes:
-        raise _unsuitable(where, "it is larger than it can be", f"{file.file_size:,} bytes, at most {most_bytes:,}")
-
-
-def _unsuitable(where: str, why: str, value: str | None) -> DataError:
-    return DataError(
-        f"{where}: {why}",
-        remedy="name another version, or train the model again",
-        value=value,
-    )

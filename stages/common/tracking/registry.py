@@ -32,6 +32,11 @@ FORMAT_TAG = "capillary.format"
 FORMAT = "safetensors-1"
 # on a version that `capillary models convert` made: the number of the old one
 CONVERTED_TAG = "capillary.converted_from"
+# on a version: the fingerprint of its training. Equal ones with equal weights are one version
+FINGERPRINT_TAG = "capillary.fingerprint"
+# on a version: hash of loss, data, code and params without the seed, which all cells of a training have in common
+SETUP_TAG = "capillary.setup"
+SEED_TAG = "capillary.seed"
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -157,6 +162,8 @@ def register_model(
     server.call("create a registered model", lambda: _ensure_name(server, name))
     versions = server.call("list model versions", lambda: _versions_of_run(server, name, run_id))
     known = next((version for version in versions if _is_of(version, weights)), None)
+    if known is None and (fingerprint := (extra_tags or {}).get(FINGERPRINT_TAG)):
+        known = server.call("list model versions", lambda: _version_of_training(server, name, weights, fingerprint))
     if known is None:
         # never over the files of a version that exists
         folder = "model" if not versions else f"{FORMAT}-{weights[:12]}"
@@ -186,6 +193,12 @@ def _ensure_name(server: Server, name: str) -> None:
 def _versions_of_run(server: Server, name: str, run_id: str) -> list[ModelVersion]:
     found = server.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
     return [version for version in found if version.name == name and version.run_id == run_id]
+
+
+def _version_of_training(server: Server, name: str, weights: str, fingerprint: str) -> ModelVersion | None:
+    """The version that an earlier training with equal inputs registered, if its weights are equal, too."""
+    every = server.client.search_model_versions(f"name = '{name}'")
+    return next((one for one in every if _is_of(one, weights) and one.tags.get(FINGERPRINT_TAG) == fingerprint), None)
 
 
 def _find_or_create(server: Server, name: str, run_id: str, source: str, tags: dict[str, str]) -> ModelVersion:

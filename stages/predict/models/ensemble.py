@@ -10,6 +10,7 @@ from stages.common.imaging.recipe import Recipe
 from stages.common.inference import Flips, patch_probability
 from stages.common.layout import lay_out_for_prediction
 from stages.common.registered.loading import load_model
+from stages.common.registered.trainings.mixing import refuse_mixed
 from stages.common.tracking.registry import ModelCard, autocast_of
 from stages.common.tracking.server import Server
 
@@ -37,7 +38,7 @@ def load_ensemble(cards: Sequence[ModelCard], server: Server, device: torch.devi
     """The networks of `cards` from the registry.
 
     Raises DataError when they were trained on images prepared in different ways or on patches of different sizes: no
-    one image would suit them all.
+    one image would suit them all. Also when they are not of one training.
     """
     first = cards[0]
     for other in cards[1:]:
@@ -47,6 +48,7 @@ def load_ensemble(cards: Sequence[ModelCard], server: Server, device: torch.devi
                 remedy="run `dvc repro`, so that every fold is trained alike, or choose one with --fold",
                 value=f"fold {first.fold}: {_brief(first)}; fold {other.fold}: {_brief(other)}",
             )
+    refuse_mixed(cards, server)
     networks = [(load_model(card, server=server).to(device).eval(), autocast_of(card)) for card in cards]
     for network, dtype in networks:
         lay_out_for_prediction(network, dtype)

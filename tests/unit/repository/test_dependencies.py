@@ -33,7 +33,8 @@ def _host_side() -> list[Path]:
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", *headers))
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
-    files = (*names, *of_imaging, *of_tracking, *of_networks)
+    of_registered = (f"registered/{name}" for name in ("__init__", "names"))
+    files = (*names, *of_imaging, *of_tracking, *of_networks, *of_registered)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container

@@ -1,0 +1,52 @@
+"""One file of a registered version, fetched alone and no larger than it may be."""
+
+import stat
+import tempfile
+from pathlib import Path
+
+from mlflow.entities import FileInfo
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from stages.common.errors import DataError
+from stages.common.tracking.server import Server, patient_transfers, redact, settled
+
+
+def fetch_file(path: str, model: str, version: str, server: Server, most_bytes: int) -> bytes:
+    """The content of the file `path` of a version; alone, whatever else its folder holds.
+
+    Raises DataError when it is no plain file of at most `most_bytes`, as the registry lists it and as it arrives.
+    """
+
+    def find() -> ArtifactRepository:
+        source = server.client.get_model_version_download_uri(model, version)
+        return get_artifact_repository(source, tracking_uri=server.uri)
+
+    where = f"{path} of {model} version {version} in the registry at {redact(server.uri)}"
+    with tempfile.TemporaryDirectory() as folder, patient_transfers(), settled(server):
+        files = server.call("find a model", find)
+        listed = server.call("list a model's files", lambda: files.list_artifacts(path.rpartition("/")[0]))
+        _check_listed(next((file for file in listed if file.path == path), None), most_bytes, where)
+        file = Path(server.call("give a model", lambda: files.download_artifacts(path, folder)))  # type: ignore[no-untyped-call]
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise _unsuitable(where, "it is not a file", None)
+        if file.stat().st_size > most_bytes:
+            raise _unsuitable(where, "it is larger than it can be", f"{file.stat().st_size:,}, at most {most_bytes:,}")
+        return file.read_bytes()
+
+
+def _check_listed(file: FileInfo | None, most_bytes: int, where: str) -> None:
+    if file is None:
+        raise _unsuitable(where, "there is no such file", None)
+    if file.is_dir:
+        raise _unsuitable(where, "it is not a file", None)
+    if (file.file_size or 0) > most_bytes:
+        raise _unsuitable(where, "it is larger than it can be", f"{file.file_size:,} bytes, at most {most_bytes:,}")
+
+
+def _unsuitable(where: str, why: str, value: str | None) -> DataError:
+    return DataError(
+        f"{where}: {why}",
+        remedy="name another version, or train the model again",
+        value=value,
+    )
