@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capillary.dataset.command import dataset
+from capillary.models.command import add_commands
 
 app = typer.Typer(
     name="capillary",
@@ -285,30 +286,4 @@ def logs(
     sys.exit(services.logs(Path.cwd(), names or []))
 
 
-models = typer.Typer(help="Registered models.", no_args_is_help=True)
-app.add_typer(models, name="models")
-
-
-@models.callback()
-def _models() -> None:
-    """Registered models."""
-
-
-@models.command()
-def convert(
-    references: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME[/VERSION|@ALIAS]]…", help="What to convert.", show_default=False),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every version of every model.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before anything is unpickled.")] = False,
-) -> None:
-    """Register pickled models of former versions anew, as safetensors and a description (docs/models.md)."""
-    if bool(references) == every:
-        raise typer.BadParameter("Name models, or give --all.")
-    from capillary.launcher.stop import listening
-    from capillary.models.convert import Conversion, run_conversion
-
-    conversion = Conversion(references=tuple(references or ()), agreed=yes)
-    with listening() as stop:
-        sys.exit(run_conversion(conversion, Path.cwd(), stop, lambda text: sys.stdin.isatty() and typer.confirm(text)))
+add_commands(app)

@@ -28,7 +28,18 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    names = ("atomic", "conversion", "epoch_line", "errors", "metrics", "params", "progress", "runtime", "text")
+    names = (
+        "atomic",
+        "conversion",
+        "epoch_line",
+        "errors",
+        "metrics",
+        "params",
+        "progress",
+        "questions",
+        "runtime",
+        "text",
+    )
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", *headers))
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))

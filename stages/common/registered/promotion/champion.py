@@ -7,8 +7,8 @@ Several people may promote at once, through the server alone. Nobody holds a loc
 3. ends if the aliases are what follows from the history; else points them there, and goes to 2.
 
 Claim: once the last of them has ended, the aliases are what follows from the whole history. A read from the server
-gives what the last write left. Let E be the entry that was appended last, by Q. Consider Q's last pass: it read the whole
-history, then the aliases, found that both agree, and ended.
+gives what the last write left. Let E be the entry that was appended last, by Q. Consider Q's last pass: it read the
+whole history, then the aliases, found that both agree, and ended.
 
 - If no alias changed after Q read the aliases, they still agree with the whole history.
 - Otherwise let W be the last write that changed one, by P. P read again after W, and so after E was appended: it read
