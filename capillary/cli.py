@@ -167,7 +167,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Else SERVE_PORT, else 8080.", show_default=False)] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="From the registry: NAME or NAME@ALIAS; else the cards in models/.", show_default=False),
+        typer.Option(help="NAME@ALIAS, or models/; else the champion of capillary-default.", show_default=False),
     ] = None,
 ) -> None:
     """Segment stacks over HTTP on this machine, with a page for people (docs/serve.md). Ctrl-C ends it."""

@@ -12,6 +12,8 @@ from serving.jobs.record import Served
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
 from stages.common.inference import Flips
 from stages.common.params import validate_params
+from stages.common.registered.aliases import aliases_of
+from stages.common.registered.names import CHAMPION, DEFAULT
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard, read_card
 from stages.common.tracking.server import Server, connect
@@ -22,6 +24,7 @@ from stages.predict.predict import BATCH_SIZE
 
 AUTO = "auto"
 PARAMS_FILE = "params.yaml"
+CARDS = "models/"  # as a reference: the cards there
 JOIN = ","  # between the versions of a pinned reference
 
 
@@ -39,7 +42,7 @@ class Networks:
 
 
 def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
-    """Load what `reference` means (empty: the cards in models/). Raises CapillaryError where there is nothing whole."""
+    """Load what `reference` means (see find_networks). Raises CapillaryError where there is nothing whole."""
     server = connect(runtime)
     cards = find_networks(reference, root, server)
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
@@ -86,8 +89,14 @@ def pinned_reference(reference: str, root: Path, runtime: Runtime) -> str:
 
 
 def find_networks(reference: str, root: Path, server: Server) -> tuple[ModelCard, ...]:
-    """The cards of `reference`: NAME, NAME@ALIAS, NAME/VERSION or several with commas; empty: those in models/."""
-    if reference:
+    """The cards of `reference`: NAME, NAME@ALIAS, NAME/VERSION or several with commas; CARDS: those in models/.
+
+    Empty: the champion of DEFAULT, or the cards in models/ where the registry has none. A training stands for all of
+    its networks.
+    """
+    if not reference:
+        reference = f"{DEFAULT}@{CHAMPION}" if _has_champion(server) else CARDS
+    if reference != CARDS:
         return tuple(card for each in reference.split(JOIN) for card in find_cards(each.strip(), server))
     files = sorted((root / "models").glob("*/fold_*.json"))
     losses = sorted({file.parent.name for file in files})
@@ -95,6 +104,13 @@ def find_networks(reference: str, root: Path, server: Server) -> tuple[ModelCard
         found = f"there are cards of {', '.join(losses)}" if losses else "there is no model card"
         raise DataError(found, file=root / "models", remedy="name the model: CAPILLARY_SERVE_MODEL=NAME or NAME@ALIAS")
     return tuple(read_card(file) for file in files)
+
+
+def _has_champion(server: Server) -> bool:
+    try:
+        return CHAMPION in aliases_of(DEFAULT, server)
+    except DataError:  # nothing is registered under that name
+        return False
 
 
 def served_as(cards: tuple[ModelCard, ...]) -> Served:
