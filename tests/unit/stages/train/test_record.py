@@ -15,7 +15,7 @@ from stages.common.networks.supervision import plain
 from stages.common.networks.weights import weights_sha256
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Compute, Monitoring, Runtime
-from stages.common.tracking.registry import CARD_TAG, card_json
+from stages.common.tracking.registry import CARD_TAG, FINGERPRINT_TAG, SEED_TAG, SETUP_TAG, card_json
 from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import Decision
 from stages.train.computing.switches import Switches
@@ -108,7 +108,10 @@ def test_a_training_is_recorded_with_its_params_and_registered_as_it_ended(cell:
     assert (card.patch_voxels, card.epochs, card.precision) == ((4, 16, 16), 2, "bf16")
     assert (card.validation_dsc, card.recipe) == (0.25, cell.recipe)
     assert (card.model_name, card.model_version) == ("capillary-warp", "1")
-    version = client.get_model_version_by_alias(card.model_name, "fold-1")
+    version = client.get_model_version(card.model_name, card.model_version)
+    assert client.get_registered_model(card.model_name).aliases == {}, "trained last is no reason to use a network"
+    assert (version.tags[FINGERPRINT_TAG], version.tags[SEED_TAG]) == (runtime.fingerprint, str(cell.params.seed))
+    assert len(version.tags[SETUP_TAG]) == 64
     unregistered = replace(card, model_name="", model_version="")
     assert json.loads(version.tags[CARD_TAG]) == json.loads(card_json(unregistered))
     network = load_model(card, server=run.server)
