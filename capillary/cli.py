@@ -10,6 +10,7 @@ import typer
 
 from capillary.dataset.command import dataset
 from capillary.export.command import export
+from capillary.models.command import add_commands
 from capillary.remote.command import remote
 
 app = typer.Typer(
@@ -191,7 +192,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Else SERVE_PORT, else 8080.", show_default=False)] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="From the registry: NAME or NAME@ALIAS; else the cards in models/.", show_default=False),
+        typer.Option(help="NAME@ALIAS, or models/; else the champion of capillary-default.", show_default=False),
     ] = None,
 ) -> None:
     """Segment stacks over HTTP on this machine, with a page for people (docs/serve.md). Ctrl-C ends it."""
@@ -340,10 +341,6 @@ def logs(
     sys.exit(services.logs(Path.cwd(), names or []))
 
 
-models = typer.Typer(help="Registered models.", no_args_is_help=True)
-app.add_typer(models, name="models")
-
-
 place = typer.Typer(help="Places beyond this machine.", no_args_is_help=True)
 app.add_typer(place, name="place")
 
@@ -400,31 +397,6 @@ def audit(
     question = Question(share=share, seed=seed, stage=of_stage)
     with listening() as stop:
         sys.exit(run_audit(question, Path.cwd(), stop, json=as_json))
-
-
-@models.callback()
-def _models() -> None:
-    """Registered models."""
-
-
-@models.command()
-def convert(
-    references: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME[/VERSION|@ALIAS]]…", help="What to convert.", show_default=False),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every version of every model.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before anything is unpickled.")] = False,
-) -> None:
-    """Register pickled models of former versions anew, as safetensors and a description (docs/models.md)."""
-    if bool(references) == every:
-        raise typer.BadParameter("Name models, or give --all.")
-    from capillary.launcher.stop import listening
-    from capillary.models.convert import Conversion, run_conversion
-
-    conversion = Conversion(references=tuple(references or ()), agreed=yes)
-    with listening() as stop:
-        sys.exit(run_conversion(conversion, Path.cwd(), stop, lambda text: sys.stdin.isatty() and typer.confirm(text)))
 
 
 jobs = typer.Typer(help="Jobs of this project on a cluster (docs/cluster.md).", invoke_without_command=True)
@@ -486,3 +458,6 @@ def keep() -> None:
 
     with listening() as stop:
         sys.exit(keep_weights(Path.cwd(), stop))
+
+
+add_commands(app)

@@ -179,7 +179,8 @@ class Settings:
     `profile` is a name in configs/compute.yaml, or auto; `processes`, `workers`, `threads` and `micro_batch` win over
     the profile's where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
     `place` is where stages run, `executor` how they do there.
-    `side_by_side` is how many stages run at once, which an experiment tells those that it starts.
+    `side_by_side` is how many stages run at once, which an experiment tells those that it starts. So it does its
+    `experiment` (the name in its file) and whether it is a `rehearsal`.
     """
 
     images: ImageSettings
@@ -196,6 +197,8 @@ class Settings:
     micro_batch: Count = None
     memory_abort_gb: Amount = None
     side_by_side: Annotated[int, BeforeValidator(_count)] = 1
+    experiment: str = ""
+    rehearsal: Switch = False
     monitor_interval_s: Annotated[float | None, BeforeValidator(_interval)] = 10.0
     grace_s: Annotated[float, BeforeValidator(_count)] = 10.0
     tracking: Annotated[TrackingName, BeforeValidator(_tracking)] = TrackingName.AUTO

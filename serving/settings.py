@@ -9,9 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ServeSettings(BaseSettings):
     """How the service runs. Sizes are in 10⁶ bytes (mb), times in seconds (s) or hours (h).
 
-    `model` is a reference to the registry (NAME@ALIAS); empty: the cards in models/. `open_access` lets everybody in
-    without a token where the service listens beyond this machine. `urls` are the addresses
-    that stacks may be fetched from.
+    `model` is a reference to the registry (NAME@ALIAS), or models/ for the cards there; empty: the champion of
+    capillary-default, else the cards. `open_access` lets everybody in without a token where the service listens beyond
+    this machine. `urls` are the addresses that stacks may be fetched from.
     """
 
     model_config = SettingsConfigDict(

@@ -19,6 +19,7 @@ from typing import Any
 
 from capillary.experiments.sections import Debug, Sections
 from capillary.params_file import leaf_keys, whole_values
+from capillary.params_rules import LOSS_CATALOGUE, names_in
 from capillary.yaml_file import read_yaml
 from stages.common.errors import ParamsError
 from stages.common.params import RETIRED_KEYS, nearest, validate_params
@@ -59,6 +60,7 @@ def read_experiment(
     if debug:
         own["debug"] = {**(own.get("debug") or {}), "enabled": True}
     sections = validate_params(Sections, own, str(file))
+    _refuse_name_of_loss(file, sections.experiment.name)
     keys = [*dict.fromkeys([*leaf_keys(params), *declared])]
     overrides = whole_values(tree, declared or keys)
     _refuse_unknown(file, overrides, keys)
@@ -98,6 +100,17 @@ def _require_name(file: Path, head: object) -> None:
             file=file,
             value=head,
             remedy="write `experiment:` and below it `name: …` in it",
+        )
+
+
+def _refuse_name_of_loss(file: Path, name: str) -> None:
+    """capillary-<loss> holds that loss's networks, and could not hold the trainings of an experiment, too."""
+    if name in names_in(LOSS_CATALOGUE):
+        raise ParamsError(
+            f"{file} [experiment] `name`: {name} is the name of a loss, whose networks are registered under it",
+            file=file,
+            remedy=f"choose another name, such as {name}_trial",
+            value=name,
         )
 
 

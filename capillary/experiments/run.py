@@ -120,7 +120,9 @@ def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
     """What the sections ask for, in the variables of the settings; what they leave open stays the environment's."""
     monitoring, resuming = sections.monitoring, sections.resume
     interval_s = f"{monitoring.monitor_interval_sec:g}" if monitoring.system_monitor else OFF
-    variables = {"CAPILLARY_MONITOR_INTERVAL_S": interval_s}
+    variables = {"CAPILLARY_MONITOR_INTERVAL_S": interval_s, "CAPILLARY_EXPERIMENT": sections.experiment.name}
+    if sections.debug.enabled:
+        variables["CAPILLARY_REHEARSAL"] = "yes"
     if sections.compute.profile != "auto":
         variables["CAPILLARY_PROFILE"] = sections.compute.profile
     if sections.compute.place is not None:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from capillary.launcher.access import StageAccess, variables_for
+from capillary.launcher.naming import is_rehearsal, registered_model
 from capillary.settings import BASE_VARIABLES, Settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import PARAMS_FILE
@@ -173,6 +174,8 @@ def plan_stage(
         tracking=settings.tracking.value,
         outbox=repository / OUTBOX,
         receipts=repository / RECEIPTS,
+        registered_model=registered_model(settings),
+        rehearsal=is_rehearsal(settings, root),
         compute=compute,
         monitoring=Monitoring(interval_s=settings.monitor_interval_s, memory_abort_gb=settings.memory_abort_gb),
     )

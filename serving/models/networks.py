@@ -12,17 +12,20 @@ from serving.jobs.record import Served
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
 from stages.common.inference import Flips
 from stages.common.params import validate_params
+from stages.common.registered.aliases import aliases_of
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
+from stages.common.registered.names import CHAMPION, DEFAULT
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
-from stages.common.tracking.server import connect
+from stages.common.tracking.server import Server, connect
 from stages.predict.models.ensemble import Ensemble, load_ensemble
-from stages.predict.models.registered import find_by_reference
+from stages.common.registered.referred import find_by_reference
 from stages.predict.params import Evaluation, PredictParams
 from stages.predict.predict import BATCH_SIZE
 
 AUTO = "auto"
 PARAMS_FILE = "params.yaml"
+CARDS = "models/"  # as a reference: the cards there
 JOIN = ","  # between the versions of a pinned reference
 
 
@@ -40,7 +43,7 @@ class Networks:
 
 
 def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
-    """Load what `reference` means (empty: the cards in models/). Raises CapillaryError where there is nothing whole."""
+    """Load what `reference` means (see find_served). Raises CapillaryError where there is nothing whole."""
     networks = find_served(reference, root, runtime)
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
     return Networks(
@@ -86,9 +89,15 @@ def pinned_reference(reference: str, root: Path, runtime: Runtime) -> str:
 
 
 def find_served(reference: str, root: Path, runtime: Runtime) -> tuple[FoundNetwork, ...]:
-    """The networks of `reference`: NAME, NAME@ALIAS, NAME/VERSION or several with commas; empty: those in models/."""
-    if reference:
-        server = connect(runtime)
+    """The networks of `reference`: NAME, NAME@ALIAS, NAME/VERSION or several with commas; CARDS: those in models/.
+
+    Empty: the champion of DEFAULT, or the cards in models/ where the registry has none. A training stands for all of
+    its networks.
+    """
+    server = connect(runtime)
+    if not reference:
+        reference = f"{DEFAULT}@{CHAMPION}" if _has_champion(server) else CARDS
+    if reference != CARDS:
         return tuple(one for each in reference.split(JOIN) for one in find_by_reference(each.strip(), server))
     files = sorted((root / "models").glob("*/fold_*.json"))
     losses = sorted({file.parent.name for file in files})
@@ -96,6 +105,13 @@ def find_served(reference: str, root: Path, runtime: Runtime) -> tuple[FoundNetw
         found = f"there are cards of {', '.join(losses)}" if losses else "there is no model card"
         raise DataError(found, file=root / "models", remedy="name the model: CAPILLARY_SERVE_MODEL=NAME or NAME@ALIAS")
     return tuple(find_networks([read_card(file) for file in files], places_of(runtime)))
+
+
+def _has_champion(server: Server) -> bool:
+    try:
+        return CHAMPION in aliases_of(DEFAULT, server)
+    except DataError:  # nothing is registered under that name
+        return False
 
 
 def served_as(networks: tuple[FoundNetwork, ...]) -> Served:

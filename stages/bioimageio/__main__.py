@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from stages.bioimageio.package import PACKAGE, Labels, write_package
-from stages.bioimageio.source import card_of
+from stages.bioimageio.source import network_of
 from stages.common.errors import run_main
+from stages.common.registered.finding import places_of
 from stages.common.registered.loading import load_described
 from stages.common.runtime import read_runtime
-from stages.common.tracking.server import connect
 
 
 def main() -> None:
@@ -19,11 +19,10 @@ def main() -> None:
     parser.add_argument("--author", action="append", default=[])
     parser.add_argument("--license", default="")
     given = parser.parse_args()
-    server = connect(read_runtime())
-    card = card_of(given.reference, given.card, server)
+    found = network_of(given.reference, given.card, places_of(read_runtime()))
     labels = Labels(authors=tuple(given.author), license=given.license)
-    network, description = load_described(card, server=server)
-    write_package(network, description.plan.strides, card, labels, Path(PACKAGE))
+    network, description = load_described(found)
+    write_package(network, description.plan.strides, found.card, labels, Path(PACKAGE))
 
 
 if __name__ == "__main__":

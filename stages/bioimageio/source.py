@@ -1,45 +1,32 @@
 """The one network that is exported, by a reference to the registry or by its card."""
 
-import json
-from dataclasses import fields
 from pathlib import Path
 
-from mlflow.entities.model_registry import ModelVersion
-
-from stages.common.errors import CapillaryError, DamagedError, ExitCode
-from stages.common.registered.references import find_versions
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_from, read_card
-from stages.common.tracking.server import Server
-
-_REMEDY = "name a version that this capillary registered, or train it again"
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.registered.finding import FoundNetwork, Places, find_network
+from stages.common.registered.referred import find_by_reference
+from stages.common.tracking.registry import read_card
 
 
-def card_of(reference: str | None, file: Path | None, server: Server) -> ModelCard:
-    """The card in `file`, or that of the version that `reference` means.
+def network_of(reference: str | None, file: Path | None, places: Places) -> FoundNetwork:
+    """The network of the card in `file`, or that of the version that `reference` means.
 
-    Raises CapillaryError (usage) for a reference to the networks of several folds: a package holds one.
+    Raises CapillaryError (usage) for a reference to several networks: a package holds one.
     """
     if file is not None:
-        return read_card(file)
-    versions = find_versions(reference or "", server)
-    if len(versions) > 1:
-        names = ", ".join(f"{version.name}/{version.version}" for version in versions)
+        return find_network(read_card(file), places)
+    if places.server is None:
+        raise ServiceError(
+            "a model in the registry is asked for, and CAPILLARY_TRACKING=offline asks no server",
+            remedy="set CAPILLARY_TRACKING=auto, or name a card in models/",
+            value=reference,
+        )
+    found = find_by_reference(reference or "", places.server)
+    if len(found) > 1:
         raise CapillaryError(
-            f"{reference} means {len(versions)} networks, and a package holds one",
-            value=names,
+            f"{reference} means {len(found)} networks, and a package holds one",
+            value=", ".join(f"{network.name}/{network.version}" for network in found),
             remedy="name one of them",
             code=ExitCode.USAGE,
         )
-    return _card(versions[0])
-
-
-def _card(version: ModelVersion) -> ModelCard:
-    what = f"{version.name} version {version.version}"
-    try:
-        data = json.loads(version.tags.get(CARD_TAG, ""))
-    except ValueError as error:
-        raise DamagedError(f"{what} has no card (tag {CARD_TAG})", remedy=_REMEDY) from error
-    if isinstance(data, dict):
-        own = {"model_name": version.name, "model_version": str(version.version)}
-        data |= {name: value for name, value in own.items() if name in {field.name for field in fields(ModelCard)}}
-    return card_from(data, what, _REMEDY)
+    return found[0]

@@ -153,7 +153,8 @@ class StageOrder:
     `stage` is the entry's address. `state_dir` outlives a killed run and is keyed by `fingerprint`. `artifact_root` is
     set in embedded mode only, where no server chooses the place of artifacts. `cache_dir` is DVC's cache, to which deps
     may be links. `tracking` says whether a server may be missing (CAPILLARY_TRACKING); `outbox` holds what waits for
-    one, `receipts` which runs and versions trainings became. `gate` is set for a gate alone.
+    one, `receipts` which runs and versions trainings became. `gate` is set for a gate alone. `registered_model` is
+    where evaluate registers trainings; one of a `rehearsal` never becomes the champion.
     """
 
     version: Literal[1] = 1
@@ -168,6 +169,8 @@ class StageOrder:
     tracking: TrackingMode = "auto"
     outbox: Path = Path(".capillary", "outbox")
     receipts: Path = Path(".capillary", "receipts")
+    registered_model: str = "capillary-default"
+    rehearsal: bool = False
     compute: Compute = dataclasses.field(default_factory=Compute)
     monitoring: Monitoring = Monitoring()
     gate: GateOrder | None = None

@@ -9,6 +9,7 @@ import torch
 from stages.common.cell_name import CellName
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.registered.finding import find_networks, places_of
+from stages.common.registered.publishers import PUBLISHERS
 from stages.common.runtime import Runtime
 from stages.common.tracking.runs import open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
@@ -29,6 +30,7 @@ from stages.evaluate.statistics.calibration import pooled_by_loss, write_calibra
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.spread import spreads, write_spreads
 from stages.evaluate.statistics.summary import summarise
+from stages.evaluate.trainings import Results, publish_all, trainings_of
 
 
 def evaluate(
@@ -42,9 +44,10 @@ def evaluate(
 ) -> None:
     """Evaluate the cells of `params` out of fold; leave tables under `metrics` and an MLflow run "evaluation".
 
-    `processed` is preprocess's folder, `models` holds the cards. Without the cells in `left_out` the results are marked
-    as partial. Raises DataError for missing or foreign inputs and ServiceError for a network that neither the registry
-    nor the outbox has, both before anything is predicted.
+    `processed` is preprocess's folder, `models` holds the cards. Each loss is registered as a training. Without the
+    cells in `left_out` the results are marked as partial, and nothing is registered. Raises DataError for missing or
+    foreign inputs and ServiceError for a network that neither the registry nor the outbox has, both before anything is
+    predicted.
     """
     cells = read_cells(params.training, processed, models, left_out)
     coverage = coverage_of(params.training, processed, left_out)
@@ -64,6 +67,7 @@ def evaluate(
             cell_tags={"losses": losses} | ({"missing": coverage.words()} if coverage.is_partial else {}),
             run_name="partial evaluation" if coverage.is_partial else "evaluation",
             load_file=Path(temporary) / LOAD_FILE,
+            publishers=PUBLISHERS,
         ) as run,
     ):
         folds, seeds = (", ".join(map(str, each)) for each in (params.training.folds, params.training.every_seed))
@@ -86,6 +90,9 @@ def evaluate(
         pooled = pooled_by_loss(evaluated.calibration)
         run.log_metrics({f"{loss}.calibration_error": found.error for loss, found in pooled.items()}, step=0)
         log_results(run, metrics, rows, summary, held_out)
+        if not coverage.is_partial:
+            results = Results(cells=cells, rows=rows, summary=summary, differences=differences)
+            publish_all(trainings_of(results, params, runtime, processed), [cell.card for cell in cells], run, metrics)
     print_summary(rows, summary, params.evaluation, coverage)
     print_spreads(spread, params.evaluation)
     print_held_out(held_out, params.evaluation)

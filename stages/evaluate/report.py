@@ -10,6 +10,7 @@ from rich.table import Table
 from stages.common.cell_name import seed_words
 from stages.common.metrics import METRICS, Metric
 from stages.common.progress import console, plain, say
+from stages.common.statistics.groups import LEAST_GROUPS, group_means
 from stages.common.tracking.runs import TrackedRun
 from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.held_out.showing import points_of
@@ -21,7 +22,6 @@ from stages.evaluate.pictures.overlays import FOLDER, INDEX
 from stages.evaluate.row import Row, over_seeds
 from stages.evaluate.small_parts import COMPONENTS_CSV
 from stages.evaluate.statistics.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
-from stages.evaluate.statistics.groups import LEAST_GROUPS, group_means
 from stages.evaluate.statistics.intervals import interval_text
 from stages.evaluate.statistics.spread import SPREAD_CSV, Spread
 from stages.evaluate.statistics.summary import Summary

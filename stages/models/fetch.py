@@ -10,8 +10,9 @@ from mlflow.entities.model_registry import ModelVersion
 from stages.common.conversion import PICKLE, OldVersion, write_version
 from stages.common.errors import DataError
 from stages.common.progress import say
+from stages.common.registered.aliases import aliases_of
 from stages.common.registered.files import fetch_file
-from stages.common.registered.references import aliases_of, find_versions
+from stages.common.registered.references import find_versions
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server
 

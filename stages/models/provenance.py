@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.progress import say
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
-from stages.common.registered.references import aliases_of
+from stages.common.registered.aliases import aliases_of
 from stages.common.reproduction import MOST_CELLS, Fetched, FetchedCell, write_fetched
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import RefusedError, Server

@@ -17,7 +17,7 @@ from stages.predict.batch.batch import Batch
 from stages.predict.batch.keys import method_key
 from stages.predict.disk.scratch import Scratch
 from stages.predict.models.ensemble import load_ensemble
-from stages.predict.models.registered import find_by_reference
+from stages.common.registered.referred import find_by_reference
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
 from stages.predict.request import PredictRequest

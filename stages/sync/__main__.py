@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from stages.common.errors import run_main
+from stages.common.registered.publishers import PUBLISHERS
 from stages.common.runtime import read_runtime
 from stages.common.tracking.runs import destination
 from stages.sync.sync import sync
@@ -11,7 +12,7 @@ from stages.sync.sync import sync
 def main() -> None:
     """Publish, also where stages are not to ask a server: the user asks for it now."""
     runtime = replace(read_runtime(), tracking="auto")
-    to = destination(runtime)
+    to = destination(runtime, PUBLISHERS)
     assert to is not None, "only offline there is none"
     sync(runtime.outbox, to)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, ServiceError
+from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.progress import say
 from stages.common.tracking.server import RefusedError, redact
 from stages.common.tracking.spool.folder import Spool
@@ -35,6 +35,9 @@ class Result:
 def sync(outbox: Path, to: Destination) -> None:
     """Publish what is in `outbox` and say what became of each run. Raises ServiceError where something still waits."""
     results = publish_all(list(spools_in(outbox)), to)
+    if any(isinstance(one.failure, DataError) for one in results):
+        # a training whose networks were among what came after it
+        results = [one for one in results if one.failure is None] + publish_all(list(spools_in(outbox)), to)
     if not results:
         say("nothing waits to be published")
     counts = {state: sum(one.state is state for one in results) for state in State}

@@ -1,6 +1,8 @@
 """What a training leaves in MLflow: its run while it works, its network in the registry at its end."""
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
@@ -11,10 +13,10 @@ from stages.common.networks.description import describe
 from stages.common.networks.supervision import number_of_heads, plain
 from stages.common.networks.weights import ties_of
 from stages.common.provenance.record import short_tags
-from stages.common.runtime import Runtime
+from stages.common.runtime import BY_HAND, Runtime
 from stages.common.tracking.model_files import Package, pack
 from stages.common.tracking.publishing import NETWORK_KIND, network_files
-from stages.common.tracking.registry import SEED_TAG, ModelCard
+from stages.common.tracking.registry import SEED_TAG, SETUP_TAG, ModelCard
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell
@@ -86,6 +88,7 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
         loss=cell.loss,
         fold=cell.fold,
         seed=cell.params.seed,
+        setup=_setup(cell, runtime),
         weights_sha256=package.weights_sha256,
         patch_voxels=cell.params.patch_voxels,
         epochs=cell.params.max_epochs,
@@ -97,8 +100,19 @@ def register(cell: Cell, runtime: Runtime, state: TrainingState, run: TrackedRun
         domain=measure_domain(cell.training),
     )
     tags = {SEED_TAG: str(card.seed), **short_tags(runtime.provenance)}
+    if card.setup is not None:
+        tags[SETUP_TAG] = card.setup
     run.publish(NETWORK_KIND, network_files(package, card, tags))
     return card
+
+
+def _setup(cell: Cell, runtime: Runtime) -> str | None:
+    """What all cells of a training have in common; None by hand, where nothing says what it was trained with."""
+    if runtime.fingerprint == BY_HAND:
+        return None
+    params = {key: value for key, value in cell.params.model_dump(mode="json").items() if key != "seed"}
+    setup = [cell.loss, runtime.data_fingerprint, runtime.code_fingerprint, params]
+    return hashlib.sha256(json.dumps(setup, sort_keys=True).encode()).hexdigest()
 
 
 def _packed(cell: Cell, state: TrainingState) -> Package:

@@ -1,68 +1,81 @@
-"""Versions of registered models by NAME@ALIAS, NAME/VERSION, or NAME for the network of every fold."""
+"""Versions of registered models by NAME@ALIAS, NAME/VERSION, or NAME for the champion.
+
+A training stands for its networks: whoever names one gets the versions of all its cells.
+"""
 
 import re
 
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.tracking.registry import ALIAS_TAG
-from stages.common.tracking.server import RefusedError, Server, redact
+from stages.common.registered.aliases import aliases_of
+from stages.common.registered.names import CHAMPION
+from stages.common.registered.trainings.reading import is_training, networks_of
+from stages.common.registered.versions import get_version, nothing
+from stages.common.tracking.server import Server
 
-_REFERENCE = re.compile(r"(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
-_FOLD = "fold-"
+_REFERENCE = re.compile(r"(?P<name>[^@/']+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
+_FOLD = "fold-"  # aliases of former programs: the network of a fold that was trained last
 
 
 def find_versions(reference: str, server: Server) -> list[ModelVersion]:
-    """The versions that `reference` means, in the order of their aliases.
+    """The versions of the networks that `reference` means: in the order of a training's cells, or of their aliases.
 
     Raises CapillaryError (usage) for a reference of another form, DataError when the registry has no such version, and
-    ServiceError when it does not answer.
+    ServiceError when it does not answer or refuses the login.
     """
+    return [network for found in named_versions(reference, server) for network in _networks(found, server)]
+
+
+def named_versions(reference: str, server: Server) -> list[ModelVersion]:
+    """What `reference` names, a training as the one version that it is. Raises as find_versions."""
     form = _REFERENCE.fullmatch(reference)
     if form is None:
         raise CapillaryError(
             "a model is named in none of the forms NAME, NAME@ALIAS and NAME/VERSION",
-            remedy="write it such as capillary-dice_ce, capillary-dice_ce@fold-0 or capillary-dice_ce/3",
+            remedy="write it such as capillary-default@champion or capillary-default/3",
             code=ExitCode.USAGE,
             value=reference,
         )
     name, alias, version = form["name"], form["alias"], form["version"]
-    try:
-        if version:
-            found = [server.call("find a model version", lambda: server.client.get_model_version(name, version))]
-        else:
-            found = _by_aliases(name, alias, server)
-    except RefusedError as error:
-        raise _nothing(reference, server) from error
+    found = [get_version(name, version, server)] if version else _by_aliases(name, alias, server)
     if not found:
-        raise _nothing(reference, server)
+        raise _no_alias(reference, name, alias, server)
     return found
 
 
-def aliases_of(name: str, server: Server) -> dict[str, ModelVersion]:
-    """Alias → version of the model `name`."""
-    aliases = server.call("find a model", lambda: server.client.get_registered_model(name)).aliases
-    versions = server.call("list model versions", lambda: server.client.search_model_versions(f"name = '{name}'"))
-    by_number = {str(one.version): one for one in versions}
-    under = {key: by_number[str(number)] for key, number in aliases.items() if str(number) in by_number}
-    # servers without aliases have a tag in their place; the latest version that carries it counts
-    for one in sorted(versions, key=lambda one: int(one.version)):
-        if ALIAS_TAG in one.tags and one.tags[ALIAS_TAG] not in aliases:
-            under[one.tags[ALIAS_TAG]] = one
-    return under
+def named_version(reference: str, server: Server) -> ModelVersion:
+    """The one version that `reference` names. Raises as find_versions, and CapillaryError (usage) for several."""
+    found = named_versions(reference, server)
+    if len(found) > 1:
+        raise CapillaryError(
+            f"{reference} names {len(found)} networks, not one version",
+            remedy="write NAME@ALIAS or NAME/VERSION",
+            code=ExitCode.USAGE,
+            value=", ".join(f"{one.name}/{one.version}" for one in found),
+        )
+    return found[0]
+
+
+def _networks(version: ModelVersion, server: Server) -> list[ModelVersion]:
+    return networks_of(version, server) if is_training(version) else [version]
 
 
 def _by_aliases(name: str, alias: str | None, server: Server) -> list[ModelVersion]:
-    """The version under `alias`, or those under every alias of a fold."""
+    """The version under `alias`; without one the champion, or what former programs left under each fold's alias."""
     under = aliases_of(name, server)
     if alias is not None:
         return [under[alias]] if alias in under else []
+    if CHAMPION in under:
+        return [under[CHAMPION]]
     return [under[key] for key in sorted(under) if key.startswith(_FOLD)]
 
 
-def _nothing(reference: str, server: Server) -> DataError:
-    return DataError(
-        f"the registry at {redact(server.uri)} has no model {reference}",
-        remedy="look at its names, versions and aliases (mlflow ui), or point MLFLOW_TRACKING_URI at another one",
-        value=reference,
-    )
+def _no_alias(reference: str, name: str, alias: str | None, server: Server) -> DataError:
+    if alias is None:
+        return DataError(
+            f"{name} has no champion",
+            remedy="name a version (NAME/VERSION), or another model; capillary models lists them",
+            value=reference,
+        )
+    return nothing(reference, server)

@@ -39,6 +39,10 @@ def _is_sha256(value: object) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
+def _is_setup(value: object) -> bool:
+    return value is None or _is_sha256(value)
+
+
 def _is_files(value: object) -> bool:
     return isinstance(value, dict) and value.keys() == set(FILES) and all(map(_is_file, value.values()))
 
@@ -52,6 +56,7 @@ _RULES: dict[str, Callable[[object], bool]] = {
     "loss": _is_name,
     "fold": _is_count,
     "seed": _is_seed,
+    "setup": _is_setup,
     "weights_sha256": _is_sha256,
     "patch_voxels": _is_patch,
     "epochs": _is_count,

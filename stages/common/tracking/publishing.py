@@ -97,7 +97,8 @@ def publish_network(server: Server, run_id: str, folder: Path) -> Published:
     return Published(fingerprint=card.fingerprint, name=name, version=version, weights_sha256=card.weights_sha256)
 
 
-PUBLISHERS: Mapping[str, Callable[[Server, str, Path], Published]] = {NETWORK_KIND: publish_network}
+Publisher = Callable[[Server, str, Path], Published]  # (server, its run, folder)
+PUBLISHERS: Mapping[str, Publisher] = {NETWORK_KIND: publish_network}
 
 
 def _card(folder: Path) -> ModelCard:

@@ -41,6 +41,8 @@ NETWORK = "model"  # the folder of a network among the files of its run
 FINGERPRINT_TAG = "capillary.fingerprint"
 # on a version that `capillary models convert` made: the number of the old one
 CONVERTED_TAG = "capillary.converted_from"
+# on a version: the card's `setup`
+SETUP_TAG = "capillary.setup"
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -64,6 +66,8 @@ class ModelCard:
     files: Mapping[str, ModelFile]
     domain: TrainingDomain | None = None  # None on cards of former versions
     seed: int | None = None  # None on cards of former versions
+    # hash of loss, data, code and params without the seed, which all cells of a training have in common
+    setup: str | None = None  # None on cards of former versions, and of stages that were started by hand
 
     @property
     def model_name(self) -> str:
@@ -129,13 +133,13 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
             file=origin,
             value=", ".join(name for name in ASSIGNED if name in data),
         )
-    if isinstance(data, dict) and names - data.keys() - {"domain", "seed"} == {"files"} and "model_name" in data:
+    if isinstance(data, dict) and names - data.keys() - {"domain", "seed", "setup"} == {"files"} and "model_name" in data:
         raise _pickled(data, origin, remedy)
     if not isinstance(data, dict):
         raise DamagedError(
             "the model card is not a JSON object", remedy=remedy, file=origin, value=f"a {type(data).__name__}"
         )
-    data = {"domain": None, "seed": None, **data}
+    data = {"domain": None, "seed": None, "setup": None, **data}
     if differing := [*(f"it lacks {name}" for name in sorted(names - data.keys()))] + [
         f"it has {name}" for name in sorted(data.keys() - names)
     ]:

@@ -13,7 +13,7 @@ from stages.common.errors import CapillaryError, ExitCode, ServiceError, machine
 from stages.common.progress import say
 from stages.common.runtime import Runtime
 from stages.common.text import visible
-from stages.common.tracking.publishing import PUBLISHERS
+from stages.common.tracking.publishing import PUBLISHERS, Publisher
 from stages.common.tracking.server import RefusedError, connect, redact
 from stages.common.tracking.spool.opening import Wanted, open_spool
 from stages.common.tracking.spool.sender import Outcome, Sender
@@ -36,16 +36,18 @@ def open_run(
     system_metrics: bool = True,
     load_file: Path | None = None,
     stopped: Callable[[], bool] | None = None,
+    publishers: Mapping[str, Publisher] = PUBLISHERS,
 ) -> "TrackedRun":
     """The record of this stage and fingerprint: continued when there is one that did not finish, else begun.
 
     `cell_tags` are this cell's own, such as {"loss": "dice_ce", "fold": "0"}; they become capillary.loss and so on.
     `run_id`, from a checkpoint, wins over the search. A stage started by hand has no fingerprint, so it continues by
     `run_id` only. `load_file` collects what `system_metrics` samples, and is logged when the run finishes. `stopped`
-    says whether somebody asked to stop, where the caller hears the signals itself.
+    says whether somebody asked to stop, where the caller hears the signals itself. `publishers` are those of what the
+    stage may publish.
     Under CAPILLARY_TRACKING=required raises ServiceError when the server does not take the run.
     """
-    to = destination(runtime)  # an embedded store that is damaged is refused before anything begins
+    to = destination(runtime, publishers)  # an embedded store that is damaged is refused before anything begins
     spool, lock = open_spool(runtime.outbox, _wanted(runtime, cell_tags, run_name, run_id), now_ms())
     sender = None if to is None else Sender(spool, to)
     run = TrackedRun(runtime, Writer(spool, lock, sender.added if sender else _nobody), sender, stopped)
@@ -61,7 +63,7 @@ def open_run(
     return run
 
 
-def destination(runtime: Runtime) -> Destination | None:
+def destination(runtime: Runtime, publishers: Mapping[str, Publisher] = PUBLISHERS) -> Destination | None:
     """Where a run is sent to; None where nobody is to be asked. The embedded store is a file, which is always there."""
     if runtime.tracking == "offline" and not runtime.is_embedded:
         return None
@@ -69,7 +71,7 @@ def destination(runtime: Runtime) -> Destination | None:
         server=connect(runtime),
         artifact_root=runtime.artifact_root,
         receipts=runtime.receipts,
-        publishers=PUBLISHERS,
+        publishers=publishers,
     )
 
 

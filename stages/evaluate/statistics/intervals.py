@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from stages.evaluate.statistics.groups import LEAST_GROUPS, Values
+from stages.common.statistics.groups import LEAST_GROUPS, Values
 
 MOST_WIDENING = 2.0
 

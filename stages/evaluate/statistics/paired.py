@@ -15,10 +15,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import nctdtr, stdtrit
 
+from stages.common.statistics.flips import flip_test
+from stages.common.statistics.groups import LEAST_GROUPS, Values, group_means
 from stages.evaluate.params import Evaluation
 from stages.evaluate.row import Row
-from stages.evaluate.statistics.flips import flip_test
-from stages.evaluate.statistics.groups import LEAST_GROUPS, Values, group_means
 
 POWER = 0.8
 

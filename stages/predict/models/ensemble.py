@@ -11,6 +11,7 @@ from stages.common.inference import Flips, patch_probability
 from stages.common.layout import lay_out_for_prediction
 from stages.common.registered.finding import FoundNetwork
 from stages.common.registered.loading import load_model
+from stages.common.registered.trainings.mixing import refuse_mixed
 from stages.common.tracking.registry import ModelCard, autocast_of
 
 
@@ -37,7 +38,7 @@ def load_ensemble(found: Sequence[FoundNetwork], device: torch.device) -> Ensemb
     """The networks that were `found`, loaded.
 
     Raises DataError when they were trained on images prepared in different ways or on patches of different sizes: no
-    one image would suit them all.
+    one image would suit them all. Also when they are not of one training.
     """
     cards = [network.card for network in found]
     first = cards[0]
@@ -48,6 +49,7 @@ def load_ensemble(found: Sequence[FoundNetwork], device: torch.device) -> Ensemb
                 remedy="run `dvc repro`, so that every fold is trained alike, or choose one with --fold and --seed",
                 value=f"fold {first.fold}: {_brief(first)}; fold {other.fold}: {_brief(other)}",
             )
+    refuse_mixed(cards)
     networks = [(load_model(one).to(device).eval(), autocast_of(one.card)) for one in found]
     for network, dtype in networks:
         lay_out_for_prediction(network, dtype)

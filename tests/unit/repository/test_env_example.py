@@ -26,7 +26,7 @@ SETTING = re.compile(r"^#?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
 # read, and not for .env; by who sets them instead
 NOT_FOR_USERS = {
     "the launcher, for the guard of a stage": {"CAPILLARY_POLICY"},
-    "an experiment, for each of its trainings": {"CAPILLARY_SIDE_BY_SIDE"},
+    "an experiment, for its stages": {"CAPILLARY_SIDE_BY_SIDE", "CAPILLARY_EXPERIMENT", "CAPILLARY_REHEARSAL"},
     "DVC": {"DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"},
     "the code, for a library that it uses": {
         *("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"),

@@ -6,7 +6,8 @@ import pytest
 
 from capillary.experiments.cells import Outcome
 from capillary.experiments.run import _environment, _experiment_names, _fact, variables_of
-from capillary.experiments.sections import Compute, ExperimentHead, Monitoring, Resume, Sections
+from capillary.experiments.sections import Compute, Debug, ExperimentHead, Monitoring, Resume, Sections
+from capillary.launcher.naming import is_rehearsal, leaves_volumes_out, registered_model
 from capillary.settings import read_settings
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode
@@ -42,7 +43,24 @@ def test_the_sections_become_settings(tmp_path: Path) -> None:
 
 def test_what_a_file_leaves_open_is_the_environments() -> None:
     """A profile in .env is not undone by `auto`."""
-    assert set(variables_of(sections(), resume=False)) == {"CAPILLARY_MONITOR_INTERVAL_S"}
+    assert set(variables_of(sections(), resume=False)) == {"CAPILLARY_MONITOR_INTERVAL_S", "CAPILLARY_EXPERIMENT"}
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_trainings_are_named_after_the_file_and_rehearsals_are_marked(tmp_path: Path, debug: bool) -> None:
+    """Whatever DVC calls the experiment."""
+    variables = variables_of(sections(debug=Debug(enabled=debug)), resume=False)
+    settings = read_settings(tmp_path, {**variables, "DVC_EXP_NAME": "puffy-daks"})
+    assert registered_model(settings) == f"capillary-{sections().experiment.name}"
+    assert is_rehearsal(settings, tmp_path) is debug
+    assert registered_model(read_settings(tmp_path, {"DVC_EXP_NAME": "puffy-daks"})) == "capillary-default"
+
+
+def test_a_run_on_the_first_volumes_is_a_rehearsal() -> None:
+    """Their number may be set in params.yaml, without an experiment file."""
+    assert leaves_volumes_out({"preprocess": {"max_volumes": 5}})
+    assert not leaves_volumes_out({"preprocess": {"max_volumes": None}})
+    assert not leaves_volumes_out({})
 
 
 def test_the_flag_wins_over_the_file(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stages.common.errors import ExitCode, ParamsError
+from stages.common.registered.names import DEFAULT
 from stages.common.runtime import (
     Compute,
     GateOrder,
@@ -86,6 +87,8 @@ def test_a_stage_that_is_started_by_hand_has_every_default() -> None:
         "cache_dir": None,
         "artifact_root": None,
         "experiment_name": None,
+        "registered_model": DEFAULT,
+        "rehearsal": False,
         "gate": None,
         "tracking_uri": "sqlite:///mlruns/mlflow.db",
     }

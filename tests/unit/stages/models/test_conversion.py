@@ -15,7 +15,7 @@ from stages.common.tracking.server import Server, connect
 from stages.convert.convert import convert_all
 from stages.models.fetch import fetch
 from stages.models.register import register_all
-from stages.predict.models.registered import find_by_reference
+from stages.common.registered.referred import find_by_reference
 from tests.support.networks import random_network
 from tests.support.pickled import register_pickled
 from tests.support.tracked import embedded_runtime, load

@@ -26,7 +26,7 @@ from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import BESIDE, Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble
-from stages.predict.models.registered import find_by_reference
+from stages.common.registered.referred import find_by_reference
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from stages.predict.request import PredictRequest, StackRequest
@@ -211,8 +211,8 @@ def test_references_lead_to_cards(project: PredictionProject, reference: str, fo
 
 @pytest.mark.parametrize("reference", ["capillary-cbdice@fold-9", "capillary-cbdice/9", "nobody", "nobody@fold-0"])
 def test_a_reference_to_nothing_is_refused(project: PredictionProject, reference: str) -> None:
-    """With its text and exit code 4."""
-    with pytest.raises(DataError, match=reference):
+    """With its text, or the name of which there is no model at all, and exit code 4."""
+    with pytest.raises(DataError, match=reference.replace("nobody@fold-0", "nobody")):
         find_by_reference(reference, server_of(project))
 
 

@@ -19,7 +19,7 @@ from stages.common.registered.finding import find_network, places_of
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Compute, Monitoring, Runtime
 from stages.common.tracking.receipts import read_receipt
-from stages.common.tracking.registry import CARD_TAG, card_json
+from stages.common.tracking.registry import CARD_TAG, FINGERPRINT_TAG, SEED_TAG, SETUP_TAG, card_json
 from stages.common.tracking.server import connect
 from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import Decision
@@ -119,6 +119,9 @@ def test_a_training_is_recorded_with_its_params_and_registered_as_it_ended(cell:
     assert (found.name, found.version) == ("capillary-warp", "1")
     version = client.get_model_version(found.name, found.version)
     assert json.loads(version.tags[CARD_TAG]) == json.loads(card_json(card))
+    assert client.get_registered_model(found.name).aliases == {}, "trained last is no reason to use a network"
+    assert (version.tags[FINGERPRINT_TAG], version.tags[SEED_TAG]) == (runtime.fingerprint, str(cell.params.seed))
+    assert version.tags[SETUP_TAG] == card.setup
     receipt = read_receipt(runtime.receipts, card.fingerprint, runtime.tracking_uri)
     assert receipt is not None
     assert (receipt.run_id, receipt.version) == (run_id, "1")

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from stages.common.metrics import METRICS
-from stages.evaluate.statistics.flips import flip_test
+from stages.common.statistics.flips import flip_test
 from stages.evaluate.statistics.paired import POWER, Role, compare_losses, detectable_difference, holm
 from tests.unit.stages.evaluate.made import evaluation, row
 

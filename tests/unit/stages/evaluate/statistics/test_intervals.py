@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.evaluate.statistics.groups import LEAST_GROUPS, Values, group_means
+from stages.common.statistics.groups import LEAST_GROUPS, Values, group_means
 from stages.evaluate.statistics.intervals import interval_of_mean
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], Values]

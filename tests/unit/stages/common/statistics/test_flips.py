@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.evaluate.statistics import flips as module
-from stages.evaluate.statistics.flips import MOST_EXACT, FlipTest, flip_test
-from stages.evaluate.statistics.groups import Values
+from stages.common.statistics import flips as module
+from stages.common.statistics.flips import MOST_EXACT, FlipTest, flip_test
+from stages.common.statistics.groups import Values
 
 
 def flips(differences: Values, confidence: float = 0.95) -> FlipTest:

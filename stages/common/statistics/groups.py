@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-LEAST_GROUPS = 5  # below it no interval is given: see intervals.py and flips.py
+LEAST_GROUPS = 5  # below it no interval is given: see flips.py and stages/evaluate/statistics/intervals.py
 
 
 def group_means(values: Values, groups: Sequence[str]) -> Values:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.evaluate.statistics.groups import LEAST_GROUPS, Values
+from stages.common.statistics.groups import LEAST_GROUPS, Values
 
 MOST_EXACT = 20  # a million subsets
 LEAST_DRAWS = 9_999

@@ -1,0 +1,94 @@
+"""The history of a registered model: one tag for each decision, on the version that it is about. None is ever changed.
+
+The key is `capillary.promotion.<time>-<random>`, so no two people write the same one. The time orders the history. An
+entry is later than every entry that its writer had read, whatever the clocks of their machines say.
+"""
+
+import datetime
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Final, Literal
+
+from mlflow.entities.model_registry import ModelVersion
+from pydantic import Field, ValidationError
+
+from stages.common.params import Params
+from stages.common.progress import say
+
+PREFIX = "capillary.promotion."
+MOST_REASON = 1000  # characters: a tag of MLflow 2.7 takes 5000 in all
+Kind = Literal["evaluated", "promoted", "rolled back"]
+EVALUATED: Final = "evaluated"
+PROMOTED: Final = "promoted"
+ROLLED_BACK: Final = "rolled back"
+
+
+class Entry(Params):
+    """One decision about the version `to`.
+
+    `evaluated`: a training stood for champion; `former` is the champion that it was compared with, `better` whether it
+    won, None where there was none or both could not be compared. Otherwise a person decided, and `former` is the
+    champion of that moment. `key` orders the history.
+    """
+
+    key: str
+    kind: Kind
+    who: str
+    when: str
+    former: str | None
+    to: str
+    why: Annotated[str, Field(max_length=4000)]
+    better: bool | None = None
+    metric: str | None = None
+    values: Mapping[str, float | None] = Field(default_factory=dict)
+
+    @property
+    def by_person(self) -> bool:
+        """Whether a person decided."""
+        return self.kind != EVALUATED
+
+    @property
+    def moment(self) -> int:
+        """ns since 1970, as the key has it."""
+        return int(self.key.partition("-")[0])
+
+
+def new_key(now_ns: int, entries: Iterable[Entry]) -> str:
+    """A key of now, and later than all of `entries`."""
+    moment = max(now_ns, *(entry.moment + 1 for entry in entries), 0)
+    return f"{moment:020d}-{secrets.token_hex(4)}"
+
+
+def iso_time(key: str) -> str:
+    """The time of `key` for people, UTC."""
+    seconds = int(key.partition("-")[0]) // 1_000_000_000
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def entry_json(entry: Entry) -> str:
+    """The value of the tag."""
+    fields = entry.model_dump(mode="json", exclude={"key", "former"})
+    return json.dumps({"from": entry.former, **fields}, ensure_ascii=False)
+
+
+def read_entries(versions: Iterable[ModelVersion]) -> tuple[Entry, ...]:
+    """The history, oldest first. A tag that is not an entry is named and passed over."""
+    found = (entry for version in versions for entry in _entries_of(version))
+    return tuple(sorted(found, key=lambda entry: entry.key))
+
+
+def _entries_of(version: ModelVersion) -> Iterator[Entry]:
+    for name, text in version.tags.items():
+        key = name.removeprefix(PREFIX)
+        if key == name:
+            continue
+        try:
+            data = json.loads(text)
+            entry = Entry.model_validate({"former": data.pop("from"), **data, "key": key})
+            _ = entry.moment
+        except (ValueError, KeyError, AttributeError, TypeError, ValidationError):
+            say(f"the tag {name} of {version.name}/{version.version} is not an entry of its history: it does not count")
+            continue
+        if entry.to == str(version.version):
+            yield entry

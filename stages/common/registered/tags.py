@@ -1,0 +1,15 @@
+"""Tags on versions and runs that say what a version is."""
+
+KIND = "capillary.kind"
+TRAINING_KIND = "training"
+TRAINING = "capillary.training"  # the training's id
+EVALUATION = "capillary.evaluation"  # hash of the training as it was evaluated
+REHEARSAL = "capillary.rehearsal"  # "true": no alias ever moves to it
+FINGERPRINT = "capillary.fingerprint"
+SETUP = "capillary.setup"  # on a network: what all cells of its training have in common
+SEED = "capillary.seed"
+FOLD = "capillary.fold"
+WEIGHTS = "capillary.weights_sha256"
+# links between runs
+EVALUATION_RUN = "capillary.evaluation_run"
+TRAIN_RUNS = "capillary.train_runs"

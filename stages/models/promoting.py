@@ -1,0 +1,45 @@
+"""A person decides which training is the champion, and says why."""
+
+from typing import Any
+
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.registered.promotion.champion import Standing, decide, roll_back
+from stages.common.registered.promotion.history import MOST_REASON, Entry
+from stages.common.registered.promotion.server_record import ServerRecord
+from stages.common.registered.references import named_version
+from stages.common.registered.trainings.reading import read_training
+from stages.common.tracking.server import Server
+from stages.models.answer import history_lines
+
+
+def promote(reference: str, server: Server, *, who: str, reason: str) -> dict[str, Any]:
+    """Make the training that `reference` names the champion of its model. Raises CapillaryError for a rehearsal."""
+    _refuse_reason(reason)
+    version = named_version(reference, server)
+    if read_training(version, server).rehearsal:
+        raise CapillaryError(
+            f"{version.name}/{version.version} is a rehearsal: its numbers mean nothing, and no alias moves to it",
+            remedy="promote a training of all folds and volumes; capillary models lists them",
+            code=ExitCode.USAGE,
+        )
+    record = ServerRecord(version.name, server)
+    return _answer(version.name, *decide(record, str(version.version), who=who, why=reason))
+
+
+def rollback(name: str, server: Server, *, who: str, reason: str) -> dict[str, Any]:
+    """Make the previous champion of the model `name` its champion again."""
+    _refuse_reason(reason)
+    return _answer(name, *roll_back(ServerRecord(name, server), who=who, why=reason))
+
+
+def _answer(name: str, standing: Standing, entry: Entry) -> dict[str, Any]:
+    return {"name": name, "aliases": standing.aliases(), "entry": history_lines([entry])[0]}
+
+
+def _refuse_reason(reason: str) -> None:
+    if not reason.strip() or len(reason) > MOST_REASON:
+        raise CapillaryError(
+            "a reason is needed" if not reason.strip() else f"the reason has {len(reason)} characters",
+            remedy=f"say why in up to {MOST_REASON} characters: --reason '…'",
+            code=ExitCode.USAGE,
+        )
