@@ -21,8 +21,7 @@ from capillary.cache.recorded import Recorded
 from capillary.compute.circumstances import Circumstances, circumstances_here
 from capillary.compute.computing import stage_compute
 from capillary.launcher import process
-from capillary.launcher.access import StageAccess, read_access
-from capillary.launcher.access import stage_of
+from capillary.launcher.access import StageAccess, read_access, stage_of
 from capillary.launcher.plan import Dep, StagePlan, StageRequest, plan_stage
 from capillary.launcher.run import Executor
 from capillary.settings import Settings

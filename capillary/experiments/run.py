@@ -185,9 +185,7 @@ def _stages(experiment: Experiment, environment: Mapping[str, str]) -> tuple[int
         cells = Cells(root, environment, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
         with passing_on(lambda: cells.stop(asked.code - 128)) as asked:
             outcomes = cells.run(list(experiment.cells), slots)
-    facts = [
-        _fact(experiment.cells[outcome.address], outcome, view.job_of(outcome.address)) for outcome in outcomes
-    ]
+    facts = [_fact(experiment.cells[outcome.address], outcome, view.job_of(outcome.address)) for outcome in outcomes]
     if asked.code:
         return asked.code, outcomes, facts
     if any(outcome.code for outcome in outcomes):

@@ -1,7 +1,7 @@
 """`capillary stage NAME ARGS`: from the environment that DVC sets to a stage that ran."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from capillary.compute.hardware import Hardware
 from capillary.compute.limits import find_limits
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
-from capillary.launcher import finished
-from capillary.launcher.access import StageAccess, is_gate, read_access, stage_of
+from capillary.launcher import finished, process
+from capillary.launcher.access import is_gate, read_access, stage_of
 from capillary.launcher.executors import Executor as Executor
 from capillary.launcher.executors import choose_executor as choose_executor
 from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common.cell_name import seed_words
+from stages.common.cell_name import CellName, seed_words
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability

@@ -10,6 +10,7 @@ from stages.common.errors import CapillaryError, ExitCode
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
+from stages.common.registered.referred import find_by_reference
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard, read_card
 from stages.common.tracking.server import connect
@@ -17,7 +18,6 @@ from stages.predict.batch.batch import Batch
 from stages.predict.batch.keys import method_key
 from stages.predict.disk.scratch import Scratch
 from stages.predict.models.ensemble import load_ensemble
-from stages.common.registered.referred import find_by_reference
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
 from stages.predict.request import PredictRequest

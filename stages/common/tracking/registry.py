@@ -133,7 +133,11 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
             file=origin,
             value=", ".join(name for name in ASSIGNED if name in data),
         )
-    if isinstance(data, dict) and names - data.keys() - {"domain", "seed", "setup"} == {"files"} and "model_name" in data:
+    if (
+        isinstance(data, dict)
+        and names - data.keys() - {"domain", "seed", "setup"} == {"files"}
+        and "model_name" in data
+    ):
         raise _pickled(data, origin, remedy)
     if not isinstance(data, dict):
         raise DamagedError(

@@ -10,12 +10,12 @@ import torch
 from stages.common.errors import DataError
 from stages.common.networks.weights import weights_sha256
 from stages.common.registered.loading import load_model
+from stages.common.registered.referred import find_by_reference
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, ModelCard, card_from
 from stages.common.tracking.server import Server, connect
 from stages.convert.convert import convert_all
 from stages.models.fetch import fetch
 from stages.models.register import register_all
-from stages.common.registered.referred import find_by_reference
 from tests.support.networks import random_network
 from tests.support.pickled import register_pickled
 from tests.support.tracked import embedded_runtime, load

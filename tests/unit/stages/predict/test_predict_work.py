@@ -19,6 +19,7 @@ from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.stacks import read_stack
 from stages.common.inference import predict_probability
 from stages.common.registered.finding import Places, find_networks
+from stages.common.registered.referred import find_by_reference
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import Server, connect
@@ -26,7 +27,6 @@ from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import BESIDE, Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble
-from stages.common.registered.referred import find_by_reference
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from stages.predict.request import PredictRequest, StackRequest
