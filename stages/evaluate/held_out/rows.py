@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.common.statistics.groups import group_means
 from stages.evaluate.measure import Measurement
 from stages.evaluate.params import Evaluation
-from stages.evaluate.statistics.groups import group_means
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.summary import interval_of
 

@@ -7,9 +7,9 @@ from rich.table import Table
 
 from stages.common.metrics import METRICS
 from stages.common.progress import console, plain, say
+from stages.common.statistics.groups import LEAST_GROUPS
 from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.params import Evaluation
-from stages.evaluate.statistics.groups import LEAST_GROUPS
 from stages.evaluate.statistics.intervals import Interval, interval_text
 
 QUOTE = "the ensemble's held-out figure is the one to quote, provided that nothing was chosen by looking at it"

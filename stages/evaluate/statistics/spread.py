@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.common.atomic import atomic_write
+from stages.common.statistics.groups import group_means
 from stages.common.text import as_csv
 from stages.evaluate.params import Evaluation
 from stages.evaluate.row import Row, over_seeds
-from stages.evaluate.statistics.groups import group_means
 
 SPREAD_CSV = "spread.csv"
 
