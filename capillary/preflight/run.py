@@ -12,7 +12,8 @@ from capillary.compute.hardware import allowed
 from capillary.compute.torch_builds import CPU, choose_build, pinned_cuda
 from capillary.containers.own_container import inspect_own
 from capillary.launcher.access import declared_stages, is_gate, read_access, variables_for
-from capillary.params_file import check_params, read_params_file
+from capillary.params_file import check_params, declared_keys, read_params_file
+from capillary.places.choose import Jobs, jobs_of
 from capillary.preflight.data import cache_folder, check_data
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
 from capillary.preflight.folds import check_folds, check_network
@@ -42,6 +43,8 @@ from stages.preflight.checks.services import ask_all, check_services, services_o
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from stages.preflight.table import lines, print_table
 
+_TRAIN = "train"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
@@ -53,6 +56,7 @@ class Host:
     require_gpu: bool
     daemon: Daemon | None
     need: Need = NOTHING_KNOWN
+    jobs: Jobs | None = None  # trainings run on the nodes of a cluster, which are looked at in each job
 
 
 def run_preflight(
@@ -85,6 +89,7 @@ def run_preflight(
             params=params,
             require_gpu=require_gpu or settings.require_gpu or _a_stage_requires_gpu(root),
             daemon=found if isinstance(found, Daemon) else None,
+            jobs=jobs_of(root, settings, _TRAIN),
         )
         params_check, run_params = _params(root, experiment)
         host = dataclasses.replace(host, need=_need(host, run_params, side_by_side=experiment is not None))
@@ -92,8 +97,8 @@ def run_preflight(
             [check_git(root, critical=params.git.critical), params_check, data.result()],
             _inputs(host, run_params),
             _docker(host, found),
-            _gpu_checks(host),
-            _machine(host),
+            _gpu_checks(host) if host.jobs is None else [_nodes(host, host.jobs)],
+            _machine(host) if host.jobs is None else (),
             _disks(host, cache.result()),
             _ports(host),
             [_packages(host)],
@@ -197,6 +202,14 @@ def _torch_cuda(host: Host, gpus: Sequence[devices.Gpu]) -> str:
         return gpu.torch_cuda(default)
     driver = gpus[0].driver if gpus else None
     return choose_build(host.settings.images, pinned_cuda(host.root), driver).cuda or default
+
+
+def _nodes(host: Host, jobs: Jobs) -> Check:
+    """What the head can say of the nodes: whether jobs ask for the GPU that must be there."""
+    if host.require_gpu and not jobs.hardware.gpus:
+        remedy = f"set gpus in the profile of {_TRAIN} in configs/slurm.yaml, or drop the requirement"
+        return missed("nodes", jobs.described, "a GPU", remedy, critical=True)
+    return passed("nodes", f"{jobs.described}; each job checks its own node", critical=False)
 
 
 def _machine(host: Host) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from capillary.report.facts import CellFact
 from capillary.report.model import Card, Report, Repository, TrackedRun
 from capillary.report.pages.words import NONE, duration, moment, volume_counts
 from capillary.report.sources.repository import SHORT
@@ -54,13 +55,22 @@ def training_rows(report: Report) -> list[TrainingRow]:
     for cell in dict.fromkeys([*told, *report.cells]):
         card, run, fact = cards.get(cell), runs.get(cell), told.get(cell)
         known = "registered" if card else "not trained"
-        status = fact.status if fact else run.status.lower() if run else known
+        status = f"{fact.status}{_where(fact)}" if fact else run.status.lower() if run else known
         own_seconds = run.seconds if run else None
         rows.append(_training_row(cell.words, status, card, run, fact.wall_s if fact and fact.wall_s else own_seconds))
     evaluation = next((run for run in report.runs if run.loss is None), None)
     if evaluation:
         rows.append(_training_row("evaluation", evaluation.status.lower(), None, evaluation, evaluation.seconds))
     return rows
+
+
+def _where(fact: CellFact) -> str:
+    """` on n2, waited 34 s, 1 retry` for a training that ran as a job of a cluster."""
+    if fact.node is None:
+        return ""
+    waited = "" if fact.waited_s is None else f", waited {duration(fact.waited_s)}"
+    retries = f", {fact.retries} retr{'y' if fact.retries == 1 else 'ies'}" if fact.retries else ""
+    return f" on {fact.node}{waited}{retries}"
 
 
 def _training_row(

@@ -19,6 +19,8 @@ from tests.support.slurm import cluster
 Start = Callable[..., Head]
 
 
+# what ends a stage is the same code in containers of Podman and of Docker
+BUT_PODMAN = pytest.mark.parametrize("project", [name for name in SETTINGS if name != "podman"], indirect=True)
 NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster, "ray": shared_nodes}
 
 
@@ -72,6 +74,7 @@ def test_a_stage_that_ends_well(start: Start, project: PlaceProject) -> None:
     assert not any(b"for the toy" in content for content in kept)
 
 
+@BUT_PODMAN
 def test_a_stage_that_fails(start: Start, project: PlaceProject) -> None:
     """Its exit code is that of the run, and nothing is published."""
     head = start("fail")
@@ -93,6 +96,7 @@ def test_a_stage_that_is_asked_to_stop_and_runs_again(start: Start, project: Pla
     assert project.out() == {"copy": "hello\n", "resumed": "checkpoint"}
 
 
+@BUT_PODMAN
 def test_a_stage_that_does_not_stop(start: Start, project: PlaceProject) -> None:
     """It is killed after the grace period, which its setting gives."""
     head = start("ignore", CAPILLARY_GRACE_S="1")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,21 @@ def test_a_cell_that_was_up_to_date_has_the_time_of_its_run() -> None:
     """A runner that did not time it says nothing."""
     facts = RunFacts(cells=(CellFact(loss="dice_ce", fold=0, status="up to date"),))
     assert training_rows(made_report(facts=facts))[0].seconds == 75.0
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({}, "trained"),
+        ({"node": "n2", "waited_s": 34.0}, "trained on n2, waited 34 s"),
+        ({"node": "n2", "waited_s": 34.0, "retries": 1}, "trained on n2, waited 34 s, 1 retry"),
+        ({"node": "n2", "waited_s": 134.0, "retries": 2}, "trained on n2, waited 2 min 14 s, 2 retries"),
+    ],
+)
+def test_a_training_on_a_cluster_says_where_it_ran(more: dict[str, Any], status: str) -> None:
+    """Its node, how long it was in the queue, how often it was taken up again."""
+    facts = RunFacts(cells=(CellFact(loss="dice_ce", fold=0, status="trained", **more),))
+    assert training_rows(made_report(facts=facts))[0].status == status
 
 
 def test_what_is_not_known_of_a_training_is_a_dash() -> None:
