@@ -36,6 +36,7 @@ ALIAS = "serve-load"
 SHAPES = ((5, 32, 32), (6, 40, 32), (4, 48, 40))  # z, y, x
 SWAPS, RESTARTS = 10, 2
 POLL_S = 0.1
+MOST_SWAP_S = 120.0
 
 
 @dataclass
@@ -148,11 +149,13 @@ def follow(client: httpx.Client, job: str) -> tuple[dict[str, object], bytes] | 
         time.sleep(POLL_S)
 
 
-def work(service: Service, number: int, expected: dict[tuple[str, int], bytes], deadline: float, tally: Tally) -> None:
-    """One client: stack after stack until the deadline, each followed to its mask."""
+def work(
+    service: Service, number: int, expected: dict[tuple[str, int], bytes], enough: threading.Event, tally: Tally
+) -> None:
+    """One client: stack after stack until it is enough, each followed to its mask."""
     files, turn = stacks(), number
     with httpx.Client(base_url=service.client.base_url, timeout=60, trust_env=False) as client:
-        while time.monotonic() < deadline:
+        while not enough.is_set():
             which = turn % len(files)
             began = time.monotonic()
             job = submit(client, files[which], tally)
@@ -191,23 +194,26 @@ def judge(
         tally.computed_us.append(1e6 * result["seconds"] / voxels)
 
 
-def disturb(service: Service, move: Callable[[int], None], seconds: float, ended: threading.Event) -> int:
-    """Move the alias ten times and restart twice, evenly over `seconds`; returns how often another model answered."""
-    seen, last, began = 0, service.version(), time.monotonic()
+def disturb(service: Service, move: Callable[[int], None], versions: list[str], seconds: float) -> int:
+    """Move the alias ten times and restart twice, over `seconds` at least; returns how many moves took effect.
+
+    A model takes its time to load, so the next move waits until the last one is seen.
+    """
+    taken, began = 0, time.monotonic()
     restarts = [int((each + 1) * SWAPS / (RESTARTS + 1)) for each in range(RESTARTS)]
     for swap in range(SWAPS):
         move(swap + 1)
         if swap in restarts:
             service.restart()
+        patience = time.monotonic() + MOST_SWAP_S
+        while time.monotonic() < patience and service.version() != versions[(swap + 1) % 2]:
+            service.sample()
+            time.sleep(0.2)
+        taken += service.version() == versions[(swap + 1) % 2]
         while time.monotonic() < began + (swap + 1) * seconds / SWAPS:
             service.sample()
-            if (now := service.version()) not in (None, last):
-                seen, last = seen + 1, now
             time.sleep(0.2)
-    while not ended.is_set():
-        service.sample()
-        time.sleep(0.2)
-    return seen
+    return taken
 
 
 def alone(
@@ -238,21 +244,21 @@ def main() -> None:
         registry.set_registered_model_alias(options.name, ALIAS, options.versions[turn % 2])
 
     move(0)
-    tally, ended = Tally(), threading.Event()
+    tally, enough = Tally(), threading.Event()
     with tempfile.TemporaryDirectory() as folder:
         service = Service(Path(folder), options.name)
         try:
             expected = dict(alone(service, options.versions, move))
-            deadline = time.monotonic() + options.seconds
             clients = [
-                threading.Thread(target=work, args=(service, number, expected, deadline, tally))
+                threading.Thread(target=work, args=(service, number, expected, enough, tally))
                 for number in range(options.clients)
             ]
             for client in clients:
                 client.start()
-            watch = threading.Thread(target=lambda: ([client.join() for client in clients], ended.set()))
-            watch.start()
-            seen = disturb(service, move, options.seconds, ended)
+            seen = disturb(service, move, options.versions, options.seconds)
+            enough.set()
+            for client in clients:
+                client.join()
         finally:
             service.stop()
     print(json.dumps(summary(tally, seen, service), indent=1))
@@ -270,7 +276,7 @@ def summary(tally: Tally, seen: int, service: Service) -> dict[str, object]:
         "lost": tally.lost,
         "masks of no whole model": tally.wrong,
         "answers by version": dict(tally.by_version),
-        "other model seen": seen,
+        "swaps seen": seen,
         "not accepted": dict(tally.refused),
         "seconds, submission to mask": quantiles(tally.seconds),
         "µs per voxel, submission to mask": quantiles(tally.per_voxel_us),

@@ -70,7 +70,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def experiment_file(places: Places, config: str) -> Path:
     """The file to run: `config`, with /data as the source where something is mounted there."""
-    file = places.workspace / config
+    file: Path = places.workspace / config
     if not file.is_file():
         known = ", ".join(sorted(str(path.relative_to(places.code)) for path in places.configs()))
         refuse(f"there is no experiment file {config}", f"mount it and give its absolute path, or name one of: {known}")
@@ -80,7 +80,7 @@ def experiment_file(places: Places, config: str) -> Path:
     ingest = tree.setdefault("ingest", {})
     if isinstance(ingest, dict) and not Path(str(ingest.get("source", ""))).is_relative_to(places.data):
         ingest["source"] = str(places.data)
-    made = places.workspace / ".capillary" / "release" / file.name
+    made: Path = places.workspace / ".capillary" / "release" / file.name
     made.parent.mkdir(parents=True, exist_ok=True)
     made.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return made
@@ -89,12 +89,13 @@ def experiment_file(places: Places, config: str) -> Path:
 def read_tree(file: Path) -> dict[str, Any]:
     """The sections of an experiment file; what is wrong within them, `capillary experiment` says."""
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         refuse(f"{file} cannot be read: {str(error).splitlines()[0]}", "correct the file")
     if not isinstance(tree, dict):
         refuse(f"{file} has no sections", "write `experiment:` and below it `name: …` in it")
-    return tree
+    sections: dict[str, Any] = tree
+    return sections
 
 
 def environment(places: Places) -> dict[str, str]:
@@ -112,7 +113,8 @@ def supervised(argv: Sequence[str], variables: Mapping[str, str], folder: Path) 
     os.chdir(folder)
     os.environ.update(variables)
     grace = variables.get("CAPILLARY_GRACE_S", "")
-    return Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(list(argv))
+    code: int = Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(list(argv))
+    return code
 
 
 def require_container() -> None:

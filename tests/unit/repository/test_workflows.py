@@ -107,11 +107,15 @@ def test_every_dockerfile_is_built_and_scanned() -> None:
     """An image that is added to the product is added to its release."""
     include: list[dict[str, Any]] = JOBS["images.image"]["strategy"]["matrix"]["include"]
     dockerfiles = [*REPOSITORY.glob("stages/*/Dockerfile"), *REPOSITORY.glob("services/*/Dockerfile")]
-    expected = {str(file.relative_to(REPOSITORY)) for file in dockerfiles} | {"Dockerfile.dvc-runner"}
+    expected = {str(file.relative_to(REPOSITORY)) for file in dockerfiles} | {
+        *("Dockerfile.dvc-runner", "Dockerfile.release", "serving/Dockerfile"),
+    }
     assert {entry["file"] for entry in include} == expected
     torch = {(entry["name"], entry["torch"]) for entry in include if "torch" in entry}
-    assert torch == {(stage, build) for stage in ("train", "evaluate") for build in ("cpu", "cuda")}
-    assert all(("target" in entry) == entry["file"].startswith("stages/") for entry in include)
+    both = {(name, build) for name in ("train", "evaluate", "experiment") for build in ("cpu", "cuda")}
+    assert torch == both | {("serve", "cpu")}
+    with_code = ("stages/", "Dockerfile.release")
+    assert all(("target" in entry) == entry["file"].startswith(with_code) for entry in include)
 
 
 def test_the_base_is_the_one_of_the_dockerfiles() -> None:
