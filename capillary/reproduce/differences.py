@@ -110,9 +110,7 @@ def _incomplete(then: ProvenanceRecord) -> Iterator[Difference]:
     """What the record itself says is not whole: the reproduction could not repeat it."""
     host = then.host or Provenance()
     if host.diff in {"masked", "incomplete"}:
-        why = {"masked": "secrets were masked", "incomplete": "links or large new files were left out"}[
-            host.diff
-        ]
+        why = {"masked": "secrets were masked", "incomplete": "links or large new files were left out"}[host.diff]
         yield Difference(name="changes as they were recorded", then=why, now="without them")
     if then.computing.resumed_after:
         yield Difference(
