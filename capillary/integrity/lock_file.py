@@ -42,6 +42,22 @@ def refuse_damaged_lock(root: Path) -> None:
         raise DamagedError(f"dvc.lock {what}", file=root / LOCK_FILE, value=value, remedy=_REMEDY)
 
 
+def read_lock(root: Path) -> bytes:
+    """dvc.lock of `root` as it is between two writes of DVC; empty where there is none that is whole."""
+    file = root / LOCK_FILE
+    for pause_s in (*_PAUSES_S, 0.0):
+        content = file.read_bytes() if file.is_file() else b""
+        if _find_fault(root) is None and (file.read_bytes() if file.is_file() else b"") == content:
+            return content
+        time.sleep(pause_s)
+    return b""
+
+
+def recorded_stages(lock: bytes) -> dict[str, Any]:
+    """The records in the content of a dvc.lock; none where it is damaged."""
+    return _stages(lock.decode("utf-8", "replace"))
+
+
 def forgotten(root: Path) -> list[str]:
     """Stages that the committed dvc.lock records and the dvc.lock in `root`, which can be read, does not."""
     here = (root / LOCK_FILE).read_text() if (root / LOCK_FILE).is_file() else ""

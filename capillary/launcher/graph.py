@@ -22,8 +22,8 @@ from stages.common.errors import CapillaryError, ExitCode, ParamsError
 
 
 def cache_dir_of(root: Path) -> Path:
-    """DVC's local cache of the workspace `root`."""
-    return Path(Repo(str(root)).cache.local.path)
+    """DVC's local cache of the workspace `root`, as its setting cache.dir names it."""
+    return Path(Repo(str(root)).cache.local_cache_dir)
 
 
 class Entry:

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from capillary.integrity.lock_file import LOCK_FILE, read_lock, recorded_stages
 from capillary.provenance.git import Changes, Workspace, read_changes, read_workspace
 from capillary.provenance.masking import mask
 from capillary.yaml_file import read_yaml
@@ -16,7 +17,6 @@ from stages.common.params import PARAMS_FILE
 from stages.common.runtime import Provenance, SourceData
 
 DIFF = "changes.diff"
-LOCK = "dvc.lock"
 MOST_NAMES = 100
 DiffState = Literal["none", "whole", "masked", "incomplete", "too large"]
 
@@ -35,16 +35,17 @@ def collect(root: Path, data: Mapping[str, str], environment: Sequence[str], sec
     workspace = read_workspace(root)
     changes = Changes(diff=b"") if workspace is None else read_changes(root, workspace)
     diff = None if changes.diff is None else mask(changes.diff, known)
-    kept = {name: mask((root / name).read_bytes(), known) for name in _whole(root)}
+    whole = _whole(root)
+    kept = {name: mask(content, known) for name, content in whole.items()}
     value = Provenance(
         **_of_git(workspace),
         diff=_state(changes, diff),
         diff_bytes=len(diff or b""),
         diff_sha256=hashlib.sha256(diff).hexdigest() if diff else None,
-        source=read_source(root),
+        source=read_source(root, whole.get(LOCK_FILE, b"")),
         data=dict(data),
         environment=tuple(environment),
-        tools=_tools(root),
+        tools=tool_versions(root),
     )
     return Collected(value=value, files={**kept, **({DIFF: diff} if diff else {})})
 
@@ -75,24 +76,38 @@ def _state(changes: Changes, diff: bytes | None) -> DiffState:
     return "whole" if diff else "none"
 
 
-def _whole(root: Path) -> list[str]:
-    return [name for name in (str(PARAMS_FILE), LOCK) if (root / name).is_file()]
+def _whole(root: Path) -> dict[str, bytes]:
+    """Files that are kept as they are."""
+    params = root / PARAMS_FILE
+    files = {str(PARAMS_FILE): params.read_bytes() if params.is_file() else b"", LOCK_FILE: read_lock(root)}
+    return {name: content for name, content in files.items() if content}
 
 
-def _tools(root: Path) -> dict[str, str]:
-    """Versions of what ran the stage. capillary's is the checkout's: in the dvc-runner that is what runs."""
-    project = root / "pyproject.toml"
-    own = tomllib.loads(project.read_text())["project"] if project.is_file() else {}
-    version = own["version"] if own.get("name") == "capillary" else metadata.version("capillary")
-    return {"capillary": version, "dvc": metadata.version("dvc")}
+def tool_versions(root: Path) -> dict[str, str]:
+    """Versions of what runs stages in the project `root`. In a checkout of capillary the checkout is what runs."""
+    return {"capillary": _checkout_version(root) or _installed("capillary"), "dvc": _installed("dvc")}
 
 
-def read_source(root: Path) -> SourceData | None:
-    """What ingest read, by the record in dvc.lock; None where there is none."""
-    params = read_yaml(root / PARAMS_FILE) if (root / PARAMS_FILE).is_file() else {}
-    path = (params.get("ingest") or {}).get("source")
-    stages = (read_yaml(root / LOCK).get("stages") or {}) if (root / LOCK).is_file() else {}
-    deps = (stages.get("ingest") or {}).get("deps") or []
+def _installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"  # in the dvc-runner capillary is a folder on the path
+
+
+def _checkout_version(root: Path) -> str | None:
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    except (FileNotFoundError, KeyError, ValueError):
+        return None  # somebody's own project, whose file may be anything
+    return str(project["version"]) if isinstance(project, dict) and project.get("name") == "capillary" else None
+
+
+def read_source(root: Path, lock: bytes) -> SourceData | None:
+    """What ingest read, by the record in `lock`; None where there is none."""
+    section = read_yaml(root / PARAMS_FILE).get("ingest") if (root / PARAMS_FILE).is_file() else None
+    path = section.get("source") if isinstance(section, dict) else None
+    deps = (recorded_stages(lock).get("ingest") or {}).get("deps") or []
     found = next((dep for dep in deps if dep.get("path") == path), None)
     return None if found is None else _source(found)
 

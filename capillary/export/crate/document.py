@@ -6,11 +6,11 @@ https://www.researchobject.org/workflow-run-crate/
 import io
 import json
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capillary.export.crate.facts import Facts, Item, StageFacts
+from capillary.provenance.collect import tool_versions
 from capillary.provenance.masking import mask
 
 if TYPE_CHECKING:  # half a second, and an extra
@@ -174,8 +174,9 @@ class Document:
         return any(out == path or out.startswith(f"{path}/") for out in self._made)
 
     def _engine(self, controls: Sequence["ContextEntity"], run: "ContextEntity") -> "ContextEntity":
-        engine = self._application("dvc", "DVC", "https://dvc.org/")
-        self._application("capillary", "capillary", "")
+        versions = tool_versions(self._root)
+        engine = self._application("dvc", "DVC", versions["dvc"], url="https://dvc.org/")
+        self._application("capillary", "capillary", versions["capillary"])
         return self._entity(
             "#engine-run",
             "OrganizeAction",
@@ -187,9 +188,7 @@ class Document:
             **self._by(),
         )
 
-    def _application(self, package: str, name: str, url: str) -> "ContextEntity":
-        about = {"url": url} if url else {}
-        version = metadata.version(package)
+    def _application(self, package: str, name: str, version: str, **about: str) -> "ContextEntity":
         return self._entity(f"#app/{package}", "SoftwareApplication", name=name, softwareVersion=version, **about)
 
     def _by(self) -> dict[str, Any]:

@@ -10,7 +10,13 @@ import pytest
 from capillary.provenance import git
 from capillary.provenance.collect import Collected, collect
 
-LOCK = "stages:\n  ingest:\n    deps:\n    - path: source\n      md5: aa.dir\n      size: 7\n      nfiles: 2\n"
+LOCK = """schema: '2.0'
+stages:
+  ingest:
+    cmd: capillary stage ingest
+    deps:
+    - {path: source, md5: aa.dir, size: 7, nfiles: 2}
+"""
 
 
 def run_git(root: Path, *argv: str) -> str:
@@ -97,6 +103,9 @@ def test_a_project_without_a_commit_is_recorded_too(tmp_path: Path, has_git: boo
     if has_git:
         run_git(tmp_path, "init", "-q")
     (tmp_path / "code.py").write_text("a = 1\n")
+    (tmp_path / "pyproject.toml").write_text("not [ TOML")
+    (tmp_path / "params.yaml").write_text("ingest: [1]\n")
     value = collected(tmp_path).value
     assert (value.commit, value.remote, value.source, value.diff) == (None, None, None, "none")
     assert value.environment == ("3.11.7", "x86_64")
+    assert value.tools.keys() == {"capillary", "dvc"}

@@ -10,7 +10,6 @@ from capillary.reproduce import run
 from capillary.reproduce.run import Reproduction, run_reproduction
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.reproduction import FETCHED
-from tests.support.repository import start_repository
 from tests.unit.capillary.reproduce.test_recipe import fetch
 
 ASKED = Reproduction(reference="capillary-default/1")
@@ -21,7 +20,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone, and a registry that says where a training of two cells came from."""
     root = tmp_path / "clone"
     root.mkdir()
-    start_repository(root)
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
     (root / "dvc.yaml").write_text("stages: {}\n")
 
     def fetched(_reference: str, _root: Path, folder: Path, *_rest: object) -> int:

@@ -10,7 +10,6 @@ import pytest
 
 from capillary.export.crate.write import CrateRequest, write_crate
 from stages.common.errors import CapillaryError
-from tests.support.repository import start_repository
 
 pytest.importorskip("rocrate", reason="an extra: ./just setup crate")
 
@@ -57,7 +56,7 @@ def root(tmp_path: Path) -> Path:
         (root / name).write_text(text)
     (tmp_path / "secret.csv").write_text("outside")
     (root / "metrics" / "link.csv").symlink_to(tmp_path / "secret.csv")
-    start_repository(root)
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
     return root
 
 
