@@ -28,19 +28,20 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    names = ("atomic", "conversion", "epoch_line", "errors", "metrics", "params", "progress", "runtime", "text")
+    names = ("atomic", "cell_name", "conversion", "epoch_line", "errors", "metrics", "params", "progress")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", *headers))
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
-    files = (*names, *of_imaging, *of_tracking, *of_networks)
+    files = (*names, "runtime", "text", *of_imaging, *of_tracking, *of_networks)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container
     # what the host and predict say to each other
     said = [REPOSITORY / "stages" / "predict" / f"{file}.py" for file in ("request", "batch/content", "batch/results")]
     params = (REPOSITORY / "stages").glob("*/params.py")
-    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params]
+    groups = REPOSITORY / "stages" / "preprocess" / "held_out.py"  # preflight asks whether enough are left
+    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params, groups]
 
 
 def _imports(file: Path) -> set[str]:
