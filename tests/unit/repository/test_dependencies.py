@@ -44,7 +44,8 @@ def _host_side() -> list[Path]:
     # what the host and predict say to each other
     said = [REPOSITORY / "stages" / "predict" / f"{file}.py" for file in ("request", "batch/content", "batch/results")]
     params = (REPOSITORY / "stages").glob("*/params.py")
-    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params]
+    groups = REPOSITORY / "stages" / "preprocess" / "held_out.py"  # preflight asks whether enough are left
+    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params, groups]
 
 
 def _imports(file: Path) -> set[str]:
