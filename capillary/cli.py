@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from capillary.dataset.command import dataset
+from capillary.doctor.command import doctor
 from capillary.export.command import export
 from capillary.remote.command import remote
+from capillary.weights.command import weights
 
 app = typer.Typer(
     name="capillary",
@@ -22,6 +24,8 @@ app = typer.Typer(
 app.add_typer(dataset, name="dataset")
 app.add_typer(export, name="export")
 app.add_typer(remote, name="remote")
+app.add_typer(weights, name="weights")
+app.command()(doctor)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -70,23 +74,6 @@ def preflight(
         typer.echo(checks.as_json(report))
     else:
         checks.show(report)
-    sys.exit(ExitCode.PREFLIGHT if report.failed else 0)
-
-
-@app.command()
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
-) -> None:
-    """Say what is wrong with remote, registry, token, clock, proxy, Docker, disk. Exit code 9 for a fault."""
-    from capillary.doctor import examine
-    from capillary.settings import read_settings
-    from stages.common.errors import ExitCode
-
-    report = examine.examine(Path.cwd(), read_settings(Path.cwd()))
-    if as_json:
-        typer.echo(examine.as_json(report))
-    else:
-        examine.show(report)
     sys.exit(ExitCode.PREFLIGHT if report.failed else 0)
 
 
@@ -333,22 +320,3 @@ def convert(
     conversion = Conversion(references=tuple(references or ()), agreed=yes)
     with listening() as stop:
         sys.exit(run_conversion(conversion, Path.cwd(), stop, lambda text: sys.stdin.isatty() and typer.confirm(text)))
-
-
-weights = typer.Typer(help="Networks that DVC keeps, too (docs/remotes.md).", no_args_is_help=True)
-app.add_typer(weights, name="weights")
-
-
-@weights.callback()
-def _weights() -> None:
-    """Networks that DVC keeps, too."""
-
-
-@weights.command()
-def keep() -> None:
-    """Bring weights/ up to date with the cards in models/, for dvc push; nothing is trained."""
-    from capillary.launcher.stop import listening
-    from capillary.weights.keep import keep_weights
-
-    with listening() as stop:
-        sys.exit(keep_weights(Path.cwd(), stop))
