@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
+from capillary.cache.command import cache
 from capillary.dataset.command import dataset
+from capillary.doctor.command import doctor
 from capillary.export.command import export
 from capillary.models.command import add_commands
+from capillary.places.command import jobs, place
 from capillary.remote.command import remote
+from capillary.weights.command import weights
 
 app = typer.Typer(
     name="capillary",
@@ -20,9 +24,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(dataset, name="dataset")
-app.add_typer(export, name="export")
+for name, group in (("cache", cache), ("dataset", dataset), ("export", export), ("jobs", jobs), ("place", place)):
+    app.add_typer(group, name=name)
 app.add_typer(remote, name="remote")
+app.add_typer(weights, name="weights")
+app.command()(doctor)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -71,23 +77,6 @@ def preflight(
         typer.echo(checks.as_json(report))
     else:
         checks.show(report)
-    sys.exit(ExitCode.PREFLIGHT if report.failed else 0)
-
-
-@app.command()
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
-) -> None:
-    """Say what is wrong with remote, registry, token, clock, proxy, Docker, disk. Exit code 9 for a fault."""
-    from capillary.doctor import examine
-    from capillary.settings import read_settings
-    from stages.common.errors import ExitCode
-
-    report = examine.examine(Path.cwd(), read_settings(Path.cwd()))
-    if as_json:
-        typer.echo(examine.as_json(report))
-    else:
-        examine.show(report)
     sys.exit(ExitCode.PREFLIGHT if report.failed else 0)
 
 
@@ -339,125 +328,6 @@ def logs(
     from capillary.experiments import services
 
     sys.exit(services.logs(Path.cwd(), names or []))
-
-
-place = typer.Typer(help="Places beyond this machine.", no_args_is_help=True)
-app.add_typer(place, name="place")
-
-
-@place.callback()
-def _place() -> None:
-    """Places beyond this machine."""
-
-
-class RayObject(enum.StrEnum):
-    """What `capillary place manifest` renders (capillary/places/ray/manifest.py)."""
-
-    CLUSTER = "cluster"
-    JOB = "job"
-
-
-@place.command()
-def manifest(
-    kind: Annotated[RayObject, typer.Argument(help="A RayCluster, or a RayJob with a cluster of its own.")],
-    config: Annotated[Path, typer.Option(help="The experiment file that a job runs.")] = Path(
-        "configs/experiments/default.yaml"
-    ),
-) -> None:
-    """Print the Kubernetes object that KubeRay needs, from configs/ray.yaml (docs/ray.md)."""
-    from capillary.places.ray.manifest import Kind, render
-
-    typer.echo(render(Path.cwd(), Kind(kind), config), nl=False)
-
-
-cache = typer.Typer(help="Recorded results.", no_args_is_help=True)
-app.add_typer(cache, name="cache")
-
-
-@cache.callback()
-def _cache() -> None:
-    """Recorded results."""
-
-
-@cache.command()
-def audit(
-    share: Annotated[float, typer.Option(min=0, max=1, help="How much of the recorded results.")] = 0.1,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Chooses the same results again; else random.", show_default=False)
-    ] = None,
-    of_stage: Annotated[
-        str | None, typer.Option("--stage", help="Of one stage, or one cell such as train@dice_ce-0.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
-) -> None:
-    """Recompute a random share of the recorded results and name those that come out otherwise (docs/cache.md)."""
-    from capillary.cache.audit import Question, run_audit
-    from capillary.launcher.stop import listening
-
-    question = Question(share=share, seed=seed, stage=of_stage)
-    with listening() as stop:
-        sys.exit(run_audit(question, Path.cwd(), stop, json=as_json))
-
-
-jobs = typer.Typer(help="Jobs of this project on a cluster (docs/cluster.md).", invoke_without_command=True)
-app.add_typer(jobs, name="jobs")
-
-
-@jobs.callback()
-def _jobs(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: a JSON list on stdout.")] = False,
-) -> None:
-    """Show the jobs of this project on a cluster: state, node, epoch, how long they waited, how often they retried."""
-    if context.invoked_subcommand is None:
-        from capillary.places.jobs import show_jobs
-
-        show_jobs(Path.cwd(), as_json=as_json)
-
-
-@jobs.command("logs")
-def jobs_logs(
-    job: Annotated[str, typer.Argument(help="A cell or a job's number.", show_default=False)],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job is over.")] = False,
-) -> None:
-    """Print what a job printed."""
-    from capillary.places.jobs import show_log
-
-    show_log(Path.cwd(), job, follow=follow)
-
-
-@jobs.command("cancel")
-def jobs_cancel(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[JOB]...", help="Cells or numbers.", show_default=False)
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every job of this project.")] = False,
-) -> None:
-    """Ask jobs to checkpoint and end; the same experiment resumes them later."""
-    if bool(names) == every:
-        raise typer.BadParameter("Name jobs, or give --all.")
-    from capillary.places.jobs import cancel_jobs
-
-    cancel_jobs(Path.cwd(), names or [], every=every)
-
-
-weights = typer.Typer(help="Networks that DVC keeps, too (docs/remotes.md).", no_args_is_help=True)
-app.add_typer(weights, name="weights")
-
-
-@weights.callback()
-def _weights() -> None:
-    """Networks that DVC keeps, too."""
-
-
-@weights.command()
-def keep() -> None:
-    """Bring weights/ up to date with the cards in models/, for dvc push; nothing is trained."""
-    from capillary.launcher.stop import listening
-    from capillary.weights.keep import keep_weights
-
-    with listening() as stop:
-        sys.exit(keep_weights(Path.cwd(), stop))
 
 
 add_commands(app)

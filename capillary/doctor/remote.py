@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from capillary.doctor.bounded import SilenceError, bounded
+from capillary.doctor.bounded import LIMIT_S, SilenceError, bounded
 from capillary.remote.setup import read_config
 from capillary.remote.trial import ReadOnlyError, place_of, prove
 from stages.common.errors import CapillaryError, ServiceError
@@ -17,6 +17,7 @@ _SET_UP = "capillary remote setup (docs/remotes.md)"
 # what DVC's own package needs for a scheme; the rest comes with DVC
 _PLUGINS = {"s3": "dvc_s3", "ssh": "dvc_ssh", "gs": "dvc_gs", "azure": "dvc_azure", "webdavs": "dvc_webdav"}
 _TIMEOUT_S = 4
+_ROUND_TRIP_S = 4 * LIMIT_S  # it asks four times
 
 
 def check_remote(root: Path) -> Check:
@@ -42,10 +43,10 @@ def _try(name: str, config: Mapping[str, Any]) -> Check:
         remedy = f".venv/bin/pip install -c constraints.txt {package}"
         return missed(NAME, f"{place} needs {package}, which is not installed", _WANTED, remedy, critical=True)
     try:
-        bounded(lambda: prove(name, config, _TIMEOUT_S))
+        bounded(lambda: prove(name, config, _TIMEOUT_S), _ROUND_TRIP_S)
     except SilenceError:
         remedy = "check its URL, the network and the proxy"
-        return missed(NAME, f"{place} does not answer within seconds", _WANTED, remedy, critical=True)
+        return missed(NAME, f"{place} does not answer within {_ROUND_TRIP_S:g} s", _WANTED, remedy, critical=True)
     except ReadOnlyError as error:
         return warned(NAME, f"{error.what}: dvc pull works, dvc push does not", _WANTED, error.remedy)
     except ServiceError as error:

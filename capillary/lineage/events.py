@@ -26,7 +26,7 @@ class Events:
         self._run = run
         self._id = str(generate_new_uuid())
         self._commit = _git(run.root, "rev-parse", "HEAD")
-        self._url = without_login(_git(run.root, "config", "--get", "remote.origin.url"))
+        self._url = shared_address(_git(run.root, "config", "--get", "remote.origin.url"))
 
     def start(self, at: datetime) -> RunEvent:
         """The stage begins."""
@@ -77,6 +77,14 @@ class Events:
             type="git", url=self._url, path="dvc.yaml", version=self._commit or None
         )
         return {"sourceCodeLocation": source}
+
+
+def shared_address(url: str) -> str:
+    """A repository's address as a URI without a login; empty for a folder of this machine, which others do not have."""
+    host, colon, path = url.partition(":")
+    if "://" not in url and colon and "/" not in host:  # git@host:alice/vessels.git
+        return f"ssh://{host.rpartition('@')[2]}/{path}"
+    return without_login(url) if "://" in url and not url.startswith("file:") else ""
 
 
 def _input(name: str, value: str, namespace: str) -> InputDataset:

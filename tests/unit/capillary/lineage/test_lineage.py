@@ -153,6 +153,24 @@ def _raise(error: Exception) -> None:
     raise error
 
 
+@pytest.mark.parametrize(
+    ("url", "shared"),
+    [
+        ("https://alice:t@hub.example/alice/vessels.git", "https://hub.example/alice/vessels.git"),
+        ("git@hub.example:alice/vessels.git", "ssh://hub.example/alice/vessels.git"),
+        ("/home/alice/vessels", ""),
+        ("../vessels", ""),
+        ("file:///home/alice/vessels", ""),
+        ("", ""),
+    ],
+)
+def test_a_project_is_known_by_an_address_that_others_have(url: str, shared: str) -> None:
+    """Not by a path of this machine, and without a login."""
+    from capillary.lineage.events import shared_address
+
+    assert shared_address(url) == shared
+
+
 def test_without_the_setting_nothing_happens(tmp_path: Path) -> None:
     """Not even what the events would say is collected."""
     for settings in (read_settings(tmp_path, {}), settings_of(tmp_path, "off")):

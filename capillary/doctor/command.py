@@ -1,0 +1,23 @@
+"""The command line of `capillary doctor`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
+) -> None:
+    """Say what is wrong with remote, registry, token, clock, proxy, Docker, disk. Exit code 9 for a fault."""
+    from capillary.doctor import examine
+    from capillary.settings import read_settings
+    from stages.common.errors import ExitCode
+
+    report = examine.examine(Path.cwd(), read_settings(Path.cwd()))
+    if as_json:
+        typer.echo(examine.as_json(report))
+    else:
+        examine.show(report)
+    sys.exit(ExitCode.PREFLIGHT if report.failed else 0)
