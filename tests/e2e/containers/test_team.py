@@ -89,7 +89,8 @@ def wipe(project: ComposeProject) -> None:
 
 def test_data_runs_and_models_survive_down_and_up(project: ComposeProject) -> None:
     """And a wiped clone pulls everything back: nothing is left to run."""
-    receipt, before = project.clone.receipt(), {name: stored(project, name) for name in ("dvc", "mlflow")}
+    card, receipt = project.clone.card(), project.clone.receipt()
+    before = {name: stored(project, name) for name in ("dvc", "mlflow")}
     project.compose("down")
     project.compose("up", "--detach", "--wait")
     assert {name: stored(project, name) for name in before} == before
