@@ -50,7 +50,7 @@ def proxy(tmp_path: Path) -> Iterator[FaultProxy]:
 
 
 def _wait(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 500
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
