@@ -91,5 +91,5 @@ def test_every_finished_training_is_recorded_and_registered_once(number: int, tm
         for loss in LOSSES
         for version in clone.client().search_model_versions(f"name='capillary-{loss}'")
     ]
-    cards = [(loss, clone.card(loss, fold)["run_id"]) for loss in LOSSES for fold in FOLDS]
+    cards = [(loss, clone.receipt(loss, fold)["run_id"]) for loss in LOSSES for fold in FOLDS]
     assert sorted(versions) == sorted(cards)

@@ -14,12 +14,11 @@ import psutil
 import pytest
 import torch
 
-from stages.common.registered.loading import load_model
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import connect
 from tests.support.chaos import BY_HAND, rounds
 from tests.support.clone import Clone, finished_clone
-from tests.support.tracked import embedded_runtime
+from tests.support.tracked import embedded_runtime, load
 
 KILLS = rounds(2, by_hand=20)
 LONGER = {"training.steps_per_epoch": "6", "training.validation_interval": "60"}
@@ -115,9 +114,7 @@ def test_kills_change_nothing(tmp_path: Path, tmp_path_factory: pytest.TempPathF
 
 def _weights(clone: Clone) -> dict[str, torch.Tensor]:
     card = read_card(clone.root / "models/dice_ce/fold_0.json")
-    state: dict[str, torch.Tensor] = load_model(
-        card, server=connect(embedded_runtime(clone.root / "mlruns"))
-    ).state_dict()
+    state: dict[str, torch.Tensor] = load(card, connect(embedded_runtime(clone.root / "mlruns"))).state_dict()
     return state
 
 

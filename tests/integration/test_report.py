@@ -78,8 +78,8 @@ def test_everything_of_the_run_is_there(project: Clone, page: Path) -> None:
     for line in (project.root / "metrics" / "per_volume.csv").read_text().splitlines()[1:]:
         assert line.split(",")[2] in text
     for loss in LOSSES:
-        assert project.card(loss)["run_id"][:8] in text
-        assert f"{project.card(loss)['model_name']} v{project.card(loss)['model_version']}" in text
+        assert project.receipt(loss)["run_id"][:8] in text
+        assert f"{project.receipt(loss)['name']} v{project.receipt(loss)['version']}" in text
     commit = project.run("git", "rev-parse", "HEAD").stdout.strip()
     assert f"git switch --detach {commit[:12]}" in text
     assert "training.max_epochs=2" in text
@@ -145,7 +145,7 @@ def test_without_metrics_the_report_says_so(project: Clone, browser: Browser) ->
     half = project.root / "reports" / "half" / "report.html"
     text = half.read_text()
     assert "metrics/metrics.json is not there" in text
-    assert project.card()["run_id"][:8] in text
+    assert project.receipt()["run_id"][:8] in text
     assert "dvc status reports changes in evaluate" in text
     assert browser.look(half, width=PHONE, dark=True).layout["overflow"] == 0
 

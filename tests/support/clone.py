@@ -84,6 +84,13 @@ class Clone:
         card: dict[str, Any] = json.loads((self.root / "models" / loss / f"fold_{fold}.json").read_text())
         return card
 
+    def receipt(self, loss: str = "dice_ce", fold: int = 0) -> dict[str, str]:
+        """What the only server of the project made of a training."""
+        file = self.root / ".capillary" / "receipts" / f"{self.card(loss, fold)['fingerprint']}.json"
+        ((_, receipt),) = json.loads(file.read_text())["servers"].items()
+        found: dict[str, str] = receipt
+        return found
+
     def metrics(self) -> dict[str, dict[str, dict[str, float]]]:
         """metrics/metrics.json."""
         metrics: dict[str, dict[str, dict[str, float]]] = json.loads(

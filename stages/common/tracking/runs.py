@@ -23,7 +23,8 @@ from stages.common.tracking.stopping import stop_asked
 from stages.common.tracking.system_metrics import ARTIFACT_FOLDER, SystemSampler
 
 START_PATIENCE_S = 20.0
-INTERRUPTED_PATIENCE_S = 2.0  # of the grace that an interrupted stage has, most is for its checkpoint
+FAILED_PATIENCE_S = 10.0
+INTERRUPTED_PATIENCE_S = 5.0  # of the grace that an interrupted stage has, half is for its checkpoint
 MAX_PARAM_CHARACTERS = 500  # of MLflow 2.7, the oldest server; later ones take 6000
 
 
@@ -100,11 +101,11 @@ class TrackedRun:
         if error is None:
             self.finish()
         elif isinstance(error, CapillaryError) and error.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
-            self._end_early("KILLED")
+            self._end_early("KILLED", INTERRUPTED_PATIENCE_S)
         elif isinstance(error, Exception):
             self.fail(error.what if isinstance(error, CapillaryError) else repr(error))
         else:
-            self._end_early("KILLED")
+            self._end_early("KILLED", INTERRUPTED_PATIENCE_S)
 
     def require_server(self, sender: Sender) -> None:
         """Raise ServiceError unless the server has the run soon."""
@@ -177,14 +178,14 @@ class TrackedRun:
 
     def fail(self, reason: str) -> None:
         """Mark the run FAILED and keep `reason` as a tag. Never raises: the user must see the failure itself."""
-        self._end_early("FAILED", visible(redact(reason))[:MAX_PARAM_CHARACTERS])
+        self._end_early("FAILED", FAILED_PATIENCE_S, visible(redact(reason))[:MAX_PARAM_CHARACTERS])
 
-    def _end_early(self, status: str, reason: str = "") -> None:
+    def _end_early(self, status: str, patience_s: float, reason: str = "") -> None:
         """No longer than a moment: somebody waits for the end, or for the words of the failure."""
         self._stop_sampler()
         self.writer.add_status(status, reason)
         if self._sender is not None:
-            self._sender.settle(_never, most_s=INTERRUPTED_PATIENCE_S)
+            self._sender.settle(_never, most_s=patience_s)
         self._leave()
 
     def _leave(self) -> None:

@@ -34,10 +34,10 @@ def experiments(project: ComposeProject) -> dict[str, str]:
 def test_the_whole_pipeline_ran(project: ComposeProject) -> None:
     """Metrics are there, the model is in the server's registry, the stages ran in containers and left none."""
     assert set(project.clone.metrics()["dice_ce"]) >= {"dsc", "centreline_dsc"}
-    card = project.clone.card()
-    assert card["run_id"] in experiments(project)
+    receipt = project.clone.receipt()
+    assert receipt["run_id"] in experiments(project)
     registry = mlflow.MlflowClient(f"http://127.0.0.1:{project.mlflow_port}")
-    assert registry.get_model_version(card["model_name"], card["model_version"]).run_id == card["run_id"]
+    assert registry.get_model_version(receipt["name"], receipt["version"]).run_id == receipt["run_id"]
     logs = {path.name.rsplit("-", 1)[0] for path in (project.clone.root / ".capillary" / "logs").iterdir()}
     assert any(name.startswith("train@dice_ce-0") for name in logs)
     assert project.stage_containers() == []

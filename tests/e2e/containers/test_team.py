@@ -61,7 +61,7 @@ def test_all_services_are_healthy(project: ComposeProject) -> None:
 
 def test_runs_are_in_postgres_and_artifacts_in_the_store(project: ComposeProject) -> None:
     """Not in the server's own folder."""
-    run_id = project.clone.card()["run_id"]
+    run_id = project.clone.receipt()["run_id"]
     assert run_id in sql(project, "select run_uuid from runs where status = 'FINISHED'")
     assert any(f"/{run_id}/artifacts/model/" in name for name in stored(project, "mlflow"))
     assert project.compose("exec", "--no-TTY", "mlflow", "find", "/mlflow", "-type", "f").stdout == ""
@@ -89,12 +89,13 @@ def wipe(project: ComposeProject) -> None:
 
 def test_data_runs_and_models_survive_down_and_up(project: ComposeProject) -> None:
     """And a wiped clone pulls everything back: nothing is left to run."""
-    card, before = project.clone.card(), {name: stored(project, name) for name in ("dvc", "mlflow")}
+    card, receipt = project.clone.card(), project.clone.receipt()
+    before = {name: stored(project, name) for name in ("dvc", "mlflow")}
     project.compose("down")
     project.compose("up", "--detach", "--wait")
     assert {name: stored(project, name) for name in before} == before
     registry = mlflow.MlflowClient(f"http://127.0.0.1:{project.mlflow_port}")
-    assert registry.get_model_version(card["model_name"], card["model_version"]).run_id == card["run_id"]
+    assert registry.get_model_version(receipt["name"], receipt["version"]).run_id == receipt["run_id"]
     wipe(project)
     project.run("dvc", "pull")
     assert project.clone.ran(project.run("dvc", "repro")) == []

@@ -53,7 +53,9 @@ from stages.common.networks.description import describe
 from stages.common.networks.plan import NetworkPlan
 from stages.common.runtime import read_runtime
 from stages.common.tracking.model_files import pack
-from stages.common.tracking.registry import register_model
+from stages.common.tracking.publishing import network_files
+from stages.common.tracking.receipts import read_receipt
+from stages.common.tracking.registry import ModelCard
 from stages.common.tracking.runs import open_run
 from stages.train.resuming.lock import cell_lock
 
@@ -70,12 +72,17 @@ with cell_lock(runtime.state_dir):
     run_id = begun.read_text() if begun.exists() else None
     with open_run(runtime, cell_tags={"fold": str(fold)}, run_name=name, run_id=run_id, system_metrics=False) as run:
         with atomic_write(begun) as stream:
-            stream.write(run.run_id.encode())
+            stream.write(run.id.encode())
         run.log_metrics({"loss": 1.0 / (fold + 1)}, step=0)
         package = pack(network(fold), describe("segresnet", PLAN, precision="fp32", recipe=asdict(RECIPE), ties={}))
-        _, version = register_model(package, server=run.server, run_id=run.run_id, loss="any", fold=fold)
+        card = ModelCard(
+            loss="any", fold=fold, fingerprint=name, weights_sha256=package.weights_sha256, files=package.files,
+            patch_voxels=ONE, epochs=1, validation_dsc=0.0, precision="fp32", recipe=RECIPE,
+        )
+        run.publish("network", network_files(package, card))
+receipt = read_receipt(runtime.receipts, name, runtime.tracking_uri)
 pathlib.Path("outs").mkdir(exist_ok=True)
-(pathlib.Path("outs") / name).write_text(f"{run.run_id} {version}")
+(pathlib.Path("outs") / name).write_text(f"{receipt.run_id} {receipt.version}")
 """
 DRIVER = """
 import json, os, sys, threading

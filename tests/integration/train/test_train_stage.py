@@ -8,13 +8,12 @@ import yaml
 
 from stages.common.imaging.recipe import write_recipe
 from stages.common.networks.weights import weights_sha256
-from stages.common.registered.loading import load_model
 from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import connect
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 from tests.support.recipe import RECIPE
-from tests.support.tracked import embedded_runtime
+from tests.support.tracked import embedded_runtime, load
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def test_the_card_leads_to_the_registered_weights_of_the_last_epoch(trained: tup
     assert (card.fingerprint, card.precision) == ("f" * 12, "fp32")
     assert card.domain is not None
     assert card.domain.lowest_um <= card.domain.highest_um
-    model = load_model(card, server=connect(_runtime(sandbox)))
+    model = load(card, connect(_runtime(sandbox)))
     assert weights_sha256(model) == card.weights_sha256
     saved = sandbox.checkpoint()["state"]
     assert saved["epoch"] == 3
@@ -90,7 +89,7 @@ def test_mlflow_holds_one_finished_run_with_params_curves_fingerprints_and_the_n
     assert "kernel 1×3×3" in run.data.params["network"]
     assert run.data.params["training.architecture"] == "dynunet"
     assert run.data.params["network_heads"] == "2"
-    model = load_model(read_card(sandbox.folder / "models/dice_ce/fold_0.json"), server=connect(_runtime(sandbox)))
+    model = load(read_card(sandbox.folder / "models/dice_ce/fold_0.json"), connect(_runtime(sandbox)))
     counted = sum(parameter.numel() for parameter in model.parameters())
     assert run.data.params["network_parameters"] == str(counted), "the registered network's, without heads"
     assert run.data.tags["capillary.fingerprint"] == "f" * 12
@@ -152,7 +151,7 @@ def test_another_architecture_is_trained_and_registered_the_same_way(tmp_path: P
     sandbox = make_sandbox(tmp_path, architecture=architecture, max_epochs=1, precision="auto")
     result = sandbox.run()
     assert result.returncode == 0, result.stdout + result.stderr
-    model = load_model(read_card(tmp_path / "models/dice_ce/fold_0.json"), server=connect(_runtime(sandbox)))
+    model = load(read_card(tmp_path / "models/dice_ce/fold_0.json"), connect(_runtime(sandbox)))
     assert type(model).__name__.lower() == architecture
     assert model(torch.rand(1, 1, 4, 16, 16)).shape == (1, 2, 4, 16, 16)
     (run,) = sandbox.runs()

@@ -140,8 +140,10 @@ def create(outbox: Path, name: str, head: Head) -> Spool:
 
 
 def read(folder: Path) -> Spool | None:
-    """The spool in `folder`, None where there is none of this form."""
+    """The spool in `folder`, None where there is none of this form, or where a link stands for its records."""
     try:
+        if (folder / RECORDS).is_symlink():
+            return None
         head = head_of(read_plain(folder / HEAD, _MOST_BYTES))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None

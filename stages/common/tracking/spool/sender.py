@@ -15,6 +15,7 @@ from stages.common.tracking.spool.sending import ANSWER_PATIENCE_S, Destination,
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 POLL_S = 0.1
 CLOSING_S = 5.0
+LOCAL_PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Sender:
     def __init__(self, spool: Spool, destination: Destination, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._place = redact(destination.server.uri)
+        self._is_local = destination.server.uri.startswith("sqlite:///")
         self._sending = Sending(spool, destination, self._answered)
         self._wake = threading.Condition()
         self._asked, self._done = 0, -1  # how often something was added, and up to which time all was sent
@@ -87,11 +89,16 @@ class Sender:
         self._deadline = max(self._deadline, started + ANSWER_PATIENCE_S)
         while not (is_enough := (enough or self._is_done)()):
             now = self._clock()
-            if stopped() or now > min(self._deadline, started + most_s) or not self._thread.is_alive():
+            if stopped() or now > min(self._last_moment(), started + most_s) or not self._thread.is_alive():
                 break
             sleep(POLL_S)
         self._hurry = False
         return Outcome(is_sent=is_enough, failure=self._failure, refused=self._sending.refused)
+
+    def _last_moment(self) -> float:
+        """A store that is a file of this disk is as busy as the machine is, unless it fails."""
+        is_busy = self._is_local and self._failure is None
+        return self._deadline + (LOCAL_PATIENCE_S if is_busy else 0.0)
 
     def _is_done(self) -> bool:
         return self._done == self._asked

@@ -38,6 +38,7 @@ MAX_BATCH = 100  # of params; metrics may be more
 CALL_PATIENCE_S = 5.0  # for an outage of moments; a longer one is the caller's
 ANSWER_PATIENCE_S = 30.0  # without an answer; a file has longer, by its size
 SLOWEST_BYTES_PER_S = 1e6
+PREPARING_S = 120.0  # a network is made into an MLflow model first, which a busy machine takes minutes for
 Item = TypeVar("Item")
 
 
@@ -188,7 +189,7 @@ class Sending:
         if publisher is None or folder.is_symlink() or not folder.is_dir():
             raise _UnsendableError(f"{folder} ({record.publisher})")
         sizes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
-        self._answered(patience_for(sizes))
+        self._answered(PREPARING_S + patience_for(sizes))
         published = _as_service_error(partial(publisher, self._server, self.run_id, folder), record.publisher)
         self._answered(ANSWER_PATIENCE_S)
         receipt = Receipt(

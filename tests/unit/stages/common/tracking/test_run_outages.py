@@ -49,7 +49,7 @@ def _once(server: Server, what: str, ask: Any) -> Any:
 
 def break_down(fake: FakeMlflow, fault: str) -> None:
     """From now on `fake` answers no question, or refuses each."""
-    for module, name in ((sender, "ANSWER_PATIENCE_S"), (runs, "START_PATIENCE_S"), (runs, "INTERRUPTED_PATIENCE_S")):
+    for module, name in ((sender, "ANSWER_PATIENCE_S"), (runs, "START_PATIENCE_S"), (runs, "FAILED_PATIENCE_S")):
         fake.impatience.setattr(module, name, 0.1)
 
     def ask(_what: str) -> None:
