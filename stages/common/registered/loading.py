@@ -8,7 +8,6 @@ from stages.common.errors import DataError, ServiceError
 from stages.common.networks.description import DESCRIPTION, ModelDescription, read_description
 from stages.common.networks.loading import load_network, outline, refuse_size
 from stages.common.networks.weights import WEIGHTS, weights_sha256
-from stages.common.progress import say
 from stages.common.registered.files import fetch_file
 from stages.common.tracking.model_files import FOLDER, file_of
 from stages.common.tracking.registry import WEIGHTS_TAG, ModelCard
@@ -24,7 +23,6 @@ def load_model(card: ModelCard, *, server: Server) -> torch.nn.Module:
     """
     what = f"{card.model_name} version {card.model_version} (loss {card.loss}, fold {card.fold})"
     _refuse_foreign(card, server, what)
-    _tell_moved_alias(card, server, what)
     description = read_description(_fetch(DESCRIPTION, card, server, what), f"{DESCRIPTION} of {what}")
     _refuse_other_recipe(description, card, what)
     origin = f"{WEIGHTS} of {what}"
@@ -79,21 +77,6 @@ def _refuse_foreign(card: ModelCard, server: Server, what: str) -> None:
             "The card's model was registered on another server, or this server's was replaced",
             remedy=_elsewhere(card),
             value=f"{told} instead of {card.weights_sha256}",
-        )
-
-
-def _tell_moved_alias(card: ModelCard, server: Server, what: str) -> None:
-    """Say when people who go by the alias get another version than the card names, which is the one that is used."""
-    alias = f"fold-{card.fold}"
-    try:
-        model = server.call("find a model", lambda: server.client.get_registered_model(card.model_name))
-    except RefusedError:
-        return  # the version was found, or the download says what is wrong
-    version = str(model.aliases.get(alias, card.model_version))
-    if version != card.model_version:
-        say(
-            f"{what} is used, as its card says; the alias {alias} is at version {version}, which another training "
-            "registered: git pull and dvc pull bring its card, if somebody shared it"
         )
 
 

@@ -14,6 +14,7 @@ from stages.common.networks.weights import weights_sha256
 from stages.common.registered.loading import load_model
 from stages.common.tracking.model_files import pinned_requirements
 from stages.common.tracking.registry import (
+    FINGERPRINT_TAG,
     WEIGHTS_TAG,
     autocast_of,
     read_card,
@@ -249,20 +250,17 @@ def test_a_number_that_another_training_has_on_this_server_is_told_from_a_change
     assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
 
 
-def test_an_alias_that_went_on_to_another_training_is_said(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
-    """The card's version is used; an alias at that version, or none, is nothing to tell."""
-    first, second = random_network(0), random_network(1)
-    card = card_of(first, *register(run, first, "aliased"))
-    load_model(card, server=run.server)
-    assert "alias" not in capsys.readouterr().out
-    _, moved_to = register(run, second, "aliased")
-    assert weights_sha256(load_model(card, server=run.server)) == card.weights_sha256
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"aliased version {card.model_version} (loss" in said
-    assert f"alias fold-0 is at version {moved_to}" in said
-    run.server.client.delete_registered_model_alias(card.model_name, "fold-0")
-    load_model(card, server=run.server)
-    assert "alias" not in capsys.readouterr().out
+def test_equal_inputs_and_weights_are_one_version(run: TrackedRun) -> None:
+    """A training that is repeated in another run finds the version of the first; other inputs make a new one."""
+    runtime = embedded_runtime(Path(run.server.uri.removeprefix("sqlite:///")).parent, fingerprint="again")
+    other = open_run(runtime, cell_tags={}, run_name="again", system_metrics=False)
+    package, found = package_of(random_network(3)), []
+    for each, fingerprint in ((run, "a"), (other, "a"), (other, "b")):
+        tags = {FINGERPRINT_TAG: fingerprint}
+        options: dict[str, Any] = {"loss": "repeated", "fold": 0, "extra_tags": tags, "with_alias": False}
+        found.append(register_model(package, server=each.server, run_id=each.run_id, **options))
+    assert [version for _, version in found] == ["1", "1", "2"]
+    assert run.server.client.get_registered_model("capillary-repeated").aliases == {}
 
 
 def test_a_server_that_does_not_tell_of_versions_may_still_give_the_model(run: TrackedRun) -> None:
