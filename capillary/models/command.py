@@ -97,7 +97,9 @@ def _ask(argv: Sequence[str], display: Callable[[dict[str, Any]], None], *, as_j
 
     from capillary.launcher.stop import listening
     from capillary.models.ask import ask_registry
+    from stages.common.progress import console
 
+    console.stderr = as_json  # remarks on the way are not part of the answer
     with listening() as stop:
         code, answer = ask_registry(argv, Path.cwd(), stop)
     if code:

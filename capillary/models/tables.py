@@ -8,6 +8,7 @@ from rich.table import Table
 from stages.common.metrics import METRICS
 from stages.common.progress import console, plain, say
 
+NARROW = ("version", "metric", "mean", "difference")  # a number is not broken
 HISTORY = ("when", "what", "from", "to", "who", "why")
 
 
@@ -90,11 +91,10 @@ def _show_trainings(model: Mapping[str, Any]) -> None:
             _text(one["loss"]),
             _text(one["cells"]),
             f"{_title(one['metric'])} {one['value']}",
-            _text(one["training"]),
         )
         for one in model["trainings"]
     ]
-    _print(model["name"], ("version", "alias", "loss", "networks", "metric", "training"), rows)
+    _print(model["name"], ("version", "alias", "loss", "networks", "metric"), rows)
 
 
 def _show_history(history: Sequence[Mapping[str, Any]]) -> None:
@@ -111,7 +111,7 @@ def _networks(model: Mapping[str, Any]) -> tuple[str, ...]:
 def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(title=plain(title), title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in NARROW)
     for row in rows:
         table.add_row(*(plain(cell) for cell in row))
     console.print(table)

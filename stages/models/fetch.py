@@ -13,6 +13,7 @@ from stages.common.progress import say
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.files import fetch_file
 from stages.common.registered.references import find_versions
+from stages.common.registered.trainings.reading import is_training
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server
 
@@ -46,7 +47,8 @@ def fetch(references: Sequence[str], folder: Path, server: Server) -> None:
 def _all(server: Server) -> list[ModelVersion]:
     ask = f"name LIKE '{MODELS}%'"
     found = server.call("list model versions", lambda: server.client.search_model_versions(ask))
-    return sorted(found, key=lambda version: (version.name, int(version.version)))
+    networks = (version for version in found if not is_training(version))
+    return sorted(networks, key=lambda version: (version.name, int(version.version)))
 
 
 def _pending(versions: Sequence[ModelVersion], server: Server) -> Iterator[ModelVersion]:

@@ -28,6 +28,7 @@ SOCKET = "/var/run/docker.sock"
 LOADED = (
     *(f"stages/common/{name}.py" for name in ("atomic", "runtime", "imaging/__init__", "imaging/suffixes")),
     *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address")),
+    *(f"stages/common/registered/{name}.py" for name in ("__init__", "names")),
     *(f"stages/preflight/{name}.py" for name in ("__init__", "checks/__init__", "checks/devices")),
 )
 CHECKOUT = ("capillary", *LOADED, "services/runner", "pyproject.toml", "Dockerfile.dvc-runner")

@@ -128,10 +128,19 @@ def stand(record: Record, version: str, who: str) -> tuple[Standing, Entry | Non
 
 
 def decide(record: Record, version: str, *, who: str, why: str, rolls_back: bool = False) -> tuple[Standing, Entry]:
-    """Make `version` the champion because a person says so; (who is who afterwards, the entry)."""
+    """Make `version` the champion because a person says so; (who is who afterwards, the entry).
+
+    Raises CapillaryError (usage) where it is the champion already.
+    """
     state = record.read()
     champion = standing(state.entries, record.compare).champion
-    found = None if champion in (None, version) else record.compare(version, str(champion))
+    if champion == version:
+        raise CapillaryError(
+            f"version {version} is the champion already",
+            remedy="promote another version; capillary models lists them",
+            code=ExitCode.USAGE,
+        )
+    found = None if champion is None else record.compare(version, champion)
     kind: Kind = ROLLED_BACK if rolls_back else PROMOTED
     entry = _entry(record, state, kind=kind, who=who, to=version, former=champion, why=why, found=found)
     record.append(entry)

@@ -203,3 +203,11 @@ def test_a_key_that_was_retired_says_what_replaced_it(file: Path) -> None:
     ) as caught:
         read_experiment(write(file, evaluation={"bootstrap": "bca"}), PARAMS)
     assert caught.value.remedy == "remove `evaluation.bootstrap`"
+
+
+def test_the_name_of_a_loss_is_not_one_of_an_experiment(file: Path) -> None:
+    """Networks of the loss are registered under it; a longer name that begins so is fine."""
+    with pytest.raises(ParamsError, match="dice_ce is the name of a loss") as caught:
+        read_experiment(write(file, experiment={"name": "dice_ce"}), PARAMS)
+    assert "dice_ce_trial" in caught.value.remedy
+    assert read_experiment(write(file, experiment={"name": "dice_ce_trial"}), PARAMS).name == "dice_ce_trial"

@@ -263,11 +263,13 @@ def test_the_aliases_follow_promotions_and_rollbacks() -> None:
     assert promoted.values["difference"] == -1.0
 
 
-def test_a_rollback_needs_a_former_champion() -> None:
-    """A first one has none."""
+def test_a_rollback_needs_a_former_champion_and_a_promotion_another_version() -> None:
+    """A first champion has none before it, and is promoted already."""
     steps = Process((FIRST.entries, FIRST.aliases), 0, 1)
     with pytest.raises(CapillaryError, match="no champion before this one"):
         roll_back(steps, who="ann", why="x")
+    with pytest.raises(CapillaryError, match="version 5 is the champion already"):
+        decide(Process((FIRST.entries, FIRST.aliases), 0, 1), "5", who="ann", why="x")
 
 
 def test_what_cannot_be_compared_moves_nothing() -> None:

@@ -170,29 +170,35 @@ def test_a_changed_training_file_is_refused(
             find_versions("capillary-changed@champion", server)
 
 
+@pytest.fixture(scope="module")
+def weights(store: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Fingerprint → weights of the networks of two trainings."""
+    found = {}
+    for label in ("mixed-a", "mixed-b"):
+        training = made_training(VALUES, name=label, registered_model="capillary-mixed", stands=False)
+        publish(store, server, training, tmp_path_factory.mktemp(label))
+        found |= {cell.fingerprint: cell.weights_sha256 for cell in training.cells}
+    return found
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ([{}, {}], None),
         ([{}, {"epochs": 3}], "different `epochs`"),
         ([{}, {"loss": "cldice"}], "different `loss`"),
-        ([{}, {"weights_sha256": "mixed-b-1"}], "different data, code or params"),
+        ([{}, {"network": "mixed-b-1"}], "different data, code or params"),
     ],
 )
 def test_networks_of_different_trainings_do_not_predict_together(
-    store: Path, server: Server, tmp_path: Path, changes: Sequence[dict[str, Any]], words: str | None
+    server: Server, weights: dict[str, str], changes: Sequence[dict[str, Any]], words: str | None
 ) -> None:
     """The refusal says what differs."""
-    trainings = {
-        label: made_training(VALUES, name=label, registered_model="capillary-mixed") for label in ("mixed-a", "mixed-b")
-    }
-    for label, training in trainings.items():
-        publish(store, server, training, tmp_path / label)
-    by_name = {cell.fingerprint: cell.weights_sha256 for training in trainings.values() for cell in training.cells}
     cards = []
     for fold, change in enumerate(changes):
-        weights = by_name[change.get("weights_sha256", f"mixed-a-{fold}")]
-        cards.append(dataclasses.replace(CARD, fold=fold, **{**change, "weights_sha256": weights}))
+        named = dict(change)
+        network = weights[named.pop("network", f"mixed-a-{fold}")]
+        cards.append(dataclasses.replace(CARD, fold=fold, weights_sha256=network, **named))
     if words is None:
         refuse_mixed(cards, server)
         return
