@@ -82,7 +82,7 @@ test-chaos *ARGS: setup-dev
 
 [private]
 setup-dev:
-    @python scripts/install.py dev docs serve
+    @python scripts/install.py dev docs serve ray
 
 # write the documentation as a site to site/ (./just docs serve: while you write, with reloads)
 docs COMMAND="build": setup-dev

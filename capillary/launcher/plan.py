@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
@@ -66,6 +66,7 @@ class StagePlan:
     writable: tuple[Path, ...]
     grace_s: float
     servers: tuple[str, ...] = ()
+    environment_id: tuple[str, ...] = field(default=(), compare=False)  # what the executor's packages are known by
 
     @property
     def address(self) -> str:
@@ -196,6 +197,7 @@ def plan_stage(
         needs_network=needs_network,
         writable=((order.state_dir,) if access.resume else ()) + store + records_of(access, order),
         grace_s=settings.grace_s,
+        environment_id=tuple(environment_id),
     )
 
 

@@ -261,6 +261,5 @@ def _keep_circumstances(plan: StagePlan, settings: Settings, executor: Executor)
     """Remember how the outs were computed, for an audit of the cache. A gate has none; of a node little is known."""
     if plan.gated is not None or settings.is_elsewhere:
         return
-    identity = executor.environment_id(plan.root, plan.stage, plan.access)
-    found = circumstances_here(identity, plan.order.compute, in_container=executor is not process)
+    found = circumstances_here(plan.environment_id, plan.order.compute, in_container=executor is not process)
     keep_circumstances(plan.repository, plan.address, plan.root, plan.outs, found)
