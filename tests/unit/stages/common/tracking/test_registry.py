@@ -13,7 +13,6 @@ from stages.common.errors import DataError
 from stages.common.networks.weights import weights_sha256
 from stages.common.tracking.model_files import pinned_requirements
 from stages.common.tracking.registry import (
-    FINGERPRINT_TAG,
     WEIGHTS_TAG,
     autocast_of,
     read_card,
