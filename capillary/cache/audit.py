@@ -14,7 +14,7 @@ from capillary.cache.recorded import Recorded
 from capillary.cache.show import as_json, say_chosen, say_judgement, say_left_out, say_summary, stdout_as_stderr
 from capillary.compute.circumstances import digests_of, recall
 from capillary.integrity.lock_file import refuse_damaged_lock
-from capillary.launcher.access import read_access
+from capillary.launcher.access import read_access, stage_of
 from capillary.launcher.run import Executor, choose_executor
 from capillary.launcher.stop import Stop
 from capillary.settings import Settings, read_settings
@@ -75,7 +75,7 @@ def plan_audit(question: Question, project: Project, settings: Settings) -> Chos
         )
     reasons = {each.address: reason for each in stages if (reason := _obstacle(each, project.root, settings))}
     records = project.records([each for each in stages if each.address not in reasons])
-    records = [each for each in records if command_of(each) is not None]
+    records = [each for each in records if command_of(each, stage_of(root, each.address)) is not None]
     seed = secrets.randbelow(2**31) if question.seed is None else question.seed
     return Chosen(records=tuple(choose(records, question.share, seed)), of=len(records), seed=seed, left_out=reasons)
 

@@ -20,15 +20,11 @@ class Present:
     """
 
     address: str
+    stage: str  # `train` of `train@dice_ce-0`
     cmd: tuple[str, ...]
     code: dict[str, str]
     outs: frozenset[str]
     is_reproducible: bool
-
-    @property
-    def stage(self) -> str:
-        """`train` of `train@dice_ce-0`."""
-        return stage_of(self.address)
 
     def made(self, record: Recorded) -> bool:
         """Whether `record` is of this entry with the code that it has now."""
@@ -80,6 +76,7 @@ class Project:
         outs = stage.outs
         return Present(
             address=stage.addressing,
+            stage=stage_of(self.root, stage.addressing),
             cmd=tuple(cmd if isinstance(cmd, list) else cmd.splitlines()),
             code={dep.def_path: self.hash_of(dep.def_path) for dep in deps if _is_code(dep.def_path)},
             outs=frozenset(out.def_path for out in outs),

@@ -85,9 +85,9 @@ def audit_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def command_of(record: Recorded) -> tuple[str, ...] | None:
-    """The arguments of the stage in the record's cmd, gates left out; None when it is not one of capillary's."""
-    start = ["capillary", "stage", stage_of(record.address)]
+def command_of(record: Recorded, stage: str) -> tuple[str, ...] | None:
+    """The arguments of `stage` in the record's cmd, gates left out; None when it is not one of capillary's."""
+    start = ["capillary", "stage", stage]
     words = (shlex.split(line, comments=True) for line in record.cmd)
     return next((tuple(each[3:]) for each in words if each[:3] == start), None)
 
@@ -97,7 +97,8 @@ def plan_again(record: Recorded, project: Project, folder: Path, settings: Setti
 
     Raises DataError when a dep is neither in the workspace nor in the cache.
     """
-    stage, argv = stage_of(record.address), command_of(record)
+    stage = stage_of(project.root, record.address)
+    argv = command_of(record, stage)
     if argv is None:
         raise DataError(
             f"{record.address} does not run `capillary stage {stage}`", remedy="audit another stage", value=record.cmd

@@ -88,7 +88,7 @@ def _place(request: StageRequest, settings: Settings) -> "Place | None":
         return None
     from capillary.places.choose import choose_place  # for those who have a cluster only
 
-    return choose_place(request.root, stage_of(request.entry), settings)
+    return choose_place(request.root, stage_of(request.root, request.entry), settings)
 
 
 def _hand_gates(place: "Place", request: StageRequest, entry: Entry, settings: Settings) -> None:

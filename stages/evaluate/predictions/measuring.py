@@ -47,8 +47,7 @@ def row_of(predicted: OutOfFold, least_um3: float, evaluation: Evaluation, runti
         group=volume.group,
         measurement=_measured(mask, label, labelled, volume, evaluation, runtime),
         views=take_views(image, label, mask, own_grid(volume).spacing_um, labelled),
-        model_name=cell.card.model_name,
-        model_version=cell.card.model_version,
+        weights_sha256=cell.card.weights_sha256,
         seconds=predicted.seconds + time.monotonic() - started,
     )
 

@@ -65,7 +65,13 @@ def test_a_record_is_of_an_entry_with_its_command_code_and_outs(tmp_path: Path) 
     """Other data and params are what a cache is for; other code made another result."""
     write(tmp_path / "runs/ab/b/good", ENTRY)
     (found,) = in_run_cache(tmp_path)
-    present = {"address": "train@a-0", "cmd": tuple(ENTRY["cmd"]), "code": {"stages/train": C}, "is_reproducible": True}
+    present = {
+        "address": "train@a-0",
+        "stage": "train",
+        "cmd": tuple(ENTRY["cmd"]),
+        "code": {"stages/train": C},
+        "is_reproducible": True,
+    }
     outs = frozenset(["models/card.json"])
     assert Present(**present, outs=outs).made(found)
     assert not Present(**{**present, "code": {"stages/train": A}}, outs=outs).made(found)
@@ -77,7 +83,7 @@ def test_a_claim_is_run_without_its_gate_on_its_own_params(tmp_path: Path) -> No
     """The gate looks at a machine that is about to train for hours."""
     write(tmp_path / "dvc.lock", {"stages": {"train@a-0": ENTRY}})
     (found,) = in_lock_file(tmp_path)
-    assert command_of(found) == ("--loss", "a", "--fold", "0")
-    assert command_of(record(cmd=("python train.py",))) is None
+    assert command_of(found, "train") == ("--loss", "a", "--fold", "0")
+    assert command_of(record(cmd=("python train.py",)), "train") is None
     claim = Claim(record=found, cache_dir=tmp_path)
     assert claim.params() == {"training": {"seed": 1, "filters": [16]}}
