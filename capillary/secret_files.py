@@ -9,36 +9,14 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from capillary.secret_names import FILES, MOST_BYTES, SETTING, SecretFile
 
 PRIVATE = 0o600
 OTHERS = 0o077
-MOST_BYTES = 1 << 20
-# options of DVC's remotes and databases that are secrets (dvc/config_schema.py)
-DVC_SECRETS = {
-    *("password", "passphrase", "token", "client_secret", "connection_string"),
-    *("access_key_id", "secret_access_key", "session_token", "sse_customer_key"),
-    *("sas_token", "account_key", "oss_key_id", "oss_key_secret", "gdrive_client_secret"),
-}
-_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CONNECTION_STRING|(ACCESS|ACCOUNT|API|PRIVATE)_KEY")
-_SETTING = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*(.*?)\s*$", re.MULTILINE)
 _LOGIN_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecretFile:
-    """A file of the project that may hold secrets. `name` is relative to the project's folder."""
-
-    name: str
-    is_secret: Callable[[str], bool]  # by the name of a setting
-
-
-FILES = (
-    SecretFile(name=".env", is_secret=lambda name: _SECRET_NAME.search(name.upper()) is not None),
-    SecretFile(name=".dvc/config.local", is_secret=lambda name: name.lower() in DVC_SECRETS),
-)
 
 
 def keep_private(environment: Mapping[str, str]) -> None:
@@ -47,15 +25,6 @@ def keep_private(environment: Mapping[str, str]) -> None:
     for root in places:
         if (root / "dvc.yaml").is_file():
             _say(root, [line for file in FILES for line in tighten(root, file)])
-
-
-def secret_values(root: Path, variables: Mapping[str, str]) -> Iterator[str]:
-    """The secrets of the project `root`: what `variables` and its files hold under a secret's name."""
-    yield from (value for name, value in variables.items() if _SECRET_NAME.search(name.upper()))
-    for file in FILES:
-        path = root / file.name
-        text = path.read_text("utf-8", "replace")[:MOST_BYTES] if path.is_file() else ""
-        yield from (value.strip("'\"") for name, value in _SETTING.findall(text) if file.is_secret(name))
 
 
 def tighten(root: Path, file: SecretFile) -> Iterator[str]:
@@ -104,7 +73,7 @@ def _is_open_to_others(status: os.stat_result) -> bool:
 
 
 def _holds_secret(text: str, file: SecretFile) -> bool:
-    settings = ((name, value.strip("'\"")) for name, value in _SETTING.findall(text))
+    settings = ((name, value.strip("'\"")) for name, value in SETTING.findall(text))
     return any(value and (file.is_secret(name) or _LOGIN_IN_URL.search(value)) for name, value in settings)
 
 

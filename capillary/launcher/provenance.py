@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan
 from capillary.provenance.collect import collect, write_files
-from capillary.secret_files import secret_values
+from capillary.secret_names import secret_values
 from capillary.settings import Settings
 
 # what a stage calls the folder; no dep of dvc.yaml can have this name

@@ -10,7 +10,8 @@ import dvc.config_schema
 import pytest
 
 from capillary import secret_files
-from capillary.secret_files import DVC_SECRETS, FILES, keep_private, tighten
+from capillary.secret_files import keep_private, tighten
+from capillary.secret_names import DVC_SECRETS, FILES
 
 ENV, CONFIG = FILES
 

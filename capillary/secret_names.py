@@ -1,0 +1,39 @@
+"""What a project's secrets are called, in variables and in its files, and what they are."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MOST_BYTES = 1 << 20
+# options of DVC's remotes and databases that are secrets (dvc/config_schema.py)
+DVC_SECRETS = {
+    *("password", "passphrase", "token", "client_secret", "connection_string"),
+    *("access_key_id", "secret_access_key", "session_token", "sse_customer_key"),
+    *("sas_token", "account_key", "oss_key_id", "oss_key_secret", "gdrive_client_secret"),
+}
+_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CONNECTION_STRING|(ACCESS|ACCOUNT|API|PRIVATE)_KEY")
+SETTING = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*(.*?)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretFile:
+    """A file of the project that may hold secrets. `name` is relative to the project's folder."""
+
+    name: str
+    is_secret: Callable[[str], bool]  # by the name of a setting
+
+
+FILES = (
+    SecretFile(name=".env", is_secret=lambda name: _SECRET_NAME.search(name.upper()) is not None),
+    SecretFile(name=".dvc/config.local", is_secret=lambda name: name.lower() in DVC_SECRETS),
+)
+
+
+def secret_values(root: Path, variables: Mapping[str, str]) -> Iterator[str]:
+    """The secrets of the project `root`: what `variables` and its files hold under a secret's name."""
+    yield from (value for name, value in variables.items() if _SECRET_NAME.search(name.upper()))
+    for file in FILES:
+        path = root / file.name
+        text = path.read_text("utf-8", "replace")[:MOST_BYTES] if path.is_file() else ""
+        yield from (value.strip("'\"") for name, value in SETTING.findall(text) if file.is_secret(name))
