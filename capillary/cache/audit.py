@@ -75,7 +75,7 @@ def plan_audit(question: Question, project: Project, settings: Settings) -> Chos
         )
     reasons = {each.address: reason for each in stages if (reason := _obstacle(each, project.root, settings))}
     records = project.records([each for each in stages if each.address not in reasons])
-    records = [each for each in records if command_of(each, stage_of(root, each.address)) is not None]
+    records = [each for each in records if command_of(each, stage_of(project.root, each.address)) is not None]
     seed = secrets.randbelow(2**31) if question.seed is None else question.seed
     return Chosen(records=tuple(choose(records, question.share, seed)), of=len(records), seed=seed, left_out=reasons)
 

@@ -74,7 +74,10 @@ def _registry(root: Path, settings: Settings, answers: Sequence[Answer]) -> Iter
         if answer.status in REFUSED or "not written to" in answer.fault:
             yield passed(name, f"{answer.service.place} answers", "answers")
         else:
-            yield from (dataclasses.replace(check, name=name) for check in check_services([answer], critical=True, tracking="required"))
+            yield from (
+                dataclasses.replace(check, name=name)
+                for check in check_services([answer], critical=True, tracking="required")
+            )
 
 
 def _docker(settings: Settings, params: PreflightParams) -> Check:
