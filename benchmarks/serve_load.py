@@ -88,7 +88,8 @@ class Service:
 
     def version(self) -> str | None:
         with contextlib.suppress(httpx.TransportError):
-            return self.client.get("/readyz").headers.get("X-Model-Version")
+            named: str | None = self.client.get("/readyz").headers.get("X-Model-Version")
+            return named
         return None
 
     def restart(self) -> None:

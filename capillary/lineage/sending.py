@@ -41,4 +41,5 @@ def sink_of(address: str, key: str, root: Path) -> Sink:
         return LinesInFile(root / address.removeprefix(FILE))
     options: dict[str, Any] = {"auth": ApiKeyTokenProvider({"api_key": key})} if key else {}
     config = HttpConfig(url=address, timeout=HTTP_TIMEOUT_S, retry={"total": 0}, **options)
-    return HttpTransport(config)
+    sink: Sink = HttpTransport(config)
+    return sink

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from capillary.secret_files import DVC_SECRETS
+from capillary.secret_names import DVC_SECRETS
 from stages.common.errors import ServiceError
 from stages.common.text import visible
 from stages.common.tracking.address import without_login

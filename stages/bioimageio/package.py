@@ -43,7 +43,8 @@ class Probability(torch.nn.Module):
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """(B, 1, z, y, x) to probabilities of that shape."""
-        return self.network(patches).softmax(dim=1)[:, 1:]
+        vessel: torch.Tensor = self.network(patches).softmax(dim=1)[:, 1:]
+        return vessel
 
 
 def write_package(
@@ -93,7 +94,7 @@ def _script(
 ) -> torch.jit.ScriptModule:
     """The network as TorchScript, which must give the same for the example and work on larger patches, too."""
     with torch.inference_mode(False), torch.no_grad():
-        script: Any = torch.jit.trace(model, prepared.clone(), check_trace=False)
+        script: Any = torch.jit.trace(model, prepared.clone(), check_trace=False)  # type: ignore[no-untyped-call]
         found = script(prepared.clone())
         shape = [size + more for size, more in zip(prepared.shape[2:], step, strict=True)]
         larger = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(0))

@@ -46,7 +46,8 @@ def prepare(image: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
     values = image.astype(np.float64)
     if recipe.normalisation == "percentile":
         low, high = np.percentile(values, [recipe.percentile_low, recipe.percentile_high])
-        return np.clip((values - low) / (high - low + EPSILON), 0, 1).astype(np.float32)
-    if recipe.normalisation == "zscore":
-        return ((values - values.mean()) / (values.std() + EPSILON)).astype(np.float32)
-    return image.astype(np.float32)
+        values = np.clip((values - low) / (high - low + EPSILON), 0, 1)
+    elif recipe.normalisation == "zscore":
+        values = (values - values.mean()) / (values.std() + EPSILON)
+    prepared: NDArray[np.float32] = values.astype(np.float32)
+    return prepared

@@ -24,7 +24,7 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
     """All checks of this machine, as the stage `runtime.gated` will find it."""
     services = to_be_asked(services_of(runtime.variables, params.services), runtime.tracking)
     answers = ask_all(services, runtime.variables, params.answers)
-    stage, need = runtime.gated.split("@")[0], runtime.need
+    stage, need = stage_of(runtime.gated), runtime.need
     return report_of(
         gpu_checks(params.gpu, runtime, need),
         [
@@ -47,6 +47,15 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
             check_clock(answers, params.clock),
         ],
     )
+
+
+def stage_of(gated: str, code: Path = Path("stages")) -> str:
+    """The stage that the entry `gated` runs: `train` of `train@dice_ce-0` and of `train_seed@dice_ce-0-7`, whose pins
+    are here (capillary/launcher/access.py has the rule).
+    """
+    entry = gated.split("@")[0]
+    known = (file.parent.name for file in code.glob("*/requirements.txt"))
+    return max((name for name in known if f"{entry}_".startswith(f"{name}_")), key=len, default=entry)
 
 
 def gpu_checks(params: GpuParams, runtime: GateRuntime, need: Need = NOTHING_KNOWN) -> list[Check]:
