@@ -43,8 +43,8 @@ class Probability(torch.nn.Module):
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """(B, 1, z, y, x) to probabilities of that shape."""
-        vessel: torch.Tensor = self.network(patches).softmax(dim=1)[:, 1:]
-        return vessel
+        probability: torch.Tensor = self.network(patches).softmax(dim=1)[:, 1:]
+        return probability
 
 
 def write_package(
@@ -89,12 +89,11 @@ def step_of(strides: Sequence[Sequence[int]]) -> tuple[int, int, int]:
     return z, y, x
 
 
-def _script(
-    model: torch.nn.Module, prepared: torch.Tensor, expected: torch.Tensor, step: Sequence[int]
-) -> torch.jit.ScriptModule:
+def _script(model: torch.nn.Module, prepared: torch.Tensor, expected: torch.Tensor, step: Sequence[int]) -> Any:
     """The network as TorchScript, which must give the same for the example and work on larger patches, too."""
     with torch.inference_mode(False), torch.no_grad():
-        script: Any = torch.jit.trace(model, prepared.clone(), check_trace=False)  # type: ignore[no-untyped-call]
+        jit: Any = torch.jit  # without types
+        script = jit.trace(model, prepared.clone(), check_trace=False)
         found = script(prepared.clone())
         shape = [size + more for size, more in zip(prepared.shape[2:], step, strict=True)]
         larger = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(0))
@@ -107,7 +106,7 @@ def _script(
             remedy="report it with the architecture's name; nothing was exported",
             code=ExitCode.UNEXPECTED,
         )
-    return script  # type: ignore[no-any-return]
+    return script
 
 
 def describe(card: ModelCard, labels: Labels, files: dict[str, str], step: Sequence[int]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def _host_side() -> list[Path]:
     of_runs = ("runtime", "text", "reproduction", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", *headers))
-    of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))
+    of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file", "receipts"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
     of_registered = (f"registered/{name}" for name in ("__init__", "names"))
     files = (*names, *of_runs, *of_imaging, *of_tracking, *of_networks, *of_registered)
