@@ -140,17 +140,17 @@ def test_a_training_records_where_it_comes_from(cell: Cell, runtime: Runtime, tm
     runtime = replace(runtime, provenance=replace(HOST, folder=handed, changed_count=1))
     with recorded(cell, runtime, _state(cell), CPU) as run:
         card = register(cell, runtime, run=run, state=_state(cell))
-    client = run.server.client
-    stored = client.get_run(run.run_id)
-    files = [file.path for file in client.list_artifacts(run.run_id, FOLDER)]
+    client, stored = connect(runtime).client, made_of(run)
+    run_id = stored.info.run_id
+    files = [file.path for file in client.list_artifacts(run_id, FOLDER)]
     assert files == [f"{FOLDER}/{name}" for name in ("changes.diff", "params.yaml", RECORD)]
-    record = read_record(Path(client.download_artifacts(run.run_id, f"{FOLDER}/{RECORD}", tmp_path)).read_bytes(), "it")
+    record = read_record(Path(client.download_artifacts(run_id, f"{FOLDER}/{RECORD}", tmp_path)).read_bytes(), "it")
     assert record.host == replace(HOST, changed_count=1)
     assert (record.computing.precision, record.computing.threads, record.computing.processes) == ("bf16", 3, 2)
     assert (record.computing.seeds, record.computing.resumed_after) == ({"training": 7}, 2)
     assert record.software.packages["torch"] in torch.__version__
     assert stored.data.params["preprocess.seed"] == "3"
-    for tags in (stored.data.tags, client.get_model_version(card.model_name, card.model_version).tags):
+    for tags in (stored.data.tags, client.get_model_version(card.model_name, "1").tags):
         assert (tags["capillary.commit"], tags["capillary.dirty"]) == (HOST.commit, "true")
 
 
