@@ -121,6 +121,7 @@ def test_exit_codes_are_those_that_users_know() -> None:
         "MEMORY": 8,
         "PREFLIGHT": 9,
         "CELLS_FAILED": 10,  # and STACKS_FAILED
+        "DIFFERS": 11,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
     }

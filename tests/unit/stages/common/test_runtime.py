@@ -89,6 +89,10 @@ def test_a_stage_that_is_started_by_hand_has_every_default() -> None:
         "experiment_name": None,
         "registered_model": DEFAULT,
         "rehearsal": False,
+        "tracking": "auto",
+        "outbox": Path(".capillary/outbox"),
+        "receipts": Path(".capillary/receipts"),
+        "provenance": None,
         "gate": None,
         "tracking_uri": "sqlite:///mlruns/mlflow.db",
     }

@@ -48,7 +48,7 @@ def made(processed: Path, *, folds: tuple[int, ...] = (0, 1), metric: str = "dsc
     results = Results(
         cells=cells, rows=rows, summary=summarise(rows, settings), differences=compare_losses(rows, settings)
     )
-    params = EvaluateParams(training=Listed(losses=LOSSES, folds=folds), evaluation=settings)
+    params = EvaluateParams(training=Listed(losses=LOSSES, folds=folds, seed=7, seeds=()), evaluation=settings)
     runtime = embedded_runtime(processed, artifact_root=None, **order)
     return trainings_of(results, params, runtime, processed)
 

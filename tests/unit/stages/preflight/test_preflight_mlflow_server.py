@@ -93,7 +93,7 @@ FAULTS: dict[str, tuple[dict[str, Says], str, str]] = {
         "redirects what is written to it (301)",
         "https://mlflow.example.org",
     ),
-    "no registry": ({"registry": Says(status=404, body=PAGE)}, "has no model registry", "with a registry"),
+    "no registry": ({"registry": Says(status=404, body=PAGE)}, "has no model registry", "for versions, use a server"),
     "registry refused": ({"registry": Says(status=403)}, "refuses its model registry", "register models"),
     "files in its own folder": (
         {"asked": experiment(artifact_location="/mlruns/7")},

@@ -1,23 +1,23 @@
 """Networks that DVC keeps: the road that remains when the registry is gone."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 
 from stages.common.errors import DamagedError, ServiceError
 from stages.common.networks.description import DESCRIPTION
 from stages.common.networks.weights import WEIGHTS, weights_sha256
-from stages.common.registered import kept
+from stages.common.registered.finding import Places, find_network
 from stages.common.registered.kept import read_kept, weights_from_remote
 from stages.common.registered.loading import load_model
 from stages.common.tracking.model_files import file_of
 from stages.common.tracking.registry import ModelCard, write_card
-from stages.common.tracking.server import RefusedError, Server
+from stages.common.tracking.server import Server
 from stages.weights import keep
 from stages.weights.keep import keep_all
 from tests.support.networks import card_of, package_of, random_network
@@ -37,49 +37,62 @@ def made_up(number: int) -> tuple[ModelCard, dict[str, bytes]]:
     """A card and files that have its hashes, for who does not parse them."""
     contents = {DESCRIPTION: b"{}", WEIGHTS: bytes([number]) * 9}
     files = {name: file_of(content) for name, content in contents.items()}
-    card = dataclasses.replace(CARD, files=files, weights_sha256=f"{number:064x}", model_version=str(number))
+    card = dataclasses.replace(CARD, files=files, weights_sha256=f"{number:064x}")
     return card, contents
 
 
-@pytest.fixture
-def gone(monkeypatch: pytest.MonkeyPatch) -> Server:
+class Gone(Server):
     """A server that answers nothing, and nobody who waits for it."""
-    monkeypatch.setattr(kept, "_HURRIED_S", 0.0)
 
-    def fail(*_: object) -> Any:
-        raise MlflowException("Connection refused")
-
-    return Server(client=SimpleNamespace(get_model_version=fail), uri="http://gone.example")  # type: ignore[arg-type]
+    def call(self, what: str, ask: Callable[[], Any], patience_s: float = 0.0) -> Any:
+        del ask, patience_s
+        raise ServiceError(f"MLflow at {self.uri} does not {what}", remedy="check MLFLOW_TRACKING_URI")
 
 
-def test_a_network_is_loaded_without_its_server(
-    tmp_path: Path, gone: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From the project's weights/, and it says so; the registry was asked first."""
+@pytest.fixture
+def gone() -> Places:
+    """Where to look in a clone whose server is gone."""
+    return Places(server=Gone(client=None, uri="http://gone.example"))  # type: ignore[arg-type]
+
+
+def test_a_network_is_loaded_without_its_server(tmp_path: Path, gone: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the project's weights/."""
     monkeypatch.chdir(tmp_path)
     model = random_network()
-    card = card_of(model, "capillary-dice_ce", "1")
+    card = card_of(model)
     folder = write_in(Path("weights"), card, package_of(model).contents)
-    assert weights_sha256(load_model(card, server=gone)) == weights_sha256(model)
+    found = find_network(card, gone)
+    assert str(folder) in found.place
+    assert weights_sha256(load_model(found)) == weights_sha256(model)
+
+
+def test_what_the_registry_gives_wrongly_is_read_from_what_is_kept(
+    tmp_path: Path, gone: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same bytes by another road, and it says why."""
+    monkeypatch.chdir(tmp_path)
+    model = random_network()
+    card = card_of(model)
+    folder = write_in(Path("weights"), card, package_of(model).contents)
+    spoilt = dataclasses.replace(find_network(card, gone), place="the registry", fetch=lambda *_: b"{}")
+    assert weights_sha256(load_model(spoilt)) == weights_sha256(model)
     said = " ".join(capsys.readouterr().out.split())
     assert f"is read from {folder}" in said
-    assert "gone.example" in said
+    assert "as the registry gives it" in said
 
 
 def test_without_kept_files_the_error_names_the_server_and_the_other_road(
-    tmp_path: Path, gone: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, gone: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The registry alone is the default."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Server, "call", _refuse)
     with pytest.raises(ServiceError, match=r"gone\.example") as raised:
-        load_model(made_up(1)[0], server=gone)
-    assert "tracking.weights_in_remote" in raised.value.remedy
+        find_network(made_up(1)[0], gone)
     assert "MLFLOW_TRACKING_URI" in raised.value.remedy
-
-
-def _refuse(server: Server, *_: object) -> Any:
-    raise RefusedError(f"{server.uri} refuses", remedy="", error_code="RESOURCE_DOES_NOT_EXIST", value="")
+    empty = SimpleNamespace(search_model_versions=lambda *_, **__: PagedList([], None))
+    with pytest.raises(ServiceError, match="no version of capillary-dice_ce") as raised:
+        find_network(made_up(1)[0], Places(server=Server(client=empty, uri="http://other.example")))  # type: ignore[arg-type]
+    assert "tracking.weights_in_remote" in raised.value.remedy
 
 
 @pytest.mark.parametrize("change", ["size", "bytes", "absent", "folder", "name"])
@@ -116,11 +129,12 @@ def test_what_is_kept_already_is_not_fetched_again(tmp_path: Path, monkeypatch: 
     write_card(models / "dice_ce/seed_7/fold_0.json", new)
     fetched: list[str] = []
 
-    def fetch(card: ModelCard, *, server: object) -> dict[str, bytes]:
-        fetched.append(card.model_version)
+    def fetch(card: ModelCard) -> dict[str, bytes]:
+        fetched.append(card.weights_sha256)
         return files
 
-    monkeypatch.setattr(keep, "network_files", fetch)
+    monkeypatch.setattr(keep, "find_network", lambda card, _places: card)
+    monkeypatch.setattr(keep, "files_of", fetch)
     keep_all(models, tmp_path / "made", None, former=tmp_path / "former")  # type: ignore[arg-type]
-    assert fetched == ["3"]
+    assert fetched == [new.weights_sha256]
     assert {folder.name for folder in (tmp_path / "made").iterdir()} == {old.weights_sha256, new.weights_sha256}

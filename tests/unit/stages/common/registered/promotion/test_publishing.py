@@ -1,7 +1,5 @@
 """Trainings in a real embedded registry: registered once, linked to their runs, compared, and led to by aliases."""
 
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,12 @@ from stages.common.registered import tags
 from stages.common.registered.promotion.publishing import PublishedTraining, publish_training
 from stages.common.registered.references import find_versions, named_version
 from stages.common.registered.trainings import reading
-from stages.common.registered.trainings.mixing import refuse_mixed
 from stages.common.registered.trainings.training import FILE, Rival, Training, training_json
-from stages.common.tracking.runs import open_run
 from stages.common.tracking.server import Server, connect
 from stages.models.comparing import compare_trainings
 from stages.models.promoting import promote, rollback
 from stages.models.showing import list_models, show
-from tests.support.tracked import CARD, embedded_runtime
+from tests.support.tracked import embedded_runtime, plain_run
 from tests.support.trainings import made_training
 
 NETWORKS = "capillary-dice_ce"
@@ -41,10 +37,10 @@ def server(store: Path) -> Server:
 
 
 def run_of(store: Path, name: str, **params: str) -> str:
-    runtime = embedded_runtime(store, fingerprint=name)
-    with open_run(runtime, cell_tags={}, run_name=name, system_metrics=False) as run:
-        run.log_params(params)
-        return run.run_id
+    made = plain_run(embedded_runtime(store, fingerprint=name))
+    for key, value in params.items():
+        made.server.client.log_param(made.run_id, key, value)
+    return made.run_id
 
 
 def publish(store: Path, server: Server, training: Training, folder: Path) -> PublishedTraining:
@@ -168,39 +164,3 @@ def test_a_changed_training_file_is_refused(
         monkeypatch.setattr(reading, "fetch_file", lambda *_, content=content: content)
         with pytest.raises(DataError, match=words):
             find_versions("capillary-changed@champion", server)
-
-
-@pytest.fixture(scope="module")
-def weights(store: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Fingerprint → weights of the networks of two trainings."""
-    found = {}
-    for label in ("mixed-a", "mixed-b"):
-        training = made_training(VALUES, name=label, registered_model="capillary-mixed", stands=False)
-        publish(store, server, training, tmp_path_factory.mktemp(label))
-        found |= {cell.fingerprint: cell.weights_sha256 for cell in training.cells}
-    return found
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ([{}, {}], None),
-        ([{}, {"epochs": 3}], "different `epochs`"),
-        ([{}, {"loss": "cldice"}], "different `loss`"),
-        ([{}, {"network": "mixed-b-1"}], "different data, code or params"),
-    ],
-)
-def test_networks_of_different_trainings_do_not_predict_together(
-    server: Server, weights: dict[str, str], changes: Sequence[dict[str, Any]], words: str | None
-) -> None:
-    """The refusal says what differs."""
-    cards = []
-    for fold, change in enumerate(changes):
-        named = dict(change)
-        network = weights[named.pop("network", f"mixed-a-{fold}")]
-        cards.append(dataclasses.replace(CARD, fold=fold, weights_sha256=network, **named))
-    if words is None:
-        refuse_mixed(cards, server)
-        return
-    with pytest.raises(DataError, match=words):
-        refuse_mixed(cards, server)
