@@ -135,9 +135,14 @@ target "experiment" {
     BASE        = BASE
     VERSION     = TAG
     TORCH       = torch
-    TORCH_INDEX = torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU
-    TORCH_CUDA  = torch == "cuda" ? TORCH_CUDA : ""
+    TORCH_INDEX_ID = sha256(torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU)
+    TORCH_CUDA     = torch == "cuda" ? TORCH_CUDA : ""
   }
+  secret = [
+    torch == "cuda"
+    ? "id=torch_index,env=${TORCH_INDEX_CUDA == TORCH_INDEX ? "TORCH_INDEX" : "TORCH_INDEX_CUDA"}"
+    : "id=torch_index,env=${TORCH_INDEX_CPU == TORCH_INDEX ? "TORCH_INDEX" : "TORCH_INDEX_CPU"}"
+  ]
   tags = ["${REGISTRY}capillary-experiment:${TAG}-${torch}"]
 }
 
@@ -145,7 +150,8 @@ target "experiment" {
 target "serve" {
   inherits   = ["_common"]
   dockerfile = "serving/Dockerfile"
-  args       = { BASE = BASE, VERSION = TAG, TORCH_INDEX = TORCH_INDEX_CPU }
+  args       = { BASE = BASE, VERSION = TAG, TORCH_INDEX_ID = sha256(TORCH_INDEX_CPU) }
+  secret     = ["id=torch_index,env=${TORCH_INDEX_CPU == TORCH_INDEX ? "TORCH_INDEX" : "TORCH_INDEX_CPU"}"]
   tags       = ["${REGISTRY}capillary-serve:${TAG}-cpu"]
 }
 

@@ -68,10 +68,13 @@ def leaf_keys(tree: dict[str, Any]) -> Iterator[str]:
 
 
 def whole_values(tree: dict[str, Any], declared: Collection[str]) -> dict[str, Any]:
-    """The leaves of `tree`, in which a mapping that is the value of a declared key is one value, not a section."""
+    """The leaves of `tree`, in which a mapping that is the value of a declared key is one value, not a section.
+
+    A stage may declare a whole section (`train`): that is no such key.
+    """
     whole: dict[str, Any] = {}
     for key, value in leaves(tree):
-        owner = next((other for other in declared if key.startswith(f"{other}.")), None)
+        owner = next((other for other in declared if "." in other and key.startswith(f"{other}.")), None)
         if owner is None:
             whole[key] = value
         else:

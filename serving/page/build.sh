@@ -3,5 +3,5 @@
 # npm nor a network. No package's own scripts are run.
 set -eu
 cd "$(dirname "$0")"
-npm ci --ignore-scripts --no-audit --no-fund --omit=optional --silent
+npm ci --ignore-scripts --no-audit --no-fund --omit=optional --loglevel=error
 cp node_modules/@niivue/niivue/dist/index.js static/niivue.js

@@ -39,7 +39,7 @@ FAULTS: dict[str, Inject] = {
     "access of a stage broken": lambda bench: make.broken_file(
         bench, "configs/stages.yaml", "pids: 4096", "pids: many"
     ),
-    "wrong executor": lambda bench: make.settings(CAPILLARY_EXECUTOR="podman"),
+    "wrong executor": lambda bench: make.settings(CAPILLARY_EXECUTOR="containers"),
     "unknown profile": lambda bench: make.settings(CAPILLARY_PROFILE="gpu_hihg"),
     "workers that are no number": lambda bench: make.settings(CAPILLARY_WORKERS="all"),
     # data
