@@ -103,6 +103,7 @@ def test_sections_that_are_no_params_are_typed(file: Path) -> None:
         "monitoring": {"system_monitor": True, "monitor_interval_sec": 10.0, "memory_abort_process_rss_gb": None},
         "resume": {"enabled": True, "checkpoint_dir": None},
         "debug": {"enabled": False, "max_epochs": 1, "num_folds": 2, "max_volumes": 10},
+        "services": (),
     }
     config = read_experiment(write(file, compute={"profile": "cpu"}, monitoring={"monitor_interval_sec": 2}), PARAMS)
     assert config.sections.compute.profile == "cpu"

@@ -72,7 +72,7 @@ def test_a_rehearsal_is_repeated_as_one(workspace: Workspace) -> None:
     """The command in the report has the flag, and fewer folds make fewer cells."""
     workspace.write({"folds": [0, 1, 2], "losses": ["dice_ce"]})
     experiment = workspace.read(debug=True)
-    assert experiment.cells == ["train@dice_ce-0", "train@dice_ce-1"]
+    assert list(experiment.cells) == ["train@dice_ce-0", "train@dice_ce-1"]
     assert run._command(experiment) == f"./just experiment --config '{workspace.file}' --debug"
 
 

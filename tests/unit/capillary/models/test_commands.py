@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from capillary.cli import app
 from capillary.launcher import process
+from capillary.launcher.plan import OUTBOX, RECEIPTS
 from capillary.models import ask
 from capillary.models.known import known_names
 from capillary.models.steps import Step, plan_step
@@ -130,5 +131,6 @@ def test_the_step_reaches_the_registry_and_nothing_else(tmp_path: Path, monkeypa
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org")
     step = Step(stage="models", argv=("list",), takes=None, makes="answer", root=tmp_path)
     plan = plan_step(step, tmp_path, read_settings(tmp_path), process)
-    assert (plan.needs_network, plan.outs, plan.writable) == (True, ("answer",), ())
+    records = (tmp_path / OUTBOX, tmp_path / RECEIPTS)
+    assert (plan.needs_network, plan.outs, plan.writable) == (True, ("answer",), records)
     assert [dep.name for dep in plan.deps] == ["stages/__init__.py", "stages/common", "stages/models"]

@@ -61,8 +61,8 @@ def test_tables_with_seeds_are_read(metrics: Path) -> None:
     assert (band.volumes, band.recall) == (1, 0.5)
     file = metrics.parent / "models" / "dice_ce" / "seed_7" / "fold_1.json"
     file.parent.mkdir(parents=True)
-    names = ("loss", "run_id", "model_name", "precision")
-    file.write_text(json.dumps({**dict.fromkeys(names, "x"), "fold": 1, "model_version": "3", "epochs": 2}))
+    names = ("loss", "fingerprint", "precision")
+    file.write_text(json.dumps({**dict.fromkeys(names, "x"), "fold": 1, "epochs": 2}))
     cell = CellName("dice_ce", 1, 7)
     (card,) = read_cards(metrics.parent, [CellName("dice_ce", 1), cell])
     assert card.seed == 7
