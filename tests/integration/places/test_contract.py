@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.containers import client
 from tests.support.places import SETTINGS, Head, PlaceProject, ended_heads, until
-from tests.support.podman import end_service, podman, podman_settings
+from tests.support.podman import end_service, podman, podman_settings, refuse_unable
 from tests.support.ray_cluster import shared_nodes
 from tests.support.slurm import cluster
 
@@ -21,25 +21,26 @@ Start = Callable[..., Head]
 
 # what ends a stage is the same code in containers of Podman and of Docker
 BUT_PODMAN = pytest.mark.parametrize("project", [name for name in SETTINGS if name != "podman"], indirect=True)
-NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster, "ray": shared_nodes}
+NEEDS: dict[str, Callable[[], object]] = {"docker": client, "slurm": cluster, "ray": shared_nodes}
 
 
 @pytest.fixture(scope="module")
-def podman_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where Podman's service has its socket; the service ends with the tests."""
+def podman_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """How Podman runs here, with a socket of its own for its service, which ends with the tests."""
+    podman()
     home = tmp_path_factory.mktemp("podman")
-    yield home
+    variables = podman_settings(home)
+    refuse_unable(variables)
+    yield variables
     end_service(home)
 
 
 @pytest.fixture(params=SETTINGS)
-def project(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_home: Path
-) -> PlaceProject:
+def project(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlaceProject:
     """A project whose stage runs in the place under test."""
     NEEDS.get(request.param, lambda: None)()
     if request.param == "podman":
-        for name, value in podman_settings(podman_home).items():
+        for name, value in request.getfixturevalue("podman_variables").items():
             monkeypatch.setenv(name, value)
     return PlaceProject(tmp_path / "my project", request.param)
 
