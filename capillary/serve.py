@@ -23,7 +23,7 @@ def run_service(root: Path, *, port: int | None, model: str | None) -> int:
             code=ExitCode.USAGE,
         )
     environment = environment_of(root, port=port, model=model)
-    with subprocess.Popen([sys.executable, "-m", "serving"], cwd=root, env=environment) as service:
+    with subprocess.Popen([sys.executable, "-P", "-m", "serving"], cwd=root, env=environment) as service:
         while True:
             try:
                 return service.wait()

@@ -6,7 +6,7 @@ import os
 import uvicorn
 from pydantic import ValidationError
 
-from serving.access.tokens import Tokens, hashed
+from serving.access.tokens import LEAST_CHARACTERS, Tokens, count_short, hashed
 from serving.app import create_app
 from serving.figures import Figures
 from serving.jobs.homes import Homes
@@ -70,14 +70,13 @@ def build_service(settings: ServeSettings) -> Service:
 
 
 def _tokens(settings: ServeSettings) -> Tokens:
-    try:
-        tokens = hashed(listed(settings.tokens), listed(settings.admin_tokens))
-    except ValueError as error:
-        raise CapillaryError(
-            str(error),
-            remedy="make one with `openssl rand -hex 32` and set CAPILLARY_SERVE_TOKENS",
-            code=ExitCode.USAGE,
-        ) from None
+    users, admins = listed(settings.tokens), listed(settings.admin_tokens)
+    if short := count_short((*users, *admins)):
+        say(
+            f"warning: {short} of the tokens have fewer than {LEAST_CHARACTERS} characters and can be guessed; make one "
+            "with `openssl rand -hex 32`"
+        )
+    tokens = hashed(users, admins)
     if tokens.is_open and not settings.open_access and not _is_loopback(settings.host):
         raise CapillaryError(
             f"{settings.host} can be reached from other machines, and no token is asked for",

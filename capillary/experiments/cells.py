@@ -21,7 +21,7 @@ from capillary.experiments.assignment import Assignment
 from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.leftovers import TORN, remove_torn
 
-DVC = (sys.executable, "-m", "capillary.experiments.dvc")
+DVC = (sys.executable, "-P", "-m", "capillary.experiments.dvc")
 # --wait-for-lock waits for the repository's lock; a path that another process works on is refused at once
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 MOST_BUSY_TRIES = 60

@@ -15,7 +15,7 @@ from serving.jobs.record import Job, Result, Served
 from serving.models.messages import LONGEST_LINE, Answer, Resolve, Segment, line_of
 from stages.common.errors import CapillaryError, ExitCode
 
-WORKER_ARGV = (sys.executable, "-m", "serving.worker")
+WORKER_ARGV = (sys.executable, "-P", "-m", "serving.worker")
 RESOLVE_S = 60.0
 
 

@@ -81,3 +81,12 @@ def test_the_extra_stages_covers_every_stage() -> None:
     for file in (REPOSITORY / "stages").glob("*/requirements.txt"):
         wanted = _names(line for line in file.read_text().splitlines() if line and not line.startswith("#"))
         assert wanted - NOT_IN_STAGES <= have, file
+
+
+def test_the_service_has_what_predict_needs() -> None:
+    """Its image reads what evaluate's image reads, in the same versions."""
+    evaluate, service = (
+        {line for line in file.read_text().splitlines() if line and not line.startswith("#")}
+        for file in (REPOSITORY / "stages/evaluate/requirements.txt", REPOSITORY / "serving/requirements.txt")
+    )
+    assert evaluate <= service
