@@ -73,8 +73,8 @@ def _tokens(settings: ServeSettings) -> Tokens:
     users, admins = listed(settings.tokens), listed(settings.admin_tokens)
     if short := count_short((*users, *admins)):
         say(
-            f"warning: {short} of the tokens have fewer than {LEAST_CHARACTERS} characters and can be guessed; make one "
-            "with `openssl rand -hex 32`"
+            f"warning: {short} of the tokens have fewer than {LEAST_CHARACTERS} characters and can be guessed; "
+            "make one with `openssl rand -hex 32`"
         )
     tokens = hashed(users, admins)
     if tokens.is_open and not settings.open_access and not _is_loopback(settings.host):
