@@ -45,9 +45,9 @@ class Published:
     weights_sha256: str
 
 
-def network_files(package: Package, card: ModelCard, tags: Mapping[str, str]) -> dict[str, bytes]:
+def network_files(package: Package, card: ModelCard, tags: Mapping[str, str] | None = None) -> dict[str, bytes]:
     """The content of the folder that publish_network takes. `tags` are the version's, besides those of its card."""
-    return {**package.contents, CARD: card_json(card).encode(), TAGS: json.dumps(dict(tags)).encode()}
+    return {**package.contents, CARD: card_json(card).encode(), TAGS: json.dumps(dict(tags or {})).encode()}
 
 
 def card_in(folder: Path) -> ModelCard | None:
