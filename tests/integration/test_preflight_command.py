@@ -36,7 +36,7 @@ def test_a_healthy_machine_passes(clone: Clone) -> None:
 def test_a_fault_ends_with_9_and_a_line_that_names_it(clone: Clone) -> None:
     """A dead MLflow server, as a person sees it."""
     uri = f"http://127.0.0.1:{dead_port()}"
-    done = clone.run("capillary", "preflight", check=False, MLFLOW_TRACKING_URI=uri)
+    done = clone.run("capillary", "preflight", check=False, MLFLOW_TRACKING_URI=uri, CAPILLARY_TRACKING="required")
     assert done.returncode == 9
     assert f"fail mlflow: {uri} does not answer" in done.stdout
 
