@@ -21,7 +21,7 @@ Start = Callable[..., Head]
 
 # what ends a stage is the same code in containers of Podman and of Docker
 BUT_PODMAN = pytest.mark.parametrize("project", [name for name in SETTINGS if name != "podman"], indirect=True)
-NEEDS: dict[str, Callable[[], object]] = {"docker": client, "slurm": cluster, "ray": shared_nodes}
+NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster, "ray": shared_nodes}
 
 
 @pytest.fixture(scope="module")
