@@ -86,7 +86,7 @@ def test_a_stage_that_fails(start: Start, project: PlaceProject) -> None:
 
 def test_a_stage_that_is_asked_to_stop_and_runs_again(start: Start, project: PlaceProject) -> None:
     """Ctrl-C lets it save what the next run resumes from."""
-    head = start("save")
+    head = start("save", CAPILLARY_GRACE_S="60")  # a busy machine is not what is tested
     head.wait_for("here")
     head.ask(signal.SIGINT)
     assert head.code() == 128 + signal.SIGINT, head.text()
