@@ -26,7 +26,10 @@ SOCKET = "/var/run/docker.sock"
 # what of a checkout the runner needs beside the toy's stages: the tool, with what it loads when a stage starts, and
 # what tells that its image is not outdated
 LOADED = (
-    *(f"stages/common/{name}.py" for name in ("atomic", "runtime", "imaging/__init__", "imaging/suffixes")),
+    *(
+        f"stages/common/{name}.py"
+        for name in ("atomic", "cell_name", "runtime", "imaging/__init__", "imaging/suffixes")
+    ),
     *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address")),
     *(f"stages/common/registered/{name}.py" for name in ("__init__", "names")),
     *(f"stages/preflight/{name}.py" for name in ("__init__", "checks/__init__", "checks/devices")),
