@@ -121,12 +121,8 @@ def predict(
         ),
     ],
     loss: Annotated[str | None, typer.Option(help="The loss of the models in models/.", show_default=False)] = None,
-    fold: Annotated[
-        list[int] | None, typer.Option(help="One fold, or several; else all of them.", show_default=False)
-    ] = None,
-    seed: Annotated[
-        list[int] | None, typer.Option(help="One seed, or several; else all of them.", show_default=False)
-    ] = None,
+    fold: Annotated[list[int] | None, typer.Option(help="One fold, or several; else all.", show_default=False)] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="One seed, or several; else all.", show_default=False)] = None,
     model: Annotated[
         str | None, typer.Option(help="From the registry: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
     ] = None,

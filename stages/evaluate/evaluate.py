@@ -22,7 +22,7 @@ from stages.evaluate.outputs import write_bands, write_outputs
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.partial import comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose, write_overlays
-from stages.evaluate.predict import evaluate_cells
+from stages.evaluate.predict import Evaluated, evaluate_cells
 from stages.evaluate.report import log_results, print_spreads, print_summary
 from stages.evaluate.row import first_of_each, over_seeds
 from stages.evaluate.small_parts import refuse_too_few_folds, write_choices
@@ -55,7 +55,6 @@ def evaluate(
     refuse_unmeasured_lead(cells, params.evaluation)
     torch.set_num_threads(runtime.threads)
     torch.backends.cudnn.deterministic = True
-    losses = ", ".join(params.training.losses)
     used = [cell for cell in cells if cell.volumes or cell.held_out]
     found = find_networks([cell.card for cell in used], places_of(runtime))
     networks = {cell.name: network for cell, network in zip(used, found, strict=True)}
@@ -64,15 +63,14 @@ def evaluate(
         guarding(runtime.monitoring.memory_abort_gb) as guard,
         open_run(
             runtime,
-            cell_tags={"losses": losses} | ({"missing": coverage.words()} if coverage.is_partial else {}),
+            cell_tags={"losses": ", ".join(params.training.losses)}
+            | ({"missing": coverage.words()} if coverage.is_partial else {}),
             run_name="partial evaluation" if coverage.is_partial else "evaluation",
             load_file=Path(temporary) / LOAD_FILE,
             publishers=PUBLISHERS,
         ) as run,
     ):
-        folds, seeds = (", ".join(map(str, each)) for each in (params.training.folds, params.training.every_seed))
-        settings = params.evaluation.model_dump(mode="json") | {"metrics": ", ".join(params.evaluation.metrics)}
-        run.log_params({"losses": losses, "folds": folds, "seeds": seeds, **settings})
+        run.log_params(_settings_of(params))
         evaluated = evaluate_cells(cells, params.evaluation, networks, runtime, guard)
         rows, first_seed = evaluated.rows, params.training.seed
         averaged = over_seeds(rows)
@@ -87,8 +85,7 @@ def evaluate(
         write_held_out(metrics, evaluated.held_out, params.evaluation)
         shown = summarise(comparable(averaged), params.evaluation)
         write_overlays(metrics, choose(comparable(first_of_each(rows)), shown))
-        pooled = pooled_by_loss(evaluated.calibration)
-        run.log_metrics({f"{loss}.calibration_error": found.error for loss, found in pooled.items()}, step=0)
+        run.log_metrics(_calibration_errors(evaluated), step=0)
         log_results(run, metrics, rows, summary, held_out)
         if not coverage.is_partial:
             results = Results(cells=cells, rows=rows, summary=summary, differences=differences)
@@ -96,3 +93,16 @@ def evaluate(
     print_summary(rows, summary, params.evaluation, coverage)
     print_spreads(spread, params.evaluation)
     print_held_out(held_out, params.evaluation)
+
+
+def _calibration_errors(evaluated: Evaluated) -> dict[str, float]:
+    pooled = pooled_by_loss(evaluated.calibration)
+    return {f"{loss}.calibration_error": found.error for loss, found in pooled.items()}
+
+
+def _settings_of(params: EvaluateParams) -> dict[str, object]:
+    """What was evaluated and how, as the params of the run."""
+    training, evaluation = params.training, params.evaluation
+    listed = {"losses": training.losses, "folds": training.folds, "seeds": training.every_seed}
+    cells = {name: ", ".join(map(str, values)) for name, values in listed.items()}
+    return {**cells, **evaluation.model_dump(mode="json"), "metrics": ", ".join(evaluation.metrics)}
