@@ -15,10 +15,13 @@ from stages.bioimageio import source
 from stages.bioimageio.package import Labels, Probability, describe, example, step_of, write_package
 from stages.bioimageio.page import page
 from stages.bioimageio.recipe import prepare, preprocessing, refuse_inexpressible
-from stages.bioimageio.source import card_of
-from stages.common.errors import CapillaryError, DamagedError, DataError
+from stages.bioimageio.source import network_of
+from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.imaging.recipe import Recipe
+from stages.common.registered import referred
+from stages.common.registered.finding import Places
 from stages.common.tracking.registry import CARD_TAG, card_json, write_card
+from tests.support.networks import card_of, random_network
 from tests.support.tracked import CARD
 
 LABELS = Labels(authors=("Ada L.",), license="CC-BY-4.0")
@@ -138,20 +141,30 @@ _FILES = ("weights.pt", "README.md", "test_input.npy", "test_output.npy")
 
 def test_a_reference_means_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several folds are several packages; a version without a card is none of ours."""
-    server: Any = None
+    network = random_network()
+    card = card_of(network)
     file = tmp_path / "dice_ce/fold_0.json"
-    write_card(file, CARD)
-    assert card_of(None, file, server) == CARD
+    write_card(file, card)
+    server: Any = SimpleNamespace(uri="http://registry")
+    places = Places(server=server)
 
     def version(number: int, tags: dict[str, str]) -> Any:
         return SimpleNamespace(name="capillary-dice_ce", version=number, tags=tags)
 
-    tagged = {CARD_TAG: card_json(CARD)}
-    monkeypatch.setattr(source, "find_versions", lambda *_: [version(1, tagged)])
-    assert card_of("capillary-dice_ce/1", None, server).weights_sha256 == CARD.weights_sha256
-    monkeypatch.setattr(source, "find_versions", lambda *_: [version(1, tagged), version(2, tagged)])
+    def registered(*versions: Any) -> None:
+        monkeypatch.setattr(referred, "find_versions", lambda *_: list(versions))
+
+    tagged = {CARD_TAG: card_json(card)}
+    registered(version(1, tagged))
+    found = network_of("capillary-dice_ce/1", None, places)
+    assert (found.card, found.name, found.version) == (card, "capillary-dice_ce", "1")
+    registered(version(1, tagged), version(2, tagged))
     with pytest.raises(CapillaryError, match="2 networks"):
-        card_of("capillary-dice_ce", None, server)
-    monkeypatch.setattr(source, "find_versions", lambda *_: [version(1, {})])
-    with pytest.raises(DamagedError, match="has no card"):
-        card_of("capillary-dice_ce/1", None, server)
+        network_of("capillary-dice_ce", None, places)
+    registered(version(1, {}))
+    with pytest.raises(DataError, match="does not say how its images were prepared"):
+        network_of("capillary-dice_ce/1", None, places)
+    with pytest.raises(ServiceError, match="offline asks no server"):
+        network_of("capillary-dice_ce/1", None, Places(server=None))
+    monkeypatch.setattr(source, "find_network", lambda asked, _places: asked)
+    assert network_of(None, file, places) == card

@@ -117,7 +117,7 @@ def test_who_adds_never_waits_for_the_server(tmp_path: Path) -> None:
     assert sender.settle(lambda: False).is_sent
     sender.close()
     assert [step for _, step, _ in fake.points(sender.run_id)] == list(range(50))
-    assert "tracking" not in {thread.name for thread in threading.enumerate()}
+    assert not sender._thread.is_alive()
 
 
 def test_a_spool_that_somebody_else_sends_is_left_to_them(bench: Bench) -> None:
