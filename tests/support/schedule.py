@@ -1,7 +1,7 @@
 """Which file of tests is run when: the longest first, so that no process is left with a long one at the end."""
 
 import json
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ class Schedule:
     def __init__(self, config: pytest.Config) -> None:
         self._records = bool(config.getoption(RECORD_OPTION)) and not hasattr(config, "workerinput")
         self._recorded: dict[str, float] = json.loads(SECONDS_FILE.read_text())
-        self._taken: Counter[str] = Counter()
+        self._taken: dict[str, float] = defaultdict(float)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Longest files first, unknown ones after them, and at the very end what waits until all others are through.

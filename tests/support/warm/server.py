@@ -162,7 +162,7 @@ def become(request: dict[str, Any], files: list[int]) -> Callable[[], object]:
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     random.seed()
     tempfile.tempdir = None
-    multiprocessing.process.ORIGINAL_DIR = os.getcwd()  # where its workers look for a program with a relative path
+    multiprocessing.process.ORIGINAL_DIR = os.getcwd()  # type: ignore[attr-defined]  # where its workers look for a program with a relative path
     client = request["client"]
     if os.environ.get("CAPILLARY_TEST_WARM") != "all":
         sys.executable = REAL_PYTHON  # the stage is a process of its own kind

@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def server() -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize(("workers", "started"), [(None, "1"), ("3", "3")])
 def test_alone_mlflow_keeps_runs_in_sqlite(
-    serve: ModuleType, became: type, monkeypatch: pytest.MonkeyPatch, workers: str | None, started: str
+    serve: ModuleType, became: Any, monkeypatch: pytest.MonkeyPatch, workers: str | None, started: str
 ) -> None:
     """With one worker unless told otherwise, and for requests to known names only."""
     if workers:
@@ -47,7 +48,7 @@ def test_alone_mlflow_keeps_runs_in_sqlite(
 
 
 def test_with_a_password_mlflow_uses_the_team_s_stores(
-    serve: ModuleType, became: type, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+    serve: ModuleType, became: Any, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once both answer; secrets are in no URI and on no command line."""
     for name, value in TEAM.items():

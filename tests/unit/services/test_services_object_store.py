@@ -6,6 +6,7 @@ from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_eight_characters_are_enough(serve: ModuleType) -> None:
 
 
 def test_the_store_starts_with_its_buckets_and_keys(
-    serve: ModuleType, became: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: ModuleType, became: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys are on no command line, and in one variable only. A second start finds its buckets."""
     monkeypatch.setattr(serve, "DATA", tmp_path)

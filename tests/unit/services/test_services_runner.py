@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_the_command_is_run_by_the_checkout_s_owner(
 
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_root_becomes_the_owner_and_others_stay_who_they_are(
-    entrypoint: ModuleType, became: type, monkeypatch: pytest.MonkeyPatch, uid: int
+    entrypoint: ModuleType, became: Any, monkeypatch: pytest.MonkeyPatch, uid: int
 ) -> None:
     """Then the supervisor takes over, with the modules beside it alone."""
     monkeypatch.setattr(entrypoint, "require_mounts", lambda: None)

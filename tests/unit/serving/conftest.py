@@ -35,7 +35,7 @@ class Running:
             self.alias.write_text(alias)
         given = {"folder": folder / "serve", "port": 0, "watch_s": 0.05, "grace_s": 1.0, "idle_s": 2.0, **settings}
         tokens = given.pop("tokens", (TOKEN, OTHER))
-        self.settings = ServeSettings(_env_file=None, **given)
+        self.settings = ServeSettings(_env_file=None, **given)  # type: ignore[call-arg]  # pydantic-settings takes it
         figures = Figures()
         argv = (sys.executable, "-S", str(WORKER))
         models = Models(str(self.alias), {"PATH": ""}, figures, argv=argv)

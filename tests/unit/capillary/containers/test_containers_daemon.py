@@ -12,7 +12,6 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ReadTimeout
 
-from capillary.containers import daemon as daemons
 from capillary.containers.daemon import answers, connect, daemon_gone, explain, plain_errors
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from tests.unit.capillary.containers.fake_daemon import refusal
@@ -106,7 +105,7 @@ def test_the_current_context_is_used_unless_a_variable_names_a_daemon(
 ) -> None:
     """`docker context use`; DOCKER_HOST wins, as with docker itself."""
     context = SimpleNamespace(Host=socket_url, TLSConfig=None)
-    monkeypatch.setattr(daemons.ContextAPI, "get_current_context", lambda: context)
+    monkeypatch.setattr("capillary.containers.daemon.ContextAPI.get_current_context", lambda: context)
     assert answers({})
     assert not answers({"DOCKER_HOST": f"unix://{tmp_path}/nobody.sock"})
 

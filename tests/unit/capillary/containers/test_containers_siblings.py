@@ -104,8 +104,8 @@ def test_the_last_duty_removes_what_was_made_and_not_started(daemon: Daemon, mon
     daemon.answers["containers"] = lambda **_: next(looks)
     times = iter([0.0, 0.0, 1.0, 4.9, 5.0])
     monkeypatch.setattr(last_duty, "connect", lambda _variables: daemon)
-    monkeypatch.setattr(last_duty.time, "monotonic", lambda: next(times))
-    monkeypatch.setattr(last_duty.time, "sleep", lambda _s: None)
+    monkeypatch.setattr("capillary.containers.last_duty.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("capillary.containers.last_duty.time.sleep", lambda _s: None)
     monkeypatch.setattr("sys.argv", ["last_duty", "toy-1", "docker"])
     last_duty.main()
     wanted = {"label": "capillary.caller=toy-1", "status": "created"}

@@ -11,7 +11,9 @@ import pytest
 from docker.errors import ImageNotFound, NotFound
 
 from capillary.containers import execute, upkeep
+from capillary.launcher.access import read_access
 from capillary.launcher.stop import Stop
+from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from tests.support.toy import LIMITS
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal
@@ -151,8 +153,8 @@ def image_list(*tags: str) -> list[dict[str, Any]]:
 
 
 def current_tag(project: Path) -> str:
-    settings = upkeep.read_settings(project)
-    return execute.ContainerExecutor(settings).environment(project, "toy", upkeep.read_access(project, "toy")).tag
+    settings = read_settings(project)
+    return execute.ContainerExecutor(settings).environment(project, "toy", read_access(project, "toy")).tag
 
 
 def test_clean_of_images_removes_those_whose_files_have_changed(project: Path, daemon: Daemon) -> None:

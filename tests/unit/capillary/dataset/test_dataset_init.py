@@ -1,5 +1,6 @@
 """`capillary dataset init`."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,8 @@ def test_a_person_at_a_terminal_is_asked(
     source: Path, monkeypatch: pytest.MonkeyPatch, answer: str, cells: str | None
 ) -> None:
     """Once for all images; no answer leaves the cells empty."""
-    monkeypatch.setattr(init.sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(init.typer, "prompt", lambda text, **how: answer)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("capillary.dataset.init.typer.prompt", lambda text, **how: answer)
     if cells is None:
         with pytest.raises(CapillaryError, match="is not three lengths"):
             write_draft(_request(source))

@@ -155,7 +155,7 @@ def test_ctrl_c_reaches_compose_which_ends_in_its_own_way(docker: Path, monkeypa
         def send_signal(self, number: int) -> None:
             told.append(number)
 
-    monkeypatch.setattr(services.subprocess, "Popen", Compose)
+    monkeypatch.setattr("capillary.experiments.services.subprocess.Popen", Compose)
     assert logs(docker, []) == 0
     assert told == [signal.SIGINT]
 

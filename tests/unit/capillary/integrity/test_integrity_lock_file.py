@@ -153,7 +153,7 @@ def test_a_garbled_file_is_named_with_its_fault_and_a_remedy_and_left_as_it_is(r
 def test_a_file_that_dvc_writes_meanwhile_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another training ends: DVC has emptied the file and fills it."""
     (root / "dvc.lock").write_text("")
-    monkeypatch.setattr(module.time, "sleep", lambda _: (root / "dvc.lock").write_text(WHOLE))
+    monkeypatch.setattr("capillary.integrity.lock_file.time.sleep", lambda _: (root / "dvc.lock").write_text(WHOLE))
     refuse_damaged_lock(root)
 
 

@@ -111,7 +111,7 @@ def test_a_full_disk_leaves_the_former_out(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(elsewhere))
 
-    monkeypatch.setattr(publishing.shutil, "copy2", full)
+    monkeypatch.setattr("capillary.launcher.publish.shutil.copy2", full)
     with pytest.raises(Exception, match="out") as caught:
         publish(work, ["data/out"], root)
     foreseen = find_foreseen(caught.value)
@@ -217,7 +217,7 @@ def test_the_exchange_works_on_this_system(tmp_path: Path) -> None:
 
 def test_a_system_without_an_exchange_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """macOS has no renameat2; nothing is moved then."""
-    monkeypatch.setattr(publishing.ctypes, "CDLL", lambda _name: object())
+    monkeypatch.setattr("capillary.launcher.publish.ctypes.CDLL", lambda _name: object())
     make_out(tmp_path / "a", "a")
     make_out(tmp_path / "b", "b")
     assert not publishing._exchange(tmp_path / "a", tmp_path / "b")

@@ -179,4 +179,4 @@ def test_without_the_setting_nothing_happens(tmp_path: Path) -> None:
     with pytest.raises(CapillaryError, match="CAPILLARY_LINEAGE"):
         settings_of(tmp_path, "marquez:5000")
     assert ending_of(143) == "ABORT"
-    assert launcher.StageRun is StageRun
+    assert vars(launcher)["StageRun"] is StageRun

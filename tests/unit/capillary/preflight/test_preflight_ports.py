@@ -7,7 +7,6 @@ from typing import Any
 import psutil
 import pytest
 
-from capillary.preflight import ports
 from capillary.preflight.ports import Port, check_port, check_ports, is_busy, program_on, published
 from stages.preflight.check import Check, Status
 from tests.support.machine import dead_port
@@ -125,7 +124,7 @@ def test_a_program_that_cannot_be_seen_has_no_name(monkeypatch: pytest.MonkeyPat
     def refuse(_kind: str) -> None:
         raise psutil.AccessDenied
 
-    monkeypatch.setattr(ports.psutil, "net_connections", refuse)
+    monkeypatch.setattr("capillary.preflight.ports.psutil.net_connections", refuse)
     assert program_on(1) == "another program"
 
 
@@ -136,5 +135,5 @@ def test_a_port_that_only_root_may_have_is_not_called_busy(monkeypatch: pytest.M
         def bind(self, _address: object) -> None:
             raise PermissionError
 
-    monkeypatch.setattr(ports.socket, "socket", Refusing)
+    monkeypatch.setattr("capillary.preflight.ports.socket.socket", Refusing)
     assert not is_busy(port(80))

@@ -51,7 +51,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return found.gpus
 
     monkeypatch.setattr(devices, "find_devices", find_devices)
-    monkeypatch.setattr(run.gpu, "torch_cuda", lambda _default: "cpu")
+    monkeypatch.setattr("capillary.preflight.run.gpu.torch_cuda", lambda _default: "cpu")
     return found
 
 

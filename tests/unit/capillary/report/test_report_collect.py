@@ -145,7 +145,7 @@ def test_the_environment_is_the_runner_s_then_the_machine_s_then_the_versions(ro
 
 def test_the_machine_is_told_in_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cores that this process may run on, memory in GiB, and the model of the CPU where it is known."""
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _pid: {0, 1, 5})
+    monkeypatch.setattr("capillary.report.sources.machine.os.sched_getaffinity", lambda _pid: {0, 1, 5})
     monkeypatch.setattr(machine, "cpu_model", lambda: "a processor")
     rows = dict(machine_rows())
     assert (rows["cores"], rows["CPU"]) == ("3", "a processor")

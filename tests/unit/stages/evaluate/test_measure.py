@@ -92,7 +92,8 @@ def test_background_around_the_masks_changes_no_measurement(
 ) -> None:
     """A larger volume with the same vessels gives the same numbers, except where the diagonal is the rule."""
     plain = measure(*masks, spacing)
-    padded = measure(*(np.pad(mask, margin) for mask in masks), spacing)
+    first, second = (np.pad(mask, margin) for mask in masks)
+    padded = measure(first, second, spacing)
     assert padded.rule is plain.rule
     for metric in [name for name in METRICS if not (plain.rule.distance_is_worst_case and name in DISTANCES)]:
         assert padded.values[metric] == pytest.approx(plain.values[metric])
@@ -129,7 +130,8 @@ def test_turned_and_mirrored_volumes_measure_the_same(
     """
     one = measure(*masks, spacing)
     z, y, x = (spacing[axis] for axis in axes)
-    turned = measure(*(np.flip(mask, tuple(flipped)).transpose(axes) for mask in masks), (z, y, x))
+    first, second = (np.flip(mask, tuple(flipped)).transpose(axes) for mask in masks)
+    turned = measure(first, second, (z, y, x))
     for metric in [name for name in METRICS if name != "centreline_dsc"]:
         assert turned.values[metric] == pytest.approx(one.values[metric])
 

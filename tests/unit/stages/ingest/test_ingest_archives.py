@@ -17,7 +17,7 @@ import pytest
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats.inflate import Inflated, ZlibDecoder
 from stages.ingest.sources.archives import archive as archives
-from stages.ingest.sources.archives import limits
+from stages.ingest.sources.archives.tar import read_tar
 from stages.ingest.sources.source import Source, open_source
 from tests.unit.stages.ingest.packed import (
     CONTENT,
@@ -151,8 +151,7 @@ def test_one_pass_takes_all_that_is_wanted(tmp_path: Path, monkeypatch: pytest.M
     write_tar(tmp_path / "a.tar.gz", *(member(name, name.encode()) for name in names))
     source = opened(tmp_path / "a.tar.gz")
     passes = []
-    read = archives.read_tar
-    monkeypatch.setattr(archives, "read_tar", lambda *given: passes.append(1) or read(*given))
+    monkeypatch.setattr(archives, "read_tar", lambda *given: passes.append(1) or read_tar(*given))
     source.expect(names[::-1])
     for name in names:
         source.fetch(name, tmp_path / "copy")
@@ -264,7 +263,7 @@ def test_a_full_disk_is_not_blamed_on_the_archive(
 def test_the_disk_is_looked_at_before_anything_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's fault: archive, what is needed and what is there."""
     source = opened(write_tar(tmp_path / "a.tar.gz", member(IMAGE, CONTENT)))
-    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _place: _Free())
+    monkeypatch.setattr("stages.ingest.sources.archives.limits.shutil.disk_usage", lambda _place: _Free())
     with pytest.raises(CapillaryError, match=r"no room for what is wanted of the archive .*a\.tar\.gz") as refused:
         source.expect([IMAGE])
     assert (refused.value.code, refused.value.value) == (ExitCode.MACHINE, "2,304 bytes by its headers, 1,000 are free")

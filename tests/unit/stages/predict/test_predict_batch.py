@@ -14,6 +14,7 @@ import torch
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.stacks import read_stack
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
+from stages.predict import steps
 from stages.predict.batch import batch as batch_module
 from stages.predict.batch.batch import Batch
 from stages.predict.batch.keys import method_key
@@ -141,7 +142,7 @@ def test_the_next_stack_is_read_and_the_last_one_written_while_one_is_computed(
 
         return announced
 
-    real = batch_module.compute
+    real = steps.compute
 
     def compute(prepared: Any, place: Any, *arguments: Any) -> Any:
         number = int(place.source.stem)
@@ -150,8 +151,8 @@ def test_the_next_stack_is_read_and_the_last_one_written_while_one_is_computed(
         assert number + 2 >= COUNT or not begun["prepare"][number + 2].is_set()
         return real(prepared, place, *arguments)
 
-    monkeypatch.setattr(batch_module, "prepare", announcing("prepare", batch_module.prepare))
-    monkeypatch.setattr(batch_module, "write", announcing("write", batch_module.write))
+    monkeypatch.setattr(batch_module, "prepare", announcing("prepare", steps.prepare))
+    monkeypatch.setattr(batch_module, "write", announcing("write", steps.write))
     monkeypatch.setattr(batch_module, "compute", compute)
     assert [result.status for result in run(request_of_five)] == ["done"] * COUNT
 
@@ -169,7 +170,7 @@ def test_what_would_meet_every_stack_ends_the_run(request_of_five: PredictReques
 
 def test_ctrl_c_lets_the_writer_end(request_of_five: PredictRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stack 0 was computed before; it is whole and told of. What is read ahead is dropped."""
-    real = batch_module.compute
+    real = steps.compute
 
     def compute(prepared: Any, place: Any, *arguments: Any) -> Any:
         if place.source.stem == "1":
@@ -189,7 +190,7 @@ def test_stacks_share_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """What others may still write counts; a stack waits for them, and is refused only when it is alone."""
     for name in "abc":
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(sharing.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=100_000))
+    monkeypatch.setattr("stages.predict.disk.sharing.shutil.disk_usage", lambda _folder: SimpleNamespace(free=100_000))
     room, entered = SharedRoom(), threading.Event()
     scratches = {name: Scratch(tmp_path / name / "m.tif") for name in "abc"}
     room.enter(tmp_path / "a", scratches["a"], 60_000, 1)

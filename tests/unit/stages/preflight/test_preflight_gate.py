@@ -1,10 +1,10 @@
 """The gate: its checks for each kind of stage, with the thresholds of configs/preflight.yaml."""
 
+import tempfile
 import time
 from email.utils import formatdate
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from stages.common.params import load_params
 from stages.common.runtime import GateRuntime
 from stages.preflight.check import Check, Status
-from stages.preflight.checks import devices, disk, gpu
+from stages.preflight.checks import devices, gpu
 from stages.preflight.gate import gpu_checks, look
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from tests.support.machine import FakeNvml, dead_port, http_server
@@ -78,7 +78,7 @@ def test_the_disks_are_those_that_a_run_writes_to(workspace: Path) -> None:
     assert checks()["disk of workspace"].value.endswith(f"free at {workspace}")
     assert "disk of runs" not in checks()
     found = checks(place="container", store=store)
-    assert found["disk of workspace"].value.endswith(f"free at {gettempdir()}")
+    assert found["disk of workspace"].value.endswith(f"free at {tempfile.gettempdir()}")
     assert found["disk of runs"].value.endswith(f"free at {store}")
 
 
@@ -148,7 +148,7 @@ def test_the_driver_is_held_against_the_torch_of_the_next_image(monkeypatch: pyt
 def test_the_gate_writes_on_trial_where_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """The store's folder, and a container's folder for temporary files; a process may not write where it works."""
     places: list[Path] = []
-    real = disk.tempfile.TemporaryFile
-    monkeypatch.setattr(disk.tempfile, "TemporaryFile", lambda dir: places.append(Path(dir)) or real(dir=dir))
+    real = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: places.append(Path(dir)) or real(dir=dir))
     checks(store=tmp_path, place=place)
-    assert places == ([Path(gettempdir())] if place == "container" else []) + [tmp_path]
+    assert places == ([Path(tempfile.gettempdir())] if place == "container" else []) + [tmp_path]

@@ -1,5 +1,6 @@
 """Podman's socket: the usual one, the one that is named, or one of this user's own, whose service is started."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_service_of_this_user_that_runs_is_used(nobody: Path, tmp_path: Path) -> None:
     """Another launcher started it."""
-    folder = tmp_path / f"capillary-podman-{service.os.geteuid()}"
+    folder = tmp_path / f"capillary-podman-{os.geteuid()}"
     folder.mkdir(mode=0o700)
     (nobody / "podman").write_text("#!/bin/sh\nexit 3\n")
     (nobody / "podman").chmod(0o755)
@@ -63,7 +64,7 @@ def test_a_machine_without_podman_is_told_so(nobody: Path, tmp_path: Path) -> No
 def test_a_folder_that_others_may_use_is_refused(nobody: Path, tmp_path: Path) -> None:
     """Whoever may write to the socket may do what this user may."""
     (nobody / "podman").touch(mode=0o755)
-    folder = tmp_path / f"capillary-podman-{service.os.geteuid()}"
+    folder = tmp_path / f"capillary-podman-{os.geteuid()}"
     folder.mkdir()
     folder.chmod(0o777)
     with pytest.raises(ServiceError, match="others may use it"):

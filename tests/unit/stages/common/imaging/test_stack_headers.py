@@ -11,14 +11,9 @@ import pytest
 import tifffile
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.stacks import (
-    binarise,
-    open_tiff,
-    read_header,
-    read_stack,
-    refusing_damage,
-    shape_text,
-)
+from stages.common.imaging.formats.damage import shape_text
+from stages.common.imaging.formats.tiff import open_tiff
+from stages.common.imaging.stacks import binarise, read_header, read_stack, refusing_damage
 from tests.unit.stages.common.imaging.test_stacks import STACK, TIFF_KINDS, declared_um, nifti, save_nifti, save_tiff
 
 SIZES = {"PhysicalSizeZ": 2.0, "PhysicalSizeY": 0.5, "PhysicalSizeX": 0.25}

@@ -32,7 +32,7 @@ def by_definition(probability: NDArray[np.float32], label: NDArray[np.bool_]) ->
         ]
         if inside:
             difference = np.mean([p for p, _ in inside]) - np.mean([v for _, v in inside])
-            error += len(inside) / probability.size * abs(difference)
+            error += len(inside) / probability.size * float(abs(difference))
     return error
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from stages.common.layout import ChannelsLastInstanceNorm3d
+from stages.common.layout import ChannelsLastInstanceNorm3d, copy_channels_last
 from stages.common.networks.catalogue import build_network
 from stages.common.networks.plan import plan_network
 from stages.common.runtime import Compute
@@ -196,10 +196,9 @@ def test_on_a_cpu_channels_last_with_wrong_gradients_is_refused_and_that_is_said
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The training computes as torch lays it out."""
-    copy = probe_module.copy_channels_last
 
     def spoilt(network: torch.nn.Module) -> torch.nn.Module:
-        candidate = copy(network)
+        candidate = copy_channels_last(network)
         next(candidate.parameters()).register_hook(lambda gradient: -gradient)
         return candidate
 

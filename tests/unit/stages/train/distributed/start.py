@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
 SIZE = 2
 PRELOADED = ("torch.distributed", "monai.networks.nets", "stages.train.loop.engine", "tests.unit.stages.train.tiny")
@@ -12,4 +13,4 @@ PRELOADED = ("torch.distributed", "monai.networks.nets", "stages.train.loop.engi
 def start_two(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """Run `function(rank, *arguments)` in two processes and wait for both; raises what one of them raised."""
     multiprocessing.set_forkserver_preload(list(PRELOADED))
-    multiprocessing.start_processes(function, arguments, nprocs=SIZE, start_method="forkserver")
+    start_processes(function, arguments, nprocs=SIZE, start_method="forkserver")

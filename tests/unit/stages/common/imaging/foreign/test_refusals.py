@@ -1,5 +1,6 @@
 """What is no stack, lies elsewhere or claims too much is refused by name, in every format beside TIFF and NIfTI."""
 
+import importlib
 import json
 import re
 import zlib
@@ -44,6 +45,11 @@ def _edited(store: Path, name: str, edit: Callable[[dict[str, Any]], Any]) -> Pa
 
 def _zarr_with(folder: Path, name: str, edit: Callable[[dict[str, Any]], Any]) -> Path:
     return _edited(save_zarr(folder / "a.zarr", [STACK]), name, edit)
+
+
+def _zarr_empty(folder: Path) -> Path:
+    zarr.open_group(folder / "a.zarr", mode="w")
+    return folder / "a.zarr"
 
 
 def _zarr_link(folder: Path) -> Path:
@@ -102,7 +108,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda at: save_zarr(at / "a.zarr", [np.stack([STACK] * 2)], axes="czyx", labels=("DAPI", "CD31")),
         r"2 channels \(0: DAPI, 1: CD31\); choose one of them with ingest.channel",
     ),
-    "zarr_empty": (lambda at: Path(zarr.open_group(at / "a.zarr", mode="w").store_path.store.root), "neither an OME"),
+    "zarr_empty": (_zarr_empty, "neither an OME"),
     "hdf5_object": (lambda at: _h5(at, _objects, ":/v"), "its voxels are object"),
     "hdf5_external": (lambda at: _h5(at, _external, ":/there"), "leads over a link, which is not followed"),
     "hdf5_virtual": (lambda at: _h5(at, _virtual, ":/v"), "its voxels are in other files"),
@@ -264,7 +270,7 @@ def test_a_microscope_s_file_is_read_through_its_reader(tmp_path: Path, monkeypa
     file.write_bytes(b"x")
     monkeypatch.setitem(microscope.READERS, ".czi", "bioio_gone")
     assert "needs the reader bioio-gone, which is not installed" in refusal(file).what
-    monkeypatch.setattr(microscope.importlib, "import_module", lambda _: type("Module", (), {"Reader": _Reader}))
+    monkeypatch.setattr(importlib, "import_module", lambda _: type("Module", (), {"Reader": _Reader}))
     assert_reads(file, STACK[::-1], "CD31")
     assert spacing_of(read_header(file, 0)).spacing_um == (5.0, 0.9, 1.1)
     assert "2 channels" in refusal(file).what

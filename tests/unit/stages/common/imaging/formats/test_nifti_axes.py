@@ -80,7 +80,7 @@ def test_directions_do_not_change_the_order(tmp_path: Path, signs: tuple[int, ..
 def test_an_oblique_array_is_read_by_its_nearest_axes(tmp_path: Path) -> None:
     """Turned by 30° about y."""
     turn = np.eye(4)
-    turn[:3, :3] = [[0.866, 0, 0.5], [0, 1, 0], [-0.5, 0, 0.866]]
+    turn[:3, :3] = np.array([[0.866, 0.0, 0.5], [0.0, 1.0, 0.0], [-0.5, 0.0, 0.866]])
     file = save(tmp_path / "a.nii", STACK, turn @ turned((2, 1, 0)), unit="micron")
     np.testing.assert_array_equal(read_stack(file), STACK)
     assert told(file).spacing_um == pytest.approx(TRUE_XYZ[::-1], rel=1e-4)
