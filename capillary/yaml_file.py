@@ -1,6 +1,8 @@
 """YAML as DVC reads it: version 1.2, in which 1e-3 is a number."""
 
+import copy
 import datetime
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ParamsError(f"there is no {file.name} here", file=file, remedy="run this in the project's own folder")
     try:
         text = file.read_bytes().decode()
-        tree = YAML(typ="safe", pure=True).load(text)
+        tree = copy.deepcopy(_parse(text))
     except UnicodeDecodeError as error:
         where = f"its byte {error.start} is {error.object[error.start]:#04x}"
         raise ParamsError(
@@ -37,6 +39,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
                 remedy=f"put quotes around it: '{value}'",
             )
     return tree
+
+
+@functools.lru_cache(maxsize=32)
+def _parse(text: str) -> Any:
+    """Parsing in Python takes some 10 ms per kB, and one command reads configs/stages.yaml up to six times."""
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def _explain(file: Path, text: str, error: YAMLError) -> ParamsError:

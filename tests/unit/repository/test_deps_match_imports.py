@@ -1,6 +1,7 @@
 """dvc.yaml tells the truth: a stage's declared deps, params and requirements are those that its code has."""
 
 import ast
+import functools
 import importlib
 import itertools
 import re
@@ -42,6 +43,7 @@ def _module_file(module: str) -> Path | None:
     return None
 
 
+@functools.cache
 def _imports(file: Path) -> set[str]:
     """Names of modules that `file` imports, anywhere in it; `from a import b` counts as a and, if a module, a.b."""
     names: set[str] = set()
