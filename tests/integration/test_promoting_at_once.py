@@ -18,10 +18,12 @@ from stages.common.registered.promotion.comparing import Comparison
 from stages.common.registered.promotion.history import read_entries
 from stages.common.registered.promotion.server_record import ServerRecord
 from stages.common.tracking.server import connect
+from tests.support.chaos import rounds
 from tests.support.parts import command_environment
 from tests.support.tracked import embedded_runtime
 
-PEOPLE, ROUNDS = 8, 2
+PEOPLE = 8
+ROUNDS = rounds(2, by_hand=20)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +87,9 @@ def test_the_best_of_eight_at_once_is_the_champion(uri: str, tmp_path: Path, num
     """Whatever the order in which their requests reach the server."""
     client, name = MlflowClient(uri), f"capillary-round-{number}"
     client.create_registered_model(name)
+    run = client.create_run("0").info
     for _ in range(PEOPLE):
-        client.create_model_version(name, source="mlflow-artifacts:/none")
+        client.create_model_version(name, source=f"{run.artifact_uri}/training", run_id=run.run_id)
     worth = random.Random(number).sample(range(100), PEOPLE)
     context = multiprocessing.get_context("fork")  # what takes seconds to import is there already
     together = context.Barrier(PEOPLE)
