@@ -74,16 +74,15 @@ def test_kills_at_random_moments_change_no_bit_and_double_no_point(uninterrupted
     _assert_same_as(uninterrupted, killed)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_after_the_step_with_a_checkpoint_and_its_exit_code(
-    uninterrupted: Sandbox, tmp_path: Path, number: signal.Signals, code: int
+    uninterrupted: Sandbox, tmp_path: Path
 ) -> None:
-    """The user reads where it stopped and that the same command goes on; and it does, to the same bits."""
+    """The user reads where it stopped, and that the same command resumes; it does, to the same bits."""
     stopped = make_sandbox(tmp_path, **CHANGES)
     process = stopped.start()
-    output = _kill_after(process, "epoch 3/", 0.05, number)
-    assert process.returncode == code, output
-    assert f"stopped by {number.name} after epoch" in output
+    output = _kill_after(process, "epoch 3/", 0.05, signal.SIGTERM)
+    assert process.returncode == 143, output
+    assert "stopped by SIGTERM after epoch" in output
     assert "repeat the same command" in output
     assert "Traceback" not in output
     (run,) = stopped.runs()
