@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from stages.common.errors import CapillaryError, ExitCode
 
-_REMEDY = "let it import pydantic alone, and say in `class {name}(BaseModel)` what params.yaml holds for this stage"
+_REMEDY = "let it import only pydantic, and define in `class {name}(BaseModel)` what params.yaml has for this stage"
 
 
 def load_model(file: Path, name: str) -> type[BaseModel]:

@@ -104,14 +104,14 @@ def refuse_all_or_none(cells: Sequence[CellName], missing: Mapping[CellName, str
     """Raise CapillaryError where a partial evaluation would be empty or whole."""
     if not missing:
         raise CapillaryError(
-            "every cell is complete: there is nothing to leave out",
+            "every cell is complete, so nothing needs to be left out",
             remedy="run dvc repro evaluate, which measures all of them",
             code=ExitCode.USAGE,
         )
     if len(missing) == len(cells):
         first, why = next(iter(missing.items()))
         raise DataError(
-            "no cell is complete: there is nothing to measure",
+            "no cell is complete, so there is nothing to measure",
             value=f"{first.address}: {why}",
             remedy="run dvc repro, or dvc pull if they were trained elsewhere",
         )

@@ -88,7 +88,7 @@ def _variable(info: ValidationInfo) -> str:
 def _one_of(name: str, value: str, names: Iterable[str]) -> str:
     known = list(names)
     if value not in known:
-        what = f"is none of its values; {nearest(value, known)}"
+        what = f"is not one of its values; {nearest(value, known)}"
         _refuse(name, what, value, f"one of {', '.join(known)}, or unset it")
     return value
 

@@ -91,9 +91,9 @@ def exit_code(judgements: Sequence[Judgement]) -> int:
 def _obstacle(stage: Present, root: Path, settings: Settings) -> str | None:
     """Why the results of `stage` cannot be audited."""
     if not stage.is_reproducible:
-        return "it reads from outside of the project, or its outs stay in place"
+        return "it reads from outside the project, or its outs stay in place"
     if reads_registry(read_access(root, stage.stage)) and has_server(settings):
-        return "it reads models from the MLflow server, and an audit reaches none"
+        return "it reads models from the MLflow server, and an audit has no access to it"
     return None
 
 

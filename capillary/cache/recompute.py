@@ -140,7 +140,7 @@ def _copy_store(root: Path, repository: Path) -> None:
 def _lay(name: str, digest: str, project: Project, workspace: Path) -> None:
     place = workspace / name
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise DataError("a dep lies outside of the project", value=name, remedy="audit another stage (--stage)")
+        raise DataError("a dep is outside the project", value=name, remedy="audit another stage (--stage)")
     if place.exists():  # a part of a folder that is laid already
         return
     place.parent.mkdir(parents=True, exist_ok=True)

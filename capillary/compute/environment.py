@@ -107,7 +107,7 @@ def _container_sign(seen: Surroundings) -> str | None:
     if seen.container_files:
         return f"{seen.container_files[0]} exists"
     found = next((word for word in CONTAINER_CGROUPS if word in seen.cgroup), None)
-    return None if found is None else f"the first process lies in a cgroup of {found}"
+    return None if found is None else f"the first process is in a cgroup of {found}"
 
 
 def _cloud_sign(seen: Surroundings) -> str | None:

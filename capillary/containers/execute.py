@@ -132,7 +132,7 @@ class ContainerExecutor:
         found = siblings(self._api, paths.translate(plan.repository))
         for orphan in orphans(found, plan.repository):
             if orphan.state == plan.state_dir.name:
-                say(f"{plan.address}: ending {orphan.name}, whose launcher is gone")
+                say(f"{plan.address}: ending {orphan.name}, whose launcher has died")
                 end(self._api, orphan)
 
     def _run(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> int:
@@ -187,7 +187,7 @@ class ContainerExecutor:
 
         if not self._gpus:
             if plan.access.gpu == "auto" and plan.gated is None:
-                say(f"{plan.address}: containers can have no GPU here; it runs on the CPU")
+                say(f"{plan.address}: containers get no GPU on this machine; it runs on the CPU")
             return create([])
         if plan.order.compute.device == "cpu":
             return create([])  # the profile's choice: a GPU is left to those who use it
@@ -215,7 +215,7 @@ class ContainerExecutor:
                 remove(self._api, container["Id"])
         except (RequestException, APIError) as error:
             # what led here is told by who called; the container ends by itself, since its connection is gone
-            sys.stderr.write(f"the daemon no longer tells whether the container is gone ({type(error).__name__})\n")
+            sys.stderr.write(f"the daemon no longer says whether the container has ended ({type(error).__name__})\n")
 
 
 @dataclass(frozen=True, kw_only=True)

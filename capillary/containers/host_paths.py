@@ -60,7 +60,7 @@ class MountedPaths:
         leads = "" if real == path.absolute() else f", which leads to {real}"
         folder = real if real.is_dir() else real.parent
         raise CapillaryError(
-            f"containers of stages cannot see {path}{leads}: it lies in this container ({self._container[:12]}) only",
+            f"containers of stages cannot see {path}{leads}: it exists only in this container ({self._container[:12]})",
             file=path,
             remedy=f"mount its folder from the host when this container starts: --volume HOST_FOLDER:{folder}",
             code=ExitCode.MACHINE,

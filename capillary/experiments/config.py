@@ -107,7 +107,8 @@ def _refuse_name_of_loss(file: Path, name: str) -> None:
     """capillary-<loss> holds that loss's networks, and could not hold the trainings of an experiment, too."""
     if name in names_in(LOSS_CATALOGUE):
         raise ParamsError(
-            f"{file} [experiment] `name`: {name} is the name of a loss, whose networks are registered under it",
+            f"{file} [experiment] `name`: {name} is the name of a loss, and that loss's networks are registered under "
+            f"it",
             file=file,
             remedy=f"choose another name, such as {name}_trial",
             value=name,

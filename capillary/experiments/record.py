@@ -33,7 +33,7 @@ def read_record(root: Path, config: ExperimentConfig) -> Record | None:
             f"the record of the last run of {config.name} cannot be read",
             file=file,
             value=error,
-            remedy="remove this file; the experiment then runs under a further name and keeps what has finished",
+            remedy="remove this file; the experiment then runs under a new name and keeps what has finished",
         ) from error
 
 

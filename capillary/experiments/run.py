@@ -91,7 +91,7 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
         say_plan(experiment.config, plan, plan_slots(root, experiment.settings, len(experiment.cells)))
         return ExitCode.PREFLIGHT if preflight.failed else 0
     if preflight.failed:
-        say("nothing was started: see the remedies above")
+        say("nothing was started; see the remedies above")
         return ExitCode.PREFLIGHT
     return _run(experiment, plan)
 

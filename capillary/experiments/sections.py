@@ -67,5 +67,5 @@ class Sections(Params):
     def _one_service_per_name(cls, services: tuple[NamedService, ...]) -> tuple[NamedService, ...]:
         names = [service.name for service in services]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"two services are called {twice}: give each a name of its own")
+            raise ValueError(f"two services are called {twice}: give each its own name")
         return services

@@ -94,7 +94,7 @@ def _remembered(root: Path) -> dict[str, Replaced]:
             "the record of what the last experiment changed in params.yaml cannot be read",
             file=file,
             value=error,
-            remedy="undo what that experiment changed in params.yaml (`git diff params.yaml`), then remove this file",
+            remedy="undo that experiment's changes in params.yaml (see `git diff params.yaml`), then remove this file",
         ) from error
 
 

@@ -18,8 +18,8 @@ from stages.common.errors import DamagedError
 
 LOCK_FILE = "dvc.lock"
 _REMEDY = (
-    "put it back (`git restore dvc.lock`, or a copy of yours). Without one: `mv dvc.lock dvc.lock.damaged`, then "
-    "repeat: DVC takes what its run cache still holds and runs the rest"
+    "restore it (`git restore dvc.lock`, or a copy of yours). Without one: `mv dvc.lock dvc.lock.damaged`, then "
+    "repeat: DVC takes what its run cache still has and runs the rest"
 )
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ENTRY = re.compile(r" {2}\S")  # the first line of a stage's record
@@ -117,12 +117,12 @@ def _cut(root: Path, text: str, tree: Any) -> Fault | None:
     if not text.endswith("\n"):
         return "ends in the middle of a line", last.strip()
     if (address := next(reversed(tree["stages"]), None)) and _lacks_outs(root, address, tree["stages"][address]):
-        return f"ends within the record of {address}: it names nothing that this stage made", last.strip()
+        return f"ends within the record of {address}: it names none of this stage's outs", last.strip()
     committed = _committed(root)
     if committed.startswith(text) and len(committed) > len(text):
         following = committed[len(text) :].splitlines()[0]
         if following.startswith(" ") and not _ENTRY.match(following):  # else a stage less: so it looks in mid-run
-            return "ends within the record of a stage, where the committed one goes on", last.strip()
+            return "ends within the record of a stage, and the committed file has more", last.strip()
     return None
 
 

@@ -129,7 +129,7 @@ def _entry(root: Path, stage: str) -> Any:
     if stage not in entries:
         raise ParamsError(
             f"{ACCESS_FILE} has no entry `{stage}`; {nearest(stage, list(entries))}",
-            remedy=f"add `{stage}` to {ACCESS_FILE}: its keys are explained at the top of that file",
+            remedy=f"add `{stage}` to {ACCESS_FILE}: the top of that file explains its keys",
             file=ACCESS_FILE,
         )
     return entries[stage]

@@ -44,7 +44,7 @@ class Entry:
             raise CapillaryError(
                 f"DVC cannot read the entry {address}: {error}",
                 file=root / "dvc.yaml",
-                remedy="correct what DVC names; `dvc stage list` shows whether it reads the entry",
+                remedy="correct what DVC names; `dvc stage list` shows whether DVC can read the entry",
                 code=ExitCode.USAGE,
             ) from error
 

@@ -33,9 +33,9 @@ def remove_resume_folders(states: Path, used: Collection[str]) -> None:
         if folder.name in used:
             continue
         if _is_held(folder):
-            say(f"{folder} stays: its run goes on")
+            say(f"{folder} stays: its run is active")
             continue
-        say(f"removing {folder}: its run cannot be resumed any more")
+        say(f"removing {folder}: its run can no longer be resumed")
         shutil.rmtree(folder)
 
 
@@ -79,7 +79,7 @@ def clear(clearance: Clearance, root: Path, address: str) -> None:
         say(f"{address} would depend on {file.relative_to(root)}, which no stage makes: moved to {target}")
     if clearance.removed:
         names = ", ".join(str(file.relative_to(root)) for file in clearance.removed)
-        say(f"removed, because no stage makes them any more (DVC's cache keeps them): {names}")
+        say(f"removed, because no stage makes them now (DVC's cache keeps them): {names}")
 
 
 def _free(wanted: Path) -> Path:

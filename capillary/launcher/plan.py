@@ -227,7 +227,7 @@ def _digest(value: object) -> str:
 def _refuse_taken_name(names: Sequence[str]) -> None:
     if any(os.path.normpath(name) == str(ORDER_FILE) for name in names):
         raise CapillaryError(
-            f"{ORDER_FILE} is the file in which a stage is told how to run, and cannot be a dep or an out",
+            f"{ORDER_FILE} is the file that tells a stage how to run, and cannot be a dep or an out",
             file="dvc.yaml",
             remedy="rename your file, or keep it in a folder",
             code=ExitCode.USAGE,
@@ -242,7 +242,7 @@ def _locate(name: str, root: Path) -> Dep:
         raise CapillaryError(
             f"dependency {name} does not exist",
             file=host,
-            remedy="make it, correct its path in params.yaml or dvc.yaml, or fetch it with dvc pull",
+            remedy="create it, correct its path in params.yaml or dvc.yaml, or fetch it with dvc pull",
             code=ExitCode.DATA,
         )
     return Dep(name=name, host=host)
@@ -258,9 +258,9 @@ def _inside(out: str) -> str:
     normal = PurePath(os.path.normpath(out))
     if normal.is_absolute() or ".." in normal.parts:
         raise CapillaryError(
-            f"out {out} lies outside of the workspace",
+            f"out {out} is outside the workspace",
             file="dvc.yaml",
-            remedy="let the stage write below the folder of dvc.yaml",
+            remedy="make the stage write inside the folder of dvc.yaml",
             code=ExitCode.USAGE,
         )
     return out

@@ -25,7 +25,7 @@ def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], addr
     for out in outs:
         if not os.path.lexists(work / out):
             raise CapillaryError(
-                f"{address} ended without its out {out}",
+                f"{address} ended without writing its out {out}",
                 file=out,
                 remedy="write it in the stage, or remove it from the entry in dvc.yaml",
                 code=ExitCode.UNEXPECTED,

@@ -61,6 +61,6 @@ def _other_head(address: str, holder: str) -> CapillaryError:
     return CapillaryError(
         f"another command already waits for the job of {address}",
         value=holder,
-        remedy="leave it to that one; capillary jobs logs -f shows what the job prints",
+        remedy="let that command finish; capillary jobs logs -f shows what the job prints",
         code=ExitCode.MACHINE,
     )

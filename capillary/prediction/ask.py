@@ -29,9 +29,9 @@ def make_request(
     inputs = read_inputs(words, root)
     given_um = parse_spacing(spacing_um)
     if not inputs.is_many and (suffix is not None or options.get("resume")):
-        raise usage("--suffix and --resume are for several stacks", "name a folder as the last argument")
+        raise usage("--suffix and --resume only apply to several stacks", "name a folder as the last argument")
     if suffix is not None and suffix_of(f"x{suffix}") != suffix:
-        raise usage("--suffix is not one of a stack", f"choose one of {', '.join(SUFFIXES)}", value=suffix)
+        raise usage("--suffix is not a suffix of a stack", f"choose one of {', '.join(SUFFIXES)}", value=suffix)
     stacks = tuple(
         stack_request(
             found.image,
@@ -53,7 +53,7 @@ def _mask(found: Found, inputs: Inputs, suffix: str | None) -> Path:
         return inputs.target
     kind = suffix or suffix_of(found.image.name)
     if kind is None:
-        raise usage("this is not a stack by its name", f"name it as one of {', '.join(SUFFIXES)}", found.image)
+        raise usage("the file name is not that of a stack", f"name it as one of {', '.join(SUFFIXES)}", found.image)
     return inputs.target / f"{stem_of(found.image)}{kind}"
 
 
@@ -69,7 +69,7 @@ def refuse_same_names(stacks: Sequence[StackRequest]) -> None:
 
 def _same_name(one: StackRequest, other: StackRequest, file: Path) -> CapillaryError:
     return usage(
-        f"two stacks would have the same output {file.name}",
+        f"two stacks would write the same output {file.name}",
         "predict them into different folders, or rename one",
         value=f"{one.image}, {other.image}",
     )

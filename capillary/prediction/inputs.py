@@ -37,7 +37,7 @@ def read_inputs(words: Sequence[str], root: Path) -> Inputs:
     Raises CapillaryError for a pattern, folder or table without a stack, and for a target that does not suit.
     """
     if len(words) < 2:
-        raise usage("predict needs a stack and where its mask goes", "write capillary predict IN OUT, or IN… FOLDER")
+        raise usage("predict needs a stack and a place for its mask", "write capillary predict IN OUT, or IN… FOLDER")
     *asked, last = words
     target = Path(last)
     one = Path(asked[0])
@@ -88,9 +88,9 @@ def _of_pattern(pattern: str, target: Path) -> Iterable[Found]:
     found = _stacks(path for path in matches if made not in path.resolve().parents) or _stacks(matches)
     if not found:
         raise DataError(
-            "no stack has a name of this form",
+            "no file name matches this pattern",
             value=pattern,
-            remedy=f"correct the pattern; stacks are named {', '.join(SUFFIXES)}",
+            remedy=f"correct the pattern; the names of stacks end in {', '.join(SUFFIXES)}",
         )
     return found
 

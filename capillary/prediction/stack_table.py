@@ -32,7 +32,7 @@ def read_stack_table(file: Path, root: Path) -> tuple[Row, ...]:
         raise DataError("the table does not exist", file=file, remedy="correct its name")
     if file.stat().st_size > MAX_BYTES:
         raise DataError(
-            f"the table has more than {MAX_BYTES:,} bytes", file=file, remedy="check that this is the table"
+            f"the table has more than {MAX_BYTES:,} bytes", file=file, remedy="check that this is the right file"
         )
     rows = tuple(_rows(file, root))
     if not rows:
@@ -75,7 +75,7 @@ def _image(text: str, file: Path, root: Path) -> Path:
 
 def _outside(text: str, file: Path) -> DataError:
     return DataError(
-        "a row of the table leads out of its folder",
+        "a row of the table names a file outside its folder",
         file=file,
         value=text,
         remedy="write a path relative to the table, with /; name other files on the command line",

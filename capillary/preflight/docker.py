@@ -63,8 +63,8 @@ def check_docker_gpus(daemon: Daemon, devices: Sequence[Gpu], *, required: bool)
         names = ", ".join(f"{gpu.name} ({gpu.index})" for gpu in daemon.gpus)
         return passed("docker gpu", names, "containers get them", critical=required)
     if not devices:
-        return passed("docker gpu", "there is none to give to containers")
-    value = f"containers get none of this machine's {len(devices)}"
+        return passed("docker gpu", "there is no GPU to give to containers")
+    value = f"containers get none of this machine's {len(devices)} GPUs"
     return missed("docker gpu", value, "containers get them", _TOOLKIT, critical=required)
 
 

@@ -117,7 +117,7 @@ def _params(root: Path, experiment: Mapping[str, Any] | None) -> tuple[Check, Ma
         check_params(root)
     except ParamsError as error:
         return missed("params", error.what, "right", error.remedy, critical=True), {}
-    return passed("params", "every key known, every value right", "right", critical=True), read_params_file(root)
+    return passed("params", "every key known, every value valid", "right", critical=True), read_params_file(root)
 
 
 def _need(host: Host, params: Mapping[str, Any], *, side_by_side: bool) -> Need:

@@ -106,7 +106,9 @@ def _refuse_other_layout(root: Path, tree: Path) -> None:
     places = (root, root / ".dvc", root / "dvc.yaml")
     if not all(place.exists() and place.resolve().is_relative_to(tree) for place in places):
         raise DataError(
-            "the commit has no DVC project where the training's was", remedy="name another version", file=root
+            "the commit has no DVC project in the folder where the training's project was",
+            remedy="name another version",
+            file=root,
         )
 
 

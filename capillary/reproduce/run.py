@@ -67,9 +67,9 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
 def _refuse_other_folder(root: Path) -> None:
     if not (root / "dvc.yaml").is_file() or not is_repository(root):
         raise CapillaryError(
-            "a model is reproduced in a clone of its project: this folder is not one",
+            "a model can only be reproduced in a clone of its project, and this folder is not one",
             file=root,
-            remedy="clone the repository that trained it and run this there, in the folder of dvc.yaml",
+            remedy="clone the repository that trained it and run this in the clone, in the folder of dvc.yaml",
             code=ExitCode.USAGE,
         )
 
@@ -94,7 +94,7 @@ def _reproduce(fetched: Fetched, recipes: tuple[Recipe, ...], place: _Place) -> 
             if place.keep:
                 say(f"kept: {project.root}")
     if fetched.metrics and not metrics:
-        say("the metrics are not compared: the cells were trained in several states of the project")
+        say("the metrics are not compared: the cells were trained in different states of the project")
     return Verdict(label=fetched.label, cells=tuple(cells), metrics_then=fetched.metrics, metrics_now=metrics)
 
 

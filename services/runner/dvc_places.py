@@ -99,14 +99,15 @@ def refuse_lost(workspace: Path = WORKSPACE, mountinfo: Path = MOUNTINFO) -> Non
     for place in places(config, workspace):
         if lost(place, mounts):
             refuse(
-                f"DVC's {place.key} is {place.path}, which ends with this container, and with it what DVC writes there",
+                f"DVC's {place.key} is {place.path}, which is lost with this container, together with what DVC writes "
+                f"there",
                 f"make the folder on the host, and mount it in the runner with a docker-compose.override.yml that "
                 f"holds: {override(place.source, place.path)}; or choose a folder in the checkout (dvc cache dir, "
                 "dvc remote modify)",
             )
         if place.key == "cache.dir" and links_dangle(config, place, workspace, mounts):
             refuse(
-                f"DVC's cache.type makes links to {place.path}, a path of the cache that only this container has",
+                f"DVC's cache.type makes links to {place.path}, a cache path that only exists in this container",
                 "dvc config --local cache.type reflink,hardlink,copy; or move the cache to a folder outside of the "
                 "checkout that has the same path in both (volumes: /data/cache:/data/cache)",
             )

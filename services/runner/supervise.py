@@ -36,7 +36,9 @@ def refuse_other_version() -> None:
     try:
         wanted = stamp(WORKSPACE)
     except FileNotFoundError as error:
-        refuse(f"{WORKSPACE} is no checkout of capillary: it has no {error.filename}", "start in the checkout's root")
+        refuse(
+            f"{WORKSPACE} is not a checkout of capillary: it has no {error.filename}", "start in the checkout's root"
+        )
     if STAMP.read_text().strip() != wanted:
         refuse("this image was built for another version of the checkout", "docker compose build dvc-runner")
 
@@ -56,7 +58,7 @@ def require_daemon() -> None:
     except OSError as error:
         refuse(f"no Docker daemon answers on {SOCKET} ({error.strerror or error})", "start Docker, then repeat")
     if b" 200 " not in answer:
-        refuse(f"what answers on {SOCKET} is no Docker daemon", f"mount the daemon's socket at {SOCKET}")
+        refuse(f"the program that answers on {SOCKET} is not a Docker daemon", f"mount the daemon's socket at {SOCKET}")
 
 
 def refuse_lost_results(argv: list[str]) -> None:
@@ -158,7 +160,7 @@ class Supervisor:
         while left := left_processes():
             if not told and not self.asked and time.monotonic() - started > QUIET_S:
                 names = ", ".join(sorted(set(left.values())))
-                sys.stderr.write(f"waiting for what was left in the background ({names}); Ctrl-C ends it\n")
+                sys.stderr.write(f"waiting for processes left in the background ({names}); Ctrl-C ends it\n")
                 told = True
             time.sleep(POLL_S)
             _reap()

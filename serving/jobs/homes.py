@@ -48,9 +48,9 @@ class Homes:
             if (lock := _locked(path)) is not None:
                 return path, lock
         raise CapillaryError(
-            f"{MOST} services use this folder already",
+            f"{MOST} services already use this folder",
             file=self._paths[0],
-            remedy="end some, or give this one a folder of its own: CAPILLARY_SERVE_FOLDER",
+            remedy="end some of them, or give this one its own folder in CAPILLARY_SERVE_FOLDER",
             code=ExitCode.USAGE,
         )
 

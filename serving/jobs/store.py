@@ -118,7 +118,7 @@ class JobStore:
             job = self._read(folder)
             if job is None:
                 self._aside.mkdir(exist_ok=True)
-                say(f"{folder.name} is not a whole job; it is moved to {self._aside}")
+                say(f"{folder.name} is not a complete job; it was moved to {self._aside}")
                 folder.rename(self._aside / folder.name)
             elif job.state is State.RUNNING:  # the service ended in the middle of it
                 yield self._requeued(job)

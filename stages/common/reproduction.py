@@ -59,7 +59,7 @@ def read_fetched(folder: Path) -> Fetched:
         return Fetched.model_validate_json(file.read_bytes())
     except (ValidationError, FileNotFoundError) as error:
         raise DamagedError(
-            "what the registry says of the model is not what it should be",
+            "the registry's description of the model is wrong or incomplete",
             remedy="repeat the command; if it fails again, name another version",
             file=file,
             value=str(error)[:300],

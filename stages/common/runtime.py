@@ -262,8 +262,8 @@ def _first_fault(error: ValidationError) -> str:
 
 def _damaged(file: Path, why: str) -> ParamsError:
     return ParamsError(
-        f"{file} is not an order of this version: {why}",
+        f"{file} was not written for this version: {why}",
         file=file,
-        remedy="repeat the command that started the stage: it writes the file anew. If you wrote it yourself, correct "
+        remedy="repeat the command that started the stage: it writes the file again. If you wrote it yourself, correct "
         "it, or remove it to get the defaults",
     )

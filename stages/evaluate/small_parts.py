@@ -68,7 +68,7 @@ def refuse_too_few_folds(cells: Sequence[Cell], evaluation: Evaluation) -> None:
         folds = {cell.fold for cell in cells if cell.loss == loss and cell.volumes}
         if len(folds) < 2:
             raise ParamsError(
-                "params.yaml [evaluation] `min_component_um3`: auto needs a second fold, on which the size is chosen",
+                "params.yaml [evaluation] `min_component_um3`: auto needs a second fold to choose the size on",
                 remedy="list two or more in training.folds, or give a size in µm³, or null",
                 value=sorted(folds),
             )

@@ -58,7 +58,7 @@ def parts_of(source: Source, path: str) -> list[str]:
         return [path]
     found = source.below(path)
     if not found:
-        what = "it is neither a file of a known format nor a folder with files in it (a web server lists none)"
+        what = "it is neither a file of a known format nor a folder with files in it (web servers do not list folders)"
         raise DataError(what, remedy="correct its name, or name a file", file=path)
     if len(found) > MAX_FILES:
         raise DataError(f"the folder holds {len(found):,} files, the limit is {MAX_FILES:,}", remedy="", file=path)

@@ -254,6 +254,6 @@ def _axis_warning(header: StackHeader) -> str:
 
 def _reordering(order: Order, image: Geometry) -> str:
     if order.is_same:
-        return "the label's header does not say where its axes are; its array is taken in the order of the image's"
+        return "the label's header does not say where its axes are; its array is read in the order of the image's"
     done = order.text(image)
     return f"the label is stored in another order than the image; it was brought into the image's ({done})"

@@ -60,7 +60,7 @@ def _unknown(source: Source, layout: NoLayout) -> DataError:
     sheet = next((name for name in source.names("") if name.lower().endswith(_SPREADSHEETS)), None)
     save = f"save {sheet} as dataset.csv, or " if sheet is not None else ""
     return DataError(
-        f"the source holds neither dataset.csv nor a layout that is read: {READ}",
+        f"the source has neither a dataset.csv nor a known layout: {READ}",
         remedy=f"{save}write a dataset.csv with the columns {','.join(COLUMNS)} (docs/datasets.md)",
         file=source.shown,
         value=visible(layout.found),

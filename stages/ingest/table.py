@@ -48,7 +48,7 @@ _FILE = (
     _each(lambda path: "\0" not in path, "holds a NUL character, which no file name can"),
     _each(
         lambda path: not path or stays_inside(path),
-        "leads out of the source (give a path relative to dataset.csv, such as images/a.tif)",
+        "leads outside the source (give a path relative to dataset.csv, such as images/a.tif)",
     ),
     _each(is_plain, "holds a control character"),
     _each(is_short, f"is too long: file systems take names of {MAX_NAME_BYTES} bytes and paths of {MAX_PATH_BYTES}"),
@@ -59,7 +59,7 @@ _SPACING = (
     _each(_is_sane, f"is outside {MIN_UM:g} to {MAX_UM:g} µm"),
 )
 # unlike an id a group may hold blanks and any sign that can be seen, such as the genotype -/-
-_GROUP = (_each(lambda group: find_hidden(group) is None, "holds a character that cannot be seen: type it anew"),)
+_GROUP = (_each(lambda group: find_hidden(group) is None, "has an invisible character: type the name again"),)
 SCHEMA = pa.DataFrameSchema(
     {
         "image": pa.Column(str, list(_FILE)),

@@ -55,7 +55,7 @@ def _register(package: Package, old: OldVersion, server: Server) -> tuple[ModelC
     card = card_from(data, old.label, "train it again")
     if old.name != card.model_name:
         raise DataError(
-            f"the card of {old.label} is of another loss", remedy="train it again", value=card.loss, file=old.label
+            f"the card of {old.label} belongs to another loss", remedy="train it again", value=card.loss, file=old.label
         )
     name, version = register_model(
         package,

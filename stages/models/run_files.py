@@ -32,7 +32,7 @@ def fetch_artifact(root_uri: str, path: str, most_bytes: int, server: Server) ->
 
 def _unsuitable(path: str, why: str) -> DataError:
     return DataError(
-        f"the artifact {path} is not what capillary leaves there",
+        f"the artifact {path} does not have the form that capillary writes",
         remedy="find out who replaced it, or name another version",
         value=why,
     )

@@ -64,7 +64,7 @@ def doubts_of_intensities(
     worst = max(outside, key=lambda name: outside[name])
     if outside[worst] > margin:
         yield (
-            f"the intensities are distributed otherwise than in training: {_NAMES[worst]} of the normalised stack is "
+            f"the intensities are distributed differently than in training: {_NAMES[worst]} of the normalised stack is "
             f"{measured[worst]:.2f}, that of the training stacks was {low[worst]:.2f} to {high[worst]:.2f}"
         )
     if measured["share_highest"] > high["share_highest"] + SATURATED_MARGIN:

@@ -71,6 +71,6 @@ def read_request(file: Path = Path(REQUEST_FILE)) -> PredictRequest:
         first = error.errors()[0]
         raise ParamsError(
             f"{file.name} is not a request: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            remedy="run capillary predict again; by hand, correct the key that is named",
+            remedy="run capillary predict again; if you wrote the file yourself, correct the key named above",
             file=file,
         ) from error

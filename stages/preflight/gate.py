@@ -78,7 +78,7 @@ def refuse(report: Report, gated: str) -> CapillaryError:
     return CapillaryError(
         f"{gated} is not started: preflight failed",
         value=names,
-        remedy="do what the lines above say, then repeat; thresholds are set in configs/preflight.yaml, and "
+        remedy="follow the remedies above, then repeat; configs/preflight.yaml sets the thresholds, and "
         "`capillary preflight` shows all checks",
         code=ExitCode.PREFLIGHT,
     )

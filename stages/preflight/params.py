@@ -115,7 +115,7 @@ class PreflightParams(Params):
         for url in services:
             parts = urlsplit(url)
             if parts.scheme not in SCHEMES or not parts.hostname:
-                raise ValueError(f"{url} is no URL with a host and one of {', '.join(SCHEMES)}")
+                raise ValueError(f"{url} is not a URL with a host and one of {', '.join(SCHEMES)}")
             if parts.scheme == "tcp" and parts.port is None:
                 raise ValueError(f"{url} names no port")
         return services

@@ -59,7 +59,7 @@ def parse_test_groups(value: object) -> HeldOutGroups:
     if isinstance(value, dict) and value.keys() == {"share", "seed"}:
         return HeldOutGroups(share=_share(value["share"]), seed=_seed(value["seed"]))
     if not isinstance(value, list | tuple):
-        raise ValueError(f"is none of {_FORMS}")
+        raise ValueError(f"is not one of {_FORMS}")
     names = tuple(_name(one) for one in value)
     if len(set(names)) != len(names):
         raise ValueError("a group stands twice in the list")
@@ -114,7 +114,7 @@ def refuse_too_few_left(asked: HeldOutGroups, volumes: Sequence[Grouped], listed
     out += 0 if asked.share is None else count_of(asked.share, len(groups))
     if out and len(groups) - out < least:
         raise ParamsError(
-            f"{out} of {len(groups)} groups are held out, which leaves {len(groups) - out} to train and validate on",
+            f"{out} of {len(groups)} groups are held out, leaving {len(groups) - out} to train and validate on",
             remedy=f"hold out fewer in {KEY}, lower preprocess.num_folds (and training.folds to match), or add volumes",
             value=f"{KEY}: {list(asked.names) if asked.share is None else f'share {asked.share:g}'}",
         )

@@ -73,7 +73,7 @@ def _check_size(volume: RawVolume, shape: Shape, target_um: Spacing) -> None:
         raise ParamsError(
             f"volume {volume.id}: resampling to {asked} µm would make {voxels:,} voxels, "
             f"{voxels * BYTES_A_VOXEL / 1e9:.1f} GB ({voxels / volume.voxels:,.0f} times the native stack)",
-            remedy=f"choose a coarser preprocess.resample_to_um (at most {MAX_VOXELS:,} voxels a volume), or null",
+            remedy=f"choose a coarser preprocess.resample_to_um (at most {MAX_VOXELS:,} voxels per volume), or null",
             value=f"{_text(volume.shape_zyx)} becomes {_text(shape)}",
         )
 

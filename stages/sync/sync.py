@@ -50,7 +50,7 @@ def sync(outbox: Path, to: Destination) -> None:
         assert first is not None
         raise ServiceError(
             f"{', '.join(one.name for one in waiting)} still wait{'s' if len(waiting) == 1 else ''}: {first.what}",
-            remedy=f"{first.remedy}; then repeat `capillary sync`: nothing is lost or sent twice",
+            remedy=f"{first.remedy}; then repeat `capillary sync`; nothing is lost or sent twice",
             value=first.value,
         )
 

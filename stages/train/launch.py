@@ -156,9 +156,10 @@ def _how(error: ChildFailedError) -> str:
 
 def _died(error: ChildFailedError) -> CapillaryError:
     return CapillaryError(
-        f"a process of the training died, and again after {MOST_RESTARTS} new starts",
-        remedy="see above why, and whether memory was short (dmesg); repeat the same command: the training goes on from"
-        " its checkpoint. CAPILLARY_PROCESSES=1 trains in one process",
+        f"a process of the training died, and again after {MOST_RESTARTS} restarts",
+        remedy="see above for the cause, and dmesg for a lack of memory; then rerun the same command: the training "
+        "resumes "
+        "from its checkpoint. CAPILLARY_PROCESSES=1 trains in one process",
         code=ExitCode.MACHINE,
         value=_how(error),
     )

@@ -19,7 +19,9 @@ def keep_all(models: Path, made: Path, places: Places, *, former: Path) -> None:
     """
     cards = [read_card(file) for file in sorted(models.rglob("fold_*.json"))]
     if not cards:
-        raise DataError("there are no model cards: nothing was trained", remedy="dvc repro, or dvc pull", file=models)
+        raise DataError(
+            "there are no model cards: nothing has been trained", remedy="dvc repro, or dvc pull", file=models
+        )
     for card in cards:
         folder = made / card.weights_sha256
         folder.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ def test_everything_of_the_run_is_there(project: Clone, page: Path) -> None:
     assert "training.max_epochs=2" in text
     assert "evaluation</th><td>finished" in text
     assert "Left out" not in text
-    assert "do not belong to the present files" not in text
+    assert "do not belong to the current files" not in text
     entries = json.loads((project.root / "metrics" / "overlays.json").read_text())
     assert text.count("data:image/png;base64,") == 8 * len(entries)
 

@@ -101,8 +101,8 @@ class ApptainerExecutor:
             kill_group(program.pid)
         if stop.killed:
             sys.stderr.write(
-                f"{plan.address} did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, "
-                "and was killed\n"
+                f"{plan.address} did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after the request to "
+                "stop, and was killed\n"
             )
         return stop.exit_code or (code if code >= 0 else 128 - code)
 

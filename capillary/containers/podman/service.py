@@ -51,7 +51,7 @@ def _own_folder(variables: Mapping[str, str]) -> Path:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise ServiceError(
-            "the folder for Podman's socket belongs to somebody else, or others may use it",
+            "the folder for Podman's socket belongs to another user, or others can enter it",
             file=folder,
             remedy="remove it, or set TMPDIR to a folder of your own",
         )

@@ -35,7 +35,7 @@ def render(root: Path, kind: Kind, experiment: Path) -> str:
     profile = config.profile_of(CELLS)
     if profile is None:
         raise CapillaryError(
-            f"{RAY_FILE} runs no `{CELLS}` as tasks, so there is nothing that workers could do",
+            f"{RAY_FILE} does not run `{CELLS}` as tasks, so workers would have nothing to do",
             remedy=f"add `{CELLS}: <profile>` to stages",
             file=root / RAY_FILE,
             code=ExitCode.PARAMS,

@@ -84,7 +84,7 @@ class Head:
     def _obey(self) -> str | None:
         """Do what was asked of this head; the word for the end where that ends it."""
         if self._requests.leave:
-            say(f"job {self._job.number} goes on; the same command finds it again, capillary jobs cancel ends it")
+            say(f"job {self._job.number} keeps running; the same command finds it again, capillary jobs cancel ends it")
             return DETACHED
         if self._requests.stop_at_once:
             queue.cancel(self._job.number)
@@ -146,5 +146,5 @@ class Head:
     def _tell_silence(self, answer: queue.JobInfo | queue.NoAnswer) -> None:
         silent = answer is queue.NoAnswer.SILENT
         if silent and not self._silent:
-            say(f"Slurm does not answer about job {self._job.number}; it goes on, and this command waits")
+            say(f"Slurm does not answer about job {self._job.number}; the job keeps running, and this command waits")
         self._silent = silent

@@ -44,7 +44,7 @@ def read_submitted(folder: Path) -> Submitted | None:
         return Submitted(**json.loads(file.read_bytes()))
     except (ValueError, TypeError) as error:
         raise DamagedError(
-            "the number of a job cannot be read",
+            "the file with a job's number cannot be read",
             file=file,
             value=error,
             remedy="look for the job with squeue --me, cancel it, and remove its folder",
@@ -72,7 +72,7 @@ def _find(plan: StagePlan, folder: Path) -> Submitted | None:
         known = _adopt(plan, folder)
     if known is None or (ended is None and _is_over(known, job_name(plan.order.fingerprint))):
         return None
-    changed = "" if known.order == digest_of(plan.order) else ", which keeps the settings that it was submitted with"
+    changed = "" if known.order == digest_of(plan.order) else ", which keeps the settings it was submitted with"
     say(f"{plan.address}: found its job {known.number}{changed}")
     return known
 

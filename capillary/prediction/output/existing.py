@@ -52,7 +52,7 @@ def _refuse_foreign_table(folder: Path, *, force: bool) -> None:
 def _exist(files: Sequence[Path]) -> CapillaryError:
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return usage(
-        f"the output exists already: {files[0].name}{more}",
+        f"the output already exists: {files[0].name}{more}",
         "continue with --resume, replace all with --force, or choose another folder",
         files[0].parent,
     )

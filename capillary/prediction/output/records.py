@@ -89,5 +89,5 @@ def _damaged(file: Path, reason: str) -> DamagedError:
         "the record of this output folder cannot be read",
         file=file,
         value=reason,
-        remedy="predict into another folder, or move this file away and repeat with --force to compute all again",
+        remedy="predict into another folder, or move this file away and repeat with --force to recompute everything",
     )

@@ -31,7 +31,7 @@ PANEL_WORDS = {
     "image": "the image",
     "label": "the image with the label",
     "prediction": "the image with the prediction",
-    "error": "where prediction and label agree, where vessel was missed and where it is in excess",
+    "error": "where prediction and label agree, where vessel was missed, and where it was predicted in excess",
 }
 
 

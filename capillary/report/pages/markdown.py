@@ -53,7 +53,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"# {plain(report.name)}"
     if report.facts.description:
         yield f"\n{plain(report.facts.description)}"
-    yield f"\nWritten {moment(report.written)} by capillary. Charts and pictures: `report.html` beside this file."
+    yield f"\nWritten {moment(report.written)} by capillary. Charts and pictures: `report.html` next to this file."
     yield from _summary(report)
     yield from _losses(report)
     yield from _held_out(report)
@@ -199,7 +199,7 @@ def _repeat(report: Report) -> Iterator[str]:
     yield from (f"    {visible(line)}" for command in report.repeat for line in command.split("\n"))
     if report.repository and report.repository.changed:
         changed = ", ".join(report.repository.changed)
-        yield f"\n> The working tree was dirty: the commit alone does not repeat this. {plain(changed)}"
+        yield f"\n> The working tree was dirty: the commit alone does not reproduce this. {plain(changed)}"
     yield from _note(report, Part.GIT)
     yield from table(("environment", ""), environment_rows(report))
     marked = [(f"{param.key} ●" if param.changed else param.key, param.value) for param in report.params]

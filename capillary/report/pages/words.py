@@ -72,7 +72,7 @@ def quote_words(report: Report) -> str:
     few = min(found.groups for found in report.held_out.values()) < LEAST_GROUPS
     return (
         f"No fold saw these volumes ({'; '.join(counts)}). The ensemble is the mean of all networks' probabilities. "
-        "Its figure is the one to quote, provided that nothing was chosen by looking at it."
+        "Its figure is the one to quote, provided that it was not used to choose anything."
         + (f" Fewer than {LEAST_GROUPS} groups give no interval." if few else "")
     )
 
@@ -170,8 +170,8 @@ def test_words(report: Report) -> str:
     )
     if found := [one.detectable for one in primary if one.detectable is not None]:
         sentence += (
-            f" With so many groups a true difference of {number(max(found), metric.digits)} would have been found in"
-            " four of five cases; a smaller one may be there unseen."
+            f" With so many groups a true difference of {number(max(found), metric.digits)} would be found in four of "
+            "five cases; a smaller one may exist undetected."
         )
     return sentence
 
@@ -219,7 +219,7 @@ def cautions(report: Report) -> list[str]:
     elif report.stale:
         stages = ", ".join(report.stale)
         found.append(
-            f"Results do not belong to the present files: dvc status reports changes in {stages}. "
+            f"These results do not belong to the current files: dvc status reports changes in {stages}. "
             "Run dvc repro before you rely on the numbers."
         )
     for cell in report.facts.cells or ():

@@ -47,7 +47,7 @@ class Notes(dict[Part, str]):
             why = "" if error.value is None else f" ({error.value})"
             if isinstance(error, DamagedError):
                 self.damaged.append(error)
-            self[part] = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
+            self[part] = f"Left out, because {error.what}{why}. Remedy: {error.remedy}."
             return otherwise
 
 

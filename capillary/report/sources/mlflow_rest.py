@@ -101,7 +101,7 @@ def _to_run(found: dict[str, Any]) -> StoredRun:
             metrics={metric["key"]: float(metric["value"]) for metric in found["data"].get("metrics", [])},
         )
     except KeyError as error:
-        raise _unanswered("the server's answer is not MLflow's", f"it lacks {error}") from error
+        raise _unanswered("the answer is not that of an MLflow server", f"it lacks {error}") from error
 
 
 def _unanswered(what: str, why: str) -> ServiceError:

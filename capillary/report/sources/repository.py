@@ -129,8 +129,8 @@ def changed_stages(root: Path) -> tuple[str, ...]:
         return tuple(json.loads(done.stdout))
     except ValueError as error:
         raise CapillaryError(
-            "DVC cannot tell whether the files are those of dvc.lock",
+            "DVC cannot compare the files with dvc.lock",
             value=(done.stderr.strip().splitlines() or ["it says nothing"])[-1],
-            remedy="run `dvc status` and follow what it says",
+            remedy="run `dvc status` and do what it says",
             code=ExitCode.USAGE,
         ) from error

@@ -241,7 +241,7 @@ def _overlay(entry: dict[str, Any], folder: Path) -> Overlay:
 def _png(file: Path) -> bytes:
     content = file.read_bytes()
     if not content.startswith(PNG_START):
-        raise ValueError(f"{file.name} is no PNG")
+        raise ValueError(f"{file.name} is not a PNG file")
     return content
 
 

@@ -65,10 +65,10 @@ def read_runs(
         runs = trainings + ([_tracked(store, evaluation, None)] if evaluation else [])
     except CapillaryError as error:
         why = "" if error.value is None else f" ({error.value})"
-        unread = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
+        unread = f"Left out, because {error.what}{why}. Remedy: {error.remedy}."
         return Tracked(place=place, runs=(), missing=unread, damaged=error if isinstance(error, DamagedError) else None)
     lost = [card.cell.words for card, run in found if run is None]
-    missing = f"MLflow at {place} does not know the runs of {', '.join(lost)}." if lost else None
+    missing = f"MLflow at {place} does not have the runs of {', '.join(lost)}." if lost else None
     return Tracked(place=place, runs=tuple(runs), missing=missing)
 
 
@@ -95,7 +95,7 @@ def _open(uri: str, settings: Settings, root: Path) -> Store:
     if uri.startswith(("http://", "https://")):
         return RestStore(uri, settings.variables)
     raise ServiceError(
-        "MLflow's runs can be read from a server (http, https) or from a SQLite file only",
+        "MLflow's runs can only be read from a server (http, https) or a SQLite file",
         remedy="set MLFLOW_TRACKING_URI to the server's address",
         value=uri.partition(":")[0],
     )

@@ -66,11 +66,13 @@ class Tree:
             choice = _choose(part, alike)
             if len(choice) > 1:
                 shown = ", ".join(alike)
-                return Found(path=path, fault=f"fits several names of the source ({shown}), write one of them exactly")
+                return Found(
+                    path=path, fault=f"matches several names in the source ({shown}); write one of them exactly"
+                )
             done.append(choice[0] if choice else part)
             is_other_case |= _nfc(done[-1]) != _nfc(part)
         found = "/".join(done)
-        how = "differs in small and capital letters" if is_other_case else "is in another form of Unicode"
+        how = "differs in upper and lower case" if is_other_case else "is in another form of Unicode"
         return Found(path=found, note="" if found == path else f"{path!r} {how}; {found} is read")
 
     def has(self, path: str) -> bool:

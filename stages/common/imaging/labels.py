@@ -59,7 +59,9 @@ def read_meaning(folder: Path) -> LabelMeaning:
             rule=parse_rule(content["label"]), ignore_value=None if ignored is None else exact_number(ignored)
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"what the labels mean cannot be read: {error}", remedy=_REPEAT, file=file) from error
+        raise DataError(
+            f"the file with the meaning of the labels cannot be read: {error}", remedy=_REPEAT, file=file
+        ) from error
 
 
 def interpret(label: NDArray[Any], meaning: LabelMeaning) -> Label:
@@ -83,7 +85,7 @@ def ignored_voxels(label: NDArray[Any], meaning: LabelMeaning) -> NDArray[np.boo
     ignored: NDArray[np.bool_] = label == meaning.ignore_value
     if ignored.all():
         raise DataError(
-            f"no voxel is labelled, each is {meaning.ignore_value:g}, which ingest.ignore_value names",
+            f"no voxel is labelled: all are {meaning.ignore_value:g}, the value of ingest.ignore_value",
             remedy="label a part of the stack, leave it out, or correct ingest.ignore_value",
         )
     return ignored if ignored.any() else None

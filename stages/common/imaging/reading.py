@@ -141,4 +141,6 @@ def _opener(path: Path) -> _Opener:
     if suffix in ZARR_SUFFIXES or (suffix is None and not path.exists()):
         missing = "a Zarr store is a folder, and this is a file" if path.exists() else "it does not exist"
         raise DataError(missing, remedy="correct its name", file=path)
-    raise DataError("the file is of no format that is read, by its name", remedy=f"save it as one of {READ}", file=path)
+    raise DataError(
+        "the file name does not end like any format that can be read", remedy=f"save it as one of {READ}", file=path
+    )

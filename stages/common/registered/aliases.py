@@ -80,7 +80,7 @@ def point(name: str, alias: str, version: str, server: Server, *, after: int = 0
         why = ServiceError(error.what, remedy=error.remedy, value=error.value)
         raise explained(error, server, why) from error
     if not taken:
-        say(f"this server takes no aliases: version {version} of {name} carries the tag {TAG}{alias} instead")
+        say(f"this server does not support aliases: version {version} of {name} carries the tag {TAG}{alias} instead")
 
 
 def _aliases(name: str, server: Server) -> dict[str, str]:

@@ -32,8 +32,8 @@ def named_versions(reference: str, server: Server) -> list[ModelVersion]:
     form = _REFERENCE.fullmatch(reference)
     if form is None:
         raise CapillaryError(
-            "a model is named in none of the forms NAME, NAME@ALIAS and NAME/VERSION",
-            remedy="write it such as capillary-default@champion or capillary-default/3",
+            "this is not a model's name: the forms are NAME, NAME@ALIAS and NAME/VERSION",
+            remedy="write it like capillary-default@champion or capillary-default/3",
             code=ExitCode.USAGE,
             value=reference,
         )

@@ -82,6 +82,6 @@ def nothing(reference: str, server: Server) -> DataError:
     """The registry was asked and has no such thing."""
     return DataError(
         f"the registry at {redact(server.uri)} has no model {reference}",
-        remedy="capillary models lists what it has; or point MLFLOW_TRACKING_URI at another one",
+        remedy="capillary models lists its models; or point MLFLOW_TRACKING_URI at another registry",
         value=reference,
     )

@@ -70,7 +70,7 @@ def pack(network: torch.nn.Module, description: ModelDescription) -> Package:
     found = weights_sha256(load_network(description, contents[WEIGHTS], "the network to be registered"))
     if found != expected:
         raise CapillaryError(
-            "a network does not come back from its description and weights",
+            "a network cannot be rebuilt from its description and weights",
             remedy="report it with the architecture's name; nothing was registered",
             code=ExitCode.UNEXPECTED,
             value=f"{found} instead of {expected}",

@@ -132,7 +132,7 @@ def _package(folder: Path, card: ModelCard) -> Package:
 
 def _damaged(file: Path, why: str) -> DamagedError:
     return DamagedError(
-        "what waits to be published is damaged",
+        "a run that waits to be published is damaged",
         file=file,
         value=why,
         remedy="remove the folder of this run from the outbox, then train again: `dvc repro -f -s train@<loss>-<fold>`",

@@ -128,7 +128,7 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
     names = {field.name for field in fields(ModelCard)}
     if isinstance(data, dict) and "files" in data and set(ASSIGNED) & data.keys():
         raise DataError(
-            "the model card is of a former version of capillary, which noted where a server had put the network",
+            "the model card was written by an older capillary, which recorded where a server had put the network",
             remedy=f"run `dvc repro`; {remedy}",
             file=origin,
             value=", ".join(name for name in ASSIGNED if name in data),
@@ -148,11 +148,14 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
         f"it has {name}" for name in sorted(data.keys() - names)
     ]:
         raise DataError(
-            "the model card is not of this version of capillary", remedy=remedy, file=origin, value=", ".join(differing)
+            "the model card was written by another version of capillary",
+            remedy=remedy,
+            file=origin,
+            value=", ".join(differing),
         )
     if (wrong := wrong_field(data)) is not None:
         raise DamagedError(
-            f"the model card is damaged: `{wrong}` is not what it should be",
+            f"the model card is damaged: `{wrong}` is not valid",
             remedy=remedy,
             file=origin,
             value=repr(data[wrong])[:200],
@@ -166,7 +169,7 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
 def _pickled(data: Mapping[str, Any], origin: object, remedy: str) -> DataError:
     named = f"{data['model_name']}/{data['model_version']}" if data.get("model_version") else "NAME/VERSION"
     return DataError(
-        "the model was registered by a former version of capillary, as a pickle, which is not read any more",
+        "the model was registered by an older capillary as a pickle, which is no longer read",
         remedy=f"convert it (`capillary models convert {named}`), or train it again: {remedy}",
         file=origin,
         value="the model card lacks `files`",

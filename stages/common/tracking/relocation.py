@@ -56,7 +56,8 @@ def settle(file: Path) -> int:
     except sqlite3.Error as error:
         raise ServiceError(
             "MLflow's embedded store cannot be read and written",
-            remedy="end what else uses it (mlflow ui), free space on its disk, or put a sound copy of the file there",
+            remedy="end other programs that use it (mlflow ui), free space on its disk, or restore an undamaged copy "
+            "of the file",
             file=file,
             value=error,
         ) from error

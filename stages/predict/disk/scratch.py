@@ -54,7 +54,7 @@ class Scratch:
         free = shutil.disk_usage(self._out.parent).free
         if needed > free:
             raise CapillaryError(
-                "the disk has no room for the work on this stack",
+                "the disk has too little free space to process this stack",
                 remedy="free space on this disk, or run capillary in a project on another one",
                 code=ExitCode.MACHINE,
                 file=self._out.parent.resolve(),

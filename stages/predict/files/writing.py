@@ -67,7 +67,7 @@ def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any]
     large = int(np.prod(place.shape_zyx)) * dtype.itemsize > MAX_PLAIN_TIFF_BYTES
     if large or suffix_of(file.name) in (".ome.tif", ".ome.tiff"):
         if suffix_of(file.name) in (".tif", ".tiff"):
-            say(f"{file.name} is larger than a TIFF of ImageJ's kind can be: it is a BigTIFF with OME metadata")
+            say(f"{file.name} is too large for ImageJ's TIFF format: it is written as a BigTIFF with OME metadata")
         sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
         units = {f"PhysicalSize{axis}Unit": "µm" for axis in "ZYX"}
         tifffile.imwrite(

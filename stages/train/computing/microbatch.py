@@ -22,8 +22,8 @@ def largest_micro_batch(attempt: Callable[[int], None], batch_size: int) -> int:
         if size == 1:
             raise CapillaryError(
                 "one patch does not fit into the memory of the GPU",
-                remedy="make training.patch_voxels or training.filters smaller, free the GPU's memory (nvidia-smi shows"
-                " who has it), or compute on the CPU: CAPILLARY_PROFILE=cpu",
+                remedy="reduce training.patch_voxels or training.filters, free GPU memory (nvidia-smi shows what uses "
+                "it), or compute on the CPU: CAPILLARY_PROFILE=cpu",
                 code=ExitCode.MACHINE,
             )
         size = (size + 1) // 2

@@ -102,7 +102,7 @@ def _note_skip(state: TrainingState, fault: str, volumes: list[str]) -> None:
     if state.nonfinite_in_row >= MOST_NONFINITE_IN_ROW:
         raise CapillaryError(
             f"{state.nonfinite_in_row} steps in a row were not finite: {fault} ({where})",
-            remedy="lower training.learning_rate, set training.precision to fp32, or look at the volumes named above",
+            remedy="lower training.learning_rate, set training.precision to fp32, or check the volumes named above",
             code=ExitCode.UNEXPECTED,
         )
 

@@ -160,7 +160,7 @@ def _link_out(stacks: Path) -> None:
 
 
 BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
-    "empty folder": (_empty_folder, ("neither dataset.csv nor", "images, labels")),
+    "empty folder": (_empty_folder, ("neither a dataset.csv nor", "images, labels")),
     "missing column": (_no_column, ("stacks/dataset.csv", "lacks the column label")),
     "semicolons and commas": (_semicolons, ("stacks/dataset.csv", "lacks the columns id, image")),
     "binary table": (_binary_table, ("stacks/dataset.csv", "cannot be read as text")),
@@ -171,7 +171,7 @@ BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "id twice": (_table(row("v1"), row("v1", image="images/v2.tif")), ("2 of 2", "id 'v1' is the same folder")),
     "id with a path": (
         _table(row("v1"), row("v2", id="../../v2")),
-        ("line 3", "'../../v2' is a path, it cannot name a folder"),
+        ("line 3", "'../../v2' is a path and cannot name a folder"),
     ),
     "path out of the source": (_table(row("v1", image="../../secret.tif")), ("v1", "'../../secret.tif' leads out")),
     "absolute path": (_table(row("v1", label="/etc/hostname.tif")), ("v1", "'/etc/hostname.tif' leads out")),

@@ -67,7 +67,7 @@ def test_unreachable_host(box: Sandbox) -> None:
     [
         ("s3://sandbox/nowhere", {}, ExitCode.DATA, "s3://sandbox/nowhere does not exist"),
         ("s3://no-such-bucket/stacks", {}, ExitCode.DATA, "s3://no-such-bucket/stacks does not exist"),
-        ("s3://sandbox/data", {}, ExitCode.DATA, "neither dataset.csv nor"),
+        ("s3://sandbox/data", {}, ExitCode.DATA, "neither a dataset.csv nor"),
         ("s3://sandbox/stacks", {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, ExitCode.SERVICE, "AWS_SECRET_ACCESS_KEY"),
         ("s3://sandbox/stacks", {"AWS_ACCESS_KEY_ID": ""}, ExitCode.SERVICE, "AWS_ACCESS_KEY_ID"),
         ("s3://sandbox/stacks", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, ExitCode.SERVICE, "127.0.0.1:9"),

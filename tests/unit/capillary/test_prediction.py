@@ -63,11 +63,11 @@ def test_files_beside_the_mask_are_named_after_it(root: Path) -> None:
     ("changes", "code", "text"),
     [
         ({"image": "nowhere.tif"}, ExitCode.DATA, "does not exist"),
-        ({"mask": "seg.png"}, ExitCode.USAGE, "no format that is written"),
-        ({"mask": "seg"}, ExitCode.USAGE, "no format that is written"),
+        ({"mask": "seg.png"}, ExitCode.USAGE, "any format that can be written"),
+        ({"mask": "seg"}, ExitCode.USAGE, "any format that can be written"),
         ({"mask": "mouse 1.tif", "force": True}, ExitCode.USAGE, "would replace the stack"),
-        ({"mask": "there.tif"}, ExitCode.USAGE, "exists already"),
-        ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "exists already"),
+        ({"mask": "there.tif"}, ExitCode.USAGE, "already exists"),
+        ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "already exists"),
         ({"mask": "folder.tif", "force": True}, ExitCode.USAGE, "a folder"),
         ({"model": "capillary-dice_ce"}, ExitCode.USAGE, "--model"),
         ({"model": "capillary-dice_ce", "loss": None, "folds": (0,)}, ExitCode.USAGE, "--model"),
@@ -169,7 +169,7 @@ def test_a_card_of_a_cell_that_params_yaml_lost_counts_only_when_it_is_named(roo
     assert choose_cards(root, "cbdice", (), cells) == own
     assert choose_cards(root, "cbdice", (10,), cells) == ("models/cbdice/fold_10.json",)
     assert len(choose_cards(root, "dice_ce", (), cells)) == 3
-    with pytest.raises(DataError, match="no model in models/ is of a loss and fold that params") as raised:
+    with pytest.raises(DataError, match="no model in models/ has a loss and fold that params") as raised:
         choose_cards(root, None, (), [CellName("warp", 0)])
     assert raised.value.value == "cbdice, dice_ce"
 
@@ -332,7 +332,7 @@ def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> Non
     """That of the loss; where none was chosen the error says how to get one."""
     with_evaluation(root, min_component_um3="auto")
     cards = choose_cards(root, "dice_ce", ())
-    with pytest.raises(DataError, match="no size was chosen"):
+    with pytest.raises(DataError, match="no size has been chosen"):
         visible_params(make_request(root), root, cards)
     (root / "metrics").mkdir()
     lines = ["loss,fold,min_component_um3,dsc_before,dsc_after", "cbdice,all,7.5,0.1,0.2", "dice_ce,0,3.5,0.1,0.2"]
@@ -342,7 +342,7 @@ def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> Non
     (root / "metrics" / "components.csv").write_text("\n".join([lines[0], "dice_ce,all,0,0.1,0.2", ""]))
     assert chosen_size_um3(root, "dice_ce") is None
     for loss in ("cbdice", None):  # not evaluated; a model of the registry
-        with pytest.raises(DataError, match="no size was chosen"):
+        with pytest.raises(DataError, match="no size has been chosen"):
             chosen_size_um3(root, loss)
     told = visible_params(make_request(root, min_component_um3=9.0), root, cards)["evaluation"]
     assert told["min_component_um3"] == 9.0

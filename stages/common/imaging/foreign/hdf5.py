@@ -123,7 +123,7 @@ def _check_storage(dataset: Any, path: Path) -> None:
     if dataset.chunks is None:
         stored = dataset.id.get_storage_size()
         if stored > held:
-            raise damaged(path, f"its header speaks of {stored:,} bytes of voxels, the file has {held:,}")
+            raise damaged(path, f"its header claims {stored:,} bytes of voxels, the file has {held:,}")
         return
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]

@@ -14,7 +14,7 @@ def refuse_links(folder: Path, *, deep: bool = True) -> None:
         if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(top):
             name = os.path.relpath(entry.path, folder)
             raise DataError(
-                f"{name} in it is a link that leads out of the folder", remedy="put the file itself there", file=folder
+                f"{name} in it is a link to a place outside the folder", remedy="put the file itself there", file=folder
             )
 
 
@@ -42,6 +42,6 @@ def beside(header: Path, name: str) -> Path:
 def _outside(header: Path, name: str) -> DataError:
     return DataError(
         f"its voxels are in {name[:120]!r}, which is outside its folder",
-        remedy="put both files into one folder, and name the second one without a path",
+        remedy="put both files into the same folder, and name the second one without a path",
         file=header,
     )

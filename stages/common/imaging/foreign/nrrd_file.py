@@ -67,7 +67,7 @@ def _header(path: Path) -> tuple[Mapping[str, Any], int]:
         raise damaged(path, f"its header does not end within {MAX_HEAD_BYTES:,} bytes")
     lines = head[: found.start() if found else len(head)].decode("utf-8", "replace").splitlines()
     if not lines or not lines[0].startswith("NRRD"):
-        raise damaged(path, "it is no NRRD")
+        raise damaged(path, "it is not an NRRD file")
     try:
         header: Mapping[str, Any] = nrrd.read_header([*(f"{line}\n" for line in lines), "\n"])
     except nrrd.NRRDError as error:

@@ -108,7 +108,7 @@ def ordered(files: Sequence[Path], path: Path) -> tuple[list[Path], tuple[str, .
     first = parts[0]
     for file, other in zip(files, parts, strict=True):
         if other[::2] != first[::2]:
-            text = f"its slices are named unlike each other: {files[0].name} and {file.name}"
+            text = f"its slices have different kinds of names: {files[0].name} and {file.name}"
             raise not_a_stack(path, f"{text}; name them by a pattern (folder/z*.tif)")
     places = [place for place in range(1, len(first), 2) if len({int(other[place]) for other in parts}) > 1]
     if len(places) > 1:

@@ -51,7 +51,7 @@ def read_json(file: Path) -> dict[str, Any]:
         raise damaged(file, f"its metadata have more than {MAX_JSON_BYTES:,} bytes")
     content = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
-        raise damaged(file, "its metadata are no JSON object")
+        raise damaged(file, "its metadata are not a JSON object")
     return content
 
 
@@ -131,5 +131,5 @@ def below(folder: Path, place: Any, path: Path) -> Path:
     """The array that the metadata of `folder` call `place`. DataError for a name that leads out of it."""
     written = PurePosixPath(str(place))
     if not isinstance(place, str) or written.is_absolute() or ".." in written.parts or "\\" in place or "\0" in place:
-        raise damaged(path, f"its metadata name the array {str(place)[:60]!r}, which is outside of it")
+        raise damaged(path, f"its metadata name the array {str(place)[:60]!r}, which is outside it")
     return folder / written

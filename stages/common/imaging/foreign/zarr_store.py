@@ -164,7 +164,7 @@ def _check_chunks(array: ZarrArray, path: Path) -> None:
     size = math.prod(array.chunks) * array.dtype.itemsize
     refuse_large(size + math.prod(array.chunks) * FLOAT, size, path)
     if array.shards is not None and any(a % b for a, b in zip(array.shards, array.chunks, strict=True)):
-        raise damaged(path, "its shards are no whole number of chunks")
+        raise damaged(path, "its shards are not a whole number of chunks")
     files = (file for file in array.folder.rglob("*") if file.is_file() and file.name not in _META)
     chunks = (
         (_whole(file) for file in files)

@@ -27,7 +27,7 @@ def channel_number(names: Sequence[str], channel: Channel, path: Path) -> int:
     elif 0 <= channel < len(names):
         return channel
     raise DataError(
-        f"it has no channel {channel!r}, it holds {_listed(names)} ({SETTING})",
+        f"it has no channel {channel!r}; it has {_listed(names)} ({SETTING})",
         remedy=f"set {SETTING} in params.yaml to one of them",
         file=path,
     )

@@ -32,12 +32,12 @@ class Claim:
 
 
 def refuse_impossible(claim: Claim, path: Path) -> None:
-    """Raise DataError where the file cannot hold what its header speaks of, however well it is packed."""
+    """Raise DataError where the file cannot hold what its header claims, however well it is packed."""
     most = claim.held_bytes * claim.packing.expansion
     if 0 <= claim.stored_bytes <= most:
         return
     limit = f", which unpack to {most:,} at most ({claim.packing.name})" if claim.packing.expansion > 1 else ""
-    text = f"its header speaks of {claim.stored_bytes:,} bytes of voxels, the file has {claim.held_bytes:,}{limit}"
+    text = f"its header claims {claim.stored_bytes:,} bytes of voxels, the file has {claim.held_bytes:,}{limit}"
     raise damaged(path, text)
 
 

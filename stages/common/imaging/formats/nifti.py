@@ -142,7 +142,7 @@ def nifti_header(path: Path) -> StackHeader:
     if is_reordered:
         named = ", ".join("zyx"[geometry.array_axes_zyx.index(axis)] for axis in range(3))
         remarks.append(
-            f"by its {geometry.source} its array is stored as {named}, not as x, y, z; it is read accordingly"
+            f"by its {geometry.source} its array is stored as {named}, not as x, y, z, and is read accordingly"
         )
     if nifti_shape(path)[0] == 1:
         remarks.append(SINGLE)
@@ -160,7 +160,7 @@ def _evidence(geometry: Geometry) -> SpacingEvidence:
     steps = geometry.pixdim if is_pixdim else geometry.steps or ()
     if set(steps) == {1.0} and geometry.unit == "unknown":
         shape = shape_text(tuple(geometry.shape[axis] for axis in geometry.array_axes_zyx))
-        missing = f"{_NO_GEOMETRY}; its array is taken as x, y, z, which makes {shape} voxels in z, y, x"
+        missing = f"{_NO_GEOMETRY}; its array is taken as x, y, z, giving {shape} voxels in z, y, x"
         return SpacingEvidence(numbers_zyx=None, missing=missing, remarks=(missing,))
     z, y, x = (steps[axis] for axis in geometry.array_axes_zyx)
     return SpacingEvidence(
@@ -176,5 +176,5 @@ def _contradiction(geometry: Geometry, *, is_pixdim: bool) -> tuple[str, ...]:
     if geometry.steps is None or np.allclose(geometry.steps, geometry.pixdim, rtol=_TOLERANCE, atol=0):
         return ()
     affine, pixdim = (" × ".join(f"{step:g}" for step in steps) for steps in (geometry.steps, geometry.pixdim))
-    counts = "the affine is a default, pixdim counts" if is_pixdim else f"the {geometry.source} counts"
+    counts = "the affine is a default, so pixdim is used" if is_pixdim else f"the {geometry.source} is used"
     return (f"the header's {geometry.source} says {affine} along the array's axes, its pixdim {pixdim}; {counts}",)

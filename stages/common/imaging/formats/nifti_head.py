@@ -77,4 +77,4 @@ def check_whole(path: Path, claimed: int) -> None:
     most = claimed + _SLACK
     with path.open("rb") as stream:
         if Inflated(stream, ZlibDecoder).skip(most + 1) > most:
-            raise damaged(path, f"it unpacks to more than the {claimed:,} bytes that its header speaks of")
+            raise damaged(path, f"it unpacks to more than the {claimed:,} bytes that its header claims")

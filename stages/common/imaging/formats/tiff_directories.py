@@ -53,7 +53,7 @@ def check_directories(path: Path) -> None:
             claimed += _claimed(tags, number, path)
             if claimed > min(size, MAX_TAG_BYTES):
                 most = f"the limit is {MAX_TAG_BYTES:,}" if size > MAX_TAG_BYTES else f"the file has {size:,}"
-                raise damaged(path, f"the tags up to page {number:,} speak of {claimed:,} bytes, {most}")
+                raise damaged(path, f"the tags up to page {number:,} claim {claimed:,} bytes, {most}")
             if number == 1 and form:
                 _check_texts(stream, form, tags, path)
 

@@ -110,8 +110,8 @@ def settle(record: Record) -> Standing:
         for alias, version in wrong.items():
             record.point(alias, version, state.newest)
     raise ServiceError(
-        "the aliases of a registered model do not stay where they are pointed",
-        remedy="find out which program moves them (capillary show NAME has the history), then promote again",
+        "the aliases of a registered model keep being changed by another program",
+        remedy="find out which program moves them (see the history in capillary show NAME), then promote again",
     )
 
 
@@ -136,7 +136,7 @@ def decide(record: Record, version: str, *, who: str, why: str, rolls_back: bool
     champion = standing(state.entries, record.compare).champion
     if champion == version:
         raise CapillaryError(
-            f"version {version} is the champion already",
+            f"version {version} is already the champion",
             remedy="promote another version; capillary models lists them",
             code=ExitCode.USAGE,
         )

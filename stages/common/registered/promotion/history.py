@@ -88,7 +88,7 @@ def _entries_of(version: ModelVersion) -> Iterator[Entry]:
             entry = Entry.model_validate({"former": data.pop("from"), **data, "key": key})
             _ = entry.moment
         except (ValueError, KeyError, AttributeError, TypeError, ValidationError):
-            say(f"the tag {name} of {version.name}/{version.version} is not an entry of its history: it does not count")
+            say(f"the tag {name} of {version.name}/{version.version} is not an entry of its history and is ignored")
             continue
         if entry.to == str(version.version):
             yield entry

@@ -44,7 +44,8 @@ def _refuse_uneven_seeds(cards: Sequence[ModelCard]) -> None:
 def _mixed(what: str, value: str) -> DataError:
     return DataError(
         what,
-        remedy="run `dvc repro`, so that every fold is trained alike; or choose one network (--fold), or a registered "
+        remedy="run `dvc repro`, so that every fold is trained the same way; or choose one network (--fold), or a "
+        "registered "
         "training (--model NAME@champion)",
         value=value,
     )

@@ -146,7 +146,8 @@ def training_from(content: bytes, origin: str) -> Training:
     except ValidationError as error:
         fault = error.errors()[0]
         raise DamagedError(
-            f"{FILE} of {origin} is not what evaluate writes: {'.'.join(map(str, fault['loc']))}: {fault['msg']}",
+            f"{FILE} of {origin} does not have the form that evaluate writes: {'.'.join(map(str, fault['loc']))}: "
+            f"{fault['msg']}",
             remedy="name another version, or evaluate again: dvc repro -f -s evaluate",
             file=origin,
         ) from error

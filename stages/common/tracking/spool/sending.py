@@ -246,7 +246,7 @@ class Sending:
                 raise
             run = None
         if run is None or run.info.lifecycle_stage == "deleted":
-            say(f"MLflow at {redact(self._server.uri)} does not have the run {self._sent.run_id} any more")
+            say(f"MLflow at {redact(self._server.uri)} no longer has the run {self._sent.run_id}")
             return None
         return run
 
@@ -346,7 +346,7 @@ def _as_service_error(ask: Callable[[], Item], what: str) -> Item:
         raise
     except Exception as error:
         raise ServiceError(
-            f"{what} is not taken: {type(error).__name__}",
+            f"{what} could not be stored: {type(error).__name__}",
             remedy="check the artifact store of the MLflow server and its keys (ARTIFACTS_AWS_…)",
             value=visible(redact(str(error))[:500]),
         ) from error

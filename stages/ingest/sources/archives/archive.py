@@ -24,7 +24,7 @@ from stages.ingest.sources.local import TABLE
 # no bare .tar: one that was cut between two members cannot be told from a whole one
 ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz")
 _DAMAGE_ERRNOS = (None, errno.EINVAL, errno.EOVERFLOW)
-_REMEDY = "pack the folder anew without a password, or copy the whole archive again"
+_REMEDY = "pack the folder again without a password, or copy the whole archive again"
 # What the readers raise on damage beside their own errors. RuntimeError, with NotImplementedError: a zip that is made
 # otherwise than they know. OSError: damaged bzip2, or an offset where no file can be; else it is the machine's fault.
 _DAMAGE = (

@@ -254,7 +254,7 @@ def _edited(tmp_path: Path, **changes: Any) -> Path:
         ({"profiles__cpu__amb": "off"}, "did you mean `amp`"),
         ({"profiles__cpu__micro_batch": 0}, "micro_batch"),
         ({"profiles__cpu__cache": "disk"}, "cache"),
-        ({"choice__several_gpus": "cloud"}, "`cloud`, which is no profile"),
+        ({"choice__several_gpus": "cloud"}, "`cloud`, which is not a profile"),
         ({"choice__from_gb": {"gpu_low": 6}}, "0 GB"),
     ],
 )

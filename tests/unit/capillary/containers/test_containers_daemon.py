@@ -26,7 +26,7 @@ from tests.unit.capillary.containers.fake_daemon import refusal
         ("write /x: No Space Left On Device", "docker system df"),
         ("invalid mount config for type bind: bind source path does not exist: /x", "another machine"),
         ("Minimum memory limit allowed is 6MB", "raise memory_gb"),
-        ("cannot join network of a non running container: container f00 is not running", "was stopped meanwhile"),
+        ("cannot join network of a non running container: container f00 is not running", "was stopped in the meantime"),
         ("something new", "docs/docker-socket.md"),
     ],
 )

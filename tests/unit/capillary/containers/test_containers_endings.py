@@ -96,7 +96,7 @@ def test_a_stage_that_ended_well_needs_no_word(tell: Tell) -> None:
 def test_without_a_limit_the_machine_has_no_more_memory(tell: Tell) -> None:
     """memory_gb: none."""
     _, (line, _log) = tell(Ending(code=137, out_of_memory=True), gb="none")
-    assert line.startswith("toy@a ran out of memory: this machine has no more; remedy: ")
+    assert line.startswith("toy@a ran out of memory: this machine has no more memory; remedy: ")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_stage_that_was_killed_for_its_slowness_is_named(tell: Tell) -> None:
     """With the setting to change."""
     code, (line, _log) = tell(Ending(code=137, out_of_memory=True), asked(signal.SIGINT, killed=True))
     assert code == 130
-    assert line == "toy@a did not end within 1 s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
+    assert line == "toy@a did not end within 1 s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_files_cannot_pass_for_one_another(root: Path) -> None:
 def test_a_missing_file_is_named(root: Path, name: str) -> None:
     """Before anything is built."""
     (root / name).unlink()
-    with pytest.raises(CapillaryError, match="cannot be made without") as caught:
+    with pytest.raises(CapillaryError, match="cannot be built without") as caught:
         environment_for(root, "toy", SETTINGS, None)
     assert name in caught.value.what
     assert caught.value.code == ExitCode.USAGE

@@ -58,7 +58,7 @@ def rows(text: str) -> list[list[str]]:
 def test_ps_lists_the_project_s_containers(
     project: Path, daemon: Daemon, living: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By address; and says whose launcher is gone."""
+    """By address; and says whose launcher has died."""
     daemon.answers["containers"] = [entry(living), entry("gone")]
     upkeep.show_siblings(project)
     assert rows(capsys.readouterr().out) == [

@@ -78,7 +78,7 @@ def test_a_person_at_a_terminal_is_asked(
     [
         ("none", None, "the folder does not exist"),
         ("images/a.tif", None, "this is a file, not a folder"),
-        ("images", None, "neither dataset"),
+        ("images", None, "neither a dataset"),
         (".", "5,0.9", "is not three lengths"),
         (".", "500,1,1", "is not three lengths from 0.01 to 100"),
     ],

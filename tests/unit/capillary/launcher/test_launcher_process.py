@@ -152,5 +152,5 @@ def test_root_is_told_once_in_a_run_that_the_guard_is_no_wall(
     for _ in range(3):
         _tell_root(make_plan())
     out = capsys.readouterr().out
-    assert out.count("cannot hold root") == said
+    assert out.count("cannot restrain root") == said
     assert out.count("CAPILLARY_EXECUTOR=docker") == said

@@ -146,7 +146,7 @@ def test_a_run_that_fails_keeps_its_state_and_the_former_outs(
         executor.during = checkpoint
     assert run() == 4
     assert (root / "data/out").read_text() == "old"
-    assert "former data/out put back from DVC's cache" in capsys.readouterr().out
+    assert "former data/out restored from DVC's cache" in capsys.readouterr().out
     assert executor.plans[0].state_dir.exists() == kept
 
 

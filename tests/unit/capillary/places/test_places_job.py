@@ -204,7 +204,7 @@ def test_what_no_job_leaves_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_the_folder_of_no_job_is_refused(tmp_path: Path) -> None:
     """With the file that is missing."""
-    with pytest.raises(DamagedError, match="not the folder of a job"):
+    with pytest.raises(DamagedError, match="not written by this version"):
         run_job(tmp_path, Stop())
 
 

@@ -85,7 +85,9 @@ class Bench:
 
 def _build(root: Path, stage: str, _access: object) -> SimpleNamespace:
     if not (root / "stages").is_dir():
-        raise CapillaryError(f"the image of {stage} cannot be made without its Dockerfile", remedy="restore it", code=2)  # type: ignore[arg-type]
+        raise CapillaryError(
+            f"the image of {stage} cannot be built without its Dockerfile", remedy="restore it", code=2
+        )  # type: ignore[arg-type]
     return SimpleNamespace(stage=stage, tag=stage, build_args={"TORCH": "cuda"} if stage == "train" else {})
 
 

@@ -174,7 +174,7 @@ def test_a_remote_of_that_name_which_leads_elsewhere_is_replaced_on_request_alon
     other = Request(kind=Kind.FOLDER, url="../other")
     before = files_of(project)
     for person in (NOBODY, Somebody(yes=False)):
-        with pytest.raises(CapillaryError, match="leads elsewhere"):
+        with pytest.raises(CapillaryError, match="already exists"):
             set_up_remote(other, project, person)
     assert files_of(project) == before
     set_up_remote(other, project, Somebody())
@@ -240,7 +240,7 @@ PLAN = RemotePlan(name="s3", public={"url": "s3://b/f"}, secret={"secret_access_
     ("store", "words"),
     [
         (Store("put", PermissionError("AccessDenied for sesame")), "refuses this login"),
-        (Store("write", PermissionError("AccessDenied")), "may be read with this login, but not written to"),
+        (Store("write", PermissionError("AccessDenied")), "can be read with this login, but not written"),
         (Store("put", OSError("NoSuchBucket")), "has no such place"),
         (Store("put", OSError("ExpiredToken")), "has expired"),
         (Store("put", ConnectionError("Could not connect")), "does not answer"),

@@ -75,7 +75,7 @@ def test_a_report_says_which_figure_to_quote() -> None:
         assert "Held-out volumes" in text
         assert "0.812" in text
         assert "7 volumes of 5 groups, 6 networks" in text
-        assert "provided that nothing was chosen by looking at it" in text
+        assert "provided that it was not used to choose anything" in text
     for text in (to_markdown(made_report()), to_html(made_report())):
         assert "Held-out" not in text
     assert "Fewer than 5 groups" in quote_words(made_report(held_out={"dice_ce": replace(FOUND, groups=4)}))

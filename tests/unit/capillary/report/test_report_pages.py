@@ -240,4 +240,4 @@ def test_a_dirty_tree_and_stale_results_are_said() -> None:
     for text in (to_html(report), to_markdown(report)):
         assert "The working tree was dirty" in text
         assert "stages/train/loop/step.py" in text
-        assert "do not belong to the present files" in text
+        assert "do not belong to the current files" in text

@@ -126,7 +126,7 @@ def test_an_answer_that_differs_is_refused(tmp_path: Path) -> None:
     network = random_network()
     object.__setattr__(network.get_submodule("conv_final.0"), "eps", 0.5)
     file = _saved(network, tmp_path / "model.pth")
-    with pytest.raises(DataError, match="is not the pickled one"):
+    with pytest.raises(DataError, match="differs from the pickled one"):
         convert(file, _version(network), tmp_path / "out")
 
 

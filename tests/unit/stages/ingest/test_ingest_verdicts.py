@@ -230,7 +230,7 @@ def test_label_given_as_its_own_image_is_found(tmp_path: Path) -> None:
 
 
 def test_header_that_contradicts_the_table_is_a_warning(tmp_path: Path) -> None:
-    """The table counts, and the verdict tells both."""
+    """The table is used, and the verdict tells both."""
     source = make_source(tmp_path / "source", ("v1",))
     save_nifti(source / "images" / "v1.nii.gz", image_zyx(0), (0.5, 0.5, 4.0), "micron")
     write_table(source, [row("v1", image="images/v1.nii.gz")])

@@ -191,7 +191,7 @@ def test_folds_that_do_not_belong_together_are_refused(project: PredictionProjec
     """One fold was resampled, the other not: no image suits both."""
     cards = [read_card(card(project, "cbdice", fold)) for fold in (0, 1)]
     networks = find_networks(cards, Places(server=server_of(project)))
-    with pytest.raises(DataError, match="do not belong together"):
+    with pytest.raises(DataError, match="cannot be combined"):
         load_ensemble(networks, torch.device("cpu"))
 
 

@@ -75,8 +75,8 @@ FAULTS: dict[str, tuple[dict[str, Says], str, str]] = {
     "too old": ({"version": Says(body="1.30.0")}, "is MLflow 1.30", "2.7 or later"),
     "bad gateway": ({"asked": Says(status=502, body=PAGE)}, "502: a proxy before the server", "the proxy's own log"),
     "error": ({"asked": Says(status=500, body=INCOMPLETE)}, "an error (500)", "docker compose up"),
-    "another program": ({"asked": Says(status=404, body="nothing")}, "is no MLflow server (404)", "/#/"),
-    "another api": ({"asked": Says(body={"ok": True})}, "is no MLflow server (200)", "/#/"),
+    "another program": ({"asked": Says(status=404, body="nothing")}, "is not an MLflow server (404)", "/#/"),
+    "another api": ({"asked": Says(body={"ok": True})}, "is not an MLflow server (200)", "/#/"),
     "web page": ({"asked": Says(body=PAGE)}, "answers with a web page", "MLFLOW_TRACKING_USERNAME"),
     "login page": (
         {"asked": Says(status=302, location="/login"), "login": Says(body=PAGE)},
@@ -97,7 +97,7 @@ FAULTS: dict[str, tuple[dict[str, Says], str, str]] = {
     "registry refused": ({"registry": Says(status=403)}, "refuses its model registry", "register models"),
     "files in its own folder": (
         {"asked": experiment(artifact_location="/mlruns/7")},
-        "a folder of its own machine (/mlruns/7)",
+        "a folder on its own machine (/mlruns/7)",
         "--artifacts-destination",
     ),
 }

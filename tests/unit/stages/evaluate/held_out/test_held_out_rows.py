@@ -90,6 +90,6 @@ def test_the_terminal_shows_which_figure_to_quote(capsys: pytest.CaptureFixture[
     interval = results["dice_ce"].ensemble["dsc"]
     assert f"{interval.mean:.3f} [{interval.ci_low:.3f}, {interval.ci_high:.3f}]" in said
     assert "6 held-out volumes of 5 groups, 2 networks" in said
-    assert "the one to quote, provided that nothing was chosen by looking at it" in said
+    assert "the one to quote, provided that it was not used to choose anything" in said
     assert points_of(results)["dice_ce.test.dsc"] == interval.mean
     assert points_of(results)["dice_ce.test.dsc.ci_low"] == interval.ci_low

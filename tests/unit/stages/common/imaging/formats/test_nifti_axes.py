@@ -108,7 +108,7 @@ def test_an_oblique_array_is_read_by_its_nearest_axes(tmp_path: Path) -> None:
             {"unit": "micron", "pixdim": [1, *TRUE_XYZ, 0, 0, 0, 0]},
             (5.0, 0.9, 1.1),
             "NIfTI pixdim",
-            "pixdim counts",
+            "pixdim is used",
         ),
         (
             np.diag([*TRUE_XYZ, 1]),

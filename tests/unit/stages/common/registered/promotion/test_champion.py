@@ -293,5 +293,5 @@ def test_aliases_that_another_program_moves_end_with_an_error() -> None:
         def point(self, alias: str, version: str, after: int) -> None:
             """Is not kept."""
 
-    with pytest.raises(ServiceError, match="do not stay where they are pointed"):
+    with pytest.raises(ServiceError, match="keep being changed"):
         settle(Stubborn((), 0, 1))

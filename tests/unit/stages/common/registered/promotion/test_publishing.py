@@ -158,8 +158,8 @@ def test_a_changed_training_file_is_refused(
     publish(store, server, training, tmp_path / "folder")
     better = made_training(shifted(0.1), name="changed", registered_model="capillary-changed")
     for content, words in (
-        (training_json(better), "not the one that was registered"),
-        (b"{", "not what evaluate writes"),
+        (training_json(better), "differs from the one that was registered"),
+        (b"{", "not have the form that evaluate writes"),
     ):
         monkeypatch.setattr(reading, "fetch_file", lambda *_, content=content: content)
         with pytest.raises(DataError, match=words):

@@ -90,7 +90,7 @@ def test_each_kind_of_failure_is_said_once_and_its_end_too(bench: Bench, capsys:
         for _ in range(times):
             bench.sender.attempt()
     said = capsys.readouterr().out
-    assert said.count("the work goes on") == 2
+    assert said.count("the work continues") == 2
     assert said.count("answers again") == 1
     assert "u:p" not in said
 
