@@ -30,13 +30,11 @@ def _check_stack(stack: StackRequest) -> None:
     if not host.exists():
         raise DataError("the stack does not exist", file=stack.image, remedy="correct its name or copy it there")
     if host.is_file() and suffix_of(str(stack.image)) is None:
-        raise usage(
-            "the file name does not end like any format that can be read", f"save it as one of {READ}", stack.image
-        )
+        raise usage("the format is not supported, judging by the file name", f"save it as one of {READ}", stack.image)
     if suffix_of(stack.mask.name) not in WRITTEN_SUFFIXES:
         known = ", ".join(WRITTEN_SUFFIXES)
         raise usage(
-            "the file name does not end like any format that can be written", f"name it as one of {known}", stack.mask
+            "masks cannot be written in this format, judging by the file name", f"name it as one of {known}", stack.mask
         )
     for file in stack.files:
         if file.exists() and file.samefile(host):

@@ -52,7 +52,7 @@ _FILE = (
     ),
     _each(is_plain, "holds a control character"),
     _each(is_short, f"is too long: file systems take names of {MAX_NAME_BYTES} bytes and paths of {MAX_PATH_BYTES}"),
-    _each(lambda path: not path or may_name_stack(path), f"is of no format that is read ({READ})"),
+    _each(lambda path: not path or may_name_stack(path), f"has no supported format ({READ})"),
 )
 _SPACING = (
     _each(_is_length, "is not a number (give µm, such as 0.5; leave it empty where the image's header is right)"),

@@ -142,5 +142,5 @@ def _opener(path: Path) -> _Opener:
         missing = "a Zarr store is a folder, and this is a file" if path.exists() else "it does not exist"
         raise DataError(missing, remedy="correct its name", file=path)
     raise DataError(
-        "the file name does not end like any format that can be read", remedy=f"save it as one of {READ}", file=path
+        "the format is not supported, judging by the file name", remedy=f"save it as one of {READ}", file=path
     )

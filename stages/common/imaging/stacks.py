@@ -95,7 +95,7 @@ def is_tiff(path: Path) -> bool:
     suffix = suffix_of(path.name)
     if suffix not in PLAIN_SUFFIXES:
         raise DataError(
-            "the file name is neither that of a TIFF nor of a NIfTI file",
+            "the file name is not that of a TIFF or NIfTI file",
             remedy=f"save it as one of {', '.join(PLAIN_SUFFIXES)}",
             file=path,
         )

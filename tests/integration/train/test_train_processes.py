@@ -112,7 +112,7 @@ def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: S
 
     guarded = sandbox.run(processes=2, memory_abort_gb=0.2)
     assert guarded.returncode == ExitCode.MEMORY, guarded.stdout + guarded.stderr
-    assert "the checkpoint is written: the process tree takes more than" in guarded.stderr
+    assert "the checkpoint is written: the process tree uses more memory than" in guarded.stderr
 
     assert sandbox.run(processes=2).returncode == 0
     assert _outs(sandbox) == _outs(uninterrupted)

@@ -84,7 +84,7 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint_and_its_exit_code(
     output = _kill_after(process, "epoch 3/", 0.05, number)
     assert process.returncode == code, output
     assert f"stopped by {number.name} after epoch" in output
-    assert "repeat the same command" in output
+    assert "rerun the same command" in output
     assert "Traceback" not in output
     (run,) = stopped.runs()
     assert run.info.status == "KILLED"

@@ -63,15 +63,15 @@ def test_files_beside_the_mask_are_named_after_it(root: Path) -> None:
     ("changes", "code", "text"),
     [
         ({"image": "nowhere.tif"}, ExitCode.DATA, "does not exist"),
-        ({"mask": "seg.png"}, ExitCode.USAGE, "any format that can be written"),
-        ({"mask": "seg"}, ExitCode.USAGE, "any format that can be written"),
+        ({"mask": "seg.png"}, ExitCode.USAGE, "cannot be written in this format"),
+        ({"mask": "seg"}, ExitCode.USAGE, "cannot be written in this format"),
         ({"mask": "mouse 1.tif", "force": True}, ExitCode.USAGE, "would replace the stack"),
         ({"mask": "there.tif"}, ExitCode.USAGE, "already exists"),
         ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "already exists"),
         ({"mask": "folder.tif", "force": True}, ExitCode.USAGE, "a folder"),
         ({"model": "capillary-dice_ce"}, ExitCode.USAGE, "--model"),
         ({"model": "capillary-dice_ce", "loss": None, "folds": (0,)}, ExitCode.USAGE, "--model"),
-        ({"image": "notes.txt"}, ExitCode.USAGE, "no format that is read"),
+        ({"image": "notes.txt"}, ExitCode.USAGE, "the format is not supported"),
     ],
 )
 def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: ExitCode, text: str) -> None:
@@ -157,7 +157,7 @@ def test_seeds_join_the_ensemble_and_can_be_chosen(root: Path) -> None:
     with pytest.raises(DataError, match="cbdice has no model of seed 8") as caught:
         choose_cards(root, "cbdice", (), cells, (8,))
     assert caught.value.remedy == "choose among the seeds 7, 2026"
-    with pytest.raises(DataError, match="no model of fold 10 and seed 7 together"):
+    with pytest.raises(DataError, match="no model with both fold 10 and seed 7"):
         choose_cards(root, "cbdice", (10,), cells, (7,))
 
 
@@ -175,7 +175,8 @@ def test_a_card_of_a_cell_that_params_yaml_lost_counts_only_when_it_is_named(roo
 
 
 @pytest.mark.parametrize(
-    ("loss", "folds", "text"), [("warp", (), "no model of the loss warp"), ("dice_ce", (5,), "no model of fold 5")]
+    ("loss", "folds", "text"),
+    [("warp", (), "no model trained with the loss warp"), ("dice_ce", (5,), "no model of fold 5")],
 )
 def test_models_that_are_not_there_are_named(root: Path, loss: str, folds: tuple[int, ...], text: str) -> None:
     """Exit code 4."""

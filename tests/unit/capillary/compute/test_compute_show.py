@@ -110,4 +110,4 @@ def test_people_read_a_table_and_the_warnings(capsys: pytest.CaptureFixture[str]
     show.show_profile(REPOSITORY, small_gpu, as_json=False)
     *table, warning = capsys.readouterr().out.splitlines()
     assert any("CAPILLARY_PROFILE" in line for line in table)
-    assert warning == "warning: RTX with 4.0 GB is less than 6 GB and not used"
+    assert warning == "warning: RTX with 4.0 GB has less than 6 GB and is not used"

@@ -42,8 +42,13 @@ def test_the_daemons_refusals_come_with_a_remedy(message: str, remedy: str) -> N
 @pytest.mark.parametrize(
     ("raised", "kind", "code", "said"),
     [
-        (RequestsConnectionError("reset"), ServiceError, ExitCode.SERVICE, "went away while it should run toy"),
-        (ReadTimeout("late"), ServiceError, ExitCode.SERVICE, "went away while it should run toy"),
+        (
+            RequestsConnectionError("reset"),
+            ServiceError,
+            ExitCode.SERVICE,
+            "stopped answering while it was asked to run toy",
+        ),
+        (ReadTimeout("late"), ServiceError, ExitCode.SERVICE, "stopped answering while it was asked to run toy"),
         (refusal(404, "no such image", ImageNotFound), CapillaryError, ExitCode.MACHINE, "its image is missing"),
         (refusal(404, "no such container", NotFound), CapillaryError, ExitCode.MACHINE, "could not run toy"),
         (refusal(500, "no space left on device"), CapillaryError, ExitCode.MACHINE, "could not run toy"),

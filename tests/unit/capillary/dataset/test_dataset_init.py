@@ -66,7 +66,7 @@ def test_a_person_at_a_terminal_is_asked(
     monkeypatch.setattr(init.sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(init.typer, "prompt", lambda text, **how: answer)
     if cells is None:
-        with pytest.raises(CapillaryError, match="is not three lengths"):
+        with pytest.raises(CapillaryError, match="needs three lengths"):
             write_draft(_request(source))
         return
     write_draft(_request(source))
@@ -79,8 +79,8 @@ def test_a_person_at_a_terminal_is_asked(
         ("none", None, "the folder does not exist"),
         ("images/a.tif", None, "this is a file, not a folder"),
         ("images", None, "neither a dataset"),
-        (".", "5,0.9", "is not three lengths"),
-        (".", "500,1,1", "is not three lengths from 0.01 to 100"),
+        (".", "5,0.9", "needs three lengths"),
+        (".", "500,1,1", "needs three lengths from 0.01 to 100"),
     ],
 )
 def test_what_cannot_be_written_is_refused(source: Path, name: str, spacing_um: str | None, says: str) -> None:

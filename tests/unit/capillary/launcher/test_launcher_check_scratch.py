@@ -29,7 +29,7 @@ def test_a_working_folder_with_whole_outs_passes(work: Path) -> None:
 def test_a_missing_out_is_named(work: Path, outs: tuple[str, ...]) -> None:
     """A stage that ends with 0 has to have made all of them."""
     (work / "data/there").touch()
-    with pytest.raises(CapillaryError, match="ended without its out data/out") as caught:
+    with pytest.raises(CapillaryError, match="ended without writing its out data/out") as caught:
         check(work, *outs)
     assert (caught.value.file, caught.value.code) == ("data/out", ExitCode.UNEXPECTED)
 

@@ -84,7 +84,11 @@ def test_masks_are_called_like_their_stacks(folder: Path) -> None:
         (["scans/a.tif", "seg.tif"], {"suffix": ".tif"}, "only apply to several"),
         (["scans", "out"], {"suffix": ".png"}, "--suffix"),
         (["scans", "out"], {"suffix": "tif"}, "--suffix"),
-        (["scans/a.tif", "scans/deep/a.nii", "out"], {"suffix": ".nii"}, "two stacks would have the same output a.nii"),
+        (
+            ["scans/a.tif", "scans/deep/a.nii", "out"],
+            {"suffix": ".nii"},
+            "two stacks would write the same output a.nii",
+        ),
         (["scans/a.tif", "scans/deep/a.nii", "out"], {"picture": True}, "the same output a.png"),
         (["scans/notes.txt", "scans/a.tif", "out"], {}, "not that of a stack"),
     ],

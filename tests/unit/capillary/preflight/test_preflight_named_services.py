@@ -58,7 +58,7 @@ def check(url: str, variables: dict[str, str] | None = None, **fields: Any) -> C
     ("fields", "key", "status", "words", "remedy"),
     [
         ({"health": "/readyz", **KEY}, "right", Status.PASS, "answers", ""),
-        ({"health": "/readyz"}, "", Status.FAIL, "asks for a credential (401)", "`header_from`"),
+        ({"health": "/readyz"}, "", Status.FAIL, "requires a credential (401)", "`header_from`"),
         ({"health": "/readyz", **KEY}, "wrong", Status.FAIL, "refuses the credential in QDRANT_API_KEY (401)", ".env"),
         ({"health": "/readyz", **KEY}, "", Status.FAIL, "QDRANT_API_KEY is not set", "QDRANT_API_KEY in .env"),
         ({"health": "/readyz", **KEY}, "a\nb: c", Status.FAIL, "cannot be sent in a header", "one line"),

@@ -91,7 +91,7 @@ def test_each_missing_part_has_its_sentence(root: Path) -> None:
     notes = collect(root, "x", RunFacts()).notes
     parts = (Part.METRICS, Part.PAIRED, Part.VOLUMES, Part.CALIBRATION, Part.OVERLAYS, Part.GIT)
     assert all(notes[part].startswith("Left out, because ") for part in parts)
-    assert "metrics/paired.csv is not there. To have it: run `dvc repro`" in notes[Part.PAIRED]
+    assert "metrics/paired.csv is not there. Remedy: run `dvc repro`" in notes[Part.PAIRED]
     assert "Git does not answer (fatal: not a git repository" in notes[Part.GIT]
     assert notes[Part.CURVES] == "metrics/training/ holds no learning curve."
     assert notes[Part.RUNS] == "No network is registered: models/ holds no card."

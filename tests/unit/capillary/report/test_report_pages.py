@@ -206,7 +206,7 @@ def test_both_pages_say_what_a_choice_and_a_test_are_worth() -> None:
         assert "on these volumes, so on others its mean will be a little worse" in text
         assert "DSC is the primary metric" in text
         assert "an exact sign-flip test over 4 groups, which cannot give less than 0.12" in text
-        assert "a true difference of 0.087 would have been found in four of five cases" in text
+        assert "a true difference of 0.087 would be found in four of five cases" in text
         assert text.count("exploratory") >= len(METRICS) - 1
         assert "NSD (τ = 2 µm)" in text.replace("\\", "")
 

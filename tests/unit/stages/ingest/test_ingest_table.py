@@ -115,17 +115,17 @@ def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: b
         ({"label": "a/../../b.tif"}, "leads outside the source"),
         ({"image": "..\\a.tif"}, "leads outside the source"),
         ({"image": "C:\\data\\a.tif"}, "leads outside the source"),
-        ({"image": "images/a.png"}, "of no format that is read"),
+        ({"image": "images/a.png"}, "no supported format"),
         ({"id": ""}, "id is empty"),
         ({"id": "../a"}, "id '../a' is a path and cannot name a folder"),
         ({"id": "a\\..\\b"}, "cannot name a folder"),
         ({"id": "a" * 101}, "is too long"),
         ({"id": "ä" * 121}, "is too long"),
-        ({"id": "a\u200b"}, "holds a character that has an invisible character"),
+        ({"id": "a\u200b"}, "has an invisible character"),
         ({"id": "(?)"}, "has neither letters nor digits"),
         ({"spacing_z_um": "0.0099"}, "'0.0099' is outside"),
         ({"spacing_z_um": "100.1"}, "'100.1' is outside"),
-        ({"label": "labels/a.nii.zip"}, "of no format that is read"),
+        ({"label": "labels/a.nii.zip"}, "no supported format"),
     ],
 )
 def test_wrong_row_becomes_a_reason_and_the_others_stay(tmp_path: Path, changes: dict[str, object], says: str) -> None:
@@ -241,7 +241,7 @@ def test_a_name_that_fits_two_files_is_refused(tmp_path: Path) -> None:
     """Which one is meant cannot be known."""
     file = _write(tmp_path, "id,image,label\na,images/B.TIF,l.tif\n")
     (candidate,) = _read_file(file, "images/b.tif", "images/B.tif")
-    assert "line 2: image 'images/B.TIF' fits several names of the source (b.tif, B.tif)" in candidate.reasons[0]
+    assert "line 2: image 'images/B.TIF' matches several names in the source (b.tif, B.tif)" in candidate.reasons[0]
 
 
 def test_absolute_paths_of_two_folders_are_refused(tmp_path: Path) -> None:

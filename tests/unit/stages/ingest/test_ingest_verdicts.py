@@ -134,7 +134,7 @@ def test_a_failing_volume_has_a_line_with_all_of_its_reasons(
     first, second = capsys.readouterr().out.splitlines()[:2]
     missing = "it does not exist in the source (line 2 of the table)"
     assert f"v1: INVALID: image images/v1.tif: {missing}; label labels/v1.tif: {missing} (" in first
-    assert "v2: INVALID: image images/v2.tif: every voxel is 0, the image shows nothing; note: 92% of" in second
+    assert "v2: INVALID: image images/v2.tif: every voxel is 0: the image is empty; note: 92% of" in second
 
 
 def test_a_file_is_hashed_once_however_many_rows_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,8 +104,8 @@ def test_label_whose_zero_is_unlabelled(tmp_path: Path) -> None:
         (np.where(TRUTH, 1, -1).astype(np.int8), meaning("foreground"), "go down to -1"),
         (TRUTH.astype(np.uint8), meaning({"values": [5]}), "no labelled voxel is vessel"),
         (TRUTH.astype(np.uint8), meaning({"values": [0, 1]}), "every labelled voxel is vessel"),
-        (np.full(SHAPE_ZYX, 9, np.uint8), meaning("binary", 9), "no voxel is labelled, each is 9"),
-        (TRUTH.astype(np.uint8), meaning("binary", 0), "labelled voxels are all 1"),
+        (np.full(SHAPE_ZYX, 9, np.uint8), meaning("binary", 9), "no voxel is labelled: all are 9"),
+        (TRUTH.astype(np.uint8), meaning("binary", 0), "labelled voxels all have the value 1"),
     ],
 )
 def test_label_that_does_not_fit_is_refused_with_what_fits(

@@ -87,7 +87,7 @@ def test_a_version_without_a_card_is_named_or_passed_over(
     with pytest.raises(DataError, match="lacks the tag"):
         fetch([f"{name}/1"], tmp_path / "named", server)
     fetch([], tmp_path / "all", server)
-    assert f"{name}/1 is not converted" in capsys.readouterr().out
+    assert f"{name}/1 cannot be converted" in capsys.readouterr().out
 
 
 def test_what_the_unpickling_step_hands_on_is_checked_anew(server: Server, tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ def _two_stacks(path: Path) -> None:
         ("a.nii.gz", lambda path: path.touch(), "0 bytes"),
         ("a.tif", lambda path: path.mkdir(), "folder"),
         ("a.tif", _absent, "does not exist"),
-        ("a.png", _text, "neither that of a TIFF nor"),
+        ("a.png", _text, "not that of a TIFF or NIfTI"),
         ("a.nii", lambda path: nifti(STACK[:4].reshape(2, 2, 40, 33).T, np.eye(4)).to_filename(path), "2 × 2|33"),
         ("a.tif", _colour, "colour"),
         ("a.tif", _time_series, "it holds 2 time points"),

@@ -268,7 +268,7 @@ def test_a_rollback_needs_a_former_champion_and_a_promotion_another_version() ->
     steps = Process((FIRST.entries, FIRST.aliases), 0, 1)
     with pytest.raises(CapillaryError, match="no champion before this one"):
         roll_back(steps, who="ann", why="x")
-    with pytest.raises(CapillaryError, match="version 5 is the champion already"):
+    with pytest.raises(CapillaryError, match="version 5 is already the champion"):
         decide(Process((FIRST.entries, FIRST.aliases), 0, 1), "5", who="ann", why="x")
 
 
