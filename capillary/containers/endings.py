@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 from capillary.compute.memory import GIB, memory_limit
 from capillary.containers.logs import Log, not_found
 from capillary.containers.scratch import work_folder
-from capillary.containers.spec import Place
+from capillary.containers.spec import ContainerHost
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 
@@ -57,7 +57,7 @@ class EndingWatch:
             return  # the daemon is gone: wait() finds no code
 
 
-def tell_of(ending: Ending, plan: StagePlan, place: Place, stop: Stop, log: Log) -> int:
+def tell_of(ending: Ending, plan: StagePlan, place: ContainerHost, stop: Stop, log: Log) -> int:
     """Say what the stage could not say itself; returns the exit code."""
     if ending.code == 0:
         return 0
@@ -68,7 +68,7 @@ def tell_of(ending: Ending, plan: StagePlan, place: Place, stop: Stop, log: Log)
     return stop.exit_code or ending.code
 
 
-def _explanation(ending: Ending, plan: StagePlan, place: Place, stop: Stop) -> str | None:
+def _explanation(ending: Ending, plan: StagePlan, place: ContainerHost, stop: Stop) -> str | None:
     if stop.killed:
         return f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
     if stop.asked is not None:
@@ -84,7 +84,7 @@ def _explanation(ending: Ending, plan: StagePlan, place: Place, stop: Stop) -> s
     return None
 
 
-def _out_of_memory(plan: StagePlan, place: Place) -> str:
+def _out_of_memory(plan: StagePlan, place: ContainerHost) -> str:
     entry = plan.gated.split("@")[0] if plan.gated else plan.stage  # a gate has the limit of the stage that it gates
     key = f"memory_gb of {entry} in configs/stages.yaml"
     limit = memory_limit(plan.access.memory_gb, place.memory_bytes, place.side_by_side)

@@ -28,7 +28,7 @@ from capillary.containers.logs import Log
 from capillary.containers.place import find_place
 from capillary.containers.scratch import Scratch, lay_scratch
 from capillary.containers.siblings import end, orphans, remove, siblings
-from capillary.containers.spec import ContainerSpec, Place, container_spec
+from capillary.containers.spec import ContainerHost, ContainerSpec, container_spec
 from capillary.launcher.access import StageAccess
 from capillary.launcher.leash import leash
 from capillary.launcher.plan import StagePlan
@@ -135,7 +135,7 @@ class ContainerExecutor:
                 say(f"{plan.address}: ending {orphan.name}, whose launcher has died")
                 end(self._api, orphan)
 
-    def _run(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> int:
+    def _run(self, plan: StagePlan, scratch: Scratch, place: ContainerHost, stop: Stop) -> int:
         log = Log(plan.repository / ".capillary" / "logs", plan.address)
         try:
             with plain_errors(f"run {plan.address}"):
@@ -153,7 +153,7 @@ class ContainerExecutor:
             raise daemon_gone(f"run {plan.address}")
         return tell_of(ending, plan, place, stop, log)
 
-    def _start(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Running | None":
+    def _start(self, plan: StagePlan, scratch: Scratch, place: ContainerHost, stop: Stop) -> "Running | None":
         """The started container; None when this launcher was asked to stop before."""
         executor = self._settings.executor.value
         with leash(sys.executable, "-P", "-m", last_duty.__name__, scratch.base.name, executor):
@@ -170,7 +170,7 @@ class ContainerExecutor:
             self._api.start(container.id)
             return running
 
-    def _create(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Created | None":
+    def _create(self, plan: StagePlan, scratch: Scratch, place: ContainerHost, stop: Stop) -> "Created | None":
         assert self._environment is not None
         image = self._environment.tag
 

@@ -50,24 +50,24 @@ def _is_held(folder: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clearance:
+class CleanupPlan:
     """What becomes of files that the graph does not make: removed where DVC keeps them, else moved aside."""
 
     removed: tuple[Path, ...]
     aside: tuple[tuple[Path, Path], ...]
 
 
-def plan_clearance(strays: Sequence[Path], root: Path, aside: Path, is_kept: Callable[[Path], bool]) -> Clearance:
+def plan_cleanup(strays: Sequence[Path], root: Path, aside: Path, is_kept: Callable[[Path], bool]) -> CleanupPlan:
     """What is to happen to `strays` of the workspace `root`; `aside` is the folder for those that nobody else has."""
     kept = {file: is_kept(file) for file in strays}
     moved = [file for file in strays if not kept[file]]
-    return Clearance(
+    return CleanupPlan(
         removed=tuple(file for file in strays if kept[file]),
         aside=tuple((file, _free(aside / file.relative_to(root))) for file in moved),
     )
 
 
-def clear(clearance: Clearance, root: Path, address: str) -> None:
+def clear(clearance: CleanupPlan, root: Path, address: str) -> None:
     """Remove and move as planned, with the folders that are empty then, and say it."""
     for file in clearance.removed:
         file.unlink()

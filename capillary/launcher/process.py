@@ -52,7 +52,7 @@ def execute(plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int
 
     Returns the stage's exit code, or that of the request to stop.
     """
-    _tell_root(plan)
+    _warn_root(plan)
     for folder in plan.writable:
         folder.mkdir(parents=True, exist_ok=True)
     with sandbox(plan) as box:
@@ -84,7 +84,7 @@ def _run(plan: StagePlan, box: Sandbox, stop: Stop) -> int:
     return stop.exit_code or 128 - code
 
 
-def _tell_root(plan: StagePlan) -> None:
+def _warn_root(plan: StagePlan) -> None:
     """Say once in a run of root's what the guard is not."""
     if os.geteuid() != 0:
         return

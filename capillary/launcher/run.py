@@ -18,7 +18,7 @@ from capillary.launcher.executors import Executor as Executor
 from capillary.launcher.executors import choose_executor as choose_executor
 from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate
 from capillary.launcher.graph import Entry
-from capillary.launcher.leftovers import clear, plan_clearance
+from capillary.launcher.leftovers import clear, plan_cleanup
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.provenance import forget, with_provenance
 from capillary.launcher.publish import publish, refuse_foreign
@@ -168,7 +168,7 @@ def _stage_run(plan: StagePlan) -> StageRun:
 def _clear_strays(request: StageRequest, entry: Entry) -> None:
     """Clear shared folders among the deps of files that no stage makes: no clone could have the hash with them."""
     aside = request.repository / ASIDE
-    clear(plan_clearance(entry.strays(), request.root, aside, entry.is_kept), request.root, request.address)
+    clear(plan_cleanup(entry.strays(), request.root, aside, entry.is_kept), request.root, request.address)
 
 
 def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from capillary.prediction.inputs import Found, Inputs, read_inputs
+from capillary.prediction.inputs import Inputs, InputStack, read_inputs
 from capillary.prediction.names import parse_spacing, stack_request, stem_of, usage
 from stages.common.errors import CapillaryError
 from stages.common.imaging.suffixes import SUFFIXES, suffix_of
@@ -48,7 +48,7 @@ def make_request(
     return PredictRequest(stacks=stacks, folder=inputs.target, **options)
 
 
-def _mask(found: Found, inputs: Inputs, suffix: str | None) -> Path:
+def _mask(found: InputStack, inputs: Inputs, suffix: str | None) -> Path:
     if not inputs.is_many:
         return inputs.target
     kind = suffix or suffix_of(found.image.name)

@@ -11,7 +11,7 @@ from stages.common.errors import CapillaryError
 from stages.common.metrics import METRICS, Metric
 
 
-class Part(StrEnum):
+class ReportPart(StrEnum):
     """The parts of a report that may be missing."""
 
     METRICS = "metrics"
@@ -237,7 +237,7 @@ class Report:
     params: tuple[Param, ...]
     repeat: tuple[str, ...]  # lines of a shell
     stale: tuple[str, ...]  # stages whose outputs are not of the present files
-    notes: Mapping[Part, str]
+    notes: Mapping[ReportPart, str]
     coverage: Coverage | None = None  # None: every cell was measured
     held_out: Mapping[str, HeldOut] = field(default_factory=dict)  # by loss; none where no volume is held out
     spreads: tuple[Spread, ...] = ()

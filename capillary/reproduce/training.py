@@ -27,7 +27,7 @@ DATA = "preprocess"
 _ANEW = ("--single-item", "--no-run-cache", "--no-commit")
 
 
-class Work:
+class CommandRunner:
     """Commands in `project`, with `environment`. A request to stop ends the one that runs."""
 
     def __init__(self, project: Project, environment: Mapping[str, str], stop: Stop, grace_s: float) -> None:

@@ -25,7 +25,7 @@ from stages.common.dataset.table import MAX_TABLE_BYTES, Row, read_rows, refuse_
 from stages.common.imaging.spacing import MAX_UM, MIN_UM
 from stages.common.imaging.suffixes import READ, may_name_stack
 from stages.common.text import find_hidden
-from stages.ingest.candidates import Candidate, Offer, TableSpacing
+from stages.ingest.candidates import Candidate, SourceContent, TableSpacing
 
 _FILES = ("image", "label")
 
@@ -86,7 +86,7 @@ class _Entry:
         return self.row.cells["id"]
 
 
-def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) -> Offer:
+def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) -> SourceContent:
     """The rows of `file`, in its order; `shown` is its name for messages, `list_folder` gives the source's names.
 
     Raises DataError when it is too large, no text, not CSV, lacks a column or has no rows.
@@ -101,7 +101,7 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
     _check_ids(entries)
     _check_roots(entries)
     _check_copies(entries)
-    return Offer(candidates=tuple(_candidate(entry) for entry in entries), notes=table.notes)
+    return SourceContent(candidates=tuple(_candidate(entry) for entry in entries), notes=table.notes)
 
 
 def _entry(row: Row, tree: Tree) -> _Entry:

@@ -38,7 +38,7 @@ class Candidate:
     foreground_share: float
 
 
-class Grouped(Protocol):
+class HasGroup(Protocol):
     """A volume with the group that it is of."""
 
     @property
@@ -85,7 +85,7 @@ def _seed(value: Any) -> int:
     return int(value)
 
 
-def listed_groups(names: Sequence[str], volumes: Iterable[Grouped]) -> tuple[str, ...]:
+def listed_groups(names: Sequence[str], volumes: Iterable[HasGroup]) -> tuple[str, ...]:
     """The groups that `names` mean, each once. The id of a volume means its whole group.
 
     Raises ParamsError naming the first name that is neither a group nor a volume, with the nearest one.
@@ -107,7 +107,7 @@ def count_of(share: float, groups: int) -> int:
     return max(1, math.floor(share * groups + 0.5))
 
 
-def refuse_too_few_left(asked: HeldOutGroups, volumes: Sequence[Grouped], listed: Collection[str], least: int) -> None:
+def refuse_too_few_left(asked: HeldOutGroups, volumes: Sequence[HasGroup], listed: Collection[str], least: int) -> None:
     """Raise ParamsError where fewer than `least` groups are left for the folds. `listed` are ids that are held out."""
     groups = {volume.group for volume in volumes}
     out = len({volume.group for volume in volumes if volume.id in listed})
@@ -151,6 +151,6 @@ def _lot(candidate: Candidate, seed: int) -> str:
     return hashlib.sha256(f"{seed}:{candidate.content}".encode()).hexdigest()
 
 
-def ids_of(groups: Collection[str], volumes: Iterable[Grouped]) -> frozenset[str]:
+def ids_of(groups: Collection[str], volumes: Iterable[HasGroup]) -> frozenset[str]:
     """The ids of the volumes in `groups`."""
     return frozenset(volume.id for volume in volumes if volume.group in groups)

@@ -24,7 +24,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard
 from stages.train.cell import Cell
 from stages.train.distributed.ranks import Ranks
-from stages.train.distributed.stop import Board, RelayedInterrupt, live_and_die_with_parent, relaying
+from stages.train.distributed.stop import RelayedInterrupt, StopChannel, live_and_die_with_parent, relaying
 from stages.train.loop.history import EpochRecord
 from stages.train.part import find_device
 from stages.train.resuming.interrupt import Interrupt, listening
@@ -102,7 +102,7 @@ def _configure(processes: int, logs: str) -> LaunchConfig:
     )
 
 
-def _work(cell: Cell, runtime: Runtime, board: Board) -> Trained | None:
+def _work(cell: Cell, runtime: Runtime, board: StopChannel) -> Trained | None:
     """What each process runs; rank 0 returns what was trained. A foreseen failure is reported and exits with 1."""
     live_and_die_with_parent()
     # the agent has set the rank, the number of ranks and where they meet

@@ -159,7 +159,7 @@ def test_a_store_that_cannot_be_read_is_a_sentence(store: tuple[Path, Card], uri
     assert "Left out" in str(read_runs([card], {}, settings(root, MLFLOW_TRACKING_URI=uri), root).missing)
 
 
-class Asked(http.server.BaseHTTPRequestHandler):
+class RecordedRequests(http.server.BaseHTTPRequestHandler):
     """Answers everything with JSON that is not that of an MLflow server, and keeps who asked."""
 
     seen: list[str | None] = []  # noqa: RUF012 - one list for all requests of one test
@@ -184,14 +184,14 @@ class Asked(http.server.BaseHTTPRequestHandler):
 )
 def test_credentials_are_sent_and_another_server_is_recognised(variables: dict[str, str], expected: str | None) -> None:
     """MLflow's own variables; an answer that is not that of an MLflow server is a foreseen error."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Asked) as other:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), RecordedRequests) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         try:
             with pytest.raises(ServiceError, match="not that of an MLflow server"):
                 RestStore(f"http://127.0.0.1:{other.server_port}", variables).run("x")
         finally:
             other.shutdown()
-    assert Asked.seen.pop() == expected
+    assert RecordedRequests.seen.pop() == expected
 
 
 def test_preflight_asks_a_real_server_and_changes_nothing(store: tuple[Path, Card], server: str) -> None:

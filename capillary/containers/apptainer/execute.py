@@ -17,7 +17,7 @@ from capillary.containers.apptainer.image import require_image
 from capillary.containers.host_paths import SamePaths
 from capillary.containers.images import architecture, environment_for, holds_torch
 from capillary.containers.scratch import Scratch, lay_scratch
-from capillary.containers.spec import Place, binds_of, files_of, handed_on
+from capillary.containers.spec import ContainerHost, binds_of, files_of, handed_on
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.leash import kill_group, leash
@@ -84,7 +84,7 @@ class ApptainerExecutor:
 
     def _run(self, plan: StagePlan, scratch: Scratch, stop: Stop) -> int:
         assert self._image is not None
-        place = Place(paths=SamePaths(), own_id=None, user="")
+        place = ContainerHost(paths=SamePaths(), own_id=None, user="")
         secrets = {**handed_on(plan, place), **_devices(plan)}
         binds = [*binds_of(plan, scratch, place.paths), *files_of(secrets, place.paths)]
         with_gpu = plan.order.compute.device != "cpu" and plan.access.gpu != "none" and bool(self.gpus(self._settings))

@@ -15,7 +15,7 @@ from stages.common.runtime import Runtime
 from stages.common.text import visible
 from stages.common.tracking.publishing import PUBLISHERS, Publisher
 from stages.common.tracking.server import RefusedError, connect, redact
-from stages.common.tracking.spool.opening import Wanted, open_spool
+from stages.common.tracking.spool.opening import RunRequest, open_spool
 from stages.common.tracking.spool.sender import Outcome, Sender
 from stages.common.tracking.spool.sending import Destination
 from stages.common.tracking.spool.writing import Writer, now_ms
@@ -211,9 +211,9 @@ class TrackedRun:
         return f"done, and kept in {folder}, because {why}: `capillary sync` publishes it"
 
 
-def _wanted(runtime: Runtime, cell_tags: Mapping[str, str], run_name: str, run_id: str | None) -> Wanted:
+def _wanted(runtime: Runtime, cell_tags: Mapping[str, str], run_name: str, run_id: str | None) -> RunRequest:
     named = {"capillary.experiment": visible(runtime.experiment_name)} if runtime.experiment_name else {}
-    return Wanted(
+    return RunRequest(
         stage=runtime.stage,
         fingerprint=runtime.fingerprint,
         identity={

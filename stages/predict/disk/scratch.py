@@ -14,7 +14,7 @@ from stages.predict.disk.volume import DiskVolume, Shape
 
 FLOAT = 4  # bytes of a probability, of a sum, and of a resampled intensity
 MASK = 1
-BESIDE = 2**24  # the picture, and what files hold beside their voxels
+OVERHEAD_BYTES = 2**24  # the picture, and what files hold beside their voxels
 
 
 def bytes_needed(voxel: int, shape_zyx: Shape, grid_zyx: Shape, ring_zyx: Shape, *, probability: bool) -> int:
@@ -28,10 +28,10 @@ def bytes_needed(voxel: int, shape_zyx: Shape, grid_zyx: Shape, ring_zyx: Shape,
     # the mask, the one without small parts, and what is left of it for the user
     written = 3 * MASK * prod(shape_zyx) + (native if probability else 0)
     if grid_zyx == shape_zyx:
-        return BESIDE + image + native + max(sums, written)
+        return OVERHEAD_BYTES + image + native + max(sums, written)
     # resampled in the plane, and not yet along z
     there, back = FLOAT * prod((shape_zyx[0], *grid_zyx[1:])), FLOAT * prod((grid_zyx[0], *shape_zyx[1:]))
-    return BESIDE + image + grid + max(there, grid + max(sums, native + max(back, written)))
+    return OVERHEAD_BYTES + image + grid + max(there, grid + max(sums, native + max(back, written)))
 
 
 class Scratch:

@@ -26,7 +26,7 @@ def _entries(folder: Path, *, deep: bool) -> Iterator[os.DirEntry[str]]:
                 yield from _entries(Path(entry.path), deep=True)
 
 
-def beside(header: Path, name: str) -> Path:
+def detached_file(header: Path, name: str) -> Path:
     """The file called `name` in the folder of `header`, or below it. DataError for a name or a link that leads out."""
     written = PurePosixPath(name)
     if "\\" in name or "\0" in name or written.is_absolute() or ".." in written.parts or ":" in name:

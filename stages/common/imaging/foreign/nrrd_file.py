@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.imaging.foreign.links import beside
+from stages.common.imaging.foreign.links import detached_file
 from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
 from stages.common.imaging.formats.channels import Channel, refuse_times
@@ -117,7 +117,7 @@ def _voxels(
     detached = header.get("data file", header.get("datafile"))
     if isinstance(detached, list) or (detached is not None and (" " in str(detached) and "%" in str(detached))):
         raise not_a_stack(path, "its voxels are spread over several files")
-    file = path if detached is None else beside(path, str(detached))
+    file = path if detached is None else detached_file(path, str(detached))
     start = 0 if detached is not None else end
     begin = _begin(header, file, start, is_packed=bool(_PACKINGS[encoding]))
     return RawVoxels(

@@ -11,7 +11,7 @@ from urllib3.exceptions import ProtocolError
 from capillary.containers.endings import Ending, EndingWatch, tell_of
 from capillary.containers.host_paths import SamePaths
 from capillary.containers.logs import Log
-from capillary.containers.spec import Place
+from capillary.containers.spec import ContainerHost
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 from tests.unit.capillary.containers.fake_daemon import Daemon
@@ -38,7 +38,9 @@ def tell(make_plan: MakePlan, capsys: pytest.CaptureFixture[str]) -> Tell:
         log.take(2, printed.encode())
         capsys.readouterr()
         memory = machine_gib << 30
-        place = Place(paths=SamePaths(), own_id=None, user="0:0", memory_bytes=memory, side_by_side=side_by_side)
+        place = ContainerHost(
+            paths=SamePaths(), own_id=None, user="0:0", memory_bytes=memory, side_by_side=side_by_side
+        )
         code = tell_of(ending, plan, place, stop or Stop(), log)
         log.close()
         return code, capsys.readouterr().err.splitlines()

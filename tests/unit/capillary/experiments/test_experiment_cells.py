@@ -44,7 +44,7 @@ cells.Cells(Path.cwd(), {"PATH": "/usr/bin:/bin"}, Path("logs"), Listener()).run
 """
 
 
-class Heard:
+class RecordingListener:
     """A listener that keeps what it is told; `when` maps a line, or `started`, to what happens then."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.dvc = FakeDvc(root)
-        self.heard = Heard()
+        self.heard = RecordingListener()
         self.cells = self.with_environment({"PATH": os.environ["PATH"]})
 
     def with_environment(self, environment: Mapping[str, str]) -> Cells:

@@ -9,7 +9,7 @@ import pytest
 
 from capillary.launcher.guard import Guard, UndeclaredAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.process import SYSTEM_FOLDERS, _tell_root, environment_id, environment_of, policy_of
+from capillary.launcher.process import SYSTEM_FOLDERS, _warn_root, environment_id, environment_of, policy_of
 from capillary.launcher.sandbox import GUARD, sandbox
 from tests.support.parts import REPOSITORY
 
@@ -150,7 +150,7 @@ def test_root_is_told_once_in_a_run_that_the_guard_is_no_wall(
     """Not once for each stage and cell; nobody else is told."""
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     for _ in range(3):
-        _tell_root(make_plan())
+        _warn_root(make_plan())
     out = capsys.readouterr().out
     assert out.count("cannot restrain root") == said
     assert out.count("CAPILLARY_EXECUTOR=docker") == said

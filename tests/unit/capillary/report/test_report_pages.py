@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from capillary.report.facts import CellFact, RunFacts
-from capillary.report.model import Interval, Part
+from capillary.report.model import Interval, ReportPart
 from capillary.report.pages.html import to_html
 from capillary.report.pages.markdown import plain, table, to_markdown
 from stages.common.metrics import METRICS
@@ -98,7 +98,7 @@ def test_hostile_names_and_texts_are_shown_not_run() -> None:
         volumes=tuple(dataclasses.replace(one, id=HOSTILE) for one in made_report().volumes),
         overlays=tuple(dataclasses.replace(one, id=HOSTILE) for one in made_report().overlays),
         environment=((HOSTILE, HOSTILE),),
-        notes={Part.CURVES: HOSTILE},
+        notes={ReportPart.CURVES: HOSTILE},
     )
     page, text = to_html(report), to_markdown(report)
     tags = Page(page).tags
@@ -134,17 +134,17 @@ def test_a_markdown_table_has_one_line_a_row() -> None:
 @pytest.mark.parametrize(
     ("part", "empty"),
     [
-        (Part.METRICS, {"metrics": {}}),
-        (Part.PAIRED, {"differences": ()}),
-        (Part.VOLUMES, {"volumes": ()}),
-        (Part.CURVES, {"curves": ()}),
-        (Part.OVERLAYS, {"overlays": ()}),
-        (Part.RUNS, {"runs": (), "cards": ()}),
-        (Part.RESOURCES, {"runs": ()}),
-        (Part.GIT, {"repository": None}),
+        (ReportPart.METRICS, {"metrics": {}}),
+        (ReportPart.PAIRED, {"differences": ()}),
+        (ReportPart.VOLUMES, {"volumes": ()}),
+        (ReportPart.CURVES, {"curves": ()}),
+        (ReportPart.OVERLAYS, {"overlays": ()}),
+        (ReportPart.RUNS, {"runs": (), "cards": ()}),
+        (ReportPart.RESOURCES, {"runs": ()}),
+        (ReportPart.GIT, {"repository": None}),
     ],
 )
-def test_what_is_missing_is_left_out_with_a_reason(part: Part, empty: dict[str, object]) -> None:
+def test_what_is_missing_is_left_out_with_a_reason(part: ReportPart, empty: dict[str, object]) -> None:
     """Each part alone may be missing: the page is written, and says why."""
     report = made_report(**empty, notes={part: "Left out, because the moon was full."})
     assert "because the moon was full" in to_html(report)
@@ -156,7 +156,7 @@ def test_nothing_at_all_is_still_a_page() -> None:
     cells = tuple(CellFact(loss=loss, fold=0, status="failed", reason="out of memory") for loss in LOSSES)
     report = made_report(
         metrics={}, differences=(), volumes=(), curves=(), cards=(), overlays=(), runs=(), repository=None,
-        facts=RunFacts(cells=cells), notes=dict.fromkeys(Part, "Left out, because it failed."),
+        facts=RunFacts(cells=cells), notes=dict.fromkeys(ReportPart, "Left out, because it failed."),
     )  # fmt: skip
     for text in (to_html(report), to_markdown(report)):
         assert "No loss was evaluated." in text
