@@ -19,7 +19,7 @@ from requests.exceptions import RequestException
 from capillary.compute.hardware import allowed
 from capillary.compute.limits import Limits, find_limits
 from capillary.compute.torch_builds import TorchBuild, choose_build, pinned_cuda
-from capillary.containers import gpus, last_duty
+from capillary.containers import gpus, remove_created
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
 from capillary.containers.host_paths import HostPaths
@@ -156,7 +156,7 @@ class ContainerExecutor:
     def _start(self, plan: StagePlan, scratch: Scratch, place: ContainerHost, stop: Stop) -> "Running | None":
         """The started container; None when this launcher was asked to stop before."""
         executor = self._settings.executor.value
-        with leash(sys.executable, "-P", "-m", last_duty.__name__, scratch.base.name, executor):
+        with leash(sys.executable, "-P", "-m", remove_created.__name__, scratch.base.name, executor):
             container = self._create(plan, scratch, place, stop)
             if container is None:
                 return None

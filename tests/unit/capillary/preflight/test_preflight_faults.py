@@ -13,8 +13,8 @@ from stages.common.errors import CapillaryError
 from stages.preflight.check import Status
 from tests.support.parts import REPOSITORY
 from tests.unit.capillary.preflight import fault_makers as make
-from tests.unit.capillary.preflight.fault_project import FaultProject, make_bench
 from tests.unit.capillary.preflight.fault_list import FAULTS, Inject
+from tests.unit.capillary.preflight.fault_project import FaultProject, make_bench
 
 LEAST_SHARE = 0.95
 
