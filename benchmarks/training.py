@@ -6,7 +6,7 @@
 Both train the same DynUNet from the same weights on the same volumes with the same batch, for the same number of steps
 at the same learning rates, epoch about epoch: plain_monai.py in float32, and the train stage as it ships. An epoch is
 its steps, its validation where it has one (both after every `validation_interval` epochs) and, of ours, its checkpoint.
-Beside them run the same step on one batch that stays (no loading), and in float32. FOLDER is a source as ingest takes
+Next to them run the same step on one batch that stays (no loading), and in float32. FOLDER is a source as ingest takes
 it.
 """
 
@@ -157,7 +157,7 @@ def plainly(state: TrainingState) -> torch.nn.Module:
 
 
 def branch(state: TrainingState, *, in_fp32: bool) -> TrainingState:
-    """The same training with weights of its own."""
+    """The same training with its own weights."""
     network = copy.deepcopy(state.network)
     precision = replace(state.precision, name="fp32") if in_fp32 else state.precision
     return TrainingState(

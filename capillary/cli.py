@@ -46,7 +46,7 @@ def new(
         Path | None, typer.Option(metavar="FOLDER", help="Folder to create (default: ./NAME).", show_default=False)
     ] = None,
 ) -> None:
-    """Start a pipeline of your own from the smallest sample (docs/own-pipeline.md)."""
+    """Start your own pipeline from the smallest sample (docs/own-pipeline.md)."""
     from capillary.new_project.create import new as make
 
     make(name, at, os.environ)

@@ -65,7 +65,7 @@ def metrics_table(
     nsd_tolerance_um: float | None = None,
     title: str = r"out of fold: mean \[interval]",
 ) -> Table:
-    """A line a metric under each loss: mean over the groups and its interval; ↑ more is better.
+    """A line per metric under each loss: mean over the groups and its interval; ↑ more is better.
 
     So it fits a terminal of 80 columns, however many metrics there are. Raises KeyError for one that is unknown.
     """

@@ -48,7 +48,7 @@ class PartialEvaluation:
 
     @property
     def outs(self) -> list[str]:
-        """One folder, which is no out of DVC's."""
+        """One folder, which is not an out of DVC's."""
         return [OUT]
 
     @property
@@ -101,7 +101,7 @@ def missing_cells(stages: Sequence[StageForecast], cells: Sequence[CellName]) ->
 
 
 def refuse_all_or_none(cells: Sequence[CellName], missing: Mapping[CellName, str]) -> None:
-    """Raise CapillaryError where a partial evaluation would be empty or whole."""
+    """Raise CapillaryError if a partial evaluation would be empty or whole."""
     if not missing:
         raise CapillaryError(
             "every cell is complete, so nothing needs to be left out",

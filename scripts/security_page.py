@@ -22,7 +22,7 @@ CODE_FOLDER = "stages/"
 
 
 def access_table(root: Path) -> list[str]:
-    """A row a stage, a column a key of StageAccess: whatever keys it has."""
+    """A row per stage, one column per key of StageAccess: whatever keys it has."""
     keys = list(StageAccess.model_fields)
     rows = []
     for stage in yaml.safe_load((root / ACCESS_FILE).read_text()):
@@ -37,7 +37,7 @@ def access_table(root: Path) -> list[str]:
 
 
 def files_table(root: Path) -> list[str]:
-    """A row a stage: what it can read beside its own code, and what it can write."""
+    """A row per stage: what it can read besides its own code, and what it can write."""
     entries: dict[str, dict[str, Any]] = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
     rows = []
     for stage, entry in entries.items():

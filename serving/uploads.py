@@ -61,7 +61,7 @@ def declared_size(request: Request, most_bytes: int) -> int:
 
 
 async def _bounded(request: Request, most_bytes: int, idle_s: float) -> AsyncIterator[bytes]:
-    """The body's chunks. A client that sends nothing for `idle_s`, or less than 1 kB a second, is refused."""
+    """The body's chunks. A client that sends nothing for `idle_s`, or less than 1 kB per second, is refused."""
     chunks, taken, began = request.stream().__aiter__(), 0, asyncio.get_running_loop().time()
     while True:
         try:

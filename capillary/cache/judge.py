@@ -32,7 +32,7 @@ def judge(
 ) -> Judgement:
     """Compare `record` with the hashes of the `outs` that were computed `now`.
 
-    `recorded_in` is None where nothing is known of the machine that computed the record: then nothing explains a
+    `recorded_in` is None if nothing is known of the machine that computed the record: then nothing explains a
     difference.
     """
     differing = {

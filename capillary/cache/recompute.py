@@ -1,4 +1,4 @@
-"""A recorded result computed again in a folder of its own, from what the record names and nothing else.
+"""A recorded result computed again in its own folder, from what the record names and nothing else.
 
 .capillary/audit/<random>/
     workspace/      the deps: links to the workspace where it holds what the record names, else copies from DVC's cache

@@ -51,7 +51,7 @@ def say_summary(judgements: Sequence[Judgement]) -> None:
 
 
 def removal(found: Judgement, root: Path) -> str:
-    """The command that takes a result out of the run cache and computes it anew, without a look at the cache."""
+    """The command that takes a result out of the run cache and computes it again, without a look at the cache."""
     runs = [_relative(file, root) for file in found.record.files if file.name != LOCK_FILE]
     steps = [shlex.join(["rm", "-f", *runs])] if runs else []
     if len(runs) < len(found.record.files):

@@ -62,7 +62,7 @@ class Environment:
 
 
 def detect_environment(seen: EnvironmentSignals) -> Environment:
-    """The environment that `seen` tells of. The metadata service is asked last, and only of a virtual machine."""
+    """The environment that `seen` describes. The metadata service is asked last, and only of a virtual machine."""
     container = _container_sign(seen)
     in_container = container is not None
     if seen.variables.get("CI", "").lower() not in {"", "0", "false", "no"}:
@@ -120,7 +120,7 @@ def _cloud_sign(seen: EnvironmentSignals) -> str | None:
 
 
 def _read(file: Path) -> str:
-    """The text of `file`; empty where there is none or it may not be read (some DMI files are root's)."""
+    """The text of `file`; empty if there is none or it may not be read (some DMI files are root's)."""
     try:
         return file.read_text(errors="replace")
     except OSError:

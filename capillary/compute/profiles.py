@@ -98,7 +98,7 @@ def _explicit(hardware: Hardware, name: str, table: ProfileTable) -> Choice:
 
 
 def _suitable(hardware: Hardware, table: ProfileTable) -> Choice:
-    """Only GPUs with memory enough for any GPU profile count: a small card beside a large one is for the screen."""
+    """Only GPUs with memory enough for any GPU profile count: a small card next to a large one is for the screen."""
     least_gb = min(size for size in table.choice.from_gb.values() if size > 0)
     usable = tuple(gpu for gpu in hardware.gpus if gpu.memory_bytes is None or gpu.memory_bytes / GB >= least_gb)
     small = [gpu for gpu in hardware.gpus if gpu not in usable]

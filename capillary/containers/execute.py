@@ -128,7 +128,9 @@ class ContainerExecutor:
             return code or stop.exit_code
 
     def _end_orphan(self, plan: StagePlan, paths: HostPaths) -> None:
-        """End the container of a launcher that was killed, if it still writes the state that this run goes on from."""
+        """End the container of a launcher that was killed, if it still writes the state that this run continues
+        from.
+        """
         found = siblings(self._api, paths.translate(plan.repository))
         for orphan in orphans(found, plan.repository):
             if orphan.state == plan.state_dir.name:

@@ -54,7 +54,7 @@ def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
 
 
 def refuse_no_gpu(address: str) -> CapillaryError:
-    """What a stage that requires a GPU says where there is none."""
+    """What a stage that requires a GPU says if there is none."""
     return CapillaryError(
         f"{address} requires a GPU (gpu: required in configs/stages.yaml), and containers get none on this machine",
         remedy="install the NVIDIA driver and Container Toolkit, free a GPU in CAPILLARY_GPUS, or set gpu: auto",

@@ -10,9 +10,9 @@ from stages.common.errors import CapillaryError, ExitCode
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """`source`, a path on the daemon's machine, stands at `destination` in the launcher's container.
+    """`source`, a path on the daemon's machine, is at `destination` in the launcher's container.
 
-    `source` is empty where the daemon's machine has no path for it (tmpfs, volumes of foreign drivers).
+    `source` is empty if the daemon's machine has no path for it (tmpfs, volumes of foreign drivers).
     """
 
     source: str

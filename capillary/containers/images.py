@@ -28,7 +28,7 @@ _INDEX = "TORCH_INDEX"  # the variable that the docker command finds the index i
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What a stage's image is made from; all files lie in the folder `root`.
+    """What a stage's image is made from; all files are in the folder `root`.
 
     `torch_index` is a package index for torch, a secret of the build; `build_args` stay in the image's history.
     """

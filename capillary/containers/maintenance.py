@@ -78,7 +78,7 @@ def clean(repository: Path, *, state: bool, images: bool, used: Collection[str] 
 
 
 def _daemon(settings: Settings, *, required: bool) -> docker.APIClient | None:
-    """None where no daemon answers and none is asked for."""
+    """None if no daemon answers and none is asked for."""
     try:
         return connect(settings.variables)
     except ServiceError:

@@ -1,4 +1,4 @@
-"""Where this launcher's containers run: on this machine, or beside the container that the launcher is in."""
+"""Where this launcher's containers run: on this machine, or next to the container that the launcher is in."""
 
 import os
 

@@ -21,7 +21,7 @@ TMP = "/capillary/tmp"
 USER_VARIABLES = {"LANG", "TZ", "TERM", "COLUMNS", "NO_COLOR"}
 # a laboratory's own authority; a launcher in a container has those of its image, as the stage has
 CERTIFICATE_VARIABLES = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
-# numbers of the machine's GPUs; in the container they count anew
+# numbers of the machine's GPUs; in the container their numbers start at 0
 NOT_HANDED_ON = {"CUDA_VISIBLE_DEVICES"}
 
 
@@ -30,7 +30,7 @@ class ContainerHost:
     """Where containers of this launcher run. `own_id` is the launcher's own container, None on the machine itself.
 
     `user` is the uid:gid of the stage: the launcher's, or 0:0 where a rootless daemon maps root to the caller.
-    `memory_bytes` is what the daemon's machine has, None where it does not tell. `side_by_side` is how many stages an
+    `memory_bytes` is what the daemon's machine has, None if it does not tell. `side_by_side` is how many stages an
     experiment runs there at once.
     """
 

@@ -36,7 +36,7 @@ class Request:
 def write_draft(request: Request) -> None:
     """Write the table, or print it for a dry run.
 
-    Raises CapillaryError where nothing can be written: no folder, a table that is there already, no known layout.
+    Raises CapillaryError if nothing can be written: no folder, a table that is there already, no known layout.
     """
     given = None if request.spacing_um is None else _lengths(request.spacing_um)
     target = request.folder / TABLE

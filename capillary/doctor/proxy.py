@@ -58,7 +58,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _nearby(named: Mapping[str, str], variables: Mapping[str, str], servers: Iterable[str]) -> Iterator[Check]:
-    """A proxy answers for a server of this machine or network with an error of its own, or not at all."""
+    """A proxy answers for a server of this machine or network with its own error, or not at all."""
     exempt = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
     for url in servers:
         host, scheme = urlsplit(url).hostname or "", urlsplit(url).scheme

@@ -18,7 +18,7 @@ _NEW = "create a new one on the server and put it into .env (MLFLOW_TRACKING_PAS
 
 
 def check_token(answer: Answer | None, variables: Mapping[str, str], now_s: float | None = None) -> Check:
-    """`answer` is what the tracking server said to preflight's questions; None where there is no server."""
+    """`answer` is what the tracking server said to preflight's questions; None if there is no server."""
     if answer is None:
         return passed(NAME, "not needed: runs are kept on this machine", _WANTED)
     if answer.status is None:

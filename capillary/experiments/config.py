@@ -152,5 +152,5 @@ def _rehearsal(debug: Debug, params: dict[str, Any]) -> dict[str, Any]:
         "training.folds": training["folds"][: debug.num_folds],
         **({"training.seeds": training["seeds"][:1]} if training.get("seeds") else {}),
         "preprocess.max_volumes": debug.max_volumes,
-        "preprocess.splits_file": DRAWN,  # a file of one's own names volumes that may be left out
+        "preprocess.splits_file": DRAWN,  # one's own file names volumes that may be left out
     }

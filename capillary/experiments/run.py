@@ -139,7 +139,7 @@ def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
 
 
 def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
-    """Everything after the checks. Whatever ends it, the same command goes on from there."""
+    """Everything after the checks. Whatever ends it, the same command continues from there."""
     root, config = experiment.root, experiment.config
     unchanged = not any(stage.runs for stage in plan)
     name = choose_name(config, read_record(root, config), unchanged=unchanged, taken=_experiment_names(root))

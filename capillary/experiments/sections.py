@@ -1,4 +1,4 @@
-"""The sections of an experiment file that are no params: how to run, never what comes out."""
+"""The sections of an experiment file that are not params: how to run, never what comes out."""
 
 from typing import Annotated, Literal
 
@@ -37,7 +37,7 @@ class Monitoring(Params):
 
 
 class Resume(Params):
-    """`resume`: whether an interrupted training goes on, and the folder that keeps checkpoints (null: .capillary)."""
+    """`resume`: whether an interrupted training continues, and the folder that keeps checkpoints (null: .capillary)."""
 
     enabled: bool = True
     checkpoint_dir: str | None = None
@@ -53,7 +53,7 @@ class Debug(Params):
 
 
 class Sections(Params):
-    """Everything of an experiment file that is no override."""
+    """Everything of an experiment file that is not an override."""
 
     experiment: ExperimentHead
     compute: Compute = Compute()

@@ -1,4 +1,4 @@
-"""params.yaml while an experiment runs: its overrides in, those of the former experiment out."""
+"""params.yaml while an experiment runs: its overrides in, those of the previous experiment out."""
 
 import json
 from dataclasses import asdict, dataclass, replace

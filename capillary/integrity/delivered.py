@@ -29,9 +29,9 @@ State = list[int | str]  # inode, size, time in ns, MD5
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """A file that lies in an out of DVC's: what its MD5 must be, where the cache has it, and what brings it back.
+    """A file that is in an out of DVC's: what its MD5 must be, where the cache has it, and what brings it back.
 
-    `out` is the out as the user names it, `maker` the stage that makes it; None where the user added it.
+    `out` is the out as the user names it, `maker` the stage that makes it; None if the user added it.
     """
 
     file: Path
@@ -79,7 +79,7 @@ def _state(each: Delivered) -> State:
 
 
 def _remembered(memory: Path) -> dict[str, State]:
-    """What was read before; nothing where that memory is not there or torn: it only saves time."""
+    """What was read before; nothing if that memory is not there or torn: it only saves time."""
     try:
         found = json.loads(memory.read_bytes())
     except (FileNotFoundError, ValueError):

@@ -1,6 +1,6 @@
 """dvc.lock, checked before anybody plans with it: DVC takes one that was cut at the end of a line for a shorter one.
 
-It would then run again what had long finished, and write the rest of the record anew.
+It would then run again what had long finished, and write the rest of the record again.
 """
 
 import re
@@ -43,7 +43,7 @@ def refuse_damaged_lock(root: Path) -> None:
 
 
 def read_lock(root: Path) -> bytes:
-    """dvc.lock of `root` as it is between two writes of DVC; empty where there is none that is whole."""
+    """dvc.lock of `root` as it is between two writes of DVC; empty if there is none that is whole."""
     file = root / LOCK_FILE
     for pause_s in (*_PAUSES_S, 0.0):
         content = file.read_bytes() if file.is_file() else b""
@@ -54,7 +54,7 @@ def read_lock(root: Path) -> bytes:
 
 
 def recorded_stages(lock: bytes) -> dict[str, Any]:
-    """The records in the content of a dvc.lock; none where it is damaged."""
+    """The records in the content of a dvc.lock; none if it is damaged."""
     return _stages(lock.decode("utf-8", "replace"))
 
 
@@ -66,7 +66,7 @@ def forgotten(root: Path) -> list[str]:
 
 
 def _stages(text: str) -> dict[str, Any]:
-    """The records in `text`; none where it is damaged, which a commit may be."""
+    """The records in `text`; none if it is damaged, which a commit may be."""
     try:
         tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
     except yaml.YAMLError:
@@ -89,7 +89,7 @@ def _find_fault(root: Path) -> Fault | None:
 
 
 def _fault(tree: Any) -> Fault | None:
-    """What is wrong with the content of dvc.lock, and where; None where it is as DVC writes it."""
+    """What is wrong with the content of dvc.lock, and where; None if it is as DVC writes it."""
     if tree is None:
         return "is empty", None
     if isinstance(tree, dict) and "datasets" in tree:

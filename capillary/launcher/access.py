@@ -57,7 +57,7 @@ class GateAccess(Params):
     gate: Literal[True]
 
 
-# what a gate may touch where there is nothing that it gates: when its image is built
+# what a gate may touch if there is nothing that it gates: when its image is built
 _NOTHING = StageAccess(network="none", env=(), resume=False, gpu="none", memory_gb=None, pids=256, shm_gb=0.0625)
 
 

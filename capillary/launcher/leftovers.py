@@ -1,4 +1,4 @@
-"""What former runs leave in a workspace and nobody takes up any more: killed ones, and those of another graph."""
+"""What previous runs leave in a workspace and nobody takes up any more: killed ones, and those of another graph."""
 
 import fcntl
 import itertools
@@ -28,7 +28,7 @@ def remove_torn(root: Path) -> None:
 
 
 def remove_resume_folders(states: Path, used: Collection[str]) -> None:
-    """Remove the resume folders in `states` but for those named in `used` and those whose run goes on."""
+    """Remove the resume folders in `states` but for those named in `used` and those whose run continues."""
     for folder in sorted(states.glob(f"*-{'[0-9a-f]' * 16}")):
         if folder.name in used:
             continue

@@ -47,7 +47,7 @@ class StagePlan:
     temporary experiment). Relative paths in `deps` and `outs` mean the same inside the stage as they do in `root`.
     `order` is what the stage reads from order.json. `environment` holds addresses and secrets: what configs/stages.yaml
     lets the stage have; `user_environment` is what any program on this machine needs. `servers` are URLs that it talks
-    to beside those that variables name.
+    to besides those that variables name.
     """
 
     stage: str
@@ -94,7 +94,7 @@ class StagePlan:
         """What the stage's libraries read: how many threads, and how long one that waits for the others holds its core.
 
         By default it spins for milliseconds. Where other programs want the cores too, a training then takes longer by
-        half and a prediction by several times; so short a spin costs nothing where nobody else does.
+        half and a prediction by several times; so short a spin costs nothing if nobody else does.
         """
         return {"OMP_NUM_THREADS": str(self.order.threads), "GOMP_SPINCOUNT": "2000"}
 
@@ -150,7 +150,7 @@ def plan_stage(
 ) -> StagePlan:
     """The plan of `request`, for an executor whose environment is known by `environment_id`.
 
-    `compute` is no part of the fingerprint: a result does not depend on it, and a stopped training resumes under
+    `compute` is not part of the fingerprint: a result does not depend on it, and a stopped training resumes under
     another one. Raises CapillaryError for a missing dep or param.
     """
     root, repository, address = request.root, request.repository, request.address
@@ -211,7 +211,7 @@ def fingerprint_of(
 ) -> Fingerprint:
     """Fingerprint from DVC's hashes of the deps, the params and the environment (interpreter or image).
 
-    The requirements of a stage lie in its code folder, so the code hash covers the packages it asks for.
+    The requirements of a stage are in its code folder, so the code hash covers the packages it asks for.
     """
     code = {name: value for name, value in dep_hashes.items() if PurePath(name).parts[0] == CODE_FOLDER}
     data = {name: value for name, value in dep_hashes.items() if name not in code}

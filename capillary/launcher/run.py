@@ -172,7 +172,7 @@ def _clear_strays(request: StageRequest, entry: Entry) -> None:
 
 
 def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:
-    """Raise CapillaryError when a former stage left a link or the like in what this one reads."""
+    """Raise CapillaryError when a previous stage left a link or the like in what this one reads."""
     places = {dep.name: dep.host for dep in plan.deps if dep.host is not None}
     for name in entry.made_deps():
         if name in places:
@@ -196,7 +196,7 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:
     """What DVC asks for, from the environment of a cmd.
 
-    DVC starts a cmd in the folder of its dvc.yaml, the workspace. In a temporary or queued experiment that lies under
+    DVC starts a cmd in the folder of its dvc.yaml, the workspace. In a temporary or queued experiment that is under
     .dvc/tmp/exps of the repository, which DVC_ROOT names then.
     """
     root = Path.cwd()

@@ -1,4 +1,4 @@
-"""Lineage around a stage: in a thread of its own, so that it neither fails a stage nor makes it wait."""
+"""Lineage around a stage: in its own thread, so that it neither fails a stage nor makes it wait."""
 
 import contextlib
 import queue

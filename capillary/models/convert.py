@@ -1,4 +1,4 @@
-"""`capillary models convert`: pickled models of former versions become versions in today's form.
+"""`capillary models convert`: pickled models of earlier versions become versions in today's form.
 
 Three steps, so that the one that unpickles has no network and no credentials: fetch, convert, register.
 """
@@ -25,7 +25,7 @@ MODELS = "models"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What to convert: `references` to versions, or every version where there are none. `agreed`: nobody is asked."""
+    """What to convert: `references` to versions, or every version if there are none. `agreed`: nobody is asked."""
 
     references: tuple[str, ...]
     agreed: bool

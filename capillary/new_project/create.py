@@ -112,7 +112,7 @@ def _umask() -> int:
 
 
 def _commit(name: str, base: Path, variables: Mapping[str, str]) -> bool:
-    """Commit all; False where Git has no identity. One that it would make up from the machine's name does not count."""
+    """Commit all; False if Git has no identity. One that it would make up from the machine's name does not count."""
     for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
         told = ["git", "-c", "user.useConfigOnly=true", "var", who]
         if subprocess.run(told, cwd=base, env=variables, check=False, capture_output=True).returncode:

@@ -47,7 +47,7 @@ def _take(folder: Path, address: str) -> IO[str]:
             holder = stream.read().strip() or "unknown"
             stream.close()
             raise _other_head(address, holder) from None
-        # the former holder may have removed the folder between the two calls above
+        # the previous holder may have removed the folder between the two calls above
         if file.exists() and file.stat().st_ino == os.fstat(stream.fileno()).st_ino:
             break
         stream.close()

@@ -58,7 +58,7 @@ def _mask(found: InputStack, inputs: Inputs, suffix: str | None) -> Path:
 
 
 def refuse_same_names(stacks: Sequence[StackRequest]) -> None:
-    """Raise CapillaryError where two stacks would have a file of the same name, also on a disk that ignores case."""
+    """Raise CapillaryError if two stacks would have a file of the same name, also on a disk that ignores case."""
     owners: dict[str, StackRequest] = {}
     for stack in stacks:
         for file in stack.files:

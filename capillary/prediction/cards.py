@@ -80,7 +80,7 @@ def _refuse_missing(what: str, wanted: Sequence[int], there: Collection[int | No
 
 
 def _seed_of(cell: CellName, card: Path) -> int | None:
-    """The seed of a network; that of the first one is on its card alone. None where the card does not say."""
+    """The seed of a network; that of the first one is on its card alone. None if the card does not say."""
     if cell.seed is not None:
         return cell.seed
     try:

@@ -12,7 +12,7 @@ ALL_FOLDS = "all"
 def chosen_size_um3(root: Path, loss: str | None) -> float | None:
     """What evaluate chose for `loss` on all volumes (None: nothing is removed).
 
-    Raises DataError where it has not chosen: no evaluation under `evaluation.min_component_um3: auto`, or a model that
+    Raises DataError if it has not chosen: no evaluation under `evaluation.min_component_um3: auto`, or a model that
     is named by the registry.
     """
     file = root / CHOSEN

@@ -84,7 +84,7 @@ def _of_folder(folder: Path) -> Iterable[InputStack]:
 def _of_pattern(pattern: str, target: Path) -> Iterable[InputStack]:
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - absolute patterns, too
     made = target.resolve()
-    # what is in the target was made by a former run, unless nothing else is meant
+    # what is in the target was made by a previous run, unless nothing else is meant
     found = _stacks(path for path in matches if made not in path.resolve().parents) or _stacks(matches)
     if not found:
         raise DataError(

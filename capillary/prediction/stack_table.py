@@ -17,7 +17,7 @@ MAX_BYTES = 1 << 25
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One stack of a table; `spacing_um` is z, y, x, None where the row has none."""
+    """One stack of a table; `spacing_um` is z, y, x, None if the row has none."""
 
     image: Path
     spacing_um: Spacing | None
@@ -62,7 +62,7 @@ def _rows(file: Path, root: Path) -> Iterator[Row]:
 
 
 def _image(text: str, file: Path, root: Path) -> Path:
-    """`text` as a path. A table may come from anywhere: it names nothing outside of its folder."""
+    """`text` as a path. A table may come from anywhere: it names nothing outside its folder."""
     inner = posixpath.normpath(text)
     place = file.parent / inner
     if not text or "\0" in text or posixpath.isabs(inner) or inner.split("/")[0] in ("..", "."):

@@ -87,7 +87,7 @@ def _changes(status: Mapping[str, Any], kind: str) -> Iterable[tuple[str, str, s
 
 
 def _touch(one: str, other: str) -> bool:
-    """Whether one of two paths lies in the other."""
+    """Whether one of two paths is in the other."""
     a, b = PurePosixPath(_plain(one)), PurePosixPath(_plain(other))
     return a == b or a in b.parents or b in a.parents
 

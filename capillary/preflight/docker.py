@@ -33,7 +33,7 @@ class Daemon:
 
 
 def find_daemon(settings: Settings) -> Daemon | ServiceError | None:
-    """The daemon that stages will run on; the reason where there should be one, None where none is wanted."""
+    """The daemon that stages will run on; the reason where there should be one, None if none is wanted."""
     if settings.executor in {ExecutorName.PROCESS, ExecutorName.APPTAINER}:
         return None
     try:
@@ -69,7 +69,7 @@ def check_docker_gpus(daemon: Daemon, devices: Sequence[Gpu], *, required: bool)
 
 
 def check_docker_disk(daemon: Daemon, disk: DiskParams, need: Need = NOTHING_KNOWN) -> list[Check]:
-    """Room for images; nothing where the daemon's data lies on another machine."""
+    """Room for images; nothing if the daemon's data is on another machine."""
     root = Path(daemon.info.get("DockerRootDir") or "/nonexistent")
     if not root.is_dir():
         return []

@@ -54,7 +54,7 @@ def _folder_fault(folder: Path) -> tuple[str, str] | None:
 
 
 def _lister(folder: Path) -> Callable[[str], list[str]]:
-    """The names in a folder below `folder`; none where there is no such folder, or it cannot be listed."""
+    """The names in a folder below `folder`; none if there is no such folder, or it cannot be listed."""
 
     def names(below: str) -> list[str]:
         try:

@@ -19,7 +19,7 @@ _PURPOSE, _PLAIN = "REMOTE_AWS_", "AWS_"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The flags of `capillary remote setup`; None where one was not given."""
+    """The flags of `capillary remote setup`; None if one was not given."""
 
     kind: Kind
     url: str | None = None
@@ -110,7 +110,7 @@ def _user(request: Request, url: str, person: Person | None) -> str:
 
 
 def _keys(kind: Kind, variables: Mapping[str, str], person: Person | None) -> tuple[str, str, str]:
-    """(key id, secret, session token); empty where DVC is to find them itself."""
+    """(key id, secret, session token); empty if DVC is to find them itself."""
     if kind is Kind.DAGSHUB:
         token = variables.get(TOKEN) or (person.ask_secret("token (Settings → Tokens)") if person else "")
         if not token:

@@ -12,7 +12,7 @@ from stages.common.tracking.address import without_login
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """What DVC needs for a kind. `extra` is ours that installs it; empty where the base has it."""
+    """What DVC needs for a kind. `extra` is ours that installs it; empty if the base has it."""
 
     name: str
     module: str

@@ -14,7 +14,7 @@ PROBE = "capillary-probe-"
 _MOST_SHOWN = 300
 _REFUSALS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden", "Unauthorized", "401", "403", "AccessDenied",
              "Access Denied", "PermissionDenied", "Permission denied", "PermissionError")  # fmt: skip
-# by the words of the libraries, since each has errors of its own; the first that fits
+# by the words of the libraries, since each has its own errors; the first that fits
 _CAUSES = (
     (("ExpiredToken", "expired"), "says that the login has expired", "make a new token or key"),
     (_REFUSALS, "refuses this login", "check user, token or keys"),

@@ -43,7 +43,7 @@ def contents_of(plan: RemotePlan, root: Path) -> dict[str, bytes]:
 
 
 def _config(file: Path, remote: str, options: Mapping[str, str], *, default: bool) -> bytes:
-    """The file with the remote's section in place of its former one, and everything else as it stands, notes too."""
+    """The file with the remote's section in place of its previous one, and everything else as it stands, notes too."""
     try:
         config = ConfigObj(io.BytesIO(_read(file)), encoding="utf-8", default_encoding="utf-8")
     except (ConfigObjError, UnicodeDecodeError) as error:

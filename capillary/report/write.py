@@ -36,7 +36,7 @@ def _write(folder: Path, report: Report) -> Path:
 
 
 def report_workspace(root: Path, name: str | None) -> None:
-    """The command `capillary report`: under `name`, else that of the DVC experiment that lies here, else workspace.
+    """The command `capillary report`: under `name`, else that of the DVC experiment that is here, else workspace.
 
     Raises DamagedError, once the report is written, when something that it should show is there and cannot be read.
     """
@@ -62,7 +62,7 @@ def _incomplete(damaged: Sequence[CapillaryError]) -> DamagedError:
 
 
 def report_partial(root: Path) -> None:
-    """Of the results in metrics/partial/, under a name of their own."""
+    """Of the results in metrics/partial/, under their own name."""
     report = collect(root, PARTIAL, RunFacts(), METRICS_FOLDER / PARTIAL)
     say(f"report: {_write(root / 'reports' / PARTIAL, report)}")
 

@@ -1,4 +1,4 @@
-"""The code of a training: its commit in a Git worktree of its own, which leaves the user's files alone."""
+"""The code of a training: its commit in its own Git worktree, which leaves the user's files alone."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def add_worktree(root: Path, commit: str, folder: Path) -> None:
 
 
 def remove_worktree(root: Path, folder: Path) -> None:
-    """Make Git forget `folder` and remove its files; nothing where it is gone."""
+    """Make Git forget `folder` and remove its files; nothing if it is gone."""
     _git(root, "worktree", "remove", "--force", "--force", str(folder))
     _git(root, "worktree", "prune")
 

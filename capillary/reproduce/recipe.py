@@ -85,7 +85,7 @@ def _content(file: Path) -> bytes:
 
 
 def refuse_unusable(label: str, record: ProvenanceRecord, files: Mapping[str, bytes]) -> None:
-    """Raise CapillaryError where the record does not suffice, or is not what capillary writes."""
+    """Raise CapillaryError if the record does not suffice, or is not what capillary writes."""
     host = record.host
     if host is None or host.commit is None:
         raise _impossible(label, "it was trained without Git, so its code is unknown", "train in a Git repository")

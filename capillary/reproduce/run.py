@@ -43,7 +43,7 @@ class _Context:
 def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[[str], bool]) -> int:
     """Train `asked.reference` again in a worktree of the repository `root`; returns the exit code of the verdict.
 
-    Raises CapillaryError where the model cannot be found, had or trained.
+    Raises CapillaryError if the model cannot be found, had or trained.
     """
     _refuse_other_folder(root)
     settings = read_settings(root)

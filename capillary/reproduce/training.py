@@ -37,7 +37,7 @@ class CommandRunner:
         self._grace_s = grace_s
 
     def get_data(self) -> None:
-        """The data of the training: by its hash from the cache or a remote, else made anew from its source."""
+        """The data of the training: by its hash from the cache or a remote, else made again from its source."""
         for words in ("checkout", "pull"):
             if self._runs(words, "--quiet", DATA) and self._has_data():
                 say("the data are those of the training, according to DVC's hash")
@@ -137,6 +137,6 @@ def _cards(root: Path, address: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _entry(root: Path, address: str) -> Mapping[str, Any]:
-    """What dvc.lock records of `address`; empty where it records nothing."""
+    """What dvc.lock records of `address`; empty if it records nothing."""
     stages: Mapping[str, Any] = read_yaml(root / LOCK).get("stages") or {}
     return stages.get(address) or {}

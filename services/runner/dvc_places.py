@@ -86,7 +86,7 @@ def links_dangle(config: Mapping[str, Any], cache: DvcPath, workspace: Path, mou
 
 
 def refuse_lost(workspace: Path = WORKSPACE, mountinfo: Path = MOUNTINFO) -> None:
-    """Refuse to go on where a result would be lost. What is wrong with the configuration itself, DVC says."""
+    """Refuse to continue where a result would be lost. What is wrong with the configuration itself, DVC says."""
     from dvc.config import Config, ConfigError
 
     if not (workspace / ".dvc").is_dir():

@@ -167,7 +167,7 @@ class Supervisor:
 
 
 def start(argv: list[str], held: set[signal.Signals]) -> int:
-    """Start `argv` in a process group of its own, in the terminal's foreground if there is one, without the hold on
+    """Start `argv` in its own process group, in the terminal's foreground if there is one, without the hold on
     the signals `held`; its pid."""
     pid = os.fork()
     if pid:
@@ -227,7 +227,7 @@ def main(argv: list[str]) -> NoReturn:
     keep_profiles(Path.home())
     refuse_lost_results(argv)
     grace = os.environ.get("CAPILLARY_GRACE_S", "")
-    # what is no number is refused by capillary itself, which knows how to tell
+    # what is not a number is refused by capillary itself, which knows how to tell
     sys.exit(Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(argv or ["dvc", "status"]))
 
 

@@ -63,7 +63,7 @@ def hashed(tokens: Iterable[str], admin: Iterable[str]) -> Tokens:
 def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool) -> None:
     """Raise Refusal for what a web page of another site sends through the user's browser.
 
-    Without tokens, a page could reach a service on loopback under a name of its own (DNS rebinding) or post a form to
+    Without tokens, a page could reach a service on loopback under its own name (DNS rebinding) or post a form to
     it. So an open service answers to local names and addresses only, and no browser may call it from another origin.
     """
     if not is_open:

@@ -56,7 +56,7 @@ class Homes:
 
 
 def _locked(home: Path) -> int | None:
-    """An open file whose lock is held; None where another process holds it."""
+    """An open file whose lock is held; None if another process holds it."""
     lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

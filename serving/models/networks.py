@@ -43,7 +43,7 @@ class Networks:
 
 
 def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
-    """Load what `reference` means (see find_served). Raises CapillaryError where there is nothing whole."""
+    """Load what `reference` means (see find_served). Raises CapillaryError if there is nothing whole."""
     networks = find_served(reference, root, runtime)
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
     return Networks(

@@ -75,7 +75,7 @@ def _request_of(upload: Upload) -> Request:
 
 
 def _spacing(text: str | None) -> tuple[float, float, float] | None:
-    """Z,Y,X in µm; None where the file's own counts."""
+    """Z,Y,X in µm; None if the file's own counts."""
     if not text:
         return None
     wrong = Refusal(422, f"spacing_um is not three lengths above 0: {text}", "send Z,Y,X in µm, such as 5,0.994,0.994")

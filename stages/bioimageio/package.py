@@ -28,7 +28,7 @@ _SPACE = ("z", "y", "x")
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What people said of the package: its authors, and its license by SPDX's name, empty where nobody said."""
+    """What people said of the package: its authors, and its license by SPDX's name, empty if nobody said."""
 
     authors: tuple[str, ...]
     license: str

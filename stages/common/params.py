@@ -14,7 +14,7 @@ from stages.common.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
 
-# keys that params.yaml had once → what stands in their place
+# keys that params.yaml had once → what is in their place
 RETIRED_KEYS = {
     "evaluation.bootstrap": "intervals are Student's, corrected for skewness, not bootstrapped (docs/metrics.md)"
 }

@@ -23,7 +23,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class FetchedCell(Params):
-    """One network. `validation_dsc` is its card's, None where the version has no card."""
+    """One network. `validation_dsc` is its card's, None if the version has no card."""
 
     loss: Name
     fold: Annotated[int, Field(ge=0)]

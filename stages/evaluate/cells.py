@@ -16,7 +16,7 @@ from stages.evaluate.params import Training
 class Cell:
     """One trained network with its validation volumes and those that no fold saw, both sorted by id.
 
-    `seed` is a further one, None: training.seed.
+    `seed` is another one, None: training.seed.
     """
 
     loss: str

@@ -13,7 +13,7 @@ EVERYWHERE = "dsc"  # counts voxels, so that scattered ones do
 
 
 def refuse_unmeasured_lead(cells: Sequence[Cell], evaluation: Evaluation) -> None:
-    """Raise ParamsError where the first metric, which ranks losses and volumes, cannot be measured in every volume."""
+    """Raise ParamsError if the first metric, which ranks losses and volumes, cannot be measured in every volume."""
     lead = evaluation.metrics[0]
     if lead == EVERYWHERE:
         return

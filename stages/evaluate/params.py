@@ -19,7 +19,7 @@ class Training(Params):
 
     @property
     def every_seed(self) -> tuple[int, ...]:
-        """The first one and the further ones."""
+        """The first one and the additional ones."""
         return (self.seed, *self.seeds)
 
     @property

@@ -33,7 +33,7 @@ _DETACHED = {".nhdr": nrrd_data_file, ".mhd": meta_data_file}
 
 @dataclass(frozen=True, kw_only=True)
 class RawCopy:
-    """A stack in data/raw. `header` is that of the source's file; None where it cannot be read.
+    """A stack in data/raw. `header` is that of the source's file; None if it cannot be read.
 
     `is_converted`: `file` is not a copy of the source's.
     """
@@ -66,7 +66,7 @@ def parts_of(source: Source, path: str) -> list[str]:
 
 
 def files_to_expect(source: Source, path: str) -> list[str]:
-    """`parts_of`, with the files that may hold the voxels of a header; none where `fetch_stack` says what is wrong."""
+    """`parts_of`, with the files that may hold the voxels of a header; none if `fetch_stack` says what is wrong."""
     with contextlib.suppress(DataError):
         if suffix_of(path) in _DETACHED:
             folder, _, name = path.rpartition("/")
@@ -80,7 +80,7 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
     """Bring the stack at `path` to `stem` with a suffix; one of several channels, or of another form than TIFF and
     NIfTI, as a new file. `scratch` is a folder to be made and removed.
 
-    Raises DataError where it is missing or not what was asked for, ServiceError when a server fails.
+    Raises DataError if it is missing or not what was asked for, ServiceError when a server fails.
     """
     suffix = suffix_of(path)
     if suffix in PLAIN_SUFFIXES and not is_pattern(path):

@@ -27,7 +27,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFacts:
-    """What is kept of a label. `foreground_value` is the value in the file that means vessel, None where several do.
+    """What is kept of a label. `foreground_value` is the value in the file that means vessel, None if several do.
 
     `foreground_share` is of the labelled voxels. `occurring` are the values that the settings name and the label holds.
     """

@@ -90,7 +90,7 @@ class _Case:
     candidate: Candidate
     reasons: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    is_rewritten: bool = False  # the label is no copy of the source's
+    is_rewritten: bool = False  # the label is not a copy of the source's
     arrived: dict[Kind, RawCopy] = field(default_factory=dict)
 
     def judge(self) -> Verdict:
@@ -205,7 +205,7 @@ class _Case:
         return facts
 
     def _spacing(self) -> tuple[Spacing | None, str | None]:
-        """The spacing (z, y, x; µm) and where it is from; a reason where there is none."""
+        """The spacing (z, y, x; µm) and where it is from; a reason if there is none."""
         header = self._header("image")
         told = spacing_of(header)
         for remark in (_axis_warning(header), *header.remarks):

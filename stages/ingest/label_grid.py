@@ -124,7 +124,7 @@ def must_rewrite(image: Geometry, label: Geometry, order: AxisOrder) -> bool:
 
 
 def write_in_order(label: Path, image: Path, order: AxisOrder) -> None:
-    """Write `label` anew, in the order of `image` and with its header."""
+    """Write `label` again, in the order of `image` and with its header."""
     voxels = order.apply(read_file_order(label))
     if voxels.dtype == np.bool_:
         voxels = voxels.astype(np.uint8)
@@ -133,7 +133,7 @@ def write_in_order(label: Path, image: Path, order: AxisOrder) -> None:
     written = kind(voxels, None, kind.header_class.from_header(header))
     written.header.set_data_dtype(voxels.dtype)
     written.header.set_slope_inter(1, 0)
-    # a new file in its place: the former may have other names, which mean what came
+    # a new file in its place: the previous may have other names, which mean what came
     whole = label.with_name(f".{label.name}")
     nibabel.save(written, whole)
     whole.replace(label)

@@ -46,7 +46,7 @@ def _table_of(source: Source) -> tuple[str | None, str]:
 
 
 def layout_candidates(source: Source, scratch: Path) -> SourceContent:
-    """The volumes of `source` by its folders. DataError where they are of no known layout."""
+    """The volumes of `source` by its folders. DataError if they are of no known layout."""
     layout = find_layout(source.names)
     if isinstance(layout, NoLayout):
         raise _unknown(source, layout)

@@ -52,7 +52,7 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeFacts:
-    """What is known of a volume, valid or not: None where it could not be found out."""
+    """What is known of a volume, valid or not: None if it could not be found out."""
 
     shape_zyx: tuple[int, int, int] | None = None
     spacing_um: Spacing | None = None

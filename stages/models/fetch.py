@@ -18,7 +18,7 @@ from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG,
 from stages.common.tracking.server import Server
 
 MODELS = "capillary-"
-PICKLED = "data/model.pth"  # where former versions of capillary left the model
+PICKLED = "data/model.pth"  # where earlier versions of capillary left the model
 MOST_BYTES = 4 << 30
 
 

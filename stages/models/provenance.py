@@ -46,7 +46,7 @@ def fetch_provenance(reference: str, folder: Path, server: Server) -> None:
 def find_one(reference: str, server: Server) -> ModelVersion:
     """The one version that `reference` names, a training as itself; of a bare name the newest.
 
-    Raises DataError where the registry has none.
+    Raises DataError if the registry has none.
     """
     form = _REFERENCE.fullmatch(reference)
     if form is None:

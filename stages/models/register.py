@@ -35,7 +35,7 @@ def register_all(converted: Path, cards: Path, server: Server) -> None:
 
 
 def _package(folder: Path, old: OldVersion) -> Package:
-    """What lies in `folder`, read anew: the stage that unpickled is not trusted."""
+    """What is in `folder`, read again: the stage that unpickled is not trusted."""
     with (folder / DESCRIPTION).open("rb") as stream:
         description = read_description(stream.read(DESCRIPTION_BYTES + 1), old.label)
     package = pack(load_network(description, (folder / WEIGHTS).read_bytes(), old.label), description)

@@ -82,7 +82,7 @@ def decode(
 ) -> DiskVolume:
     """The voxels of `file` in a volume on the disk, in `decoded_type`.
 
-    Raises DataError for a damaged file, and for values that are no numbers.
+    Raises DataError for a damaged file, and for values that are not numbers.
     """
     volume: DiskVolume | None = None
     with report.steps("read", shape_zyx[0]) as tick:

@@ -85,7 +85,7 @@ def refuse(report: Report, gated: str) -> CapillaryError:
 
 
 def _disks(params: PreflightParams, runtime: GateRuntime, need: Need) -> Iterator[Check]:
-    # a container's working folder is its own; its temporary files lie in the project's folder
+    # a container's working folder is its own; its temporary files are in the project's folder
     here = Path(tempfile.gettempdir()) if runtime.in_container else Path.cwd()
     disk = params.disk
     least_gb, why = need.least(disk.min_free_workspace_gb, "workspace_gb")

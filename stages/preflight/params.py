@@ -68,7 +68,7 @@ class ServiceParams(Params):
 
 
 class VariableParams(Params):
-    """Names of variables that a stage must have, beside those that its source or server asks for."""
+    """Names of variables that a stage must have, besides those that its source or server asks for."""
 
     ingest: tuple[str, ...]
     preprocess: tuple[str, ...]

@@ -108,7 +108,7 @@ def count_of(share: float, groups: int) -> int:
 
 
 def refuse_too_few_left(asked: HeldOutGroups, volumes: Sequence[HasGroup], listed: Collection[str], least: int) -> None:
-    """Raise ParamsError where fewer than `least` groups are left for the folds. `listed` are ids that are held out."""
+    """Raise ParamsError if fewer than `least` groups are left for the folds. `listed` are ids that are held out."""
     groups = {volume.group for volume in volumes}
     out = len({volume.group for volume in volumes if volume.id in listed})
     out += 0 if asked.share is None else count_of(asked.share, len(groups))
@@ -121,7 +121,7 @@ def refuse_too_few_left(asked: HeldOutGroups, volumes: Sequence[HasGroup], liste
 
 
 def refuse_share_of_given_folds(asked: HeldOutGroups, splits_file: str) -> None:
-    """Raise ParamsError where a share is to be drawn from volumes that a splits file has dealt out already."""
+    """Raise ParamsError if a share is to be drawn from volumes that a splits file has dealt out already."""
     if asked.share is not None:
         raise ParamsError(
             f"{KEY} asks for a share, but {splits_file} already says which volumes the folds see",

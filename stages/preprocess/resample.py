@@ -10,7 +10,7 @@ from stages.common.imaging.components import Components
 from stages.common.imaging.grid import Shape, Spacing, grid_for, resample
 from stages.preprocess.raw import RawVolume
 
-# 2 GB an image in float32: beyond it a volume neither fits a worker beside its copies nor trains in sensible time
+# 2 GB an image in float32: beyond it a volume neither fits a worker next to its copies nor trains in sensible time
 MAX_VOXELS = 2**29
 BYTES_A_VOXEL = 4 + 1 + 1  # image, label, skeleton
 

@@ -33,7 +33,7 @@ class Result:
 
 
 def sync(outbox: Path, to: Destination) -> None:
-    """Publish what is in `outbox` and say what became of each run. Raises ServiceError where something still waits."""
+    """Publish what is in `outbox` and say what became of each run. Raises ServiceError if something still waits."""
     results = publish_all(list(spools_in(outbox)), to)
     if any(isinstance(one.failure, DataError) for one in results):
         # a training whose networks were among what came after it

@@ -1,7 +1,7 @@
 """Trains a cell in this process, or in several that torchrun's agent starts and watches.
 
 A process that dies (killed, out of memory, a fault of a GPU) makes the agent end the others; then all of them start
-again and go on from the checkpoint. A failure that was foreseen is reported, and ends the training at once.
+again and continue from the checkpoint. A failure that was foreseen is reported, and ends the training at once.
 """
 
 import itertools
@@ -38,7 +38,7 @@ PATIENCE = timedelta(minutes=30)
 PATIENCE_WITH_LEAD_S = 60.0
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
-# they report each death with a traceback of their own: `_how` says it in plain words
+# they report each death with their own traceback: `_how` says it in plain words
 _TALKATIVE = ("torch.multiprocessing.spawn", "torch.distributed.elastic.multiprocessing.api")
 
 Trained = tuple[ModelCard, list[EpochRecord]]
@@ -71,7 +71,7 @@ def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained:
         listening(runtime.monitoring.memory_abort_gb) as interrupt,
     ):
         for start in itertools.count(1):
-            # a board for each start: on the former one rank 0 is done, and a process may have died while it wrote
+            # a board for each start: on the previous one rank 0 is done, and a process may have died while it wrote
             with relaying(interrupt) as board:
                 try:
                     reports = elastic_launch(_configure(processes, logs), _work)(cell, runtime, board)

@@ -1,4 +1,4 @@
-"""What a process of a training works with, and the state in which it begins or goes on."""
+"""What a process of a training works with, and the state in which it begins or continues."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def _choices(part: RankSetup, network: torch.nn.Module, saved: dict[str, Any] | 
 
 
 def _former_choices(part: RankSetup, network: torch.nn.Module, saved: dict[str, Any]) -> tuple[Decision, Switches]:
-    """What a checkpoint's training computes with; on another GPU only the micro-batch is found anew."""
+    """What a checkpoint's training computes with; on another GPU only the micro-batch is found again."""
     compute, batch, device = part.runtime.compute, part.batch, part.device
     decision, switches = Decision(**saved["precision"]), Switches(**saved["switches"])
     laid_out = copy_channels_last(network) if switches.channels_last else None

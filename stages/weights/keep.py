@@ -15,7 +15,7 @@ MADE, FORMER = "kept", "former"
 def keep_all(models: Path, made: Path, places: Places, *, former: Path) -> None:
     """Leave the networks of all cards below `models` in `made`. Those in `former` are not fetched again.
 
-    Raises DataError where there is no card, and what reading a network raises.
+    Raises DataError if there is no card, and what reading a network raises.
     """
     cards = [read_card(file) for file in sorted(models.rglob("fold_*.json"))]
     if not cards:

@@ -102,7 +102,7 @@ def test_stage_outputs_are_small_and_repeat_bit_for_bit(project: Clone) -> None:
 
 
 def test_dvc_shows_the_pictures(project: Clone, tmp_path: Path) -> None:
-    """`dvc plots show` renders the declared folder of overlays beside the other plots."""
+    """`dvc plots show` renders the declared folder of overlays next to the other plots."""
     project.run("dvc", "plots", "show", "--out", str(tmp_path / "plots"))
     text = (tmp_path / "plots" / "index.html").read_text()
     assert len(re.findall(r"<img[^>]*best_slice_1_image", text)) == 1

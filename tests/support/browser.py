@@ -61,7 +61,7 @@ class PageView:
 
 
 class Browser:
-    """One browser; each look loads the page anew."""
+    """One browser; each look loads the page again."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver

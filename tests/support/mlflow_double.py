@@ -16,7 +16,7 @@ PAGE = "<!doctype html><html><title>Sign in</title></html>"
 
 @dataclass(frozen=True, kw_only=True)
 class CannedAnswer:
-    """One answer: a body that is no string is sent as JSON."""
+    """One answer: a body that is not a string is sent as JSON."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
@@ -24,7 +24,7 @@ class CannedAnswer:
 
 
 def experiment(**changes: str) -> CannedAnswer:
-    """The experiment as a healthy server tells of it, but for `changes`."""
+    """The experiment as a healthy server describes it, but for `changes`."""
     usual = {"experiment_id": "7", "lifecycle_stage": "active", "artifact_location": "mlflow-artifacts:/7"}
     return CannedAnswer(body={"experiment": {**usual, **changes}})
 

@@ -36,7 +36,7 @@ class ApptainerExecutor:
     """Runs plans in image files of the project, .capillary/images/*.sif."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises CapillaryError where there is no Apptainer."""
+        """Raises CapillaryError if there is no Apptainer."""
         self._settings = settings
         self._image: Path | None = None
         if shutil.which(PROGRAM, path=settings.variables.get("PATH")) is None:
@@ -131,7 +131,7 @@ class Inside:
 
 
 def _devices(plan: StagePlan) -> dict[str, str]:
-    """Numbers of GPUs, which mean the same in the image as outside of it."""
+    """Numbers of GPUs, which mean the same in the image as outside it."""
     return {name: value for name, value in plan.environment.items() if name == "CUDA_VISIBLE_DEVICES"}
 
 

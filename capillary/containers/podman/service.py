@@ -23,9 +23,9 @@ _REMEDY = (
 
 
 def with_address(variables: Mapping[str, str]) -> dict[str, str]:
-    """`variables` with the address of Podman's socket as DOCKER_HOST; starts the service where there is none.
+    """`variables` with the address of Podman's socket as DOCKER_HOST; starts the service if there is none.
 
-    Raises ServiceError where it cannot be started.
+    Raises ServiceError if it cannot be started.
     """
     return {**variables, "DOCKER_HOST": variables.get("CONTAINER_HOST") or f"unix://{_socket(variables)}"}
 

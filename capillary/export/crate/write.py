@@ -22,7 +22,7 @@ class CrateRequest:
 
 
 def write_crate(request: CrateRequest, root: Path) -> None:
-    """Write the crate of the project `root`. Raises CapillaryError where it cannot, and then leaves nothing."""
+    """Write the crate of the project `root`. Raises CapillaryError if it cannot, and then leaves nothing."""
     if os.path.lexists(request.folder):
         raise CapillaryError(
             "the folder of the crate already exists",

@@ -177,7 +177,7 @@ class Guard:
         return self.policy.is_writable(way.real)
 
     def _grant_of(self, link: str, target: str) -> Grant | None:
-        """What `link` gives: nothing where the stage itself could have made it, or the kernel makes it up."""
+        """What `link` gives: nothing if the stage itself could have made it, or the kernel makes it up."""
         policy = self.policy
         if policy.is_writable(link) or link.startswith(("/proc/", "/dev/")):
             return None

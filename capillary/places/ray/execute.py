@@ -142,7 +142,7 @@ def explain(end: Lost | str, address: str, cluster: str | None) -> CapillaryErro
 
 
 def _empty(folder: Path) -> None:
-    """Remove what a former job left, but for the lock that this head holds."""
+    """Remove what a previous job left, but for the lock that this head holds."""
     for left in folder.iterdir():
         if left.name == LOCK_FILE:
             continue

@@ -51,7 +51,7 @@ def cluster(config: RayConfig, profile: RayProfile) -> Tree:
 
 
 def job(config: RayConfig, profile: RayProfile, experiment: Path) -> Tree:
-    """A RayJob that runs an experiment on a cluster of its own and removes that when it has ended."""
+    """A RayJob that runs an experiment on its own cluster and removes that when it has ended."""
     kubernetes = config.kubernetes
     command = shlex.join(["capillary", "experiment", "--config", str(experiment)])
     spec = {

@@ -34,7 +34,7 @@ class Requests:
 
     @property
     def leave(self) -> bool:
-        """The head is to end, and the job to go on: a closed terminal, a caller that is gone, SIGTERM."""
+        """The head is to end, and the job to continue: a closed terminal, a caller that is gone, SIGTERM."""
         return bool(self.delivered) and self.delivered[0] != signal.SIGINT
 
     @property
@@ -64,7 +64,7 @@ class Head:
         self._silent = False
 
     def wait(self) -> Ended | str:
-        """How the job ended, in its own words or in Slurm's one; DETACHED when it is to go on without this head."""
+        """How the job ended, in its own words or in the word of Slurm; DETACHED when it is to continue without this head."""
         next_question_s = 0.0
         while True:
             self._follower.pump()

@@ -13,7 +13,7 @@ from stages.predict.request import PredictRequest, StackRequest
 def settle_existing(request: PredictRequest, folder: Path, history: History) -> PredictRequest:
     """`request` with the key of each stack whose files are whole, under --resume.
 
-    Files that a former run wrote may be replaced when they were made from other input, models or settings. Raises
+    Files that a previous run wrote may be replaced when they were made from other input, models or settings. Raises
     CapillaryError (usage) for files that nobody recorded, or that changed since, unless --force is given; without
     --resume for any file that exists.
     """

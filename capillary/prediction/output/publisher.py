@@ -115,7 +115,7 @@ class Publisher:
 
 
 def _give_name(file: Path, target: Path) -> None:
-    """In one step, from the same disk: a run that is killed leaves nothing beside the target."""
+    """In one step, from the same disk: a run that is killed leaves nothing besides the target."""
     if file.is_dir() or target.is_dir():
         publish_file(file, target)
     else:

@@ -40,7 +40,7 @@ class Notes(dict[ReportPart, str]):
         self.damaged: list[CapillaryError] = []
 
     def attempt(self, part: ReportPart, read: Callable[[], Found], otherwise: Other) -> Found | Other:
-        """What `read` gives; where it foresees its failure, that is noted and `otherwise` stands in."""
+        """What `read` gives; if it fails in a foreseen way, a note says so and `otherwise` is used."""
         try:
             return read()
         except CapillaryError as error:
@@ -61,7 +61,7 @@ def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDE
     notes = Notes()
     metrics = notes.attempt(ReportPart.METRICS, lambda: read_metrics(root, folder), {})
     coverage = notes.attempt(ReportPart.METRICS, lambda: read_coverage(root, folder), None)
-    # a cell that failed may have a card of former params
+    # a cell that failed may have a card of previous params
     trained = [cell for cell in cells if coverage is None or cell not in coverage.missing]
     settings = read_settings(root)
     cards = notes.attempt(ReportPart.RUNS, lambda: read_cards(root, trained, store_uri(settings, root)), ())

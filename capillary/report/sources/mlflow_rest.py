@@ -74,7 +74,7 @@ class RestStore:
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
     def _ask(self, method: str, endpoint: str, question: dict[str, Any]) -> Any:
-        """The answer, None where the server says that there is no such thing."""
+        """The answer, None if the server says that there is no such thing."""
         address = f"{self._uri}/api/2.0/mlflow/{endpoint}"
         params, body = (question, None) if method == "GET" else (None, question)
         try:

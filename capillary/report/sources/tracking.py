@@ -82,7 +82,7 @@ def store_uri(settings: Settings, root: Path) -> str:
 
 
 def _run_of(card: Card, store: Store) -> StoredRun | None:
-    """By the receipt; without one, or where it is not true any more, by the fingerprint of its training."""
+    """By the receipt; without one, or where it is no longer true, by the fingerprint of its training."""
     run = store.run(card.run_id) if card.run_id else None
     return run or store.training(card.fingerprint)
 

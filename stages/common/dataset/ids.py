@@ -40,7 +40,7 @@ def fault_of(name: str) -> str:
 
 
 def mapping_note(name: str) -> str:
-    """How the id is shown where it was changed; empty where it was not."""
+    """How the id is shown where it was changed; empty if it was not."""
     mapped = safe_id(name)
     return "" if mapped == unicodedata.normalize("NFC", name) else f'id "{name}" → {mapped}'
 

@@ -20,7 +20,7 @@ _REPEAT = "run `dvc repro ingest` (or `dvc pull` if it ran elsewhere), do not ed
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """`vessel` {0, 1}, zyx, 0 where nobody labelled; `labelled` is None where every voxel is."""
+    """`vessel` {0, 1}, zyx, 0 where nobody labelled; `labelled` is None if every voxel is."""
 
     vessel: NDArray[np.uint8]
     labelled: NDArray[np.bool_] | None
@@ -79,7 +79,7 @@ def interpret(label: NDArray[Any], meaning: LabelMeaning) -> Label:
 
 
 def ignored_voxels(label: NDArray[Any], meaning: LabelMeaning) -> NDArray[np.bool_] | None:
-    """Where nobody labelled; None where there is no such voxel. Raises DataError where there is no other."""
+    """Where nobody labelled; None if there is no such voxel. Raises DataError if there is no other."""
     if meaning.ignore_value is None:
         return None
     ignored: NDArray[np.bool_] = label == meaning.ignore_value

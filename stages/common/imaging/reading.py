@@ -72,7 +72,7 @@ def open_stack(path: Path, channel: Channel = None) -> Iterator[OpenStack]:
 def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
     """The stack in `path` as (z, y, x), in the file's own dtype, larger values brighter.
 
-    Raises DataError naming the file and the reason where it cannot be read, TooLargeError where it does not fit into
+    Raises DataError naming the file and the reason where it cannot be read, TooLargeError if it does not fit into
     memory.
     """
     if is_plain(path):

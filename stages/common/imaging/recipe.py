@@ -1,6 +1,6 @@
 """How images were prepared for a network: what a stack must go through before that network sees it.
 
-preprocess leaves it beside the arrays (data/processed/recipe.json), train copies it onto the model's card, and predict
+preprocess leaves it next to the arrays (data/processed/recipe.json), train copies it onto the model's card, and predict
 repeats it on a stack that preprocess never saw.
 """
 

@@ -68,7 +68,7 @@ def read_slices(path: Path, channel: Channel = None) -> Iterator[NDArray[Any]]:
 
     A file whose slices are not stored one after the other is read whole. Raises DataError like `read_stack`.
     """
-    with refusing_damage(path, channel):  # of the reader: what a caller does between two slices raises outside of it
+    with refusing_damage(path, channel):  # of the reader: what a caller does between two slices raises outside it
         yield from _tiff_slices(path, channel) if is_tiff(path) else nifti_slices(_only(path, channel))
 
 

@@ -6,7 +6,7 @@ data/processed/<id>/skeleton.npy   uint8 {0, 1}, zyx, centreline of the label
 data/processed/<id>/native_label.npy   uint8 {0, 1}, zyx, the label as it came; only where the stack was resampled
 data/processed/<id>/labelled.npy   uint8 {0, 1}, zyx, 0: nobody labelled the voxel, and its label is 0; only where there
                                    is such a voxel. native_labelled.npy is the same on the grid of native_label.npy
-data/processed/manifest.parquet    one row a volume
+data/processed/manifest.parquet    one row per volume
 data/processed/splits.json         {"folds": [{"train": [ids], "val": [ids]}, ...]}, the truth about who trains where
 data/processed/recipe.json         how the images were normalised and resampled (stages/common/imaging/recipe.py)
 """
@@ -101,7 +101,7 @@ class Volume:
         return self.label() if self.native is None else self._open("native_label", np.uint8, self.native)
 
     def labelled(self) -> NDArray[np.uint8] | None:
-        """Which voxels somebody labelled {0, 1}, as `label`; None where all are. Raises DataError as the others."""
+        """Which voxels somebody labelled {0, 1}, as `label`; None if all are. Raises DataError as the others."""
         return self._open("labelled", np.uint8, self.grid) if self.is_partial else None
 
     def native_labelled(self) -> NDArray[np.uint8] | None:

@@ -49,7 +49,7 @@ class MemoryGuard:
 
 @contextlib.contextmanager
 def guarding(limit_gb: float | None, poll_s: float = POLL_S) -> Iterator[MemoryGuard]:
-    """Watch within the block, without a thread where there is no limit."""
+    """Watch within the block, without a thread if there is no limit."""
     guard = MemoryGuard()
     if limit_gb is None:
         yield guard

@@ -25,7 +25,7 @@ SpacingUm = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPlan:
-    """Everything that builds the network; one entry a level, from full resolution down to the bottleneck."""
+    """Everything that builds the network; one entry per level, from full resolution down to the bottleneck."""
 
     patch_voxels: VoxelsZYX
     filters: tuple[int, ...]

@@ -16,7 +16,7 @@ from stages.common.tracking.server import Server, patient_transfers, redact, set
 def fetch_file(path: str, model: str, version: str, server: Server, most_bytes: int) -> bytes:
     """The content of the file `path` of a version; alone, whatever else its folder holds.
 
-    Raises DataError when it is no plain file of at most `most_bytes`, as the registry lists it and as it arrives.
+    Raises DataError when it is not a plain file of at most `most_bytes`, as the registry lists it and as it arrives.
     """
 
     def find() -> ArtifactRepository:

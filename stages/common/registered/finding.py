@@ -43,7 +43,7 @@ PATIENCE_S = 12.0
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where to look: a server, None where none is to be asked; the outbox and the receipts of the repository."""
+    """Where to look: a server, None if none is to be asked; the outbox and the receipts of the repository."""
 
     server: Server | None
     outbox: Path | None = None
@@ -52,7 +52,7 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundNetwork:
-    """A network and the way to its files. `version` is empty where no registry has given it a number.
+    """A network and the way to its files. `version` is empty if no registry has given it a number.
 
     `fetch` gives the content of a file by its name, of at most so many bytes; what comes is not checked yet.
     """

@@ -19,7 +19,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def weights_from_remote(card: ModelCard, places: Sequence[Path] = (KEPT,)) -> Path | None:
-    """The folder with the files of the card's network, as `dvc pull` brought it; None where there is none.
+    """The folder with the files of the card's network, as `dvc pull` brought it; None if there is none.
 
     Only their names and sizes are looked at; read_kept compares what is in them.
     """

@@ -108,7 +108,7 @@ def mlflow_folder(package: Package) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """MLflow advises on type hints and tells of each file."""
+    """MLflow advises on type hints and describes each file."""
     logger = logging.getLogger("mlflow.pyfunc")
     level = logger.level
     logger.setLevel(logging.ERROR)

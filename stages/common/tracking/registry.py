@@ -25,7 +25,7 @@ from stages.common.tracking.server import RefusedError, Server, settled, uploads
 from stages.common.tracking.training_domain import TrainingDomain, domain_from
 
 MODELS = "capillary-"  # and the loss: the registered model
-# of former versions' cards: what a server had assigned
+# of earlier versions' cards: what a server had assigned
 ASSIGNED = ("run_id", "model_name", "model_version")
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
@@ -33,7 +33,7 @@ ALIAS_TAG = "capillary.alias"
 SEED_TAG = "capillary.seed"
 # on a version: its card, for who has no models/ at hand (stages/predict/models)
 CARD_TAG = "capillary.card"
-# on a version: the form of its files; a version without the tag is a pickle of a former version of capillary
+# on a version: the form of its files; a version without the tag is a pickle of an earlier version of capillary
 FORMAT_TAG = "capillary.format"
 FORMAT = "safetensors-1"
 NETWORK = "model"  # the folder of a network among the files of its run
@@ -64,10 +64,10 @@ class ModelCard:
     precision: str
     recipe: Recipe
     files: Mapping[str, ModelFile]
-    domain: TrainingDomain | None = None  # None on cards of former versions
-    seed: int | None = None  # None on cards of former versions
+    domain: TrainingDomain | None = None  # None on cards of earlier versions
+    seed: int | None = None  # None on cards of earlier versions
     # hash of loss, data, code and params without the seed, which all cells of a training have in common
-    setup: str | None = None  # None on cards of former versions, and of stages that were started by hand
+    setup: str | None = None  # None on cards of earlier versions, and of stages that were started by hand
 
     @property
     def model_name(self) -> str:
@@ -87,7 +87,7 @@ def autocast_of(card: ModelCard) -> torch.dtype | None:
 
 
 def address_words(card: ModelCard, options: str = "-f") -> str:
-    """The command that trains the card's network again; a card does not say whether its seed is a further one."""
+    """The command that trains the card's network again; a card does not say whether its seed is another one."""
     first = f"`dvc repro {options} {ENTRY}@{card.loss}-{card.fold}`"
     if card.seed is None:
         return first
@@ -119,7 +119,7 @@ def read_card(path: Path) -> ModelCard:
 
 
 def without_assigned(data: object) -> object:
-    """A card's `data` without what former versions of capillary noted on it: the run, name and version."""
+    """A card's `data` without what earlier versions of capillary noted on it: the run, name and version."""
     return {key: value for key, value in data.items() if key not in ASSIGNED} if isinstance(data, dict) else data
 
 
@@ -224,7 +224,7 @@ def register_model(
 
 
 def versions_of(server: Server, name: str) -> list[ModelVersion]:
-    """Every version of the model `name`, none where there is no such model; they never carry aliases (mlflow#16734)."""
+    """Every version of the model `name`, none if there is no such model; they never carry aliases (mlflow#16734)."""
     found: list[ModelVersion] = []
     token = None
     while True:

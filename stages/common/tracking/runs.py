@@ -65,7 +65,7 @@ def open_run(
 
 
 def destination(runtime: Runtime, publishers: Mapping[str, Publisher] = PUBLISHERS) -> Destination | None:
-    """Where a run is sent to; None where nobody is to be asked. The embedded store is a file, which is always there."""
+    """Where a run is sent to; None if nobody is to be asked. The embedded store is a file, which is always there."""
     if runtime.tracking == "offline" and not runtime.is_embedded:
         return None
     return Destination(

@@ -16,7 +16,7 @@ QUOTE = "the ensemble's held-out figure is the one to quote, provided that it wa
 
 
 def print_held_out(results: Mapping[str, HeldOutResult], evaluation: Evaluation) -> None:
-    """A table of its own, apart from the out-of-fold figures; nothing where no volume is held out."""
+    """Its own table, apart from the out-of-fold figures; nothing if no volume is held out."""
     if not results:
         return
     table = Table(title=rf"Held-out volumes, mean over groups \[{evaluation.confidence:.0%} interval]")

@@ -14,7 +14,7 @@ class LinkError(ValueError):
 def follow(path: str, target_of: Callable[[str], str | None]) -> str:
     """`path` as the name of a file or folder that is reached over no link.
 
-    `target_of` says where the link of that name leads, None where there is none. Raises LinkError for a link that is
+    `target_of` says where the link of that name leads, None if there is none. Raises LinkError for a link that is
     absolute, leads outside the source or goes in circles.
     """
     waiting, done, hops, parts = path.split("/")[::-1], list[str](), 0, 0

@@ -1,4 +1,4 @@
-"""Room for this run's volumes on the disk: hidden files beside its out, on the disk that the out needs anyway."""
+"""Room for this run's volumes on the disk: hidden files next to its out, on the disk that the out needs anyway."""
 
 import shutil
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from stages.predict.disk.volume import DiskVolume, Shape
 
 FLOAT = 4  # bytes of a probability, of a sum, and of a resampled intensity
 MASK = 1
-OVERHEAD_BYTES = 2**24  # the picture, and what files hold beside their voxels
+OVERHEAD_BYTES = 2**24  # the picture, and what files hold besides their voxels
 
 
 def bytes_needed(voxel: int, shape_zyx: Shape, grid_zyx: Shape, ring_zyx: Shape, *, probability: bool) -> int:

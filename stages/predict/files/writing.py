@@ -19,7 +19,7 @@ from stages.predict.files.zarr_writing import write_zarr
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
-# what offsets of 32 bits can reach, with room for what a TIFF holds beside its slices
+# what offsets of 32 bits can reach, with room for what a TIFF holds next to its slices
 MAX_PLAIN_TIFF_BYTES = 2**32 - 2**25
 MAX_NIFTI_1_AXIS = 2**15 - 1  # its sizes have 16 bits
 FOREGROUND_IN_TIFF = 255  # white in every viewer

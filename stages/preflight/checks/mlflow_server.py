@@ -125,7 +125,7 @@ def _registry_faults(reply: Reply | Failure) -> Iterator[Fault]:
 
 
 def _artifact_faults(location: str) -> Iterator[Fault]:
-    """A server may pass files on, or send its clients to a store; to a folder of its own machine they cannot go."""
+    """A server may pass files on, or send its clients to a store; to its own folder machine they cannot go."""
     scheme = urlsplit(location).scheme
     if scheme in ("", "file"):
         yield (

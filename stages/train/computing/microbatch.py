@@ -33,7 +33,7 @@ def largest_micro_batch(attempt: Callable[[int], None], batch_size: int) -> int:
 def try_step(
     network: torch.nn.Module, batch: Batch, loss: LossFunction, autocast_dtype: torch.dtype | None, size: int
 ) -> None:
-    """One step's worth of memory: gradients of `batch`, `size` patches at a time, beside the optimiser's moments.
+    """One step's worth of memory: gradients of `batch`, `size` patches at a time, next to the optimiser's moments.
 
     Weights stay as they are, and no gradient is left behind.
     """

@@ -53,7 +53,7 @@ def run_training(setup: Setup, state: TrainingState) -> None:
     """Train until `max_epochs` are finished, from wherever `state` is.
 
     A finished epoch is on its way to the checkpoint before it is logged. A killed run may have one of the two without
-    the other: a run that goes on logs what is missing, and each point once (stages/common/tracking/runs.py).
+    the other: a run that continues logs what is missing, and each point once (stages/common/tracking/runs.py).
     Raises CapillaryError when asked to stop (after writing a checkpoint) and when steps stay non-finite.
     """
     params = setup.params

@@ -129,7 +129,7 @@ def test_the_stage_runs_as_the_caller_and_what_it_prints_is_kept(make_toy: MakeT
 
 
 def test_a_gpu_that_is_required_and_missing_fails_in_one_line(make_toy: MakeToy) -> None:
-    """Before anything is built or started; `auto` says that it goes on without."""
+    """Before anything is built or started; `auto` says that it continues without."""
     if "nvidia" in client().info()["Runtimes"]:
         pytest.skip("this machine's daemon has GPUs")
     access = f"toy: {{network: none, env: [TOY_*], resume: true, {LIMITS}}}\n"
@@ -147,7 +147,7 @@ def test_a_gpu_that_is_required_and_missing_fails_in_one_line(make_toy: MakeToy)
 
 
 def test_an_image_that_cannot_be_built_is_named(make_toy: MakeToy) -> None:
-    """With the end of the build's output; nothing of the former outs is lost."""
+    """With the end of the build's output; nothing of the previous outs is lost."""
     toy = make_toy(dockerfile=DOCKERFILE.replace("RUN python", "RUN echo the reason is here >&2 && false && python"))
     toy.set("copy")
     done = toy.repro()

@@ -225,7 +225,9 @@ def test_an_outdated_image_is_named(image: str, checkout: Path) -> None:
 
 
 def test_the_runner_waits_for_what_was_left_in_the_background(image: str, checkout: Path) -> None:
-    """`dvc queue start` leaves a worker and returns: the container goes on until the worker has ended, and says why."""
+    """`dvc queue start` leaves a worker and returns: the container continues until the worker has ended, and says
+    why.
+    """
     done = run(image, checkout, "setsid sh -c 'sleep 4; touch late' >/dev/null 2>&1 & true")
     assert done.returncode == 0
     assert (checkout / "late").exists()

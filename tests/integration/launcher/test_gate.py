@@ -55,7 +55,7 @@ def test_an_open_gate_lets_the_stage_run(toy: ToyProject) -> None:
 
 
 def test_a_closed_gate_stops_the_stage_and_nothing_is_lost(toy: ToyProject) -> None:
-    """DVC removed the former outs before it asked the gate. They are restored; the run continues when it opens."""
+    """DVC removed the previous outs before it asked the gate. They are restored; the run continues when it opens."""
     assert toy.repro().returncode == 0
     toy.set("copy", times=2)
     set_door(toy, is_open=False)

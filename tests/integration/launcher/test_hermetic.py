@@ -182,7 +182,7 @@ def waits(state):
 def test_what_the_guard_cannot_see_is_found_before_publishing(
     make_toy: MakeToy, mode: str, code: int, named: list[str]
 ) -> None:
-    """The stage fails with the name of the file, and the former outs are back."""
+    """The stage fails with the name of the file, and the previous outs are back."""
     toy = make_toy(UNSEEN + "\ndef fine(state): pass\n")
     toy.set("fine")
     assert toy.repro().returncode == 0

@@ -17,7 +17,7 @@ from stages.train.sampling.loading import batches
 from tests.integration.train.phantom_training import plan_training, prepare_phantom, shipped_params
 
 LEAST_DSC = 0.75
-# a small network and few steps: seconds a loss instead of minutes
+# a small network and few steps: seconds per loss instead of minutes
 SHORT: dict[str, object] = {
     "max_epochs": 8,
     "steps_per_epoch": 20,

@@ -78,7 +78,7 @@ def test_kills_at_random_moments_change_no_bit_and_double_no_point(uninterrupted
 def test_a_signal_stops_after_the_step_with_a_checkpoint_and_its_exit_code(
     uninterrupted: Sandbox, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """The user reads where it stopped and that the same command goes on; and it does, to the same bits."""
+    """The user reads where it stopped and that the same command continues; and it does, to the same bits."""
     stopped = make_sandbox(tmp_path, **CHANGES)
     process = stopped.start()
     output = _kill_after(process, "epoch 3/", 0.05, number)

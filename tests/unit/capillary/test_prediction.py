@@ -86,7 +86,7 @@ def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: Ex
 
 
 def test_force_and_a_new_folder_are_taken(root: Path) -> None:
-    """A file that stands there may be replaced on demand; a folder is made when the mask is there."""
+    """A file that is there may be replaced on demand; a folder is made when the mask is there."""
     (root / "seg.nii.gz").touch()
     check_request(make_request(root, force=True))
     check_request(make_request(root, mask=root / "far" / "away" / "seg.tif"))
@@ -192,7 +192,7 @@ def test_an_untrained_workspace_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Path) -> None:
-    """Deps by name inside, outs in a folder of their own, the tracking store; a card behind a link is followed."""
+    """Deps by name inside, outs in their own folder, the tracking store; a card behind a link is followed."""
     card = root / "models" / "dice_ce" / "fold_0.json"
     (root / "cached").write_text("{}")
     card.unlink()
@@ -221,7 +221,7 @@ def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Pat
 
 
 def test_a_model_of_the_registry_comes_without_cards(root: Path) -> None:
-    """The stage asks the registry itself; the probability is an out of its own."""
+    """The stage asks the registry itself; the probability is its own out."""
     request = make_request(root, model="capillary-dice_ce@best", loss=None, probability=True)
     planned = plan_prediction(request, root, read_settings(root, {"CAPILLARY_PROFILE": "cpu"}), process)
     plan = planned.stage
@@ -267,7 +267,7 @@ def workspace(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_all_files_appear_where_the_user_wants_them(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Relative to where the command was typed, in folders that are made for them; former ones are replaced."""
+    """Relative to where the command was typed, in folders that are made for them; previous ones are replaced."""
     predictor = Predictor(workspace / "scratch", code=0)
     monkeypatch.setattr(run, "choose_executor", lambda _settings: predictor)
     (workspace / "far").mkdir()

@@ -27,7 +27,7 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
 
 
 def test_every_variable_is_read(tmp_path: Path) -> None:
-    """Each setting has a variable of its own."""
+    """Each setting has its own variable."""
     variables = {
         "CAPILLARY_EXECUTOR": "docker",
         "CAPILLARY_BASE_IMAGE": "base:1",

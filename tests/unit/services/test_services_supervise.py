@@ -41,7 +41,7 @@ def refusal(capsys: pytest.CaptureFixture[str], check: Callable[[], object]) -> 
 def test_an_image_of_another_version_is_named(
     supervise: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And a folder that is no checkout."""
+    """And a folder that is not a checkout."""
     assert "is not a checkout of capillary" in refusal(capsys, supervise.refuse_other_version)
     monkeypatch.setattr(supervise, "stamp", lambda folder: f"stamp of {folder}")
     supervise.STAMP.write_text("another\n")

@@ -1,4 +1,4 @@
-"""Services that share a folder: each knows all jobs, one runs each, and jobs of one that ended go on elsewhere."""
+"""Services that share a folder: each knows all jobs, one runs each, and jobs of one that ended continue elsewhere."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -19,7 +19,7 @@ MAX_AXES = 8
 class ArraySelection:
     """The part of an array that is the stack: a number, or a whole axis (None), for each of its axes.
 
-    `order` says which of the whole axes are z, y and x; z is None where the array has no such axis.
+    `order` says which of the whole axes are z, y and x; z is None if the array has no such axis.
     """
 
     path: Path
@@ -77,7 +77,7 @@ def choose(axes: str, shape: Sequence[int], names: Sequence[str], channel: Chann
 def axes_by_shape(shape: Sequence[int], path: Path) -> str:
     """The axes of an array that does not name them: z, y, x are the last ones, and axes of 1 before them mean nothing.
 
-    Raises DataError where there are more.
+    Raises DataError if there are more.
     """
     extra = len(shape) - 3
     if len(shape) < 2 or len(shape) > MAX_AXES or math.prod(shape[: max(extra, 0)]) > 1:

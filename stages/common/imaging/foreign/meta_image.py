@@ -37,7 +37,7 @@ def open_meta_image(path: Path, channel: Channel) -> Iterator[OpenStack]:
 
 
 def meta_data_file(path: Path) -> str | None:
-    """The name of the file that holds the voxels of `path`, None where `path` does itself."""
+    """The name of the file that holds the voxels of `path`, None if `path` does itself."""
     name = _field(_fields(path)[0], path, _LAST)
     return None if name.upper() == "LOCAL" else name
 

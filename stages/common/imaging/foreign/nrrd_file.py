@@ -50,7 +50,7 @@ def open_nrrd(path: Path, channel: Channel) -> Iterator[OpenStack]:
 
 
 def nrrd_data_file(path: Path) -> str | None:
-    """The name of the file that holds the voxels of `path`, None where `path` does itself."""
+    """The name of the file that holds the voxels of `path`, None if `path` does itself."""
     header, _ = _header(path)
     name = header.get("data file", header.get("datafile"))
     return None if name is None else str(name)
@@ -88,7 +88,7 @@ def _directions(header: Mapping[str, Any], count: int) -> NDArray[np.float64] | 
 def _axes_of_space(header: Mapping[str, Any], sizes: tuple[int, ...], path: Path) -> tuple[int, ...]:
     """Which axes of the array are in space: by their direction, else by their kind, else all of the first three.
 
-    Raises DataError where another one is time, and where it is not channels alone that are left.
+    Raises DataError if another one is time, and where it is not channels alone that are left.
     """
     kinds = [
         str(kind).lower().replace("none", "").replace("???", "") for kind in header.get("kinds", [""] * len(sizes))

@@ -52,7 +52,7 @@ class RawVoxels:
         return math.prod(self.sizes_xyz) * self.channels * self.dtype.itemsize
 
     def check(self) -> None:
-        """Raise DataError where the file cannot hold the voxels, or they are no numbers."""
+        """Raise DataError if the file cannot hold the voxels, or they are not numbers."""
         check_dtype(self.dtype, self.header)
         packing = _DECODERS[self.packing][0] if self.packing else PLAIN
         held = self.file.stat().st_size - (self.begin or 0)

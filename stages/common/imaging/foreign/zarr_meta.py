@@ -26,7 +26,7 @@ _SHARDS = "sharding_indexed"
 class ZarrArray:
     """What the metadata of one array say. `codec` is what packs its chunks ("" for none, see bombs.py).
 
-    `shards` are the sizes of the files, each of several chunks; None where each chunk is a file.
+    `shards` are the sizes of the files, each of several chunks; None if each chunk is a file.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ def is_zarr(folder: Path) -> bool:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in `file`; empty where there is no such file. ValueError for what is not JSON or too large."""
+    """The object in `file`; empty if there is no such file. ValueError for what is not JSON or too large."""
     if not file.is_file():
         return {}
     if file.stat().st_size > MAX_JSON_BYTES:
@@ -56,7 +56,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def attributes(folder: Path) -> Mapping[str, Any]:
-    """Those of OME, in the group `folder`: version 0.5 has them in an object of their own."""
+    """Those of OME, in the group `folder`: version 0.5 has them in their own object."""
     inner = read_json(folder / BOTH).get("attributes")
     found = inner if isinstance(inner, dict) else read_json(folder / ATTRIBUTES)
     ome = found.get("ome")
@@ -64,7 +64,7 @@ def attributes(folder: Path) -> Mapping[str, Any]:
 
 
 def read_array(folder: Path, path: Path) -> ZarrArray:
-    """The array in `folder`. Raises DataError where it is missing, has no numbers or is packed by an unknown codec."""
+    """The array in `folder`. Raises DataError if it is missing, has no numbers or is packed by an unknown codec."""
     old, new = read_json(folder / ARRAY), read_json(folder / BOTH)
     if not old and new.get("node_type") != "array":
         raise DataError(f"its level {folder.name!r} is missing", remedy="copy the whole folder again", file=path)

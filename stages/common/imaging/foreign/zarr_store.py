@@ -160,7 +160,7 @@ def _evidence(image: Mapping[str, Any], axes: str, scale: tuple[float, ...]) -> 
 
 
 def _check_chunks(array: ZarrArray, path: Path) -> None:
-    """Raise DataError where a chunk is larger than it can be, TooLargeError where memory does not hold one."""
+    """Raise DataError if a chunk is larger than it can be, TooLargeError if memory does not hold one."""
     size = math.prod(array.chunks) * array.dtype.itemsize
     refuse_large(size + math.prod(array.chunks) * FLOAT, size, path)
     if array.shards is not None and any(a % b for a, b in zip(array.shards, array.chunks, strict=True)):

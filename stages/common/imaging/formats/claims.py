@@ -32,7 +32,7 @@ class Claim:
 
 
 def refuse_impossible(claim: Claim, path: Path) -> None:
-    """Raise DataError where the file cannot hold what its header claims, however well it is packed."""
+    """Raise DataError if the file cannot hold what its header claims, however well it is packed."""
     most = claim.held_bytes * claim.packing.expansion
     if 0 <= claim.stored_bytes <= most:
         return
@@ -42,7 +42,7 @@ def refuse_impossible(claim: Claim, path: Path) -> None:
 
 
 def refuse_large(needed: int, voxels: int, path: Path) -> None:
-    """Raise TooLargeError where reading takes more memory than is left. `voxels` is how many bytes they take alone."""
+    """Raise TooLargeError if reading takes more memory than is left. `voxels` is how many bytes they take alone."""
     room = memory_room()
     if needed <= room.bytes:
         return

@@ -25,7 +25,7 @@ _NO_GEOMETRY = "the header carries no geometry and no spacing (1 × 1 × 1 witho
 
 
 def load_header(path: Path, *, keep_file_open: bool = False) -> Any:
-    """nibabel's image, of which only the header was read. DataError where it claims what the file cannot hold."""
+    """nibabel's image, of which only the header was read. DataError if it claims what the file cannot hold."""
     check_head(path)
     image = _load(path, keep_file_open=keep_file_open)
     refuse_impossible(_claim_of(image, path), path)
@@ -81,7 +81,7 @@ def _claim_of(image: Any, path: Path) -> Claim:
 
 
 def read_file_order(path: Path) -> NDArray[Any]:
-    """The voxels in the file's own order, without axes of 1 beyond the third. TooLargeError where memory lacks."""
+    """The voxels in the file's own order, without axes of 1 beyond the third. TooLargeError if memory lacks."""
     _refuse_large(load_header(path), path)
     image = open_nifti(path)
     voxels: NDArray[Any] = np.asanyarray(image.dataobj)
@@ -89,13 +89,13 @@ def read_file_order(path: Path) -> NDArray[Any]:
 
 
 def read_nifti(path: Path) -> NDArray[Any]:
-    """The voxels in z, y, x. TooLargeError where memory does not hold them."""
+    """The voxels in z, y, x. TooLargeError if memory does not hold them."""
     axes_zyx = nifti_geometry(path).array_axes_zyx
     return np.ascontiguousarray(read_file_order(path).transpose(axes_zyx))
 
 
 def _refuse_large(image: Any, path: Path, axes: int | None = None) -> None:
-    """Raise TooLargeError where memory does not hold the voxels of `image` along its first `axes`, by default all.
+    """Raise TooLargeError if memory does not hold the voxels of `image` along its first `axes`, by default all.
 
     That is as they are stored, as they are scaled where the header says so, and as a copy.
     """
@@ -155,7 +155,7 @@ def _evidence(geometry: Geometry) -> SpacingEvidence:
         return SpacingEvidence(numbers_zyx=None)
     if len(geometry.pixdim) < 3:
         return SpacingEvidence(numbers_zyx=None, missing="it is a picture of two axes: no distance between slices")
-    # an identity affine says nothing where pixdim does: many set the zooms and leave the affine
+    # an identity affine says nothing if pixdim does: many set the zooms and leave the affine
     is_pixdim = geometry.steps is None or (geometry.is_default and min(geometry.pixdim) > 0)
     steps = geometry.pixdim if is_pixdim else geometry.steps or ()
     if set(steps) == {1.0} and geometry.unit == "unknown":

@@ -39,7 +39,7 @@ class _Form:
 
 
 def check_directories(path: Path) -> None:
-    """Raise DataError where the directories of the TIFF `path` claim more than any stack needs.
+    """Raise DataError if the directories of the TIFF `path` claim more than any stack needs.
 
     What is damaged in another way is left to the reader, which says it better.
     """

@@ -28,7 +28,7 @@ class Entry(Params):
     """One decision about the version `to`.
 
     `evaluated`: a training stood for champion; `former` is the champion that it was compared with, `better` whether it
-    won, None where there was none or both could not be compared. Otherwise a person decided, and `former` is the
+    won, None if there was none or both could not be compared. Otherwise a person decided, and `former` is the
     champion of that moment. `key` orders the history.
     """
 

@@ -42,7 +42,7 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     """Register the training in `folder` (training.json and evaluate's tables) as evaluated by the run `run_id`.
 
     Its networks must be in the registry. The best loss of a whole evaluation stands for champion. Raises DataError
-    where a network is missing, ServiceError where the server does not take it.
+    if a network is missing, ServiceError if the server does not take it.
     """
     training = training_from((folder / FILE).read_bytes(), str(folder))
     name = training.registered_model

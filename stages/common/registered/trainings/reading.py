@@ -39,7 +39,7 @@ def read_training(version: ModelVersion, server: Server) -> Training:
 def networks_of(version: ModelVersion, server: Server) -> list[ModelVersion]:
     """The versions of the networks of the training `version`, in the order of its cells.
 
-    Raises DataError where one is gone or is not the network that the training names.
+    Raises DataError if one is gone or is not the network that the training names.
     """
     label = f"{version.name}/{version.version}"
     return [_network(cell, label, server) for cell in read_training(version, server).cells]

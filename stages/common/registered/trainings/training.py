@@ -56,7 +56,7 @@ class VolumeResult(Params):
 
 
 class Mean(Params):
-    """A mean over groups with its interval; None where there is none."""
+    """A mean over groups with its interval; None if there is none."""
 
     mean: Finite | None
     ci_low: Finite | None

@@ -19,9 +19,9 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """The run that a stage asks for. `identity` are the tags by which it is found again; `tags` are further ones.
+    """The run that a stage asks for. `identity` are the tags by which it is found again; `tags` are additional ones.
 
-    `id` is the one that a checkpoint names, None where there is none.
+    `id` is the one that a checkpoint names, None if there is none.
     """
 
     stage: str
@@ -36,7 +36,7 @@ def open_spool(outbox: Path, wanted: RunRequest, now_ms: int) -> tuple[Spool, IO
     """(the spool, the lock that lets nobody else write to it).
 
     That is the one with the id, else the last one of that identity that did not finish, else a new one. Where `outbox`
-    cannot be written, it is one in a temporary folder, which is said. Raises OSError where that fails, too.
+    cannot be written, it is one in a temporary folder, which is said. Raises OSError if that fails, too.
     """
     try:
         outbox.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ LOCAL_PATIENCE_S = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Whether everything is sent; `failure` says why not, None where the time was over or nobody was asked."""
+    """Whether everything is sent; `failure` says why not, None if the time was over or nobody was asked."""
 
     is_sent: bool
     failure: CapillaryError | None = None

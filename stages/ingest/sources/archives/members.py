@@ -177,7 +177,7 @@ class Listing:
         return unicodedata.normalize("NFC", link.target) or "."
 
     def _refuse_doubt(self, name: str, path: str) -> None:
-        """Raise DataError where the archive holds `name` twice, or another name that some systems take for it."""
+        """Raise DataError if the archive holds `name` twice, or another name that some systems take for it."""
         names = sorted(member.name for member in self._members.get(name, ()) if member.kind != "folder")
         others = sorted(self._alike.get(name.casefold(), set()) - {name})
         if len(names) > 1:

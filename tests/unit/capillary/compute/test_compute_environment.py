@@ -78,7 +78,7 @@ def test_the_metadata_service_is_asked_only_where_the_firmware_hints_at_it(dmi: 
 
 
 def test_signals_are_read_from_the_machine_s_files(tmp_path: Path) -> None:
-    """Container files, the first process's cgroups and the firmware's texts; what is missing is no error."""
+    """Container files, the first process's cgroups and the firmware's texts; what is missing is not an error."""
     assert read_environment_signals({}, tmp_path).dmi == ()
     (tmp_path / ".dockerenv").touch()
     (tmp_path / "proc/1").mkdir(parents=True)
@@ -111,7 +111,7 @@ def test_a_metadata_service_that_answers_anything_is_one(answer: bytes) -> None:
 
 
 def test_another_server_is_no_metadata_service() -> None:
-    """What it says is no HTTP."""
+    """What it says is not HTTP."""
     with tcp_server(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
         assert not answers(("127.0.0.1", port))
 

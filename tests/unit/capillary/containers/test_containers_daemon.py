@@ -31,7 +31,7 @@ from tests.unit.capillary.containers.fake_daemon import refusal
     ],
 )
 def test_the_daemons_refusals_come_with_a_remedy(message: str, remedy: str) -> None:
-    """In plain words, beside what the daemon said."""
+    """In plain words, next to what the daemon said."""
     error = explain(message, "run train@dice_ce-0")
     assert "run train@dice_ce-0" in error.what
     assert error.value == message

@@ -239,7 +239,7 @@ def test_progress_bars_suit_the_user_s_terminal(run: Run, monkeypatch: pytest.Mo
 
 
 def test_stages_have_the_memory_of_the_daemon_s_machine(run: Run) -> None:
-    """A launcher in a container with a limit of its own plans for more than it may take itself."""
+    """A launcher in a container with its own limit plans for more than it may take itself."""
     run.daemon.answers["info"] = {"MemTotal": 64 << 30}
     executor = ContainerExecutor(read_settings(run.plan.repository, {}))
     assert executor.limits().memory_bytes == 64 << 30

@@ -136,7 +136,7 @@ def test_clean_ends_what_lost_its_launcher(project: Path, daemon: Daemon, living
 
 
 def test_clean_of_state_spares_what_a_container_uses(project: Path, daemon: Daemon, living: str) -> None:
-    """Resume folders of runs that ended for good are removed."""
+    """Resume folders of runs that ended permanently are removed."""
     states = project / "kept"
     (project / ".env").write_text("CAPILLARY_CHECKPOINT_DIR=kept\n")
     for name in (STATE, f"toy@b-{'1' * 16}"):

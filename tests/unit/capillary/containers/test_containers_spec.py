@@ -155,7 +155,7 @@ def test_a_laboratory_s_own_certificates_come_along_where_they_are_needed(
 
 
 def test_the_container_can_do_nothing_but_its_work(make_plan: MakePlan, tmp_path: Path) -> None:
-    """No capability, no new privileges, nothing to write outside of mounts, limits, an init, gone when it ends."""
+    """No capability, no new privileges, nothing to write outside mounts, limits, an init, gone when it ends."""
     host = spec_of(make_plan("data/in.txt"), tmp_path).body["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
@@ -257,7 +257,7 @@ def test_gpus_are_asked_for_by_id(make_plan: MakePlan, tmp_path: Path) -> None:
 
 
 def test_labels_say_whose_it_is(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
-    """By the daemon's own paths, so that the same project has one name inside and outside of a container."""
+    """By the daemon's own paths, so that the same project has one name inside and outside a container."""
     plan = make_plan(address="toy@a-0", repository=root.parent)
     assert spec_of(plan, tmp_path).body["Labels"] == {
         "capillary.project": os.fspath(root.parent),

@@ -162,7 +162,7 @@ def test_an_outcome_is_how_dvc_ended(project: Project, script: str, code: int, r
 
 
 def test_everything_a_cell_prints_is_in_its_log_at_once(project: Project) -> None:
-    """Both streams, line by line while it runs; bytes that are no text end nothing. A run starts the log anew."""
+    """Both streams, line by line while it runs; bytes that are no text end nothing. A run starts the log again."""
     seen = []
     project.heard.when["second"] = lambda: seen.append(project.log("sub-dvc.yaml:train@a-0"))
     project.dvc.does(r"echo first >&2; echo second; printf '\377\n'")

@@ -18,7 +18,7 @@ def check(work: Path, *outs: str) -> None:
 
 
 def test_a_working_folder_with_whole_outs_passes(work: Path) -> None:
-    """Params, links to deps, empty folders and hidden temporary files beside an out are no fault."""
+    """Params, links to deps, empty folders and hidden temporary files next to an out are no fault."""
     make_out(work / "data/out", "new")
     (work / "data/.out.123.tmp").touch()
     (work / "empty").mkdir()

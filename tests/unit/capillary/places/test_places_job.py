@@ -126,7 +126,7 @@ def test_a_node_runs_the_job_and_leaves_its_outs_whole(write: Write, monkeypatch
 def test_a_dep_that_changed_in_the_queue_stops_the_job(
     write: Write, root: Path, capfd: pytest.CaptureFixture[str], change: Callable[[Path], None], words: str
 ) -> None:
-    """Before anything is computed; compiled code that came meanwhile is no change."""
+    """Before anything is computed; compiled code that came meanwhile is not a change."""
     folder = write()
     (root / "stages/toy/__pycache__").mkdir()
     (root / "stages/toy/__pycache__/x.pyc").touch()

@@ -153,7 +153,7 @@ def test_a_table_names_stacks_and_their_spacing(folder: Path) -> None:
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused(folder: Path, text: str, reason: str) -> None:
-    """It may come from anywhere: it names nothing outside of its folder, also by no link."""
+    """It may come from anywhere: it names nothing outside its folder, also by no link."""
     (folder / "scans" / "link.tif").symlink_to(folder / "elsewhere.tif")
     write_table(folder, text)
     with pytest.raises(DataError, match=reason):

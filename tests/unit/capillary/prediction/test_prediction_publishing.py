@@ -157,7 +157,7 @@ def test_without_resume_no_file_is_replaced(bench: PublishSetup) -> None:
 
 
 def test_a_table_of_the_users_own_is_not_replaced(bench: PublishSetup) -> None:
-    """One without records beside it."""
+    """One without records next to it."""
     (bench.folder / TABLE_FILE).write_text("mine")
     with pytest.raises(CapillaryError, match="did not write"):
         bench.settle()

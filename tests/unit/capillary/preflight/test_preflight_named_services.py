@@ -1,4 +1,4 @@
-"""Services of an experiment file: real local servers with faults; every fault has words and a remedy of its own."""
+"""Services of an experiment file: real local servers with faults; every fault has words and its own remedy."""
 
 import http.server
 import ssl
@@ -119,7 +119,7 @@ def test_a_certificate_that_nobody_knows(tmp_path: Path) -> None:
 
 
 def test_all_are_asked_and_keep_their_order() -> None:
-    """Each has a line of its own, in the order of the file."""
+    """Each has its own line, in the order of the file."""
     with http_server(200) as good, http_server(204) as other:
         services = [NamedService(name=name, url=url) for name, url in (("a", good), ("b", other), ("c", good))]
         assert [found.name for found in check_named(services, {}, PATIENCE)] == ["service a", "service b", "service c"]

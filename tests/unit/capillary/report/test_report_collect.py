@@ -107,7 +107,7 @@ def test_each_missing_part_has_its_sentence(root: Path) -> None:
 
 
 def test_one_loss_has_nothing_to_be_compared_with(root: Path) -> None:
-    """Its missing comparison is no failure, once the file is there."""
+    """Its missing comparison is not a failure, once the file is there."""
     write_metrics(root, "a")
     (root / "metrics" / "paired.csv").write_text("loss,other\n")
     notes = collect(root, "x", RunFacts()).notes

@@ -1,4 +1,4 @@
-"""What is read from files, Git and DVC: real repositories in a folder of their own."""
+"""What is read from files, Git and DVC: real repositories in their own folder."""
 
 import contextlib
 import json
@@ -108,7 +108,7 @@ def test_the_command_repeats_the_params(project: Path) -> None:
 
 
 def test_the_experiment_that_lies_here_is_found_by_its_lock_file(project: Path) -> None:
-    """The DVC experiment whose dvc.lock is the workspace's; none where none has it."""
+    """The DVC experiment whose dvc.lock is the workspace's; none if none has it."""
     assert current_experiment(project) is None
     baseline = git(project, "rev-parse", "HEAD").strip()
     (project / "dvc.lock").write_text("of the experiment\n")

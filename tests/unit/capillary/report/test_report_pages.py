@@ -77,7 +77,7 @@ def test_pictures_charts_and_tables_say_what_they_are() -> None:
 
 
 def test_links_to_runs_and_the_command_are_there() -> None:
-    """Each training leads to its run; the lines to repeat it stand in both files."""
+    """Each training leads to its run; the lines to repeat it are in both files."""
     report = made_report()
     for text in (to_html(report), to_markdown(report)):
         assert "https://mlflow.example.org/" in text
@@ -193,7 +193,7 @@ def test_any_choice_of_metrics_has_a_page(chosen: tuple[str, ...]) -> None:
 
 
 def test_both_pages_say_which_data_chose_the_networks_and_which_interval_it_is() -> None:
-    """What makes a mean optimistic stands beside the mean."""
+    """What makes a mean optimistic stands next to the mean."""
     report = made_report()
     for text in (to_html(report), to_markdown(report)):
         assert "no volume reported here chose its own network" in text
@@ -212,7 +212,7 @@ def test_both_pages_say_what_a_choice_and_a_test_are_worth() -> None:
 
 
 def test_both_pages_tell_thin_vessels_from_thick_ones() -> None:
-    """A row a loss and band of radii."""
+    """A row per loss and band of radii."""
     page, text = to_html(made_report()), to_markdown(made_report())
     for band in ("below 3 µm", "3 to 6 µm", "6 µm and more"):
         assert page.count(f"<td>{band}</td>") == len(LOSSES)

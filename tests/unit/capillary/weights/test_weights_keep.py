@@ -66,7 +66,7 @@ def test_stages_that_load_networks_see_the_kept_ones(root: Path) -> None:
 
 
 def test_the_step_reads_cards_and_what_was_kept(root: Path) -> None:
-    """It writes a folder of its own."""
+    """It writes its own folder."""
     (root / "weights").mkdir()
     step = Step(stage="weights", argv=(), takes="models", makes="kept", root=root)
     plan = plan_step(step, root, read_settings(root), process, also={"former": root / "weights"})

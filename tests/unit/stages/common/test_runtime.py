@@ -182,7 +182,7 @@ def test_an_order_that_is_cut_is_refused(folder: Path, cut: int) -> None:
 
 
 def test_a_name_that_leads_to_no_file_is_refused(folder: Path) -> None:
-    """A folder, or a link to nothing, is no reason to take the defaults."""
+    """A folder, or a link to nothing, is not a reason to take the defaults."""
     (folder / "order.json").symlink_to(folder / "nothing")
     with pytest.raises(ParamsError, match="cannot be read"):
         read_order()

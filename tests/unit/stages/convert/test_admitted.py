@@ -60,7 +60,7 @@ PLANTED: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_code_is_not_run(name: str, tmp_path: Path) -> None:
-    """Whatever is no class of the list ends the reading before it is called; the error names the version."""
+    """Whatever is not a class of the list ends the reading before it is called; the error names the version."""
     file = _saved(PLANTED[name](tmp_path / "planted"), tmp_path / "model.pth")
     with pytest.raises(DataError, match="the pickle of capillary-x/1 is not read") as caught:
         unpickle(file, "capillary-x/1")

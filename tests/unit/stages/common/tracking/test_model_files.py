@@ -25,7 +25,7 @@ from tests.support.tracked import PlainRun, embedded_runtime, load, plain_run
 
 @pytest.fixture
 def run(store: Path, request: pytest.FixtureRequest) -> PlainRun:
-    """A run of its own for each test."""
+    """Its own run for each test."""
     runtime = embedded_runtime(store, fingerprint=request.node.name)
     return plain_run(runtime)
 

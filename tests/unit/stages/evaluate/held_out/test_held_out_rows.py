@@ -38,7 +38,7 @@ def by_group(model: str) -> list[float]:
 
 
 def test_the_mean_of_probabilities_is_that_of_all_networks(tmp_path: Path) -> None:
-    """Equal to stacking them; volumes are apart, and a sum that was taken begins anew."""
+    """Equal to stacking them; volumes are apart, and a sum that was taken begins again."""
     made = np.random.default_rng(0).random((2, 3, 4, 5, 6), dtype=np.float32)
     sums = RunningSums(tmp_path)
     for network in range(3):
@@ -63,7 +63,7 @@ def test_the_ensemble_has_an_interval_over_groups_and_the_networks_a_mean() -> N
 
 
 def test_the_tables_say_it_apart_from_the_out_of_fold_figures(tmp_path: Path) -> None:
-    """A table of their own, and one key more in metrics.json; without held-out volumes metrics.json is as ever."""
+    """Their own table, and one key more in metrics.json; without held-out volumes metrics.json is as ever."""
     rows = [row("dice_ce", index, 0.8) for index in range(4)]
     summary, results = summarise(rows, EVALUATION), summarise_held_out(ROWS, EVALUATION)
     write_held_out(tmp_path, ROWS, EVALUATION)

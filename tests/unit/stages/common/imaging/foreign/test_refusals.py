@@ -1,4 +1,4 @@
-"""What is no stack, lies elsewhere or claims too much is refused by name, in every format beside TIFF and NIfTI."""
+"""What is not a stack, is elsewhere or claims too much is refused by name, in every format besides TIFF and NIfTI."""
 
 import json
 import re
@@ -205,7 +205,7 @@ def test_a_channel_of_a_store_is_read_alone(tmp_path: Path, channel: int | str) 
 
 @pytest.mark.parametrize("kind", ["NRRD", "MetaImage"])
 def test_numbers_without_a_unit_are_mm_by_habit(tmp_path: Path, kind: str) -> None:
-    """As in NIfTI: µm where mm would be absurd, with a warning; 1 × 1 × 1 is no spacing."""
+    """As in NIfTI: µm where mm would be absurd, with a warning; 1 × 1 × 1 is not a spacing."""
     if kind == "NRRD":
         file = save_nrrd(tmp_path / "a.nrrd", STACK, **{"space units": None})
         bare = save_nrrd(tmp_path / "b.nrrd", STACK, **{"space units": None, "space directions": np.eye(3)})
