@@ -64,7 +64,7 @@ class Head:
         self._silent = False
 
     def wait(self) -> Ended | str:
-        """How the job ended, in its own words or in the word of Slurm; DETACHED when it is to continue without this head."""
+        """How the job ended, in its own words or in Slurm's; DETACHED when it is to continue without this head."""
         next_question_s = 0.0
         while True:
             self._follower.pump()

@@ -138,7 +138,7 @@ def test_a_rule_survives_its_file_form(rule: object) -> None:
         ({"value": [1]}, None, "is not one of binary, foreground"),
         ({"values": []}, None, "is not one of"),
         ({"values": 1}, None, "is not one of"),
-        ({"values": [1, 1]}, None, "stands twice"),
+        ({"values": [1, 1]}, None, "occurs twice"),
         ({"values": [True]}, None, "not a finite number"),
         ({"values": ["a"]}, None, "not a finite number"),
         ({"at_least": [1]}, None, "not a finite number"),
