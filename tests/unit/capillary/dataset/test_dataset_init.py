@@ -31,7 +31,7 @@ def test_the_table_is_written_once(source: Path) -> None:
     assert done.exit_code == 0
     table = source / "dataset.csv"
     assert table.read_text().splitlines()[1] == "a,images/a.tif,labels/a.tif,5,0.9,1.1,given by hand"
-    with pytest.raises(CapillaryError, match=r"has a dataset\.csv already"):
+    with pytest.raises(CapillaryError, match=r"already has a dataset\.csv"):
         write_draft(_request(source))
     table.unlink()
     table.symlink_to(source / "images" / "a.tif")

@@ -100,9 +100,9 @@ def test_an_index_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
             b"\n".join(
                 b"k%d: &k%d [%s]" % (n, n, b", ".join([b"*k%d" % (n - 1)] * 10) if n else b"1") for n in range(9)
             ),
-            "unfolds",
+            "expands",
         ),
-        (b"a: &a [*a]\n", "unfolds"),
+        (b"a: &a [*a]\n", "expands"),
     ],
 )
 def test_yaml_that_would_cost_memory_is_refused(text: bytes, said: str) -> None:

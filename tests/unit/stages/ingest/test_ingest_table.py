@@ -80,7 +80,7 @@ def test_spreadsheet_habits_are_taken(tmp_path: Path) -> None:
         ("id,image,label\nö".encode("mac-roman"), "line 2 is not UTF-8, and its encoding"),
         ("id,image,label\n图像".encode("gbk"), "its encoding"),
         ("id,image,label\n".encode("utf-16-le"), "NUL characters: UTF-16 without"),
-        (b"\xff\xfe\x00", "is not utf-16"),
+        (b"\xff\xfe\x00", "announce utf-16"),
         (",".join(HEADER).encode() + b"\n", "no rows"),
         ((",".join(HEADER) + ",id\n").encode(), "the column id twice: 'id', 'id'"),
         (b"\xff\xfe" + ",".join(HEADER).encode("utf-16-le"), "no rows"),
