@@ -136,7 +136,7 @@ def test_the_layout_and_what_is_left_out_are_said(tmp_path: Path) -> None:
     [
         (("images/a.tif",), "images/ with 1 stack (a.tif), without a folder of labels"),
         (("labels/a.tif", "images/a.txt"), "labels/ with 1 stack (a.tif), without a folder of images"),
-        (("images/a.tif", "labels/a.tif", "masks/a.tif"), "images/, labels/, masks/: it is unclear which of them belong together"),
+        (("images/a.tif", "labels/a.tif", "masks/a.tif"), "masks/: it is unclear which of them belong together"),
         (("imagesTr/a_0000.nii.gz",), "imagesTr/ with 1 stack"),
         (("imagesTr/a.txt",), "imagesTr/ without stacks"),
     ],
