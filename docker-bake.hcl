@@ -46,7 +46,7 @@ variable "TAG" {
 variable "REGISTRY" {
   default = "" # with its trailing slash
 }
-# where pip looks for torch beside its own index
+# where pip looks for torch next to its own index
 variable "TORCH_INDEX" {
   default = ""
 }
@@ -112,7 +112,7 @@ target "torch" {
     BASE        = BASE
     VERSION     = TAG
     TORCH       = torch
-    # an index that is another one than before makes the layers anew; the index itself is a secret
+    # an index that is another one than before makes the layers again; the index itself is a secret
     TORCH_INDEX_ID = sha256(torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU)
     TORCH_CUDA     = torch == "cuda" ? TORCH_CUDA : ""
   }

@@ -112,7 +112,7 @@ test-e2e *ARGS: setup-dev
 test-mutants *ARGS: setup-dev
     @python -m scripts.mutants {{ARGS}}
 
-# write constraints.txt anew from pyproject.toml (needs uv)
+# write constraints.txt again from pyproject.toml (needs uv)
 lock:
     uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate \
         --no-emit-index-url --no-emit-find-links --upgrade pyproject.toml -o constraints.txt

@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py [--shape Z Y X] [--rounds N] [--threads N] [--json]
 
 DSC, centreline DSC, MASD, HD95 and NSD of made-up vessels of 512 × 512 × 50 voxels, of speckle, and of a volume that is
-foreground throughout. Each measurement is a process of its own, one after the other: its time is the median over the
+foreground throughout. Each measurement is its own process, one after the other: its time is the median over the
 rounds, its memory what it needs at its peak beyond imports and the two masks; CPU time is there for noisy machines. The
 values of both must agree to 1e-6, but for the centreline DSC: the reference's thinning loses vessels, and the table
 says what that makes. A last line has every metric that capillary measures by default.
@@ -52,7 +52,7 @@ WAYS = ("MetricsReloaded's", "capillary", "capillary, every metric")
 
 
 def draw_vessels(shape_zyx: tuple[int, ...], seed: int) -> tuple[Mask, Mask]:
-    """A prediction and its label: bent tubes of 1.5 to 6 µm radius; the predicted ones a little beside and thicker."""
+    """A prediction and its label: bent tubes of 1.5 to 6 µm radius; the predicted ones slightly shifted and thicker."""
     rng = np.random.default_rng(seed)
     prediction, label = (np.zeros(shape_zyx, dtype=np.bool_) for _ in range(2))
     for _ in range(max(1, math.prod(shape_zyx) // 200_000)):
@@ -68,7 +68,7 @@ def draw_vessels(shape_zyx: tuple[int, ...], seed: int) -> tuple[Mask, Mask]:
 
 
 def stamp(mask_zyx: Mask, centre: NDArray[np.float64], radius_um: float) -> None:
-    """Fill a ball of `radius_um` around `centre` (voxels), as far as it lies in the volume."""
+    """Fill a ball of `radius_um` around `centre` (voxels), as far as it is in the volume."""
     radii = radius_um / np.array(SPACING_UM)
     low = np.maximum(np.floor(centre - radii).astype(int), 0)
     high = np.minimum(np.ceil(centre + radii).astype(int) + 1, mask_zyx.shape)
@@ -94,7 +94,7 @@ def draw(scene: str, shape_zyx: tuple[int, ...]) -> tuple[Mask, Mask]:
 
 
 def measure_by_reference(prediction_zyx: Mask, label_zyx: Mask) -> dict[str, float]:
-    """The five metrics as MetricsReloaded computes them, on bytes of 0 and 1; NaN where it divides by 0."""
+    """The five metrics as MetricsReloaded computes them, on bytes of 0 and 1; NaN if it divides by 0."""
     from scipy.ndimage import binary_erosion, distance_transform_edt
     from skimage.morphology import skeletonize
 

@@ -2,14 +2,14 @@
 
     python benchmarks/gpu.py [--minutes M] [--only SECTION …] [--small] [--out FILE]
 
-Each section runs in a process of its own, so that one that fails or runs out of memory costs no other. What is known is
+Each section runs in its own process, so that one that fails or runs out of memory costs no other. What is known is
 written to FILE (JSON) after each of them, and printed as a table for docs/benchmarks.md at the end:
 
     machine     GPU, memory, driver, CUDA, torch
     probe       a step in float32, in the half type, channels last, compiled; how many patches fit at a time
     training    the train stage against the loop of MONAI's tutorials (training.py): step, epoch, loading, GPU busy, DSC
     predict     a stack of 110×512×512 against MONAI's sliding window in float32 and under autocast
-    processes   one training on each GPU alone and on all of them (NCCL; gloo where there is no GPU)
+    processes   one training on each GPU alone and on all of them (NCCL; gloo if there is no GPU)
     resume      a training that was asked to stop and went on, against one that was not
 
 `--small` rehearses all of it on little of everything. Nothing but torch with CUDA and this repository's packages is

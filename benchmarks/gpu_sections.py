@@ -48,7 +48,7 @@ FEW_EPOCHS: dict[str, Any] = {"max_epochs": 4, "validation_interval": 4, "warmup
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a section works with: data/processed lies in `folder`."""
+    """What a section works with: data/processed is in `folder`."""
 
     folder: Path
     params: TrainingParams

@@ -3,7 +3,7 @@
     python benchmarks/losses.py [--rounds N] [--warm-up STEPS] [--patch Z Y X] [--filters F …] [--json]
 
 The default network of params.yaml trains on the phantom stacks under dice_ce first, so that there are predictions to
-skeletonise and to warp; then every loss goes on from there, on equal batches, turn by turn. A ratio is the median of
+skeletonise and to warp; then every loss continues from there, on equal batches, turn by turn. A ratio is the median of
 the ratios within a round. `loss alone` is the value and its gradient for the logits of the step.
 """
 
@@ -58,7 +58,7 @@ def warmed_up(processed: Path, params: TrainingParams, steps: int) -> tuple[Trai
 
 
 def branch(state: TrainingState, params: TrainingParams) -> TrainingState:
-    """The same training with a network of its own."""
+    """The same training with its own network."""
     network = copy.deepcopy(state.network)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=params.weight_decay)
     scaler = torch.amp.GradScaler(DEVICE.type, enabled=state.precision.name == "fp16")

@@ -32,7 +32,7 @@ KEYS = ("image", "label")
 
 @dataclass(kw_only=True)
 class PlainLoop:
-    """A network of its own, and everything that the tutorials set up around it. `epoch` gives an epoch's batches."""
+    """Its own network, and everything that the tutorials set up around it. `epoch` gives an epoch's batches."""
 
     network: torch.nn.Module
     loader: DataLoader

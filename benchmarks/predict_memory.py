@@ -2,7 +2,7 @@
 
     python benchmarks/predict_memory.py [Z,Y,X …]        default: 25,512,512 50,1024,1024 200,2048,2048
 
-For each stack (16 bit, noise in a gradient; made in a temporary folder, which needs eleven bytes a voxel) the peak of
+For each stack (16 bit, noise in a gradient; made in a temporary folder, which needs eleven bytes per voxel) the peak of
 the resident memory of the whole process tree, the launcher included, sampled every 50 ms. A real network adds its
 weights and what two patches take in it: the same for every stack.
 """

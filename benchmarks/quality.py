@@ -1,11 +1,11 @@
-"""How good a network a plain MONAI loop makes of the same stacks, beside what an experiment reached.
+"""How good a network a plain MONAI loop makes of the same stacks, next to what an experiment reached.
 
     python benchmarks/quality.py [--config FILE] [--steps N] [--per-volume metrics/per_volume.csv] [--json]
 
 The loop of MONAI's tutorials (plain_monai.py) under bf16 autocast trains the experiment's network, without deep
-supervision, on its patches and folds for N steps a fold, at its learning rates over so many steps. Each stack is
+supervision, on its patches and folds for N steps per fold, at its learning rates over so many steps. Each stack is
 predicted by the fold that did not see it and measured as the evaluate stage measures it. With --per-volume the
-experiment's own numbers stand beside these.
+experiment's own numbers stand next to these.
 """
 
 import argparse

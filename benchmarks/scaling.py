@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--largest Z Y X] [--volumes N N …] [--json]
 
 Stacks of noise with tubes, from 10×128×128 to 110×512×512 voxels, each through the real preprocess stage and through
-the default network's sliding window: stacks a minute, and the peak resident memory of each process beside the bytes of
+the default network's sliding window: stacks a minute, and the peak resident memory of each process next to the bytes of
 the stack. Then 6, 300 and 600 small volumes: seconds of preprocess and of a training's beginning for each volume more,
 which must not grow.
 """
@@ -107,7 +107,7 @@ def preprocessed(folder: Path, shapes: list[Shape]) -> tuple[Path, float, float]
 
 
 def infer(processed: Path) -> None:
-    """Run in a process of its own: the first volume through the default network."""
+    """Run in its own process: the first volume through the default network."""
     volume = read_manifest(processed)[0]
     cell = plan_cell(processed, params(), "dice_ce", 0)
     network = build_network(cell.plan, 1, architecture=cell.params.architecture, deep_supervision=False)

@@ -125,7 +125,7 @@ def stacks() -> list[bytes]:
 
 
 def submit(client: httpx.Client, stack: bytes, tally: Tally) -> str | None:
-    """The accepted job's id; None where it was refused or the service is away."""
+    """The accepted job's id; None if it was refused or the service is away."""
     try:
         answer = client.post("/v1/jobs", files={"stack": ("a.tif", stack)}, data={"spacing_um": "2,1,1"})
     except httpx.TransportError as error:
@@ -138,7 +138,7 @@ def submit(client: httpx.Client, stack: bytes, tally: Tally) -> str | None:
 
 
 def follow(client: httpx.Client, job: str) -> tuple[dict[str, object], bytes] | None:
-    """The job once it is done, and its mask; None where the service does not know it or it failed."""
+    """The job once it is done, and its mask; None if the service does not know it or it failed."""
     while True:
         with contextlib.suppress(httpx.TransportError):
             answer = client.get(f"/v1/jobs/{job}")

@@ -6,7 +6,7 @@
 Both train the same DynUNet from the same weights on the same volumes with the same batch, for the same number of steps
 at the same learning rates, epoch about epoch: plain_monai.py in float32, and the train stage as it ships. An epoch is
 its steps, its validation where it has one (both after every `validation_interval` epochs) and, of ours, its checkpoint.
-Beside them run the same step on one batch that stays (no loading), and in float32. FOLDER is a source as ingest takes
+Next to them run the same step on one batch that stays (no loading), and in float32. FOLDER is a source as ingest takes
 it.
 """
 
@@ -47,7 +47,7 @@ from stages.train.loop.step import take_step
 from stages.train.loop.validate import plan_tiles, validation_dsc
 from stages.train.losses import build_loss
 from stages.train.params import TrainingParams
-from stages.train.part import Part, start_or_resume
+from stages.train.part import RankSetup, start_or_resume
 from stages.train.resuming.background import BackgroundCheckpoints
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt
@@ -57,7 +57,7 @@ from tests.support.tracked import embedded_runtime
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 WORKERS = min(8, os.cpu_count() or 1) if DEVICE.type == "cuda" else 0
-BESIDE = 8  # steps an epoch without loading, and in float32: enough for a median
+BASELINE_STEPS = 8  # steps an epoch without loading, and in float32: enough for a median
 TARGETS = {"step": "≥ 2.2", "epoch": "≥ 2.2", "loading": "≤ 1.05", "validation share": "≤ 0.1", "DSC": "within 0.01"}
 
 
@@ -128,14 +128,14 @@ def prepared(folder: Path, source: Path) -> Path:
     return folder / "data" / "processed"
 
 
-def begin(cell: Cell, folder: Path) -> tuple[Part, TrainingState]:
+def begin(cell: Cell, folder: Path) -> tuple[RankSetup, TrainingState]:
     """The train stage's own beginning: probe, switches, network."""
     loss = build_loss(cell.loss)
     dataset = PatchDataset(cell.training, cell.params, needs_skeleton=loss.needs_skeleton)
     runtime = embedded_runtime(
         folder, artifact_root=None, compute=Compute(compile=DEVICE.type == "cuda"), threads=torch.get_num_threads()
     )
-    part = Part(
+    part = RankSetup(
         cell=cell,
         runtime=runtime,
         loss=loss,
@@ -157,7 +157,7 @@ def plainly(state: TrainingState) -> torch.nn.Module:
 
 
 def branch(state: TrainingState, *, in_fp32: bool) -> TrainingState:
-    """The same training with weights of its own."""
+    """The same training with its own weights."""
     network = copy.deepcopy(state.network)
     precision = replace(state.precision, name="fp32") if in_fp32 else state.precision
     return TrainingState(
@@ -178,11 +178,11 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def train_both(part: Part, state: TrainingState, times: Times, busy: Busy) -> torch.nn.Module:
+def train_both(part: RankSetup, state: TrainingState, times: Times, busy: Busy) -> torch.nn.Module:
     """Fill `times`; returns the plain loop's network."""
     params, schedule, loss = part.cell.params, plan_schedule(part.cell.params), part.loss
     loop = set_up(plainly(state), part.cell.training, part.cell.validation, params, DEVICE)
-    beside = {"dummy": branch(state, in_fp32=False), "fp32": branch(state, in_fp32=True)}
+    baselines = {"dummy": branch(state, in_fp32=False), "fp32": branch(state, in_fp32=True)}
     tiles = plan_tiles([volume.shape_zyx for volume in part.cell.validation], params)
     following = batches(part.dataset, params, 0, WORKERS, pin_memory=DEVICE.type == "cuda")
 
@@ -197,12 +197,12 @@ def train_both(part: Part, state: TrainingState, times: Times, busy: Busy) -> to
             plain_s = [seconds(lambda: loop.step(next(plain_batches), rate)) for rate in rates]  # noqa: B023
             plain_ending_s = 0.0
             ours_s = []
-            for rate in rates[:BESIDE]:  # in turns, so that what else the machine does meets all of them
+            for rate in rates[:BASELINE_STEPS]:  # in turns, so that what else the machine does meets all of them
                 ours_s.append(seconds(lambda: step(state, next(following), rate)))  # noqa: B023
-                for name, training in beside.items():
+                for name, training in baselines.items():
                     times.steps[name].append(seconds(lambda: step(training, part.batch, rate)))  # noqa: B023
             with busy.watched():
-                ours_s += [seconds(lambda: step(state, next(following), rate)) for rate in rates[BESIDE:]]  # noqa: B023
+                ours_s += [seconds(lambda: step(state, next(following), rate)) for rate in rates[BASELINE_STEPS:]]  # noqa: B023
             ending_s = seconds(lambda: checkpoints.save(state.as_dict()))
             if (epoch + 1) % params.validation_interval == 0 or epoch + 1 == params.max_epochs:
                 dtype, volumes = state.precision.autocast_dtype, part.cell.validation
@@ -227,7 +227,9 @@ def mean_dsc(network: torch.nn.Module, volumes: list[Volume], params: TrainingPa
     return float(np.mean(scores))
 
 
-def report_of(part: Part, state: TrainingState, times: Times, busy: Busy, other: torch.nn.Module) -> dict[str, Any]:
+def report_of(
+    part: RankSetup, state: TrainingState, times: Times, busy: Busy, other: torch.nn.Module
+) -> dict[str, Any]:
     """Medians and ratios."""
     params, volumes = part.cell.params, part.cell.validation
     step_s = {name: statistics.median(values[3:]) for name, values in times.steps.items()}

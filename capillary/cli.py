@@ -19,7 +19,7 @@ from capillary.weights.command import weights
 
 app = typer.Typer(
     name="capillary",
-    help="From labelled 3D stacks of blood vessels to a registered, repeatable segmentation model.",
+    help="Turn labelled 3D stacks of blood vessels into a registered, reproducible segmentation model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,7 +33,7 @@ app.command()(doctor)
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
-    """Run one stage as its entry in dvc.yaml declares it. DVC calls this; you call dvc repro."""
+    """Run one stage as declared in dvc.yaml. DVC calls this command; you run dvc repro."""
     from capillary.launcher.command import run_command
 
     run_command([name, *context.args])
@@ -41,12 +41,12 @@ def stage(context: typer.Context, name: Annotated[str, typer.Argument(help="A st
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Also the name of its model in MLflow.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the project and of its model in MLflow.", show_default=False)],
     at: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The folder to make; else ./NAME.", show_default=False)
+        Path | None, typer.Option(metavar="FOLDER", help="Folder to create (default: ./NAME).", show_default=False)
     ] = None,
 ) -> None:
-    """Start a pipeline of your own from the smallest sample (docs/own-pipeline.md)."""
+    """Start your own pipeline from the smallest sample (docs/own-pipeline.md)."""
     from capillary.new_project.create import new as make
 
     make(name, at, os.environ)
@@ -64,8 +64,10 @@ def check() -> None:
 
 @app.command()
 def preflight(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
-    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="No GPU is a failure, not a warning.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Fail, rather than warn, if there is no GPU.")
+    ] = False,
 ) -> None:
     """Check that a run can finish before starting it. Exit code 9 if a critical check fails (docs/preflight.md)."""
     from capillary import preflight as checks
@@ -91,10 +93,10 @@ def metrics() -> None:
 @app.command()
 def evaluate(
     complete: Annotated[
-        bool, typer.Option("--complete", help="Measure the trained cells while others are missing.")
+        bool, typer.Option("--complete", help="Measure the trained cells although others are missing.")
     ] = False,
 ) -> None:
-    """Measure the trained cells into metrics/partial/; dvc repro evaluate measures all cells."""
+    """Measure the trained cells and write metrics/partial/; dvc repro evaluate measures all cells."""
     if not complete:
         raise typer.BadParameter("Give --complete, or run dvc repro evaluate, which measures all cells.")
     from capillary.launcher.stop import listening
@@ -116,38 +118,48 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IN... OUT",
-            help="A stack and its mask; or stacks, quoted patterns, folders or tables (*.csv), and a folder.",
+            help="A stack and its mask; or stacks, quoted patterns, folders or tables (*.csv), then an output folder.",
             show_default=False,
         ),
     ],
-    loss: Annotated[str | None, typer.Option(help="The loss of the models in models/.", show_default=False)] = None,
-    fold: Annotated[list[int] | None, typer.Option(help="One fold, or several; else all.", show_default=False)] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="One seed, or several; else all.", show_default=False)] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="Use the models in models/ with this loss.", show_default=False)
+    ] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(help="Use only this fold; may be repeated (default: all).", show_default=False)
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Use only this seed; may be repeated (default: all).", show_default=False)
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="From the registry: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
+        str | None, typer.Option(help="Registered model: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=0, callback=_below_one, help="Vessel above it; else evaluation.threshold.", show_default=False
+            min=0,
+            callback=_below_one,
+            help="Probability above which a voxel is vessel (default: evaluation.threshold).",
+            show_default=False,
         ),
     ] = None,
     spacing_um: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="For files without a spacing.", show_default=False)
+        str | None, typer.Option(metavar="Z,Y,X", help="Spacing for files that have none.", show_default=False)
     ] = None,
     min_component_um3: Annotated[
         float | None,
-        typer.Option(min=0, help="Remove smaller parts; else evaluation.min_component_um3.", show_default=False),
+        typer.Option(min=0, help="Remove smaller parts (default: evaluation.min_component_um3).", show_default=False),
     ] = None,
-    probability: Annotated[bool, typer.Option("--probability", help="Also OUT_probability.")] = False,
-    picture: Annotated[bool, typer.Option("--picture", help="Also a picture, OUT.png.")] = False,
+    probability: Annotated[bool, typer.Option("--probability", help="Also write OUT_probability.")] = False,
+    picture: Annotated[bool, typer.Option("--picture", help="Also write a picture, OUT.png.")] = False,
     suffix: Annotated[
-        str | None, typer.Option(metavar=".nii.gz", help="Of the masks in a folder; else their stacks'.")
+        str | None,
+        typer.Option(metavar=".nii.gz", help="Suffix of the masks in a folder (default: that of the stack)."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip the stacks of a folder that are done.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip stacks that are already done.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Segment stacks with the registered models: the mean of all folds and seeds of a loss (docs/predict.md)."""
+    """Segment stacks with the registered models, by default the mean over folds and seeds (docs/predict.md)."""
     from capillary.launcher.stop import listening
     from capillary.prediction.ask import make_request
     from capillary.prediction.run import run_prediction
@@ -174,13 +186,13 @@ def predict(
 
 @app.command()
 def serve(
-    port: Annotated[int | None, typer.Option(help="Else SERVE_PORT, else 8080.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port (default: SERVE_PORT, or 8080).", show_default=False)] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="NAME@ALIAS, or models/; else the champion of capillary-default.", show_default=False),
+        typer.Option(help="NAME@ALIAS or models/ (default: the champion of capillary-default).", show_default=False),
     ] = None,
 ) -> None:
-    """Segment stacks over HTTP on this machine, with a page for people (docs/serve.md). Ctrl-C ends it."""
+    """Start an HTTP service with a web page that segments stacks (docs/serve.md). Ctrl-C ends it."""
     from capillary.serve import run_service
 
     sys.exit(run_service(Path.cwd(), port=port, model=model))
@@ -188,9 +200,9 @@ def serve(
 
 @app.command()
 def profile(
-    json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Show this machine, the hardware profile that suits it, and why."""
+    """Show this machine, the hardware profile chosen for it, and why."""
     from capillary.compute.show import show_profile
     from capillary.launcher.run import stage_hardware
 
@@ -199,7 +211,7 @@ def profile(
 
 @app.command()
 def sync() -> None:
-    """Publish the runs that wait on this disk for the tracking server (docs/tracking.md)."""
+    """Send the runs waiting on this disk to the tracking server (docs/tracking.md)."""
     from capillary.launcher.stop import listening
     from capillary.models.sync import run_sync
 
@@ -210,11 +222,11 @@ def sync() -> None:
 @app.command()
 def build(
     stages: Annotated[
-        list[str] | None, typer.Argument(help="Stages; all when none is named.", show_default=False)
+        list[str] | None, typer.Argument(help="Stages to build (default: all).", show_default=False)
     ] = None,
 ) -> None:
     """Build the stages' environment images ahead of time."""
-    from capillary.containers.upkeep import build_images
+    from capillary.containers.maintenance import build_images
     from capillary.launcher.stop import listening
 
     with listening() as stop:
@@ -225,18 +237,18 @@ def build(
 @app.command()
 def ps() -> None:
     """Show the containers of this project's stages."""
-    from capillary.containers.upkeep import show_siblings
+    from capillary.containers.maintenance import show_siblings
 
     show_siblings(Path.cwd())
 
 
 @app.command()
 def clean(
-    state: Annotated[bool, typer.Option("--state", help="Also what stopped runs would resume from.")] = False,
-    images: Annotated[bool, typer.Option("--images", help="Also images whose files have changed since.")] = False,
+    state: Annotated[bool, typer.Option("--state", help="Also remove checkpoints of stopped runs.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Also remove images whose files have changed.")] = False,
 ) -> None:
-    """Remove what killed runs left: containers without a launcher, temporary folders, folders of jobs that are over."""
-    from capillary.containers.upkeep import clean as clean_project
+    """Remove what killed runs left behind: containers, temporary folders, and folders of finished jobs."""
+    from capillary.containers.maintenance import clean as clean_project
     from capillary.places.jobs import clean_jobs, live_states
 
     clean_jobs(Path.cwd())
@@ -246,10 +258,10 @@ def clean(
 @app.command()
 def report(
     name: Annotated[
-        str | None, typer.Option(help="Its folder below reports/; else the DVC experiment's name.", show_default=False)
+        str | None, typer.Option(help="Folder in reports/ (default: name of the DVC experiment).", show_default=False)
     ] = None,
 ) -> None:
-    """Write reports/NAME/report.html and report.md: what the results in this workspace say, as one page to send."""
+    """Write reports/NAME/report.html and report.md: the results in this workspace on one page."""
     from capillary.report.write import report_workspace
 
     report_workspace(Path.cwd(), name)
@@ -257,10 +269,14 @@ def report(
 
 @app.command()
 def experiment(
-    config: Annotated[Path, typer.Option(help="An experiment file.")] = Path("configs/experiments/default.yaml"),
-    debug: Annotated[bool, typer.Option("--debug", help="A rehearsal: the file's debug section.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from checkpoints, whatever the file says.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, run nothing.")] = False,
+    config: Annotated[Path, typer.Option(help="Experiment file.")] = Path("configs/experiments/default.yaml"),
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Rehearse with the limits of the file's debug section.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from checkpoints, whatever the file says.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and show the plan, but run nothing.")
+    ] = False,
 ) -> None:
     """Run an experiment file from preflight to report; docs/user-guide.md explains it key by key."""
     from capillary.experiments.run import Options, run_experiment
@@ -272,12 +288,12 @@ def experiment(
 def reproduce(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="A network or a training.", show_default=False),
+        typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Network or training.", show_default=False),
     ],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before its commit's code runs.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the folder in which it was trained.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Run the commit's code without asking.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder in which it was trained.")] = False,
 ) -> None:
-    """Train a registered model again from what its registry recorded, and compare (docs/reproduce.md)."""
+    """Train a registered model again from its recorded provenance, and compare (docs/reproduce.md)."""
     from capillary.launcher.stop import listening
     from capillary.reproduce.run import Reproduction, run_reproduction
 
@@ -308,7 +324,7 @@ app.command(name="dev", hidden=True, help="The same as `capillary up`.")(up)
 
 @app.command()
 def down() -> None:
-    """Stop the services; their data stays in the volumes."""
+    """Stop the services and keep their data."""
     from capillary.experiments import services
 
     services.down(Path.cwd())
@@ -317,7 +333,7 @@ def down() -> None:
 @app.command()
 def logs(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Services, such as mlflow; default: all.", show_default=False)
+        list[str] | None, typer.Argument(help="Services, such as mlflow (default: all).", show_default=False)
     ] = None,
 ) -> None:
     """Follow the services' logs; Ctrl-C ends it."""

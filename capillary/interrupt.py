@@ -10,7 +10,7 @@ def heed_interrupts() -> None:
     """From now on Ctrl-C raises KeyboardInterrupt the first time, and ends this process the second time.
 
     The second one comes while something is cleaned up or waited for, where a KeyboardInterrupt would print a traceback.
-    Commands with handlers of their own set them later, and give them back. An ignored signal stays ignored.
+    Commands with their own handlers set them later, and give them back. An ignored signal stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _first)

@@ -22,7 +22,7 @@ def show_metrics(root: Path) -> None:
     """Print each loss of `root`/metrics/metrics.json with its metrics as mean [interval]."""
     file = root / "metrics" / "metrics.json"
     if not file.is_file():
-        raise DataError("there are no metrics yet", file=file, remedy="run ./just reproduce, or dvc pull, first")
+        raise DataError("there are no metrics yet", file=file, remedy="run ./just reproduce or dvc pull first")
     try:
         found = json.loads(file.read_text())
         shown, tolerance_um = _without_former(found, root), _nsd_tolerance_um(root)
@@ -36,11 +36,11 @@ def show_metrics(root: Path) -> None:
             "the metrics cannot be read",
             file=file,
             value=repr(error),
-            remedy="run ./just reproduce (dvc repro -f evaluate) to write them anew",
+            remedy="run ./just reproduce (dvc repro -f evaluate) to write them again",
         ) from error
     console.print(*tables, sep="\n")
     if held_out:
-        say("no fold saw the held-out volumes: quote their figure, provided that nothing was chosen by looking at it")
+        say("no fold saw the held-out volumes: quote this figure, provided that it was not used to choose anything")
 
 
 def _without_former(metrics: dict[str, Any], root: Path) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def metrics_table(
     nsd_tolerance_um: float | None = None,
     title: str = r"out of fold: mean \[interval]",
 ) -> Table:
-    """A line a metric under each loss: mean over the groups and its interval; ↑ more is better.
+    """A line per metric under each loss: mean over the groups and its interval; ↑ more is better.
 
     So it fits a terminal of 80 columns, however many metrics there are. Raises KeyError for one that is unknown.
     """

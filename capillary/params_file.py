@@ -18,7 +18,7 @@ from stages.common.params import RETIRED_KEYS, nearest, validate_params
 
 def declared_keys(root: Path) -> dict[str, list[str]]:
     """The dotted keys of params.yaml that each stage of dvc.yaml declares."""
-    # an item that is no string names another file
+    # an item that is not a string names another file
     return {
         name: [key for key in entry.get("params") or [] if isinstance(key, str)]
         for name, entry in _entries(root).items()
@@ -36,7 +36,7 @@ def _entries(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _own_stages(root: Path) -> list[str]:
-    """The entries of dvc.yaml that run the stage of their name; another's `train` may run a script of its own."""
+    """The entries of dvc.yaml that run the stage of their name; another's `train` may run its own script."""
     commands = {name: entry.get("cmd") or "" for name, entry in _entries(root).items()}
     lines = {name: cmd if isinstance(cmd, list) else [cmd] for name, cmd in commands.items()}
     return [name for name, cmd in lines.items() if any(f"capillary stage {name}" in str(line) for line in cmd)]
@@ -48,7 +48,7 @@ def read_params_file(root: Path) -> dict[str, Any]:
 
 
 def listed_cells(params: Mapping[str, Any]) -> tuple[CellName, ...]:
-    """Each cell that `params` has trained, in their order; none where the lists are missing or no lists."""
+    """Each cell that `params` has trained, in their order; none if the lists are missing or no lists."""
     training = params.get("training")
     keys = ("losses", "folds", "seeds")
     losses, folds, seeds = (training.get(key) if isinstance(training, Mapping) else None for key in keys)
@@ -58,7 +58,7 @@ def listed_cells(params: Mapping[str, Any]) -> tuple[CellName, ...]:
 
 
 def _counts(values: object) -> list[int]:
-    """The whole numbers from 0 in the list `values`; none where it is no list."""
+    """The whole numbers from 0 in the list `values`; none if it is not a list."""
     return [int(value) for value in values if str(value).isdecimal()] if isinstance(values, list) else []
 
 
@@ -163,7 +163,7 @@ def _model_of(root: Path, stage: str) -> type[BaseModel] | None:
     """By convention stages/train/params.py holds TrainParams: params.yaml as that stage sees it.
 
     It is the project's own file, whose params may be others than those of the stage that this program has under the
-    same name. None for an entry of dvc.yaml that is no stage of this project, or has no params.py.
+    same name. None for an entry of dvc.yaml that is not a stage of this project, or has no params.py.
     """
     name = "".join(word.capitalize() for word in stage.split("_")) + "Params"
     file = root / "stages" / stage / "params.py"

@@ -1,4 +1,4 @@
-"""The params models of a project with stages of its own: stages/<name>/params.py, loaded from the project's folder."""
+"""The params models of a project with its own stages: stages/<name>/params.py, loaded from the project's folder."""
 
 import importlib.util
 import sys
@@ -8,13 +8,13 @@ from pydantic import BaseModel
 
 from stages.common.errors import CapillaryError, ExitCode
 
-_REMEDY = "let it import pydantic alone, and say in `class {name}(BaseModel)` what params.yaml holds for this stage"
+_REMEDY = "let it import only pydantic, and define in `class {name}(BaseModel)` what params.yaml has for this stage"
 
 
 def load_model(file: Path, name: str) -> type[BaseModel]:
     """The class `name` in `file`; CapillaryError (usage) when it cannot be loaded here.
 
-    The file is the project's own, as dvc.yaml is, whose commands DVC runs. It is loaded under a name of its own, since
+    The file is the project's own, as dvc.yaml is, whose commands DVC runs. It is loaded under its own name, since
     `stages` is the package of this program in this process.
     """
     spec = importlib.util.spec_from_file_location(f"_project_params_{file.parent.name}", file)

@@ -34,7 +34,7 @@ def check_rules(params: Mapping[str, Any], root: Path, origin: str) -> None:
 
 
 def names_in(catalogue: tuple[str, str]) -> list[str]:
-    """The keys of the dict that a catalogue's file assigns to its name; nothing where only Python could tell them."""
+    """The keys of the dict that a catalogue's file assigns to its name; nothing if only Python could tell them."""
     file, variable = catalogue
     for node in ast.parse((_STAGES / file).read_text()).body:
         if (

@@ -48,7 +48,7 @@ class PartialEvaluation:
 
     @property
     def outs(self) -> list[str]:
-        """One folder, which is no out of DVC's."""
+        """One folder, which is not an out of DVC's."""
         return [OUT]
 
     @property
@@ -101,17 +101,17 @@ def missing_cells(stages: Sequence[StageForecast], cells: Sequence[CellName]) ->
 
 
 def refuse_all_or_none(cells: Sequence[CellName], missing: Mapping[CellName, str]) -> None:
-    """Raise CapillaryError where a partial evaluation would be empty or whole."""
+    """Raise CapillaryError if a partial evaluation would be empty or whole."""
     if not missing:
         raise CapillaryError(
-            "every cell is complete: there is nothing to leave out",
+            "every cell is complete, so nothing needs to be left out",
             remedy="run dvc repro evaluate, which measures all of them",
             code=ExitCode.USAGE,
         )
     if len(missing) == len(cells):
         first, why = next(iter(missing.items()))
         raise DataError(
-            "no cell is complete: there is nothing to measure",
+            "no cell is complete, so there is nothing to measure",
             value=f"{first.address}: {why}",
             remedy="run dvc repro, or dvc pull if they were trained elsewhere",
         )

@@ -44,7 +44,7 @@ def _secret_parts(url: str) -> Iterator[str]:
     user, _, password = userinfo.partition(":")
     if userinfo:
         yield userinfo
-        yield password or user  # a token may stand in the place of the user
+        yield password or user  # a token may be in the place of the user
 
 
 def _is_loopback(url: str) -> bool:

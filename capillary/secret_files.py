@@ -78,7 +78,7 @@ def _holds_secret(text: str, file: SecretFile) -> bool:
 
 
 def _make_private(number: int) -> bool:
-    """False where the file system is read-only, or knows no modes."""
+    """False if the file system is read-only, or knows no modes."""
     try:
         os.fchmod(number, PRIVATE)
     except OSError:

@@ -88,7 +88,7 @@ def _variable(info: ValidationInfo) -> str:
 def _one_of(name: str, value: str, names: Iterable[str]) -> str:
     known = list(names)
     if value not in known:
-        what = f"is none of its values; {nearest(value, known)}"
+        what = f"is not one of its values; {nearest(value, known)}"
         _refuse(name, what, value, f"one of {', '.join(known)}, or unset it")
     return value
 
@@ -155,8 +155,8 @@ Amount = Annotated[float | None, BeforeValidator(_amount)]
 class ImageSettings:
     """What stage images are built from.
 
-    `torch_index` is a further package index that has torch, or empty; `torch_indexes` are those of single builds, by
-    name (`cpu`, `cu126`). `torch_build` is the build with CUDA that CAPILLARY_TORCH names, None where it names none.
+    `torch_index` is another package index that has torch, or empty; `torch_indexes` are those of single builds, by
+    name (`cpu`, `cu126`). `torch_build` is the build with CUDA that CAPILLARY_TORCH names, None if it names none.
     """
 
     base: str
@@ -171,7 +171,7 @@ class ImageSettings:
 class Settings:
     """How this machine runs stages. None of it may change a result. The variable of `grace_s` is CAPILLARY_GRACE_S.
 
-    `monitor_interval_s` lies between two samples of the load, None: none are taken.
+    `monitor_interval_s` is between two samples of the load, None: none are taken.
     `tracking` says whether runs may be kept on this disk until a server takes them (docs/tracking.md).
     `resume` False makes every training start from its beginning; `checkpoint_dir` keeps what they resume from.
     `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones,

@@ -22,9 +22,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
         text = file.read_bytes().decode()
         tree = copy.deepcopy(_parse(text))
     except UnicodeDecodeError as error:
-        where = f"its byte {error.start} is {error.object[error.start]:#04x}"
+        where = f"byte {error.start} is {error.object[error.start]:#04x}"
         raise ParamsError(
-            f"{file.name} is not UTF-8 text", file=file, value=where, remedy="save it in the encoding UTF-8"
+            f"{file.name} is not UTF-8 text", file=file, value=where, remedy="save it as UTF-8"
         ) from error
     except YAMLError as error:
         raise _explain(file, text, error) from error
@@ -33,7 +33,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     for key, value in leaves(tree):
         if isinstance(value, datetime.date):
             raise ParamsError(
-                f"{file.name} `{key}` is a date to YAML",
+                f"{file.name} `{key}` is read as a date by YAML",
                 file=file,
                 value=value,
                 remedy=f"put quotes around it: '{value}'",
@@ -57,7 +57,7 @@ def _explain(file: Path, text: str, error: YAMLError) -> ParamsError:
     if isinstance(error, DuplicateKeyError):
         what, remedy = "names a key twice in one section", "keep one of the two lines"
     elif line[mark.column : mark.column + 1] == "\t":
-        what, remedy = "has a tab where YAML allows only spaces", "write spaces in place of the tab"
+        what, remedy = "has a tab where YAML allows only spaces", "replace the tab with spaces"
     else:
         what, remedy = f"is not YAML: {error.problem}", "correct the line named, or the one before it"
     return ParamsError(f"{file.name} {what}", file=file, value=f"line {mark.line + 1}: {line.strip()}", remedy=remedy)

@@ -12,7 +12,7 @@ _WORDS = {True: "ok", False: "failed"}
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One test. `text` is what it found or why it failed; `remedy` is empty where it passed."""
+    """One test. `text` is what it found or why it failed; `remedy` is empty if it passed."""
 
     name: str
     passed: bool
@@ -50,7 +50,7 @@ class Results:
     def test(self, name: str, *, remedy: str) -> Callable[[Test], Test]:
         """Run the decorated function at once and show the result: the text that it returns, or why it failed.
 
-        A failure stops no later cell: `summary` raises it. A cell that is run again replaces its former result.
+        A failure stops no later cell: `summary` raises it. A cell that is run again replaces its previous result.
         """
 
         def run(test: Test) -> Test:
@@ -84,7 +84,7 @@ class Results:
 
 
 def show(results: list[Result]) -> None:
-    """Lines for a notebook, and as text for where there is none."""
+    """Lines for a notebook, and as text for if there is none."""
     page = "".join(result.as_html() for result in results)
     text = "\n".join(result.as_text() for result in results)
     put({"text/html": page, "text/plain": text})

@@ -22,7 +22,7 @@ CODE_FOLDER = "stages/"
 
 
 def access_table(root: Path) -> list[str]:
-    """A row a stage, a column a key of StageAccess: whatever keys it has."""
+    """A row per stage, one column per key of StageAccess: whatever keys it has."""
     keys = list(StageAccess.model_fields)
     rows = []
     for stage in yaml.safe_load((root / ACCESS_FILE).read_text()):
@@ -37,7 +37,7 @@ def access_table(root: Path) -> list[str]:
 
 
 def files_table(root: Path) -> list[str]:
-    """A row a stage: what it can read beside its own code, and what it can write."""
+    """A row per stage: what it can read besides its own code, and what it can write."""
     entries: dict[str, dict[str, Any]] = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
     rows = []
     for stage, entry in entries.items():
@@ -47,12 +47,12 @@ def files_table(root: Path) -> list[str]:
         rows.append([stage, shown(tuple(reads)), shown(names)])
     gates = [stage for stage in yaml.safe_load((root / ACCESS_FILE).read_text()) if is_gate(root, stage)]
     rows += [[gate, shown((config_of(gate),)), shown(())] for gate in gates]
-    stacks = "`IN` (of more than 32 stacks in one folder: that folder), the model cards in `models`"
-    files = "`OUT` and what is asked for beside it; of many stacks: a hidden folder in the output folder"
+    stacks = "`IN` (for more than 32 stacks in one folder: that folder), the model cards in `models`"
+    files = "`OUT` and other requested files next to it; for several stacks: a hidden folder in the output folder"
     rows.append(["predict", stacks, files])
     rows.append(["models", "the registry, and what *convert* made", "pickles as they were fetched; new cards"])
     rows.append(["convert", "pickles as they were fetched", "a description and weights for each"])
-    return table(["stage", "reads (beside its code)", "writes"], rows)
+    return table(["stage", "reads (besides its code)", "writes"], rows)
 
 
 def shown(value: object) -> str:

@@ -79,7 +79,7 @@ def _tokens(settings: ServeSettings) -> Tokens:
     tokens = hashed(users, admins)
     if tokens.is_open and not settings.open_access and not _is_loopback(settings.host):
         raise CapillaryError(
-            f"{settings.host} can be reached from other machines, and no token is asked for",
+            f"{settings.host} can be reached from other machines without a token",
             remedy="set CAPILLARY_SERVE_TOKENS, or SERVE_HOST=127.0.0.1",
             code=ExitCode.USAGE,
         )

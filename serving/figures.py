@@ -8,7 +8,7 @@ BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600)
 
 
 class Figures:
-    """The service's own counters, in a registry of their own."""
+    """The service's own counters, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -61,7 +61,7 @@ def declared_size(request: Request, most_bytes: int) -> int:
 
 
 async def _bounded(request: Request, most_bytes: int, idle_s: float) -> AsyncIterator[bytes]:
-    """The body's chunks. A client that sends nothing for `idle_s`, or less than 1 kB a second, is refused."""
+    """The body's chunks. A client that sends nothing for `idle_s`, or less than 1 kB per second, is refused."""
     chunks, taken, began = request.stream().__aiter__(), 0, asyncio.get_running_loop().time()
     while True:
         try:
@@ -69,14 +69,14 @@ async def _bounded(request: Request, most_bytes: int, idle_s: float) -> AsyncIte
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Refusal(408, f"nothing came for {idle_s:g} s", "send it again over a better connection") from None
+            raise Refusal(408, f"nothing arrived for {idle_s:g} s", "send it again over a better connection") from None
         except ClientDisconnect:
             raise Refusal(400, "the connection ended in the middle of the body", "send it again") from None
         taken += len(chunk)
         if taken > most_bytes:
             raise _too_large(most_bytes)
         if asyncio.get_running_loop().time() - began > idle_s + taken / 1000:
-            raise Refusal(408, "the body comes too slowly", "send it again over a better connection")
+            raise Refusal(408, "the body arrives too slowly", "send it again over a better connection")
         yield chunk
 
 
@@ -130,7 +130,7 @@ class _Parts:
         if self._name not in ("stack", *FIELDS):
             raise Refusal(422, f"there is no field `{self._name}`", f"the fields are stack, {', '.join(FIELDS)}")
         if self._name in self._seen or len(self._seen) >= MOST_PARTS:
-            raise Refusal(422, f"the field `{self._name}` comes twice", "send one stack in a request")
+            raise Refusal(422, f"the field `{self._name}` occurs twice", "send one stack in a request")
         self._seen.add(self._name)
         if self._name == "stack":
             given = options.get(b"filename", b"").decode("utf-8", "replace")

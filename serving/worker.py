@@ -1,6 +1,6 @@
 """python -m serving.worker REFERENCE: networks in memory, stacks from standard input, answers on standard output.
 
-A process of its own, so that a new model loads while the old one answers, and a stack that ends it ends nothing else.
+Its own process, so that a new model loads while the old one answers, and a stack that ends it ends nothing else.
 Nothing is unpickled: networks are read as `capillary predict` reads them.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capillary.cache.choose import choose
 from capillary.cache.judge import Judgement, Verdict, failed, judge
-from capillary.cache.project import Present, Project
+from capillary.cache.project import CurrentEntry, Project
 from capillary.cache.recompute import audit_folder, command_of, has_server, plan_again, reads_registry
 from capillary.cache.recorded import Recorded
 from capillary.cache.show import as_json, say_chosen, say_judgement, say_left_out, say_summary, stdout_as_stderr
@@ -31,7 +31,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
+class AuditSelection:
     """What is recomputed, of how many, and the stages that cannot be, with the reason."""
 
     records: tuple[Recorded, ...]
@@ -63,7 +63,7 @@ def run_audit(question: Question, root: Path, stop: Stop, *, json: bool) -> int:
     return stop.exit_code or exit_code(judgements)
 
 
-def plan_audit(question: Question, project: Project, settings: Settings) -> Chosen:
+def plan_audit(question: Question, project: Project, settings: Settings) -> AuditSelection:
     """What `question` asks for. Raises CapillaryError for a stage that dvc.yaml does not have."""
     stages = [each for each in project.stages() if question.stage in (None, each.stage, each.address)]
     if not stages:
@@ -77,7 +77,9 @@ def plan_audit(question: Question, project: Project, settings: Settings) -> Chos
     records = project.records([each for each in stages if each.address not in reasons])
     records = [each for each in records if command_of(each, stage_of(project.root, each.address)) is not None]
     seed = secrets.randbelow(2**31) if question.seed is None else question.seed
-    return Chosen(records=tuple(choose(records, question.share, seed)), of=len(records), seed=seed, left_out=reasons)
+    return AuditSelection(
+        records=tuple(choose(records, question.share, seed)), of=len(records), seed=seed, left_out=reasons
+    )
 
 
 def exit_code(judgements: Sequence[Judgement]) -> int:
@@ -88,12 +90,12 @@ def exit_code(judgements: Sequence[Judgement]) -> int:
     return ExitCode.CELLS_FAILED if Verdict.NOT_RECOMPUTED in verdicts else 0
 
 
-def _obstacle(stage: Present, root: Path, settings: Settings) -> str | None:
+def _obstacle(stage: CurrentEntry, root: Path, settings: Settings) -> str | None:
     """Why the results of `stage` cannot be audited."""
     if not stage.is_reproducible:
-        return "it reads from outside of the project, or its outs stay in place"
+        return "it reads from outside the project, or its outs stay in place"
     if reads_registry(read_access(root, stage.stage)) and has_server(settings):
-        return "it reads models from the MLflow server, and an audit reaches none"
+        return "it reads models from the MLflow server, and an audit has no access to it"
     return None
 
 

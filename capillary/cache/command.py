@@ -16,16 +16,17 @@ def _cache() -> None:
 
 @cache.command()
 def audit(
-    share: Annotated[float, typer.Option(min=0, max=1, help="How much of the recorded results.")] = 0.1,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the recorded results to recompute.")] = 0.1,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Chooses the same results again; else random.", show_default=False)
+        int | None,
+        typer.Option(min=0, help="Seed of the random choice, to repeat one (default: random).", show_default=False),
     ] = None,
     of_stage: Annotated[
-        str | None, typer.Option("--stage", help="Of one stage, or one cell such as train@dice_ce-0.")
+        str | None, typer.Option("--stage", help="Only this stage, or this cell, such as train@dice_ce-0.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
-    """Recompute a random share of the recorded results and name those that come out otherwise (docs/cache.md)."""
+    """Recompute a random share of the recorded results and list those that differ (docs/cache.md)."""
     from capillary.cache.audit import Question, run_audit
     from capillary.launcher.stop import listening
 

@@ -32,7 +32,7 @@ def judge(
 ) -> Judgement:
     """Compare `record` with the hashes of the `outs` that were computed `now`.
 
-    `recorded_in` is None where nothing is known of the machine that computed the record: then nothing explains a
+    `recorded_in` is None if nothing is known of the machine that computed the record: then nothing explains a
     difference.
     """
     differing = {
@@ -41,7 +41,7 @@ def judge(
     if not differing:
         return Judgement(record=record, verdict=Verdict.CONFIRMED, differing={})
     if recorded_in is None:
-        reason = "nothing here says on which machine it was computed"
+        reason = "this workspace has no record of the machine that computed it"
         return Judgement(record=record, verdict=Verdict.UNEXPLAINED, differing=differing, reasons=(reason,))
     reasons = tuple(differences(recorded_in, now))
     verdict = Verdict.EXPLAINED if reasons else Verdict.UNEXPLAINED

@@ -43,12 +43,14 @@ def listed(cache: Path, digest: str) -> Iterator[tuple[PurePosixPath, str]]:
 def _object(cache: Path, digest: str) -> Path:
     if not _DIGEST.fullmatch(digest.removesuffix(_FOLDER)):
         raise DataError(
-            "a record names content by what is not an MD5", value=digest, remedy="remove that record from dvc.lock"
+            "a record names content by something other than an MD5",
+            value=digest,
+            remedy="remove that record from dvc.lock",
         )
     file = cache / digest[:2] / digest[2:]
     if file.is_symlink() or not file.is_file():
         raise DataError(
-            "DVC's cache does not hold what a result was computed from",
+            "DVC's cache lacks a file that a result was computed from",
             value=digest,
             remedy="fetch it: dvc fetch --run-cache",
         )
@@ -70,5 +72,5 @@ def _damaged(file: Path, what: str) -> DamagedError:
     return DamagedError(
         f"DVC's cache is damaged: a file is not what {what} says",
         file=file,
-        remedy=f"`rm -f {file}`, then fetch it anew: dvc fetch --run-cache",
+        remedy=f"`rm -f {file}`, then fetch it again: dvc fetch --run-cache",
     )

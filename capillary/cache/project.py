@@ -14,7 +14,7 @@ from capillary.launcher.plan import CODE_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
-class Present:
+class CurrentEntry:
     """One entry of dvc.yaml, resolved. `code` has the hashes of its deps below stages/. `is_reproducible` is False for
     an entry with a URL among its deps, or an out that DVC keeps in place: its record does not decide its result.
     """
@@ -49,11 +49,11 @@ class Project:
         }
         self._hashes: dict[str, str] = {}
 
-    def stages(self) -> list[Present]:
+    def stages(self) -> list[CurrentEntry]:
         """All entries, in DVC's order."""
         return [self._present(stage) for stage in self._stages]
 
-    def records(self, stages: Sequence[Present]) -> list[Recorded]:
+    def records(self, stages: Sequence[CurrentEntry]) -> list[Recorded]:
         """The recorded results of `stages` with the code that they have now."""
         records = [*in_lock_file(self.root), *in_run_cache(Path(self._repo.cache.legacy.path))]
         owned = (
@@ -71,10 +71,10 @@ class Project:
             self._hashes[dep] = str(found.get_hash().value) if found is not None and found.exists else ""
         return self._hashes[dep]
 
-    def _present(self, stage: Any) -> Present:
+    def _present(self, stage: Any) -> CurrentEntry:
         cmd, deps = stage.cmd, [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
         outs = stage.outs
-        return Present(
+        return CurrentEntry(
             address=stage.addressing,
             stage=stage_of(self.root, stage.addressing),
             cmd=tuple(cmd if isinstance(cmd, list) else cmd.splitlines()),

@@ -1,4 +1,4 @@
-"""A recorded result computed again in a folder of its own, from what the record names and nothing else.
+"""A recorded result computed again in its own folder, from what the record names and nothing else.
 
 .capillary/audit/<random>/
     workspace/      the deps: links to the workspace where it holds what the record names, else copies from DVC's cache
@@ -66,7 +66,7 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Again:
+class Recomputation:
     """A result to compute again, and the circumstances under which that happens."""
 
     plan: StagePlan
@@ -92,7 +92,9 @@ def command_of(record: Recorded, stage: str) -> tuple[str, ...] | None:
     return next((tuple(each[3:]) for each in words if each[:3] == start), None)
 
 
-def plan_again(record: Recorded, project: Project, folder: Path, settings: Settings, executor: Executor) -> Again:
+def plan_again(
+    record: Recorded, project: Project, folder: Path, settings: Settings, executor: Executor
+) -> Recomputation:
     """The run of `record` in `folder`, whose workspace is laid. It registers nothing: its MLflow store is its own.
 
     Raises DataError when a dep is neither in the workspace nor in the cache.
@@ -118,7 +120,7 @@ def plan_again(record: Recorded, project: Project, folder: Path, settings: Setti
     plan = plan_stage(request, claim, access, _private(settings, access), identity, compute)
     real = tuple(Dep(name=dep.name, host=dep.host and dep.host.resolve()) for dep in plan.deps)
     now = circumstances_here(identity, compute, in_container=executor is not process)
-    return Again(plan=dataclasses.replace(plan, deps=real), circumstances=now)
+    return Recomputation(plan=dataclasses.replace(plan, deps=real), circumstances=now)
 
 
 def reads_registry(access: StageAccess) -> bool:
@@ -140,7 +142,7 @@ def _copy_store(root: Path, repository: Path) -> None:
 def _lay(name: str, digest: str, project: Project, workspace: Path) -> None:
     place = workspace / name
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise DataError("a dep lies outside of the project", value=name, remedy="audit another stage (--stage)")
+        raise DataError("a dep is outside the project", value=name, remedy="audit another stage (--stage)")
     if place.exists():  # a part of a folder that is laid already
         return
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ def in_lock_file(root: Path) -> list[Recorded]:
 
 
 def in_run_cache(cache: Path) -> list[Recorded]:
-    """What the run cache in DVC's `cache` records, of all stages and former versions of them. Skips what is damaged,
+    """What the run cache in DVC's `cache` records, of all stages and earlier versions of them. Skips what is damaged,
     which DVC itself removes when it meets it.
     """
     files = sorted(file for file in (cache / RUNS).glob("??/*/*") if file.is_file() and not file.is_symlink())

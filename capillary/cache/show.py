@@ -15,8 +15,8 @@ from stages.common.progress import say
 
 _WORDS = {
     Verdict.CONFIRMED: "is confirmed",
-    Verdict.EXPLAINED: "differs, and the machine explains it",
-    Verdict.UNEXPLAINED: "differs, and nothing explains it",
+    Verdict.EXPLAINED: "differs because of the machine",
+    Verdict.UNEXPLAINED: "differs for no known reason",
     Verdict.NOT_RECOMPUTED: "could not be computed again",
 }
 
@@ -41,7 +41,7 @@ def say_judgement(found: Judgement, root: Path) -> None:
         say(f"  {reason}")
     if found.verdict is Verdict.UNEXPLAINED:
         say(f"  recorded in: {', '.join(_relative(file, root) for file in found.record.files)}")
-        say(f"  remove it and compute it anew: {removal(found, root)}")
+        say(f"  remove it and compute it again: {removal(found, root)}")
 
 
 def say_summary(judgements: Sequence[Judgement]) -> None:
@@ -51,7 +51,7 @@ def say_summary(judgements: Sequence[Judgement]) -> None:
 
 
 def removal(found: Judgement, root: Path) -> str:
-    """The command that takes a result out of the run cache and computes it anew, without a look at the cache."""
+    """The command that takes a result out of the run cache and computes it again, without a look at the cache."""
     runs = [_relative(file, root) for file in found.record.files if file.name != LOCK_FILE]
     steps = [shlex.join(["rm", "-f", *runs])] if runs else []
     if len(runs) < len(found.record.files):

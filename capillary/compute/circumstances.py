@@ -96,7 +96,7 @@ def digests_of(root: Path, outs: Sequence[str]) -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The CPU as its maker calls it; empty where the system does not say."""
+    """The CPU as its maker calls it; empty if the system does not say."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     return next(

@@ -42,7 +42,7 @@ class EnvironmentName(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class EnvironmentSignals:
     """The signals: environment variables, files that containers have, the first process's cgroups, firmware texts."""
 
     variables: Mapping[str, str]
@@ -61,8 +61,8 @@ class Environment:
     in_container: bool
 
 
-def detect_environment(seen: Surroundings) -> Environment:
-    """The environment that `seen` tells of. The metadata service is asked last, and only of a virtual machine."""
+def detect_environment(seen: EnvironmentSignals) -> Environment:
+    """The environment that `seen` describes. The metadata service is asked last, and only of a virtual machine."""
     container = _container_sign(seen)
     in_container = container is not None
     if seen.variables.get("CI", "").lower() not in {"", "0", "false", "no"}:
@@ -77,11 +77,11 @@ def detect_environment(seen: Surroundings) -> Environment:
     return Environment(name=EnvironmentName.LOCAL, reason="no sign of CI, a container or a cloud", in_container=False)
 
 
-def see_surroundings(
+def read_environment_signals(
     variables: Mapping[str, str], root: Path = Path("/"), metadata: tuple[str, int] = METADATA_ADDRESS
-) -> Surroundings:
+) -> EnvironmentSignals:
     """The signals of the machine whose file system is at `root`."""
-    return Surroundings(
+    return EnvironmentSignals(
         variables=variables,
         container_files=tuple(f"/{name}" for name in CONTAINER_FILES if (root / name).exists()),
         cgroup=_read(root / "proc/1/cgroup"),
@@ -103,14 +103,14 @@ def answers(address: tuple[str, int], timeout_s: float = METADATA_TIMEOUT_S) -> 
     return True
 
 
-def _container_sign(seen: Surroundings) -> str | None:
+def _container_sign(seen: EnvironmentSignals) -> str | None:
     if seen.container_files:
         return f"{seen.container_files[0]} exists"
     found = next((word for word in CONTAINER_CGROUPS if word in seen.cgroup), None)
-    return None if found is None else f"the first process lies in a cgroup of {found}"
+    return None if found is None else f"the first process is in a cgroup of {found}"
 
 
-def _cloud_sign(seen: Surroundings) -> str | None:
+def _cloud_sign(seen: EnvironmentSignals) -> str | None:
     firmware = " | ".join(seen.dmi).lower()
     if mark := next((mark for mark in CLOUD_MARKS if mark in firmware), None):
         return f"the firmware says {CLOUD_MARKS[mark]}"
@@ -120,7 +120,7 @@ def _cloud_sign(seen: Surroundings) -> str | None:
 
 
 def _read(file: Path) -> str:
-    """The text of `file`; empty where there is none or it may not be read (some DMI files are root's)."""
+    """The text of `file`; empty if there is none or it may not be read (some DMI files are root's)."""
     try:
         return file.read_text(errors="replace")
     except OSError:

@@ -31,7 +31,7 @@ def _machine_memory(root: Path) -> int:
     for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
-    import psutil  # where there is no /proc
+    import psutil  # if there is no /proc
 
     return int(psutil.virtual_memory().total)
 

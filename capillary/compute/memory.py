@@ -12,7 +12,7 @@ LEAST_BYTES = 1 * GIB  # a stage that imports torch takes a third of it before i
 def memory_limit(memory_gb: float | Literal["none"] | None, machine_bytes: int | None, side_by_side: int) -> int | None:
     """The limit in bytes of a container whose entry says `memory_gb` (GiB); None for none.
 
-    `machine_bytes` is the memory of the daemon's machine, None where it does not tell; `side_by_side` is how many
+    `machine_bytes` is the memory of the daemon's machine, None if it does not tell; `side_by_side` is how many
     stages an experiment runs there at once.
     """
     if memory_gb == "none":

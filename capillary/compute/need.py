@@ -52,7 +52,7 @@ SAMPLE_BYTES = 6.0  # a voxel of a patch: image float32, label and skeleton uint
 
 @dataclass(frozen=True, kw_only=True)
 class RunShape:
-    """What an estimate follows from. `volumes` are empty where they are not known.
+    """What an estimate follows from. `volumes` are empty if they are not known.
 
     `micro_batch` is how many patches are in the network at a time on a CPU; a GPU takes at least one. `cells` are all
     trainings, `cells_at_once` those that run side by side. `unmade_voxels` are those of volumes that preprocess is
@@ -75,7 +75,7 @@ class RunShape:
 
 
 def run_shape(params: Mapping[str, Any], volumes: Volumes, compute: Compute) -> RunShape | None:
-    """One cell, and the stages before and after it; None where `params` hold no training.
+    """One cell, and the stages before and after it; None if `params` hold no training.
 
     `compute` is how a stage computes here. `params` must have been checked.
     """
@@ -164,7 +164,7 @@ def layer_values(run: RunShape) -> float:
 
 
 def parameters_of(filters: Sequence[int]) -> int:
-    """Weights of a U-Net of two 3×3×3 convolutions a level, down and up again, with 2×2×2 steps up."""
+    """Weights of a U-Net of two 3×3×3 convolutions per level, down and up again, with 2×2×2 steps up."""
     down = sum(27 * (before * width + width * width) for before, width in zip([1, *filters], filters, strict=False))
     steps = list(itertools.pairwise(filters))
     up = sum(8 * below * width + 27 * (2 * width * width + width * width) for width, below in steps)

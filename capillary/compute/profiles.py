@@ -51,9 +51,9 @@ class ProfileTable(Params):
     def _choice_names_profiles(self) -> "ProfileTable":
         named = [*self.choice.from_gb, self.choice.several_gpus, self.choice.shared_memory]
         if unknown := [name for name in named if name not in self.profiles]:
-            raise ValueError(f"choice names `{unknown[0]}`, which is no profile")
+            raise ValueError(f"choice names `{unknown[0]}`, which is not a profile")
         if 0 not in self.choice.from_gb.values():
-            raise ValueError("choice.from_gb needs a profile from 0 GB on, for machines without a GPU")
+            raise ValueError("choice.from_gb needs a profile for 0 GB, which machines without a GPU use")
         return self
 
 
@@ -93,12 +93,12 @@ def _explicit(hardware: Hardware, name: str, table: ProfileTable) -> Choice:
     profile = table.profiles[name]
     gpus = () if profile.device == "cpu" else hardware.gpus
     vain = profile.device != "cpu" and not gpus
-    warnings = (f"profile {name} is made for a GPU, and there is none here: the CPU computes",) if vain else ()
+    warnings = (f"profile {name} is made for a GPU, and this machine has none: the CPU computes",) if vain else ()
     return Choice(profile=name, settings=profile, gpus=gpus, reason="asked for", warnings=warnings)
 
 
 def _suitable(hardware: Hardware, table: ProfileTable) -> Choice:
-    """Only GPUs with memory enough for any GPU profile count: a small card beside a large one is for the screen."""
+    """Only GPUs with memory enough for any GPU profile count: a small card next to a large one is for the screen."""
     least_gb = min(size for size in table.choice.from_gb.values() if size > 0)
     usable = tuple(gpu for gpu in hardware.gpus if gpu.memory_bytes is None or gpu.memory_bytes / GB >= least_gb)
     small = [gpu for gpu in hardware.gpus if gpu not in usable]
@@ -110,7 +110,7 @@ def _suitable(hardware: Hardware, table: ProfileTable) -> Choice:
         name, reason = table.choice.shared_memory, f"{usable[0].name} shares the machine's memory"
     else:
         name, reason = _by_memory(usable[0].memory_bytes / GB, table), _describe(usable[0])
-    warnings = tuple(f"{_describe(gpu)} is less than {least_gb:g} GB and not used" for gpu in small)
+    warnings = tuple(f"{_describe(gpu)} has less than {least_gb:g} GB and is not used" for gpu in small)
     return Choice(profile=name, settings=table.profiles[name], gpus=usable, reason=reason, warnings=warnings)
 
 

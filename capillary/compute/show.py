@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from capillary.compute.computing import find_slots, resolve
-from capillary.compute.environment import Environment, detect_environment, see_surroundings
+from capillary.compute.environment import Environment, detect_environment, read_environment_signals
 from capillary.compute.hardware import GB, Hardware
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import Settings, read_settings
@@ -19,7 +19,7 @@ from stages.common.progress import console, plain, say
 def show_profile(root: Path, find_hardware: Callable[[Settings], Hardware], *, as_json: bool) -> None:
     """Print what stages of the workspace `root` have to compute with, and how they would use it."""
     settings = read_settings(root)
-    environment = detect_environment(see_surroundings(settings.variables))
+    environment = detect_environment(read_environment_signals(settings.variables))
     hardware = find_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     computing = computed(choice, hardware, settings)

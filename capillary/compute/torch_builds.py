@@ -14,7 +14,7 @@ CPU = "cpu"
 
 @dataclass(frozen=True, kw_only=True)
 class TorchBuild:
-    """One build. `cuda` is the version that it was made with (`12.6`, or `cpu`), None where nobody says.
+    """One build. `cuda` is the version that it was made with (`12.6`, or `cpu`), None if nobody says.
 
     `index` is the package index that has it; pip's own where it is empty.
     """
@@ -29,14 +29,14 @@ class TorchBuild:
 
 
 def pinned_cuda(root: Path) -> str | None:
-    """The CUDA of the torch that constraints.txt brings from pip's own index; None where it pins none."""
+    """The CUDA of the torch that constraints.txt brings from pip's own index; None if it pins none."""
     file = root / "constraints.txt"
     found = re.search(r"^cuda-toolkit==(\d+\.\d+)", file.read_text(), re.MULTILINE) if file.is_file() else None
     return found[1] if found else None
 
 
 def choose_build(settings: ImageSettings, pinned: str | None, driver: str | None) -> TorchBuild:
-    """The build that images hold: `driver` is that of the GPUs that containers can have, None where there are none.
+    """The build that images hold: `driver` is that of the GPUs that containers can have, None if there are none.
 
     `auto` takes the newest that the driver runs; where it runs none, the usual one, which preflight then refuses.
     Raises CapillaryError for a build that CAPILLARY_TORCH names and no index has.
@@ -64,7 +64,7 @@ def cuda_builds(settings: ImageSettings, pinned: str | None) -> list[TorchBuild]
 
 
 def newest_for(driver: str, builds: Sequence[TorchBuild]) -> TorchBuild | None:
-    """The newest of `builds` that `driver` runs; the first of equal ones, None where it runs none."""
+    """The newest of `builds` that `driver` runs; the first of equal ones, None if it runs none."""
     fitting = [build for build in builds if build.cuda not in {None, CPU} and driver_runs(driver, str(build.cuda))]
     return max(fitting, key=lambda build: numbers_of(str(build.cuda)), default=None)
 

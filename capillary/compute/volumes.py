@@ -27,7 +27,7 @@ class Volumes:
 
 
 def find_volumes(root: Path, params: Mapping[str, Any]) -> Volumes:
-    """The volumes of the workspace `root`; none where they cannot be known yet, as those of a URL."""
+    """The volumes of the workspace `root`; none if they cannot be known yet, as those of a URL."""
     if made := _made(root / "data" / "processed"):
         return Volumes(shapes=made, unmade_voxels=0)
     resample = (params.get("preprocess") or {}).get("resample_to_um")
@@ -39,7 +39,7 @@ def find_volumes(root: Path, params: Mapping[str, Any]) -> Volumes:
 
 
 def npy_shape(file: Path) -> ShapeZYX | None:
-    """The shape in the header of a .npy file, without NumPy; None where it is none of three axes."""
+    """The shape in the header of a .npy file, without NumPy; None if it is none of three axes."""
     with file.open("rb") as stream:
         start = stream.read(10)
         if start[:6] != b"\x93NUMPY" or len(start) < 10:

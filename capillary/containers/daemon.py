@@ -35,7 +35,7 @@ def connect(variables: Mapping[str, str]) -> docker.APIClient:
         raise ServiceError(
             "the Docker daemon does not answer",
             value=str(error),
-            remedy="start it (Docker Desktop, or: systemctl start docker), or give yourself the right to its socket "
+            remedy="start it (Docker Desktop, or: systemctl start docker), or give your user access to its socket "
             "(docs/docker-socket.md); without it stages run as plain processes: CAPILLARY_EXECUTOR=process",
         ) from error
 
@@ -60,7 +60,7 @@ def plain_errors(what: str) -> Iterator[None]:
         raise CapillaryError(
             f"Docker could not {what}: its image is missing",
             value=error.explanation,
-            remedy="./just build makes the images of all stages; then repeat",
+            remedy="run ./just build, which builds the images of all stages, then repeat",
             code=ExitCode.MACHINE,
         ) from error
     except APIError as error:
@@ -70,7 +70,7 @@ def plain_errors(what: str) -> Iterator[None]:
 def daemon_gone(what: str) -> ServiceError:
     """The daemon stopped answering in the middle of `what`."""
     return ServiceError(
-        f"the Docker daemon went away while it should {what}",
+        f"the Docker daemon stopped answering while it was asked to {what}",
         remedy="start it (Docker Desktop, or: systemctl start docker), then repeat the same command: finished stages "
         "are kept, and a training resumes from its last checkpoint",
     )
@@ -81,12 +81,12 @@ def explain(message: str, what: str) -> CapillaryError:
     known = {
         "could not select device driver": "there is no GPU for containers: install the NVIDIA Container Toolkit, or "
         "set gpu: auto in configs/stages.yaml to train on the CPU",
-        "no space left on device": "the disk of Docker's data is full: docker system df shows what fills it; "
+        "no space left on device": "the disk with Docker's data is full: docker system df shows what fills it; "
         "capillary clean --images and docker system prune make room; then repeat",
-        "bind source path does not exist": "the daemon sees other files than this process: it runs on another machine, "
-        "or in one; run there, or set CAPILLARY_EXECUTOR=process",
+        "bind source path does not exist": "the daemon sees other files than this process, for example because it runs "
+        "on another machine; run this on that machine, or set CAPILLARY_EXECUTOR=process",
         "Minimum memory limit": "raise memory_gb in configs/stages.yaml",
-        "is not running": "the container that runs dvc was stopped meanwhile; repeat",
+        "is not running": "the container that runs dvc was stopped in the meantime; repeat",
     }
     remedy = next((text for part, text in known.items() if part.lower() in message.lower()), None)
     return CapillaryError(

@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 from capillary.compute.memory import GIB, memory_limit
 from capillary.containers.logs import Log, not_found
 from capillary.containers.scratch import work_folder
-from capillary.containers.spec import Place
+from capillary.containers.spec import ContainerHost
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 
@@ -57,7 +57,7 @@ class EndingWatch:
             return  # the daemon is gone: wait() finds no code
 
 
-def tell_of(ending: Ending, plan: StagePlan, place: Place, stop: Stop, log: Log) -> int:
+def tell_of(ending: Ending, plan: StagePlan, place: ContainerHost, stop: Stop, log: Log) -> int:
     """Say what the stage could not say itself; returns the exit code."""
     if ending.code == 0:
         return 0
@@ -68,15 +68,15 @@ def tell_of(ending: Ending, plan: StagePlan, place: Place, stop: Stop, log: Log)
     return stop.exit_code or ending.code
 
 
-def _explanation(ending: Ending, plan: StagePlan, place: Place, stop: Stop) -> str | None:
+def _explanation(ending: Ending, plan: StagePlan, place: ContainerHost, stop: Stop) -> str | None:
     if stop.killed:
-        return f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
+        return f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
     if stop.asked is not None:
         return None
     if ending.out_of_memory:
         return _out_of_memory(plan, place)
     if ending.code == 128 + signal.SIGKILL:
-        return "was killed from outside (docker kill, or no memory left: dmesg tells); remedy: repeat to resume"
+        return "was killed from outside (docker kill, or out of memory: see dmesg); remedy: repeat to resume"
     if ending.code in {128 + signal.SIGTERM, 128 + signal.SIGINT}:
         return "was stopped from outside (docker stop, or the Docker daemon going down); remedy: repeat to resume"
     if ending.code > 128 and ending.code - 128 in set(signal.Signals):
@@ -84,19 +84,19 @@ def _explanation(ending: Ending, plan: StagePlan, place: Place, stop: Stop) -> s
     return None
 
 
-def _out_of_memory(plan: StagePlan, place: Place) -> str:
+def _out_of_memory(plan: StagePlan, place: ContainerHost) -> str:
     entry = plan.gated.split("@")[0] if plan.gated else plan.stage  # a gate has the limit of the stage that it gates
     key = f"memory_gb of {entry} in configs/stages.yaml"
     limit = memory_limit(plan.access.memory_gb, place.memory_bytes, place.side_by_side)
     if limit is None:
-        found, first = "this machine has no more", "free memory"
+        found, first = "this machine has no more memory", "free memory"
     elif plan.access.memory_gb is None:
         share = f"the share of one of {place.side_by_side} stages" if place.side_by_side > 1 else "the default"
         found, first = f"its limit is {limit / GIB:.3g} GB ({share}, since {key} is null)", f"set {key}"
     else:
         found, first = f"its limit is {limit / GIB:.3g} GB ({key})", f"raise {key}"
     return (
-        f"ran out of memory: {found}; remedy: {first}, or give it less at a time "
+        f"ran out of memory: {found}; remedy: {first}, or reduce what it processes at once "
         "(training.batch_size, training.patch_voxels, CAPILLARY_WORKERS)"
     )
 
@@ -111,5 +111,5 @@ def _undeclared(plan: StagePlan, tail: bytes) -> str | None:
         return None
     return (
         f"was refused {inner}: dvc.yaml does not declare it for this stage; "
-        f"remedy: add it to the deps of {plan.stage} in dvc.yaml, or do without it"
+        f"remedy: add it to the deps of {plan.stage} in dvc.yaml, or do not use it"
     )

@@ -19,7 +19,7 @@ from requests.exceptions import RequestException
 from capillary.compute.hardware import allowed
 from capillary.compute.limits import Limits, find_limits
 from capillary.compute.torch_builds import TorchBuild, choose_build, pinned_cuda
-from capillary.containers import gpus, last_duty
+from capillary.containers import gpus, remove_created
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
 from capillary.containers.endings import EndingWatch, tell_of
 from capillary.containers.host_paths import HostPaths
@@ -28,7 +28,7 @@ from capillary.containers.logs import Log
 from capillary.containers.place import find_place
 from capillary.containers.scratch import Scratch, lay_scratch
 from capillary.containers.siblings import end, orphans, remove, siblings
-from capillary.containers.spec import ContainerSpec, Place, container_spec
+from capillary.containers.spec import ContainerHost, ContainerSpec, container_spec
 from capillary.launcher.access import StageAccess
 from capillary.launcher.leash import leash
 from capillary.launcher.plan import StagePlan
@@ -128,14 +128,16 @@ class ContainerExecutor:
             return code or stop.exit_code
 
     def _end_orphan(self, plan: StagePlan, paths: HostPaths) -> None:
-        """End the container of a launcher that was killed, if it still writes the state that this run goes on from."""
+        """End the container of a launcher that was killed, if it still writes the state that this run continues
+        from.
+        """
         found = siblings(self._api, paths.translate(plan.repository))
         for orphan in orphans(found, plan.repository):
             if orphan.state == plan.state_dir.name:
-                say(f"{plan.address}: ending {orphan.name}, whose launcher is gone")
+                say(f"{plan.address}: ending {orphan.name}, whose launcher has died")
                 end(self._api, orphan)
 
-    def _run(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> int:
+    def _run(self, plan: StagePlan, scratch: Scratch, place: ContainerHost, stop: Stop) -> int:
         log = Log(plan.repository / ".capillary" / "logs", plan.address)
         try:
             with plain_errors(f"run {plan.address}"):
@@ -153,10 +155,10 @@ class ContainerExecutor:
             raise daemon_gone(f"run {plan.address}")
         return tell_of(ending, plan, place, stop, log)
 
-    def _start(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Running | None":
+    def _start(self, plan: StagePlan, scratch: Scratch, place: ContainerHost, stop: Stop) -> "Running | None":
         """The started container; None when this launcher was asked to stop before."""
         executor = self._settings.executor.value
-        with leash(sys.executable, "-P", "-m", last_duty.__name__, scratch.base.name, executor):
+        with leash(sys.executable, "-P", "-m", remove_created.__name__, scratch.base.name, executor):
             container = self._create(plan, scratch, place, stop)
             if container is None:
                 return None
@@ -170,7 +172,7 @@ class ContainerExecutor:
             self._api.start(container.id)
             return running
 
-    def _create(self, plan: StagePlan, scratch: Scratch, place: Place, stop: Stop) -> "Created | None":
+    def _create(self, plan: StagePlan, scratch: Scratch, place: ContainerHost, stop: Stop) -> "Created | None":
         assert self._environment is not None
         image = self._environment.tag
 
@@ -187,7 +189,7 @@ class ContainerExecutor:
 
         if not self._gpus:
             if plan.access.gpu == "auto" and plan.gated is None:
-                say(f"{plan.address}: containers can have no GPU here; it runs on the CPU")
+                say(f"{plan.address}: containers get no GPU on this machine; it runs on the CPU")
             return create([])
         if plan.order.compute.device == "cpu":
             return create([])  # the profile's choice: a GPU is left to those who use it
@@ -215,7 +217,7 @@ class ContainerExecutor:
                 remove(self._api, container["Id"])
         except (RequestException, APIError) as error:
             # what led here is told by who called; the container ends by itself, since its connection is gone
-            sys.stderr.write(f"the daemon no longer tells whether the container is gone ({type(error).__name__})\n")
+            sys.stderr.write(f"the daemon no longer says whether the container has ended ({type(error).__name__})\n")
 
 
 @dataclass(frozen=True, kw_only=True)

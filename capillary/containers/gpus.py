@@ -54,9 +54,9 @@ def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
 
 
 def refuse_no_gpu(address: str) -> CapillaryError:
-    """What a stage that requires a GPU says where there is none."""
+    """What a stage that requires a GPU says if there is none."""
     return CapillaryError(
-        f"{address} requires a GPU (gpu: required in configs/stages.yaml), and containers can have none here",
+        f"{address} requires a GPU (gpu: required in configs/stages.yaml), and containers get none on this machine",
         remedy="install the NVIDIA driver and Container Toolkit, free a GPU in CAPILLARY_GPUS, or set gpu: auto",
         code=ExitCode.MACHINE,
     )
@@ -81,7 +81,7 @@ def take_free(
                 say(f"{address} runs on GPU {gpu.index} ({gpu.name})")
                 return container
         if not said:
-            say(f"{address} waits for a free GPU: capillary ps shows who has them")
+            say(f"{address} waits for a free GPU; capillary ps shows which stages use them")
             said = True
         time.sleep(POLL_S)
     return None

@@ -10,9 +10,9 @@ from stages.common.errors import CapillaryError, ExitCode
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """`source`, a path on the daemon's machine, stands at `destination` in the launcher's container.
+    """`source`, a path on the daemon's machine, is at `destination` in the launcher's container.
 
-    `source` is empty where the daemon's machine has no path for it (tmpfs, volumes of foreign drivers).
+    `source` is empty if the daemon's machine has no path for it (tmpfs, volumes of foreign drivers).
     """
 
     source: str
@@ -60,7 +60,7 @@ class MountedPaths:
         leads = "" if real == path.absolute() else f", which leads to {real}"
         folder = real if real.is_dir() else real.parent
         raise CapillaryError(
-            f"containers of stages cannot see {path}{leads}: it lies in this container ({self._container[:12]}) only",
+            f"containers of stages cannot see {path}{leads}: it exists only in this container ({self._container[:12]})",
             file=path,
             remedy=f"mount its folder from the host when this container starts: --volume HOST_FOLDER:{folder}",
             code=ExitCode.MACHINE,

@@ -28,7 +28,7 @@ _INDEX = "TORCH_INDEX"  # the variable that the docker command finds the index i
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What a stage's image is made from; all files lie in the folder `root`.
+    """What a stage's image is made from; all files are in the folder `root`.
 
     `torch_index` is a package index for torch, a secret of the build; `build_args` stay in the image's history.
     """
@@ -104,7 +104,7 @@ def environment_for(root: Path, stage: str, settings: ImageSettings, torch: Torc
     for file in environment.files:
         if not file.is_file():
             raise CapillaryError(
-                f"the image of {stage} cannot be made without {file.relative_to(root)}",
+                f"the image of {stage} cannot be built without {file.relative_to(root)}",
                 file=file,
                 remedy="restore it (git checkout), or set CAPILLARY_EXECUTOR=process to run without containers",
                 code=ExitCode.USAGE,
@@ -194,14 +194,14 @@ def _build_error(environment: Environment, last: str, loopback: Sequence[str]) -
     if "no space left" in last.lower():
         return explain(last, f"build {environment.tag}")
     proxy = (
-        f"; {', '.join(loopback)} names a loopback address, which is that of the Docker daemon: if yours is another "
-        "one (DOCKER_HOST, Docker Desktop, rootless), name an address that the daemon reaches"
+        f"; {', '.join(loopback)} names a loopback address, which for the build is the Docker daemon's own; if the "
+        "daemon runs elsewhere (DOCKER_HOST, Docker Desktop, rootless), name an address that it can reach"
     )
     return CapillaryError(
         f"the image of {environment.stage} could not be built",
         file=environment.dockerfile.relative_to(environment.root),
         value=last,
-        remedy="read the build's output (often there is no network for packages, or the disk is full), then "
+        remedy="read the build's output (the usual causes are a missing network and a full disk), then "
         f"repeat: finished steps are kept{proxy if loopback else ''}",
         code=ExitCode.MACHINE,
     )

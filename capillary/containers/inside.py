@@ -23,7 +23,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Child:
-    """The stage, in a process group of its own."""
+    """The stage, in its own process group."""
 
     def __init__(self, argv: list[str], environment: dict[str, str], grace_s: float) -> None:
         self._grace_s = grace_s

@@ -1,4 +1,4 @@
-"""What a stage's container prints: shown as it comes, and kept a file a run."""
+"""What a stage's container prints: shown as it comes, and kept a file per run."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Where this launcher's containers run: on this machine, or beside the container that the launcher is in."""
+"""Where this launcher's containers run: on this machine, or next to the container that the launcher is in."""
 
 import os
 
@@ -7,10 +7,10 @@ import docker
 from capillary.containers.daemon import plain_errors
 from capillary.containers.host_paths import MountedPaths, SamePaths, mounts_of
 from capillary.containers.own_container import inspect_own
-from capillary.containers.spec import Place
+from capillary.containers.spec import ContainerHost
 
 
-def find_place(api: docker.APIClient) -> Place:
+def find_place(api: docker.APIClient) -> ContainerHost:
     """The place, as the daemon tells it."""
     with plain_errors("tell about this container"):
         own = inspect_own(api)
@@ -20,6 +20,6 @@ def find_place(api: docker.APIClient) -> Place:
     # a rootless daemon maps root to the caller, and every other user to one that owns nothing
     user = "0:0" if rootless else f"{os.geteuid()}:{os.getegid()}"
     if own is None:
-        return Place(paths=SamePaths(), own_id=None, user=user, memory_bytes=memory_bytes)
+        return ContainerHost(paths=SamePaths(), own_id=None, user=user, memory_bytes=memory_bytes)
     paths = MountedPaths(own["Id"], mounts_of(own))
-    return Place(paths=paths, own_id=own["Id"], user=user, memory_bytes=memory_bytes)
+    return ContainerHost(paths=paths, own_id=own["Id"], user=user, memory_bytes=memory_bytes)

@@ -1,4 +1,4 @@
-"""The containers of this project's stages on the daemon: who they are, whose launcher is gone, and ending those."""
+"""The containers of this project's stages on the daemon: who they are, whose launcher has died, and ending those."""
 
 import contextlib
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def siblings(api: docker.APIClient, project: str) -> list[Sibling]:
 
 
 def orphans(found: list[Sibling], repository: Path) -> Iterator[Sibling]:
-    """Those whose launcher is gone: nobody holds the lock in its folder."""
+    """Those whose launcher has died: nobody holds the lock in its folder."""
     folder = repository / ".capillary" / "sandbox"
     return (each for each in found if not is_held(folder / each.caller))
 

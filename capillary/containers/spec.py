@@ -21,16 +21,16 @@ TMP = "/capillary/tmp"
 USER_VARIABLES = {"LANG", "TZ", "TERM", "COLUMNS", "NO_COLOR"}
 # a laboratory's own authority; a launcher in a container has those of its image, as the stage has
 CERTIFICATE_VARIABLES = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
-# numbers of the machine's GPUs; in the container they count anew
+# numbers of the machine's GPUs; in the container their numbers start at 0
 NOT_HANDED_ON = {"CUDA_VISIBLE_DEVICES"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ContainerHost:
     """Where containers of this launcher run. `own_id` is the launcher's own container, None on the machine itself.
 
     `user` is the uid:gid of the stage: the launcher's, or 0:0 where a rootless daemon maps root to the caller.
-    `memory_bytes` is what the daemon's machine has, None where it does not tell. `side_by_side` is how many stages an
+    `memory_bytes` is what the daemon's machine has, None if it does not tell. `side_by_side` is how many stages an
     experiment runs there at once.
     """
 
@@ -63,7 +63,9 @@ class ContainerSpec:
     secrets: Mapping[str, str]
 
 
-def container_spec(plan: StagePlan, scratch: Scratch, place: Place, image: str, gpus: Sequence[str]) -> ContainerSpec:
+def container_spec(
+    plan: StagePlan, scratch: Scratch, place: ContainerHost, image: str, gpus: Sequence[str]
+) -> ContainerSpec:
     """The container of `plan`; `gpus` are ids of the daemon's GPUs. CapillaryError for a path that it cannot see."""
     work = work_folder(plan)
     handed = handed_on(plan, place)
@@ -113,7 +115,7 @@ def labels_of(plan: StagePlan, scratch: Scratch, paths: HostPaths) -> dict[str, 
     }
 
 
-def limits_of(access: StageAccess, place: Place) -> dict[str, Any]:
+def limits_of(access: StageAccess, place: ContainerHost) -> dict[str, Any]:
     """Limits of configs/stages.yaml; swap is no way around the one on memory."""
     limits: dict[str, Any] = {"PidsLimit": access.pids, "ShmSize": int(access.shm_gb * GIB)}
     memory = memory_limit(access.memory_gb, place.memory_bytes, place.side_by_side)
@@ -161,7 +163,7 @@ def environment_of(plan: StagePlan) -> dict[str, str]:
     }
 
 
-def handed_on(plan: StagePlan, place: Place) -> dict[str, str]:
+def handed_on(plan: StagePlan, place: ContainerHost) -> dict[str, str]:
     """Variables from the user's environment or .env that the stage gets: any of them may hold a secret."""
     handed = {name: value for name, value in plan.environment.items() if name not in NOT_HANDED_ON}
     if place.own_id is None and plan.needs_network:

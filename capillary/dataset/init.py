@@ -36,15 +36,15 @@ class Request:
 def write_draft(request: Request) -> None:
     """Write the table, or print it for a dry run.
 
-    Raises CapillaryError where nothing can be written: no folder, a table that is there already, no known layout.
+    Raises CapillaryError if nothing can be written: no folder, a table that is there already, no known layout.
     """
     given = None if request.spacing_um is None else _lengths(request.spacing_um)
     target = request.folder / TABLE
     _check_folder(request.folder)
     if os.path.lexists(target) and not (request.force or request.dry_run):
         raise CapillaryError(
-            f"the folder has a {TABLE} already",
-            remedy="replace it with --force, or look at what would be written with --dry-run",
+            f"the folder already has a {TABLE}",
+            remedy="replace it with --force, or see what would be written with --dry-run",
             code=ExitCode.USAGE,
             file=target,
         )
@@ -99,7 +99,7 @@ def _lengths(text: str) -> tuple[float, float, float]:
     if len(numbers) == 3 and len(text.split(",")) == 3 and is_sane((numbers[0], numbers[1], numbers[2])):
         return numbers[0], numbers[1], numbers[2]
     raise CapillaryError(
-        f"the spacing is not three lengths from {MIN_UM:g} to {MAX_UM:g} µm: {text}",
+        f"--spacing-um needs three lengths from {MIN_UM:g} to {MAX_UM:g} µm: {text}",
         remedy="write Z,Y,X in µm, such as 5,0.994,0.994",
         code=ExitCode.USAGE,
     )

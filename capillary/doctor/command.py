@@ -8,7 +8,7 @@ import typer
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
     """Say what is wrong with remote, registry, token, clock, proxy, Docker, disk. Exit code 9 for a fault."""
     from capillary.doctor import examine

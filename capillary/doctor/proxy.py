@@ -11,7 +11,7 @@ from capillary.doctor.bounded import LIMIT_S
 from stages.preflight.check import Check, missed, passed
 
 NAME = "proxy"
-_WANTED = "reachable, and not before servers nearby"
+_WANTED = "reachable, and not used for servers nearby"
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
@@ -35,7 +35,7 @@ def _unreachable(named: Mapping[str, str]) -> Iterator[Check]:
     for (host, port), names in places.items():
         if not _answers(host, port):
             value = f"{host}:{port} ({', '.join(names)}) cannot be reached"
-            remedy = f"correct {' and '.join(names)}, or unset them where there is no proxy"
+            remedy = f"correct {' and '.join(names)}, or unset them if there is no proxy"
             yield missed(NAME, value, _WANTED, remedy, critical=True)
 
 
@@ -58,14 +58,16 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _nearby(named: Mapping[str, str], variables: Mapping[str, str], servers: Iterable[str]) -> Iterator[Check]:
-    """A proxy answers for a server of this machine or network with an error of its own, or not at all."""
+    """A proxy answers for a server of this machine or network with its own error, or not at all."""
     exempt = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
     for url in servers:
         host, scheme = urlsplit(url).hostname or "", urlsplit(url).scheme
         through = any(name.upper() in (f"{scheme.upper()}_PROXY", "ALL_PROXY") for name in named)
         if through and is_near(host) and not should_bypass_proxies(url, no_proxy=exempt or " "):
             remedy = f"set NO_PROXY={','.join(filter(None, [exempt, host]))} in .env and in the environment"
-            yield missed(NAME, f"{host} is nearby, but asked through the proxy", _WANTED, remedy, critical=True)
+            yield missed(
+                NAME, f"{host} is nearby, but requests to it go through the proxy", _WANTED, remedy, critical=True
+            )
 
 
 def is_near(host: str) -> bool:

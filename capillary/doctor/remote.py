@@ -12,7 +12,7 @@ from stages.common.errors import CapillaryError, ServiceError
 from stages.preflight.check import Check, missed, passed, warned
 
 NAME = "remote"
-_WANTED = "takes, gives and removes a small file"
+_WANTED = "a small file can be written, read and removed"
 _SET_UP = "capillary remote setup (docs/remotes.md)"
 # what DVC's own package needs for a scheme; the rest comes with DVC
 _PLUGINS = {"s3": "dvc_s3", "ssh": "dvc_ssh", "gs": "dvc_gs", "azure": "dvc_azure", "webdavs": "dvc_webdav"}

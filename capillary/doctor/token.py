@@ -13,12 +13,12 @@ from stages.preflight.checks.mlflow_server import EXPERIMENT_QUESTION, LOGIN
 from stages.preflight.checks.service import REFUSED, Answer
 
 NAME = "token"
-_WANTED = "known to the server, and allowed to write"
-_NEW = "make a new one there, and put it into .env (MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN)"
+_WANTED = "known to the server and allowed to write"
+_NEW = "create a new one on the server and put it into .env (MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN)"
 
 
 def check_token(answer: Answer | None, variables: Mapping[str, str], now_s: float | None = None) -> Check:
-    """`answer` is what the tracking server said to preflight's questions; None where there is no server."""
+    """`answer` is what the tracking server said to preflight's questions; None if there is no server."""
     if answer is None:
         return passed(NAME, "not needed: runs are kept on this machine", _WANTED)
     if answer.status is None:
@@ -31,7 +31,7 @@ def check_token(answer: Answer | None, variables: Mapping[str, str], now_s: floa
     if answer.status in REFUSED:
         return _refused(answer, variables)
     if "not written to" in answer.fault:
-        return missed(NAME, "it is right, but not allowed to write", _WANTED, answer.remedy, critical=True)
+        return missed(NAME, "it is valid, but not allowed to write", _WANTED, answer.remedy, critical=True)
     words = "accepted" if answer.had_credentials else "not asked for"
     return passed(NAME, words, _WANTED, critical=True)
 

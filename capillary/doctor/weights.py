@@ -13,7 +13,7 @@ _WANTED = "the networks of all cards"
 
 
 def check_weights(root: Path) -> Iterator[Check]:
-    """Nothing where the team keeps networks in the registry alone. ParamsError for a malformed choice."""
+    """Nothing if this team keeps networks in the registry only. ParamsError for a malformed choice."""
     if not weights_in_remote(root):
         return
     absent = [file for file, name in _cards(root) if not (root / WEIGHTS / name).is_dir()]

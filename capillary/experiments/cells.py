@@ -98,7 +98,7 @@ class Cells:
     def stop(self, asked_by: int = signal.SIGINT) -> None:
         """Ask all cells to checkpoint and end, and start no more; the second time they are killed.
 
-        Jobs of a cluster are cancelled the second time, and go on unless it was Ctrl-C (SIGINT) that asked.
+        Jobs of a cluster are cancelled the second time, and continue unless it was Ctrl-C (SIGINT) that asked.
         """
         self._stops += 1
         number = self._signal_for_jobs(asked_by) if self._elsewhere else self._signal_for_stages()

@@ -107,7 +107,8 @@ def _refuse_name_of_loss(file: Path, name: str) -> None:
     """capillary-<loss> holds that loss's networks, and could not hold the trainings of an experiment, too."""
     if name in names_in(LOSS_CATALOGUE):
         raise ParamsError(
-            f"{file} [experiment] `name`: {name} is the name of a loss, whose networks are registered under it",
+            f"{file} [experiment] `name`: {name} is the name of a loss, and that loss's networks are registered under "
+            f"it",
             file=file,
             remedy=f"choose another name, such as {name}_trial",
             value=name,
@@ -151,5 +152,5 @@ def _rehearsal(debug: Debug, params: dict[str, Any]) -> dict[str, Any]:
         "training.folds": training["folds"][: debug.num_folds],
         **({"training.seeds": training["seeds"][:1]} if training.get("seeds") else {}),
         "preprocess.max_volumes": debug.max_volumes,
-        "preprocess.splits_file": DRAWN,  # a file of one's own names volumes that may be left out
+        "preprocess.splits_file": DRAWN,  # one's own file names volumes that may be left out
     }

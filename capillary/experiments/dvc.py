@@ -1,8 +1,8 @@
 """python -m capillary.experiments.dvc: DVC with two changes, so that a kill at any moment leaves dvc.lock whole, and
 that hundreds of cells in it do not slow each one down (integrity/fast_lock.py).
 
-DVC empties dvc.lock and then writes it anew, which takes tens of milliseconds: who is killed meanwhile leaves half of
-it, and with it the record of stages that had long finished. Here the new file is written beside it and takes its place
+DVC empties dvc.lock and then writes it again, which takes tens of milliseconds: who is killed meanwhile leaves half of
+it, and with it the record of stages that had long finished. Here the new file is written next to it and takes its place
 in one step.
 """
 

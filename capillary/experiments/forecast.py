@@ -57,7 +57,7 @@ def forecast(root: Path, params: Mapping[str, Any]) -> list[StageForecast]:
         raise CapillaryError(
             f"DVC cannot read this project: {error}",
             file=root / "dvc.yaml",
-            remedy="correct what DVC names; `dvc status` shows whether it reads the project",
+            remedy="correct what DVC names; `dvc status` shows whether DVC can read the project",
             code=ExitCode.USAGE,
         ) from error
 

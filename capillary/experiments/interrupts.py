@@ -10,16 +10,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
-class Asked:
+class ReceivedStop:
     """Whether somebody asked: 128 + the first signal's number, as a shell reports it; 0 when nobody did."""
 
     code: int = 0
 
 
 @contextlib.contextmanager
-def passing_on(stop: Callable[[], None]) -> Iterator[Asked]:
+def passing_on(stop: Callable[[], None]) -> Iterator[ReceivedStop]:
     """In the block every request to stop calls `stop`; a signal that is ignored stays so."""
-    asked = Asked()
+    asked = ReceivedStop()
 
     def receive(number: int, _frame: FrameType | None) -> None:
         asked.code = asked.code or 128 + number

@@ -1,4 +1,4 @@
-"""Under which name an experiment runs, remembered until it has ended: the same command goes on with the same one."""
+"""Under which name an experiment runs, remembered until it has ended: the same command continues with the same one."""
 
 import hashlib
 import itertools
@@ -33,7 +33,7 @@ def read_record(root: Path, config: ExperimentConfig) -> Record | None:
             f"the record of the last run of {config.name} cannot be read",
             file=file,
             value=error,
-            remedy="remove this file; the experiment then runs under a further name and keeps what has finished",
+            remedy="remove this file; the experiment then runs under a new name and keeps what has finished",
         ) from error
 
 
@@ -45,7 +45,7 @@ def write_record(root: Path, config: ExperimentConfig, name: str, *, finished: b
 
 
 def choose_name(config: ExperimentConfig, last: Record | None, *, unchanged: bool, taken: set[str]) -> str:
-    """The last run's name when it goes on, or when nothing has changed since; else one that is free."""
+    """The last run's name when it continues, or when nothing has changed since; else one that is free."""
     same = last is not None and last.overrides == _digest(config.overrides)
     if last is not None and same and (unchanged or not last.finished):
         return last.name

@@ -91,7 +91,7 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
         say_plan(experiment.config, plan, plan_slots(root, experiment.settings, len(experiment.cells)))
         return ExitCode.PREFLIGHT if preflight.failed else 0
     if preflight.failed:
-        say("nothing was started: see the remedies above")
+        say("nothing was started; see the remedies above")
         return ExitCode.PREFLIGHT
     return _run(experiment, plan)
 
@@ -139,7 +139,7 @@ def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
 
 
 def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
-    """Everything after the checks. Whatever ends it, the same command goes on from there."""
+    """Everything after the checks. Whatever ends it, the same command continues from there."""
     root, config = experiment.root, experiment.config
     unchanged = not any(stage.runs for stage in plan)
     name = choose_name(config, read_record(root, config), unchanged=unchanged, taken=_experiment_names(root))

@@ -1,4 +1,4 @@
-"""The sections of an experiment file that are no params: how to run, never what comes out."""
+"""The sections of an experiment file that are not params: how to run, never what comes out."""
 
 from typing import Annotated, Literal
 
@@ -37,7 +37,7 @@ class Monitoring(Params):
 
 
 class Resume(Params):
-    """`resume`: whether an interrupted training goes on, and the folder that keeps checkpoints (null: .capillary)."""
+    """`resume`: whether an interrupted training continues, and the folder that keeps checkpoints (null: .capillary)."""
 
     enabled: bool = True
     checkpoint_dir: str | None = None
@@ -53,7 +53,7 @@ class Debug(Params):
 
 
 class Sections(Params):
-    """Everything of an experiment file that is no override."""
+    """Everything of an experiment file that is not an override."""
 
     experiment: ExperimentHead
     compute: Compute = Compute()
@@ -67,5 +67,5 @@ class Sections(Params):
     def _one_service_per_name(cls, services: tuple[NamedService, ...]) -> tuple[NamedService, ...]:
         names = [service.name for service in services]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"two services are called {twice}: give each a name of its own")
+            raise ValueError(f"two services are called {twice}: give each its own name")
         return services

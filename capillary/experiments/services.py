@@ -46,7 +46,7 @@ def up(root: Path, docker_profile: str) -> None:
         raise ServiceError(
             f"the services of the profile `{docker_profile}` did not become healthy within {HEALTHY_WITHIN_S} s",
             file=root / "docker-compose.yml",
-            remedy="look at `docker compose ps` and `./just logs`; docs/compose.md names what .env must hold",
+            remedy="see `docker compose ps` and `./just logs`; docs/compose.md says what .env needs",
         )
     port = read_settings(root).variables.get("MLFLOW_PORT", "5000")
     say(f"the services are healthy; MLflow is at http://127.0.0.1:{port}")
@@ -58,10 +58,10 @@ def down(root: Path) -> None:
         raise ServiceError(
             "the services could not be stopped",
             file=root / "docker-compose.yml",
-            remedy="see what Docker Compose said above; `docker compose ps` shows what still runs",
+            remedy="see Docker Compose's message above; `docker compose ps` shows what is still running",
         )
     say("the services are stopped; their volumes keep runs, models and files, which `./just up` brings back")
-    say(f"to delete all of that for good: docker compose {' '.join(EVERY_PROFILE)} down --volumes")
+    say(f"to delete all of it permanently: docker compose {' '.join(EVERY_PROFILE)} down --volumes")
 
 
 def logs(root: Path, names: Sequence[str]) -> int:

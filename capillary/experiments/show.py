@@ -11,7 +11,7 @@ from stages.common.progress import console, plain, say
 
 
 def say_plan(config: ExperimentConfig, plan: Sequence[StageForecast], slots: Sequence[Slot]) -> None:
-    """A row a stage: whether it would run, and why; then where the cells would run."""
+    """A row per stage: whether it would run, and why; then where the cells would run."""
     table = Table(title=plain(f"{config.name}: what would run"), title_justify="left")
     for name in ("stage", "", "why"):
         table.add_column(name, no_wrap=name != "why")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from capillary.compute.computing import find_slots, resolve
-from capillary.compute.environment import detect_environment, see_surroundings
+from capillary.compute.environment import detect_environment, read_environment_signals
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.experiments.cells import Slot
 from capillary.launcher.run import stage_hardware
@@ -19,7 +19,7 @@ def machine_facts(root: Path, settings: Settings) -> tuple[str, dict[str, str]]:
     jobs = jobs_of(root, settings, CELL_STAGE)
     hardware = jobs.hardware if jobs else stage_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
-    place = detect_environment(see_surroundings(settings.variables))
+    place = detect_environment(read_environment_signals(settings.variables))
     gpus = ", ".join(gpu.name for gpu in choice.gpus) or "none"
     return choice.profile, {
         "place": f"{place.name} ({place.reason})",

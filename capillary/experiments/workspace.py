@@ -1,4 +1,4 @@
-"""params.yaml while an experiment runs: its overrides in, those of the former experiment out."""
+"""params.yaml while an experiment runs: its overrides in, those of the previous experiment out."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +17,7 @@ _NULL = "tag:yaml.org,2002:null"  # ruamel writes nothing at all for it, which r
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replaced:
+class ReplacedValue:
     """A value of params.yaml `before` an experiment, and those that it may hold `after`."""
 
     before: Any
@@ -37,7 +37,7 @@ def apply_overrides(root: Path, overrides: dict[str, Any]) -> None:
     """Write `overrides` to params.yaml over its base, comments kept; remembers what they replace."""
     former, base = _remembered(root), base_params(root)
     changes = {**_to_put_back(root, read_params_file(root)), **overrides}
-    new = {key: Replaced(before=get(base, key), after=[value]) for key, value in overrides.items()}
+    new = {key: ReplacedValue(before=get(base, key), after=[value]) for key, value in overrides.items()}
     # before params.yaml changes the memory knows both values: a run may be killed between the two
     both = {key: replace(new[key], after=[*new[key].after, *former[key].after]) for key in new.keys() & former.keys()}
     _remember(root, {**former, **new, **both})
@@ -83,22 +83,22 @@ def _found(params: dict[str, Any], key: str) -> Any:
         return _MISSING  # a key that params.yaml no longer has
 
 
-def _remembered(root: Path) -> dict[str, Replaced]:
+def _remembered(root: Path) -> dict[str, ReplacedValue]:
     file = _memory(root)
     if not file.is_file():
         return {}
     try:
-        return {key: Replaced(**known) for key, known in json.loads(file.read_bytes()).items()}
+        return {key: ReplacedValue(**known) for key, known in json.loads(file.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise DamagedError(
             "the record of what the last experiment changed in params.yaml cannot be read",
             file=file,
             value=error,
-            remedy="undo what that experiment changed in params.yaml (`git diff params.yaml`), then remove this file",
+            remedy="undo that experiment's changes in params.yaml (see `git diff params.yaml`), then remove this file",
         ) from error
 
 
-def _remember(root: Path, replaced: dict[str, Replaced]) -> None:
+def _remember(root: Path, replaced: dict[str, ReplacedValue]) -> None:
     with atomic_write(_memory(root)) as stream:
         stream.write(json.dumps({key: asdict(known) for key, known in replaced.items()}).encode())
 

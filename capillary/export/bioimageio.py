@@ -46,7 +46,7 @@ def refuse_full(folder: Path) -> None:
     """Nothing of the user's is replaced."""
     if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
         raise CapillaryError(
-            "the package needs a folder of its own, and there is something",
+            "the package needs a new folder, and this one exists",
             file=folder,
             remedy="name another folder, or remove this one",
             code=ExitCode.USAGE,
@@ -65,7 +65,7 @@ def _git_user(root: Path) -> str:
     done = subprocess.run(["git", "config", "user.name"], cwd=root, check=False, capture_output=True, text=True)
     if done.returncode or not done.stdout.strip():
         raise CapillaryError(
-            "the package needs an author, and Git knows no user.name",
+            "the package needs an author, and Git has no user.name",
             remedy="give --author NAME",
             code=ExitCode.USAGE,
         )

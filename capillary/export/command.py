@@ -6,23 +6,28 @@ from typing import Annotated
 
 import typer
 
-export = typer.Typer(help="Results and networks for other programs.", no_args_is_help=True)
+export = typer.Typer(help="Export results and networks for other programs.", no_args_is_help=True)
 
 
 @export.callback()
 def _group() -> None:
-    """Without it typer would take the only command for the group itself."""
+    """Keeps a single command a subcommand, which typer would otherwise merge into the group."""
 
 
 @export.command()
 def crate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.", show_default=False)],
-    name: Annotated[str | None, typer.Option(help="Of the crate; else the project's.", show_default=False)] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.", show_default=False)],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the crate (default: that of the project).", show_default=False)
+    ] = None,
     license_name: Annotated[
-        str, typer.Option("--license", metavar="SPDX", help="Of the results; else LICENSE.", show_default=False)
+        str,
+        typer.Option(
+            "--license", metavar="SPDX", help="License of the results (default: LICENSE).", show_default=False
+        ),
     ] = "",
 ) -> None:
-    """Write the present results and how they came to be as a Workflow Run RO-Crate (docs/reproduce.md)."""
+    """Write the current results and their provenance as a Workflow Run RO-Crate (docs/reproduce.md)."""
     from capillary.export.crate.write import CrateRequest, write_crate
 
     write_crate(CrateRequest(folder=folder, name=name, license=license_name), Path.cwd())
@@ -31,17 +36,17 @@ def crate(
 @export.command()
 def bioimageio(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="NAME/VERSION, NAME@ALIAS or a card's file.", show_default=False)
+        str, typer.Argument(metavar="MODEL", help="NAME/VERSION, NAME@ALIAS or a model card file.", show_default=False)
     ],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.", show_default=False)],
     author: Annotated[
-        list[str] | None, typer.Option(help="Once for each; else Git's user.name.", show_default=False)
+        list[str] | None, typer.Option(help="Author; may be repeated (default: user.name of Git).", show_default=False)
     ] = None,
     license_name: Annotated[
-        str, typer.Option("--license", metavar="SPDX", help="Such as CC-BY-4.0.", show_default=False)
+        str, typer.Option("--license", metavar="SPDX", help="License, such as CC-BY-4.0.", show_default=False)
     ] = "",
 ) -> None:
-    """Write a BioImage.IO model package, with test arrays; bioimageio test checks it (docs/export.md)."""
+    """Write a BioImage.IO model package with test arrays (docs/export.md)."""
     from capillary.export.bioimageio import Export, run_export
     from capillary.launcher.stop import listening
 

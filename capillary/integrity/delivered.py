@@ -29,9 +29,9 @@ State = list[int | str]  # inode, size, time in ns, MD5
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """A file that lies in an out of DVC's: what its MD5 must be, where the cache has it, and what brings it back.
+    """A file that is in an out of DVC's: what its MD5 must be, where the cache has it, and what brings it back.
 
-    `out` is the out as the user names it, `maker` the stage that makes it; None where the user added it.
+    `out` is the out as the user names it, `maker` the stage that makes it; None if the user added it.
     """
 
     file: Path
@@ -79,7 +79,7 @@ def _state(each: Delivered) -> State:
 
 
 def _remembered(memory: Path) -> dict[str, State]:
-    """What was read before; nothing where that memory is not there or torn: it only saves time."""
+    """What was read before; nothing if that memory is not there or torn: it only saves time."""
     try:
         found = json.loads(memory.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -111,15 +111,15 @@ def _damaged(each: Delivered, found: str, is_stopped: Callable[[], bool]) -> Dam
     in_cache = _md5(each.cached, is_stopped) if each.cached.is_file() else None
     file, cached, out = (shlex.quote(str(name)) for name in (each.file, each.cached, each.out))
     if in_cache == each.md5:
-        remedy = f"`rm -f {file}`, then `dvc checkout {out}`: DVC's cache holds it whole"
+        remedy = f"`rm -f {file}`, then `dvc checkout {out}`: DVC's cache has an intact copy"
     else:
-        again = f"`dvc repro -f -s {each.maker}`" if each.maker else f"`dvc add {out}`, with the original in its place"
+        again = f"`dvc repro -f -s {each.maker}`" if each.maker else f"`dvc add {out}`, after restoring the original"
         remedy = (
-            f"`rm -f {file} {cached}`, then fetch it anew: `dvc pull {out}`; "
-            f"where no remote has it, make it anew: {again}"
+            f"`rm -f {file} {cached}`, then fetch it again: `dvc pull {out}`; "
+            f"if no remote has it, make it again: {again}"
         )
     return DamagedError(
-        f"{each.out} is damaged: a file in it is not what DVC recorded",
+        f"{each.out} is damaged: one of its files differs from what DVC recorded",
         file=each.file,
         value=f"MD5 {found} instead of {each.md5}",
         remedy=remedy,

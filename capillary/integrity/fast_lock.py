@@ -1,6 +1,6 @@
 """dvc.lock read and written as DVC does it, ten times as fast: of each cell's overhead this file is the largest part.
 
-DVC parses it in Python, three times for each stage that runs, and writes all of it anew. Here libyaml parses it, under
+DVC parses it in Python, three times for each stage that runs, and writes all of it again. Here libyaml parses it, under
 the rules of YAML 1.2 that DVC's own parser follows, and entries that have not changed are taken over as text.
 """
 
@@ -71,7 +71,7 @@ def lock_text(data: Any, former: str, dump: Dump) -> str:
 
 
 def _entries(text: str) -> dict[str, tuple[Any, str]]:
-    """Address → (its entry, the text of it) of a dvc.lock; none where the two do not match one to one."""
+    """Address → (its entry, the text of it) of a dvc.lock; none if the two do not match one to one."""
     _, found, body = text.partition(_HEAD)
     if not found:
         return {}

@@ -1,6 +1,6 @@
 """dvc.lock, checked before anybody plans with it: DVC takes one that was cut at the end of a line for a shorter one.
 
-It would then run again what had long finished, and write the rest of the record anew.
+It would then run again what had long finished, and write the rest of the record again.
 """
 
 import re
@@ -18,8 +18,8 @@ from stages.common.errors import DamagedError
 
 LOCK_FILE = "dvc.lock"
 _REMEDY = (
-    "put it back (`git restore dvc.lock`, or a copy of yours). Without one: `mv dvc.lock dvc.lock.damaged`, then "
-    "repeat: DVC takes what its run cache still holds and runs the rest"
+    "restore it (`git restore dvc.lock`, or a copy of yours). Without one: `mv dvc.lock dvc.lock.damaged`, then "
+    "repeat: DVC takes what its run cache still has and runs the rest"
 )
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ENTRY = re.compile(r" {2}\S")  # the first line of a stage's record
@@ -43,7 +43,7 @@ def refuse_damaged_lock(root: Path) -> None:
 
 
 def read_lock(root: Path) -> bytes:
-    """dvc.lock of `root` as it is between two writes of DVC; empty where there is none that is whole."""
+    """dvc.lock of `root` as it is between two writes of DVC; empty if there is none that is whole."""
     file = root / LOCK_FILE
     for pause_s in (*_PAUSES_S, 0.0):
         content = file.read_bytes() if file.is_file() else b""
@@ -54,7 +54,7 @@ def read_lock(root: Path) -> bytes:
 
 
 def recorded_stages(lock: bytes) -> dict[str, Any]:
-    """The records in the content of a dvc.lock; none where it is damaged."""
+    """The records in the content of a dvc.lock; none if it is damaged."""
     return _stages(lock.decode("utf-8", "replace"))
 
 
@@ -66,7 +66,7 @@ def forgotten(root: Path) -> list[str]:
 
 
 def _stages(text: str) -> dict[str, Any]:
-    """The records in `text`; none where it is damaged, which a commit may be."""
+    """The records in `text`; none if it is damaged, which a commit may be."""
     try:
         tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
     except yaml.YAMLError:
@@ -89,7 +89,7 @@ def _find_fault(root: Path) -> Fault | None:
 
 
 def _fault(tree: Any) -> Fault | None:
-    """What is wrong with the content of dvc.lock, and where; None where it is as DVC writes it."""
+    """What is wrong with the content of dvc.lock, and where; None if it is as DVC writes it."""
     if tree is None:
         return "is empty", None
     if isinstance(tree, dict) and "datasets" in tree:
@@ -117,12 +117,12 @@ def _cut(root: Path, text: str, tree: Any) -> Fault | None:
     if not text.endswith("\n"):
         return "ends in the middle of a line", last.strip()
     if (address := next(reversed(tree["stages"]), None)) and _lacks_outs(root, address, tree["stages"][address]):
-        return f"ends within the record of {address}: it names nothing that this stage made", last.strip()
+        return f"ends within the record of {address}: it names none of this stage's outs", last.strip()
     committed = _committed(root)
     if committed.startswith(text) and len(committed) > len(text):
         following = committed[len(text) :].splitlines()[0]
         if following.startswith(" ") and not _ENTRY.match(following):  # else a stage less: so it looks in mid-run
-            return "ends within the record of a stage, where the committed one goes on", last.strip()
+            return "ends within the record of a stage, and the committed file has more", last.strip()
     return None
 
 

@@ -57,7 +57,7 @@ class GateAccess(Params):
     gate: Literal[True]
 
 
-# what a gate may touch where there is nothing that it gates: when its image is built
+# what a gate may touch if there is nothing that it gates: when its image is built
 _NOTHING = StageAccess(network="none", env=(), resume=False, gpu="none", memory_gb=None, pids=256, shm_gb=0.0625)
 
 
@@ -129,7 +129,7 @@ def _entry(root: Path, stage: str) -> Any:
     if stage not in entries:
         raise ParamsError(
             f"{ACCESS_FILE} has no entry `{stage}`; {nearest(stage, list(entries))}",
-            remedy=f"add `{stage}` to {ACCESS_FILE}: its keys are explained at the top of that file",
+            remedy=f"add `{stage}` to {ACCESS_FILE}: the top of that file explains its keys",
             file=ACCESS_FILE,
         )
     return entries[stage]

@@ -32,7 +32,7 @@ def find_run() -> psutil.Process:
 
 
 def first_in_run(repository: Path, subject: str) -> bool:
-    """Whether this is the first process of the run that asks about `subject`; True where that cannot be kept.
+    """Whether this is the first process of the run that asks about `subject`; True if that cannot be kept.
 
     Kept as an empty file in `.capillary/said`, which is removed in a later run.
     """

@@ -13,9 +13,9 @@ _RUN = re.compile(r"-[0-9a-f]{16}$")
 
 
 def keep(plan: StagePlan, work: Path) -> None:
-    """Copy the outs of `plan` from its working folder `work`, in place of those of its former runs.
+    """Copy the outs of `plan` from its working folder `work`, in place of those of its previous runs.
 
-    Only for a stage that may resume: its outs are small beside what it costs to make them.
+    Only for a stage that may resume: its outs are small compared with what it costs to make them.
     """
     if not plan.access.resume:
         return

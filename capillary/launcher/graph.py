@@ -1,4 +1,4 @@
-"""dvc.yaml as DVC itself reads it: the entry behind DVC_ROOT and DVC_STAGE. Beside capillary.experiments.forecast
+"""dvc.yaml as DVC itself reads it: the entry behind DVC_ROOT and DVC_STAGE. Besides capillary.experiments.forecast
 the one module that imports dvc.
 """
 
@@ -44,7 +44,7 @@ class Entry:
             raise CapillaryError(
                 f"DVC cannot read the entry {address}: {error}",
                 file=root / "dvc.yaml",
-                remedy="correct what DVC names; `dvc stage list` shows whether it reads the entry",
+                remedy="correct what DVC names; `dvc stage list` shows whether DVC can read the entry",
                 code=ExitCode.USAGE,
             ) from error
 
@@ -72,7 +72,7 @@ class Entry:
 
         They are in a dep that is a folder of other entries' outs, such as all model cards, but no entry makes them and
         Git does not track them. Most often they are outs of an item that a matrix lost; its other outs are listed too.
-        Where there is no Git, they alone are: nobody can tell what else came with the project.
+        If there is no Git, they alone are: nobody can tell what else came with the project.
         """
         repo = self._stage.repo
         outs = {Path(out.fs_path) for out in repo.index.outs}
@@ -101,7 +101,7 @@ class Entry:
     def _lost_outs(self) -> list[Path]:
         """Outs of items in dvc.lock that their matrix no longer has, if they made something in a shared dep.
 
-        Those in the workspace alone: what lies elsewhere may be in use by others. A matrix may have lost all its items.
+        Those in the workspace alone: what is elsewhere may be in use by others. A matrix may have lost all its items.
         """
         root = Path(self._stage.wdir)
         present = {stage.name for stage in self._stage.repo.index.stages if stage.cmd}
@@ -162,7 +162,7 @@ class Entry:
         return {dep.def_path: str(dep.get_hash().value) if dep.exists else "missing" for dep in self._files()}
 
     def delivered(self) -> Iterator[Delivered]:
-        """The files among its deps that lie in outs which DVC's cache keeps, as DVC takes them to be now."""
+        """The files among its deps that are in outs which DVC's cache keeps, as DVC takes them to be now."""
         stages = self._stage.repo.index.stages
         outs = [(stage, out) for stage in stages for out in stage.outs if out.use_cache and out.protocol == "local"]
         for dep in self._files():
@@ -194,7 +194,7 @@ class Entry:
 
 
 def _delivered(dep: Any, outs: Sequence[tuple[Any, Any]]) -> Iterator[Delivered]:
-    """The files of `dep` that lie in one of `outs`, each of which comes with its stage."""
+    """The files of `dep` that are in one of `outs`, each of which comes with its stage."""
     cache, place = dep.repo.cache.local, Path(dep.fs_path)
     # as Output.get_hash, which keeps the hash of a whole folder only
     _, _, found = dep._build(cache, dep.fs_path, dep.fs, dep.hash_name, ignore=dep.dvcignore, dry_run=True)
@@ -232,7 +232,7 @@ def _is_shared(dep: Path, outs: Collection[Path]) -> bool:
 
 
 def _files_of(out: Path) -> Iterator[Path]:
-    """`out` itself, or the files in it; nothing where it is gone."""
+    """`out` itself, or the files in it; nothing if it is gone."""
     if os.path.lexists(out) and not out.is_dir():
         yield out
     for parent, _, files in os.walk(out):

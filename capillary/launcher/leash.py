@@ -1,4 +1,4 @@
-"""Ends a stage whose launcher was killed: a process of its own, since a killed launcher can do nothing any more.
+"""Ends a stage whose launcher was killed: its own process, since a killed launcher can do nothing any more.
 
     python -I -S leash.py [COMMAND ...]
 
@@ -32,7 +32,7 @@ def leash(*command: str) -> Iterator[Callable[[int], None]]:
     )
     assert process.stdin is not None
     pipe = process.stdin
-    # it goes on in a child that belongs to nobody: who kills a process of this family shall meet one that matters
+    # it continues in a child that belongs to nobody: who kills a process of this family shall meet one that matters
     process.wait()
 
     def tie(group: int) -> None:

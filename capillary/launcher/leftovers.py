@@ -1,4 +1,4 @@
-"""What former runs leave in a workspace and nobody takes up any more: killed ones, and those of another graph."""
+"""What previous runs leave in a workspace and nobody takes up any more: killed ones, and those of another graph."""
 
 import fcntl
 import itertools
@@ -28,14 +28,14 @@ def remove_torn(root: Path) -> None:
 
 
 def remove_resume_folders(states: Path, used: Collection[str]) -> None:
-    """Remove the resume folders in `states` but for those named in `used` and those whose run goes on."""
+    """Remove the resume folders in `states` but for those named in `used` and those whose run continues."""
     for folder in sorted(states.glob(f"*-{'[0-9a-f]' * 16}")):
         if folder.name in used:
             continue
         if _is_held(folder):
-            say(f"{folder} stays: its run goes on")
+            say(f"{folder} stays: its run is active")
             continue
-        say(f"removing {folder}: its run cannot be resumed any more")
+        say(f"removing {folder}: its run can no longer be resumed")
         shutil.rmtree(folder)
 
 
@@ -50,24 +50,24 @@ def _is_held(folder: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clearance:
+class CleanupPlan:
     """What becomes of files that the graph does not make: removed where DVC keeps them, else moved aside."""
 
     removed: tuple[Path, ...]
     aside: tuple[tuple[Path, Path], ...]
 
 
-def plan_clearance(strays: Sequence[Path], root: Path, aside: Path, is_kept: Callable[[Path], bool]) -> Clearance:
+def plan_cleanup(strays: Sequence[Path], root: Path, aside: Path, is_kept: Callable[[Path], bool]) -> CleanupPlan:
     """What is to happen to `strays` of the workspace `root`; `aside` is the folder for those that nobody else has."""
     kept = {file: is_kept(file) for file in strays}
     moved = [file for file in strays if not kept[file]]
-    return Clearance(
+    return CleanupPlan(
         removed=tuple(file for file in strays if kept[file]),
         aside=tuple((file, _free(aside / file.relative_to(root))) for file in moved),
     )
 
 
-def clear(clearance: Clearance, root: Path, address: str) -> None:
+def clear(clearance: CleanupPlan, root: Path, address: str) -> None:
     """Remove and move as planned, with the folders that are empty then, and say it."""
     for file in clearance.removed:
         file.unlink()
@@ -79,7 +79,7 @@ def clear(clearance: Clearance, root: Path, address: str) -> None:
         say(f"{address} would depend on {file.relative_to(root)}, which no stage makes: moved to {target}")
     if clearance.removed:
         names = ", ".join(str(file.relative_to(root)) for file in clearance.removed)
-        say(f"removed, because no stage makes them any more (DVC's cache keeps them): {names}")
+        say(f"removed, because no stage makes them now (DVC's cache keeps them): {names}")
 
 
 def _free(wanted: Path) -> Path:

@@ -47,7 +47,7 @@ class StagePlan:
     temporary experiment). Relative paths in `deps` and `outs` mean the same inside the stage as they do in `root`.
     `order` is what the stage reads from order.json. `environment` holds addresses and secrets: what configs/stages.yaml
     lets the stage have; `user_environment` is what any program on this machine needs. `servers` are URLs that it talks
-    to beside those that variables name.
+    to besides those that variables name.
     """
 
     stage: str
@@ -94,7 +94,7 @@ class StagePlan:
         """What the stage's libraries read: how many threads, and how long one that waits for the others holds its core.
 
         By default it spins for milliseconds. Where other programs want the cores too, a training then takes longer by
-        half and a prediction by several times; so short a spin costs nothing where nobody else does.
+        half and a prediction by several times; so short a spin costs nothing if nobody else does.
         """
         return {"OMP_NUM_THREADS": str(self.order.threads), "GOMP_SPINCOUNT": "2000"}
 
@@ -150,7 +150,7 @@ def plan_stage(
 ) -> StagePlan:
     """The plan of `request`, for an executor whose environment is known by `environment_id`.
 
-    `compute` is no part of the fingerprint: a result does not depend on it, and a stopped training resumes under
+    `compute` is not part of the fingerprint: a result does not depend on it, and a stopped training resumes under
     another one. Raises CapillaryError for a missing dep or param.
     """
     root, repository, address = request.root, request.repository, request.address
@@ -211,7 +211,7 @@ def fingerprint_of(
 ) -> Fingerprint:
     """Fingerprint from DVC's hashes of the deps, the params and the environment (interpreter or image).
 
-    The requirements of a stage lie in its code folder, so the code hash covers the packages it asks for.
+    The requirements of a stage are in its code folder, so the code hash covers the packages it asks for.
     """
     code = {name: value for name, value in dep_hashes.items() if PurePath(name).parts[0] == CODE_FOLDER}
     data = {name: value for name, value in dep_hashes.items() if name not in code}
@@ -227,7 +227,7 @@ def _digest(value: object) -> str:
 def _refuse_taken_name(names: Sequence[str]) -> None:
     if any(os.path.normpath(name) == str(ORDER_FILE) for name in names):
         raise CapillaryError(
-            f"{ORDER_FILE} is the file in which a stage is told how to run, and cannot be a dep or an out",
+            f"{ORDER_FILE} is the file that tells a stage how to run, and cannot be a dep or an out",
             file="dvc.yaml",
             remedy="rename your file, or keep it in a folder",
             code=ExitCode.USAGE,
@@ -242,7 +242,7 @@ def _locate(name: str, root: Path) -> Dep:
         raise CapillaryError(
             f"dependency {name} does not exist",
             file=host,
-            remedy="make it, correct its path in params.yaml or dvc.yaml, or fetch it with dvc pull",
+            remedy="create it, correct its path in params.yaml or dvc.yaml, or fetch it with dvc pull",
             code=ExitCode.DATA,
         )
     return Dep(name=name, host=host)
@@ -258,9 +258,9 @@ def _inside(out: str) -> str:
     normal = PurePath(os.path.normpath(out))
     if normal.is_absolute() or ".." in normal.parts:
         raise CapillaryError(
-            f"out {out} lies outside of the workspace",
+            f"out {out} is outside the workspace",
             file="dvc.yaml",
-            remedy="let the stage write below the folder of dvc.yaml",
+            remedy="make the stage write inside the folder of dvc.yaml",
             code=ExitCode.USAGE,
         )
     return out

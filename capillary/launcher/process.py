@@ -52,7 +52,7 @@ def execute(plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int
 
     Returns the stage's exit code, or that of the request to stop.
     """
-    _tell_root(plan)
+    _warn_root(plan)
     for folder in plan.writable:
         folder.mkdir(parents=True, exist_ok=True)
     with sandbox(plan) as box:
@@ -84,7 +84,7 @@ def _run(plan: StagePlan, box: Sandbox, stop: Stop) -> int:
     return stop.exit_code or 128 - code
 
 
-def _tell_root(plan: StagePlan) -> None:
+def _warn_root(plan: StagePlan) -> None:
     """Say once in a run of root's what the guard is not."""
     if os.geteuid() != 0:
         return
@@ -92,16 +92,16 @@ def _tell_root(plan: StagePlan) -> None:
 
     if first_in_run(plan.repository, "root"):
         say(
-            "note: stages run as plain processes of root: the guard finds mistakes, but cannot hold root; "
+            "note: stages run as plain processes of root: the guard finds mistakes, but cannot restrain root; "
             "use containers (CAPILLARY_EXECUTOR=docker) or another user for isolation (docs/security.md)"
         )
 
 
 def _tell_of_signal(plan: StagePlan, number: int, stop: Stop) -> None:
     if stop.killed:
-        text = f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
+        text = f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
     elif stop.asked is None:
-        hint = "; the machine may have run out of memory (dmesg tells)" if number == signal.SIGKILL else ""
+        hint = "; the machine may have run out of memory (see dmesg)" if number == signal.SIGKILL else ""
         text = f"was ended by {signal.Signals(number).name}{hint}"
     else:
         return

@@ -25,7 +25,7 @@ def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], addr
     for out in outs:
         if not os.path.lexists(work / out):
             raise CapillaryError(
-                f"{address} ended without its out {out}",
+                f"{address} ended without writing its out {out}",
                 file=out,
                 remedy="write it in the stage, or remove it from the entry in dvc.yaml",
                 code=ExitCode.UNEXPECTED,
@@ -76,7 +76,7 @@ def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator[Path]:
-    """Files that are neither in an out nor declared; hidden temporary files beside an out do not count."""
+    """Files that are neither in an out nor declared; hidden temporary files next to an out do not count."""
     whole = {work / out for out in outs}
     inputs = {work / name for name in INPUTS}
     hidden = {(out.parent, f".{out.name}.") for out in whole}
@@ -92,7 +92,7 @@ def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator
 
 
 def publish(work: Path, outs: Sequence[str], root: Path) -> None:
-    """Move `outs` from `work` into the workspace `root`. Each former out stands until the new one takes its place."""
+    """Move `outs` from `work` into the workspace `root`. Each previous out stands until the new one takes its place."""
     for out in outs:
         publish_file(work / out, root / out)
 
@@ -112,7 +112,7 @@ def publish_file(source: Path, target: Path) -> None:
 
 
 def _bring(source: Path, ready: Path) -> None:
-    """Move `source` beside its target; copy it where that is another file system (also one mounted twice)."""
+    """Move `source` next to its target; copy it where that is another file system (also one mounted twice)."""
     try:
         source.rename(ready)
     except OSError as error:
@@ -125,7 +125,7 @@ def _bring(source: Path, ready: Path) -> None:
 
 
 class _CopyError(Exception):
-    """Not an OSError: copytree would gather those and go on, while a full disk must end it, with its own reason."""
+    """Not an OSError: copytree would gather those and continue, while a full disk must end it, with its own reason."""
 
 
 def _copy(source: str | Path, copy: str | Path) -> None:
@@ -150,7 +150,7 @@ def _swap(ready: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two paths by renameat2; False where the system or the file system cannot."""
+    """Swap two paths by renameat2; False if the system or the file system cannot."""
     swap = getattr(ctypes.CDLL(None), "renameat2", None)
     if swap is None:
         return False

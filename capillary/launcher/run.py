@@ -18,7 +18,7 @@ from capillary.launcher.executors import Executor as Executor
 from capillary.launcher.executors import choose_executor as choose_executor
 from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate
 from capillary.launcher.graph import Entry
-from capillary.launcher.leftovers import clear, plan_clearance
+from capillary.launcher.leftovers import clear, plan_cleanup
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.provenance import forget, with_provenance
 from capillary.launcher.publish import publish, refuse_foreign
@@ -38,7 +38,7 @@ ASIDE = Path(".capillary", "aside")
 def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], stop: Stop) -> int:
     """Plan and execute the stage that DVC asks for (DVC_ROOT, DVC_STAGE); returns its exit code.
 
-    When it fails, the outs that DVC removed before it started are put back from DVC's cache.
+    When it fails, the outs that DVC removed before it started are restored from DVC's cache.
     """
     request = read_request(name, argv, environment)
     refuse_damaged_lock(request.root)
@@ -101,7 +101,11 @@ def _look_at_state(plan: StagePlan, settings: Settings) -> None:
     if not settings.resume and plan.state_dir.exists() and not _has_job(plan, settings):
         shutil.rmtree(plan.state_dir)
     if plan.state_dir.is_dir():
-        refuse_foreign(plan.state_dir, f"the state of {plan.address}", f"remove {plan.state_dir}, it begins anew")
+        refuse_foreign(
+            plan.state_dir,
+            f"the state of {plan.address}",
+            f"remove {plan.state_dir}; the training starts from the beginning",
+        )
 
 
 def _has_job(plan: StagePlan, settings: Settings) -> bool:
@@ -128,7 +132,7 @@ def _run_or_take(
     """Run `plan`, unless it had finished before DVC could record it; returns the exit code."""
     try:
         if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
-            say(f"{plan.address} had finished before DVC could record it; its outs are taken from then")
+            say(f"{plan.address} had finished before DVC could record it; the outs of that run are used")
             return 0
         return _execute(executor, plan, settings, stop, publish_outs)
     finally:
@@ -164,11 +168,11 @@ def _stage_run(plan: StagePlan) -> StageRun:
 def _clear_strays(request: StageRequest, entry: Entry) -> None:
     """Clear shared folders among the deps of files that no stage makes: no clone could have the hash with them."""
     aside = request.repository / ASIDE
-    clear(plan_clearance(entry.strays(), request.root, aside, entry.is_kept), request.root, request.address)
+    clear(plan_cleanup(entry.strays(), request.root, aside, entry.is_kept), request.root, request.address)
 
 
 def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:
-    """Raise CapillaryError when a former stage left a link or the like in what this one reads."""
+    """Raise CapillaryError when a previous stage left a link or the like in what this one reads."""
     places = {dep.name: dep.host for dep in plan.deps if dep.host is not None}
     for name in entry.made_deps():
         if name in places:
@@ -192,7 +196,7 @@ def plan_request(request: StageRequest, entry: Entry, settings: Settings, execut
 def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> StageRequest:
     """What DVC asks for, from the environment of a cmd.
 
-    DVC starts a cmd in the folder of its dvc.yaml, the workspace. In a temporary or queued experiment that lies under
+    DVC starts a cmd in the folder of its dvc.yaml, the workspace. In a temporary or queued experiment that is under
     .dvc/tmp/exps of the repository, which DVC_ROOT names then.
     """
     root = Path.cwd()
@@ -200,7 +204,7 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
         raise CapillaryError(
             "there is no dvc.yaml in the folder in which this stage starts",
             file=root,
-            remedy="run dvc repro in the project; entries with a `wdir` of their own are not supported",
+            remedy="run dvc repro in the project; entries with `wdir` are not supported",
             code=ExitCode.USAGE,
         )
     address = environment.get("DVC_STAGE", name).rpartition(":")[2]  # sub/dvc.yaml:train, when run from further up
@@ -216,7 +220,7 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
         raise CapillaryError(
             f"{name} is a gate: it runs in the entry of another stage, before that stage",
             file="dvc.yaml",
-            remedy="run dvc repro; to look at this machine alone: capillary preflight",
+            remedy="run dvc repro; to check only this machine: capillary preflight",
             code=ExitCode.USAGE,
         )
     dvc_root = Path(environment.get("DVC_ROOT", root)).resolve()
@@ -244,9 +248,9 @@ def refuse_changed_deps(plan: StagePlan, now: Mapping[str, str]) -> None:
     changed = [name for name, value in plan.dep_hashes.items() if now[name] != value]
     if changed:
         raise CapillaryError(
-            f"the outs of {plan.address} are not published: what it depends on changed while it ran",
+            f"the outs of {plan.address} are not published: its deps changed while it ran",
             file=", ".join(changed),
-            remedy="repeat dvc repro and leave it alone meanwhile; if nobody touched it, the stage wrote into it",
+            remedy="repeat dvc repro without touching these files; if nobody did, the stage itself wrote into them",
             code=ExitCode.DATA,
         )
 
@@ -254,7 +258,7 @@ def refuse_changed_deps(plan: StagePlan, now: Mapping[str, str]) -> None:
 def _restore(entry: Entry) -> None:
     restored = entry.restore_outs()
     if restored:
-        say(f"former {', '.join(restored)} put back from DVC's cache")
+        say(f"former {', '.join(restored)} restored from DVC's cache")
 
 
 def _keep_circumstances(plan: StagePlan, settings: Settings, executor: Executor) -> None:

@@ -122,7 +122,7 @@ def _sweep(parent: Path) -> None:
         try:
             lock = _lock(left / "lock")
         except (FileNotFoundError, NotADirectoryError):
-            continue  # its launcher removes it just now, or it is no sandbox
+            continue  # its launcher removes it just now, or it is not a sandbox
         if lock is not None:
             _remove(left)
             lock.close()
@@ -185,7 +185,7 @@ def _climbs(name: str) -> int:
 
 
 def links_of(deps: Iterable[Dep], work: Path) -> dict[Path, Path]:
-    """Link in the sandbox → place, for every dep with a relative path that does not lie in another dep."""
+    """Link in the sandbox → place, for every dep with a relative path that does not be in another dep."""
     places = {
         Path(os.path.normpath(dep.name)): dep.host for dep in deps if dep.host and not PurePath(dep.name).is_absolute()
     }
@@ -193,6 +193,6 @@ def links_of(deps: Iterable[Dep], work: Path) -> dict[Path, Path]:
 
 
 def outermost(names: Iterable[AnyPath]) -> set[AnyPath]:
-    """Those of `names` that do not lie in another of them."""
+    """Those of `names` that do not be in another of them."""
     every = set(names)
     return {name for name in every if every.isdisjoint(name.parents)}

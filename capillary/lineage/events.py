@@ -101,7 +101,7 @@ def _named(name: str, project: str) -> dict[str, str]:
 
 
 def _git(root: Path, *words: str) -> str:
-    """What Git says; nothing where there is no repository, or no Git."""
+    """What Git says; nothing if there is no repository, or no Git."""
     try:
         done = subprocess.run(
             ["git", *words], cwd=root, check=False, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S

@@ -1,4 +1,4 @@
-"""Lineage around a stage: in a thread of its own, so that it neither fails a stage nor makes it wait."""
+"""Lineage around a stage: in its own thread, so that it neither fails a stage nor makes it wait."""
 
 import contextlib
 import queue
@@ -28,7 +28,7 @@ def recorded(run: Callable[[], StageRun], settings: Settings, is_first: Callable
     if settings.lineage is None:
         yield codes
         return
-    courier = _Courier(settings, run())
+    courier = _EventThread(settings, run())
     try:
         yield codes
     finally:
@@ -37,7 +37,7 @@ def recorded(run: Callable[[], StageRun], settings: Settings, is_first: Callable
             say(f"note: no lineage ({without_login(settings.lineage)}): {fault}; stages run without it")
 
 
-class _Courier:
+class _EventThread:
     """A daemon thread that loads the client, then sends what it is given. Whatever fails there ends it, and is kept."""
 
     def __init__(self, settings: Settings, run: StageRun) -> None:

@@ -16,7 +16,7 @@ STAGE = "models"
 
 
 def ask_registry(argv: Sequence[str], root: Path, stop: Stop) -> tuple[int, dict[str, Any]]:
-    """(exit code, answer) of the step `argv`; the answer is empty where the step failed and said why."""
+    """(exit code, answer) of the step `argv`; the answer is empty if the step failed and said why."""
     settings = read_settings(root)
     executor = choose_executor(settings)
     (root / ".capillary").mkdir(exist_ok=True)

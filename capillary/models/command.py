@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-models = typer.Typer(help="Registered models.", invoke_without_command=True)
+models = typer.Typer(help="List, compare, promote and convert registered models.", invoke_without_command=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")]
-Reason = Annotated[str, typer.Option(help="Why; the history keeps it.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+Reason = Annotated[str, typer.Option(help="Reason, kept in the history.", show_default=False)]
 Reference = Annotated[str, typer.Argument(metavar="NAME@ALIAS|NAME/VERSION", show_default=False)]
 
 
@@ -23,7 +23,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @models.callback()
 def list_models(context: typer.Context, as_json: AsJson = False) -> None:
-    """List registered models: trainings, their aliases and their metric (docs/models.md)."""
+    """List registered models: trainings, aliases and the deciding metric (docs/models.md)."""
     if context.invoked_subcommand is not None:
         return
     from capillary.models.known import known_names
@@ -36,12 +36,12 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
 def convert(
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME[/VERSION|@ALIAS]]…", help="What to convert.", show_default=False),
+        typer.Argument(metavar="[NAME[/VERSION|@ALIAS]]…", help="Models to convert.", show_default=False),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every version of every model.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before anything is unpickled.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Convert every version of every model.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Unpickle without asking.")] = False,
 ) -> None:
-    """Register pickled models of former versions anew, as safetensors and a description (docs/models.md)."""
+    """Convert pickled models of earlier versions to safetensors and a description (docs/models.md)."""
     if bool(references) == every:
         raise typer.BadParameter("Name models, or give --all.")
     from capillary.launcher.stop import listening
@@ -68,7 +68,7 @@ def promote(reference: Reference, reason: Reason, as_json: AsJson = False) -> No
 
 
 def rollback(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model, such as capillary-default.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model, such as capillary-default.")],
     reason: Reason,
     as_json: AsJson = False,
 ) -> None:

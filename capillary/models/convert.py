@@ -1,4 +1,4 @@
-"""`capillary models convert`: pickled models of former versions become versions in today's form.
+"""`capillary models convert`: pickled models of earlier versions become versions in today's form.
 
 Three steps, so that the one that unpickles has no network and no credentials: fetch, convert, register.
 """
@@ -25,7 +25,7 @@ MODELS = "models"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What to convert: `references` to versions, or every version where there are none. `agreed`: nobody is asked."""
+    """What to convert: `references` to versions, or every version if there are none. `agreed`: nobody is asked."""
 
     references: tuple[str, ...]
     agreed: bool
@@ -38,7 +38,7 @@ def run_conversion(conversion: Conversion, root: Path, stop: Stop, ask: Callable
     if not conversion.agreed and not ask(consent(in_container=executor is not process)):
         raise CapillaryError(
             "nothing was converted",
-            remedy="answer yes, or give --yes; or train the models again",
+            remedy="answer yes, give --yes, or train the models again",
             code=ExitCode.USAGE,
         )
     (root / ".capillary").mkdir(exist_ok=True)
@@ -55,11 +55,11 @@ def consent(*, in_container: bool) -> str:
     place = (
         "in a container without a network"
         if in_container
-        else "in a plain process on this machine (there is no Docker daemon, or CAPILLARY_EXECUTOR=process)"
+        else "in a plain process on this machine (there is not a Docker daemon, or CAPILLARY_EXECUTOR=process)"
     )
     return (
-        f"The pickled models are fetched from the registry and unpickled {place}, by a reader that admits only"
-        " classes of torch and MONAI. Convert them?"
+        f"The pickled models are fetched from the registry and unpickled {place}, by a reader that only admits "
+        "classes of torch and MONAI. Convert them?"
     )
 
 

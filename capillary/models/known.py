@@ -37,7 +37,7 @@ def _losses(params: dict[str, Any]) -> list[str]:
 
 
 def _name(file: Path) -> str:
-    """The experiment's name; empty where the file has none: `capillary check` says so."""
+    """The experiment's name; empty if the file has none: `capillary check` says so."""
     try:
         head = read_yaml(file).get("experiment")
     except CapillaryError:

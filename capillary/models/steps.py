@@ -54,7 +54,7 @@ class Step:
 def plan_step(
     step: Step, folder: Path, settings: Settings, executor: Executor, also: Mapping[str, Path] | None = None
 ) -> StagePlan:
-    """The plan of `step`, which takes what lies in `folder`, and sees the folders `also`, by the names it has there."""
+    """The plan of `step`, which takes what is in `folder`, and sees the folders `also`, by the names it has there."""
     access = read_access(step.root, step.stage)
     request = StageRequest(stage=step.stage, address=step.stage, argv=step.argv, root=step.root, repository=step.root)
     identity = executor.environment_id(step.root, step.stage, access)

@@ -52,7 +52,7 @@ def show_decision(answer: Mapping[str, Any]) -> None:
     champion = answer["aliases"].get("champion")
     say(f"champion of {answer['name']}: version {champion}" + (f" (was {entry['from']})" if entry["from"] else ""))
     if champion != entry["to"]:
-        say(f"version {entry['to']} was overtaken meanwhile: capillary show {answer['name']} has the history")
+        say(f"version {entry['to']} was overtaken in the meantime: capillary show {answer['name']} has the history")
     values = entry["values"]
     if values.get("difference") is not None:
         say(f"{_title(entry['metric'])}: {_paired(entry['metric'], values)} on {values['volumes']:g} common volumes")
@@ -67,7 +67,7 @@ def show_comparison(answer: Mapping[str, Any]) -> None:
     if rows:
         _print("what differs", ("", *names), rows)
     else:
-        say("both were trained and evaluated alike")
+        say("both were trained and evaluated the same way")
     lines = [
         (
             _title(each["metric"]),

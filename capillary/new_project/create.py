@@ -79,11 +79,11 @@ def _refuse_name(name: str) -> None:
 
 def _refuse_folder(folder: Path) -> None:
     if os.path.lexists(folder) and not (folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())):
-        raise _refused(folder, "is there already, and is not an empty folder", "name another one with --at")
+        raise _refused(folder, "already exists and is not an empty folder", "name another one with --at")
     outer = next((above for above in folder.parents if (above / ".git").exists()), None)
     if outer is not None:
-        what = f"is in the Git repository {outer}, and a new project is one of its own"
-        raise _refused(folder, what, f"name a folder outside of it, such as --at {outer.with_name(folder.name)}")
+        what = f"is in the Git repository {outer}, and a new project needs its own repository"
+        raise _refused(folder, what, f"name a folder outside it, such as --at {outer.with_name(folder.name)}")
 
 
 def _refused(folder: Path, what: str, remedy: str) -> CapillaryError:
@@ -112,7 +112,7 @@ def _umask() -> int:
 
 
 def _commit(name: str, base: Path, variables: Mapping[str, str]) -> bool:
-    """Commit all; False where Git has no identity. One that it would make up from the machine's name does not count."""
+    """Commit all; False if Git has no identity. One that it would make up from the machine's name does not count."""
     for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
         told = ["git", "-c", "user.useConfigOnly=true", "var", who]
         if subprocess.run(told, cwd=base, env=variables, check=False, capture_output=True).returncode:
@@ -125,9 +125,9 @@ def _run(name: str, argv: list[str], base: Path, variables: Mapping[str, str]) -
     done = _started(argv, base, variables)
     if done.returncode:
         raise CapillaryError(
-            f"`{name}` failed in the new project, of which nothing is kept",
+            f"`{name}` failed in the new project; nothing of it is kept",
             value=(done.stderr or done.stdout).strip(),
-            remedy="correct what it names, then repeat",
+            remedy="correct what the message names, then repeat",
             code=ExitCode.MACHINE,
         )
 

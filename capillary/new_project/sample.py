@@ -21,7 +21,7 @@ def read_sample(places: tuple[Path, ...] = PLACES) -> dict[str, bytes]:
     folder = next((place for place in places if (place / "dvc.yaml").is_file()), None)
     if folder is None:
         raise CapillaryError(
-            "this installation of capillary came without the files of a new project",
+            "this installation of capillary lacks the files of a new project",
             remedy="install capillary from a wheel or run it in a checkout: the dvc-runner's image has no sample",
             code=ExitCode.USAGE,
         )

@@ -43,7 +43,7 @@ def choose_place(root: Path, stage: str, settings: Settings) -> Place | None:
 
 
 def jobs_of(root: Path, settings: Settings, stage: str) -> Jobs | None:
-    """How the cells of `stage` run as jobs; None where they run on this machine."""
+    """How the cells of `stage` run as jobs; None if they run on this machine."""
     if settings.place is PlaceName.RAY:
         return _ray_jobs(root, settings, stage)
     if settings.place is not PlaceName.SLURM:

@@ -28,7 +28,7 @@ def collect(plan: StagePlan, folder: Path, ended: Ended, publish: Callable[[Path
 
 def _without_outs(address: str, node: str, outs: Path) -> CapillaryError:
     return CapillaryError(
-        f"the job of {address} ended well on {node}, but its outs are not here",
+        f"the job of {address} succeeded on {node}, but its outs did not arrive here",
         file=outs,
         remedy="check that the node and this machine share the project's folder; then remove the folder of the job and "
         "repeat the command",

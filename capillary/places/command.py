@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-place = typer.Typer(help="Places beyond this machine.", no_args_is_help=True)
+place = typer.Typer(help="Run stages on other machines.", no_args_is_help=True)
 
 
 @place.callback()
 def _place() -> None:
-    """Places beyond this machine."""
+    """Run stages on other machines."""
 
 
 class RayObject(enum.StrEnum):
@@ -23,8 +23,8 @@ class RayObject(enum.StrEnum):
 
 @place.command()
 def manifest(
-    kind: Annotated[RayObject, typer.Argument(help="A RayCluster, or a RayJob with a cluster of its own.")],
-    config: Annotated[Path, typer.Option(help="The experiment file that a job runs.")] = Path(
+    kind: Annotated[RayObject, typer.Argument(help="A RayCluster, or a RayJob with its own cluster.")],
+    config: Annotated[Path, typer.Option(help="Experiment file that a job runs.")] = Path(
         "configs/experiments/default.yaml"
     ),
 ) -> None:
@@ -34,15 +34,17 @@ def manifest(
     typer.echo(render(Path.cwd(), Kind(kind), config), nl=False)
 
 
-jobs = typer.Typer(help="Jobs of this project on a cluster (docs/cluster.md).", invoke_without_command=True)
+jobs = typer.Typer(
+    help="Show, follow and cancel this project's jobs on a cluster (docs/cluster.md).", invoke_without_command=True
+)
 
 
 @jobs.callback()
 def _jobs(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: a JSON list on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for scripts.")] = False,
 ) -> None:
-    """Show the jobs of this project on a cluster: state, node, epoch, how long they waited, how often they retried."""
+    """Show this project's jobs on a cluster: state, node, epoch, waiting time and retries."""
     if context.invoked_subcommand is None:
         from capillary.places.jobs import show_jobs
 
@@ -51,10 +53,10 @@ def _jobs(
 
 @jobs.command("logs")
 def jobs_logs(
-    job: Annotated[str, typer.Argument(help="A cell or a job's number.", show_default=False)],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job is over.")] = False,
+    job: Annotated[str, typer.Argument(help="Cell or job number.", show_default=False)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")] = False,
 ) -> None:
-    """Print what a job printed."""
+    """Print the log of a job."""
     from capillary.places.jobs import show_log
 
     show_log(Path.cwd(), job, follow=follow)
@@ -63,11 +65,11 @@ def jobs_logs(
 @jobs.command("cancel")
 def jobs_cancel(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[JOB]...", help="Cells or numbers.", show_default=False)
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="Cells or job numbers.", show_default=False)
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every job of this project.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Cancel every job of this project.")] = False,
 ) -> None:
-    """Ask jobs to checkpoint and end; the same experiment resumes them later."""
+    """Ask jobs to checkpoint and end; rerun the experiment to resume them."""
     if bool(names) == every:
         raise typer.BadParameter("Name jobs, or give --all.")
     from capillary.places.jobs import cancel_jobs

@@ -47,7 +47,7 @@ def _take(folder: Path, address: str) -> IO[str]:
             holder = stream.read().strip() or "unknown"
             stream.close()
             raise _other_head(address, holder) from None
-        # the former holder may have removed the folder between the two calls above
+        # the previous holder may have removed the folder between the two calls above
         if file.exists() and file.stat().st_ino == os.fstat(stream.fileno()).st_ino:
             break
         stream.close()
@@ -61,6 +61,6 @@ def _other_head(address: str, holder: str) -> CapillaryError:
     return CapillaryError(
         f"another command already waits for the job of {address}",
         value=holder,
-        remedy="leave it to that one; capillary jobs logs -f shows what the job prints",
+        remedy="let that command finish; capillary jobs logs -f shows what the job prints",
         code=ExitCode.MACHINE,
     )

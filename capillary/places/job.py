@@ -141,10 +141,10 @@ def read_job(folder: Path) -> Job:
         return Job.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise DamagedError(
-            "this is not the folder of a job of this version",
+            "this folder was not written by this version of capillary",
             file=file,
             value=_first_line(error),
-            remedy="remove the folder and repeat the command that started the stage: it writes the job anew",
+            remedy="remove the folder and repeat the command that started the stage, which writes the job again",
         ) from error
 
 
@@ -190,8 +190,8 @@ def refuse_changed(job: Job) -> None:
             raise CapillaryError(
                 f"{dep.name} is {'not there' if now is None else 'not what it was'} on this node",
                 file=dep.host,
-                remedy="if it changed since the job was submitted, repeat the command; else the node does not share "
-                "the project's folder: keep the project on a file system that all nodes mount at the same path",
+                remedy="if it changed after the job was submitted, repeat the command; if not, the node does not "
+                "share the project's folder: keep the project on a file system that all nodes mount at the same path",
                 code=ExitCode.DATA,
             )
 
@@ -243,7 +243,7 @@ def _value_of(variable: JobVariable, settings: Settings) -> str:
         place = "the project's .env" if variable.kept_in == "file" else "the environment of the job"
         raise CapillaryError(
             f"{variable.name} is not in {place} on this node",
-            remedy="write it into the .env of the project, which every node reads, and repeat the command",
+            remedy="add it to the project's .env, which every node reads, and repeat the command",
             code=ExitCode.MACHINE,
         )
     return value

@@ -148,8 +148,8 @@ def find(repository: Path, name: str) -> Path:
     if not found:
         listed = ", ".join(names[0] for names in known.values()) or "there are none"
         raise CapillaryError(
-            f"no job of this project is called {name}",
-            remedy=f"name a cell or a number that `capillary jobs` shows: {listed}",
+            f"this project has no job {name}",
+            remedy=f"name a cell or a job number from `capillary jobs`: {listed}",
             code=ExitCode.USAGE,
         )
     return found[-1]

@@ -31,7 +31,7 @@ def format_job(line: JobLine) -> str:
 
 
 def parse_job(text: str) -> JobLine | None:
-    """The job that `text` tells of; None for any other line."""
+    """The job that `text` describes; None for any other line."""
     found = _LINE.fullmatch(text.strip())
     if found is None:
         return None

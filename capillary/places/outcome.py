@@ -92,7 +92,7 @@ def _read(file: Path, kind: type[Left]) -> Left | None:
 
 def _damaged(file: Path, why: str | None) -> DamagedError:
     return DamagedError(
-        "what a node left in the folder of a job cannot be read",
+        "a file that a node wrote into the folder of a job cannot be read",
         file=file,
         value=why,
         remedy="remove the folder of the job and repeat the command: a training resumes from its checkpoint",

@@ -121,9 +121,9 @@ def _attempts_in_vain(folder: Path) -> int:
 def _refuse_other_environment(job: Job, found: list[str]) -> None:
     if tuple(found) != job.environment_id:
         raise CapillaryError(
-            f"the packages of {job.stage} are not the same on this node",
-            value=f"{' '.join(found)}, and the job was planned for {' '.join(job.environment_id)}",
-            remedy="keep the Python environment on the shared file system, and choose nodes of one kind",
+            f"this node has other packages for {job.stage}",
+            value=f"{' '.join(found)}, but the job was planned for {' '.join(job.environment_id)}",
+            remedy="keep the Python environment on the shared file system, and choose nodes of the same kind",
             code=ExitCode.MACHINE,
         )
 

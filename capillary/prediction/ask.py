@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from capillary.prediction.inputs import Found, Inputs, read_inputs
+from capillary.prediction.inputs import Inputs, InputStack, read_inputs
 from capillary.prediction.names import parse_spacing, stack_request, stem_of, usage
 from stages.common.errors import CapillaryError
 from stages.common.imaging.suffixes import SUFFIXES, suffix_of
@@ -29,9 +29,9 @@ def make_request(
     inputs = read_inputs(words, root)
     given_um = parse_spacing(spacing_um)
     if not inputs.is_many and (suffix is not None or options.get("resume")):
-        raise usage("--suffix and --resume are for several stacks", "name a folder as the last argument")
+        raise usage("--suffix and --resume only apply to several stacks", "name a folder as the last argument")
     if suffix is not None and suffix_of(f"x{suffix}") != suffix:
-        raise usage("--suffix is not one of a stack", f"choose one of {', '.join(SUFFIXES)}", value=suffix)
+        raise usage("--suffix is not a suffix of a stack", f"choose one of {', '.join(SUFFIXES)}", value=suffix)
     stacks = tuple(
         stack_request(
             found.image,
@@ -48,17 +48,17 @@ def make_request(
     return PredictRequest(stacks=stacks, folder=inputs.target, **options)
 
 
-def _mask(found: Found, inputs: Inputs, suffix: str | None) -> Path:
+def _mask(found: InputStack, inputs: Inputs, suffix: str | None) -> Path:
     if not inputs.is_many:
         return inputs.target
     kind = suffix or suffix_of(found.image.name)
     if kind is None:
-        raise usage("this is not a stack by its name", f"name it as one of {', '.join(SUFFIXES)}", found.image)
+        raise usage("the file name is not that of a stack", f"name it as one of {', '.join(SUFFIXES)}", found.image)
     return inputs.target / f"{stem_of(found.image)}{kind}"
 
 
 def refuse_same_names(stacks: Sequence[StackRequest]) -> None:
-    """Raise CapillaryError where two stacks would have a file of the same name, also on a disk that ignores case."""
+    """Raise CapillaryError if two stacks would have a file of the same name, also on a disk that ignores case."""
     owners: dict[str, StackRequest] = {}
     for stack in stacks:
         for file in stack.files:
@@ -69,7 +69,7 @@ def refuse_same_names(stacks: Sequence[StackRequest]) -> None:
 
 def _same_name(one: StackRequest, other: StackRequest, file: Path) -> CapillaryError:
     return usage(
-        f"two stacks would have the same output {file.name}",
+        f"two stacks would write the same output {file.name}",
         "predict them into different folders, or rename one",
         value=f"{one.image}, {other.image}",
     )

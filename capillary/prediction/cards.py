@@ -26,16 +26,15 @@ def choose_cards(
     found = _cards(root)
     if not found:
         raise DataError(
-            "there is no model to predict with: models/ holds no card",
+            "there is no model to predict with: models/ has no model card",
             file=root / MODELS,
-            remedy="train one (dvc repro), fetch those of others (dvc pull models), or name one of the registry "
-            "with --model",
+            remedy="train one (dvc repro), fetch cards with dvc pull models, or name a registered model with --model",
         )
     listed = _listed(found, cells)
     chosen = loss or _only_loss(sorted(listed), sorted(found))
     if chosen not in found:
         raise DataError(
-            f"there is no model of the loss {chosen}",
+            f"there is no model trained with the loss {chosen}",
             file=root / MODELS,
             remedy=f"choose one of {', '.join(sorted(found))}, or train it (training.losses in params.yaml)",
         )
@@ -48,9 +47,9 @@ def choose_cards(
     kept = [cell for cell in cards if by_fold(cell) and by_seed(cell)]
     if not kept:
         raise DataError(
-            f"{chosen} has no model of fold {_joined(folds)} and seed {_joined(seeds)} together",
+            f"{chosen} has no model with both fold {_joined(folds)} and seed {_joined(seeds)}",
             file=root / MODELS / chosen,
-            remedy="choose another fold or seed, or train that one",
+            remedy="choose another fold or seed, or train that model",
         )
     return tuple(cards[cell] for cell in sorted(kept, key=_order))
 
@@ -81,7 +80,7 @@ def _refuse_missing(what: str, wanted: Sequence[int], there: Collection[int | No
 
 
 def _seed_of(cell: CellName, card: Path) -> int | None:
-    """The seed of a network; that of the first one is on its card alone. None where the card does not say."""
+    """The seed of a network; that of the first one is on its card alone. None if the card does not say."""
     if cell.seed is not None:
         return cell.seed
     try:
@@ -113,13 +112,13 @@ def _cards(root: Path) -> dict[str, Cards]:
 def _only_loss(listed: Sequence[str], found: Sequence[str]) -> str:
     if not listed:
         raise DataError(
-            "no model in models/ is of a loss and fold that params.yaml lists",
+            "no model in models/ has a loss and fold that params.yaml lists",
             value=", ".join(found),
-            remedy=f"train them (dvc repro), or name a former one, such as --loss {found[0]}",
+            remedy=f"train them (dvc repro), or name one from before, such as --loss {found[0]}",
         )
     if len(listed) > 1:
         raise CapillaryError(
-            f"there are models of {len(listed)} losses",
+            f"models/ has models of {len(listed)} losses",
             value=", ".join(listed),
             remedy=f"choose one, such as --loss {listed[0]} (capillary metrics compares them)",
             code=ExitCode.USAGE,

@@ -30,10 +30,12 @@ def _check_stack(stack: StackRequest) -> None:
     if not host.exists():
         raise DataError("the stack does not exist", file=stack.image, remedy="correct its name or copy it there")
     if host.is_file() and suffix_of(str(stack.image)) is None:
-        raise usage("the stack is of no format that is read, by its name", f"save it as one of {READ}", stack.image)
+        raise usage("the format is not supported, judging by the file name", f"save it as one of {READ}", stack.image)
     if suffix_of(stack.mask.name) not in WRITTEN_SUFFIXES:
         known = ", ".join(WRITTEN_SUFFIXES)
-        raise usage("the mask is of no format that is written, by its name", f"name it as one of {known}", stack.mask)
+        raise usage(
+            "masks cannot be written in this format, judging by the file name", f"name it as one of {known}", stack.mask
+        )
     for file in stack.files:
         if file.exists() and file.samefile(host):
             raise usage("the mask would replace the stack", "choose another name or folder", file)
@@ -43,7 +45,7 @@ def _check_target(file: Path, *, force: bool) -> None:
     if file.is_dir() and not _is_store(file):
         raise usage("this is a folder, not a file", "name the file itself, such as seg.tif", file)
     if file.exists() and not force:
-        raise usage("the file exists already", "choose another name, or replace it with --force", file)
+        raise usage("the file already exists", "choose another name, or replace it with --force", file)
     check_writable(next(folder for folder in file.absolute().parents if folder.exists()))
 
 

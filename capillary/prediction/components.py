@@ -12,7 +12,7 @@ ALL_FOLDS = "all"
 def chosen_size_um3(root: Path, loss: str | None) -> float | None:
     """What evaluate chose for `loss` on all volumes (None: nothing is removed).
 
-    Raises DataError where it has not chosen: no evaluation under `evaluation.min_component_um3: auto`, or a model that
+    Raises DataError if it has not chosen: no evaluation under `evaluation.min_component_um3: auto`, or a model that
     is named by the registry.
     """
     file = root / CHOSEN
@@ -22,7 +22,7 @@ def chosen_size_um3(root: Path, loss: str | None) -> float | None:
                 if (row["loss"], row["fold"]) == (loss, ALL_FOLDS):
                     return float(row["min_component_um3"]) or None
     raise DataError(
-        "evaluation.min_component_um3 is auto, and no size was chosen for this model yet",
+        "evaluation.min_component_um3 is auto, but no size has been chosen for this model yet",
         file=file,
         remedy="run dvc repro evaluate, or give a size: --min-component-um3",
     )

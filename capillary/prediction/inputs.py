@@ -15,7 +15,7 @@ TABLE_SUFFIX = ".csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class InputStack:
     """A stack, and the spacing (z, y, x; µm) that a table gives it."""
 
     image: Path
@@ -26,7 +26,7 @@ class Found:
 class Inputs:
     """The stacks and the target of one command. `is_many`: the target is a folder."""
 
-    stacks: tuple[Found, ...]
+    stacks: tuple[InputStack, ...]
     target: Path
     is_many: bool
 
@@ -37,12 +37,12 @@ def read_inputs(words: Sequence[str], root: Path) -> Inputs:
     Raises CapillaryError for a pattern, folder or table without a stack, and for a target that does not suit.
     """
     if len(words) < 2:
-        raise usage("predict needs a stack and where its mask goes", "write capillary predict IN OUT, or IN… FOLDER")
+        raise usage("predict needs a stack and a place for its mask", "write capillary predict IN OUT, or IN… FOLDER")
     *asked, last = words
     target = Path(last)
     one = Path(asked[0])
     if len(asked) == 1 and _names_one(one) and not _names_folder(last):
-        return Inputs(stacks=(Found(image=one),), target=target, is_many=False)
+        return Inputs(stacks=(InputStack(image=one),), target=target, is_many=False)
     if suffix_of(target.name) is not None or target.is_file():
         raise usage("several stacks need a folder for their masks", "name a folder last; it is made if missing", target)
     stacks = [stack for word in asked for stack in _expand(word, target, root)]
@@ -60,19 +60,19 @@ def _names_folder(word: str) -> bool:
     return word.endswith("/") or (Path(word).is_dir() and suffix_of(Path(word).name) is None)
 
 
-def _expand(word: str, target: Path, root: Path) -> Iterable[Found]:
+def _expand(word: str, target: Path, root: Path) -> Iterable[InputStack]:
     path = Path(word)
     if _names_one(path):
-        return [Found(image=path)]
+        return [InputStack(image=path)]
     if path.suffix.lower() == TABLE_SUFFIX:
         rows = read_stack_table(path, root)
-        return [Found(image=row.image, spacing_um=row.spacing_um) for row in rows]
+        return [InputStack(image=row.image, spacing_um=row.spacing_um) for row in rows]
     if path.is_dir():
         return _of_folder(path)
     return _of_pattern(word, target)
 
 
-def _of_folder(folder: Path) -> Iterable[Found]:
+def _of_folder(folder: Path) -> Iterable[InputStack]:
     found = _stacks(sorted(folder.iterdir()))
     if not found:
         table = folder / "dataset.csv"
@@ -81,25 +81,27 @@ def _of_folder(folder: Path) -> Iterable[Found]:
     return found
 
 
-def _of_pattern(pattern: str, target: Path) -> Iterable[Found]:
+def _of_pattern(pattern: str, target: Path) -> Iterable[InputStack]:
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - absolute patterns, too
     made = target.resolve()
-    # what is in the target was made by a former run, unless nothing else is meant
+    # what is in the target was made by a previous run, unless nothing else is meant
     found = _stacks(path for path in matches if made not in path.resolve().parents) or _stacks(matches)
     if not found:
         raise DataError(
-            "no stack has a name of this form",
+            "no file name matches this pattern",
             value=pattern,
-            remedy=f"correct the pattern; stacks are named {', '.join(SUFFIXES)}",
+            remedy=f"correct the pattern; the names of stacks end in {', '.join(SUFFIXES)}",
         )
     return found
 
 
-def _stacks(paths: Iterable[Path]) -> list[Found]:
+def _stacks(paths: Iterable[Path]) -> list[InputStack]:
     """Those of `paths` that are stacks by their names."""
-    return [Found(image=path) for path in paths if suffix_of(path.name) is not None and not path.name.startswith(".")]
+    return [
+        InputStack(image=path) for path in paths if suffix_of(path.name) is not None and not path.name.startswith(".")
+    ]
 
 
-def _once(stacks: Sequence[Found]) -> tuple[Found, ...]:
+def _once(stacks: Sequence[InputStack]) -> tuple[InputStack, ...]:
     """Each file once, however often it is named: a folder and a pattern may both mean it."""
     return tuple({stack.image.absolute(): stack for stack in reversed(stacks)}.values())[::-1]

@@ -82,9 +82,9 @@ def _locked(hidden: Path) -> Iterator[Path]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CapillaryError(
-                "another capillary predict writes into this folder now",
+                "another capillary predict is writing into this folder",
                 file=hidden.parent,
-                remedy="wait for its end, or choose another folder",
+                remedy="wait until it ends, or choose another folder",
                 code=ExitCode.USAGE,
             ) from error
         yield hidden

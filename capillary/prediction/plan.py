@@ -103,7 +103,7 @@ def plan_prediction(request: PredictRequest, root: Path, settings: Settings, exe
 
 
 def _inside(stack: StackRequest, image: Path, folder: Path | None, number: int) -> StackRequest:
-    """`stack` with the paths that the stage sees; of many, each has a folder of its own for its files."""
+    """`stack` with the paths that the stage sees; of many, each has its own folder for its files."""
     place = Path(OUTPUT) if folder is None else folder / f"{number:05}"
     moved = {
         name: place / file.name

@@ -17,7 +17,7 @@ MAX_BYTES = 1 << 25
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One stack of a table; `spacing_um` is z, y, x, None where the row has none."""
+    """One stack of a table; `spacing_um` is z, y, x, None if the row has none."""
 
     image: Path
     spacing_um: Spacing | None
@@ -32,7 +32,7 @@ def read_stack_table(file: Path, root: Path) -> tuple[Row, ...]:
         raise DataError("the table does not exist", file=file, remedy="correct its name")
     if file.stat().st_size > MAX_BYTES:
         raise DataError(
-            f"the table has more than {MAX_BYTES:,} bytes", file=file, remedy="check that this is the table"
+            f"the table has more than {MAX_BYTES:,} bytes", file=file, remedy="check that this is the right file"
         )
     rows = tuple(_rows(file, root))
     if not rows:
@@ -62,7 +62,7 @@ def _rows(file: Path, root: Path) -> Iterator[Row]:
 
 
 def _image(text: str, file: Path, root: Path) -> Path:
-    """`text` as a path. A table may come from anywhere: it names nothing outside of its folder."""
+    """`text` as a path. A table may come from anywhere: it names nothing outside its folder."""
     inner = posixpath.normpath(text)
     place = file.parent / inner
     if not text or "\0" in text or posixpath.isabs(inner) or inner.split("/")[0] in ("..", "."):
@@ -75,7 +75,7 @@ def _image(text: str, file: Path, root: Path) -> Path:
 
 def _outside(text: str, file: Path) -> DataError:
     return DataError(
-        "a row of the table leads out of its folder",
+        "a row of the table names a file outside its folder",
         file=file,
         value=text,
         remedy="write a path relative to the table, with /; name other files on the command line",

@@ -35,7 +35,7 @@ def check_data(root: Path, *, critical: bool) -> Check:
         status, data = _ask(root, "status", "--json"), _ask(root, "data", "status", "--json")
     except CapillaryError as error:
         if any(word in str(error.value) for word in _BUSY):
-            return warned("data", "another dvc runs in this project", "", "wait for it, then look again")
+            return warned("data", "another dvc runs in this project", "", "wait for it, then check again")
         return missed("data", str(error.value), "DVC can tell", error.remedy, critical=critical)
     return judge(read_state(status, data), critical=critical)
 
@@ -50,9 +50,9 @@ def judge(state: DataState, *, critical: bool) -> Check:
         remedy = "dvc pull fetches it; without that dvc repro makes it again"
         return warned("data", f"recorded, but neither here nor in the cache: {_names(state.pulled)}", wanted, remedy)
     if state.changed:
-        remedy = "dvc repro makes it again from its deps; to have the recorded version back: dvc checkout"
+        remedy = "dvc repro makes it again from its deps; to restore the recorded version: dvc checkout"
         return warned("data", f"not as in dvc.lock: {_names(state.changed)}", wanted, remedy)
-    value = f"in DVC's cache, comes back by itself: {_names(state.cached)}" if state.cached else "here"
+    value = f"in DVC's cache, restored automatically: {_names(state.cached)}" if state.cached else "here"
     return passed("data", value, wanted, critical=critical)
 
 
@@ -87,7 +87,7 @@ def _changes(status: Mapping[str, Any], kind: str) -> Iterable[tuple[str, str, s
 
 
 def _touch(one: str, other: str) -> bool:
-    """Whether one of two paths lies in the other."""
+    """Whether one of two paths is in the other."""
     a, b = PurePosixPath(_plain(one)), PurePosixPath(_plain(other))
     return a == b or a in b.parents or b in a.parents
 

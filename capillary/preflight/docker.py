@@ -33,7 +33,7 @@ class Daemon:
 
 
 def find_daemon(settings: Settings) -> Daemon | ServiceError | None:
-    """The daemon that stages will run on; the reason where there should be one, None where none is wanted."""
+    """The daemon that stages will run on; the reason where there should be one, None if none is wanted."""
     if settings.executor in {ExecutorName.PROCESS, ExecutorName.APPTAINER}:
         return None
     try:
@@ -63,13 +63,13 @@ def check_docker_gpus(daemon: Daemon, devices: Sequence[Gpu], *, required: bool)
         names = ", ".join(f"{gpu.name} ({gpu.index})" for gpu in daemon.gpus)
         return passed("docker gpu", names, "containers get them", critical=required)
     if not devices:
-        return passed("docker gpu", "there is none to give to containers")
-    value = f"containers get none of this machine's {len(devices)}"
+        return passed("docker gpu", "there is no GPU to give to containers")
+    value = f"containers get none of this machine's {len(devices)} GPUs"
     return missed("docker gpu", value, "containers get them", _TOOLKIT, critical=required)
 
 
 def check_docker_disk(daemon: Daemon, disk: DiskParams, need: Need = NOTHING_KNOWN) -> list[Check]:
-    """Room for images; nothing where the daemon's data lies on another machine."""
+    """Room for images; nothing if the daemon's data is on another machine."""
     root = Path(daemon.info.get("DockerRootDir") or "/nonexistent")
     if not root.is_dir():
         return []

@@ -29,7 +29,7 @@ Fault = tuple[str, str]  # what is wrong, the remedy
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A volume of the table. `spacing_um` is None where the table leaves it to the file."""
+    """A volume of the table. `spacing_um` is None if the table leaves it to the file."""
 
     id: str
     group: str
@@ -112,7 +112,7 @@ def _taken(root: Path, params: Mapping[str, Any]) -> list[Member]:
 
 
 def read_members(root: Path, source: str) -> list[Member]:
-    """The volumes of a local source's dataset.csv; none where there is no such table, or it is not whole."""
+    """The volumes of a local source's dataset.csv; none if there is no such table, or it is not whole."""
     table = root / source / "dataset.csv"
     if "://" in source or not table.is_file():
         return []

@@ -28,10 +28,10 @@ def check_git(root: Path, *, critical: bool) -> Check:
     commit = heads["oid"][:7]
     if changed:
         number = f"{len(changed)} changed file{'s' if len(changed) > 1 else ''}"
-        remedy = "commit first, so that the result belongs to a commit; dvc exp run takes the changes along"
+        remedy = "commit first, so that the result belongs to a commit; dvc exp run includes the changes"
         return warned("git", f"{number} on top of {commit}", "all committed", remedy)
     if heads["head"] == "(detached)":
-        remedy = "git switch -c NAME, before you commit results: a commit without a branch is lost easily"
+        remedy = "git switch -c NAME, before you commit results: a commit without a branch is easily lost"
         return warned("git", f"detached at {commit}", "on a branch", remedy)
     return passed("git", f"{heads['head']} at {commit}", wanted, critical=critical)
 
@@ -44,5 +44,6 @@ def _unusable(root: Path, changed: list[str]) -> tuple[str, str] | None:
     argv = ("git", "rev-parse", "--git-path", "index.lock")
     lock = root / subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True).stdout.strip()
     if lock.name == "index.lock" and lock.exists():
-        return f"{lock} exists", "wait for the git that works here; if none does, one was killed: remove this file"
+        return f"{lock} exists", "wait for the git that is running here; if there is none, one was killed: remove "
+        "this file"
     return None

@@ -66,7 +66,7 @@ def check_ports(root: Path, variables: Mapping[str, str], api: docker.APIClient,
 
 
 def _tracking(uri: str) -> tuple[str | None, int | None]:
-    """Host and port of the MLflow server; none of an address that is wrong, which a check of its own says."""
+    """Host and port of the MLflow server; none of an address that is wrong, which its own check says."""
     try:
         parts = urlsplit(uri)
         return parts.hostname, parts.port

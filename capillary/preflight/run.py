@@ -110,14 +110,14 @@ def run_preflight(
 
 
 def _params(root: Path, experiment: Mapping[str, Any] | None) -> tuple[Check, Mapping[str, Any]]:
-    """The check, and the params that a run would have; none where they are wrong."""
+    """The check, and the params that a run would have; none if they are wrong."""
     if experiment is not None:
         return passed("params", "those of the experiment", "right", critical=True), experiment
     try:
         check_params(root)
     except ParamsError as error:
         return missed("params", error.what, "right", error.remedy, critical=True), {}
-    return passed("params", "every key known, every value right", "right", critical=True), read_params_file(root)
+    return passed("params", "every key known, every value valid", "right", critical=True), read_params_file(root)
 
 
 def _need(host: Host, params: Mapping[str, Any], *, side_by_side: bool) -> Need:
@@ -129,11 +129,11 @@ def _own_gpus(host: Host) -> tuple[devices.Gpu, ...]:
     try:
         return devices.find_devices(host.settings.variables.get("CUDA_VISIBLE_DEVICES"))
     except devices.DriverBrokenError:
-        return ()  # a check of its own says so
+        return ()  # its own check says so
 
 
 def _inputs(host: Host, params: Mapping[str, Any]) -> Iterator[Check]:
-    """What the params lead to; nothing where they are wrong."""
+    """What the params lead to; nothing if they are wrong."""
     if not isinstance(params.get("ingest"), Mapping) or "training" not in params:
         return
     critical = host.params.data.critical
@@ -242,7 +242,7 @@ def _disks(host: Host, cache: Path) -> Iterator[Check]:
 
 
 def _store_folder(host: Host) -> Path:
-    """Where the embedded store lies, or would: an address that is none is a check of its own."""
+    """Where the embedded store lies, or would: an address that is none is its own check."""
     try:
         address = read_address(host.settings.variables.get(VARIABLE, EMBEDDED))
     except CapillaryError:

@@ -109,7 +109,7 @@ def _ask(service: NamedService, variables: Mapping[str, str], timeout_s: float) 
     except (requests.RequestException, OSError) as error:
         return Outcome(
             fault=f"does not answer ({_reason(error)})",
-            remedy=f"start {service.name}, correct its `url`, or set `critical: false` if the run can do without it",
+            remedy=f"start {service.name}, correct its `url`, or set `critical: false` if the run does not need it",
             final=False,
         )
 
@@ -134,7 +134,7 @@ def _judged(service: NamedService, answer: requests.Response) -> Outcome:
 def _refused(service: NamedService, status: int) -> Outcome:
     if service.header_from is None:
         remedy = f"give {service.name} a `header`, and in `header_from` the variable that holds its value"
-        return Outcome(fault=f"asks for a credential ({status})", remedy=remedy)
+        return Outcome(fault=f"requires a credential ({status})", remedy=remedy)
     return Outcome(
         fault=f"refuses the credential in {service.header_from} ({status})",
         remedy=f"correct {service.header_from} in .env, or the name of the header, {service.header}",
@@ -151,7 +151,7 @@ def _tls(service: NamedService, error: Exception) -> Outcome:
     elif "mismatch" in why.lower() or "not valid for" in why:
         remedy = "write the host name that is in the server's certificate"
     else:
-        remedy = "write http:// in `url` if the server has no TLS; else check its TLS settings"
+        remedy = "write http:// in `url` if the server has no TLS; otherwise check its TLS settings"
     return Outcome(fault=f"has no valid TLS ({why})", remedy=remedy)
 
 

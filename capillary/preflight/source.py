@@ -50,11 +50,11 @@ def _folder_fault(folder: Path) -> tuple[str, str] | None:
     if isinstance(layout, Layout):
         return None
     remedy = f"write a {TABLE} there, or correct ingest.source in params.yaml (docs/datasets.md)"
-    return f"holds neither {TABLE} nor a layout that is read ({READ}), but {visible(layout.found)}", remedy
+    return f"has neither a {TABLE} nor a known layout ({READ}), only {visible(layout.found)}", remedy
 
 
 def _lister(folder: Path) -> Callable[[str], list[str]]:
-    """The names in a folder below `folder`; none where there is no such folder, or it cannot be listed."""
+    """The names in a folder below `folder`; none if there is no such folder, or it cannot be listed."""
 
     def names(below: str) -> list[str]:
         try:
@@ -91,7 +91,7 @@ def _place(path: str) -> str:
 
 def _file_fault(file: Path) -> tuple[str, str] | None:
     if not file.name.lower().endswith(ARCHIVE_SUFFIXES):
-        return "is a file, and no archive", f"name a folder, or one of {', '.join(ARCHIVE_SUFFIXES)}"
+        return "is a file, but not an archive", f"name a folder, or one of {', '.join(ARCHIVE_SUFFIXES)}"
     if file.stat().st_size == 0:
         return "is empty (0 bytes)", "fetch it again"
     return None

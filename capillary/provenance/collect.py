@@ -104,7 +104,7 @@ def _checkout_version(root: Path) -> str | None:
 
 
 def read_source(root: Path, lock: bytes) -> SourceData | None:
-    """What ingest read, by the record in `lock`; None where there is none."""
+    """What ingest read, by the record in `lock`; None if there is none."""
     section = read_yaml(root / PARAMS_FILE).get("ingest") if (root / PARAMS_FILE).is_file() else None
     path = section.get("source") if isinstance(section, dict) else None
     deps = (recorded_stages(lock).get("ingest") or {}).get("deps") or []

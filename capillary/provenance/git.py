@@ -47,7 +47,7 @@ class Changes:
 
 
 def read_workspace(root: Path) -> Workspace | None:
-    """What Git says of `root`; None where there is no repository or no Git."""
+    """What Git says of `root`; None if there is no repository or no Git."""
     status = _git(
         root, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", "."
     )
@@ -146,7 +146,7 @@ def _diff(root: Path, variables: Mapping[str, str]) -> bytes | None:
 def _git(
     root: Path, *arguments: str, variables: Mapping[str, str] | None = None, stdin: bytes | None = None
 ) -> bytes | None:
-    """What Git prints; None where it fails, which is said if there is a repository."""
+    """What Git prints; None if it fails, which is said if there is a repository."""
     try:
         done = subprocess.run(
             ["git", *arguments],

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 MASK = b"***"
 SHORTEST = 6  # a shorter value is found in innocent text
-# a login of two parts; `git@host` is no secret
+# a login of two parts; `git@host` is not a secret
 _LOGIN = re.compile(rb"://[^/\s:@\"']*:[^/\s@\"']+@")
 
 

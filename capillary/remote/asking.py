@@ -19,7 +19,7 @@ _PURPOSE, _PLAIN = "REMOTE_AWS_", "AWS_"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The flags of `capillary remote setup`; None where one was not given."""
+    """The flags of `capillary remote setup`; None if one was not given."""
 
     kind: Kind
     url: str | None = None
@@ -106,11 +106,11 @@ def _user(request: Request, url: str, person: Person | None) -> str:
         return request.user or (owner_of(url) if request.kind is Kind.DAGSHUB else "")
     if request.kind is Kind.DAGSHUB:
         return person.ask("your user name there", owner_of(url))
-    return person.ask("user on that host (empty: as ~/.ssh/config says)")
+    return person.ask("user on that host (empty: from ~/.ssh/config)")
 
 
 def _keys(kind: Kind, variables: Mapping[str, str], person: Person | None) -> tuple[str, str, str]:
-    """(key id, secret, session token); empty where DVC is to find them itself."""
+    """(key id, secret, session token); empty if DVC is to find them itself."""
     if kind is Kind.DAGSHUB:
         token = variables.get(TOKEN) or (person.ask_secret("token (Settings → Tokens)") if person else "")
         if not token:
@@ -128,7 +128,7 @@ def _aws_keys(variables: Mapping[str, str], person: Person | None) -> tuple[str,
         if key_id := variables.get(f"{start}ACCESS_KEY_ID"):
             secret = variables.get(f"{start}SECRET_ACCESS_KEY", "")
             return key_id, secret, variables.get(f"{start}SESSION_TOKEN", "")
-    if person is None or not (key_id := person.ask("access key id (empty: as the AWS profile or role says)")):
+    if person is None or not (key_id := person.ask("access key id (empty: from the AWS profile or role)")):
         return "", "", ""
     return key_id, person.ask_secret("secret access key"), ""
 
@@ -148,7 +148,7 @@ def _first(variables: Mapping[str, str], *names: str) -> str:
 def _missing(what: str, how: str, example: str) -> CapillaryError:
     place = os.path.basename(sys.argv[0]) or "capillary"  # noqa: PTH119 - a name, not a path
     return CapillaryError(
-        f"{what} is missing, and nobody can be asked for it here",
-        remedy=f"give {how} ({example}), or run {place} remote setup on a terminal",
+        f"{what} is missing, and there is no terminal to ask for it",
+        remedy=f"give {how} ({example}), or run {place} remote setup in a terminal",
         code=ExitCode.USAGE,
     )

@@ -12,7 +12,7 @@ from stages.common.tracking.address import without_login
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """What DVC needs for a kind. `extra` is ours that installs it; empty where the base has it."""
+    """What DVC needs for a kind. `extra` is ours that installs it; empty if the base has it."""
 
     name: str
     module: str
@@ -44,7 +44,7 @@ def refuse_missing_package(kind: Kind) -> None:
         return
     ours = f", or ./just setup {package.extra}" if package.extra else ""
     raise CapillaryError(
-        f"a remote of the kind {kind} needs the package {package.name}, which is not installed",
+        f"a {kind} remote needs the package {package.name}, which is not installed",
         remedy=f".venv/bin/pip install -c constraints.txt {package.name}{ours}",
         code=ExitCode.USAGE,
     )
@@ -77,5 +77,5 @@ def _folder(url: str) -> str:
 
 def _refused(kind: Kind, what: str, url: str) -> CapillaryError:
     return CapillaryError(
-        f"the URL of the remote {what}", value=url, remedy=f"write it such as {EXAMPLES[kind]}", code=ExitCode.USAGE
+        f"the URL of the remote {what}", value=url, remedy=f"write it like {EXAMPLES[kind]}", code=ExitCode.USAGE
     )

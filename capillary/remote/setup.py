@@ -76,13 +76,13 @@ def _refuse_replacing(
     former = remotes.get(plan.name)
     if former is None or _target(former) == _target(config_of(plan, root)):
         return
-    question = f"The remote {plan.name} leads to {former['url']} now. Replace it?"
+    question = f"The remote {plan.name} currently has the address {former['url']}. Replace it?"
     if request.yes or (person.is_there and person.agrees(question)):
         return
     raise CapillaryError(
-        f"there is a remote {plan.name} already, which leads elsewhere",
+        f"a remote {plan.name} with another address already exists",
         value=former["url"],
-        remedy="give --name with another name, or --yes to replace it",
+        remedy="give another --name, or --yes to replace it",
         code=ExitCode.USAGE,
     )
 
@@ -90,10 +90,10 @@ def _refuse_replacing(
 def _prove(plan: RemotePlan, config: Mapping[str, Any], root: Path, variables: Mapping[str, str]) -> None:
     options = config_of(plan, root)
     prove(plan.name, {**config, "remote": {**config["remote"], plan.name: options}})
-    say(f"{place_of(options)} took a file, gave it back and removed it")
+    say(f"{place_of(options)} stored a file, returned it and removed it")
     if plan.variables:
         _prove_mlflow(plan, variables)
-        say(f"MLflow at {plan.variables[VARIABLE]} answers and takes this login")
+        say(f"MLflow at {plan.variables[VARIABLE]} answers and accepts this login")
 
 
 def _prove_mlflow(plan: RemotePlan, variables: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ PROBE = "capillary-probe-"
 _MOST_SHOWN = 300
 _REFUSALS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden", "Unauthorized", "401", "403", "AccessDenied",
              "Access Denied", "PermissionDenied", "Permission denied", "PermissionError")  # fmt: skip
-# by the words of the libraries, since each has errors of its own; the first that fits
+# by the words of the libraries, since each has its own errors; the first that fits
 _CAUSES = (
     (("ExpiredToken", "expired"), "says that the login has expired", "make a new token or key"),
     (_REFUSALS, "refuses this login", "check user, token or keys"),
@@ -55,8 +55,8 @@ def prove(name: str, config: Mapping[str, Any], timeout_s: int = 10) -> None:
         raise _failed(options, step, error, reads=reads) from error
     if found != content:
         raise ServiceError(
-            f"the remote {place_of(options)} gives back other bytes than it was given",
-            remedy="check what is between this machine and the remote",
+            f"the remote {place_of(options)} returns other bytes than it was given",
+            remedy="check proxies and caches between this machine and the remote",
         )
 
 
@@ -91,8 +91,8 @@ def _failed(options: Mapping[str, Any], step: str, error: Exception, *, reads: b
     told = _told(error)
     shown = visible(_without_secrets(told, options))[:_MOST_SHOWN]
     if reads and any(word in told for word in _REFUSALS):
-        what = f"the remote {place_of(options)} may be read with this login, but not written to"
-        return ReadOnlyError(what, remedy="ask its owner for the right to write, or use another token", value=shown)
+        what = f"the remote {place_of(options)} can be read with this login, but not written"
+        return ReadOnlyError(what, remedy="ask its owner for write access, or use another token", value=shown)
     what, remedy = next(
         ((what, remedy) for words, what, remedy in _CAUSES if any(word in told for word in words)),
         (f"does not {step}" if step != "be reached" else "cannot be reached", "check its URL and the network"),

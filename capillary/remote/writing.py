@@ -43,7 +43,7 @@ def contents_of(plan: RemotePlan, root: Path) -> dict[str, bytes]:
 
 
 def _config(file: Path, remote: str, options: Mapping[str, str], *, default: bool) -> bytes:
-    """The file with the remote's section in place of its former one, and everything else as it stands, notes too."""
+    """The file with the remote's section in place of its previous one, and everything else as it stands, notes too."""
     try:
         config = ConfigObj(io.BytesIO(_read(file)), encoding="utf-8", default_encoding="utf-8")
     except (ConfigObjError, UnicodeDecodeError) as error:
@@ -82,7 +82,7 @@ def _quoted(name: str, value: str) -> str:
     if "'" in value or "\n" in value or "\\" in value:
         raise CapillaryError(
             f"the value of {name} cannot be written to {VARIABLES}: it holds a quote, a backslash or a line break",
-            remedy="was more than the token copied?",
+            remedy="copy the token again, without quotes around it",
             code=ExitCode.USAGE,
         )
     return f"'{value}'"
@@ -91,9 +91,9 @@ def _quoted(name: str, value: str) -> str:
 def _read(file: Path) -> bytes:
     if file.is_symlink():
         raise CapillaryError(
-            f"{file.name} is a link, and is left alone",
+            f"{file.name} is a link and was not changed",
             file=file,
-            remedy="replace it by a file of its own, then repeat",
+            remedy="replace the link with a regular file, then repeat",
             code=ExitCode.USAGE,
         )
     return file.read_bytes() if file.exists() else b""

@@ -9,7 +9,7 @@ from stages.common.cell_name import CellName
 
 @dataclass(frozen=True, kw_only=True)
 class OfCell:
-    """Something of one training. `seed` is a further one, None: training.seed."""
+    """Something of one training. `seed` is another one, None: training.seed."""
 
     loss: str
     fold: int

@@ -11,7 +11,7 @@ from stages.common.errors import CapillaryError
 from stages.common.metrics import METRICS, Metric
 
 
-class Part(StrEnum):
+class ReportPart(StrEnum):
     """The parts of a report that may be missing."""
 
     METRICS = "metrics"
@@ -29,7 +29,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean over groups with its interval; None where metrics.json holds no number."""
+    """A mean over groups with its interval; None if metrics.json holds no number."""
 
     mean: float | None
     ci_low: float | None
@@ -53,7 +53,7 @@ class VolumeResult:
     fold: int
     id: str
     group: str  # the volume's own id where it is of no group
-    values: Mapping[str, float]  # metric → value, in the order of params.yaml; NaN where it could not be measured
+    values: Mapping[str, float]  # metric → value, in the order of params.yaml; NaN if it could not be measured
     rule: str
     labelled_share: float = 1.0  # of its voxels; nothing else counts
     seed: int | None = None  # None: all networks are of one seed
@@ -72,7 +72,7 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A row of metrics/spread.csv: standard deviations of the mean; None where there is one seed, or one fold."""
+    """A row of metrics/spread.csv: standard deviations of the mean; None if there is one seed, or one fold."""
 
     loss: str
     metric: str
@@ -119,14 +119,14 @@ class Difference:
     ci_high: float | None
     p: float
     p_smallest: float  # what that many groups can give at best
-    p_holm: float | None  # None where the metric is exploratory
+    p_holm: float | None  # None if the metric is exploratory
     effect_size: float | None
     detectable: float | None  # a true difference that these groups would have found in most cases
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve(OfCell):
-    """A training, epoch by epoch; None where there was no step or no validation."""
+    """A training, epoch by epoch; None if there was no step or no validation."""
 
     epochs: tuple[int, ...]
     training_loss: tuple[float | None, ...]
@@ -185,7 +185,7 @@ class TrackedRun:
     seconds: float | None
     url: str | None
     samples: Mapping[str, Samples]  # system metric → curve
-    seed: int | None = None  # a further one
+    seed: int | None = None  # another one
 
     @property
     def cell(self) -> CellName | None:
@@ -237,9 +237,9 @@ class Report:
     params: tuple[Param, ...]
     repeat: tuple[str, ...]  # lines of a shell
     stale: tuple[str, ...]  # stages whose outputs are not of the present files
-    notes: Mapping[Part, str]
+    notes: Mapping[ReportPart, str]
     coverage: Coverage | None = None  # None: every cell was measured
-    held_out: Mapping[str, HeldOut] = field(default_factory=dict)  # by loss; none where no volume is held out
+    held_out: Mapping[str, HeldOut] = field(default_factory=dict)  # by loss; none if no volume is held out
     spreads: tuple[Spread, ...] = ()
     damaged: tuple[CapillaryError, ...] = ()  # files that are there and cannot be read
 
@@ -268,7 +268,7 @@ class Report:
     def best(self) -> str | None:
         """The loss with the best mean in the first metric; of equals the first.
 
-        None where cells are missing and several losses were measured: their means are over different volumes.
+        None if cells are missing and several losses were measured: their means are over different volumes.
         """
         if self.coverage is not None and len(self.metrics) > 1:
             return None

@@ -36,7 +36,7 @@ def _write(folder: Path, report: Report) -> Path:
 
 
 def report_workspace(root: Path, name: str | None) -> None:
-    """The command `capillary report`: under `name`, else that of the DVC experiment that lies here, else workspace.
+    """The command `capillary report`: under `name`, else that of the DVC experiment that is here, else workspace.
 
     Raises DamagedError, once the report is written, when something that it should show is there and cannot be read.
     """
@@ -54,7 +54,7 @@ def _incomplete(damaged: Sequence[CapillaryError]) -> DamagedError:
     first = damaged[0]
     others = "".join(f"\n    also: {other.what} ({other.file})" for other in damaged[1:])
     return DamagedError(
-        f"the report leaves out what is damaged: {first.what}{others}",
+        f"the report leaves out damaged results: {first.what}{others}",
         file=first.file,
         value=first.value,
         remedy=f"{first.remedy}; then write the report again",
@@ -62,7 +62,7 @@ def _incomplete(damaged: Sequence[CapillaryError]) -> DamagedError:
 
 
 def report_partial(root: Path) -> None:
-    """Of the results in metrics/partial/, under a name of their own."""
+    """Of the results in metrics/partial/, under their own name."""
     report = collect(root, PARTIAL, RunFacts(), METRICS_FOLDER / PARTIAL)
     say(f"report: {_write(root / 'reports' / PARTIAL, report)}")
 
@@ -71,7 +71,7 @@ def folder_of(root: Path, name: str) -> Path:
     """The folder of the report called `name`; raises CapillaryError for a name that none can have."""
     if name == PARTIAL:
         raise CapillaryError(
-            "the report of an unfinished evaluation has this name",
+            "this name is reserved for the report of an unfinished evaluation",
             value=name,
             remedy="choose another one",
             code=ExitCode.USAGE,

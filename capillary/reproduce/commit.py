@@ -1,4 +1,4 @@
-"""The code of a training: its commit in a Git worktree of its own, which leaves the user's files alone."""
+"""The code of a training: its commit in its own Git worktree, which leaves the user's files alone."""
 
 import os
 import subprocess
@@ -28,11 +28,11 @@ def ensure_commit(root: Path, commit: str, recorded_remote: str | None) -> None:
                 return
     where = f"; it was recorded from {visible(recorded_remote)}" if recorded_remote else ""
     raise CapillaryError(
-        f"this repository does not have the commit {commit}, and none of its remotes gives it{where}",
+        f"neither this repository nor its remotes have the commit {commit}{where}",
         file=root,
         value=f"remotes: {', '.join(remotes) or 'none'}",
         remedy="run this in a clone of the repository that trained the model; or, if you trust that address, add it "
-        "(git remote add NAME URL) and repeat. A commit that was never pushed can only be had from where it was made",
+        "(git remote add NAME URL) and repeat. A commit that was never pushed exists only where it was made",
         code=ExitCode.DATA,
     )
 
@@ -41,11 +41,11 @@ def add_worktree(root: Path, commit: str, folder: Path) -> None:
     """Check `commit` out into the new `folder`. Raises CapillaryError."""
     done = _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
     if done.returncode:
-        raise _failed("cannot check the commit out", folder, done)
+        raise _failed("cannot check out the commit", folder, done)
 
 
 def remove_worktree(root: Path, folder: Path) -> None:
-    """Make Git forget `folder` and remove its files; nothing where it is gone."""
+    """Make Git forget `folder` and remove its files; nothing if it is gone."""
     _git(root, "worktree", "remove", "--force", "--force", str(folder))
     _git(root, "worktree", "prune")
 
@@ -106,6 +106,6 @@ def _failed(what: str, folder: Path, done: "subprocess.CompletedProcess[bytes]")
         what,
         file=folder,
         value="\n".join(said[:5]) or "Git says nothing",
-        remedy="name another version, or look at its provenance in MLflow and do by hand what it says",
+        remedy="name another version, or see its provenance in MLflow and follow it by hand",
         code=ExitCode.DATA,
     )

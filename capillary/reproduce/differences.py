@@ -115,6 +115,6 @@ def _incomplete(then: ProvenanceRecord) -> Iterator[Difference]:
     if then.computing.resumed_after:
         yield Difference(
             name="checkpoint",
-            then=f"resumed after epoch {then.computing.resumed_after}, perhaps from another machine",
+            then=f"resumed after epoch {then.computing.resumed_after}, perhaps on another machine",
             now="from the beginning",
         )

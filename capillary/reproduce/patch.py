@@ -16,7 +16,7 @@ def refuse_unsafe(diff: bytes, touched: Sequence[str]) -> None:
     """Raise DataError when `diff`, which changes the files `touched`, may not be applied."""
     outside = next((name for name in touched if not _is_inside(name)), None)
     if outside is not None:
-        raise _refused("touch a file outside of the project", outside)
+        raise _refused("touch a file outside the project", outside)
     if found := _SPECIAL.search(diff):
         raise _refused("make or change a link or a submodule", found[0].decode("ascii", "replace"))
 

@@ -1,4 +1,4 @@
-"""The project as it was: its code, changes and params in a folder of its own, which reaches the user's DVC cache."""
+"""The project as it was: its code, changes and params in its own folder, which reaches the user's DVC cache."""
 
 import contextlib
 import fcntl
@@ -102,11 +102,13 @@ def _lay(repository: Path, recipe: Recipe, cache_dir: Path, base: Path) -> Proje
 
 
 def _refuse_other_layout(root: Path, tree: Path) -> None:
-    """Raise DataError where the commit has no project at `root`, or leads elsewhere by a link."""
+    """Raise DataError if the commit has no project at `root`, or leads elsewhere by a link."""
     places = (root, root / ".dvc", root / "dvc.yaml")
     if not all(place.exists() and place.resolve().is_relative_to(tree) for place in places):
         raise DataError(
-            "the commit has no DVC project where the training's was", remedy="name another version", file=root
+            "the commit has no DVC project in the folder where the training's project was",
+            remedy="name another version",
+            file=root,
         )
 
 

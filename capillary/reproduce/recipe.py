@@ -85,12 +85,10 @@ def _content(file: Path) -> bytes:
 
 
 def refuse_unusable(label: str, record: ProvenanceRecord, files: Mapping[str, bytes]) -> None:
-    """Raise CapillaryError where the record does not suffice, or is not what capillary writes."""
+    """Raise CapillaryError if the record does not suffice, or is not what capillary writes."""
     host = record.host
     if host is None or host.commit is None:
-        raise _impossible(
-            label, "it was trained without Git: nobody knows which code it was", "train in a Git repository"
-        )
+        raise _impossible(label, "it was trained without Git, so its code is unknown", "train in a Git repository")
     if host.diff == "too large":
         raise _impossible(
             label, "the changes on top of its commit were too large to be kept", "commit before you train"
@@ -100,11 +98,13 @@ def refuse_unusable(label: str, record: ProvenanceRecord, files: Mapping[str, by
     if not COMMIT.fullmatch(host.commit) or not _ADDRESS.fullmatch(record.stage) or not _is_prefix(host.prefix):
         value = f"{host.commit}, {record.stage}, {host.prefix}"
         raise DataError(
-            f"the provenance of {label} is not what capillary writes", remedy="name another version", value=value
+            f"the provenance of {label} does not have the form that capillary writes",
+            remedy="name another version",
+            value=value,
         )
     if host.diff_sha256 != (hashlib.sha256(files[DIFF]).hexdigest() if files[DIFF] else None):
         raise DataError(
-            f"{DIFF} of {label} is not the one that its provenance names",
+            f"{DIFF} of {label} differs from the one named in its provenance",
             remedy="find out who changed it, or name another version",
             value=f"{len(files[DIFF]):,} bytes",
         )
@@ -116,15 +116,15 @@ def _is_prefix(prefix: str) -> bool:
 
 def _impossible(label: str, why: str, next_time: str) -> CapillaryError:
     return CapillaryError(
-        f"{label} cannot be trained again as it was: {why}",
-        remedy=f"{next_time}; docs/reproduce.md says what a record needs",
+        f"{label} cannot be trained again exactly: {why}",
+        remedy=f"{next_time}; docs/reproduce.md lists what a record needs",
         code=ExitCode.DATA,
     )
 
 
 def consent(fetched: Fetched, recipes: Sequence[Recipe]) -> Iterator[str]:
     """The lines that somebody agrees to before the code of another time and place runs here."""
-    yield f"{fetched.label} will be trained again, which runs code that its registry names:"
+    yield f"{fetched.label} will be trained again, which runs code named by its registry:"
     for recipe in recipes:
         host = recipe.first.host
         stages = ", ".join(original.record.stage for original in recipe.originals)

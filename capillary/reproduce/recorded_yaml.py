@@ -19,7 +19,7 @@ def read_mapping(content: bytes, what: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise _refused(what, "it is not a mapping")
     if _count(tree, {}) > MOST_VALUES:
-        raise _refused(what, f"it unfolds to more than {MOST_VALUES:,} values")
+        raise _refused(what, f"it expands to more than {MOST_VALUES:,} values")
     return tree
 
 
@@ -36,5 +36,5 @@ def _count(node: object, known: dict[int, int]) -> int:
 
 def _refused(what: str, why: str) -> DataError:
     return DataError(
-        f"the recorded {what} is not what capillary leaves there", remedy="name another version", value=why
+        f"the recorded {what} does not have the form that capillary writes", remedy="name another version", value=why
     )

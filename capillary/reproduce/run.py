@@ -14,7 +14,7 @@ from capillary.reproduce.differences import Trained, differences
 from capillary.reproduce.project import environment_of, laid_out
 from capillary.reproduce.recipe import Original, Recipe, consent, read_recipes
 from capillary.reproduce.recorded_yaml import read_mapping
-from capillary.reproduce.training import Work, read_trained
+from capillary.reproduce.training import CommandRunner, read_trained
 from capillary.reproduce.verdict import CellVerdict, Verdict, lines_of
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
@@ -33,7 +33,7 @@ class Reproduction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class _Context:
     root: Path
     settings: Settings
     stop: Stop
@@ -43,7 +43,7 @@ class _Place:
 def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[[str], bool]) -> int:
     """Train `asked.reference` again in a worktree of the repository `root`; returns the exit code of the verdict.
 
-    Raises CapillaryError where the model cannot be found, had or trained.
+    Raises CapillaryError if the model cannot be found, had or trained.
     """
     _refuse_other_folder(root)
     settings = read_settings(root)
@@ -58,7 +58,7 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
         raise CapillaryError("nothing was trained", remedy="answer yes, or give --yes", code=ExitCode.USAGE)
     for recipe in recipes:  # before the first of them takes hours
         ensure_commit(root, recipe.first.commit, recipe.first.host.remote)
-    verdict = _reproduce(fetched, recipes, _Place(root=root, settings=settings, stop=stop, keep=asked.keep))
+    verdict = _reproduce(fetched, recipes, _Context(root=root, settings=settings, stop=stop, keep=asked.keep))
     for line in lines_of(verdict):
         say(line)
     return verdict.exit_code
@@ -67,9 +67,9 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
 def _refuse_other_folder(root: Path) -> None:
     if not (root / "dvc.yaml").is_file() or not is_repository(root):
         raise CapillaryError(
-            "a model is reproduced in a clone of its project: this folder is not one",
+            "a model can only be reproduced in a clone of its project, and this folder is not one",
             file=root,
-            remedy="clone the repository that trained it and run this there, in the folder of dvc.yaml",
+            remedy="clone the repository that trained it and run this in the clone, in the folder of dvc.yaml",
             code=ExitCode.USAGE,
         )
 
@@ -79,14 +79,14 @@ def _fetch(reference: str, root: Path, folder: Path, settings: Settings, stop: S
     return run_step(step, folder, settings, choose_executor(settings), stop)
 
 
-def _reproduce(fetched: Fetched, recipes: tuple[Recipe, ...], place: _Place) -> Verdict:
+def _reproduce(fetched: Fetched, recipes: tuple[Recipe, ...], place: _Context) -> Verdict:
     cells: list[CellVerdict] = []
     metrics: Mapping[str, float] = {}
     cache_dir = cache_dir_of(place.root)
     for recipe in recipes:
         with laid_out(place.root, recipe, cache_dir, keep=place.keep) as project:
             environment = environment_of(place.settings, project, recipe.first.record.computing)
-            work = Work(project, environment, place.stop, place.settings.grace_s)
+            work = CommandRunner(project, environment, place.stop, place.settings.grace_s)
             work.get_data()
             cells.extend(_cells(recipe, work))
             if fetched.metrics and len(recipes) == 1:
@@ -94,18 +94,18 @@ def _reproduce(fetched: Fetched, recipes: tuple[Recipe, ...], place: _Place) -> 
             if place.keep:
                 say(f"kept: {project.root}")
     if fetched.metrics and not metrics:
-        say("the metrics are not compared: the cells were trained in several states of the project")
+        say("the metrics are not compared: the cells were trained in different states of the project")
     return Verdict(label=fetched.label, cells=tuple(cells), metrics_then=fetched.metrics, metrics_now=metrics)
 
 
-def _cells(recipe: Recipe, work: Work) -> Iterator[CellVerdict]:
+def _cells(recipe: Recipe, work: CommandRunner) -> Iterator[CellVerdict]:
     for original in recipe.originals:
         say(f"training {original.cell.label} again: {original.record.stage}")
         work.train(original.record.stage)
         yield _verdict(original, work)
 
 
-def _verdict(original: Original, work: Work) -> CellVerdict:
+def _verdict(original: Original, work: CommandRunner) -> CellVerdict:
     now, card = read_trained(work.project, original.record.stage)
     then = Trained(record=original.record, params=read_mapping(original.params, PARAMS))
     return CellVerdict(

@@ -27,7 +27,7 @@ DATA = "preprocess"
 _ANEW = ("--single-item", "--no-run-cache", "--no-commit")
 
 
-class Work:
+class CommandRunner:
     """Commands in `project`, with `environment`. A request to stop ends the one that runs."""
 
     def __init__(self, project: Project, environment: Mapping[str, str], stop: Stop, grace_s: float) -> None:
@@ -37,12 +37,12 @@ class Work:
         self._grace_s = grace_s
 
     def get_data(self) -> None:
-        """The data of the training: by its hash from the cache or a remote, else made anew from its source."""
+        """The data of the training: by its hash from the cache or a remote, else made again from its source."""
         for words in ("checkout", "pull"):
             if self._runs(words, "--quiet", DATA) and self._has_data():
-                say("the data are those of the training, by DVC's hash")
+                say("the data are those of the training, according to DVC's hash")
                 return
-        say("the data are in no cache and no remote: they are made from the source")
+        say("the data are in neither the cache nor a remote: they are made again from the source")
         self._do("repro", DATA)
 
     def train(self, address: str) -> None:
@@ -66,7 +66,7 @@ class Work:
         if self._stop.asked is not None:
             raise CapillaryError(
                 "the reproduction was stopped",
-                remedy="run the same command again: it starts from the beginning",
+                remedy="rerun the same command; it starts from the beginning",
                 code=ExitCode(self._stop.exit_code) if self._stop.exit_code in set(ExitCode) else ExitCode.INTERRUPTED,
             )
         if code:
@@ -74,7 +74,7 @@ class Work:
                 f"dvc {words[0]} {words[-1]} failed",
                 file=self.project.root,
                 value=f"exit code {code}",
-                remedy="the lines above say why; --keep leaves the folder for you to look at",
+                remedy="the lines above say why; --keep keeps the folder so that you can look at it",
                 code=ExitCode.DATA,
             )
 
@@ -123,8 +123,8 @@ def read_trained(project: Project, address: str) -> tuple[Trained, Mapping[str, 
     card = next(_cards(project.root, address), None)
     if record is None or card is None:
         raise DataError(
-            f"{address} was trained, but left no provenance or no card",
-            remedy="its commit is of a version of capillary that records neither; compare by hand (--keep)",
+            f"{address} was trained but wrote no provenance or no card",
+            remedy="its commit has a version of capillary that records neither; compare by hand (--keep)",
             file=project.root,
         )
     return Trained(record=record, params=read_yaml(project.root / PARAMS)), card
@@ -137,6 +137,6 @@ def _cards(root: Path, address: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _entry(root: Path, address: str) -> Mapping[str, Any]:
-    """What dvc.lock records of `address`; empty where it records nothing."""
+    """What dvc.lock records of `address`; empty if it records nothing."""
     stages: Mapping[str, Any] = read_yaml(root / LOCK).get("stages") or {}
     return stages.get(address) or {}

@@ -11,7 +11,7 @@ MOST_DIFFERENCES = 40
 
 @dataclass(frozen=True, kw_only=True)
 class CellVerdict:
-    """One network, then and now. The DSC is the validation's; None where the version does not say it."""
+    """One network, then and now. The DSC is the validation's; None if the version does not say it."""
 
     label: str
     stage: str
@@ -30,7 +30,7 @@ class CellVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All of it. The metrics are those of evaluate, empty where none were compared."""
+    """All of it. The metrics are those of evaluate, empty if none were compared."""
 
     label: str
     cells: tuple[CellVerdict, ...]

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import typer
 
-weights = typer.Typer(help="Networks that DVC keeps, too (docs/remotes.md).", no_args_is_help=True)
+weights = typer.Typer(help="Keep networks in DVC as well (docs/remotes.md).", no_args_is_help=True)
 
 
 @weights.callback()
 def _group() -> None:
-    """Without it typer would take the only command for the group itself."""
+    """Keeps a single command a subcommand, which typer would otherwise merge into the group."""
 
 
 @weights.command()
 def keep() -> None:
-    """Bring weights/ up to date with the cards in models/, for dvc push; nothing is trained."""
+    """Update weights/ from the cards in models/, ready for dvc push; trains nothing."""
     from capillary.launcher.stop import listening
     from capillary.weights.keep import keep_weights
 

@@ -26,7 +26,7 @@ def keep_weights(root: Path, stop: Stop) -> int:
     """
     if not weights_in_remote(root):
         raise CapillaryError(
-            "the team keeps networks in the registry alone",
+            "this team keeps networks in the registry only",
             file=FILE,
             remedy="set tracking.weights_in_remote: true there, and commit it",
             code=ExitCode.USAGE,
@@ -53,7 +53,7 @@ def _hand_to_dvc(root: Path) -> None:
     )
     if done.returncode:
         raise CapillaryError(
-            f"DVC does not take {WEIGHTS}/",
+            f"DVC cannot add {WEIGHTS}/",
             value=done.stderr.strip()[-500:],
             remedy=f"correct what DVC names, then repeat: dvc add {WEIGHTS}",
             code=ExitCode.DATA,

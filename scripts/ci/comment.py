@@ -27,7 +27,7 @@ def gh(*argv: str, body: str | None = None) -> str:
 
 
 def find(repository: str, pull_request: int, marker: str, author: str) -> int | None:
-    """The id of the first comment of `author` that begins with `marker`; None where there is none."""
+    """The id of the first comment of `author` that begins with `marker`; None if there is none."""
     select = ".[] | {id, author: .user.login, body}"
     listed = gh("--paginate", f"repos/{repository}/issues/{pull_request}/comments?per_page=100", "--jq", select)
     comments = [json.loads(line) for line in listed.splitlines()]

@@ -59,7 +59,7 @@ class Comparison:
 def compare(root: Path, base: str, head: str, out: Path) -> Comparison:
     """Look at both commits of the repository `root`; writes `out/plots`.
 
-    Raises CalledProcessError where a commit does not exist, or DVC finds no repository.
+    Raises CalledProcessError if a commit does not exist, or DVC finds no repository.
     """
     out.mkdir(parents=True, exist_ok=True)
     old, new = resolve(root, base), resolve(root, head)

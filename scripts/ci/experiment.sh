@@ -18,7 +18,7 @@ recipe=experiment
 
 rm -rf "$OUT"
 mkdir -p "$OUT"
-# whatever is older was written by a former run in this checkout
+# whatever is older was written by a previous run in this checkout
 touch -d "2 seconds ago" "$OUT/started"
 code=0
 ./just "$recipe" --config "$CONFIG" || code=$?

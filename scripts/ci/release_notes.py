@@ -34,7 +34,7 @@ def version_of(tag: str, pyproject: str) -> str:
 
 
 def section(changelog: str, version: str) -> str:
-    """The text below `## version`, which may be followed by a date. Raises ReleaseError where there is none."""
+    """The text below `## version`, which may be followed by a date. Raises ReleaseError if there is none."""
     match = re.search(rf"^## {re.escape(version)}(?: [^\n]*)?\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
     if match is None or not match[1].strip():
         raise ReleaseError(

@@ -1,4 +1,4 @@
-"""Give the requirements.txt of each stage and service the versions of constraints.txt, after that was written anew.
+"""Give the requirements.txt of each stage and service the versions of constraints.txt, after that was written again.
 
     python scripts/ci/repin.py
 

@@ -1,4 +1,4 @@
-"""What mkdocs calls while it builds the site: adds generated pages, and handles links to files outside of docs/."""
+"""What mkdocs calls while it builds the site: adds generated pages, and handles links to files outside docs/."""
 
 import posixpath
 import re

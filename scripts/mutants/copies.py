@@ -24,7 +24,7 @@ PYTEST = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:capillary-schedule", "
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """A copy that is a Git repository of its own: tests clone it."""
+    """A copy that is its own Git repository: tests clone it."""
 
     root: Path
     tmp: Path

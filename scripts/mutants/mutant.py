@@ -151,7 +151,7 @@ def _statements(code: str) -> list[range]:
 
 
 def find_mutants(root: Path, files: Sequence[str], room: str = "") -> list[Mutant]:
-    """The faults of the modules among `files` whose folder is, or lies in, `room`."""
+    """The faults of the modules among `files` whose folder is, or is in, `room`."""
     modules = [file for file in files if file.endswith(".py") and file.startswith(tuple(f"{p}/" for p in PACKAGES))]
     wanted = [file for file in modules if f"{file}/".startswith(f"{room.rstrip('/')}/" if room else "")]
     return [mutant for file in wanted for mutant in mutants_of(file, (root / file).read_text())]

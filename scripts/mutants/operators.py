@@ -101,7 +101,9 @@ class SwapNeighbours(Rewrite):
 
 
 def _order_is_free(node: Node) -> bool:
-    """Whether a swap in `node` is no fault: `except (A, B)`, `x in (a, b)`, `min(a, b)`; or `node` is a list or set."""
+    """Whether a swap in `node` is not a fault: `except (A, B)`, `x in (a, b)`, `min(a, b)`; or `node` is a list or
+    set.
+    """
     parent = node.parent
     if node.type == "testlist_comp":
         return parent.children[0].value != "(" or parent.parent.type in {"except_clause", "comparison"}

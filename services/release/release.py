@@ -64,7 +64,7 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            refuse(f"another container works in {folder}", "wait until it ends, or mount a folder of its own")
+            refuse(f"another container is using {folder}", "wait until it ends, or mount another folder")
         yield
 
 

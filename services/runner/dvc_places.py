@@ -22,7 +22,7 @@ DEFAULT_TYPES = ("reflink", "copy")  # DVC's own
 
 
 @dataclass(frozen=True)
-class Place:
+class DvcPath:
     """A local path of DVC's configuration, under its `key`; `source` is what the host calls it."""
 
     key: str
@@ -30,7 +30,7 @@ class Place:
     source: str
 
 
-def places(config: Mapping[str, Any], workspace: Path) -> Iterator[Place]:
+def places(config: Mapping[str, Any], workspace: Path) -> Iterator[DvcPath]:
     """Where `config`, merged and with paths resolved by DVC, has DVC write."""
     remotes = config.get("remote", {})
     if "local" not in config["cache"]:  # the obsolete name of a remote that is the cache
@@ -48,13 +48,13 @@ def _local(url: str) -> str | None:
     return unquote(parts.path) if parts.scheme in {"file", "local"} else None
 
 
-def _place(key: str, path: str, workspace: Path) -> Place:
+def _place(key: str, path: str, workspace: Path) -> DvcPath:
     """`path` is a str, or one of DVC's own kinds of it that say how it was written: RelPath, ExpPath (with ~)."""
     real = os.path.realpath(path)
     written = getattr(path, "def_path", None)
     if type(path).__name__ == "RelPath" and not _through_absolute_link(path):
         written = os.path.relpath(real, workspace)
-    return Place(key, real, written or real)
+    return DvcPath(key, real, written or real)
 
 
 def _through_absolute_link(path: str) -> bool:
@@ -63,12 +63,12 @@ def _through_absolute_link(path: str) -> bool:
     return any(part.is_symlink() and part.readlink().is_absolute() for part in way)
 
 
-def lost(place: Place, mounts: list[Mount]) -> bool:
+def lost(place: DvcPath, mounts: list[Mount]) -> bool:
     """Whether what is written to `place` ends with this container."""
     return not mount_of(place.path, mounts).lasts
 
 
-def links_dangle(config: Mapping[str, Any], cache: Place, workspace: Path, mounts: list[Mount]) -> bool:
+def links_dangle(config: Mapping[str, Any], cache: DvcPath, workspace: Path, mounts: list[Mount]) -> bool:
     """Whether DVC may link outs to the cache by a path that only this container has.
 
     DVC's symbolic links are absolute. It takes the first of cache.type that works: a copy always does, a hard link
@@ -86,7 +86,7 @@ def links_dangle(config: Mapping[str, Any], cache: Place, workspace: Path, mount
 
 
 def refuse_lost(workspace: Path = WORKSPACE, mountinfo: Path = MOUNTINFO) -> None:
-    """Refuse to go on where a result would be lost. What is wrong with the configuration itself, DVC says."""
+    """Refuse to continue where a result would be lost. What is wrong with the configuration itself, DVC says."""
     from dvc.config import Config, ConfigError
 
     if not (workspace / ".dvc").is_dir():
@@ -99,14 +99,15 @@ def refuse_lost(workspace: Path = WORKSPACE, mountinfo: Path = MOUNTINFO) -> Non
     for place in places(config, workspace):
         if lost(place, mounts):
             refuse(
-                f"DVC's {place.key} is {place.path}, which ends with this container, and with it what DVC writes there",
+                f"DVC's {place.key} is {place.path}, which is lost with this container, together with what DVC writes "
+                f"there",
                 f"make the folder on the host, and mount it in the runner with a docker-compose.override.yml that "
                 f"holds: {override(place.source, place.path)}; or choose a folder in the checkout (dvc cache dir, "
                 "dvc remote modify)",
             )
         if place.key == "cache.dir" and links_dangle(config, place, workspace, mounts):
             refuse(
-                f"DVC's cache.type makes links to {place.path}, a path of the cache that only this container has",
+                f"DVC's cache.type makes links to {place.path}, a cache path that only exists in this container",
                 "dvc config --local cache.type reflink,hardlink,copy; or move the cache to a folder outside of the "
                 "checkout that has the same path in both (volumes: /data/cache:/data/cache)",
             )

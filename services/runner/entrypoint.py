@@ -121,7 +121,7 @@ def as_owner(argv: list[str]) -> list[str]:
 
 
 def main(command: list[str]) -> NoReturn:
-    """Check what is mounted, change the user if this is root, and go on as supervise.py."""
+    """Check what is mounted, change the user if this is root, and continue as supervise.py."""
     require_mounts()
     require_git()
     # no -I: the folder of supervise.py must be on its path

@@ -38,7 +38,7 @@ class Missing:
 
 
 def find(workspace: Path) -> GitFolder | None:
-    """Where the checkout's .git leads to; None where it is the Git folder itself, or is missing."""
+    """Where the checkout's .git leads to; None if it is the Git folder itself, or is missing."""
     git = workspace / ".git"
     if git.is_symlink():
         written = str(git.readlink())

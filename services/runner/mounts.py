@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 IN_MEMORY = {"tmpfs", "ramfs"}
-# a volume without a name of its own: Docker removes it with the container (docker run --rm, docker compose run --rm)
+# a volume without its own name: Docker removes it with the container (docker run --rm, docker compose run --rm)
 _NAMELESS = re.compile(r"/volumes/[0-9a-f]{64}/_data(/|$)")
 
 

@@ -1,6 +1,6 @@
 """What the image dvc-runner was built from: the base dependencies of pyproject.toml, and a stamp over all of it.
 
-    requirements.py list FOLDER     one requirement a line
+    requirements.py list FOLDER     one requirement per line
     requirements.py stamp FOLDER    a hash by which the entrypoint sees that the image is older than the checkout
 
 FOLDER is a checkout, or the part of it that the build sees. Standard library alone.

@@ -36,7 +36,9 @@ def refuse_other_version() -> None:
     try:
         wanted = stamp(WORKSPACE)
     except FileNotFoundError as error:
-        refuse(f"{WORKSPACE} is no checkout of capillary: it has no {error.filename}", "start in the checkout's root")
+        refuse(
+            f"{WORKSPACE} is not a checkout of capillary: it has no {error.filename}", "start in the checkout's root"
+        )
     if STAMP.read_text().strip() != wanted:
         refuse("this image was built for another version of the checkout", "docker compose build dvc-runner")
 
@@ -56,7 +58,7 @@ def require_daemon() -> None:
     except OSError as error:
         refuse(f"no Docker daemon answers on {SOCKET} ({error.strerror or error})", "start Docker, then repeat")
     if b" 200 " not in answer:
-        refuse(f"what answers on {SOCKET} is no Docker daemon", f"mount the daemon's socket at {SOCKET}")
+        refuse(f"the program that answers on {SOCKET} is not a Docker daemon", f"mount the daemon's socket at {SOCKET}")
 
 
 def refuse_lost_results(argv: list[str]) -> None:
@@ -158,14 +160,14 @@ class Supervisor:
         while left := left_processes():
             if not told and not self.asked and time.monotonic() - started > QUIET_S:
                 names = ", ".join(sorted(set(left.values())))
-                sys.stderr.write(f"waiting for what was left in the background ({names}); Ctrl-C ends it\n")
+                sys.stderr.write(f"waiting for processes left in the background ({names}); Ctrl-C ends it\n")
                 told = True
             time.sleep(POLL_S)
             _reap()
 
 
 def start(argv: list[str], held: set[signal.Signals]) -> int:
-    """Start `argv` in a process group of its own, in the terminal's foreground if there is one, without the hold on
+    """Start `argv` in its own process group, in the terminal's foreground if there is one, without the hold on
     the signals `held`; its pid."""
     pid = os.fork()
     if pid:
@@ -225,7 +227,7 @@ def main(argv: list[str]) -> NoReturn:
     keep_profiles(Path.home())
     refuse_lost_results(argv)
     grace = os.environ.get("CAPILLARY_GRACE_S", "")
-    # what is no number is refused by capillary itself, which knows how to tell
+    # what is not a number is refused by capillary itself, which knows how to tell
     sys.exit(Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(argv or ["dvc", "status"]))
 
 

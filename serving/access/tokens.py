@@ -45,7 +45,9 @@ class Tokens:
         digest = _digest_of(header)
         known = [hmac.compare_digest(digest, each) for each in self.admin_hashes]
         if not any(known):
-            raise Refusal(403, "this token may not change the model", "use one of CAPILLARY_SERVE_ADMIN_TOKENS")
+            raise Refusal(
+                403, "this token is not allowed to change the model", "use one of CAPILLARY_SERVE_ADMIN_TOKENS"
+            )
 
 
 def count_short(tokens: Iterable[str]) -> int:
@@ -61,15 +63,17 @@ def hashed(tokens: Iterable[str], admin: Iterable[str]) -> Tokens:
 def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool) -> None:
     """Raise Refusal for what a web page of another site sends through the user's browser.
 
-    Without tokens, a page could reach a service on loopback under a name of its own (DNS rebinding) or post a form to
+    Without tokens, a page could reach a service on loopback under its own name (DNS rebinding) or post a form to
     it. So an open service answers to local names and addresses only, and no browser may call it from another origin.
     """
     if not is_open:
         return
     if origin and urlsplit(origin).netloc.lower() != (host or "").lower():
-        raise Refusal(403, "a page of another site called", "open the service's own page")
+        raise Refusal(403, "the request came from a page of another site", "open the service's own page")
     if not _is_address(host or ""):
-        raise Refusal(421, "this is not a name of the service", "call it by its address, or set CAPILLARY_SERVE_TOKENS")
+        raise Refusal(
+            421, "the service does not have this host name", "call it by its address, or set CAPILLARY_SERVE_TOKENS"
+        )
 
 
 def _is_address(host: str) -> bool:

@@ -48,9 +48,11 @@ def _judged(url: str, allowed: Iterable[str]) -> SplitResult:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or port == 0:
         raise Refusal(422, "the URL is not a plain http or https address", "send one such as https://host/stack.tif")
     if ".." in parts.path or "\\" in url or "%2e" in url.lower() or "%2f" in url.lower():
-        raise Refusal(422, "the URL's path has parts that lead elsewhere", "send the address as the server has it")
+        raise Refusal(422, "the URL's path contains parts such as ..", "send the address as the server has it")
     if not any(_is_below(parts, urlsplit(each)) for each in allowed):
-        raise Refusal(403, "stacks may not be fetched from this address", "ask for it in CAPILLARY_SERVE_URLS")
+        raise Refusal(
+            403, "stacks may not be fetched from this address", "ask for it to be added to CAPILLARY_SERVE_URLS"
+        )
     return parts
 
 
@@ -124,4 +126,4 @@ def _connection(parts: SplitResult, address: str) -> urllib3.HTTPConnectionPool:
 def room_for(folder: Path, wanted: int) -> None:
     """Raise Refusal (507) where the disk has no room for `wanted` bytes and as much again for the result."""
     if shutil.disk_usage(folder).free < 2 * wanted:
-        raise Refusal(507, "the service's disk is full", "send it again later, or tell whoever runs the service")
+        raise Refusal(507, "the service's disk is full", "send it again later, or tell the service's operator")

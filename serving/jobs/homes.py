@@ -48,15 +48,15 @@ class Homes:
             if (lock := _locked(path)) is not None:
                 return path, lock
         raise CapillaryError(
-            f"{MOST} services use this folder already",
+            f"{MOST} services already use this folder",
             file=self._paths[0],
-            remedy="end some, or give this one a folder of its own: CAPILLARY_SERVE_FOLDER",
+            remedy="end some of them, or give this one its own folder in CAPILLARY_SERVE_FOLDER",
             code=ExitCode.USAGE,
         )
 
 
 def _locked(home: Path) -> int | None:
-    """An open file whose lock is held; None where another process holds it."""
+    """An open file whose lock is held; None if another process holds it."""
     lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

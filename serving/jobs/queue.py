@@ -51,13 +51,13 @@ class Queue:
     def refuse_when_full(self, owner: str) -> None:
         """Raise Refusal before a body is read: 503 while draining, 429 when the queue or the owner's share is full."""
         if self.draining:
-            raise Refusal(503, "the service is about to end", "send it again in a minute", {"Retry-After": "60"})
+            raise Refusal(503, "the service is shutting down", "send it again in a minute", {"Retry-After": "60"})
         waiting = self._waiting()
         if len(waiting) >= self._most:
-            raise self._too_many(f"{len(waiting)} stacks wait already", len(waiting))
+            raise self._too_many(f"{len(waiting)} stacks are already waiting", len(waiting))
         own = [job for job in waiting if job.owner == owner]
         if len(own) >= self._per_owner:
-            raise self._too_many(f"{len(own)} of your stacks wait already", len(own))
+            raise self._too_many(f"{len(own)} of your stacks are already waiting", len(own))
 
     def submit(self, job_id: str, owner: str, request: Request, incoming: Path) -> Job:
         """Accept the job whose files are in `incoming`."""
@@ -108,7 +108,7 @@ class Queue:
         """Now and then, remove what ended more than `keep_s` ago, and take over what other services left."""
         while True:
             if taken := self.store.adopt():
-                say(f"{taken} jobs of a service that ended are taken over")
+                say(f"{taken} jobs of a service that ended were taken over")
                 self._wake.set()
             self.remove_old(time.time() - keep_s)
             await asyncio.sleep(SWEEP_S)
@@ -168,7 +168,7 @@ class Queue:
             say(f"job {job.id}: its process ended; it runs again ({job.attempts} of {MOST_ATTEMPTS})")
             self.store.save(job.model_copy(update={"state": State.QUEUED, "progress": 0.0, "started": None}))
             return
-        what = f"the process that segments stacks ended {job.attempts} times on this one"
+        what = f"the segmenting process died {job.attempts} times on this stack"
         self._finish(job, State.FAILED, failure=Failure(what=what, remedy="send a smaller part of the stack"))
 
     def _finish(self, job: Job, state: State, **fields: object) -> Job:

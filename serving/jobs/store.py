@@ -48,7 +48,7 @@ class JobStore:
         return job_id in self._jobs
 
     def get(self, job_id: str) -> Job | None:
-        """The job `job_id`, of whatever home; None where there is none."""
+        """The job `job_id`, of whatever home; None if there is none."""
         if job_id in self._jobs:
             return self._jobs[job_id]
         folder = self._elsewhere(job_id)
@@ -104,7 +104,7 @@ class JobStore:
         return job
 
     def note_progress(self, job_id: str, progress: float) -> None:
-        """In memory alone: a restart begins the stack anew."""
+        """In memory alone: a restart begins the stack again."""
         job = self._jobs[job_id]
         self._jobs[job_id] = job.model_copy(update={"progress": min(max(progress, 0.0), 1.0)})
 
@@ -118,7 +118,7 @@ class JobStore:
             job = self._read(folder)
             if job is None:
                 self._aside.mkdir(exist_ok=True)
-                say(f"{folder.name} is not a whole job; it is moved to {self._aside}")
+                say(f"{folder.name} is not a complete job; it was moved to {self._aside}")
                 folder.rename(self._aside / folder.name)
             elif job.state is State.RUNNING:  # the service ended in the middle of it
                 yield self._requeued(job)

@@ -16,7 +16,7 @@ EVERY_S = 30.0
 
 
 def waiting(figures: str) -> float | None:
-    """The number in the service's figures; None where they do not have it."""
+    """The number in the service's figures; None if they do not have it."""
     lines = [line for line in figures.splitlines() if line.startswith(FIGURE)]
     return float(lines[0].removeprefix(FIGURE)) if lines else None
 
@@ -33,7 +33,7 @@ def line_of(service: str, count: float, now_s: float) -> str:
 
 
 def ask() -> float | None:
-    """The number now; None where the service does not answer, which is said."""
+    """The number now; None if the service does not answer, which is said."""
     try:
         with urllib.request.urlopen(ADDRESS, timeout=5) as answer:
             return waiting(answer.read(1_000_000).decode())

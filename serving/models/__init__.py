@@ -1,1 +1,1 @@
-"""The model that answers: a process of its own, watched, replaced without a gap."""
+"""The model that answers: its own process, watched, replaced without a gap."""

@@ -80,9 +80,9 @@ class Models:
             self._lost.clear()
 
     async def go_back(self) -> Served:
-        """Let the previous model answer again, until the alias moves on. Raises CapillaryError where there is none."""
+        """Let the previous model answer again, until the alias moves on. Raises CapillaryError if there is none."""
         if not self._previous:
-            raise CapillaryError("no model answered before this one", remedy="promote one", code=ExitCode.USAGE)
+            raise CapillaryError("there is no previous model to return to", remedy="promote one", code=ExitCode.USAGE)
         self._left_by_hand = self._pinned
         await self._swap_to(self._previous)
         served = self.served

@@ -43,7 +43,7 @@ class Networks:
 
 
 def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
-    """Load what `reference` means (see find_served). Raises CapillaryError where there is nothing whole."""
+    """Load what `reference` means (see find_served). Raises CapillaryError if there is nothing whole."""
     networks = find_served(reference, root, runtime)
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
     return Networks(
@@ -64,7 +64,8 @@ def evaluation_of(root: Path) -> Evaluation:
     given = {key: value for key, value in (read_yaml(file).get("evaluation") or {}).items() if key in fields}
     if given.get("min_component_um3") == AUTO:
         raise CapillaryError(
-            "evaluation.min_component_um3 is auto: a size is chosen for a loss, and a service may change its model",
+            "evaluation.min_component_um3 is auto, which a service cannot use: the size belongs to one loss, and the "
+            "service may change its model",
             file=file,
             remedy="set it to a size in µm³, or to null",
             code=ExitCode.PARAMS,
@@ -79,7 +80,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParamsError(f"it cannot be read: {error}", remedy="restore or mount it", file=file) from None
     if not isinstance(data, dict):
-        raise ParamsError("it holds no sections", remedy="restore it", file=file)
+        raise ParamsError("it has no sections", remedy="restore it", file=file)
     return data
 
 
@@ -135,7 +136,7 @@ def self_test(ensemble: Ensemble, flips: Flips) -> None:
     if not whole or not torch.equal(first, second):
         raise CapillaryError(
             "the networks failed their self-test: "
-            + ("two passes over one patch differ" if whole else "what they give are no probabilities"),
+            + ("two passes over the same patch differ" if whole else "their output is not a probability"),
             remedy="promote another version",
             code=ExitCode.DATA,
         )

@@ -72,7 +72,7 @@ def model_shown(served: Served) -> dict[str, Any]:
 
 def _unready(service: Service) -> str | None:
     if service.queue.draining:
-        return "the service is about to end"
+        return "the service is shutting down"
     if service.models.served is None:
         return service.models.failure or "the model is being loaded"
     return None

@@ -61,7 +61,7 @@ async def cancel_job(request: Request, job_id: str) -> Response:
     if not service.queue.store.owns(job.id):
         raise Refusal(
             409,
-            "another of the services behind this address has the job",
+            "another service behind this address has the job",
             "send it again with the cookies of the answer to the submission",
         )
     if not job.state.has_ended:
@@ -77,7 +77,7 @@ async def fetch_result(request: Request, job_id: str, name: str) -> Response:
     job = _own_job(request, job_id)
     if job.state is not State.DONE:
         why = f": {job.failure.what}" if job.failure else ""
-        raise Refusal(409, f"the job is {job.state.value}{why}", "ask for the job until its state is done")
+        raise Refusal(409, f"the job is {job.state.value}{why}", "poll the job until its state is done")
     return _file(job, name, service)
 
 

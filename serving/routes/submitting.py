@@ -55,7 +55,11 @@ def _request_of(upload: Upload) -> Request:
         raise Refusal(422, "the stack is empty", "send a file with content")
     suffix = suffix_of(upload.file_name)
     if suffix is None:
-        raise Refusal(415, f"`{upload.file_name}` is no stack by its name", f"name it as one of {', '.join(SUFFIXES)}")
+        raise Refusal(
+            415,
+            f"the file name `{upload.file_name}` is not that of a stack",
+            f"name it as one of {', '.join(SUFFIXES)}",
+        )
     mask_suffix = upload.fields.get("format", ".tif")
     if mask_suffix not in MASK_SUFFIXES:
         raise Refusal(422, f"there is no format `{mask_suffix}`", f"the formats are {', '.join(MASK_SUFFIXES)}")
@@ -71,7 +75,7 @@ def _request_of(upload: Upload) -> Request:
 
 
 def _spacing(text: str | None) -> tuple[float, float, float] | None:
-    """Z,Y,X in µm; None where the file's own counts."""
+    """Z,Y,X in µm; None if the file's own counts."""
     if not text:
         return None
     wrong = Refusal(422, f"spacing_um is not three lengths above 0: {text}", "send Z,Y,X in µm, such as 5,0.994,0.994")

@@ -28,7 +28,7 @@ _SPACE = ("z", "y", "x")
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What people said of the package: its authors, and its license by SPDX's name, empty where nobody said."""
+    """What people said of the package: its authors, and its license by SPDX's name, empty if nobody said."""
 
     authors: tuple[str, ...]
     license: str
@@ -102,7 +102,7 @@ def _script(model: torch.nn.Module, prepared: torch.Tensor, expected: torch.Tens
         )
     if not alike:
         raise CapillaryError(
-            "TorchScript computes another result than the network it was made from",
+            "the TorchScript gives another result than the network it was made from",
             remedy="report it with the architecture's name; nothing was exported",
             code=ExitCode.UNEXPECTED,
         )

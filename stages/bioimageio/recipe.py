@@ -17,13 +17,13 @@ def refuse_inexpressible(recipe: Recipe) -> None:
     """Raise DataError for a recipe that the format has no words for."""
     if recipe.resample_to_um is not None:
         raise DataError(
-            "this network expects stacks resampled to one spacing, which BioImage.IO has no preprocessing for",
-            remedy="train one with preprocess.resample_to_um: null, or use capillary predict",
+            "this network needs stacks resampled to one spacing, and BioImage.IO has no such preprocessing",
+            remedy="train a network with preprocess.resample_to_um: null, or use capillary predict",
             value=recipe.resample_to_um,
         )
     if recipe.normalisation == "percentile" and recipe.percentile_high <= 1:
         raise DataError(
-            "BioImage.IO takes upper percentiles above 1 only",
+            "BioImage.IO only accepts upper percentiles above 1",
             remedy="train with a higher preprocess.percentile_high",
             value=recipe.percentile_high,
         )

@@ -17,14 +17,14 @@ def network_of(reference: str | None, file: Path | None, places: Places) -> Foun
         return find_network(read_card(file), places)
     if places.server is None:
         raise ServiceError(
-            "a model in the registry is asked for, and CAPILLARY_TRACKING=offline asks no server",
+            "this model is in a registry, and CAPILLARY_TRACKING=offline contacts no server",
             remedy="set CAPILLARY_TRACKING=auto, or name a card in models/",
             value=reference,
         )
     found = find_by_reference(reference or "", places.server)
     if len(found) > 1:
         raise CapillaryError(
-            f"{reference} means {len(found)} networks, and a package holds one",
+            f"{reference} means {len(found)} networks, but a package holds one",
             value=", ".join(f"{network.name}/{network.version}" for network in found),
             remedy="name one of them",
             code=ExitCode.USAGE,

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside their place, flushed to the disk, renamed."""
+"""Files that are either whole or absent: written next to their place, flushed to the disk, renamed."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The name of a cell: a loss on a fold, trained from the first seed or from a further one."""
+"""The name of a cell: a loss on a fold, trained from the first seed or from another one."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,7 +38,7 @@ def seed_words(seed: int | None) -> str:
 
 
 def cell_from(words: Sequence[str]) -> CellName:
-    """The cell that three words of a command line name: loss, fold, and a further seed or FIRST_SEED."""
+    """The cell that three words of a command line name: loss, fold, and another seed or FIRST_SEED."""
     loss, fold, seed = words
     return CellName(loss, int(fold), None if seed == FIRST_SEED else int(seed))
 

@@ -48,7 +48,7 @@ def read_versions(folder: Path) -> Iterator[tuple[Path, OldVersion]]:
             yield inner, OldVersion.model_validate_json(file.read_bytes())
         except (ValidationError, FileNotFoundError) as error:
             raise DamagedError(
-                "a version that is being converted is not described as it should be",
+                "the description of a version to convert is wrong or incomplete",
                 remedy="repeat the command",
                 file=file,
                 value=str(error)[:300],

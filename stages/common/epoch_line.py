@@ -16,7 +16,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class EpochLine:
-    """One finished epoch. `loss` is None where no step was taken, `validation_dsc` where there was no validation.
+    """One finished epoch. `loss` is None if no step was taken, `validation_dsc` where there was no validation.
 
     `rss_gb` is the resident memory of the training's process tree. `notes` is for people alone.
     """
@@ -41,7 +41,7 @@ def format_epoch(line: EpochLine) -> str:
 
 
 def parse_epoch(text: str) -> EpochLine | None:
-    """The epoch that `text` tells of, to the digits that are shown; None for any other line."""
+    """The epoch that `text` describes, to the digits that are shown; None for any other line."""
     found = _LINE.fullmatch(text.strip())
     if found is None:
         return None

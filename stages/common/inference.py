@@ -83,7 +83,7 @@ def patch_probability(
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Eval mode within the block, the former mode of each module (parts may be frozen) after it."""
+    """Eval mode within the block, the previous mode of each module (parts may be frozen) after it."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:

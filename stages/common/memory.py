@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_V1_NO_LIMIT = 1 << 60  # version 1 writes a huge number where there is no limit
+_V1_NO_LIMIT = 1 << 60  # version 1 writes a huge number if there is no limit
 
 
 @dataclass(frozen=True, kw_only=True)

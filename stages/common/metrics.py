@@ -12,7 +12,7 @@ from typing import Self
 class Metric:
     """One metric. `name` is that of params.yaml, of the tables and of MLflow; `title` is for people, unit included.
 
-    A value lies between 0 and `highest`.
+    A value is between 0 and `highest`.
     """
 
     name: str

@@ -14,9 +14,9 @@ from stages.common.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
 
-# keys that params.yaml had once → what stands in their place
+# keys that params.yaml had once → what is in their place
 RETIRED_KEYS = {
-    "evaluation.bootstrap": "intervals are Student's, corrected for skewness, and no bootstrap (docs/metrics.md)"
+    "evaluation.bootstrap": "intervals are Student's, corrected for skewness, not bootstrapped (docs/metrics.md)"
 }
 
 # pydantic's names of errors: what was expected there
@@ -93,7 +93,7 @@ def _plainly(error: ErrorDetails, key: str) -> tuple[str, str | None]:
         return "a list is meant", f"write its entries in brackets: `{key}: [{value}, …]`; docs/params.md says how many"
     if error["type"] in _NUMBERS and isinstance(value, str) and (number := _number(value)) is not None:
         kind = "an integer" if error["type"].startswith("int") else "a number"
-        return f"{kind} is meant, and this is text to YAML", f"write `{key}: {number}`, without quotes"
+        return f"should be {kind}, but YAML reads it as text", f"write `{key}: {number}`, without quotes"
     if error["type"] in _SWITCHES and isinstance(value, str | int):
         return "a switch is meant", f"write `{key}: true` or `{key}: false`, without quotes"
     return error["msg"].removeprefix("Value error, "), None

@@ -23,7 +23,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class FetchedCell(Params):
-    """One network. `validation_dsc` is its card's, None where the version has no card."""
+    """One network. `validation_dsc` is its card's, None if the version has no card."""
 
     loss: Name
     fold: Annotated[int, Field(ge=0)]
@@ -59,7 +59,7 @@ def read_fetched(folder: Path) -> Fetched:
         return Fetched.model_validate_json(file.read_bytes())
     except (ValidationError, FileNotFoundError) as error:
         raise DamagedError(
-            "what the registry says of the model is not what it should be",
+            "the registry's description of the model is wrong or incomplete",
             remedy="repeat the command; if it fails again, name another version",
             file=file,
             value=str(error)[:300],

@@ -35,7 +35,7 @@ class Compute:
 
     `device` is auto or cpu. `micro_batch` is how many patches go through the network at a time, None: the most that
     fit. `amp` and `compile` allow what they name, where it pays. `cache` is map or memory. `processes` is on how many
-    of them one training runs, `workers` how many processes or loader workers to use, and `threads` how many threads a
+    of them one training runs, `workers` how many processes or loader workers to use, and `threads` how many threads per
     process may use.
     """
 
@@ -88,7 +88,7 @@ NOTHING_KNOWN = Need()
 class GateOrder:
     """What a gate is told of the stage of the entry `gated` (`train@dice_ce-0`), before which it runs.
 
-    `torch_cuda` is the CUDA of the torch in that stage's image (`cpu` without), None where the stage is no container.
+    `torch_cuda` is the CUDA of the torch in that stage's image (`cpu` without), None if the stage is not a container.
     `tracking` is the stage's.
     """
 
@@ -107,7 +107,7 @@ class GateOrder:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class SourceData:
-    """What ingest read, as DVC recorded it: `bytes` and `files` are None where DVC does not count them."""
+    """What ingest read, as DVC recorded it: `bytes` and `files` are None if DVC does not count them."""
 
     path: str
     hash_name: str
@@ -183,7 +183,7 @@ class StageOrder:
 
     @property
     def threads(self) -> int:
-        """How many threads a process may use."""
+        """How many threads per process may use."""
         return self.compute.threads
 
 
@@ -203,7 +203,7 @@ class Runtime(StageOrder):
 class GateRuntime(GateOrder):
     """A gate's part of the order, and what it looks at besides.
 
-    `store` is the folder of the embedded MLflow store, None where a server keeps runs. `variables` are all that the
+    `store` is the folder of the embedded MLflow store, None if a server keeps runs. `variables` are all that the
     gate is given, which are those of the gated stage.
     """
 
@@ -222,7 +222,7 @@ def order_json(order: StageOrder) -> bytes:
 
 
 def read_order(file: Path = ORDER_FILE) -> StageOrder:
-    """The order in `file`; every default where there is no such file.
+    """The order in `file`; every default if there is no such file.
 
     Raises ParamsError for a file that cannot be read, has an unknown key or a value that is not of the key's type.
     """
@@ -262,8 +262,8 @@ def _first_fault(error: ValidationError) -> str:
 
 def _damaged(file: Path, why: str) -> ParamsError:
     return ParamsError(
-        f"{file} is not an order of this version: {why}",
+        f"{file} was not written for this version: {why}",
         file=file,
-        remedy="repeat the command that started the stage: it writes the file anew. If you wrote it yourself, correct "
+        remedy="repeat the command that started the stage: it writes the file again. If you wrote it yourself, correct "
         "it, or remove it to get the defaults",
     )

@@ -35,12 +35,12 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def find_hidden(text: str) -> str | None:
-    """The first character of `text` that `visible` would escape, as that escape; None where there is none."""
+    """The first character of `text` that `visible` would escape, as that escape; None if there is none."""
     return next((_escape(sign) for sign in text if _is_hidden(sign)), None)
 
 
 def harmless(cell: object) -> object:
-    """`cell` as it may stand in a CSV file that people open: hidden characters visible, a formula as text.
+    """`cell` as it may be in a CSV file that people open: hidden characters visible, a formula as text.
 
     Numbers, and strings that are numbers, stay as they are.
     """

@@ -1,1 +1,1 @@
-"""From a pickled model of a former version of capillary to description and weights; it has no network."""
+"""From a pickled model of an earlier version of capillary to description and weights; it has no network."""

@@ -37,8 +37,9 @@ def unpickle(file: Path, label: str) -> nn.Module:
             found = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"the pickle of {label} is not read: it holds something that no network of the catalogue consists of",
-            remedy="train it again; if its architecture is your own, only a training can register it anew",
+            f"the pickle of {label} is not read: it contains something that is not part of any network in the "
+            f"catalogue",
+            remedy="train it again; if its architecture is your own, only a new training can register it again",
             value=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
         ) from error
     if not isinstance(found, nn.Module):

@@ -43,7 +43,7 @@ def convert(pickle: Path, version: OldVersion, folder: Path) -> None:
     network = unpickle(pickle, version.label).eval()
     if (found := weights_sha256(network)) != version.weights_sha256:
         raise DataError(
-            f"the pickle of {version.label} holds other weights than were registered",
+            f"the pickle of {version.label} has other weights than were registered",
             remedy="find out who changed it, or train it again",
             value=f"{found} instead of {version.weights_sha256}",
         )
@@ -74,7 +74,7 @@ def _refuse_different(pickled: torch.nn.Module, rebuilt: torch.nn.Module, plan: 
         same = weights_sha256(pickled) == weights_sha256(rebuilt) and torch.equal(pickled(patch), rebuilt(patch))
     if not same:
         raise DataError(
-            f"the network that is built for {label} is not the pickled one",
+            f"the network that was rebuilt for {label} differs from the pickled one",
             remedy="train it again",
-            value="its weights or its answer to a patch differ",
+            value="its weights or its output for a patch differ",
         )

@@ -86,7 +86,7 @@ _READERS: dict[type[nn.Module], tuple[str, Callable[[Any], Levels]]] = {
 
 def _unknown(label: str, value: str) -> DataError:
     return DataError(
-        f"{label} is not a network that the catalogue builds",
+        f"{label} is not a network from the catalogue",
         remedy="train it again",
         value=value[:300],
     )

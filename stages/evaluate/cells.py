@@ -16,7 +16,7 @@ from stages.evaluate.params import Training
 class Cell:
     """One trained network with its validation volumes and those that no fold saw, both sorted by id.
 
-    `seed` is a further one, None: training.seed.
+    `seed` is another one, None: training.seed.
     """
 
     loss: str
@@ -43,11 +43,11 @@ def read_cells(training: Training, processed: Path, models: Path, left_out: Coll
     validation = {fold: tuple(fold_split(processed, fold)[1]) for fold in folds}
     held_out = tuple(volume for volume in read_manifest(processed) if volume.is_held_out)
     for fold in (fold for fold, volumes in validation.items() if not volumes):
-        say(f"fold {fold} validates no volume: it adds nothing to the means")
+        say(f"fold {fold} has no validation volume and does not enter the means")
     if not any(validation.values()):
         raise DataError(
-            "none of the folds validates a volume: there is nothing to evaluate",
-            remedy="choose training.folds, or splits, in which some volume is held out",
+            "no fold has a validation volume, so there is nothing to evaluate",
+            remedy="choose training.folds or splits with at least one validation volume",
             value=list(validation),
         )
     return [

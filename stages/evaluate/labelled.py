@@ -13,7 +13,7 @@ EVERYWHERE = "dsc"  # counts voxels, so that scattered ones do
 
 
 def refuse_unmeasured_lead(cells: Sequence[Cell], evaluation: Evaluation) -> None:
-    """Raise ParamsError where the first metric, which ranks losses and volumes, cannot be measured in every volume."""
+    """Raise ParamsError if the first metric, which ranks losses and volumes, cannot be measured in every volume."""
     lead = evaluation.metrics[0]
     if lead == EVERYWHERE:
         return
@@ -25,8 +25,8 @@ def refuse_unmeasured_lead(cells: Sequence[Cell], evaluation: Evaluation) -> Non
             without.append(name)
     if without:
         raise ParamsError(
-            f"params.yaml [evaluation] `metrics`: {lead} comes first and ranks, but the labelled voxels of these"
-            f" volumes form no box of {LEAST_SIDE} × {LEAST_SIDE} or more in y and x to measure it in",
+            f"params.yaml [evaluation] `metrics`: {lead} comes first and decides the ranking, but in these volumes "
+            f"no labelled box has {LEAST_SIDE} × {LEAST_SIDE} or more voxels in y and x",
             remedy=f"put {EVERYWHERE} first, or label whole slices or boxes (docs/labels.md)",
             value=", ".join(without),
         )

@@ -22,7 +22,7 @@ class Measurement:
     """The metrics of one volume. `rule` says which of them were set by convention (metrics/rules.py).
 
     All finite where every voxel is labelled. Else all that counts is counted over the `labelled_share` of the voxels,
-    and what needs blocks of labelled voxels is NaN where there is none (metrics/blocks.py).
+    and what needs blocks of labelled voxels is NaN if there is none (metrics/blocks.py).
     """
 
     values: Mapping[str, float]  # metric → value, in the order asked for
@@ -96,7 +96,7 @@ def _measure_whole(
     radius_bands_um: Sequence[float],
     threads: int,
 ) -> Measurement:
-    # what lies outside both masks changes no metric, and vessels fill a small part of some stacks
+    # what is outside both masks changes no metric, and vessels fill a small part of some stacks
     box = _box_of_both(prediction_zyx, reference_zyx)
     pair = Pair(
         prediction=np.ascontiguousarray(prediction_zyx[box]),

@@ -30,7 +30,7 @@ SUMMARY_CSV = "summary.csv"
 PAIRED_CSV = "paired.csv"
 BANDS_CSV = "radius_bands.csv"
 METRICS_JSON = "metrics.json"
-SEED = "seed"  # a column of the tables where there are further seeds
+SEED = "seed"  # a column of the tables where there are additional seeds
 LABELLED_SHARE = "labelled_share"  # a column of the tables a volume where some of their voxels are not labelled
 
 _BEFORE_METRICS = pyarrow.schema(
@@ -65,8 +65,8 @@ def write_outputs(
 ) -> None:
     """Write the table a volume (Parquet, and CSV for DVC's plots), the summary, metrics.json and paired differences.
 
-    Where rows are of further seeds, the table has a column that says which; `first_seed` is training.seed. Where a loss
-    has `held_out` figures, metrics.json has them under a key of their own.
+    Where rows are of additional seeds, the table has a column that says which; `first_seed` is training.seed. Where a
+    loss has `held_out` figures, metrics.json has them under their own key.
     If `coverage` is partial, metrics.json has a key that says what is missing: no reader takes it for a whole one.
     """
     records = [_to_record(row) | {SEED: row.seed_or(first_seed)} for row in rows]
@@ -100,7 +100,7 @@ def _tested(found: HeldOutResult | None) -> dict[str, Any]:
 
 
 def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float], *, first_seed: int | None = None) -> None:
-    """Write radius_bands.csv: a line a volume and band of radii that its label has."""
+    """Write radius_bands.csv: a line per volume and band of radii that its label has."""
     lines = []
     for row in rows:
         limits = pairwise((0.0, *edges_um, math.inf))

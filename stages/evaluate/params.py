@@ -19,7 +19,7 @@ class Training(Params):
 
     @property
     def every_seed(self) -> tuple[int, ...]:
-        """The first one and the further ones."""
+        """The first one and the additional ones."""
         return (self.seed, *self.seeds)
 
     @property
@@ -31,18 +31,18 @@ class Training(Params):
     @classmethod
     def _each_once(cls, values: tuple[str | int, ...]) -> tuple[str | int, ...]:
         if not values:
-            raise ValueError("the list is empty: there is nothing to evaluate")
+            raise ValueError("the list is empty, so there is nothing to evaluate")
         if len(set(values)) != len(values):
-            raise ValueError("an entry stands twice in the list")
+            raise ValueError("an entry occurs twice in the list")
         return values
 
     @field_validator("seeds")
     @classmethod
     def _other_seeds(cls, seeds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed stands twice in the list")
+            raise ValueError("a seed occurs twice in the list")
         if info.data.get("seed") in seeds:
-            raise ValueError(f"lists {info.data['seed']}, which is training.seed: these are further ones")
+            raise ValueError(f"lists {info.data['seed']}, which is training.seed; list only additional seeds here")
         return seeds
 
 
@@ -85,13 +85,13 @@ class Evaluation(Params):
     @classmethod
     def _known_and_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if not names:
-            raise ValueError("the list is empty: there is nothing to measure")
+            raise ValueError("the list is empty, so there is nothing to measure")
         names = tuple(SHORT_NAMES.get(name, name) for name in names)
         for name in names:
             if name not in METRICS:
                 raise ValueError(f"unknown metric `{name}`; {nearest(name, list(METRICS))}")
         if len(set(names)) != len(names):
-            raise ValueError("a metric stands twice in the list")
+            raise ValueError("a metric occurs twice in the list")
         return names
 
 

@@ -60,7 +60,7 @@ def coverage_of(training: Training, processed: Path, left_out: Collection[CellNa
 
 
 def comparable(rows: list[Row]) -> list[Row]:
-    """The rows of the volumes that every loss was measured on; those of the first loss where there are none.
+    """The rows of the volumes that every loss was measured on; those of the first loss if there are none.
 
     All of them where no cell is missing.
     """

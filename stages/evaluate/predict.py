@@ -1,4 +1,4 @@
-"""The networks of all cells on their validation volumes, and on those that no fold saw: one row a volume each."""
+"""The networks of all cells on their validation volumes, and on those that no fold saw: one row per volume each."""
 
 import tempfile
 import time

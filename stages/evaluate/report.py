@@ -33,7 +33,7 @@ def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation, cov
     """Loss × metric, each a mean with its interval, and a word on what the numbers cannot say."""
     is_partial = coverage is not None and coverage.is_partial
     of = f" of {coverage.volumes}" if coverage is not None and is_partial else ""
-    # a line a metric: intervals beside each other do not fit a terminal of 80 columns
+    # a line per metric: intervals next to each other do not fit a terminal of 80 columns
     table = Table(title=rf"Mean over groups \[{evaluation.confidence:.0%} interval]")
     for title in ("loss", "volumes", "metric", "mean"):
         table.add_column(title, no_wrap=True)
@@ -80,7 +80,7 @@ def _say_what_is_labelled(rows: list[Row]) -> None:
 
 
 def print_spreads(found: Sequence[Spread], evaluation: Evaluation) -> None:
-    """How much the first metric varies with the seed and with the fold; nothing where there is one seed."""
+    """How much the first metric varies with the seed and with the fold; nothing if there is one seed."""
     lead = METRICS[evaluation.metrics[0]]
     for one in found:
         if one.metric == lead.name and one.sd_over_seeds is not None:

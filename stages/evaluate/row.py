@@ -19,12 +19,12 @@ class Row:
     loss: str
     fold: int
     id: str
-    group: str  # volumes of one group (two fields of one animal) are no independent ones
+    group: str  # volumes of one group (two fields of one animal) are not independent ones
     measurement: Measurement
     views: Views
     weights_sha256: str
     seconds: float
-    seed: int | None = None  # a further one; None: training.seed
+    seed: int | None = None  # another one; None: training.seed
 
     @property
     def volume(self) -> tuple[int, str]:
@@ -44,8 +44,8 @@ def has_further_seeds(rows: Sequence[Row]) -> bool:
 def over_seeds(rows: Sequence[Row]) -> list[Row]:
     """The rows, one for each loss, fold and volume: values are means over the seeds, all else is the first seed's.
 
-    Seeds of one volume are no independent measurements: whatever counts volumes or groups takes these. Without further
-    seeds they are `rows` as they are. A value that could be measured under some seeds only is their mean.
+    Seeds of one volume are not independent measurements: whatever counts volumes or groups takes these. Without
+    additional seeds they are `rows` as they are. A value that could be measured under some seeds only is their mean.
     """
     cells: dict[tuple[str, int, str], list[Row]] = {}
     for row in rows:

@@ -50,7 +50,7 @@ class Parts:
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """The size below which parts are removed in `fold`, 0: none are. The mean DSC of the volumes that chose it, before
-    and after; None where nobody chose. The fold `all` is for stacks that no fold has seen.
+    and after; None if nobody chose. The fold `all` is for stacks that no fold has seen.
     """
 
     loss: str
@@ -61,14 +61,14 @@ class Choice:
 
 
 def refuse_too_few_folds(cells: Sequence[Cell], evaluation: Evaluation) -> None:
-    """Raise ParamsError where `auto` has no other fold to choose on."""
+    """Raise ParamsError if `auto` has no other fold to choose on."""
     if not evaluation.chooses_size:
         return
     for loss in dict.fromkeys(cell.loss for cell in cells):
         folds = {cell.fold for cell in cells if cell.loss == loss and cell.volumes}
         if len(folds) < 2:
             raise ParamsError(
-                "params.yaml [evaluation] `min_component_um3`: auto needs a second fold, on which the size is chosen",
+                "params.yaml [evaluation] `min_component_um3`: auto needs a second fold to choose the size on",
                 remedy="list two or more in training.folds, or give a size in µm³, or null",
                 value=sorted(folds),
             )
@@ -122,7 +122,7 @@ def fixed(cells: Sequence[Cell], least_um3: float) -> list[Choice]:
 def _choose(loss: str, fold: int | str, parts: Sequence[Parts]) -> Choice:
     """The size with the highest mean DSC; of equals the smallest, which removes least.
 
-    What can be told apart lies between two sizes of parts: half a voxel above each is tried. (The next larger part's
+    What can be told apart is between two sizes of parts: half a voxel above each is tried. (The next larger part's
     own size would do the same here, and could cost a whole vessel elsewhere.)
     """
     above = [one.size_um3 + one.voxel_um3 / 2 for one in parts]

@@ -65,7 +65,7 @@ def trainings_of(results: Results, params: EvaluateParams, runtime: Runtime, pro
 
 
 def best_loss(summary: Summary, evaluation: Evaluation) -> str | None:
-    """The loss with the best mean of the first metric, the first of equals; None where it was measured under none."""
+    """The loss with the best mean of the first metric, the first of equals; None if it was measured under none."""
     lead = METRICS[evaluation.metrics[0]]
     means = {loss: mean for loss, found in summary.items() if (mean := finite(found[lead.name].mean)) is not None}
     return max(means, key=lambda loss: -means[loss] if lead.less_is_better else means[loss], default=None)

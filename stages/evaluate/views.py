@@ -67,7 +67,7 @@ def take_views(
 
 
 def fullest_slice(mask_zyx: Mask) -> int:
-    """The z with most voxels in `mask_zyx`; the middle where there is none."""
+    """The z with most voxels in `mask_zyx`; the middle if there is none."""
     counts = np.count_nonzero(mask_zyx, axis=(1, 2))
     return int(counts.argmax()) if counts.any() else len(mask_zyx) // 2
 

@@ -32,8 +32,8 @@ _DETACHED = {".nhdr": nrrd_data_file, ".mhd": meta_data_file}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrived:
-    """A stack in data/raw. `header` is that of the source's file; None where it cannot be read.
+class RawCopy:
+    """A stack in data/raw. `header` is that of the source's file; None if it cannot be read.
 
     `is_converted`: `file` is not a copy of the source's.
     """
@@ -58,7 +58,7 @@ def parts_of(source: Source, path: str) -> list[str]:
         return [path]
     found = source.below(path)
     if not found:
-        what = "it is neither a file of a known format nor a folder with files in it (a web server lists none)"
+        what = "it is neither a file of a known format nor a folder with files in it (web servers do not list folders)"
         raise DataError(what, remedy="correct its name, or name a file", file=path)
     if len(found) > MAX_FILES:
         raise DataError(f"the folder holds {len(found):,} files, the limit is {MAX_FILES:,}", remedy="", file=path)
@@ -66,7 +66,7 @@ def parts_of(source: Source, path: str) -> list[str]:
 
 
 def files_to_expect(source: Source, path: str) -> list[str]:
-    """`parts_of`, with the files that may hold the voxels of a header; none where `fetch_stack` says what is wrong."""
+    """`parts_of`, with the files that may hold the voxels of a header; none if `fetch_stack` says what is wrong."""
     with contextlib.suppress(DataError):
         if suffix_of(path) in _DETACHED:
             folder, _, name = path.rpartition("/")
@@ -76,11 +76,11 @@ def files_to_expect(source: Source, path: str) -> list[str]:
     return []
 
 
-def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: Channel) -> Arrived:
+def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: Channel) -> RawCopy:
     """Bring the stack at `path` to `stem` with a suffix; one of several channels, or of another form than TIFF and
     NIfTI, as a new file. `scratch` is a folder to be made and removed.
 
-    Raises DataError where it is missing or not what was asked for, ServiceError when a server fails.
+    Raises DataError if it is missing or not what was asked for, ServiceError when a server fails.
     """
     suffix = suffix_of(path)
     if suffix in PLAIN_SUFFIXES and not is_pattern(path):
@@ -88,7 +88,7 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
         source.fetch(path, file)
         header = _header(file, channel)
         if header is None or len(header.channels) == 1:
-            return Arrived(file=file, header=header, is_converted=False)
+            return RawCopy(file=file, header=header, is_converted=False)
         return _converted(file, stem.with_name(f"{stem.name}_channel"), stem, channel)
     scratch.mkdir()
     try:
@@ -107,15 +107,15 @@ def _header(file: Path, channel: Channel) -> StackHeader | None:
         return None
 
 
-def _converted(came: Path, written: Path | None, stem: Path, channel: Channel) -> Arrived:
+def _converted(came: Path, written: Path | None, stem: Path, channel: Channel) -> RawCopy:
     """`came` as a new file at `stem`. `written` is where it is made first, if `came` has that name itself."""
     with open_stack(came, channel) as stack:
         made = write_plain(stack, written or stem)
         header = stack.header
     if written is None:
-        return Arrived(file=made, header=header, is_converted=True)
+        return RawCopy(file=made, header=header, is_converted=True)
     came.unlink()
-    return Arrived(
+    return RawCopy(
         file=made.rename(stem.with_name(f"{stem.name}{suffix_of(made.name)}")), header=header, is_converted=True
     )
 

@@ -25,7 +25,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class SourceContent:
     """What a source offers: its volumes, remarks on the set, and the values of labels by the name of their class."""
 
     candidates: tuple[Candidate, ...]

@@ -27,7 +27,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFacts:
-    """What is kept of a label. `foreground_value` is the value in the file that means vessel, None where several do.
+    """What is kept of a label. `foreground_value` is the value in the file that means vessel, None if several do.
 
     `foreground_share` is of the labelled voxels. `occurring` are the values that the settings name and the label holds.
     """
@@ -46,7 +46,7 @@ def check_image(path: Path) -> ImageFacts:
     _check_finite(image_zyx)
     low = image_zyx.min()
     if low == image_zyx.max():
-        raise _refused(f"every voxel is {low:g}, the image shows nothing")
+        raise _refused(f"every voxel is {low:g}: the image is empty")
     return ImageFacts(shape_zyx=_shape(image_zyx), dtype=str(image_zyx.dtype))
 
 
@@ -61,7 +61,7 @@ def check_label(path: Path, shape_zyx: tuple[int, int, int] | None, meaning: Lab
     _check_finite(label_zyx)
     low, high = label_zyx.min(), label_zyx.max()
     if low == high and low != meaning.ignore_value:
-        raise _refused("it is empty, no voxel is labelled" if low == 0 else f"it is full, every voxel is {low:g}")
+        raise _refused("it is empty: no voxel is labelled" if low == 0 else f"it is full: every voxel is {low:g}")
     check_values(label_zyx, meaning)
     _check_both_kinds(label_zyx, meaning)
     label = interpret(label_zyx, meaning)
@@ -81,12 +81,12 @@ def _check_both_kinds(label_zyx: NDArray[Any], meaning: LabelMeaning) -> None:
         return  # two values are two kinds
     label = label_zyx if (ignored := ignored_voxels(label_zyx, meaning)) is None else label_zyx[~ignored]
     if label.min() == label.max() and meaning.rule.kind == "binary":
-        raise _refused(f"its labelled voxels are all {label.min():g}, there is no other value")
+        raise _refused(f"its labelled voxels all have the value {label.min():g}")
     share = float(interpret(label, LabelMeaning(rule=meaning.rule)).vessel.mean())
     if share == 0:
-        raise _refused("it is empty, no labelled voxel is vessel by ingest.label")
+        raise _refused("it is empty: by ingest.label no labelled voxel is vessel")
     if share == 1:
-        raise _refused("it is full, every labelled voxel is vessel by ingest.label")
+        raise _refused("it is full: by ingest.label every labelled voxel is vessel")
 
 
 def _warnings(label_zyx: NDArray[Any], label: Label, meaning: LabelMeaning) -> Iterator[str]:

@@ -66,7 +66,7 @@ class Draft:
 def draft_table(folder: Path, shown: str, scratch: Path) -> Draft:
     """What ingest would read in `folder`, by its table or its layout; nothing but headers is read.
 
-    Raises DataError where there is neither, or the table cannot be used.
+    Raises DataError if there is neither, or the table cannot be used.
     """
     source = LocalFolder(folder=folder, shown=shown)
     offer = list_candidates(source, scratch)

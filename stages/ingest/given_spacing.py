@@ -11,7 +11,7 @@ TABLE = "dataset.csv"
 def complete(given: TableSpacing | None, told: HeaderSpacing) -> tuple[Spacing | None, str]:
     """The table's spacing (z, y, x; µm) and where it is from, its empty cells filled by the header.
 
-    None where all cells are empty, or the header has no spacing to fill them.
+    None if all cells are empty, or the header has no spacing to fill them.
     """
     z, y, x = given or (None, None, None)
     if z is not None and y is not None and x is not None:

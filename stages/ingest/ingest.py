@@ -44,7 +44,7 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None) -> None:
         verdicts = _inspect(candidates, inspection)
         shutil.rmtree(scratch)
         notes = [*offer.notes, *(f"{text} (volumes: {count})" for text, count in inspection.notes.items())]
-        notes += [f"no label holds {value:g}, which the settings name" for value in inspection.absent_values()]
+        notes += [f"no label has the value {value:g} that the settings name" for value in inspection.absent_values()]
         for note in notes:
             say(f"note: {note}")
         _decide(verdicts, source.shown, skip=params.on_invalid == "skip")
@@ -58,8 +58,8 @@ def _whole_or_empty(raw: Path) -> Iterator[None]:
     raw.mkdir(parents=True, exist_ok=True)
     if any(raw.iterdir()):
         raise DataError(
-            f"{raw} holds files already, and originals are never overwritten",
-            remedy="run the stage through `dvc repro ingest`, which gives it a place of its own",
+            f"{raw} holds files already, and original files are never overwritten",
+            remedy="run the stage through `dvc repro ingest`, which gives it an empty folder",
             file=raw,
         )
     try:

@@ -16,11 +16,11 @@ from stages.common.imaging.formats.nifti import nifti_geometry
 from stages.common.imaging.label_rule import BINARY, LabelMeaning, Number
 from stages.common.imaging.spacing import disagreement, spacing_of
 from stages.common.imaging.stacks import is_tiff, read_header, refusing_damage
-from stages.ingest.arrival import CONVERTED, Arrived, fetch_stack
+from stages.ingest.arrival import CONVERTED, RawCopy, fetch_stack
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
 from stages.ingest.given_spacing import TABLE, complete, missing_cells
-from stages.ingest.label_grid import HABIT, Order, Rule, compare, must_rewrite, write_in_order
+from stages.ingest.label_grid import HABIT, AxisOrder, Rule, compare, must_rewrite, write_in_order
 from stages.ingest.label_values import asked_values
 from stages.ingest.sources.source import Source
 from stages.ingest.verdicts import Stack, Verdict, VolumeFacts
@@ -90,8 +90,8 @@ class _Case:
     candidate: Candidate
     reasons: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    is_rewritten: bool = False  # the label is no copy of the source's
-    arrived: dict[Kind, Arrived] = field(default_factory=dict)
+    is_rewritten: bool = False  # the label is not a copy of the source's
+    arrived: dict[Kind, RawCopy] = field(default_factory=dict)
 
     def judge(self) -> Verdict:
         image = self._fetch("image")
@@ -205,7 +205,7 @@ class _Case:
         return facts
 
     def _spacing(self) -> tuple[Spacing | None, str | None]:
-        """The spacing (z, y, x; µm) and where it is from; a reason where there is none."""
+        """The spacing (z, y, x; µm) and where it is from; a reason if there is none."""
         header = self._header("image")
         told = spacing_of(header)
         for remark in (_axis_warning(header), *header.remarks):
@@ -252,8 +252,8 @@ def _axis_warning(header: StackHeader) -> str:
     return f"the file calls its slices {name}; they are taken as z" if name else ""
 
 
-def _reordering(order: Order, image: Geometry) -> str:
+def _reordering(order: AxisOrder, image: Geometry) -> str:
     if order.is_same:
-        return "the label's header does not say where its axes are; its array is taken in the order of the image's"
+        return "the label's header does not say where its axes are; its array is read in the order of the image's"
     done = order.text(image)
     return f"the label is stored in another order than the image; it was brought into the image's ({done})"

@@ -31,7 +31,7 @@ _MAX_NIFTI_1_AXIS = 2**15 - 1  # its sizes have 16 bits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class AxisOrder:
     """How a label's array becomes one in the image's order: axis i is axis `axes[i]` of the label, flipped or not."""
 
     axes: tuple[int, ...] = (0, 1, 2)
@@ -40,7 +40,7 @@ class Order:
     @property
     def is_same(self) -> bool:
         """Whether the label's array is in the image's order already."""
-        return self == Order()
+        return self == AxisOrder()
 
     def apply(self, label: NDArray[Any]) -> NDArray[Any]:
         """The label in the image's order."""
@@ -59,7 +59,7 @@ class Order:
 class Agreement:
     """The order in which a label lies on its image; or `reason`, why it does not. `is_habit`: see HABIT."""
 
-    order: Order = Order()
+    order: AxisOrder = AxisOrder()
     is_habit: bool = False
     reason: str = ""
 
@@ -90,7 +90,9 @@ def _affines_of(label: Geometry, image: Geometry) -> Iterator[NDArray[np.float64
         yield np.diag([ratio, ratio, ratio, 1.0]) @ label.affine
 
 
-def _order_of(between: NDArray[np.float64], image_shape: tuple[int, ...], label_shape: tuple[int, ...]) -> Order | None:
+def _order_of(
+    between: NDArray[np.float64], image_shape: tuple[int, ...], label_shape: tuple[int, ...]
+) -> AxisOrder | None:
     """The order in which the voxels coincide, if they do; `between` maps the label's indices to the image's."""
     turns = between[:3, :3]
     axes = tuple(int(axis) for axis in np.abs(turns).argmax(axis=1))
@@ -105,7 +107,7 @@ def _order_of(between: NDArray[np.float64], image_shape: tuple[int, ...], label_
     # rounded steps add up: it is enough that the two agree at the first voxel of one of them, or in the middle
     for voxel in (np.zeros(3), expected.T @ -starts, (np.array(label_shape) - 1) / 2):
         if np.abs(turns @ voxel + between[:3, 3] - (expected @ voxel + starts)).max() <= _SHIFT:
-            return Order(axes=axes, flipped=flipped)
+            return AxisOrder(axes=axes, flipped=flipped)
     return None
 
 
@@ -116,13 +118,13 @@ def _words(image: Geometry, label: Geometry) -> str:
     return f"{what}: {label.text}; image {image.text}; set {SETTING} to ignore it"
 
 
-def must_rewrite(image: Geometry, label: Geometry, order: Order) -> bool:
+def must_rewrite(image: Geometry, label: Geometry, order: AxisOrder) -> bool:
     """Whether the label's own header would have its array read in another order than the image's."""
     return not order.is_same or (image.shape == label.shape and image.array_axes_zyx != label.array_axes_zyx)
 
 
-def write_in_order(label: Path, image: Path, order: Order) -> None:
-    """Write `label` anew, in the order of `image` and with its header."""
+def write_in_order(label: Path, image: Path, order: AxisOrder) -> None:
+    """Write `label` again, in the order of `image` and with its header."""
     voxels = order.apply(read_file_order(label))
     if voxels.dtype == np.bool_:
         voxels = voxels.astype(np.uint8)
@@ -131,7 +133,7 @@ def write_in_order(label: Path, image: Path, order: Order) -> None:
     written = kind(voxels, None, kind.header_class.from_header(header))
     written.header.set_data_dtype(voxels.dtype)
     written.header.set_slope_inter(1, 0)
-    # a new file in its place: the former may have other names, which mean what came
+    # a new file in its place: the previous may have other names, which mean what came
     whole = label.with_name(f".{label.name}")
     nibabel.save(written, whole)
     whole.replace(label)

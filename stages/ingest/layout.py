@@ -10,7 +10,7 @@ from stages.common.dataset.nnunet import MAX_META_BYTES, Meanings, read_meanings
 from stages.common.dataset.pairing import Pair
 from stages.common.errors import DataError
 from stages.common.text import visible
-from stages.ingest.candidates import Candidate, Offer
+from stages.ingest.candidates import Candidate, SourceContent
 from stages.ingest.sources.source import Source
 from stages.ingest.table import read_table
 
@@ -18,7 +18,7 @@ _TABLES = ("dataset.csv", "dataset.tsv")
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
-def list_candidates(source: Source, scratch: Path) -> Offer:
+def list_candidates(source: Source, scratch: Path) -> SourceContent:
     """The volumes of `source`, in the table's order or sorted by name.
 
     Raises DataError when there is neither a table nor a known layout, or the table cannot be used.
@@ -30,7 +30,7 @@ def list_candidates(source: Source, scratch: Path) -> Offer:
     source.fetch(table, copy)
     shown = source.shown if source.shown.endswith(f"/{table}") else f"{source.shown}/{table}"
     offer = read_table(copy, shown, source.names)
-    return Offer(candidates=offer.candidates, notes=(*((note,) if note else ()), *offer.notes))
+    return SourceContent(candidates=offer.candidates, notes=(*((note,) if note else ()), *offer.notes))
 
 
 def _table_of(source: Source) -> tuple[str | None, str]:
@@ -45,22 +45,22 @@ def _table_of(source: Source) -> tuple[str | None, str]:
     return (found[0], f"{found[0]} is read as the table; its usual name is dataset.csv") if found else (None, "")
 
 
-def layout_candidates(source: Source, scratch: Path) -> Offer:
-    """The volumes of `source` by its folders. DataError where they are of no known layout."""
+def layout_candidates(source: Source, scratch: Path) -> SourceContent:
+    """The volumes of `source` by its folders. DataError if they are of no known layout."""
     layout = find_layout(source.names)
     if isinstance(layout, NoLayout):
         raise _unknown(source, layout)
     meanings, notes = _meanings(source, layout, scratch)
     candidates = _candidates(layout.pairs)
     said = (f"no dataset.csv: the layout is {layout.name}", *layout.notes, *notes)
-    return Offer(candidates=candidates, notes=said, label_values=meanings.labels)
+    return SourceContent(candidates=candidates, notes=said, label_values=meanings.labels)
 
 
 def _unknown(source: Source, layout: NoLayout) -> DataError:
     sheet = next((name for name in source.names("") if name.lower().endswith(_SPREADSHEETS)), None)
     save = f"save {sheet} as dataset.csv, or " if sheet is not None else ""
     return DataError(
-        f"the source holds neither dataset.csv nor a layout that is read: {READ}",
+        f"the source has neither a dataset.csv nor a known layout: {READ}",
         remedy=f"{save}write a dataset.csv with the columns {','.join(COLUMNS)} (docs/datasets.md)",
         file=source.shown,
         value=visible(layout.found),

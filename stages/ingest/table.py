@@ -25,7 +25,7 @@ from stages.common.dataset.table import MAX_TABLE_BYTES, Row, read_rows, refuse_
 from stages.common.imaging.spacing import MAX_UM, MIN_UM
 from stages.common.imaging.suffixes import READ, may_name_stack
 from stages.common.text import find_hidden
-from stages.ingest.candidates import Candidate, Offer, TableSpacing
+from stages.ingest.candidates import Candidate, SourceContent, TableSpacing
 
 _FILES = ("image", "label")
 
@@ -48,18 +48,18 @@ _FILE = (
     _each(lambda path: "\0" not in path, "holds a NUL character, which no file name can"),
     _each(
         lambda path: not path or stays_inside(path),
-        "leads out of the source (give a path relative to dataset.csv, such as images/a.tif)",
+        "leads outside the source (give a path relative to dataset.csv, such as images/a.tif)",
     ),
     _each(is_plain, "holds a control character"),
     _each(is_short, f"is too long: file systems take names of {MAX_NAME_BYTES} bytes and paths of {MAX_PATH_BYTES}"),
-    _each(lambda path: not path or may_name_stack(path), f"is of no format that is read ({READ})"),
+    _each(lambda path: not path or may_name_stack(path), f"has no supported format ({READ})"),
 )
 _SPACING = (
     _each(_is_length, "is not a number (give µm, such as 0.5; leave it empty where the image's header is right)"),
     _each(_is_sane, f"is outside {MIN_UM:g} to {MAX_UM:g} µm"),
 )
 # unlike an id a group may hold blanks and any sign that can be seen, such as the genotype -/-
-_GROUP = (_each(lambda group: find_hidden(group) is None, "holds a character that cannot be seen: type it anew"),)
+_GROUP = (_each(lambda group: find_hidden(group) is None, "has an invisible character: type the name again"),)
 SCHEMA = pa.DataFrameSchema(
     {
         "image": pa.Column(str, list(_FILE)),
@@ -86,7 +86,7 @@ class _Entry:
         return self.row.cells["id"]
 
 
-def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) -> Offer:
+def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) -> SourceContent:
     """The rows of `file`, in its order; `shown` is its name for messages, `list_folder` gives the source's names.
 
     Raises DataError when it is too large, no text, not CSV, lacks a column or has no rows.
@@ -101,7 +101,7 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
     _check_ids(entries)
     _check_roots(entries)
     _check_copies(entries)
-    return Offer(candidates=tuple(_candidate(entry) for entry in entries), notes=table.notes)
+    return SourceContent(candidates=tuple(_candidate(entry) for entry in entries), notes=table.notes)
 
 
 def _entry(row: Row, tree: Tree) -> _Entry:

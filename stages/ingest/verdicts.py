@@ -52,7 +52,7 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeFacts:
-    """What is known of a volume, valid or not: None where it could not be found out."""
+    """What is known of a volume, valid or not: None if it could not be found out."""
 
     shape_zyx: tuple[int, int, int] | None = None
     spacing_um: Spacing | None = None
@@ -116,7 +116,7 @@ def refuse(failing: Sequence[Verdict], total: int, source: str, *, may_skip: boo
     lines += [f"    {verdict.id}: {_short('; '.join(verdict.reasons))}" for verdict in failing[:_LISTED]]
     if len(failing) > _LISTED:
         lines.append(f"    … and {len(failing) - _LISTED} more; each has a line in the output above")
-    skip = ", or set ingest.on_invalid: skip in params.yaml to go on without them" if may_skip else ""
+    skip = ", or set ingest.on_invalid: skip in params.yaml to continue without them" if may_skip else ""
     is_misplaced = any(SETTING in reason for verdict in failing for reason in verdict.reasons)
     voxels = f", or set {SETTING} where a label's voxels are right in spite of its header" if is_misplaced else ""
     is_unclear = any(f"{label_values.SETTING}:" in reason for verdict in failing for reason in verdict.reasons)

@@ -18,7 +18,7 @@ from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG,
 from stages.common.tracking.server import Server
 
 MODELS = "capillary-"
-PICKLED = "data/model.pth"  # where former versions of capillary left the model
+PICKLED = "data/model.pth"  # where earlier versions of capillary left the model
 MOST_BYTES = 4 << 30
 
 
@@ -54,7 +54,7 @@ def _all(server: Server) -> list[ModelVersion]:
 def _pending(versions: Sequence[ModelVersion], server: Server) -> Iterator[ModelVersion]:
     for version in versions:
         if FORMAT_TAG in version.tags:
-            say(f"{version.name}/{version.version} is no pickle: nothing to convert")
+            say(f"{version.name}/{version.version} is not a pickle: nothing to convert")
         elif (newer := _successor(version, server)) is not None:
             say(f"{version.name}/{version.version} was converted before, as version {newer}")
         else:
@@ -73,7 +73,7 @@ def _described(version: ModelVersion, server: Server) -> OldVersion:
     label = f"{version.name}/{version.version}"
     if missing := [tag for tag in (CARD_TAG, WEIGHTS_TAG) if tag not in version.tags]:
         raise DataError(
-            f"{label} is not converted: it lacks the tag {missing[0]}",
+            f"{label} cannot be converted: it lacks the tag {missing[0]}",
             remedy="train it again",
             value=label,
         )

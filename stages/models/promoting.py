@@ -18,7 +18,7 @@ def promote(reference: str, server: Server, *, who: str, reason: str) -> dict[st
     version = named_version(reference, server)
     if read_training(version, server).rehearsal:
         raise CapillaryError(
-            f"{version.name}/{version.version} is a rehearsal: its numbers mean nothing, and no alias moves to it",
+            f"{version.name}/{version.version} is a rehearsal: its numbers mean nothing, so aliases never point to it",
             remedy="promote a training of all folds and volumes; capillary models lists them",
             code=ExitCode.USAGE,
         )

@@ -46,7 +46,7 @@ def fetch_provenance(reference: str, folder: Path, server: Server) -> None:
 def find_one(reference: str, server: Server) -> ModelVersion:
     """The one version that `reference` names, a training as itself; of a bare name the newest.
 
-    Raises DataError where the registry has none.
+    Raises DataError if the registry has none.
     """
     form = _REFERENCE.fullmatch(reference)
     if form is None:
@@ -72,7 +72,7 @@ def _newest(name: str, server: Server) -> ModelVersion | None:
 def _unknown(reference: str) -> DataError:
     return DataError(
         f"the registry has no model {reference}",
-        remedy="write it such as capillary-dice_ce/3 or capillary-default@champion (mlflow ui lists them)",
+        remedy="write it like capillary-dice_ce/3 or capillary-default@champion (mlflow ui lists them)",
         value=reference,
     )
 
@@ -166,16 +166,17 @@ def _fetch_files(version: ModelVersion, folder: Path, server: Server) -> None:
 
 def _without(label: str, why: str) -> DataError:
     return DataError(
-        f"nothing was recorded of how {label} was trained",
-        remedy="versions from before provenance was recorded cannot be reproduced by command: docs/reproduce.md says"
-        " what to try",
+        f"there is no record of how {label} was trained",
+        remedy="versions registered before provenance was recorded cannot be reproduced by this command; "
+        "docs/reproduce.md "
+        "says what to try",
         value=why,
     )
 
 
 def _not_a_training(label: str, why: str) -> CapillaryError:
     return CapillaryError(
-        f"{TRAINING_FILE} of {label} is not what evaluate registers",
+        f"{TRAINING_FILE} of {label} does not have the form that evaluate registers",
         remedy="name one of its networks, such as capillary-dice_ce/3, or evaluate again",
         code=ExitCode.DATA,
         value=why,

@@ -35,7 +35,7 @@ def register_all(converted: Path, cards: Path, server: Server) -> None:
 
 
 def _package(folder: Path, old: OldVersion) -> Package:
-    """What lies in `folder`, read anew: the stage that unpickled is not trusted."""
+    """What is in `folder`, read again: the stage that unpickled is not trusted."""
     with (folder / DESCRIPTION).open("rb") as stream:
         description = read_description(stream.read(DESCRIPTION_BYTES + 1), old.label)
     package = pack(load_network(description, (folder / WEIGHTS).read_bytes(), old.label), description)
@@ -55,7 +55,7 @@ def _register(package: Package, old: OldVersion, server: Server) -> tuple[ModelC
     card = card_from(data, old.label, "train it again")
     if old.name != card.model_name:
         raise DataError(
-            f"the card of {old.label} is of another loss", remedy="train it again", value=card.loss, file=old.label
+            f"the card of {old.label} belongs to another loss", remedy="train it again", value=card.loss, file=old.label
         )
     name, version = register_model(
         package,

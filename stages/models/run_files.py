@@ -11,9 +11,9 @@ from stages.common.tracking.server import Server, patient_transfers, settled
 
 
 def fetch_artifact(root_uri: str, path: str, most_bytes: int, server: Server) -> bytes | None:
-    """The content of `path` below the artifact folder `root_uri`; None where it lists no such file.
+    """The content of `path` below the artifact folder `root_uri`; None if it lists no such file.
 
-    Raises DataError for one that is no plain file of at most `most_bytes`, as it is listed and as it arrives.
+    Raises DataError for one that is not a plain file of at most `most_bytes`, as it is listed and as it arrives.
     """
     with tempfile.TemporaryDirectory() as folder, patient_transfers(), settled(server):
         files = get_artifact_repository(root_uri, tracking_uri=server.uri)
@@ -32,7 +32,7 @@ def fetch_artifact(root_uri: str, path: str, most_bytes: int, server: Server) ->
 
 def _unsuitable(path: str, why: str) -> DataError:
     return DataError(
-        f"the artifact {path} is not what capillary leaves there",
+        f"the artifact {path} does not have the form that capillary writes",
         remedy="find out who replaced it, or name another version",
         value=why,
     )

@@ -12,7 +12,7 @@ from stages.predict.disk.volume import DiskVolume
 # A vessel twice as wide in voxels is another shape to a network; within a factor of 2 augmentation and a few levels of
 # pooling cope.
 SPACING_FACTOR = 2.0
-# How far a quartile may be outside of the training's range, in units of the normalised scale. Real stacks of vessels
+# How far a quartile may be outside the training's range, in units of the normalised scale. Real stacks of vessels
 # differ by 0.03 under percentiles and by 0.1 under z-scores; noise without vessels differs by 0.35 and by 0.55.
 QUARTILE_MARGIN = {"percentile": 0.2, "zscore": 0.4}
 SATURATED_MARGIN = 0.05  # one voxel in twenty more at the highest value than the training saw
@@ -64,7 +64,7 @@ def doubts_of_intensities(
     worst = max(outside, key=lambda name: outside[name])
     if outside[worst] > margin:
         yield (
-            f"the intensities are distributed otherwise than in training: {_NAMES[worst]} of the normalised stack is "
+            f"the intensities are distributed differently than in training: {_NAMES[worst]} of the normalised stack is "
             f"{measured[worst]:.2f}, that of the training stacks was {low[worst]:.2f} to {high[worst]:.2f}"
         )
     if measured["share_highest"] > high["share_highest"] + SATURATED_MARGIN:

@@ -58,8 +58,9 @@ def predict_many(request: PredictRequest, evaluation: Evaluation, runtime: Runti
         batch.run()
     if batch.failed:
         raise CapillaryError(
-            f"{batch.failed} of {len(request.stacks)} stacks failed, the others are done",
-            remedy="correct or remove those that predictions.csv names, then repeat the command with --resume",
+            f"{batch.failed} of {len(request.stacks)} stacks failed; the others are done",
+            remedy="correct or remove the failed ones, listed in predictions.csv, then repeat the command with "
+            "--resume",
             code=ExitCode.STACKS_FAILED,
         )
 

@@ -20,9 +20,9 @@ Spacing = tuple[Length, Length, Length]
 class StackRequest(Params):
     """One stack and the files to make from it; None: this file is not wanted.
 
-    `spacing_um` is z, y, x, or None where the file's own counts. `channel` is the one of
+    `spacing_um` is z, y, x, or None if the file's own counts. `channel` is the one of
     several that the networks were trained on. `made_as` is the key of the files that exist already
-    and are whole (stages/predict/batch/keys.py), None where there are none.
+    and are whole (stages/predict/batch/keys.py), None if there are none.
     """
 
     image: Path
@@ -71,6 +71,6 @@ def read_request(file: Path = Path(REQUEST_FILE)) -> PredictRequest:
         first = error.errors()[0]
         raise ParamsError(
             f"{file.name} is not a request: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            remedy="run capillary predict again; by hand, correct the key that is named",
+            remedy="run capillary predict again; if you wrote the file yourself, correct the key named above",
             file=file,
         ) from error

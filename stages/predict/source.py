@@ -67,7 +67,7 @@ def warn_of_older_reading(file: Path, recipe: Recipe, report: Report = ALOUD, ch
     otherwise += ["its axes in another order (they follow the affine now)"] if header.is_reordered else []
     if otherwise:
         report.warn(
-            "when this network was trained, capillary took in a file such as this one"
+            "when this network was trained, capillary read files like this one"
             f" {' and '.join(otherwise)}; if its training stacks were stored like this, train it again"
         )
 
@@ -82,7 +82,7 @@ def decode(
 ) -> DiskVolume:
     """The voxels of `file` in a volume on the disk, in `decoded_type`.
 
-    Raises DataError for a damaged file, and for values that are no numbers.
+    Raises DataError for a damaged file, and for values that are not numbers.
     """
     volume: DiskVolume | None = None
     with report.steps("read", shape_zyx[0]) as tick:
@@ -92,7 +92,7 @@ def decode(
             if not np.isfinite(plane).all():
                 raise DataError(
                     f"the stack holds NaN or infinite values in slice {z + 1}",
-                    remedy="replace them (by the background's value) and save it again",
+                    remedy="replace them (for example with the background value) and save the stack again",
                     file=file.name,
                 )
             volume.write(z, 0, plane[None])

@@ -23,7 +23,7 @@ from stages.predict.disk.scratch import Scratch, bytes_needed
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.domain import doubts_about
 from stages.predict.files.picture import write_picture
-from stages.predict.files.writing import Place, write_mask, write_probability
+from stages.predict.files.writing import StackGeometry, write_mask, write_probability
 from stages.predict.models.ensemble import Ensemble
 from stages.predict.params import Evaluation
 from stages.predict.reporting import Report
@@ -78,14 +78,14 @@ class Computed:
         return self.vessel_voxels / prod(self.mask.shape)
 
 
-def survey(stack: StackRequest, report: Report) -> Place:
+def survey(stack: StackRequest, report: Report) -> StackGeometry:
     """Shape and spacing, from the header alone. Raises CapillaryError for a damaged file or an unknown spacing."""
     shape = read_shape(stack.image, stack.channel)
     spacing_um = choose_spacing(stack.image, stack.spacing_um, report, stack.channel)
-    return Place(shape_zyx=shape, spacing_um=spacing_um, source=stack.image)
+    return StackGeometry(shape_zyx=shape, spacing_um=spacing_um, source=stack.image)
 
 
-def room_for(stack: StackRequest, place: Place, grid: Shape, method: Method) -> int:
+def room_for(stack: StackRequest, place: StackGeometry, grid: Shape, method: Method) -> int:
     """The most bytes that the work on `stack` has on the disk at a time."""
     ring = tile(grid, method.ensemble.patch_voxels, method.evaluation.overlap).ring_shape
     voxel, wished = decoded_type(stack.image, stack.channel).itemsize, stack.probability is not None
@@ -93,7 +93,12 @@ def room_for(stack: StackRequest, place: Place, grid: Shape, method: Method) -> 
 
 
 def prepare(
-    stack: StackRequest, place: Place, method: Method, scratch: Scratch, claim: Callable[[int], None], report: Report
+    stack: StackRequest,
+    place: StackGeometry,
+    method: Method,
+    scratch: Scratch,
+    claim: Callable[[int], None],
+    report: Report,
 ) -> Prepared:
     """Bring the stack to the disk; `claim` is asked first for the bytes that all steps need, and may refuse."""
     recipe = method.ensemble.recipe
@@ -108,7 +113,7 @@ def prepare(
     return Prepared(image=image, scale=scale, grid=grid)
 
 
-def compute(prepared: Prepared, place: Place, method: Method, scratch: Scratch, report: Report) -> Computed:
+def compute(prepared: Prepared, place: StackGeometry, method: Method, scratch: Scratch, report: Report) -> Computed:
     """The probability, and the mask without small parts."""
     probability = _probability(prepared, method, scratch, report)
     planes = planes_above(probability, method.evaluation.threshold)
@@ -118,7 +123,7 @@ def compute(prepared: Prepared, place: Place, method: Method, scratch: Scratch, 
     return Computed(image=prepared.image, mask=mask, probability=probability, vessel_voxels=voxels)
 
 
-def write(stack: StackRequest, place: Place, computed: Computed) -> None:
+def write(stack: StackRequest, place: StackGeometry, computed: Computed) -> None:
     """Write the files that `stack` asks for."""
     write_mask(stack.mask, computed.mask, place)
     if stack.probability is not None:

@@ -78,14 +78,14 @@ def refuse(report: Report, gated: str) -> CapillaryError:
     return CapillaryError(
         f"{gated} is not started: preflight failed",
         value=names,
-        remedy="do what the lines above say, then repeat; thresholds are set in configs/preflight.yaml, and "
+        remedy="follow the remedies above, then repeat; configs/preflight.yaml sets the thresholds, and "
         "`capillary preflight` shows all checks",
         code=ExitCode.PREFLIGHT,
     )
 
 
 def _disks(params: PreflightParams, runtime: GateRuntime, need: Need) -> Iterator[Check]:
-    # a container's working folder is its own; its temporary files lie in the project's folder
+    # a container's working folder is its own; its temporary files are in the project's folder
     here = Path(tempfile.gettempdir()) if runtime.in_container else Path.cwd()
     disk = params.disk
     least_gb, why = need.least(disk.min_free_workspace_gb, "workspace_gb")

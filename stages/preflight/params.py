@@ -68,7 +68,7 @@ class ServiceParams(Params):
 
 
 class VariableParams(Params):
-    """Names of variables that a stage must have, beside those that its source or server asks for."""
+    """Names of variables that a stage must have, besides those that its source or server asks for."""
 
     ingest: tuple[str, ...]
     preprocess: tuple[str, ...]
@@ -115,7 +115,7 @@ class PreflightParams(Params):
         for url in services:
             parts = urlsplit(url)
             if parts.scheme not in SCHEMES or not parts.hostname:
-                raise ValueError(f"{url} is no URL with a host and one of {', '.join(SCHEMES)}")
+                raise ValueError(f"{url} is not a URL with a host and one of {', '.join(SCHEMES)}")
             if parts.scheme == "tcp" and parts.port is None:
                 raise ValueError(f"{url} names no port")
         return services

@@ -50,7 +50,7 @@ def check_enough(members: int, groups: int, num_folds: int) -> None:
     """Raise ParamsError when `num_folds` cannot be drawn from so many volumes and groups."""
     if num_folds < 2:
         raise ParamsError(
-            "a single fold cannot be drawn: it would validate on all volumes and train on none",
+            "a single fold cannot be drawn: it would validate on every volume and train on none",
             remedy="set preprocess.num_folds to 2 or more, or name a splits file of your own",
             value=f"preprocess.num_folds: {num_folds}",
         )

@@ -38,7 +38,7 @@ class Candidate:
     foreground_share: float
 
 
-class Grouped(Protocol):
+class HasGroup(Protocol):
     """A volume with the group that it is of."""
 
     @property
@@ -59,7 +59,7 @@ def parse_test_groups(value: object) -> HeldOutGroups:
     if isinstance(value, dict) and value.keys() == {"share", "seed"}:
         return HeldOutGroups(share=_share(value["share"]), seed=_seed(value["seed"]))
     if not isinstance(value, list | tuple):
-        raise ValueError(f"is none of {_FORMS}")
+        raise ValueError(f"is not one of {_FORMS}")
     names = tuple(_name(one) for one in value)
     if len(set(names)) != len(names):
         raise ValueError("a group stands twice in the list")
@@ -85,7 +85,7 @@ def _seed(value: Any) -> int:
     return int(value)
 
 
-def listed_groups(names: Sequence[str], volumes: Iterable[Grouped]) -> tuple[str, ...]:
+def listed_groups(names: Sequence[str], volumes: Iterable[HasGroup]) -> tuple[str, ...]:
     """The groups that `names` mean, each once. The id of a volume means its whole group.
 
     Raises ParamsError naming the first name that is neither a group nor a volume, with the nearest one.
@@ -107,21 +107,21 @@ def count_of(share: float, groups: int) -> int:
     return max(1, math.floor(share * groups + 0.5))
 
 
-def refuse_too_few_left(asked: HeldOutGroups, volumes: Sequence[Grouped], listed: Collection[str], least: int) -> None:
-    """Raise ParamsError where fewer than `least` groups are left for the folds. `listed` are ids that are held out."""
+def refuse_too_few_left(asked: HeldOutGroups, volumes: Sequence[HasGroup], listed: Collection[str], least: int) -> None:
+    """Raise ParamsError if fewer than `least` groups are left for the folds. `listed` are ids that are held out."""
     groups = {volume.group for volume in volumes}
     out = len({volume.group for volume in volumes if volume.id in listed})
     out += 0 if asked.share is None else count_of(asked.share, len(groups))
     if out and len(groups) - out < least:
         raise ParamsError(
-            f"{out} of {len(groups)} groups are held out, which leaves {len(groups) - out} to train and validate on",
+            f"{out} of {len(groups)} groups are held out, leaving {len(groups) - out} to train and validate on",
             remedy=f"hold out fewer in {KEY}, lower preprocess.num_folds (and training.folds to match), or add volumes",
             value=f"{KEY}: {list(asked.names) if asked.share is None else f'share {asked.share:g}'}",
         )
 
 
 def refuse_share_of_given_folds(asked: HeldOutGroups, splits_file: str) -> None:
-    """Raise ParamsError where a share is to be drawn from volumes that a splits file has dealt out already."""
+    """Raise ParamsError if a share is to be drawn from volumes that a splits file has dealt out already."""
     if asked.share is not None:
         raise ParamsError(
             f"{KEY} asks for a share, but {splits_file} already says which volumes the folds see",
@@ -151,6 +151,6 @@ def _lot(candidate: Candidate, seed: int) -> str:
     return hashlib.sha256(f"{seed}:{candidate.content}".encode()).hexdigest()
 
 
-def ids_of(groups: Collection[str], volumes: Iterable[Grouped]) -> frozenset[str]:
+def ids_of(groups: Collection[str], volumes: Iterable[HasGroup]) -> frozenset[str]:
     """The ids of the volumes in `groups`."""
     return frozenset(volume.id for volume in volumes if volume.group in groups)

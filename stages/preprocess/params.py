@@ -20,7 +20,7 @@ class Preprocess(Params):
     percentile_high: Percentile
     resample_to_um: tuple[Micrometres, Micrometres, Micrometres] | None  # z, y, x
     max_volumes: Annotated[int, Field(ge=1)] | None  # the first so many by id; null: all
-    num_folds: Annotated[int, Field(ge=1)]  # 1 with a splits file of one's own only
+    num_folds: Annotated[int, Field(ge=1)]  # 1 with one's own splits file only
     splits_file: Annotated[str, Field(min_length=1)]
     test_groups: Annotated[HeldOutGroups, PlainValidator(parse_test_groups)]  # that no fold sees
     seed: Annotated[int, Field(ge=0)]

@@ -50,7 +50,7 @@ def _collect(futures: dict[concurrent.futures.Future[Prepared], Task], workers: 
                 "a worker process was killed, most likely because memory ran out",
                 remedy="set CAPILLARY_WORKERS=1 to prepare one volume at a time, or use a machine with more memory",
                 code=ExitCode.MACHINE,
-                value=f"at work on some of: {', '.join(unfinished[:workers])}",
+                value=f"working on some of: {', '.join(unfinished[:workers])}",
             ) from error
 
 

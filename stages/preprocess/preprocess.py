@@ -55,7 +55,7 @@ def preprocess(params: Preprocess, *, workers: int, raw: Path, processed: Path) 
 
 
 def _given_folds(params: Preprocess, volumes: Sequence[RawVolume], listed: Collection[str]) -> tuple[Fold, ...] | None:
-    """The folds of a splits file; None where they are to be drawn, which is possible then."""
+    """The folds of a splits file; None if they are to be drawn, which is possible then."""
     asked, seen = params.test_groups, [volume for volume in volumes if volume.id not in listed]
     refuse_too_few_left(asked, volumes, listed, least=1)
     folds = read_splits_file(Path(params.splits_file), [volume.id for volume in seen], params.num_folds, listed)

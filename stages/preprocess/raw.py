@@ -56,7 +56,7 @@ def read_raw(folder: Path) -> list[RawVolume]:
         raise DataError("no valid stack was ingested", remedy="see data/raw/validation.json for the reasons", file=file)
     for former, volume in itertools.pairwise(volumes):
         if former.id == volume.id:
-            raise DataError("an id stands twice in the table", remedy=_REPEAT, file=file, value=volume.id)
+            raise DataError("an id occurs twice in the table", remedy=_REPEAT, file=file, value=volume.id)
     return volumes
 
 

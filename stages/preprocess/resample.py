@@ -10,7 +10,7 @@ from stages.common.imaging.components import Components
 from stages.common.imaging.grid import Shape, Spacing, grid_for, resample
 from stages.preprocess.raw import RawVolume
 
-# 2 GB an image in float32: beyond it a volume neither fits a worker beside its copies nor trains in sensible time
+# 2 GB an image in float32: beyond it a volume neither fits a worker next to its copies nor trains in sensible time
 MAX_VOXELS = 2**29
 BYTES_A_VOXEL = 4 + 1 + 1  # image, label, skeleton
 
@@ -73,7 +73,7 @@ def _check_size(volume: RawVolume, shape: Shape, target_um: Spacing) -> None:
         raise ParamsError(
             f"volume {volume.id}: resampling to {asked} µm would make {voxels:,} voxels, "
             f"{voxels * BYTES_A_VOXEL / 1e9:.1f} GB ({voxels / volume.voxels:,.0f} times the native stack)",
-            remedy=f"choose a coarser preprocess.resample_to_um (at most {MAX_VOXELS:,} voxels a volume), or null",
+            remedy=f"choose a coarser preprocess.resample_to_um (at most {MAX_VOXELS:,} voxels per volume), or null",
             value=f"{_text(volume.shape_zyx)} becomes {_text(shape)}",
         )
 

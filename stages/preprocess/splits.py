@@ -14,7 +14,7 @@ GENERATED = {"folds": "generated"}
 def read_splits_file(
     file: Path, ids: Iterable[str], num_folds: int, held_out: Collection[str] = ()
 ) -> tuple[Fold, ...] | None:
-    """The folds in `file`, checked; None where it asks for folds drawn by seed.
+    """The folds in `file`, checked; None if it asks for folds drawn by seed.
 
     `ids` are the volumes to put into folds, `held_out` those that must be in none.
     Raises DataError naming the fold and the volumes that are wrong, ParamsError when their number is not `num_folds`.

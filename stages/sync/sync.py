@@ -33,7 +33,7 @@ class Result:
 
 
 def sync(outbox: Path, to: Destination) -> None:
-    """Publish what is in `outbox` and say what became of each run. Raises ServiceError where something still waits."""
+    """Publish what is in `outbox` and say what became of each run. Raises ServiceError if something still waits."""
     results = publish_all(list(spools_in(outbox)), to)
     if any(isinstance(one.failure, DataError) for one in results):
         # a training whose networks were among what came after it
@@ -50,7 +50,7 @@ def sync(outbox: Path, to: Destination) -> None:
         assert first is not None
         raise ServiceError(
             f"{', '.join(one.name for one in waiting)} still wait{'s' if len(waiting) == 1 else ''}: {first.what}",
-            remedy=f"{first.remedy}; then repeat `capillary sync`: nothing is lost or sent twice",
+            remedy=f"{first.remedy}; then repeat `capillary sync`; nothing is lost or sent twice",
             value=first.value,
         )
 

@@ -1,5 +1,5 @@
 """python -m stages.train --loss NAME --fold K [--seed S]: data/processed → models/NAME/fold_K.json and its learning
-curve; with a further seed models/NAME/seed_S/fold_K.json.
+curve; with another seed models/NAME/seed_S/fold_K.json.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from stages.common.tracking.training_domain import TrainingDomain
 
 
 def measure_domain(volumes: Sequence[Volume]) -> TrainingDomain | None:
-    """The ranges over `volumes`; None where none of them has contrast."""
+    """The ranges over `volumes`; None if none of them has contrast."""
     measured = [one.values() for volume in volumes if (one := of_array(volume.image())) is not None]
     if not measured:
         return None

@@ -1,7 +1,7 @@
 """Trains a cell in this process, or in several that torchrun's agent starts and watches.
 
 A process that dies (killed, out of memory, a fault of a GPU) makes the agent end the others; then all of them start
-again and go on from the checkpoint. A failure that was foreseen is reported, and ends the training at once.
+again and continue from the checkpoint. A failure that was foreseen is reported, and ends the training at once.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import ModelCard
 from stages.train.cell import Cell
 from stages.train.distributed.ranks import Ranks
-from stages.train.distributed.stop import Board, RelayedInterrupt, live_and_die_with_parent, relaying
+from stages.train.distributed.stop import RelayedInterrupt, StopChannel, live_and_die_with_parent, relaying
 from stages.train.loop.history import EpochRecord
 from stages.train.part import find_device
 from stages.train.resuming.interrupt import Interrupt, listening
@@ -38,7 +38,7 @@ PATIENCE = timedelta(minutes=30)
 PATIENCE_WITH_LEAD_S = 60.0
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
-# they report each death with a traceback of their own: `_how` says it in plain words
+# they report each death with their own traceback: `_how` says it in plain words
 _TALKATIVE = ("torch.multiprocessing.spawn", "torch.distributed.elastic.multiprocessing.api")
 
 Trained = tuple[ModelCard, list[EpochRecord]]
@@ -71,7 +71,7 @@ def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained:
         listening(runtime.monitoring.memory_abort_gb) as interrupt,
     ):
         for start in itertools.count(1):
-            # a board for each start: on the former one rank 0 is done, and a process may have died while it wrote
+            # a board for each start: on the previous one rank 0 is done, and a process may have died while it wrote
             with relaying(interrupt) as board:
                 try:
                     reports = elastic_launch(_configure(processes, logs), _work)(cell, runtime, board)
@@ -102,7 +102,7 @@ def _configure(processes: int, logs: str) -> LaunchConfig:
     )
 
 
-def _work(cell: Cell, runtime: Runtime, board: Board) -> Trained | None:
+def _work(cell: Cell, runtime: Runtime, board: StopChannel) -> Trained | None:
     """What each process runs; rank 0 returns what was trained. A foreseen failure is reported and exits with 1."""
     live_and_die_with_parent()
     # the agent has set the rank, the number of ranks and where they meet
@@ -156,9 +156,10 @@ def _how(error: ChildFailedError) -> str:
 
 def _died(error: ChildFailedError) -> CapillaryError:
     return CapillaryError(
-        f"a process of the training died, and again after {MOST_RESTARTS} new starts",
-        remedy="see above why, and whether memory was short (dmesg); repeat the same command: the training goes on from"
-        " its checkpoint. CAPILLARY_PROCESSES=1 trains in one process",
+        f"a process of the training died, and again after {MOST_RESTARTS} restarts",
+        remedy="see above for the cause, and dmesg for a lack of memory; then rerun the same command: the training "
+        "resumes "
+        "from its checkpoint. CAPILLARY_PROCESSES=1 trains in one process",
         code=ExitCode.MACHINE,
         value=_how(error),
     )

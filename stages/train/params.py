@@ -78,7 +78,7 @@ class TrainSeedParams(Params):
 
 
 def load_training(seed: int | None) -> TrainingParams:
-    """The params of a training from the first seed (None), or from a further one. Raises ParamsError."""
+    """The params of a training from the first seed (None), or from another one. Raises ParamsError."""
     if seed is None:
         return load_params(TrainParams).training
     shared = load_params(TrainSeedParams).training.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""What a process of a training works with, and the state in which it begins or goes on."""
+"""What a process of a training works with, and the state in which it begins or continues."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from stages.train.sampling.loading import Batch, PatchDataset, first_batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class RankSetup:
     """What a process of a training works with from its beginning. `batch` is its share of the first one."""
 
     cell: Cell
@@ -36,14 +36,14 @@ class Part:
     ranks: Ranks
 
 
-def begin_part(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> Part:
+def set_up_rank(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> RankSetup:
     """Set torch up for `cell` on the device of rank `ranks.rank` and draw the first batch."""
     device = find_device(runtime.compute, ranks.rank)
     configure_torch(runtime, device)
     loss = build_loss(cell.loss)
     keep = runtime.compute.cache == "memory"
     dataset = PatchDataset(cell.training, cell.params, needs_skeleton=loss.needs_skeleton, keep_in_memory=keep)
-    return Part(
+    return RankSetup(
         cell=cell,
         runtime=runtime,
         loss=loss,
@@ -72,7 +72,7 @@ def configure_torch(runtime: Runtime, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def start_or_resume(part: Part, load: Callable[[], dict[str, Any] | None]) -> TrainingState:
+def start_or_resume(part: RankSetup, load: Callable[[], dict[str, Any] | None]) -> TrainingState:
     """The state that `load` gives on rank 0 (a checkpoint's), or that of a training's beginning, on every rank."""
     params, ranks = part.cell.params, part.ranks
     saved = ranks.once(load)
@@ -96,7 +96,7 @@ def start_or_resume(part: Part, load: Callable[[], dict[str, Any] | None]) -> Tr
     return state
 
 
-def _choices(part: Part, network: torch.nn.Module, saved: dict[str, Any] | None) -> tuple[Decision, Switches]:
+def _choices(part: RankSetup, network: torch.nn.Module, saved: dict[str, Any] | None) -> tuple[Decision, Switches]:
     """How to compute: as a checkpoint's training did, else as a probe finds."""
     params, compute, batch, loss = part.cell.params, part.runtime.compute, part.batch, part.loss
     if saved is not None:
@@ -105,8 +105,8 @@ def _choices(part: Part, network: torch.nn.Module, saved: dict[str, Any] | None)
     return probe(params, compute, network, batch, loss)
 
 
-def _former_choices(part: Part, network: torch.nn.Module, saved: dict[str, Any]) -> tuple[Decision, Switches]:
-    """What a checkpoint's training computes with; on another GPU only the micro-batch is found anew."""
+def _former_choices(part: RankSetup, network: torch.nn.Module, saved: dict[str, Any]) -> tuple[Decision, Switches]:
+    """What a checkpoint's training computes with; on another GPU only the micro-batch is found again."""
     compute, batch, device = part.runtime.compute, part.batch, part.device
     decision, switches = Decision(**saved["precision"]), Switches(**saved["switches"])
     laid_out = copy_channels_last(network) if switches.channels_last else None

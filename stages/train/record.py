@@ -47,7 +47,7 @@ def recorded(
     )
     state.run_id = run.id
     with run:
-        # which of torch's builds the driver got: a run that moves to another machine may go on with another
+        # which of torch's builds the driver got: a run that moves to another machine may continue with another
         run.set_tags({"capillary.torch": torch.__version__, "capillary.torch_cuda": torch.version.cuda or "cpu"})
         run.log_params(_run_params(cell, runtime, state, device))
         log_provenance(run, cell, runtime, state, device)

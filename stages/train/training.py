@@ -12,7 +12,7 @@ from stages.train.loop.engine import Setup, run_training
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.validate import tiles_of_volumes
-from stages.train.part import Part, begin_part, start_or_resume
+from stages.train.part import RankSetup, set_up_rank, start_or_resume
 from stages.train.record import recorded, register
 from stages.train.resuming.background import BackgroundCheckpoints, NoCheckpoints, Saver
 from stages.train.resuming.checkpoint import Checkpoints
@@ -37,7 +37,7 @@ def lead(
     cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks = ALONE
 ) -> tuple[ModelCard, list[EpochRecord]]:
     """Rank 0's part of a training: it computes its share, and alone keeps checkpoints, records and registers."""
-    part = begin_part(cell, runtime, interrupt, ranks)
+    part = set_up_rank(cell, runtime, interrupt, ranks)
     files = Checkpoints(runtime.state_dir, _identity(cell, runtime))
     with BackgroundCheckpoints(files) as checkpoints:
         state = start_or_resume(part, files.load)
@@ -50,7 +50,7 @@ def lead(
 
 def follow(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> None:
     """Any other rank's part of a training: it computes its share and leaves the rest to rank 0."""
-    part = begin_part(cell, runtime, interrupt, ranks)
+    part = set_up_rank(cell, runtime, interrupt, ranks)
     state = start_or_resume(part, lambda: None)
     run_training(_set_up(part, NoCheckpoints(), None), state)
 
@@ -62,7 +62,7 @@ def _identity(cell: Cell, runtime: Runtime) -> dict[str, object]:
     return {"fingerprint": runtime.fingerprint, "loss": cell.loss, "fold": cell.fold, **data, **params}
 
 
-def _set_up(part: Part, checkpoints: Saver, run: TrackedRun | None) -> Setup:
+def _set_up(part: RankSetup, checkpoints: Saver, run: TrackedRun | None) -> Setup:
     params, ranks, on_gpu = part.cell.params, part.ranks, part.device.type == "cuda"
     workers = part.runtime.workers if on_gpu else WORKERS_ON_CPU
 

@@ -15,11 +15,13 @@ MADE, FORMER = "kept", "former"
 def keep_all(models: Path, made: Path, places: Places, *, former: Path) -> None:
     """Leave the networks of all cards below `models` in `made`. Those in `former` are not fetched again.
 
-    Raises DataError where there is no card, and what reading a network raises.
+    Raises DataError if there is no card, and what reading a network raises.
     """
     cards = [read_card(file) for file in sorted(models.rglob("fold_*.json"))]
     if not cards:
-        raise DataError("there are no model cards: nothing was trained", remedy="dvc repro, or dvc pull", file=models)
+        raise DataError(
+            "there are no model cards: nothing has been trained", remedy="dvc repro, or dvc pull", file=models
+        )
     for card in cards:
         folder = made / card.weights_sha256
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from tests.support.tracked import embedded_runtime, load
 
 KILLS = rounds(2, by_hand=20)
 LONGER = {"training.steps_per_epoch": "6", "training.validation_interval": "60"}
-# two processes go on after a rank was killed, for a few seconds of 0.2 s an epoch
+# two processes continue after a rank was killed, for a few seconds of 0.2 s an epoch
 EPOCHS_A_KILL = {1: 12, 2: 24}
 COMMAND = ("dvc", "repro", "train@dice_ce-0")
 

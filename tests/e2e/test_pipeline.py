@@ -93,7 +93,7 @@ def test_a_network_is_reproduced_bit_by_bit_in_another_clone(finished: Clone, tm
     versions = len(finished.client().search_model_versions("name = 'capillary-dice_ce'"))
     store = f"sqlite:///{finished.root / 'mlruns' / 'mlflow.db'}"
     done = other.run("capillary", "reproduce", "capillary-dice_ce/1", "--yes", MLFLOW_TRACKING_URI=store)
-    assert "the data are those of the training, by DVC's hash" in done.stdout
+    assert "the data are those of the training, according to DVC's hash" in done.stdout
     assert "capillary-dice_ce/1 (train@dice_ce-0): identical, weights " in done.stdout
     assert finished.card()["weights_sha256"][:12] in done.stdout
     assert len(finished.client().search_model_versions("name = 'capillary-dice_ce'")) == versions

@@ -89,7 +89,7 @@ def policies(aws: Any) -> list[dict[str, Any]]:
 
 
 def _document(answer: dict[str, Any]) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(str(answer["PolicyDocument"]))  # moto's is no JSON
+    document: dict[str, Any] = yaml.safe_load(str(answer["PolicyDocument"]))  # moto's is not JSON
     return document
 
 

@@ -48,7 +48,7 @@ def test_the_second_run_runs_nothing(iris: Clone) -> None:
 
 
 def test_what_is_not_declared_cannot_be_read(iris: Clone) -> None:
-    """The tutorial asks for it: the run fails with the name of the file, and the former table is still there."""
+    """The tutorial asks for it: the run fails with the name of the file, and the previous table is still there."""
     main = iris.root / "stages" / "preprocess" / "__main__.py"
     text = main.read_text()
     main.write_text(text.replace('"data/valid.csv"', '"data/raw.csv"'))

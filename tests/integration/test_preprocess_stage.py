@@ -1,4 +1,4 @@
-"""The preprocess stage as the launcher starts it: a folder with its deps and a process of its own."""
+"""The preprocess stage as the launcher starts it: a folder with its deps and its own process."""
 
 import os
 import shutil

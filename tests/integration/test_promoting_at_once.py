@@ -28,7 +28,7 @@ ROUNDS = rounds(2, by_hand=20)
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of its own, with a new store."""
+    """Its own server, with a new store."""
     folder = tmp_path_factory.mktemp("server")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

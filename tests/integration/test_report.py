@@ -85,7 +85,7 @@ def test_everything_of_the_run_is_there(project: Clone, page: Path) -> None:
     assert "training.max_epochs=2" in text
     assert "evaluation</th><td>finished" in text
     assert "Left out" not in text
-    assert "do not belong to the present files" not in text
+    assert "do not belong to the current files" not in text
     entries = json.loads((project.root / "metrics" / "overlays.json").read_text())
     assert text.count("data:image/png;base64,") == 8 * len(entries)
 
@@ -102,7 +102,7 @@ def test_stage_outputs_are_small_and_repeat_bit_for_bit(project: Clone) -> None:
 
 
 def test_dvc_shows_the_pictures(project: Clone, tmp_path: Path) -> None:
-    """`dvc plots show` renders the declared folder of overlays beside the other plots."""
+    """`dvc plots show` renders the declared folder of overlays next to the other plots."""
     project.run("dvc", "plots", "show", "--out", str(tmp_path / "plots"))
     text = (tmp_path / "plots" / "index.html").read_text()
     assert len(re.findall(r"<img[^>]*best_slice_1_image", text)) == 1

@@ -137,7 +137,7 @@ def test_a_run_that_is_not_there_is_said(store: tuple[Path, Card]) -> None:
     lost = dataclasses.replace(card, fold=1, run_id="f" * 32)
     found = read_runs([card, lost], {}, settings(root), root)
     assert len(found.runs) == 1
-    assert "does not know the runs of dice_ce fold 1" in str(found.missing)
+    assert "does not have the runs of dice_ce fold 1" in str(found.missing)
 
 
 def test_a_dead_server_costs_seconds_and_a_sentence(store: tuple[Path, Card]) -> None:
@@ -159,8 +159,8 @@ def test_a_store_that_cannot_be_read_is_a_sentence(store: tuple[Path, Card], uri
     assert "Left out" in str(read_runs([card], {}, settings(root, MLFLOW_TRACKING_URI=uri), root).missing)
 
 
-class Asked(http.server.BaseHTTPRequestHandler):
-    """Answers everything with JSON that is not MLflow's, and keeps who asked."""
+class RecordedRequests(http.server.BaseHTTPRequestHandler):
+    """Answers everything with JSON that is not that of an MLflow server, and keeps who asked."""
 
     seen: list[str | None] = []  # noqa: RUF012 - one list for all requests of one test
 
@@ -183,15 +183,15 @@ class Asked(http.server.BaseHTTPRequestHandler):
     ],
 )
 def test_credentials_are_sent_and_another_server_is_recognised(variables: dict[str, str], expected: str | None) -> None:
-    """MLflow's own variables; an answer that is not MLflow's is a foreseen error."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Asked) as other:
+    """MLflow's own variables; an answer that is not that of an MLflow server is a foreseen error."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), RecordedRequests) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         try:
-            with pytest.raises(ServiceError, match="not MLflow's"):
+            with pytest.raises(ServiceError, match="not that of an MLflow server"):
                 RestStore(f"http://127.0.0.1:{other.server_port}", variables).run("x")
         finally:
             other.shutdown()
-    assert Asked.seen.pop() == expected
+    assert RecordedRequests.seen.pop() == expected
 
 
 def test_preflight_asks_a_real_server_and_changes_nothing(store: tuple[Path, Card], server: str) -> None:
@@ -207,7 +207,7 @@ def test_preflight_asks_a_real_server_and_changes_nothing(store: tuple[Path, Car
         )
         return check.value, check.remedy
 
-    assert "keeps files in a folder of its own machine" in asked()[0]
+    assert "keeps files in a folder on its own machine" in asked()[0]
     client.delete_experiment(experiment.experiment_id)
     value, remedy = asked()
     assert "experiment capillary deleted" in value

@@ -73,7 +73,7 @@ def steps_of(run: TrackedRun, key: str) -> list[int]:
 
 
 def test_cells_that_start_together_share_one_new_store(tmp_path: Path) -> None:
-    """Several first users make one database and one experiment, and each logs into a run of its own."""
+    """Several first users make one database and one experiment, and each logs into its own run."""
     workers = [start_worker(tmp_path / "mlruns", f"cell{index}", 20) for index in range(3)]
     assert [worker.wait(timeout=100) for worker in workers] == [0, 0, 0]
     look = runtime_for(f"sqlite:///{tmp_path}/mlruns/mlflow.db", tmp_path / "mlruns" / "artifacts", "look")

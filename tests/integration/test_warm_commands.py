@@ -32,7 +32,7 @@ def run(*argv: str, folder: Path, **variables: str) -> subprocess.CompletedProce
     ],
 )
 def test_it_ends_as_the_command_ends(code: str, expected: int, tmp_path: Path) -> None:
-    """Exit codes, a message instead of a code, an exception, a signal: as an interpreter of its own."""
+    """Exit codes, a message instead of a code, an exception, a signal: as its own interpreter."""
     assert run("-c", code, folder=tmp_path).returncode == expected
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == expected
 

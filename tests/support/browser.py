@@ -52,7 +52,7 @@ return {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class PageView:
     """A page as the browser laid it out."""
 
     layout: dict[str, Any]
@@ -61,12 +61,12 @@ class Seen:
 
 
 class Browser:
-    """One browser; each look loads the page anew."""
+    """One browser; each look loads the page again."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
-    def look(self, page: Path, *, width: int, dark: bool, picture: Path | None = None, height: int = 900) -> Seen:
+    def look(self, page: Path, *, width: int, dark: bool, picture: Path | None = None, height: int = 900) -> PageView:
         """`page` in a window of `width` pixels, in light or dark; the whole of it in the PNG `picture`."""
         driver = self.driver
         driver.get("about:blank")
@@ -80,7 +80,7 @@ class Browser:
         layout = driver.execute_script(LAYOUT)
         if picture:
             self._photograph(picture)
-        return Seen(
+        return PageView(
             layout=layout,
             complaints=[str(line["message"]) for line in driver.get_log("browser")],
             foreign=[one for one in self._requests() if one != page.as_uri() and not one.startswith("data:")],

@@ -122,10 +122,10 @@ class Clone:
 def finished_clone(folders: pytest.TempPathFactory, root: Path) -> Clone:
     """A clone at `root` in which the tiny pipeline ran once, by processes.
 
-    It is run by whichever test asks first, for all processes of this test session; each gets a copy of its own.
+    It is run by whichever test asks first, for all processes of this test session; each gets its own copy.
     """
     shared = folders.getbasetemp()
-    if shared.name.startswith("popen-"):  # one of several test processes, whose folders lie in one
+    if shared.name.startswith("popen-"):  # one of several test processes, whose folders are in one
         shared = shared.parent
     with FileLock(shared / "finished.lock"):
         if not (shared / "finished").exists():

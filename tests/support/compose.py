@@ -1,4 +1,4 @@
-"""A compose project of its own in a fresh clone: its name, its ports, and nothing left of it afterwards."""
+"""Its own compose project in a fresh clone: its name, its ports, and nothing left of it afterwards."""
 
 import os
 import secrets

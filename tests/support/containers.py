@@ -109,7 +109,7 @@ def eat_once(state, times):
 
 
 class ContainerToy(ToyProject):
-    """The toy project with an image of its own: its stage is a function of `modes`, which is a Python source."""
+    """The toy project with its own image: its stage is a function of `modes`, which is a Python source."""
 
     def __init__(self, root: Path, modes: str, *, access: str = ACCESS, dockerfile: str = DOCKERFILE) -> None:
         super().__init__(root)
@@ -156,7 +156,7 @@ class ContainerToy(ToyProject):
         return any((self.root / ".capillary" / "state").glob("*/started"))
 
     def forget_start(self) -> None:
-        """Remove marks of former runs."""
+        """Remove marks of previous runs."""
         for mark in (self.root / ".capillary" / "state").glob("*/started"):
             mark.unlink()
 
@@ -167,7 +167,7 @@ class ContainerToy(ToyProject):
 
 
 class Run:
-    """`dvc repro` (or another command) of a toy in a session of its own, as in a terminal."""
+    """`dvc repro` (or another command) of a toy in its own session, as in a terminal."""
 
     def __init__(self, toy: ContainerToy, *argv: str, **variables: str) -> None:
         self.toy = toy
@@ -241,7 +241,7 @@ def whole(times: int) -> dict[str, str]:
 
 
 def assert_clean(toy: ContainerToy) -> None:
-    """No container, and an out that is whole, of this run or the former, or absent."""
+    """No container, and an out that is whole, of this run or the previous one, or absent."""
     assert toy.left() == []
     assert toy.parts() in (None, whole(1), whole(2))
 

@@ -54,7 +54,7 @@ def restart(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.wait(WAIT_S)
     with LOG.open("ab") as log:
-        # in a session of its own: it goes on when the tests are over
+        # in its own session: it continues when the tests are over
         subprocess.run(["setsid", "--fork", *argv], cwd=folder, env=environment, stdout=log, stderr=log, check=True)
     deadline = time.monotonic() + WAIT_S
     while not _answers():

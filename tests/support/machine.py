@@ -15,7 +15,7 @@ GIB = 1 << 30
 def http_server(status: int = 200, date: str | None = None, login: str | None = None) -> Iterator[str]:
     """A server at the URL that it yields: always `status`, with `date` as its Date header.
 
-    To a GET it tells of an experiment, as MLflow would, and a POST it calls incomplete.
+    To a GET it describes an experiment, as MLflow would, and a POST it calls incomplete.
     With `login` (an Authorization header) it answers 401 to everybody else.
     """
 

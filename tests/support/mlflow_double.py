@@ -15,28 +15,28 @@ PAGE = "<!doctype html><html><title>Sign in</title></html>"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Says:
-    """One answer: a body that is no string is sent as JSON."""
+class CannedAnswer:
+    """One answer: a body that is not a string is sent as JSON."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
     location: str = ""
 
 
-def experiment(**changes: str) -> Says:
-    """The experiment as a healthy server tells of it, but for `changes`."""
+def experiment(**changes: str) -> CannedAnswer:
+    """The experiment as a healthy server describes it, but for `changes`."""
     usual = {"experiment_id": "7", "lifecycle_stage": "active", "artifact_location": "mlflow-artifacts:/7"}
-    return Says(body={"experiment": {**usual, **changes}})
+    return CannedAnswer(body={"experiment": {**usual, **changes}})
 
 
 @contextlib.contextmanager
 def mlflow_double(
     *,
-    asked: Says | None = None,
-    version: Says | None = None,
-    write: Says | None = None,
-    registry: Says | None = None,
-    login: Says | None = None,
+    asked: CannedAnswer | None = None,
+    version: CannedAnswer | None = None,
+    write: CannedAnswer | None = None,
+    registry: CannedAnswer | None = None,
+    login: CannedAnswer | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[tuple[str, list[str]]]:
     """(URL, the questions that came: method and path) of a server that is healthy where it is not told otherwise.
@@ -46,19 +46,21 @@ def mlflow_double(
     questions: list[str] = []
     answers = {
         "experiments/get-by-name": asked or experiment(),
-        "/version": version or Says(body="3.17.0"),
-        "model-versions/search": registry or Says(),
+        "/version": version or CannedAnswer(body="3.17.0"),
+        "model-versions/search": registry or CannedAnswer(),
     }
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._say(next((says for part, says in answers.items() if part in self.path), login or Says(status=404)))
+            self._say(
+                next((says for part, says in answers.items() if part in self.path), login or CannedAnswer(status=404))
+            )
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self._say(write or Says(status=400, body=INCOMPLETE))
+            self._say(write or CannedAnswer(status=400, body=INCOMPLETE))
 
-        def _say(self, says: Says) -> None:
+        def _say(self, says: CannedAnswer) -> None:
             questions.append(f"{self.command} {self.path.partition('?')[0]}")
             content = (says.body if isinstance(says.body, str) else json.dumps(says.body)).encode()
             self.send_response_only(says.status)

@@ -1,4 +1,4 @@
-"""Versions as former versions of capillary registered them: a pickled network; and pickles that run code."""
+"""Versions as earlier versions of capillary registered them: a pickled network; and pickles that run code."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ def register_pickled(store: Path, network: torch.nn.Module, loss: str = "dice_ce
 
 
 def write_old_card(file: Path, card: ModelCard, version: str = "1") -> None:
-    """`card` of a registered `version` as a former version of capillary wrote it."""
+    """`card` of a registered `version` as an earlier version of capillary wrote it."""
     named = {"run_id": "r", "model_name": card.model_name, "model_version": version}
     data = {**dataclasses.asdict(card), **named}
     del data["files"]

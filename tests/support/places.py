@@ -171,7 +171,7 @@ class PlaceProject:
 
 
 class Head:
-    """A run of a project's stage in a process of its own."""
+    """A run of a project's stage in its own process."""
 
     def __init__(self, project: PlaceProject, mode: str, **variables: str) -> None:
         read, write = os.pipe()
@@ -192,7 +192,7 @@ class Head:
         raise AssertionError(f"it ended without {text!r}:\n{''.join(self.printed)}")
 
     def let_go(self) -> None:
-        """Let the stage go on."""
+        """Let the stage continue."""
         (self.plan.state_dir / "go").touch()
 
     def ask(self, number: int) -> None:

@@ -17,7 +17,7 @@ BASE = "python:3.11-slim-bookworm"
 
 
 def podman() -> None:
-    """Skips the test where there is no podman with the base image, fails it in CI."""
+    """Skips the test if there is no podman with the base image, fails it in CI."""
     found = shutil.which("podman") is not None
     has_base = found and subprocess.run(["podman", "image", "exists", BASE], check=False).returncode == 0
     require(has_base, f"podman with the image {BASE}")

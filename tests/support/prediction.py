@@ -78,7 +78,7 @@ class PredictionProject:
         )
 
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """`capillary predict ARGV` in the workspace as a process of its own, running; its output is dropped."""
+        """`capillary predict ARGV` in the workspace as its own process, running; its output is dropped."""
         return subprocess.Popen(
             ("capillary", "predict", *argv),
             cwd=self.root,

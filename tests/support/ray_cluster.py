@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, in a process of its own: heads of tests are forks, which Ray's client
+"""A Ray cluster of several nodes on this machine, in its own process: heads of tests are forks, which Ray's client
 does not survive.
 
     python -m tests.support.ray_cluster NODES      prints its address; each line `lose` takes a node away without grace

@@ -13,7 +13,7 @@ LEAST_S = 1.0  # shorter ones are not kept
 
 
 class Schedule:
-    """A pytest plugin: orders files by what they took when it was last recorded, and records it anew on request."""
+    """A pytest plugin: orders files by what they took when it was last recorded, and records it again on request."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._records = bool(config.getoption(RECORD_OPTION)) and not hasattr(config, "workerinput")

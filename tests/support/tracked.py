@@ -31,7 +31,7 @@ CARD = ModelCard(
 
 
 def embedded_runtime(store: Path, **changes: Any) -> Runtime:
-    """A stage on one thread whose state and runs lie in the folder `store`, but for `changes`.
+    """A stage on one thread whose state and runs are in the folder `store`, but for `changes`.
 
     `workers` and `threads` are those of its `compute`.
     """

@@ -17,7 +17,7 @@ from capillary.containers.apptainer.image import require_image
 from capillary.containers.host_paths import SamePaths
 from capillary.containers.images import architecture, environment_for, holds_torch
 from capillary.containers.scratch import Scratch, lay_scratch
-from capillary.containers.spec import Place, binds_of, files_of, handed_on
+from capillary.containers.spec import ContainerHost, binds_of, files_of, handed_on
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.leash import kill_group, leash
@@ -36,7 +36,7 @@ class ApptainerExecutor:
     """Runs plans in image files of the project, .capillary/images/*.sif."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises CapillaryError where there is no Apptainer."""
+        """Raises CapillaryError if there is no Apptainer."""
         self._settings = settings
         self._image: Path | None = None
         if shutil.which(PROGRAM, path=settings.variables.get("PATH")) is None:
@@ -84,7 +84,7 @@ class ApptainerExecutor:
 
     def _run(self, plan: StagePlan, scratch: Scratch, stop: Stop) -> int:
         assert self._image is not None
-        place = Place(paths=SamePaths(), own_id=None, user="")
+        place = ContainerHost(paths=SamePaths(), own_id=None, user="")
         secrets = {**handed_on(plan, place), **_devices(plan)}
         binds = [*binds_of(plan, scratch, place.paths), *files_of(secrets, place.paths)]
         with_gpu = plan.order.compute.device != "cpu" and plan.access.gpu != "none" and bool(self.gpus(self._settings))
@@ -101,8 +101,8 @@ class ApptainerExecutor:
             kill_group(program.pid)
         if stop.killed:
             sys.stderr.write(
-                f"{plan.address} did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, "
-                "and was killed\n"
+                f"{plan.address} did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after the request to "
+                "stop, and was killed\n"
             )
         return stop.exit_code or (code if code >= 0 else 128 - code)
 
@@ -131,7 +131,7 @@ class Inside:
 
 
 def _devices(plan: StagePlan) -> dict[str, str]:
-    """Numbers of GPUs, which mean the same in the image as outside of it."""
+    """Numbers of GPUs, which mean the same in the image as outside it."""
     return {name: value for name, value in plan.environment.items() if name == "CUDA_VISIBLE_DEVICES"}
 
 

@@ -16,7 +16,7 @@ def require_image(folder: Path, tag: str, stage: str) -> Path:
     if file.is_file():
         return file
     raise CapillaryError(
-        f"the image of {stage} is not here as a file of Apptainer",
+        f"there is no Apptainer image file for {stage}",
         file=file,
         remedy=f"where Docker runs: ./just build {stage}, then docker save {tag} --output image.tar; where Apptainer "
         f"runs: apptainer build '{file}' docker-archive:image.tar",

@@ -23,9 +23,9 @@ _REMEDY = (
 
 
 def with_address(variables: Mapping[str, str]) -> dict[str, str]:
-    """`variables` with the address of Podman's socket as DOCKER_HOST; starts the service where there is none.
+    """`variables` with the address of Podman's socket as DOCKER_HOST; starts the service if there is none.
 
-    Raises ServiceError where it cannot be started.
+    Raises ServiceError if it cannot be started.
     """
     return {**variables, "DOCKER_HOST": variables.get("CONTAINER_HOST") or f"unix://{_socket(variables)}"}
 
@@ -51,7 +51,7 @@ def _own_folder(variables: Mapping[str, str]) -> Path:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise ServiceError(
-            "the folder for Podman's socket belongs to somebody else, or others may use it",
+            "the folder for Podman's socket belongs to another user, or others can enter it",
             file=folder,
             remedy="remove it, or set TMPDIR to a folder of your own",
         )

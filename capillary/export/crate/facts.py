@@ -46,7 +46,7 @@ class StageFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """`files` are results in the workspace, relative to it. `author` is Git's user.name, None where it has none."""
+    """`files` are results in the workspace, relative to it. `author` is Git's user.name, None if it has none."""
 
     stages: tuple[StageFacts, ...]
     files: tuple[str, ...]
@@ -56,7 +56,7 @@ class Facts:
 
 
 def read_facts(root: Path) -> Facts:
-    """What the project `root` holds. Raises CapillaryError where nothing has run, or dvc.lock is damaged."""
+    """What the project `root` holds. Raises CapillaryError if nothing has run, or dvc.lock is damaged."""
     refuse_damaged_lock(root)
     lock = root / "dvc.lock"
     recorded = (read_yaml(lock).get("stages") or {}) if lock.is_file() else {}

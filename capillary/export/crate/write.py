@@ -22,10 +22,10 @@ class CrateRequest:
 
 
 def write_crate(request: CrateRequest, root: Path) -> None:
-    """Write the crate of the project `root`. Raises CapillaryError where it cannot, and then leaves nothing."""
+    """Write the crate of the project `root`. Raises CapillaryError if it cannot, and then leaves nothing."""
     if os.path.lexists(request.folder):
         raise CapillaryError(
-            "the folder of the crate exists already",
+            "the folder of the crate already exists",
             file=request.folder,
             remedy="name a new one, or remove it",
             code=ExitCode.USAGE,

@@ -14,7 +14,7 @@ A path is judged by where it leads: links, `..` and /proc are followed as the ke
 the stage starts are held to the same: sitecustomize.py sees to it.
 
 It is a guard against mistakes, not a wall: programs that are not Python, and C code that opens a file by itself, pass
-it, though by relative paths even they find nothing but what is declared. What they write over a dep or beside the outs
+it, though by relative paths even they find nothing but what is declared. What they write over a dep or next to the outs
 is found before anything is published (publish.py). The container executor is the wall.
 
 Standard library alone, imports nothing of this project: it runs before the sandbox's own code is importable. The

@@ -6,7 +6,7 @@ import traceback
 from typing import Any
 
 from .network import BIND, CONNECTIONS, LOOK_UPS, Refusal, refuse_connection, refuse_look_up
-from .paths import Grant, Way, absolute, database_file, follow, follow_to
+from .paths import Grant, ResolvedPath, absolute, database_file, follow, follow_to
 from .policy import Policy, UndeclaredAccess, below
 from .system import is_open_for, is_secret, may_be_set, open_folders, place_of
 
@@ -155,7 +155,7 @@ class Guard:
             refused.setdefault(text, place)
         return refused
 
-    def _may_read(self, way: Way) -> bool:
+    def _may_read(self, way: ResolvedPath) -> bool:
         if way.foreign:
             return False
         if way.opened is not None and is_open_for(way.opened, os.O_RDONLY):
@@ -167,7 +167,7 @@ class Guard:
             return False
         return self.policy.is_readable(way.real) or way.is_granted(self.policy.is_of_project)
 
-    def _may_write(self, way: Way) -> bool:
+    def _may_write(self, way: ResolvedPath) -> bool:
         if way.foreign:
             return False
         if way.opened is not None and is_open_for(way.opened, os.O_WRONLY):
@@ -177,7 +177,7 @@ class Guard:
         return self.policy.is_writable(way.real)
 
     def _grant_of(self, link: str, target: str) -> Grant | None:
-        """What `link` gives: nothing where the stage itself could have made it, or the kernel makes it up."""
+        """What `link` gives: nothing if the stage itself could have made it, or the kernel makes it up."""
         policy = self.policy
         if policy.is_writable(link) or link.startswith(("/proc/", "/dev/")):
             return None
@@ -186,7 +186,7 @@ class Guard:
             return Grant(target=os.path.realpath(target), declared=declared)
         return None
 
-    def _remember(self, folder: str, way: Way) -> None:
+    def _remember(self, folder: str, way: ResolvedPath) -> None:
         """Note `folder` where whatever is in it may be read, and the stage can change nothing in it."""
         real = os.path.dirname(way.real)
         if way.grants or way.opened is not None or real != folder or real.startswith(("/proc", "/dev")):
@@ -196,7 +196,7 @@ class Guard:
         if plain and not any(below(inner, (real,)) for inner in (*policy.forbidden, policy.base, *policy.outs)):
             self._open_folders.add(folder)
 
-    def _name(self, way: Way) -> str:
+    def _name(self, way: ResolvedPath) -> str:
         """The path as the user knows it, and where it leads when that is another one."""
         name, real = self.policy.name_of(way.place), self.policy.name_of(way.real)
         return name if name == real else f"{name} (which leads to {real})"

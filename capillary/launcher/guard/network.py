@@ -19,7 +19,7 @@ class Refusal(NamedTuple):
 
 
 def refuse_connection(event: str, family: int, address: Any, network: str) -> Refusal | None:
-    """What a stage with this `network` is told of a connection, a message or a place to listen at; None: go on.
+    """What a stage with this `network` is told of a connection, a message or a place to listen at; None: continue.
 
     Sockets between processes are no network, nor is listening at the loopback. A message without an address goes to
     where a connection was made before.

@@ -21,7 +21,7 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class Way:
+class ResolvedPath:
     """What a path means. `place` is how it was asked for, without `..`; `real` is where it ends, without links.
 
     `opened` is the number of this process's own open file, where the path is a name of that. `foreign` tells that the
@@ -40,7 +40,7 @@ class Way:
         return any(grant.declared for grant in reached) or (bool(reached) and not is_of_project(self.real))
 
 
-def follow(name: str, grant_of: Callable[[str, str], Grant | None]) -> Way:
+def follow(name: str, grant_of: Callable[[str, str], Grant | None]) -> ResolvedPath:
     """The way of the absolute path `name`; `grant_of(link, target)` says what a link gives."""
     place, at, rest = os.path.abspath(name), "/", _parts(name)
     grants: list[Grant] = []
@@ -50,7 +50,7 @@ def follow(name: str, grant_of: Callable[[str, str], Grant | None]) -> Way:
         if target is None:
             break
         if foreign_link(at):
-            return Way(place=place, real="/".join([at, *reversed(rest)]), foreign=True)
+            return ResolvedPath(place=place, real="/".join([at, *reversed(rest)]), foreign=True)
         number = open_number(at)
         opened = number if number is not None and not rest else opened
         if number is not None and not target.startswith("/"):
@@ -59,17 +59,19 @@ def follow(name: str, grant_of: Callable[[str, str], Grant | None]) -> Way:
         if grant := grant_of(at, os.path.join(folder, target)):
             grants.append(grant)
         at, rest = folder, [*rest, *_parts(target)]
-    return Way(place=place, real=at, grants=tuple(grants), opened=opened)
+    return ResolvedPath(place=place, real=at, grants=tuple(grants), opened=opened)
 
 
-def follow_to(name: str, grant_of: Callable[[str, str], Grant | None]) -> Way:
+def follow_to(name: str, grant_of: Callable[[str, str], Grant | None]) -> ResolvedPath:
     """As `follow`, but a link at the end of the path is not followed: it is what is meant."""
     head, tail = os.path.split(name.rstrip("/"))
     if tail in ("", ".", ".."):
         return follow(name, grant_of)
     way = follow(head or "/", grant_of)
     real = os.path.join(way.real, tail)
-    return Way(place=os.path.abspath(name), real=real, grants=way.grants, foreign=way.foreign or foreign_link(real))
+    return ResolvedPath(
+        place=os.path.abspath(name), real=real, grants=way.grants, foreign=way.foreign or foreign_link(real)
+    )
 
 
 def absolute(path: Any, folder: int = -1) -> str | None:

@@ -47,7 +47,7 @@ class Policy:
         return below(real, self.forbidden)
 
     def is_readable(self, real: str) -> bool:
-        """Whether the stage may read `real`, a path without links outside of the sandbox."""
+        """Whether the stage may read `real`, a path without links outside the sandbox."""
         forbidden = depth(real, self.forbidden)
         readable = max(depth(real, (*self.readable, *self.writable)), self._depth_of_settings(real))
         return readable > forbidden or (forbidden < 0 and _is_code(real))
@@ -69,7 +69,7 @@ class Policy:
     def exists_outside_only(self, real: str) -> bool:
         """Whether a path of the sandbox is missing there but exists in the workspace: an undeclared input.
 
-        A former out is none: DVC removes it before most runs, so to the stage it never exists.
+        A previous out is none: DVC removes it before most runs, so to the stage it never exists.
         """
         if os.path.lexists(real) or below(real, self.outs):
             return False

@@ -25,7 +25,7 @@ def explain(guard: Guard, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code in STOPPED_EXIT_CODES):
         return
     for text, line in list(before.items())[:MOST_SHOWN]:
-        sys.stderr.write(f"note: the stage was refused on its way: {text}{line}\n")
+        sys.stderr.write(f"note: the stage was refused access earlier: {text}{line}\n")
 
 
 def report(address: str, refused: dict[str, str]) -> str:
@@ -35,6 +35,6 @@ def report(address: str, refused: dict[str, str]) -> str:
     stage = address.split("@")[0]
     lines.append(
         f"  remedy: declare it under stages.{stage} in dvc.yaml (deps, outs; the network in configs/stages.yaml), "
-        "or do without it"
+        "or do not use it"
     )
     return "\n".join(lines)

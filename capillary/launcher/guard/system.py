@@ -45,7 +45,7 @@ def is_open_for(number: int, access: int) -> bool:
 
 
 def place_of(number: int) -> str | None:
-    """The path of the open file `number`; None for a pipe or socket, and where there is no /proc."""
+    """The path of the open file `number`; None for a pipe or socket, and if there is no /proc."""
     try:
         place = os.readlink(f"/proc/self/fd/{number}")
     except OSError:

@@ -20,7 +20,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Loss(StrEnum):
-    """Why a task ended without a word of its own."""
+    """Why a task ended without leaving a result."""
 
     CANCELLED = "cancelled"
     NODE = "its node or worker was lost, and so were those of its retries"
@@ -101,7 +101,7 @@ def connected(address: str | None, profile: RayProfile) -> Iterator[RayCluster]:
     Raises CapillaryError when Ray is not installed, ServiceError when the cluster does not answer.
     """
     ray = _import_ray()
-    # Ray gives its workers the driver's folder as a place of modules, where a project has stages of its own
+    # Ray gives its workers the driver's folder as a place of modules, where a project has its own stages
     with _own_signals(), contextlib.chdir("/"):
         try:
             _connect(ray, address, profile)

@@ -42,21 +42,21 @@ class KubernetesConfig(Params):
     @classmethod
     def _object_name(cls, name: str) -> str:
         if not _NAME.fullmatch(name):
-            raise ValueError("a name in Kubernetes is meant: small letters, digits and -")
+            raise ValueError("must be a Kubernetes name: lower-case letters, digits and -")
         return name
 
     @field_validator("image")
     @classmethod
     def _image_name(cls, image: str) -> str:
         if not _IMAGE.fullmatch(image):
-            raise ValueError("the name of an image is meant, such as registry.example.org/capillary:1")
+            raise ValueError("must be the name of an image, such as registry.example.org/capillary:1")
         return image
 
     @field_validator("folder")
     @classmethod
     def _absolute(cls, folder: str) -> str:
         if not folder.startswith("/") or ".." in folder.split("/"):
-            raise ValueError("an absolute path is meant: where the claim is mounted in each pod")
+            raise ValueError("must be an absolute path: where the claim is mounted in each pod")
         return folder
 
 
@@ -84,7 +84,7 @@ def read_config(root: Path) -> RayConfig:
     """configs/ray.yaml of the workspace `root`; ParamsError when it is missing or malformed."""
     if not (root / RAY_FILE).is_file():
         raise ParamsError(
-            "CAPILLARY_PLACE=ray needs a file that says what tasks ask for",
+            "CAPILLARY_PLACE=ray needs a file with the resources of its tasks",
             file=RAY_FILE,
             remedy="copy configs/ray.yaml from capillary's repository, or set CAPILLARY_PLACE=local",
         )

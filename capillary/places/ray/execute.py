@@ -30,7 +30,8 @@ MOST_SUBMISSIONS = 5
 _LEAST_GPU_GB = 6.0  # of a GPU whose memory configs/ray.yaml does not say
 _REMEDIES = {
     Loss.NODE: "repeat to resume; raise retries of its profile in configs/ray.yaml if nodes are lost often",
-    Loss.MEMORY: "raise memory_gb of its profile in configs/ray.yaml, or give it less at a time (training.batch_size, "
+    Loss.MEMORY: "raise memory_gb of its profile in configs/ray.yaml, or reduce what it processes at once "
+    "(training.batch_size, "
     "training.patch_voxels); then repeat to resume",
     Loss.OTHER: "check that every node has this version of capillary and its packages, in the Python that runs Ray",
 }
@@ -135,13 +136,13 @@ def explain(end: Lost | str, address: str, cluster: str | None) -> CapillaryErro
     return CapillaryError(
         f"the task of {address} was cut short {MOST_SUBMISSIONS} times",
         value=end,
-        remedy="look into its log (.capillary/logs) for what ended it, then repeat to resume",
+        remedy="see its log (.capillary/logs) for the reason, then repeat to resume",
         code=ExitCode.MACHINE,
     )
 
 
 def _empty(folder: Path) -> None:
-    """Remove what a former job left, but for the lock that this head holds."""
+    """Remove what a previous job left, but for the lock that this head holds."""
     for left in folder.iterdir():
         if left.name == LOCK_FILE:
             continue

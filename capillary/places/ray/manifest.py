@@ -35,7 +35,7 @@ def render(root: Path, kind: Kind, experiment: Path) -> str:
     profile = config.profile_of(CELLS)
     if profile is None:
         raise CapillaryError(
-            f"{RAY_FILE} runs no `{CELLS}` as tasks, so there is nothing that workers could do",
+            f"{RAY_FILE} does not run `{CELLS}` as tasks, so workers would have nothing to do",
             remedy=f"add `{CELLS}: <profile>` to stages",
             file=root / RAY_FILE,
             code=ExitCode.PARAMS,
@@ -51,7 +51,7 @@ def cluster(config: RayConfig, profile: RayProfile) -> Tree:
 
 
 def job(config: RayConfig, profile: RayProfile, experiment: Path) -> Tree:
-    """A RayJob that runs an experiment on a cluster of its own and removes that when it has ended."""
+    """A RayJob that runs an experiment on its own cluster and removes that when it has ended."""
     kubernetes = config.kubernetes
     command = shlex.join(["capillary", "experiment", "--config", str(experiment)])
     spec = {

@@ -1,4 +1,4 @@
-"""What a Ray worker runs: the job of a folder, as a process of its own. Only plain strings come in and go out."""
+"""What a Ray worker runs: the job of a folder, as its own process. Only plain strings come in and go out."""
 
 import json
 import os

@@ -47,14 +47,14 @@ class SlurmProfile(Params):
     @classmethod
     def _plain_name(cls, name: str | None) -> str | None:
         if name is not None and not _NAME.fullmatch(name):
-            raise ValueError("a name of the cluster is meant, without spaces")
+            raise ValueError("must be a name that the cluster uses, without spaces")
         return name
 
     @field_validator("time")
     @classmethod
     def _time_limit(cls, time: str) -> str:
         if not _TIME.fullmatch(time):
-            raise ValueError("a time limit is meant, such as 04:00:00, 2-12:00:00 or 90 (minutes), in quotes")
+            raise ValueError("must be a time limit such as 04:00:00, 2-12:00:00 or 90 (minutes), in quotes")
         return time
 
     @field_validator("extra")
@@ -92,7 +92,7 @@ def read_config(root: Path) -> SlurmConfig:
     """configs/slurm.yaml of the workspace `root`; ParamsError when it is missing or malformed."""
     if not (root / SLURM_FILE).is_file():
         raise ParamsError(
-            "CAPILLARY_PLACE=slurm needs a file that says what jobs ask for",
+            "CAPILLARY_PLACE=slurm needs a file with the resources of its jobs",
             file=SLURM_FILE,
             remedy="copy configs/slurm.yaml from capillary's repository, or set CAPILLARY_PLACE=local",
         )

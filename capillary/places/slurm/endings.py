@@ -7,8 +7,9 @@ from stages.common.errors import CapillaryError, ExitCode
 
 _CAUSES = {
     "OUT_OF_MEMORY": (
-        "ran out of the memory that it had asked for",
-        "raise memory_gb of its profile in configs/slurm.yaml, or give it less at a time (training.batch_size, "
+        "ran out of the memory that it had requested",
+        "raise memory_gb of its profile in configs/slurm.yaml, or reduce what it processes at once "
+        "(training.batch_size, "
         "training.patch_voxels); then repeat to resume",
         ExitCode.MACHINE,
     ),
@@ -19,7 +20,7 @@ _CAUSES = {
     ),
     "CANCELLED": ("was cancelled", "repeat the command: it resumes", ExitCode.TERMINATED),
     "DEADLINE": (
-        "could not end before the deadline that it was given",
+        "could not end before its deadline",
         "remove --deadline from extra in configs/slurm.yaml, or move it; then repeat to resume",
         ExitCode.MACHINE,
     ),
@@ -30,8 +31,8 @@ _CAUSES = {
     ),
 }
 _UNKNOWN = (
-    "could not carry out its work on the node",
-    "read the log: most often the node does not see the project's folder or its Python environment at the same path",
+    "could not do its work on the node",
+    "read the log: usually the node does not see the project's folder or its Python environment at the same path",
     ExitCode.MACHINE,
 )
 

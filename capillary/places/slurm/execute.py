@@ -129,7 +129,7 @@ class SlurmPlace:
             raise CapillaryError(
                 "the head does not see the GPUs of the nodes, so it cannot choose a build of torch for their driver",
                 value="CAPILLARY_TORCH=auto",
-                remedy="set CAPILLARY_TORCH to the build that they run (docs/images.md), such as cu126",
+                remedy="set CAPILLARY_TORCH to the build that the nodes can run, such as cu126 (docs/images.md)",
                 code=ExitCode.USAGE,
             )
         build = choose_build(images, pinned_cuda(repository), None) if with_torch else None

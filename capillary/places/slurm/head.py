@@ -34,7 +34,7 @@ class Requests:
 
     @property
     def leave(self) -> bool:
-        """The head is to end, and the job to go on: a closed terminal, a caller that is gone, SIGTERM."""
+        """The head is to end, and the job to continue: a closed terminal, a caller that is gone, SIGTERM."""
         return bool(self.delivered) and self.delivered[0] != signal.SIGINT
 
     @property
@@ -64,7 +64,7 @@ class Head:
         self._silent = False
 
     def wait(self) -> Ended | str:
-        """How the job ended, in its own words or in Slurm's one; DETACHED when it is to go on without this head."""
+        """How the job ended, in its own words or in Slurm's; DETACHED when it is to continue without this head."""
         next_question_s = 0.0
         while True:
             self._follower.pump()
@@ -84,7 +84,7 @@ class Head:
     def _obey(self) -> str | None:
         """Do what was asked of this head; the word for the end where that ends it."""
         if self._requests.leave:
-            say(f"job {self._job.number} goes on; the same command finds it again, capillary jobs cancel ends it")
+            say(f"job {self._job.number} keeps running; the same command finds it again, capillary jobs cancel ends it")
             return DETACHED
         if self._requests.stop_at_once:
             queue.cancel(self._job.number)
@@ -146,5 +146,5 @@ class Head:
     def _tell_silence(self, answer: queue.JobInfo | queue.NoAnswer) -> None:
         silent = answer is queue.NoAnswer.SILENT
         if silent and not self._silent:
-            say(f"Slurm does not answer about job {self._job.number}; it goes on, and this command waits")
+            say(f"Slurm does not answer about job {self._job.number}; the job keeps running, and this command waits")
         self._silent = silent

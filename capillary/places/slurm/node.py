@@ -31,7 +31,7 @@ def _again(folder: Path, job: int, code: int, started: float) -> None:
     info = queue.ask(job)
     if isinstance(info, queue.JobInfo) and info.state != RUNNING:
         return
-    say("the job was cut short: it goes back into the queue and resumes from its checkpoint")
+    say("the job was cut short: it returns to the queue and resumes from its checkpoint")
     (folder / REQUEUED_FILE).touch()
     if refusal := queue.requeue(job):
         say(f"Slurm does not requeue it: {refusal}")

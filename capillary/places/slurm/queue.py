@@ -55,7 +55,7 @@ def submit(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     number = done.stdout.strip().partition(";")[0]
     if done.returncode or not number.isdecimal():
         raise CapillaryError(
-            "Slurm did not take the job",
+            "Slurm rejected the job",
             value=(done.stderr or done.stdout).strip(),
             remedy="correct what Slurm names in configs/slurm.yaml (sinfo lists partitions, `sacctmgr show assoc` "
             "accounts), then repeat",
@@ -95,10 +95,10 @@ def find_by_name(name: str, folder: Path) -> list[int]:
     done = _run(["squeue", "--me", "--noheader", f"--name={name}", "--format=%i %Z"])
     if done.returncode:
         raise ServiceError(
-            "Slurm does not say which jobs there are",
+            "Slurm does not list the jobs",
             value=done.stderr.strip(),
-            remedy="repeat when its controller answers (scontrol ping); no job is submitted before, so that none runs "
-            "twice",
+            remedy="repeat when its controller answers (scontrol ping); until then no job is submitted, so that none "
+            "runs twice",
         )
     rows = (line.strip().partition(" ") for line in done.stdout.splitlines())
     return [int(number) for number, _, place in rows if number.isdecimal() and place == str(folder)]

@@ -44,7 +44,7 @@ def read_submitted(folder: Path) -> Submitted | None:
         return Submitted(**json.loads(file.read_bytes()))
     except (ValueError, TypeError) as error:
         raise DamagedError(
-            "the number of a job cannot be read",
+            "the file with a job's number cannot be read",
             file=file,
             value=error,
             remedy="look for the job with squeue --me, cancel it, and remove its folder",
@@ -54,7 +54,7 @@ def read_submitted(folder: Path) -> Submitted | None:
 def find_or_submit(
     plan: StagePlan, folder: Path, profile: SlurmProfile, write: WriteJob, variables: Mapping[str, str]
 ) -> Submitted:
-    """The job of `plan`: the one that a former head submitted, if it still counts, else a new one, which `write`
+    """The job of `plan`: the one that a previous head submitted, if it still counts, else a new one, which `write`
     writes into `folder`. `variables` are those of this process.
     """
     if found := _find(plan, folder):
@@ -72,7 +72,7 @@ def _find(plan: StagePlan, folder: Path) -> Submitted | None:
         known = _adopt(plan, folder)
     if known is None or (ended is None and _is_over(known, job_name(plan.order.fingerprint))):
         return None
-    changed = "" if known.order == digest_of(plan.order) else ", which keeps the settings that it was submitted with"
+    changed = "" if known.order == digest_of(plan.order) else ", which keeps the settings it was submitted with"
     say(f"{plan.address}: found its job {known.number}{changed}")
     return known
 
@@ -84,7 +84,7 @@ def _adopt(plan: StagePlan, folder: Path) -> Submitted | None:
 
 
 def _is_over(known: Submitted, name: str) -> bool:
-    """Whether Slurm knows that the job ended, without a word of its own, or has given its number to another one."""
+    """Whether Slurm knows that the job ended without leaving a result, or has given its number to another one."""
     info = queue.ask(known.number)
     return isinstance(info, queue.JobInfo) and (info.is_terminal or info.name != name)
 
@@ -110,7 +110,7 @@ def _remember(folder: Path, number: int) -> Submitted:
 
 
 def _empty(folder: Path) -> None:
-    """Remove what a former job left, but for the lock that this head holds."""
+    """Remove what a previous job left, but for the lock that this head holds."""
     for left in folder.iterdir():
         if left.name == LOCK_FILE:
             continue

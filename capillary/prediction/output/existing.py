@@ -13,7 +13,7 @@ from stages.predict.request import PredictRequest, StackRequest
 def settle_existing(request: PredictRequest, folder: Path, history: History) -> PredictRequest:
     """`request` with the key of each stack whose files are whole, under --resume.
 
-    Files that a former run wrote may be replaced when they were made from other input, models or settings. Raises
+    Files that a previous run wrote may be replaced when they were made from other input, models or settings. Raises
     CapillaryError (usage) for files that nobody recorded, or that changed since, unless --force is given; without
     --resume for any file that exists.
     """
@@ -52,7 +52,7 @@ def _refuse_foreign_table(folder: Path, *, force: bool) -> None:
 def _exist(files: Sequence[Path]) -> CapillaryError:
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return usage(
-        f"the output exists already: {files[0].name}{more}",
+        f"the output already exists: {files[0].name}{more}",
         "continue with --resume, replace all with --force, or choose another folder",
         files[0].parent,
     )

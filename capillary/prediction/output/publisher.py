@@ -83,7 +83,7 @@ class Publisher:
         except ValidationError as error:
             raise _unexpected(f"a line that is not a result: {error.errors()[0]['msg']}") from error
         if result.number >= len(self.stacks) or result.number in self._told:
-            raise _unexpected(f"a result of stack {result.number}, which it was not asked for")
+            raise _unexpected(f"a result of stack {result.number}, which was not requested")
         self._told.add(result.number)
         return result
 
@@ -109,13 +109,13 @@ class Publisher:
         made = {own / file.name: file for file in stack.files}
         for file in made:
             if not file.exists():
-                raise _unexpected(f"no {file.name}, though it says that it is done")
+                raise _unexpected(f"no {file.name}, although it reports that it is done")
             _flush(file)
         return made
 
 
 def _give_name(file: Path, target: Path) -> None:
-    """In one step, from the same disk: a run that is killed leaves nothing beside the target."""
+    """In one step, from the same disk: a run that is killed leaves nothing besides the target."""
     if file.is_dir() or target.is_dir():
         publish_file(file, target)
     else:
@@ -131,5 +131,5 @@ def _flush(path: Path) -> None:
 
 def _unexpected(what: str) -> CapillaryError:
     return CapillaryError(
-        f"the stage predict left {what}", remedy="this is a defect; report it", code=ExitCode.UNEXPECTED
+        f"the predict stage left {what}", remedy="this is a defect; report it", code=ExitCode.UNEXPECTED
     )

@@ -56,7 +56,7 @@ def hashes_of(files: Iterable[Path]) -> dict[Path, str]:
 
 
 def read_history(folder: Path) -> History:
-    """The records in `folder`; none where there is no file. A last line that a killed run left half is dropped.
+    """The records in `folder`; none if there is no file. A last line that a killed run left half is dropped.
 
     Raises DamagedError for a file of another form.
     """
@@ -89,5 +89,5 @@ def _damaged(file: Path, reason: str) -> DamagedError:
         "the record of this output folder cannot be read",
         file=file,
         value=reason,
-        remedy="predict into another folder, or move this file away and repeat with --force to compute all again",
+        remedy="predict into another folder, or move this file away and repeat with --force to recompute everything",
     )

@@ -33,7 +33,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A value on a row, with its interval or without; grey where it is no single loss's."""
+    """A value on a row, with its interval or without; grey where it is not a single loss's."""
 
     label: str
     value: float
@@ -45,7 +45,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a dot plot; `text` stands at its right. `apart` draws the marks a little above each other."""
+    """A row of a dot plot; `text` is at its right. `apart` draws the marks a little above each other."""
 
     label: str
     marks: tuple[Mark, ...]
@@ -118,7 +118,7 @@ def dot_plot(
     for index, row in enumerate(rows):
         top = _TOP + _ROW * index
         if reference is not None:
-            x = to_x(reference)  # beside the marks only: through the row's name it would strike it out
+            x = to_x(reference)  # next to the marks only: through the row's name it would strike it out
             parts.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="{top + 20}" y2="{top + _ROW}"/>')
         parts += _row(row, top, to_x)
     return _svg(height, alt, parts)
@@ -170,7 +170,7 @@ def marker(x: float, y: float, colour: int | None, label: str, *, size: float = 
 
 
 def legend_key(colour: int | None, dash: int | None = None) -> str:
-    """The little picture beside a name in a legend: the marker of a loss, or the line of a fold."""
+    """The little picture next to a name in a legend: the marker of a loss, or the line of a fold."""
     if dash is None:
         inner = marker(12, 8, colour or 0, "")
     else:
@@ -208,5 +208,5 @@ def _svg(height: float, alt: str, parts: Sequence[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """`text` as it may stand in the markup: visible, and no markup itself."""
+    """`text` as it may be in the markup: visible, and no markup itself."""
     return as_html(visible(text))

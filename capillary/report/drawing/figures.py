@@ -25,14 +25,14 @@ RESOURCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart with the words beside it."""
+    """A chart with the words next to it."""
 
     title: str
     svg: str
 
 
 def interval_figures(report: Report) -> list[Figure]:
-    """A chart a metric: mean and interval of each loss."""
+    """A chart per metric: mean and interval of each loss."""
     figures = []
     for metric in report.shown:
         rows = []
@@ -52,7 +52,7 @@ def _interval_mark(interval: Interval, label: str, colour: int) -> tuple[Mark, .
 
 
 def difference_figures(report: Report) -> list[Figure]:
-    """A chart a metric: the difference of each pair of losses, with its interval, about 0."""
+    """A chart per metric: the difference of each pair of losses, with its interval, about 0."""
     figures = []
     for metric in report.shown:
         rows = []

@@ -8,7 +8,7 @@ _DIAGONAL = Series(label="calibrated", points=((0.0, 0.0), (1.0, 1.0)), colour=N
 
 
 def calibration_figures(report: Report) -> list[Figure]:
-    """One chart: a line a loss over all its volumes, beside the diagonal on which probabilities are true."""
+    """One chart: a line per loss over all its volumes, next to the diagonal on which probabilities are true."""
     lines = [
         Series(
             label=loss,

@@ -32,7 +32,7 @@ def drawable(*values: float | None) -> bool:
 def span(
     values: Iterable[float | None], *, margin: float = 0.05, include: tuple[float, ...] = ()
 ) -> tuple[float, float]:
-    """A range that holds all of `values` and of `include`, wider by the share `margin`; (0, 1) where there is none.
+    """A range that holds all of `values` and of `include`, wider by the share `margin`; (0, 1) if there is none.
 
     A single value gets a range around it.
     """

@@ -31,7 +31,7 @@ PANEL_WORDS = {
     "image": "the image",
     "label": "the image with the label",
     "prediction": "the image with the prediction",
-    "error": "where prediction and label agree, where vessel was missed and where it is in excess",
+    "error": "where prediction and label agree, where vessel was missed, and where it was predicted in excess",
 }
 
 
@@ -80,7 +80,7 @@ def _figures(report: Report, folds: dict[str, dict[int, float]]) -> dict[str, li
 
 
 def _shown(value: Any) -> Any:
-    """What stands in the page for `value`: a text without hidden characters. What is markup already was made here."""
+    """What is in the page for `value`: a text without hidden characters. What is markup already was made here."""
     return visible(value, keep="\n\t") if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 

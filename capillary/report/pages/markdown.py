@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from capillary.report.model import Part, Report
+from capillary.report.model import Report, ReportPart
 from capillary.report.pages.summary import environment_rows, tiles, training_rows
 from capillary.report.pages.words import (
     CHOSEN_HERE,
@@ -53,7 +53,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"# {plain(report.name)}"
     if report.facts.description:
         yield f"\n{plain(report.facts.description)}"
-    yield f"\nWritten {moment(report.written)} by capillary. Charts and pictures: `report.html` beside this file."
+    yield f"\nWritten {moment(report.written)} by capillary. Charts and pictures: `report.html` next to this file."
     yield from _summary(report)
     yield from _losses(report)
     yield from _held_out(report)
@@ -99,8 +99,8 @@ def _losses(report: Report) -> Iterator[str]:
             for one in report.bands
         ]
         yield from table(("loss", "radius", "volumes", "recall", "centreline DSC"), rows)
-    yield from _note(report, Part.METRICS)
-    yield from _note(report, Part.BANDS)
+    yield from _note(report, ReportPart.METRICS)
+    yield from _note(report, ReportPart.BANDS)
 
 
 def _held_out(report: Report) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _differences(report: Report) -> Iterator[str]:
                 )
             )
         yield from table(("pair", "metric", "difference", "effect size", "p", "p, Holm", "better"), rows)
-    yield from _note(report, Part.PAIRED)
+    yield from _note(report, ReportPart.PAIRED)
 
 
 def _folds(report: Report) -> Iterator[str]:
@@ -150,7 +150,7 @@ def _folds(report: Report) -> Iterator[str]:
         yield from table(("loss", *(f"fold {fold}" for fold in report.folds)), rows)
     if spread := spread_words(report):
         yield f"\n{plain(spread)}"
-    yield from _note(report, Part.VOLUMES)
+    yield from _note(report, ReportPart.VOLUMES)
 
 
 def _calibration(report: Report) -> Iterator[str]:
@@ -159,7 +159,7 @@ def _calibration(report: Report) -> Iterator[str]:
         yield "\nExpected calibration error over all voxels, out of fold; 0 is calibrated."
         rows = [(loss, number(error, 4)) for loss, error in report.calibration_errors.items()]
         yield from table(("loss", "calibration error"), rows)
-    yield from _note(report, Part.CALIBRATION)
+    yield from _note(report, ReportPart.CALIBRATION)
 
 
 def _volumes(report: Report) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _trainings(report: Report) -> Iterator[str]:
     ]
     if rows:
         yield from table(("training", "status", "epochs", "time", "peak memory", "model", "MLflow run"), rows)
-    yield from _note(report, Part.RUNS)
+    yield from _note(report, ReportPart.RUNS)
 
 
 def _repeat(report: Report) -> Iterator[str]:
@@ -199,13 +199,13 @@ def _repeat(report: Report) -> Iterator[str]:
     yield from (f"    {visible(line)}" for command in report.repeat for line in command.split("\n"))
     if report.repository and report.repository.changed:
         changed = ", ".join(report.repository.changed)
-        yield f"\n> The working tree was dirty: the commit alone does not repeat this. {plain(changed)}"
-    yield from _note(report, Part.GIT)
+        yield f"\n> The working tree was dirty: the commit alone does not reproduce this. {plain(changed)}"
+    yield from _note(report, ReportPart.GIT)
     yield from table(("environment", ""), environment_rows(report))
     marked = [(f"{param.key} ●" if param.changed else param.key, param.value) for param in report.params]
     yield from table(("params.yaml (● differs from the commit)", ""), marked)
 
 
-def _note(report: Report, part: Part) -> Iterator[str]:
+def _note(report: Report, part: ReportPart) -> Iterator[str]:
     if part in report.notes:
         yield f"\n> {plain(report.notes[part])}"

@@ -26,7 +26,7 @@ class TrainingRow:
 
 
 def tiles(report: Report) -> list[tuple[str, str, str]]:
-    """Name, value and remark of what a reader wants to know first, beside the best loss."""
+    """Name, value and remark of what a reader wants to know first, next to the best loss."""
     counts = volume_counts(report)
     found = []
     if counts:

@@ -16,7 +16,7 @@ CHOSEN_HERE = "on these volumes, so on others its mean will be a little worse"
 
 
 def number(value: float | None, digits: int) -> str:
-    """`value` rounded for show, with a true minus; a dash where there is none."""
+    """`value` rounded for show, with a true minus; a dash if there is none."""
     return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
@@ -62,7 +62,7 @@ def choice_words(report: Report) -> str:
 
 
 def quote_words(report: Report) -> str:
-    """What the held-out figures are good for; nothing where no volume is held out."""
+    """What the held-out figures are good for; nothing if no volume is held out."""
     if not report.held_out:
         return ""
     counts = [
@@ -72,13 +72,13 @@ def quote_words(report: Report) -> str:
     few = min(found.groups for found in report.held_out.values()) < LEAST_GROUPS
     return (
         f"No fold saw these volumes ({'; '.join(counts)}). The ensemble is the mean of all networks' probabilities. "
-        "Its figure is the one to quote, provided that nothing was chosen by looking at it."
+        "Its figure is the one to quote, provided that it was not used to choose anything."
         + (f" Fewer than {LEAST_GROUPS} groups give no interval." if few else "")
     )
 
 
 def spread_words(report: Report) -> str:
-    """How much the first metric varies with the seed and with the fold; nothing where there is one seed."""
+    """How much the first metric varies with the seed and with the fold; nothing if there is one seed."""
     digits = report.lead.digits
     each = [
         f"{one.loss} {number(one.over_seeds, digits)} over {one.seeds} seeds, "
@@ -95,7 +95,7 @@ def spread_words(report: Report) -> str:
 
 
 def labelled_words(report: Report) -> str:
-    """What share of the volumes is labelled; nothing where all of it is."""
+    """What share of the volumes is labelled; nothing if all of it is."""
     shares = {volume.id: volume.labelled_share for volume in report.volumes}
     in_part = sum(share < 1 for share in shares.values())
     if not in_part:
@@ -116,7 +116,7 @@ def band_text(band: BandResult) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """A p-value with as many digits as mean something; a dash where there is none."""
+    """A p-value with as many digits as mean something; a dash if there is none."""
     if p is None:
         return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
@@ -140,7 +140,7 @@ def moment(time: datetime.datetime) -> str:
 
 
 def better(found: Difference) -> str | None:
-    """The loss that is better in the primary metric; None where p, corrected, is 0.05 or more or the interval holds 0,
+    """The loss that is better in the primary metric; None if p, corrected, is 0.05 or more or the interval holds 0,
     and in other metrics.
     """
     if found.p_holm is None or found.p_holm >= SIGNIFICANCE:
@@ -170,8 +170,8 @@ def test_words(report: Report) -> str:
     )
     if found := [one.detectable for one in primary if one.detectable is not None]:
         sentence += (
-            f" With so many groups a true difference of {number(max(found), metric.digits)} would have been found in"
-            " four of five cases; a smaller one may be there unseen."
+            f" With so many groups a true difference of {number(max(found), metric.digits)} would be found in four of "
+            "five cases; a smaller one may exist undetected."
         )
     return sentence
 
@@ -219,7 +219,7 @@ def cautions(report: Report) -> list[str]:
     elif report.stale:
         stages = ", ".join(report.stale)
         found.append(
-            f"Results do not belong to the present files: dvc status reports changes in {stages}. "
+            f"These results do not belong to the current files: dvc status reports changes in {stages}. "
             "Run dvc repro before you rely on the numbers."
         )
     for cell in report.facts.cells or ():

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from capillary.params_file import listed_cells, read_params_file
 from capillary.report.facts import RunFacts
-from capillary.report.model import Part, Report
+from capillary.report.model import Report, ReportPart
 from capillary.report.sources.held_out import read_held_out, read_spreads
 from capillary.report.sources.machine import machine_rows, version_rows
 from capillary.report.sources.repository import changed_stages, read_params, read_repository, repeat_lines
@@ -32,22 +32,22 @@ Found = TypeVar("Found")
 Other = TypeVar("Other")
 
 
-class Notes(dict[Part, str]):
+class Notes(dict[ReportPart, str]):
     """Why parts are missing; `damaged` are the failures that are not for want of a file or a server."""
 
     def __init__(self) -> None:
         super().__init__()
         self.damaged: list[CapillaryError] = []
 
-    def attempt(self, part: Part, read: Callable[[], Found], otherwise: Other) -> Found | Other:
-        """What `read` gives; where it foresees its failure, that is noted and `otherwise` stands in."""
+    def attempt(self, part: ReportPart, read: Callable[[], Found], otherwise: Other) -> Found | Other:
+        """What `read` gives; if it fails in a foreseen way, a note says so and `otherwise` is used."""
         try:
             return read()
         except CapillaryError as error:
             why = "" if error.value is None else f" ({error.value})"
             if isinstance(error, DamagedError):
                 self.damaged.append(error)
-            self[part] = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
+            self[part] = f"Left out, because {error.what}{why}. Remedy: {error.remedy}."
             return otherwise
 
 
@@ -59,14 +59,14 @@ def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDE
     params = read_params_file(root)
     cells = listed_cells(params)
     notes = Notes()
-    metrics = notes.attempt(Part.METRICS, lambda: read_metrics(root, folder), {})
-    coverage = notes.attempt(Part.METRICS, lambda: read_coverage(root, folder), None)
-    # a cell that failed may have a card of former params
+    metrics = notes.attempt(ReportPart.METRICS, lambda: read_metrics(root, folder), {})
+    coverage = notes.attempt(ReportPart.METRICS, lambda: read_coverage(root, folder), None)
+    # a cell that failed may have a card of previous params
     trained = [cell for cell in cells if coverage is None or cell not in coverage.missing]
     settings = read_settings(root)
-    cards = notes.attempt(Part.RUNS, lambda: read_cards(root, trained, store_uri(settings, root)), ())
-    curves = notes.attempt(Part.CURVES, lambda: read_curves(root, trained), ())
-    repository = notes.attempt(Part.GIT, lambda: read_repository(root), None)
+    cards = notes.attempt(ReportPart.RUNS, lambda: read_cards(root, trained, store_uri(settings, root)), ())
+    curves = notes.attempt(ReportPart.CURVES, lambda: read_curves(root, trained), ())
+    repository = notes.attempt(ReportPart.GIT, lambda: read_repository(root), None)
     tracked = read_runs(cards, metrics, settings, root)
     report = Report(
         name=name,
@@ -76,24 +76,24 @@ def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDE
         confidence=_get(params, "evaluation", "confidence", None),
         nsd_tolerance_um=_get(params, "evaluation", "nsd_tolerance_um", None),
         metrics=metrics,
-        differences=notes.attempt(Part.PAIRED, lambda: read_differences(root, folder), ()),
-        volumes=notes.attempt(Part.VOLUMES, lambda: read_volumes(root, folder), ()),
-        bands=notes.attempt(Part.BANDS, lambda: read_bands(root, folder), ()),
-        calibration=notes.attempt(Part.CALIBRATION, lambda: read_calibration(root, folder), ()),
+        differences=notes.attempt(ReportPart.PAIRED, lambda: read_differences(root, folder), ()),
+        volumes=notes.attempt(ReportPart.VOLUMES, lambda: read_volumes(root, folder), ()),
+        bands=notes.attempt(ReportPart.BANDS, lambda: read_bands(root, folder), ()),
+        calibration=notes.attempt(ReportPart.CALIBRATION, lambda: read_calibration(root, folder), ()),
         curves=curves,
         cards=cards,
-        overlays=notes.attempt(Part.OVERLAYS, lambda: read_overlays(root, folder), ()),
+        overlays=notes.attempt(ReportPart.OVERLAYS, lambda: read_overlays(root, folder), ()),
         tracking_place=tracked.place,
         runs=tracked.runs,
         repository=repository,
         environment=(*(facts.environment or {}).items(), *machine_rows(), *version_rows(root)),
         params=read_params(root),
         repeat=repeat_lines(root, repository, facts.command),
-        stale=notes.attempt(Part.LOCK, lambda: changed_stages(root), ()),
+        stale=notes.attempt(ReportPart.LOCK, lambda: changed_stages(root), ()),
         notes=notes,
         coverage=coverage,
-        held_out=notes.attempt(Part.METRICS, lambda: read_held_out(root, folder), {}),
-        spreads=notes.attempt(Part.VOLUMES, lambda: read_spreads(root, folder), ()),
+        held_out=notes.attempt(ReportPart.METRICS, lambda: read_held_out(root, folder), {}),
+        spreads=notes.attempt(ReportPart.VOLUMES, lambda: read_spreads(root, folder), ()),
     )
     _note_what_is_empty(report, tracked, notes)
     damaged = [*notes.damaged, *([tracked.damaged] if tracked.damaged else [])]
@@ -103,16 +103,16 @@ def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDE
 def _note_what_is_empty(report: Report, tracked: Tracked, notes: Notes) -> None:
     """A part that could be read may still have nothing to show."""
     if tracked.missing:
-        notes.setdefault(Part.RUNS, tracked.missing)
+        notes.setdefault(ReportPart.RUNS, tracked.missing)
     if not report.cards:
-        notes.setdefault(Part.RUNS, "No network is registered: models/ holds no card.")
+        notes.setdefault(ReportPart.RUNS, "No network is registered: models/ holds no card.")
     if len(report.metrics) == 1:
-        notes.setdefault(Part.PAIRED, "One loss was evaluated: there is nothing to compare it with.")
+        notes.setdefault(ReportPart.PAIRED, "One loss was evaluated: there is nothing to compare it with.")
     if not report.curves:
-        notes.setdefault(Part.CURVES, "metrics/training/ holds no learning curve.")
+        notes.setdefault(ReportPart.CURVES, "metrics/training/ holds no learning curve.")
     if not any(run.samples for run in report.runs):
         why = "they were shorter than the time between samples, or not monitored" if report.runs else "none was found"
-        notes.setdefault(Part.RESOURCES, f"MLflow holds no system metrics of these runs: {why}.")
+        notes.setdefault(ReportPart.RESOURCES, f"MLflow holds no system metrics of these runs: {why}.")
 
 
 def _get(params: dict[str, Any], section: str, key: str, otherwise: Any) -> Any:

@@ -10,7 +10,7 @@ from stages.common.metrics import METRICS
 
 
 def read_held_out(root: Path, folder: Path = METRICS_FOLDER) -> dict[str, HeldOut]:
-    """Loss → its held-out figures, as metrics.json has them; nothing where no volume is held out. Raises DataError."""
+    """Loss → its held-out figures, as metrics.json has them; nothing if no volume is held out. Raises DataError."""
     file = root / folder / "metrics.json"
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
@@ -34,7 +34,7 @@ def _held_out(found: dict[str, Any]) -> HeldOut:
 
 
 def read_spreads(root: Path, folder: Path = METRICS_FOLDER) -> tuple[Spread, ...]:
-    """metrics/spread.csv; nothing where a former version wrote none. Raises DataError."""
+    """metrics/spread.csv; nothing if an earlier version wrote none. Raises DataError."""
     file = root / folder / "spread.csv"
 
     def parse(line: dict[str, str]) -> Spread:

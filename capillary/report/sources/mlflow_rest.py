@@ -74,7 +74,7 @@ class RestStore:
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
     def _ask(self, method: str, endpoint: str, question: dict[str, Any]) -> Any:
-        """The answer, None where the server says that there is no such thing."""
+        """The answer, None if the server says that there is no such thing."""
         address = f"{self._uri}/api/2.0/mlflow/{endpoint}"
         params, body = (question, None) if method == "GET" else (None, question)
         try:
@@ -101,7 +101,7 @@ def _to_run(found: dict[str, Any]) -> StoredRun:
             metrics={metric["key"]: float(metric["value"]) for metric in found["data"].get("metrics", [])},
         )
     except KeyError as error:
-        raise _unanswered("the server's answer is not MLflow's", f"it lacks {error}") from error
+        raise _unanswered("the answer is not that of an MLflow server", f"it lacks {error}") from error
 
 
 def _unanswered(what: str, why: str) -> ServiceError:

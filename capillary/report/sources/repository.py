@@ -26,7 +26,7 @@ ABSENT = object()
 
 
 def read_repository(root: Path) -> Repository:
-    """Commit and changed files. Raises CapillaryError where Git does not answer."""
+    """Commit and changed files. Raises CapillaryError if Git does not answer."""
     changed = list(_changed_files(_git(root, "status", "--porcelain", "-z", "--untracked-files=normal")))
     return Repository(
         commit=_git(root, "rev-parse", "HEAD").strip(),
@@ -37,7 +37,7 @@ def read_repository(root: Path) -> Repository:
 
 
 def _changed_files(status: str) -> Iterator[str]:
-    """The names in the output of `git status --porcelain -z`: `XY name`, after a renamed one its former name."""
+    """The names in the output of `git status --porcelain -z`: `XY name`, after a renamed one its previous name."""
     entries = iter(status.split("\0"))
     for entry in entries:
         if entry:
@@ -60,7 +60,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def read_params(root: Path) -> tuple[Param, ...]:
-    """Every key of params.yaml, marked where HEAD has another value. Raises ParamsError where there is none."""
+    """Every key of params.yaml, marked where HEAD has another value. Raises ParamsError if there is none."""
     committed = dict(leaves(_committed_params(root)))
     return tuple(
         Param(key=key, value=_show(value), changed=bool(committed) and committed.get(key, ABSENT) != value)
@@ -103,7 +103,7 @@ def _quote(word: str) -> str:
 
 
 def current_experiment(root: Path) -> str | None:
-    """The newest DVC experiment whose dvc.lock is the one that lies here; None where there is none."""
+    """The newest DVC experiment whose dvc.lock is the one that is here; None if there is none."""
     lock = root / "dvc.lock"
     if not lock.is_file():
         return None
@@ -121,7 +121,7 @@ def current_experiment(root: Path) -> str | None:
 
 
 def changed_stages(root: Path) -> tuple[str, ...]:
-    """The stages whose deps, params or outs are not those of dvc.lock. Raises CapillaryError where DVC cannot tell."""
+    """The stages whose deps, params or outs are not those of dvc.lock. Raises CapillaryError if DVC cannot tell."""
     refuse_damaged_lock(root)
     argv = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True)
@@ -129,8 +129,8 @@ def changed_stages(root: Path) -> tuple[str, ...]:
         return tuple(json.loads(done.stdout))
     except ValueError as error:
         raise CapillaryError(
-            "DVC cannot tell whether the files are those of dvc.lock",
+            "DVC cannot compare the files with dvc.lock",
             value=(done.stderr.strip().splitlines() or ["it says nothing"])[-1],
-            remedy="run `dvc status` and follow what it says",
+            remedy="run `dvc status` and do what it says",
             code=ExitCode.USAGE,
         ) from error

@@ -56,7 +56,7 @@ def read_metrics(root: Path, folder: Path = METRICS_FOLDER) -> dict[str, dict[st
 
 
 def read_coverage(root: Path, folder: Path = METRICS_FOLDER) -> Coverage | None:
-    """What metrics.json says of missing cells; None where all were measured. Raises DataError."""
+    """What metrics.json says of missing cells; None if all were measured. Raises DataError."""
     file = root / folder / "metrics.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8")).get("partial")
@@ -91,7 +91,7 @@ def read_volumes(root: Path, folder: Path = METRICS_FOLDER) -> tuple[VolumeResul
 
 
 def _measured(text: str) -> float:
-    """A metric of a volume; NaN where the labelled voxels did not allow it."""
+    """A metric of a volume; NaN if the labelled voxels did not allow it."""
     return float(text) if text else math.nan
 
 
@@ -231,7 +231,7 @@ def _overlay(entry: dict[str, Any], folder: Path) -> Overlay:
     return Overlay(
         **{key: entry[key] for key in ("rank", "loss", "fold", "id", "metric", "value", "slice_z", "depth")},
         aspect=width_um / height_um,
-        # the width stands in the four bytes after the name of the first chunk
+        # the width is in the four bytes after the name of the first chunk
         pixels=int.from_bytes(panels["slice"][0].png[16:20], "big"),
         slice=tuple(panels["slice"]),
         projection=tuple(panels["projection"]),
@@ -241,7 +241,7 @@ def _overlay(entry: dict[str, Any], folder: Path) -> Overlay:
 def _png(file: Path) -> bytes:
     content = file.read_bytes()
     if not content.startswith(PNG_START):
-        raise ValueError(f"{file.name} is no PNG")
+        raise ValueError(f"{file.name} is not a PNG file")
     return content
 
 
@@ -251,7 +251,7 @@ def data_uri(png: bytes) -> str:
 
 
 def _of_cells(folder: Path, cells: Sequence[CellName], suffix: str) -> list[tuple[Path, CellName]]:
-    """The cells' files that are there. Those of cells that params.yaml no longer lists are no result of it."""
+    """The cells' files that are there. Those of cells that params.yaml no longer lists are not result of it."""
     files = ((folder / f"{cell.place}{suffix}", cell) for cell in cells)
     return [(file, cell) for file, cell in files if file.is_file()]
 

@@ -65,10 +65,10 @@ def read_runs(
         runs = trainings + ([_tracked(store, evaluation, None)] if evaluation else [])
     except CapillaryError as error:
         why = "" if error.value is None else f" ({error.value})"
-        unread = f"Left out, because {error.what}{why}. To have it: {error.remedy}."
+        unread = f"Left out, because {error.what}{why}. Remedy: {error.remedy}."
         return Tracked(place=place, runs=(), missing=unread, damaged=error if isinstance(error, DamagedError) else None)
     lost = [card.cell.words for card, run in found if run is None]
-    missing = f"MLflow at {place} does not know the runs of {', '.join(lost)}." if lost else None
+    missing = f"MLflow at {place} does not have the runs of {', '.join(lost)}." if lost else None
     return Tracked(place=place, runs=tuple(runs), missing=missing)
 
 
@@ -82,7 +82,7 @@ def store_uri(settings: Settings, root: Path) -> str:
 
 
 def _run_of(card: Card, store: Store) -> StoredRun | None:
-    """By the receipt; without one, or where it is not true any more, by the fingerprint of its training."""
+    """By the receipt; without one, or where it is no longer true, by the fingerprint of its training."""
     run = store.run(card.run_id) if card.run_id else None
     return run or store.training(card.fingerprint)
 
@@ -95,7 +95,7 @@ def _open(uri: str, settings: Settings, root: Path) -> Store:
     if uri.startswith(("http://", "https://")):
         return RestStore(uri, settings.variables)
     raise ServiceError(
-        "MLflow's runs can be read from a server (http, https) or from a SQLite file only",
+        "MLflow's runs can only be read from a server (http, https) or a SQLite file",
         remedy="set MLFLOW_TRACKING_URI to the server's address",
         value=uri.partition(":")[0],
     )

@@ -56,10 +56,10 @@ def decode(data: bytes, shown: str) -> Text:
         text = data.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
         if encoding is not None:
-            raise _not_text(f"it is not {encoding}, as its first bytes say: {error}", shown) from error
+            raise _not_text(f"its first bytes announce {encoding}, but it is not: {error}", shown) from error
         return _western(data, shown, error)
     if text.count("\0") * 4 > len(text):  # a single one is the fault of its cell
-        raise _not_text("it holds NUL characters: UTF-16 without a byte order mark, or no text", shown)
+        raise _not_text("it holds NUL characters: UTF-16 without a byte order mark, or not text", shown)
     return Text(text=text)
 
 
@@ -67,7 +67,7 @@ def _western(data: bytes, shown: str, error: UnicodeDecodeError) -> Text:
     text = data.decode("latin-1")
     line = data[: error.start].count(b"\n") + 1
     if _WESTERN.fullmatch(text) is None or _RUN.search(text):
-        raise _not_text(f"line {line} is not UTF-8, and which encoding it is in cannot be told", shown) from error
+        raise _not_text(f"line {line} is not UTF-8, and its encoding cannot be determined", shown) from error
     return Text(text=text, note=f"the table is not UTF-8 (line {line}); it is read as Latin-1")
 
 

@@ -31,16 +31,16 @@ def fault_of(name: str) -> str:
     if not name:
         return "is empty"
     if find_hidden(name) is not None:
-        return "holds a character that cannot be seen: type it anew"
+        return "has an invisible character: type the name again"
     if name.startswith("/") or ".." in re.split(r"[/\\]", name):
-        return "is a path, it cannot name a folder (use letters, digits, . _ -)"
+        return "is a path and cannot name a folder (use letters, digits, . _ -)"
     if not any(sign.isalnum() for sign in name):
-        return "holds no letter and no digit"
-    return "" if is_safe_id(safe_id(name)) else f"is too long, the limit is {MAX_CHARACTERS} characters"
+        return "has neither letters nor digits"
+    return "" if is_safe_id(safe_id(name)) else f"is too long; the limit is {MAX_CHARACTERS} characters"
 
 
 def mapping_note(name: str) -> str:
-    """How the id is shown where it was changed; empty where it was not."""
+    """How the id is shown where it was changed; empty if it was not."""
     mapped = safe_id(name)
     return "" if mapped == unicodedata.normalize("NFC", name) else f'id "{name}" → {mapped}'
 

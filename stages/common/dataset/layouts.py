@@ -85,7 +85,7 @@ def _left_out(top: Sequence[str]) -> tuple[str, ...]:
 def _doubt(images: Sequence[str], labels: Sequence[str], list_folder: ListFolder) -> str:
     if len(images) > 1 or len(labels) > 1:
         both = ", ".join(f"{name}/" for name in (*images, *labels))
-        return f"{both}: which of them belong together cannot be told"
+        return f"{both}: it is unclear which of them belong together"
     kind, other = ("images", "labels") if images else ("labels", "images")
     (folder,) = (*images, *labels) or ("",)
     if not folder:

@@ -77,7 +77,7 @@ def read_meanings(data: bytes) -> Meanings:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(said, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     channels = said.get("channel_names", said.get("modality", {}))
     return Meanings(labels=_labels(said.get("labels", {})), channels=_texts(channels))
 
@@ -85,7 +85,7 @@ def read_meanings(data: bytes) -> Meanings:
 def _labels(said: Any) -> dict[str, tuple[int, ...]]:
     """Version 2 has {name: value or values}, version 1 {value: name}."""
     if not isinstance(said, dict):
-        raise ValueError("its labels are no object")
+        raise ValueError("its labels are not a JSON object")
     found = {}
     for key, value in said.items():
         name, numbers = (value, key) if isinstance(value, str) and key.lstrip("-").isdigit() else (key, value)

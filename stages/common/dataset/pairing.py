@@ -91,10 +91,10 @@ def _groups(
 def _pair(images: list[str], labels: list[str], folders: tuple[str, str], number: int) -> Pair:
     faults = []
     if len(images) > 1:
-        faults.append(f"{len(images)} images may be it: {_listed(images, folders[0])}; keep one")
+        faults.append(f"{len(images)} images match it: {_listed(images, folders[0])}; keep one")
     if len(labels) > 1:
-        faults.append(f"{len(labels)} labels may be its own: {_listed(labels, folders[1])}; keep one")
-    note = f"{folders[1]}/{labels[0]} differs in small and capital letters from {folders[0]}/{images[0]}"
+        faults.append(f"{len(labels)} labels match it: {_listed(labels, folders[1])}; keep one")
+    note = f"{folders[1]}/{labels[0]} differs in upper and lower case from {folders[0]}/{images[0]}"
     return Pair(
         name=_exact(images[0]) if number < _UNMARKED else image_stem(images[0]),
         image=f"{folders[0]}/{images[0]}",

@@ -38,7 +38,7 @@ def is_short(path: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class PathMatch:
     """A path as the source has it. `note` says how it differs from what was asked for; `fault` why none is taken."""
 
     path: str
@@ -53,7 +53,7 @@ class Tree:
     list_folder: Callable[[str], list[str]]
     _folders: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
-    def find(self, path: str) -> Found:
+    def find(self, path: str) -> PathMatch:
         """The file that `path`, a relative one, means: by its very name, else by the only one that looks like it.
 
         Two names look alike in another form of Unicode (macOS decomposes ä), or in capitals. Where nothing looks like
@@ -66,12 +66,14 @@ class Tree:
             choice = _choose(part, alike)
             if len(choice) > 1:
                 shown = ", ".join(alike)
-                return Found(path=path, fault=f"fits several names of the source ({shown}), write one of them exactly")
+                return PathMatch(
+                    path=path, fault=f"matches several names in the source ({shown}); write one of them exactly"
+                )
             done.append(choice[0] if choice else part)
             is_other_case |= _nfc(done[-1]) != _nfc(part)
         found = "/".join(done)
-        how = "differs in small and capital letters" if is_other_case else "is in another form of Unicode"
-        return Found(path=found, note="" if found == path else f"{path!r} {how}; {found} is read")
+        how = "differs in upper and lower case" if is_other_case else "is in another form of Unicode"
+        return PathMatch(path=found, note="" if found == path else f"{path!r} {how}; {found} is read")
 
     def has(self, path: str) -> bool:
         """Whether something is at `path`, by its name or by one that looks like it."""

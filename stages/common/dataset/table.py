@@ -51,9 +51,9 @@ def read_rows(data: bytes, shown: str) -> Table:
 
 
 def refuse_more(what: str, count: int, most: int, shown: str) -> None:
-    """Raise DataError where the table `shown` has more of `what` than the limit."""
+    """Raise DataError if the table `shown` has more of `what` than the limit."""
     if count > most:
-        remedy = "check that this is the table; a larger set can be split into several projects"
+        remedy = "check that this is the right file; a larger set can be split into several projects"
         raise DataError(f"the table has {count:,} {what}, the limit is {most:,}", remedy=remedy, file=shown)
 
 

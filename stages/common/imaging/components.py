@@ -1,7 +1,7 @@
 """Connected parts of a mask (26 neighbours: vessels may touch at a corner), found slice by slice.
 
 Each slice is labelled by itself, labels that touch across two slices are paired, and the pairs are joined as a graph.
-So memory goes with the number of parts and not with the size of the mask, which may lie on the disk. The mask is read
+So memory goes with the number of parts and not with the size of the mask, which may be on the disk. The mask is read
 once to find the parts and once more for whatever is asked about them.
 """
 

@@ -38,7 +38,7 @@ class Intensities:
 def measure_intensities(
     read_slice: Callable[[int], NDArray[Any]], depth: int, normalise: Callable[[NDArray[Any]], NDArray[np.float32]]
 ) -> Intensities | None:
-    """Of a sample of slices (yx) without their constant frames, normalised; None where nothing was imaged."""
+    """Of a sample of slices (yx) without their constant frames, normalised; None if nothing was imaged."""
     wanted = np.unique(np.linspace(0, depth - 1, min(depth, MAX_SLICES)).round().astype(int))
     parts = [_thinned(normalise(part[None])[0]) for part in imaged_part(read_slice(int(z)) for z in wanted)]
     return _summary(np.concatenate(parts)) if parts else None

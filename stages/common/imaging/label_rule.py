@@ -49,15 +49,15 @@ def parse_rule(value: object) -> LabelRule:
     if isinstance(value, str) and value in _NAMES:
         return LabelRule(kind="binary" if value == "binary" else "foreground")
     if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in get_args(Kind):
-        raise ValueError(f"is none of {_FORMS}")
+        raise ValueError(f"is not one of {_FORMS}")
     (kind, given), *_ = value.items()
     if kind == "at_least":
         return LabelRule(kind="at_least", values=(exact_number(given),))
     if kind != "values" or not isinstance(given, list | tuple) or not given:
-        raise ValueError(f"is none of {_FORMS}")
+        raise ValueError(f"is not one of {_FORMS}")
     values = tuple(map(exact_number, given))
     if len(set(values)) != len(values):
-        raise ValueError("a value stands twice in `values`")
+        raise ValueError("a value occurs twice in `values`")
     return LabelRule(kind="values", values=values)
 
 

@@ -20,7 +20,7 @@ _REPEAT = "run `dvc repro ingest` (or `dvc pull` if it ran elsewhere), do not ed
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """`vessel` {0, 1}, zyx, 0 where nobody labelled; `labelled` is None where every voxel is."""
+    """`vessel` {0, 1}, zyx, 0 where nobody labelled; `labelled` is None if every voxel is."""
 
     vessel: NDArray[np.uint8]
     labelled: NDArray[np.bool_] | None
@@ -59,7 +59,9 @@ def read_meaning(folder: Path) -> LabelMeaning:
             rule=parse_rule(content["label"]), ignore_value=None if ignored is None else exact_number(ignored)
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"what the labels mean cannot be read: {error}", remedy=_REPEAT, file=file) from error
+        raise DataError(
+            f"the file with the meaning of the labels cannot be read: {error}", remedy=_REPEAT, file=file
+        ) from error
 
 
 def interpret(label: NDArray[Any], meaning: LabelMeaning) -> Label:
@@ -77,13 +79,13 @@ def interpret(label: NDArray[Any], meaning: LabelMeaning) -> Label:
 
 
 def ignored_voxels(label: NDArray[Any], meaning: LabelMeaning) -> NDArray[np.bool_] | None:
-    """Where nobody labelled; None where there is no such voxel. Raises DataError where there is no other."""
+    """Where nobody labelled; None if there is no such voxel. Raises DataError if there is no other."""
     if meaning.ignore_value is None:
         return None
     ignored: NDArray[np.bool_] = label == meaning.ignore_value
     if ignored.all():
         raise DataError(
-            f"no voxel is labelled, each is {meaning.ignore_value:g}, which ingest.ignore_value names",
+            f"no voxel is labelled: all are {meaning.ignore_value:g}, the value of ingest.ignore_value",
             remedy="label a part of the stack, leave it out, or correct ingest.ignore_value",
         )
     return ignored if ignored.any() else None

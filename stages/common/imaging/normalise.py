@@ -6,7 +6,7 @@ imaged part alone. What counts as frame, slice by slice: whole rows and columns 
 and slices that hold one value. A dark background that the detector clipped to 0 is signal, not frame: it stays, even
 where it touches the edge. Frames are left in the image; they are only not measured.
 
-A volume is read slice by slice, as often as it takes: it may be an array, or lie on the disk.
+A volume is read slice by slice, as often as it takes: it may be an array, or are on the disk.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,7 @@ class Scale:
 def measure_scale(image_zyx: Iterable[NDArray[np.generic]], recipe: Recipe) -> Scale:
     """The scale that `recipe.normalisation` asks for, from the imaged part of a native volume.
 
-    `image_zyx` gives its slices (yx) anew each time that it is iterated over, as an array does.
+    `image_zyx` gives its slices (yx) again each time that it is iterated over, as an array does.
     percentile: [percentile_low, percentile_high] (exact, linear interpolation) become [0, 1], with clipping.
     zscore: mean and standard deviation. none: as it is. Raises DataError when the volume has no contrast to scale.
     """

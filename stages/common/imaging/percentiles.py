@@ -2,7 +2,7 @@
 
 Intensities become whole numbers in the same order (their bits, for floats with the sign folded in), and the wanted
 ranks are found digit by digit: a histogram of the first 16 bits says into which bin a rank falls, a second reading
-counts the next 16 bits of what lies in that bin, and so on. So 8- and 16-bit stacks are read once, 32-bit ones twice,
+counts the next 16 bits of what is in that bin, and so on. So 8- and 16-bit stacks are read once, 32-bit ones twice,
 and nothing is kept but histograms of 65536 counts.
 """
 

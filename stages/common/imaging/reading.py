@@ -72,7 +72,7 @@ def open_stack(path: Path, channel: Channel = None) -> Iterator[OpenStack]:
 def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
     """The stack in `path` as (z, y, x), in the file's own dtype, larger values brighter.
 
-    Raises DataError naming the file and the reason where it cannot be read, TooLargeError where it does not fit into
+    Raises DataError naming the file and the reason where it cannot be read, TooLargeError if it does not fit into
     memory.
     """
     if is_plain(path):
@@ -141,4 +141,6 @@ def _opener(path: Path) -> _Opener:
     if suffix in ZARR_SUFFIXES or (suffix is None and not path.exists()):
         missing = "a Zarr store is a folder, and this is a file" if path.exists() else "it does not exist"
         raise DataError(missing, remedy="correct its name", file=path)
-    raise DataError("the file is of no format that is read, by its name", remedy=f"save it as one of {READ}", file=path)
+    raise DataError(
+        "the format is not supported, judging by the file name", remedy=f"save it as one of {READ}", file=path
+    )

@@ -1,6 +1,6 @@
 """How images were prepared for a network: what a stack must go through before that network sees it.
 
-preprocess leaves it beside the arrays (data/processed/recipe.json), train copies it onto the model's card, and predict
+preprocess leaves it next to the arrays (data/processed/recipe.json), train copies it onto the model's card, and predict
 repeats it on a stack that preprocess never saw.
 """
 
@@ -40,8 +40,8 @@ def recipe_from(values: object, origin: object) -> Recipe:
     values = {"reading": 1, **values} if isinstance(values, Mapping) else values
     if not isinstance(values, dict) or set(values) != names or not _is_recipe(values):
         raise DataError(
-            "how the images were prepared is not told as it should be",
-            remedy="run `dvc repro`: preprocess tells it, and train copies it onto the model's card",
+            "the recipe for preparing the images is incomplete or wrong",
+            remedy="run `dvc repro`: preprocess writes the recipe, and train copies it to the model's card",
             file=origin,
             value=values,
         )
@@ -70,7 +70,7 @@ def read_recipe(folder: Path) -> Recipe:
         return recipe_from(json.loads(file.read_text(encoding="utf-8")), file)
     except FileNotFoundError as error:
         raise DataError(
-            "how these images were prepared is not told", remedy="run `dvc repro preprocess`", file=file
+            "the recipe by which these images were prepared is missing", remedy="run `dvc repro preprocess`", file=file
         ) from error
     except ValueError as error:
         raise DataError(f"{RECIPE} is not JSON: {error}", remedy="run `dvc repro -f preprocess`", file=file) from error

@@ -78,7 +78,7 @@ def compute_simple(codes: Codes) -> NDArray[np.bool_]:
 
 
 def _first(bits: Codes) -> Codes:
-    """The lowest bit of each, 0 where there is none."""
+    """The lowest bit of each, 0 if there is none."""
     return bits & (~bits + np.uint32(1))
 
 

@@ -12,7 +12,7 @@ _TOLERANCE = 0.05  # relative: tables round
 _MAX_IN_PLANE_UM = 50.0
 # formats whose programs mean mm where they say nothing
 _MM_BY_HABIT = ("NIfTI", "NRRD", "MetaImage")
-_OVERRIDE = "a spacing in dataset.csv, or --spacing-um, counts more"
+_OVERRIDE = "a spacing in dataset.csv, or --spacing-um, takes precedence"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def disagreement(spacing_um: Spacing, header: StackHeader) -> str:
     ):
         return ""
     found = f"{show(told.spacing_um)} µm ({told.source})"
-    return f"dataset.csv says {show(spacing_um)} µm, the image's header {found}; the table counts"
+    return f"dataset.csv says {show(spacing_um)} µm, the image's header {found}; the table is used"
 
 
 def show(spacing: Spacing) -> str:

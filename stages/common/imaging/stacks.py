@@ -68,7 +68,7 @@ def read_slices(path: Path, channel: Channel = None) -> Iterator[NDArray[Any]]:
 
     A file whose slices are not stored one after the other is read whole. Raises DataError like `read_stack`.
     """
-    with refusing_damage(path, channel):  # of the reader: what a caller does between two slices raises outside of it
+    with refusing_damage(path, channel):  # of the reader: what a caller does between two slices raises outside it
         yield from _tiff_slices(path, channel) if is_tiff(path) else nifti_slices(_only(path, channel))
 
 
@@ -95,7 +95,7 @@ def is_tiff(path: Path) -> bool:
     suffix = suffix_of(path.name)
     if suffix not in PLAIN_SUFFIXES:
         raise DataError(
-            "the file is neither TIFF nor NIfTI by its name",
+            "the file name is not that of a TIFF or NIfTI file",
             remedy=f"save it as one of {', '.join(PLAIN_SUFFIXES)}",
             file=path,
         )

@@ -6,7 +6,7 @@ data/processed/<id>/skeleton.npy   uint8 {0, 1}, zyx, centreline of the label
 data/processed/<id>/native_label.npy   uint8 {0, 1}, zyx, the label as it came; only where the stack was resampled
 data/processed/<id>/labelled.npy   uint8 {0, 1}, zyx, 0: nobody labelled the voxel, and its label is 0; only where there
                                    is such a voxel. native_labelled.npy is the same on the grid of native_label.npy
-data/processed/manifest.parquet    one row a volume
+data/processed/manifest.parquet    one row per volume
 data/processed/splits.json         {"folds": [{"train": [ids], "val": [ids]}, ...]}, the truth about who trains where
 data/processed/recipe.json         how the images were normalised and resampled (stages/common/imaging/recipe.py)
 """
@@ -101,7 +101,7 @@ class Volume:
         return self.label() if self.native is None else self._open("native_label", np.uint8, self.native)
 
     def labelled(self) -> NDArray[np.uint8] | None:
-        """Which voxels somebody labelled {0, 1}, as `label`; None where all are. Raises DataError as the others."""
+        """Which voxels somebody labelled {0, 1}, as `label`; None if all are. Raises DataError as the others."""
         return self._open("labelled", np.uint8, self.grid) if self.is_partial else None
 
     def native_labelled(self) -> NDArray[np.uint8] | None:
@@ -128,7 +128,7 @@ class Volume:
             raise DataError(f"volume {self.id}: {name}.npy: {error}", remedy=_REPEAT, file=file) from error
         if array.shape != grid.shape_zyx or array.dtype != dtype:
             raise DataError(
-                f"volume {self.id}: {name}.npy is not the array that {MANIFEST} lists",
+                f"volume {self.id}: {name}.npy differs from the array that {MANIFEST} lists",
                 remedy=_REPEAT,
                 file=file,
                 value=f"{array.dtype} {array.shape} instead of {np.dtype(dtype)} {grid.shape_zyx}",
@@ -236,7 +236,7 @@ def parse_splits(data: object, file: Path) -> tuple[Fold, ...]:
     """
     folds = data.get("folds") if isinstance(data, dict) and set(data) == {"folds"} else data
     if not isinstance(folds, list) or not folds:
-        raise DataError("the folds are no list", remedy=_FORM, file=file, value=_brief(data))
+        raise DataError("the folds are not a list", remedy=_FORM, file=file, value=_brief(data))
     return tuple(_parse_fold(fold, index, file) for index, fold in enumerate(folds))
 
 
@@ -248,7 +248,7 @@ def _parse_fold(fold: object, index: int, file: Path) -> Fold:
         raise DataError(f"fold {index} needs the keys train and val only", remedy=_FORM, file=file, value=_brief(fold))
     for part, ids in fold.items():
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise DataError(f"fold {index}: {part} is no list of ids", remedy=_FORM, file=file, value=_brief(ids))
+            raise DataError(f"fold {index}: {part} is not a list of ids", remedy=_FORM, file=file, value=_brief(ids))
     return Fold(train=tuple(sorted(fold["train"])), val=tuple(sorted(fold["val"])))
 
 

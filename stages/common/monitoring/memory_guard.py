@@ -26,8 +26,9 @@ class Crossing:
     def error(self, where: str, outcome: str) -> CapillaryError:
         """Why the stage ends; `where` it was, and the `outcome` for who repeats it."""
         return CapillaryError(
-            f"stopped by the memory guard {where}: the process tree takes more than CAPILLARY_MEMORY_ABORT_GB allows",
-            remedy="raise CAPILLARY_MEMORY_ABORT_GB, or give it less: a smaller CAPILLARY_MICRO_BATCH, fewer "
+            f"stopped by the memory guard {where}: the process tree uses more memory than CAPILLARY_MEMORY_ABORT_GB "
+            f"allows",
+            remedy="raise CAPILLARY_MEMORY_ABORT_GB, or use less memory: a smaller CAPILLARY_MICRO_BATCH, fewer "
             f"CAPILLARY_WORKERS, cache: map in configs/compute.yaml; {outcome}",
             code=ExitCode.MEMORY,
             value=f"{self.measured_gb:.2f} GB resident, the limit is {self.limit_gb:g} GB",
@@ -48,7 +49,7 @@ class MemoryGuard:
 
 @contextlib.contextmanager
 def guarding(limit_gb: float | None, poll_s: float = POLL_S) -> Iterator[MemoryGuard]:
-    """Watch within the block, without a thread where there is no limit."""
+    """Watch within the block, without a thread if there is no limit."""
     guard = MemoryGuard()
     if limit_gb is None:
         yield guard

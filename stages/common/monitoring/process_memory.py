@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-FAMILY_AGE_S = 0.5  # who belongs to the tree is asked anew after this time; a process has dozens of threads to look at
+FAMILY_AGE_S = 0.5  # who belongs to the tree is asked again after this time; a process has dozens of threads to look at
 _PROC = Path("/proc")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

@@ -22,7 +22,7 @@ def find_architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise ParamsError(
             f"there is no architecture `{name}`; {nearest(name, list(ARCHITECTURES))}",
-            remedy="correct `training.architecture`; docs/adding-a-model.md tells how to add one",
+            remedy="correct `training.architecture`; docs/adding-a-model.md says how to add one",
             value=name,
         )
     return ARCHITECTURES[name]

@@ -115,7 +115,7 @@ def read_description(content: bytes, origin: str) -> ModelDescription:
 def _damaged(origin: str, why: str, value: str | None) -> DamagedError:
     return DamagedError(
         f"the description of a model is wrong: {why}",
-        remedy="train the model again, or use the capillary that wrote it if that is a newer one",
+        remedy="train the model again, or, if a newer capillary wrote it, use that one",
         file=origin,
         value=value,
     )

@@ -17,7 +17,7 @@ def outline(description: ModelDescription, origin: str) -> torch.nn.Module:
     name = description.architecture
     if name not in ARCHITECTURES:
         raise DataError(
-            f"a model has the architecture `{name}`, which is not here; {nearest(name, list(ARCHITECTURES))}",
+            f"a model has the architecture `{name}`, which this capillary lacks; {nearest(name, list(ARCHITECTURES))}",
             remedy="add its file and its line to stages/common/networks (docs/adding-a-model.md), or train again",
             file=origin,
             value=name,

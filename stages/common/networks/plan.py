@@ -25,7 +25,7 @@ SpacingUm = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPlan:
-    """Everything that builds the network; one entry a level, from full resolution down to the bottleneck."""
+    """Everything that builds the network; one entry per level, from full resolution down to the bottleneck."""
 
     patch_voxels: VoxelsZYX
     filters: tuple[int, ...]
@@ -105,8 +105,8 @@ def _fine_axes(spacing: list[float], eligible: list[bool]) -> list[bool]:
 
 def _cannot_halve(patch_voxels: VoxelsZYX, filters: tuple[int, ...], level: int) -> ParamsError:
     return ParamsError(
-        f"[training] patch_voxels can be halved {level - 1} times, but the {len(filters)} filters ask for"
-        f" {len(filters) - 1} times",
+        f"[training] patch_voxels can be halved {level - 1} times, but the {len(filters)} filters need "
+        f"{len(filters) - 1} times",
         remedy=f"make y and x of training.patch_voxels multiples of {2 ** (len(filters) - 1)} and at least"
         f" {SMALLEST_EXTENT * 2 ** (len(filters) - 1)}, or shorten training.filters",
         value=list(patch_voxels),

@@ -1,7 +1,7 @@
 """SegResNet: residual blocks with group normalisation and a light decoder that adds its skips.
 
 Source: Myronenko 2018 (arXiv:1810.11654), without the autoencoder branch. MONAI's class halves all axes alike and has
-3×3×3 kernels throughout, which a stack of five sections does not survive. Its layers are therefore built anew from
+3×3×3 kernels throughout, which a stack of five sections does not survive. Its layers are therefore built again from
 MONAI's blocks with the plan's kernels, strides and filters; the class and its forward pass stay MONAI's own.
 """
 

@@ -1,8 +1,8 @@
 """Deep supervision: while it is trained, a network gives logits at the coarser levels of its decoder too.
 
 Lee et al. 2015 ("Deeply-supervised nets"); one head a decoder level as in Isensee et al. 2021 (nnU-Net). The heads lie
-beside the network and not in it, each a 1×1×1 convolution at its level's own resolution: they cost next to nothing, and
-what is registered is the plain network. Their losses: stages/train/losses/heads.py.
+next to the network and not in it, each a 1×1×1 convolution at its level's own resolution: they cost next to nothing,
+and what is registered is the plain network. Their losses: stages/train/losses/heads.py.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """UNet: MONAI's residual U-Net, the network of its tutorials.
 
 Source: Kerfoot et al. 2019 (doi:10.1007/978-3-030-12029-0_40). MONAI's class has one kernel for all levels; its layers
-are built anew from MONAI's blocks with the plan's kernels, the class and its forward pass stay. The first convolution
+are built again from MONAI's blocks with the plan's kernels, the class and its forward pass stay. The first convolution
 is strided already: full resolution is seen by that one and by the last.
 """
 
@@ -32,7 +32,7 @@ def build(plan: NetworkPlan) -> UNet:
 
 
 def _level(plan: NetworkPlan, level: int, width_in: int, width_out: int) -> nn.Sequential:
-    """From the plan's `level` down to the next, through all below beside a skip, and up again."""
+    """From the plan's `level` down to the next, through all below next to a skip, and up again."""
     width, below = plan.filters[level], level + 1
     stride, kernel = plan.strides[below], plan.kernels[below]
     inner: nn.Module

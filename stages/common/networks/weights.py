@@ -64,7 +64,7 @@ def fill(network: torch.nn.Module, content: bytes, ties: Mapping[str, tuple[str,
     Raises DamagedError, naming `origin` and the tensor, unless the file has this network's tensors and no others.
     """
     if dict(ties) != ties_of(network):
-        raise _damaged(origin, "its description ties other tensors than the network has", None)
+        raise _damaged(origin, "its description ties tensors that the network does not tie", None)
     expected = _stored(network)
     _check_header(content, expected, origin)
     try:
@@ -75,7 +75,7 @@ def fill(network: torch.nn.Module, content: bytes, ties: Mapping[str, tuple[str,
     network.load_state_dict(state, strict=True, assign=True)
     unfilled = [name for name, tensor in _all_tensors(network) if tensor.is_meta]
     if unfilled or ties_of(network) != dict(ties):
-        raise _damaged(origin, "the network was not filled by it", ", ".join(unfilled))
+        raise _damaged(origin, "it does not fill the network", ", ".join(unfilled))
 
 
 def _all_tensors(network: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:

@@ -84,7 +84,8 @@ def read_record(content: bytes, origin: object) -> ProvenanceRecord:
         place = ".".join(str(part) for part in fault["loc"]) or "the whole file"
         raise DataError(
             f"the provenance of {origin} cannot be read",
-            remedy="it was recorded by another version of capillary, or changed since: use the version that trained it",
+            remedy="use the version of capillary that trained it; if that cannot read it either, the record was "
+            "changed",
             value=f"{place}: {fault['msg']}",
         ) from error
 

@@ -20,7 +20,7 @@ from stages.common.registered.versions import list_versions, nothing
 from stages.common.tracking.server import RefusedError, Server
 
 TAG = "capillary.alias."
-FORMER_TAG = "capillary.alias"  # on versions of former programs, in place of an alias: the alias, without a time
+FORMER_TAG = "capillary.alias"  # on versions of previous programs, in place of an alias: the alias, without a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def resolve(versions: Sequence[ModelVersion], aliases: dict[str, str]) -> dict[s
 def point(name: str, alias: str, version: str, server: Server, *, after: int = 0) -> None:
     """Let `alias` lead to `version`, by a tag as well; newer than `after` (ns), whatever this machine's clock says.
 
-    Raises ServiceError where the server takes neither.
+    Raises ServiceError if the server takes neither.
     """
     client = server.client
     taken = True
@@ -80,7 +80,7 @@ def point(name: str, alias: str, version: str, server: Server, *, after: int = 0
         why = ServiceError(error.what, remedy=error.remedy, value=error.value)
         raise explained(error, server, why) from error
     if not taken:
-        say(f"this server takes no aliases: version {version} of {name} carries the tag {TAG}{alias} instead")
+        say(f"this server does not support aliases: version {version} of {name} carries the tag {TAG}{alias} instead")
 
 
 def _aliases(name: str, server: Server) -> dict[str, str]:

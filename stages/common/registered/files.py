@@ -16,7 +16,7 @@ from stages.common.tracking.server import Server, patient_transfers, redact, set
 def fetch_file(path: str, model: str, version: str, server: Server, most_bytes: int) -> bytes:
     """The content of the file `path` of a version; alone, whatever else its folder holds.
 
-    Raises DataError when it is no plain file of at most `most_bytes`, as the registry lists it and as it arrives.
+    Raises DataError when it is not a plain file of at most `most_bytes`, as the registry lists it and as it arrives.
     """
 
     def find() -> ArtifactRepository:
@@ -45,7 +45,7 @@ def _fetch(path: str, find: Callable[[], ArtifactRepository], where: str, server
         if not stat.S_ISREG(file.lstat().st_mode):
             raise _unsuitable(where, "it is not a file", None)
         if file.stat().st_size > most_bytes:
-            raise _unsuitable(where, "it is larger than it can be", f"{file.stat().st_size:,}, at most {most_bytes:,}")
+            raise _unsuitable(where, "it is larger than allowed", f"{file.stat().st_size:,}, at most {most_bytes:,}")
         return file.read_bytes()
 
 
@@ -55,7 +55,7 @@ def _check_listed(file: FileInfo | None, most_bytes: int, where: str) -> None:
     if file.is_dir:
         raise _unsuitable(where, "it is not a file", None)
     if (file.file_size or 0) > most_bytes:
-        raise _unsuitable(where, "it is larger than it can be", f"{file.file_size:,} bytes, at most {most_bytes:,}")
+        raise _unsuitable(where, "it is larger than allowed", f"{file.file_size:,} bytes, at most {most_bytes:,}")
 
 
 def _unsuitable(where: str, why: str, value: str | None) -> DataError:

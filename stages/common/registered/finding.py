@@ -43,7 +43,7 @@ PATIENCE_S = 12.0
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where to look: a server, None where none is to be asked; the outbox and the receipts of the repository."""
+    """Where to look: a server, None if none is to be asked; the outbox and the receipts of the repository."""
 
     server: Server | None
     outbox: Path | None = None
@@ -52,7 +52,7 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundNetwork:
-    """A network and the way to its files. `version` is empty where no registry has given it a number.
+    """A network and the way to its files. `version` is empty if no registry has given it a number.
 
     `fetch` gives the content of a file by its name, of at most so many bytes; what comes is not checked yet.
     """
@@ -127,7 +127,7 @@ def _on_server(card: ModelCard, server: Server, receipts: Path | None) -> FoundN
     except RefusedError as error:
         if not error.is_missing_endpoint:
             raise
-        say(f"MLflow at {redact(server.uri)} has no model registry: the network is looked for among the runs' files")
+        say(f"MLflow at {redact(server.uri)} has no model registry: looking for the network among the runs' files")
         return _among_files(card, server, receipts)
     suitable = [version for version in versions if _is_of(version, card)]
     # the same weights may have been trained for other patches: the files decide, and the newest of equal ones is taken
@@ -169,7 +169,7 @@ def _runs_of(card: ModelCard, server: Server, receipts: Path | None) -> Iterator
         try:
             yield server.call("find a run", lambda: server.client.get_run(receipt.run_id))
         except RefusedError:
-            say(f"the run {receipt.run_id} of {card.model_name} is not at {redact(server.uri)} any more")
+            say(f"the run {receipt.run_id} of {card.model_name} is no longer at {redact(server.uri)}")
     experiment = server.call("find its experiment", lambda: server.client.get_experiment_by_name(EXPERIMENT))
     if experiment is None:
         return
@@ -205,21 +205,22 @@ def _nowhere(card: ModelCard, places: Places, failure: ServiceError | None) -> S
     again = f"if it is gone, train it again: {address_words(card, '-f -s')}"
     if failure is not None:
         return ServiceError(
-            f"{what} is not among what waits to be published, and {failure.what}",
+            f"{what} is not waiting to be published here, and {failure.what}",
             remedy=f"{failure.remedy}. {again[0].upper()}{again[1:]}",
             value=failure.value,
         )
     if places.server is None:
         return ServiceError(
-            f"{what} is not among what waits to be published, and CAPILLARY_TRACKING=offline asks no server",
+            f"{what} is not waiting to be published here, and CAPILLARY_TRACKING=offline contacts no server",
             remedy=f"set CAPILLARY_TRACKING=auto to fetch it; {again}",
             value=card.weights_sha256,
         )
     return ServiceError(
         f"the registry at {redact(places.server.uri)} has no version of {card.model_name} with the weights of {what}: "
         "it was registered on another server, or deleted from this one",
-        remedy="set MLFLOW_TRACKING_URI as it was when this model was trained (if unset, that project's mlruns/ is "
-        "needed); to do without that server, its team sets tracking.weights_in_remote: true (docs/remotes.md), and you "
+        remedy="set MLFLOW_TRACKING_URI to its value when this model was trained (if it was unset, that project's "
+        "mlruns/ is needed); to work without that server, its team sets tracking.weights_in_remote: true "
+        "(docs/remotes.md), and you "
         f"run dvc pull; {again}",
         value=card.weights_sha256,
     )

@@ -19,7 +19,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def weights_from_remote(card: ModelCard, places: Sequence[Path] = (KEPT,)) -> Path | None:
-    """The folder with the files of the card's network, as `dvc pull` brought it; None where there is none.
+    """The folder with the files of the card's network, as `dvc pull` brought it; None if there is none.
 
     Only their names and sizes are looked at; read_kept compares what is in them.
     """
@@ -36,8 +36,8 @@ def read_kept(folder: Path, card: ModelCard) -> dict[str, bytes]:
         content = read_kept_file(folder, name, card.files[name].bytes)
         if (found := file_of(content)) != card.files[name]:
             raise DamagedError(
-                f"a network that DVC keeps is not the one of its card (loss {card.loss}, fold {card.fold})",
-                remedy="fetch it anew: dvc checkout --force weights, or dvc pull --force weights",
+                f"a network that DVC keeps does not match its card (loss {card.loss}, fold {card.fold})",
+                remedy="fetch it again: dvc checkout --force weights, or dvc pull --force weights",
                 file=folder / name,
                 value=f"SHA-256 {found.sha256} instead of {card.files[name].sha256}",
             )

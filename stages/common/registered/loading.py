@@ -33,7 +33,7 @@ def load_described(network: FoundNetwork) -> tuple[torch.nn.Module, ModelDescrip
     model = load_network(description, contents[WEIGHTS], f"{WEIGHTS} of {what}")
     if (found := weights_sha256(model)) != card.weights_sha256:
         raise DataError(
-            f"{what} holds other weights than its card says",
+            f"{what} has other weights than its card says",
             remedy=f"run {address_words(card)}",
             value=f"{found} instead of {card.weights_sha256}",
         )
@@ -86,14 +86,14 @@ def _fetch(name: str, network: FoundNetwork) -> bytes:
         content = network.fetch(name, expected.bytes)
     except RefusedError as error:
         raise ServiceError(
-            f"{network.place} does not give {name} of {network.label}",
-            remedy="set MLFLOW_TRACKING_URI as it was when this model was trained; if that model is gone, train it "
+            f"{network.place} does not have {name} of {network.label}",
+            remedy="set MLFLOW_TRACKING_URI to its value when this model was trained; if that model is gone, train it "
             f"again here: {address_words(card, '-f -s')}",
             value=error.value,
         ) from error
     if (found := file_of(content)) != expected:
         raise DataError(
-            f"{name} of {network.label}, as {network.place} gives it, is not the file that the model's card names",
+            f"{name} of {network.label}, as {network.place} has it, does not match the model's card",
             remedy=f"find out who changed it, or train it again: {address_words(card)}",
             file=f"{CARDS}/{card.loss}/fold_{card.fold}.json",
             value=f"SHA-256 {found.sha256} ({found.bytes:,} bytes) instead of {expected.sha256} ({expected.bytes:,})",

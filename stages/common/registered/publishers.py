@@ -44,5 +44,5 @@ def _tell(training: Training, published: PublishedTraining) -> None:
     if published.standing is None:
         return
     if published.entry is not None:
-        say(f"{label} stood for champion: {published.entry.why}")
+        say(f"{label} was compared for champion: {published.entry.why}")
     say(f"champion of {published.name}: version {published.standing.champion}")

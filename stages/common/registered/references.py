@@ -15,7 +15,7 @@ from stages.common.registered.versions import get_version, nothing
 from stages.common.tracking.server import Server
 
 _REFERENCE = re.compile(r"(?P<name>[^@/']+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
-_FOLD = "fold-"  # aliases of former programs: the network of a fold that was trained last
+_FOLD = "fold-"  # aliases of previous programs: the network of a fold that was trained last
 
 
 def find_versions(reference: str, server: Server) -> list[ModelVersion]:
@@ -32,8 +32,8 @@ def named_versions(reference: str, server: Server) -> list[ModelVersion]:
     form = _REFERENCE.fullmatch(reference)
     if form is None:
         raise CapillaryError(
-            "a model is named in none of the forms NAME, NAME@ALIAS and NAME/VERSION",
-            remedy="write it such as capillary-default@champion or capillary-default/3",
+            "this is not a model's name: the forms are NAME, NAME@ALIAS and NAME/VERSION",
+            remedy="write it like capillary-default@champion or capillary-default/3",
             code=ExitCode.USAGE,
             value=reference,
         )
@@ -62,7 +62,7 @@ def _networks(version: ModelVersion, server: Server) -> list[ModelVersion]:
 
 
 def _by_aliases(name: str, alias: str | None, server: Server) -> list[ModelVersion]:
-    """The version under `alias`; without one the champion, or what former programs left under each fold's alias."""
+    """The version under `alias`; without one the champion, or what previous programs left under each fold's alias."""
     under = aliases_of(name, server)
     if alias is not None:
         return [under[alias]] if alias in under else []

@@ -37,7 +37,7 @@ def _card_of(version: ModelVersion) -> ModelCard:
 
 
 def _named(data: object, version: ModelVersion) -> object:
-    """A card of today, without what former ones held; that of a pickle with the name by which it is converted."""
+    """A card of today, without what previous ones held; that of a pickle with the name by which it is converted."""
     if isinstance(data, dict) and "files" not in data:
         return {**data, "model_name": version.name, "model_version": str(version.version)}
     return without_assigned(data)

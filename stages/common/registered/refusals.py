@@ -26,12 +26,12 @@ def explained(error: RefusedError, server: Server, missing: CapillaryError) -> C
     place = redact(server.uri)
     if error.error_code in _LOGIN or not _answers_otherwise(server):
         return ServiceError(
-            f"the server at {place} refuses this login: the token is wrong or expired, or may not read its models",
+            f"the server at {place} refuses this login: the token is wrong, expired, or not allowed to read models",
             remedy=_LOGIN_REMEDY,
             value=error.value,
         )
     return ServiceError(
-        f"the server at {place} has no model registry that answers this question",
+        f"the server at {place} has no model registry, or one that cannot answer this request",
         remedy="use a server with MLflow's model registry (MLFLOW_TRACKING_URI), or the cards in models/",
         value=error.value,
     )

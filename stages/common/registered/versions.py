@@ -44,7 +44,7 @@ def has_registry(name: str, server: Server) -> bool:
 
 
 def get_version(name: str, version: str, server: Server) -> ModelVersion:
-    """One version. Raises DataError where the registry has none of that number, ServiceError where it refuses."""
+    """One version. Raises DataError if the registry has none of that number, ServiceError if it refuses."""
     try:
         return server.call("find a model version", lambda: server.client.get_model_version(name, version))
     except RefusedError as error:
@@ -52,12 +52,12 @@ def get_version(name: str, version: str, server: Server) -> ModelVersion:
 
 
 def network_version(loss: str, weights_sha256: str, server: Server) -> ModelVersion:
-    """The version that holds the network with these weights. Raises DataError where the registry has none."""
+    """The version that holds the network with these weights. Raises DataError if the registry has none."""
     name = names.of_loss(loss)
     found = [one for one in list_versions(name, server) if one.tags.get(tags.WEIGHTS) == weights_sha256]
     if not found:
         raise nothing(f"{name} with the weights {weights_sha256[:12]}", server)
-    # equal weights are one network; the last one is in today's form if a former one was converted
+    # equal weights are one network; the last one is in today's form if a previous one was converted
     return found[-1]
 
 
@@ -82,6 +82,6 @@ def nothing(reference: str, server: Server) -> DataError:
     """The registry was asked and has no such thing."""
     return DataError(
         f"the registry at {redact(server.uri)} has no model {reference}",
-        remedy="capillary models lists what it has; or point MLFLOW_TRACKING_URI at another one",
+        remedy="capillary models lists its models; or point MLFLOW_TRACKING_URI at another registry",
         value=reference,
     )

@@ -5,7 +5,7 @@ differences their signs, p is the share whose mean is at least as far from 0 as 
 of Experiments", §21). No distribution is assumed, but that of the differences is symmetric then.
 
 The same for differences less θ asks whether the mean may be θ. The sum of what is flipped must then be at most 0, that
-is, a subset's mean at most θ: so the θ that are not refused lie between two of the ordered means of the 2ⁿ − 1 subsets
+is, a subset's mean at most θ: so the θ that are not refused are between two of the ordered means of the 2ⁿ − 1 subsets
 (Hartigan 1969, "Using subsample values as typical values", JASA 64). p < 1 − confidence exactly where that interval
 leaves 0 out, from six groups on. With five the test cannot refuse at 0.95, and the interval is the widest that it has:
 from the smallest to the largest difference, with 0.9375.

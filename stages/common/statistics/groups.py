@@ -14,7 +14,7 @@ def group_means(values: Values, groups: Sequence[str]) -> Values:
     """The mean of `values` (one a volume) in each of `groups` (the volume's), in the order in which groups first come.
 
     A volume that is there several times, under several seeds or folds, is averaged in that way, too.
-    Raises ValueError where both are not of one length.
+    Raises ValueError if both are not of one length.
     """
     members: dict[str, list[float]] = {}
     for group, value in zip(groups, values, strict=True):

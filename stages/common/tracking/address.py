@@ -51,7 +51,7 @@ def read_address(uri: str) -> Address:
     """What `uri` leads to; raises CapillaryError (usage) for what MLflow's client could not use."""
     plain = without_login(uri)
     scheme = uri.partition("://")[0].lower() if "://" in uri else ""
-    # a file may lie in a folder with a blank in its name
+    # a file may be in a folder with a blank in its name
     if uri.strip() != uri or (re.search(r"\s", uri) and not uri.startswith(_SQLITE)):
         raise _refused("has a space in it", plain, "remove the space, or write it as %20")
     if uri in _DATABRICKS or scheme in _DATABRICKS:

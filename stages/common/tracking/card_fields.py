@@ -11,7 +11,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def wrong_field(card: Mapping[str, Any]) -> str | None:
-    """The first field of `card`, which has all of them, that cannot be right; None where all can."""
+    """The first field of `card`, which has all of them, that cannot be right; None if all can."""
     return next((name for name, is_right in _RULES.items() if not is_right(card[name])), None)
 
 

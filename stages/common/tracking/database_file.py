@@ -24,7 +24,7 @@ def refuse_damaged_database(file: Path) -> None:
         raise DamagedError(
             f"MLflow's embedded store is damaged: the file {fault}",
             file=file,
-            remedy=f"put back a copy of it. Without one: `mv {old} {new}`, then repeat: a new store begins. "
+            remedy=f"restore a copy of it. Without one: `mv {old} {new}`, then repeat: a new store begins. "
             "The runs and networks of the old one are not in it: `dvc repro -f -s train` trains them again",
         )
 

@@ -70,7 +70,7 @@ def pack(network: torch.nn.Module, description: ModelDescription) -> Package:
     found = weights_sha256(load_network(description, contents[WEIGHTS], "the network to be registered"))
     if found != expected:
         raise CapillaryError(
-            "a network does not come back from its description and weights",
+            "a network cannot be rebuilt from its description and weights",
             remedy="report it with the architecture's name; nothing was registered",
             code=ExitCode.UNEXPECTED,
             value=f"{found} instead of {expected}",
@@ -108,7 +108,7 @@ def mlflow_folder(package: Package) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """MLflow advises on type hints and tells of each file."""
+    """MLflow advises on type hints and describes each file."""
     logger = logging.getLogger("mlflow.pyfunc")
     level = logger.level
     logger.setLevel(logging.ERROR)

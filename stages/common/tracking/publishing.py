@@ -1,6 +1,6 @@
 """What is registered at a server, each kind by a function that may be repeated: a spool calls it until it succeeds.
 
-A publisher gets a folder that holds all that it needs, and finds what a former call of it made.
+A publisher gets a folder that holds all that it needs, and finds what a previous call of it made.
 """
 
 import json
@@ -37,7 +37,7 @@ _MOST_TAGS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What became of it. `version` is empty where the server has no registry."""
+    """What became of it. `version` is empty if the server has no registry."""
 
     fingerprint: str
     name: str
@@ -51,7 +51,7 @@ def network_files(package: Package, card: ModelCard, tags: Mapping[str, str] | N
 
 
 def card_in(folder: Path) -> ModelCard | None:
-    """The card of the network in `folder`, None where there is none that can be read."""
+    """The card of the network in `folder`, None if there is none that can be read."""
     try:
         return _card(folder)
     except CapillaryError:
@@ -132,7 +132,7 @@ def _package(folder: Path, card: ModelCard) -> Package:
 
 def _damaged(file: Path, why: str) -> DamagedError:
     return DamagedError(
-        "what waits to be published is damaged",
+        "a run that waits to be published is damaged",
         file=file,
         value=why,
         remedy="remove the folder of this run from the outbox, then train again: `dvc repro -f -s train@<loss>-<fold>`",

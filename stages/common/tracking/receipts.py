@@ -1,4 +1,4 @@
-"""Which run and version of which server a training became: hints, kept outside of DVC's outs.
+"""Which run and version of which server a training became: hints, kept outside DVC's outs.
 
 `<repository>/.capillary/receipts/<fingerprint>.json` has an entry per server. A card says nothing that a server
 assigns, so that publishing later changes no out. Whoever reads a receipt asks the server whether it is still true.
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What a server made of a training. `version` is empty where the server has no registry."""
+    """What a server made of a training. `version` is empty if the server has no registry."""
 
     run_id: str
     name: str
@@ -32,7 +32,7 @@ class Receipt:
 
 
 def read_receipt(folder: Path, fingerprint: str, uri: str) -> Receipt | None:
-    """The receipt of the server at `uri`, None where there is none that can be read: it is a hint only."""
+    """The receipt of the server at `uri`, None if there is none that can be read: it is a hint only."""
     entry = _read(_file(folder, fingerprint)).get(without_login(uri))
     if not isinstance(entry, dict) or entry.keys() != Receipt.__dataclass_fields__.keys():
         return None

@@ -25,7 +25,7 @@ from stages.common.tracking.server import RefusedError, Server, settled, uploads
 from stages.common.tracking.training_domain import TrainingDomain, domain_from
 
 MODELS = "capillary-"  # and the loss: the registered model
-# of former versions' cards: what a server had assigned
+# of earlier versions' cards: what a server had assigned
 ASSIGNED = ("run_id", "model_name", "model_version")
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
@@ -33,7 +33,7 @@ ALIAS_TAG = "capillary.alias"
 SEED_TAG = "capillary.seed"
 # on a version: its card, for who has no models/ at hand (stages/predict/models)
 CARD_TAG = "capillary.card"
-# on a version: the form of its files; a version without the tag is a pickle of a former version of capillary
+# on a version: the form of its files; a version without the tag is a pickle of an earlier version of capillary
 FORMAT_TAG = "capillary.format"
 FORMAT = "safetensors-1"
 NETWORK = "model"  # the folder of a network among the files of its run
@@ -64,10 +64,10 @@ class ModelCard:
     precision: str
     recipe: Recipe
     files: Mapping[str, ModelFile]
-    domain: TrainingDomain | None = None  # None on cards of former versions
-    seed: int | None = None  # None on cards of former versions
+    domain: TrainingDomain | None = None  # None on cards of earlier versions
+    seed: int | None = None  # None on cards of earlier versions
     # hash of loss, data, code and params without the seed, which all cells of a training have in common
-    setup: str | None = None  # None on cards of former versions, and of stages that were started by hand
+    setup: str | None = None  # None on cards of earlier versions, and of stages that were started by hand
 
     @property
     def model_name(self) -> str:
@@ -87,7 +87,7 @@ def autocast_of(card: ModelCard) -> torch.dtype | None:
 
 
 def address_words(card: ModelCard, options: str = "-f") -> str:
-    """The command that trains the card's network again; a card does not say whether its seed is a further one."""
+    """The command that trains the card's network again; a card does not say whether its seed is another one."""
     first = f"`dvc repro {options} {ENTRY}@{card.loss}-{card.fold}`"
     if card.seed is None:
         return first
@@ -119,7 +119,7 @@ def read_card(path: Path) -> ModelCard:
 
 
 def without_assigned(data: object) -> object:
-    """A card's `data` without what former versions of capillary noted on it: the run, name and version."""
+    """A card's `data` without what earlier versions of capillary noted on it: the run, name and version."""
     return {key: value for key, value in data.items() if key not in ASSIGNED} if isinstance(data, dict) else data
 
 
@@ -128,7 +128,7 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
     names = {field.name for field in fields(ModelCard)}
     if isinstance(data, dict) and "files" in data and set(ASSIGNED) & data.keys():
         raise DataError(
-            "the model card is of a former version of capillary, which noted where a server had put the network",
+            "the model card was written by an older capillary, which recorded where a server had put the network",
             remedy=f"run `dvc repro`; {remedy}",
             file=origin,
             value=", ".join(name for name in ASSIGNED if name in data),
@@ -148,11 +148,14 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
         f"it has {name}" for name in sorted(data.keys() - names)
     ]:
         raise DataError(
-            "the model card is not of this version of capillary", remedy=remedy, file=origin, value=", ".join(differing)
+            "the model card was written by another version of capillary",
+            remedy=remedy,
+            file=origin,
+            value=", ".join(differing),
         )
     if (wrong := wrong_field(data)) is not None:
         raise DamagedError(
-            f"the model card is damaged: `{wrong}` is not what it should be",
+            f"the model card is damaged: `{wrong}` is not valid",
             remedy=remedy,
             file=origin,
             value=repr(data[wrong])[:200],
@@ -166,7 +169,7 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
 def _pickled(data: Mapping[str, Any], origin: object, remedy: str) -> DataError:
     named = f"{data['model_name']}/{data['model_version']}" if data.get("model_version") else "NAME/VERSION"
     return DataError(
-        "the model was registered by a former version of capillary, as a pickle, which is not read any more",
+        "the model was registered by an older capillary as a pickle, which is no longer read",
         remedy=f"convert it (`capillary models convert {named}`), or train it again: {remedy}",
         file=origin,
         value="the model card lacks `files`",
@@ -221,7 +224,7 @@ def register_model(
 
 
 def versions_of(server: Server, name: str) -> list[ModelVersion]:
-    """Every version of the model `name`, none where there is no such model; they never carry aliases (mlflow#16734)."""
+    """Every version of the model `name`, none if there is no such model; they never carry aliases (mlflow#16734)."""
     found: list[ModelVersion] = []
     token = None
     while True:

@@ -1,8 +1,8 @@
 """The embedded store under another path than before: moved, renamed, copied, or mounted elsewhere in a container.
 
-MLflow records absolute paths: of an experiment, each run and each version of a model. Those below the former folder of
-the database are rewritten to its present one, all of them or none. Nothing else is touched: a location in a bucket, on
-another disk or behind a server means the same from everywhere.
+MLflow records absolute paths: of an experiment, each run and each version of a model. Those below the previous folder
+of the database are rewritten to its present one, all of them or none. Nothing else is touched: a location in a bucket,
+on another disk or behind a server means the same from everywhere.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ from stages.common.errors import ServiceError
 from stages.common.progress import say
 from stages.common.tracking.address import EXPERIMENT
 
-ARTIFACTS = "artifacts"  # beside the database, where the launcher has a new store keep them
+ARTIFACTS = "artifacts"  # next to the database, where the launcher has a new store keep them
 BUSY_PATIENCE_S = 60.0
 
 
@@ -56,7 +56,8 @@ def settle(file: Path) -> int:
     except sqlite3.Error as error:
         raise ServiceError(
             "MLflow's embedded store cannot be read and written",
-            remedy="end what else uses it (mlflow ui), free space on its disk, or put a sound copy of the file there",
+            remedy="end other programs that use it (mlflow ui), free space on its disk, or restore an undamaged copy "
+            "of the file",
             file=file,
             value=error,
         ) from error
@@ -66,9 +67,9 @@ def settle(file: Path) -> int:
 
 
 def _former_folder(database: sqlite3.Connection, here: Path, name: str) -> PurePosixPath | None:
-    """The folder in which the store `name` was when its experiment was made or last settled; None where it still is.
+    """The folder in which the store `name` was when its experiment was made or last settled; None if it still is.
 
-    Also None where the experiment keeps its files elsewhere on purpose: not in the folder `artifacts` of the store, or
+    Also None if the experiment keeps its files elsewhere on purpose: not in the folder `artifacts` of the store, or
     in one of the experiment's number, as MLflow has it by default; or in such a folder, where they are to this day.
     """
     if not _has(database, COLUMNS[0]):
@@ -84,7 +85,7 @@ def _former_folder(database: sqlite3.Connection, here: Path, name: str) -> PureP
 
 
 def _is_in_use(location: Path, here: Path, name: str) -> bool:
-    """Whether `location` is there, on another disk, say: not in `here`, nor beside a store whose copy this could be.
+    """Whether `location` is there, on another disk, say: not in `here`, nor next to a store whose copy this could be.
 
     By looking at names alone: a stage may not list folders elsewhere.
     """

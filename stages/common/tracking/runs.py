@@ -15,7 +15,7 @@ from stages.common.runtime import Runtime
 from stages.common.text import visible
 from stages.common.tracking.publishing import PUBLISHERS, Publisher
 from stages.common.tracking.server import RefusedError, connect, redact
-from stages.common.tracking.spool.opening import Wanted, open_spool
+from stages.common.tracking.spool.opening import RunRequest, open_spool
 from stages.common.tracking.spool.sender import Outcome, Sender
 from stages.common.tracking.spool.sending import Destination
 from stages.common.tracking.spool.writing import Writer, now_ms
@@ -65,7 +65,7 @@ def open_run(
 
 
 def destination(runtime: Runtime, publishers: Mapping[str, Publisher] = PUBLISHERS) -> Destination | None:
-    """Where a run is sent to; None where nobody is to be asked. The embedded store is a file, which is always there."""
+    """Where a run is sent to; None if nobody is to be asked. The embedded store is a file, which is always there."""
     if runtime.tracking == "offline" and not runtime.is_embedded:
         return None
     return Destination(
@@ -124,7 +124,10 @@ class TrackedRun:
         texts = {key: _short(key, visible(str(value))) for key, value in params.items()}
         for key in texts.keys() & self.writer.params.keys():
             if texts[key] != self.writer.params[key]:
-                say(f"MLflow keeps param {key} = {self.writer.params[key]} of the run's start, now it is {texts[key]}")
+                say(
+                    f"MLflow keeps param {key} = {self.writer.params[key]} from the start of the run; it is now "
+                    f"{texts[key]}"
+                )
         self.writer.add_params(texts)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -168,7 +171,7 @@ class TrackedRun:
         unkept = self.writer.unkept
         self._leave()
         if unkept:
-            say(f"{unkept} records of this run could not be kept: the disk was full")
+            say(f"{unkept} records of this run were lost: the disk was full")
         if outcome.is_sent and not unkept and self._sender is not None:
             self.writer.spool.remove()
         elif self._runtime.tracking == "required" and not outcome.is_sent:
@@ -204,13 +207,13 @@ class TrackedRun:
         folder = self.writer.spool.folder
         if self._sender is None:
             return f"done; its record is kept in {folder} (CAPILLARY_TRACKING=offline): `capillary sync` publishes it"
-        why = outcome.failure.what if outcome.failure is not None else f"{self._place()} does not take it in time"
+        why = outcome.failure.what if outcome.failure is not None else f"{self._place()} does not accept it in time"
         return f"done, and kept in {folder}, because {why}: `capillary sync` publishes it"
 
 
-def _wanted(runtime: Runtime, cell_tags: Mapping[str, str], run_name: str, run_id: str | None) -> Wanted:
+def _wanted(runtime: Runtime, cell_tags: Mapping[str, str], run_name: str, run_id: str | None) -> RunRequest:
     named = {"capillary.experiment": visible(runtime.experiment_name)} if runtime.experiment_name else {}
-    return Wanted(
+    return RunRequest(
         stage=runtime.stage,
         fingerprint=runtime.fingerprint,
         identity={
@@ -232,7 +235,7 @@ def _required(what: str, place: str, outcome: Outcome) -> ServiceError:
     failure = outcome.failure
     return ServiceError(
         f"{what}: {failure.what if failure else f'{place} does not answer in time'} (CAPILLARY_TRACKING=required)",
-        remedy=f"{failure.remedy if failure else 'start the server'}; then repeat: what was trained is not trained "
+        remedy=f"{failure.remedy if failure else 'start the server'}; then repeat: finished trainings do not run "
         "again. CAPILLARY_TRACKING=auto trains without a server",
         value=failure.value if failure else None,
     )

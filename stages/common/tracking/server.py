@@ -133,7 +133,7 @@ def _is_transient(error: MlflowException | OSError) -> bool:
 
 
 def _status_of(error: OSError) -> int | None:
-    """The HTTP status of an answer that `requests` did not like, None where there was no answer."""
+    """The HTTP status of an answer that `requests` did not like, None if there was no answer."""
     status: int | None = getattr(getattr(error, "response", None), "status_code", None)
     return status
 
@@ -230,7 +230,7 @@ def _create_whole(file: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     new = file.with_name(f".{file.name}.new")
-    for leftover in file.parent.glob(f"{new.name}*"):  # and what SQLite keeps beside it
+    for leftover in file.parent.glob(f"{new.name}*"):  # and what SQLite keeps next to it
         leftover.unlink()
     artifacts = str(file.parent / ARTIFACTS)
     store = SqlAlchemyStore(f"{_SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """Load of the machine while a stage runs, as curves of its MLflow run and as a CSV file.
 
 MLflow's collectors are used, its monitor is not: that one ends at the first request that fails, and starts again at
-step 0 (doubled points) when the server does not tell it at once where the former process stopped.
+step 0 (doubled points) when the server does not tell it at once where the previous process stopped.
 """
 
 import csv

@@ -30,7 +30,7 @@ def domain_from(data: object, origin: object, remedy: str) -> TrainingDomain | N
     names = set(TrainingDomain.__annotations__)
     if not isinstance(data, dict) or set(data) != names or not _is_domain(data):
         raise DamagedError(
-            "the model card is damaged: `domain` is not what it should be",
+            "the model card is damaged: `domain` is not valid",
             remedy=remedy,
             file=origin,
             value=repr(data)[:200],

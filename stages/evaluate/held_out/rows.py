@@ -31,7 +31,7 @@ class HeldOutRow:
 class HeldOutResult:
     """The held-out figures of one loss: metric → interval of the ensemble, metric → mean over the single networks.
 
-    A value is NaN where the metric could be measured in no volume.
+    A value is NaN if the metric could be measured in no volume.
     """
 
     ensemble: dict[str, Interval]
@@ -42,12 +42,12 @@ class HeldOutResult:
 
 
 def model_name(fold: int, seed: int | None) -> str:
-    """What a single network is called in the tables; `seed` is a further one."""
+    """What a single network is called in the tables; `seed` is another one."""
     return f"fold_{fold}" if seed is None else f"fold_{fold}_seed_{seed}"
 
 
 def summarise_held_out(rows: Sequence[HeldOutRow], evaluation: Evaluation) -> dict[str, HeldOutResult]:
-    """Loss → its figures; nothing where no volume is held out."""
+    """Loss → its figures; nothing if no volume is held out."""
     return {
         loss: _result([row for row in rows if row.loss == loss], evaluation)
         for loss in dict.fromkeys(row.loss for row in rows)

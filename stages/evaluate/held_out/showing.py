@@ -12,11 +12,11 @@ from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.params import Evaluation
 from stages.evaluate.statistics.intervals import Interval, interval_text
 
-QUOTE = "the ensemble's held-out figure is the one to quote, provided that nothing was chosen by looking at it"
+QUOTE = "the ensemble's held-out figure is the one to quote, provided that it was not used to choose anything"
 
 
 def print_held_out(results: Mapping[str, HeldOutResult], evaluation: Evaluation) -> None:
-    """A table of its own, apart from the out-of-fold figures; nothing where no volume is held out."""
+    """Its own table, apart from the out-of-fold figures; nothing if no volume is held out."""
     if not results:
         return
     table = Table(title=rf"Held-out volumes, mean over groups \[{evaluation.confidence:.0%} interval]")

@@ -30,7 +30,7 @@ class RunningSums:
         self._counts[place] = self._counts.get(place, 0) + 1
 
     def take_mean(self, place: int) -> NDArray[np.float32]:
-        """The mean of what was added for volume number `place`, zyx; its sum begins anew. KeyError: nothing was."""
+        """The mean of what was added for volume number `place`, zyx; its sum begins again. KeyError: nothing was."""
         count = self._counts.pop(place)
         mean: NDArray[np.float32] = np.load(self._file(place), allow_pickle=False)
         self._file(place).unlink()

@@ -39,12 +39,12 @@ class BandCounts:
 
     @property
     def recall(self) -> float | None:
-        """The share of the label's voxels that were found; None where it has none."""
+        """The share of the label's voxels that were found; None if it has none."""
         return self.label_found / self.label if self.label else None
 
     @property
     def centreline_dsc(self) -> float | None:
-        """clDice of the band; None where the label has no centreline in it, 0 where nothing of either is met."""
+        """clDice of the band; None if the label has no centreline in it, 0 where nothing of either is met."""
         if not self.line:
             return None
         sensitivity = self.line_found / self.line
@@ -90,7 +90,7 @@ def band_counts(
 def radii_um(mask: Mask, line: Mask, spacing_um: Spacing, threads: int) -> NDArray[np.float64]:
     """Of each voxel of `line`, in its order, the distance to the nearest voxel of the background of `mask`.
 
-    What lies beyond the volume is unknown and bounds no vessel. Infinite where there is no background.
+    What is beyond the volume is unknown and bounds no vessel. Infinite if there is no background.
     """
     outside = binary_dilation(mask, _FACES) & ~mask
     if not outside.any():

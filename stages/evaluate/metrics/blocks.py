@@ -2,7 +2,7 @@
 
 A vessel that is not labelled has no known end, loop or border. So what depends on them is measured in blocks only: the
 connected pieces (over faces) of the labelled voxels that are boxes, such as whole slices, slabs and cubes. Each counts
-as a volume of its own, and the volume's value is the mean over its blocks, weighted by their voxels. Blocks in which
+as its own volume, and the volume's value is the mean over its blocks, weighted by their voxels. Blocks in which
 neither mask has a voxel say nothing, and are left out where another one does.
 """
 
@@ -19,7 +19,7 @@ Box = tuple[slice, slice, slice]
 
 
 def labelled_blocks(labelled_zyx: Mask) -> list[Box]:
-    """The boxes, in the order of their first voxels; none where labelled voxels are scattered or of another form."""
+    """The boxes, in the order of their first voxels; none if labelled voxels are scattered or of another form."""
     pieces, _ = label(labelled_zyx)
     return [
         (box[0], box[1], box[2])
@@ -34,7 +34,7 @@ def telling(blocks: Sequence[Box], masks: Sequence[Mask]) -> list[Box]:
 
 
 def weighted_mean(values: Sequence[float], blocks: Sequence[Box]) -> float:
-    """Of one value a block, by the blocks' voxels; NaN where there is none."""
+    """Of one value per block, by the blocks' voxels; NaN if there is none."""
     return float(np.average(values, weights=[voxels_of(box) for box in blocks])) if blocks else float("nan")
 
 

@@ -74,7 +74,7 @@ def _count(mask_zyx: NDArray[np.bool_], connectivity: int) -> int:
         total += found
     edges = np.concatenate(joined)
     graph = coo_array((np.ones(len(edges), dtype=np.bool_), edges.T), shape=(total + 1, total + 1))
-    return int(connected_components(graph, directed=False, return_labels=False)) - 1  # 0 is no label
+    return int(connected_components(graph, directed=False, return_labels=False)) - 1  # 0 is not a label
 
 
 def _numbered(labels_yx: NDArray[np.int32], before: int) -> NDArray[np.int64]:

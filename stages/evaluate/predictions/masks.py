@@ -32,7 +32,7 @@ class Predicted:
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfFold(Predicted):
-    """Of a volume that the fold of `cell` validates. `parts` is None where nobody chooses a size by them."""
+    """Of a volume that the fold of `cell` validates. `parts` is None if nobody chooses a size by them."""
 
     cell: Cell
     reliability: Reliability

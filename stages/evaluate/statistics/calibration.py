@@ -50,7 +50,7 @@ class Reliability:
 
     @classmethod
     def pooled(cls, each: Sequence["Reliability"]) -> Self:
-        """Of all voxels of several volumes: a large volume counts more than a small one."""
+        """Of all voxels of several volumes: a large volume takes precedence than a small one."""
         return cls(
             voxels=np.sum([one.voxels for one in each], axis=0),
             probability_sum=np.sum([one.probability_sum for one in each], axis=0),
@@ -71,7 +71,7 @@ class VolumeCalibration:
     fold: int
     id: str
     reliability: Reliability
-    seed: int | None = None  # a further one; None: training.seed
+    seed: int | None = None  # another one; None: training.seed
 
 
 def pooled_by_loss(volumes: Sequence[VolumeCalibration]) -> dict[str, Reliability]:
@@ -83,7 +83,9 @@ def pooled_by_loss(volumes: Sequence[VolumeCalibration]) -> dict[str, Reliabilit
 
 
 def write_calibration(folder: Path, volumes: Sequence[VolumeCalibration], *, first_seed: int | None = None) -> None:
-    """Write calibration.csv, a line a loss and bin that holds a voxel, and calibration_volumes.csv, a line a volume."""
+    """Write calibration.csv, a line per loss and bin that holds a voxel, and calibration_volumes.csv, a line per
+    volume.
+    """
     bins = [line for loss, found in pooled_by_loss(volumes).items() for line in _bins(loss, found)]
     _write(folder / CALIBRATION_CSV, bins)
     has_seeds = any(one.seed is not None for one in volumes)

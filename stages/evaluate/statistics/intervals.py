@@ -31,7 +31,7 @@ _EQUAL = 1e-12  # of the values' size: a spread below it is rounding
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean with its interval; the ends are None where there are fewer than LEAST_GROUPS values."""
+    """A mean with its interval; the ends are None if there are fewer than LEAST_GROUPS values."""
 
     mean: float
     ci_low: float | None
@@ -58,7 +58,7 @@ def interval_of_mean(values: Values, confidence: float, lowest: float = -np.inf,
 
 
 def interval_text(interval: Interval, digits: int) -> str:
-    r"""For rich's tables: `0.81 \[0.74, 0.88]`, or the mean alone where there is no interval."""
+    r"""For rich's tables: `0.81 \[0.74, 0.88]`, or the mean alone if there is no interval."""
     if math.isnan(interval.mean):
         return "not measured"
     if interval.ci_low is None or interval.ci_high is None:

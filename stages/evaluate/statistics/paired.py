@@ -1,4 +1,4 @@
-"""Which loss is better, and how sure that is: differences on the same volumes, one number a group.
+"""Which loss is better, and how sure that is: differences on the same volumes, one number per group.
 
 One metric is primary, the first of params.yaml's `evaluation.metrics`: for it the pairs of losses are corrected for
 their number (Holm 1979). Whoever looks at eight metrics finds some difference somewhere: the others are exploratory,
@@ -38,9 +38,9 @@ class Difference:
 
     `groups` is the number of independent values. `p` is two-sided, `p_smallest` what that number can give at best,
     `p_holm` is `p` corrected for the number of pairs of losses, in the primary metric. `effect_size` is the mean of the
-    groups' differences by their standard deviation (Cohen's d_z), None where all agree. `detectable` is the size of a
+    groups' differences by their standard deviation (Cohen's d_z), None if all agree. `detectable` is the size of a
     true difference that as many groups, as different as these, would find with a probability of POWER, in the primary
-    metric. The ends of the interval are None where there are too few groups.
+    metric. The ends of the interval are None if there are too few groups.
     """
 
     loss: str
@@ -60,7 +60,7 @@ class Difference:
 
 
 def compare_losses(rows: list[Row], evaluation: Evaluation) -> list[Difference]:
-    """Every pair of losses in every metric, in the order in which the losses come; nothing where there is one loss.
+    """Every pair of losses in every metric, in the order in which the losses come; nothing if there is one loss.
 
     A pair without a volume that both were measured on has nothing to compare.
     """
@@ -118,7 +118,7 @@ def _effect_size(differences: Values) -> float | None:
 
 def detectable_difference(differences: Values, significance: float) -> float | None:
     """The true difference that a two-sided paired t test would find with a probability of POWER, had its values the
-    spread of `differences`; None where they have none, and below LEAST_GROUPS.
+    spread of `differences`; None if they have none, and below LEAST_GROUPS.
 
     The sign-flip test finds nearly the same as that t test where differences are near to normal.
     """

@@ -24,7 +24,7 @@ SPREAD_CSV = "spread.csv"
 class Spread:
     """Standard deviations (n − 1) of the mean over groups: over seeds, and over folds, whose seeds are averaged first.
 
-    None where there is one seed, or one fold.
+    None if there is one seed, or one fold.
     """
 
     loss: str

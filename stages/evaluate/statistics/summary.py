@@ -1,4 +1,4 @@
-"""Rows of volumes condensed to one interval a loss and metric."""
+"""Rows of volumes condensed to one interval per loss and metric."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Summary = dict[str, dict[str, Interval]]  # loss → metric → interval
 def summarise(rows: list[Row], evaluation: Evaluation) -> Summary:
     """Out-of-fold means over the groups of a loss; in a group a volume counts once for each fold that held it out.
 
-    A mean runs over the volumes in which the metric could be measured; it is NaN where there is none.
+    A mean runs over the volumes in which the metric could be measured; it is NaN if there is none.
     """
     return {
         loss: {
@@ -43,7 +43,7 @@ class Measured(Protocol):
 
 
 def interval_of(measured: Sequence[Measured], metric: str, confidence: float) -> Interval:
-    """The mean over the groups of `measured`, NaN where the metric could be measured in no volume."""
+    """The mean over the groups of `measured`, NaN if the metric could be measured in no volume."""
     rows = [row for row in measured if not math.isnan(row.measurement.values[metric])]  # metrics/blocks.py
     if not rows:
         return Interval(mean=math.nan, ci_low=None, ci_high=None)

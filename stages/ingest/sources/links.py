@@ -1,4 +1,4 @@
-"""Links of a source, followed by name alone: what leads out of the source is refused, wherever it would lead."""
+"""Links of a source, followed by name alone: what leads outside the source is refused, wherever it would lead."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ class LinkError(ValueError):
 def follow(path: str, target_of: Callable[[str], str | None]) -> str:
     """`path` as the name of a file or folder that is reached over no link.
 
-    `target_of` says where the link of that name leads, None where there is none. Raises LinkError for a link that is
-    absolute, leads out of the source or goes in circles.
+    `target_of` says where the link of that name leads, None if there is none. Raises LinkError for a link that is
+    absolute, leads outside the source or goes in circles.
     """
     waiting, done, hops, parts = path.split("/")[::-1], list[str](), 0, 0
     link, told = "", ""
@@ -25,7 +25,7 @@ def follow(path: str, target_of: Callable[[str], str | None]) -> str:
             continue
         if part == "..":
             if not done:
-                raise LinkError(f"{_name(path, link)} is a link to {told}, which leads out of the source; {_REMEDY}")
+                raise LinkError(f"{_name(path, link)} is a link to {told}, which leads outside the source; {_REMEDY}")
             done.pop()
             continue
         done.append(part)

@@ -17,7 +17,7 @@ TABLE = "dataset.csv"
 class LocalFolder:
     """The files in `folder`, and those of `cache` (DVC's) that links in it lead to.
 
-    Other links are followed within the folder only: what lies outside, a stage in a container cannot see.
+    Other links are followed within the folder only: what is outside, a stage in a container cannot see.
     """
 
     folder: Path

@@ -143,7 +143,7 @@ class RemoteFolder:
         return sorted(name for entry in entries if (name := posixpath.basename(entry.rstrip("/"))))
 
     def expect(self, paths: Iterable[str]) -> None:
-        """Nothing to get ready: each file is a request of its own."""
+        """Nothing to get ready: each file is its own request."""
 
     def fetch(self, path: str, target: Path) -> None:
         """Download a file."""
@@ -175,7 +175,7 @@ class TableOnServer:
         return []
 
     def expect(self, paths: Iterable[str]) -> None:
-        """Nothing to get ready: each file is a request of its own."""
+        """Nothing to get ready: each file is its own request."""
 
     def fetch(self, path: str, target: Path) -> None:
         """Download the table, or a file that it names."""

@@ -28,7 +28,7 @@ class Service:
     hides: bool = False  # says "does not exist" of what one may not see
     failures: tuple[str, ...]
     refusals: tuple[str, ...] = ()
-    transient: tuple[str, ...] = ()  # worth another try; empty where the library tries again itself
+    transient: tuple[str, ...] = ()  # worth another try; empty if the library tries again itself
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def open(self) -> AbstractFileSystem:

@@ -64,7 +64,7 @@ def _open_path(address: str, scratch: Path, cache: Path | None) -> Source:
         return open_archive(path, scratch, shown=address)
     raise DataError(
         f"the source {address} is a file, but not an archive",
-        remedy=f"name the folder that holds dataset.csv, or an archive of it ({', '.join(ARCHIVE_SUFFIXES)})",
+        remedy=f"name the folder that contains dataset.csv, or an archive of it ({', '.join(ARCHIVE_SUFFIXES)})",
         file=_SETTING,
         value=address,
     )

@@ -20,7 +20,7 @@ from stages.predict.batch.results import Results, StackResult
 from stages.predict.batch.showing import Showing
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.sharing import SharedRoom, decoded_bytes
-from stages.predict.files.writing import Place
+from stages.predict.files.writing import StackGeometry
 from stages.predict.reporting import Remarks, Report
 from stages.predict.request import PredictRequest, StackRequest
 from stages.predict.source import decoded_type
@@ -42,7 +42,7 @@ class Job:
     remarks: Remarks
     scratch: Scratch
     key: str = ""
-    place: Place | None = None
+    place: StackGeometry | None = None
     prepared: Prepared | None = None
     computed: Computed | None = None
     error: CapillaryError | None = None

@@ -1,1 +1,1 @@
-"""Volumes that lie on the disk instead of in memory."""
+"""Volumes that are on the disk instead of in memory."""

@@ -1,4 +1,4 @@
-"""Room for this run's volumes on the disk: hidden files beside its out, on the disk that the out needs anyway."""
+"""Room for this run's volumes on the disk: hidden files next to its out, on the disk that the out needs anyway."""
 
 import shutil
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from stages.predict.disk.volume import DiskVolume, Shape
 
 FLOAT = 4  # bytes of a probability, of a sum, and of a resampled intensity
 MASK = 1
-BESIDE = 2**24  # the picture, and what files hold beside their voxels
+OVERHEAD_BYTES = 2**24  # the picture, and what files hold besides their voxels
 
 
 def bytes_needed(voxel: int, shape_zyx: Shape, grid_zyx: Shape, ring_zyx: Shape, *, probability: bool) -> int:
@@ -28,10 +28,10 @@ def bytes_needed(voxel: int, shape_zyx: Shape, grid_zyx: Shape, ring_zyx: Shape,
     # the mask, the one without small parts, and what is left of it for the user
     written = 3 * MASK * prod(shape_zyx) + (native if probability else 0)
     if grid_zyx == shape_zyx:
-        return BESIDE + image + native + max(sums, written)
+        return OVERHEAD_BYTES + image + native + max(sums, written)
     # resampled in the plane, and not yet along z
     there, back = FLOAT * prod((shape_zyx[0], *grid_zyx[1:])), FLOAT * prod((grid_zyx[0], *shape_zyx[1:]))
-    return BESIDE + image + grid + max(there, grid + max(sums, native + max(back, written)))
+    return OVERHEAD_BYTES + image + grid + max(there, grid + max(sums, native + max(back, written)))
 
 
 class Scratch:
@@ -54,7 +54,7 @@ class Scratch:
         free = shutil.disk_usage(self._out.parent).free
         if needed > free:
             raise CapillaryError(
-                "the disk has no room for the work on this stack",
+                "the disk has too little free space to process this stack",
                 remedy="free space on this disk, or run capillary in a project on another one",
                 code=ExitCode.MACHINE,
                 file=self._out.parent.resolve(),

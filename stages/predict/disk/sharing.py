@@ -23,7 +23,7 @@ class SharedRoom:
         self._closed = False
 
     def enter(self, folder: Path, scratch: Scratch, needed: int, decoded: int) -> None:
-        """Wait until there is room for `needed` bytes in `folder` beside the other stacks, or none is in work.
+        """Wait until there is room for `needed` bytes in `folder` next to the other stacks, or none is in work.
 
         `decoded` is the bytes of the stack's voxels. Raises CapillaryError when even the whole disk has no room.
         """

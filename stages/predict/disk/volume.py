@@ -16,7 +16,7 @@ Shape = tuple[int, int, int]
 
 
 class DiskVolume:
-    """A volume (z, y, x) in a file of its own, all zeros at first. To iterate over it gives its slices.
+    """A volume (z, y, x) in its own file, all zeros at first. To iterate over it gives its slices.
 
     A context manager: the file is removed at its end.
     """

@@ -19,7 +19,7 @@ from stages.predict.files.zarr_writing import write_zarr
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
-# what offsets of 32 bits can reach, with room for what a TIFF holds beside its slices
+# what offsets of 32 bits can reach, with room for what a TIFF holds next to its slices
 MAX_PLAIN_TIFF_BYTES = 2**32 - 2**25
 MAX_NIFTI_1_AXIS = 2**15 - 1  # its sizes have 16 bits
 FOREGROUND_IN_TIFF = 255  # white in every viewer
@@ -27,7 +27,7 @@ FOREGROUND_IN_NIFTI = 1  # a label map
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class StackGeometry:
     """Where a stack is: shape (z, y, x), spacing (z, y, x; µm), and the file whose NIfTI header and order of axes are
     kept, if it has them.
     """
@@ -37,13 +37,13 @@ class Place:
     source: Path
 
 
-def write_mask(file: Path, mask: Iterable[NDArray[Any]], place: Place) -> None:
+def write_mask(file: Path, mask: Iterable[NDArray[Any]], place: StackGeometry) -> None:
     """Write the slices of `mask` (yx, boolean or 0 and 1): foreground is 1 in NIfTI, 255 in TIFF and Zarr."""
     foreground = FOREGROUND_IN_NIFTI if _is_nifti(file) else FOREGROUND_IN_TIFF
     _write(file, ((plane > 0) * np.uint8(foreground) for plane in mask), np.dtype(np.uint8), place)
 
 
-def write_probability(file: Path, probability: Iterable[NDArray[np.float32]], place: Place) -> None:
+def write_probability(file: Path, probability: Iterable[NDArray[np.float32]], place: StackGeometry) -> None:
     """Write the slices of `probability` (yx), float32."""
     _write(file, iter(probability), np.dtype(np.float32), place)
 
@@ -52,7 +52,7 @@ def _is_nifti(file: Path) -> bool:
     return suffix_of(file.name) in NIFTI_SUFFIXES
 
 
-def _write(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: Place) -> None:
+def _write(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: StackGeometry) -> None:
     if _is_nifti(file):
         _write_nifti(file, slices, dtype, place)
     elif suffix_of(file.name) in ZARR_SUFFIXES:
@@ -61,13 +61,13 @@ def _write(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], pla
         _write_tiff(file, slices, dtype, place)
 
 
-def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: Place) -> None:
+def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: StackGeometry) -> None:
     z, y, x = place.spacing_um
     common: dict[str, Any] = {"shape": place.shape_zyx, "dtype": dtype, "photometric": "minisblack"}
     large = int(np.prod(place.shape_zyx)) * dtype.itemsize > MAX_PLAIN_TIFF_BYTES
     if large or suffix_of(file.name) in (".ome.tif", ".ome.tiff"):
         if suffix_of(file.name) in (".tif", ".tiff"):
-            say(f"{file.name} is larger than a TIFF of ImageJ's kind can be: it is a BigTIFF with OME metadata")
+            say(f"{file.name} is too large for ImageJ's TIFF format: it is written as a BigTIFF with OME metadata")
         sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
         units = {f"PhysicalSize{axis}Unit": "µm" for axis in "ZYX"}
         tifffile.imwrite(
@@ -91,7 +91,7 @@ def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any]
     )
 
 
-def _write_nifti(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: Place) -> None:
+def _write_nifti(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: StackGeometry) -> None:
     axes_zyx = _array_axes_zyx(place)
     header = _nifti_header(dtype, place, axes_zyx)
     with _open(file) as stream:
@@ -101,7 +101,7 @@ def _write_nifti(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any
             stream.write(np.asarray(plane, dtype=header.get_data_dtype()).tobytes(order="F"))
 
 
-def _array_axes_zyx(place: Place) -> tuple[int, ...]:
+def _array_axes_zyx(place: StackGeometry) -> tuple[int, ...]:
     """Which axes of the array are z, y and x in the file to be written: those of the source where that is NIfTI."""
     return nifti_geometry(place.source).array_axes_zyx if _is_nifti(place.source) else (2, 1, 0)
 
@@ -131,7 +131,7 @@ def _open(file: Path) -> Iterator[IO[bytes]]:
             yield packed  # type: ignore[misc]  # an IO[bytes] in all but its type
 
 
-def _nifti_header(dtype: np.dtype[Any], place: Place, axes_zyx: tuple[int, ...]) -> Any:
+def _nifti_header(dtype: np.dtype[Any], place: StackGeometry, axes_zyx: tuple[int, ...]) -> Any:
     """The source's header where it has one: affine, units and orientation are kept as they are."""
     if _is_nifti(place.source):
         loaded = load_header(place.source)

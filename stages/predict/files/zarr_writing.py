@@ -20,7 +20,7 @@ def write_zarr(
     shape_zyx: tuple[int, int, int],
     spacing_um: tuple[float, float, float],
 ) -> None:
-    """Write the slices (yx) to the store `folder`, whose former content is removed."""
+    """Write the slices (yx) to the store `folder`, whose previous content is removed."""
     import zarr
 
     depth = _depth(shape_zyx, dtype)

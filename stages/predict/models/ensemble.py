@@ -45,8 +45,9 @@ def load_ensemble(found: Sequence[FoundNetwork], device: torch.device) -> Ensemb
     for other in cards[1:]:
         if (other.recipe, other.patch_voxels) != (first.recipe, first.patch_voxels):
             raise DataError(
-                "the networks of these folds do not belong together: their images were prepared differently",
-                remedy="run `dvc repro`, so that every fold is trained alike, or choose one with --fold and --seed",
+                "the networks of these folds cannot be combined: their images were prepared differently",
+                remedy="run `dvc repro`, so that every fold is trained the same way, or choose one with --fold and "
+                "--seed",
                 value=f"fold {first.fold}: {_brief(first)}; fold {other.fold}: {_brief(other)}",
             )
     refuse_mixed(cards)

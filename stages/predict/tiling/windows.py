@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stages.common.inference import SIGMA_SCALE
 
-LEAST_WEIGHT = 1e-3  # MONAI's; a corner's own weight would be lost beside its neighbour's
+LEAST_WEIGHT = 1e-3  # MONAI's; a corner's own weight would be lost next to its neighbour's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Axis:
     starts: tuple[int, ...]
 
     def inside(self, start: int) -> slice:
-        """What of the patch at `start` lies in the volume, as voxels of the volume."""
+        """What of the patch at `start` is in the volume, as voxels of the volume."""
         return slice(max(start, 0), min(start + self.patch, self.size))
 
     def margin(self, start: int) -> tuple[int, int]:
@@ -30,7 +30,7 @@ class Axis:
         return inside.start - start, start + self.patch - inside.stop
 
     def within(self, start: int) -> slice:
-        """What of the patch at `start` lies in the volume, as voxels of the patch."""
+        """What of the patch at `start` is in the volume, as voxels of the patch."""
         before, behind = self.margin(start)
         return slice(before, self.patch - behind)
 

@@ -25,7 +25,7 @@ SMI_TIMEOUT_S = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One GPU. Sizes are None where it shares the machine's memory (GB10, Jetson); `driver` is the driver's version."""
+    """One GPU. Sizes are None if it shares the machine's memory (GB10, Jetson); `driver` is the driver's version."""
 
     index: int
     uuid: str
@@ -40,9 +40,9 @@ class DriverBrokenError(Exception):
 
 
 def find_devices(visible: str | None) -> tuple[Gpu, ...]:
-    """The GPUs, or those of them that `visible` (CUDA_VISIBLE_DEVICES) names; none where there is no driver.
+    """The GPUs, or those of them that `visible` (CUDA_VISIBLE_DEVICES) names; none if there is no driver.
 
-    Raises DriverBrokenError where there is one that does not answer.
+    Raises DriverBrokenError if there is one that does not answer.
     """
     found = ask_nvml(_nvml())
     if found is None:
@@ -132,7 +132,7 @@ def numbers_of(version: str) -> tuple[int, ...]:
 
 
 def ask_smi() -> tuple[Gpu, ...]:
-    """The GPUs that nvidia-smi lists; none where there is no nvidia-smi."""
+    """The GPUs that nvidia-smi lists; none if there is no nvidia-smi."""
     argv = ["nvidia-smi", *SMI_ARGUMENTS]
     try:
         done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=SMI_TIMEOUT_S)

@@ -46,7 +46,7 @@ def check_disk(
 
 
 def write_fault(folder: Path) -> tuple[str, str] | None:
-    """(what the system says, the remedy) where a file in `folder` cannot be written; None where it can."""
+    """(what the system says, the remedy) where a file in `folder` cannot be written; None if it can."""
     try:
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.write(b"0" * _PROBE_BYTES)

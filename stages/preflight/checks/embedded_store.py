@@ -19,7 +19,7 @@ _QUESTION = "select experiment_id from experiments where name = ? and lifecycle_
 def check_address(root: Path, variables: Mapping[str, str], *, critical: bool) -> list[Check]:
     """What can be said of the store before any server is asked: the address is one, and an embedded store is sound.
 
-    Nothing for a server: its answer is a check of its own. A relative path is taken from `root`.
+    Nothing for a server: its answer is its own check. A relative path is taken from `root`.
     """
     uri = variables.get(VARIABLE, EMBEDDED)
     try:
@@ -44,7 +44,8 @@ def _folder_fault(folder: Path) -> tuple[str, str] | None:
     if not place.is_dir():
         return f"cannot be made: {place} is a file", f"move {place} away"
     if not os.access(place, os.W_OK | os.X_OK):
-        return f"cannot be written: {place} is another user's, or read-only", f"chown or chmod {place} (see ls -ld)"
+        return f"cannot be written: {place} belongs to another user, or is read-only", f"chown or chmod {place} (see "
+        "ls -ld)"
     return None
 
 
@@ -65,7 +66,7 @@ def _file_fault(file: Path) -> tuple[str, str] | None:
 
 
 def _deleted(file: Path) -> str | None:
-    """The id of the deleted experiment; None where it is alive or does not exist."""
+    """The id of the deleted experiment; None if it is alive or does not exist."""
     connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S)
     try:
         row = connection.execute(_QUESTION, (EXPERIMENT,)).fetchone()

@@ -36,7 +36,7 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """No answer. `remedy` is empty where the cause may be anything; `final`: asking again would change nothing."""
+    """No answer. `remedy` is empty if the cause may be anything; `final`: asking again would change nothing."""
 
     reason: str
     remedy: str = ""

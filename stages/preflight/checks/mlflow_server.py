@@ -80,7 +80,7 @@ def _experiment_faults(service: Service, reply: Reply) -> Iterator[Fault]:
     elif reply.status == 404 and (body or {}).get("error_code") == "RESOURCE_DOES_NOT_EXIST":
         return
     elif reply.status != 200 or "experiment" not in (body or {}):
-        yield f"is no MLflow server ({reply.status})", _ADDRESS
+        yield f"is not an MLflow server ({reply.status})", _ADDRESS
     elif (body or {})["experiment"].get("lifecycle_stage") == "deleted":
         number = str((body or {})["experiment"].get("experiment_id"))
         yield f"has the experiment {EXPERIMENT} deleted", f"restore it: {restore_command(service.url, number)}"
@@ -125,12 +125,13 @@ def _registry_faults(reply: Reply | Failure) -> Iterator[Fault]:
 
 
 def _artifact_faults(location: str) -> Iterator[Fault]:
-    """A server may pass files on, or send its clients to a store; to a folder of its own machine they cannot go."""
+    """A server may pass files on, or send its clients to a store; to its own folder machine they cannot go."""
     scheme = urlsplit(location).scheme
     if scheme in ("", "file"):
         yield (
-            f"keeps files in a folder of its own machine ({location}), which no stage can write",
-            f"start it with --artifacts-destination instead of --default-artifact-root, and rename or delete for good "
+            f"keeps files in a folder on its own machine ({location}), which no stage can write",
+            f"start it with --artifacts-destination instead of --default-artifact-root, and rename or permanently "
+            f"delete "
             f"(mlflow gc) the experiment {EXPERIMENT}, which remembers that folder",
         )
 

@@ -9,7 +9,7 @@ from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.preflight.check import GB, Check, at_least
 from stages.preflight.params import RamParams
 
-_V1_NO_LIMIT = 1 << 60  # version 1 writes a huge number where there is no limit
+_V1_NO_LIMIT = 1 << 60  # version 1 writes a huge number if there is no limit
 
 
 def check_ram(available_bytes: float, params: RamParams, need: Need = NOTHING_KNOWN) -> Check:

@@ -43,9 +43,9 @@ class Service:
 class Answer:
     """What a server said. `fault` is empty when it answered as it should; `status` is HTTP's.
 
-    `remedy` is empty where the usual one of the server's kind fits. `ahead_s` is by how much the server's clock is
-    ahead of this one; None where it tells no time. `final`: asking again would change nothing. `artifacts` is where an
-    MLflow server lets its clients keep the experiment's files, empty where it does not say.
+    `remedy` is empty if the usual one of the server's kind fits. `ahead_s` is by how much the server's clock is
+    ahead of this one; None if it tells no time. `final`: asking again would change nothing. `artifacts` is where an
+    MLflow server lets its clients keep the experiment's files, empty if it does not say.
     """
 
     service: Service

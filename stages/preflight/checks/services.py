@@ -118,7 +118,7 @@ def _ask_tcp(service: Service, timeout_s: float) -> Answer:
             is_postgres = connection.recv(1) in (b"S", b"N")
     except OSError as error:
         return Answer(service=service, fault=f"does not answer ({error.strerror or error})")
-    return Answer(service=service, fault="" if is_postgres else "is no PostgreSQL server")
+    return Answer(service=service, fault="" if is_postgres else "is not a PostgreSQL server")
 
 
 def _remedy(answer: Answer) -> str:

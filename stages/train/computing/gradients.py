@@ -1,8 +1,8 @@
 """The gradient of a batch's loss, with as many patches in the network at a time as memory allows.
 
-A loss of this house is no mean over patches (batch Dice divides sums over the batch), so gradients of parts cannot be
-averaged. Instead the logits of the whole batch, of every head, are computed part by part without a graph, the loss of
-all of them gives the gradient for the logits, and each part goes through the network again to take its share back
+A loss of this house is not a mean over patches (batch Dice divides sums over the batch), so gradients of parts cannot
+be averaged. Instead the logits of the whole batch, of every head, are computed part by part without a graph, the loss
+of all of them gives the gradient for the logits, and each part goes through the network again to take its share back
 (gradient caching, Gao et al. 2021, arXiv:2101.06983). That is exact for any loss and for networks whose patches do not
 see each other (ours normalise by instance), and costs one forward pass more: a third of a step.
 

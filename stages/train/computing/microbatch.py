@@ -22,8 +22,8 @@ def largest_micro_batch(attempt: Callable[[int], None], batch_size: int) -> int:
         if size == 1:
             raise CapillaryError(
                 "one patch does not fit into the memory of the GPU",
-                remedy="make training.patch_voxels or training.filters smaller, free the GPU's memory (nvidia-smi shows"
-                " who has it), or compute on the CPU: CAPILLARY_PROFILE=cpu",
+                remedy="reduce training.patch_voxels or training.filters, free GPU memory (nvidia-smi shows what uses "
+                "it), or compute on the CPU: CAPILLARY_PROFILE=cpu",
                 code=ExitCode.MACHINE,
             )
         size = (size + 1) // 2
@@ -33,7 +33,7 @@ def largest_micro_batch(attempt: Callable[[int], None], batch_size: int) -> int:
 def try_step(
     network: torch.nn.Module, batch: Batch, loss: LossFunction, autocast_dtype: torch.dtype | None, size: int
 ) -> None:
-    """One step's worth of memory: gradients of `batch`, `size` patches at a time, beside the optimiser's moments.
+    """One step's worth of memory: gradients of `batch`, `size` patches at a time, next to the optimiser's moments.
 
     Weights stay as they are, and no gradient is left behind.
     """

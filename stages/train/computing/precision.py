@@ -113,7 +113,7 @@ def confirm_precision(
 ) -> None:
     """Probe again, `candidate` as above, when a checkpoint's decision meets another machine than it was made on.
 
-    Raises CapillaryError when the gradients are wrong here: the training cannot go on as it began.
+    Raises CapillaryError when the gradients are wrong here: the training cannot continue as it began.
     """
     dtype = decision.autocast_dtype
     if dtype is None or decision.machine == describe_machine(device):
@@ -140,7 +140,7 @@ def probe(
     """The parameter whose gradient in `dtype` deviates most from float32's in `network`, on a real batch.
 
     `candidate` computes the deviating gradients: a copy of `network` that is compiled or lies otherwise in memory;
-    `network` itself where there is none.
+    `network` itself if there is none.
     One gradient of the loss for the logits, taken in float32, is sent back through the network in both arithmetics, so
     the probe sees the network's kernels and not how a loss reacts to rounding.
     """

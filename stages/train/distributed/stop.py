@@ -19,7 +19,7 @@ RELAY_S = 0.1
 _SIGNAL, _LIMIT_GB, _MEASURED_GB = range(3)
 
 
-class Board:
+class StopChannel:
     """Shared memory of the supervising process and its workers. It crosses to them as an argument."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Board:
 class RelayedInterrupt(Interrupt):
     """The supervising process's requests, as a worker sees them."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: StopChannel) -> None:
         self._relayed = MemoryGuard()
         super().__init__(self._relayed)
         self._board = board
@@ -88,9 +88,9 @@ class RelayedInterrupt(Interrupt):
 
 
 @contextlib.contextmanager
-def relaying(interrupt: Interrupt) -> Iterator[Board]:
+def relaying(interrupt: Interrupt) -> Iterator[StopChannel]:
     """A board on which the requests of `interrupt` appear within the block."""
-    board, done = Board(), threading.Event()
+    board, done = StopChannel(), threading.Event()
 
     def relay() -> None:
         while not done.wait(RELAY_S):

@@ -53,7 +53,7 @@ def run_training(setup: Setup, state: TrainingState) -> None:
     """Train until `max_epochs` are finished, from wherever `state` is.
 
     A finished epoch is on its way to the checkpoint before it is logged. A killed run may have one of the two without
-    the other: a run that goes on logs what is missing, and each point once (stages/common/tracking/runs.py).
+    the other: a run that continues logs what is missing, and each point once (stages/common/tracking/runs.py).
     Raises CapillaryError when asked to stop (after writing a checkpoint) and when steps stay non-finite.
     """
     params = setup.params
@@ -102,7 +102,7 @@ def _note_skip(state: TrainingState, fault: str, volumes: list[str]) -> None:
     if state.nonfinite_in_row >= MOST_NONFINITE_IN_ROW:
         raise CapillaryError(
             f"{state.nonfinite_in_row} steps in a row were not finite: {fault} ({where})",
-            remedy="lower training.learning_rate, set training.precision to fp32, or look at the volumes named above",
+            remedy="lower training.learning_rate, set training.precision to fp32, or check the volumes named above",
             code=ExitCode.UNEXPECTED,
         )
 

@@ -9,14 +9,14 @@ from stages.common.text import as_csv
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One finished epoch, counted from 1. Means run over the steps that were taken; None where there was none."""
+    """One finished epoch, counted from 1. Means run over the steps that were taken; None if there was none."""
 
     epoch: int
     loss: float | None
     learning_rate: float  # of the epoch's last step
     gradient_norm: float | None  # before clipping
     nonfinite_steps: int
-    validation_dsc: float | None  # None where the epoch was not validated
+    validation_dsc: float | None  # None if the epoch was not validated
     seconds: float
 
     def points(self) -> dict[str, float]:

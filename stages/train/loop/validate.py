@@ -47,7 +47,7 @@ def plan_tiles(
 ) -> list[Tile]:
     """The tiles of every validation of a training on volumes of `shapes_zyx`, volumes in turn, one tile each.
 
-    `labelled` has the labelled voxels of each volume, None where all are: a tile without any of them is left out.
+    `labelled` has the labelled voxels of each volume, None if all are: a tile without any of them is left out.
     """
     count = max(FEWEST_TILES, round(SHARE * params.validation_interval * params.steps_per_epoch * params.batch_size))
 
@@ -73,7 +73,7 @@ def tiles_of_volumes(volumes: list[Volume], params: TrainingParams) -> list[Tile
 
 
 def tiles_of(number: int, shape_zyx: VoxelsZYX, patch_voxels: VoxelsZYX) -> list[Tile]:
-    """Tiles whose inner parts cover volume `number` once; a volume smaller than the patch lies in its middle."""
+    """Tiles whose inner parts cover volume `number` once; a volume smaller than the patch is in its middle."""
     z, y, x = (_steps(size, patch) for size, patch in zip(shape_zyx, patch_voxels, strict=True))
     return [
         Tile(volume=number, start_zyx=(z_start, y_start, x_start), inner=(z_inner, y_inner, x_inner))

@@ -1,4 +1,4 @@
-"""Training losses: one file a loss, all built by name."""
+"""Training losses: one file per loss, all built by name."""
 
 from stages.train.losses.base import Loss
 from stages.train.losses.catalogue import LOSSES, build_loss

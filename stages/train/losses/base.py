@@ -15,7 +15,7 @@ class Loss(nn.Module, ABC):
     label (B, 1, z, y, x) of {0, 1}, any integer type or bool;
     skeleton (B, 1, z, y, x) of {0, 1}, the centreline of the label's whole volume cropped to the patch;
     labelled (B, 1, z, y, x) of {0, 1}, 0 where nobody labelled: neither value nor gradient depends on what the others
-    hold there. Such a voxel is as unknown as what lies beyond the patch. None: all are labelled.
+    hold there. Such a voxel is as unknown as what is beyond the patch. None: all are labelled.
     Returns a scalar, float32 (float64 for float64 logits), finite for finite logits.
 
     A subclass writes `evaluate` and sets `needs_skeleton` when it reads the skeleton; where it does not, the caller may

@@ -23,11 +23,11 @@ thinned in another way than the prediction, a perfect prediction would have a cb
 
 Deviations from the paper and its code:
 - S_P is the skeleton of the mask p > ½. The faster variant of the authors takes a soft skeleton of p (10 rounds of
-  min/max pooling) and cuts it at ½ for the weights. Both agree where p is 0 or 1. The soft one lies below an unsure p
+  min/max pooling) and cuts it at ½ for the weights. Both agree where p is 0 or 1. The soft one is below an unsure p
   (a tube of radius 4 voxels that peaks at 0.86 gives 0.58), so early on it is under ½ everywhere and the term silent.
 - Q_S has no 1e-7 against division by zero: D ≥ 1 on S. The inverse is the published division; the authors' repository
   later changed to a subtraction, ((R_max − R + R_min) / R_max)², which the paper does not have.
-- What lies beyond the patch, or is not labelled, is unknown: it neither erodes nor bounds a vessel.
+- What is beyond the patch, or is not labelled, is unknown: it neither erodes nor bounds a vessel.
 - 1 is added to each Dice term, so that a perfect prediction costs 0.
 As in the authors' code, distances are in voxels, also where slices are farther apart than pixels.
 

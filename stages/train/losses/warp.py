@@ -59,7 +59,7 @@ class WarpLoss(SoftDiceLoss):
 
     def evaluate(self, logit: Tensor, label: Tensor, skeleton: Tensor, labelled: Tensor | None = None) -> Tensor:
         """Scalar loss for `logit` and `label`, both (B, 1, z, y, x)."""
-        # a logit of 0, which those that are not labelled have, is no vessel: there the masks agree
+        # a logit of 0, which those that are not labelled have, is not vessel: there the masks agree
         critical = critical_voxels(logit.detach() > 0, label.bool(), None if labelled is None else ~labelled)
         target = label[critical].to(logit.dtype)
         total = functional.binary_cross_entropy_with_logits(logit[critical], target, reduction="sum")

@@ -1,1 +1,1 @@
-"""What lets a training end and go on: checkpoints, signals, the lock of a cell."""
+"""What lets a training end and continue: checkpoints, signals, the lock of a cell."""

@@ -1,4 +1,4 @@
-"""Checkpoints written beside the training: it waits for a copy of its state, not for the disk."""
+"""Checkpoints written in the background of the training: it waits for a copy of its state, not for the disk."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -42,7 +42,7 @@ class BackgroundCheckpoints:
             self._writer.shutdown()
 
     def save(self, state: dict[str, Any]) -> None:
-        """Copy `state` (tensors and plain values) now, write it later; the training may go on to change it."""
+        """Copy `state` (tensors and plain values) now, write it later; the training may then change it."""
         self.wait()
         self._writing = self._writer.submit(self._checkpoints.save, copied(state))
 

@@ -1,6 +1,6 @@
 """Checkpoints: whole or absent, verified when read, and only ever those of the same training.
 
-A file is one line of text (format and SHA-256 of the rest) and what torch.save wrote. It is written beside its place,
+A file is one line of text (format and SHA-256 of the rest) and what torch.save wrote. It is written next to its place,
 flushed and renamed, so it cannot be torn; the one before it stays as checkpoint.prev.pt in case the disk spoils it.
 Loading runs no code (torch.load with weights_only).
 """

@@ -9,7 +9,7 @@ from stages.common.errors import CapillaryError, ExitCode
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard, guarding
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_GOES_ON = "repeat the same command: the training goes on from there"
+_GOES_ON = "rerun the same command to resume the training from there"
 
 
 class Interrupt:

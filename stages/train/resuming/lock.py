@@ -38,7 +38,7 @@ def _acquire(descriptor: int, file: Path, patience_s: float) -> None:
         if time.monotonic() > deadline:
             raise CapillaryError(
                 "another process trains this cell",
-                remedy=f"wait for process {pid} or end it, then repeat: the training goes on from its checkpoint",
+                remedy=f"wait for process {pid} or end it, then repeat: the training resumes from its checkpoint",
                 code=ExitCode.MACHINE,
                 value=f"process {pid}",
             )

@@ -26,7 +26,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class Batch:
     """image (B, 1, z, y, x) float32; label and skeleton the same shape in uint8 {0, 1}; `ids` names the volumes.
 
-    `labelled` is as label, None where every voxel of all the training's volumes is labelled.
+    `labelled` is as label, None if every voxel of all the training's volumes is labelled.
     """
 
     image: torch.Tensor
@@ -40,7 +40,7 @@ class Batch:
         return self._with(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """Called by torch's loader, so that the way to a GPU runs beside the work."""
+        """Called by torch's loader, so that the way to a GPU runs in parallel with the work."""
         return self._with(torch.Tensor.pin_memory)
 
     def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
@@ -68,7 +68,7 @@ class _Arrays:
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """Where an array lies on the disk. numpy reads and checks a file's header each time, as long as a patch takes."""
+    """Where an array is on the disk. numpy reads and checks a file's header each time, as long as a patch takes."""
 
     path: Path
     offset: int

@@ -28,7 +28,7 @@ class PatchPlace:
 class Foreground:
     """Vessel voxels that a patch may be centred on: flat indices into each volume, at most CENTRES_PER_VOLUME each.
 
-    `labelled` are voxels that a patch elsewhere is centred on; None where all are labelled, and it may be anywhere.
+    `labelled` are voxels that a patch elsewhere is centred on; None if all are labelled, and it may be anywhere.
     """
 
     shapes_zyx: tuple[VoxelsZYX, ...]
@@ -75,7 +75,7 @@ def draw_patch(
 
 
 def cut(volume_zyx: NDArray[Scalar], start_zyx: VoxelsZYX, patch_voxels: VoxelsZYX) -> NDArray[Scalar]:
-    """A copy of the patch; the volume's border is repeated where the patch lies outside (as inference pads)."""
+    """A copy of the patch; the volume's border is repeated where the patch is outside (as inference pads)."""
     inner, padding = [], []
     for start, patch, size in zip(start_zyx, patch_voxels, volume_zyx.shape, strict=True):
         inner.append(slice(max(start, 0), min(start + patch, size)))

@@ -23,7 +23,7 @@ def _daemon_of_all_or_of_one(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> ContainerToy:
-    """A project that ran once, so that it has former outs."""
+    """A project that ran once, so that it has previous outs."""
     client()
     toy = ContainerToy(tmp_path_factory.mktemp("chaos") / "toy", CHAOS_MODES)
     toy.set("work")

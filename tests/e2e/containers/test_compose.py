@@ -86,7 +86,7 @@ def test_an_experiment_file_runs_in_containers(project: ComposeProject) -> None:
 
 
 def test_runs_survive_down_and_up(project: ComposeProject) -> None:
-    """`docker compose down` removes containers; the runs lie in a volume."""
+    """`docker compose down` removes containers; the runs are in a volume."""
     before = experiments(project)
     project.compose("down")
     project.compose("up", "--detach", "--wait")

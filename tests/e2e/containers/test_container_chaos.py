@@ -74,7 +74,7 @@ def test_a_launcher_killed_before_its_container_starts_leaves_none(toy: Containe
 
 
 def test_a_killed_container_is_reported(toy: ContainerToy) -> None:
-    """`docker kill`: exit code 137, the former outs are put back."""
+    """`docker kill`: exit code 137, the previous outs are put back."""
     run = start_stage(toy, "hang_once")
     (container,) = toy.containers()
     client().api.kill(container["Id"])
@@ -121,7 +121,8 @@ def test_kills_at_random_moments_change_nothing(toy: ContainerToy) -> None:
         story = f"{victims[-1]}, {moment_s:.2f} s after the start, {len(victims)} to go, killed: {killed}"
         assert toy.left() == [], story
         parts = toy.parts()
-        # DVC itself removes a former out, file by file, before it starts a stage; killed right then it leaves the rest
+        # DVC itself removes a previous out, file by file, before it starts a stage; killed right then it leaves the
+        # rest
         removing = victims[-1] == "dvc" and parts is not None and parts.items() <= whole(times - 1).items()
         assert removing or parts in (None, whole(times - 1), whole(times)), story
         assert_rerun_ends_well(toy, times)

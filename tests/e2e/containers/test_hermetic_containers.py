@@ -330,7 +330,7 @@ def test_a_setuid_program_gives_nothing_and_files_belong_to_the_caller(toy: Cont
 
 def _repro_as(user: int, toy: ContainerToy) -> subprocess.CompletedProcess[str]:
     identity = [f"--reuid={user}", f"--regid={user}", f"--groups={Path('/var/run/docker.sock').stat().st_gid}"]
-    # the interpreter that runs these tests may lie in root's home; nothing of it reaches the container
+    # the interpreter that runs these tests may be in root's home; nothing of it reaches the container
     reads_all = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     variables = toy.environment(HOME=str(toy.root), DVC_SITE_CACHE_DIR=str(toy.root / ".dvc" / "site"))
     return subprocess.run(

@@ -54,7 +54,7 @@ def test_containers_and_processes_train_the_same_weights(by_processes: Clone, by
 def test_a_prediction_in_a_container_is_that_of_a_process(
     by_processes: Clone, by_containers: Clone, tmp_path: Path
 ) -> None:
-    """`capillary predict` in evaluate's image: the same bytes, beside a stack outside of the project."""
+    """`capillary predict` in evaluate's image: the same bytes, next to a stack outside the project."""
     shutil.copy(by_containers.root / "samples/phantom/images/phantom_01.tif", tmp_path / "mouse 1.tif")
     wished = ("--spacing-um", "2,1,1", "--probability", "--picture")
     for clone, folder, variables in ((by_processes, "processes", {}), (by_containers, "containers", CONTAINERS)):
@@ -65,7 +65,7 @@ def test_a_prediction_in_a_container_is_that_of_a_process(
 
 
 def test_nothing_reruns_whichever_way_it_ran(by_containers: Clone) -> None:
-    """What containers made is up to date for processes, too: the executor is no part of dvc.lock."""
+    """What containers made is up to date for processes, too: the executor is not part of dvc.lock."""
     for variables in (CONTAINERS, {}):
         done = by_containers.run("dvc", "repro", **variables)
         assert by_containers.ran(done.stdout) == []
@@ -73,7 +73,7 @@ def test_nothing_reruns_whichever_way_it_ran(by_containers: Clone) -> None:
 
 
 def test_the_gate_in_a_container_stops_a_training_that_cannot_end(by_containers: Clone) -> None:
-    """The former card is put back, and with the former params nothing is stale."""
+    """The previous card is put back, and with the previous params nothing is stale."""
     card, config = by_containers.card(), by_containers.root / "configs/preflight.yaml"
     config.write_text(config.read_text().replace("min_available_gb: 1\n", "min_available_gb: 1000000\n"))
     by_containers.set_params({"training.seed": "7"})
@@ -98,7 +98,7 @@ def test_everything_belongs_to_the_caller_and_no_container_is_left(by_containers
 def test_a_training_whose_container_is_killed_resumes_to_the_same_weights(
     by_processes: Clone, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """`docker kill` in the middle; the rerun goes on from the checkpoint, in the same MLflow run."""
+    """`docker kill` in the middle; the rerun continues from the checkpoint, in the same MLflow run."""
     clone = finished_clone(tmp_path_factory, tmp_path / "clone")
     before = {run.info.run_id for run in clone.training_runs()}
     clone.set_params({"training.max_epochs": "6"})

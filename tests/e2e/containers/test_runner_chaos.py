@@ -23,7 +23,7 @@ from tests.support.containers import (
 from tests.support.parts import REPOSITORY, require
 
 SOCKET = "/var/run/docker.sock"
-# what of a checkout the runner needs beside the toy's stages: the tool, with what it loads when a stage starts, and
+# what of a checkout the runner needs besides the toy's stages: the tool, with what it loads when a stage starts, and
 # what tells that its image is not outdated
 LOADED = (
     *(

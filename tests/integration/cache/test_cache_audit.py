@@ -39,7 +39,7 @@ def audit(toy: ToyProject, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_poisoned_result_is_found_and_the_command_that_is_named_removes_it(tmp_path: Path) -> None:
-    """Results of former params and data are recomputed too. Nothing in the workspace changes."""
+    """Results of previous params and data are recomputed too. Nothing in the workspace changes."""
     toy = ToyProject(tmp_path / "toy")
     (toy.root / "data" / "in.txt").write_text("former data\n")
     store(toy.root, b"former data\n")

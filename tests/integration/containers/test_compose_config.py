@@ -102,7 +102,7 @@ def test_env_is_handed_to_the_runner(folder: Path) -> None:
 
 
 def test_servers_have_health_checks(folder: Path) -> None:
-    """PostgreSQL's stands in the compose file, those of the project's own images in their Dockerfiles."""
+    """PostgreSQL's is in the compose file, those of the project's own images in their Dockerfiles."""
     assert config(folder, "team")["postgres"]["healthcheck"]["test"][1] == "pg_isready"
     for dockerfile in OWN_IMAGES.values():
         assert "\nHEALTHCHECK " in (REPOSITORY / dockerfile).read_text()
@@ -140,7 +140,7 @@ def test_services_have_limits_on_memory(folder: Path) -> None:
 
 
 def test_builds_get_proxies(folder: Path) -> None:
-    """From the environment or .env, and none where there is none: an empty one would hide that of Docker's own file."""
+    """From the environment or .env, and none if there is none: an empty one would hide that of Docker's own file."""
     usual = config(folder, "team")["mlflow"]["build"]
     assert set(usual["args"]) == {"BASE"}
     (folder / ".env").write_text("HTTPS_PROXY=http://u:p@proxy\n")
@@ -240,7 +240,7 @@ def test_bake_takes_base_tag_and_index() -> None:
 
 
 def test_bake_passes_proxies_on() -> None:
-    """Both spellings, and none where there is none."""
+    """Both spellings, and none if there is none."""
     targets = bake("release", HTTPS_PROXY="http://proxy", no_proxy="lab", TORCH_CUDA="12.6")
     for target in targets.values():
         assert (target["args"]["HTTPS_PROXY"], target["args"]["no_proxy"]) == ("http://proxy", "lab")

@@ -129,7 +129,7 @@ def test_the_stage_runs_as_the_caller_and_what_it_prints_is_kept(make_toy: MakeT
 
 
 def test_a_gpu_that_is_required_and_missing_fails_in_one_line(make_toy: MakeToy) -> None:
-    """Before anything is built or started; `auto` says that it goes on without."""
+    """Before anything is built or started; `auto` says that it continues without."""
     if "nvidia" in client().info()["Runtimes"]:
         pytest.skip("this machine's daemon has GPUs")
     access = f"toy: {{network: none, env: [TOY_*], resume: true, {LIMITS}}}\n"
@@ -143,11 +143,11 @@ def test_a_gpu_that_is_required_and_missing_fails_in_one_line(make_toy: MakeToy)
     toy.set("copy")
     done = toy.repro(CAPILLARY_TORCH="cpu")
     assert done.returncode == 0, done.stderr
-    assert "containers can have no GPU here; it runs on the CPU" in done.stdout
+    assert "containers get no GPU on this machine; it runs on the CPU" in done.stdout
 
 
 def test_an_image_that_cannot_be_built_is_named(make_toy: MakeToy) -> None:
-    """With the end of the build's output; nothing of the former outs is lost."""
+    """With the end of the build's output; nothing of the previous outs is lost."""
     toy = make_toy(dockerfile=DOCKERFILE.replace("RUN python", "RUN echo the reason is here >&2 && false && python"))
     toy.set("copy")
     done = toy.repro()
@@ -195,7 +195,7 @@ def test_a_daemon_that_does_not_answer(make_toy: MakeToy, tmp_path: Path) -> Non
 
 
 def test_ps_and_clean_see_this_project_alone(make_toy: MakeToy) -> None:
-    """A container of another project, and one that is nobody's, stay; one whose launcher is gone is ended."""
+    """A container of another project, and one that is nobody's, stay; one whose launcher has died is ended."""
     toy, other = make_toy("one"), make_toy("other")
     image = client().images.get("python:3.11-slim-bookworm")
     started = []

@@ -80,7 +80,7 @@ def test_no_code_of_the_project_in_an_environment(seen: Callable[[str], dict[str
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_image_says_what_it_is_and_is_not_root(images: dict[str, str], stage: str) -> None:
-    """Labels of the Open Container Initiative, and a user of its own."""
+    """Labels of the Open Container Initiative, and its own user."""
     config = client().images.get(images[stage]).attrs["Config"]
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
     assert labels["title"] == f"capillary {stage}"

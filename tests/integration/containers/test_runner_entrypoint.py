@@ -214,7 +214,7 @@ def test_missing_mounts_are_named(image: str, checkout: Path, tmp_path: Path) ->
     (tmp_path / "dead.sock").chmod(0o777)
     assert "no Docker daemon answers" in refusal(image, workspace, f"--volume={tmp_path / 'dead.sock'}:{SOCKET}")
     empty = refusal(image, f"--volume={tmp_path / 'folder'}:/workspace", f"--volume={SOCKET}:{SOCKET}")
-    assert "is no checkout of capillary" in empty
+    assert "is not a checkout of capillary" in empty
 
 
 def test_an_outdated_image_is_named(image: str, checkout: Path) -> None:
@@ -225,11 +225,13 @@ def test_an_outdated_image_is_named(image: str, checkout: Path) -> None:
 
 
 def test_the_runner_waits_for_what_was_left_in_the_background(image: str, checkout: Path) -> None:
-    """`dvc queue start` leaves a worker and returns: the container goes on until the worker has ended, and says why."""
+    """`dvc queue start` leaves a worker and returns: the container continues until the worker has ended, and says
+    why.
+    """
     done = run(image, checkout, "setsid sh -c 'sleep 4; touch late' >/dev/null 2>&1 & true")
     assert done.returncode == 0
     assert (checkout / "late").exists()
-    assert "waiting for what was left in the background" in done.stderr
+    assert "waiting for processes left in the background" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -26,7 +26,7 @@ SCREEN_LINES = 24
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A working folder: params.yaml, whatever a test puts there, and a place for data/raw with a file beside it."""
+    """A working folder: params.yaml, whatever a test puts there, and a place for data/raw with a file next to it."""
 
     folder: Path
 
@@ -53,7 +53,7 @@ class Sandbox:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 
     def run(self, *wrapper: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """The stage, run to its end; `wrapper` is a command that runs it, in a process of its own."""
+        """The stage, run to its end; `wrapper` is a command that runs it, in its own process."""
         return subprocess.run(
             [*wrapper, sys.executable if wrapper else warm_python(), "-m", "stages.ingest"],
             cwd=self.folder,
@@ -169,7 +169,7 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def in_namespace(script: str) -> list[str]:
-    """A wrapper that runs `script` (mounts) in a mount namespace of its own, then the stage."""
+    """A wrapper that runs `script` (mounts) in its own mount namespace, then the stage."""
     unshare = next((argv for argv in (["unshare", "-m"], ["unshare", "-rm"]) if _works([*argv, "true"])), None)
     require(unshare is not None, "mount namespaces (unshare -m)")
     assert unshare is not None

@@ -160,7 +160,7 @@ def _link_out(stacks: Path) -> None:
 
 
 BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
-    "empty folder": (_empty_folder, ("neither dataset.csv nor", "images, labels")),
+    "empty folder": (_empty_folder, ("neither a dataset.csv nor", "images, labels")),
     "missing column": (_no_column, ("stacks/dataset.csv", "lacks the column label")),
     "semicolons and commas": (_semicolons, ("stacks/dataset.csv", "lacks the columns id, image")),
     "binary table": (_binary_table, ("stacks/dataset.csv", "cannot be read as text")),
@@ -171,20 +171,20 @@ BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "id twice": (_table(row("v1"), row("v1", image="images/v2.tif")), ("2 of 2", "id 'v1' is the same folder")),
     "id with a path": (
         _table(row("v1"), row("v2", id="../../v2")),
-        ("line 3", "'../../v2' is a path, it cannot name a folder"),
+        ("line 3", "'../../v2' is a path and cannot name a folder"),
     ),
-    "path out of the source": (_table(row("v1", image="../../secret.tif")), ("v1", "'../../secret.tif' leads out")),
+    "path outside the source": (_table(row("v1", image="../../secret.tif")), ("v1", "'../../secret.tif' leads out")),
     "absolute path": (_table(row("v1", label="/etc/hostname.tif")), ("v1", "'/etc/hostname.tif' leads out")),
     "missing image": (_no_image, ("1 of 3", "v2: image images/v2.tif: it does not exist")),
     "folder as image": (_folder_as_image, ("v2: image images/v2.tif: this is a folder",)),
     "link to itself": (_loop_of_links, ("v2: image images/v2.tif: it is a link to v2.tif",)),
-    "link out of the source": (_link_out, ("v2.tif: it is a link to ../../elsewhere.tif, which leads out",)),
+    "link outside the source": (_link_out, ("v2.tif: it is a link to ../../elsewhere.tif, which leads out",)),
     "cut TIFF": (_cut_tiff, ("v2: image images/v2.tif: the file is damaged or cut",)),
     "no TIFF": (_text_tiff, ("v2: image images/v2.tif: the file is damaged or cut: not a TIFF file",)),
     "zero bytes": (_zero_bytes, ("v2: image images/v2.tif: the file is empty (0 bytes)",)),
     "cut NIfTI": (_cut_nifti, ("v2: image images/v2.nii.gz: the file is damaged or cut",)),
     "NIfTI with wrong magic": (_wrong_magic_nifti, ("v2: image images/v2.nii.gz: the file is damaged or cut",)),
-    "picture": (_picture, ("v2: line 3: image 'images/v2.png' is of no format that is read",)),
+    "picture": (_picture, ("v2: line 3: image 'images/v2.png' has no supported format",)),
     "label of another shape": (_label_of_other_shape, ("v2: label labels/v2.tif", "4 × 20 × 20", "4 × 24 × 20")),
     "label of three values": (_three_values, ("v2: label labels/v2.tif: it holds 3 values",)),
     "empty label": (_empty_label, ("v2: label labels/v2.tif: it is empty",)),

@@ -39,7 +39,7 @@ def box(tmp_path: Path) -> Sandbox:
     ],
 )
 def test_bad_answer_of_a_web_server(box: Sandbox, path: str, code: ExitCode, says: str) -> None:
-    """404 is the URL's fault, a login is needed, the server fails, or half the bytes come: each is told apart."""
+    """404 is the URL's fault, a login is needed, the server fails, or half the bytes come: each is distinguished."""
     (box.folder / "params.yaml.zip").write_text("no archive at all, but a page of text")
     with web_server(box.folder) as url:
         box.write_params(f"{url}{path}")
@@ -47,7 +47,7 @@ def test_bad_answer_of_a_web_server(box: Sandbox, path: str, code: ExitCode, say
 
 
 def test_server_that_fails_between_volumes(box: Sandbox) -> None:
-    """A failing server is no reason to skip a volume: the run stops, and what came before does not stay."""
+    """A failing server is not a reason to skip a volume: the run stops, and what came before does not stay."""
     with web_server(box.folder) as url:
         box.write_params(f"{url}/halfway/stacks/dataset.csv", on_invalid="skip")
         result = box.run()
@@ -67,7 +67,7 @@ def test_unreachable_host(box: Sandbox) -> None:
     [
         ("s3://sandbox/nowhere", {}, ExitCode.DATA, "s3://sandbox/nowhere does not exist"),
         ("s3://no-such-bucket/stacks", {}, ExitCode.DATA, "s3://no-such-bucket/stacks does not exist"),
-        ("s3://sandbox/data", {}, ExitCode.DATA, "neither dataset.csv nor"),
+        ("s3://sandbox/data", {}, ExitCode.DATA, "neither a dataset.csv nor"),
         ("s3://sandbox/stacks", {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, ExitCode.SERVICE, "AWS_SECRET_ACCESS_KEY"),
         ("s3://sandbox/stacks", {"AWS_ACCESS_KEY_ID": ""}, ExitCode.SERVICE, "AWS_ACCESS_KEY_ID"),
         ("s3://sandbox/stacks", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, ExitCode.SERVICE, "127.0.0.1:9"),
@@ -102,7 +102,7 @@ def test_unwritable_folder(box: Sandbox) -> None:
 
 
 def test_read_only_disk(box: Sandbox) -> None:
-    """A read-only mount is told apart from missing permission."""
+    """A read-only mount is distinguished from missing permission."""
     box.write_params("stacks")
     wrapper = in_namespace("mount -t tmpfs -o ro tmpfs data")
     box.assert_refused(box.run(*wrapper), ExitCode.MACHINE, "read-only", "data/raw")

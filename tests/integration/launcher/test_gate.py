@@ -55,7 +55,7 @@ def test_an_open_gate_lets_the_stage_run(toy: ToyProject) -> None:
 
 
 def test_a_closed_gate_stops_the_stage_and_nothing_is_lost(toy: ToyProject) -> None:
-    """DVC removed the former outs before it asked the gate: they are put back, and the run goes on when it opens."""
+    """DVC removed the previous outs before it asked the gate. They are restored; the run continues when it opens."""
     assert toy.repro().returncode == 0
     toy.set("copy", times=2)
     set_door(toy, is_open=False)
@@ -63,7 +63,7 @@ def test_a_closed_gate_stops_the_stage_and_nothing_is_lost(toy: ToyProject) -> N
     assert done.returncode != 0
     assert "the door is closed" in done.stderr
     assert "exited with 9" in done.stderr
-    assert "put back" in done.stdout
+    assert "restored" in done.stdout
     assert toy.out() == "hello\n"
     set_door(toy, is_open=True)
     assert toy.repro().returncode == 0

@@ -182,7 +182,7 @@ def waits(state):
 def test_what_the_guard_cannot_see_is_found_before_publishing(
     make_toy: MakeToy, mode: str, code: int, named: list[str]
 ) -> None:
-    """The stage fails with the name of the file, and the former outs are back."""
+    """The stage fails with the name of the file, and the previous outs are back."""
     toy = make_toy(UNSEEN + "\ndef fine(state): pass\n")
     toy.set("fine")
     assert toy.repro().returncode == 0
@@ -231,5 +231,5 @@ def test_a_stage_s_own_error_is_not_hidden_by_a_refusal_on_the_way(make_toy: Mak
     done = toy.repro()
     assert "exited with 4" in done.stderr
     assert "volume mv01 is empty" in done.stderr
-    assert "note: the stage was refused on its way: toy may not read .git/config" in done.stderr
+    assert "note: the stage was refused access earlier: toy may not read .git/config" in done.stderr
     assert "error: the stage tried to use" not in done.stderr

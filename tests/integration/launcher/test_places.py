@@ -107,7 +107,7 @@ def start_queue() -> Iterator[Callable[[ToyProject], None]]:
 
 
 def test_queued_experiments_run_side_by_side(make_toy: MakeToy, start_queue: Callable[[ToyProject], None]) -> None:
-    """Two workers of `dvc queue`, each in a workspace of its own; sandboxes lie in the repository and are removed."""
+    """Two workers of `dvc queue`, each in its own workspace; sandboxes are in the repository and are removed."""
     toy = make_toy(MODES)
     toy.set("fine")
     toy.run("git", "add", "-A")
@@ -157,7 +157,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_full_while_outs_are_published(make_toy: MakeToy, small_disk: Path, tmp_path: Path) -> None:
-    """The outs lie on another disk than the sandbox: the copy fails, the former outs are back, nothing is left over."""
+    """The outs are on another disk than the sandbox: the copy fails, the previous outs are back, nothing is left
+    over.
+    """
     toy = make_toy(MODES)
     (small_disk / "in.txt").write_text("hello\n")
     subprocess.run(["mount", "--bind", str(small_disk), str(toy.root / "data")], check=True)

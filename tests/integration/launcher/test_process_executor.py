@@ -75,7 +75,7 @@ def test_an_undeclared_module_cannot_be_imported(toy: ToyProject) -> None:
 
 @pytest.mark.parametrize(("mode", "code"), [("crash", 1), ("exit", 9), ("remove_out", 1)])
 def test_a_failing_stage_leaves_the_former_outs_in_place(toy: ToyProject, mode: str, code: int) -> None:
-    """DVC removes outs before it runs a stage; after a failure they are as they were. A traceback is no refusal."""
+    """DVC removes outs before it runs a stage; after a failure they are as they were. A traceback is not a refusal."""
     assert toy.repro().returncode == 0
     toy.set(mode, times=3)
     done = toy.repro()
@@ -86,7 +86,7 @@ def test_a_failing_stage_leaves_the_former_outs_in_place(toy: ToyProject, mode: 
 
 
 def test_temporary_files_are_the_stages_own(toy: ToyProject) -> None:
-    """A stage may use a temporary folder and a hidden temporary file beside its out; neither is published."""
+    """A stage may use a temporary folder and a hidden temporary file next to its out; neither is published."""
     toy.set("temporary")
     done = toy.repro()
     assert done.returncode == 0, done.stderr
@@ -110,7 +110,7 @@ def test_an_unknown_executor_is_refused(toy: ToyProject, value: str) -> None:
 
 
 def test_a_stage_runs_in_a_temporary_experiment_with_one_store(toy: ToyProject) -> None:
-    """`dvc exp run --temp` works in a workspace of its own, while sandboxes and state stay in the repository."""
+    """`dvc exp run --temp` works in its own workspace, while sandboxes and state stay in the repository."""
     done = toy.run("dvc", "exp", "run", "--temp", "-S", "toy.times=4")
     assert done.returncode == 0, done.stderr
     assert toy.leftovers() == []

@@ -63,7 +63,7 @@ def toy(make_toy: MakeToy) -> ToyProject:
 
 
 class Run:
-    """`dvc repro` in a session of its own, as in a terminal."""
+    """`dvc repro` in its own session, as in a terminal."""
 
     def __init__(self, toy: ToyProject, mode: str, *prefix: str, **variables: str) -> None:
         toy.set(mode)

@@ -26,7 +26,7 @@ NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "s
 
 @pytest.fixture(scope="module")
 def podman_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """How Podman runs here, with a socket of its own for its service, which ends with the tests."""
+    """How Podman runs here, with its own socket for its service, which ends with the tests."""
     podman()
     home = tmp_path_factory.mktemp("podman")
     variables = podman_settings(home)

@@ -1,4 +1,4 @@
-"""Heads and nodes of a real cluster that die: the job goes on, or runs again and resumes; it never runs twice."""
+"""Heads and nodes of a real cluster that die: the job continues, or runs again and resumes; it never runs twice."""
 
 import signal
 from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from stages.train.cell import plan_cell
 from stages.train.distributed.ranks import ALONE
 from stages.train.losses import build_loss
 from stages.train.params import TrainingParams
-from stages.train.part import Part
+from stages.train.part import RankSetup
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import PatchDataset, first_batch
 from tests.integration.preprocess_sandbox import Sandbox
@@ -33,11 +33,13 @@ def shipped_params(**changes: object) -> TrainingParams:
     return TrainingParams.model_validate(values | changes, strict=False)
 
 
-def plan_training(processed: Path, state_dir: Path, params: TrainingParams, loss: str, device: torch.device) -> Part:
+def plan_training(
+    processed: Path, state_dir: Path, params: TrainingParams, loss: str, device: torch.device
+) -> RankSetup:
     """Fold 0 under `loss`, alone on `device`, with every volume in memory and every batch with its skeleton."""
     cell = plan_cell(processed, params, loss, 0)
     dataset = PatchDataset(cell.training, params, needs_skeleton=True, keep_in_memory=True)
-    return Part(
+    return RankSetup(
         cell=cell,
         runtime=runtime_in(state_dir, Compute()),
         loss=build_loss(loss),

@@ -12,12 +12,12 @@ from stages.train.loop.schedule import plan_schedule
 from stages.train.loop.state import TrainingState
 from stages.train.loop.step import StepTaken, take_step
 from stages.train.losses import LOSSES
-from stages.train.part import Part, start_or_resume
+from stages.train.part import RankSetup, start_or_resume
 from stages.train.sampling.loading import batches
 from tests.integration.train.phantom_training import plan_training, prepare_phantom, shipped_params
 
 LEAST_DSC = 0.75
-# a small network and few steps: seconds a loss instead of minutes
+# a small network and few steps: seconds per loss instead of minutes
 SHORT: dict[str, object] = {
     "max_epochs": 8,
     "steps_per_epoch": 20,
@@ -46,7 +46,7 @@ def test_a_short_training_finds_the_phantom_s_vessels(phantom: Path, tmp_path: P
     assert np.mean([_dsc(part, state, volume) for volume in part.cell.validation]) >= LEAST_DSC
 
 
-def _train(part: Part, state: TrainingState) -> None:
+def _train(part: RankSetup, state: TrainingState) -> None:
     """What the loop does in its steps, from the first to the last."""
     params, schedule = part.cell.params, plan_schedule(part.cell.params)
     state.network.train()
@@ -56,7 +56,7 @@ def _train(part: Part, state: TrainingState) -> None:
         assert isinstance(result, StepTaken)
 
 
-def _dsc(part: Part, state: TrainingState, volume: Volume) -> float:
+def _dsc(part: RankSetup, state: TrainingState, volume: Volume) -> float:
     probability = predict_probability(
         state.network,
         volume.image(),

@@ -13,7 +13,7 @@ LIMIT_GB = 1.6
 STEPS = 120
 # epochs long enough that the guard cannot but fire in the middle of one
 CHANGES: dict[str, object] = {"max_epochs": 3, "steps_per_epoch": STEPS, "validation_interval": 3}
-# the train stage, beside a thread that takes 60 MB every 20 ms from the second epoch on and notes when psutil sees the
+# the train stage, next to a thread that takes 60 MB every 20 ms from the second epoch on and notes when psutil sees the
 # process over the limit
 GROWING = f"""
 import sys, threading, time

@@ -18,7 +18,7 @@ def test_the_estimate_agrees_with_a_real_training(tmp_path: Path) -> None:
     """Its peak of resident memory, its checkpoint and the volumes' sizes, from params alone."""
     small = {"filters": [8, 16, 32], "patch_voxels": [8, 64, 64], "max_epochs": 1, "steps_per_epoch": 1}
     sandbox = make_sandbox(tmp_path, **small)
-    # an interpreter of its own: the peak of one that was forked is not that of a training
+    # its own interpreter: the peak of one that was forked is not that of a training
     argv = [sys.executable, *sandbox.command()[1:]]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(argv, cwd=tmp_path, env=sandbox.environment(), stdout=log, stderr=log)

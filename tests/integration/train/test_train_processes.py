@@ -97,7 +97,7 @@ def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupte
 
 
 def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: Sandbox, tmp_path: Path) -> None:
-    """A terminal sends SIGINT to every process; the guard counts all of them. What is left goes on bit-equal."""
+    """A terminal sends SIGINT to every process; the guard counts all of them. What is left continues bit-equal."""
     sandbox = make_sandbox(tmp_path, **CHANGES)
     process = sandbox.start(processes=2)
     _read_until(process, "epoch 3/")
@@ -112,7 +112,7 @@ def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: S
 
     guarded = sandbox.run(processes=2, memory_abort_gb=0.2)
     assert guarded.returncode == ExitCode.MEMORY, guarded.stdout + guarded.stderr
-    assert "the checkpoint is written: the process tree takes more than" in guarded.stderr
+    assert "the checkpoint is written: the process tree uses more memory than" in guarded.stderr
 
     assert sandbox.run(processes=2).returncode == 0
     assert _outs(sandbox) == _outs(uninterrupted)
@@ -125,7 +125,7 @@ def test_a_checkpoint_that_cannot_be_written_is_what_the_user_reads(tmp_path: Pa
     process = sandbox.start(processes=2)
     _read_until(process, "epoch 1/")
     state = sandbox.folder / "state"
-    while not (state / "checkpoint.pt").exists():  # that of the first epoch is written beside the second one
+    while not (state / "checkpoint.pt").exists():  # that of the first epoch is written next to the second one
         time.sleep(0.05)
     state.rename(sandbox.folder / "lost")
     state.symlink_to(NO_DISK)
@@ -138,7 +138,7 @@ def test_a_checkpoint_that_cannot_be_written_is_what_the_user_reads(tmp_path: Pa
 
 
 def test_another_number_of_processes_is_said_and_a_foreseen_failure_ends_all_at_once(uninterrupted: Sandbox) -> None:
-    """One process goes on with what two began. What rank 0 refuses is reported once, with its code."""
+    """One process continues with what two began. What rank 0 refuses is reported once, with its code."""
     before = _outs(uninterrupted)
     result = uninterrupted.run()
     assert result.returncode == 0, result.stdout + result.stderr

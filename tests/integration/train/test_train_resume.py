@@ -83,7 +83,7 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint_and_its_exit_code(
     output = _kill_after(process, "epoch 3/", 0.05, signal.SIGTERM)
     assert process.returncode == 143, output
     assert "stopped by SIGTERM after epoch" in output
-    assert "repeat the same command" in output
+    assert "rerun the same command" in output
     assert "Traceback" not in output
     (run,) = stopped.runs()
     assert run.info.status == "KILLED"

@@ -51,7 +51,7 @@ def test_the_card_leads_to_the_registered_weights_of_the_last_epoch(trained: tup
 
 
 def test_the_outs_are_the_declared_ones_and_the_curve_has_one_row_an_epoch(trained: tuple[Sandbox, str]) -> None:
-    """One card, one CSV, nothing else beside state and the embedded MLflow store."""
+    """One card, one CSV, nothing else besides state and the embedded MLflow store."""
     sandbox, _ = trained
     written = {
         str(path.relative_to(sandbox.folder)) for folder in ("models", "metrics") for path in _files(sandbox, folder)
@@ -114,7 +114,7 @@ def test_running_again_after_the_end_changes_neither_card_nor_registry(trained: 
 def test_started_by_hand_on_data_prepared_anew_the_former_checkpoint_is_refused(
     trained: tuple[Sandbox, str], tmp_path: Path
 ) -> None:
-    """Else the weights of the former data would be registered as made from the new ones."""
+    """Else the weights of the previous data would be registered as made from the new ones."""
     sandbox = Sandbox(folder=tmp_path / "copy")
     shutil.copytree(trained[0].folder, sandbox.folder)
     write_recipe(sandbox.folder / "data" / "processed", replace(RECIPE, percentile_low=1.0))

@@ -2,7 +2,7 @@
 
     python server.py SOCKET PYTHON RUN READY
 
-SOCKET is where clients connect; PYTHON is the client that children start in place of an interpreter of their own; RUN
+SOCKET is where clients connect; PYTHON is the client that children start in place of their own interpreter; RUN
 is the process with which the server ends; READY is a pipe that is told when the server listens.
 A request is a marshalled dict with `argv`, `environment`, `folder`, `umask`, `client`, `ignored` (signals) and `files`,
 the numbers under which the command has the open files that are sent along. The answer is the child's number, then its
@@ -165,7 +165,7 @@ def become(request: dict[str, Any], files: list[int]) -> Callable[[], object]:
     multiprocessing.process.ORIGINAL_DIR = os.getcwd()  # type: ignore[attr-defined]  # where its workers look for a program with a relative path
     client = request["client"]
     if os.environ.get("CAPILLARY_TEST_WARM") != "all":
-        sys.executable = REAL_PYTHON  # the stage is a process of its own kind
+        sys.executable = REAL_PYTHON  # the stage is its own process kind
     multiprocessing.set_executable(sys.executable)
     # the parent that the command is to see is its client's: the launcher, DVC's shell, the test
     os.getppid = lambda: parent_of(client)  # type: ignore[assignment]

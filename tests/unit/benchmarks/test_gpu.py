@@ -66,7 +66,7 @@ def test_what_is_known_is_kept_after_each_section_and_without_time_the_rest_is_l
 
 
 def test_the_table_has_every_figure_and_every_gap() -> None:
-    """A figure that is missing is no zero."""
+    """A figure that is missing is not zero."""
     report = {
         "probe": {"step_ms": {"half": 1.5, "compiled": None}, "patches_that_fit": 8},
         "training": {"ratios": {"step": 3.2, "loading": 1.01}, "gpu_busy": 0.95},

@@ -28,6 +28,8 @@ finally:
     print("LOADED", *sorted({name.split(".")[0] for name in sys.modules}))
 """
 
+MAINTENANCE = "capillary.containers.maintenance"
+
 
 @pytest.mark.parametrize("arguments", [["--help"], ["stage", "--help"], ["experiment", "--help"], ["report", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
@@ -122,10 +124,20 @@ def test_an_experiment_is_what_its_flags_say(monkeypatch: pytest.MonkeyPatch, ca
         ("report --name x", "capillary.report.write", "report_workspace", ("x",)),
         ("profile", "capillary.compute.show", "show_profile", (stage_hardware, {"as_json": False})),
         ("profile --json", "capillary.compute.show", "show_profile", (stage_hardware, {"as_json": True})),
-        ("clean", "capillary.containers.upkeep", "clean", ({"state": False, "images": False, "used": set()},)),
-        ("clean --state", "capillary.containers.upkeep", "clean", ({"state": True, "images": False, "used": set()},)),
-        ("clean --images", "capillary.containers.upkeep", "clean", ({"state": False, "images": True, "used": set()},)),
-        ("ps", "capillary.containers.upkeep", "show_siblings", ()),
+        ("clean", MAINTENANCE, "clean", ({"state": False, "images": False, "used": set()},)),
+        (
+            "clean --state",
+            MAINTENANCE,
+            "clean",
+            ({"state": True, "images": False, "used": set()},),
+        ),
+        (
+            "clean --images",
+            MAINTENANCE,
+            "clean",
+            ({"state": False, "images": True, "used": set()},),
+        ),
+        ("ps", MAINTENANCE, "show_siblings", ()),
         ("dev", "capillary.experiments.services", "up", ("dev",)),
         ("dev --profile team", "capillary.experiments.services", "up", ("team",)),
         ("up", "capillary.experiments.services", "up", ("dev",)),
@@ -149,7 +161,7 @@ def test_a_command_works_in_the_current_folder(
 
 def test_a_build_is_of_the_stages_named(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]]) -> None:
     """Of all where none is; it hears requests to stop."""
-    note(monkeypatch, calls, "capillary.containers.upkeep", "build_images")
+    note(monkeypatch, calls, MAINTENANCE, "build_images")
     assert run("build").exit_code == run("build", "train", "ingest").exit_code == 0
     assert [call[:2] for call in calls] == [(Path.cwd(), []), (Path.cwd(), ["train", "ingest"])]
     assert isinstance(calls[0][2], Stop)

@@ -9,7 +9,7 @@ import pytest
 from tests.support.parts import REPOSITORY
 
 PRESS = "os.kill(os.getpid(), signal.SIGINT)"
-# how a command goes on after the first Ctrl-C
+# how a command continues after the first Ctrl-C
 COMMANDS = {
     "ends": f"{PRESS}",
     "cleans up": f"""

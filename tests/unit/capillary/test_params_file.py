@@ -58,7 +58,7 @@ def test_an_unknown_key_is_named_with_its_section_and_the_nearest(root: Path, pa
 
 
 def test_a_key_that_was_retired_says_what_replaced_it(root: Path, params: dict[str, Any]) -> None:
-    """A params.yaml from before an update is no spelling mistake."""
+    """A params.yaml from before an update is not a spelling mistake."""
     params["evaluation"]["bootstrap"] = "percentile"
     write(root, params)
     with pytest.raises(ParamsError, match=r"evaluation\.bootstrap. is no longer a key: intervals") as caught:
@@ -67,7 +67,7 @@ def test_a_key_that_was_retired_says_what_replaced_it(root: Path, params: dict[s
 
 
 def test_an_unknown_top_level_key_is_named(root: Path, params: dict[str, Any]) -> None:
-    """A key outside of every section has no section in its message."""
+    """A key outside every section has no section in its message."""
     write(root, {**params, "seed": 1})
     with pytest.raises(ParamsError, match=r"params\.yaml unknown key `seed`"):
         refuse_unknown_keys(root)
@@ -153,7 +153,7 @@ def params_of(section: str) -> Any:
 
 
 def test_a_workspace_without_stages_declares_nothing(tmp_path: Path) -> None:
-    """An empty graph is no error."""
+    """An empty graph is not an error."""
     (tmp_path / "dvc.yaml").write_text("stages:\n")
     assert declared_keys(tmp_path) == {}
 

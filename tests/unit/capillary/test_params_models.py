@@ -1,4 +1,4 @@
-"""Params of a project that has stages of its own: checked before any of them starts, with the project's own models."""
+"""Params of a project that has its own stages: checked before any of them starts, with the project's own models."""
 
 from pathlib import Path
 

@@ -91,5 +91,5 @@ def test_folds_of_a_file_may_be_one_and_leave_volumes_out(tmp_path: Path) -> Non
 
 
 def test_a_file_without_these_sections_breaks_no_rule(tmp_path: Path) -> None:
-    """As that of a pipeline of one's own."""
+    """As that of one's own pipeline."""
     check_rules({"toy": {"mode": "copy"}, "training": 3}, tmp_path, "params.yaml")

@@ -37,7 +37,7 @@ def stage(address: str, why: str | None = None) -> StageForecast:
 
 
 def test_a_cell_is_missing_if_its_training_would_run() -> None:
-    """Whatever card lies there: it may be of former params, which a failed training leaves in its place."""
+    """Whatever card is there: it may be of previous params, which a failed training leaves in its place."""
     stages = [stage("preprocess"), stage("train@dice_ce-0"), stage("train@dice_ce-1", "modified: training.seed")]
     found = missing_cells([*stages, stage("train@cbdice-0", "has not run yet"), stage("evaluate", "follows")], CELLS)
     assert found == {CELLS[1]: "modified: training.seed", CELLS[2]: "has not run yet"}

@@ -63,15 +63,15 @@ def test_files_beside_the_mask_are_named_after_it(root: Path) -> None:
     ("changes", "code", "text"),
     [
         ({"image": "nowhere.tif"}, ExitCode.DATA, "does not exist"),
-        ({"mask": "seg.png"}, ExitCode.USAGE, "no format that is written"),
-        ({"mask": "seg"}, ExitCode.USAGE, "no format that is written"),
+        ({"mask": "seg.png"}, ExitCode.USAGE, "cannot be written in this format"),
+        ({"mask": "seg"}, ExitCode.USAGE, "cannot be written in this format"),
         ({"mask": "mouse 1.tif", "force": True}, ExitCode.USAGE, "would replace the stack"),
-        ({"mask": "there.tif"}, ExitCode.USAGE, "exists already"),
-        ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "exists already"),
+        ({"mask": "there.tif"}, ExitCode.USAGE, "already exists"),
+        ({"mask": "new.tif", "picture": True}, ExitCode.USAGE, "already exists"),
         ({"mask": "folder.tif", "force": True}, ExitCode.USAGE, "a folder"),
         ({"model": "capillary-dice_ce"}, ExitCode.USAGE, "--model"),
         ({"model": "capillary-dice_ce", "loss": None, "folds": (0,)}, ExitCode.USAGE, "--model"),
-        ({"image": "notes.txt"}, ExitCode.USAGE, "no format that is read"),
+        ({"image": "notes.txt"}, ExitCode.USAGE, "the format is not supported"),
     ],
 )
 def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: ExitCode, text: str) -> None:
@@ -86,7 +86,7 @@ def test_what_cannot_be_is_refused(root: Path, changes: dict[str, Any], code: Ex
 
 
 def test_force_and_a_new_folder_are_taken(root: Path) -> None:
-    """A file that stands there may be replaced on demand; a folder is made when the mask is there."""
+    """A file that is there may be replaced on demand; a folder is made when the mask is there."""
     (root / "seg.nii.gz").touch()
     check_request(make_request(root, force=True))
     check_request(make_request(root, mask=root / "far" / "away" / "seg.tif"))
@@ -157,7 +157,7 @@ def test_seeds_join_the_ensemble_and_can_be_chosen(root: Path) -> None:
     with pytest.raises(DataError, match="cbdice has no model of seed 8") as caught:
         choose_cards(root, "cbdice", (), cells, (8,))
     assert caught.value.remedy == "choose among the seeds 7, 2026"
-    with pytest.raises(DataError, match="no model of fold 10 and seed 7 together"):
+    with pytest.raises(DataError, match="no model with both fold 10 and seed 7"):
         choose_cards(root, "cbdice", (10,), cells, (7,))
 
 
@@ -169,13 +169,14 @@ def test_a_card_of_a_cell_that_params_yaml_lost_counts_only_when_it_is_named(roo
     assert choose_cards(root, "cbdice", (), cells) == own
     assert choose_cards(root, "cbdice", (10,), cells) == ("models/cbdice/fold_10.json",)
     assert len(choose_cards(root, "dice_ce", (), cells)) == 3
-    with pytest.raises(DataError, match="no model in models/ is of a loss and fold that params") as raised:
+    with pytest.raises(DataError, match="no model in models/ has a loss and fold that params") as raised:
         choose_cards(root, None, (), [CellName("warp", 0)])
     assert raised.value.value == "cbdice, dice_ce"
 
 
 @pytest.mark.parametrize(
-    ("loss", "folds", "text"), [("warp", (), "no model of the loss warp"), ("dice_ce", (5,), "no model of fold 5")]
+    ("loss", "folds", "text"),
+    [("warp", (), "no model trained with the loss warp"), ("dice_ce", (5,), "no model of fold 5")],
 )
 def test_models_that_are_not_there_are_named(root: Path, loss: str, folds: tuple[int, ...], text: str) -> None:
     """Exit code 4."""
@@ -191,7 +192,7 @@ def test_an_untrained_workspace_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Path) -> None:
-    """Deps by name inside, outs in a folder of their own, the tracking store; a card behind a link is followed."""
+    """Deps by name inside, outs in their own folder, the tracking store; a card behind a link is followed."""
     card = root / "models" / "dice_ce" / "fold_0.json"
     (root / "cached").write_text("{}")
     card.unlink()
@@ -220,7 +221,7 @@ def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Pat
 
 
 def test_a_model_of_the_registry_comes_without_cards(root: Path) -> None:
-    """The stage asks the registry itself; the probability is an out of its own."""
+    """The stage asks the registry itself; the probability is its own out."""
     request = make_request(root, model="capillary-dice_ce@best", loss=None, probability=True)
     planned = plan_prediction(request, root, read_settings(root, {"CAPILLARY_PROFILE": "cpu"}), process)
     plan = planned.stage
@@ -266,7 +267,7 @@ def workspace(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_all_files_appear_where_the_user_wants_them(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Relative to where the command was typed, in folders that are made for them; former ones are replaced."""
+    """Relative to where the command was typed, in folders that are made for them; previous ones are replaced."""
     predictor = Predictor(workspace / "scratch", code=0)
     monkeypatch.setattr(run, "choose_executor", lambda _settings: predictor)
     (workspace / "far").mkdir()
@@ -332,7 +333,7 @@ def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> Non
     """That of the loss; where none was chosen the error says how to get one."""
     with_evaluation(root, min_component_um3="auto")
     cards = choose_cards(root, "dice_ce", ())
-    with pytest.raises(DataError, match="no size was chosen"):
+    with pytest.raises(DataError, match="no size has been chosen"):
         visible_params(make_request(root), root, cards)
     (root / "metrics").mkdir()
     lines = ["loss,fold,min_component_um3,dsc_before,dsc_after", "cbdice,all,7.5,0.1,0.2", "dice_ce,0,3.5,0.1,0.2"]
@@ -342,7 +343,7 @@ def test_auto_takes_the_size_that_evaluate_chose_on_all_folds(root: Path) -> Non
     (root / "metrics" / "components.csv").write_text("\n".join([lines[0], "dice_ce,all,0,0.1,0.2", ""]))
     assert chosen_size_um3(root, "dice_ce") is None
     for loss in ("cbdice", None):  # not evaluated; a model of the registry
-        with pytest.raises(DataError, match="no size was chosen"):
+        with pytest.raises(DataError, match="no size has been chosen"):
             chosen_size_um3(root, loss)
     told = visible_params(make_request(root, min_component_um3=9.0), root, cards)["evaluation"]
     assert told["min_component_um3"] == 9.0

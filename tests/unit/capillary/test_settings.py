@@ -27,7 +27,7 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
 
 
 def test_every_variable_is_read(tmp_path: Path) -> None:
-    """Each setting has a variable of its own."""
+    """Each setting has its own variable."""
     variables = {
         "CAPILLARY_EXECUTOR": "docker",
         "CAPILLARY_BASE_IMAGE": "base:1",
@@ -149,7 +149,7 @@ def test_an_unknown_executor_is_refused_with_the_nearest(tmp_path: Path) -> None
 )
 def test_a_word_that_is_none_of_a_variables_is_refused(tmp_path: Path, name: str) -> None:
     """`true` and `1` do not mean no by mistake."""
-    with pytest.raises(CapillaryError, match=f"{name} is none of its values") as caught:
+    with pytest.raises(CapillaryError, match=f"{name} is not one of its values") as caught:
         read_settings(tmp_path, {name: "true"})
     assert (caught.value.value, caught.value.code) == ("true", ExitCode.USAGE)
     assert f"set {name} to one of " in caught.value.remedy

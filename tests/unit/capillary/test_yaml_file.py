@@ -28,7 +28,7 @@ def test_numbers_are_read_as_dvc_reads_them(file: Path) -> None:
         (b"", "holds no keys"),
         (b"# all commented\n", "holds no keys"),
         (b"- a\n", "holds no keys"),
-        (b"a:\n  b: 2026-01-01\n", "`a.b` is a date to YAML"),
+        (b"a:\n  b: 2026-01-01\n", "`a.b` is read as a date by YAML"),
     ],
     ids=["open brace", "key twice", "not UTF-8", "tab", "control", "empty", "comments", "list", "date"],
 )

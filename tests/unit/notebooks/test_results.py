@@ -32,7 +32,7 @@ def test_a_passing_test_is_green_with_what_it_found(shown: list[Mapping[str, str
 
 
 def test_a_failing_test_is_red_with_its_remedy(shown: list[Mapping[str, str]]) -> None:
-    """The error's own text is shown, and is no HTML."""
+    """The error's own text is shown, and is not HTML."""
     Results().test("GPU", remedy="update <it>")(_fail)
     assert "failed: GPU: ValueError: <b>no</b> driver" in shown[0]["text/plain"]
     assert "remedy: update <it>" in shown[0]["text/plain"]

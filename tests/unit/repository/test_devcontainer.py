@@ -55,7 +55,7 @@ def test_the_environment_is_not_the_machine_s() -> None:
 
 
 def test_a_gpu_is_optional() -> None:
-    """`--gpus` as an argument would keep the container from starting where there is none."""
+    """`--gpus` as an argument would keep the container from starting if there is none."""
     assert CONFIG["hostRequirements"]["gpu"] == "optional"
     assert "--gpus" not in str(CONFIG.get("runArgs"))
 
@@ -76,7 +76,7 @@ def test_the_base_is_an_argument_and_files_reach_the_build() -> None:
 
 
 def test_direnv_loads_what_is_there() -> None:
-    """Without .venv or .env it is no error, and nothing prints a value."""
+    """Without .venv or .env it is not an error, and nothing prints a value."""
     lines = [line for line in (REPOSITORY / ".envrc").read_text().splitlines() if not line.startswith("#")]
     assert "dotenv_if_exists .env" in lines
     assert [line for line in lines if re.search(r"\b(echo|cat|set -x|printf|log_status)\b", line)] == []

@@ -1,4 +1,4 @@
-"""What programs leave beside the code, and what Git does to line ends, changes no stage's input."""
+"""What programs leave next to the code, and what Git does to line ends, changes no stage's input."""
 
 import shutil
 import subprocess

@@ -54,7 +54,7 @@ EDGES = _edges()
 
 
 def loop_in(folder: str, edges: set[Edge]) -> list[str] | None:
-    """Names in `folder` that import one another in a circle; None where there are none."""
+    """Names in `folder` that import one another in a circle; None if there are none."""
     graph: dict[str, set[str]] = {}
     for _, importing, imported in (edge for edge in edges if edge[0] == folder):
         graph.setdefault(importing, set()).add(imported)
@@ -68,7 +68,7 @@ def loop_in(folder: str, edges: set[Edge]) -> list[str] | None:
 
 @pytest.mark.parametrize("folder", sorted({edge[0] for edge in EDGES if edge[0]}))
 def test_nothing_in_a_folder_imports_in_a_circle(folder: str) -> None:
-    """What two of them share lies below both."""
+    """What two of them share is below both."""
     assert loop_in(folder, EDGES - ALLOWED.keys()) is None
 
 

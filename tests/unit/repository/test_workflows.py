@@ -127,7 +127,7 @@ def test_the_base_is_the_one_of_the_dockerfiles() -> None:
 
 
 def test_the_docs_name_every_workflow_secret_and_variable() -> None:
-    """Whoever uses a workflow in a repository of their own finds what to set."""
+    """Whoever uses a workflow in their own repository finds what to set."""
     page = (REPOSITORY / "docs" / "ci.md").read_text()
     text = "\n".join(file.read_text() for file in FILES)
     names = {f"`{name}`" for name in re.findall(r"(?:secrets|vars)\.(\w+)", text)}

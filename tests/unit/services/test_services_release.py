@@ -150,7 +150,7 @@ def test_two_containers_do_not_share_a_folder(container: Container, capsys: pyte
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(SystemExit):
             container.start()
-    assert "another container works in" in capsys.readouterr().err
+    assert "another container is using" in capsys.readouterr().err
     assert not container.workspace.exists()
 
 

@@ -36,7 +36,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def entrypoint(load: Load, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The entrypoint, with a home and a socket of its own."""
+    """The entrypoint, with a home and its own socket."""
     module = load("runner/entrypoint.py")
     monkeypatch.setattr(module, "WORKSPACE", checkout)
     monkeypatch.setattr(module, "SOCKET", tmp_path / "docker.sock")
@@ -96,7 +96,7 @@ def refusal(capsys: pytest.CaptureFixture[str], check: Callable[[], object]) -> 
 def test_missing_mounts_are_named(
     entrypoint: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No checkout, no socket, and what is no socket."""
+    """No checkout, no socket, and what is not a socket."""
     said = refusal(capsys, entrypoint.require_mounts)
     assert said.startswith("error: no checkout is mounted")
     assert said.count("\n") == 1
@@ -149,7 +149,7 @@ def test_the_command_is_run_by_the_checkout_s_owner(
 def test_root_becomes_the_owner_and_others_stay_who_they_are(
     entrypoint: ModuleType, became: Any, monkeypatch: pytest.MonkeyPatch, uid: int
 ) -> None:
-    """Then the supervisor takes over, with the modules beside it alone."""
+    """Then the supervisor takes over, with the modules next to it alone."""
     monkeypatch.setattr(entrypoint, "require_mounts", lambda: None)
     monkeypatch.setattr(entrypoint, "as_owner", lambda argv: ["setpriv", *argv])
     monkeypatch.setattr(os, "geteuid", lambda: uid)

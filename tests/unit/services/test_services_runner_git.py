@@ -79,7 +79,7 @@ def test_a_worktree_names_the_folder_that_it_needs(folders: ModuleType, git: Git
 def test_the_whole_of_a_git_folder_is_asked_for(
     folders: ModuleType, tmp_path: Path, written: str, common: str, kind: str
 ) -> None:
-    """Objects and references lie there, the checkout's own part is a small one."""
+    """Objects and references are there, the checkout's own part is a small one."""
     (tmp_path / ".git").write_text(f"gitdir: {written}\n")
     found = folders.find(tmp_path)
     assert (str(found.common), found.source, found.kind) == (common, common, kind)

@@ -41,8 +41,8 @@ def refusal(capsys: pytest.CaptureFixture[str], check: Callable[[], object]) -> 
 def test_an_image_of_another_version_is_named(
     supervise: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And a folder that is no checkout."""
-    assert "is no checkout of capillary" in refusal(capsys, supervise.refuse_other_version)
+    """And a folder that is not a checkout."""
+    assert "is not a checkout of capillary" in refusal(capsys, supervise.refuse_other_version)
     monkeypatch.setattr(supervise, "stamp", lambda folder: f"stamp of {folder}")
     supervise.STAMP.write_text("another\n")
     assert "docker compose build dvc-runner" in refusal(capsys, supervise.refuse_other_version)
@@ -54,8 +54,8 @@ def test_an_image_of_another_version_is_named(
     ("answer", "said"),
     [
         (b"HTTP/1.0 200 OK\r\n\r\nOK", ""),
-        (b"HTTP/1.0 404 Not Found\r\n\r\n", "is no Docker daemon"),
-        (b"", "is no Docker daemon"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n", "is not a Docker daemon"),
+        (b"", "is not a Docker daemon"),
     ],
 )
 def test_what_answers_on_the_socket_must_be_a_daemon(
@@ -198,7 +198,7 @@ def test_what_is_left_in_the_background_is_waited_for(
     supervisor.asked = asked
     supervisor._wait_for_rest()
     err = capsys.readouterr().err
-    assert err == "waiting for what was left in the background (child, worker); Ctrl-C ends it\n" * times
+    assert err == "waiting for processes left in the background (child, worker); Ctrl-C ends it\n" * times
 
 
 # the supervisor as a program, in a container in which nothing else runs

@@ -132,7 +132,7 @@ def test_nothing_else_is_fetched(server: str, tmp_path: Path, url: str, status: 
 
 @pytest.mark.parametrize("name", ["localhost", "2130706433", "127.1", "0x7f.0.0.1"])
 def test_a_name_that_leads_into_a_private_network_is_refused(server: str, tmp_path: Path, name: str) -> None:
-    """A number that is no address as people write one counts as a name."""
+    """A number that is not an address as people write one counts as a name."""
     port = server.rpartition(":")[2]
     with pytest.raises(Refusal, match="private network"):
         urls.fetch(f"http://{name}:{port}/a.tif", [f"http://{name}:{port}/"], tmp_path / "a", 1000, 10)

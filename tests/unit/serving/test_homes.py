@@ -1,4 +1,4 @@
-"""Services that share a folder: each knows all jobs, one runs each, and jobs of one that ended go on elsewhere."""
+"""Services that share a folder: each knows all jobs, one runs each, and jobs of one that ended continue elsewhere."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_folder_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(homes, "MOST", 2)
     taken = [Homes(tmp_path), Homes(tmp_path)]
     assert [each.own for each in taken] == [tmp_path, tmp_path / "more" / "01"]
-    with pytest.raises(CapillaryError, match="2 services use this folder"):
+    with pytest.raises(CapillaryError, match="2 services already use this folder"):
         Homes(tmp_path)
     taken[1].close()
     assert list(taken[0].abandoned()) == [tmp_path / "more" / "01"]

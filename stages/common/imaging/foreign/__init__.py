@@ -1,1 +1,1 @@
-"""One module per format that ingest and predict read beside TIFF and NIfTI."""
+"""One module per format that ingest and predict read besides TIFF and NIfTI."""

@@ -16,10 +16,10 @@ MAX_AXES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
+class ArraySelection:
     """The part of an array that is the stack: a number, or a whole axis (None), for each of its axes.
 
-    `order` says which of the whole axes are z, y and x; z is None where the array has no such axis.
+    `order` says which of the whole axes are z, y and x; z is None if the array has no such axis.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Chosen:
             yield from block.reshape(-1, *self.shape_zyx[1:])
 
 
-def choose(axes: str, shape: Sequence[int], names: Sequence[str], channel: Channel, path: Path) -> Chosen:
+def choose(axes: str, shape: Sequence[int], names: Sequence[str], channel: Channel, path: Path) -> ArraySelection:
     """The stack in an array with `axes`, a letter each: t, c, z, y, x. `names` are those of its channels.
 
     Raises DataError for several channels of which none is chosen, several time points, axes of other letters with more
@@ -65,7 +65,7 @@ def choose(axes: str, shape: Sequence[int], names: Sequence[str], channel: Chann
     number = channel_number(channels, channel, path)
     at = tuple(None if letter in "zyx" else number if letter == "c" else 0 for letter in axes)
     z = axes.index("z") if "z" in sizes else None
-    return Chosen(
+    return ArraySelection(
         path=path,
         at=at,
         places_zyx=(z, axes.index("y"), axes.index("x")),
@@ -77,7 +77,7 @@ def choose(axes: str, shape: Sequence[int], names: Sequence[str], channel: Chann
 def axes_by_shape(shape: Sequence[int], path: Path) -> str:
     """The axes of an array that does not name them: z, y, x are the last ones, and axes of 1 before them mean nothing.
 
-    Raises DataError where there are more.
+    Raises DataError if there are more.
     """
     extra = len(shape) - 3
     if len(shape) < 2 or len(shape) > MAX_AXES or math.prod(shape[: max(extra, 0)]) > 1:

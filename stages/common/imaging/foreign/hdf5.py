@@ -31,7 +31,7 @@ def open_hdf5(path: Path, channel: Channel) -> Iterator[OpenStack]:
     """The stack of `channel` in the array that `path` names (file.h5:/place), or in the only one that can be one.
 
     Raises DataError for a place that is not there or leads to another file, for several arrays without a place, and for
-    values that are no numbers.
+    values that are not numbers.
     """
     import h5py
 
@@ -114,7 +114,7 @@ def _only(file: Any, path: Path) -> Any:
 
 
 def _check_storage(dataset: Any, path: Path) -> None:
-    """Raise DataError where voxels are in other files, packed by unknown filters, or unpack to more than they claim."""
+    """Raise DataError if voxels are in other files, packed by unknown filters, or unpack to more than they claim."""
     if dataset.external or dataset.is_virtual:
         raise DataError(
             "its voxels are in other files (external or virtual storage)", remedy="save it as one file", file=path
@@ -123,7 +123,7 @@ def _check_storage(dataset: Any, path: Path) -> None:
     if dataset.chunks is None:
         stored = dataset.id.get_storage_size()
         if stored > held:
-            raise damaged(path, f"its header speaks of {stored:,} bytes of voxels, the file has {held:,}")
+            raise damaged(path, f"its header claims {stored:,} bytes of voxels, the file has {held:,}")
         return
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]

@@ -14,7 +14,7 @@ def refuse_links(folder: Path, *, deep: bool = True) -> None:
         if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(top):
             name = os.path.relpath(entry.path, folder)
             raise DataError(
-                f"{name} in it is a link that leads out of the folder", remedy="put the file itself there", file=folder
+                f"{name} in it is a link to a place outside the folder", remedy="put the file itself there", file=folder
             )
 
 
@@ -26,7 +26,7 @@ def _entries(folder: Path, *, deep: bool) -> Iterator[os.DirEntry[str]]:
                 yield from _entries(Path(entry.path), deep=True)
 
 
-def beside(header: Path, name: str) -> Path:
+def detached_file(header: Path, name: str) -> Path:
     """The file called `name` in the folder of `header`, or below it. DataError for a name or a link that leads out."""
     written = PurePosixPath(name)
     if "\\" in name or "\0" in name or written.is_absolute() or ".." in written.parts or ":" in name:
@@ -42,6 +42,6 @@ def beside(header: Path, name: str) -> Path:
 def _outside(header: Path, name: str) -> DataError:
     return DataError(
         f"its voxels are in {name[:120]!r}, which is outside its folder",
-        remedy="put both files into one folder, and name the second one without a path",
+        remedy="put both files into the same folder, and name the second one without a path",
         file=header,
     )

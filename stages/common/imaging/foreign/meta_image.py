@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.common.imaging.foreign.links import beside
+from stages.common.imaging.foreign.links import detached_file
 from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
 from stages.common.imaging.formats.channels import Channel
@@ -37,7 +37,7 @@ def open_meta_image(path: Path, channel: Channel) -> Iterator[OpenStack]:
 
 
 def meta_data_file(path: Path) -> str | None:
-    """The name of the file that holds the voxels of `path`, None where `path` does itself."""
+    """The name of the file that holds the voxels of `path`, None if `path` does itself."""
     name = _field(_fields(path)[0], path, _LAST)
     return None if name.upper() == "LOCAL" else name
 
@@ -86,7 +86,7 @@ def _voxels(fields: Mapping[str, str], path: Path, sizes: tuple[int, ...], end: 
     skip = int(fields.get("HeaderSize", "0"))
     return RawVoxels(
         header=path,
-        file=path if is_local else beside(path, name),
+        file=path if is_local else detached_file(path, name),
         begin=end if is_local else None if skip == -1 else max(skip, 0),
         sizes_xyz=sizes,
         dtype=np.dtype(order + _TYPES[kind]),

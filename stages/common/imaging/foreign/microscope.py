@@ -23,7 +23,7 @@ READERS = {".czi": "bioio_czi", ".nd2": "bioio_nd2", ".lif": "bioio_lif"}
 
 @contextlib.contextmanager
 def open_microscope(path: Path, channel: Channel) -> Iterator[OpenStack]:
-    """The stack of `channel` in `path`. Raises DataError where its reader is not installed, and for several
+    """The stack of `channel` in `path`. Raises DataError if its reader is not installed, and for several
     scenes, time points, or channels of which none is chosen.
     """
     image = _reader(path)(path)

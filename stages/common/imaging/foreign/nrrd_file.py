@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.imaging.foreign.links import beside
+from stages.common.imaging.foreign.links import detached_file
 from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
 from stages.common.imaging.formats.channels import Channel, refuse_times
@@ -50,7 +50,7 @@ def open_nrrd(path: Path, channel: Channel) -> Iterator[OpenStack]:
 
 
 def nrrd_data_file(path: Path) -> str | None:
-    """The name of the file that holds the voxels of `path`, None where `path` does itself."""
+    """The name of the file that holds the voxels of `path`, None if `path` does itself."""
     header, _ = _header(path)
     name = header.get("data file", header.get("datafile"))
     return None if name is None else str(name)
@@ -67,7 +67,7 @@ def _header(path: Path) -> tuple[Mapping[str, Any], int]:
         raise damaged(path, f"its header does not end within {MAX_HEAD_BYTES:,} bytes")
     lines = head[: found.start() if found else len(head)].decode("utf-8", "replace").splitlines()
     if not lines or not lines[0].startswith("NRRD"):
-        raise damaged(path, "it is no NRRD")
+        raise damaged(path, "it is not an NRRD file")
     try:
         header: Mapping[str, Any] = nrrd.read_header([*(f"{line}\n" for line in lines), "\n"])
     except nrrd.NRRDError as error:
@@ -88,7 +88,7 @@ def _directions(header: Mapping[str, Any], count: int) -> NDArray[np.float64] | 
 def _axes_of_space(header: Mapping[str, Any], sizes: tuple[int, ...], path: Path) -> tuple[int, ...]:
     """Which axes of the array are in space: by their direction, else by their kind, else all of the first three.
 
-    Raises DataError where another one is time, and where it is not channels alone that are left.
+    Raises DataError if another one is time, and where it is not channels alone that are left.
     """
     kinds = [
         str(kind).lower().replace("none", "").replace("???", "") for kind in header.get("kinds", [""] * len(sizes))
@@ -117,7 +117,7 @@ def _voxels(
     detached = header.get("data file", header.get("datafile"))
     if isinstance(detached, list) or (detached is not None and (" " in str(detached) and "%" in str(detached))):
         raise not_a_stack(path, "its voxels are spread over several files")
-    file = path if detached is None else beside(path, str(detached))
+    file = path if detached is None else detached_file(path, str(detached))
     start = 0 if detached is not None else end
     begin = _begin(header, file, start, is_packed=bool(_PACKINGS[encoding]))
     return RawVoxels(

@@ -35,12 +35,12 @@ class OpenStack:
     geometry: Geometry | None = None
 
     def read_slices(self) -> Iterator[NDArray[Any]]:
-        """The slices. Raises TooLargeError where memory does not hold those that are read at once."""
+        """The slices. Raises TooLargeError if memory does not hold those that are read at once."""
         self._refuse_large(min(self.at_once, self.shape_zyx[0]))
         yield from self.slices()
 
     def read(self) -> NDArray[Any]:
-        """All voxels. Raises TooLargeError where memory does not hold them."""
+        """All voxels. Raises TooLargeError if memory does not hold them."""
         depth = self.shape_zyx[0]
         self._refuse_large(depth + (self.at_once if self.at_once < depth else depth))
         voxels = np.empty(self.shape_zyx, self.dtype)
@@ -57,7 +57,7 @@ class OpenStack:
 
 
 def check_dtype(dtype: np.dtype[Any], path: Path) -> None:
-    """Raise DataError where values of `dtype` are no numbers, such as objects that a reader would have to unpickle."""
+    """Raise DataError if values of `dtype` are not numbers, such as objects that a reader would have to unpickle."""
     if dtype.kind not in KINDS or dtype.itemsize > MAX_ITEM or dtype.fields is not None:
         raise DataError(
             f"its voxels are {dtype}, which is not supported",

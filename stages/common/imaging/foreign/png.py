@@ -17,16 +17,16 @@ _GREY = 0
 
 
 def _head(file: Path) -> tuple[int, int, int]:
-    """Height, width and bits per pixel. DataError for what is no PNG, colours, and more pixels than the file holds."""
+    """Height, width and bits per pixel. DataError for other files, colours and false sizes."""
     with file.open("rb") as stream:
         head = stream.read(33)
     if len(head) < 33 or head[:8] != _SIGNATURE or head[12:16] != b"IHDR":
-        raise damaged(file, "it is no PNG")
+        raise damaged(file, "it is not a PNG file")
     width, height, bits, kind = struct.unpack_from(">IIBB", head, 16)
     if kind != _GREY:
         raise not_a_stack(file, "it is a colour image, or has a palette or transparency")
     if bits not in (1, 2, 4, 8, 16) or not width or not height:
-        raise damaged(file, f"its header speaks of {height} × {width} pixels of {bits} bits")
+        raise damaged(file, f"its header claims {height} × {width} pixels of {bits} bits")
     claimed = height * ((width * bits + 7) // 8)
     refuse_impossible(Claim(stored_bytes=claimed, held_bytes=file.stat().st_size, packing=DEFLATE), file)
     return height, width, bits

@@ -52,7 +52,7 @@ class RawVoxels:
         return math.prod(self.sizes_xyz) * self.channels * self.dtype.itemsize
 
     def check(self) -> None:
-        """Raise DataError where the file cannot hold the voxels, or they are no numbers."""
+        """Raise DataError if the file cannot hold the voxels, or they are not numbers."""
         check_dtype(self.dtype, self.header)
         packing = _DECODERS[self.packing][0] if self.packing else PLAIN
         held = self.file.stat().st_size - (self.begin or 0)
@@ -93,7 +93,7 @@ def _pass_over(packed: Packed, size: int, path: Path) -> None:
 
 def _refuse_more(packed: Packed, path: Path) -> None:
     if packed.read(1):
-        raise damaged(path, "it unpacks to more than the voxels that its header speaks of")
+        raise damaged(path, "it unpacks to more than the voxels that its header claims")
 
 
 def open_raw(voxels: RawVoxels, geometry: Geometry, evidence: SpacingEvidence, channel: Channel) -> OpenStack:
@@ -107,7 +107,7 @@ def open_raw(voxels: RawVoxels, geometry: Geometry, evidence: SpacingEvidence, c
     z, y, x = (voxels.sizes_xyz[axis] for axis in axes_zyx)
     is_reordered = axes_zyx != (2, 1, 0)
     named = ", ".join("zyx"[axes_zyx.index(axis)] for axis in range(3))
-    stored = (f"by its {geometry.source} its array is stored as {named}, not as x, y, z; it is read accordingly",)
+    stored = (f"by its {geometry.source} its array is stored as {named}, not as x, y, z, and is read accordingly",)
     single = (SINGLE,) if z == 1 else ()
     return OpenStack(
         path=voxels.header,
@@ -156,6 +156,6 @@ def evidence_of(geometry: Geometry, field: str) -> SpacingEvidence:
     """The spacing by `geometry`; 1 × 1 × 1 without a unit is what programs write that know none."""
     steps = geometry.steps
     if steps is None or (set(steps) == {1.0} and geometry.unit == "unknown"):
-        return SpacingEvidence(numbers_zyx=None, missing=f"its {field} says nothing (1 × 1 × 1 without a unit)")
+        return SpacingEvidence(numbers_zyx=None, missing=f"its {field} gives no spacing (1 × 1 × 1 without a unit)")
     z, y, x = (steps[axis] for axis in geometry.array_axes_zyx)
     return SpacingEvidence(numbers_zyx=(z, y, x), units_zyx=(geometry.unit,) * 3, source=field)

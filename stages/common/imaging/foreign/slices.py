@@ -22,7 +22,7 @@ from stages.common.imaging.stacks import read_dtype, read_header, read_shape, re
 from stages.common.imaging.suffixes import SLICE_SUFFIXES, is_pattern, pattern_of
 
 MAX_SLICES = 1 << 16
-# what programs and people leave beside the slices
+# what programs and people leave next to the slices
 _IGNORED_SUFFIXES = (
     *(".txt", ".csv", ".tsv", ".xml", ".json", ".ini", ".log", ".md", ".html", ".pdf", ".yaml", ".yml", ".db"),
     *(".tfw", ".info", ".lnk", ".bak", ".tmp", ".sha256", ".md5", ".dvc", ".gitignore"),
@@ -38,7 +38,7 @@ def is_slice(name: str) -> bool:
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file or folder of this name beside the slices means nothing."""
+    """Whether a file or folder of this name next to the slices means nothing."""
     lower = name.lower()
     return lower.startswith(".") or lower.endswith(_IGNORED_SUFFIXES) or lower in _IGNORED_FOLDERS
 
@@ -100,7 +100,7 @@ def choose_names(names: Sequence[str], pattern: str, path: Path) -> list[str]:
 def ordered(files: Sequence[Path], path: Path) -> tuple[list[Path], tuple[str, ...]]:
     """`files` by the one number in which their names differ, and remarks on the numbering.
 
-    Raises DataError where no such number tells the order, a number comes twice or one is missing.
+    Raises DataError if no such number tells the order, a number comes twice or one is missing.
     """
     if len(files) == 1:
         return list(files), (SINGLE,)
@@ -108,7 +108,7 @@ def ordered(files: Sequence[Path], path: Path) -> tuple[list[Path], tuple[str, .
     first = parts[0]
     for file, other in zip(files, parts, strict=True):
         if other[::2] != first[::2]:
-            text = f"its slices are named unlike each other: {files[0].name} and {file.name}"
+            text = f"its slices have different kinds of names: {files[0].name} and {file.name}"
             raise not_a_stack(path, f"{text}; name them by a pattern (folder/z*.tif)")
     places = [place for place in range(1, len(first), 2) if len({int(other[place]) for other in parts}) > 1]
     if len(places) > 1:

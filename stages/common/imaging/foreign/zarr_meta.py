@@ -26,7 +26,7 @@ _SHARDS = "sharding_indexed"
 class ZarrArray:
     """What the metadata of one array say. `codec` is what packs its chunks ("" for none, see bombs.py).
 
-    `shards` are the sizes of the files, each of several chunks; None where each chunk is a file.
+    `shards` are the sizes of the files, each of several chunks; None if each chunk is a file.
     """
 
     folder: Path
@@ -44,19 +44,19 @@ def is_zarr(folder: Path) -> bool:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in `file`; empty where there is no such file. ValueError for what is not JSON or too large."""
+    """The object in `file`; empty if there is no such file. ValueError for what is not JSON or too large."""
     if not file.is_file():
         return {}
     if file.stat().st_size > MAX_JSON_BYTES:
         raise damaged(file, f"its metadata have more than {MAX_JSON_BYTES:,} bytes")
     content = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
-        raise damaged(file, "its metadata are no JSON object")
+        raise damaged(file, "its metadata are not a JSON object")
     return content
 
 
 def attributes(folder: Path) -> Mapping[str, Any]:
-    """Those of OME, in the group `folder`: version 0.5 has them in an object of their own."""
+    """Those of OME, in the group `folder`: version 0.5 has them in their own object."""
     inner = read_json(folder / BOTH).get("attributes")
     found = inner if isinstance(inner, dict) else read_json(folder / ATTRIBUTES)
     ome = found.get("ome")
@@ -64,7 +64,7 @@ def attributes(folder: Path) -> Mapping[str, Any]:
 
 
 def read_array(folder: Path, path: Path) -> ZarrArray:
-    """The array in `folder`. Raises DataError where it is missing, has no numbers or is packed by an unknown codec."""
+    """The array in `folder`. Raises DataError if it is missing, has no numbers or is packed by an unknown codec."""
     old, new = read_json(folder / ARRAY), read_json(folder / BOTH)
     if not old and new.get("node_type") != "array":
         raise DataError(f"its level {folder.name!r} is missing", remedy="copy the whole folder again", file=path)
@@ -131,5 +131,5 @@ def below(folder: Path, place: Any, path: Path) -> Path:
     """The array that the metadata of `folder` call `place`. DataError for a name that leads out of it."""
     written = PurePosixPath(str(place))
     if not isinstance(place, str) or written.is_absolute() or ".." in written.parts or "\\" in place or "\0" in place:
-        raise damaged(path, f"its metadata name the array {str(place)[:60]!r}, which is outside of it")
+        raise damaged(path, f"its metadata name the array {str(place)[:60]!r}, which is outside it")
     return folder / written

@@ -160,11 +160,11 @@ def _evidence(image: Mapping[str, Any], axes: str, scale: tuple[float, ...]) -> 
 
 
 def _check_chunks(array: ZarrArray, path: Path) -> None:
-    """Raise DataError where a chunk is larger than it can be, TooLargeError where memory does not hold one."""
+    """Raise DataError if a chunk is larger than it can be, TooLargeError if memory does not hold one."""
     size = math.prod(array.chunks) * array.dtype.itemsize
     refuse_large(size + math.prod(array.chunks) * FLOAT, size, path)
     if array.shards is not None and any(a % b for a, b in zip(array.shards, array.chunks, strict=True)):
-        raise damaged(path, "its shards are no whole number of chunks")
+        raise damaged(path, "its shards are not a whole number of chunks")
     files = (file for file in array.folder.rglob("*") if file.is_file() and file.name not in _META)
     chunks = (
         (_whole(file) for file in files)

@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.common.errors import DataError
 from stages.common.imaging.formats.damage import not_a_stack
 
-Channel = int | str | None  # a number from 0, a name, or None where a stack must have one channel
+Channel = int | str | None  # a number from 0, a name, or None if a stack must have one channel
 SETTING = "ingest.channel"
 _SHOWN = 8
 
@@ -27,7 +27,7 @@ def channel_number(names: Sequence[str], channel: Channel, path: Path) -> int:
     elif 0 <= channel < len(names):
         return channel
     raise DataError(
-        f"it has no channel {channel!r}, it holds {_listed(names)} ({SETTING})",
+        f"it has no channel {channel!r}; it has {_listed(names)} ({SETTING})",
         remedy=f"set {SETTING} in params.yaml to one of them",
         file=path,
     )
@@ -40,6 +40,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def refuse_times(count: int, path: Path) -> None:
-    """Raise DataError where there is more than one time point."""
+    """Raise DataError if there is more than one time point."""
     if count > 1:
         raise not_a_stack(path, f"it holds {count:,} time points, a volume is one")

@@ -32,17 +32,17 @@ class Claim:
 
 
 def refuse_impossible(claim: Claim, path: Path) -> None:
-    """Raise DataError where the file cannot hold what its header speaks of, however well it is packed."""
+    """Raise DataError if the file cannot hold what its header claims, however well it is packed."""
     most = claim.held_bytes * claim.packing.expansion
     if 0 <= claim.stored_bytes <= most:
         return
     limit = f", which unpack to {most:,} at most ({claim.packing.name})" if claim.packing.expansion > 1 else ""
-    text = f"its header speaks of {claim.stored_bytes:,} bytes of voxels, the file has {claim.held_bytes:,}{limit}"
+    text = f"its header claims {claim.stored_bytes:,} bytes of voxels, the file has {claim.held_bytes:,}{limit}"
     raise damaged(path, text)
 
 
 def refuse_large(needed: int, voxels: int, path: Path) -> None:
-    """Raise TooLargeError where reading takes more memory than is left. `voxels` is how many bytes they take alone."""
+    """Raise TooLargeError if reading takes more memory than is left. `voxels` is how many bytes they take alone."""
     room = memory_room()
     if needed <= room.bytes:
         return

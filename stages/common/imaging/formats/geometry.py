@@ -16,7 +16,7 @@ _orientations: Any = nibabel.orientations  # its functions carry no types
 class Geometry:
     """A grid in the world. `shape` is that of the array in the file, without axes of 1 beyond the third.
 
-    `affine` maps array indices to the world in `unit`; None where the header has none, or one of no use. `source` is
+    `affine` maps array indices to the world in `unit`; None if the header has none, or one of no use. `source` is
     "sform" or "qform". `pixdim` is the header's other field for the spacing.
     """
 

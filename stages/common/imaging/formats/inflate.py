@@ -86,7 +86,7 @@ def decoder_of(head: bytes) -> Callable[[], Decoder] | None:
 class Inflated:
     """What `packed` holds. Several compressed files one after the other are read as one, unless `single`.
 
-    Reading raises EOFError where the data end too early, and the decoder's own errors for damaged ones.
+    Reading raises EOFError if the data end too early, and the decoder's own errors for damaged ones.
     """
 
     def __init__(self, packed: Packed, new_decoder: Callable[[], Decoder], *, single: bool = False) -> None:

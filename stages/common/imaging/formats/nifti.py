@@ -25,7 +25,7 @@ _NO_GEOMETRY = "the header carries no geometry and no spacing (1 × 1 × 1 witho
 
 
 def load_header(path: Path, *, keep_file_open: bool = False) -> Any:
-    """nibabel's image, of which only the header was read. DataError where it claims what the file cannot hold."""
+    """nibabel's image, of which only the header was read. DataError if it claims what the file cannot hold."""
     check_head(path)
     image = _load(path, keep_file_open=keep_file_open)
     refuse_impossible(_claim_of(image, path), path)
@@ -81,7 +81,7 @@ def _claim_of(image: Any, path: Path) -> Claim:
 
 
 def read_file_order(path: Path) -> NDArray[Any]:
-    """The voxels in the file's own order, without axes of 1 beyond the third. TooLargeError where memory lacks."""
+    """The voxels in the file's own order, without axes of 1 beyond the third. TooLargeError if memory lacks."""
     _refuse_large(load_header(path), path)
     image = open_nifti(path)
     voxels: NDArray[Any] = np.asanyarray(image.dataobj)
@@ -89,13 +89,13 @@ def read_file_order(path: Path) -> NDArray[Any]:
 
 
 def read_nifti(path: Path) -> NDArray[Any]:
-    """The voxels in z, y, x. TooLargeError where memory does not hold them."""
+    """The voxels in z, y, x. TooLargeError if memory does not hold them."""
     axes_zyx = nifti_geometry(path).array_axes_zyx
     return np.ascontiguousarray(read_file_order(path).transpose(axes_zyx))
 
 
 def _refuse_large(image: Any, path: Path, axes: int | None = None) -> None:
-    """Raise TooLargeError where memory does not hold the voxels of `image` along its first `axes`, by default all.
+    """Raise TooLargeError if memory does not hold the voxels of `image` along its first `axes`, by default all.
 
     That is as they are stored, as they are scaled where the header says so, and as a copy.
     """
@@ -142,7 +142,7 @@ def nifti_header(path: Path) -> StackHeader:
     if is_reordered:
         named = ", ".join("zyx"[geometry.array_axes_zyx.index(axis)] for axis in range(3))
         remarks.append(
-            f"by its {geometry.source} its array is stored as {named}, not as x, y, z; it is read accordingly"
+            f"by its {geometry.source} its array is stored as {named}, not as x, y, z, and is read accordingly"
         )
     if nifti_shape(path)[0] == 1:
         remarks.append(SINGLE)
@@ -155,12 +155,12 @@ def _evidence(geometry: Geometry) -> SpacingEvidence:
         return SpacingEvidence(numbers_zyx=None)
     if len(geometry.pixdim) < 3:
         return SpacingEvidence(numbers_zyx=None, missing="it is a picture of two axes: no distance between slices")
-    # an identity affine says nothing where pixdim does: many set the zooms and leave the affine
+    # an identity affine says nothing if pixdim does: many set the zooms and leave the affine
     is_pixdim = geometry.steps is None or (geometry.is_default and min(geometry.pixdim) > 0)
     steps = geometry.pixdim if is_pixdim else geometry.steps or ()
     if set(steps) == {1.0} and geometry.unit == "unknown":
         shape = shape_text(tuple(geometry.shape[axis] for axis in geometry.array_axes_zyx))
-        missing = f"{_NO_GEOMETRY}; its array is taken as x, y, z, which makes {shape} voxels in z, y, x"
+        missing = f"{_NO_GEOMETRY}; its array is taken as x, y, z, giving {shape} voxels in z, y, x"
         return SpacingEvidence(numbers_zyx=None, missing=missing, remarks=(missing,))
     z, y, x = (steps[axis] for axis in geometry.array_axes_zyx)
     return SpacingEvidence(
@@ -176,5 +176,5 @@ def _contradiction(geometry: Geometry, *, is_pixdim: bool) -> tuple[str, ...]:
     if geometry.steps is None or np.allclose(geometry.steps, geometry.pixdim, rtol=_TOLERANCE, atol=0):
         return ()
     affine, pixdim = (" × ".join(f"{step:g}" for step in steps) for steps in (geometry.steps, geometry.pixdim))
-    counts = "the affine is a default, pixdim counts" if is_pixdim else f"the {geometry.source} counts"
+    counts = "the affine is a default, so pixdim is used" if is_pixdim else f"the {geometry.source} is used"
     return (f"the header's {geometry.source} says {affine} along the array's axes, its pixdim {pixdim}; {counts}",)

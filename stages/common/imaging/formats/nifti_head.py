@@ -27,7 +27,7 @@ def _reading(path: Path) -> Iterator[Packed]:
 
 
 def check_head(path: Path) -> None:
-    """Raise DataError where header and extensions of `path` claim more than any header needs.
+    """Raise DataError if header and extensions of `path` claim more than any header needs.
 
     What is not NIfTI is left to the reader, which says so.
     """
@@ -72,9 +72,9 @@ def _skip(stream: Packed, size: int) -> None:
 def check_whole(path: Path, claimed: int) -> None:
     """Inflate a compressed `path` to its end, for its checksum, but not far beyond the `claimed` bytes.
 
-    Raises DataError where more comes, and what the decoder raises on damage.
+    Raises DataError if more comes, and what the decoder raises on damage.
     """
     most = claimed + _SLACK
     with path.open("rb") as stream:
         if Inflated(stream, ZlibDecoder).skip(most + 1) > most:
-            raise damaged(path, f"it unpacks to more than the {claimed:,} bytes that its header speaks of")
+            raise damaged(path, f"it unpacks to more than the {claimed:,} bytes that its header claims")

@@ -61,7 +61,7 @@ class _Collector(logging.Handler):
 class TiffStack:
     """The stack in an open TIFF: those of the planes of `series` that `planes` says.
 
-    `every_page` are all planes of the series where each has a page of its own, else empty. `ome` is the Image that
+    `every_page` are all planes of the series where each has its own page, else empty. `ome` is the Image that
     describes it; `smaller` counts the levels of a pyramid that are left out.
     """
 
@@ -79,7 +79,7 @@ class TiffStack:
 
     @property
     def pages(self) -> tuple[tifffile.TiffPage, ...]:
-        """The slices, where each has a page of its own, else empty."""
+        """The slices, where each has its own page, else empty."""
         return tuple(self.every_page[number] for number in self.planes.numbers) if self.every_page else ()
 
     @property
@@ -93,7 +93,7 @@ class TiffStack:
         return claim_of_pages(self.series, self.every_page, self.tiff.filehandle.size)
 
     def refuse_large(self, path: Path, *, by_slices: bool) -> None:
-        """Raise TooLargeError where memory does not hold the voxels, or one slice at a time."""
+        """Raise TooLargeError if memory does not hold the voxels, or one slice at a time."""
         is_whole = not by_slices or not (self.pages or self.series.dataoffset is not None)
         voxels = math.prod(self._read_at_once if is_whole else self.shape[1:])
         itemsize = np.dtype(self.series.dtype).itemsize

@@ -30,7 +30,7 @@ class Planes:
 def choose_planes(series: tifffile.TiffPageSeries, names: Sequence[str], channel: Channel, path: Path) -> Planes:
     """The planes of `channel`. `names` are those of the channels, as far as the file has them.
 
-    Raises DataError where the series has several channels and none is chosen, several time points, or more axes than a
+    Raises DataError if the series has several channels and none is chosen, several time points, or more axes than a
     stack.
     """
     axes, shape = str(series.axes), tuple(series.shape)

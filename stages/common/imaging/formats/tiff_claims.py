@@ -8,7 +8,7 @@ import tifffile
 from stages.common.imaging.formats.claims import DEFLATE, PLAIN, Claim, Packing
 
 # What each can make of a file of equal bytes. LZW: the longest string of its table for each code of 12 bits, before it
-# has to start anew. Zstandard: a block of 128 KiB in 4 bytes. LZMA: measured. The others (JPEG 2000, fax codes and the
+# has to start again. Zstandard: a block of 128 KiB in 4 bytes. LZMA: measured. The others (JPEG 2000, fax codes and the
 # like) can store an empty page in a few bytes.
 _PACKINGS: dict[int, Packing] = {
     tifffile.COMPRESSION.NONE: PLAIN,
@@ -24,7 +24,7 @@ _LARGEST_LEFT_OUT = 1 << 18  # voxels of a tile: 512 × 512
 
 
 def claim_of_pages(series: tifffile.TiffPageSeries, pages: Sequence[tifffile.TiffPage], file_bytes: int) -> Claim:
-    """The claim of `series`, whose slices are `pages` (none where it is in one piece or in volumetric tiles).
+    """The claim of `series`, whose slices are `pages` (none if it is in one piece or in volumetric tiles).
 
     Tiles count whole, and data that several pages share count once. Empty tiles that the file leaves out, as GDAL and
     tifffile write sparse labels, claim nothing.
@@ -50,7 +50,7 @@ def _voxels(page: tifffile.TiffPage) -> int:
 
 
 def _left_out(page: tifffile.TiffPage) -> int:
-    """Voxels of the tiles of `page` that have no data; none where tiles are larger than those of any usual file."""
+    """Voxels of the tiles of `page` that have no data; none if tiles are larger than those of any usual file."""
     tile = math.prod(page.chunks)
     if not page.is_tiled or tile > _LARGEST_LEFT_OUT:
         return 0

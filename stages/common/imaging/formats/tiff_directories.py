@@ -39,7 +39,7 @@ class _Form:
 
 
 def check_directories(path: Path) -> None:
-    """Raise DataError where the directories of the TIFF `path` claim more than any stack needs.
+    """Raise DataError if the directories of the TIFF `path` claim more than any stack needs.
 
     What is damaged in another way is left to the reader, which says it better.
     """
@@ -53,7 +53,7 @@ def check_directories(path: Path) -> None:
             claimed += _claimed(tags, number, path)
             if claimed > min(size, MAX_TAG_BYTES):
                 most = f"the limit is {MAX_TAG_BYTES:,}" if size > MAX_TAG_BYTES else f"the file has {size:,}"
-                raise damaged(path, f"the tags up to page {number:,} speak of {claimed:,} bytes, {most}")
+                raise damaged(path, f"the tags up to page {number:,} claim {claimed:,} bytes, {most}")
             if number == 1 and form:
                 _check_texts(stream, form, tags, path)
 

@@ -66,7 +66,7 @@ def _json_description(page: tifffile.TiffPage) -> dict[str, Any]:
 
 
 def _calibration(stack: TiffStack, described: Mapping[str, Any], source: str) -> SpacingEvidence:
-    """Depth of a voxel from the description, pixels per unit from the tags. y and z may have units of their own.
+    """Depth of a voxel from the description, pixels per unit from the tags. y and z may have their own units.
 
     Without a unit of length there is no spacing: ImageJ gives every image a resolution of 1 pixel per "pixel".
     """

@@ -54,7 +54,7 @@ def _series_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
 
 
 def _stacks_among(found: list[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
-    """Those with a third axis besides colours; where there is none, whatever comes first."""
+    """Those with a third axis besides colours; if there is none, whatever comes first."""
     deep = [series for series in found if len(series.shape) - series.axes.count("S") >= 3]
     return deep or [series for series in found if len(series.shape) >= 3] or found
 

@@ -12,7 +12,7 @@ whole history, then the aliases, found that both agree, and ended.
 
 - If no alias changed after Q read the aliases, they still agree with the whole history.
 - Otherwise let W be the last write that changed one, by P. P read again after W, and so after E was appended: it read
-  the whole history, then the aliases as they stay for good. P ended, so both agree.
+  the whole history, then the aliases as they stay permanently. P ended, so both agree.
 
 Nothing is needed but that `standing` is a function of the history alone. For trainings on equal volumes it gives the
 best one. It does not depend on who asks: a comparison depends on two trainings that never change. A person's decision
@@ -68,7 +68,7 @@ class Record(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Who is who after a history; None where nobody is."""
+    """Who is who after a history; None if nobody is."""
 
     candidate: str | None = None
     champion: str | None = None
@@ -81,7 +81,7 @@ class Standing:
 
 
 def standing(entries: Sequence[Entry], compare: Compare) -> Standing:
-    """What follows from a history. What an entry says of its own comparison is used; others are made anew."""
+    """What follows from a history. What an entry says of its own comparison is used; others are made again."""
     candidate = champion = previous = None
     last = max((place for place, entry in enumerate(entries) if entry.by_person), default=-1)
     candidate = next((entry.to for entry in reversed(entries) if not entry.by_person), None)
@@ -100,7 +100,7 @@ def _beats(entry: Entry, champion: str, compare: Compare) -> bool:
 
 
 def settle(record: Record) -> Standing:
-    """Point the aliases where the history says, until they stay. Raises ServiceError where they never do."""
+    """Point the aliases where the history says, until they stay. Raises ServiceError if they never do."""
     for _ in range(MOST_ROUNDS):
         state = record.read()
         found = standing(state.entries, record.compare)
@@ -110,8 +110,8 @@ def settle(record: Record) -> Standing:
         for alias, version in wrong.items():
             record.point(alias, version, state.newest)
     raise ServiceError(
-        "the aliases of a registered model do not stay where they are pointed",
-        remedy="find out which program moves them (capillary show NAME has the history), then promote again",
+        "the aliases of a registered model keep being changed by another program",
+        remedy="find out which program moves them (see the history in capillary show NAME), then promote again",
     )
 
 
@@ -136,7 +136,7 @@ def decide(record: Record, version: str, *, who: str, why: str, rolls_back: bool
     champion = standing(state.entries, record.compare).champion
     if champion == version:
         raise CapillaryError(
-            f"version {version} is the champion already",
+            f"version {version} is already the champion",
             remedy="promote another version; capillary models lists them",
             code=ExitCode.USAGE,
         )

@@ -22,7 +22,7 @@ VolumeName = tuple[str, str]  # id, SHA-256 of the label
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`one` and `other` are means over the groups of the `volumes` that both have, None where there are none.
+    """`one` and `other` are means over the groups of the `volumes` that both have, None if there are none.
 
     `difference` is one − other. `left_out` counts volumes that only one of both has. `why_not` says why nothing could
     be compared.
@@ -99,7 +99,7 @@ def compare(one: Training, other: Training, metric: str) -> Comparison:
 
 
 def _obstacle(one: Training, other: Training, metric: Metric, have_common: bool) -> str:
-    """Why both cannot be compared; empty where they can."""
+    """Why both cannot be compared; empty if they can."""
     if metric.name not in other.metrics or metric.name not in one.metrics:
         return "one of them was not measured in it"
     if metric.has_tolerance and one.settings.nsd_tolerance_um != other.settings.nsd_tolerance_um:

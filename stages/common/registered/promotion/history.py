@@ -28,7 +28,7 @@ class Entry(Params):
     """One decision about the version `to`.
 
     `evaluated`: a training stood for champion; `former` is the champion that it was compared with, `better` whether it
-    won, None where there was none or both could not be compared. Otherwise a person decided, and `former` is the
+    won, None if there was none or both could not be compared. Otherwise a person decided, and `former` is the
     champion of that moment. `key` orders the history.
     """
 
@@ -88,7 +88,7 @@ def _entries_of(version: ModelVersion) -> Iterator[Entry]:
             entry = Entry.model_validate({"former": data.pop("from"), **data, "key": key})
             _ = entry.moment
         except (ValueError, KeyError, AttributeError, TypeError, ValidationError):
-            say(f"the tag {name} of {version.name}/{version.version} is not an entry of its history: it does not count")
+            say(f"the tag {name} of {version.name}/{version.version} is not an entry of its history and is ignored")
             continue
         if entry.to == str(version.version):
             yield entry

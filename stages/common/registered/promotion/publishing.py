@@ -42,7 +42,7 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     """Register the training in `folder` (training.json and evaluate's tables) as evaluated by the run `run_id`.
 
     Its networks must be in the registry. The best loss of a whole evaluation stands for champion. Raises DataError
-    where a network is missing, ServiceError where the server does not take it.
+    if a network is missing, ServiceError if the server does not take it.
     """
     training = training_from((folder / FILE).read_bytes(), str(folder))
     name = training.registered_model
@@ -62,7 +62,7 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
 def _refuse_name_of_networks(name: str, loss: str) -> None:
     if name == names.of_loss(loss):
         raise CapillaryError(
-            f"{name} holds the networks of the loss {loss} and cannot hold trainings",
+            f"{name} contains the networks of the loss {loss} and cannot contain trainings",
             remedy="give the experiment another name",
             code=ExitCode.USAGE,
             value=name,
@@ -120,7 +120,7 @@ def _link_runs(training: Training, networks: list[ModelVersion], server: Server,
         try:
             server.call("log metrics", log)
         except RefusedError as error:
-            say(f"the run of {network.name}/{network.version} takes no metrics of its fold ({error.value})")
+            say(f"the run of {network.name}/{network.version} does not accept the metrics of its fold ({error.value})")
     runs = ", ".join(dict.fromkeys(str(network.run_id) for network in networks))
     key = f"{tags.TRAIN_RUNS}.{training.loss}"
     server.call("tag a run", lambda: server.client.set_tag(run_id, key, runs[:5000]))

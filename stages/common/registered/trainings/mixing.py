@@ -8,9 +8,9 @@ from stages.common.tracking.registry import ModelCard
 
 
 def refuse_mixed(cards: Sequence[ModelCard]) -> None:
-    """Raise DataError where the networks of `cards` are not of one training.
+    """Raise DataError if the networks of `cards` are not of one training.
 
-    Cards of former versions do not say what their networks were trained with: of them only loss and epochs are
+    Cards of earlier versions do not say what their networks were trained with: of them only loss and epochs are
     compared.
     """
     if len(cards) < 2:
@@ -44,7 +44,8 @@ def _refuse_uneven_seeds(cards: Sequence[ModelCard]) -> None:
 def _mixed(what: str, value: str) -> DataError:
     return DataError(
         what,
-        remedy="run `dvc repro`, so that every fold is trained alike; or choose one network (--fold), or a registered "
+        remedy="run `dvc repro`, so that every fold is trained the same way; or choose one network (--fold), or a "
+        "registered "
         "training (--model NAME@champion)",
         value=value,
     )

@@ -42,7 +42,7 @@ def short_tags(training: Training, run_id: str) -> dict[str, str]:
 
 
 def brief(training: Training, metric: str) -> str:
-    """A mean with its interval; empty where nothing was measured."""
+    """A mean with its interval; empty if nothing was measured."""
     return _numbers(training.summary[metric], METRICS[metric].digits)
 
 

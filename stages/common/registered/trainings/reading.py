@@ -22,14 +22,14 @@ def read_training(version: ModelVersion, server: Server) -> Training:
     label = f"{version.name}/{version.version}"
     if not is_training(version):
         raise DataError(
-            f"{label} is a network or a model of another program, not a training",
+            f"{label} is not a training: it is a single network, or another program's model",
             remedy="name a training, such as capillary-default@champion; capillary models lists them",
             value=label,
         )
     training = training_from(fetch_file(FILE, version.name, str(version.version), server, MOST_BYTES), label)
     if training.digest != version.tags.get(tags.EVALUATION):
         raise DataError(
-            f"{FILE} of {label} is not the one that was registered",
+            f"{FILE} of {label} differs from the one that was registered",
             remedy="find out who changed it, or evaluate again: dvc repro -f -s evaluate",
             value=f"{training.digest[:12]} instead of {version.tags.get(tags.EVALUATION, 'nothing')[:12]}",
         )
@@ -39,7 +39,7 @@ def read_training(version: ModelVersion, server: Server) -> Training:
 def networks_of(version: ModelVersion, server: Server) -> list[ModelVersion]:
     """The versions of the networks of the training `version`, in the order of its cells.
 
-    Raises DataError where one is gone or is not the network that the training names.
+    Raises DataError if one is gone or is not the network that the training names.
     """
     label = f"{version.name}/{version.version}"
     return [_network(cell, label, server) for cell in read_training(version, server).cells]
@@ -48,7 +48,7 @@ def networks_of(version: ModelVersion, server: Server) -> list[ModelVersion]:
 def _network(cell: Cell, label: str, server: Server) -> ModelVersion:
     if cell.version is None or cell.name != names.of_loss(cell.loss):
         raise DataError(
-            f"{label} does not say where its network of fold {cell.fold} is",
+            f"{label} does not say where the network of fold {cell.fold} is",
             remedy="name another version, or evaluate again: dvc repro -f -s evaluate",
             value=cell.name,
         )

@@ -56,7 +56,7 @@ class VolumeResult(Params):
 
 
 class Mean(Params):
-    """A mean over groups with its interval; None where there is none."""
+    """A mean over groups with its interval; None if there is none."""
 
     mean: Finite | None
     ci_low: Finite | None
@@ -146,7 +146,8 @@ def training_from(content: bytes, origin: str) -> Training:
     except ValidationError as error:
         fault = error.errors()[0]
         raise DamagedError(
-            f"{FILE} of {origin} is not what evaluate writes: {'.'.join(map(str, fault['loc']))}: {fault['msg']}",
+            f"{FILE} of {origin} does not have the form that evaluate writes: {'.'.join(map(str, fault['loc']))}: "
+            f"{fault['msg']}",
             remedy="name another version, or evaluate again: dvc repro -f -s evaluate",
             file=origin,
         ) from error

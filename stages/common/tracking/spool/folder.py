@@ -140,7 +140,7 @@ def create(outbox: Path, name: str, head: Head) -> Spool:
 
 
 def read(folder: Path) -> Spool | None:
-    """The spool in `folder`, None where there is none of this form, or where a link stands for its records."""
+    """The spool in `folder`, None if there is none of this form, or where a link stands for its records."""
     try:
         if (folder / RECORDS).is_symlink():
             return None

@@ -18,10 +18,10 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """The run that a stage asks for. `identity` are the tags by which it is found again; `tags` are further ones.
+class RunRequest:
+    """The run that a stage asks for. `identity` are the tags by which it is found again; `tags` are additional ones.
 
-    `id` is the one that a checkpoint names, None where there is none.
+    `id` is the one that a checkpoint names, None if there is none.
     """
 
     stage: str
@@ -32,11 +32,11 @@ class Wanted:
     id: str | None = None
 
 
-def open_spool(outbox: Path, wanted: Wanted, now_ms: int) -> tuple[Spool, IO[bytes]]:
+def open_spool(outbox: Path, wanted: RunRequest, now_ms: int) -> tuple[Spool, IO[bytes]]:
     """(the spool, the lock that lets nobody else write to it).
 
     That is the one with the id, else the last one of that identity that did not finish, else a new one. Where `outbox`
-    cannot be written, it is one in a temporary folder, which is said. Raises OSError where that fails, too.
+    cannot be written, it is one in a temporary folder, which is said. Raises OSError if that fails, too.
     """
     try:
         outbox.mkdir(parents=True, exist_ok=True)
@@ -50,14 +50,14 @@ def open_spool(outbox: Path, wanted: Wanted, now_ms: int) -> tuple[Spool, IO[byt
         return _new(temporary, wanted, now_ms)
 
 
-def _former(outbox: Path, wanted: Wanted) -> tuple[Spool, IO[bytes]] | None:
+def _former(outbox: Path, wanted: RunRequest) -> tuple[Spool, IO[bytes]] | None:
     for spool in _candidates(outbox, wanted):
         if (lock := spool.lock("writer")) is not None:
             return spool, lock
     return None
 
 
-def _candidates(outbox: Path, wanted: Wanted) -> Iterator[Spool]:
+def _candidates(outbox: Path, wanted: RunRequest) -> Iterator[Spool]:
     for spool in reversed(list(spools_in(outbox))):
         if wanted.id is not None:
             is_it = spool.head.id == wanted.id
@@ -67,7 +67,7 @@ def _candidates(outbox: Path, wanted: Wanted) -> Iterator[Spool]:
             yield spool
 
 
-def _new(outbox: Path, wanted: Wanted, now_ms: int) -> tuple[Spool, IO[bytes]]:
+def _new(outbox: Path, wanted: RunRequest, now_ms: int) -> tuple[Spool, IO[bytes]]:
     is_known = wanted.id is not None and _ID.fullmatch(wanted.id) and not _is_taken(outbox, wanted.id)
     own = wanted.id if is_known and wanted.id else uuid4().hex
     head = Head(

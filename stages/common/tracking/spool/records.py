@@ -1,4 +1,4 @@
-"""What a spool holds: a head that says whose run it is, and one record a line, each with its checksum.
+"""What a spool holds: a head that says whose run it is, and one record per line, each with its checksum.
 
 A line is `<crc32> <JSON>`. A process that is killed, or a disk that is full, may leave the last one unfinished: it
 has no line break, or another checksum, and does not count.

@@ -20,7 +20,7 @@ LOCAL_PATIENCE_S = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Whether everything is sent; `failure` says why not, None where the time was over or nobody was asked."""
+    """Whether everything is sent; `failure` says why not, None if the time was over or nobody was asked."""
 
     is_sent: bool
     failure: CapillaryError | None = None
@@ -156,5 +156,5 @@ class Sender:
         """Say it, once for each kind of failure."""
         if self._failure is None or self._failure.what != error.what:
             why = "" if error.value is None else f" ({error.value})"
-            say(f"{error.what}{why}: the work goes on, and its record waits on this disk. To mend it: {error.remedy}")
+            say(f"{error.what}{why}: the work continues, and its record waits on this disk. Remedy: {error.remedy}")
         self._failure = error

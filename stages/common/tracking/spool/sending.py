@@ -55,11 +55,11 @@ class Published(Protocol):
 
     @property
     def version(self) -> str:
-        """Its number, empty where the server has no registry."""
+        """Its number, empty if the server has no registry."""
 
     @property
     def weights_sha256(self) -> str:
-        """Of the network, empty where it is none."""
+        """Of the network, empty if it is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +214,7 @@ class Sending:
         self._call("end a run", end)
 
     def _find(self) -> Run | None:
-        """The run that this spool was sent to before, or would have been; None where there is none."""
+        """The run that this spool was sent to before, or would have been; None if there is none."""
         known = self._known_run() if self._sent.run_id else None
         if known is not None:
             return known
@@ -246,7 +246,7 @@ class Sending:
                 raise
             run = None
         if run is None or run.info.lifecycle_stage == "deleted":
-            say(f"MLflow at {redact(self._server.uri)} does not have the run {self._sent.run_id} any more")
+            say(f"MLflow at {redact(self._server.uri)} no longer has the run {self._sent.run_id}")
             return None
         return run
 
@@ -339,14 +339,14 @@ def batches(records: Iterator[tuple[Record | None, int]]) -> Iterator[tuple[list
 
 
 def _as_service_error(ask: Callable[[], Item], what: str) -> Item:
-    """What `ask` gives. A store of files has errors of its own, by its maker: they are a server's failure as well."""
+    """What `ask` gives. A store of files has its own errors, by its maker: they are a server's failure as well."""
     try:
         return ask()
     except (CapillaryError, MlflowException, OSError):
         raise
     except Exception as error:
         raise ServiceError(
-            f"{what} is not taken: {type(error).__name__}",
+            f"{what} could not be stored: {type(error).__name__}",
             remedy="check the artifact store of the MLflow server and its keys (ARTIFACTS_AWS_…)",
             value=visible(redact(str(error))[:500]),
         ) from error

@@ -147,7 +147,7 @@ class Writer:
             self._is_told = True
             say(
                 f"the record of this run cannot be written to {self.spool.folder} ({error.strerror or error}): the "
-                "work goes on, and what the disk does not take waits in memory. Free space on this disk"
+                "work continues, and what the disk cannot hold waits in memory. Free space on this disk"
             )
 
     def _learn(self, record: Record | None) -> None:

@@ -24,8 +24,8 @@ from stages.ingest.sources.local import TABLE
 # no bare .tar: one that was cut between two members cannot be told from a whole one
 ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz")
 _DAMAGE_ERRNOS = (None, errno.EINVAL, errno.EOVERFLOW)
-_REMEDY = "pack the folder anew without a password, or copy the whole archive again"
-# What the readers raise on damage beside their own errors. RuntimeError, with NotImplementedError: a zip that is made
+_REMEDY = "pack the folder again without a password, or copy the whole archive again"
+# What the readers raise on damage besides their own errors. RuntimeError, with NotImplementedError: a zip that is made
 # otherwise than they know. OSError: damaged bzip2, or an offset where no file can be; else it is the machine's fault.
 _DAMAGE = (
     ArithmeticError,
@@ -52,7 +52,7 @@ class _Content(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveFolder:
-    """The files in `archive`, below the one folder that everything in it lies in, if there is one.
+    """The files in `archive`, below the one folder that everything in it is in, if there is one.
 
     `written` is the folder that takes what is unpacked. Nothing of the archive names a file or makes a folder or a
     link there: its files are numbered.

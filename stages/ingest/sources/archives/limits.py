@@ -31,11 +31,11 @@ class Budget:
         self.members += 1
         self.unpacked_bytes += size
         if self.members > MAX_MEMBERS:
-            raise self._refused(f"it holds more than {MAX_MEMBERS:,} members", name, "pack the stacks alone")
+            raise self._refused(f"it holds more than {MAX_MEMBERS:,} members", name, "pack only the stacks")
         most = max(SMALL_BYTES, self.archive_bytes * MAX_EXPANSION)
         if self.unpacked_bytes > most:
             raise self._refused(
-                f"up to its member {name} its headers speak of {self.unpacked_bytes:,} bytes, the limit for an archive "
+                f"up to its member {name} its headers claim {self.unpacked_bytes:,} bytes, the limit for an archive "
                 f"of {self.archive_bytes:,} is {most:,} ({MAX_EXPANSION} times its size, at least {SMALL_BYTES:,})",
                 f"{name}: {size:,} bytes",
                 "pack the stacks again, or unpack it yourself and name the folder",
@@ -46,7 +46,7 @@ class Budget:
         self.list_bytes += size
         if self.list_bytes > MAX_LIST_BYTES:
             what = f"its list of members takes more than {MAX_LIST_BYTES:,} bytes"
-            raise self._refused(what, name, "pack the stacks alone, under shorter names")
+            raise self._refused(what, name, "pack only the stacks, under shorter names")
 
     def _refused(self, what: str, value: str, remedy: str) -> DataError:
         return refused(self.shown, what, remedy, value)
@@ -65,7 +65,7 @@ def refuse_full_disk(needed: int, folder: Path, shown: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed + _RESERVE_BYTES > free:
         raise CapillaryError(
-            f"the disk has no room for what is wanted of the archive {shown}",
+            f"the disk has no room for the files to unpack from the archive {shown}",
             remedy="free space on the disk of the project, or move the project to a larger one",
             code=ExitCode.MACHINE,
             file=shown,

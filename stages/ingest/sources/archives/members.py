@@ -67,7 +67,7 @@ def _fault_of(name: str) -> str:
     if name.startswith("/") or _DRIVE.match(name):
         return "is absolute"
     if ".." in name.split("/"):
-        return "leads out of the archive"
+        return "leads outside the archive"
     if "\\" in name:
         return "holds a backslash; folders are parted by /"
     if any(unicodedata.category(sign) == "Cc" for sign in name):
@@ -177,13 +177,13 @@ class Listing:
         return unicodedata.normalize("NFC", link.target) or "."
 
     def _refuse_doubt(self, name: str, path: str) -> None:
-        """Raise DataError where the archive holds `name` twice, or another name that some systems take for it."""
+        """Raise DataError if the archive holds `name` twice, or another name that some systems take for it."""
         names = sorted(member.name for member in self._members.get(name, ()) if member.kind != "folder")
         others = sorted(self._alike.get(name.casefold(), set()) - {name})
         if len(names) > 1:
             what = "it twice" if names[0] == names[-1] else f"it under two spellings of one name ({names!a})"
         elif names and others:
-            what = f"{printable(others[0])}, too, which differs in case alone"
+            what = f"{printable(others[0])}, too, which differs only in case"
         else:
             return
         raise self._unfit(f"the archive holds {what}; remove or rename one", _REMEDY, path)

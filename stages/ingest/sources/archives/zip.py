@@ -179,7 +179,7 @@ def _lzma_filter(packed: _Packed) -> dict[str, int]:
         raise zipfile.BadZipFile("the settings of its LZMA data are damaged")
     coded, size = struct.unpack_from("<BL", head, 4)
     if size > _MOST_LZMA_BYTES:
-        raise zipfile.BadZipFile(f"its LZMA data ask for {size:,} bytes of memory, the limit is {_MOST_LZMA_BYTES:,}")
+        raise zipfile.BadZipFile(f"its LZMA data need {size:,} bytes of memory, the limit is {_MOST_LZMA_BYTES:,}")
     return {
         "id": lzma.FILTER_LZMA1,
         "dict_size": size,

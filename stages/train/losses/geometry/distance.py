@@ -18,7 +18,7 @@ MAX_DISTANCE_VOXELS = 128
 def distance_to_background(mask: Tensor, at_most_voxels: int = MAX_DISTANCE_VOXELS) -> Tensor:
     """Distance in voxels from each voxel of `mask` to the nearest voxel outside it: (B, 1, z, y, x) bool → float32.
 
-    0 outside the mask. What lies beyond the patch is unknown and counts neither as inside nor as outside. Distances
+    0 outside the mask. What is beyond the patch is unknown and counts neither as inside nor as outside. Distances
     above `at_most_voxels`, and those in a patch without any background, are `at_most_voxels`: the fewer, the faster.
     """
     assert at_most_voxels <= MAX_DISTANCE_VOXELS, "16 bits would overflow"

@@ -48,7 +48,7 @@ def critical_voxels(first: Tensor, second: Tensor, unknown: Tensor | None = None
 def boundary_distance(masks: Tensor, unknown: Tensor | None = None) -> Tensor:
     """Distance in voxels to the nearest voxel of the other kind, from vessel and from background alike, rounded down.
 
-    (B, 1, z, y, x) bool → uint8, at most FURTHEST_VOXELS; what lies beyond the patch is unknown.
+    (B, 1, z, y, x) bool → uint8, at most FURTHEST_VOXELS; what is beyond the patch is unknown.
     """
     inner = masks if unknown is None else masks | torch.cat([unknown, unknown])
     distance = distance_to_background(torch.cat([inner, ~masks]), FURTHEST_VOXELS)

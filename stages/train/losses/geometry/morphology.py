@@ -1,6 +1,6 @@
 """Binary morphology on patches (B, 1, z, y, x), in torch on whatever device they are.
 
-What lies beyond the patch is unknown: it neither erodes nor grows anything, so that a vessel cut by a face of the patch
+What is beyond the patch is unknown: it neither erodes nor grows anything, so that a vessel cut by a face of the patch
 keeps its centreline up to that face. Voxels that nobody labelled may be named as unknown, too.
 """
 
@@ -16,7 +16,7 @@ def morphological_skeleton(mask: Tensor, unknown: Tensor | None = None) -> Tenso
 
     E erodes with the 6-neighbourhood, D dilates with the 26-neighbourhood: what the soft skeleton of Shit et al. 2021
     (clDice, algorithm 1) computes on a binary image, run until nothing changes instead of a fixed number of times. It
-    lies within the mask and reaches every branch, but may be broken or two voxels wide. A patch that is all foreground
+    is within the mask and reaches every branch, but may be broken or two voxels wide. A patch that is all foreground
     has none.
     """
     skeleton = torch.zeros_like(mask)

@@ -5,7 +5,7 @@
     S = 1 − Πₖ (1 − δₖ)
 
 The paper adds round by round, S ← S + max(0, δ − S·δ); as 0 ≤ S, δ ≤ 1 that is S ← 1 − (1 − S)(1 − δ), hence the
-product. What lies beyond the patch is unknown and takes no part (the pools of the authors pad the same way).
+product. What is beyond the patch is unknown and takes no part (the pools of the authors pad the same way).
 
 Minima and maxima only ever choose among the voxels of I, so they are taken over the *ranks* of the values: int32, whole
 rows at once, with no note of which neighbour won, because a rank is the voxel it came from. The gradient of each δₖ

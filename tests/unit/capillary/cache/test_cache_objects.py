@@ -62,6 +62,6 @@ def test_a_link_in_the_cache_is_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("digest", ["a" * 32, "../../etc/passwd", "A" * 32, ""])
 def test_what_is_not_there_is_an_error_with_its_name(tmp_path: Path, digest: str) -> None:
-    """A name that is no hash is never a path."""
+    """A name that is not a hash is never a path."""
     with pytest.raises(DataError):
         restore(tmp_path, digest, tmp_path / "place")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from capillary.cache.project import Present
+from capillary.cache.project import CurrentEntry
 from capillary.cache.recompute import Claim, command_of
 from capillary.cache.recorded import in_lock_file, in_run_cache, merged
 from tests.unit.capillary.cache.records import A, B, C, record
@@ -73,10 +73,10 @@ def test_a_record_is_of_an_entry_with_its_command_code_and_outs(tmp_path: Path) 
         "is_reproducible": True,
     }
     outs = frozenset(["models/card.json"])
-    assert Present(**present, outs=outs).made(found)
-    assert not Present(**{**present, "code": {"stages/train": A}}, outs=outs).made(found)
-    assert not Present(**{**present, "cmd": ("other",)}, outs=outs).made(found)
-    assert not Present(**present, outs=frozenset(["models"])).made(found)
+    assert CurrentEntry(**present, outs=outs).made(found)
+    assert not CurrentEntry(**{**present, "code": {"stages/train": A}}, outs=outs).made(found)
+    assert not CurrentEntry(**{**present, "cmd": ("other",)}, outs=outs).made(found)
+    assert not CurrentEntry(**present, outs=frozenset(["models"])).made(found)
 
 
 def test_a_claim_is_run_without_its_gate_on_its_own_params(tmp_path: Path) -> None:

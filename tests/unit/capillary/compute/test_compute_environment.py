@@ -11,10 +11,10 @@ from capillary.compute.environment import (
     METADATA_ADDRESS,
     METADATA_TIMEOUT_S,
     EnvironmentName,
-    Surroundings,
+    EnvironmentSignals,
     answers,
     detect_environment,
-    see_surroundings,
+    read_environment_signals,
 )
 from tests.support.machine import dead_port, tcp_server
 
@@ -28,39 +28,39 @@ CGROUP = f"12:memory:/docker/{'a' * 64}\n"
 @pytest.mark.parametrize(
     ("seen", "expected", "in_container"),
     [
-        (Surroundings(variables={}), LOCAL, False),
-        (Surroundings(variables={"CI": "true"}), CI, False),
-        (Surroundings(variables={"CI": "1"}, container_files=IN_DOCKER), CI, True),
-        (Surroundings(variables={"CI": "true", **POD}), CI, False),
-        (Surroundings(variables={"CI": "false"}), LOCAL, False),
-        (Surroundings(variables={"CI": ""}), LOCAL, False),
-        (Surroundings(variables={"CI": "0"}, container_files=IN_DOCKER), DOCKER, True),
-        (Surroundings(variables=POD), CLOUD, True),
-        (Surroundings(variables=POD, container_files=IN_DOCKER, cgroup="1:cpu:/kubepods/x"), CLOUD, True),
-        (Surroundings(variables={}, container_files=IN_DOCKER), DOCKER, True),
-        (Surroundings(variables={}, container_files=("/run/.containerenv",)), DOCKER, True),
-        (Surroundings(variables={}, cgroup=CGROUP), DOCKER, True),
-        (Surroundings(variables={}, cgroup="0::/system.slice/containerd.service/x"), DOCKER, True),
-        (Surroundings(variables={}, cgroup="0::/machine.slice/libpod-a.scope"), DOCKER, True),
-        (Surroundings(variables={}, cgroup="0::/init.scope\n"), LOCAL, False),
-        (Surroundings(variables={}, container_files=IN_DOCKER, dmi=("Amazon EC2",)), DOCKER, True),
-        (Surroundings(variables={}, dmi=("Amazon EC2", "g5.xlarge")), CLOUD, False),
-        (Surroundings(variables={}, dmi=("Google", "Google Compute Engine")), CLOUD, False),
+        (EnvironmentSignals(variables={}), LOCAL, False),
+        (EnvironmentSignals(variables={"CI": "true"}), CI, False),
+        (EnvironmentSignals(variables={"CI": "1"}, container_files=IN_DOCKER), CI, True),
+        (EnvironmentSignals(variables={"CI": "true", **POD}), CI, False),
+        (EnvironmentSignals(variables={"CI": "false"}), LOCAL, False),
+        (EnvironmentSignals(variables={"CI": ""}), LOCAL, False),
+        (EnvironmentSignals(variables={"CI": "0"}, container_files=IN_DOCKER), DOCKER, True),
+        (EnvironmentSignals(variables=POD), CLOUD, True),
+        (EnvironmentSignals(variables=POD, container_files=IN_DOCKER, cgroup="1:cpu:/kubepods/x"), CLOUD, True),
+        (EnvironmentSignals(variables={}, container_files=IN_DOCKER), DOCKER, True),
+        (EnvironmentSignals(variables={}, container_files=("/run/.containerenv",)), DOCKER, True),
+        (EnvironmentSignals(variables={}, cgroup=CGROUP), DOCKER, True),
+        (EnvironmentSignals(variables={}, cgroup="0::/system.slice/containerd.service/x"), DOCKER, True),
+        (EnvironmentSignals(variables={}, cgroup="0::/machine.slice/libpod-a.scope"), DOCKER, True),
+        (EnvironmentSignals(variables={}, cgroup="0::/init.scope\n"), LOCAL, False),
+        (EnvironmentSignals(variables={}, container_files=IN_DOCKER, dmi=("Amazon EC2",)), DOCKER, True),
+        (EnvironmentSignals(variables={}, dmi=("Amazon EC2", "g5.xlarge")), CLOUD, False),
+        (EnvironmentSignals(variables={}, dmi=("Google", "Google Compute Engine")), CLOUD, False),
         (
-            Surroundings(variables={}, dmi=("Microsoft Corporation", "7783-7084-3265-9085-8269-3286-77")),
+            EnvironmentSignals(variables={}, dmi=("Microsoft Corporation", "7783-7084-3265-9085-8269-3286-77")),
             CLOUD,
             False,
         ),
-        (Surroundings(variables={}, dmi=("QEMU", "OracleCloud.com")), CLOUD, False),
-        (Surroundings(variables={}, dmi=("Hetzner",)), CLOUD, False),
-        (Surroundings(variables={}, dmi=("OpenStack Foundation",), metadata_answers=lambda: True), CLOUD, False),
-        (Surroundings(variables={}, dmi=("OpenStack Foundation",), metadata_answers=lambda: False), LOCAL, False),
-        (Surroundings(variables={}, dmi=("QEMU",), metadata_answers=lambda: True), CLOUD, False),
-        (Surroundings(variables={}, dmi=("Microsoft Corporation",), metadata_answers=lambda: True), LOCAL, False),
-        (Surroundings(variables={}, dmi=("LENOVO", "ThinkStation"), metadata_answers=lambda: True), LOCAL, False),
+        (EnvironmentSignals(variables={}, dmi=("QEMU", "OracleCloud.com")), CLOUD, False),
+        (EnvironmentSignals(variables={}, dmi=("Hetzner",)), CLOUD, False),
+        (EnvironmentSignals(variables={}, dmi=("OpenStack Foundation",), metadata_answers=lambda: True), CLOUD, False),
+        (EnvironmentSignals(variables={}, dmi=("OpenStack Foundation",), metadata_answers=lambda: False), LOCAL, False),
+        (EnvironmentSignals(variables={}, dmi=("QEMU",), metadata_answers=lambda: True), CLOUD, False),
+        (EnvironmentSignals(variables={}, dmi=("Microsoft Corporation",), metadata_answers=lambda: True), LOCAL, False),
+        (EnvironmentSignals(variables={}, dmi=("LENOVO", "ThinkStation"), metadata_answers=lambda: True), LOCAL, False),
     ],
 )  # fmt: skip
-def test_the_detection_matrix(seen: Surroundings, expected: EnvironmentName, in_container: bool) -> None:
+def test_the_detection_matrix(seen: EnvironmentSignals, expected: EnvironmentName, in_container: bool) -> None:
     """CI before pod before container before cloud before local; a container is noticed in any of them."""
     found = detect_environment(seen)
     assert (found.name, found.in_container) == (expected, in_container)
@@ -74,33 +74,33 @@ def test_the_metadata_service_is_asked_only_where_the_firmware_hints_at_it(dmi: 
     def must_not_be_asked() -> bool:
         raise AssertionError("asked")
 
-    detect_environment(Surroundings(variables={}, dmi=dmi, metadata_answers=must_not_be_asked))
+    detect_environment(EnvironmentSignals(variables={}, dmi=dmi, metadata_answers=must_not_be_asked))
 
 
 def test_signals_are_read_from_the_machine_s_files(tmp_path: Path) -> None:
-    """Container files, the first process's cgroups and the firmware's texts; what is missing is no error."""
-    assert see_surroundings({}, tmp_path).dmi == ()
+    """Container files, the first process's cgroups and the firmware's texts; what is missing is not an error."""
+    assert read_environment_signals({}, tmp_path).dmi == ()
     (tmp_path / ".dockerenv").touch()
     (tmp_path / "proc/1").mkdir(parents=True)
     (tmp_path / "proc/1/cgroup").write_text(CGROUP)
     (tmp_path / "sys/class/dmi/id").mkdir(parents=True)
     (tmp_path / "sys/class/dmi/id/sys_vendor").write_text("Amazon EC2\n")
-    seen = see_surroundings({"CI": "1"}, tmp_path)
+    seen = read_environment_signals({"CI": "1"}, tmp_path)
     assert (seen.container_files, seen.cgroup, seen.dmi) == (("/.dockerenv",), CGROUP, ("Amazon EC2",))
     (tmp_path / "sys/class/dmi/id/product_name").write_text(" \n")
     (tmp_path / "sys/class/dmi/id/chassis_asset_tag").write_bytes(b"\xff tag")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/.containerenv").touch()
-    assert see_surroundings({}, tmp_path).dmi == ("Amazon EC2", "\ufffd tag")
-    assert see_surroundings({}, tmp_path).container_files == ("/.dockerenv", "/run/.containerenv")
+    assert read_environment_signals({}, tmp_path).dmi == ("Amazon EC2", "\ufffd tag")
+    assert read_environment_signals({}, tmp_path).container_files == ("/.dockerenv", "/run/.containerenv")
     assert seen.variables == {"CI": "1"}
 
 
 def test_the_service_that_is_asked_is_the_one_that_was_given(tmp_path: Path) -> None:
     """Only when it is asked: to look at the machine opens no connection."""
     with tcp_server(REFUSAL) as port:
-        assert see_surroundings({}, tmp_path, ("127.0.0.1", port)).metadata_answers()
-    assert not see_surroundings({}, tmp_path, ("127.0.0.1", dead_port())).metadata_answers()
+        assert read_environment_signals({}, tmp_path, ("127.0.0.1", port)).metadata_answers()
+    assert not read_environment_signals({}, tmp_path, ("127.0.0.1", dead_port())).metadata_answers()
 
 
 @pytest.mark.parametrize("answer", [REFUSAL, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
@@ -111,7 +111,7 @@ def test_a_metadata_service_that_answers_anything_is_one(answer: bytes) -> None:
 
 
 def test_another_server_is_no_metadata_service() -> None:
-    """What it says is no HTTP."""
+    """What it says is not HTTP."""
     with tcp_server(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
         assert not answers(("127.0.0.1", port))
 
@@ -141,22 +141,22 @@ def test_the_address_and_the_patience_are_those_of_the_service(tmp_path: Path, m
             asked.append(("closed",))
 
     monkeypatch.setattr(http.client, "HTTPConnection", Connection)
-    assert not see_surroundings({}, tmp_path).metadata_answers()
+    assert not read_environment_signals({}, tmp_path).metadata_answers()
     assert asked == [(*METADATA_ADDRESS, METADATA_TIMEOUT_S), ("closed",)]
 
 
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
-        (Surroundings(variables={"CI": "true"}), "CI=true"),
-        (Surroundings(variables=POD), "a pod"),
-        (Surroundings(variables={}, container_files=IN_DOCKER), "/.dockerenv exists"),
-        (Surroundings(variables={}, cgroup=CGROUP), "a cgroup of docker"),
-        (Surroundings(variables={}, dmi=("Google Compute Engine",)), "the firmware says Google Compute Engine"),
-        (Surroundings(variables={}, dmi=("KVM",), metadata_answers=lambda: True), "metadata service answers"),
-        (Surroundings(variables={}), "no sign of"),
+        (EnvironmentSignals(variables={"CI": "true"}), "CI=true"),
+        (EnvironmentSignals(variables=POD), "a pod"),
+        (EnvironmentSignals(variables={}, container_files=IN_DOCKER), "/.dockerenv exists"),
+        (EnvironmentSignals(variables={}, cgroup=CGROUP), "a cgroup of docker"),
+        (EnvironmentSignals(variables={}, dmi=("Google Compute Engine",)), "the firmware says Google Compute Engine"),
+        (EnvironmentSignals(variables={}, dmi=("KVM",), metadata_answers=lambda: True), "metadata service answers"),
+        (EnvironmentSignals(variables={}), "no sign of"),
     ],
 )
-def test_the_reason_is_the_sign_that_decided(seen: Surroundings, reason: str) -> None:
+def test_the_reason_is_the_sign_that_decided(seen: EnvironmentSignals, reason: str) -> None:
     """In words that a user can check."""
     assert reason in detect_environment(seen).reason

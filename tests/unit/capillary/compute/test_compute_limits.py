@@ -102,7 +102,7 @@ def test_a_quota_is_counted_in_whole_cores(tmp_path: Path, cgroup: str, files: d
 
 
 def test_memory_without_a_proc_is_the_systems(tmp_path: Path) -> None:
-    """As psutil sees it, where there is no /proc to read."""
+    """As psutil sees it, if there is no /proc to read."""
     limits = find_limits(tmp_path)
     assert limits.memory_bytes == psutil.virtual_memory().total
     assert limits.memory_reason == "memory of the machine"

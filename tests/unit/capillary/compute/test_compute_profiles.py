@@ -81,7 +81,7 @@ def test_a_gpu_that_is_too_small_is_not_used_and_the_user_is_told() -> None:
     """The CPU computes; the warning names card and limit."""
     choice = choose_profile(_hardware(4), "auto", TABLE)
     assert (choice.profile, choice.gpus, choice.settings.device) == ("cpu", (), "cpu")
-    assert "card 0 with 4.0 GB is less than 6 GB" in choice.warnings[0]
+    assert "card 0 with 4.0 GB has less than 6 GB" in choice.warnings[0]
     assert choose_profile(_hardware(8), "auto", TABLE).warnings == ()
 
 
@@ -230,7 +230,7 @@ def test_a_stage_that_can_use_a_gpu_is_told_the_profile(capsys: pytest.CaptureFi
     assert stage_compute(REPOSITORY, settings, lambda: _hardware(16).gpus).profile == "gpu_high"
     assert capsys.readouterr().out == ""
     assert stage_compute(REPOSITORY, settings, lambda: _hardware(4).gpus).profile == "cpu"
-    assert "warning: card 0 with 4.0 GB is less than 6 GB" in capsys.readouterr().out
+    assert "warning: card 0 with 4.0 GB has less than 6 GB" in capsys.readouterr().out
     asked_for = read_settings(REPOSITORY, {"CAPILLARY_PROFILE": "gpu_low"})
     assert stage_compute(REPOSITORY, asked_for, lambda: _hardware(16).gpus).profile == "gpu_low"
 
@@ -254,7 +254,7 @@ def _edited(tmp_path: Path, **changes: Any) -> Path:
         ({"profiles__cpu__amb": "off"}, "did you mean `amp`"),
         ({"profiles__cpu__micro_batch": 0}, "micro_batch"),
         ({"profiles__cpu__cache": "disk"}, "cache"),
-        ({"choice__several_gpus": "cloud"}, "`cloud`, which is no profile"),
+        ({"choice__several_gpus": "cloud"}, "`cloud`, which is not a profile"),
         ({"choice__from_gb": {"gpu_low": 6}}, "0 GB"),
     ],
 )

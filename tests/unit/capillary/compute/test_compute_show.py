@@ -81,7 +81,7 @@ def small_gpu(_settings: Settings) -> Hardware:
 
 @pytest.fixture
 def ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CI, with settings of its own."""
+    """CI, with its own settings."""
     monkeypatch.setenv("CI", "true")
     monkeypatch.setenv("CAPILLARY_THREADS", "3")
     monkeypatch.setenv("CAPILLARY_PROFILE", "auto")
@@ -106,8 +106,8 @@ def test_programs_read_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("ci")
 def test_people_read_a_table_and_the_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    """The warning comes last, in a line of its own."""
+    """The warning comes last, in its own line."""
     show.show_profile(REPOSITORY, small_gpu, as_json=False)
     *table, warning = capsys.readouterr().out.splitlines()
     assert any("CAPILLARY_PROFILE" in line for line in table)
-    assert warning == "warning: RTX with 4.0 GB is less than 6 GB and not used"
+    assert warning == "warning: RTX with 4.0 GB has less than 6 GB and is not used"

@@ -20,7 +20,7 @@ MISSING = refusal(404, kind=ImageNotFound)
 
 @pytest.fixture
 def settings(tmp_path: Path) -> ImageSettings:
-    """With a PATH of its own."""
+    """With its own PATH."""
     (tmp_path / "bin").mkdir()
     variables = {"PATH": f"{tmp_path}/bin", "DOCKER_HOST": "unix:///here.sock"}
     return ImageSettings(base="base", torch=TorchName.AUTO, torch_index="", client_environment=variables)
@@ -58,7 +58,7 @@ def test_an_image_that_is_there_is_not_built(
 
 
 def test_a_daemon_that_cannot_tell_is_an_error(daemon: Daemon, environment: Environment) -> None:
-    """It is no image that is missing."""
+    """What is missing is not an image."""
     daemon.answers["inspect_image"] = refusal(500, "internal")
     with pytest.raises(CapillaryError, match=f"could not look for the image {environment.tag}"):
         is_built(daemon, environment.tag)
@@ -116,7 +116,7 @@ def is_locked(file: Path) -> bool:
 def test_after_a_request_to_stop_nothing_is_built(
     daemon: Daemon, environment: Environment, settings: ImageSettings, tmp_path: Path
 ) -> None:
-    """It came while another launcher built. Here is no docker command: to look for it would fail."""
+    """It came while another launcher built. There is no docker command here: to look for it would fail."""
     daemon.answers["inspect_image"] = MISSING
     stop = Stop()
     stop.receive(signal.SIGINT, None)

@@ -25,12 +25,12 @@ from tests.unit.capillary.containers.fake_daemon import refusal
         ("write /x: No Space Left On Device", "docker system df"),
         ("invalid mount config for type bind: bind source path does not exist: /x", "another machine"),
         ("Minimum memory limit allowed is 6MB", "raise memory_gb"),
-        ("cannot join network of a non running container: container f00 is not running", "was stopped meanwhile"),
+        ("cannot join network of a non running container: container f00 is not running", "was stopped in the meantime"),
         ("something new", "docs/docker-socket.md"),
     ],
 )
 def test_the_daemons_refusals_come_with_a_remedy(message: str, remedy: str) -> None:
-    """In plain words, beside what the daemon said."""
+    """In plain words, next to what the daemon said."""
     error = explain(message, "run train@dice_ce-0")
     assert "run train@dice_ce-0" in error.what
     assert error.value == message
@@ -41,8 +41,13 @@ def test_the_daemons_refusals_come_with_a_remedy(message: str, remedy: str) -> N
 @pytest.mark.parametrize(
     ("raised", "kind", "code", "said"),
     [
-        (RequestsConnectionError("reset"), ServiceError, ExitCode.SERVICE, "went away while it should run toy"),
-        (ReadTimeout("late"), ServiceError, ExitCode.SERVICE, "went away while it should run toy"),
+        (
+            RequestsConnectionError("reset"),
+            ServiceError,
+            ExitCode.SERVICE,
+            "stopped answering while it was asked to run toy",
+        ),
+        (ReadTimeout("late"), ServiceError, ExitCode.SERVICE, "stopped answering while it was asked to run toy"),
         (refusal(404, "no such image", ImageNotFound), CapillaryError, ExitCode.MACHINE, "its image is missing"),
         (refusal(404, "no such container", NotFound), CapillaryError, ExitCode.MACHINE, "could not run toy"),
         (refusal(500, "no space left on device"), CapillaryError, ExitCode.MACHINE, "could not run toy"),

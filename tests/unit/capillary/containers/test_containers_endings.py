@@ -11,7 +11,7 @@ from urllib3.exceptions import ProtocolError
 from capillary.containers.endings import Ending, EndingWatch, tell_of
 from capillary.containers.host_paths import SamePaths
 from capillary.containers.logs import Log
-from capillary.containers.spec import Place
+from capillary.containers.spec import ContainerHost
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 from tests.unit.capillary.containers.fake_daemon import Daemon
@@ -38,7 +38,9 @@ def tell(make_plan: MakePlan, capsys: pytest.CaptureFixture[str]) -> Tell:
         log.take(2, printed.encode())
         capsys.readouterr()
         memory = machine_gib << 30
-        place = Place(paths=SamePaths(), own_id=None, user="0:0", memory_bytes=memory, side_by_side=side_by_side)
+        place = ContainerHost(
+            paths=SamePaths(), own_id=None, user="0:0", memory_bytes=memory, side_by_side=side_by_side
+        )
         code = tell_of(ending, plan, place, stop or Stop(), log)
         log.close()
         return code, capsys.readouterr().err.splitlines()
@@ -96,7 +98,7 @@ def test_a_stage_that_ended_well_needs_no_word(tell: Tell) -> None:
 def test_without_a_limit_the_machine_has_no_more_memory(tell: Tell) -> None:
     """memory_gb: none."""
     _, (line, _log) = tell(Ending(code=137, out_of_memory=True), gb="none")
-    assert line.startswith("toy@a ran out of memory: this machine has no more; remedy: ")
+    assert line.startswith("toy@a ran out of memory: this machine has no more memory; remedy: ")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_a_stage_that_was_killed_for_its_slowness_is_named(tell: Tell) -> None:
     """With the setting to change."""
     code, (line, _log) = tell(Ending(code=137, out_of_memory=True), asked(signal.SIGINT, killed=True))
     assert code == 130
-    assert line == "toy@a did not end within 1 s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
+    assert line == "toy@a did not end within 1 s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_outs_are_checked_before_they_are_published(run: Run) -> None:
         container.start_line()
         return 0
 
-    with pytest.raises(CapillaryError, match="without its out data/out"):
+    with pytest.raises(CapillaryError, match="without writing its out data/out"):
         run(program)
     assert run.published == []
     assert run.left == []
@@ -115,7 +115,7 @@ def test_a_daemon_that_goes_away_is_named(run: Run) -> None:
         """Ends with the order unread: the connection breaks."""
 
     run.daemon.answers["containers"] = lambda **more: [{"Id": "left"}] if run.daemon.bodies else []
-    with pytest.raises(ServiceError, match="went away while it should run toy@a"):
+    with pytest.raises(ServiceError, match="stopped answering while it was asked to run toy@a"):
         run(program)
     assert run.published == []
     assert [args for args, _ in run.daemon.calls("remove_container")] == [("left",)]
@@ -145,7 +145,7 @@ def test_a_daemon_that_no_longer_lists_containers_does_not_hide_how_the_stage_en
     run.daemon.answers["containers"] = containers
     assert run() == 0
     assert run.published == ["made"]
-    assert "no longer tells whether the container is gone (APIError)" in capfd.readouterr().err
+    assert "no longer says whether the container has ended (APIError)" in capfd.readouterr().err
 
 
 def test_after_a_request_to_stop_no_container_is_made(run: Run) -> None:
@@ -239,7 +239,7 @@ def test_progress_bars_suit_the_user_s_terminal(run: Run, monkeypatch: pytest.Mo
 
 
 def test_stages_have_the_memory_of_the_daemon_s_machine(run: Run) -> None:
-    """A launcher in a container with a limit of its own plans for more than it may take itself."""
+    """A launcher in a container with its own limit plans for more than it may take itself."""
     run.daemon.answers["info"] = {"MemTotal": 64 << 30}
     executor = ContainerExecutor(read_settings(run.plan.repository, {}))
     assert executor.limits().memory_bytes == 64 << 30

@@ -142,7 +142,7 @@ def test_a_container_that_is_gone_already_is_no_error(machine: Daemon) -> None:
 
 @pytest.mark.parametrize("call", ["info", "create_container"])
 def test_a_daemon_that_refuses_is_told_of(machine: Daemon, call: str) -> None:
-    """That is no machine without a GPU."""
+    """That is not a machine without a GPU."""
     machine.answers[call] = refusal(500, "internal")
     with pytest.raises(CapillaryError, match="Docker could not"):
         find_gpus(machine, "python:3.11")

@@ -8,7 +8,7 @@ from stages.common.errors import CapillaryError, ExitCode
 
 ID = "4f0c" * 16
 OTHER = "beef" * 16
-# lines of real containers: cgroup v1 with overlay2; rootless with a data folder of its own
+# lines of real containers: cgroup v1 with overlay2; rootless with its own data folder
 MOUNTINFO = f"""\
 622 529 0:49 / / rw,relatime master:178 - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/X:/var/lib/docker/Y
 640 622 254:1 /var/lib/docker/containers/{ID}/resolv.conf /etc/resolv.conf rw,relatime - ext4 /dev/vda rw
@@ -52,7 +52,7 @@ def test_the_own_container_is_read_from_its_cgroup(text: str, ids: list[str]) ->
 
 
 def test_the_innermost_mount_decides(tmp_path: Path) -> None:
-    """A volume inside the workspace has a place of its own on the host."""
+    """A volume inside the workspace has its own place on the host."""
     paths = MountedPaths(
         ID,
         [
@@ -70,7 +70,7 @@ def test_the_innermost_mount_decides(tmp_path: Path) -> None:
 
 
 def test_a_mount_inside_that_the_host_has_no_path_for_is_left_out(tmp_path: Path) -> None:
-    """Nobody could mount it again; what lies beside the folder is not in it."""
+    """Nobody could mount it again; what lies next to the folder is not in it."""
     mounts = {"/host": tmp_path, "": tmp_path / "run", "/a": tmp_path / "data/a", "/b": tmp_path / "data2/b"}
     paths = MountedPaths(ID, [Mount(source=source, destination=str(place)) for source, place in mounts.items()])
     assert {mount.source for mount in paths.below(tmp_path)} == {"/a", "/b"}

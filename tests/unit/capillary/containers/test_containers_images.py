@@ -53,7 +53,7 @@ def test_files_cannot_pass_for_one_another(root: Path) -> None:
 def test_a_missing_file_is_named(root: Path, name: str) -> None:
     """Before anything is built."""
     (root / name).unlink()
-    with pytest.raises(CapillaryError, match="cannot be made without") as caught:
+    with pytest.raises(CapillaryError, match="cannot be built without") as caught:
         environment_for(root, "toy", SETTINGS, None)
     assert name in caught.value.what
     assert caught.value.code == ExitCode.USAGE
@@ -71,7 +71,7 @@ def test_the_same_files_and_arguments_give_the_same_tag_everywhere(root: Path, t
 
 
 def test_the_tag_tells_the_cuda_of_torch(root: Path) -> None:
-    """`docker images` shows which of several builds a machine uses; each has an image of its own."""
+    """`docker images` shows which of several builds a machine uses; each has its own image."""
     tags = [
         environment_for(root, "toy", SETTINGS, TorchBuild(cuda=cuda, index="")).tag.split(":")[1]
         for cuda in ("12.6", "13.0")

@@ -33,7 +33,7 @@ def test_possible_ids_come_once_and_the_surest_first(proc: Path) -> None:
 
 @pytest.mark.parametrize("name", ["workstation", "0123456789AB", "0123456789abc", "0123456789a"])
 def test_a_host_name_that_is_no_id_is_no_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """On a machine, where /proc tells of no container."""
+    """On a machine, where /proc describes no container."""
     monkeypatch.setattr(socket, "gethostname", lambda: name)
     assert list(candidates(tmp_path)) == []
 

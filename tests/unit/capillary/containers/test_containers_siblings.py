@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from docker.errors import NotFound
 
-from capillary.containers import last_duty
+from capillary.containers import remove_created
 from capillary.containers.siblings import STOP_S, Sibling, end, orphans, remove, siblings
 from stages.common.errors import CapillaryError
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal
@@ -98,16 +98,16 @@ def test_a_removal_that_the_daemon_refuses_is_an_error(daemon: Daemon) -> None:
         remove(daemon, "c0ffee")
 
 
-def test_the_last_duty_removes_what_was_made_and_not_started(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remove_created_removes_what_was_made_and_not_started(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the one launcher; the daemon may still be making it, so it looks more than once."""
     looks = iter([[], [{"Id": "c0ffee"}], []])
     daemon.answers["containers"] = lambda **_: next(looks)
     times = iter([0.0, 0.0, 1.0, 4.9, 5.0])
-    monkeypatch.setattr(last_duty, "connect", lambda _variables: daemon)
-    monkeypatch.setattr("capillary.containers.last_duty.time.monotonic", lambda: next(times))
-    monkeypatch.setattr("capillary.containers.last_duty.time.sleep", lambda _s: None)
-    monkeypatch.setattr("sys.argv", ["last_duty", "toy-1", "docker"])
-    last_duty.main()
+    monkeypatch.setattr(remove_created, "connect", lambda _variables: daemon)
+    monkeypatch.setattr("capillary.containers.remove_created.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("capillary.containers.remove_created.time.sleep", lambda _s: None)
+    monkeypatch.setattr("sys.argv", ["remove_created", "toy-1", "docker"])
+    remove_created.main()
     wanted = {"label": "capillary.caller=toy-1", "status": "created"}
     assert daemon.calls("containers") == [((), {"all": True, "filters": wanted})] * 3
     assert daemon.calls("remove_container") == REMOVED

@@ -8,14 +8,14 @@ import pytest
 from capillary.compute.memory import default_share
 from capillary.containers.host_paths import Mount, MountedPaths, SamePaths
 from capillary.containers.scratch import lay_scratch
-from capillary.containers.spec import ContainerSpec, Place, container_spec, limits_of, network_of
+from capillary.containers.spec import ContainerHost, ContainerSpec, container_spec, limits_of, network_of
 from capillary.launcher.plan import StagePlan
 
 MakePlan = Callable[..., StagePlan]
-HERE = Place(paths=SamePaths(), own_id=None, user="1234:1234")
+HERE = ContainerHost(paths=SamePaths(), own_id=None, user="1234:1234")
 
 
-def spec_of(plan: StagePlan, tmp_path: Path, place: Place = HERE, gpus: tuple[str, ...] = ()) -> ContainerSpec:
+def spec_of(plan: StagePlan, tmp_path: Path, place: ContainerHost = HERE, gpus: tuple[str, ...] = ()) -> ContainerSpec:
     base = tmp_path / "run"
     base.mkdir()
     return container_spec(plan, lay_scratch(plan, base), place, "capillary-toy:1", gpus)
@@ -85,7 +85,9 @@ def test_mounts_below_a_dep_are_mounted_again(make_plan: MakePlan, root: Path, t
         Mount(source="/host/stacks", destination=str(root / "data/stacks")),
         Mount(source="/host/run", destination=str(tmp_path / "run")),
     ]
-    found = mounts(spec_of(plan, tmp_path, Place(paths=MountedPaths("f" * 64, own), own_id="f" * 64, user="0:0")))
+    found = mounts(
+        spec_of(plan, tmp_path, ContainerHost(paths=MountedPaths("f" * 64, own), own_id="f" * 64, user="0:0"))
+    )
     assert found["/work/my project/data"] == ("/host/project/data", False)
     assert found["/work/my project/data/stacks"] == ("/host/stacks", False)
 
@@ -148,12 +150,12 @@ def test_a_laboratory_s_own_certificates_come_along_where_they_are_needed(
         bundle.touch()
     user = {"SSL_CERT_FILE": str(bundle), "PATH": str(bundle)}
     plan = make_plan(user_environment=user, needs_network=needs)
-    place = Place(paths=SamePaths(), own_id=own_id, user="0:0")
+    place = ContainerHost(paths=SamePaths(), own_id=own_id, user="0:0")
     assert spec_of(plan, tmp_path, place).secrets == ({"SSL_CERT_FILE": str(bundle)} if handed else {})
 
 
 def test_the_container_can_do_nothing_but_its_work(make_plan: MakePlan, tmp_path: Path) -> None:
-    """No capability, no new privileges, nothing to write outside of mounts, limits, an init, gone when it ends."""
+    """No capability, no new privileges, nothing to write outside mounts, limits, an init, gone when it ends."""
     host = spec_of(make_plan("data/in.txt"), tmp_path).body["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
@@ -168,7 +170,7 @@ def test_the_container_can_do_nothing_but_its_work(make_plan: MakePlan, tmp_path
 def test_memory_is_limited_together_with_swap(make_plan: MakePlan) -> None:
     """Otherwise a stage over its limit would crawl instead of failing."""
     limited = make_plan().access.model_copy(update={"memory_gb": 1.5, "shm_gb": 0.5})
-    place = Place(paths=SamePaths(), own_id=None, user="0:0", memory_bytes=16 << 30, side_by_side=2)
+    place = ContainerHost(paths=SamePaths(), own_id=None, user="0:0", memory_bytes=16 << 30, side_by_side=2)
     limits = limits_of(limited, place)
     assert limits["Memory"] == limits["MemorySwap"] == 1_610_612_736
     assert limits["ShmSize"] == 536_870_912
@@ -255,7 +257,7 @@ def test_gpus_are_asked_for_by_id(make_plan: MakePlan, tmp_path: Path) -> None:
 
 
 def test_labels_say_whose_it_is(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
-    """By the daemon's own paths, so that the same project has one name inside and outside of a container."""
+    """By the daemon's own paths, so that the same project has one name inside and outside a container."""
     plan = make_plan(address="toy@a-0", repository=root.parent)
     assert spec_of(plan, tmp_path).body["Labels"] == {
         "capillary.project": os.fspath(root.parent),
@@ -266,5 +268,7 @@ def test_labels_say_whose_it_is(make_plan: MakePlan, root: Path, tmp_path: Path)
         "capillary.caller": "run",
     }
     (tmp_path / "again").mkdir()
-    own = Place(paths=MountedPaths("f" * 64, [Mount(source="/host", destination=str(tmp_path))]), own_id=None, user="")
+    own = ContainerHost(
+        paths=MountedPaths("f" * 64, [Mount(source="/host", destination=str(tmp_path))]), own_id=None, user=""
+    )
     assert spec_of(plan, tmp_path / "again", own).body["Labels"]["capillary.workspace"] == "/host/my project"

@@ -32,7 +32,7 @@ def test_the_table_is_written_once(source: Path) -> None:
     assert done.exit_code == 0
     table = source / "dataset.csv"
     assert table.read_text().splitlines()[1] == "a,images/a.tif,labels/a.tif,5,0.9,1.1,given by hand"
-    with pytest.raises(CapillaryError, match=r"has a dataset\.csv already"):
+    with pytest.raises(CapillaryError, match=r"already has a dataset\.csv"):
         write_draft(_request(source))
     table.unlink()
     table.symlink_to(source / "images" / "a.tif")
@@ -67,7 +67,7 @@ def test_a_person_at_a_terminal_is_asked(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("capillary.dataset.init.typer.prompt", lambda text, **how: answer)
     if cells is None:
-        with pytest.raises(CapillaryError, match="is not three lengths"):
+        with pytest.raises(CapillaryError, match="needs three lengths"):
             write_draft(_request(source))
         return
     write_draft(_request(source))
@@ -79,9 +79,9 @@ def test_a_person_at_a_terminal_is_asked(
     [
         ("none", None, "the folder does not exist"),
         ("images/a.tif", None, "this is a file, not a folder"),
-        ("images", None, "neither dataset"),
-        (".", "5,0.9", "is not three lengths"),
-        (".", "500,1,1", "is not three lengths from 0.01 to 100"),
+        ("images", None, "neither a dataset"),
+        (".", "5,0.9", "needs three lengths"),
+        (".", "500,1,1", "needs three lengths from 0.01 to 100"),
     ],
 )
 def test_what_cannot_be_written_is_refused(source: Path, name: str, spacing_um: str | None, says: str) -> None:

@@ -26,7 +26,7 @@ from stages.preflight.check import Check, Report, Status, missed, passed, warned
 from stages.preflight.checks.mlflow_server import ask_mlflow
 from stages.preflight.checks.service import Answer, Kind, Service
 from tests.support.machine import dead_port, http_server, tcp_server
-from tests.support.mlflow_double import Says, mlflow_double
+from tests.support.mlflow_double import CannedAnswer, mlflow_double
 from tests.support.parts import REPOSITORY
 
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "alice", "MLFLOW_TRACKING_PASSWORD": "sesame"}
@@ -44,17 +44,17 @@ def jwt(ends_s: float) -> str:
 @pytest.mark.parametrize(
     ("asked", "write", "variables", "words"),
     [
-        (Says(status=401), None, {}, "is missing"),
-        (Says(status=401), None, LOGIN, "is wrong, or has expired (401)"),
-        (Says(status=401, body={"message": "Token expired"}), None, LOGIN, "has expired, says the server"),
-        (Says(status=401), None, {"MLFLOW_TRACKING_TOKEN": jwt(1e9)}, "has expired, on 2001-09-09"),
-        (Says(status=403), None, LOGIN, "not allowed to see"),
-        (None, Says(status=403), LOGIN, "not allowed to write"),
+        (CannedAnswer(status=401), None, {}, "is missing"),
+        (CannedAnswer(status=401), None, LOGIN, "is wrong, or has expired (401)"),
+        (CannedAnswer(status=401, body={"message": "Token expired"}), None, LOGIN, "has expired, says the server"),
+        (CannedAnswer(status=401), None, {"MLFLOW_TRACKING_TOKEN": jwt(1e9)}, "has expired, on 2001-09-09"),
+        (CannedAnswer(status=403), None, LOGIN, "not allowed to see"),
+        (None, CannedAnswer(status=403), LOGIN, "not allowed to write"),
         (None, None, LOGIN, ""),
     ],
 )
 def test_a_login_s_fault_is_named(
-    asked: Says | None, write: Says | None, variables: dict[str, str], words: str
+    asked: CannedAnswer | None, write: CannedAnswer | None, variables: dict[str, str], words: str
 ) -> None:
     """Missing, wrong, expired, not allowed to write; and its secret is never shown."""
     with mlflow_double(asked=asked, write=write) as (url, _):

@@ -44,7 +44,7 @@ cells.Cells(Path.cwd(), {"PATH": "/usr/bin:/bin"}, Path("logs"), Listener()).run
 """
 
 
-class Heard:
+class RecordingListener:
     """A listener that keeps what it is told; `when` maps a line, or `started`, to what happens then."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.dvc = FakeDvc(root)
-        self.heard = Heard()
+        self.heard = RecordingListener()
         self.cells = self.with_environment({"PATH": os.environ["PATH"]})
 
     def with_environment(self, environment: Mapping[str, str]) -> Cells:
@@ -162,7 +162,7 @@ def test_an_outcome_is_how_dvc_ended(project: Project, script: str, code: int, r
 
 
 def test_everything_a_cell_prints_is_in_its_log_at_once(project: Project) -> None:
-    """Both streams, line by line while it runs; bytes that are no text end nothing. A run starts the log anew."""
+    """Both streams, line by line while it runs; bytes that are no text end nothing. A run starts the log again."""
     seen = []
     project.heard.when["second"] = lambda: seen.append(project.log("sub-dvc.yaml:train@a-0"))
     project.dvc.does(r"echo first >&2; echo second; printf '\377\n'")

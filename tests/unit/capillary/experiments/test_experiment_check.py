@@ -30,7 +30,7 @@ def test_the_repository_s_own_experiments_are_right() -> None:
         ("training: {foo: 1}", "unknown key `training.foo`", "rename or remove"),
         ("training: {losses: dice_ce}", "`losses`: a list is meant", "[dice_ce]"),
         ("training: {losses: [dice_cee]}", "did you mean `dice_ce`", "docs/losses.md"),
-        ("training: {learning_rate: '1e-4'}", "text to YAML", "1.0e-4"),
+        ("training: {learning_rate: '1e-4'}", "YAML reads it as text", "1.0e-4"),
         ("training: {architecture: unett}", "did you mean `unet`", "adding-a-model"),
         ("training: {max_epochs: 0}", "greater than 0", "training.max_epochs"),
         ("evaluation: {metrics: [dcs]}", "did you mean `dsc`", "evaluation.metrics"),

@@ -34,7 +34,7 @@ def write(file: Path, **sections: object) -> Path:
 
 
 def test_a_file_is_a_name_and_overrides(file: Path) -> None:
-    """Sections nest as in params.yaml; the experiment's own section is no override."""
+    """Sections nest as in params.yaml; the experiment's own section is not an override."""
     file.write_text(
         "experiment: {name: six-stacks_2, description: real ones}\n"
         "ingest: {source: ../stacks}\n"

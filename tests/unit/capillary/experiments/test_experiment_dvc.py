@@ -28,7 +28,7 @@ def test_a_file_is_written_as_dvc_writes_it(tmp_path: Path) -> None:
 
 
 def test_a_write_that_is_cut_short_leaves_the_former_file(tmp_path: Path) -> None:
-    """Whole, and with nothing beside it."""
+    """Whole, and with nothing next to it."""
     file = tmp_path / "dvc.lock"
     file.write_text("former")
 

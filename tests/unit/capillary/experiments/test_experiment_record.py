@@ -23,7 +23,7 @@ def test_a_name_that_is_taken_gets_the_next_number() -> None:
 @pytest.mark.parametrize(
     ("finished", "unchanged", "same_overrides", "name"),
     [
-        (False, False, True, "v-7"),  # interrupted: goes on
+        (False, False, True, "v-7"),  # interrupted: continues
         (True, True, True, "v-7"),  # complete, nothing to do
         (True, False, True, "v"),  # complete, but code or data have changed since
         (False, False, False, "v"),  # the file has changed since
@@ -62,7 +62,7 @@ def test_a_rehearsal_has_a_record_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", ['{"name": "v"', "[]", '{"other": 1}', "\udcff"])
 def test_a_damaged_record_is_named_with_its_remedy(tmp_path: Path, torn: str) -> None:
-    """It is left as it is; without it the experiment runs under a further name."""
+    """It is left as it is; without it the experiment runs under another name."""
     write_record(tmp_path, config(), "v-7", finished=True)
     file = tmp_path / ".capillary/experiments/v.json"
     file.write_bytes(torn.encode(errors="surrogateescape"))

@@ -64,7 +64,7 @@ def test_a_run_on_the_first_volumes_is_a_rehearsal() -> None:
 
 
 def test_the_flag_wins_over_the_file(tmp_path: Path) -> None:
-    """--resume goes on from checkpoints whatever resume.enabled says."""
+    """--resume continues from checkpoints whatever resume.enabled says."""
     asked = sections(resume=Resume(enabled=False))
     assert read_settings(tmp_path, variables_of(asked, resume=True)).resume is True
 

@@ -24,7 +24,7 @@ def start(root: Path, uri: str | None, docker_profile: str = "dev") -> None:
 @pytest.mark.usefixtures("no_docker")
 @pytest.mark.parametrize("uri", [None, "sqlite:///mlruns/mlflow.db", "https://dagshub.com/a/b.mlflow", "databricks"])
 def test_what_is_not_ours_to_start_is_left_alone(tmp_path: Path, uri: str | None) -> None:
-    """The embedded store is no service, and another machine's server has its own keepers."""
+    """The embedded store is not a service, and another machine's server has its own keepers."""
     start(tmp_path, uri)
 
 
@@ -122,7 +122,7 @@ def test_services_are_stopped_and_their_data_stays(docker: Path, capsys: pytest.
 
 @pytest.mark.parametrize(("names", "words"), [([], ""), (["mlflow", "postgres"], " mlflow postgres")])
 def test_logs_are_followed(docker: Path, names: list[str], words: str) -> None:
-    """Of all services, or of those named; Compose's exit code is the command's, and Ctrl-C is no failure."""
+    """Of all services, or of those named; Compose's exit code is the command's, and Ctrl-C is not a failure."""
     assert logs(docker, names) == 0
     assert (docker / "called").read_text() == f"{docker} compose --profile team logs --follow --tail 100{words}\n"
     for code, expected in ((1, 1), (130, 0)):

@@ -46,7 +46,7 @@ def test_cpu_slots_divide_the_cores(on, cores: int, cells: int, count: int, thre
 
 
 def test_little_memory_means_fewer_slots(on) -> None:  # type: ignore[no-untyped-def]
-    """Two trainings that do not fit beside each other would both be lost."""
+    """Two trainings that do not fit next to each other would both be lost."""
     assert len(on(machine(2, memory_gb=5), 6)) == 1
 
 

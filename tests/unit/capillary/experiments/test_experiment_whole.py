@@ -116,7 +116,7 @@ def test_a_failed_cell_is_reported_and_nothing_is_evaluated(workspace: Workspace
 
 
 def test_without_a_single_good_cell_there_is_no_report(workspace: Workspace) -> None:
-    """A former one stays."""
+    """A previous one stays."""
     workspace.dvc.does('[ -z "$address" ]')
     assert workspace.run() == ExitCode.CELLS_FAILED
     assert workspace.reports == []

@@ -69,7 +69,7 @@ def test_a_folder_with_something_in_it_is_left_alone(root: Path, plans: list[Sta
     (root / "out/mine").write_text("x")
     (root / "link").symlink_to(root / "none")
     for place in (root / "out", root / "link", root / "params.yaml", root / "out/mine"):
-        with pytest.raises(CapillaryError, match="folder of its own") as caught:
+        with pytest.raises(CapillaryError, match="needs a new folder") as caught:
             refuse_full(place)
         assert caught.value.code is ExitCode.USAGE
     with pytest.raises(CapillaryError):

@@ -44,7 +44,7 @@ def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_whole_files_are_read_once(files: list[Delivered], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second stage reads nothing; a file that was written anew, or is recorded otherwise now, is read again."""
+    """The second stage reads nothing; a file that was written again, or is recorded otherwise now, is read again."""
     read = _count_reads(monkeypatch)
     _refuse(files, tmp_path)
     assert sorted(read) == ["a", "b", "c"]
@@ -107,7 +107,7 @@ def test_a_stop_ends_the_reading_and_remembers_nothing_of_it(
 
 @pytest.mark.parametrize("torn", [b"", b"{", b"[1, 2]", b"\xff"])
 def test_a_torn_memory_only_costs_time(files: list[Delivered], tmp_path: Path, torn: bytes) -> None:
-    """What it holds is nobody's but its own, and is made anew; files that are gone are forgotten."""
+    """What it holds is nobody's but its own, and is made again; files that are gone are forgotten."""
     (tmp_path / MEMORY).parent.mkdir()
     (tmp_path / MEMORY).write_bytes(torn)
     _refuse(files, tmp_path)

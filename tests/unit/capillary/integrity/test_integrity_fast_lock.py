@@ -93,7 +93,7 @@ def test_other_files_are_read_as_ever() -> None:
     ["", "torn: [", "stages:\n  a: {cmd: x}\n  a: {cmd: y}\n", "stages:\n  a:\n   cmd: |\n  b\n", "stages: 5\n"],
 )
 def test_a_former_file_that_is_not_whole_adds_nothing(former: str) -> None:
-    """All entries are written anew."""
+    """All entries are written again."""
     data = {"schema": "2.0", "stages": {"a": {"cmd": "x"}, "b": {"cmd": "y"}}}
     assert lock_text(data, former, _yaml._dump) == dumped(data)
 

@@ -46,7 +46,7 @@ WHOLE = HEAD + ONE + TWO
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace that is no Git repository; nobody waits for a DVC that writes."""
+    """A workspace that is not a Git repository; nobody waits for a DVC that writes."""
     monkeypatch.setattr(module, "_PAUSES_S", (0.0,))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     (tmp_path / "dvc.yaml").write_text(
@@ -76,7 +76,7 @@ DATASETS = "datasets:\n- name: x\n  url: file:///x\n  type: url\n"
     [WHOLE, HEAD + TWO, HEAD + ONE, "schema: '2.0'\nstages: {}\n", f"schema: '2.0'\n{DATASETS}", WHOLE + DATASETS],
 )
 def test_a_whole_file_is_taken(committed: Path, text: str) -> None:
-    """Also one with fewer stages than the commit's, as it stands in the middle of a run; `dvc ds` adds more."""
+    """Also one with fewer stages than the commit's, as it is in the middle of a run; `dvc ds` adds more."""
     (committed / "dvc.lock").write_text(text)
     refuse_damaged_lock(committed)
 
@@ -88,7 +88,7 @@ def test_no_file_is_no_damage(committed: Path) -> None:
 
 
 def test_stages_that_the_commit_has_and_the_file_lacks_are_told(committed: Path) -> None:
-    """A cut between two stages is no damage to see, but what it costs is said."""
+    """A cut between two stages is not damage to see, but what it costs is said."""
     assert module.forgotten(committed) == []
     (committed / "dvc.lock").write_text(HEAD + ONE)
     assert module.forgotten(committed) == ["train@dice_ce-0"]
@@ -109,7 +109,7 @@ def _cuts(text: str) -> list[int]:
 
 
 def test_a_committed_file_cut_anywhere_is_refused(committed: Path) -> None:
-    """Whatever byte is its last: by its form, or because the commit's goes on within the same stage."""
+    """Whatever byte is its last: by its form, or because the commit's continues within the same stage."""
     missed = [end for end in _cuts(WHOLE)[::23] if not _is_refused(committed, WHOLE[:end])]
     assert missed == []
 

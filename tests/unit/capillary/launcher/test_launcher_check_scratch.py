@@ -18,7 +18,7 @@ def check(work: Path, *outs: str) -> None:
 
 
 def test_a_working_folder_with_whole_outs_passes(work: Path) -> None:
-    """Params, links to deps, empty folders and hidden temporary files beside an out are no fault."""
+    """Params, links to deps, empty folders and hidden temporary files next to an out are no fault."""
     make_out(work / "data/out", "new")
     (work / "data/.out.123.tmp").touch()
     (work / "empty").mkdir()
@@ -29,7 +29,7 @@ def test_a_working_folder_with_whole_outs_passes(work: Path) -> None:
 def test_a_missing_out_is_named(work: Path, outs: tuple[str, ...]) -> None:
     """A stage that ends with 0 has to have made all of them."""
     (work / "data/there").touch()
-    with pytest.raises(CapillaryError, match="ended without its out data/out") as caught:
+    with pytest.raises(CapillaryError, match="ended without writing its out data/out") as caught:
         check(work, *outs)
     assert (caught.value.file, caught.value.code) == ("data/out", ExitCode.UNEXPECTED)
 

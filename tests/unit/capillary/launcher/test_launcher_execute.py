@@ -107,7 +107,7 @@ def test_outs_are_checked_before_they_are_published(
 
 @pytest.mark.parametrize(
     ("number", "hint"),
-    [(signal.SIGKILL, "; the machine may have run out of memory (dmesg tells)"), (signal.SIGUSR1, "")],
+    [(signal.SIGKILL, "; the machine may have run out of memory (see dmesg)"), (signal.SIGUSR1, "")],
 )
 def test_a_stage_that_a_signal_ended_is_named(
     make_stage: MakeStage, publish: Publish, capfd: pytest.CaptureFixture[str], number: signal.Signals, hint: str
@@ -154,7 +154,7 @@ FINISHING = """
         time.sleep(0.01)
     OUT.write_text("made")
 """
-KILLED = "toy@a did not end within 0.1 s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
+KILLED = "toy@a did not end within 0.1 s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
 
 
 @pytest.mark.usefixtures("default_signals")

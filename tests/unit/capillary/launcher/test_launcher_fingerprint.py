@@ -53,7 +53,7 @@ def test_the_fingerprint_does_not_depend_on_order() -> None:
 
 
 def test_only_the_code_s_own_folder_is_code() -> None:
-    """Data may lie in a folder of the same name, or in one whose name begins like it."""
+    """Data may be in a folder of the same name, or in one whose name begins like it."""
     first = fingerprint({"data/stages/a": "1", "stages2/b": "1", "stages/train": "2"})
     other = fingerprint({"data/stages/a": "x", "stages2/b": "y", "stages/train": "2"})
     assert first.code == other.code == fingerprint().code

@@ -81,7 +81,9 @@ def test_a_folder_without_dvc_is_an_error(tmp_path: Path) -> None:
 
 
 def test_hashes_follow_the_files(root: Path) -> None:
-    """A changed, a missing and a restored dep are told apart within one run, though DVC keeps hashes of known files."""
+    """A changed, a missing and a restored dep are distinguished within one run, though DVC keeps hashes of known
+    files.
+    """
     (root / "dvc.yaml").write_text("stages: {toy: {cmd: x, deps: [data/in.txt, ../beside]}}\n")
     entry = Entry(root, "toy")
     file = root / "data/in.txt"
@@ -169,7 +171,7 @@ def test_only_what_is_missing_and_kept_by_dvc_comes_back(recorded: Path) -> None
 
 
 def test_what_another_entry_makes_is_known(root: Path) -> None:
-    """A dep that is, holds or lies in an out of it; not what the user added, and not what this entry makes itself."""
+    """A dep that is, holds or is in an out of it; not what the user added, and not what this entry makes itself."""
     reader = """
   reader:
     cmd: capillary stage reader
@@ -250,7 +252,7 @@ def test_a_matrix_that_lost_all_its_items_made_what_they_made(shared: Path) -> N
 
 
 def test_what_git_has_or_will_have_a_clone_has_too(shared: Path) -> None:
-    """A note that was committed beside the outs, and files that `dvc add` has just made."""
+    """A note that was committed next to the outs, and files that `dvc add` has just made."""
     in_git(shared)
     subprocess.run(["git", "add", "models/deep/note.txt"], cwd=shared, check=True)
     (shared / "models/mine.pt.dvc").write_text("outs: [{path: mine.pt}]")

@@ -85,7 +85,7 @@ def test_a_launcher_that_ends_leaves_the_group_and_no_leash(
 
 
 def test_a_leash_that_was_killed_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stage goes on without it."""
+    """The stage continues without it."""
     program = shutil.copy(leashing.__file__, tmp_path)
     monkeypatch.setattr(leashing, "__file__", str(program))
     with leash():

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.leftovers import clear, plan_clearance, remove_resume_folders, remove_torn
+from capillary.launcher.leftovers import clear, plan_cleanup, remove_resume_folders, remove_torn
 from stages.train.resuming.lock import cell_lock
 
 NAMES = [f"train-{letter * 16}" for letter in "abc"]
@@ -48,7 +48,7 @@ def test_a_file_that_no_stage_makes_is_removed_where_dvc_keeps_it_and_else_moved
         file.write_text(file.name)
     (aside / "models/c/mine.json").write_text("an earlier one")
     strays = [files[name] for name in ("b/kept.json", "c/kept.json", "c/mine.json")]
-    planned = plan_clearance(strays, root, aside, lambda file: file.name == "kept.json")
+    planned = plan_cleanup(strays, root, aside, lambda file: file.name == "kept.json")
     assert planned.removed == (files["b/kept.json"], files["c/kept.json"])
     clear(planned, root, "evaluate")
     assert [path.name for path in (root / "models").iterdir()] == ["d"]
@@ -61,6 +61,6 @@ def test_a_file_that_no_stage_makes_is_removed_where_dvc_keeps_it_and_else_moved
 
 def test_where_there_is_nothing_to_clear_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As with nearly every stage."""
-    clear(plan_clearance([], tmp_path, tmp_path / "aside", lambda _file: False), tmp_path, "evaluate")
+    clear(plan_cleanup([], tmp_path, tmp_path / "aside", lambda _file: False), tmp_path, "evaluate")
     assert not list(tmp_path.iterdir())
     assert capsys.readouterr().out == ""

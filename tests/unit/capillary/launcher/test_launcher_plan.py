@@ -96,7 +96,7 @@ def test_a_stage_is_told_who_it_is_and_what_it_is_made_from(root: Path) -> None:
 
 
 def test_a_change_of_profile_alone_changes_no_fingerprint(root: Path) -> None:
-    """A training that was stopped under one profile goes on under another: state and result are the same."""
+    """A training that was stopped under one profile continues under another: state and result are the same."""
     shutil.copy(REPOSITORY / COMPUTE_FILE, root / COMPUTE_FILE)
     names = ["auto", *read_table(root).profiles]
     plans = [plan(root, stage="computing", CAPILLARY_PROFILE=name) for name in names]
@@ -249,7 +249,7 @@ def test_no_secret_is_in_the_order(root: Path) -> None:
 @pytest.mark.parametrize("out", ["../out.txt", "/tmp/out.txt", "data/../../x"])
 def test_an_out_outside_of_the_workspace_is_refused(root: Path, out: str) -> None:
     """Nothing could publish it whole."""
-    with pytest.raises(CapillaryError, match="outside of the workspace"):
+    with pytest.raises(CapillaryError, match="outside the workspace"):
         plan(root, Entry(outs=[out]))
 
 

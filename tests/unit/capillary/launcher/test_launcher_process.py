@@ -9,7 +9,7 @@ import pytest
 
 from capillary.launcher.guard import Guard, UndeclaredAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.process import SYSTEM_FOLDERS, _tell_root, environment_id, environment_of, policy_of
+from capillary.launcher.process import SYSTEM_FOLDERS, _warn_root, environment_id, environment_of, policy_of
 from capillary.launcher.sandbox import GUARD, sandbox
 from tests.support.parts import REPOSITORY
 
@@ -58,7 +58,7 @@ def test_the_policy_lets_a_stage_read_its_deps_its_interpreter_and_its_credentia
 
 
 def test_a_stage_that_fails_may_show_the_lines_of_the_guard(make_plan: MakePlan) -> None:
-    """Else every failure would tell, beside its reason, that the guard's file may not be read."""
+    """Else every failure would tell, next to its reason, that the guard's file may not be read."""
     plan = dataclasses.replace(make_plan("data/in.txt"), root=REPOSITORY, repository=REPOSITORY)
     with sandbox(make_plan("data/in.txt")) as box:
         guard = Guard(policy_of(plan, box))
@@ -67,7 +67,7 @@ def test_a_stage_that_fails_may_show_the_lines_of_the_guard(make_plan: MakePlan)
 
 
 def test_a_temporary_experiment_cannot_read_the_repository(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
-    """It has a workspace of its own; neither is readable but for what is declared."""
+    """It has its own workspace; neither is readable but for what is declared."""
     repository = tmp_path / "repository"
     plan = make_plan("data/in.txt", repository=repository)
     with sandbox(plan) as box:
@@ -104,7 +104,7 @@ def test_a_stage_writes_its_outs_and_its_own_folders_alone(make_plan: MakePlan, 
 
 
 def test_a_dep_that_is_a_link_can_be_read_where_it_leads(make_plan: MakePlan, root: Path, tmp_path: Path) -> None:
-    """Under cache.type symlink, or when data lies on another disk; what is beside it there stays unseen."""
+    """Under cache.type symlink, or when data is on another disk; what is next to it there stays unseen."""
     (root / "linked.txt").symlink_to(tmp_path / "beside" / "x.txt")
     plan = make_plan("linked.txt")
     with sandbox(plan) as box:
@@ -150,7 +150,7 @@ def test_root_is_told_once_in_a_run_that_the_guard_is_no_wall(
     """Not once for each stage and cell; nobody else is told."""
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     for _ in range(3):
-        _tell_root(make_plan())
+        _warn_root(make_plan())
     out = capsys.readouterr().out
-    assert out.count("cannot hold root") == said
+    assert out.count("cannot restrain root") == said
     assert out.count("CAPILLARY_EXECUTOR=docker") == said

@@ -43,7 +43,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_an_out_takes_the_place_of_the_former_as_a_whole(work: Path, root: Path) -> None:
-    """No file of the former out stays, and nothing else in the folder is touched."""
+    """No file of the previous out stays, and nothing else in the folder is touched."""
     make_out(work / "data/out", "new")
     make_out(root / "data/out", "old")
     (root / "data/out/only_in_old").touch()
@@ -90,7 +90,7 @@ def test_a_first_out_makes_its_parents(work: Path, root: Path) -> None:
 
 @pytest.mark.parametrize("former", [False, True])
 def test_outs_reach_another_disk(work: Path, root: Path, elsewhere: Path, former: bool) -> None:
-    """Where a rename cannot reach, a copy beside the target is renamed; links in it stay links."""
+    """Where a rename cannot reach, a copy next to the target is renamed; links in it stay links."""
     if former:
         make_out(elsewhere / "out", "old")
     make_out(work / "data/out", "new")
@@ -154,7 +154,7 @@ def test_a_copy_on_another_disk_is_like_its_original(work: Path, root: Path, els
 def test_only_another_disk_is_a_reason_to_copy(
     work: Path, root: Path, monkeypatch: pytest.MonkeyPatch, reason: str, new: str
 ) -> None:
-    """Any other failure of the rename is the user's to know, and the former out stays."""
+    """Any other failure of the rename is the user's to know, and the previous out stays."""
     number = getattr(errno, reason)
     rename = Path.rename
 

@@ -146,7 +146,7 @@ def test_a_run_that_fails_keeps_its_state_and_the_former_outs(
         executor.during = checkpoint
     assert run() == 4
     assert (root / "data/out").read_text() == "old"
-    assert "former data/out put back from DVC's cache" in capsys.readouterr().out
+    assert "former data/out restored from DVC's cache" in capsys.readouterr().out
     assert executor.plans[0].state_dir.exists() == kept
 
 
@@ -222,7 +222,7 @@ def test_without_resume_a_run_starts_from_its_beginning(
 
 
 def test_a_stopped_run_finds_its_state(root: Path, executor: HereExecutor) -> None:
-    """With the same deps, params and environment; after a change it begins anew."""
+    """With the same deps, params and environment; after a change it begins again."""
     executor.code = 143
     executor.during = checkpoint
     assert run() == 143
@@ -299,7 +299,7 @@ def test_links_into_dvc_s_cache_and_the_user_s_own_links_stay(
 
 
 def test_a_link_in_the_state_is_refused_by_name(root: Path, executor: HereExecutor, tmp_path: Path) -> None:
-    """The run goes on from it, with what a former one left."""
+    """The run continues from it, with what a previous one left."""
     plan = plan_request(read_request("toy", (), {}), Entry(root, "toy"), read_settings(root), executor)
     plan.state_dir.mkdir(parents=True)
     (plan.state_dir / "checkpoint").symlink_to(tmp_path)
@@ -331,7 +331,7 @@ def test_a_damaged_file_of_the_cache_is_refused_before_the_stage_starts(
 
 
 def test_a_damaged_dvc_lock_is_refused_before_anything_is_planned(root: Path, executor: HereExecutor) -> None:
-    """Else a stage would run for nothing, and DVC write the record anew."""
+    """Else a stage would run for nothing, and DVC write the record again."""
     (root / "dvc.lock").write_text("schema: '2.0'\nstages:\n  toy:\n    cmd: capillary stage toy\n")
     with pytest.raises(DamagedError, match=r"dvc\.lock ends within the record of toy"):
         run()

@@ -34,7 +34,7 @@ def test_the_working_folder_holds_what_is_declared(make_plan: MakePlan, root: Pa
 
 @pytest.mark.parametrize("name", ["../beside/x.txt", "../beside", "../../{top}/beside/x.txt", "../work", "../up/x"])
 def test_paths_mean_in_there_what_they_mean_in_the_workspace(make_plan: MakePlan, root: Path, name: str) -> None:
-    """A dep beside or above the workspace is found by the path that dvc.yaml has, whatever its name."""
+    """A dep next to or above the workspace is found by the path that dvc.yaml has, whatever its name."""
     name = name.replace("{top}", root.parent.name)
     if not (root / name).exists():
         (root / name).parent.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def test_an_address_with_a_slash_is_one_folder(make_plan: MakePlan) -> None:
 
 
 def test_what_the_stage_left_is_removed_even_if_it_may_not_be_changed(make_plan: MakePlan) -> None:
-    """A read-only folder in it is no obstacle, and what a dep's link leads to keeps its mode."""
+    """A read-only folder in it is not an obstacle, and what a dep's link leads to keeps its mode."""
     with sandbox(make_plan("data")) as box:
         locked = box.tmp / "a" / "b"
         locked.mkdir(parents=True)
@@ -178,7 +178,7 @@ def test_a_folder_is_held_as_long_as_its_run(make_plan: MakePlan, tmp_path: Path
 
 
 def test_what_killed_launchers_left_can_be_swept(make_plan: MakePlan, root: Path) -> None:
-    """Without a run of one's own; what runs stays, and so does what is no sandbox."""
+    """Without one's own run; what runs stays, and so does what is not a sandbox."""
     parent = root / ".capillary" / "sandbox"
     (parent / "left-1" / "files").mkdir(parents=True)
     (parent / "notes.txt").touch()

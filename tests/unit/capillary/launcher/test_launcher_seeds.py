@@ -1,4 +1,4 @@
-"""Cells of further seeds in the repository's own graph."""
+"""Cells of additional seeds in the repository's own graph."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.support.parts import REPOSITORY
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The graph of this repository, with a workspace of its own."""
+    """The graph of this repository, with its own workspace."""
     for name in ("dvc.yaml", "configs"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     Repo.init(str(tmp_path), no_scm=True).close()
@@ -38,7 +38,7 @@ def cells_of(root: Path, **training: Any) -> dict[CellName, tuple[str, list[str]
 
 
 def test_a_seed_that_is_added_changes_no_other_cell(root: Path) -> None:
-    """Neither a first seed's cell nor a further one's; nor does another first seed change a further one's."""
+    """Neither a first seed's cell nor another one's; nor does another first seed change another one's."""
     none, one, two = (cells_of(root, seeds=seeds) for seeds in ([], [7], [7, 8]))
     assert (len(none), len(one)) == (1, 2)
     assert none.items() <= one.items() <= two.items()
@@ -49,7 +49,7 @@ def test_a_seed_that_is_added_changes_no_other_cell(root: Path) -> None:
 
 
 def test_a_further_seed_has_files_of_its_own_and_the_same_gate(root: Path) -> None:
-    """Its card lies below models/, where evaluate looks for it."""
+    """Its card is below models/, where evaluate looks for it."""
     cells = cells_of(root, seeds=[7])
     _, commands, outs = cells[CellName("dice_ce", 1, 7)]
     assert commands == ["capillary stage preflight", "capillary stage train --loss dice_ce --fold 1 --seed 7"]

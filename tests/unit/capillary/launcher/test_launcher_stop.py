@@ -71,7 +71,7 @@ def test_a_request_reaches_the_stage(
 
 
 def test_a_request_before_the_stage_started_reaches_it(stop: Stop) -> None:
-    """The second in which DVC is imported and the sandbox laid is no hole."""
+    """The second in which DVC is imported and the sandbox laid is not a hole."""
     send(signal.SIGTERM)
     stage = Stage()
     with stop.passed_on(stage.told.append, stage.kill, grace_s=60):
@@ -132,7 +132,7 @@ def test_a_request_after_the_stage_ended_is_kept(stop: Stop) -> None:
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
-    """nohup ignores the hang-up on purpose; former handlers come back."""
+    """nohup ignores the hang-up on purpose; previous handlers come back."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}

@@ -62,7 +62,7 @@ COMMANDS = [
         "promote",
         ["version 4 (was 3)", "+0.0200 [+0.0100, +0.03"],
     ),
-    (["rollback", "capillary-default", "--reason", "-x"], "rollback", ["was overtaken meanwhile"]),
+    (["rollback", "capillary-default", "--reason", "-x"], "rollback", ["was overtaken in the meantime"]),
     (["compare", "a@b", "c/1"], "compare", ["training.max_epochs", "+0.0200"]),
 ]
 

@@ -62,7 +62,7 @@ def test_the_step_that_unpickles_has_no_network_and_no_login(root: Path) -> None
 
 
 def test_cards_of_converted_versions_are_replaced(root: Path, tmp_path: Path) -> None:
-    """Those that name the old version; others, and what is no card, stay as they are."""
+    """Those that name the old version; others, and what is not a card, stay as they are."""
     texts = {"dice_ce/fold_0": {"model_name": "capillary-dice_ce", "model_version": "1"}, "dice_ce/fold_1": []}
     texts["cbdice/fold_0"] = {"model_name": "capillary-cbdice", "model_version": "1"}
     for name, data in texts.items():

@@ -44,7 +44,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path, kind: str) -> 
         place.symlink_to(tmp_path / "other")
         if kind == "link":
             (tmp_path / "other").mkdir()
-    with pytest.raises(CapillaryError, match="is there already") as caught:
+    with pytest.raises(CapillaryError, match="already exists") as caught:
         plan_project("flowers", place)
     assert caught.value.file == place
     assert "--at" in caught.value.remedy

@@ -46,6 +46,6 @@ def test_the_copy_in_a_wheel_comes_first(tmp_path: Path) -> None:
 
 def test_an_installation_without_the_sample_says_so(tmp_path: Path) -> None:
     """The dvc-runner's image is one."""
-    with pytest.raises(CapillaryError, match="came without the files") as caught:
+    with pytest.raises(CapillaryError, match="lacks the files") as caught:
         read_sample((tmp_path,))
     assert "wheel" in caught.value.remedy

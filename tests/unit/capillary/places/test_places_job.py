@@ -118,15 +118,15 @@ def test_a_node_runs_the_job_and_leaves_its_outs_whole(write: Write, monkeypatch
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda root: (root / "stages/toy/more.py").write_text("x"), "stages is not what it was"),
+        (lambda root: (root / "stages/toy/more.py").write_text("x"), "stages is different"),
         (lambda root: (root / "data/in.txt").unlink(), "data/in.txt is not there"),
-        (lambda root: (root / "data/in.txt").write_text("DATA/in.txt"), "data/in.txt is not what it was"),
+        (lambda root: (root / "data/in.txt").write_text("DATA/in.txt"), "data/in.txt is different"),
     ],
 )
 def test_a_dep_that_changed_in_the_queue_stops_the_job(
     write: Write, root: Path, capfd: pytest.CaptureFixture[str], change: Callable[[Path], None], words: str
 ) -> None:
-    """Before anything is computed; compiled code that came meanwhile is no change."""
+    """Before anything is computed; compiled code that came meanwhile is not a change."""
     folder = write()
     (root / "stages/toy/__pycache__").mkdir()
     (root / "stages/toy/__pycache__/x.pyc").touch()
@@ -204,7 +204,7 @@ def test_what_no_job_leaves_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_the_folder_of_no_job_is_refused(tmp_path: Path) -> None:
     """With the file that is missing."""
-    with pytest.raises(DamagedError, match="not the folder of a job"):
+    with pytest.raises(DamagedError, match="not written by this version"):
         run_job(tmp_path, Stop())
 
 

@@ -111,7 +111,7 @@ def test_cancelling(folder: Path, root: Path, cluster: Cluster, knows: JobInfo, 
 
 def test_an_unknown_job_is_named_with_those_that_there_are(folder: Path, root: Path) -> None:
     """A typing error ends nothing."""
-    with pytest.raises(CapillaryError, match="no job of this project is called toy@b") as caught:
+    with pytest.raises(CapillaryError, match="this project has no job toy@b") as caught:
         jobs.cancel_jobs(root, ["toy@b"], every=False)
     assert "toy@a" in caught.value.remedy
 

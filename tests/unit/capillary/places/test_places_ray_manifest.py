@@ -86,5 +86,5 @@ def test_a_config_without_cells_has_nothing_for_workers(tmp_path: Path) -> None:
     tree["stages"] = {}
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "ray.yaml").write_text(yaml.safe_dump(tree))
-    with pytest.raises(CapillaryError, match="nothing that workers could do"):
+    with pytest.raises(CapillaryError, match="workers would have nothing to do"):
         rendered(Kind.CLUSTER, tmp_path)

@@ -80,13 +80,17 @@ def test_masks_are_called_like_their_stacks(folder: Path) -> None:
         (["scans/a.tif"], {}, "needs a stack"),
         (["scans/a.tif", "scans/c.nii.gz", "seg.tif"], {}, "need a folder"),
         (["scans", "scans/notes.txt"], {}, "need a folder"),
-        (["scans/a.tif", "seg.tif"], {"resume": True}, "--resume are for several"),
-        (["scans/a.tif", "seg.tif"], {"suffix": ".tif"}, "are for several"),
+        (["scans/a.tif", "seg.tif"], {"resume": True}, "--resume only apply to several"),
+        (["scans/a.tif", "seg.tif"], {"suffix": ".tif"}, "only apply to several"),
         (["scans", "out"], {"suffix": ".png"}, "--suffix"),
         (["scans", "out"], {"suffix": "tif"}, "--suffix"),
-        (["scans/a.tif", "scans/deep/a.nii", "out"], {"suffix": ".nii"}, "two stacks would have the same output a.nii"),
+        (
+            ["scans/a.tif", "scans/deep/a.nii", "out"],
+            {"suffix": ".nii"},
+            "two stacks would write the same output a.nii",
+        ),
         (["scans/a.tif", "scans/deep/a.nii", "out"], {"picture": True}, "the same output a.png"),
-        (["scans/notes.txt", "scans/a.tif", "out"], {}, "not a stack by its name"),
+        (["scans/notes.txt", "scans/a.tif", "out"], {}, "not that of a stack"),
     ],
 )
 def test_words_that_do_not_suit_each_other_are_refused(
@@ -125,7 +129,7 @@ def write_table(folder: Path, text: str) -> None:
 
 
 def test_a_table_names_stacks_and_their_spacing(folder: Path) -> None:
-    """Relative to the table; labels and ids are not needed; the option counts more."""
+    """Relative to the table; labels and ids are not needed; the option takes precedence."""
     write_table(folder, "image,spacing_z_um,spacing_y_um,spacing_x_um\na.tif,5,0.5,0.25\ndeep/e.tif,,,\n")
     request = ask("scans/dataset.csv", "out")
     assert images(request) == ["scans/a.tif", "scans/deep/e.tif"]
@@ -139,17 +143,17 @@ def test_a_table_names_stacks_and_their_spacing(folder: Path) -> None:
     [
         ("id,label\nx,y\n", "lacks the column image"),
         ("image\n", "no rows"),
-        ("image\n../secret.tif\n", "leads out"),
-        ("image\n/etc/secret.tif\n", "leads out"),
-        ("image\nlink.tif\n", "leads out"),
-        ("image\n.\n", "leads out"),
+        ("image\n../secret.tif\n", "outside its folder"),
+        ("image\n/etc/secret.tif\n", "outside its folder"),
+        ("image\nlink.tif\n", "outside its folder"),
+        ("image\n.\n", "outside its folder"),
         ("image,spacing_z_um,spacing_y_um,spacing_x_um\na.tif,5,x,1\n", "three lengths"),
         ("image,spacing_z_um,spacing_y_um,spacing_x_um\na.tif,5,0,1\n", "three lengths"),
         ('image\n"a.tif\n', "not CSV"),
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused(folder: Path, text: str, reason: str) -> None:
-    """It may come from anywhere: it names nothing outside of its folder, also by no link."""
+    """It may come from anywhere: it names nothing outside its folder, also by no link."""
     (folder / "scans" / "link.tif").symlink_to(folder / "elsewhere.tif")
     write_table(folder, text)
     with pytest.raises(DataError, match=reason):

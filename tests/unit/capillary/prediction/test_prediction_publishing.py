@@ -16,7 +16,7 @@ from stages.predict.batch.results import Results, StackResult
 from stages.predict.request import PredictRequest, StackRequest
 
 
-class Bench:
+class PublishSetup:
     """An output folder, the stacks `names`, and what the stage would leave of them."""
 
     def __init__(self, root: Path, names: tuple[str, ...] = ("a.tif", "b.tif", "=c.tif")) -> None:
@@ -71,12 +71,12 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path) -> PublishSetup:
     """Three stacks, nothing done."""
-    return Bench(tmp_path)
+    return PublishSetup(tmp_path)
 
 
-def test_a_finished_stack_appears_while_the_others_are_worked_on(bench: Bench) -> None:
+def test_a_finished_stack_appears_while_the_others_are_worked_on(bench: PublishSetup) -> None:
     """Its files, a record, and a line in the table; what is not finished stays where it is."""
     bench.finish(0)
     (bench.hidden / "work" / "00001").mkdir()
@@ -95,7 +95,7 @@ def test_a_finished_stack_appears_while_the_others_are_worked_on(bench: Bench) -
     assert bench.settle() == ["k", None, "k"]
 
 
-def test_half_a_line_is_left_until_it_is_whole(bench: Bench) -> None:
+def test_half_a_line_is_left_until_it_is_whole(bench: PublishSetup) -> None:
     """The stage may be writing it."""
     bench.finish(0)
     file = bench.hidden / "work" / "results.jsonl"
@@ -109,7 +109,7 @@ def test_half_a_line_is_left_until_it_is_whole(bench: Bench) -> None:
 
 
 def test_a_kill_between_the_record_and_the_names_costs_that_stack_alone(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: PublishSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is predicted again; a picture that had its name already is known as a run's own."""
     bench.finish(0)
@@ -127,7 +127,7 @@ def test_a_kill_between_the_record_and_the_names_costs_that_stack_alone(
     assert bench.settle() == ["k", None, None]
 
 
-def test_a_mask_that_a_person_corrected_is_not_replaced(bench: Bench) -> None:
+def test_a_mask_that_a_person_corrected_is_not_replaced(bench: PublishSetup) -> None:
     """Nor a file that nobody recorded; --force replaces both. Other settings replace what a run wrote."""
     bench.finish(0)
     bench.finish(1)
@@ -146,7 +146,7 @@ def test_a_mask_that_a_person_corrected_is_not_replaced(bench: Bench) -> None:
     assert [row["status"] for row in bench.table()] == ["done", "done"]
 
 
-def test_without_resume_no_file_is_replaced(bench: Bench) -> None:
+def test_without_resume_no_file_is_replaced(bench: PublishSetup) -> None:
     """Unless --force is given."""
     bench.finish(0)
     bench.publisher.take()
@@ -156,22 +156,22 @@ def test_without_resume_no_file_is_replaced(bench: Bench) -> None:
     assert bench.settle(resume=False, force=True) == [None, None, None]
 
 
-def test_a_table_of_the_users_own_is_not_replaced(bench: Bench) -> None:
-    """One without records beside it."""
+def test_a_table_of_the_users_own_is_not_replaced(bench: PublishSetup) -> None:
+    """One without records next to it."""
     (bench.folder / TABLE_FILE).write_text("mine")
     with pytest.raises(CapillaryError, match="did not write"):
         bench.settle()
 
 
 @pytest.mark.parametrize("content", ["[]\n", '{"number": 0}\n', "x\n"])
-def test_records_that_cannot_be_read_are_refused(bench: Bench, content: str) -> None:
+def test_records_that_cannot_be_read_are_refused(bench: PublishSetup, content: str) -> None:
     """Nothing is taken for done by guessing."""
     (bench.folder / RECORDS_FILE).write_text(content)
     with pytest.raises(DamagedError):
         read_history(bench.folder)
 
 
-def test_what_the_stage_says_is_not_believed(bench: Bench) -> None:
+def test_what_the_stage_says_is_not_believed(bench: PublishSetup) -> None:
     """A link in place of a mask, a missing file, and results that nobody asked for end the run."""
     bench.finish(0)
     (bench.hidden / "work" / "00000" / "a.tif").unlink()
@@ -188,7 +188,7 @@ def test_what_the_stage_says_is_not_believed(bench: Bench) -> None:
     assert not (bench.folder / "a.tif").exists()
 
 
-def test_an_error_of_publishing_asks_the_stage_to_stop(bench: Bench) -> None:
+def test_an_error_of_publishing_asks_the_stage_to_stop(bench: PublishSetup) -> None:
     """And is what the run ends with."""
     asked: list[int] = []
     with pytest.raises(CapillaryError, match="not a result"), bench.publisher.watching(lambda: asked.append(1)):

@@ -11,11 +11,11 @@ from stages.preflight.check import Check
 from stages.preflight.checks import gpu
 from stages.preflight.checks.clock import check_clock
 from tests.support.machine import dead_port
-from tests.support.mlflow_double import PAGE, UNKNOWN, Says, experiment
+from tests.support.mlflow_double import PAGE, UNKNOWN, CannedAnswer, experiment
 from tests.unit.capillary.preflight import fault_makers as make
-from tests.unit.capillary.preflight.fault_bench import CARD, PARAMS, Bench
+from tests.unit.capillary.preflight.fault_project import CARD, PARAMS, FaultProject
 
-Inject = Callable[[Bench], Iterable[Check]]
+Inject = Callable[[FaultProject], Iterable[Check]]
 
 FAULTS: dict[str, Inject] = {
     # params and files
@@ -95,12 +95,14 @@ FAULTS: dict[str, Inject] = {
     "unknown scheme": lambda bench: make.address(bench, "htp://h:5000"),
     "server down": lambda bench: make.answered({"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{dead_port()}"}),
     "experiment deleted": lambda bench: make.server(asked=experiment(lifecycle_stage="deleted")),
-    "wrong login": lambda bench: make.server(asked=Says(status=403)),
-    "may not create": lambda bench: make.server(asked=Says(status=404, body=UNKNOWN), write=Says(status=403)),
-    "login page": lambda bench: make.server(asked=Says(body=PAGE)),
-    "bad gateway": lambda bench: make.server(asked=Says(status=502, body=PAGE)),
-    "old server": lambda bench: make.server(version=Says(body="2.1.1")),
-    "no registry": lambda bench: make.server(registry=Says(status=404, body=PAGE)),
+    "wrong login": lambda bench: make.server(asked=CannedAnswer(status=403)),
+    "may not create": lambda bench: make.server(
+        asked=CannedAnswer(status=404, body=UNKNOWN), write=CannedAnswer(status=403)
+    ),
+    "login page": lambda bench: make.server(asked=CannedAnswer(body=PAGE)),
+    "bad gateway": lambda bench: make.server(asked=CannedAnswer(status=502, body=PAGE)),
+    "old server": lambda bench: make.server(version=CannedAnswer(body="2.1.1")),
+    "no registry": lambda bench: make.server(registry=CannedAnswer(status=404, body=PAGE)),
     "files in the server's folder": lambda bench: make.server(asked=experiment(artifact_location="/mlruns")),
     "certificate missing": lambda bench: make.answered(
         {"MLFLOW_TRACKING_URI": "https://h", "MLFLOW_TRACKING_SERVER_CERT_PATH": "/none.pem"}

@@ -107,7 +107,7 @@ def test_the_cache_is_where_dvc_says(project: Path) -> None:
 
 
 def test_data_that_dvc_tracks_by_itself_must_be_pulled() -> None:
-    """A .dvc file is no stage: nothing makes its data."""
+    """A .dvc file is not a stage: nothing makes its data."""
     status = {"stacks.dvc": [{"changed outs": {"stacks": "deleted"}}]}
     state = read_state(status, {"uncommitted": {"deleted": ["stacks/"]}, "not_in_cache": ["stacks/"]})
     assert state == DataState(sources=("stacks",), pulled=(), cached=(), changed=())

@@ -76,7 +76,7 @@ def test_a_gpu_that_containers_do_not_get() -> None:
 
 
 def test_the_disk_of_docker_is_looked_at_where_it_can_be_seen(tmp_path: Path) -> None:
-    """Its data may lie on another machine."""
+    """Its data may be on another machine."""
     disk = DiskParams(
         critical=True,
         min_free_workspace_gb=0,

@@ -13,8 +13,8 @@ from stages.common.errors import CapillaryError
 from stages.preflight.check import Status
 from tests.support.parts import REPOSITORY
 from tests.unit.capillary.preflight import fault_makers as make
-from tests.unit.capillary.preflight.fault_bench import Bench, make_bench
 from tests.unit.capillary.preflight.fault_list import FAULTS, Inject
+from tests.unit.capillary.preflight.fault_project import FaultProject, make_bench
 
 LEAST_SHARE = 0.95
 
@@ -27,7 +27,7 @@ NOT_CAUGHT = (
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultProject:
     """A healthy project."""
     return make_bench(tmp_path, monkeypatch)
 
@@ -45,14 +45,14 @@ def _no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_caught_before_training(bench: Bench, name: str) -> None:
+def test_a_fault_is_caught_before_training(bench: FaultProject, name: str) -> None:
     """A check fails, or a file or setting is refused, with a remedy."""
     remedies = caught(FAULTS[name], bench)
     assert remedies
     assert all(remedies)
 
 
-def caught(fault: Inject, bench: Bench) -> list[str]:
+def caught(fault: Inject, bench: FaultProject) -> list[str]:
     """The remedies of all that sees `fault`."""
     try:
         return [check.remedy for check in fault(bench) if check.status is Status.FAIL]
@@ -60,7 +60,7 @@ def caught(fault: Inject, bench: Bench) -> list[str]:
         return [error.remedy]
 
 
-def test_the_healthy_project_has_none_of_them(bench: Bench) -> None:
+def test_the_healthy_project_has_none_of_them(bench: FaultProject) -> None:
     """What is injected is what is caught."""
     found = [*make.checked_files(bench), *bench.folds(), *make.source(bench, "samples/phantom"), *make.server()]
     found += make.git(bench, "init -q", "add params.yaml", "commit -qm a")

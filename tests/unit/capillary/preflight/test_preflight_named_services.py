@@ -1,4 +1,4 @@
-"""Services of an experiment file: real local servers with faults; every fault has words and a remedy of its own."""
+"""Services of an experiment file: real local servers with faults; every fault has words and its own remedy."""
 
 import http.server
 import ssl
@@ -58,7 +58,7 @@ def check(url: str, variables: dict[str, str] | None = None, **fields: Any) -> C
     ("fields", "key", "status", "words", "remedy"),
     [
         ({"health": "/readyz", **KEY}, "right", Status.PASS, "answers", ""),
-        ({"health": "/readyz"}, "", Status.FAIL, "asks for a credential (401)", "`header_from`"),
+        ({"health": "/readyz"}, "", Status.FAIL, "requires a credential (401)", "`header_from`"),
         ({"health": "/readyz", **KEY}, "wrong", Status.FAIL, "refuses the credential in QDRANT_API_KEY (401)", ".env"),
         ({"health": "/readyz", **KEY}, "", Status.FAIL, "QDRANT_API_KEY is not set", "QDRANT_API_KEY in .env"),
         ({"health": "/readyz", **KEY}, "a\nb: c", Status.FAIL, "cannot be sent in a header", "one line"),
@@ -119,7 +119,7 @@ def test_a_certificate_that_nobody_knows(tmp_path: Path) -> None:
 
 
 def test_all_are_asked_and_keep_their_order() -> None:
-    """Each has a line of its own, in the order of the file."""
+    """Each has its own line, in the order of the file."""
     with http_server(200) as good, http_server(204) as other:
         services = [NamedService(name=name, url=url) for name, url in (("a", good), ("b", other), ("c", good))]
         assert [found.name for found in check_named(services, {}, PATIENCE)] == ["service a", "service b", "service c"]

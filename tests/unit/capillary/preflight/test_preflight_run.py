@@ -63,7 +63,7 @@ def test_processes_have_the_gpus_that_cuda_may_see_and_the_torch_that_is_here(se
 
 
 def test_containers_have_the_torch_of_their_image(seen: SimpleNamespace) -> None:
-    """CUDA_VISIBLE_DEVICES of this shell hides nothing from them; that they get the GPU is a check of its own."""
+    """CUDA_VISIBLE_DEVICES of this shell hides nothing from them; that they get the GPU is its own check."""
     checks = list(run._gpu_checks(host(daemon(GPU), CUDA_VISIBLE_DEVICES="9")))
     assert seen.visible == [None]
     assert names(checks) == ["gpu", "gpu memory", "gpu driver", "docker gpu"]

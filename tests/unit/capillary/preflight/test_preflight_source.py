@@ -34,7 +34,7 @@ def test_a_table_or_a_known_layout_is_a_source(tmp_path: Path, names: tuple[str,
 
 
 def test_members_are_those_of_ingest(tmp_path: Path) -> None:
-    """Ids as ingest maps them, a spacing with decimal commas; None where the header is to give it."""
+    """Ids as ingest maps them, a spacing with decimal commas; None if the header is to give it."""
     (tmp_path / "dataset.csv").write_text(
         "id;image;label;spacing_z_um;spacing_y_um;spacing_x_um\nm (1);a.tif;b.tif;5;0,9;1,1\nm2;c.tif;d.tif;;;\n"
     )

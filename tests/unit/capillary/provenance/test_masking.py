@@ -17,5 +17,5 @@ from capillary.provenance.masking import mask
     ],
 )
 def test_secrets_and_logins_are_masked(text: bytes, masked: bytes) -> None:
-    """The longest first, logins of URLs too; a value of a few letters is no secret that can be found."""
+    """The longest first, logins of URLs too; a value of a few letters is not a secret that can be found."""
     assert mask(text, ["s3cr3t-value", "s3cr3t-value-and-more", "abc"]) == masked

@@ -25,7 +25,7 @@ HUB = "https://hub.example/alice/vessels"
 
 
 @dataclass
-class Somebody:
+class FakePerson:
     """A person at a terminal, or nobody."""
 
     is_there: bool = True
@@ -47,7 +47,7 @@ class Somebody:
         return self.yes
 
 
-NOBODY = Somebody(is_there=False)
+NOBODY = FakePerson(is_there=False)
 
 
 @pytest.fixture
@@ -105,12 +105,12 @@ def test_secrets_come_from_variables_or_are_typed_unseen() -> None:
     """A pair of keys is of one purpose; what is missing without a terminal is named."""
     hub = Request(kind=Kind.DAGSHUB, url=HUB)
     assert complete(hub, {"DAGSHUB_USER_TOKEN": "t"}, [], NOBODY).secret == "t"
-    person = Somebody(answers=["bob"], secrets=["typed"])
+    person = FakePerson(answers=["bob"], secrets=["typed"])
     answers = complete(hub, {}, [], person)
     assert (answers.secret, answers.user, answers.mlflow, answers.default) == ("typed", "bob", True, True)
     for request in (hub, Request(kind=Kind.S3), Request(kind=Kind.DAGSHUB, url=HUB, yes=True)):
         with pytest.raises(CapillaryError, match="is missing") as raised:
-            complete(request, {}, [], Somebody() if request.yes else NOBODY)
+            complete(request, {}, [], FakePerson() if request.yes else NOBODY)
         assert raised.value.code is ExitCode.USAGE
     both = {"REMOTE_AWS_ACCESS_KEY_ID": "r", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "as"}
     s3 = complete(Request(kind=Kind.S3, url="s3://b"), both, ["other"], NOBODY)
@@ -173,11 +173,11 @@ def test_a_remote_of_that_name_which_leads_elsewhere_is_replaced_on_request_alon
     set_up_remote(Request(kind=Kind.FOLDER, url="../store"), project, NOBODY)
     other = Request(kind=Kind.FOLDER, url="../other")
     before = files_of(project)
-    for person in (NOBODY, Somebody(yes=False)):
-        with pytest.raises(CapillaryError, match="leads elsewhere"):
+    for person in (NOBODY, FakePerson(yes=False)):
+        with pytest.raises(CapillaryError, match="already exists"):
             set_up_remote(other, project, person)
     assert files_of(project) == before
-    set_up_remote(other, project, Somebody())
+    set_up_remote(other, project, FakePerson())
     assert ConfigObj(str(project / ".dvc/config"))['remote "folder"']["url"] == "../../other"
 
 
@@ -240,7 +240,7 @@ PLAN = RemotePlan(name="s3", public={"url": "s3://b/f"}, secret={"secret_access_
     ("store", "words"),
     [
         (Store("put", PermissionError("AccessDenied for sesame")), "refuses this login"),
-        (Store("write", PermissionError("AccessDenied")), "may be read with this login, but not written to"),
+        (Store("write", PermissionError("AccessDenied")), "can be read with this login, but not written"),
         (Store("put", OSError("NoSuchBucket")), "has no such place"),
         (Store("put", OSError("ExpiredToken")), "has expired"),
         (Store("put", ConnectionError("Could not connect")), "does not answer"),

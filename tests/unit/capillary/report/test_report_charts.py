@@ -58,7 +58,7 @@ def test_a_gap_interrupts_the_line() -> None:
 
 
 def test_an_interval_reaches_from_end_to_end() -> None:
-    """The bar spans low to high with the mark between, and a reference line stands at its value."""
+    """The bar spans low to high with the mark between, and a reference line is at its value."""
     mark = Mark(label="a", value=0.5, colour=0, low=0.25, high=1.0)
     row = Row(label="a", marks=(mark,), text="0.5")
     chart = parse(dot_plot([row], x_label="x", alt="", reference=0.0))

@@ -12,7 +12,7 @@ import yaml
 
 from capillary.report import write
 from capillary.report.facts import RunFacts
-from capillary.report.model import Part, TrackedRun
+from capillary.report.model import ReportPart, TrackedRun
 from capillary.report.sources import collect as collecting
 from capillary.report.sources import machine
 from capillary.report.sources.collect import collect
@@ -89,30 +89,37 @@ def test_without_params_there_is_no_report(tmp_path: Path) -> None:
 def test_each_missing_part_has_its_sentence(root: Path) -> None:
     """What was tried, and what to do to have it."""
     notes = collect(root, "x", RunFacts()).notes
-    parts = (Part.METRICS, Part.PAIRED, Part.VOLUMES, Part.CALIBRATION, Part.OVERLAYS, Part.GIT)
+    parts = (
+        ReportPart.METRICS,
+        ReportPart.PAIRED,
+        ReportPart.VOLUMES,
+        ReportPart.CALIBRATION,
+        ReportPart.OVERLAYS,
+        ReportPart.GIT,
+    )
     assert all(notes[part].startswith("Left out, because ") for part in parts)
-    assert "metrics/paired.csv is not there. To have it: run `dvc repro`" in notes[Part.PAIRED]
-    assert "Git does not answer (fatal: not a git repository" in notes[Part.GIT]
-    assert notes[Part.CURVES] == "metrics/training/ holds no learning curve."
-    assert notes[Part.RUNS] == "No network is registered: models/ holds no card."
-    assert "none was found" in notes[Part.RESOURCES]
-    assert Part.LOCK not in notes
+    assert "metrics/paired.csv is not there. Remedy: run `dvc repro`" in notes[ReportPart.PAIRED]
+    assert "Git does not answer (fatal: not a git repository" in notes[ReportPart.GIT]
+    assert notes[ReportPart.CURVES] == "metrics/training/ holds no learning curve."
+    assert notes[ReportPart.RUNS] == "No network is registered: models/ holds no card."
+    assert "none was found" in notes[ReportPart.RESOURCES]
+    assert ReportPart.LOCK not in notes
 
 
 def test_one_loss_has_nothing_to_be_compared_with(root: Path) -> None:
-    """Its missing comparison is no failure, once the file is there."""
+    """Its missing comparison is not a failure, once the file is there."""
     write_metrics(root, "a")
     (root / "metrics" / "paired.csv").write_text("loss,other\n")
     notes = collect(root, "x", RunFacts()).notes
-    assert notes[Part.PAIRED] == "One loss was evaluated: there is nothing to compare it with."
-    assert Part.METRICS not in notes
+    assert notes[ReportPart.PAIRED] == "One loss was evaluated: there is nothing to compare it with."
+    assert ReportPart.METRICS not in notes
 
 
 def test_two_losses_are_compared(root: Path) -> None:
     """Without a note where the file holds the comparison."""
     write_metrics(root, "a", "b")
     (root / "metrics" / "paired.csv").write_text("loss,other\n")
-    assert Part.PAIRED not in collect(root, "x", RunFacts()).notes
+    assert ReportPart.PAIRED not in collect(root, "x", RunFacts()).notes
 
 
 def test_runs_that_were_not_found_are_told_in_the_store_s_words(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +127,9 @@ def test_runs_that_were_not_found_are_told_in_the_store_s_words(root: Path, monk
     write_card(root)
     track(monkeypatch, RUN, missing="MLflow does not know one of them.")
     report = collect(root, "x", RunFacts())
-    assert report.notes[Part.RUNS] == "MLflow does not know one of them."
+    assert report.notes[ReportPart.RUNS] == "MLflow does not know one of them."
     assert (report.runs, report.tracking_place) == ((RUN,), "sqlite:///x")
-    assert Part.RESOURCES not in report.notes
+    assert ReportPart.RESOURCES not in report.notes
 
 
 def test_runs_without_samples_say_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +137,8 @@ def test_runs_without_samples_say_so(root: Path, monkeypatch: pytest.MonkeyPatch
     write_card(root)
     track(monkeypatch, dataclasses.replace(RUN, samples={}))
     notes = collect(root, "x", RunFacts()).notes
-    assert "they were shorter than the time between samples" in notes[Part.RESOURCES]
-    assert Part.RUNS not in notes
+    assert "they were shorter than the time between samples" in notes[ReportPart.RESOURCES]
+    assert ReportPart.RUNS not in notes
 
 
 def test_the_environment_is_the_runner_s_then_the_machine_s_then_the_versions(root: Path) -> None:

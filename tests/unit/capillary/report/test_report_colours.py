@@ -34,7 +34,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_text_can_be_read(scheme: str) -> None:
-    """Text has 4.5 to 1 on everything that it stands on."""
+    """Text has 4.5 to 1 on everything that it is on."""
     colours = SCHEMES[scheme]
     for ink, ground in itertools.product(("ink", "soft", "accent"), ("page", "card")):
         assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)

@@ -49,7 +49,7 @@ def colours(figure: Figure) -> dict[str, str]:
 
 
 def test_each_metric_has_a_chart_of_means_with_intervals() -> None:
-    """A row a loss in its colour, with its number; a loss without a mean has a row and no mark."""
+    """A row per loss in its colour, with its number; a loss without a mean has a row and no mark."""
     report = made_report()
     figures = interval_figures(report)
     assert titles(figures) == TITLES

@@ -1,4 +1,4 @@
-"""What is read from files, Git and DVC: real repositories in a folder of their own."""
+"""What is read from files, Git and DVC: real repositories in their own folder."""
 
 import contextlib
 import json
@@ -108,7 +108,7 @@ def test_the_command_repeats_the_params(project: Path) -> None:
 
 
 def test_the_experiment_that_lies_here_is_found_by_its_lock_file(project: Path) -> None:
-    """The DVC experiment whose dvc.lock is the workspace's; none where none has it."""
+    """The DVC experiment whose dvc.lock is the workspace's; none if none has it."""
     assert current_experiment(project) is None
     baseline = git(project, "rev-parse", "HEAD").strip()
     (project / "dvc.lock").write_text("of the experiment\n")
@@ -124,7 +124,7 @@ def test_the_experiment_that_lies_here_is_found_by_its_lock_file(project: Path) 
 @pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's own
 def test_stale_stages_come_from_dvc(project: Path) -> None:
     """DVC itself says which stages are not of the present files; where it cannot, the error says why."""
-    with pytest.raises(CapillaryError, match="DVC cannot tell"):
+    with pytest.raises(CapillaryError, match="DVC cannot compare"):
         changed_stages(project)
     Repo.init(str(project))
     (project / "in.txt").write_text("1")
@@ -224,7 +224,7 @@ def test_curves_and_cards_are_those_of_the_cells_of_params_yaml(tmp_path: Path) 
 
 
 def test_overlays_must_be_pictures(tmp_path: Path) -> None:
-    """A file that is no PNG never reaches the page."""
+    """A file that is not a PNG file never reaches the page."""
     names = [
         f"best_{view}_{n}_{p}.png" for view in ("slice", "projection") for n, p in enumerate(("image", "error"), 1)
     ]
@@ -238,7 +238,7 @@ def test_overlays_must_be_pictures(tmp_path: Path) -> None:
     write(tmp_path / "metrics/overlays" / names[0], "<svg onload='alert(1)'/>")
     with pytest.raises(DataError) as caught:
         read_overlays(tmp_path)
-    assert "is no PNG" in str(caught.value.value)
+    assert "is not a PNG file" in str(caught.value.value)
 
 
 def test_a_project_without_any_result_has_a_report(project: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_project_without_any_result_has_a_report(project: Path) -> None:
     assert sorted(file.name for file in page.parent.iterdir()) == ["report.html", "report.md"]
     text = page.with_suffix(".md").read_text()
     assert "metrics/metrics.json is not there" in text
-    assert "DVC cannot tell" in page.read_text()
+    assert "DVC cannot compare" in page.read_text()
     assert "    ./just experiment\n" in text
 
 

@@ -46,7 +46,7 @@ def test_held_out_figures_are_read_apart(metrics: Path) -> None:
 
 
 def test_tables_with_seeds_are_read(metrics: Path) -> None:
-    """A band counts a volume once; a card of a further seed is found in its folder."""
+    """A band counts a volume once; a card of another seed is found in its folder."""
     assert read_spreads(metrics.parent) == ()
     head = "loss,metric,seeds,sd_over_seeds,folds,sd_over_folds"
     (metrics / "spread.csv").write_text(f"{head}\ndice_ce,dsc,3,0.0042,2,0.0313\n")
@@ -69,13 +69,13 @@ def test_tables_with_seeds_are_read(metrics: Path) -> None:
 
 
 def test_a_report_says_which_figure_to_quote() -> None:
-    """In both forms, in a part of its own; no such part where nothing is held out."""
+    """In both forms, in its own part; no such part where nothing is held out."""
     report = made_report(held_out={"dice_ce": FOUND})
     for text in (to_markdown(report), to_html(report)):
         assert "Held-out volumes" in text
         assert "0.812" in text
         assert "7 volumes of 5 groups, 6 networks" in text
-        assert "provided that nothing was chosen by looking at it" in text
+        assert "provided that it was not used to choose anything" in text
     for text in (to_markdown(made_report()), to_html(made_report())):
         assert "Held-out" not in text
     assert "Fewer than 5 groups" in quote_words(made_report(held_out={"dice_ce": replace(FOUND, groups=4)}))

@@ -6,7 +6,7 @@ import html
 import pytest
 
 from capillary.report.facts import CellFact, RunFacts
-from capillary.report.model import Param, Part, Report
+from capillary.report.model import Param, Report, ReportPart
 from capillary.report.pages.html import to_html
 from capillary.report.pages.markdown import to_markdown
 from stages.common.text import visible
@@ -35,7 +35,7 @@ def _hostile() -> Report:
         environment=((ALL, ALL),),
         params=(Param(key=ALL, value=ALL, changed=True),),
         repeat=(ALL,),
-        notes={Part.CURVES: ALL},
+        notes={ReportPart.CURVES: ALL},
     )
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from capillary.report.facts import CellFact, RunFacts
-from capillary.report.model import Interval, Part
+from capillary.report.model import Interval, ReportPart
 from capillary.report.pages.html import to_html
 from capillary.report.pages.markdown import plain, table, to_markdown
 from stages.common.metrics import METRICS
@@ -77,7 +77,7 @@ def test_pictures_charts_and_tables_say_what_they_are() -> None:
 
 
 def test_links_to_runs_and_the_command_are_there() -> None:
-    """Each training leads to its run; the lines to repeat it stand in both files."""
+    """Each training leads to its run; the lines to repeat it are in both files."""
     report = made_report()
     for text in (to_html(report), to_markdown(report)):
         assert "https://mlflow.example.org/" in text
@@ -98,7 +98,7 @@ def test_hostile_names_and_texts_are_shown_not_run() -> None:
         volumes=tuple(dataclasses.replace(one, id=HOSTILE) for one in made_report().volumes),
         overlays=tuple(dataclasses.replace(one, id=HOSTILE) for one in made_report().overlays),
         environment=((HOSTILE, HOSTILE),),
-        notes={Part.CURVES: HOSTILE},
+        notes={ReportPart.CURVES: HOSTILE},
     )
     page, text = to_html(report), to_markdown(report)
     tags = Page(page).tags
@@ -134,17 +134,17 @@ def test_a_markdown_table_has_one_line_a_row() -> None:
 @pytest.mark.parametrize(
     ("part", "empty"),
     [
-        (Part.METRICS, {"metrics": {}}),
-        (Part.PAIRED, {"differences": ()}),
-        (Part.VOLUMES, {"volumes": ()}),
-        (Part.CURVES, {"curves": ()}),
-        (Part.OVERLAYS, {"overlays": ()}),
-        (Part.RUNS, {"runs": (), "cards": ()}),
-        (Part.RESOURCES, {"runs": ()}),
-        (Part.GIT, {"repository": None}),
+        (ReportPart.METRICS, {"metrics": {}}),
+        (ReportPart.PAIRED, {"differences": ()}),
+        (ReportPart.VOLUMES, {"volumes": ()}),
+        (ReportPart.CURVES, {"curves": ()}),
+        (ReportPart.OVERLAYS, {"overlays": ()}),
+        (ReportPart.RUNS, {"runs": (), "cards": ()}),
+        (ReportPart.RESOURCES, {"runs": ()}),
+        (ReportPart.GIT, {"repository": None}),
     ],
 )
-def test_what_is_missing_is_left_out_with_a_reason(part: Part, empty: dict[str, object]) -> None:
+def test_what_is_missing_is_left_out_with_a_reason(part: ReportPart, empty: dict[str, object]) -> None:
     """Each part alone may be missing: the page is written, and says why."""
     report = made_report(**empty, notes={part: "Left out, because the moon was full."})
     assert "because the moon was full" in to_html(report)
@@ -156,7 +156,7 @@ def test_nothing_at_all_is_still_a_page() -> None:
     cells = tuple(CellFact(loss=loss, fold=0, status="failed", reason="out of memory") for loss in LOSSES)
     report = made_report(
         metrics={}, differences=(), volumes=(), curves=(), cards=(), overlays=(), runs=(), repository=None,
-        facts=RunFacts(cells=cells), notes=dict.fromkeys(Part, "Left out, because it failed."),
+        facts=RunFacts(cells=cells), notes=dict.fromkeys(ReportPart, "Left out, because it failed."),
     )  # fmt: skip
     for text in (to_html(report), to_markdown(report)):
         assert "No loss was evaluated." in text
@@ -193,7 +193,7 @@ def test_any_choice_of_metrics_has_a_page(chosen: tuple[str, ...]) -> None:
 
 
 def test_both_pages_say_which_data_chose_the_networks_and_which_interval_it_is() -> None:
-    """What makes a mean optimistic stands beside the mean."""
+    """What makes a mean optimistic stands next to the mean."""
     report = made_report()
     for text in (to_html(report), to_markdown(report)):
         assert "no volume reported here chose its own network" in text
@@ -206,13 +206,13 @@ def test_both_pages_say_what_a_choice_and_a_test_are_worth() -> None:
         assert "on these volumes, so on others its mean will be a little worse" in text
         assert "DSC is the primary metric" in text
         assert "an exact sign-flip test over 4 groups, which cannot give less than 0.12" in text
-        assert "a true difference of 0.087 would have been found in four of five cases" in text
+        assert "a true difference of 0.087 would be found in four of five cases" in text
         assert text.count("exploratory") >= len(METRICS) - 1
         assert "NSD (τ = 2 µm)" in text.replace("\\", "")
 
 
 def test_both_pages_tell_thin_vessels_from_thick_ones() -> None:
-    """A row a loss and band of radii."""
+    """A row per loss and band of radii."""
     page, text = to_html(made_report()), to_markdown(made_report())
     for band in ("below 3 µm", "3 to 6 µm", "6 µm and more"):
         assert page.count(f"<td>{band}</td>") == len(LOSSES)
@@ -240,4 +240,4 @@ def test_a_dirty_tree_and_stale_results_are_said() -> None:
     for text in (to_html(report), to_markdown(report)):
         assert "The working tree was dirty" in text
         assert "stages/train/loop/step.py" in text
-        assert "do not belong to the present files" in text
+        assert "do not belong to the current files" in text

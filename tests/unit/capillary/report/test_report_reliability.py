@@ -51,7 +51,7 @@ def test_each_loss_has_a_line_below_the_diagonal() -> None:
 
 
 def test_the_pages_tell_the_error() -> None:
-    """In HTML and in Markdown; nothing is drawn where there is nothing."""
+    """In HTML and in Markdown; nothing is drawn if there is nothing."""
     report = made_report()
     assert to_html(report).split('id="calibration"')[1].count('<data value="0.0625">') == len(LOSSES)
     assert f"| {LOSSES[0]} | 0.0625 |".replace("_", r"\_") in to_markdown(report)

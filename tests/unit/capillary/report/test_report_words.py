@@ -251,7 +251,7 @@ def test_fold_means_are_means_of_the_fold_s_volumes() -> None:
 
 
 def test_a_partial_report_says_what_is_missing_and_calls_no_loss_the_best() -> None:
-    """Their means run over different volumes. That evaluate has not run is no news then."""
+    """Their means run over different volumes. That evaluate has not run is not news then."""
     coverage = Coverage(
         missing=(CellName("cbdice", 1), CellName("warp", 0)), volumes={"dice_ce": 4, "cbdice": 2}, of_volumes=4
     )

@@ -1,4 +1,4 @@
-"""The project as it was, laid out from its commit in a folder of its own. Real Git, no DVC."""
+"""The project as it was, laid out from its commit in its own folder. Real Git, no DVC."""
 
 import os
 import stat

@@ -61,11 +61,11 @@ def test_cells_of_one_state_are_trained_together(tmp_path: Path) -> None:
         ({"commit": None}, {}, "without Git"),
         ({"diff": "too large"}, {}, "too large"),
         ({}, {PARAMS: b""}, "has no params.yaml"),
-        ({"commit": "--upload-pack=x"}, {}, "not what capillary writes"),
-        ({"prefix": "../x/"}, {}, "not what capillary writes"),
-        ({"prefix": ".git/x/"}, {}, "not what capillary writes"),
-        ({"diff_sha256": "a" * 64}, {DIFF: b"other"}, "not the one that its provenance names"),
-        ({}, {DIFF: b"unnamed"}, "not the one that its provenance names"),
+        ({"commit": "--upload-pack=x"}, {}, "not have the form that capillary writes"),
+        ({"prefix": "../x/"}, {}, "not have the form that capillary writes"),
+        ({"prefix": ".git/x/"}, {}, "not have the form that capillary writes"),
+        ({"diff_sha256": "a" * 64}, {DIFF: b"other"}, "differs from the one named in its provenance"),
+        ({}, {DIFF: b"unnamed"}, "differs from the one named in its provenance"),
     ],
 )
 def test_a_record_that_cannot_be_trained_is_refused(host: dict[str, Any], files: dict[str, bytes], said: str) -> None:
@@ -77,7 +77,7 @@ def test_a_record_that_cannot_be_trained_is_refused(host: dict[str, Any], files:
 
 def test_an_address_that_is_an_option_is_refused() -> None:
     """It becomes an argument of DVC."""
-    with pytest.raises(DataError, match="not what capillary writes"):
+    with pytest.raises(DataError, match="not have the form that capillary writes"):
         refuse_unusable("x/1", provenance_record(stage="--glob"), {DIFF: b"", PARAMS: b"a: 1\n", LOCK: b""})
 
 
@@ -100,9 +100,9 @@ def test_an_index_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
             b"\n".join(
                 b"k%d: &k%d [%s]" % (n, n, b", ".join([b"*k%d" % (n - 1)] * 10) if n else b"1") for n in range(9)
             ),
-            "unfolds",
+            "expands",
         ),
-        (b"a: &a [*a]\n", "unfolds"),
+        (b"a: &a [*a]\n", "expands"),
     ],
 )
 def test_yaml_that_would_cost_memory_is_refused(text: bytes, said: str) -> None:

@@ -45,7 +45,7 @@ def test_nothing_runs_without_consent(project: Path, capsys: pytest.CaptureFixtu
 def test_a_commit_that_cannot_be_had_ends_it(project: Path) -> None:
     """Before anything is laid out."""
     agreed = Reproduction(reference="capillary-default/1", agreed=True)
-    with pytest.raises(CapillaryError, match="does not have the commit"):
+    with pytest.raises(CapillaryError, match="nor its remotes have the commit"):
         run_reproduction(agreed, project, Stop(), lambda _: False)
     assert list((project / ".capillary").iterdir()) == []
 

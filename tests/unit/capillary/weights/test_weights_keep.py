@@ -36,7 +36,7 @@ def choose(root: Path, text: str) -> None:
 def test_the_registry_alone_is_the_default(root: Path) -> None:
     """The command says how to choose otherwise; a project without the file has the default."""
     assert not weights_in_remote(root)
-    with pytest.raises(CapillaryError, match="registry alone") as caught:
+    with pytest.raises(CapillaryError, match="registry only") as caught:
         keep_weights(root, Stop())
     assert caught.value.code is ExitCode.USAGE
     (root / "configs/tracking.yaml").unlink()
@@ -66,7 +66,7 @@ def test_stages_that_load_networks_see_the_kept_ones(root: Path) -> None:
 
 
 def test_the_step_reads_cards_and_what_was_kept(root: Path) -> None:
-    """It writes a folder of its own."""
+    """It writes its own folder."""
     (root / "weights").mkdir()
     step = Step(stage="weights", argv=(), takes="models", makes="kept", root=root)
     plan = plan_step(step, root, read_settings(root), process, also={"former": root / "weights"})
@@ -85,6 +85,6 @@ def test_the_folder_is_handed_to_dvc(root: Path, monkeypatch: pytest.MonkeyPatch
     assert keep_weights(root, Stop()) == 0
     assert "weights" in (root / "added").read_text()
     monkeypatch.setattr(keep, "DVC", ("sh", "-c", "echo overlaps >&2; exit 1", "x"))
-    with pytest.raises(CapillaryError, match="does not take") as caught:
+    with pytest.raises(CapillaryError, match="cannot add") as caught:
         keep_weights(root, Stop())
     assert caught.value.value == "overlaps"

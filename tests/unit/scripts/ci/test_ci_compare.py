@@ -25,7 +25,7 @@ def test_values_are_shown_before_and_after() -> None:
 
 
 def test_no_difference_is_said() -> None:
-    """An empty answer is no empty table."""
+    """An empty answer is not an empty table."""
     assert "**Metrics**: no difference." in comment(_comparison())
 
 
@@ -51,7 +51,7 @@ def test_a_comment_of_many_keys_fits() -> None:
 
 
 def test_numbers_are_short() -> None:
-    """Integers are whole, changes are signed, truth is no number."""
+    """Integers are whole, changes are signed, truth is not a number."""
     assert [show(2), show(2, signed=True), show(-0.5, signed=True), show(None)] == ["2", "+2", "-0.5", "–"]
 
 

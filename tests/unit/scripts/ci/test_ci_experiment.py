@@ -21,7 +21,7 @@ exit 10
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with one experiment file, a `just` that fails after it wrote, and a report of a former run."""
+    """A checkout with one experiment file, a `just` that fails after it wrote, and a report of a previous run."""
     root = tmp_path / "checkout"
     (root / "configs" / "experiments").mkdir(parents=True)
     (root / "configs" / "experiments" / "smoke.yaml").write_text("experiment: {name: smoke}\n")
@@ -42,7 +42,7 @@ def _run(root: Path, config: str, **more: str) -> subprocess.CompletedProcess[st
 
 
 def test_results_are_kept_and_the_exit_code_is_the_experiment_s(checkout: Path) -> None:
-    """Also of a run that failed, and nothing of former runs."""
+    """Also of a run that failed, and nothing of previous runs."""
     assert _run(checkout, "configs/experiments/smoke.yaml").returncode == 10
     out = checkout.parent / "out"
     files = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}

@@ -57,6 +57,6 @@ def test_the_patch_is_pushed_and_proposed(checkout: Path) -> None:
 
 
 def test_an_open_pull_request_is_kept(checkout: Path) -> None:
-    """Its branch is pushed anew, and no second one is opened."""
+    """Its branch is pushed again, and no second one is opened."""
     (checkout.parent / "open").write_text("12\n")
     assert not any(line.startswith("pr create") for line in _propose(checkout))

@@ -14,7 +14,9 @@ CHANGELOG = (
 
 @pytest.mark.parametrize(("version", "notes"), [("1.10.0", "- ten\n"), ("1.1.0", "- one\n")])
 def test_the_notes_are_the_version_s_section(version: str, notes: str) -> None:
-    """From its heading, with or without a date, to the next; a version is no pattern and no beginning of another."""
+    """From its heading, with or without a date, to the next; a version is not a pattern, nor the beginning of
+    another.
+    """
     assert section(CHANGELOG, version) == notes
 
 

@@ -164,7 +164,7 @@ def test_a_reference_means_one_network(tmp_path: Path, monkeypatch: pytest.Monke
     registered(version(1, {}))
     with pytest.raises(DataError, match="does not say how its images were prepared"):
         network_of("capillary-dice_ce/1", None, places)
-    with pytest.raises(ServiceError, match="offline asks no server"):
+    with pytest.raises(ServiceError, match="offline contacts no server"):
         network_of("capillary-dice_ce/1", None, Places(server=None))
     monkeypatch.setattr(source, "find_network", lambda asked, _places: asked)
     assert network_of(None, file, places) == card

@@ -42,7 +42,7 @@ def test_the_machine_s_faults_are_told_in_plain_words(number: int) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
 def test_the_machine_s_fault_names_the_file_its_own_words_and_a_remedy(number: int) -> None:
-    """A full disk and a missing permission are told apart, and so are their remedies."""
+    """A full disk and a missing permission are distinguished, and so are their remedies."""
     error = machine_error(OSError(number, "in its own words", "data/raw/a.tif"))
     assert error is not None
     assert (error.file, error.value) == ("data/raw/a.tif", "in its own words")

@@ -173,7 +173,7 @@ def test_flips_batch_size_and_arithmetic_reach_the_patches() -> None:
 
 
 def test_a_network_that_fails_comes_back_in_its_mode() -> None:
-    """Training goes on, or ends, in the mode it had."""
+    """Training continues, or ends, in the mode it had."""
 
     class Failing(torch.nn.Module):
         def forward(self, _patches: torch.Tensor) -> torch.Tensor:

@@ -177,12 +177,12 @@ def test_what_is_no_order_is_refused_by_the_key(folder: Path, content: Any, name
 def test_an_order_that_is_cut_is_refused(folder: Path, cut: int) -> None:
     """Never half of it with the defaults for the rest."""
     (folder / "order.json").write_bytes(order_json(WHOLE)[:cut])
-    with pytest.raises(ParamsError, match=r"order\.json is not an order"):
+    with pytest.raises(ParamsError, match=r"order\.json was not written for this version"):
         read_runtime()
 
 
 def test_a_name_that_leads_to_no_file_is_refused(folder: Path) -> None:
-    """A folder, or a link to nothing, is no reason to take the defaults."""
+    """A folder, or a link to nothing, is not a reason to take the defaults."""
     (folder / "order.json").symlink_to(folder / "nothing")
     with pytest.raises(ParamsError, match="cannot be read"):
         read_order()

@@ -58,7 +58,7 @@ def test_a_formula_is_text_in_a_table(text: str) -> None:
     "text", ["-1", "-0.5", ".5", "-.5", "-1e-05", "1E+10", "nan", "-inf", "Infinity", "mv-01", "a=b", "x@y", "1-2"]
 )
 def test_numbers_and_ids_are_no_formulas(text: str) -> None:
-    """Negative numbers, exponents, NaN and infinity stay numbers, and a sign inside a word is no formula."""
+    """Negative numbers, exponents, NaN and infinity stay numbers, and a sign inside a word is not a formula."""
     assert harmless(text) == text
 
 

@@ -60,7 +60,7 @@ PLANTED: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_code_is_not_run(name: str, tmp_path: Path) -> None:
-    """Whatever is no class of the list ends the reading before it is called; the error names the version."""
+    """Whatever is not a class of the list ends the reading before it is called; the error names the version."""
     file = _saved(PLANTED[name](tmp_path / "planted"), tmp_path / "model.pth")
     with pytest.raises(DataError, match="the pickle of capillary-x/1 is not read") as caught:
         unpickle(file, "capillary-x/1")
@@ -126,7 +126,7 @@ def test_an_answer_that_differs_is_refused(tmp_path: Path) -> None:
     network = random_network()
     object.__setattr__(network.get_submodule("conv_final.0"), "eps", 0.5)
     file = _saved(network, tmp_path / "model.pth")
-    with pytest.raises(DataError, match="is not the pickled one"):
+    with pytest.raises(DataError, match="differs from the pickled one"):
         convert(file, _version(network), tmp_path / "out")
 
 

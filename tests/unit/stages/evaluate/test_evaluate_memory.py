@@ -51,5 +51,5 @@ def test_no_former_volume_or_network_is_held_while_the_next_is_predicted(
     runtime = tracked.embedded_runtime(tmp_path / "state", artifact_root=None)
     chosen = evaluation(min_component_um3=least_um3)
     predict.evaluate_cells(cells, chosen, mock.MagicMock(), runtime, MemoryGuard())
-    # a network, then its two volumes beside it; the same again
+    # a network, then its two volumes next to it; the same again
     assert held == [0, 1, 1, 0, 1, 1]

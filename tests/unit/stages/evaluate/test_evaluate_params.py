@@ -112,7 +112,7 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
 
 
 def test_a_short_name_is_the_metric_in_micrometres() -> None:
-    """Wherever it stands in the list; the same metric under both names is there twice."""
+    """Wherever it is in the list; the same metric under both names is there twice."""
     assert evaluation(metrics=("dsc", "measured_masd")).metrics == ("dsc", "measured_masd_um")
-    with pytest.raises(ValueError, match="stands twice"):
+    with pytest.raises(ValueError, match="occurs twice"):
         evaluation(metrics=("measured_masd_um", "measured_masd"))

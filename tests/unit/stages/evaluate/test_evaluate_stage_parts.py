@@ -104,7 +104,7 @@ def test_a_cell_that_was_not_trained_is_named_with_its_remedy(processed: Path, t
 
 
 def test_cells_that_are_left_out_need_no_card(processed: Path, tmp_path: Path) -> None:
-    """A loss of which none is left is no loss of this evaluation; a fold of which none is left is not split."""
+    """A loss of which none is left is not a loss of this evaluation; a fold of which none is left is not split."""
     write_cards(tmp_path / "models", ("dice_ce",), (0,))
     training = trained(losses=("dice_ce", "cbdice"), folds=(0, 1))
     left_out = [CellName("dice_ce", 1), CellName("cbdice", 0), CellName("cbdice", 1)]
@@ -120,7 +120,7 @@ def test_a_fold_that_holds_nothing_out_is_reported(
     """One line per such fold; other folds are not mentioned."""
     write_cards(tmp_path / "models", ("dice_ce",), (0, 2))
     read_cells(trained(losses=("dice_ce",), folds=(0, 2)), processed, tmp_path / "models")
-    assert capsys.readouterr().out == "fold 2 validates no volume: it adds nothing to the means\n"
+    assert capsys.readouterr().out == "fold 2 has no validation volume and does not enter the means\n"
 
 
 def test_a_fold_that_the_splits_do_not_hold_is_refused(processed: Path, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ class NotANumber(torch.nn.Module):
 def test_a_network_that_cannot_be_measured_is_an_error(
     processed: Path, tmp_path: Path, model: torch.nn.Module, card: ModelCard, text: str
 ) -> None:
-    """NaN is no background, and a precision that is not known is not guessed."""
+    """NaN is not background, and a precision that is not known is not guessed."""
     write_cards(tmp_path / "models", ("dice_ce",), (0,))
     (cell,) = read_cells(trained(losses=("dice_ce",), folds=(0,)), processed, tmp_path / "models")
     with pytest.raises(DataError, match=text):

@@ -63,7 +63,7 @@ def test_metrics_equal_brute_force(masks: tuple[Mask, Mask], spacing: tuple[floa
 def test_every_metric_of_every_pair_is_finite_and_in_range(
     masks: tuple[Mask, Mask], spacing: tuple[float, float, float]
 ) -> None:
-    """No pair of masks, however odd, gives NaN: overlaps lie in [0, 1], distances within the volume's diagonal."""
+    """No pair of masks, however odd, gives NaN: overlaps are in [0, 1], distances within the volume's diagonal."""
     found = measure(*masks, spacing)
     diagonal = math.hypot(*(size * step for size, step in zip(masks[0].shape, spacing, strict=True)))
     assert 0 <= found.values["dsc"] <= 1

@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 
 
 def pair(seed: int, share: float = 0.06) -> tuple[Mask, Mask]:
-    """A prediction with one large part in the label, and specks beside it."""
+    """A prediction with one large part in the label, and specks next to it."""
     rng = np.random.default_rng(seed)
     label = np.zeros((4, 20, 20), dtype=np.bool_)
     label[:, 8:12, :] = True

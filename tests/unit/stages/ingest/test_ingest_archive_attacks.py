@@ -127,7 +127,7 @@ BAD_TARS: dict[str, tuple[Make, str]] = {
     "name of gigabytes": (tar(GOOD, header("long", tarfile.GNUTYPE_LONGNAME, 2 << 30)), "2,147,483,648 bytes"),
     "terabytes in a member": (
         tar(GOOD, header("evil", tarfile.REGTYPE, 1 << 40)),
-        r"up to its member evil its headers speak of 1,099,511,[\d,]+ bytes, the limit for an archive of [\d,]+ is",
+        r"up to its member evil its headers claim 1,099,511,[\d,]+ bytes, the limit for an archive of [\d,]+ is",
     ),
     "damaged records": (tar(GOOD, header("pax", tarfile.XHDTYPE, 9) + blocks(b"99 a=b\n\n\n")), "header is damaged"),
     "records without a length": (tar(GOOD, header("pax", tarfile.XHDTYPE, 9) + blocks(b"x a=bbbb\n")), "is damaged"),
@@ -212,7 +212,7 @@ BAD_WANTED: dict[str, tuple[Make, str]] = {
     "type that nobody knows": (tar(member(IMAGE, kind=b"q")), "it is of an unknown kind"),
     "twice": (tar(GOOD, member(IMAGE, b"other")), "the archive holds it twice"),
     "file and link": (tar(GOOD, link(IMAGE, "/etc/passwd")), "the archive holds it twice"),
-    "another case": (tar(GOOD, member(IMAGE.upper(), b"x")), "IMAGES/V1.TIF, too, which differs in case alone"),
+    "another case": (tar(GOOD, member(IMAGE.upper(), b"x")), "IMAGES/V1.TIF, too, which differs only in case"),
     "is a folder": (tar(member(f"{IMAGE}/a", b"x")), "this is a folder"),
     "is not there": (tar(), "it does not exist in the archive"),
 }
@@ -275,7 +275,7 @@ BAD_ZIPS: dict[str, tuple[Make, str]] = {
     "overlapping members": (_overlapping, r"its members overlap: [\d,]+ packed bytes in"),
     "terabytes in a member": (
         put("<L", 24, 0xFFFFFFF0),
-        r"v1\.tif its headers speak of 4,294,[\d,]+ bytes",
+        r"v1\.tif its headers claim 4,294,[\d,]+ bytes",
     ),
     "more than it says": (_inflates_to_more, "holds more than the 100 bytes of its header"),
     "less than it says": (put("<L", 24, 5000), "holds 2,696 bytes less than its header says"),
@@ -290,7 +290,7 @@ BAD_ZIPS: dict[str, tuple[Make, str]] = {
     ),
     "gigabytes of dictionary": (
         lambda archive: archive.write_bytes(stored_elsewhere(LZMA_OF_4_GB, 1000, zipfile.ZIP_LZMA)),
-        "ask for 4,294,967,295 bytes of memory, the limit is",
+        "need 4,294,967,295 bytes of memory, the limit is",
     ),
     "damaged settings of LZMA": (
         lambda archive: archive.write_bytes(stored_elsewhere(b"\0" * 20, 1000, zipfile.ZIP_LZMA)),
@@ -313,10 +313,10 @@ def test_a_zip_that_lies_is_refused_whole(tmp_path: Path, make: Make, says: str)
     [
         (put("<H", 8, 1), "it is encrypted, which is not unpacked; pack it without a password"),
         (zipped((unix(IMAGE, stat.S_IFLNK), b"/etc/passwd")), "it is a link to /etc/passwd, an absolute path"),
-        (zipped((unix(IMAGE, stat.S_IFLNK), b"../../../etc/passwd")), "which leads out of the source"),
+        (zipped((unix(IMAGE, stat.S_IFLNK), b"../../../etc/passwd")), "which leads outside the source"),
         (zipped((unix(IMAGE, stat.S_IFIFO), b"")), "it is a pipe"),
         (zipped((unix(IMAGE, stat.S_IFBLK), b"")), "it is a device"),
-        (zipped((IMAGE, b"x"), (IMAGE.replace("v", "V"), b"y")), "differs in case alone"),
+        (zipped((IMAGE, b"x"), (IMAGE.replace("v", "V"), b"y")), "differs only in case"),
     ],
     ids=["encrypted", "absolute link", "link out", "pipe", "device", "another case"],
 )

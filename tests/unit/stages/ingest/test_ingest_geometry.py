@@ -225,7 +225,7 @@ def test_an_image_with_z_first_and_a_label_that_says_nothing(tmp_path: Path, rul
     source = pair(tmp_path / "source", image, nifti.Nifti1Image(label_zyx(1), np.eye(4)))
     (volume,) = run(source, tmp_path / "raw", rule)["volumes"]
     assert volume["shape_zyx"] == list(SHAPE_ZYX)
-    assert any("its array is taken in the order of the image's" in warning for warning in volume["warnings"])
+    assert any("its array is read in the order of the image's" in warning for warning in volume["warnings"])
     assert_agrees(tmp_path / "raw")
 
 
@@ -237,7 +237,7 @@ def test_the_table_s_z_is_the_z_of_the_world(tmp_path: Path) -> None:
     write_table(source, [row("v1", image="images/v1.nii.gz", label="labels/v1.nii.gz")])
     (volume,) = run(source, tmp_path / "raw")["volumes"]
     assert (volume["shape_zyx"], volume["spacing_um"]) == (list(SHAPE_ZYX), list(SPACING_UM))
-    assert [warning for warning in volume["warnings"] if "table counts" in warning] == []
+    assert [warning for warning in volume["warnings"] if "table is used" in warning] == []
     assert any("stored as z, y, x" in warning for warning in volume["warnings"])
 
 

@@ -84,7 +84,7 @@ def test_a_group_is_text_in_tables_that_people_open(tmp_path: Path, capfd: pytes
     }
     reasons = {each["id"]: each["reasons"] for each in json.loads(report)["volumes"]}
     assert "\\u202e" in reasons["v4"][0]
-    assert "cannot be seen" in reasons["v4"][0]
+    assert "has an invisible character" in reasons["v4"][0]
 
 
 def test_what_names_of_files_hide_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -136,7 +136,7 @@ def test_the_layout_and_what_is_left_out_are_said(tmp_path: Path) -> None:
     [
         (("images/a.tif",), "images/ with 1 stack (a.tif), without a folder of labels"),
         (("labels/a.tif", "images/a.txt"), "labels/ with 1 stack (a.tif), without a folder of images"),
-        (("images/a.tif", "labels/a.tif", "masks/a.tif"), "images/, labels/, masks/: which of them belong together"),
+        (("images/a.tif", "labels/a.tif", "masks/a.tif"), "masks/: it is unclear which of them belong together"),
         (("imagesTr/a_0000.nii.gz",), "imagesTr/ with 1 stack"),
         (("imagesTr/a.txt",), "imagesTr/ without stacks"),
     ],
@@ -152,8 +152,8 @@ def test_two_files_for_one_volume_are_a_reason(tmp_path: Path) -> None:
     """Which of them is meant cannot be known."""
     names = ("images/a.tif", "labels/a_label.tif", "labels/a_mask.tif", "images/b.tif", "images/b.nii", "labels/b.tif")
     first, second = _list(_source(tmp_path / "source", *names), tmp_path / "scratch")
-    assert first.reasons == ("2 labels may be its own: labels/a_label.tif, labels/a_mask.tif; keep one",)
-    assert second.reasons == ("2 images may be it: images/b.nii, images/b.tif; keep one",)
+    assert first.reasons == ("2 labels match it: labels/a_label.tif, labels/a_mask.tif; keep one",)
+    assert second.reasons == ("2 images match it: images/b.nii, images/b.tif; keep one",)
 
 
 def test_of_several_channels_the_first_is_read_and_said(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_of_several_channels_the_first_is_read_and_said(tmp_path: Path) -> None:
         ),
         ('{"labels": {"background": 0, "v": 1, "ignore": 2}}', "names the value to ignore", {"v": (1,)}),
         ("{", "dataset.json is not used", {}),
-        ("[]", "dataset.json is not used: it is no JSON object", {}),
+        ("[]", "dataset.json is not used: it is not a JSON object", {}),
         ('{"labels": {"a": "b"}}', "its label 'a' is not an integer", {}),
         ("[" * 100_000, "dataset.json is not used", {}),
     ],
@@ -216,7 +216,7 @@ def test_folder_of_neither_kind_is_refused_with_what_it_holds(tmp_path: Path, na
     for name in names:
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"neither dataset\.csv nor") as refused:
+    with pytest.raises(DataError, match=r"neither a dataset\.csv nor") as refused:
         _list(source, tmp_path / "scratch")
     assert refused.value.file == "my/source"
     assert str(refused.value.value).startswith(names[0].split("/")[0] if names else "an empty folder")

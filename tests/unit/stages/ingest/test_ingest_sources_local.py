@@ -91,14 +91,14 @@ def test_links_within_the_source_and_into_the_cache_are_copied(
     [
         ({"a.tif": "{outside}/secret.tif"}, r"it is a link to /.*/secret\.tif, an absolute path; copy the file"),
         ({"a.tif": "{outside}/source/images/real.tif"}, "an absolute path"),
-        ({"a.tif": "../secret.tif"}, r"it is a link to \.\./secret\.tif, which leads out of the source"),
-        ({"a.tif": "../source/images/real.tif"}, "leads out of the source"),
-        ({"a.tif": "../source-2"}, "leads out of the source"),
-        ({"a.tif": "images/../../secret.tif"}, "leads out of the source"),
-        ({"a.tif": "up/secret.tif", "up": ".."}, r"up is a link to \.\., which leads out of the source"),
+        ({"a.tif": "../secret.tif"}, r"it is a link to \.\./secret\.tif, which leads outside the source"),
+        ({"a.tif": "../source/images/real.tif"}, "leads outside the source"),
+        ({"a.tif": "../source-2"}, "leads outside the source"),
+        ({"a.tif": "images/../../secret.tif"}, "leads outside the source"),
+        ({"a.tif": "up/secret.tif", "up": ".."}, r"up is a link to \.\., which leads outside the source"),
         ({"a.tif": "b.tif", "b.tif": "../secret.tif"}, r"b\.tif is a link to \.\./secret\.tif, which leads out"),
-        ({"a.tif": "../cache-2/files/a1"}, "leads out of the source"),
-        ({"a.tif": "cache/../secret.tif", "cache": "../cache/.."}, "leads out of the source"),
+        ({"a.tif": "../cache-2/files/a1"}, "leads outside the source"),
+        ({"a.tif": "cache/../secret.tif", "cache": "../cache/.."}, "leads outside the source"),
         ({"a.tif": "/dev/zero"}, "an absolute path"),
         ({"a.tif": "/proc/self/environ"}, "an absolute path"),
         ({"a.tif": "a.tif"}, r"it is a link to a\.tif, which leads in circles"),
@@ -126,10 +126,10 @@ def test_a_folder_or_a_table_that_leads_out_is_refused(tmp_path: Path, linked: P
     (linked / "raw").symlink_to("../cache")
     (linked / "dataset.csv").symlink_to("../secret.tif")
     source = LocalFolder(folder=linked, shown="source")
-    with pytest.raises(DataError, match="leads out of the source"):
+    with pytest.raises(DataError, match="leads outside the source"):
         source.names("raw")
     assert source.table == "dataset.csv"
-    with pytest.raises(DataError, match="leads out of the source"):
+    with pytest.raises(DataError, match="leads outside the source"):
         source.fetch("dataset.csv", tmp_path / "table.csv")
 
 

@@ -76,11 +76,11 @@ def test_spreadsheet_habits_are_taken(tmp_path: Path) -> None:
         (b"id,image,label,spcing_z_um\n", "'spcing_z_um' may be a spacing of one axis"),
         (b"id,img,raw,label\n", "column image twice: 'img', 'raw'"),
         (b"PK\x03\x04", "is a spreadsheet"),
-        ("id,image,label\nмышь".encode("cp1251"), "line 2 is not UTF-8, and which encoding"),
-        ("id,image,label\nö".encode("mac-roman"), "line 2 is not UTF-8, and which encoding"),
-        ("id,image,label\n图像".encode("gbk"), "which encoding"),
+        ("id,image,label\nмышь".encode("cp1251"), "line 2 is not UTF-8, and its encoding"),
+        ("id,image,label\nö".encode("mac-roman"), "line 2 is not UTF-8, and its encoding"),
+        ("id,image,label\n图像".encode("gbk"), "its encoding"),
         ("id,image,label\n".encode("utf-16-le"), "NUL characters: UTF-16 without"),
-        (b"\xff\xfe\x00", "is not utf-16"),
+        (b"\xff\xfe\x00", "announce utf-16"),
         (",".join(HEADER).encode() + b"\n", "no rows"),
         ((",".join(HEADER) + ",id\n").encode(), "the column id twice: 'id', 'id'"),
         (b"\xff\xfe" + ",".join(HEADER).encode("utf-16-le"), "no rows"),
@@ -110,22 +110,22 @@ def test_table_that_cannot_be_used_is_refused_at_once(tmp_path: Path, content: b
         ({"spacing_x_um": "0"}, "'0' is outside"),
         ({"spacing_x_um": "994"}, "'994' is outside"),
         ({"image": ""}, "image is empty"),
-        ({"image": "../secret.tif"}, "image '../secret.tif' leads out of the source"),
-        ({"label": "/etc/secret.tif"}, "leads out of the source"),
-        ({"label": "a/../../b.tif"}, "leads out of the source"),
-        ({"image": "..\\a.tif"}, "leads out of the source"),
-        ({"image": "C:\\data\\a.tif"}, "leads out of the source"),
-        ({"image": "images/a.png"}, "of no format that is read"),
+        ({"image": "../secret.tif"}, "image '../secret.tif' leads outside the source"),
+        ({"label": "/etc/secret.tif"}, "leads outside the source"),
+        ({"label": "a/../../b.tif"}, "leads outside the source"),
+        ({"image": "..\\a.tif"}, "leads outside the source"),
+        ({"image": "C:\\data\\a.tif"}, "leads outside the source"),
+        ({"image": "images/a.png"}, "no supported format"),
         ({"id": ""}, "id is empty"),
-        ({"id": "../a"}, "id '../a' is a path, it cannot name a folder"),
+        ({"id": "../a"}, "id '../a' is a path and cannot name a folder"),
         ({"id": "a\\..\\b"}, "cannot name a folder"),
         ({"id": "a" * 101}, "is too long"),
         ({"id": "ä" * 121}, "is too long"),
-        ({"id": "a\u200b"}, "holds a character that cannot be seen"),
-        ({"id": "(?)"}, "holds no letter and no digit"),
+        ({"id": "a\u200b"}, "has an invisible character"),
+        ({"id": "(?)"}, "has neither letters nor digits"),
         ({"spacing_z_um": "0.0099"}, "'0.0099' is outside"),
         ({"spacing_z_um": "100.1"}, "'100.1' is outside"),
-        ({"label": "labels/a.nii.zip"}, "of no format that is read"),
+        ({"label": "labels/a.nii.zip"}, "no supported format"),
     ],
 )
 def test_wrong_row_becomes_a_reason_and_the_others_stay(tmp_path: Path, changes: dict[str, object], says: str) -> None:
@@ -224,7 +224,7 @@ def test_an_id_in_another_form_of_unicode_is_not_worth_a_word(tmp_path: Path) ->
         ("images\\a.tif", "images/a.tif", ""),
         ("/data/set1/images/a.tif", "images/a.tif", "is an absolute path; images/a.tif in the source is read"),
         ("D:\\set1\\images\\a.tif", "images/a.tif", "is an absolute path"),
-        ("images/A.TIF", "images/a.tif", "differs in small and capital letters; images/a.tif is read"),
+        ("images/A.TIF", "images/a.tif", "differs in upper and lower case; images/a.tif is read"),
         ("images/o\u0308.tif", "images/\u00f6.tif", "is in another form of Unicode"),
         ("images/b.tif", "images/b.tif", ""),
     ],
@@ -241,7 +241,7 @@ def test_a_name_that_fits_two_files_is_refused(tmp_path: Path) -> None:
     """Which one is meant cannot be known."""
     file = _write(tmp_path, "id,image,label\na,images/B.TIF,l.tif\n")
     (candidate,) = _read_file(file, "images/b.tif", "images/B.tif")
-    assert "line 2: image 'images/B.TIF' fits several names of the source (b.tif, B.tif)" in candidate.reasons[0]
+    assert "line 2: image 'images/B.TIF' matches several names in the source (b.tif, B.tif)" in candidate.reasons[0]
 
 
 def test_absolute_paths_of_two_folders_are_refused(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_failing_volume_has_a_line_with_all_of_its_reasons(
     first, second = capsys.readouterr().out.splitlines()[:2]
     missing = "it does not exist in the source (line 2 of the table)"
     assert f"v1: INVALID: image images/v1.tif: {missing}; label labels/v1.tif: {missing} (" in first
-    assert "v2: INVALID: image images/v2.tif: every voxel is 0, the image shows nothing; note: 92% of" in second
+    assert "v2: INVALID: image images/v2.tif: every voxel is 0: the image is empty; note: 92% of" in second
 
 
 def test_a_file_is_hashed_once_however_many_rows_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,7 @@ def test_label_given_as_its_own_image_is_found(tmp_path: Path) -> None:
 
 
 def test_header_that_contradicts_the_table_is_a_warning(tmp_path: Path) -> None:
-    """The table counts, and the verdict tells both."""
+    """The table is used, and the verdict tells both."""
     source = make_source(tmp_path / "source", ("v1",))
     save_nifti(source / "images" / "v1.nii.gz", image_zyx(0), (0.5, 0.5, 4.0), "micron")
     write_table(source, [row("v1", image="images/v1.nii.gz")])

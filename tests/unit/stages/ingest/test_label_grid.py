@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.geometry import Geometry, geometry_of
-from stages.ingest.label_grid import Order, compare, must_rewrite
+from stages.ingest.label_grid import AxisOrder, compare, must_rewrite
 
 SHAPE = (7, 6, 5)
 STEPS = (1.1, 0.9, 5.0)
@@ -146,10 +146,10 @@ def test_another_shape_is_left_to_the_check_of_shapes() -> None:
 def test_an_order_in_words() -> None:
     """What is done, by the names that the axes of the image have in the world."""
     plain, z_first = geometry(affine_of()), geometry(affine_of()[[2, 1, 0, 3]])
-    assert Order(flipped=(True, False, True)).text(plain) == "x, z reversed"
-    assert Order(axes=(2, 1, 0)).text(plain) == "axes exchanged"
-    assert Order(axes=(2, 1, 0), flipped=(True, False, False)).text(plain) == "axes exchanged and x reversed"
-    assert Order(flipped=(True, False, False)).text(z_first) == "z reversed"
+    assert AxisOrder(flipped=(True, False, True)).text(plain) == "x, z reversed"
+    assert AxisOrder(axes=(2, 1, 0)).text(plain) == "axes exchanged"
+    assert AxisOrder(axes=(2, 1, 0), flipped=(True, False, False)).text(plain) == "axes exchanged and x reversed"
+    assert AxisOrder(flipped=(True, False, False)).text(z_first) == "z reversed"
 
 
 def test_a_label_whose_header_is_mute_follows_the_axes_of_the_image() -> None:

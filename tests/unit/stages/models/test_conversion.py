@@ -52,7 +52,7 @@ def alias(server: Server, name: str) -> str:
 
 def test_versions_are_converted_once_and_keep_their_aliases(server: Server, store: Path, tmp_path: Path) -> None:
     """The alias follows where the old version had it; a second time nothing is left to do."""
-    with pytest.raises(DataError, match="former version of capillary, as a pickle") as caught:
+    with pytest.raises(DataError, match="older capillary as a pickle") as caught:
         find_by_reference(f"{NAME}/1", server)
     assert f"capillary models convert {NAME}/1" in caught.value.remedy
     ((old, new, card),) = convert([f"{NAME}/1"], tmp_path / "one", server)
@@ -87,7 +87,7 @@ def test_a_version_without_a_card_is_named_or_passed_over(
     with pytest.raises(DataError, match="lacks the tag"):
         fetch([f"{name}/1"], tmp_path / "named", server)
     fetch([], tmp_path / "all", server)
-    assert f"{name}/1 is not converted" in capsys.readouterr().out
+    assert f"{name}/1 cannot be converted" in capsys.readouterr().out
 
 
 def test_what_the_unpickling_step_hands_on_is_checked_anew(server: Server, tmp_path: Path) -> None:

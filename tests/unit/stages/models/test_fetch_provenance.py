@@ -94,8 +94,8 @@ def test_a_network_and_a_training_are_described(registry: Registry, tmp_path: Pa
 @pytest.mark.parametrize(
     ("files", "tags", "said"),
     [
-        ({}, {}, "nothing was recorded"),
-        ({**FILES, PARAMS: b"x" * (MOST_BYTES[PARAMS] + 1)}, {}, "is not what capillary leaves there"),
+        ({}, {}, "there is no record"),
+        ({**FILES, PARAMS: b"x" * (MOST_BYTES[PARAMS] + 1)}, {}, "does not have the form that capillary writes"),
         (FILES, {WEIGHTS_TAG: "short"}, "is not a network"),
         (FILES, {"capillary.fold": "x"}, "is not a network"),
         (FILES, {CARD_TAG: '{"validation_dsc": "high"}'}, "is not a network"),
@@ -125,7 +125,7 @@ def test_a_training_of_another_form_is_refused(registry: Registry, tmp_path: Pat
     """Its cells must be versions of capillary's models that hold the weights it names."""
     registry.network(0, FILES)
     number = registry.training(content)
-    with pytest.raises(CapillaryError, match="is not what evaluate registers"):
+    with pytest.raises(CapillaryError, match="does not have the form that evaluate registers"):
         fetch_provenance(f"{TRAINING}/{number}", tmp_path / "f", registry.server)
 
 

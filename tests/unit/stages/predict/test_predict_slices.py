@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError
 from stages.common.imaging.spacing import spacing_of
 from stages.common.imaging.stacks import read_dtype, read_header, read_shape, read_slices, read_stack
-from stages.predict.files.writing import Place, write_mask, write_probability
+from stages.predict.files.writing import StackGeometry, write_mask, write_probability
 from tests.unit.stages.common.imaging.test_stacks import STACK, TIFF_KINDS, save_nifti
 
 SPACING_UM = (5.0, 0.994, 0.621)
@@ -79,7 +79,7 @@ def test_an_error_of_the_reader_of_slices_is_its_own() -> None:
 
 def written(folder: Path, name: str, source: str | None = None, mask: NDArray[np.bool_] | None = None) -> Path:
     mask = STACK > 100 if mask is None else mask
-    place = Place(shape_zyx=mask.shape, spacing_um=SPACING_UM, source=folder / (source or "source.tif"))
+    place = StackGeometry(shape_zyx=mask.shape, spacing_um=SPACING_UM, source=folder / (source or "source.tif"))
     write_mask(folder / name, iter(mask), place)
     return folder / name
 
@@ -162,7 +162,7 @@ def test_a_tiff_of_any_width_becomes_a_nifti(tmp_path: Path, name: str, width: i
 def test_a_probability_is_kept_exactly(tmp_path: Path) -> None:
     """float32 in both kinds."""
     values = np.random.default_rng(0).random(STACK.shape, dtype=np.float32)
-    place = Place(shape_zyx=values.shape, spacing_um=SPACING_UM, source=tmp_path / "a.tif")
+    place = StackGeometry(shape_zyx=values.shape, spacing_um=SPACING_UM, source=tmp_path / "a.tif")
     for name in ("p.tif", "p.nii.gz"):
         write_probability(tmp_path / name, iter(values), place)
         np.testing.assert_array_equal(read_stack(tmp_path / name), values)

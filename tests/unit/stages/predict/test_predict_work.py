@@ -24,7 +24,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import Server, connect
 from stages.predict.disk.resampling import resample_slices
-from stages.predict.disk.scratch import BESIDE, Scratch
+from stages.predict.disk.scratch import OVERHEAD_BYTES, Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.params import Evaluation
@@ -159,7 +159,7 @@ def test_the_room_that_is_looked_for_is_the_room_that_is_taken(
     run(project, tmp_path, stack, card(project, loss), **wished)
     assert max(taken) <= needed[0]
     if suffix == ".nii":
-        assert max(taken) >= needed[0] - BESIDE
+        assert max(taken) >= needed[0] - OVERHEAD_BYTES
 
 
 def test_a_disk_without_room_is_refused_before_the_stack_is_read(
@@ -167,7 +167,7 @@ def test_a_disk_without_room_is_refused_before_the_stack_is_read(
 ) -> None:
     """Eight bytes a voxel for float64, four for the probability, three for masks; one less is too little."""
     stack = np.random.default_rng(0).random((200, 20, 20))
-    needed = BESIDE + stack.size * (8 + 4 + 3)
+    needed = OVERHEAD_BYTES + stack.size * (8 + 4 + 3)
     disk = SimpleNamespace(free=needed - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: disk)
     with pytest.raises(CapillaryError, match="no room") as refused:
@@ -191,7 +191,7 @@ def test_folds_that_do_not_belong_together_are_refused(project: PredictionProjec
     """One fold was resampled, the other not: no image suits both."""
     cards = [read_card(card(project, "cbdice", fold)) for fold in (0, 1)]
     networks = find_networks(cards, Places(server=server_of(project)))
-    with pytest.raises(DataError, match="do not belong together"):
+    with pytest.raises(DataError, match="cannot be combined"):
         load_ensemble(networks, torch.device("cpu"))
 
 

@@ -9,7 +9,7 @@ import zarr
 from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
 from stages.predict.files import zarr_writing
-from stages.predict.files.writing import Place, write_mask, write_probability
+from stages.predict.files.writing import StackGeometry, write_mask, write_probability
 
 SHAPE = (19, 12, 10)
 SPACING_UM = (5.0, 0.9, 1.1)
@@ -21,7 +21,7 @@ def test_a_mask_in_a_store_reads_back(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(zarr_writing, "SLAB_BYTES", slab_bytes)
     mask = np.random.default_rng(0).random(SHAPE) > 0.7
     store = tmp_path / "seg.ome.zarr"
-    write_mask(store, mask, Place(shape_zyx=SHAPE, spacing_um=SPACING_UM, source=tmp_path / "a.tif"))
+    write_mask(store, mask, StackGeometry(shape_zyx=SHAPE, spacing_um=SPACING_UM, source=tmp_path / "a.tif"))
     np.testing.assert_array_equal(read_stack(store), mask * np.uint8(255))
     assert spacing_of(read_header(store)).spacing_um == SPACING_UM
     (image,) = zarr.open_group(store, mode="r").attrs["multiscales"]
@@ -34,5 +34,7 @@ def test_a_probability_keeps_its_type(tmp_path: Path) -> None:
     """float32."""
     probability = np.random.default_rng(0).random(SHAPE).astype(np.float32)
     store = tmp_path / "seg.zarr"
-    write_probability(store, probability, Place(shape_zyx=SHAPE, spacing_um=SPACING_UM, source=tmp_path / "a.tif"))
+    write_probability(
+        store, probability, StackGeometry(shape_zyx=SHAPE, spacing_um=SPACING_UM, source=tmp_path / "a.tif")
+    )
     np.testing.assert_array_equal(read_stack(store), probability)

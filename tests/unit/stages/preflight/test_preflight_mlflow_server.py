@@ -13,7 +13,7 @@ from stages.preflight.checks.mlflow_server import API
 from stages.preflight.checks.service import Answer
 from stages.preflight.checks.services import ask_all, check_services, services_of
 from stages.preflight.params import EnvironmentParams, ServiceParams, VariableParams
-from tests.support.mlflow_double import INCOMPLETE, PAGE, UNKNOWN, Says, experiment, mlflow_double
+from tests.support.mlflow_double import INCOMPLETE, PAGE, UNKNOWN, CannedAnswer, experiment, mlflow_double
 
 PARAMS = ServiceParams(critical=True, timeout_s=5, patience_s=0)
 ENVIRONMENT = EnvironmentParams(
@@ -46,58 +46,70 @@ def test_a_healthy_server_is_asked_what_a_training_asks_and_nothing_changes_ther
 
 def test_an_experiment_that_does_not_exist_yet_is_no_fault() -> None:
     """A training creates it; whether it may is asked with a request that lacks the name."""
-    with mlflow_double(asked=Says(status=404, body=UNKNOWN)) as (url, asked):
+    with mlflow_double(asked=CannedAnswer(status=404, body=UNKNOWN)) as (url, asked):
         assert checked(url).status is Status.PASS
     assert f"POST {API}/experiments/create" in asked
 
 
 def test_a_server_that_hides_its_version_is_taken_as_it_is() -> None:
     """A hosted one has no such page."""
-    for says in (Says(status=404, body="no"), Says(body=PAGE)):
+    for says in (CannedAnswer(status=404, body="no"), CannedAnswer(body=PAGE)):
         with mlflow_double(version=says) as (url, _):
             assert checked(url).status is Status.PASS
 
 
-FAULTS: dict[str, tuple[dict[str, Says], str, str]] = {
+FAULTS: dict[str, tuple[dict[str, CannedAnswer], str, str]] = {
     "deleted": (
         {"asked": experiment(lifecycle_stage="deleted")},
         "has the experiment capillary deleted",
         "mlflow experiments restore --experiment-id 7",
     ),
-    "refused login": ({"asked": Says(status=403)}, "refuses these credentials (403)", "MLFLOW_TRACKING_PASSWORD"),
+    "refused login": (
+        {"asked": CannedAnswer(status=403)},
+        "refuses these credentials (403)",
+        "MLFLOW_TRACKING_PASSWORD",
+    ),
     "may not create": (
-        {"asked": Says(status=404, body=UNKNOWN), "write": Says(status=403)},
+        {"asked": CannedAnswer(status=404, body=UNKNOWN), "write": CannedAnswer(status=403)},
         "not written to (403)",
         "the right to create experiments",
     ),
-    "may not write": ({"write": Says(status=401)}, "not written to (401)", "another login"),
-    "read-only proxy": ({"write": Says(status=405)}, "not written to (405)", "another login"),
-    "too old": ({"version": Says(body="1.30.0")}, "is MLflow 1.30", "2.7 or later"),
-    "bad gateway": ({"asked": Says(status=502, body=PAGE)}, "502: a proxy before the server", "the proxy's own log"),
-    "error": ({"asked": Says(status=500, body=INCOMPLETE)}, "an error (500)", "docker compose up"),
-    "another program": ({"asked": Says(status=404, body="nothing")}, "is no MLflow server (404)", "/#/"),
-    "another api": ({"asked": Says(body={"ok": True})}, "is no MLflow server (200)", "/#/"),
-    "web page": ({"asked": Says(body=PAGE)}, "answers with a web page", "MLFLOW_TRACKING_USERNAME"),
+    "may not write": ({"write": CannedAnswer(status=401)}, "not written to (401)", "another login"),
+    "read-only proxy": ({"write": CannedAnswer(status=405)}, "not written to (405)", "another login"),
+    "too old": ({"version": CannedAnswer(body="1.30.0")}, "is MLflow 1.30", "2.7 or later"),
+    "bad gateway": (
+        {"asked": CannedAnswer(status=502, body=PAGE)},
+        "502: a proxy before the server",
+        "the proxy's own log",
+    ),
+    "error": ({"asked": CannedAnswer(status=500, body=INCOMPLETE)}, "an error (500)", "docker compose up"),
+    "another program": ({"asked": CannedAnswer(status=404, body="nothing")}, "is not an MLflow server (404)", "/#/"),
+    "another api": ({"asked": CannedAnswer(body={"ok": True})}, "is not an MLflow server (200)", "/#/"),
+    "web page": ({"asked": CannedAnswer(body=PAGE)}, "answers with a web page", "MLFLOW_TRACKING_USERNAME"),
     "login page": (
-        {"asked": Says(status=302, location="/login"), "login": Says(body=PAGE)},
+        {"asked": CannedAnswer(status=302, location="/login"), "login": CannedAnswer(body=PAGE)},
         "answers with a web page",
         "MLFLOW_TRACKING_USERNAME",
     ),
     "plain http": (
-        {"asked": Says(status=400, body="Client sent an HTTP request to an HTTPS server.")},
+        {"asked": CannedAnswer(status=400, body="Client sent an HTTP request to an HTTPS server.")},
         "accepts only TLS",
         "https:// instead of http://",
     ),
     "moved": (
-        {"write": Says(status=301, location="https://mlflow.example.org/x")},
+        {"write": CannedAnswer(status=301, location="https://mlflow.example.org/x")},
         "redirects what is written to it (301)",
         "https://mlflow.example.org",
     ),
-    "no registry": ({"registry": Says(status=404, body=PAGE)}, "has no model registry", "for versions, use a server"),
-    "registry refused": ({"registry": Says(status=403)}, "refuses its model registry", "register models"),
+    "no registry": (
+        {"registry": CannedAnswer(status=404, body=PAGE)},
+        "has no model registry",
+        "for versions, use a server",
+    ),
+    "registry refused": ({"registry": CannedAnswer(status=403)}, "refuses its model registry", "register models"),
     "files in its own folder": (
         {"asked": experiment(artifact_location="/mlruns/7")},
-        "a folder of its own machine (/mlruns/7)",
+        "a folder on its own machine (/mlruns/7)",
         "--artifacts-destination",
     ),
 }
@@ -177,7 +189,7 @@ def test_a_proxy_that_does_not_answer_is_told_from_the_server(monkeypatch: pytes
 
 def test_a_login_that_only_a_plug_in_can_make_is_not_judged() -> None:
     """MLflow's client signs what preflight cannot; a refusal says nothing then."""
-    with mlflow_double(asked=Says(status=401)) as (url, _):
+    with mlflow_double(asked=CannedAnswer(status=401)) as (url, _):
         assert checked(url, MLFLOW_TRACKING_AUTH="kubernetes").status is Status.PASS
 
 

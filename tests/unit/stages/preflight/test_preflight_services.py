@@ -73,8 +73,8 @@ def test_a_dead_mlflow_server_fails() -> None:
     ("status", "expected", "word"),
     [
         (200, Status.PASS, "answers"),
-        (404, Status.FAIL, "no MLflow server"),
-        (418, Status.FAIL, "no MLflow server"),
+        (404, Status.FAIL, "not an MLflow server"),
+        (418, Status.FAIL, "not an MLflow server"),
         (500, Status.FAIL, "an error (500)"),
         (403, Status.FAIL, "refuses"),
     ],

@@ -92,5 +92,5 @@ def test_meaning_goes_with_the_raw_data(tmp_path: Path) -> None:
     assert read_meaning(tmp_path) == meaning
     for text in ("{", "[]", '{"label": "binary"}', '{"label": "x", "ignore_value": 1}'):
         (tmp_path / LABELS).write_text(text)
-        with pytest.raises(DataError, match="what the labels mean cannot be read"):
+        with pytest.raises(DataError, match="the meaning of the labels cannot be read"):
             read_meaning(tmp_path)

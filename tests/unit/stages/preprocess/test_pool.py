@@ -265,5 +265,5 @@ def test_a_killed_worker_is_explained(tmp_path: Path, monkeypatch: pytest.Monkey
         run_watched(make_tasks(tmp_path), workers, is_large_done)
     assert caught.value.code == ExitCode.MACHINE
     assert "CAPILLARY_WORKERS=1" in caught.value.remedy
-    assert caught.value.value == "at work on some of: middle, other"
+    assert caught.value.value == "working on some of: middle, other"
     assert sorted(worker.exitcode or 0 for worker in workers) == [-signal.SIGTERM, -signal.SIGKILL]

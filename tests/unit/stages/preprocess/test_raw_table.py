@@ -45,7 +45,7 @@ def test_rows_come_sorted_by_id(tmp_path: Path) -> None:
     [
         ((HEADER,), "no valid stack"),
         (("",), "no valid stack"),
-        ((HEADER, ROWS[0], ROWS[0]), "an id stands twice"),
+        ((HEADER, ROWS[0], ROWS[0]), "an id occurs twice"),
         ((HEADER.replace("group,", ""), ROWS[0].replace("g,", "", 1)), "lacks the column 'group'"),
         ((HEADER.replace("_y_um", "_y"), ROWS[0]), "lacks the column 'spacing_y_um'"),
         ((HEADER, ROWS[0].replace("0.994", "one")), "line 2 .*one"),

@@ -11,7 +11,7 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.runtime import Compute
 from stages.train import launch
 from stages.train.cell import plan_cell
-from stages.train.distributed.stop import Board
+from stages.train.distributed.stop import StopChannel
 from stages.train.launch import MOST_RESTARTS
 from tests.unit.stages.train.distributed.stopped_processes import stop
 from tests.unit.stages.train.tiny import runtime_in, tiny_params
@@ -31,7 +31,7 @@ def test_a_checkpoint_that_cannot_be_written_is_what_is_said(tmp_path: Path) -> 
     assert "checkpoint is written" not in follower["said"]
 
 
-Start = Callable[[Board], Any]
+Start = Callable[[StopChannel], Any]
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def _died(exitcode: int = -signal.SIGKILL) -> ChildFailedError:
 
 def test_after_a_new_start_rank_0_is_waited_for_again(train: Callable[[Start], Any]) -> None:
     """It was done when the former start ended; that says nothing about this one."""
-    boards: list[Board] = []
+    boards: list[StopChannel] = []
 
-    def start(board: Board) -> dict[int, Any]:
+    def start(board: StopChannel) -> dict[int, Any]:
         assert board not in boards
         boards.append(board)
         if len(boards) == 1:
@@ -78,7 +78,7 @@ def test_a_process_that_dies_again_and_again_ends_the_training_with_its_way_of_d
     """Every new start is announced; one that dies each time would otherwise go on for ever."""
     starts = []
 
-    def start(_board: Board) -> dict[int, Any]:
+    def start(_board: StopChannel) -> dict[int, Any]:
         starts.append(1)
         raise _died(exitcode)
 
@@ -97,7 +97,7 @@ def test_a_failure_that_a_process_reported_is_the_trainings_and_starts_nothing_a
 ) -> None:
     """A full disk is as full the second time."""
 
-    def start(board: Board) -> dict[int, Any]:
+    def start(board: StopChannel) -> dict[int, Any]:
         board.report(DataError("the volume is gone", remedy="bring it back"))
         raise _died(1)
 

@@ -15,7 +15,7 @@ from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import Decision, describe_machine
 from stages.train.computing.switches import Switches
 from stages.train.distributed.ranks import ALONE, Ranks
-from stages.train.part import Part, begin_part, configure_torch, find_device, start_or_resume
+from stages.train.part import RankSetup, configure_torch, find_device, set_up_rank, start_or_resume
 from stages.train.resuming.interrupt import Interrupt
 from tests.support.tracked import embedded_runtime
 from tests.unit.stages.train.tiny import runtime_in, tiny_params
@@ -38,8 +38,8 @@ def cell(processed: Path) -> Cell:
     return plan_cell(processed, tiny_params(batch_size=3, learning_rate=0.02, weight_decay=0.001), "cldice", 0)
 
 
-def _begin(cell: Cell, state_dir: Path, ranks: Ranks = ALONE, **compute: Any) -> Part:
-    return begin_part(cell, runtime_in(state_dir, Compute(**{"device": "cpu", **compute})), Interrupt(), ranks)
+def _begin(cell: Cell, state_dir: Path, ranks: Ranks = ALONE, **compute: Any) -> RankSetup:
+    return set_up_rank(cell, runtime_in(state_dir, Compute(**{"device": "cpu", **compute})), Interrupt(), ranks)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from stages.train import training
 from stages.train.cell import plan_cell
 from stages.train.loop.engine import Setup
 from stages.train.loop.history import EpochRecord
-from stages.train.part import Part
+from stages.train.part import RankSetup
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.resuming.lock import cell_lock
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_loss_fold_data_params_or_fingerprint_is_refused
     class Stop(Exception):
         """Before anything is trained."""
 
-    def keep_one(part: Part, load: Callable[[], object]) -> None:
+    def keep_one(part: RankSetup, load: Callable[[], object]) -> None:
         own = load.__self__  # type: ignore[attr-defined]  # a method of Checkpoints
         checkpoints.append(own)
         if len(checkpoints) == 1:

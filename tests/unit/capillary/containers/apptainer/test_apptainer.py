@@ -70,7 +70,7 @@ def test_a_missing_image_names_the_commands_that_make_it(
     executor: ApptainerExecutor, make_plan: Make, root: Path
 ) -> None:
     """It is made where Docker runs."""
-    with pytest.raises(CapillaryError, match="not here as a file of Apptainer") as caught:
+    with pytest.raises(CapillaryError, match="no Apptainer image file") as caught:
         executor.environment_id(root, "toy", make_plan().access)
     assert "docker save capillary-toy:" in caught.value.remedy
     assert "apptainer build" in caught.value.remedy

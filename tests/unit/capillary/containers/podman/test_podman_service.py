@@ -67,5 +67,5 @@ def test_a_folder_that_others_may_use_is_refused(nobody: Path, tmp_path: Path) -
     folder = tmp_path / f"capillary-podman-{os.geteuid()}"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(ServiceError, match="others may use it"):
+    with pytest.raises(ServiceError, match="others can enter it"):
         with_address({"PATH": str(nobody), "TMPDIR": str(tmp_path)})

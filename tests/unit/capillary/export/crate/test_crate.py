@@ -109,7 +109,7 @@ def test_the_validator_takes_it(root: Path, tmp_path: Path) -> None:
 def test_a_crate_is_written_whole_or_not_at_all(root: Path, tmp_path: Path) -> None:
     """A folder that exists is left alone, and so is everything where nothing has run."""
     (tmp_path / "crate").mkdir()
-    with pytest.raises(CapillaryError, match="exists already"):
+    with pytest.raises(CapillaryError, match="already exists"):
         write_crate(CrateRequest(folder=tmp_path / "crate"), root)
     (root / "dvc.lock").unlink()
     with pytest.raises(CapillaryError, match="no results"):

@@ -156,7 +156,7 @@ def test_a_chain_of_links_without_an_end_is_no_way(guard: Guard, places: dict[st
 def test_a_project_below_the_interpreter_or_the_system_is_guarded_all_the_same(
     policy: Policy, places: dict[str, Path]
 ) -> None:
-    """A container's /usr/src/app lies below sys.prefix: the inner folder decides."""
+    """A container's /usr/src/app is below sys.prefix: the inner folder decides."""
     guard = Guard(dataclasses.replace(policy, readable=(*policy.readable, str(places["root"].parent))))
     guard.check_read(places["world"] / "x.txt")
     guard.check_read(places["root"] / "data/in.txt")
@@ -174,7 +174,7 @@ def test_a_project_in_a_hidden_folder_of_home_is_guarded_all_the_same(policy: Po
 
 
 def test_a_package_installed_in_place_can_be_imported(guard: Guard, tmp_path: Path) -> None:
-    """pip install -e of a library leaves its files where they are; a data folder is no package."""
+    """pip install -e of a library leaves its files where they are; a data folder is not a package."""
     package = tmp_path / "library" / "deep"
     package.mkdir(parents=True)
     (package.parent / "__init__.py").touch()
@@ -224,7 +224,7 @@ NOT_WRITABLE = {
 @pytest.mark.parametrize("path", WRITABLE)
 @pytest.mark.parametrize("follow", [False, True])
 def test_what_is_declared_can_be_written(guard: Guard, places: dict[str, Path], path: str, follow: bool) -> None:
-    """Outs, hidden temporary files beside them, the temporary and the state folder, devices."""
+    """Outs, hidden temporary files next to them, the temporary and the state folder, devices."""
     guard.check_write(path.format(**places), follow_link=follow)
     assert guard.refused() == {}
 

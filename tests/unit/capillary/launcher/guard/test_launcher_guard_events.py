@@ -46,7 +46,7 @@ def test_removal_relative_to_an_open_folder_is_judged_by_that_folder(
         guard.hook("os.rename", ("a.tif", "moved", dep_folder, writable_folder))
 
 
-# what Python tells of each change to a name in an open folder
+# what Python describes each change to a name in an open folder
 CHANGES: dict[str, tuple[str, Callable[[str, int], Args]]] = {
     "remove": ("os.remove", lambda name, folder: (name, folder)),
     "rmdir": ("os.rmdir", lambda name, folder: (name, folder)),

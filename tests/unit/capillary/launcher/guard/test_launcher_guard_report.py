@@ -97,7 +97,7 @@ def test_a_failure_of_another_kind_keeps_its_own_code(guard: Guard, capsys: pyte
         fail(guard, "data/other.txt")
     explain(guard, SystemExit(4))
     err = capsys.readouterr().err
-    assert err == "note: the stage was refused on its way: toy@a may not read data/other.txt\n"
+    assert err == "note: the stage was refused access earlier: toy@a may not read data/other.txt\n"
 
 
 @pytest.mark.parametrize("error", [SystemExit(130), SystemExit(143), KeyboardInterrupt()])
@@ -118,4 +118,6 @@ def test_few_refusals_on_the_way_are_mentioned(guard: Guard, capsys: pytest.Capt
             fail(guard, f"/tmp/{number}")
     explain(guard, RuntimeError("the stage's own"))
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"note: the stage was refused on its way: toy@a may not read /tmp/{number}" for number in range(5)]
+    assert lines == [
+        f"note: the stage was refused access earlier: toy@a may not read /tmp/{number}" for number in range(5)
+    ]

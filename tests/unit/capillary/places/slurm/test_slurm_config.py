@@ -27,7 +27,7 @@ def test_the_file_of_this_repository_is_right() -> None:
 
 def test_a_project_without_the_file_is_told_what_to_do(tmp_path: Path) -> None:
     """Before anything is submitted."""
-    with pytest.raises(ParamsError, match="needs a file that says what jobs ask for"):
+    with pytest.raises(ParamsError, match="needs a file with the resources of its jobs"):
         read_config(tmp_path)
 
 
@@ -85,7 +85,7 @@ def test_variables_go_by_name_and_paths_mean_themselves() -> None:
         ({"extra": ["--comment=a\nid"]}, "not an option of sbatch"),
         ({"partition": "gpu --uid=0"}, "without spaces"),
         ({"account": "a\n#SBATCH -x"}, "without spaces"),
-        ({"time": "soon"}, "a time limit is meant"),
+        ({"time": "soon"}, "must be a time limit"),
         ({"time": 90}, "time"),
         ({"warn_s": 5}, "greater than or equal to 30"),
         ({"cpus": 0}, "greater than 0"),

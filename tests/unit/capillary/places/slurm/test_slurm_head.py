@@ -123,7 +123,7 @@ def test_a_number_that_slurm_gave_to_another_job_is_not_waited_for(
 
 
 def test_a_job_that_had_failed_is_submitted_again(run: Run, slurm: FakeSlurm, on_question: Callable[..., None]) -> None:
-    """Whoever repeats the command wants another attempt; nothing of the former one is taken for its own."""
+    """Whoever repeats the command wants another attempt; nothing of the previous one is taken for its own."""
     on_question(lambda: run.stop.receive(signal.SIGTERM, None))
     run.execute()
     run.leave(Ended(code=3, node="n1", started=1.0, ended=2.0))

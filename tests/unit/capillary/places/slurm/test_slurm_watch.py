@@ -75,7 +75,7 @@ def test_an_answer_that_fails(slurm: FakeSlurm, answer: "subprocess.CompletedPro
 def test_a_silent_queue_submits_nothing(slurm: FakeSlurm, tmp_path: pytest.TempPathFactory) -> None:
     """An empty list and no list are not the same."""
     slurm.squeue_code = 1
-    with pytest.raises(ServiceError, match="does not say which jobs"):
+    with pytest.raises(ServiceError, match="does not list the jobs"):
         queue.find_by_name("capillary-x", tmp_path)  # type: ignore[arg-type]
 
 
@@ -83,7 +83,7 @@ def test_a_job_that_slurm_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None
     """With Slurm's own words."""
     refusal = done(stderr="sbatch: error: invalid partition specified: gpuu", code=1)
     monkeypatch.setattr(queue, "_run", lambda *_: refusal)
-    with pytest.raises(CapillaryError, match="did not take the job") as caught:
+    with pytest.raises(CapillaryError, match="rejected the job") as caught:
         queue.submit(["sbatch"], {})
     assert "gpuu" in str(caught.value.value)
 

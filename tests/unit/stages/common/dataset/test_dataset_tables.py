@@ -99,7 +99,7 @@ def test_no_accepted_name_is_unreachable() -> None:
 
 
 def test_a_column_by_its_own_name_comes_before_others_that_mean_it() -> None:
-    """`label` may be a file beside a column `mask` of another purpose."""
+    """`label` may be a file next to a column `mask` of another purpose."""
     columns, faults = find_columns(("name", "id", "image", "raw", "mask", "label"))
     assert not faults
     assert [columns.names[name] for name in ("id", "image", "label")] == ["id", "image", "label"]

@@ -60,7 +60,7 @@ def test_the_spacing_is_what_the_file_says(tmp_path: Path, name: str) -> None:
 def test_any_stack_of_any_type_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, int, int], dtype: str, seed: int
 ) -> None:
-    """One slice or one row of chunks more: the edges of chunks are no edges of the stack."""
+    """One slice or one row of chunks more: the edges of chunks are not edges of the stack."""
     stack = np.random.default_rng(seed).integers(0, 120, size=shape).astype(dtype)
     if name.startswith("hdf5") and (shape[0] < 2 or min(shape) < 4):
         shape, stack = (4, 8, 8), np.resize(stack, (4, 8, 8))

@@ -32,7 +32,7 @@ def test_equals_the_definition_with_labelled_pieces() -> None:
 
 
 def test_as_many_configurations_are_simple_as_are_known_to_be() -> None:
-    """A sample's share lies within five deviations of the published count."""
+    """A sample's share is within five deviations of the published count."""
     codes = np.random.default_rng(11).integers(0, 1 << 26, 500_000, dtype=np.uint32)
     share = SIMPLE_CONFIGURATIONS / (1 << 26)
     assert abs(compute_simple(codes).mean() - share) < 5 * np.sqrt(share * (1 - share) / len(codes))

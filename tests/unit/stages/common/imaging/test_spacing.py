@@ -139,7 +139,9 @@ def test_nan_spacing_is_not_sane() -> None:
 def test_table_and_header_are_compared() -> None:
     """A clear difference is a warning, a rounded number or a silent header is none."""
     warning = disagreement((5.0, 1.0, 1.0), _header((2.0, 1.0, 1.0), "micron"))
-    assert warning == ("dataset.csv says 5 × 1 × 1 µm, the image's header 2 × 1 × 1 µm (NIfTI sform); the table counts")
+    assert warning == (
+        "dataset.csv says 5 × 1 × 1 µm, the image's header 2 × 1 × 1 µm (NIfTI sform); the table is used"
+    )
     assert disagreement((5.0, 0.99, 1.0), _header((5.0, 1.0, 1.0), "micron")) == ""
     assert disagreement((5.0, 1.0, 1.0), _header(None, "unknown")) == ""
 

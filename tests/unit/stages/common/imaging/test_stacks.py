@@ -330,7 +330,7 @@ def _two_stacks(path: Path) -> None:
         ("a.nii.gz", lambda path: path.touch(), "0 bytes"),
         ("a.tif", lambda path: path.mkdir(), "folder"),
         ("a.tif", _absent, "does not exist"),
-        ("a.png", _text, "neither TIFF nor NIfTI"),
+        ("a.png", _text, "not that of a TIFF or NIfTI"),
         ("a.nii", lambda path: nifti(STACK[:4].reshape(2, 2, 40, 33).T, np.eye(4)).to_filename(path), "2 × 2|33"),
         ("a.tif", _colour, "colour"),
         ("a.tif", _time_series, "it holds 2 time points"),
@@ -406,7 +406,7 @@ def test_two_values_become_zero_and_one(low: float, high: float, dtype: str) -> 
 
 @pytest.mark.parametrize("values", [(0,), (255,), (0, 1, 2), (0.0, 1.0, np.nan), tuple(range(20))])
 def test_other_than_two_values_are_refused(values: tuple[float, ...]) -> None:
-    """A label of one value, three values or NaN is no label; the error shows the values."""
+    """A label of one value, three values or NaN is not a label; the error shows the values."""
     with pytest.raises(DataError, match=f"holds {len(values)} value") as refused:
         binarise(np.resize(np.array(values), (2, 5, 7)))
     shown = ", ".join(f"{value:g}" for value in values[:6]) + (", …" if len(values) > 6 else "")

@@ -80,7 +80,7 @@ def test_a_resampled_volume_knows_its_own_grid(tmp_path: Path) -> None:
     assert found.native == native
     assert found.native_label().shape == (2, 3, 4)
     np.save(volume.folder / "native_label.npy", np.ones((2, 3, 5), dtype=np.uint8))
-    with pytest.raises(DataError, match=r"native_label\.npy is not the array"):
+    with pytest.raises(DataError, match=r"native_label\.npy differs from the array"):
         read_manifest(tmp_path)
 
 
@@ -195,8 +195,8 @@ def _double(processed: Path) -> None:
         (lambda folder: (folder / "a" / "skeleton.npy").unlink(), "volume a: skeleton.npy"),
         (lambda folder: (folder / "a" / "image.npy").write_bytes(b""), "volume a: image.npy"),
         (_truncate, "volume a: image.npy"),
-        (_cast, "volume a: image.npy is not the array"),
-        (_reshape, "volume a: label.npy is not the array"),
+        (_cast, "volume a: image.npy differs from the array"),
+        (_reshape, "volume a: label.npy differs from the array"),
         (_drop_column, "lacks columns"),
         (_double, "lists a volume twice"),
     ],
@@ -217,8 +217,8 @@ def test_damage_is_refused_by_name(processed: Path, damage, says: str) -> None: 
         ('{"folds": [], "seed": 1}', "no list"),
         ('{"folds": [{"train": ["a"], "val": ["b"]}], "seed": 1}', "no list"),
         ('{"folds": [{"train": ["a"]}]}', "fold 0 needs the keys train and val only"),
-        ('[{"train": ["a"], "val": ["b"]}, {"train": ["a"], "val": "b"}]', "fold 1: val is no list of ids"),
-        ('[{"train": ["a", 3], "val": ["b"]}]', "fold 0: train is no list of ids"),
+        ('[{"train": ["a"], "val": ["b"]}, {"train": ["a"], "val": "b"}]', "fold 1: val is not a list of ids"),
+        ('[{"train": ["a", 3], "val": ["b"]}]', "fold 0: train is not a list of ids"),
         ("{", "not JSON"),
         ("\udcff", "not JSON"),
     ],

@@ -66,7 +66,7 @@ def test_the_guard_looks_several_times_a_second_and_speaks_at_the_first_look_ove
 
 
 def test_no_limit_no_watch() -> None:
-    """Nothing runs beside the work."""
+    """Nothing runs in parallel with the work."""
     before = threading.active_count()
     with guarding(None) as guard:
         assert threading.active_count() == before

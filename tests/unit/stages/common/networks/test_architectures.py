@@ -1,4 +1,4 @@
-"""What every architecture of the catalogue promises; a new one is tested here without a line of its own."""
+"""What every architecture of the catalogue promises; a new one is tested here without its own line."""
 
 import pickle
 from itertools import product

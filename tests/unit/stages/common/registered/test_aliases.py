@@ -90,7 +90,7 @@ def test_a_refused_login_is_not_a_missing_model(refusal: dict[str, str], referen
     """The error names the token, whatever was asked."""
     made = registry()
     made.refusal = refusal
-    with pytest.raises(ServiceError, match="refuses this login: the token is wrong or expired") as caught:
+    with pytest.raises(ServiceError, match="refuses this login: the token is wrong, expired,") as caught:
         named_versions(reference, made.server)
     assert caught.value.code is ExitCode.SERVICE
     assert "MLFLOW_TRACKING_PASSWORD" in caught.value.remedy

@@ -84,7 +84,7 @@ def test_what_the_registry_gives_wrongly_is_read_from_what_is_kept(
 def test_without_kept_files_the_error_names_the_server_and_the_other_road(
     tmp_path: Path, gone: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The registry alone is the default."""
+    """The registry only is the default."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ServiceError, match=r"gone\.example") as raised:
         find_network(made_up(1)[0], gone)
@@ -116,7 +116,7 @@ def test_files_that_are_not_the_card_s_are_never_parsed(change: str, tmp_path: P
     found = weights_from_remote(card, (tmp_path,))
     assert (found is None) == (change != "bytes")
     if found is not None:
-        with pytest.raises(DamagedError, match="not the one of its card"):
+        with pytest.raises(DamagedError, match="does not match its card"):
             read_kept(found, card)
 
 

@@ -39,7 +39,7 @@ def test_published_differences() -> None:
 
 
 def test_unanimous_groups_have_the_smallest_p_and_only_they() -> None:
-    """2^(1-n), which is told beside p."""
+    """2^(1-n), which is told next to p."""
     for groups in range(1, 9):
         found = flips(np.linspace(0.1, 0.3, groups))
         assert found.p == found.p_smallest == 2.0 ** (1 - groups)

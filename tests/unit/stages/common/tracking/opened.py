@@ -58,7 +58,7 @@ def sending(run: TrackedRun, to: Server) -> Sending:
 
 
 class Failing:
-    """A client whose methods named in `errors` raise what stands there, until `over`; `asked` counts those calls."""
+    """A client whose methods named in `errors` raise what is there, until `over`; `asked` counts those calls."""
 
     def __init__(self, client: Any, **errors: Exception) -> None:
         self.client, self.errors, self.over, self.asked = client, errors, False, 0

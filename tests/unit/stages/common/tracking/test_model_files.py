@@ -25,7 +25,7 @@ from tests.support.tracked import PlainRun, embedded_runtime, load, plain_run
 
 @pytest.fixture
 def run(store: Path, request: pytest.FixtureRequest) -> PlainRun:
-    """A run of its own for each test."""
+    """Its own run for each test."""
     runtime = embedded_runtime(store, fingerprint=request.node.name)
     return plain_run(runtime)
 
@@ -74,9 +74,9 @@ def _flip(file: Path) -> None:
 
 
 SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "changed": (_flip, "is not the file that the model's card names"),
-    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "is not the file that the model's card names"),
-    "grown": (lambda file: file.write_bytes(file.read_bytes() + b"\0"), "larger than it can be"),
+    "changed": (_flip, "does not match the model's card"),
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "does not match the model's card"),
+    "grown": (lambda file: file.write_bytes(file.read_bytes() + b"\0"), "larger than allowed"),
     "gone": (lambda file: file.unlink(), "there is no such file"),
     "a folder": (lambda file: (file.unlink(), file.mkdir()), "it is not a file"),
 }
@@ -97,7 +97,7 @@ def test_a_file_that_is_not_the_cards_is_refused(
         load(card, run.server)
     assert name in caught.value.what
     assert run.server.uri in caught.value.what
-    if "card names" in text:
+    if "model's card" in text:
         found = file_of(file.read_bytes())
         assert before.sha256 in str(caught.value.value)
         assert found.sha256 in str(caught.value.value)

@@ -28,7 +28,7 @@ from tests.unit.stages.common.tracking.opened import Failing
 
 @pytest.fixture
 def run(store: Path, request: pytest.FixtureRequest) -> PlainRun:
-    """A run of its own for each test."""
+    """Its own run for each test."""
     runtime = embedded_runtime(store, fingerprint=request.node.name)
     return plain_run(runtime)
 
@@ -141,7 +141,7 @@ def test_registering_again_makes_no_second_version(run: PlainRun, store: Path) -
 
 
 def test_other_weights_of_the_same_run_leave_the_first_version_intact(run: PlainRun) -> None:
-    """A second set of weights gets files and a version of its own."""
+    """A second set of weights gets files and its own version."""
     first, second = random_network(0), random_network(1)
     assert register(run, first, "two_weights") != register(run, second, "two_weights")
     for model in (first, second):
@@ -218,7 +218,7 @@ def test_a_refused_alias_becomes_a_tag_and_is_said(run: PlainRun, capsys: pytest
 
 
 def test_a_refusal_to_create_the_model_is_one(run: PlainRun) -> None:
-    """Only a name that exists already is no reason to stop; nothing is uploaded."""
+    """Only a name that exists already is not a reason to stop; nothing is uploaded."""
     refusing = Failing(
         run.server.client,
         create_registered_model=RestException({"error_code": "PERMISSION_DENIED", "message": "read only"}),

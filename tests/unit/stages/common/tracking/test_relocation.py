@@ -124,7 +124,7 @@ def test_an_experiment_that_keeps_its_files_elsewhere_on_purpose_moves_nothing(f
 def test_a_folder_of_artifacts_on_another_disk_stays_where_it_is(
     file: Path, tmp_path: Path, further: tuple[str, ...], changed: int
 ) -> None:
-    """Only where it is there and not here; with a store beside it, this one is a copy of that."""
+    """Only where it is there and not here; with a store next to it, this one is a copy of that."""
     kept = tmp_path / "large disk" / "artifacts"
     for made in (kept / "r" / "model", *(tmp_path / name for name in further)):
         made.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def trained(store: Path, make_runtime: MakeRuntime) -> torch.nn.Module:
 def test_a_project_that_was_copied_or_moved_predicts_and_trains_on(
     store: Path, trained: torch.nn.Module, tmp_path: Path, way: str
 ) -> None:
-    """Its old models come back, a new one is registered beside its own files, and the original is not touched."""
+    """Its old models come back, a new one is registered next to its own files, and the original is not touched."""
     model = trained
     place = tmp_path / "Gefäße 2" / "mlruns"
     shutil.copytree(store, place)

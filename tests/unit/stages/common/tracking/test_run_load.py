@@ -78,7 +78,7 @@ def test_rows_of_another_machine_go_under_the_columns_that_are_there(tmp_path: P
 def test_a_disk_that_takes_no_more_costs_samples_and_not_the_stage(
     make_runtime: MakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The file cannot be written: it is said, and everything goes on."""
+    """The file cannot be written: it is said, and everything continues."""
     run = open_quiet(make_runtime())
     SystemSampler(run.writer, interval_s=60, file=Path("/dev/full/x.csv")).stop()
     assert "a sample of the system metrics is lost" in capsys.readouterr().out

@@ -149,7 +149,7 @@ def test_params_are_logged_once_and_cut_with_a_notice(
 
 
 def test_tags_are_those_of_the_part_that_runs_now(make_runtime: MakeRuntime) -> None:
-    """A run that goes on elsewhere has the tags of there; what else it has stays."""
+    """A run that continues elsewhere has the tags of there; what else it has stays."""
     run = open_quiet(make_runtime())
     run.set_tags({"capillary.torch": "1", "capillary.torch_cuda": "12.6"})
     killed(run)

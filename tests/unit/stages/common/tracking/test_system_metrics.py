@@ -21,6 +21,6 @@ class Counting(BaseMetricsMonitor):
 
 
 def test_each_sample_stands_by_itself() -> None:
-    """What a monitor kept for the sample before is no part of this one."""
+    """What a monitor kept for the sample before is not part of this one."""
     monitors = [Counting()]
     assert [_sample(monitors) for _ in range(3)] == [{"calls": 1.0}, {"calls": 2.0}, {"calls": 3.0}]

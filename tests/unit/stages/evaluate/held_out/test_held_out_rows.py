@@ -38,7 +38,7 @@ def by_group(model: str) -> list[float]:
 
 
 def test_the_mean_of_probabilities_is_that_of_all_networks(tmp_path: Path) -> None:
-    """Equal to stacking them; volumes are apart, and a sum that was taken begins anew."""
+    """Equal to stacking them; volumes are apart, and a sum that was taken begins again."""
     made = np.random.default_rng(0).random((2, 3, 4, 5, 6), dtype=np.float32)
     sums = RunningSums(tmp_path)
     for network in range(3):
@@ -63,7 +63,7 @@ def test_the_ensemble_has_an_interval_over_groups_and_the_networks_a_mean() -> N
 
 
 def test_the_tables_say_it_apart_from_the_out_of_fold_figures(tmp_path: Path) -> None:
-    """A table of their own, and one key more in metrics.json; without held-out volumes metrics.json is as ever."""
+    """Their own table, and one key more in metrics.json; without held-out volumes metrics.json is as ever."""
     rows = [row("dice_ce", index, 0.8) for index in range(4)]
     summary, results = summarise(rows, EVALUATION), summarise_held_out(ROWS, EVALUATION)
     write_held_out(tmp_path, ROWS, EVALUATION)
@@ -90,6 +90,6 @@ def test_the_terminal_shows_which_figure_to_quote(capsys: pytest.CaptureFixture[
     interval = results["dice_ce"].ensemble["dsc"]
     assert f"{interval.mean:.3f} [{interval.ci_low:.3f}, {interval.ci_high:.3f}]" in said
     assert "6 held-out volumes of 5 groups, 2 networks" in said
-    assert "the one to quote, provided that nothing was chosen by looking at it" in said
+    assert "the one to quote, provided that it was not used to choose anything" in said
     assert points_of(results)["dice_ce.test.dsc"] == interval.mean
     assert points_of(results)["dice_ce.test.dsc.ci_low"] == interval.ci_low

@@ -8,7 +8,7 @@ from stages.evaluate.metrics.centreline import centreline_dsc
 
 
 def test_by_hand() -> None:
-    """A line of eight voxels, of which a prediction finds six and adds two beside it: 2·(6/8)·(6/8) / (6/8 + 6/8)."""
+    """A line of eight voxels, of which a prediction finds six and adds two next to it: 2·(6/8)·(6/8) / (6/8 + 6/8)."""
     label, found = np.zeros((2, 3, 5, 12), dtype=np.bool_)
     label[1, 2, 2:10] = True
     found[1, 2, 2:8] = True

@@ -129,7 +129,7 @@ def test_the_detectable_difference_is_detected_as_often_as_it_says(groups: int, 
 
 @pytest.mark.parametrize("groups", range(1, 30))
 def test_any_number_of_groups_is_compared(groups: int) -> None:
-    """From one on: p always, a detectable difference from five on, and nothing that is no number."""
+    """From one on: p always, a detectable difference from five on, and nothing that is not a number."""
     rng = np.random.default_rng(groups)
     rows = [row(loss, index, rng.random()) for loss in "ab" for index in range(groups)]
     found = compare_losses(rows, evaluation(metrics=("dsc",), confidence=0.999 if groups % 2 else 0.95))[0]

@@ -49,7 +49,7 @@ def test_a_volume_counts_once_whatever_the_number_of_its_seeds() -> None:
 
 
 def test_a_value_that_some_seeds_lack_is_the_mean_of_the_others() -> None:
-    """NaN where no seed has it."""
+    """NaN if no seed has it."""
     one, two = rows_of("dice_ce", (None, 7))[::6]
     nan = replace(two, measurement=replace(two.measurement, values={"dsc": np.nan}))
     (merged,) = over_seeds([replace(one, measurement=replace(one.measurement, values={"dsc": 0.5})), nan])

@@ -10,7 +10,7 @@ import torch
 from stages.common.errors import DataError, ExitCode
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
 from stages.common.runtime import Compute
-from stages.train.distributed.stop import Board, RelayedInterrupt, live_and_die_with_parent, relaying
+from stages.train.distributed.stop import RelayedInterrupt, StopChannel, live_and_die_with_parent, relaying
 from stages.train.launch import usable_processes
 from stages.train.resuming.interrupt import Interrupt
 from tests.unit.stages.train.tiny import runtime_in
@@ -48,7 +48,7 @@ def test_a_crossed_memory_limit_reaches_a_worker_with_its_numbers() -> None:
 
 def test_a_rank_that_looked_before_the_signal_came_says_what_the_one_that_looked_after_it_says() -> None:
     """Rank 0 decides for all: a follower may have looked just before."""
-    board, own = Board(), Interrupt()
+    board, own = StopChannel(), Interrupt()
     lead, follower = RelayedInterrupt(board), RelayedInterrupt(board)
     assert not follower.asked
     own.received = signal.SIGTERM
@@ -57,14 +57,14 @@ def test_a_rank_that_looked_before_the_signal_came_says_what_the_one_that_looked
     assert follower.error("after epoch 3, step 1").report() == lead.error("after epoch 3, step 1").report()
 
 
-def _fail(board: Board) -> None:
+def _fail(board: StopChannel) -> None:
     board.report(DataError("the volume is gone", remedy="bring it back", value="volume_1"))
     board.lead_is_done()
 
 
 def test_a_workers_report_arrives_whole_and_another_one_that_waits_for_it_goes_on() -> None:
     """Across real processes, with its kind, value and remedy: the supervisor raises it as its own."""
-    board = Board()
+    board = StopChannel()
     assert board.reported() is None
     process = multiprocessing.get_context("fork").Process(target=_fail, args=(board,))
     process.start()
@@ -77,7 +77,7 @@ def test_a_workers_report_arrives_whole_and_another_one_that_waits_for_it_goes_o
 
 def test_a_board_keeps_what_was_asked_last_and_says_nothing_before() -> None:
     """Neither request is made up, and one does not hide the other."""
-    board, guard = Board(), MemoryGuard()
+    board, guard = StopChannel(), MemoryGuard()
     own = Interrupt(guard)
     board.post(own)
     assert (board.received, board.crossing) == (None, None)
@@ -101,7 +101,7 @@ def test_the_relay_ends_with_its_block() -> None:
 
 def test_of_several_reports_the_first_is_the_reason() -> None:
     """The others follow from it."""
-    board = Board()
+    board = StopChannel()
     for what in ("the disk is full", "rank 0 is gone"):
         board.report(DataError(what, remedy="x"))
     error = board.reported()

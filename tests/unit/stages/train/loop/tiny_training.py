@@ -16,7 +16,7 @@ from stages.train.loop.state import TrainingState
 from stages.train.loop.validate import plan_tiles
 from stages.train.losses import build_loss
 from stages.train.params import TrainingParams
-from stages.train.part import Part, start_or_resume
+from stages.train.part import RankSetup, start_or_resume
 from stages.train.resuming.background import BackgroundCheckpoints
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt
@@ -53,7 +53,7 @@ class TinyTraining:
                 yield batch
 
         self.logged: list[EpochRecord] = []
-        part = Part(
+        part = RankSetup(
             cell=cell,
             runtime=runtime_in(state_dir, compute),
             loss=loss,

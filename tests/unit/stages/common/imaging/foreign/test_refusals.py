@@ -1,4 +1,4 @@
-"""What is no stack, lies elsewhere or claims too much is refused by name, in every format beside TIFF and NIfTI."""
+"""What is not a stack, is elsewhere or claims too much is refused by name, in every format besides TIFF and NIfTI."""
 
 import importlib
 import json
@@ -96,13 +96,13 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "zarr_codec": (lambda at: _zarr_with(at, "0/.zarray", lambda it: it["compressor"].update(id="jpegxl")), "jpegxl"),
     "zarr_outside": (
         lambda at: _zarr_with(at, ".zattrs", lambda it: it["multiscales"][0]["datasets"][0].update(path="../b")),
-        "outside of it",
+        "outside it",
     ),
     "zarr_level_missing": (
         lambda at: _zarr_with(at, ".zattrs", lambda it: it["multiscales"][0]["datasets"][0].update(path="9")),
         "level '9' is missing",
     ),
-    "zarr_link": (_zarr_link, "is a link that leads out of the folder"),
+    "zarr_link": (_zarr_link, "is a link to a place outside the folder"),
     "zarr_times": (lambda at: save_zarr(at / "a.zarr", [np.stack([STACK] * 3)], axes="tzyx"), "3 time points"),
     "zarr_channels": (
         lambda at: save_zarr(at / "a.zarr", [np.stack([STACK] * 2)], axes="czyx", labels=("DAPI", "CD31")),
@@ -123,12 +123,12 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "nrrd_claim": (
         lambda at: _rewritten(save_nrrd(at / "a.nrrd", STACK), rb"sizes: .*", b"sizes: 90000 90000 90000"),
-        "its header speaks of 1,458,000,000,000,000 bytes",
+        "its header claims 1,458,000,000,000,000 bytes",
     ),
     "nrrd_text": (lambda at: save_nrrd(at / "a.nrrd", STACK, encoding="ascii"), "encoded as 'ascii'"),
     "mha_claim": (
         lambda at: save_meta_image(at / "a.mha", STACK, DimSize="90000 90000 90000"),
-        "its header speaks of 1,458,000,000,000,000 bytes",
+        "its header claims 1,458,000,000,000,000 bytes",
     ),
     "mha_kind": (lambda at: save_meta_image(at / "a.mha", STACK, ElementType="MET_STRING"), "MET_STRING"),
     "mha_list": (lambda at: save_meta_image(at / "a.mhd", STACK, data="LIST"), "several files"),
@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "slices_strange": (lambda at: _copied(save_slices(at / "s", STACK), "z003.tif", "a.czi"), "holds 'a.czi', which"),
     "slices_names": (
         lambda at: _copied(save_slices(at / "s", STACK), "z003.tif", "mip.tif"),
-        "named unlike each other",
+        "different kinds of names",
     ),
     "slices_times": (
         lambda at: _copied(save_slices(at / "s", STACK, "t0_z{}.tif"), "t0_z3.tif", "t1_z3.tif"),
@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda at: _copied(save_slices(at / "s", STACK[:, None].repeat(2, 1)), "z003.tif", "z006.tif"),
         "slice z000.tif: it holds 2 slices itself",
     ),
-    "unknown": (lambda at: _filled(at / "a.png", b"x"), r"of no format that is read"),
+    "unknown": (lambda at: _filled(at / "a.png", b"x"), r"no supported format"),
 }
 
 
@@ -211,7 +211,7 @@ def test_a_channel_of_a_store_is_read_alone(tmp_path: Path, channel: int | str) 
 
 @pytest.mark.parametrize("kind", ["NRRD", "MetaImage"])
 def test_numbers_without_a_unit_are_mm_by_habit(tmp_path: Path, kind: str) -> None:
-    """As in NIfTI: µm where mm would be absurd, with a warning; 1 × 1 × 1 is no spacing."""
+    """As in NIfTI: µm where mm would be absurd, with a warning; 1 × 1 × 1 is not a spacing."""
     if kind == "NRRD":
         file = save_nrrd(tmp_path / "a.nrrd", STACK, **{"space units": None})
         bare = save_nrrd(tmp_path / "b.nrrd", STACK, **{"space units": None, "space directions": np.eye(3)})

@@ -1,4 +1,4 @@
-"""Stacks in every format that is read beside TIFF and NIfTI, as other programs write them."""
+"""Stacks in every format that is read besides TIFF and NIfTI, as other programs write them."""
 
 import json
 import zlib

@@ -92,7 +92,7 @@ def many_images(count: int) -> bytes:
     return described(f"<OME>{pixels * count}</OME>".encode())
 
 
-OF_A_FILE = r"its header speaks of [\d,]+ bytes of voxels, the file has [\d,]+"
+OF_A_FILE = r"its header claims [\d,]+ bytes of voxels, the file has [\d,]+"
 BAD_TIFFS: dict[str, tuple[bytes, str]] = {
     "one page, uncompressed": (tiff([page(60_000, NONE, 8, 1000)], bytes(1000)), f"{OF_A_FILE}$"),
     "one page, deflate": (tiff([page(60_000, DEFLATE, 8, len(ZEROS))], ZEROS), rf"{OF_A_FILE}.* at most \(deflate\)"),
@@ -219,7 +219,7 @@ def test_a_nifti_is_inflated_no_further_than_its_claim(tmp_path: Path, members: 
     rest = packed(bytes(1 << 20)) * (members - 1) + (packed(bytes(4 << 20)) if members == 1 else b"")
     (tmp_path / "a.nii.gz").write_bytes(whole + rest)
     error = refusal(tmp_path / "a.nii.gz", (read_stack, lambda path: list(read_slices(path))))
-    assert "it unpacks to more than the 864 bytes that its header speaks of" in error.what
+    assert "it unpacks to more than the 864 bytes that its header claims" in error.what
 
 
 SPARSE = np.zeros((2, 512, 512), np.uint8)
@@ -325,4 +325,4 @@ def test_empty_tiles_may_be_left_out_of_a_file(tmp_path: Path) -> None:
     sparse(tmp_path / "a.tif", 256)
     assert read_stack(tmp_path / "a.tif").sum() == 256**2
     sparse(tmp_path / "b.tif", 1024)
-    assert "its header speaks of" in refusal(tmp_path / "b.tif").what
+    assert "its header claims" in refusal(tmp_path / "b.tif").what

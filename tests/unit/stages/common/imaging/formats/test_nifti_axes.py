@@ -66,7 +66,7 @@ def test_the_remark_names_the_order_of_the_array(tmp_path: Path) -> None:
     """z first, as an array of numpy is."""
     file = save(tmp_path / "a.nii", STACK, turned((2, 1, 0)), unit="micron")
     assert read_header(file).remarks == (
-        "by its sform its array is stored as z, y, x, not as x, y, z; it is read accordingly",
+        "by its sform its array is stored as z, y, x, not as x, y, z, and is read accordingly",
     )
 
 
@@ -108,7 +108,7 @@ def test_an_oblique_array_is_read_by_its_nearest_axes(tmp_path: Path) -> None:
             {"unit": "micron", "pixdim": [1, *TRUE_XYZ, 0, 0, 0, 0]},
             (5.0, 0.9, 1.1),
             "NIfTI pixdim",
-            "pixdim counts",
+            "pixdim is used",
         ),
         (
             np.diag([*TRUE_XYZ, 1]),
@@ -163,7 +163,7 @@ def test_a_default_header_has_no_spacing(tmp_path: Path) -> None:
     """Identity, 1 × 1 × 1 and no unit: the reason shows how the array is taken, and a table may still be right."""
     found = told(save(tmp_path / "a.nii", STACK, np.eye(4)))
     assert found.spacing_um is None
-    assert "its array is taken as x, y, z, which makes 33 × 40 × 6 voxels in z, y, x" in found.reason
+    assert "its array is taken as x, y, z, giving 33 × 40 × 6 voxels in z, y, x" in found.reason
     assert found.warnings == (found.reason,)
 
 

@@ -65,7 +65,7 @@ def test_every_unit_of_length_counts(tmp_path: Path, unit: str, um: float) -> No
 def test_imagej_s_depth_has_its_own_rules(
     tmp_path: Path, described: dict[str, Any], spacing_um: Spacing | None, says: str
 ) -> None:
-    """A unit of its own; left out where it is 1; negative for a stack from below. Doubts and refusals have reasons."""
+    """Its own unit; left out where it is 1; negative for a stack from below. Doubts and refusals have reasons."""
     found = told(imagej(tmp_path / "a.tif", described))
     assert found.spacing_um == (spacing_um and pytest.approx(spacing_um, rel=1e-5))
     assert says in "; ".join([found.reason, *found.warnings])

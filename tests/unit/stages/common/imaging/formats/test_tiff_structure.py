@@ -269,7 +269,7 @@ def test_a_page_of_another_type_is_refused(tmp_path: Path) -> None:
     assert what == "its planes differ: plane 4 is 40 × 33 of uint16, the first 40 × 33 of uint8"
 
 
-# --- pictures beside the stack ---
+# --- pictures next to the stack ---
 
 LEVELS = [STACK, STACK[:, ::2, ::2], STACK[:, ::4, ::4]]
 

@@ -121,14 +121,14 @@ def compared(one: str, other: str) -> Comparison:
 
 
 class Crowd:
-    """Processes that do `works` at once, each with a clock of its own."""
+    """Processes that do `works` at once, each with its own clock."""
 
     def __init__(self, works: Sequence[Work], clocks: Sequence[int]) -> None:
         self._works, self._clocks = works, clocks
         self._known: dict[tuple[int, Answers], Step | None] = {}
 
     def next_step(self, process: int, answers: Answers) -> Step | None:
-        """None where the process has ended. It depends on nothing but what the process was answered."""
+        """None if the process has ended. It depends on nothing but what the process was answered."""
         key = (process, answers)
         if key not in self._known:
             try:
@@ -139,7 +139,7 @@ class Crowd:
         return self._known[key]
 
     def after(self, model: Model, logs: tuple[Answers, ...], process: int) -> tuple[Model, tuple[Answers, ...]] | None:
-        """The world after one more step of `process`; None where it has ended."""
+        """The world after one more step of `process`; None if it has ended."""
         step = self.next_step(process, logs[process])
         if step is None:
             return None
@@ -268,7 +268,7 @@ def test_a_rollback_needs_a_former_champion_and_a_promotion_another_version() ->
     steps = Process((FIRST.entries, FIRST.aliases), 0, 1)
     with pytest.raises(CapillaryError, match="no champion before this one"):
         roll_back(steps, who="ann", why="x")
-    with pytest.raises(CapillaryError, match="version 5 is the champion already"):
+    with pytest.raises(CapillaryError, match="version 5 is already the champion"):
         decide(Process((FIRST.entries, FIRST.aliases), 0, 1), "5", who="ann", why="x")
 
 
@@ -293,5 +293,5 @@ def test_aliases_that_another_program_moves_end_with_an_error() -> None:
         def point(self, alias: str, version: str, after: int) -> None:
             """Is not kept."""
 
-    with pytest.raises(ServiceError, match="do not stay where they are pointed"):
+    with pytest.raises(ServiceError, match="keep being changed"):
         settle(Stubborn((), 0, 1))

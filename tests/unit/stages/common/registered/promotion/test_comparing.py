@@ -21,7 +21,7 @@ def relabelled(training: Training, names: set[str]) -> Training:
 
 
 def test_the_difference_and_its_interval_are_those_of_the_paired_test() -> None:
-    """Over all volumes, each in a group of its own; and the other way round with the other sign."""
+    """Over all volumes, each in its own group; and the other way round with the other sign."""
     found = compare(made_training(BETTER), made_training(VALUES, name="two"), "dsc")
     differences = np.array(list(BETTER.values())) - np.array(list(VALUES.values()))
     expected = flip_test(differences, 0.95, draws=100, seed=1)
@@ -37,7 +37,7 @@ def test_the_difference_and_its_interval_are_those_of_the_paired_test() -> None:
 
 @pytest.mark.parametrize(("metric", "is_better"), [("dsc", True), ("hd95_um", False), ("betti_0_error", False)])
 def test_less_is_better_where_it_is(metric: str, is_better: bool) -> None:
-    """A larger distance is no gain."""
+    """A larger distance is not a gain."""
     one, other = made_training(BETTER, metric=metric), made_training(VALUES, name="two", metric=metric)
     assert compare(one, other, metric).is_better is is_better
     assert compare(other, one, metric).is_better is not is_better

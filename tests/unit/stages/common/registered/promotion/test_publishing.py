@@ -140,7 +140,7 @@ def test_two_trainings_are_compared_side_by_side(store: Path, server: Server, tm
 
 def test_what_cannot_be_a_training_is_refused(store: Path, server: Server, tmp_path: Path) -> None:
     """A name that holds networks; networks that are not there; a network where a training is meant."""
-    with pytest.raises(CapillaryError, match="holds the networks of the loss dice_ce"):
+    with pytest.raises(CapillaryError, match="contains the networks of the loss dice_ce"):
         publish(store, server, made_training(VALUES, registered_model=NETWORKS), tmp_path / "name")
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone" / FILE).write_bytes(training_json(made_training(VALUES, name="gone")))
@@ -158,8 +158,8 @@ def test_a_changed_training_file_is_refused(
     publish(store, server, training, tmp_path / "folder")
     better = made_training(shifted(0.1), name="changed", registered_model="capillary-changed")
     for content, words in (
-        (training_json(better), "not the one that was registered"),
-        (b"{", "not what evaluate writes"),
+        (training_json(better), "differs from the one that was registered"),
+        (b"{", "not have the form that evaluate writes"),
     ):
         monkeypatch.setattr(reading, "fetch_file", lambda *_, content=content: content)
         with pytest.raises(DataError, match=words):

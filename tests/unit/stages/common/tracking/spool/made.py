@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from stages.common.tracking.server import Server
-from stages.common.tracking.spool.opening import Wanted, open_spool
+from stages.common.tracking.spool.opening import RunRequest, open_spool
 from stages.common.tracking.spool.sending import Destination
 from stages.common.tracking.spool.writing import Writer
 from tests.support.mlflow_fake import FakeMlflow
@@ -14,11 +14,11 @@ from tests.support.mlflow_fake import FakeMlflow
 URI = "http://u:p@h:1"
 
 
-def wanted(**changes: Any) -> Wanted:
+def wanted(**changes: Any) -> RunRequest:
     """What train asks for."""
     usual = {"stage": "train@a-0", "fingerprint": "f", "tags": {}, "run_name": "a-0", **changes}
     identity = {"capillary.stage": usual["stage"], "capillary.fingerprint": usual["fingerprint"]}
-    return Wanted(identity=identity, **usual)
+    return RunRequest(identity=identity, **usual)
 
 
 def write(outbox: Path, added: Callable[[], None] = lambda: None, **changes: Any) -> Writer:

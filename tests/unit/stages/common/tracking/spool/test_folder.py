@@ -139,7 +139,7 @@ def test_what_cannot_be_read_of_the_progress_is_sent_again(tmp_path: Path, conte
 
 
 def test_the_last_status_says_how_a_run_ended(tmp_path: Path) -> None:
-    """One that goes on after it failed is running."""
+    """One that continues after it failed is running."""
     writer = write(tmp_path)
     assert last_status(writer.spool) == "RUNNING"
     for status in ("FAILED", "RUNNING", "FINISHED"):

@@ -13,7 +13,7 @@ from tests.unit.stages.common.tracking.opened import Clock
 from tests.unit.stages.common.tracking.spool.made import POINTS, fill, to, write
 
 
-class Bench:
+class SenderSetup:
     """A filled spool, a fake server, and a sender whose attempts are made by who waits, one a second."""
 
     def __init__(self, folder: Path) -> None:
@@ -41,18 +41,18 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SenderSetup:
     Clock(monkeypatch)
-    return Bench(tmp_path)
+    return SenderSetup(tmp_path)
 
 
-def test_all_is_sent_to_a_server_that_answers(bench: Bench) -> None:
+def test_all_is_sent_to_a_server_that_answers(bench: SenderSetup) -> None:
     outcome = bench.sender.settle(lambda: False, sleep=bench.sleep)
     assert outcome.is_sent
     assert sorted(bench.fake.points(bench.sender.run_id)) == POINTS
 
 
-def test_a_server_with_a_long_latency_is_waited_for_as_long_as_it_answers(bench: Bench) -> None:
+def test_a_server_with_a_long_latency_is_waited_for_as_long_as_it_answers(bench: SenderSetup) -> None:
     """Ten seconds an answer are minutes in all, and no reason to give up."""
     bench.latency_s = 10.0
     bench.fault(None)
@@ -61,7 +61,7 @@ def test_a_server_with_a_long_latency_is_waited_for_as_long_as_it_answers(bench:
 
 
 @pytest.mark.parametrize("error", [AWAY, REVOKED, None], ids=["dead", "revoked", "black hole"])
-def test_without_an_answer_the_wait_is_bounded(bench: Bench, error: Exception | None) -> None:
+def test_without_an_answer_the_wait_is_bounded(bench: SenderSetup, error: Exception | None) -> None:
     """The spool keeps everything; why is said where the server said anything."""
     bench.attempts = error is not None
     bench.fault(error)
@@ -71,7 +71,7 @@ def test_without_an_answer_the_wait_is_bounded(bench: Bench, error: Exception | 
     assert ANSWER_PATIENCE_S <= bench.now_s < ANSWER_PATIENCE_S + 2
 
 
-def test_a_request_to_stop_ends_the_wait_at_once(bench: Bench) -> None:
+def test_a_request_to_stop_ends_the_wait_at_once(bench: SenderSetup) -> None:
     bench.fault(AWAY)
     assert not bench.sender.settle(lambda: bench.now_s > 1, sleep=bench.sleep).is_sent
     assert bench.now_s < 3
@@ -83,14 +83,16 @@ def test_a_large_file_has_the_time_that_a_slow_line_takes() -> None:
     assert patience_for(300_000_000) >= 300
 
 
-def test_each_kind_of_failure_is_said_once_and_its_end_too(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_kind_of_failure_is_said_once_and_its_end_too(
+    bench: SenderSetup, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An outage of hours is two lines, not one for each attempt; credentials do not show."""
     for error, times in ((AWAY, 5), (REVOKED, 5), (None, 1)):
         bench.fault(error)
         for _ in range(times):
             bench.sender.attempt()
     said = capsys.readouterr().out
-    assert said.count("the work goes on") == 2
+    assert said.count("the work continues") == 2
     assert said.count("answers again") == 1
     assert "u:p" not in said
 
@@ -120,7 +122,7 @@ def test_who_adds_never_waits_for_the_server(tmp_path: Path) -> None:
     assert not sender._thread.is_alive()
 
 
-def test_a_spool_that_somebody_else_sends_is_left_to_them(bench: Bench) -> None:
+def test_a_spool_that_somebody_else_sends_is_left_to_them(bench: SenderSetup) -> None:
     """`capillary sync` is at it: the next attempt comes later."""
     lock = bench.writer.spool.lock("sender")
     assert lock is not None

@@ -58,7 +58,7 @@ def whole(fake: FakeMlflow, registry: Registry) -> None:
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("kind", [AWAY, Killed()], ids=["503", "killed"])
 def test_everything_arrives_once_whatever_is_lost_on_the_way(outbox: Path, seed: int, kind: BaseException) -> None:
-    """A third of the questions, or of their answers, is lost; after each failure another process goes on."""
+    """A third of the questions, or of their answers, is lost; after each failure another process continues."""
     fake, registry, chance = FakeMlflow(), Registry(), random.Random(seed)
 
     def maybe(_what: str) -> None:

@@ -1,8 +1,8 @@
-"""Removes a container that its launcher made and could not start, because it was killed in between.
+"""Removes a container that was created but not started, because its launcher was killed in between.
 
-    python -m capillary.containers.last_duty CALLER EXECUTOR
+    python -m capillary.containers.remove_created CALLER EXECUTOR
 
-Started by the leash. From its start on a container ends with its launcher by itself (inside.py).
+The leash starts this program. A container that has started ends with its launcher by itself (inside.py).
 """
 
 import os
@@ -12,12 +12,12 @@ import time
 from capillary.containers.daemon import connect
 from capillary.containers.siblings import remove
 
-# the daemon may still be busy with the request that the launcher made last
+# the daemon may still be working on the launcher's last request
 PATIENCE_S = 5.0
 
 
 def main() -> None:
-    """Remove containers of the launcher whose folder is called CALLER that are made and not started."""
+    """Remove containers that are created but not started, of the launcher whose folder is CALLER."""
     api = connect({**os.environ, "CAPILLARY_EXECUTOR": sys.argv[2]})
     deadline = time.monotonic() + PATIENCE_S
     wanted = {"label": f"capillary.caller={sys.argv[1]}", "status": "created"}

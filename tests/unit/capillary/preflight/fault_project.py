@@ -33,7 +33,7 @@ FILES = ("dvc.yaml", "params.yaml", "configs/stages.yaml", "configs/compute.yaml
 
 
 @dataclass(frozen=True)
-class Bench:
+class FaultProject:
     """A project with the files of this one, and a source of three volumes; and the means to put faults into it."""
 
     root: Path
@@ -85,11 +85,13 @@ class Bench:
 
 def _build(root: Path, stage: str, _access: object) -> SimpleNamespace:
     if not (root / "stages").is_dir():
-        raise CapillaryError(f"the image of {stage} cannot be made without its Dockerfile", remedy="restore it", code=2)  # type: ignore[arg-type]
+        raise CapillaryError(
+            f"the image of {stage} cannot be built without its Dockerfile", remedy="restore it", code=2
+        )  # type: ignore[arg-type]
     return SimpleNamespace(stage=stage, tag=stage, build_args={"TORCH": "cuda"} if stage == "train" else {})
 
 
-def make_bench(root: Path, patch: pytest.MonkeyPatch) -> Bench:
+def make_bench(root: Path, patch: pytest.MonkeyPatch) -> FaultProject:
     """A healthy project in `root`."""
     code = ["stages/train/requirements.txt", "stages/train/losses/catalogue.py"]  # what params.yaml is checked with
     code += [str(file.relative_to(REPOSITORY)) for file in REPOSITORY.glob("stages/*/params.py")]
@@ -103,4 +105,4 @@ def make_bench(root: Path, patch: pytest.MonkeyPatch) -> Bench:
     (source / "dataset.csv").write_text("\n".join([head, *rows]) + "\n")
     for number in range(3):
         (source / f"v{number}.tif").write_bytes(b"II")
-    return Bench(root, patch)
+    return FaultProject(root, patch)

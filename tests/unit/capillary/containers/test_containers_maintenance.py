@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from docker.errors import ImageNotFound, NotFound
 
-from capillary.containers import execute, upkeep
+from capillary.containers import execute, maintenance
 from capillary.launcher.access import read_access
 from capillary.launcher.stop import Stop
 from capillary.settings import read_settings
@@ -29,7 +29,7 @@ def project(image_files: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) 
     (image_files / "configs").mkdir()
     (image_files / "configs/stages.yaml").write_text(ACCESS)
     daemon.answers |= {"inspect_container": refusal(404, kind=NotFound), "info": {}, "containers": [], "images": []}
-    for module in (upkeep, execute):
+    for module in (maintenance, execute):
         monkeypatch.setattr(module, "connect", lambda _variables: daemon)
     for name in [name for name in os.environ if name.startswith("CAPILLARY_")]:
         monkeypatch.delenv(name)
@@ -60,9 +60,9 @@ def rows(text: str) -> list[list[str]]:
 def test_ps_lists_the_project_s_containers(
     project: Path, daemon: Daemon, living: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By address; and says whose launcher is gone."""
+    """By address; and says whose launcher has died."""
     daemon.answers["containers"] = [entry(living), entry("gone")]
-    upkeep.show_siblings(project)
+    maintenance.show_siblings(project)
     assert rows(capsys.readouterr().out) == [
         ["toy@gone", "name-gone", "Up 2 h", "i:1", "gone"],
         ["toy@living", "name-living", "Up 2 h", "i:1", "runs"],
@@ -72,7 +72,7 @@ def test_ps_lists_the_project_s_containers(
 
 def test_ps_says_when_there_is_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No empty table."""
-    upkeep.show_siblings(project)
+    maintenance.show_siblings(project)
     assert capsys.readouterr().out.splitlines()[-1].endswith("no stage of this project runs in a container")
 
 
@@ -87,13 +87,13 @@ def test_build_looks_for_the_image_of_each_stage(
 ) -> None:
     """Of those that are named, or of all; one that is there is said to be."""
     ensured: list[str] = []
-    monkeypatch.setattr(upkeep, "ensure_built", lambda _api, found, *_: ensured.append(found.tag))
-    upkeep.build_images(project, asked, Stop())
+    monkeypatch.setattr(maintenance, "ensure_built", lambda _api, found, *_: ensured.append(found.tag))
+    maintenance.build_images(project, asked, Stop())
     assert len(ensured) == len(made)
     out = capsys.readouterr().out
     assert out.count(f"{ensured[0]} is there") == len(made)
     daemon.answers["inspect_image"] = refusal(404, kind=ImageNotFound)
-    upkeep.build_images(project, asked, Stop())
+    maintenance.build_images(project, asked, Stop())
     assert "is there" not in capsys.readouterr().out
 
 
@@ -106,15 +106,15 @@ def test_build_ends_after_a_request_to_stop(project: Path, monkeypatch: pytest.M
         ensured.append(arguments)
         stop.receive(signal.SIGINT, None)
 
-    monkeypatch.setattr(upkeep, "ensure_built", ensure)
-    upkeep.build_images(project, [], stop)
+    monkeypatch.setattr(maintenance, "ensure_built", ensure)
+    maintenance.build_images(project, [], stop)
     assert len(ensured) == 1
 
 
 def test_build_knows_its_stages(project: Path, daemon: Daemon) -> None:
     """A name that is none is refused before anything is asked."""
     with pytest.raises(CapillaryError, match="there is no stage tox") as caught:
-        upkeep.build_images(project, ["toy", "tox"], Stop())
+        maintenance.build_images(project, ["toy", "tox"], Stop())
     assert caught.value.code == ExitCode.USAGE
     assert "toy, door" in caught.value.remedy
     assert daemon.asked == []
@@ -129,7 +129,7 @@ def test_clean_ends_what_lost_its_launcher(project: Path, daemon: Daemon, living
     torn.parent.mkdir(parents=True)
     torn.write_text("{")
     daemon.answers["containers"] = [entry(living), entry("gone")]
-    upkeep.clean(project, state=False, images=False)
+    maintenance.clean(project, state=False, images=False)
     assert [args for args, _ in daemon.calls("stop")] == [("id-gone",)]
     assert [path.name for path in (project / ".capillary/sandbox").iterdir()] == [living]
     assert kept.is_dir()
@@ -138,13 +138,13 @@ def test_clean_ends_what_lost_its_launcher(project: Path, daemon: Daemon, living
 
 
 def test_clean_of_state_spares_what_a_container_uses(project: Path, daemon: Daemon, living: str) -> None:
-    """Resume folders of runs that ended for good are removed."""
+    """Resume folders of runs that ended permanently are removed."""
     states = project / "kept"
     (project / ".env").write_text("CAPILLARY_CHECKPOINT_DIR=kept\n")
     for name in (STATE, f"toy@b-{'1' * 16}"):
         (states / name).mkdir(parents=True)
     daemon.answers["containers"] = [entry(living), entry("gone", f"toy@b-{'1' * 16}")]
-    upkeep.clean(project, state=True, images=False)
+    maintenance.clean(project, state=True, images=False)
     assert [path.name for path in states.iterdir()] == [STATE]
 
 
@@ -160,7 +160,7 @@ def current_tag(project: Path) -> str:
 def test_clean_of_images_removes_those_whose_files_have_changed(project: Path, daemon: Daemon) -> None:
     """Of this project alone; today's stay."""
     daemon.answers["images"] = image_list("capillary-toy:old", current_tag(project), "capillary-gone:1")
-    upkeep.clean(project, state=False, images=True)
+    maintenance.clean(project, state=False, images=True)
     assert daemon.calls("remove_image") == [(("capillary-toy:old",), {}), (("capillary-gone:1",), {})]
     labels = ["capillary.environment", f"capillary.project={project}"]
     assert daemon.calls("images") == [((), {"filters": {"label": labels}})]
@@ -171,12 +171,12 @@ def test_an_image_that_a_container_uses_stays(
 ) -> None:
     """The next clean removes it; another refusal is an error."""
     daemon.answers |= {"images": image_list("a:1", "b:1"), "remove_image": refusal(409, "in use")}
-    upkeep.clean(project, state=False, images=True)
+    maintenance.clean(project, state=False, images=True)
     assert "a:1 stays: a container uses it" in capsys.readouterr().out
     assert len(daemon.calls("remove_image")) == 2
     daemon.answers["remove_image"] = broken = refusal(500, "internal")
     with pytest.raises(type(broken)):
-        upkeep.clean(project, state=False, images=True)
+        maintenance.clean(project, state=False, images=True)
 
 
 @pytest.mark.parametrize(
@@ -191,15 +191,15 @@ def test_clean_does_without_a_daemon_what_needs_none(
     def nobody(_variables: object) -> None:
         raise ServiceError("the Docker daemon does not answer", remedy="start it")
 
-    monkeypatch.setattr(upkeep, "connect", nobody)
+    monkeypatch.setattr(maintenance, "connect", nobody)
     monkeypatch.setenv("CAPILLARY_EXECUTOR", executor)
     left, state = project / ".capillary/sandbox/gone", project / ".capillary/state" / STATE
     left.mkdir(parents=True)
     state.mkdir(parents=True)
     if refused:
         with pytest.raises(ServiceError):
-            upkeep.clean(project, state=True, images=images)
+            maintenance.clean(project, state=True, images=images)
     else:
-        upkeep.clean(project, state=True, images=images)
+        maintenance.clean(project, state=True, images=images)
     assert not left.exists()
     assert state.exists() == refused

@@ -44,7 +44,7 @@ def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:
         raise CapillaryError(
             f"there is no stage {unknown[0]}",
             file=ACCESS_FILE,
-            remedy=f"name some of: {', '.join(known)}; or none, for all",
+            remedy=f"name some of {', '.join(known)}, or none for all",
             code=ExitCode.USAGE,
         )
     settings = read_settings(repository)
@@ -60,7 +60,7 @@ def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:
 
 
 def clean(repository: Path, *, state: bool, images: bool, used: Collection[str] = ()) -> None:
-    """Remove what killed launchers left, and end containers whose launcher is gone where a daemon answers.
+    """Remove what killed launchers left, and end containers whose launcher has died where a daemon answers.
 
     `state` also removes the resume folders of runs that never ended (those that run now stay, and those named in
     `used`), `images` the images that this project built and whose files have changed since.
@@ -78,13 +78,13 @@ def clean(repository: Path, *, state: bool, images: bool, used: Collection[str] 
 
 
 def _daemon(settings: Settings, *, required: bool) -> docker.APIClient | None:
-    """None where no daemon answers and none is asked for."""
+    """None if no daemon answers and none is asked for."""
     try:
         return connect(settings.variables)
     except ServiceError:
         if required or settings.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}:
             raise
-        say("no Docker daemon answers: what is left of containers stays")
+        say("no Docker daemon answers: leftover containers are not removed")
         return None
 
 
@@ -93,7 +93,7 @@ def _end_orphans(api: docker.APIClient, repository: Path) -> set[str]:
     found = _of_project(api, repository)
     lost = list(orphans(found, repository))
     for orphan in lost:
-        say(f"ending {orphan.name}, whose launcher is gone")
+        say(f"ending {orphan.name}, whose launcher has died")
         end(api, orphan)
     return {each.state for each in found if each not in lost}
 
