@@ -49,7 +49,7 @@ def test_a_project_s_own_model_is_asked(root: Path) -> None:
     (root / "params.yaml").write_text("train: {rate: 0.5}\n")
     check_params(root)
     (root / "params.yaml").write_text("train: {rate: '0.5'}\n")
-    with pytest.raises(ParamsError, match=r"params.yaml \[train\] `rate`: a number is meant") as caught:
+    with pytest.raises(ParamsError, match=r"params.yaml \[train\] `rate`: should be a number") as caught:
         check_params(root)
     assert "without quotes" in caught.value.remedy
 

@@ -56,7 +56,7 @@ def test_a_link_in_the_cache_is_not_followed(tmp_path: Path) -> None:
     file = tmp_path / "cache" / digest[:2] / digest[2:]
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="does not hold"):
+    with pytest.raises(DataError, match="lacks a file"):
         restore(tmp_path / "cache", digest, tmp_path / "place")
 
 

@@ -19,7 +19,7 @@ def test_resume_folders_go_but_for_those_whose_run_goes_on(tmp_path: Path, capsy
         remove_resume_folders(tmp_path, {in_container.name})
     assert set(tmp_path.iterdir()) == {*others, in_container, training}
     said = "".join(capsys.readouterr().out.split())
-    assert said.count(f"{stopped}:itsruncannotberesumedanymore") == said.count(f"{training}stays") == 1
+    assert said.count(f"{stopped}:itsruncannolongerberesumed") == said.count(f"{training}stays") == 1
     remove_resume_folders(tmp_path, set())
     assert set(tmp_path.iterdir()) == set(others)
 

@@ -155,7 +155,7 @@ def test_data_that_somebody_edited_is_not_missing() -> None:
     [
         (DataState(sources=(), pulled=("a",), cached=("b",), changed=("c",)), Status.WARN, "recorded, but neither"),
         (DataState(sources=(), pulled=(), cached=("b",), changed=("c",)), Status.WARN, "not as in dvc.lock: c"),
-        (DataState(sources=(), pulled=(), cached=("a", "b", "c"), changed=()), Status.PASS, "by itself: a, b, c"),
+        (DataState(sources=(), pulled=(), cached=("a", "b", "c"), changed=()), Status.PASS, "automatically: a, b, c"),
         (DataState(sources=tuple("abcde"), pulled=(), cached=(), changed=()), Status.FAIL, "a, b, c and 2 more"),
     ],
 )

@@ -250,7 +250,7 @@ def test_a_header_that_says_nothing_is_a_warning_beside_a_table(tmp_path: Path) 
     (volume,) = run(source, tmp_path / "raw")["volumes"]
     (warning,) = volume["warnings"]
     assert "carries no geometry" in warning
-    assert "makes 20 × 24 × 4 voxels in z, y, x" in warning
+    assert "giving 20 × 24 × 4 voxels in z, y, x" in warning
 
 
 def test_the_evidence_of_the_spacing_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,7 +170,7 @@ def test_a_disk_without_room_is_refused_before_the_stack_is_read(
     needed = OVERHEAD_BYTES + stack.size * (8 + 4 + 3)
     disk = SimpleNamespace(free=needed - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: disk)
-    with pytest.raises(CapillaryError, match="no room") as refused:
+    with pytest.raises(CapillaryError, match="too little free space") as refused:
         run(project, tmp_path, stack, card(project, "dice_ce"))
     assert refused.value.code == ExitCode.MACHINE
     assert [file.name for file in tmp_path.iterdir()] == ["stack.tif"]

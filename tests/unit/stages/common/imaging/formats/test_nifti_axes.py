@@ -101,7 +101,7 @@ def test_an_oblique_array_is_read_by_its_nearest_axes(tmp_path: Path) -> None:
             {"unit": "micron", "pixdim": [0] * 8},
             (5.0, 0.9, 1.1),
             "NIfTI sform",
-            "the sform counts",
+            "the sform is used",
         ),
         (
             np.eye(4),
