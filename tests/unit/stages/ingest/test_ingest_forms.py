@@ -144,7 +144,7 @@ def test_the_chosen_channel_lands_alone(tmp_path: Path, channel: int | str, seed
     ("channel", "says"),
     [
         (None, "it holds 2 channels (0: DAPI, 1: CD31); choose one of them with ingest.channel"),
-        (2, "it has no channel 2, it holds 2 channels (0: DAPI, 1: CD31)"),
+        (2, "it has no channel 2; it has 2 channels (0: DAPI, 1: CD31)"),
         ("GFP", "it has no channel 'GFP'"),
     ],
 )

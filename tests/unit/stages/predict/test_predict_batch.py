@@ -205,7 +205,7 @@ def test_stacks_share_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     room.leave(tmp_path / "a")
     assert entered.wait(60)
     room.leave(tmp_path / "b")
-    with pytest.raises(CapillaryError, match="no room"):
+    with pytest.raises(CapillaryError, match="too little free space"):
         room.enter(tmp_path / "c", scratches["c"], 100_001, 1)
 
 

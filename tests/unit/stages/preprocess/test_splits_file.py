@@ -59,7 +59,7 @@ def test_one_fold_is_a_plain_hold_out(tmp_path: Path) -> None:
         ([{"train": [], "val": ["d"]}, GOOD[1]], DataError, "fold 0: train is empty", "mine.json"),
         ([GOOD[0], {"train": ["d"], "val": []}], DataError, "fold 1: val is empty", "mine.json"),
         ([GOOD[0]], ParamsError, "holds 1 folds, preprocess.num_folds asks for 2", "num_folds"),
-        ("generate", DataError, "no list", "generated"),
+        ("generate", DataError, "not a list", "generated"),
     ],
 )
 def test_a_split_that_does_not_fit_is_refused(

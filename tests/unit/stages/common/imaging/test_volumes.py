@@ -212,10 +212,10 @@ def test_damage_is_refused_by_name(processed: Path, damage, says: str) -> None: 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("[]", "no list"),
-        ('{"folds": "generate"}', "no list"),
-        ('{"folds": [], "seed": 1}', "no list"),
-        ('{"folds": [{"train": ["a"], "val": ["b"]}], "seed": 1}', "no list"),
+        ("[]", "not a list"),
+        ('{"folds": "generate"}', "not a list"),
+        ('{"folds": [], "seed": 1}', "not a list"),
+        ('{"folds": [{"train": ["a"], "val": ["b"]}], "seed": 1}', "not a list"),
         ('{"folds": [{"train": ["a"]}]}', "fold 0 needs the keys train and val only"),
         ('[{"train": ["a"], "val": ["b"]}, {"train": ["a"], "val": "b"}]', "fold 1: val is not a list of ids"),
         ('[{"train": ["a", 3], "val": ["b"]}]', "fold 0: train is not a list of ids"),

@@ -78,7 +78,7 @@ def test_what_the_registry_gives_wrongly_is_read_from_what_is_kept(
     assert weights_sha256(load_model(spoilt)) == weights_sha256(model)
     said = " ".join(capsys.readouterr().out.split())
     assert f"is read from {folder}" in said
-    assert "as the registry gives it" in said
+    assert "as the registry has it" in said
 
 
 def test_without_kept_files_the_error_names_the_server_and_the_other_road(
