@@ -71,7 +71,7 @@ def test_a_stack_that_ends_its_process_is_tried_three_times_then_failed(start: S
     lost, good = running.submit(b"die"), running.submit()
     job = running.ended(lost.json()["id"])
     assert job["state"] == "failed"
-    assert "ended 3 times" in job["failure"]["what"]
+    assert "died 3 times" in job["failure"]["what"]
     assert running.ended(good.json()["id"])["state"] == "done"
 
 
@@ -113,7 +113,7 @@ def test_a_full_queue_answers_429_with_the_time_to_wait(start: Start) -> None:
         answers = [other.post("/v1/jobs", files={"stack": ("a.tif", b"plain")}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 429]
     assert int(answers[1].headers["Retry-After"]) >= 1
-    assert "3 stacks wait" in answers[1].json()["error"]["what"]
+    assert "3 stacks are already waiting" in answers[1].json()["error"]["what"]
 
 
 def test_jobs_of_another_token_do_not_exist(start: Start) -> None:

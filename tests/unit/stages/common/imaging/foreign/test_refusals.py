@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda at: _copied(save_slices(at / "s", STACK[:, None].repeat(2, 1)), "z003.tif", "z006.tif"),
         "slice z000.tif: it holds 2 slices itself",
     ),
-    "unknown": (lambda at: _filled(at / "a.png", b"x"), r"no supported format"),
+    "unknown": (lambda at: _filled(at / "a.png", b"x"), r"the format is not supported"),
 }
 
 
