@@ -57,17 +57,18 @@ def refused(shown: str, what: str, remedy: str, value: object | None = None) -> 
     return DataError(f"the archive {shown} cannot be unpacked: {what}", remedy=remedy, file=shown, value=value)
 
 
-def refuse_full_disk(needed: int, folder: Path, shown: str) -> None:
+def refuse_full_disk(needed: int, folder: Path, shown: str, kind: str = "the archive") -> None:
     """Raise when `needed` bytes are more than anybody needs, or than `folder` has room for."""
     if needed > MAX_TOTAL_BYTES:
         what = f"the files that are wanted take {needed:,} bytes, the limit is {MAX_TOTAL_BYTES:,}"
-        raise refused(shown, what, "split the set, or unpack it yourself and name the folder")
+        remedy = "split the set, or unpack it yourself and name the folder"
+        raise DataError(f"{kind} {shown} is too large: {what}", remedy=remedy, file=shown)
     free = shutil.disk_usage(folder).free
     if needed + _RESERVE_BYTES > free:
         raise CapillaryError(
-            f"the disk has no room for what is wanted of the archive {shown}",
+            f"the disk has no room for what is wanted of {kind} {shown}",
             remedy="free space on the disk of the project, or move the project to a larger one",
             code=ExitCode.MACHINE,
             file=shown,
-            value=f"{needed:,} bytes by its headers, {free:,} are free",
+            value=f"{needed:,} bytes, {free:,} are free",
         )
