@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.meta_image import meta_data_file
@@ -15,8 +16,9 @@ from stages.common.imaging.foreign.slices import choose_names
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.formats.ome import ElsewhereError
+from stages.common.imaging.formats.tiff import ColourError
 from stages.common.imaging.reading import open_stack, read_header
-from stages.common.imaging.stacks import refuse_elsewhere, refusing_damage
+from stages.common.imaging.stacks import refuse_other_forms, refusing_damage
 from stages.common.imaging.suffixes import (
     HDF5_SUFFIXES,
     PLAIN_SUFFIXES,
@@ -88,7 +90,10 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
     if suffix in PLAIN_SUFFIXES and not is_pattern(path):
         file = stem.with_name(f"{stem.name}{suffix}")
         source.fetch(path, file)
-        if others := _others_of(file):
+        form, others = _form_of(file)
+        if form == "colour":
+            return _converted(file, stem.with_name(f"{stem.name}_grey"), stem, channel)
+        if form == "set":
             scratch.mkdir()
             try:
                 return _converted(_with_others(source, path, file, others, scratch), None, stem, channel)
@@ -105,16 +110,18 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
         shutil.rmtree(scratch)
 
 
-def _others_of(file: Path) -> list[str]:
-    """The names of the other files of the set of which `file` is one; none for a file that is a stack by itself."""
+def _form_of(file: Path) -> tuple[Literal["plain", "set", "colour"], list[str]]:
+    """Whether `file` is a grey stack by itself, and the names of the other files of its set, if there are any."""
     try:
-        refuse_elsewhere(file)
+        refuse_other_forms(file)
     except ElsewhereError:
         with refusing_damage(file):
-            return set_files(file)
+            return "set", set_files(file)
+    except ColourError:
+        return "colour", []
     except DataError:  # the check of its voxels says what is wrong
-        return []
-    return []
+        return "plain", []
+    return "plain", []
 
 
 def _with_others(source: Source, path: str, file: Path, others: Sequence[str], scratch: Path) -> Path:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stages.common.errors import DataError
 from stages.common.imaging import stacks
+from stages.common.imaging.foreign.colour import open_colour
 from stages.common.imaging.foreign.hdf5 import open_hdf5
 from stages.common.imaging.foreign.meta_image import open_meta_image
 from stages.common.imaging.foreign.microscope import open_microscope
@@ -25,6 +26,7 @@ from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.formats.nifti import nifti_geometry
 from stages.common.imaging.formats.ome import ElsewhereError
+from stages.common.imaging.formats.tiff import ColourError
 from stages.common.imaging.stacks import Shape, refusing_damage
 from stages.common.imaging.suffixes import (
     HDF5_SUFFIXES,
@@ -56,14 +58,21 @@ def is_plain(path: Path) -> bool:
 
 
 def _is_alone(path: Path) -> bool:
-    """Whether `path` is plain, and holds all planes of its stack."""
-    if not is_plain(path):
-        return False
+    """Whether `path` is plain, and holds all planes of its stack, in grey."""
+    return is_plain(path) and _other_form(path) is None
+
+
+def _other_form(path: Path) -> _Opener | None:
+    """What opens a TIFF that is one file of several or in colour; None for all others."""
     try:
-        stacks.refuse_elsewhere(path)
+        stacks.refuse_other_forms(path)
     except ElsewhereError:
-        return False
-    return True
+        return open_ome_set
+    except ColourError:
+        return open_colour
+    except DataError:  # whoever reads it says what is wrong
+        return None
+    return None
 
 
 @contextlib.contextmanager
@@ -153,8 +162,8 @@ def _opener(path: Path) -> _Opener:
     if path.is_dir():
         return open_zarr if is_zarr(path) else open_slices
     suffix = suffix_of(str(path))
-    if suffix in TIFF_SUFFIXES:
-        return open_ome_set
+    if suffix in TIFF_SUFFIXES and (other := _other_form(path)) is not None:
+        return other
     found = next((opener for suffixes, opener in _OPENERS.items() if suffix in suffixes), None)
     if found is not None:
         return found

@@ -116,10 +116,12 @@ def _check_files(places: list[_Place], image: OmeImage, path: Path) -> np.dtype[
 def _pages(path: Path, name: str, numbers: list[int]) -> Iterator[TiffStack]:
     """The pages of these numbers in the file `name`, as one stack."""
     file = path.parent / name
-    if file.is_symlink() or not file.is_file():
-        what = "is a link, which is not followed" if file.is_symlink() else "is missing"
+    is_link = file.is_symlink() and name != path.name
+    if is_link or not file.is_file():
+        what = "is a link, which is not followed" if is_link else "is missing"
         text = f"it is one file of a multi-file OME-TIFF, of which {name} {what}"
-        raise DataError(text, remedy="put all files of the set into one folder", file=path)
+        remedy = "put all files of the set into one folder, or save it as one file (in Fiji with Bio-Formats)"
+        raise DataError(text, remedy=remedy, file=path)
     with open_tiff(file) as tiff:
         if max(numbers) >= len(tiff.pages):
             raise damaged(file, f"the set's metadata name its plane {max(numbers) + 1}, it holds {len(tiff.pages):,}")
