@@ -61,7 +61,8 @@ def _pages(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path)
         raise refuse_colour(series, path)
     if planes > len(tiff.pages) or len(series) != planes:
         raise damaged(path, f"it declares {planes:,} planes and holds {len(tiff.pages):,}")
-    pages = [tiff.pages.get(page.index, aspage=True) for page in series if page is not None]
+    found = (tiff.pages.get(page.index, aspage=True) for page in series if page is not None)
+    pages = [page for page in found if isinstance(page, tifffile.TiffPage)]
     if len(pages) != planes or any((page.shape, page.dtype) != (wanted[-3:], series.dtype) for page in pages):
         raise refuse_colour(series, path)
     return pages

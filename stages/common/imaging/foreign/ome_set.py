@@ -125,7 +125,8 @@ def _pages(path: Path, name: str, numbers: list[int]) -> Iterator[TiffStack]:
     with open_tiff(file) as tiff:
         if max(numbers) >= len(tiff.pages):
             raise damaged(file, f"the set's metadata name its plane {max(numbers) + 1}, it holds {len(tiff.pages):,}")
-        pages = [tiff.pages.get(number, aspage=True) for number in numbers]
+        found = (tiff.pages.get(number, aspage=True) for number in numbers)
+        pages = [page for page in found if isinstance(page, tifffile.TiffPage)]
         first = pages[0]
         if any((page.shape, page.dtype) != (first.shape, first.dtype) for page in pages) or len(first.shape) != 2:
             raise not_a_stack(file, "its planes differ in size or type, or are in colour")
