@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.common.dataset.hub import SCHEME
 from stages.common.errors import ParamsError
 from stages.common.params import nearest
 
@@ -29,7 +30,7 @@ def has_rules(root: Path) -> bool:
 
 def check_rules(params: Mapping[str, Any], root: Path, origin: str) -> None:
     """Raise ParamsError for the first rule that `params` breaks. Their types must have been checked before."""
-    for rule in (_losses, _network, _folds, _volumes, _share, _small_parts):
+    for rule in (_source, _losses, _network, _folds, _volumes, _share, _small_parts):
         rule(params, root, origin)
 
 
@@ -45,6 +46,14 @@ def names_in(catalogue: tuple[str, str]) -> list[str]:
         ):
             return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
     return []
+
+
+def _source(params: Mapping[str, Any], _root: Path, origin: str) -> None:
+    """DVC refuses a dvc.yaml with hf:// in it, so the source is a file that pins the data set."""
+    source = str(_section(params, "ingest").get("source"))
+    if source.startswith(f"{SCHEME}://"):
+        remedy = f"run capillary dataset pin {source}, and name the file that it writes (docs/datasets.md)"
+        raise _broken(origin, "ingest.source", source, remedy, "DVC cannot track hf:// itself")
 
 
 def _losses(params: Mapping[str, Any], _root: Path, origin: str) -> None:

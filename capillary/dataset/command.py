@@ -5,12 +5,7 @@ from typing import Annotated
 
 import typer
 
-dataset = typer.Typer(help="Work with tables of stacks (docs/datasets.md).", no_args_is_help=True)
-
-
-@dataset.callback()
-def _group() -> None:
-    """Keeps a single command a subcommand, which typer would otherwise merge into the group."""
+dataset = typer.Typer(help="Work with data sets: tables and pins (docs/datasets.md).", no_args_is_help=True)
 
 
 @dataset.command()
@@ -27,3 +22,21 @@ def init(
     from capillary.dataset.init import Request, write_draft
 
     write_draft(Request(folder=folder, spacing_um=spacing_um, force=force, dry_run=dry_run))
+
+
+@dataset.command()
+def pin(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="hf://datasets/OWNER/NAME[@REVISION][/FOLDER].", show_default=False),
+    ],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="[default: configs/sources/NAME.hub.json]", show_default=False),
+    ] = None,
+) -> None:
+    """Pin a data set on the Hugging Face Hub to a commit, for ingest.source. Run it again to follow a branch."""
+    from capillary.dataset.pin import PinRequest
+    from capillary.dataset.pin import pin as pin_source
+
+    pin_source(PinRequest(source=source, file=file, root=Path.cwd()))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from capillary.launcher.access import StageAccess, variables_for
 from capillary.launcher.naming import is_rehearsal, registered_model
 from capillary.settings import BASE_VARIABLES, Settings
+from stages.common.dataset.hub import is_pin
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import PARAMS_FILE
 from stages.common.runtime import ORDER_FILE, Compute, Monitoring, StageOrder
@@ -19,6 +20,7 @@ from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_a
 CODE_FOLDER = "stages"
 WEIGHTS = "weights"
 OUTBOX, RECEIPTS = Path(".capillary", "outbox"), Path(".capillary", "receipts")  # in the repository
+DOWNLOADS = Path(".capillary", "downloads")  # the same
 INPUTS = (PARAMS_FILE.name, ORDER_FILE.name)  # what the launcher writes for a stage
 
 
@@ -175,6 +177,7 @@ def plan_stage(
         tracking=settings.tracking.value,
         outbox=repository / OUTBOX,
         receipts=repository / RECEIPTS,
+        downloads=repository / DOWNLOADS,
         registered_model=registered_model(settings),
         rehearsal=is_rehearsal(settings, root),
         compute=compute,
@@ -195,7 +198,10 @@ def plan_stage(
         environment=variables if database is None else {**variables, VARIABLE: f"sqlite:///{database}"},
         user_environment=settings.select(BASE_VARIABLES),
         needs_network=needs_network,
-        writable=((order.state_dir,) if access.resume else ()) + store + records_of(access, order),
+        writable=((order.state_dir,) if access.resume else ())
+        + store
+        + records_of(access, order)
+        + ((order.downloads,) if access.network == "source" and _downloads(deps) else ()),
         grace_s=settings.grace_s,
         environment_id=tuple(environment_id),
     )
@@ -269,8 +275,13 @@ def _inside(out: str) -> str:
 def _needs_network(access: StageAccess, deps: Sequence[Dep], embedded_store: Sequence[Path]) -> bool:
     """Whether there is a server to reach: not for a source on this disk, and not for the embedded MLflow store."""
     if access.network == "source":
-        return any(dep.host is None for dep in deps)
+        return any(dep.host is None for dep in deps) or _downloads(deps)
     return access.network == "tracking" and not embedded_store
+
+
+def _downloads(deps: Sequence[Dep]) -> bool:
+    """Whether a dep is a file of this disk that names a data set elsewhere."""
+    return any(is_pin(dep.name) for dep in deps)
 
 
 def _embedded_database(access: StageAccess, settings: Settings, repository: Path) -> Path | None:

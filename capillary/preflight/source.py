@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from stages.common.dataset.hub import MAX_PIN_BYTES, is_pin, read_pin
 from stages.common.dataset.layouts import READ, Layout, find_layout
 from stages.common.dataset.paths import Tree, is_absolute, with_slashes
 from stages.common.dataset.table import TABLE, read_rows
@@ -24,6 +25,8 @@ def check_source(root: Path, source: str, *, critical: bool, skips: bool = False
     Where ingest `skips` invalid volumes, files that a table names and that are missing are a warning.
     """
     place = root / source
+    if is_pin(source) and place.is_file():
+        return _check_pin(place, source, critical=critical)
     if "://" in source or not place.exists():
         return passed("source", "not on this disk" if "://" in source else "see data", _WANTED, critical=critical)
     try:
@@ -40,6 +43,15 @@ def check_source(root: Path, source: str, *, critical: bool, skips: bool = False
     if fault is not None:
         return missed("source", f"{source} {fault[0]}", _WANTED, fault[1], critical=critical)
     return passed("source", source, _WANTED, critical=critical)
+
+
+def _check_pin(file: Path, source: str, *, critical: bool) -> Check:
+    try:
+        with file.open("rb") as stream:
+            pin = read_pin(stream.read(MAX_PIN_BYTES + 1), source)
+    except DataError as error:
+        return missed("source", visible(error.what), "a pinned data set", error.remedy, critical=critical)
+    return passed("source", pin.address.at(pin.commit), "a pinned data set", critical=critical)
 
 
 def _folder_fault(folder: Path) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -153,8 +154,9 @@ class StageOrder:
     `stage` is the entry's address. `state_dir` outlives a killed run and is keyed by `fingerprint`. `artifact_root` is
     set in embedded mode only, where no server chooses the place of artifacts. `cache_dir` is DVC's cache, to which deps
     may be links. `tracking` says whether a server may be missing (CAPILLARY_TRACKING); `outbox` holds what waits for
-    one, `receipts` which runs and versions trainings became. `gate` is set for a gate alone. `registered_model` is
-    where evaluate registers trainings; one of a `rehearsal` never becomes the champion.
+    one, `receipts` which runs and versions trainings became. `downloads` keeps what ingest downloaded. `gate` is set
+    for a gate alone. `registered_model` is where evaluate registers trainings; one of a `rehearsal` never becomes the
+    champion.
     """
 
     version: Literal[1] = 1
@@ -169,6 +171,7 @@ class StageOrder:
     tracking: TrackingMode = "auto"
     outbox: Path = Path(".capillary", "outbox")
     receipts: Path = Path(".capillary", "receipts")
+    downloads: Path = Path(".capillary", "downloads")
     registered_model: str = "capillary-default"
     rehearsal: bool = False
     compute: Compute = dataclasses.field(default_factory=Compute)
@@ -197,6 +200,14 @@ class Runtime(StageOrder):
     def is_embedded(self) -> bool:
         """Whether runs are kept in a file of this project."""
         return self.tracking_uri.startswith("sqlite:///")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class HubLogin:
+    """The address of a Hugging Face Hub, and the token to send there."""
+
+    endpoint: str = "https://huggingface.co"
+    token: str | None = Field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -240,6 +251,25 @@ def read_runtime() -> Runtime:
     """What a stage works with: order.json of its working folder, and the address of the tracking server."""
     address = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
     return Runtime(**vars(read_order()), tracking_uri=address)
+
+
+def read_hub_login() -> HubLogin:
+    """Which Hugging Face Hub a source is on (HF_ENDPOINT), and the token for it. Raises ParamsError."""
+    endpoint = os.environ.get("HF_ENDPOINT") or HubLogin.endpoint
+    return hub_login(endpoint, os.environ.get("HF_TOKEN"))
+
+
+def hub_login(endpoint: str, token: str | None) -> HubLogin:
+    """The login, if `endpoint` is the address of a server, and the token one word. Raises ParamsError."""
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        remedy = f"write it as {HubLogin.endpoint}, without a login, or leave it out"
+        shown = f"{parts.scheme}://{parts.hostname or ''}"
+        raise ParamsError("HF_ENDPOINT is not the address of a Hugging Face Hub", value=shown, remedy=remedy)
+    token = (token or "").strip()
+    if not token.isprintable() or not token.isascii() or " " in token:
+        raise ParamsError("HF_TOKEN is not a token: it holds blanks or unusual characters", remedy="copy it anew")
+    return HubLogin(endpoint=endpoint.rstrip("/"), token=token or None)
 
 
 def read_gate_runtime() -> GateRuntime:

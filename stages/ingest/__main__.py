@@ -4,14 +4,17 @@ from pathlib import Path
 
 from stages.common.errors import run_main
 from stages.common.params import load_params
-from stages.common.runtime import read_runtime
+from stages.common.runtime import read_hub_login, read_runtime
 from stages.ingest.ingest import ingest
 from stages.ingest.params import IngestParams
+from stages.ingest.sources.source import Hub
 
 
 def main() -> None:
     """Read what the launcher gave, ingest."""
-    ingest(load_params(IngestParams).ingest, raw=Path("data/raw"), cache=read_runtime().cache_dir)
+    runtime = read_runtime()
+    hub = Hub(login=read_hub_login(), downloads=runtime.downloads)
+    ingest(load_params(IngestParams).ingest, raw=Path("data/raw"), cache=runtime.cache_dir, hub=hub)
 
 
 if __name__ == "__main__":

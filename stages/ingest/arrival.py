@@ -3,18 +3,22 @@
 import contextlib
 import posixpath
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.meta_image import meta_data_file
 from stages.common.imaging.foreign.nrrd_file import nrrd_data_file
+from stages.common.imaging.foreign.ome_set import set_files
 from stages.common.imaging.foreign.slices import choose_names
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.header import StackHeader
+from stages.common.imaging.formats.ome import ElsewhereError
+from stages.common.imaging.formats.tiff import ColourError
 from stages.common.imaging.reading import open_stack, read_header
-from stages.common.imaging.stacks import refusing_damage
+from stages.common.imaging.stacks import refuse_other_forms, refusing_damage
 from stages.common.imaging.suffixes import (
     HDF5_SUFFIXES,
     PLAIN_SUFFIXES,
@@ -86,6 +90,15 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
     if suffix in PLAIN_SUFFIXES and not is_pattern(path):
         file = stem.with_name(f"{stem.name}{suffix}")
         source.fetch(path, file)
+        form, others = _form_of(file)
+        if form == "colour":
+            return _converted(file, stem.with_name(f"{stem.name}_grey"), stem, channel)
+        if form == "set":
+            scratch.mkdir()
+            try:
+                return _converted(_with_others(source, path, file, others, scratch), None, stem, channel)
+            finally:
+                shutil.rmtree(scratch)
         header = _header(file, channel)
         if header is None or len(header.channels) == 1:
             return RawCopy(file=file, header=header, is_converted=False)
@@ -95,6 +108,36 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
         return _converted(_fetch_parts(source, path, scratch), None, stem, channel)
     finally:
         shutil.rmtree(scratch)
+
+
+def _form_of(file: Path) -> tuple[Literal["plain", "set", "colour"], list[str]]:
+    """Whether `file` is a grey stack by itself, and the names of the other files of its set, if there are any."""
+    try:
+        refuse_other_forms(file)
+    except ElsewhereError:
+        with refusing_damage(file):
+            return "set", set_files(file)
+    except ColourError:
+        return "colour", []
+    except DataError:  # the check of its voxels says what is wrong
+        return "plain", []
+    return "plain", []
+
+
+def _with_others(source: Source, path: str, file: Path, others: Sequence[str], scratch: Path) -> Path:
+    """`file` under its own name in `scratch`, and the files of its set next to it."""
+    own = scratch / posixpath.basename(path)
+    file.rename(own)
+    missing = list(others)
+    while missing:
+        source.expect(posixpath.join(posixpath.dirname(path), name) for name in missing)
+        for name in missing:
+            with contextlib.suppress(DataError):  # reading the set says which file is missing
+                source.fetch(posixpath.join(posixpath.dirname(path), name), scratch / name)
+        # metadata in a companion name further files
+        missing = [name for name in set_files(own) if name not in others and not (scratch / name).exists()]
+        others = [*others, *missing]
+    return own
 
 
 def _header(file: Path, channel: Channel) -> StackHeader | None:

@@ -15,21 +15,22 @@ from stages.ingest.candidates import Candidate
 from stages.ingest.inspection import Inspection
 from stages.ingest.layout import list_candidates
 from stages.ingest.params import Ingest
-from stages.ingest.sources.source import open_source
+from stages.ingest.sources.source import PUBLIC_HUB, Hub, open_source
 from stages.ingest.verdicts import Verdict, refuse, write_tables
 
 _SCRATCH = ".incoming"
 
 
-def ingest(params: Ingest, *, raw: Path, cache: Path | None = None) -> None:
+def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = PUBLIC_HUB) -> None:
     """Fill `raw` from the source; leave nothing in it on failure. Links in the source may lead into DVC's `cache`.
+    `hub` is where a data set on the Hugging Face Hub is read from.
 
     Raises DataError naming the volumes that failed after all of them were looked at, ServiceError when a server fails.
     """
     with _whole_or_empty(raw):
         scratch = raw / _SCRATCH
         scratch.mkdir()
-        source = open_source(params.source, scratch, cache)
+        source = open_source(params.source, scratch, cache, hub)
         inspection = Inspection(
             source=source,
             raw=raw,

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
+from stages.common.dataset.hub import SCHEME, parse_address
 from stages.common.imaging.label_rule import LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.params import Params
 
@@ -51,6 +52,8 @@ class Ingest(Params):
         if separator and (scheme not in SCHEMES or not rest):
             known = ", ".join(f"{known}://…" for known in SCHEMES)
             raise ValueError(f"is neither a folder, nor an archive, nor one of {known}")
+        if scheme == SCHEME and separator:
+            parse_address(source)
         return source
 
 

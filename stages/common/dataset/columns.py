@@ -133,10 +133,11 @@ def _looks_like_spacing(key: str, missing: Sequence[str]) -> bool:
 
 
 def _doubt(key: str) -> str:
-    unit = next((word for word in key.split("_") if word in _OTHER_UNITS), None)
+    words = re.sub("^(voxel|pixel)_?size", "", key).split("_")
+    unit = next((word for word in words if word in _OTHER_UNITS), None)
     if unit is not None:
         return f"is in {unit}, not in µm"
-    return "may be a spacing, but has no unit" if "um" not in key.split("_") else "may be a spacing of one axis"
+    return "may be a spacing, but has no unit" if "um" not in words else "may be a spacing of one axis"
 
 
 def _notes(places: dict[str, int], header: Sequence[str], keys: Sequence[str]) -> tuple[str, ...]:

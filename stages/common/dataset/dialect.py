@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stages.common.errors import DataError
 
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
 SAVE_AS = "save it as comma-separated UTF-8 text"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -24,6 +24,8 @@ _KINDS = ((b"PK\x03\x04", "a spreadsheet or a zip"), (b"\xd0\xcf\x11\xe0", "an o
 _WESTERN = re.compile(r"(?:[\x00-\x7f°²³µ×À-ÖØ-öø-ÿ])*")
 _RUN = re.compile(r"[^\x00-\x7f]{3,}|[À-ÖØ-Þ][^\x00-\x7f]|[^\x00-\x7f][À-ÖØ-Þ]")
 _SEP_LINE = re.compile(r"""\s*"?sep=(.)"?\s*""", re.IGNORECASE)
+_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n))*")
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
 _GUARDED = re.compile(r"'[=+\-@]")  # an apostrophe keeps a spreadsheet from computing the cell
 
 
@@ -52,14 +54,14 @@ def decode(data: bytes, shown: str) -> Text:
     if kind is not None:
         raise DataError(f"the table is {kind}, not text", remedy=SAVE_AS, file=shown)
     encoding = next((name for mark, name in _BOMS if data.startswith(mark)), None)
+    if encoding is None and data.count(0) * 4 > len(data):  # a single one is the fault of its cell
+        raise _not_text("it holds NUL characters: UTF-16 without a byte order mark, or no text", shown)
     try:
         text = data.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
         if encoding is not None:
             raise _not_text(f"its first bytes announce {encoding}, but it is not: {error}", shown) from error
         return _western(data, shown, error)
-    if text.count("\0") * 4 > len(text):  # a single one is the fault of its cell
-        raise _not_text("it holds NUL characters: UTF-16 without a byte order mark, or not text", shown)
     return Text(text=text)
 
 
@@ -75,21 +77,26 @@ def _not_text(what: str, shown: str) -> DataError:
     return DataError(f"the table cannot be read as text: {what}", remedy=SAVE_AS, file=shown)
 
 
+def leading_comments(text: str) -> list[str]:
+    """The lines before the first that is neither blank nor begins with #, as they are."""
+    return _LINE.findall(text[: _COMMENTS.match(text).end()])  # type: ignore[union-attr] # it matches nothing, too
+
+
 def separators_for(text: str) -> tuple[str, ...]:
     """Those that may part the cells: one that a first line `sep=;` names, else every usual one."""
     named = _SEP_LINE.fullmatch(text.split("\n", 1)[0])
     return (named[1],) if named else SEPARATORS
 
 
-def read_lines(text: str, separator: str, shown: str) -> Iterator[Line]:
-    """The rows that hold anything, with blanks around cells removed.
+def read_lines(text: str, separator: str, shown: str, skipped: int = 0) -> Iterator[Line]:
+    """The rows that hold anything, with blanks around cells removed. `skipped` lines are before `text`.
 
     Raises DataError with the line for a quote that never ends, and the like.
     """
     is_named = _SEP_LINE.fullmatch(text.split("\n", 1)[0]) is not None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     while True:
-        number = reader.line_num + 1
+        number = skipped + reader.line_num + 1
         try:
             cells = tuple(_plain(cell) for cell in next(reader))
         except StopIteration:
@@ -98,7 +105,7 @@ def read_lines(text: str, separator: str, shown: str) -> Iterator[Line]:
             raise DataError(
                 f"the table is not CSV: line {number}: {error}", remedy="close each quote in its line", file=shown
             ) from error
-        if any(cells) and not (number == 1 and is_named):
+        if any(cells) and not (number == skipped + 1 and is_named):
             yield Line(number=number, cells=cells)
 
 

@@ -40,7 +40,7 @@ def find_layout(list_folder: ListFolder) -> Layout | NoLayout:
     One that fits in several ways is none: `found` names the folders.
     """
     top = list_folder("")
-    if IMAGES in top:
+    if any(name.casefold() == IMAGES.casefold() for name in top):
         return _nnunet(list_folder, top)
     for part in ("", *_PARTS):
         names = list_folder(part)
@@ -69,12 +69,14 @@ def _folders(list_folder: ListFolder, folders: tuple[str, str], top: Sequence[st
 
 
 def _nnunet(list_folder: ListFolder, top: Sequence[str]) -> Layout | NoLayout:
-    images, labels = stacks_among(list_folder(IMAGES)), stacks_among(list_folder(LABELS))
-    if not images or not labels:
-        return NoLayout(found=_doubt([IMAGES] if images else [], [LABELS] if labels else [], list_folder))
+    named = [[name for name in top if name.casefold() == wanted.casefold()] for wanted in (IMAGES, LABELS)]
+    images, labels = ([name for name in names if stacks_among(list_folder(name))] for names in named)
+    if len(images) != 1 or len(labels) != 1:
+        return NoLayout(found=_doubt(images, labels, list_folder))
+    folders = images[0], labels[0]
     meta = "dataset.json" if "dataset.json" in top else ""
-    pairs = tuple(nnunet_pairs(images, labels))
-    return Layout(name=f"nnU-Net ({IMAGES}/ + {LABELS}/)", pairs=pairs, notes=_left_out(top), meta=meta)
+    pairs = tuple(nnunet_pairs(stacks_among(list_folder(folders[0])), stacks_among(list_folder(folders[1])), folders))
+    return Layout(name=f"nnU-Net ({folders[0]}/ + {folders[1]}/)", pairs=pairs, notes=_left_out(top), meta=meta)
 
 
 def _left_out(top: Sequence[str]) -> tuple[str, ...]:

@@ -40,8 +40,12 @@ class Meanings:
         return (said,)
 
 
-def nnunet_pairs(images: Sequence[str], labels: Sequence[str]) -> Iterator[Pair]:
-    """The pairs of a training set. Of several channels the first is taken, and said."""
+def nnunet_pairs(
+    images: Sequence[str], labels: Sequence[str], folders: tuple[str, str] = (IMAGES, LABELS)
+) -> Iterator[Pair]:
+    """The pairs of a training set in these folders of images and of labels. Of several channels the first is taken, and
+    said.
+    """
     cases: dict[str, dict[str, str]] = defaultdict(dict)
     plain, labelled = [], {stem_of(name) for name in labels}
     for name in images:
@@ -51,9 +55,10 @@ def nnunet_pairs(images: Sequence[str], labels: Sequence[str]) -> Iterator[Pair]
         else:
             cases[f"{stem_of(name)[: mark.start()]}{name[len(stem_of(name)) :]}"][mark[1]] = name
     by_case = {name: name for name in plain} | {case: channels[min(channels)] for case, channels in cases.items()}
-    for pair in pair_files(sorted(by_case), labels, (IMAGES, LABELS)):
-        case = pair.image.removeprefix(f"{IMAGES}/")
-        yield _with_channel(pair, by_case.get(case, ""), sorted(cases.get(case, {})))
+    for pair in pair_files(sorted(by_case), labels, folders):
+        case = pair.image.removeprefix(f"{folders[0]}/")
+        file = by_case.get(case, "")
+        yield _with_channel(pair, f"{folders[0]}/{file}" if file else "", sorted(cases.get(case, {})))
 
 
 def _with_channel(pair: Pair, file: str, channels: Sequence[str]) -> Pair:
@@ -61,11 +66,11 @@ def _with_channel(pair: Pair, file: str, channels: Sequence[str]) -> Pair:
         return pair
     notes = pair.notes
     if len(channels) > 1:
-        notes = (*notes, f"its channels are {', '.join(channels)}; {channels[0]} is read ({IMAGES}/{file})")
+        notes = (*notes, f"its channels are {', '.join(channels)}; {channels[0]} is read ({file})")
     faults = pair.faults
     if channels and channels[0] != "0000":
         faults = (*faults, f"its channel 0000 is missing; there is {', '.join(channels)}")
-    return Pair(name=pair.name, image=f"{IMAGES}/{file}", label=pair.label, notes=notes, faults=faults)
+    return Pair(name=pair.name, image=file, label=pair.label, notes=notes, faults=faults)
 
 
 def read_meanings(data: bytes) -> Meanings:

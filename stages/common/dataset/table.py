@@ -1,10 +1,10 @@
 """A table of stacks as rows, before anyone judges them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.common.dataset.columns import REQUIRED, SPACING, Columns, find_columns
-from stages.common.dataset.dialect import Line, decode, read_lines, separators_for
+from stages.common.dataset.dialect import SEPARATORS, Line, decode, leading_comments, read_lines, separators_for
 from stages.common.errors import DataError
 from stages.common.text import visible
 
@@ -12,6 +12,7 @@ TABLE = "dataset.csv"
 MAX_TABLE_BYTES = 1 << 25
 MAX_ROWS = 50_000
 MAX_COLUMNS = 1_000
+MAX_LINES_BEFORE = 1_000  # the header
 _LISTED = 8  # faults that one error lists
 
 
@@ -42,12 +43,50 @@ def read_rows(data: bytes, shown: str) -> Table:
     """
     refuse_more("bytes", len(data), MAX_TABLE_BYTES, shown)
     text = decode(data, shown)
-    header, lines, columns = _choose_separator(text.text, shown)
+    header, read, columns = _choose_separator(*_without_comments(text.text, shown), shown)
+    comments = [line for line in read if _is_comment(line, columns)]
+    lines = [line for line in read if line not in comments]
     if not lines:
         raise DataError("the table has no rows", remedy="add one row per stack", file=shown)
     refuse_more("rows", len(lines), MAX_ROWS, shown)
-    notes = tuple(note for note in (text.note, *columns.notes) if note)
+    lines, counted = _without_count(lines, header)
+    said = f"lines that begin with # are comments: {_numbers(comments)}" if comments else ""
+    notes = tuple(note for note in (text.note, *columns.notes, said, counted) if note)
     return Table(rows=tuple(_row(line, header, columns) for line in lines), notes=notes)
+
+
+def _without_comments(text: str, shown: str) -> tuple[str, int]:
+    """`text` from its header on, and how many lines are before that: comments, and blank ones."""
+    skipped, before = 0, leading_comments(text)
+    refuse_more("lines before its header", len(before), MAX_LINES_BEFORE, shown)
+    for line in before:
+        # a header may begin with # itself
+        if all(len(find_columns(line.split(separator))[0].places) < len(REQUIRED) for separator in SEPARATORS):
+            skipped += len(line)
+            continue
+        break
+    return text[skipped:], len(leading_comments(text[:skipped]))
+
+
+def _is_comment(line: Line, columns: Columns) -> bool:
+    """Whether a row is a comment: it begins with #, and names no label. An id may begin with # as well."""
+    at = columns.places["label"]
+    return line.cells[0].startswith("#") and (at >= len(line.cells) or not line.cells[at])
+
+
+def _numbers(lines: Sequence[Line]) -> str:
+    more = f" and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+    return ", ".join(str(line.number) for line in lines[:_LISTED]) + more
+
+
+def _without_count(lines: list[Line], header: Line) -> tuple[list[Line], str]:
+    """`lines` without a first column that counts them and has no name, as R and pandas write it, and a remark."""
+    first = [line.cells[0] for line in lines]
+    starts = (0, 1)
+    if header.cells[0] or first not in [[str(at + start) for at in range(len(lines))] for start in starts]:
+        return lines, ""
+    kept = [replace(line, cells=("", *line.cells[1:])) for line in lines]
+    return kept, "the first column has no name and counts the rows; it is not read"
 
 
 def refuse_more(what: str, count: int, most: int, shown: str) -> None:
@@ -57,20 +96,35 @@ def refuse_more(what: str, count: int, most: int, shown: str) -> None:
         raise DataError(f"the table has {count:,} {what}, the limit is {most:,}", remedy=remedy, file=shown)
 
 
-def _choose_separator(text: str, shown: str) -> tuple[Line, list[Line], Columns]:
-    """Header, rows and columns, by the separator under which the header names most columns."""
-    first = [(separator, _header(text, separator, shown)) for separator in separators_for(text)]
-    separator, header = max(first, key=lambda each: _known(each[1]))
+def _choose_separator(text: str, skipped: int, shown: str) -> tuple[Line, list[Line], Columns]:
+    """Header, rows and columns, by the separator under which the header names most columns.
+
+    `skipped` lines are before `text`.
+    """
+    separator, header = _best(text, skipped, shown)
     refuse_more("columns", len(header.cells), MAX_COLUMNS, shown)
     columns, faults = find_columns(header.cells)
     if faults:
         raise _unusable(faults, header, separator, shown)
-    lines = list(read_lines(text, separator, shown))
+    lines = list(read_lines(text, separator, shown, skipped))
     return header, lines[1:], columns
 
 
-def _header(text: str, separator: str, shown: str) -> Line:
-    return next(iter(read_lines(text, separator, shown)), Line(number=1, cells=()))
+def _best(text: str, skipped: int, shown: str) -> tuple[str, Line]:
+    """The separator and the header. Under a wrong one, a header in quotes is no CSV."""
+    found, faults = [], []
+    for separator in separators_for(text):
+        try:
+            found.append((separator, _header(text, separator, shown, skipped)))
+        except DataError as error:
+            faults.append(error)
+    if not found:
+        raise faults[0]
+    return max(found, key=lambda each: _known(each[1]))
+
+
+def _header(text: str, separator: str, shown: str, skipped: int) -> Line:
+    return next(iter(read_lines(text, separator, shown, skipped)), Line(number=1, cells=("",)))
 
 
 def _known(header: Line) -> tuple[int, int]:

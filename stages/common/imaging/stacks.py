@@ -21,8 +21,10 @@ from stages.common.imaging.formats.nifti import (
     nifti_slices,
     read_nifti,
 )
-from stages.common.imaging.formats.tiff import find_stack, open_tiff, tiff_claim
+from stages.common.imaging.formats.ome import refuse_planes_elsewhere
+from stages.common.imaging.formats.tiff import colour_of, find_stack, open_tiff, refuse_colour, tiff_claim
 from stages.common.imaging.formats.tiff_header import tiff_header
+from stages.common.imaging.formats.tiff_pages import choose_series
 from stages.common.imaging.suffixes import PLAIN_SUFFIXES, TIFF_SUFFIXES, is_pattern, suffix_of
 
 Shape = tuple[int, int, int]
@@ -70,6 +72,20 @@ def read_slices(path: Path, channel: Channel = None) -> Iterator[NDArray[Any]]:
     """
     with refusing_damage(path, channel):  # of the reader: what a caller does between two slices raises outside it
         yield from _tiff_slices(path, channel) if is_tiff(path) else nifti_slices(_only(path, channel))
+
+
+def refuse_other_forms(path: Path) -> None:
+    """Raise ElsewhereError for a TIFF of several that make up a stack, ColourError for one in colour.
+
+    Raises DataError like `read_stack`.
+    """
+    if is_tiff(path):
+        with refusing_damage(path), open_tiff(path) as tiff:
+            if tiff.ome_metadata:
+                refuse_planes_elsewhere(tiff.ome_metadata, path)
+            series, _ = choose_series(tiff, path)
+            if colour_of(series) is not None:
+                raise refuse_colour(series, path)
 
 
 def binarise(label: NDArray[Any]) -> NDArray[np.uint8]:

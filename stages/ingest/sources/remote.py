@@ -1,4 +1,4 @@
-"""Buckets, dataset repositories and web servers as sources, through fsspec."""
+"""Buckets and web servers as sources, through fsspec."""
 
 import contextlib
 import errno
@@ -54,10 +54,9 @@ class Server:
         try:
             yield
         except FileNotFoundError as error:
-            hidden = f"; if it is private, {self.service.login}" if self.service.hides else ""
             raise DataError(
                 f"{shown} does not exist",
-                remedy=f"correct ingest.source in params.yaml, or the name in dataset.csv{hidden}",
+                remedy="correct ingest.source in params.yaml, or the name in dataset.csv",
                 file=shown,
             ) from error
         except failures as error:

@@ -25,7 +25,6 @@ class Service:
     scheme: str
     package: str  # distribution that brings the file system
     login: str  # what to do when the server refuses
-    hides: bool = False  # says "does not exist" of what one may not see
     failures: tuple[str, ...]
     refusals: tuple[str, ...] = ()
     transient: tuple[str, ...] = ()  # worth another try; empty if the library tries again itself
@@ -96,14 +95,6 @@ SERVICES = {
             "requests.exceptions.RequestException",
         ),
         refusals=("google.auth.exceptions.DefaultCredentialsError", "google.auth.exceptions.RefreshError"),
-    ),
-    "hf": Service(
-        scheme="hf",
-        package="huggingface_hub",
-        login="set SOURCE_HF_TOKEN in .env to a token that may read this repository",
-        # ValueError: a name that cannot be a repository's; httpx2 is what this version speaks HTTP with
-        failures=("huggingface_hub.errors.HfHubHTTPError", "httpx2.HTTPError", "builtins.ValueError"),
-        hides=True,
     ),
     **{scheme: _http(scheme) for scheme in HTTP},
 }

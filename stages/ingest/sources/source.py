@@ -2,10 +2,13 @@
 
 import posixpath
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from stages.common.dataset.hub import FORM, SCHEME, is_pin
 from stages.common.errors import DataError
+from stages.common.runtime import HubLogin
 from stages.ingest.sources.archives.archive import ARCHIVE_SUFFIXES, is_archive, open_archive
 from stages.ingest.sources.local import LocalFolder
 from stages.ingest.sources.remote import RemoteFolder, TableOnServer, open_server
@@ -41,12 +44,40 @@ class Source(Protocol):
         """
 
 
-def open_source(address: str, scratch: Path, cache: Path | None = None) -> Source:
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """The Hugging Face Hub to ask, and the folder that keeps what was downloaded."""
+
+    login: HubLogin = field(default_factory=HubLogin)
+    downloads: Path = Path(".capillary", "downloads")
+
+
+PUBLIC_HUB = Hub()
+
+
+def open_source(address: str, scratch: Path, cache: Path | None = None, hub: Hub = PUBLIC_HUB) -> Source:
     """The source at `address`. `scratch` takes what has to be unpacked, so it is on the disk of the results.
 
     Links in a folder may lead into `cache`, DVC's.
     """
+    if address.startswith(f"{SCHEME}://") or (is_pin(address) and Path(address).is_file()):
+        return _open_hub(address, scratch, hub)
     return _open_url(address, scratch) if "://" in address else _open_path(address, scratch, cache)
+
+
+def _open_hub(address: str, scratch: Path, hub: Hub) -> Source:
+    # here: aiohttp takes a tenth of a second
+    from stages.ingest.sources.hub.folder import open_address, open_pin
+
+    if "://" not in address:
+        opened = open_pin(Path(address), address, hub.downloads, hub.login)
+    else:
+        opened = open_address(address, hub.downloads, hub.login)
+    if opened.archive is None:
+        return opened
+    archive = scratch / opened.archive
+    opened.fetch(opened.archive, archive)
+    return open_archive(archive, scratch, shown=opened.shown)
 
 
 def _open_path(address: str, scratch: Path, cache: Path | None) -> Source:
@@ -64,7 +95,8 @@ def _open_path(address: str, scratch: Path, cache: Path | None) -> Source:
         return open_archive(path, scratch, shown=address)
     raise DataError(
         f"the source {address} is a file, but not an archive",
-        remedy=f"name the folder that contains dataset.csv, or an archive of it ({', '.join(ARCHIVE_SUFFIXES)})",
+        remedy=f"name the folder that contains dataset.csv, or an archive of it ({', '.join(ARCHIVE_SUFFIXES)}); "
+        f"capillary dataset pin {FORM} makes a file for a data set on the Hugging Face Hub",
         file=_SETTING,
         value=address,
     )

@@ -51,6 +51,7 @@ def test_a_catalogue_that_only_python_could_read_refuses_no_name(
     [
         ("training", {"losses": ["dice_ce", "cldise"]}, "no `cldise`; did you mean `cldice`?", "docs/losses.md"),
         ("training", {"architecture": "unett"}, "no `unett`; did you mean `unet`?", "adding-a-model.md"),
+        ("ingest", {"source": "hf://datasets/a/b"}, "DVC cannot track hf://", "dataset pin hf://datasets/a/b"),
         ("training", {"folds": [0, 3]}, "`training.folds`", "[0, 1, 2]"),
         ("preprocess", {"num_folds": 2}, "`training.folds`", "[0, 1]"),
         ("preprocess", {"num_folds": 1}, "`preprocess.num_folds`", "2 or more"),

@@ -11,6 +11,10 @@ from stages.common.imaging.formats.header import SpacingEvidence, number
 _SHOWN_FILES = 3
 
 
+class ElsewhereError(DataError):
+    """A file of a set, whose stack has planes or metadata in other files."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OmeImage:
     """One Image. `sizes` has the letters X, Y, Z, C and T; `steps` the number and unit of PhysicalSizeX, Y and Z.
@@ -34,20 +38,20 @@ def read_images(xml: str) -> list[OmeImage]:
     return [
         OmeImage(
             sizes={axis: int(pixels.get(f"Size{axis}", "1")) for axis in "XYZCT"},
-            samples=max(int(next(_children(pixels, "Channel"), pixels).get("SamplesPerPixel", "1")), 1),
+            samples=max(int(next(elements(pixels, "Channel"), pixels).get("SamplesPerPixel", "1")), 1),
             steps={
                 axis: (pixels.get(f"PhysicalSize{axis}", ""), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
                 for axis in "XYZ"
             },
-            channels=tuple(channel.get("Name", "") for channel in _children(pixels, "Channel")),
+            channels=tuple(channel.get("Name", "") for channel in elements(pixels, "Channel")),
         )
-        for pixels in _children(_parse(xml), "Pixels")
+        for pixels in elements(parse_xml(xml), "Pixels")
     ]
 
 
 def claimed_planes(xml: str) -> int:
     """How many planes the Images in `xml` speak of, or its references to planes, whichever are more."""
-    counts = [data.get("PlaneCount", data.get("NumPlanes", "0")) for data in _children(_parse(xml), "TiffData")]
+    counts = [data.get("PlaneCount", data.get("NumPlanes", "0")) for data in elements(parse_xml(xml), "TiffData")]
     return max(sum(image.planes for image in read_images(xml)), sum(map(int, counts)))
 
 
@@ -76,12 +80,12 @@ def image_of(images: Sequence[OmeImage], index: int, plane_yx: tuple[int, int], 
 
 def refuse_planes_elsewhere(xml: str, path: Path) -> None:
     """Raise DataError when planes of the images in `xml` are in other files than `path`."""
-    root = _parse(xml)
-    companion = next(_children(root, "BinaryOnly"), None)
+    root = parse_xml(xml)
+    companion = next(elements(root, "BinaryOnly"), None)
     if companion is not None:
         raise _elsewhere(path, "its metadata and further planes are", [companion.get("MetadataFile", "?")])
     own = root.get("UUID")
-    files = {uuid.text: uuid.get("FileName", "?") for uuid in _children(root, "UUID")}
+    files = {uuid.text: uuid.get("FileName", "?") for uuid in elements(root, "UUID")}
     if own is None and len(files) == 1:
         return  # it can only mean this file, whatever that is called now
     others = [name for uuid, name in files.items() if uuid != own and name.lower() != path.name.lower()]
@@ -89,23 +93,24 @@ def refuse_planes_elsewhere(xml: str, path: Path) -> None:
         raise _elsewhere(path, "some of its planes are", others)
 
 
-def _elsewhere(path: Path, what: str, names: list[str]) -> DataError:
+def _elsewhere(path: Path, what: str, names: list[str]) -> "ElsewhereError":
     shown = ", ".join(name[:80] for name in names[:_SHOWN_FILES])
     more = f" and {len(names) - _SHOWN_FILES} more" if len(names) > _SHOWN_FILES else ""
-    return DataError(
+    return ElsewhereError(
         f"it is one file of a multi-file OME-TIFF; {what} in {shown}{more}",
         remedy="save the whole set as one file (open it in Fiji with Bio-Formats, save as OME-TIFF)",
         file=path,
     )
 
 
-def _parse(xml: str) -> Element:
+def parse_xml(xml: str) -> Element:
+    """The root of `xml`. Raises ValueError when it is damaged."""
     try:
         return fromstring(xml)  # noqa: S314 - tifffile has parsed the same text before; expat limits entities
     except ParseError as error:
         raise ValueError(f"its OME metadata are damaged: {error}") from error
 
 
-def _children(root: Element, name: str) -> Iterator[Element]:
+def elements(root: Element, name: str) -> Iterator[Element]:
     """The elements called `name`, in whatever version of OME's namespace."""
     return (element for element in root.iter() if element.tag.rpartition("}")[2] == name)

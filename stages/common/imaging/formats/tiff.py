@@ -13,11 +13,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from stages.common.errors import DataError
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.claims import FLOAT, Claim, refuse_impossible, refuse_large
-from stages.common.imaging.formats.damage import not_a_stack, shape_text
+from stages.common.imaging.formats.damage import shape_text
 from stages.common.imaging.formats.ome import OmeImage, image_of, read_images, refuse_planes_elsewhere
-from stages.common.imaging.formats.tiff_axes import Planes, choose_planes
+from stages.common.imaging.formats.tiff_axes import Planes, choose_planes, plane_of
 from stages.common.imaging.formats.tiff_claims import claim_of_pages, largest_chunk
 from stages.common.imaging.formats.tiff_directories import check_directories
 from stages.common.imaging.formats.tiff_pages import choose_series, pages_of, refuse_missing_planes
@@ -75,7 +76,7 @@ class TiffStack:
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes in z, y, x. One page is one slice."""
-        return (len(self.planes.numbers), *map(int, tuple(self.series.shape)[-2:]))
+        return (len(self.planes.numbers), *plane_of(self.series))
 
     @property
     def pages(self) -> tuple[tifffile.TiffPage, ...]:
@@ -167,6 +168,27 @@ class TiffStack:
         return 2 * sum(count for count, _ in counts) > sum(size for _, size in counts)
 
 
+class ColourError(DataError):
+    """A stack in colour. It may be a grey one all the same, with equal colours."""
+
+
+def refuse_colour(what: tifffile.TiffPageSeries | tifffile.TiffPage, path: Path) -> ColourError:
+    """The error that `what` is in colour."""
+    return ColourError(
+        f"it is a colour image ({what.axes}: {shape_text(tuple(what.shape))})",
+        remedy="save one channel as a stack of grey slices (with tifffile: photometric='minisblack', or it takes a "
+        "last axis of 3 or 4 for colours)",
+        file=path,
+    )
+
+
+def colour_of(series: tifffile.TiffPageSeries) -> int | None:
+    """How many colours lie side by side in each voxel of `series`, if they are red, green and blue; else None."""
+    axes, shape = str(series.axes), tuple(map(int, series.shape))
+    is_colour = axes.endswith("YXS") and "S" not in axes[:-1] and shape[-1] in (3, 4)
+    return shape[-1] if is_colour and series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB else None
+
+
 def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> TiffStack:
     """The one stack in `tiff`, that of `channel` where it has several. Smaller pictures (a thumbnail, an overview) and
     levels of a pyramid do not count.
@@ -179,7 +201,7 @@ def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> 
     series, smaller = choose_series(tiff, path)
     # with S first the planes lie one after the other: what some writers make of a grey stack of three or four slices
     if "S" in series.axes[1:]:
-        raise not_a_stack(path, f"it is a colour image ({series.axes}: {shape_text(tuple(series.shape))})")
+        raise refuse_colour(series, path)
     refuse_missing_planes(tiff, series, path)
     ome = _ome_image(tiff, series)
     stack = TiffStack(

@@ -112,14 +112,18 @@ def _check_texts(stream: IO[bytes], form: _Form, tags: list[_Tag], path: Path) -
         size = values * _SIZES.get(kind, 1)
         if code not in (_DESCRIPTION, _XMP) or size <= len(field):
             continue
-        if size > MAX_TEXT_BYTES:
-            raise _too_much(path, f"its description has {size:,} bytes, the limit is {MAX_TEXT_BYTES:,}")
         stream.seek(form.offset.unpack(field)[0])
-        text = stream.read(size)
-        if text.count(b"<") > MAX_ELEMENTS:
-            raise _too_much(path, f"its metadata have {text.count(b'<'):,} marks of XML, the limit is {MAX_ELEMENTS:,}")
-        if _DECLARATION.search(text):
-            raise _too_much(path, "its metadata declare a document type or entities of XML, which are not expanded")
+        check_text(stream.read(min(size, MAX_TEXT_BYTES + 1)), size, path)
+
+
+def check_text(text: bytes, size: int, path: Path) -> None:
+    """Raise DataError for metadata that are longer than any stack's, or declare entities. `size`: of all of them."""
+    if size > MAX_TEXT_BYTES:
+        raise _too_much(path, f"its description has {size:,} bytes, the limit is {MAX_TEXT_BYTES:,}")
+    if text.count(b"<") > MAX_ELEMENTS:
+        raise _too_much(path, f"its metadata have {text.count(b'<'):,} marks of XML, the limit is {MAX_ELEMENTS:,}")
+    if _DECLARATION.search(text):
+        raise _too_much(path, "its metadata declare a document type or entities of XML, which are not expanded")
 
 
 def _too_much(path: Path, what: str) -> DataError:

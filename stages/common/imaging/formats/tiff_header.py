@@ -10,11 +10,12 @@ import tifffile
 
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, micrometres, number, precise
-from stages.common.imaging.formats.ome import spacing_evidence
-from stages.common.imaging.formats.tiff import TiffStack, find_stack, open_tiff
+from stages.common.imaging.formats.ome import OmeImage, spacing_evidence
+from stages.common.imaging.formats.tiff import find_stack, open_tiff
 
 _RESOLUTION_UNITS = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_PALETTE = "the file has a palette; its voxels are read as numbers, whatever colours they stand for"
 _INVERTED = "the file stores white as 0 (WhiteIsZero); its values are inverted on reading"
 
 
@@ -23,28 +24,36 @@ def tiff_header(path: Path, channel: Channel = None) -> StackHeader:
     with open_tiff(path) as tiff:
         stack = find_stack(tiff, path, channel)
         pyramid = f"the file holds a pyramid; the full resolution is read, not the {stack.smaller} coarser level(s)"
-        facts = ((stack.is_inverted, _INVERTED), (stack.shape[0] == 1, SINGLE), (stack.smaller > 0, pyramid))
+        is_palette = stack.series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
+        facts = (
+            (is_palette, _PALETTE),
+            (stack.is_inverted, _INVERTED),
+            (stack.shape[0] == 1, SINGLE),
+            (stack.smaller > 0, pyramid),
+        )
         remarks = [text for is_true, text in facts if is_true]
         return StackHeader(
             axes=stack.planes.axes,
-            spacing=_evidence(stack),
+            spacing=evidence_in(tiff, stack.series, stack.ome),
             is_inverted=stack.is_inverted,
             channels=stack.planes.channels,
             remarks=tuple(remarks),
         )
 
 
-def _evidence(stack: TiffStack) -> SpacingEvidence:
-    tiff, series = stack.tiff, stack.series
+def evidence_in(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, ome: OmeImage | None = None
+) -> SpacingEvidence:
+    """What `tiff` says of the spacing of `series`, which `ome` describes in a file with OME metadata."""
     if tiff.ome_metadata:
-        return spacing_evidence(stack.ome)
+        return spacing_evidence(ome)
     if tiff.is_lsm:
         return _lsm(tiff.lsm_metadata or {})
     if tiff.is_imagej:
-        return _calibration(stack, tiff.imagej_metadata or {}, "ImageJ calibration")
+        return _calibration(series, tiff.imagej_metadata or {}, "ImageJ calibration")
     shaped = _json_description(series.keyframe)
     if "spacing" in shaped or "unit" in shaped:
-        return _calibration(stack, shaped, "tifffile metadata")
+        return _calibration(series, shaped, "tifffile metadata")
     return _resolution_only(series.keyframe)
 
 
@@ -65,12 +74,12 @@ def _json_description(page: tifffile.TiffPage) -> dict[str, Any]:
     return described if isinstance(described, dict) else {}
 
 
-def _calibration(stack: TiffStack, described: Mapping[str, Any], source: str) -> SpacingEvidence:
+def _calibration(series: tifffile.TiffPageSeries, described: Mapping[str, Any], source: str) -> SpacingEvidence:
     """Depth of a voxel from the description, pixels per unit from the tags. y and z may have their own units.
 
     Without a unit of length there is no spacing: ImageJ gives every image a resolution of 1 pixel per "pixel".
     """
-    page = stack.series.keyframe
+    page = series.keyframe
     units_zyx = _units(described, page)
     y, x = (_pixel_size(page, axis) for axis in "YX")
     if y is None or x is None or any(micrometres(unit) is None for unit in units_zyx[1:]):

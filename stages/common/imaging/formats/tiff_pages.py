@@ -10,6 +10,7 @@ import tifffile
 
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.ome import claimed_planes, read_images
+from stages.common.imaging.formats.tiff_axes import plane_of
 
 _MANY_PLANES = 2**20
 
@@ -138,8 +139,9 @@ def pages_of(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Pat
         if (page.shape, page.dtype) != (first.shape, first.dtype):
             told, other = (f"{shape_text(each.shape)} of {each.dtype}" for each in (page, first))
             raise not_a_stack(path, f"its planes differ: plane {number} is {told}, the first {other}")
-    plane = tuple(series.shape)[-2:]
-    return tuple(pages) if first.shape == plane and len(pages) == math.prod(series.shape[:-2]) else ()
+    plane = plane_of(series)
+    is_each = first.shape == plane and len(pages) * math.prod(plane) == math.prod(series.shape)
+    return tuple(pages) if is_each else ()
 
 
 def _own_page(tiff: tifffile.TiffFile, frame: tifffile.TiffFrame) -> tifffile.TiffPage:

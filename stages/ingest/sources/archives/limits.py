@@ -13,6 +13,7 @@ MAX_LIST_BYTES = 1 << 25  # of all names and extended headers together; of a zip
 MAX_EXPANSION = 1032  # what deflate packs best: 258 equal bytes into two bits
 MAX_TOTAL_BYTES = 1 << 40
 SMALL_BYTES = 1 << 24  # archives that unpack to no more may be packed as tightly as they like
+_ARCHIVE = "the archive"
 _RESERVE_BYTES = 1 << 26  # of the disk, for what ingest writes besides
 
 
@@ -57,17 +58,19 @@ def refused(shown: str, what: str, remedy: str, value: object | None = None) -> 
     return DataError(f"the archive {shown} cannot be unpacked: {what}", remedy=remedy, file=shown, value=value)
 
 
-def refuse_full_disk(needed: int, folder: Path, shown: str) -> None:
+def refuse_full_disk(needed: int, folder: Path, shown: str, kind: str = _ARCHIVE) -> None:
     """Raise when `needed` bytes are more than anybody needs, or than `folder` has room for."""
     if needed > MAX_TOTAL_BYTES:
         what = f"the files that are wanted take {needed:,} bytes, the limit is {MAX_TOTAL_BYTES:,}"
-        raise refused(shown, what, "split the set, or unpack it yourself and name the folder")
+        remedy = "split the set, or unpack it yourself and name the folder"
+        raise DataError(f"{kind} {shown} is too large: {what}", remedy=remedy, file=shown)
     free = shutil.disk_usage(folder).free
     if needed + _RESERVE_BYTES > free:
+        told = "by its headers" if kind == _ARCHIVE else "by its list of files"
         raise CapillaryError(
-            f"the disk has no room for the files to unpack from the archive {shown}",
+            f"the disk has no room for the files to fetch from {kind} {shown}",
             remedy="free space on the disk of the project, or move the project to a larger one",
             code=ExitCode.MACHINE,
             file=shown,
-            value=f"{needed:,} bytes by its headers, {free:,} are free",
+            value=f"{needed:,} bytes {told}, {free:,} are free",
         )

@@ -148,6 +148,16 @@ def test_a_temporary_experiment_keeps_its_state_in_the_repository(root: Path, tm
     assert made.deps[0].host == root / "data/in.txt"
 
 
+def test_a_pinned_data_set_needs_a_network_and_a_place_for_downloads(root: Path, tmp_path: Path) -> None:
+    """The dep is a file of this disk; what it names is not. Downloads are kept in the repository."""
+    (root / "p.hub.json").write_text("{}")
+    entry = Entry(deps=["p.hub.json"])
+    made = plan(root, entry, "fetching", repository=tmp_path / "repository", SOURCE_AWS_X="x")
+    assert (made.needs_network, made.environment) == (True, {"AWS_X": "x"})
+    assert made.writable == (tmp_path / "repository/.capillary/downloads",) == (made.order.downloads,)
+    assert not plan(root, stage="fetching").needs_network
+
+
 @pytest.mark.parametrize("folder", ["kept", "/elsewhere/kept"])
 def test_state_is_kept_where_the_user_wants_it(root: Path, folder: str) -> None:
     """CAPILLARY_CHECKPOINT_DIR: in the repository, or on another disk."""

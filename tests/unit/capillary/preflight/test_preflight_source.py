@@ -43,6 +43,15 @@ def test_members_are_those_of_ingest(tmp_path: Path) -> None:
     assert second.spacing_um is None
 
 
+def test_a_pin_is_a_source_if_it_can_be_read(tmp_path: Path) -> None:
+    """Its commit is shown; the hub is not asked."""
+    (tmp_path / "p.hub.json").write_text('{"source": "hf://datasets/a/b", "commit": "%s"}' % ("0" * 40))
+    found = check_source(tmp_path, "p.hub.json", critical=True)
+    assert (found.status, found.value) == (Status.PASS, f"hf://datasets/a/b@{'0' * 40}")
+    (tmp_path / "p.hub.json").write_text("{}")
+    assert check_source(tmp_path, "p.hub.json", critical=True).status is Status.FAIL
+
+
 def test_what_is_elsewhere_or_missing_is_left_to_others(tmp_path: Path) -> None:
     """A URL is not on this disk, and a missing path is what the check of data says."""
     assert check_source(tmp_path, "s3://bucket/x", critical=True).value == "not on this disk"

@@ -92,6 +92,7 @@ def test_a_stage_that_is_started_by_hand_has_every_default() -> None:
         "tracking": "auto",
         "outbox": Path(".capillary/outbox"),
         "receipts": Path(".capillary/receipts"),
+        "downloads": Path(".capillary/downloads"),
         "provenance": None,
         "gate": None,
         "tracking_uri": "sqlite:///mlruns/mlflow.db",

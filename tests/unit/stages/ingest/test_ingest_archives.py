@@ -265,7 +265,7 @@ def test_the_disk_is_looked_at_before_anything_is_unpacked(tmp_path: Path, monke
     source = opened(write_tar(tmp_path / "a.tar.gz", member(IMAGE, CONTENT)))
     monkeypatch.setattr("stages.ingest.sources.archives.limits.shutil.disk_usage", lambda _place: _Free())
     with pytest.raises(
-        CapillaryError, match=r"no room for the files to unpack from the archive .*a\.tar\.gz"
+        CapillaryError, match=r"no room for the files to fetch from the archive .*a\.tar\.gz"
     ) as refused:
         source.expect([IMAGE])
     assert (refused.value.code, refused.value.value) == (ExitCode.MACHINE, "2,304 bytes by its headers, 1,000 are free")

@@ -114,6 +114,7 @@ def _source(folder: Path, *names: str) -> Path:
         ("data/train/raw/a.tif", "data/train/label/a.tif"),
         ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"),
         ("imagesTr/a.nii.gz", "labelsTr/a.nii.gz"),
+        ("ImagesTR/a_0000.nii.gz", "labelstr/a.nii.gz"),
     ],
 )
 def test_pairs_are_found_in_every_layout(tmp_path: Path, image: str, label: str) -> None:

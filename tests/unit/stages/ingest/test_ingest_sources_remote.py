@@ -2,7 +2,6 @@
 
 import errno
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from stages.common.dataset.hub import SCHEME
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
 from stages.ingest.params import SCHEMES
 from stages.ingest.sources.remote import RemoteFolder, Server, TableOnServer, open_server
@@ -40,8 +40,8 @@ def bucket() -> Server:
 
 
 def test_every_scheme_that_params_take_has_a_service() -> None:
-    """Two lists that must agree."""
-    assert set(SERVICES) == set(SCHEMES)
+    """Two lists that must agree; the Hub is asked without a file system of fsspec."""
+    assert {*SERVICES, SCHEME} == set(SCHEMES)
 
 
 def test_remote_folder_lists_and_fetches(bucket: Server, tmp_path: Path) -> None:
@@ -194,18 +194,6 @@ def test_a_reason_fits_a_screen(bucket: Server) -> None:
         assert "HTTPS_PROXY" in failed.value.remedy
 
 
-def test_a_server_that_hides_files_says_how_to_log_in() -> None:
-    """Hugging Face answers "does not exist" for a private dataset."""
-    assert [scheme for scheme, service in SERVICES.items() if service.hides] == ["hf"]
-    for hides in (True, False):
-        service = replace(SERVICES["s3"], hides=hides)
-        server = replace(_server("/bucket/set"), service=service)
-        with pytest.raises(DataError, match="x does not exist") as refused, server.explaining("x"):
-            raise FileNotFoundError
-        assert (f"; if it is private, {service.login}" in refused.value.remedy) is hides
-        assert "ingest.source" in refused.value.remedy
-
-
 @pytest.mark.parametrize("scheme", HTTP)
 def test_http_folder_is_refused_with_what_to_name_instead(scheme: str, tmp_path: Path) -> None:
     """HTTP has no listing."""
@@ -214,9 +202,7 @@ def test_http_folder_is_refused_with_what_to_name_instead(scheme: str, tmp_path:
     assert "dataset.csv" in refused.value.remedy
 
 
-@pytest.mark.parametrize(
-    ("scheme", "module", "package"), [("gs", "gcsfs", "gcsfs"), ("hf", "huggingface_hub", "hugging")]
-)
+@pytest.mark.parametrize(("scheme", "module", "package"), [("gs", "gcsfs", "gcsfs")])
 def test_scheme_without_its_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, scheme: str, module: str, package: str
 ) -> None:

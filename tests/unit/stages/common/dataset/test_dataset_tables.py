@@ -35,10 +35,11 @@ _ROWS = st.lists(st.tuples(_WORDS, _WORDS, _WORDS, _LENGTHS, _LENGTHS, _LENGTHS)
 
 
 def _written(
-    rows: list[tuple[str | float, ...]], header: tuple[str, ...], separator: str, end: str, *, comma: bool
+    rows: list[tuple[str | float, ...]], header: tuple[str, ...], separator: str, end: str, *, comma: bool, quoted: bool
 ) -> str:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=separator, lineterminator=end)
+    quoting = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, delimiter=separator, lineterminator=end, quoting=quoting)
     writer.writerow([*header, ""])
     for row in rows:
         writer.writerow([])
@@ -51,22 +52,47 @@ def _written(
 @given(
     rows=_ROWS,
     header=st.sampled_from(_HEADERS),
-    separator=st.sampled_from(",;\t"),
+    separator=st.sampled_from(",;\t|"),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
     encoding=st.sampled_from(sorted(_ENCODINGS)),
     comma=st.booleans(),
+    quoted=st.booleans(),
 )
 def test_a_table_in_any_spelling_has_the_same_cells(
-    rows: list[tuple[str | float, ...]], header: tuple[str, ...], separator: str, end: str, encoding: str, comma: bool
+    rows: list[tuple[str | float, ...]],
+    header: tuple[str, ...],
+    separator: str,
+    end: str,
+    encoding: str,
+    comma: bool,
+    quoted: bool,
 ) -> None:
-    """Encoding, separator, ends of lines, decimal sign, names of columns, empty cells and lines do not matter."""
-    data = _ENCODINGS[encoding](_written(rows, header, separator, end, comma=comma))
+    """Encoding, separator, ends of lines, decimal sign, quotes, names of columns and empty cells do not matter."""
+    data = _ENCODINGS[encoding](_written(rows, header, separator, end, comma=comma, quoted=quoted))
     read = read_rows(data, "dataset.csv").rows
     assert [row.line for row in read] == [3 + 2 * number for number in range(len(rows))]
     for row, written in zip(read, rows, strict=True):
         assert not row.faults
         assert [row.cells[name] for name in COLUMNS[:3]] == list(written[:3])
         assert [micrometres_in(row.cells[name]) for name in SPACING] == list(written[3:])
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "note"),
+    [
+        ("# made by hand\n\n# of, two\nid,image,label\na,b,c\n", {"a": 5}, ""),
+        ("#id;image;label\n#1;b;c\n", {"#1": 2}, ""),
+        ("id,image,label\n# first\na,b,c\n#,,\n# x, y\n", {"a": 3}, "comments: 2, 4, 5"),
+        ('"","id","image","label"\n"1","a","b","c"\n"2","d","e","f"\n', {"a": 2, "d": 3}, "counts the rows"),
+        (",id,image,label\n0,a,b,c\n", {"a": 2}, "counts the rows"),
+    ],
+)
+def test_what_programs_and_people_add_is_passed_over(text: str, ids: dict[str, int], note: str) -> None:
+    """Comments, and the numbers of rows that R and pandas write; lines are counted as an editor does."""
+    table = read_rows(text.encode(), "dataset.csv")
+    assert {row.cells["id"]: row.line for row in table.rows} == ids
+    assert not any(row.faults for row in table.rows)
+    assert note in " ".join(table.notes)
 
 
 @pytest.mark.parametrize("word", ["spacing_z_µm", "gehör", "Größe", "façade", "Señor 3"])

@@ -160,6 +160,23 @@ def test_a_stack_behind_a_single_page_is_whole(tmp_path: Path) -> None:
     assert "it declares 6 planes and holds 4" in refusal(file).what
 
 
+@pytest.mark.parametrize("shape", [(1, -1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)], ids=str)
+@pytest.mark.parametrize("last", [(), (1,)], ids=str)
+@pytest.mark.parametrize("how", [{}, {"compression": "zlib"}], ids=str)
+def test_axes_of_one_mean_nothing(
+    tmp_path: Path, shape: tuple[int, ...], last: tuple[int, ...], how: dict[str, str]
+) -> None:
+    """As arrays with a batch or a channel have them."""
+    array = STACK.reshape(*shape, *STACK.shape[1:], *last)
+    assert_reads(save_tiff(tmp_path / "a.tif", array, **how), STACK)
+
+
+def test_axes_of_one_hide_no_other_axis(tmp_path: Path) -> None:
+    """Two stacks are none, and a single column is no picture of one channel."""
+    for array in (np.stack([STACK, STACK])[None], STACK[..., :1]):
+        assert "not a stack in z, y, x" in refusal(save_tiff(tmp_path / "a.tif", array)).what
+
+
 # --- sets of several files ---
 
 

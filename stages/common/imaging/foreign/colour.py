@@ -1,0 +1,77 @@
+"""A grey stack that a program saved in colour: red, green and blue are equal in every voxel, and one of them is read.
+
+Many viewers and annotation tools save labels so. Whether the planes are equal shows only when they are read.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from stages.common.imaging.foreign.opened import OpenStack, check_dtype
+from stages.common.imaging.formats.channels import Channel, channel_number
+from stages.common.imaging.formats.claims import refuse_impossible
+from stages.common.imaging.formats.damage import damaged
+from stages.common.imaging.formats.header import SINGLE, StackHeader
+from stages.common.imaging.formats.tiff import colour_of, open_tiff, refuse_colour
+from stages.common.imaging.formats.tiff_claims import claim_of_pages
+from stages.common.imaging.formats.tiff_header import evidence_in
+from stages.common.imaging.formats.tiff_pages import choose_series
+
+_REMARK = "it is stored in colour, with red, green and blue alike; one of them is read"
+
+
+@contextlib.contextmanager
+def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
+    """The stack in `path`. Its slices raise DataError where the colours differ.
+
+    Raises DataError for several axes besides the colours, and for colours that are planes of their own.
+    """
+    with open_tiff(path) as tiff:
+        series, _ = choose_series(tiff, path)
+        pages = _pages(tiff, series, path)
+        channel_number(("",), channel, path)
+        refuse_impossible(claim_of_pages(series, pages, tiff.filehandle.size), path)
+        dtype = np.dtype(series.dtype)
+        check_dtype(dtype, path)
+        y, x = map(int, pages[0].shape[:2])
+        yield OpenStack(
+            path=path,
+            shape_zyx=(len(pages), y, x),
+            dtype=dtype.newbyteorder("="),
+            header=StackHeader(
+                axes="ZYX",
+                spacing=evidence_in(tiff, series),
+                remarks=(_REMARK, *((SINGLE,) if len(pages) == 1 else ())),
+            ),
+            slices=lambda: (_grey(page, path) for page in pages),
+        )
+
+
+def _pages(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> list[tifffile.TiffPage]:
+    """A page for each slice, with the colours of a voxel side by side."""
+    wanted = tuple(map(int, series.shape))
+    planes = math.prod(wanted[:-3])
+    if colour_of(series) is None or sum(size > 1 for size in wanted[:-3]) > 1:
+        raise refuse_colour(series, path)
+    if planes > len(tiff.pages) or len(series) != planes:
+        raise damaged(path, f"it declares {planes:,} planes and holds {len(tiff.pages):,}")
+    found = (tiff.pages.get(page.index, aspage=True) for page in series if page is not None)
+    pages = [page for page in found if isinstance(page, tifffile.TiffPage)]
+    if len(pages) != planes or any((page.shape, page.dtype) != (wanted[-3:], series.dtype) for page in pages):
+        raise refuse_colour(series, path)
+    return pages
+
+
+def _grey(page: tifffile.TiffPage, path: Path) -> NDArray[Any]:
+    """One of three equal colours; transparency, which may come fourth, says nothing of brightness."""
+    voxels: NDArray[Any] = page.asarray()
+    red = voxels[..., 0]
+    if not (np.array_equal(red, voxels[..., 1]) and np.array_equal(red, voxels[..., 2])):
+        raise refuse_colour(page, path)
+    return np.ascontiguousarray(red).astype(voxels.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,69 @@
+"""Grey stacks that a program saved in colour."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from stages.common.errors import DataError
+from stages.common.imaging import stacks
+from stages.common.imaging.reading import read_header, read_shape, read_slices, read_stack
+from stages.common.imaging.spacing import spacing_of
+from stages.ingest.arrival import fetch_stack
+from stages.ingest.sources.local import LocalFolder
+
+GREY = np.random.default_rng(5).integers(0, 255, (5, 20, 16)).astype(np.uint8)
+THREE = np.stack([GREY] * 3, -1)
+FOUR = np.concatenate([THREE, np.full((*GREY.shape, 1), 255, np.uint8)], -1)
+
+
+@pytest.mark.parametrize(
+    ("array", "how"),
+    [
+        (THREE, {}),
+        (THREE.astype(np.uint16), {"byteorder": ">", "compression": "zlib"}),
+        (FOUR, {"extrasamples": ["unassalpha"]}),
+        (THREE[None], {}),
+    ],
+)
+def test_equal_colours_are_grey(tmp_path: Path, array: np.ndarray, how: dict[str, object]) -> None:
+    """Whole and slice by slice, with a warning; transparency does not count."""
+    file = tmp_path / "a.tif"
+    tifffile.imwrite(file, array, photometric="rgb", **how)  # type: ignore[arg-type]
+    assert np.array_equal(read_stack(file), GREY)
+    assert np.array_equal(np.stack(list(read_slices(file))), GREY)
+    assert read_shape(file) == GREY.shape
+    assert "red, green and blue alike" in " ".join(read_header(file).remarks)
+
+
+def test_the_spacing_is_that_of_the_file(tmp_path: Path) -> None:
+    """ImageJ's, here."""
+    file = tmp_path / "a.tif"
+    meta = {"axes": "ZYXS", "spacing": 5, "unit": "um"}
+    tifffile.imwrite(file, THREE, imagej=True, metadata=meta, resolution=(1 / 1.1, 1 / 0.9))
+    assert spacing_of(read_header(file)).spacing_um == (5.0, 0.9, 1.1)
+
+
+def test_real_colours_are_refused(tmp_path: Path) -> None:
+    """In one voxel of the last slice; as planes of their own; with further axes."""
+    other = THREE.copy()
+    other[-1, -1, -1, 2] ^= 1
+    arrays = [(other, {}), (np.moveaxis(THREE, -1, 1), {"planarconfig": "separate"}), (np.stack([THREE, THREE]), {})]
+    for number, (array, how) in enumerate(arrays):
+        file = tmp_path / f"{number}.tif"
+        tifffile.imwrite(file, array, photometric="rgb", **how)  # type: ignore[arg-type]
+        with pytest.raises(DataError, match="colour image") as refused:
+            read_stack(file)
+        assert "minisblack" in refused.value.remedy
+
+
+def test_ingest_keeps_one_colour(tmp_path: Path) -> None:
+    """Other stages read grey files alone."""
+    tifffile.imwrite(tmp_path / "a.tif", THREE, photometric="rgb")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    arrived = fetch_stack(LocalFolder(folder=tmp_path, shown="s"), "a.tif", raw / "label", raw / ".scratch", None)
+    assert arrived.is_converted
+    assert [file.name for file in raw.iterdir()] == ["label.tif"]
+    assert np.array_equal(stacks.read_stack(arrived.file), GREY)
