@@ -106,7 +106,8 @@ def test_what_metadata_hide_is_shown(text: str, tmp_path: Path, capfd: pytest.Ca
     ome = (
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1"><Image ID="Image:0">'
         '<Pixels ID="P:0" DimensionOrder="XYZCT" Type="uint8" SizeX="20" SizeY="24" SizeZ="4" SizeC="1" SizeT="1">'
-        f'<TiffData IFD="0" PlaneCount="4"><UUID FileName="{text}.tif">urn:uuid:2</UUID></TiffData></Pixels></Image></OME>'
+        f'<TiffData IFD="0" PlaneCount="4"><UUID FileName="{text}.tif">urn:uuid:2</UUID></TiffData>'
+        "</Pixels></Image></OME>"
     )
     save_tiff(source / "images" / "v2.tif", image_zyx(2), metadata=None, description=ome.encode())
     assert tifffile.TiffFile(source / "images" / "v2.tif").is_ome
