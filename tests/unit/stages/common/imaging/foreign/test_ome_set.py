@@ -169,8 +169,8 @@ def test_ingest_keeps_a_set_as_one_file(tmp_path: Path) -> None:
     for folder in (source / "images", raw):
         folder.mkdir(parents=True)
     by_z(source / "images")
-    folder = LocalFolder(folder=source, shown="source")
-    arrived = fetch_stack(folder, f"images/{NAMES[1]}", raw / "image", raw / ".scratch", None)
+    local = LocalFolder(folder=source, shown="source")
+    arrived = fetch_stack(local, f"images/{NAMES[1]}", raw / "image", raw / ".scratch", None)
     assert arrived.is_converted
     assert [file.name for file in raw.iterdir()] == [arrived.file.name] == ["image.tif"]
     assert np.array_equal(stacks.read_stack(arrived.file), STACK[:, 0])
@@ -179,5 +179,5 @@ def test_ingest_keeps_a_set_as_one_file(tmp_path: Path) -> None:
     arrived.file.unlink()
     (source / "images" / NAMES[2]).unlink()
     with pytest.raises(DataError, match=f"{NAMES[2]} is missing"):
-        fetch_stack(folder, f"images/{NAMES[1]}", raw / "image", raw / ".scratch", None)
+        fetch_stack(local, f"images/{NAMES[1]}", raw / "image", raw / ".scratch", None)
     assert not (raw / ".scratch").exists()
