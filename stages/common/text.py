@@ -6,6 +6,7 @@ look like one: none of them may reach a terminal, a log, a report or MLflow as i
 
 import csv
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,18 @@ def visible(text: str, keep: str = "") -> str:
 def find_hidden(text: str) -> str | None:
     """The first character of `text` that `visible` would escape, as that escape; None where there is none."""
     return next((_escape(sign) for sign in text if _is_hidden(sign)), None)
+
+
+def json_value(text: str | bytes) -> object:
+    """The value that `text` holds as JSON. Raises ValueError for what is not JSON, and for what is nested too deeply.
+
+    Python's own reader has an error for the latter that nobody catches who reads what others wrote.
+    """
+    try:
+        value: object = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return value
 
 
 def harmless(cell: object) -> object:

@@ -17,9 +17,11 @@ from stages.common.errors import ServiceError
 from stages.common.progress import say
 from stages.common.registered.refusals import explained, means_missing
 from stages.common.registered.versions import list_versions, nothing
+from stages.common.text import json_value
 from stages.common.tracking.server import RefusedError, Server
 
 TAG = "capillary.alias."
+_TOO_LATE_NS = 2 * 10**19  # the year 2603
 FORMER_TAG = "capillary.alias"  # on versions of former programs, in place of an alias: the alias, without a time
 
 
@@ -108,9 +110,11 @@ def _pointers(versions: Sequence[ModelVersion]) -> dict[str, list[Pointer]]:
 def _pointer(version: ModelVersion, text: str) -> Pointer | None:
     """None for a tag that a person wrote in another form."""
     try:
-        data = json.loads(text)
+        data = json_value(text)
     except ValueError:
         return None
     if not isinstance(data, dict) or type(data.get("when")) is not int or type(data.get("taken")) is not bool:
         return None
+    if not 0 <= data["when"] < _TOO_LATE_NS:
+        return None  # no pointer could be newer
     return Pointer(version=version, when=data["when"], taken=data["taken"])

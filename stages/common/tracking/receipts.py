@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.atomic import atomic_write
-from stages.common.text import find_hidden
+from stages.common.text import find_hidden, json_value
 from stages.common.tracking.address import without_login
+from stages.common.tracking.spool.plain import read_plain
 
 FOLDER = "receipts"
 _FORM = 1
@@ -59,10 +60,8 @@ def _file(folder: Path, fingerprint: str) -> Path:
 def _read(file: Path) -> dict[str, Any]:
     """The entries of `file`, none for a file that is missing, damaged or of another form."""
     try:
-        if file.is_symlink() or file.stat().st_size > _MOST_BYTES:
-            return {}
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        data = json_value(read_plain(file, _MOST_BYTES))
+    except (OSError, ValueError):
         return {}
     servers = data.get("servers") if isinstance(data, dict) and data.get("form") == _FORM else None
     return servers if isinstance(servers, dict) else {}

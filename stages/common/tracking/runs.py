@@ -15,9 +15,9 @@ from stages.common.runtime import Runtime
 from stages.common.text import visible
 from stages.common.tracking.publishing import PUBLISHERS, Publisher
 from stages.common.tracking.server import RefusedError, connect, redact
+from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.opening import Wanted, open_spool
 from stages.common.tracking.spool.sender import Outcome, Sender
-from stages.common.tracking.spool.sending import Destination
 from stages.common.tracking.spool.writing import Writer, now_ms
 from stages.common.tracking.stopping import stop_asked
 from stages.common.tracking.system_metrics import ARTIFACT_FOLDER, SystemSampler
@@ -216,7 +216,8 @@ def _wanted(runtime: Runtime, cell_tags: Mapping[str, str], run_name: str, run_i
         identity={
             "capillary.stage": runtime.stage,
             "capillary.fingerprint": runtime.fingerprint,
-            **{f"capillary.{name}": visible(str(value)) for name, value in cell_tags.items()},
+            # a server is asked for them in quotes
+            **{f"capillary.{name}": visible(str(value)).replace("'", "’") for name, value in cell_tags.items()},
         },
         tags={
             "capillary.data_fingerprint": runtime.data_fingerprint,

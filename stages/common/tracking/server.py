@@ -56,6 +56,10 @@ Answer = TypeVar("Answer")
 transport = threading.RLock()
 
 
+class OutageError(ServiceError):
+    """The server did not answer, as long as somebody was ready to wait."""
+
+
 class RefusedError(ServiceError):
     """The server answered, and the answer is no; asking again at once is useless. `error_code` is MLflow's."""
 
@@ -95,7 +99,7 @@ class Server:
         """The answer to `ask`, which must be safe to repeat; `what` completes "MLflow does not ...".
 
         Asks again after 0.5, 1, 2, 4, 8, 8, ... s while the server is unreachable or answers 5xx, for `patience_s`.
-        Raises RefusedError for a definite no and ServiceError when patience is at an end.
+        Raises RefusedError for a definite no and OutageError when patience is at an end.
         """
         deadline = time.monotonic() + patience_s
         pause_s = 0.5
@@ -111,7 +115,7 @@ class Server:
                     raise self._refused(what, _code_of(error), detail) from None
                 if time.monotonic() + pause_s > deadline:
                     unanswered = f"MLflow at {redact(self.uri)} does not {what}"
-                    raise ServiceError(unanswered, remedy=_REMEDY, value=detail) from None
+                    raise OutageError(unanswered, remedy=_REMEDY, value=detail) from None
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 8.0)
 

@@ -3,7 +3,6 @@
 Everything here may be repeated at any time: what is there already is found, and stays.
 """
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +20,17 @@ from stages.common.registered.promotion.server_record import ServerRecord
 from stages.common.registered.refusals import explained
 from stages.common.registered.trainings.fold_metrics import fold_means
 from stages.common.registered.trainings.pages import description, model_description, short_tags
-from stages.common.registered.trainings.training import FILE, Cell, Training, training_from, training_json
+from stages.common.registered.trainings.training import (
+    FILE,
+    MOST_BYTES,
+    TABLES,
+    Cell,
+    Training,
+    training_from,
+    training_json,
+)
 from stages.common.registered.versions import ensure_name, list_versions, network_version
+from stages.common.tracking.publishing import read_local_file
 from stages.common.tracking.server import RefusedError, Server, patient_transfers, settled
 
 WHO = "evaluate"
@@ -44,9 +52,9 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     Its networks must be in the registry. The best loss of a whole evaluation stands for champion. Raises DataError
     where a network is missing, ServiceError where the server does not take it.
     """
-    training = training_from((folder / FILE).read_bytes(), str(folder))
+    training = training_from(read_local_file(folder, FILE, MOST_BYTES), str(folder))
     name = training.registered_model
-    _refuse_name_of_networks(name, training.loss)
+    _refuse_name(name, training.loss)
     networks = [network_version(cell.loss, cell.weights_sha256, server) for cell in training.cells]
     placed = training.model_copy(update={"cells": tuple(map(_placed, training.cells, networks))})
     ensure_name(name, server)
@@ -59,7 +67,15 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     return PublishedTraining(name=name, version=version, standing=found[0], entry=found[1])
 
 
-def _refuse_name_of_networks(name: str, loss: str) -> None:
+def _refuse_name(name: str, loss: str) -> None:
+    """A registered model of another program is none of evaluate's."""
+    if not name.startswith(names.START):
+        raise CapillaryError(
+            f"a training belongs to a model whose name begins with {names.START}",
+            remedy="remove its folder from the outbox, then evaluate again",
+            code=ExitCode.USAGE,
+            value=name,
+        )
     if name == names.of_loss(loss):
         raise CapillaryError(
             f"{name} holds the networks of the loss {loss} and cannot hold trainings",
@@ -98,10 +114,13 @@ def _registered(training: Training, server: Server, run_id: str, folder: Path) -
 
 
 def _upload(training: Training, server: Server, run_id: str, folder: Path) -> str:
-    """Upload `folder` with `training` to the run; the URI of the folder there."""
+    """Upload `training` and the tables of `folder` to the run, and no other file; the URI of the folder there."""
     place = f"training/{training.loss}"
     with tempfile.TemporaryDirectory() as temporary:
-        local = Path(shutil.copytree(folder, Path(temporary) / "training"))
+        local = Path(temporary)
+        for file in TABLES:
+            if (folder / file).exists():
+                (local / file).write_bytes(read_local_file(folder, file, MOST_BYTES))
         (local / FILE).write_bytes(training_json(training))
         with settled(server), patient_transfers():
             server.call("take an upload", lambda: server.client.log_artifacts(run_id, str(local), place))
