@@ -10,11 +10,11 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Final, Literal
 
-from mlflow.entities.model_registry import ModelVersion
 from pydantic import Field
 
 from stages.common.params import Params
 from stages.common.progress import say
+from stages.common.registered.pointers import Tagged
 from stages.common.text import json_value
 
 PREFIX = "capillary.promotion."
@@ -76,13 +76,14 @@ def entry_json(entry: Entry) -> str:
     return json.dumps({"from": entry.former, **fields}, ensure_ascii=False)
 
 
-def read_entries(versions: Iterable[ModelVersion]) -> tuple[Entry, ...]:
+def read_entries(versions: Iterable[Tagged]) -> tuple[Entry, ...]:
     """The history, oldest first. A tag that is not an entry is named and passed over."""
-    found = (entry for version in versions for entry in _entries_of(version))
+    found = (entry for version in versions for entry in entries_of(version))
     return tuple(sorted(found, key=lambda entry: entry.key))
 
 
-def _entries_of(version: ModelVersion) -> Iterator[Entry]:
+def entries_of(version: Tagged) -> Iterator[Entry]:
+    """The entries about `version`, in the order of its tags."""
     for name, text in version.tags.items():
         key = name.removeprefix(PREFIX)
         if key == name:

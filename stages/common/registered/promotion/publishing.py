@@ -4,6 +4,7 @@ Everything here may be repeated at any time: what is there already is found, and
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from stages.common.registered.promotion.history import Entry
 from stages.common.registered.promotion.server_record import ServerRecord
 from stages.common.registered.refusals import explained
 from stages.common.registered.trainings.fold_metrics import fold_means
+from stages.common.registered.trainings.held_out import held_out_mean
 from stages.common.registered.trainings.pages import description, model_description, short_tags
 from stages.common.registered.trainings.training import (
     FILE,
@@ -58,7 +60,8 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     networks = [network_version(cell.loss, cell.weights_sha256, server) for cell in training.cells]
     placed = training.model_copy(update={"cells": tuple(map(_placed, training.cells, networks))})
     ensure_name(name, server)
-    version = _registered(placed, server, run_id, folder)
+    short = short_tags(placed, run_id, held_out=held_out_mean(folder, training), commit=_commit(networks))
+    version = _registered(placed, server, run_id, folder, short)
     _link_runs(placed, networks, server, run_id)
     found: tuple[Standing | None, Entry | None] = (None, None)
     if training.stands:
@@ -89,8 +92,13 @@ def _placed(cell: Cell, network: ModelVersion) -> Cell:
     return cell.model_copy(update={"name": network.name, "version": str(network.version)})
 
 
-def _registered(training: Training, server: Server, run_id: str, folder: Path) -> str:
-    """The version's number: of the one that exists, or of a new one."""
+def _commit(networks: Sequence[ModelVersion]) -> str:
+    """The commit that the networks were trained at; all of them where they differ, which equal code makes no matter."""
+    return ", ".join(sorted({one.tags[tags.COMMIT] for one in networks if tags.COMMIT in one.tags}))[:500]
+
+
+def _registered(training: Training, server: Server, run_id: str, folder: Path, short: dict[str, str]) -> str:
+    """The version's number: of the one that exists, or of a new one with the tags `short`."""
     name, digest = training.registered_model, training.digest
 
     def find() -> str | None:
@@ -101,7 +109,7 @@ def _registered(training: Training, server: Server, run_id: str, folder: Path) -
         # looked for at each attempt: the answer to the attempt before may have been lost
         if (known := find()) is not None:
             return known
-        made = server.client.create_model_version(name, source=source, run_id=run_id, tags=short_tags(training, run_id))
+        made = server.client.create_model_version(name, source=source, run_id=run_id, tags=short)
         return str(made.version)
 
     if (known := find()) is not None:

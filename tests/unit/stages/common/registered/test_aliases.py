@@ -3,7 +3,8 @@
 import pytest
 
 from stages.common.errors import DataError, ExitCode, ServiceError
-from stages.common.registered.aliases import TAG, aliases_of, point
+from stages.common.registered.aliases import aliases_of, point
+from stages.common.registered.pointers import TAG
 from stages.common.registered.references import named_versions
 from tests.support.trainings import FakeRegistry
 
