@@ -199,7 +199,7 @@ def _registered(report: Report) -> Iterator[str]:
     ]
     if rows:
         held_out = ["held out, ensemble"] if found.has_held_out else []
-        head = ("training (● trained here)", "state", "loss", "metric that decides", "volumes", *held_out)
+        head = ("training (● trained here)", "state", "loss", "deciding metric", "volumes", *held_out)
         yield from table((*head, "networks", "commit", "registered"), rows)
     if found.left_out:
         yield f"\n{found.left_out} older ones are not shown: `capillary models` lists all."

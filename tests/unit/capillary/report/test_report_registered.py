@@ -161,7 +161,7 @@ class Rest(RestStore):
 
 
 def test_a_server_is_read_page_by_page() -> None:
-    """Numbers come as text, aliases from the model. A server without a registry is named; one without aliases is not."""
+    """Numbers come as text, aliases from the model. One without a registry is named, one without aliases is not."""
     tag = {"key": "k", "value": "v"}
     first = {"model_versions": [{"name": "m", "version": "2", "tags": [tag]}], "next_page_token": "next"}
     second = {"model_versions": [{"name": "m", "version": 1, "creation_timestamp": "5"}, {"name": "x", "version": "9"}]}
