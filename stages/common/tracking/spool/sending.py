@@ -85,6 +85,7 @@ class Sending:
         self._asked_at = self._clock()
         if known is not None and self._run is not None:
             return
+        self._run = None
         if known is None and self._sent != Sent():
             self._note(Sent())
         self._take(known or self._runs.find(but=former))
