@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 # controls, format characters (bidi marks, zero width, tags), lone surrogates, line and paragraph separators
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -40,16 +41,15 @@ def find_hidden(text: str) -> str | None:
     return next((_escape(sign) for sign in text if _is_hidden(sign)), None)
 
 
-def json_value(text: str | bytes) -> object:
+def json_value(text: str | bytes) -> Any:
     """The value that `text` holds as JSON. Raises ValueError for what is not JSON, and for what is nested too deeply.
 
     Python's own reader has an error for the latter that nobody catches who reads what others wrote.
     """
     try:
-        value: object = json.loads(text)
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    return value
 
 
 def harmless(cell: object) -> object:

@@ -20,7 +20,7 @@ def held_out_mean(folder: Path, training: Training) -> Mean | None:
     try:
         found = json_value(read_local_file(folder, METRICS_JSON, MOST_BYTES))
         for key in (training.loss, "test", "ensemble", training.lead.name):
-            found = found[key]  # type: ignore[index]
+            found = found[key]
         return Mean.model_validate(found)
     except (DamagedError, ValidationError, KeyError, TypeError, ValueError):
         return None

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -141,8 +141,8 @@ class Sending:
         A server refuses a whole batch for one of them, so that halves of it are tried.
         """
         try:
-            log = partial(self._server.client.log_batch, self.run_id, **{kind: items})
-            self._call(f"log {kind}", log)
+            batch: dict[str, Any] = {kind: items}
+            self._call(f"log {kind}", partial(self._server.client.log_batch, self.run_id, **batch))
             return 0
         except RefusedError as error:
             if not _will_never_be_taken(error):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,8 @@ def _hostile() -> Report:
 
 def _hidden(one: RegisteredTraining) -> RegisteredTraining:
     words = ("model", "state", "loss", "networks", "metric", "value", "volumes", "held_out", "commit")
-    return dataclasses.replace(one, **dict.fromkeys((*words, "against_champion"), ALL))
+    changes: dict[str, Any] = dict.fromkeys((*words, "against_champion"), ALL)
+    return dataclasses.replace(one, **changes)
 
 
 @pytest.mark.parametrize("write", [to_html, to_markdown])

@@ -1,6 +1,5 @@
 """A server that answers 404 to its whole registry: networks are files of runs, and each command says so."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,7 +73,7 @@ def test_what_an_answer_means(monkeypatch: pytest.MonkeyPatch, status: int, body
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path) -> Server:
     """An embedded store whose registry is not there."""
     real = plain_run(embedded_runtime(tmp_path / "mlruns")).server
     client: Any = Failing(real.client, **dict.fromkeys(REGISTRY, answered(404, PAGE)))

@@ -89,7 +89,15 @@ def test_a_planted_tag_is_named_and_does_not_count(
     registry: FakeRegistry, key: str, text: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A time that no clock has would come after all that is decided later."""
-    entry = {"from": None, "kind": "promoted", "who": "x", "when": "", "to": "1", "why": "", "values": {}}
+    entry: dict[str, Any] = {
+        "from": None,
+        "kind": "promoted",
+        "who": "x",
+        "when": "",
+        "to": "1",
+        "why": "",
+        "values": {},
+    }
     registry.versions[NAME][0].tags[f"{PREFIX}{key}"] = text or json.dumps(entry)
     stand(record(registry), "2", "evaluate")
     standing, _ = decide(record(registry), "3", who="ann", why="thin vessels")
