@@ -13,7 +13,6 @@ from stages.common.tracking.publishing import network_files, publish_network
 from stages.common.tracking.server import Server
 from tests.support.networks import card_of, package_of, random_network
 
-
 # one test for all: a network takes longest to pack
 PLANTED: list[dict[str, Any]] = [
     {"capillary.alias.champion": '{"when": 1, "taken": false}'},
