@@ -14,7 +14,6 @@ from typing import Any
 from stages.common.atomic import atomic_write
 from stages.common.text import find_hidden, json_value
 from stages.common.tracking.address import without_login
-from stages.common.tracking.spool.plain import read_plain
 
 FOLDER = "receipts"
 _FORM = 1
@@ -60,7 +59,9 @@ def _file(folder: Path, fingerprint: str) -> Path:
 def _read(file: Path) -> dict[str, Any]:
     """The entries of `file`, none for a file that is missing, damaged or of another form."""
     try:
-        data = json_value(read_plain(file, _MOST_BYTES))
+        if file.is_symlink() or file.stat().st_size > _MOST_BYTES:
+            return {}
+        data = json_value(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     servers = data.get("servers") if isinstance(data, dict) and data.get("form") == _FORM else None
