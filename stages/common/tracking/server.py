@@ -54,7 +54,7 @@ _REMEDY = (
     "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and that the server is up, or "
     "unset MLFLOW_TRACKING_URI for the embedded store; then repeat: a training resumes from its checkpoint"
 )
-_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_SECRET = re.compile(r"(PASSWORD|TOKEN|SECRET|SECRET_ACCESS_KEY)$")  # how the names of such variables end
 _LEAST_SECRET = 6  # characters: a shorter one is a word that may stand anywhere
 Answer = TypeVar("Answer")
 # MLflow reads its limits from the environment of the process, so that one thread of it asks at a time
@@ -93,9 +93,8 @@ def redact(text: str) -> str:
 
     A token that ends with a line break, as files of secrets have it, is quoted by the HTTP client that refuses it.
     """
-    for name in _SECRETS:
-        secret = os.environ.get(name, "").strip()
-        if len(secret) >= _LEAST_SECRET:
+    for name, value in os.environ.items():
+        if _SECRET.search(name) and len(secret := value.strip()) >= _LEAST_SECRET:
             text = text.replace(secret, "***")
     return without_login(text)
 
