@@ -16,9 +16,14 @@ EXPERIMENTS = Path("configs", "experiments")
 
 def known_names(root: Path) -> list[str]:
     """Registered models of the experiment files, of `dvc repro`, and of the losses. Some servers list no models."""
-    experiments = [of_experiment(name) for file in sorted((root / EXPERIMENTS).glob("*.yaml")) if (name := _name(file))]
     losses = _losses(read_params_file(root) if (root / "params.yaml").is_file() else {})
-    return list(dict.fromkeys([DEFAULT, *experiments, *map(of_loss, losses)]))
+    return list(dict.fromkeys([*training_names(root), *map(of_loss, losses)]))
+
+
+def training_names(root: Path) -> list[str]:
+    """Registered models that hold trainings: that of `dvc repro`, and those of the experiment files."""
+    experiments = [of_experiment(name) for file in sorted((root / EXPERIMENTS).glob("*.yaml")) if (name := _name(file))]
+    return list(dict.fromkeys([DEFAULT, *experiments]))
 
 
 def who_asks(root: Path) -> str:

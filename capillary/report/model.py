@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from capillary.report.facts import OfCell, RunFacts
+from capillary.report.registered import NOTHING, Registered, Samples
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError
 from stages.common.metrics import METRICS, Metric
@@ -171,9 +172,6 @@ class Overlay:
     projection: tuple[Panel, ...]
 
 
-Samples = tuple[tuple[float, float], ...]  # (seconds since the run's start, value)
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrackedRun:
     """An MLflow run. `fold` is None for the evaluation; `url` where a server shows it."""
@@ -241,6 +239,7 @@ class Report:
     coverage: Coverage | None = None  # None: every cell was measured
     held_out: Mapping[str, HeldOut] = field(default_factory=dict)  # by loss; none if no volume is held out
     spreads: tuple[Spread, ...] = ()
+    registered: Registered = NOTHING
     damaged: tuple[CapillaryError, ...] = ()  # files that are there and cannot be read
 
     @property

@@ -96,8 +96,7 @@ def _lay(repository: Path, recipe: Recipe, cache_dir: Path, base: Path) -> Proje
     read_mapping(first.params, PARAMS)
     _write(root / PARAMS, first.params)
     _write(root / LOCK, data_lock(first.lock))
-    _write(root / ".dvc" / "config.local", local_config(repository / ".dvc", cache_dir))
-    (root / ".dvc" / "config.local").chmod(0o600)
+    _write(root / ".dvc" / "config.local", local_config(repository / ".dvc", cache_dir), mode=0o600)  # credentials
     return Project(base=base, tree=tree, root=root)
 
 
@@ -112,10 +111,11 @@ def _refuse_other_layout(root: Path, tree: Path) -> None:
         )
 
 
-def _write(file: Path, content: bytes) -> None:
-    """Replace `file`, which a commit may have made a link."""
+def _write(file: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Replace `file`, which a commit may have made a link; others never read what `mode` keeps from them."""
     file.unlink(missing_ok=True)
-    file.write_bytes(content)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        stream.write(content)
 
 
 def data_lock(lock: bytes) -> bytes:

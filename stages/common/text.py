@@ -6,9 +6,11 @@ look like one: none of them may reach a terminal, a log, a report or MLflow as i
 
 import csv
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 # controls, format characters (bidi marks, zero width, tags), lone surrogates, line and paragraph separators
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -37,6 +39,17 @@ def visible(text: str, keep: str = "") -> str:
 def find_hidden(text: str) -> str | None:
     """The first character of `text` that `visible` would escape, as that escape; None if there is none."""
     return next((_escape(sign) for sign in text if _is_hidden(sign)), None)
+
+
+def json_value(text: str | bytes) -> Any:
+    """The value that `text` holds as JSON. Raises ValueError for what is not JSON, and for what is nested too deeply.
+
+    Python's own reader has an error for the latter that nobody catches who reads what others wrote.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def harmless(cell: object) -> object:

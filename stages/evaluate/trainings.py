@@ -19,13 +19,10 @@ from stages.common.runtime import BY_HAND, Runtime
 from stages.common.tracking.registry import ModelCard
 from stages.common.tracking.runs import TrackedRun
 from stages.evaluate.cells import Cell
-from stages.evaluate.outputs import METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
 from stages.evaluate.params import EvaluateParams, Evaluation
 from stages.evaluate.row import Row
 from stages.evaluate.statistics.paired import Difference
 from stages.evaluate.statistics.summary import Summary
-
-TABLES = (PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV, METRICS_JSON, PAIRED_CSV)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +73,7 @@ def publish_all(trainings: Sequence[Training], cards: Sequence[ModelCard], run: 
 
     Cells of different trainings are named and not registered.
     """
-    tables = {name: (metrics / name).read_bytes() for name in TABLES}
+    tables = {name: (metrics / name).read_bytes() for name in form.TABLES}
     for training in trainings:
         try:
             refuse_mixed([card for card in cards if card.loss == training.loss])

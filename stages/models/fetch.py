@@ -1,6 +1,5 @@
 """Pickled versions from the registry, as files that nobody has opened yet."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from stages.common.registered.aliases import aliases_of
 from stages.common.registered.files import fetch_file
 from stages.common.registered.references import find_versions
 from stages.common.registered.trainings.reading import is_training
+from stages.common.text import json_value
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server
 
@@ -91,7 +91,7 @@ def _described(version: ModelVersion, server: Server) -> OldVersion:
 
 def _card(text: str, label: str) -> dict[str, Any]:
     try:
-        card = json.loads(text)
+        card = json_value(text)
     except ValueError as error:
         raise DataError(f"the card of {label} is not JSON: {error}", remedy="train it again", value=label) from error
     if not isinstance(card, dict):

@@ -8,8 +8,11 @@ from stages.common.registered.promotion.history import MOST_REASON, Entry
 from stages.common.registered.promotion.server_record import ServerRecord
 from stages.common.registered.references import named_version
 from stages.common.registered.trainings.reading import read_training
+from stages.common.text import visible
 from stages.common.tracking.server import Server
 from stages.models.answer import history_lines
+
+_MOST_WHO = 100  # characters
 
 
 def promote(reference: str, server: Server, *, who: str, reason: str) -> dict[str, Any]:
@@ -23,17 +26,21 @@ def promote(reference: str, server: Server, *, who: str, reason: str) -> dict[st
             code=ExitCode.USAGE,
         )
     record = ServerRecord(version.name, server)
-    return _answer(version.name, *decide(record, str(version.version), who=who, why=reason))
+    return _answer(version.name, *decide(record, str(version.version), who=_short(who), why=visible(reason)))
 
 
 def rollback(name: str, server: Server, *, who: str, reason: str) -> dict[str, Any]:
     """Make the previous champion of the model `name` its champion again."""
     _refuse_reason(reason)
-    return _answer(name, *roll_back(ServerRecord(name, server), who=who, why=reason))
+    return _answer(name, *roll_back(ServerRecord(name, server), who=_short(who), why=visible(reason)))
 
 
 def _answer(name: str, standing: Standing, entry: Entry) -> dict[str, Any]:
     return {"name": name, "aliases": standing.aliases(), "entry": history_lines([entry])[0]}
+
+
+def _short(who: str) -> str:
+    return visible(who)[:_MOST_WHO]
 
 
 def _refuse_reason(reason: str) -> None:

@@ -1,7 +1,6 @@
 """What the registry knows of how a model came to be: its cells, and the provenance that their runs recorded."""
 
 import contextlib
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from stages.common.progress import say
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
 from stages.common.registered.aliases import aliases_of
 from stages.common.reproduction import MOST_CELLS, Fetched, FetchedCell, write_fetched
+from stages.common.text import json_value
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import RefusedError, Server
 from stages.models.run_files import fetch_artifact
@@ -92,7 +92,7 @@ def _training(version: ModelVersion, label: str, server: Server) -> dict[str, An
     source = server.client.get_model_version_download_uri(version.name, str(version.version))
     content = fetch_artifact(source, TRAINING_FILE, TRAINING_BYTES, server)
     try:
-        tree = json.loads(content or b"")
+        tree = json_value(content or b"")
     except ValueError as error:
         raise _not_a_training(label, str(error)) from error
     cells = tree.get("cells") if isinstance(tree, dict) else None
@@ -144,7 +144,7 @@ def _cell(version: ModelVersion) -> FetchedCell:
 
 def _card(version: ModelVersion) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
-        card = json.loads(version.tags.get(CARD_TAG, ""))
+        card = json_value(version.tags.get(CARD_TAG, ""))
         return card if isinstance(card, dict) else {}
     return {}
 

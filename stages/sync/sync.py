@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, DataError, ServiceError
+from stages.common.errors import CapillaryError, DamagedError, DataError, ServiceError, machine_error
 from stages.common.progress import say
-from stages.common.tracking.server import RefusedError, redact
+from stages.common.tracking.server import OutageError, redact
+from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.folder import Spool
-from stages.common.tracking.spool.listing import last_status, spools_in
-from stages.common.tracking.spool.sending import Destination, Sending
+from stages.common.tracking.spool.listing import foreign_in, last_status, spools_in
+from stages.common.tracking.spool.sending import Sending
 
 
 class State(enum.StrEnum):
@@ -38,6 +39,8 @@ def sync(outbox: Path, to: Destination) -> None:
     if any(isinstance(one.failure, DataError) for one in results):
         # a training whose networks were among what came after it
         results = [one for one in results if one.failure is None] + publish_all(list(spools_in(outbox)), to)
+    for folder in foreign_in(outbox):
+        say(f"{folder} is not a run of this version of capillary: it is left alone")
     if not results:
         say("nothing waits to be published")
     counts = {state: sum(one.state is state for one in results) for state in State}
@@ -58,10 +61,10 @@ def sync(outbox: Path, to: Destination) -> None:
 def publish_all(spools: Sequence[Spool], to: Destination) -> list[Result]:
     """Publish each of `spools`. A server that does not answer is not asked for the others."""
     results: list[Result] = []
-    dead: ServiceError | None = None
+    dead: OutageError | None = None
     for spool in spools:
         result = _result(spool, State.WAITING, dead) if dead is not None else publish(spool, to)
-        if isinstance(result.failure, ServiceError) and not isinstance(result.failure, RefusedError):
+        if isinstance(result.failure, OutageError):
             dead = result.failure
         say(f"{result.name}: {result.state}" + ("" if result.failure is None else f" ({result.failure.what})"))
         results.append(result)
@@ -69,21 +72,36 @@ def publish_all(spools: Sequence[Spool], to: Destination) -> list[Result]:
 
 
 def publish(spool: Spool, to: Destination) -> Result:
-    """Publish one run, unless another process is at it; remove its folder once the server has all of it."""
+    """Publish one run, unless another process is at it; remove its folder once the server has all of it.
+
+    A fault of one run is that run's: the others are published all the same.
+    """
     with contextlib.ExitStack() as held:
-        for name in ("writer", "sender"):
-            if (lock := spool.lock(name)) is None:
-                return _result(spool, State.BUSY)
-            held.callback(lock.close)
-        status = last_status(spool)
         try:
+            for name in ("writer", "sender"):
+                if (lock := spool.lock(name)) is None:
+                    return _result(spool, State.BUSY)
+                held.callback(lock.close)
+            status = last_status(spool)
             Sending(spool, to, _nobody_waits).send()
         except CapillaryError as error:
             return _result(spool, State.WAITING, error)
+        except (OSError, ValueError) as error:
+            return _result(spool, State.WAITING, _unreadable(spool, error))
         if status != "FINISHED":
             return _result(spool, State.UNFINISHED)
         spool.remove()
         return _result(spool, State.PUBLISHED)
+
+
+def _unreadable(spool: Spool, error: OSError | ValueError) -> CapillaryError:
+    """A folder of another user's, a full disk, a link in the place of a file."""
+    known = machine_error(error) if isinstance(error, OSError) else None
+    return known or DamagedError(
+        f"{spool.folder} cannot be read as a run",
+        value=error,
+        remedy="look at what is in it; remove it if it is not of your trainings",
+    )
 
 
 def _result(spool: Spool, state: State, failure: CapillaryError | None = None) -> Result:

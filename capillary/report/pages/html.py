@@ -24,6 +24,7 @@ PARTS = (
     ("learning", "Learning curves"),
     ("overlays", "Pictures"),
     ("volumes", "Volumes"),
+    ("registered", "Registered trainings"),
     ("runs", "Trainings and resources"),
     ("repeat", "Repeat it"),
 )
@@ -102,6 +103,7 @@ def _templates() -> Environment:
         "outcome": words.outcome,
         "effect": words.effect_text,
         "duration": words.duration,
+        "made": words.moment,
         "data_uri": data_uri,
         "loss_key": lambda colour: legend_key(colour),
         "fold_key": lambda fold: legend_key(None, fold),

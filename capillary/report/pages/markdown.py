@@ -6,6 +6,7 @@ from capillary.report.model import Report, ReportPart
 from capillary.report.pages.summary import environment_rows, tiles, training_rows
 from capillary.report.pages.words import (
     CHOSEN_HERE,
+    NONE,
     band_text,
     cautions,
     choice_words,
@@ -61,6 +62,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _folds(report)
     yield from _calibration(report)
     yield from _volumes(report)
+    yield from _registered(report)
     yield from _trainings(report)
     yield from _repeat(report)
 
@@ -179,6 +181,30 @@ def _volumes(report: Report) -> Iterator[str]:
     ]
     seed = ["seed"] if report.has_seeds else []
     yield from table(("volume", "loss", "fold", *seed, *(metric.title for metric in report.shown), "rule"), rows)
+
+
+def _registered(report: Report) -> Iterator[str]:
+    yield "\n## Registered trainings"
+    found = report.registered
+    for one in (each for each in found.trainings if each.is_this):
+        yield f"\n{plain(f'{one.title} was trained here ({one.loss}). {one.against_champion}')}"
+    rows = [
+        (
+            f"{one.title}{' ●' if one.is_this else ''}",
+            *(text or NONE for text in (one.state, one.loss, f"{one.metric} {one.value}".strip(), one.volumes)),
+            *([one.held_out or NONE] if found.has_held_out else []),
+            *(text or NONE for text in (one.networks, one.commit[:12], moment(one.made) if one.made else "")),
+        )
+        for one in found.trainings
+    ]
+    if rows:
+        held_out = ["held out, ensemble"] if found.has_held_out else []
+        head = ("training (● trained here)", "state", "loss", "deciding metric", "volumes", *held_out)
+        yield from table((*head, "networks", "commit", "registered"), rows)
+    if found.left_out:
+        yield f"\n{found.left_out} older ones are not shown: `capillary models` lists all."
+    if found.missing:
+        yield f"\n> {plain(found.missing)}"
 
 
 def _trainings(report: Report) -> Iterator[str]:

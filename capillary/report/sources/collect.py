@@ -11,6 +11,7 @@ from capillary.report.facts import RunFacts
 from capillary.report.model import Report, ReportPart
 from capillary.report.sources.held_out import read_held_out, read_spreads
 from capillary.report.sources.machine import machine_rows, version_rows
+from capillary.report.sources.registered import read_trainings
 from capillary.report.sources.repository import changed_stages, read_params, read_repository, repeat_lines
 from capillary.report.sources.results import (
     METRICS_FOLDER,
@@ -93,6 +94,7 @@ def collect(root: Path, name: str, facts: RunFacts, folder: Path = METRICS_FOLDE
         notes=notes,
         coverage=coverage,
         held_out=notes.attempt(ReportPart.METRICS, lambda: read_held_out(root, folder), {}),
+        registered=read_trainings(cards, settings, root),
         spreads=notes.attempt(ReportPart.VOLUMES, lambda: read_spreads(root, folder), ()),
     )
     _note_what_is_empty(report, tracked, notes)

@@ -6,14 +6,15 @@ from typing import Any
 
 import requests
 
-from capillary.report.model import Samples
-from capillary.report.sources.stored import StoredRun
+from capillary.report.registered import Samples
+from capillary.report.sources.stored import StoredRun, StoredVersion
 from stages.common.errors import ServiceError
 from stages.common.tracking.address import EXPERIMENT
 
 TIMEOUT_S = (3.0, 15.0)  # to connect, to answer
 MAX_POINTS = 5000  # of one curve: a sample each ten seconds for half a day
 MAX_EVALUATIONS = 50
+MAX_PAGES, PAGE = 20, 500  # of versions of one registered model
 _FINGERPRINT = re.compile(r"[0-9a-zA-Z-]{1,128}")  # a card may hold anything, a filter may not
 
 
@@ -73,6 +74,27 @@ class RestStore:
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
+    def versions(self, name: str) -> list[StoredVersion]:
+        """Every version of the registered model `name`. Raises ServiceError, also where there is no registry."""
+        found: list[StoredVersion] = []
+        token = ""
+        for _ in range(MAX_PAGES):
+            page = {"page_token": token} if token else {}
+            question = {"filter": f"name = '{name}'", "max_results": PAGE, **page}
+            answer = self._ask("GET", "model-versions/search", question)
+            if answer is None:
+                raise _unanswered("the MLflow server has no model registry", "404")
+            found += [_to_version(each) for each in answer.get("model_versions", []) if each.get("name") == name]
+            if not (token := answer.get("next_page_token", "")):
+                break
+        return found
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """Alias → number, as the server has it; none from a server without aliases. Raises ServiceError."""
+        answer = self._ask("GET", "registered-models/get", {"name": name}) or {}
+        listed = answer.get("registered_model", {}).get("aliases", [])
+        return {str(one["alias"]): str(one["version"]) for one in listed if one.keys() >= {"alias", "version"}}
+
     def _ask(self, method: str, endpoint: str, question: dict[str, Any]) -> Any:
         """The answer, None if the server says that there is no such thing."""
         address = f"{self._uri}/api/2.0/mlflow/{endpoint}"
@@ -102,6 +124,19 @@ def _to_run(found: dict[str, Any]) -> StoredRun:
         )
     except KeyError as error:
         raise _unanswered("the answer is not that of an MLflow server", f"it lacks {error}") from error
+
+
+def _to_version(found: dict[str, Any]) -> StoredVersion:
+    try:
+        made = found.get("creation_timestamp")
+        return StoredVersion(
+            name=str(found["name"]),
+            version=int(found["version"]),
+            tags={str(tag["key"]): str(tag.get("value", "")) for tag in found.get("tags", [])},
+            made_ms=int(made) if made else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unanswered("the server's answer is not MLflow's", f"a version: {error}") from error
 
 
 def _unanswered(what: str, why: str) -> ServiceError:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from capillary.report.model import Samples
-from capillary.report.sources.stored import StoredRun
+from capillary.report.registered import Samples
+from capillary.report.sources.stored import StoredRun, StoredVersion
 from stages.common.errors import ServiceError
 
 _RUN = "SELECT run_uuid, experiment_id, status, start_time, end_time FROM runs "
@@ -22,6 +22,10 @@ _TRAINING = (
 )
 _LATEST = "SELECT key, value FROM latest_metrics WHERE run_uuid = ? AND NOT is_nan"
 _HISTORY = "SELECT timestamp, value FROM metrics WHERE run_uuid = ? AND key = ? AND NOT is_nan ORDER BY step"
+
+_VERSIONS = "SELECT version, creation_time FROM model_versions WHERE name = ? AND current_stage <> 'Deleted_Internal'"
+_VERSION_TAGS = "SELECT version, key, value FROM model_version_tags WHERE name = ?"
+_ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
 
 
 class SqliteStore:
@@ -51,6 +55,20 @@ class SqliteStore:
 
     def url(self, run: StoredRun) -> None:
         """There is none."""
+
+    def versions(self, name: str) -> list[StoredVersion]:
+        """Every version of the registered model `name`. Raises ServiceError."""
+        told: dict[int, dict[str, str]] = {}
+        for version, key, value in self._ask(_VERSION_TAGS, name):
+            told.setdefault(version, {})[key] = value or ""
+        return [
+            StoredVersion(name=name, version=version, tags=told.get(version, {}), made_ms=made_ms)
+            for version, made_ms in self._ask(_VERSIONS, name)
+        ]
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """Alias → number. Raises ServiceError."""
+        return {alias: str(version) for alias, version in self._ask(_ALIASES, name)}
 
     def _to_run(self, row: tuple[Any, ...]) -> StoredRun:
         run_id, experiment_id, status, start_ms, end_ms = row

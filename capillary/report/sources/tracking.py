@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from capillary.report.model import Card, Interval, Samples, TrackedRun
+from capillary.report.model import Card, Interval, TrackedRun
+from capillary.report.registered import Samples
 from capillary.report.sources.mlflow_rest import RestStore
 from capillary.report.sources.mlflow_sqlite import SqliteStore
-from capillary.report.sources.stored import StoredRun
+from capillary.report.sources.stored import StoredRun, StoredVersion
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, DamagedError, ServiceError
 from stages.common.tracking.address import EMBEDDED, StoreKind, read_address, without_login
@@ -38,6 +39,12 @@ class Store(Protocol):
     def url(self, run: StoredRun) -> str | None:
         """The address at which a browser shows the run."""
 
+    def versions(self, name: str) -> Sequence[StoredVersion]:
+        """Every version of the registered model `name`, none where there is no such model."""
+
+    def aliases(self, name: str) -> Mapping[str, str]:
+        """Alias → number of a version of the registered model `name`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
@@ -53,10 +60,9 @@ def read_runs(
     cards: Sequence[Card], metrics: Mapping[str, Mapping[str, Interval]], settings: Settings, root: Path
 ) -> Tracked:
     """The runs that the cards name, and the evaluation that logged `metrics`."""
-    uri = settings.variables.get("MLFLOW_TRACKING_URI", EMBEDDED)
-    place = without_login(uri)
+    place = without_login(settings.variables.get("MLFLOW_TRACKING_URI", EMBEDDED))
     try:
-        store = _open(uri, settings, root)
+        store = open_store(settings, root)
         found = [(card, _run_of(card, store)) for card in cards]
         trainings = [_tracked(store, run, card) for card, run in found if run is not None]
         experiments = dict.fromkeys(run.experiment_id for _, run in found if run is not None)
@@ -87,7 +93,9 @@ def _run_of(card: Card, store: Store) -> StoredRun | None:
     return run or store.training(card.fingerprint)
 
 
-def _open(uri: str, settings: Settings, root: Path) -> Store:
+def open_store(settings: Settings, root: Path) -> Store:
+    """The store of this project, not asked anything yet. Raises CapillaryError for one that a host cannot read."""
+    uri = settings.variables.get("MLFLOW_TRACKING_URI", EMBEDDED)
     if uri.startswith("sqlite:///"):
         file = root / read_address(uri).database_file
         refuse_damaged_database(file)

@@ -1,12 +1,11 @@
 """The model cards of registered versions, which each version has as a tag."""
 
-import json
-
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DamagedError, DataError
 from stages.common.registered.finding import FoundNetwork, network_of_version
 from stages.common.registered.references import find_versions
+from stages.common.text import json_value
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_from, without_assigned
 from stages.common.tracking.server import Server
 
@@ -26,7 +25,7 @@ def _card_of(version: ModelVersion) -> ModelCard:
     if CARD_TAG not in version.tags:
         raise DataError(f"{what} does not say how its images were prepared (tag {CARD_TAG})", remedy=remedy)
     try:
-        data = json.loads(version.tags[CARD_TAG])
+        data = json_value(version.tags[CARD_TAG])
     except ValueError as error:
         raise DamagedError(
             f"the card of {what} (tag {CARD_TAG}) is not JSON: {error}",

@@ -8,6 +8,9 @@ REHEARSAL = "capillary.rehearsal"  # "true": no alias ever moves to it
 FINGERPRINT = "capillary.fingerprint"
 SETUP = "capillary.setup"  # on a network: what all cells of its training have in common
 SEED = "capillary.seed"
+VOLUMES = "capillary.volumes"  # on a training: how many it was measured on, out of fold
+HELD_OUT = "capillary.held_out"  # on a training: the ensemble's mean of the metric that decides, on held-out volumes
+COMMIT = "capillary.commit"
 FOLD = "capillary.fold"
 WEIGHTS = "capillary.weights_sha256"
 # links between runs

@@ -7,6 +7,7 @@ from typing import Any
 from stages.common.text import find_hidden
 from stages.common.tracking.model_files import FILES
 
+_LOSS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")  # part of the registered model's name
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -17,6 +18,10 @@ def wrong_field(card: Mapping[str, Any]) -> str | None:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value) and find_hidden(value) is None
+
+
+def _is_loss(value: object) -> bool:
+    return isinstance(value, str) and _LOSS.fullmatch(value) is not None
 
 
 def _is_count(value: object) -> bool:
@@ -53,7 +58,7 @@ def _is_file(value: object) -> bool:
 
 
 _RULES: dict[str, Callable[[object], bool]] = {
-    "loss": _is_name,
+    "loss": _is_loss,
     "fold": _is_count,
     "seed": _is_seed,
     "setup": _is_setup,

@@ -14,6 +14,7 @@ from mlflow.entities import RunTag
 from stages.common.errors import CapillaryError, DamagedError
 from stages.common.networks.description import DESCRIPTION, read_description
 from stages.common.progress import say
+from stages.common.text import json_value
 from stages.common.tracking.model_files import FILES, Package, file_of
 from stages.common.tracking.registry import (
     CARD_TAG,
@@ -26,13 +27,15 @@ from stages.common.tracking.registry import (
     upload_model,
 )
 from stages.common.tracking.server import RefusedError, Server, redact, settled
-from stages.common.tracking.spool.folder import read_plain
+from stages.common.tracking.spool.plain import read_plain
 
 CARD = "card.json"
 TAGS = "tags.json"  # more tags of the version
 NETWORK_KIND = "network"
 _CARD_BYTES = 1 << 20
 _MOST_TAGS = 50
+# aliases, the history of champions, what a version is: no stage hands these over
+_RESERVED = ("capillary.alias", "capillary.promotion.", "capillary.kind", "mlflow.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ PUBLISHERS: Mapping[str, Publisher] = {NETWORK_KIND: publish_network}
 def _card(folder: Path) -> ModelCard:
     file = folder / CARD
     try:
-        data = json.loads(read_local_file(folder, CARD, _CARD_BYTES))
+        data = json_value(read_local_file(folder, CARD, _CARD_BYTES))
     except ValueError as error:
         raise _damaged(file, f"it is not JSON: {error}") from error
     return card_from(data, file, "remove it and train again")
@@ -113,11 +116,13 @@ def _card(folder: Path) -> ModelCard:
 def _tags(folder: Path) -> dict[str, str]:
     file = folder / TAGS
     try:
-        data = json.loads(read_local_file(folder, TAGS, _CARD_BYTES))
+        data = json_value(read_local_file(folder, TAGS, _CARD_BYTES))
     except ValueError as error:
         raise _damaged(file, f"it is not JSON: {error}") from error
     if not isinstance(data, dict) or len(data) > _MOST_TAGS or not all(isinstance(one, str) for one in data.values()):
         raise _damaged(file, "it does not hold tags")
+    if reserved := next((name for name in data if name.startswith(_RESERVED)), None):
+        raise _damaged(file, f"it holds the tag {reserved[:100]}, which only the registry's own commands write")
     return data
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.atomic import atomic_write
-from stages.common.text import find_hidden
+from stages.common.text import find_hidden, json_value
 from stages.common.tracking.address import without_login
 
 FOLDER = "receipts"
@@ -61,8 +61,8 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.is_symlink() or file.stat().st_size > _MOST_BYTES:
             return {}
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        data = json_value(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     servers = data.get("servers") if isinstance(data, dict) and data.get("form") == _FORM else None
     return servers if isinstance(servers, dict) else {}

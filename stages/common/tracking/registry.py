@@ -19,6 +19,7 @@ from stages.common.cell_name import ENTRY, SEED_ENTRY
 from stages.common.errors import DamagedError, DataError
 from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.progress import say
+from stages.common.text import json_value
 from stages.common.tracking.card_fields import wrong_field
 from stages.common.tracking.model_files import ModelFile, Package, mlflow_folder
 from stages.common.tracking.server import RefusedError, Server, settled, uploads
@@ -108,7 +109,7 @@ def card_json(card: ModelCard, indent: int | None = None) -> str:
 def read_card(path: Path) -> ModelCard:
     """The card in `path`. Raises DataError when it is missing, damaged or of another version of this program."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_value(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(
             "this cell has no model card: it was not trained", remedy=f"run `dvc repro {_cell(path)}`", file=path
@@ -205,11 +206,11 @@ def register_model(
     """
     name = f"{MODELS}{loss}"
     tags = {
+        **(extra_tags or {}),
         WEIGHTS_TAG: package.weights_sha256,
         FORMAT_TAG: FORMAT,
         FINGERPRINT_TAG: fingerprint,
         "capillary.fold": str(fold),
-        **(extra_tags or {}),
     }
     server.call("create a registered model", lambda: _ensure_name(server, name))
     versions = server.call("list model versions", lambda: versions_of(server, name))

@@ -15,9 +15,9 @@ from stages.common.runtime import Runtime
 from stages.common.text import visible
 from stages.common.tracking.publishing import PUBLISHERS, Publisher
 from stages.common.tracking.server import RefusedError, connect, redact
+from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.opening import RunRequest, open_spool
 from stages.common.tracking.spool.sender import Outcome, Sender
-from stages.common.tracking.spool.sending import Destination
 from stages.common.tracking.spool.writing import Writer, now_ms
 from stages.common.tracking.stopping import stop_asked
 from stages.common.tracking.system_metrics import ARTIFACT_FOLDER, SystemSampler
@@ -170,14 +170,23 @@ class TrackedRun:
             outcome = self._sender.settle(stopped) if self._sender else Outcome(is_sent=False)
         unkept = self.writer.unkept
         self._leave()
-        if unkept:
-            say(f"{unkept} records of this run were lost: the disk was full")
-        if outcome.is_sent and not unkept and self._sender is not None:
-            self.writer.spool.remove()
-        elif self._runtime.tracking == "required" and not outcome.is_sent:
+        if self._runtime.tracking == "required" and unkept:
+            raise self._lost(unkept)
+        if self._runtime.tracking == "required" and not outcome.is_sent:
             raise _required("the work is done and kept, but not published", self._place(), outcome)
+        if unkept:
+            say(f"{self._lost(unkept).what}. {'The rest is published' if outcome.is_sent else self._waits(outcome)}")
+        elif outcome.is_sent and self._sender is not None:
+            self.writer.spool.remove()
         else:
             say(self._waits(outcome))
+
+    def _lost(self, unkept: int) -> ServiceError:
+        folder = self.writer.spool.folder
+        return ServiceError(
+            f"the work is done, but {unkept} records of its run are lost, because the disk of {folder} is full",
+            remedy="free space on this disk, then repeat: what was trained is not trained again",
+        )
 
     def fail(self, reason: str) -> None:
         """Mark the run FAILED and keep `reason` as a tag. Never raises: the user must see the failure itself."""
@@ -219,7 +228,8 @@ def _wanted(runtime: Runtime, cell_tags: Mapping[str, str], run_name: str, run_i
         identity={
             "capillary.stage": runtime.stage,
             "capillary.fingerprint": runtime.fingerprint,
-            **{f"capillary.{name}": visible(str(value)) for name, value in cell_tags.items()},
+            # a server is asked for them in quotes
+            **{f"capillary.{name}": visible(str(value)).replace("'", "’") for name, value in cell_tags.items()},
         },
         tags={
             "capillary.data_fingerprint": runtime.data_fingerprint,

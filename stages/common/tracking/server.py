@@ -35,13 +35,16 @@ from stages.common.tracking.relocation import ARTIFACTS, settle
 
 PATIENCE_S = 120.0
 REQUEST_TIMEOUT_S = 60
-SERVERS_OWN, TOO_MANY = 500, 429  # HTTP statuses
+SERVERS_OWN, TOO_MANY, TIMED_OUT = 500, 429, 408  # HTTP statuses
+_NO_SUCH_PATH = (404, 405, 501)
 _SQLITE = "sqlite:///"
 _TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 _NO_ENDPOINT = {"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED"}
 _CONTENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 # some servers answer 401 and 404 in JSON of their own, which MLflow's client calls INTERNAL_ERROR
-_UNSUPPORTED = re.compile(r"unsupported endpoint|error code 404\b", re.IGNORECASE)
+_UNSUPPORTED = re.compile(r"unsupported endpoint|\b40[45]\b|not found|method not allowed", re.IGNORECASE)
+# and of a status that is not among MLflow's own, the client keeps no more than these words
+_STATUS = re.compile(r"failed with error code (\d{3}) != 200")
 _LOGIN = re.compile(r"\b40[13]\b|unauthori[sz]ed|authenticat|credential|invalid token|access denied", re.IGNORECASE)
 _LOGIN_CODES = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
 _LOGIN_REMEDY = (
@@ -51,9 +54,15 @@ _REMEDY = (
     "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and that the server is up, or "
     "unset MLFLOW_TRACKING_URI for the embedded store; then repeat: a training resumes from its checkpoint"
 )
+_SECRET = re.compile(r"(PASSWORD|TOKEN|SECRET|SECRET_ACCESS_KEY)$")  # how the names of such variables end
+_LEAST_SECRET = 6  # characters: a shorter one is a word that may stand anywhere
 Answer = TypeVar("Answer")
 # MLflow reads its limits from the environment of the process, so that one thread of it asks at a time
 transport = threading.RLock()
+
+
+class OutageError(ServiceError):
+    """The server did not answer, as long as somebody was ready to wait."""
 
 
 class RefusedError(ServiceError):
@@ -66,7 +75,7 @@ class RefusedError(ServiceError):
     @property
     def is_missing_endpoint(self) -> bool:
         """Whether the server does not know the question at all, as one without a model registry."""
-        return self.error_code in _NO_ENDPOINT or _UNSUPPORTED.search(str(self.value)) is not None
+        return self.error_code in _NO_ENDPOINT
 
     @property
     def is_about_content(self) -> bool:
@@ -80,7 +89,13 @@ class RefusedError(ServiceError):
 
 
 def redact(text: str) -> str:
-    """`text` without the user:password@ part of any URL in it."""
+    """`text` without the user:password@ part of any URL in it, and without the secrets that this process was given.
+
+    A token that ends with a line break, as files of secrets have it, is quoted by the HTTP client that refuses it.
+    """
+    for name, value in os.environ.items():
+        if _SECRET.search(name) and len(secret := value.strip()) >= _LEAST_SECRET:
+            text = text.replace(secret, "***")
     return without_login(text)
 
 
@@ -95,7 +110,7 @@ class Server:
         """The answer to `ask`, which must be safe to repeat; `what` completes "MLflow does not ...".
 
         Asks again after 0.5, 1, 2, 4, 8, 8, ... s while the server is unreachable or answers 5xx, for `patience_s`.
-        Raises RefusedError for a definite no and ServiceError when patience is at an end.
+        Raises RefusedError for a definite no and OutageError when patience is at an end.
         """
         deadline = time.monotonic() + patience_s
         pause_s = 0.5
@@ -111,7 +126,7 @@ class Server:
                     raise self._refused(what, _code_of(error), detail) from None
                 if time.monotonic() + pause_s > deadline:
                     unanswered = f"MLflow at {redact(self.uri)} does not {what}"
-                    raise ServiceError(unanswered, remedy=_REMEDY, value=detail) from None
+                    raise OutageError(unanswered, remedy=_REMEDY, value=detail) from None
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 8.0)
 
@@ -125,23 +140,37 @@ class Server:
 
 
 def _is_transient(error: MlflowException | OSError) -> bool:
+    status = _status_of(error)
+    if status is not None:
+        return _may_pass(status)
     if isinstance(error, OSError):
-        status = _status_of(error)
-        return status is None or status >= SERVERS_OWN or status == TOO_MANY
+        return True
     # a RestException is an answer in the server's own words; an outage, a timeout or a 5xx is a bare MlflowException
     return not isinstance(error, RestException) and error.error_code in _TRANSIENT
 
 
-def _status_of(error: OSError) -> int | None:
-    """The HTTP status of an answer that `requests` did not like, None if there was no answer."""
+def _may_pass(status: int) -> bool:
+    return (status >= SERVERS_OWN and status not in _NO_SUCH_PATH) or status in (TOO_MANY, TIMED_OUT)
+
+
+def _status_of(error: MlflowException | OSError) -> int | None:
+    """The HTTP status of an answer that was no good, None where there was no answer, or one in MLflow's own words."""
+    if isinstance(error, MlflowException):
+        found = _STATUS.search(str(error))
+        return int(found[1]) if found and not isinstance(error, RestException) else None
     status: int | None = getattr(getattr(error, "response", None), "status_code", None)
     return status
 
 
 def _code_of(error: MlflowException | OSError) -> str:
+    status = _status_of(error)
+    if status in _NO_SUCH_PATH:
+        return "ENDPOINT_NOT_FOUND"
+    if isinstance(error, RestException) and "error_code" not in error.json and _UNSUPPORTED.search(str(error.json)):
+        return "ENDPOINT_NOT_FOUND"
     if isinstance(error, MlflowException):
         return str(error.error_code)
-    return str(HTTP_STATUS_TO_ERROR_CODE.get(_status_of(error) or 0, "INTERNAL_ERROR"))
+    return str(HTTP_STATUS_TO_ERROR_CODE.get(status or 0, "INTERNAL_ERROR"))
 
 
 def connect(runtime: Runtime) -> Server:

@@ -36,7 +36,8 @@ def _host_side() -> list[Path]:
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", *headers))
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file", "receipts"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
-    of_registered = (f"registered/{name}" for name in ("__init__", "names"))
+    trainings = ("promotion/__init__", "promotion/history", "trainings/__init__", "trainings/training")
+    of_registered = (f"registered/{name}" for name in ("__init__", "names", "pointers", "tags", *trainings))
     files = (*names, *of_runs, *of_imaging, *of_tracking, *of_networks, *of_registered)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set

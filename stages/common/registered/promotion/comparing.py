@@ -24,8 +24,8 @@ VolumeName = tuple[str, str]  # id, SHA-256 of the label
 class Comparison:
     """`one` and `other` are means over the groups of the `volumes` that both have, None if there are none.
 
-    `difference` is one − other. `left_out` counts volumes that only one of both has. `why_not` says why nothing could
-    be compared.
+    `metric` is empty where `one` cannot be read. `difference` is one − other. `left_out` counts volumes that only one
+    of both has. `why_not` says why nothing could be compared.
     """
 
     metric: str
@@ -56,9 +56,10 @@ class Comparison:
 
     def words(self) -> str:
         """The difference, its interval and what it was measured on."""
-        metric = METRICS[self.metric]
         if self.difference is None:
-            return f"not comparable in {metric.title}: {self.why_not}"
+            within = f" in {METRICS[self.metric].title}" if self.metric else ""
+            return f"not comparable{within}: {self.why_not}"
+        metric = METRICS[self.metric]
         text = f"{metric.title} {self.one:.{metric.digits}f} against {self.other:.{metric.digits}f}"
         text += f", difference {self.difference:+.{metric.digits + 1}f}"
         if self.ci_low is not None and self.ci_high is not None:

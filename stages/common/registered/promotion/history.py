@@ -10,14 +10,18 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Final, Literal
 
-from mlflow.entities.model_registry import ModelVersion
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from stages.common.params import Params
 from stages.common.progress import say
+from stages.common.registered.pointers import Tagged
+from stages.common.text import json_value
 
 PREFIX = "capillary.promotion."
 MOST_REASON = 1000  # characters: a tag of MLflow 2.7 takes 5000 in all
+# ns since 1970, up to the year 2603: behind a larger one no later key would fit
+_KEY = Field(pattern=r"^[01][0-9]{19}-[0-9a-z]{1,32}$")
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kind = Literal["evaluated", "promoted", "rolled back"]
 EVALUATED: Final = "evaluated"
 PROMOTED: Final = "promoted"
@@ -32,7 +36,7 @@ class Entry(Params):
     champion of that moment. `key` orders the history.
     """
 
-    key: str
+    key: Annotated[str, _KEY]
     kind: Kind
     who: str
     when: str
@@ -41,7 +45,7 @@ class Entry(Params):
     why: Annotated[str, Field(max_length=4000)]
     better: bool | None = None
     metric: str | None = None
-    values: Mapping[str, float | None] = Field(default_factory=dict)
+    values: Mapping[str, Finite | None] = Field(default_factory=dict)
 
     @property
     def by_person(self) -> bool:
@@ -72,22 +76,24 @@ def entry_json(entry: Entry) -> str:
     return json.dumps({"from": entry.former, **fields}, ensure_ascii=False)
 
 
-def read_entries(versions: Iterable[ModelVersion]) -> tuple[Entry, ...]:
+def read_entries(versions: Iterable[Tagged]) -> tuple[Entry, ...]:
     """The history, oldest first. A tag that is not an entry is named and passed over."""
-    found = (entry for version in versions for entry in _entries_of(version))
+    found = (entry for version in versions for entry in entries_of(version))
     return tuple(sorted(found, key=lambda entry: entry.key))
 
 
-def _entries_of(version: ModelVersion) -> Iterator[Entry]:
+def entries_of(version: Tagged) -> Iterator[Entry]:
+    """The entries about `version`, in the order of its tags."""
     for name, text in version.tags.items():
         key = name.removeprefix(PREFIX)
         if key == name:
             continue
         try:
-            data = json.loads(text)
+            data = json_value(text)
+            if not isinstance(data, dict):
+                raise TypeError("it is not an object")
             entry = Entry.model_validate({"former": data.pop("from"), **data, "key": key})
-            _ = entry.moment
-        except (ValueError, KeyError, AttributeError, TypeError, ValidationError):
+        except (ValueError, KeyError, TypeError):
             say(f"the tag {name} of {version.name}/{version.version} is not an entry of its history and is ignored")
             continue
         if entry.to == str(version.version):

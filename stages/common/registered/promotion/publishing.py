@@ -3,8 +3,8 @@
 Everything here may be repeated at any time: what is there already is found, and stays.
 """
 
-import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,19 @@ from stages.common.registered.promotion.history import Entry
 from stages.common.registered.promotion.server_record import ServerRecord
 from stages.common.registered.refusals import explained
 from stages.common.registered.trainings.fold_metrics import fold_means
+from stages.common.registered.trainings.held_out import held_out_mean
 from stages.common.registered.trainings.pages import description, model_description, short_tags
-from stages.common.registered.trainings.training import FILE, Cell, Training, training_from, training_json
+from stages.common.registered.trainings.training import (
+    FILE,
+    MOST_BYTES,
+    TABLES,
+    Cell,
+    Training,
+    training_from,
+    training_json,
+)
 from stages.common.registered.versions import ensure_name, list_versions, network_version
+from stages.common.tracking.publishing import read_local_file
 from stages.common.tracking.server import RefusedError, Server, patient_transfers, settled
 
 WHO = "evaluate"
@@ -44,13 +54,14 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     Its networks must be in the registry. The best loss of a whole evaluation stands for champion. Raises DataError
     if a network is missing, ServiceError if the server does not take it.
     """
-    training = training_from((folder / FILE).read_bytes(), str(folder))
+    training = training_from(read_local_file(folder, FILE, MOST_BYTES), str(folder))
     name = training.registered_model
-    _refuse_name_of_networks(name, training.loss)
+    _refuse_name(name, training.loss)
     networks = [network_version(cell.loss, cell.weights_sha256, server) for cell in training.cells]
     placed = training.model_copy(update={"cells": tuple(map(_placed, training.cells, networks))})
     ensure_name(name, server)
-    version = _registered(placed, server, run_id, folder)
+    short = short_tags(placed, run_id, held_out=held_out_mean(folder, training), commit=_commit(networks))
+    version = _registered(placed, server, run_id, folder, short)
     _link_runs(placed, networks, server, run_id)
     found: tuple[Standing | None, Entry | None] = (None, None)
     if training.stands:
@@ -59,7 +70,15 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     return PublishedTraining(name=name, version=version, standing=found[0], entry=found[1])
 
 
-def _refuse_name_of_networks(name: str, loss: str) -> None:
+def _refuse_name(name: str, loss: str) -> None:
+    """A registered model of another program is none of evaluate's."""
+    if not name.startswith(names.START):
+        raise CapillaryError(
+            f"a training belongs to a model whose name begins with {names.START}",
+            remedy="remove its folder from the outbox, then evaluate again",
+            code=ExitCode.USAGE,
+            value=name,
+        )
     if name == names.of_loss(loss):
         raise CapillaryError(
             f"{name} contains the networks of the loss {loss} and cannot contain trainings",
@@ -73,8 +92,13 @@ def _placed(cell: Cell, network: ModelVersion) -> Cell:
     return cell.model_copy(update={"name": network.name, "version": str(network.version)})
 
 
-def _registered(training: Training, server: Server, run_id: str, folder: Path) -> str:
-    """The version's number: of the one that exists, or of a new one."""
+def _commit(networks: Sequence[ModelVersion]) -> str:
+    """The commit that the networks were trained at; all of them where they differ, which equal code makes no matter."""
+    return ", ".join(sorted({one.tags[tags.COMMIT] for one in networks if tags.COMMIT in one.tags}))[:500]
+
+
+def _registered(training: Training, server: Server, run_id: str, folder: Path, short: dict[str, str]) -> str:
+    """The version's number: of the one that exists, or of a new one with the tags `short`."""
     name, digest = training.registered_model, training.digest
 
     def find() -> str | None:
@@ -85,7 +109,7 @@ def _registered(training: Training, server: Server, run_id: str, folder: Path) -
         # looked for at each attempt: the answer to the attempt before may have been lost
         if (known := find()) is not None:
             return known
-        made = server.client.create_model_version(name, source=source, run_id=run_id, tags=short_tags(training, run_id))
+        made = server.client.create_model_version(name, source=source, run_id=run_id, tags=short)
         return str(made.version)
 
     if (known := find()) is not None:
@@ -98,10 +122,13 @@ def _registered(training: Training, server: Server, run_id: str, folder: Path) -
 
 
 def _upload(training: Training, server: Server, run_id: str, folder: Path) -> str:
-    """Upload `folder` with `training` to the run; the URI of the folder there."""
+    """Upload `training` and the tables of `folder` to the run, and no other file; the URI of the folder there."""
     place = f"training/{training.loss}"
     with tempfile.TemporaryDirectory() as temporary:
-        local = Path(shutil.copytree(folder, Path(temporary) / "training"))
+        local = Path(temporary)
+        for file in TABLES:
+            if (folder / file).exists():
+                (local / file).write_bytes(read_local_file(folder, file, MOST_BYTES))
         (local / FILE).write_bytes(training_json(training))
         with settled(server), patient_transfers():
             server.call("take an upload", lambda: server.client.log_artifacts(run_id, str(local), place))

@@ -1,6 +1,7 @@
 """The history and the aliases of a registered model on an MLflow server."""
 
 import time
+from collections.abc import Collection
 
 from stages.common.errors import DataError, ServiceError
 from stages.common.registered.aliases import point, read_model
@@ -24,7 +25,9 @@ class ServerRecord:
         """The history first, then the aliases."""
         versions, aliases, newest = read_model(self.name, self._server)
         led = {alias: str(version.version) for alias, version in aliases.items()}
-        return State(entries=read_entries(versions), aliases=led, newest=newest)
+        numbers = {str(version.version) for version in versions}
+        entries = tuple(_without_gone(entry, numbers) for entry in read_entries(versions))
+        return State(entries=entries, aliases=led, newest=newest)
 
     def append(self, entry: Entry) -> None:
         """Write `entry` as a tag of its version."""
@@ -44,12 +47,14 @@ class ServerRecord:
 
         A training that is not whole on the server can be compared with none: the alias stays, and a person decides.
         """
-        mine = self._trainings.read(one)
+        metric = ""
         try:
-            return compare(mine, self._trainings.read(other), mine.lead.name)
+            mine = self._trainings.read(one)
+            metric = mine.lead.name
+            return compare(mine, self._trainings.read(other), metric)
         except DataError as error:
-            why_not = f"version {other} cannot be read ({error.what})"
-            return Comparison(metric=mine.lead.name, volumes=0, groups=0, left_out=0, why_not=why_not[:300])
+            why_not = f"version {other if metric else one} cannot be read ({error.what})"
+            return Comparison(metric=metric, volumes=0, groups=0, left_out=0, why_not=why_not[:300])
 
     def measured(self, version: str) -> tuple[str, float | None]:
         """The metric that decides for `version`, and its mean."""
@@ -59,3 +64,10 @@ class ServerRecord:
     def now_ns(self) -> int:
         """The time of this machine."""
         return time.time_ns()
+
+
+def _without_gone(entry: Entry, numbers: Collection[str]) -> Entry:
+    """`entry` as it counts where the version that it replaced was deleted: no alias can lead there any more."""
+    if entry.former is None or entry.former in numbers:
+        return entry
+    return entry.model_copy(update={"former": None, "better": None})

@@ -26,8 +26,11 @@ def model_description(name: str) -> str:
     )
 
 
-def short_tags(training: Training, run_id: str) -> dict[str, str]:
-    """The tags of the version, short enough for a table."""
+def short_tags(training: Training, run_id: str, *, held_out: Mean | None = None, commit: str = "") -> dict[str, str]:
+    """The tags of the version, short enough for a table. `held_out` is the ensemble's mean of the metric that decides,
+    `commit` the one that the networks were trained at.
+    """
+    known = {tags.HELD_OUT: "" if held_out is None else _numbers(held_out, training.lead.digits), tags.COMMIT: commit}
     found = {
         tags.KIND: tags.TRAINING_KIND,
         tags.TRAINING: training.id,
@@ -36,6 +39,8 @@ def short_tags(training: Training, run_id: str) -> dict[str, str]:
         "capillary.loss": training.loss,
         "capillary.cells": str(len(training.cells)),
         "capillary.metric": training.metrics[0],
+        tags.VOLUMES: str(len({volume.id for volume in training.volumes})),
+        **{name: text for name, text in known.items() if text},
         **{f"capillary.{name}": text for name in training.metrics if (text := brief(training, name))},
     }
     return {**found, tags.REHEARSAL: "true"} if training.rehearsal else found

@@ -17,6 +17,8 @@ from stages.common.metrics import METRICS, Metric
 from stages.common.params import Params
 
 FILE = "training.json"
+# of evaluate: they are kept with the training
+TABLES = ("per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json", "paired.csv")
 MOST_BYTES = 64 << 20
 _SHA256 = Field(pattern=r"^[0-9a-f]{64}$")
 Finite = Annotated[float, Field(allow_inf_nan=False)]

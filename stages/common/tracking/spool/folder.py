@@ -10,6 +10,7 @@
     sender.lock     held by whoever sends
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,14 +19,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
 
 from stages.common.atomic import atomic_write
+from stages.common.text import json_value
 from stages.common.tracking.address import without_login
+from stages.common.tracking.spool.plain import open_plain, read_plain
 from stages.common.tracking.spool.records import MOST_LINE_BYTES, Head, Record, head_json, head_of, line_of, record_of
 
 HEAD, RECORDS, SENT = "head.json", "records.jsonl", "sent.json"
 FILES, PUBLISH = "files", "publish"
 _MOST_BYTES = 1 << 20
+_LOCK = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +88,16 @@ class Spool:
         file = self.folder / RECORDS
         if not file.exists():
             return
-        content = file.read_bytes()
-        if not content.endswith(b"\n") and content:
-            os.truncate(file, content.rfind(b"\n") + 1)
+        with file.open("r+b") as stream:
+            end = size = stream.seek(0, os.SEEK_END)
+            while end > 0:  # from behind: the file of a long training is large
+                start = max(0, end - MOST_LINE_BYTES)
+                stream.seek(start)
+                end = start + stream.read(end - start).rfind(b"\n") + 1
+                if end > start:
+                    break
+            if end < size:
+                stream.truncate(end)
 
     def sent(self, uri: str) -> Sent:
         """How far the server at `uri` has it; what cannot be read counts as nothing, and is sent again."""
@@ -97,38 +109,54 @@ class Spool:
         return sent if is_right and sent.offset <= self.size else Sent()
 
     def note_sent(self, uri: str, sent: Sent) -> None:
-        """Keep `sent`."""
+        """Keep `sent`. Raises OSError, also where the folder is gone: it would come back with nothing else in it."""
+        self.folder.stat()
         entries = {**self._all_sent(), without_login(uri): asdict(sent)}
         with atomic_write(self.folder / SENT) as stream:
             stream.write(json.dumps(entries, indent=2).encode())
 
     def _all_sent(self) -> dict[str, object]:
         try:
-            data = json.loads(read_plain(self.folder / SENT, _MOST_BYTES))
+            data = json_value(read_plain(self.folder / SENT, _MOST_BYTES))
         except (FileNotFoundError, ValueError):
             return {}
         return data if isinstance(data, dict) else {}
 
     def remove(self) -> None:
-        """Remove the folder; it has no name that counts from the first step on."""
-        gone = self.folder.with_name(f".{self.folder.name}.gone")
-        self.folder.rename(gone)
-        shutil.rmtree(gone)
+        """Remove the folder; it has no name that counts from the first step on.
+
+        Where another process removes it, or this one may not, nothing is raised: all of it is published.
+        """
+        gone = self.folder.with_name(f".{self.folder.name}.{uuid4().hex[:8]}.gone")
+        with contextlib.suppress(OSError):
+            self.folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def lock(self, name: str) -> IO[bytes] | None:
-        """The lock `name` (writer, sender), held until it is closed; None when another process has it."""
-        stream = (self.folder / f"{name}.lock").open("ab")
+        """The lock `name` (writer, sender), held until it is closed; None when another process has it.
+
+        Also None where another process has just published and removed the folder. Raises OSError.
+        """
+        file = self.folder / f"{name}.lock"
+        try:
+            stream = os.fdopen(os.open(file, _LOCK, 0o666), "ab")
+        except FileNotFoundError:
+            return None
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.close()
-            return None
-        return stream
+            if os.path.samestat(os.fstat(stream.fileno()), file.lstat()):
+                return stream
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        stream.close()
+        return None
 
 
 def create(outbox: Path, name: str, head: Head) -> Spool:
     """A new spool. Raises OSError."""
     ready, folder = outbox / f".{name}.new", outbox / name
+    for leftover in outbox.glob(".*.gone"):  # of a process that was killed while it removed a published run
+        shutil.rmtree(leftover, ignore_errors=True)
     shutil.rmtree(ready, ignore_errors=True)
     for inner in (FILES, PUBLISH):
         (ready / inner).mkdir(parents=True)
@@ -148,19 +176,3 @@ def read(folder: Path) -> Spool | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return None if head is None else Spool(folder, head)
-
-
-def read_plain(file: Path, most_bytes: int) -> bytes:
-    """The content of a plain file, through no link. Raises ValueError for one that is larger, and OSError."""
-    with open_plain(file) as stream:
-        content = stream.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise ValueError(f"{file} has more than {most_bytes:,} bytes")
-    return content
-
-
-def open_plain(file: Path) -> IO[bytes]:
-    """`file` for reading; raises ValueError for a link or what is not a plain file."""
-    if file.is_symlink() or (file.exists() and not file.is_file()):
-        raise ValueError(f"{file} is not a plain file")
-    return file.open("rb")

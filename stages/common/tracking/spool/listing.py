@@ -9,10 +9,25 @@ from stages.common.tracking.spool.records import PublishRecord, StatusRecord
 
 def spools_in(outbox: Path) -> Iterator[Spool]:
     """Every run in `outbox`, the first begun first. A folder of another form is left alone."""
-    folders = sorted(outbox.iterdir()) if outbox.is_dir() else []
-    named = [folder for folder in folders if not folder.name.startswith(".") and not folder.is_symlink()]
-    found = (spool for folder in named if (spool := read(folder)) is not None)
+    found = (spool for folder in _named_in(outbox) if (spool := _read(folder)) is not None)
     yield from sorted(found, key=lambda spool: spool.head.started_ms)
+
+
+def foreign_in(outbox: Path) -> list[Path]:
+    """What is in `outbox` and is not a run of this form: of another version, damaged, or another user's."""
+    return [folder for folder in _named_in(outbox) if _read(folder) is None]
+
+
+def _named_in(outbox: Path) -> list[Path]:
+    folders = sorted(outbox.iterdir()) if outbox.is_dir() else []
+    return [folder for folder in folders if not folder.name.startswith(".")]
+
+
+def _read(folder: Path) -> Spool | None:
+    try:
+        return None if folder.is_symlink() else read(folder)
+    except PermissionError:
+        return None
 
 
 def last_status(spool: Spool) -> str:

@@ -6,25 +6,33 @@ has no line break, or another checksum, and does not count.
 
 import dataclasses
 import json
+import re
 import zlib
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from stages.common.runtime import BY_HAND
 
 FORM: Final = 1  # of head and records; a spool of another form is left alone
 MOST_LINE_BYTES = 1 << 20
+_OWN_TAG = re.compile(r"capillary\.[0-9A-Za-z_.]{1,100}")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _Name = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z ._-]{0,127}$")]  # one name, which leads nowhere else
 _Folder = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}(/[0-9A-Za-z][0-9A-Za-z._-]{0,127}){0,4}$")]
-_Tags = Annotated[dict[str, str], Field(max_length=1000)]
+_Key = Annotated[str, Field(min_length=1, max_length=1000)]  # a server takes 250 characters, and says so itself
+_Tags = Annotated[dict[_Key, str], Field(max_length=1000)]
+_Time = Annotated[int, Field(ge=0, lt=1 << 63)]  # ms since 1970
+_Step = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Head:
-    """Whose run it is. `id` is the spool's own, and a tag of the run that a server makes of it."""
+    """Whose run it is. `id` is the spool's own, and a tag of the run that a server makes of it.
+
+    A head that claims the work of another stage is refused: by `identity` the run of lost work is found and continued.
+    """
 
     form: Literal[1] = FORM
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -33,7 +41,16 @@ class Head:
     identity: _Tags  # the tags by which the run of the same work is found again
     tags: _Tags
     run_name: str
-    started_ms: int
+    started_ms: _Time
+
+    @model_validator(mode="after")
+    def _is_of_its_stage(self) -> Self:
+        claimed = {"capillary.stage": self.stage, "capillary.fingerprint": self.fingerprint}
+        if claimed.items() - self.identity.items():
+            raise ValueError("the identity is not that of stage and fingerprint")
+        if any(not _OWN_TAG.fullmatch(name) or "'" in text for name, text in self.identity.items()):
+            raise ValueError("the identity is not made of capillary's tags")
+        return self
 
     @property
     def is_by_hand(self) -> bool:
@@ -62,9 +79,9 @@ class PointsRecord:
     """One point for each key, at `step`."""
 
     kind: Literal["points"] = "points"
-    step: int
-    time_ms: int
-    values: Annotated[dict[str, float], Field(max_length=1000)]
+    step: _Step
+    time_ms: _Time
+    values: Annotated[dict[_Key, float], Field(max_length=1000)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -91,7 +108,7 @@ class StatusRecord:
 
     kind: Literal["status"] = "status"
     status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-    time_ms: int
+    time_ms: _Time
     reason: str = ""
 
 

@@ -9,8 +9,9 @@ from typing import IO
 from stages.common.errors import CapillaryError, machine_error
 from stages.common.progress import say
 from stages.common.tracking.server import redact
+from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.folder import Spool
-from stages.common.tracking.spool.sending import ANSWER_PATIENCE_S, Destination, Sending
+from stages.common.tracking.spool.sending import ANSWER_PATIENCE_S, Sending
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 POLL_S = 0.1

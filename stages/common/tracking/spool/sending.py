@@ -4,12 +4,14 @@ MLflow stores a point of equal key, step, time and value once, so that a batch w
 run that another process began is asked for the steps that it has, which also holds on servers that store points twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -17,11 +19,12 @@ from mlflow.exceptions import MlflowException
 from stages.common.errors import CapillaryError, ServiceError
 from stages.common.progress import say
 from stages.common.text import visible
-from stages.common.tracking.address import EXPERIMENT, restore_command
 from stages.common.tracking.receipts import Receipt, write_receipt
-from stages.common.tracking.server import RefusedError, Server, redact, settled, uploads
+from stages.common.tracking.server import RefusedError, redact, settled, uploads
+from stages.common.tracking.spool.batches import batches, slices
+from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.folder import FILES, PUBLISH, Sent, Spool
-from stages.common.tracking.spool.listing import spools_in
+from stages.common.tracking.spool.plain import copy_plain
 from stages.common.tracking.spool.records import (
     FileRecord,
     ParamsRecord,
@@ -31,56 +34,34 @@ from stages.common.tracking.spool.records import (
     StatusRecord,
     TagsRecord,
 )
+from stages.common.tracking.spool.server_run import RECORD_TAG, ServerRuns
 
-RECORD_TAG = "capillary.record"  # on a run: the id of the spool that it was made from
 FAILURE_TAG = "capillary.failure"
-MAX_BATCH = 100  # of params; metrics may be more
 CALL_PATIENCE_S = 5.0  # for an outage of moments; a longer one is the caller's
+OWNER_S = 60.0  # how often a run is asked whose it is: another disk with the same work may have taken it
+MOST_FILE_BYTES = 1 << 30
 ANSWER_PATIENCE_S = 30.0  # without an answer; a file has longer, by its size
 SLOWEST_BYTES_PER_S = 1e6
 PREPARING_S = 120.0  # a network is made into an MLflow model first, which a busy machine takes minutes for
 Item = TypeVar("Item")
 
 
-class Published(Protocol):
-    """What a publisher returns (publishing.py)."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Of what was published."""
-
-    @property
-    def name(self) -> str:
-        """The registered model."""
-
-    @property
-    def version(self) -> str:
-        """Its number, empty if the server has no registry."""
-
-    @property
-    def weights_sha256(self) -> str:
-        """Of the network, empty if it is none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Destination:
-    """Where a spool is sent. `artifact_root` is for a store that is a file; `publishers` are publishing.py's."""
-
-    server: Server
-    artifact_root: str | None
-    receipts: Path
-    publishers: Mapping[str, Callable[[Server, str, Path], Published]]
-
-
 class Sending:
     """The way of one spool to one server. `answered` is called with the patience that the next answer may need."""
 
-    def __init__(self, spool: Spool, destination: Destination, answered: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        destination: Destination,
+        answered: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._spool, self._to, self._server = spool, destination, destination.server
         self._answered = answered
+        self._runs = ServerRuns(spool, self._server, destination.artifact_root, self._call)
         self._sent = spool.sent(self._server.uri)
         self._run: Run | None = None
-        self._experiment_id = ""
+        self._clock, self._asked_at = clock, 0.0
         self._known_params: set[str] = set()
         self._keys_there: set[str] = set()
         self._steps_there: dict[str, set[int]] = {}
@@ -96,9 +77,18 @@ class Sending:
         return self._sent.refused
 
     def attach(self) -> None:
-        """Find the run or create it. Raises ServiceError."""
-        if self._run is None:
-            self._take(self._find())
+        """Find the run or create it; now and then see that it is still this spool's. Raises ServiceError."""
+        if self._run is not None and self._clock() < self._asked_at + OWNER_S:
+            return
+        former = self._sent.run_id
+        known = self._runs.known(former) if former else None
+        self._asked_at = self._clock()
+        if known is not None and self._run is not None:
+            return
+        self._run = None
+        if known is None and self._sent != Sent():
+            self._note(Sent())
+        self._take(known or self._runs.find(but=former))
 
     def send(self) -> None:
         """Send what the server does not have yet. Raises ServiceError; what was sent so far stays noted."""
@@ -110,39 +100,60 @@ class Sending:
     def _deliver(self, records: Sequence[Record | None]) -> int:
         """Send `records`, which are points, or one of another kind; how many will never be taken."""
         try:
-            self._send(records)
+            return self._send(records)
         except _UnsendableError as error:
             say(f"left out of the MLflow run: {error}")
             return len(records)
         except RefusedError as error:
-            if not (error.is_about_content or error.is_unknown) or isinstance(records[0], PublishRecord):
+            if not _will_never_be_taken(error) or isinstance(records[0], PublishRecord):
                 raise
-            if self._known_run() is None:
-                self._run = None
-                self._note(Sent())
-                raise  # the next attempt begins in a new run
+            self._refuse_a_lost_run(error)
             say(f"left out of the MLflow run: {error.what} ({error.value})")
             return len(records)
-        return 0
 
-    def _send(self, records: Sequence[Record | None]) -> None:
+    def _refuse_a_lost_run(self, error: RefusedError) -> None:
+        """Raise `error` where the run itself is gone: the next attempt begins in a new one."""
+        if self._runs.known(self.run_id) is None:
+            self._run = None
+            self._note(Sent())
+            raise error
+
+    def _send(self, records: Sequence[Record | None]) -> int:
         first = records[0]
         if first is None:
             raise _UnsendableError(f"a damaged line in {self._spool.folder}")
         if isinstance(first, PointsRecord):
-            self._send_points([one for one in records if isinstance(one, PointsRecord)])
-        else:
-            self._send_other(first)
+            return self._send_points([one for one in records if isinstance(one, PointsRecord)])
+        return self._send_other(first)
 
-    def _send_points(self, records: Sequence[PointsRecord]) -> None:
+    def _send_points(self, records: Sequence[PointsRecord]) -> int:
         points = [
             Metric(key, value, record.time_ms, record.step)
             for record in records
             for key, value in record.values.items()
             if record.step not in self._steps(key)
         ]
-        for batch in _slices(points):
-            self._call("log metrics", partial(self._server.client.log_batch, self.run_id, metrics=batch))
+        return sum(self._log("metrics", batch) for batch in slices(points))
+
+    def _log(self, kind: str, items: Sequence[Metric | Param | RunTag]) -> int:
+        """Log `items` (metrics, params or tags); how many are left out, because the server will never take them.
+
+        A server refuses a whole batch for one of them, so that halves of it are tried.
+        """
+        try:
+            batch: dict[str, Any] = {kind: items}
+            self._call(f"log {kind}", partial(self._server.client.log_batch, self.run_id, **batch))
+            return 0
+        except RefusedError as error:
+            if not _will_never_be_taken(error):
+                raise
+            self._refuse_a_lost_run(error)
+            if len(items) > 1:
+                middle = len(items) // 2
+                return self._log(kind, items[:middle]) + self._log(kind, items[middle:])
+            name = items[0].key[:100]
+            say(f"left out of the MLflow run: {visible(name)}, because {error.what} ({error.value})")
+            return 1
 
     def _steps(self, key: str) -> set[int]:
         """The steps of `key` that the run had when it was found."""
@@ -153,42 +164,48 @@ class Sending:
             self._steps_there[key] = {metric.step for metric in found}
         return self._steps_there[key]
 
-    def _send_other(self, record: Record) -> None:
+    def _send_other(self, record: Record) -> int:
+        """Send `record`; how much of it will never be taken."""
         if isinstance(record, ParamsRecord):
-            self._send_params(record.values)
-        elif isinstance(record, TagsRecord):
-            self._send_tags(record.values)
-        elif isinstance(record, FileRecord):
+            return self._send_params(record.values)
+        if isinstance(record, TagsRecord):
+            return self._send_tags(record.values)
+        if isinstance(record, FileRecord):
             self._send_file(record)
         elif isinstance(record, PublishRecord):
             self._publish(record)
         elif isinstance(record, StatusRecord):
             self._set_status(record)
+        return 0
 
-    def _send_params(self, values: Mapping[str, str]) -> None:
+    def _send_params(self, values: Mapping[str, str]) -> int:
         new = [Param(key, text) for key, text in values.items() if key not in self._known_params]
-        for batch in _slices(new):
-            self._call("log params", partial(self._server.client.log_batch, self.run_id, params=batch))
+        return sum(self._log("params", batch) for batch in slices(new))
 
-    def _send_tags(self, values: Mapping[str, str]) -> None:
-        for batch in _slices([RunTag(name, text) for name, text in values.items()]):
-            self._call("tag a run", partial(self._server.client.log_batch, self.run_id, tags=batch))
+    def _send_tags(self, values: Mapping[str, str]) -> int:
+        tags = [RunTag(name, text) for name, text in values.items()]
+        return sum(self._log("tags", batch) for batch in slices(tags))
 
     def _send_file(self, record: FileRecord) -> None:
-        file = self._spool.folder / FILES / record.to / record.name
-        if file.is_symlink() or not file.is_file():
-            raise _UnsendableError(f"{file} is not a plain file")
-        self._answered(patience_for(file.stat().st_size))
-        log = partial(self._server.client.log_artifact, self.run_id, str(file), record.to)
-        with uploads(), settled(self._server):
-            self._call("take an upload", partial(_as_service_error, log, file.name))
+        """Upload a copy: the file may lie in a folder to which another stage writes."""
+        name = f"{FILES}/{record.to}/{record.name}"
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / record.name
+            try:
+                copy_plain(self._spool.folder, name, copy, MOST_FILE_BYTES)
+            except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+                raise _UnsendableError(f"{self._spool.folder / name} ({error})") from error
+            self._answered(patience_for(copy.stat().st_size))
+            log = partial(self._server.client.log_artifact, self.run_id, str(copy), record.to)
+            with uploads(), settled(self._server):
+                self._call("take an upload", partial(_as_service_error, log, record.name))
 
     def _publish(self, record: PublishRecord) -> None:
         folder = self._spool.folder / PUBLISH / record.folder
         publisher = self._to.publishers.get(record.publisher)
-        if publisher is None or folder.is_symlink() or not folder.is_dir():
+        if publisher is None or folder.is_symlink() or folder.parent.is_symlink() or not folder.is_dir():
             raise _UnsendableError(f"{folder} ({record.publisher})")
-        sizes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+        sizes = sum(file.lstat().st_size for file in folder.iterdir())
         self._answered(PREPARING_S + patience_for(sizes))
         published = _as_service_error(partial(publisher, self._server, self.run_id, folder), record.publisher)
         self._answered(ANSWER_PATIENCE_S)
@@ -213,45 +230,8 @@ class Sending:
         end = partial(client.set_terminated, self.run_id, record.status, end_time=record.time_ms)
         self._call("end a run", end)
 
-    def _find(self) -> Run | None:
-        """The run that this spool was sent to before, or would have been; None if there is none."""
-        known = self._known_run() if self._sent.run_id else None
-        if known is not None:
-            return known
-        if self._sent != Sent():
-            self._note(Sent())
-        self._experiment_id = self._experiment()
-        head = self._spool.head
-        found = self._search(f"tags.`{RECORD_TAG}` = '{head.id}'")
-        if not found and not head.is_by_hand:
-            # of a spool that is gone, on this disk or another one
-            unfinished = self._search(f"{_condition(head.identity)} and attributes.status != 'FINISHED'")
-            here = {spool.head.id for spool in spools_in(self._spool.folder.parent)}
-            found = [run for run in unfinished if run.data.tags.get(RECORD_TAG) not in here]
-        return found[0] if found else None
-
-    def _search(self, wanted: str) -> list[Run]:
-        """The newest first."""
-        newest = ["attributes.start_time DESC"]
-        ask = partial(
-            self._server.client.search_runs, [self._experiment_id], wanted, max_results=MAX_BATCH, order_by=newest
-        )
-        return list(self._call("search its runs", ask))
-
-    def _known_run(self) -> Run | None:
-        try:
-            run = self._call("find a run", lambda: self._server.client.get_run(self._sent.run_id))
-        except RefusedError as error:
-            if not (error.is_unknown or error.is_about_content):
-                raise
-            run = None
-        if run is None or run.info.lifecycle_stage == "deleted":
-            say(f"MLflow at {redact(self._server.uri)} no longer has the run {self._sent.run_id}")
-            return None
-        return run
-
     def _take(self, found: Run | None) -> None:
-        run = found or self._create()
+        run = found or self._runs.create()
         if found is not None and found.info.run_id != self._sent.run_id:
             say(f"continuing MLflow run {found.info.run_id}")
         self._run, self._known_params = run, set(run.data.params)
@@ -261,42 +241,6 @@ class Sending:
             self._call("tag a run", partial(self._server.client.log_batch, run.info.run_id, tags=tag))
         if run.info.run_id != self._sent.run_id:
             self._note(Sent(run_id=run.info.run_id))
-
-    def _create(self) -> Run:
-        head = self._spool.head
-        tags = {**head.tags, RECORD_TAG: head.id}
-
-        def find_or_create() -> Run:  # looked for at each attempt: the answer to the one before may have been lost
-            wanted = f"tags.`{RECORD_TAG}` = '{head.id}'"
-            found = self._server.client.search_runs([self._experiment_id], wanted, max_results=1)
-            if found:
-                return found[0]
-            return self._server.client.create_run(
-                self._experiment_id, start_time=head.started_ms, tags=tags, run_name=head.run_name
-            )
-
-        return self._call("open a run", find_or_create)
-
-    def _experiment(self) -> str:
-        client, uri = self._server.client, self._server.uri
-
-        def ask() -> str:
-            known = client.get_experiment_by_name(EXPERIMENT)
-            if known is not None and known.lifecycle_stage == "deleted":
-                raise ServiceError(
-                    f"the MLflow experiment {EXPERIMENT} at {redact(uri)} is deleted",
-                    remedy=f"restore it: {restore_command(uri, known.experiment_id)}",
-                )
-            if known is not None:
-                return str(known.experiment_id)
-            try:
-                return str(client.create_experiment(EXPERIMENT, artifact_location=self._to.artifact_root))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another cell was first
-                    raise
-                return ask()
-
-        return self._call("answer", ask)
 
     def _call(self, what: str, ask: Callable[[], Item]) -> Item:
         answer = self._server.call(what, ask, CALL_PATIENCE_S)
@@ -319,25 +263,6 @@ def patience_for(size_bytes: int) -> float:
     return ANSWER_PATIENCE_S + size_bytes / SLOWEST_BYTES_PER_S
 
 
-def batches(records: Iterator[tuple[Record | None, int]]) -> Iterator[tuple[list[Record | None], int]]:
-    """(records, where they end): points in a row together, up to MAX_BATCH values; anything else alone."""
-    waiting: list[Record | None] = []
-    values, end = 0, 0
-    for record, record_end in records:
-        is_points = isinstance(record, PointsRecord)
-        if waiting and (not is_points or values + len(record.values) > MAX_BATCH):  # type: ignore[union-attr]
-            yield waiting, end
-            waiting, values = [], 0
-        end = record_end
-        if isinstance(record, PointsRecord):
-            waiting.append(record)
-            values += len(record.values)
-        else:
-            yield [record], end
-    if waiting:
-        yield waiting, end
-
-
 def _as_service_error(ask: Callable[[], Item], what: str) -> Item:
     """What `ask` gives. A store of files has its own errors, by its maker: they are a server's failure as well."""
     try:
@@ -352,9 +277,5 @@ def _as_service_error(ask: Callable[[], Item], what: str) -> Item:
         ) from error
 
 
-def _condition(tags: Mapping[str, str]) -> str:
-    return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-
-
-def _slices(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return (items[start : start + MAX_BATCH] for start in range(0, len(items), MAX_BATCH))
+def _will_never_be_taken(error: RefusedError) -> bool:
+    return error.is_about_content or error.is_unknown

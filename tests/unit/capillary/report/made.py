@@ -23,6 +23,7 @@ from capillary.report.model import (
     TrackedRun,
     VolumeResult,
 )
+from capillary.report.registered import Registered, RegisteredTraining
 from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
 
@@ -78,6 +79,22 @@ def _volume(loss: str, index: int) -> VolumeResult:
 
 def _panels() -> tuple[Panel, ...]:
     return tuple(Panel(name=name, png=tiny_png()) for name in ("image", "label", "prediction", "error"))
+
+
+def _registered(version: int, **changes: Any) -> RegisteredTraining:
+    usual: dict[str, Any] = {
+        "model": "capillary-default",
+        "loss": "cbdice",
+        "networks": "4",
+        "metric": "DSC",
+        "value": f"0.7{version:02d} [0.612, 0.809]",
+        "volumes": "8",
+        "held_out": "",
+        "commit": "0123456789abcdef" * 2,
+        "made": datetime.datetime(2026, 1, version, 3, 4, tzinfo=datetime.UTC),
+        "is_this": False,
+    }
+    return RegisteredTraining(version=version, **{**usual, **changes})
 
 
 _SAMPLES = {
@@ -162,4 +179,13 @@ _REPORT = Report(
     repeat=("git switch --detach 0123456789ab", "./just experiment --config a.yaml"),
     stale=(),
     notes={},
+    registered=Registered(
+        trainings=(
+            _registered(12, state="candidate", is_this=True, against_champion="The champion is version 9."),
+            _registered(11, state="rehearsal"),
+            _registered(9, state="champion", held_out="0.701 [0.650, 0.752]"),
+            _registered(8, state="previous", volumes="", commit="", made=None),
+        ),
+        left_out=3,
+    ),
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from capillary.report.facts import CellFact, RunFacts
 from capillary.report.model import Param, Report, ReportPart
 from capillary.report.pages.html import to_html
 from capillary.report.pages.markdown import to_markdown
+from capillary.report.registered import RegisteredTraining
 from stages.common.text import visible
 from tests.support.attacks import HIDDEN, shows_all
 from tests.unit.capillary.report.made import made_report
@@ -36,7 +38,16 @@ def _hostile() -> Report:
         params=(Param(key=ALL, value=ALL, changed=True),),
         repeat=(ALL,),
         notes={ReportPart.CURVES: ALL},
+        registered=dataclasses.replace(
+            plain.registered, missing=ALL, trainings=tuple(_hidden(one) for one in plain.registered.trainings)
+        ),
     )
+
+
+def _hidden(one: RegisteredTraining) -> RegisteredTraining:
+    words = ("model", "state", "loss", "networks", "metric", "value", "volumes", "held_out", "commit")
+    changes: dict[str, Any] = dict.fromkeys((*words, "against_champion"), ALL)
+    return dataclasses.replace(one, **changes)
 
 
 @pytest.mark.parametrize("write", [to_html, to_markdown])

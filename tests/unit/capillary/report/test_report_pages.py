@@ -71,7 +71,7 @@ def test_pictures_charts_and_tables_say_what_they_are() -> None:
     assert all(found.get("alt") for tag, found in tags if tag == "img")
     assert all(found.get("aria-label") for tag, found in tags if tag == "svg" and found.get("class") == "chart")
     count = [tag for tag, _ in tags].count
-    assert count("table") == count("caption") == 9
+    assert count("table") == count("caption") == 10
     assert ("html", {"lang": "en"}) in tags
     assert count("h1") == 1
 

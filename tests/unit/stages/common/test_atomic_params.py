@@ -24,6 +24,14 @@ def test_an_atomic_file_appears_whole(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path: Path) -> None:
+    """In a folder that others write to: it is removed, and nothing is written where it leads."""
+    (tmp_path / f".a.bin.{os.getpid()}.tmp").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"), atomic_write(tmp_path / "a.bin") as stream:
+        stream.write(b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 def test_a_failed_atomic_write_leaves_the_former_file(tmp_path: Path, kind: type[BaseException]) -> None:
     """An error within the block costs nothing, nor does Ctrl-C."""

@@ -72,3 +72,29 @@ def test_a_run_that_another_process_has_is_left_to_it(outbox: Path, name: str) -
     assert results[0].state is State.BUSY
     assert {one.state for one in results[1:]} == {State.PUBLISHED, State.UNFINISHED}
     lock.close()
+
+
+def test_a_run_that_cannot_be_published_is_named_and_holds_up_no_other(
+    outbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record that became a link, a folder of a later version, one that is gone meanwhile: the others are sent."""
+    first, _, third = spools = list(spools_in(outbox))
+    (first.folder / "sender.lock").symlink_to(outbox)
+    third.remove()
+    (outbox / "later").mkdir()
+    (outbox / "later" / "head.json").write_text('{"form": 2}')
+    results = publish_all(spools, to(FakeMlflow(), outbox))
+    assert [one.state for one in results] == [State.WAITING, State.UNFINISHED, State.BUSY]
+    with pytest.raises(ServiceError, match=f"{first.folder.name} still waits"):
+        sync(outbox, to(FakeMlflow(), outbox))
+    assert f"{outbox / 'later'} is not a run of this version of capillary" in capsys.readouterr().out
+
+
+def test_a_refusal_of_one_training_is_no_outage(outbox: Path) -> None:
+    """The registry will not have one of them: the runs behind it are asked for all the same."""
+
+    def refuse(*_args: object) -> None:
+        raise ServiceError("the registry does not take it", remedy="x")
+
+    results = publish_all(list(spools_in(outbox)), to(FakeMlflow(), outbox, refuse))
+    assert [one.state for one in results] == [State.WAITING, State.UNFINISHED, State.WAITING]

@@ -3,7 +3,8 @@
 import pytest
 
 from stages.common.errors import DataError, ExitCode, ServiceError
-from stages.common.registered.aliases import TAG, aliases_of, point
+from stages.common.registered.aliases import aliases_of, point
+from stages.common.registered.pointers import TAG
 from stages.common.registered.references import named_versions
 from tests.support.trainings import FakeRegistry
 
@@ -69,7 +70,13 @@ def test_what_former_programs_left_stays_readable(alias: str | None, expected: s
     assert [one.version for one in named_versions(NAME, made.server)] == [expected]
 
 
-@pytest.mark.parametrize("value", ["", "[]", "{}", '{"when": "x", "taken": true}', '{"when": 1}'])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "[]", "{}", '{"when": "x", "taken": true}', '{"when": 1}', "[" * 100_000),
+        *(f'{{"when": {when}, "taken": true}}' for when in ("NaN", -1, "9" * 4000)),
+    ],
+)
 def test_a_tag_in_another_form_does_not_count(value: str) -> None:
     """People may write anything into tags."""
     made = registry()

@@ -12,7 +12,9 @@ from stages.common.tracking import server
 from stages.common.tracking.publishing import PUBLISHERS
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.server import Server, connect
-from stages.common.tracking.spool.sending import RECORD_TAG, Destination, Sending
+from stages.common.tracking.spool.destination import Destination
+from stages.common.tracking.spool.sending import Sending
+from stages.common.tracking.spool.server_run import RECORD_TAG
 
 CELL = {"loss": "dice_ce", "fold": "0"}
 MakeRuntime = Callable[..., Runtime]

@@ -14,6 +14,7 @@ from stages.common.runtime import Runtime
 from stages.common.tracking import runs
 from stages.common.tracking.server import Server
 from stages.common.tracking.spool import sender
+from stages.common.tracking.spool.folder import Spool
 from stages.common.tracking.spool.listing import last_status, spools_in
 from tests.support.mlflow_fake import AWAY, REVOKED, FakeMlflow
 from tests.support.tracked import embedded_runtime
@@ -112,6 +113,48 @@ def test_required_ends_with_an_error_where_the_end_is_not_published(
     with pytest.raises(ServiceError, match="not published"):
         train(required, fake, fault, 3)
     assert len(list(spools_in(runtime.outbox))) == 1
+
+
+@pytest.mark.parametrize("mode", ["auto", "offline", "required"])
+@pytest.mark.parametrize("is_freed", [True, False])
+def test_a_full_disk_loses_nothing_that_memory_holds_and_says_what_it_lost(
+    runtime: Runtime,
+    fake: FakeMlflow,
+    mode: Any,
+    is_freed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The training ends. Where the disk has room at the end, nothing is lost; else it is counted, or required."""
+    room = Spool.append_lines
+
+    def full(_spool: Spool, _lines: list[bytes]) -> None:
+        raise OSError(28, "No space left on device")
+
+    def train_on_a_full_disk() -> None:
+        asked = dataclasses.replace(runtime, tracking=mode)
+        with runs.open_run(asked, cell_tags=CELL, run_name="run", system_metrics=False) as run:
+            run.log_metrics({"loss": 1.0}, 0)
+            monkeypatch.setattr(Spool, "append_lines", full)
+            run.log_metrics({"loss": 0.5}, 1)
+            if is_freed:
+                monkeypatch.setattr(Spool, "append_lines", room)
+
+    if mode == "required" and not is_freed:
+        with pytest.raises(ServiceError, match="2 records of its run are lost") as caught:
+            train_on_a_full_disk()
+        assert caught.value.code is ExitCode.SERVICE
+        return
+    train_on_a_full_disk()
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("2 records of its run are lost" in said) is not is_freed
+    if mode == "offline":
+        assert fake.runs == {}
+    elif is_freed:
+        assert [step for _, step, _ in fake.points("run-0")] == [0, 1]
+        assert list(spools_in(runtime.outbox)) == []
+    else:
+        assert "The rest is published" in said
 
 
 def test_offline_asks_nobody(runtime: Runtime, fake: FakeMlflow, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.tracking.runs import MAX_PARAM_CHARACTERS, open_run
 from stages.common.tracking.server import connect
 from stages.common.tracking.spool.listing import spools_in
-from stages.common.tracking.spool.sending import FAILURE_TAG, RECORD_TAG
+from stages.common.tracking.spool.sending import FAILURE_TAG
+from stages.common.tracking.spool.server_run import RECORD_TAG
 from tests.support.attacks import HIDDEN, shows_all
 from tests.unit.stages.common.tracking.opened import MakeRuntime, arrive, killed, made_of, open_quiet, points
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import (
@@ -43,6 +44,24 @@ def test_a_refusal_is_not_asked_again() -> None:
     assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"
     assert len(asked) == 1
     assert "u:p" not in caught.value.report()
+
+
+def test_a_token_that_the_client_refuses_and_quotes_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a mounted secret has it, with a line break at its end: `requests` repeats the header in its error."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "dhp_c0ffee\n")
+    Clock(monkeypatch)
+    token = os.environ["MLFLOW_TRACKING_TOKEN"]
+    with pytest.raises(requests.exceptions.InvalidHeader) as quoted:
+        requests.Request("GET", "http://h:1", headers={"Authorization": f"Bearer {token}"}).prepare()
+    assert "c0ffee" in str(quoted.value)
+
+    def ask() -> None:
+        raise MlflowException(f"API request failed with exception {quoted.value}")
+
+    with pytest.raises(ServiceError) as caught:
+        SERVER.call("answer", ask, 0.0)
+    assert "c0ffee" not in caught.value.report()
+    assert "***" in caught.value.report()
 
 
 def test_a_short_outage_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Trainings in a real embedded registry: registered once, linked to their runs, compared, and led to by aliases."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,18 @@ def publish(store: Path, server: Server, training: Training, folder: Path) -> Pu
     for cell in training.cells:
         if cell.weights_sha256 not in there:
             known = {tags.WEIGHTS: cell.weights_sha256, tags.SETUP: cell.fingerprint[:-2], tags.FOLD: str(cell.fold)}
+            known[tags.COMMIT] = "c0ffee"
             run_id = run_of(store, cell.fingerprint, **{"training.max_epochs": cell.fingerprint[:-2]})
             client.create_model_version(NETWORKS, source=str(folder), run_id=run_id, tags=known)
     folder.mkdir(exist_ok=True)
     (folder / FILE).write_bytes(training_json(training))
+    mean = {"mean": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    (folder / "metrics.json").write_text(json.dumps({training.loss: {"test": {"ensemble": {"dsc": mean}}}}))
+    secret = folder.parent / "secret"
+    secret.write_text("of the user's")
+    for name in ("more.txt", "summary.csv"):  # a stage that was taken over left them
+        (folder / name).unlink(missing_ok=True)
+    (folder / "more.txt").symlink_to(secret)
     return publish_training(server, run_of(store, f"evaluation of {training.digest}"), folder)
 
 
@@ -116,6 +125,14 @@ def test_a_training_is_found_with_all_of_its_networks_and_its_numbers(
     assert version.tags[tags.KIND] == "training"
     assert version.tags[tags.TRAINING] == training.id
     assert version.tags["capillary.dsc"] == "0.575"
+    assert [version.tags[tag] for tag in (tags.VOLUMES, tags.HELD_OUT, tags.COMMIT)] == [
+        "6",
+        "0.500 [0.400, 0.600]",
+        "c0ffee",
+    ]
+    place = f"training/{training.loss}"
+    files = {file.path for file in server.client.list_artifacts(version.tags[tags.EVALUATION_RUN], place)}
+    assert files == {f"{place}/{FILE}", f"{place}/metrics.json"}, "no link is followed, no other file sent"
     for words in ("| DSC ↑ | 0.575 |", "- cldice: 0.400; difference +0.1750 [+0.1000, +0.2000]", "the best loss"):
         assert words in version.description
     run = server.client.get_run(version.tags[tags.EVALUATION_RUN])
@@ -140,8 +157,12 @@ def test_two_trainings_are_compared_side_by_side(store: Path, server: Server, tm
 
 def test_what_cannot_be_a_training_is_refused(store: Path, server: Server, tmp_path: Path) -> None:
     """A name that holds networks; networks that are not there; a network where a training is meant."""
-    with pytest.raises(CapillaryError, match="contains the networks of the loss dice_ce"):
-        publish(store, server, made_training(VALUES, registered_model=NETWORKS), tmp_path / "name")
+    for name, words in (
+        (NETWORKS, "contains the networks of the loss dice_ce"),
+        ("their-model", "begins with capillary-"),
+    ):
+        with pytest.raises(CapillaryError, match=words):
+            publish(store, server, made_training(VALUES, registered_model=name), tmp_path / "name")
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone" / FILE).write_bytes(training_json(made_training(VALUES, name="gone")))
     with pytest.raises(DataError, match="has no model capillary-dice_ce with the weights"):

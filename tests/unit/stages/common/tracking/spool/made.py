@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from stages.common.tracking.server import Server
+from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.opening import RunRequest, open_spool
-from stages.common.tracking.spool.sending import Destination
 from stages.common.tracking.spool.writing import Writer
 from tests.support.mlflow_fake import FakeMlflow
 

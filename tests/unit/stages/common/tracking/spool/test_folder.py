@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.tracking.spool.folder import HEAD, RECORDS, SENT, Sent, Spool, read
-from stages.common.tracking.spool.listing import folders_of_kind, last_status, spools_in
+from stages.common.tracking.spool.listing import folders_of_kind, foreign_in, last_status, spools_in
 from stages.common.tracking.spool.records import PointsRecord, Record
 from tests.unit.stages.common.tracking.spool.made import URI, fill, write
 
@@ -85,7 +85,7 @@ def test_the_same_content_is_handed_over_once(tmp_path: Path) -> None:
     assert [(each / "weights").read_bytes() for each in folders_of_kind(tmp_path, "network")] == [b"other", b"w"]
 
 
-@pytest.mark.parametrize("damage", ["checksum", "kind", "key", "type", "path", "long"])
+@pytest.mark.parametrize("damage", ["checksum", "kind", "key", "type", "path", "long", "deep", "step", "time"])
 def test_a_line_that_holds_what_no_record_may_does_not_count(tmp_path: Path, damage: str) -> None:
     """The lines around it do."""
     writer = write(tmp_path)
@@ -97,6 +97,9 @@ def test_a_line_that_holds_what_no_record_may_does_not_count(tmp_path: Path, dam
         "type": b'{"kind":"points","step":"1","time_ms":1,"values":{}}',
         "path": b'{"kind":"file","name":"../../../etc/passwd","to":"x"}',
         "long": b'{"kind":"params","values":{"a":"' + b"x" * (2 << 20) + b'"}}',
+        "deep": b'{"kind":"params","values":' + b"[" * 100_000 + b"}",
+        "step": b'{"kind":"points","step":1000000000000000000000,"time_ms":1,"values":{}}',
+        "time": b'{"kind":"status","status":"FAILED","time_ms":-1}',
         "checksum": b"{}",
     }[damage]
     line = b"00000000 {}\n" if damage == "checksum" else b"%08x %s\n" % (zlib.crc32(text), text)
@@ -127,7 +130,56 @@ def test_links_and_foreign_files_are_not_read(tmp_path: Path) -> None:
     assert read(writer.spool.folder) is None
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"http://h:1": {"run_id": 1, "offset": 0, "refused": 0}}'])
+@pytest.mark.parametrize(
+    "identity",
+    [
+        {},
+        {"capillary.stage": "train@b-0", "capillary.fingerprint": "f"},
+        {"capillary.stage": "train@a-0", "capillary.fingerprint": "f", "mlflow.user": "somebody"},
+        {"capillary.stage": "train@a-0", "capillary.fingerprint": "f", "capillary.loss": "a' or name != '"},
+    ],
+)
+def test_a_head_that_claims_the_work_of_others_is_no_run(tmp_path: Path, identity: dict[str, str]) -> None:
+    """By its identity a run at the server is found, continued and so changed. The folder is named, not sent."""
+    spool = write(tmp_path).spool
+    head = spool.folder / HEAD
+    head.write_text(json.dumps({**json.loads(head.read_text()), "identity": identity}))
+    assert list(spools_in(tmp_path)) == []
+    assert foreign_in(tmp_path) == [spool.folder]
+
+
+def test_a_folder_that_another_process_has_removed_is_no_error(tmp_path: Path) -> None:
+    """Two publish at once: who comes late has nothing to lock, to note or to remove, and makes nothing again."""
+    writer = write(tmp_path)
+    writer.close()
+    spool = writer.spool
+    held = spool.lock("sender")
+    assert held is not None
+    assert spool.lock("sender") is None
+    (tmp_path / f".{spool.folder.name}.gone").mkdir()
+    (tmp_path / f".{spool.folder.name}.gone" / "left by a killed process").touch()
+    spool.remove()
+    spool.remove()
+    assert spool.lock("writer") is None
+    with pytest.raises(FileNotFoundError):
+        spool.note_sent(URI, Sent())
+    assert [folder.name for folder in tmp_path.iterdir() if not folder.name.startswith(".")] == []
+    again = write(tmp_path)
+    assert {folder.name for folder in tmp_path.iterdir()} == {again.spool.folder.name}
+
+
+def test_a_lock_is_made_through_no_link(tmp_path: Path) -> None:
+    """Nothing of the user's is opened for writing."""
+    writer = write(tmp_path)
+    (writer.spool.folder / "sender.lock").symlink_to(tmp_path / "made through a link")
+    with pytest.raises(OSError, match="symbolic link"):
+        writer.spool.lock("sender")
+    assert not (tmp_path / "made through a link").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "{", "[]", '{"http://h:1": {"run_id": 1, "offset": 0, "refused": 0}}']
+)
 def test_what_cannot_be_read_of_the_progress_is_sent_again(tmp_path: Path, content: str) -> None:
     """Sending twice does no harm, leaving out does; an offset behind the end is one of another file."""
     spool = write(tmp_path).spool

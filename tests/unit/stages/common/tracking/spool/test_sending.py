@@ -1,5 +1,6 @@
 """From a spool to a server that fails: everything arrives once, whatever is lost, refused or killed on the way."""
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from mlflow.exceptions import MlflowException, RestException
 from stages.common.errors import ServiceError
 from stages.common.tracking.receipts import read_receipt
 from stages.common.tracking.server import RefusedError
-from stages.common.tracking.spool.folder import RECORDS
-from stages.common.tracking.spool.sending import Sending
+from stages.common.tracking.spool import sending as sending_module
+from stages.common.tracking.spool.folder import FILES, RECORDS, Sent
+from stages.common.tracking.spool.listing import spools_in
+from stages.common.tracking.spool.sending import OWNER_S, Sending
+from stages.common.tracking.spool.server_run import RECORD_TAG
 from tests.support.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
 from tests.unit.stages.common.tracking.opened import Clock
 from tests.unit.stages.common.tracking.spool.made import POINTS, URI, Registry, fill, to, write
@@ -113,9 +117,12 @@ def test_what_no_server_would_take_is_left_out_and_said(outbox: Path, capsys: py
         log(run_id, metrics=metrics, **rest)
 
     fake.__dict__["log_batch"] = refuse
-    assert send(outbox, fake).refused > 0
+    assert send(outbox, fake).refused == 2
     (run_id,) = fake.runs
     assert fake.runs[run_id].data.params == {}
+    assert sorted(fake.points(run_id)) == sorted([*POINTS, ("loss", 9, 0.1)]), (
+        "the neighbours of a refused point arrive"
+    )
     said = capsys.readouterr().out
     assert "a damaged line" in said
     assert "an invalid name" in said
@@ -165,6 +172,66 @@ def test_a_run_of_another_record_on_this_disk_is_left_to_that_one(outbox: Path) 
     second = write(outbox)
     Sending(second.spool, to(fake, outbox), lambda _patience_s: None).send()
     assert len(fake.runs) == 2
+
+
+@pytest.mark.parametrize("planted", ["of another record", "of another experiment"])
+def test_a_run_that_is_not_this_records_is_never_written_to(outbox: Path, planted: str) -> None:
+    """sent.json is a file that other stages can write: what it claims is checked at the server."""
+    fake = FakeMlflow()
+    fake.create_run("1", start_time=1, tags={RECORD_TAG: "other"}, run_name="a colleague's")
+    theirs = fake.runs["run-0"]
+    (spool,) = spools_in(outbox)
+    if planted == "of another experiment":
+        theirs.data.tags[RECORD_TAG] = spool.head.id
+        theirs.info.experiment_id = "2"
+        fake.__dict__["search_runs"] = lambda *_args, **_more: []  # it is asked for runs of the one experiment
+    before = dict(theirs.data.tags)
+    spool.note_sent(URI, Sent(run_id="run-0"))
+    send(outbox, fake)
+    assert (theirs.data.tags, theirs.points, theirs.data.params) == (before, [], {})
+    assert sorted(fake.points("run-1")) == POINTS
+
+
+def test_a_run_that_another_disk_took_over_gets_no_point_twice(outbox: Path, tmp_path: Path) -> None:
+    """Two people train the same at once: the first one sees whose its run is now, and goes on in another one."""
+    fake, now_s, first = FakeMlflow(), [0.0], write(outbox)
+    sending = Sending(first.spool, to(fake, outbox), lambda _patience_s: None, clock=lambda: now_s[0])
+    sending.send()
+    second = write(tmp_path / "other" / "outbox")
+    Sending(second.spool, to(fake, tmp_path / "other" / "outbox"), lambda _patience_s: None).send()
+    for writer in (first, second):
+        writer.add_points({"loss": 0.25}, 3, 1003 if writer is first else 9003)
+    now_s[0] = 2 * OWNER_S
+    sending.send()
+    Sending(second.spool, to(fake, tmp_path / "other" / "outbox"), lambda _patience_s: None).send()
+    whole_run = sorted([*POINTS, ("loss", 3, 0.25)])
+    assert sorted(fake.points("run-0")) == sorted(fake.points("run-1")) == whole_run
+
+
+@pytest.mark.parametrize("planted", ["a link", "a folder that is a link", "a pipe", "too large", "gone"])
+def test_only_plain_files_of_the_record_are_sent(
+    outbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    """A stage that was taken over leaves a link to one of the user's keys: it stays here, and the rest arrives."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "system.csv").write_text("secret")
+    (spool,) = spools_in(outbox)
+    folder = spool.folder / FILES / "system"
+    (folder / "system.csv").unlink()
+    if planted == "a link":
+        (folder / "system.csv").symlink_to(tmp_path / "keys" / "system.csv")
+    elif planted == "a folder that is a link":
+        folder.rmdir()
+        folder.symlink_to(tmp_path / "keys")
+    elif planted == "a pipe":
+        os.mkfifo(folder / "system.csv")
+    elif planted == "too large":
+        (folder / "system.csv").write_text("x" * 100)
+        monkeypatch.setattr(sending_module, "MOST_FILE_BYTES", 99)
+    fake = FakeMlflow()
+    assert send(outbox, fake).refused == 1
+    assert fake.artifacts == []
+    assert sorted(fake.points("run-0")) == POINTS
 
 
 def test_a_deleted_experiment_is_named_with_its_remedy(outbox: Path) -> None:
