@@ -41,6 +41,10 @@ _SQLITE = "sqlite:///"
 _TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 _NO_ENDPOINT = {"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED"}
 _CONTENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
+# two writers met in the server's database, which lets one of them through; a moment later it takes the other one, too
+_COLLISION = re.compile(
+    r"UNIQUE constraint|duplicate key|Duplicate entry|database is locked|deadlock|could not serialize", re.IGNORECASE
+)
 # some servers answer 401 and 404 in JSON of their own, which MLflow's client calls INTERNAL_ERROR
 _UNSUPPORTED = re.compile(r"unsupported endpoint|\b40[45]\b|not found|method not allowed", re.IGNORECASE)
 # and of a status that is not among MLflow's own, the client keeps no more than these words
@@ -140,6 +144,8 @@ class Server:
 
 
 def _is_transient(error: MlflowException | OSError) -> bool:
+    if _code_of(error) != "RESOURCE_ALREADY_EXISTS" and _COLLISION.search(str(error)):
+        return True
     status = _status_of(error)
     if status is not None:
         return _may_pass(status)

@@ -106,8 +106,11 @@ def test_a_question_is_given_up_before_its_patience_is_over(
         (MlflowException("429", error_code=REQUEST_LIMIT_EXCEEDED), True),
         (MlflowException("no", error_code=INVALID_PARAMETER_VALUE), False),
         (RestException({"error_code": "INTERNAL_ERROR", "message": "in the server's own words"}), False),
+        (RestException({"error_code": "BAD_REQUEST", "message": "UNIQUE constraint failed: model_version_tags"}), True),
+        (RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "database is locked"}), True),
+        (RestException({"error_code": "RESOURCE_ALREADY_EXISTS", "message": "duplicate key value"}), False),
     ],
-    ids=["internal", "unavailable", "too many requests", "invalid", "an answer"],
+    ids=["internal", "unavailable", "too many requests", "invalid", "an answer", "met another", "locked", "exists"],
 )
 def test_only_what_may_pass_by_itself_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, error: MlflowException, is_asked_again: bool
