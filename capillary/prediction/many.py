@@ -1,7 +1,6 @@
 """`capillary predict IN… FOLDER`: several stacks in one run of the stage, each published as soon as it is done."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ from capillary.prediction.plan import plan_prediction
 from capillary.prediction.running import execute
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.locks import take
 from stages.common.progress import say
 from stages.predict.request import PredictRequest
 
@@ -77,16 +77,15 @@ def work_folder(folder: Path) -> Iterator[Path]:
 def _locked(hidden: Path) -> Iterator[Path]:
     if hidden.is_symlink():
         raise CapillaryError("this is a link", file=hidden, remedy="remove it", code=ExitCode.USAGE)
-    with (hidden / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CapillaryError(
-                "another capillary predict writes into this folder now",
-                file=hidden.parent,
-                remedy="wait for its end, or choose another folder",
-                code=ExitCode.USAGE,
-            ) from error
+    lock = take(hidden / "lock")
+    if lock is None:
+        raise CapillaryError(
+            "another capillary predict writes into this folder now",
+            file=hidden.parent,
+            remedy="wait for its end, or choose another folder",
+            code=ExitCode.USAGE,
+        )
+    with lock:
         yield hidden
 
 

@@ -10,7 +10,6 @@
     sender.lock     held by whoever sends
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from stages.common.atomic import atomic_write
+from stages.common.lifetimes.locks import take
 from stages.common.tracking.address import without_login
 from stages.common.tracking.spool.records import MOST_LINE_BYTES, Head, Record, head_json, head_of, line_of, record_of
 
@@ -117,13 +117,7 @@ class Spool:
 
     def lock(self, name: str) -> IO[bytes] | None:
         """The lock `name` (writer, sender), held until it is closed; None when another process has it."""
-        stream = (self.folder / f"{name}.lock").open("ab")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.close()
-            return None
-        return stream
+        return take(self.folder / f"{name}.lock")
 
 
 def create(outbox: Path, name: str, head: Head) -> Spool:

@@ -1,6 +1,7 @@
 """Locks that end with their holder: taken, waited for, asked about."""
 
 import fcntl
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.lifetimes.locks import NoLocksError, is_held, locked, note_holder, take
+from stages.common.lifetimes.locks import NoLocksError, holder_of, is_held, locked, note_holder, take
 
 HOLD = """
 import sys, time
@@ -35,7 +36,7 @@ def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path) -> None:
     stream = take(file)
     assert stream is not None
     note_holder(stream, "process 2")
-    assert file.read_text() == "process 2"
+    assert holder_of(file) == "process 2"
     stream.close()
 
 
@@ -48,6 +49,7 @@ def test_one_at_a_time_is_in_the_block(tmp_path: Path) -> None:
             order.append("second")
 
     assert not is_held(file)
+    assert holder_of(file) == "unknown"
     with locked(file):
         thread = threading.Thread(target=second)
         thread.start()
@@ -83,3 +85,21 @@ def test_a_disk_without_locks_is_an_error_unless_it_does_not_matter(
         pass
     with locked(tmp_path / "lock", or_go_on=True):
         pass
+
+
+def test_a_lock_whose_file_is_removed_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its former holder removes the folder at its end; a lock on a file without a name would keep nobody out."""
+    file, real = tmp_path / "job" / "lock", fcntl.flock
+    removals = [True]
+
+    def remove_first(stream: int, how: int) -> None:
+        if removals:
+            removals.pop()
+            shutil.rmtree(file.parent)
+        real(stream, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    stream = take(file, make_folder=True)
+    assert stream is not None
+    assert take(file) is None
+    stream.close()
