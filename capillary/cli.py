@@ -97,7 +97,7 @@ def evaluate(
     """Measure the trained cells into metrics/partial/; dvc repro evaluate measures all cells."""
     if not complete:
         raise typer.BadParameter("Give --complete, or run dvc repro evaluate, which measures all cells.")
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.partial_evaluation import evaluate_complete
 
     with listening() as stop:
@@ -148,7 +148,7 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
     """Segment stacks with the registered models: the mean of all folds and seeds of a loss (docs/predict.md)."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.prediction.ask import make_request
     from capillary.prediction.run import run_prediction
 
@@ -200,7 +200,7 @@ def profile(
 @app.command()
 def sync() -> None:
     """Publish the runs that wait on this disk for the tracking server (docs/tracking.md)."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.models.sync import run_sync
 
     with listening() as stop:
@@ -215,7 +215,7 @@ def build(
 ) -> None:
     """Build the stages' environment images ahead of time."""
     from capillary.containers.upkeep import build_images
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
 
     with listening() as stop:
         build_images(Path.cwd(), stages or [], stop)
@@ -278,7 +278,7 @@ def reproduce(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the folder in which it was trained.")] = False,
 ) -> None:
     """Train a registered model again from what its registry recorded, and compare (docs/reproduce.md)."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.reproduce.run import Reproduction, run_reproduction
 
     asked = Reproduction(reference=model, agreed=yes, keep=keep)

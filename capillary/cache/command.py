@@ -27,7 +27,7 @@ def audit(
 ) -> None:
     """Recompute a random share of the recorded results and name those that come out otherwise (docs/cache.md)."""
     from capillary.cache.audit import Question, run_audit
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
 
     question = Question(share=share, seed=seed, stage=of_stage)
     with listening() as stop:

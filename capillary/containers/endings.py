@@ -15,7 +15,7 @@ from capillary.containers.logs import Log, not_found
 from capillary.containers.scratch import work_folder
 from capillary.containers.spec import Place
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 
 PATIENCE_S = 20.0
 

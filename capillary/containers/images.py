@@ -14,7 +14,7 @@ from docker.errors import ImageNotFound
 from capillary.compute.torch_builds import CPU, TorchBuild
 from capillary.containers.daemon import explain, plain_errors
 from capillary.containers.podman import service as podman
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.proxies import credentials_in, loopback_proxies, proxy_names, without
 from capillary.settings import ExecutorName, ImageSettings
 from stages.common.errors import CapillaryError, ExitCode

@@ -14,9 +14,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from capillary.containers import inside
 from capillary.launcher.plan import INPUTS, StagePlan
 from capillary.launcher.sandbox import folder_names, outermost, write_inputs
+from capillary.lifetimes import inside
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ from capillary.compute.hardware import find_hardware
 from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.access import StageAccess
 from capillary.launcher.guard import Policy
-from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import GUARD, GUARD_MODULE, Sandbox, links_of, sandbox
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.leash import kill_group, leash
+from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
@@ -88,7 +88,7 @@ def _tell_root(plan: StagePlan) -> None:
     """Say once in a run of root's what the guard is not."""
     if os.geteuid() != 0:
         return
-    from capillary.launcher.caller import first_in_run  # for root alone
+    from capillary.lifetimes.caller import first_in_run  # for root alone
 
     if first_in_run(plan.repository, "root"):
         say(

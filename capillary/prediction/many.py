@@ -1,14 +1,12 @@
 """`capillary predict IN… FOLDER`: several stacks in one run of the stage, each published as soon as it is done."""
 
 import contextlib
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from capillary.launcher.run import choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop, ask_to_stop
 from capillary.prediction.checks import check_request, check_writable
 from capillary.prediction.output.existing import settle_existing
 from capillary.prediction.output.publisher import Publisher
@@ -39,7 +37,7 @@ def predict_many(request: PredictRequest, root: Path, stop: Stop) -> int:
         work, taken = hidden / "work", hidden / "taken"
         plan = plan_prediction(request.model_copy(update={"folder": work}), root, settings, executor)
         publisher = Publisher(stacks=request.stacks, folder=folder, work=work, taken=taken, history=history)
-        with publisher.watching(_ask_to_stop):
+        with publisher.watching(ask_to_stop):
             code = execute(plan, executor, stop, lambda _work: None)
     _summarise(publisher.counts, len(request.stacks), target, code)
     return code
@@ -87,10 +85,6 @@ def _locked(hidden: Path) -> Iterator[Path]:
         )
     with lock:
         yield hidden
-
-
-def _ask_to_stop() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _summarise(counts: dict[str, int], total: int, folder: Path, code: int) -> None:

@@ -16,7 +16,7 @@ def _group() -> None:
 @weights.command()
 def keep() -> None:
     """Bring weights/ up to date with the cards in models/, for dvc push; nothing is trained."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.weights.keep import keep_weights
 
     with listening() as stop:

@@ -20,11 +20,11 @@ from capillary.containers.scratch import Scratch, lay_scratch
 from capillary.containers.spec import Place, binds_of, files_of, handed_on
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
-from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import own_folder
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.leash import kill_group, leash
+from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.preflight.checks.devices import Gpu

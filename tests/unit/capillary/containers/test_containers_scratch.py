@@ -3,9 +3,9 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from capillary.containers import inside
 from capillary.containers.scratch import lay_scratch, work_folder
 from capillary.launcher.plan import INPUTS, StagePlan
+from capillary.lifetimes import inside
 from stages.common.runtime import read_order
 
 MakePlan = Callable[..., StagePlan]

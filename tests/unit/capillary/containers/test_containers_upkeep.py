@@ -11,7 +11,7 @@ import pytest
 from docker.errors import ImageNotFound, NotFound
 
 from capillary.containers import execute, upkeep
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from tests.support.toy import LIMITS
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal

@@ -11,7 +11,7 @@ from capillary.containers.apptainer.argv import exec_argv, exec_environment, mou
 from capillary.containers.apptainer.execute import ApptainerExecutor
 from capillary.containers.spec import Bind
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError
 

@@ -4,11 +4,24 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 
-from capillary.launcher import caller
+from capillary.lifetimes import caller
+from stages.common.lifetimes.shutdown import Action, Event, Policy, Shutdown, event_of
+from stages.common.lifetimes.signals import handled, heard
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# a second Ctrl-C is passed on; a second SIGTERM only says that the caller is gone, too
+POLICY = Policy(repeated=frozenset({Event.CTRL_C}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Child:
+    """What runs in a block of `Stop.passed_on`."""
+
+    deliver: Callable[[signal.Signals], None]
+    kill: Callable[[], None]
+    grace_s: float
 
 
 class Stop:
@@ -17,9 +30,8 @@ class Stop:
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
         self.killed = False  # the grace period ran out
-        self._grace_s = 0.0
-        self._deliver: Callable[[signal.Signals], None] | None = None
-        self._kill: Callable[[], None] | None = None
+        self._child: _Child | None = None
+        self._shutdown = Shutdown(POLICY)
 
     @property
     def exit_code(self) -> int:
@@ -34,36 +46,38 @@ class Stop:
 
         Outside of it a request is only kept: what runs there is short and must not be cut in two.
         """
-        self._deliver, self._kill, self._grace_s = deliver, kill, grace_s
+        self._child, self._shutdown = _Child(deliver=deliver, kill=kill, grace_s=grace_s), Shutdown(POLICY)
         if self.asked is not None:
-            self._pass_on(self.asked, first=True)
+            self._take(event_of(self.asked), self.asked)
         try:
             yield
         finally:
-            self._deliver = self._kill = None
+            self._child = None
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
         """Handle SIGINT, SIGTERM or SIGHUP. A hang-up is passed on as SIGTERM: stages know two ways to be asked."""
         asked = signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number)
-        if self.asked is None:
-            self.asked = asked
-            self._pass_on(asked, first=True)
-        elif asked == signal.SIGINT:  # a second Ctrl-C; a second SIGTERM only says that the caller is gone, too
-            self._pass_on(asked, first=False)
+        self.asked = self.asked or asked
+        self._take(event_of(asked), asked)
 
-    def expire(self, _number: int, _frame: FrameType | None) -> None:
+    def expire(self, number: int, _frame: FrameType | None) -> None:
         """Handle SIGALRM, the end of the grace period."""
-        if self._kill is not None:
-            self.killed = True
-            self._kill()
+        self._take(Event.GRACE_OVER, signal.Signals(number))
 
-    def _pass_on(self, asked: signal.Signals, *, first: bool) -> None:
-        if self._deliver is None:
+    def _take(self, event: Event, number: signal.Signals) -> None:
+        child = self._child
+        if child is None:
             return
-        self._deliver(asked)
-        if first:  # who asks again gets no longer to wait
-            signal.setitimer(signal.ITIMER_REAL, self._grace_s)
+        self._shutdown, actions = self._shutdown.after(event)
+        for action in actions:
+            if action is Action.FORWARD:
+                child.deliver(number)
+            elif action is Action.START_GRACE:
+                signal.setitimer(signal.ITIMER_REAL, child.grace_s)
+            elif action is Action.KILL:
+                self.killed = True
+                child.kill()
 
 
 @contextlib.contextmanager
@@ -73,17 +87,12 @@ def listening() -> Iterator[Stop]:
     A signal that is ignored stays so: nohup, or a shell that put the run into the background, meant it.
     """
     stop = Stop()
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {number: signal.signal(number, stop.receive) for number in heard}
-    former[signal.SIGALRM] = signal.signal(signal.SIGALRM, stop.expire)
-    called_by = caller.find_caller()
-    try:
-        with caller.watching(called_by, _ask_to_stop) if called_by else contextlib.nullcontext():
+    with handled({**heard(stop.receive), signal.SIGALRM: stop.expire}):
+        called_by = caller.find_caller()
+        with caller.watching(called_by, ask_to_stop) if called_by else contextlib.nullcontext():
             yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
-def _ask_to_stop() -> None:
+def ask_to_stop() -> None:
+    """Ask this process itself to stop, from any of its threads."""
     os.kill(os.getpid(), signal.SIGTERM)
