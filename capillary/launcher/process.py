@@ -20,7 +20,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import GUARD, GUARD_MODULE, Sandbox, links_of, sandbox
 from capillary.lifetimes.leash import kill_group, leash
-from capillary.lifetimes.stop import Stop
+from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.settings import Settings
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
@@ -99,7 +99,7 @@ def _tell_root(plan: StagePlan) -> None:
 
 def _tell_of_signal(plan: StagePlan, number: int, stop: Stop) -> None:
     if stop.killed:
-        text = f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
+        text = tell_of_kill(plan.grace_s)
     elif stop.asked is None:
         hint = "; the machine may have run out of memory (dmesg tells)" if number == signal.SIGKILL else ""
         text = f"was ended by {signal.Signals(number).name}{hint}"

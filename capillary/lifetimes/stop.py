@@ -4,24 +4,14 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import FrameType
 
 from capillary.lifetimes import caller
-from stages.common.lifetimes.shutdown import Action, Event, Policy, Shutdown, event_of
+from stages.common.lifetimes.shutdown import Action, Event, Policy, Supervision, event_of
 from stages.common.lifetimes.signals import handled, heard
 
 # a second Ctrl-C is passed on; a second SIGTERM only says that the caller is gone, too
 POLICY = Policy(repeated=frozenset({Event.CTRL_C}))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Child:
-    """What runs in a block of `Stop.passed_on`."""
-
-    deliver: Callable[[signal.Signals], None]
-    kill: Callable[[], None]
-    grace_s: float
 
 
 class Stop:
@@ -30,8 +20,7 @@ class Stop:
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
         self.killed = False  # the grace period ran out
-        self._child: _Child | None = None
-        self._shutdown = Shutdown(POLICY)
+        self._child: Supervision | None = None
 
     @property
     def exit_code(self) -> int:
@@ -46,9 +35,18 @@ class Stop:
 
         Outside of it a request is only kept: what runs there is short and must not be cut in two.
         """
-        self._child, self._shutdown = _Child(deliver=deliver, kill=kill, grace_s=grace_s), Shutdown(POLICY)
-        if self.asked is not None:
-            self._take(event_of(self.asked), self.asked)
+
+        def end(_number: int) -> None:
+            self.killed = True
+            kill()
+
+        def start_grace(_number: int) -> None:
+            signal.setitimer(signal.ITIMER_REAL, grace_s)
+
+        actions = {Action.FORWARD: deliver, Action.START_GRACE: start_grace, Action.KILL: end}
+        self._child = Supervision(POLICY, actions)
+        if self.asked is not None and not self._child.shutdown.requests:  # one may come just now
+            self._child.take(event_of(self.asked), self.asked)
         try:
             yield
         finally:
@@ -59,25 +57,13 @@ class Stop:
         """Handle SIGINT, SIGTERM or SIGHUP. A hang-up is passed on as SIGTERM: stages know two ways to be asked."""
         asked = signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number)
         self.asked = self.asked or asked
-        self._take(event_of(asked), asked)
+        if self._child is not None:
+            self._child.take(event_of(asked), asked)
 
-    def expire(self, number: int, _frame: FrameType | None) -> None:
+    def expire(self, _number: int, _frame: FrameType | None) -> None:
         """Handle SIGALRM, the end of the grace period."""
-        self._take(Event.GRACE_OVER, signal.Signals(number))
-
-    def _take(self, event: Event, number: signal.Signals) -> None:
-        child = self._child
-        if child is None:
-            return
-        self._shutdown, actions = self._shutdown.after(event)
-        for action in actions:
-            if action is Action.FORWARD:
-                child.deliver(number)
-            elif action is Action.START_GRACE:
-                signal.setitimer(signal.ITIMER_REAL, child.grace_s)
-            elif action is Action.KILL:
-                self.killed = True
-                child.kill()
+        if self._child is not None:
+            self._child.take(Event.GRACE_OVER)
 
 
 @contextlib.contextmanager
@@ -91,6 +77,11 @@ def listening() -> Iterator[Stop]:
         called_by = caller.find_caller()
         with caller.watching(called_by, ask_to_stop) if called_by else contextlib.nullcontext():
             yield stop
+
+
+def tell_of_kill(grace_s: float) -> str:
+    """What is said of a stage whose grace period ran out."""
+    return f"did not end within {grace_s:g} s (CAPILLARY_GRACE_S) after it was asked to, and was killed"
 
 
 def ask_to_stop() -> None:

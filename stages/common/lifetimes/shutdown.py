@@ -5,6 +5,7 @@ A `Shutdown` is a value that decides; whoever supervises a child carries out wha
 """
 
 import signal
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -79,6 +80,25 @@ class Shutdown(NamedTuple):
         if event in self.policy.killing and self.requests >= self.policy.kills_from:
             return self._replace(phase=Phase.KILLING), (Action.KILL,)
         return self, (Action.FORWARD,) if event in self.policy.repeated else ()
+
+
+class Supervision:
+    """A `Shutdown` as it changes, and who carries out its actions. Each gets the signal of the request at hand."""
+
+    def __init__(self, policy: Policy, carry_out: Mapping[Action, Callable[[signal.Signals], object]]) -> None:
+        self._policy, self._carry_out = policy, carry_out
+        self.restart()
+
+    def restart(self) -> None:
+        """From now on this is about another child, which nobody has asked to end."""
+        self.shutdown = Shutdown(self._policy)
+
+    def take(self, event: Event, number: signal.Signals = signal.SIGTERM) -> None:
+        """Do what follows from `event`. May be called from a signal handler."""
+        self.shutdown, actions = self.shutdown.after(event)
+        for action in actions:
+            if action in self._carry_out:
+                self._carry_out[action](number)
 
 
 def event_of(number: int) -> Event:

@@ -30,7 +30,7 @@ def test_the_command_isolates_the_stage(make_plan: Make) -> None:
     ]
     assert "type=bind,source=/p/data,destination=/work/p/data,ro" in argv
     assert "type=bind,source=/s,destination=/work/p/out" in argv
-    end = ["/images/capillary-toy-1.sif", "python", "-P", "/capillary/inside.py", "stages.toy", "--fold", "0"]
+    end = ["/images/capillary-toy-1.sif", "python", "-P", "/capillary/inside.pyz", "stages.toy", "--fold", "0"]
     assert argv[-len(end) :] == end
     with_network = exec_argv(make_plan(needs_network=True), IMAGE, [], with_gpu=True)
     assert "--net" not in with_network

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Phase, Policy, Shutdown, event_of
+from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Phase, Policy, Shutdown, Supervision, event_of
 
 RUNNING, STOPPING, KILLING, ENDED = Phase
 CTRL_C, TERMINATE, PARENT_GONE, KILL, GRACE_OVER, CHILD_ENDED = Event
@@ -68,6 +68,21 @@ def test_a_policy_says_what_further_requests_do(
     """Passed on again, a kill, or nothing; an unlimited one starts no grace period."""
     reached, done = run(policy, *events)
     assert (reached, done[-1]) == (phase, last)
+
+
+def test_a_supervision_carries_out_what_follows_and_starts_anew_with_another_child() -> None:
+    """With the signal at hand; an action that nobody carries out is none."""
+    done: list[tuple[str, int]] = []
+    supervision = Supervision(
+        Policy(),
+        {Action.FORWARD: lambda n: done.append(("forward", n)), Action.KILL: lambda n: done.append(("kill", n))},
+    )
+    supervision.take(CTRL_C, signal.SIGINT)
+    supervision.take(CTRL_C, signal.SIGINT)
+    supervision.take(GRACE_OVER)
+    supervision.restart()
+    supervision.take(PARENT_GONE)
+    assert done == [("forward", 2), ("kill", 15), ("forward", 15)]
 
 
 @pytest.mark.parametrize(
