@@ -114,8 +114,8 @@ def _sweep(parent: Path) -> None:
     for left in parent.iterdir():
         try:
             lock = _lock(left / "lock")
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # its launcher removes it just now, or it is no sandbox
+        except OSError:
+            continue  # its launcher removes it just now, it is not a sandbox, or nobody can say whose it is (a link)
         if lock is not None:
             _remove(left)
             lock.close()
