@@ -71,7 +71,7 @@ def test_a_policy_says_what_further_requests_do(
 
 
 def test_a_supervision_carries_out_what_follows_and_starts_anew_with_another_child() -> None:
-    """With the signal at hand; an action that nobody carries out is none."""
+    """Each action gets the signal; one without a function does nothing."""
     done: list[tuple[str, int]] = []
     supervision = Supervision(
         Policy(),
