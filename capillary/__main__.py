@@ -3,7 +3,7 @@
 import os
 import sys
 
-from capillary.interrupt import heed_interrupts
+from capillary.lifetimes.interrupts import heed_interrupts
 from capillary.secret_files import keep_private
 from stages.common.errors import run_main
 

@@ -99,7 +99,7 @@ def evaluate(
     """Measure the trained cells and write metrics/partial/; dvc repro evaluate measures all cells."""
     if not complete:
         raise typer.BadParameter("Give --complete, or run dvc repro evaluate, which measures all cells.")
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.partial_evaluation import evaluate_complete
 
     with listening() as stop:
@@ -160,7 +160,7 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Segment stacks with the registered models, by default the mean over folds and seeds (docs/predict.md)."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.prediction.ask import make_request
     from capillary.prediction.run import run_prediction
 
@@ -212,7 +212,7 @@ def profile(
 @app.command()
 def sync() -> None:
     """Send the runs waiting on this disk to the tracking server (docs/tracking.md)."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.models.sync import run_sync
 
     with listening() as stop:
@@ -227,7 +227,7 @@ def build(
 ) -> None:
     """Build the stages' environment images ahead of time."""
     from capillary.containers.maintenance import build_images
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
 
     with listening() as stop:
         build_images(Path.cwd(), stages or [], stop)
@@ -294,7 +294,7 @@ def reproduce(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder in which it was trained.")] = False,
 ) -> None:
     """Train a registered model again from its recorded provenance, and compare (docs/reproduce.md)."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.reproduce.run import Reproduction, run_reproduction
 
     asked = Reproduction(reference=model, agreed=yes, keep=keep)

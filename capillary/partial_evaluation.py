@@ -18,7 +18,7 @@ from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.launcher.run import Executor, choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.params_file import check_params, listed_cells, read_params_file
 from capillary.report.write import PARTIAL, report_partial
 from capillary.settings import Settings, read_settings

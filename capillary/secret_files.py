@@ -90,7 +90,7 @@ def _say(root: Path, lines: Iterable[str]) -> None:
     """On stderr, since stdout may be read by a program; a warning that stays true is said once in a run."""
     told = list(lines)
     if any(line.startswith("warning:") for line in told):
-        from capillary.launcher.caller import first_in_run  # rarely needed, and its import takes time
+        from capillary.lifetimes.caller import first_in_run  # rarely needed, and its import takes time
 
         if not first_in_run(root, "secrets"):
             told = [line for line in told if not line.startswith("warning:")]

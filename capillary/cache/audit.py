@@ -16,7 +16,7 @@ from capillary.compute.circumstances import digests_of, recall
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher.access import read_access, stage_of
 from capillary.launcher.run import Executor, choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
 

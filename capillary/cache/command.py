@@ -28,7 +28,7 @@ def audit(
 ) -> None:
     """Recompute a random share of the recorded results and list those that differ (docs/cache.md)."""
     from capillary.cache.audit import Question, run_audit
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
 
     question = Question(share=share, seed=seed, stage=of_stage)
     with listening() as stop:

@@ -15,7 +15,7 @@ from capillary.containers.logs import Log, not_found
 from capillary.containers.scratch import work_folder
 from capillary.containers.spec import ContainerHost
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop, tell_of_kill
 
 PATIENCE_S = 20.0
 
@@ -70,7 +70,7 @@ def tell_of(ending: Ending, plan: StagePlan, place: ContainerHost, stop: Stop, l
 
 def _explanation(ending: Ending, plan: StagePlan, place: ContainerHost, stop: Stop) -> str | None:
     if stop.killed:
-        return f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
+        return tell_of_kill(plan.grace_s)
     if stop.asked is not None:
         return None
     if ending.out_of_memory:

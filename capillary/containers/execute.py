@@ -30,11 +30,11 @@ from capillary.containers.scratch import Scratch, lay_scratch
 from capillary.containers.siblings import end, orphans, remove, siblings
 from capillary.containers.spec import ContainerHost, ContainerSpec, container_spec
 from capillary.launcher.access import StageAccess
-from capillary.launcher.leash import leash
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import own_folder
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.leash import leash
+from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu

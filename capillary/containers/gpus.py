@@ -10,7 +10,7 @@ import docker
 from docker.errors import APIError, ImageNotFound
 
 from capillary.containers.daemon import plain_errors
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 from stages.preflight.checks.devices import SMI_ARGUMENTS, DriverBrokenError, Gpu, parse_smi

@@ -1,6 +1,5 @@
 """Environment images: one a stage, known by the hash of the files that make it, built when that is missing."""
 
-import fcntl
 import hashlib
 import platform
 import subprocess
@@ -15,10 +14,11 @@ from docker.errors import ImageNotFound
 from capillary.compute.torch_builds import CPU, TorchBuild
 from capillary.containers.daemon import explain, plain_errors
 from capillary.containers.podman import service as podman
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.proxies import credentials_in, loopback_proxies, proxy_names, without
 from capillary.settings import ExecutorName, ImageSettings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.locks import locked
 from stages.common.progress import say
 
 TARGET = "runtime"
@@ -142,9 +142,7 @@ def ensure_built(
     """Build the image unless the daemon has it. Of launchers that need the same one, one builds and the others wait."""
     if is_built(api, environment.tag):
         return
-    lock_folder.mkdir(parents=True, exist_ok=True)
-    with (lock_folder / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(lock_folder / "build.lock"):
         if stop.asked is None and not is_built(api, environment.tag):
             say(f"building {environment.tag}, once until its Dockerfile or requirements change; this takes minutes")
             _build(environment, settings, stop)

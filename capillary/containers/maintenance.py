@@ -15,7 +15,7 @@ from capillary.containers.siblings import Sibling, end, orphans, siblings
 from capillary.launcher.access import ACCESS_FILE, read_access
 from capillary.launcher.leftovers import remove_resume_folders, remove_torn
 from capillary.launcher.sandbox import sweep
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import ExecutorName, Settings, read_settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ServiceError

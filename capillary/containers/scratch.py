@@ -2,7 +2,7 @@
 
 .capillary/sandbox/<address>-<random>/
     lock                    held by the launcher while it lives
-    inside.py               the first process in the container
+    inside.pyz              the first process in the container
     params.yaml             declared keys only
     order.json              how this run is to be done (stages/common/runtime.py)
     tmp/                    the stage's temporary files
@@ -10,13 +10,12 @@
 """
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from capillary.containers import inside
 from capillary.launcher.plan import INPUTS, StagePlan
 from capillary.launcher.sandbox import folder_names, outermost, write_inputs
+from capillary.lifetimes.carried import write_first_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ def lay_scratch(plan: StagePlan, base: Path) -> Scratch:
     for folder in (base / "tmp", work, *(work / PurePath(os.path.normpath(out)).parent for out in plan.outs)):
         folder.mkdir(parents=True, exist_ok=True)
     write_inputs(plan, base)
-    shutil.copyfile(inside.__file__, base / "inside.py")
+    write_first_process(base)
     places = {PurePath(os.path.normpath(dep.name)): dep.host.is_dir() for dep in plan.deps if dep.host}
     places |= dict.fromkeys(map(PurePath, INPUTS), False)
     inner = {name: folder for name, folder in places.items() if not parents.isdisjoint([name, *name.parents])}

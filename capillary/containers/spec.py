@@ -12,10 +12,11 @@ from capillary.containers.host_paths import HostPaths
 from capillary.containers.scratch import Scratch, work_folder
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import INPUTS, StagePlan
+from capillary.lifetimes.carried import NAME
 from capillary.proxies import loopback_proxies
 
 TMPFS_BYTES = 256 << 20
-INSIDE = "/capillary/inside.py"
+INSIDE = f"/capillary/{NAME}"
 TMP = "/capillary/tmp"
 # of the user's own variables: how to speak to them. PATH, HOME and the like mean other places in a container
 USER_VARIABLES = {"LANG", "TZ", "TERM", "COLUMNS", "NO_COLOR"}
@@ -186,7 +187,7 @@ def binds_of(plan: StagePlan, scratch: Scratch, paths: HostPaths) -> Iterator[Bi
         yield Bind(source=paths.translate(scratch.work / parent), target=_inside(work, parent), writable=True)
     for own in INPUTS:
         yield Bind(source=paths.translate(scratch.base / own), target=_inside(work, own))
-    yield Bind(source=paths.translate(scratch.base / "inside.py"), target=INSIDE)
+    yield Bind(source=paths.translate(scratch.base / NAME), target=INSIDE)
     yield Bind(source=paths.translate(scratch.tmp), target=TMP, writable=True)
     for folder in plan.writable:
         yield Bind(source=paths.translate(folder), target=str(folder), writable=True)

@@ -5,8 +5,6 @@ dvc.lock entry by entry, so that several of its processes can work in one worksp
 lock instead of giving up on it.
 """
 
-import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -18,8 +16,10 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from capillary.experiments.assignment import Assignment
-from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.leftovers import TORN, remove_torn
+from capillary.lifetimes.leash import kill_group, leash
+from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Phase, Policy, Shutdown, event_of
+from stages.common.lifetimes.signals import is_ignored, signal_group
 
 DVC = (sys.executable, "-P", "-m", "capillary.experiments.dvc")
 # --wait-for-lock waits for the repository's lock; a path that another process works on is refused at once
@@ -73,11 +73,11 @@ class Cells:
         self._logs = logs
         self._listener = listener
         self._groups: set[int] = set()
-        self._stops = 0
+        self._shutdown = Shutdown(Policy(repeated=REQUESTS, killing=REQUESTS, kills_from=3 if elsewhere else 2))
 
     @property
     def _stopping(self) -> bool:
-        return self._stops > 0
+        return self._shutdown.phase is not Phase.RUNNING
 
     def run(self, addresses: Sequence[str], slots: Sequence[Slot]) -> list[Outcome]:
         """Run all of `addresses`, one a slot at a time; a cell that fails ends no other. Outcomes in their order."""
@@ -100,23 +100,17 @@ class Cells:
 
         Jobs of a cluster are cancelled the second time, and continue unless it was Ctrl-C (SIGINT) that asked.
         """
-        self._stops += 1
-        number = self._signal_for_jobs(asked_by) if self._elsewhere else self._signal_for_stages()
+        event = event_of(asked_by)
+        self._shutdown, actions = self._shutdown.after(event)  # each cell's launcher keeps the grace period
+        number = signal.SIGKILL if Action.KILL in actions else self._request(event)
         for group in list(self._groups):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, number)
+            signal_group(group, number)
 
-    def _signal_for_stages(self) -> signal.Signals:
-        if self._stops > 1:
-            return signal.SIGKILL
-        # as Ctrl-C would: DVC leaves it to the stage; where it is ignored (nohup), the launcher heeds SIGTERM only
-        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        return signal.SIGTERM if ignored else signal.SIGINT
-
-    def _signal_for_jobs(self, asked_by: int) -> signal.Signals:
-        if self._stops > 2:
-            return signal.SIGKILL
-        return signal.SIGINT if asked_by == signal.SIGINT else signal.SIGTERM
+    def _request(self, event: Event) -> signal.Signals:
+        """As Ctrl-C would: DVC leaves it to the stage. Where that is ignored (nohup), launchers heed SIGTERM only."""
+        if self._elsewhere:
+            return signal.SIGINT if event is Event.CTRL_C else signal.SIGTERM
+        return signal.SIGTERM if is_ignored(signal.SIGINT) else signal.SIGINT
 
     def _run_cell(self, address: str, slot: Slot) -> Outcome:
         log = self._logs / f"{address.replace('/', '-')}.log"

@@ -15,7 +15,6 @@ from typing import Any
 from capillary.experiments.cells import DVC, Cells, Outcome
 from capillary.experiments.config import ExperimentConfig, read_experiment, with_overrides
 from capillary.experiments.forecast import StageForecast, forecast
-from capillary.experiments.interrupts import passing_on
 from capillary.experiments.record import choose_name, read_record, write_record
 from capillary.experiments.sections import Sections
 from capillary.experiments.services import start_services
@@ -25,6 +24,7 @@ from capillary.experiments.view import View
 from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.integrity.lock_file import forgotten, refuse_damaged_lock
 from capillary.launcher.leftovers import remove_torn
+from capillary.lifetimes.interrupts import passing_on
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values, known_keys, listed_cells
 from capillary.places.lines import JobLine

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capillary.launcher.publish import publish_file
 from capillary.launcher.run import choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode

@@ -48,7 +48,7 @@ def bioimageio(
 ) -> None:
     """Write a BioImage.IO model package with test arrays (docs/export.md)."""
     from capillary.export.bioimageio import Export, run_export
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
 
     asked = Export(model=model, folder=folder, authors=tuple(author or ()), license=license_name)
     with listening() as stop:

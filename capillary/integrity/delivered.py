@@ -5,19 +5,18 @@ bit that fell over on the disk, or a half copy, would be trained on. So each fil
 that needs it, and known by its inode, size and time from then on, as DVC's own memory knows files.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
+from stages.common.lifetimes.locks import locked
 from stages.common.progress import say
 
 MEMORY = Path(".capillary", "verified.json")
@@ -48,7 +47,8 @@ def refuse_damaged(files: Iterable[Delivered], repository: Path, is_stopped: Cal
     `is_stopped` says so.
     """
     memory = repository / MEMORY
-    with _alone(memory.with_suffix(".lock")):  # parallel cells need the same files: one reads, the others wait
+    # parallel cells need the same files: one reads, the others wait; on a disk without locks each reads them
+    with locked(memory.with_suffix(".lock"), or_go_on=True):
         known = _remembered(memory)
         states = [(each, _state(each)) for each in files]
         todo = [(each, state) for each, state in states if known.get(str(each.file)) != state]
@@ -85,15 +85,6 @@ def _remembered(memory: Path) -> dict[str, State]:
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        with contextlib.suppress(OSError):  # a file system without locks: then a file may be read twice
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _md5(file: Path, is_stopped: Callable[[], bool]) -> str | None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 def run_command(words: Sequence[str]) -> NoReturn:
     """Run the stage `words[0]` with the arguments that follow; leaves with its exit code."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
 
     with listening() as stop:  # before the imports that take a second: DVC may end at any moment
         from capillary.launcher.run import run_stage

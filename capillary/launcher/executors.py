@@ -8,7 +8,7 @@ from capillary.compute.limits import Limits
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import ExecutorName, Settings
 from stages.common.errors import ServiceError
 from stages.preflight.checks.devices import Gpu

@@ -1,6 +1,5 @@
 """What previous runs leave in a workspace and nobody takes up any more: killed ones, and those of another graph."""
 
-import fcntl
 import itertools
 import json
 import shutil
@@ -8,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.common.lifetimes.locks import is_held
 from stages.common.progress import say
 
 TORN = "JSON structure is corrupted"  # what DVC says, whatever it is asked for, when its list is torn
@@ -32,21 +32,11 @@ def remove_resume_folders(states: Path, used: Collection[str]) -> None:
     for folder in sorted(states.glob(f"*-{'[0-9a-f]' * 16}")):
         if folder.name in used:
             continue
-        if _is_held(folder):
+        if is_held(folder / "lock"):  # by a training (stages/train/resuming/lock.py)
             say(f"{folder} stays: its run is active")
             continue
         say(f"removing {folder}: its run can no longer be resumed")
         shutil.rmtree(folder)
-
-
-def _is_held(folder: Path) -> bool:
-    """Whether a training holds the lock in its folder (stages/train/resuming/lock.py)."""
-    try:
-        with (folder / "lock").open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
 
 
 @dataclass(frozen=True, kw_only=True)

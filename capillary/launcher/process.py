@@ -16,11 +16,11 @@ from capillary.compute.hardware import find_hardware
 from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.access import StageAccess
 from capillary.launcher.guard import Policy
-from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import GUARD, GUARD_MODULE, Sandbox, links_of, sandbox
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.leash import kill_group, leash
+from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.settings import Settings
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
@@ -88,7 +88,7 @@ def _warn_root(plan: StagePlan) -> None:
     """Say once in a run of root's what the guard is not."""
     if os.geteuid() != 0:
         return
-    from capillary.launcher.caller import first_in_run  # for root alone
+    from capillary.lifetimes.caller import first_in_run  # for root alone
 
     if first_in_run(plan.repository, "root"):
         say(
@@ -99,7 +99,7 @@ def _warn_root(plan: StagePlan) -> None:
 
 def _tell_of_signal(plan: StagePlan, number: int, stop: Stop) -> None:
     if stop.killed:
-        text = f"did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
+        text = tell_of_kill(plan.grace_s)
     elif stop.asked is None:
         hint = "; the machine may have run out of memory (see dmesg)" if number == signal.SIGKILL else ""
         text = f"was ended by {signal.Signals(number).name}{hint}"

@@ -22,7 +22,7 @@ from capillary.launcher.leftovers import clear, plan_cleanup
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.provenance import forget, with_provenance
 from capillary.launcher.publish import publish, refuse_foreign
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.lineage.stage_run import StageRun
 from capillary.params_file import check_params
 from capillary.settings import Settings, read_settings
@@ -145,7 +145,7 @@ def _execute(
     """Run `plan`, with events about it where lineage is on. A gate makes nothing, and has none."""
     if plan.gated is not None or settings.lineage is None:
         return executor.execute(plan, stop, publish_outs)
-    from capillary.launcher.caller import first_in_run  # for those with lineage only
+    from capillary.lifetimes.caller import first_in_run  # for those with lineage only
     from capillary.lineage.recording import recorded
 
     with recorded(lambda: _stage_run(plan), settings, lambda: first_in_run(plan.repository, "lineage")) as codes:

@@ -12,7 +12,6 @@
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ from typing import IO, TypeVar
 import yaml
 
 from capillary.launcher.plan import Dep, StagePlan
+from stages.common.lifetimes.locks import NoLocksError, locked, take
 from stages.common.params import PARAMS_FILE
 from stages.common.runtime import ORDER_FILE, order_json
 
@@ -81,27 +81,20 @@ def _parent(repository: Path) -> Path:
     return folder.resolve()
 
 
-@contextlib.contextmanager
-def _alone(parent: Path) -> Iterator[None]:
-    """No other launcher sweeps within the block: a new folder's lock is held when the block ends."""
-    with parent.with_name("sandbox.lock").open("w") as stream:
-        with contextlib.suppress(OSError):  # a file system without locks: then nothing is swept either, see _lock
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+def _alone(parent: Path) -> contextlib.AbstractContextManager[None]:
+    """No other launcher sweeps within the block: a new folder's lock is held when the block ends.
 
-
-def _lock(file: Path) -> IO[str] | None:
-    """`file`, open and locked as long as this process lives; None when another holds it or the disk knows no locks.
-
-    Unlike a process number this tells a living launcher from a dead one in other containers and machines, too.
+    A disk without locks does no harm: nothing is swept there, see _lock.
     """
-    stream = file.open("w")
+    return locked(parent.with_name("sandbox.lock"), or_go_on=True)
+
+
+def _lock(file: Path) -> IO[bytes] | None:
+    """`file`, open and locked as long as this process lives; None when another holds it or the disk has no locks."""
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        stream.close()
+        return take(file)
+    except NoLocksError:
         return None
-    return stream
 
 
 def is_held(base: Path) -> bool:
@@ -121,8 +114,8 @@ def _sweep(parent: Path) -> None:
     for left in parent.iterdir():
         try:
             lock = _lock(left / "lock")
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # its launcher removes it just now, or it is not a sandbox
+        except OSError:
+            continue  # its launcher removes it just now, it is not a sandbox, or nobody can say whose it is (a link)
         if lock is not None:
             _remove(left)
             lock.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from capillary.launcher.run import choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import read_settings
 from stages.common.questions import ANSWER, ANSWER_FILE

@@ -44,7 +44,7 @@ def convert(
     """Convert pickled models of earlier versions to safetensors and a description (docs/models.md)."""
     if bool(references) == every:
         raise typer.BadParameter("Name models, or give --all.")
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.models.convert import Conversion, run_conversion
 
     conversion = Conversion(references=tuple(references or ()), agreed=yes)
@@ -95,7 +95,7 @@ def _ask(argv: Sequence[str], display: Callable[[dict[str, Any]], None], *, as_j
     """Ask, show the answer, leave with the exit code."""
     import json
 
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.models.ask import ask_registry
     from stages.common.progress import console
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from capillary.launcher import process
 from capillary.launcher.run import Executor, choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import Settings, read_settings
 from stages.common.atomic import atomic_write

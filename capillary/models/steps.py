@@ -10,7 +10,7 @@ from capillary.launcher.access import read_access
 from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish_file
 from capillary.launcher.run import Executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from capillary.launcher.plan import OUTBOX
 from capillary.launcher.run import choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import read_settings
 from stages.common.progress import say

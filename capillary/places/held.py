@@ -1,7 +1,6 @@
 """One head at a time follows a job: a lock in the job's folder, which the kernel frees however the head ends."""
 
 import contextlib
-import fcntl
 import os
 import platform
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes import locks
 
 LOCK_FILE = "head.lock"
 
@@ -25,35 +25,15 @@ def held(folder: Path, address: str) -> Iterator[None]:
 
 def is_held(folder: Path) -> bool:
     """Whether a head follows the job in `folder` now."""
-    try:
-        with (folder / LOCK_FILE).open("r") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return locks.is_held(folder / LOCK_FILE)
 
 
-def _take(folder: Path, address: str) -> IO[str]:
+def _take(folder: Path, address: str) -> IO[bytes]:
     file = folder / LOCK_FILE
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = file.open("a+")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            holder = stream.read().strip() or "unknown"
-            stream.close()
-            raise _other_head(address, holder) from None
-        # the previous holder may have removed the folder between the two calls above
-        if file.exists() and file.stat().st_ino == os.fstat(stream.fileno()).st_ino:
-            break
-        stream.close()
-    stream.truncate(0)
-    stream.write(f"process {os.getpid()} on {platform.node()}")
-    stream.flush()
+    stream = locks.take(file, make_folder=True)
+    if stream is None:
+        raise _other_head(address, locks.holder_of(file))
+    locks.note_holder(stream, f"process {os.getpid()} on {platform.node()}")
     return stream
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from capillary.launcher.executors import choose_executor
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import publish
-from capillary.launcher.stop import Stop, listening
+from capillary.lifetimes.stop import Stop, listening
 from capillary.places.job import GATES, Job, plan_of, read_job, refuse_changed
 from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, attempts, read_ended, write_attempt, write_ended
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings

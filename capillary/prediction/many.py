@@ -1,15 +1,12 @@
 """`capillary predict IN… FOLDER`: several stacks in one run of the stage, each published as soon as it is done."""
 
 import contextlib
-import fcntl
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from capillary.launcher.run import choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop, ask_to_stop
 from capillary.prediction.checks import check_request, check_writable
 from capillary.prediction.output.existing import settle_existing
 from capillary.prediction.output.publisher import Publisher
@@ -19,6 +16,7 @@ from capillary.prediction.plan import plan_prediction
 from capillary.prediction.running import execute
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.locks import take
 from stages.common.progress import say
 from stages.predict.request import PredictRequest
 
@@ -39,7 +37,7 @@ def predict_many(request: PredictRequest, root: Path, stop: Stop) -> int:
         work, taken = hidden / "work", hidden / "taken"
         plan = plan_prediction(request.model_copy(update={"folder": work}), root, settings, executor)
         publisher = Publisher(stacks=request.stacks, folder=folder, work=work, taken=taken, history=history)
-        with publisher.watching(_ask_to_stop):
+        with publisher.watching(ask_to_stop):
             code = execute(plan, executor, stop, lambda _work: None)
     _summarise(publisher.counts, len(request.stacks), target, code)
     return code
@@ -77,21 +75,16 @@ def work_folder(folder: Path) -> Iterator[Path]:
 def _locked(hidden: Path) -> Iterator[Path]:
     if hidden.is_symlink():
         raise CapillaryError("this is a link", file=hidden, remedy="remove it", code=ExitCode.USAGE)
-    with (hidden / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CapillaryError(
-                "another capillary predict is writing into this folder",
-                file=hidden.parent,
-                remedy="wait until it ends, or choose another folder",
-                code=ExitCode.USAGE,
-            ) from error
+    lock = take(hidden / "lock")
+    if lock is None:
+        raise CapillaryError(
+            "another capillary predict is writing into this folder",
+            file=hidden.parent,
+            remedy="wait until it ends, or choose another folder",
+            code=ExitCode.USAGE,
+        )
+    with lock:
         yield hidden
-
-
-def _ask_to_stop() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _summarise(counts: dict[str, int], total: int, folder: Path, code: int) -> None:

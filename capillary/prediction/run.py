@@ -4,7 +4,7 @@ from pathlib import Path
 
 from capillary.launcher.publish import publish_file
 from capillary.launcher.run import choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.prediction.checks import check_request
 from capillary.prediction.many import predict_many
 from capillary.prediction.plan import plan_prediction

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from capillary.launcher.run import Executor
 from capillary.launcher.sandbox import own_folder
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.prediction.plan import PredictPlan
 from stages.predict.request import REQUEST_FILE
 

@@ -1,7 +1,6 @@
 """The project as it was: its code, changes and params in its own folder, which reaches the user's DVC cache."""
 
 import contextlib
-import fcntl
 import io
 import os
 import shutil
@@ -21,6 +20,7 @@ from capillary.reproduce.recipe import Recipe
 from capillary.reproduce.recorded_yaml import read_mapping
 from capillary.settings import Settings
 from stages.common.errors import DataError
+from stages.common.lifetimes.locks import is_held, locked
 from stages.common.provenance.record import LOCK, PARAMS, Computing
 
 FOLDER = Path(".capillary", "reproduce")
@@ -50,8 +50,7 @@ def laid_out(repository: Path, recipe: Recipe, cache_dir: Path, *, keep: bool) -
     parent.mkdir(parents=True, exist_ok=True)
     sweep(repository)
     base = Path(tempfile.mkdtemp(prefix=f"{recipe.first.commit[:12]}-", dir=parent)).resolve()
-    with (base / _HELD).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(base / _HELD):
         try:
             yield _lay(repository, recipe, cache_dir, base)
             if keep:
@@ -70,13 +69,9 @@ def sweep(repository: Path) -> None:
 
 def _is_held(base: Path) -> bool:
     try:
-        with (base / _HELD).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
+        return is_held(base / _HELD)
     except OSError:
-        return True  # its process lives, or the disk knows no locks
-    return False
+        return True  # the disk has no locks
 
 
 def _remove(repository: Path, base: Path) -> None:

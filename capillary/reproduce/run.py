@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capillary.launcher.graph import cache_dir_of
 from capillary.launcher.run import choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.reproduce.commit import ensure_commit, is_repository
 from capillary.reproduce.differences import Trained, differences

@@ -1,8 +1,6 @@
 """The work in a project that was laid out: its data, its trainings, its evaluation, each a command of DVC."""
 
-import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,12 +10,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from capillary.launcher.leash import kill_group, leash
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.leash import kill_group, leash
+from capillary.lifetimes.stop import Stop
 from capillary.reproduce.differences import Trained
 from capillary.reproduce.project import Project
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.lifetimes.signals import signal_group
 from stages.common.progress import say
 from stages.common.provenance.record import FOLDER, LOCK, PARAMS, RECORD, read_record
 
@@ -97,14 +96,10 @@ class CommandRunner:
                 process_group=0,
             )
             tie(process.pid)
-            with self._stop.passed_on(lambda _: interrupt(process.pid), lambda: kill_group(process.pid), self._grace_s):
+            with self._stop.passed_on(
+                lambda _: signal_group(process.pid, signal.SIGINT), lambda: kill_group(process.pid), self._grace_s
+            ):
                 return process.wait()
-
-
-def interrupt(group: int) -> None:
-    """Ctrl-C for all processes of `group` that are left."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGINT)
 
 
 def set_losses(file: Path, losses: list[str]) -> None:

@@ -16,7 +16,7 @@ def _group() -> None:
 @weights.command()
 def keep() -> None:
     """Update weights/ from the cards in models/, ready for dvc push; trains nothing."""
-    from capillary.launcher.stop import listening
+    from capillary.lifetimes.stop import listening
     from capillary.weights.keep import keep_weights
 
     with listening() as stop:

@@ -7,7 +7,7 @@ from pathlib import Path
 from capillary.launcher.plan import WEIGHTS
 from capillary.launcher.publish import publish_file
 from capillary.launcher.run import Executor, choose_executor
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import Settings, read_settings
 from capillary.weights.choice import FILE, weights_in_remote

@@ -7,7 +7,6 @@ are too, so the same mounts resume what an earlier container began. Stages run a
 """
 
 import argparse
-import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,8 @@ import yaml
 from entrypoint import refuse
 from supervise import GRACE_S, Supervisor
 from workspace import Places, prepare, publish
+
+from stages.common.lifetimes.locks import take
 
 INITS = ("docker-init", "tini", "catatonit")  # what engines start as process 1 when they are asked for an init
 Run = Callable[[Sequence[str], Mapping[str, str], Path], int]
@@ -60,11 +61,9 @@ def require_writable(places: Places) -> None:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """In the block no other container works in `folder`. The lock ends with its process, however that ends."""
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            refuse(f"another container is using {folder}", "wait until it ends, or mount another folder")
+    with take(folder / ".lock") or refuse(
+        f"another container is using {folder}", "wait until it ends, or mount another folder"
+    ):
         yield
 
 

@@ -24,6 +24,7 @@ def stamp(folder: Path) -> str:
         folder / "constraints.txt",
         folder / "Dockerfile.dvc-runner",
         *sorted((folder / "services/runner").glob("*.py")),
+        *sorted((folder / "stages/common/lifetimes").glob("*.py")),
     ]
     digest = hashlib.sha256("\n".join(base_dependencies(folder)).encode())
     for file in files:

@@ -4,7 +4,8 @@ A container ends with its first process, and everything else in it is killed wit
 SIGTERM, and the launcher below it still has a stage to stop; and `dvc queue start` leaves a worker behind and returns.
 
 A request to stop goes to the command's process group. After a SIGTERM (docker stop) all that is left is killed when the
-stage's grace period and a little more is over. Standard library alone.
+stage's grace period and a little more is over. Standard library alone, and stages/common/lifetimes, which the image
+carries.
 """
 
 import os
@@ -21,6 +22,9 @@ from entrypoint import SOCKET, WORKSPACE, refuse
 from profiles import keep_profiles
 from requirements import stamp
 
+from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Policy, Supervision
+from stages.common.lifetimes.signals import STOPS, install, signal_group
+
 STAMP = Path("/opt/venv/stamp")
 PLACES = Path(__file__).with_name("dvc_places.py")
 REPAIRS = (["config"], ["cache"], ["remote"])  # dvc's commands that change its configuration
@@ -29,6 +33,8 @@ MARGIN_S = 5.0  # what the launcher needs beyond the grace period of a stage
 POLL_S = 0.2
 QUIET_S = 2.0  # this long a leftover process is nothing to talk of
 PING_TIMEOUT_S = 20.0
+# Ctrl-C is a running command's own affair
+POLICY = Policy(unlimited=frozenset({Event.CTRL_C}), repeated=REQUESTS)
 
 
 def refuse_other_version() -> None:
@@ -100,48 +106,50 @@ class Supervisor:
         self.grace_s = grace_s
         self.command = 0  # its process group; 0 when it has ended
         self.asked = False
+        asked = {Action.FORWARD: self._forward, Action.START_GRACE: self._set_limit}
+        self._supervision = Supervision(POLICY, {**asked, Action.KILL: self._kill})
 
     def run(self, argv: list[str]) -> int:
         """Run `argv` to its end and the end of what it left; returns its exit code as a shell would."""
-        held = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-        for number in held:
-            signal.signal(number, self.receive)
-        signal.signal(signal.SIGALRM, self.expire)
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # this process hands the terminal on and takes it back
-        signal.pthread_sigmask(signal.SIG_BLOCK, held)  # until there is a group that they can go to
-        self.command = start(argv, held)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        install({**dict.fromkeys(STOPS, self.receive), signal.SIGALRM: self.expire})
+        install({signal.SIGTTOU: signal.SIG_IGN})  # this process hands the terminal on and takes it back
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until there is a group that they can go to
+        self.command = start(argv)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         code = self._wait_for_command()
         take_terminal(os.getpgrp())
+        self._supervision.restart()  # with what the command left
         if self.asked:
-            self._stop_rest()
+            self._supervision.take(Event.TERMINATE)
         self._wait_for_rest()
         return code
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        """Handle a request to stop. Ctrl-C is the command's own affair; a SIGTERM also sets a limit."""
+        """Handle a request to stop."""
         self.asked = True
-        if not self.command:
-            self._stop_rest()
-            return
-        _signal_group(self.command, number)
-        if number != signal.SIGINT:
-            self._set_limit()
+        event = Event.CTRL_C if self.command and number == signal.SIGINT else Event.TERMINATE
+        self._supervision.take(event, signal.Signals(number))
 
     def expire(self, _number: int, _frame: FrameType | None) -> None:
         """Handle SIGALRM: the limit is reached."""
+        self._supervision.take(Event.GRACE_OVER)
+
+    def _forward(self, number: int) -> None:
+        if self.command:
+            signal_group(self.command, number)
+            return
+        for pid in left_processes():
+            _signal(pid, signal.SIGTERM)
+
+    def _set_limit(self, _number: int) -> None:
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:  # that of the command also holds for what it left
+            signal.setitimer(signal.ITIMER_REAL, self.grace_s + MARGIN_S)
+
+    def _kill(self, _number: int) -> None:
         for pid, name in left_processes().items():
             sys.stderr.write(f"{name} did not end within {self.grace_s + MARGIN_S:g} s and was killed\n")
             _signal(pid, signal.SIGKILL)
-
-    def _set_limit(self) -> None:
-        if not signal.getitimer(signal.ITIMER_REAL)[0]:
-            signal.setitimer(signal.ITIMER_REAL, self.grace_s + MARGIN_S)
-
-    def _stop_rest(self) -> None:
-        for pid in left_processes():
-            _signal(pid, signal.SIGTERM)
-        self._set_limit()
+        self._supervision.restart()  # with what was started meanwhile
 
     def _wait_for_command(self) -> int:
         while True:
@@ -149,7 +157,7 @@ class Supervisor:
             if pid != self.command:
                 continue  # without an init, orphans are this process's children
             if os.WIFSTOPPED(status):
-                _signal_group(pid, signal.SIGCONT)  # Ctrl-Z: there is no shell that could take it up again
+                signal_group(pid, signal.SIGCONT)  # Ctrl-Z: there is no shell that could take it up again
                 continue
             self.command = 0
             code = os.waitstatus_to_exitcode(status)
@@ -166,18 +174,17 @@ class Supervisor:
             _reap()
 
 
-def start(argv: list[str], held: set[signal.Signals]) -> int:
-    """Start `argv` in its own process group, in the terminal's foreground if there is one, without the hold on
-    the signals `held`; its pid."""
+def start(argv: list[str]) -> int:
+    """Start `argv` in its own process group, in the terminal's foreground if there is one, with the usual
+    handlers of all signals; its pid."""
     pid = os.fork()
     if pid:
         _make_group(pid)
         return pid
     os.setpgid(0, 0)
     take_terminal(os.getpid())
-    for number in (*held, signal.SIGALRM, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+    install(dict.fromkeys((*STOPS, signal.SIGALRM, signal.SIGTTOU), signal.SIG_DFL))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - the command is the user's own, as a list
     except OSError as error:
@@ -201,13 +208,6 @@ def _make_group(pid: int) -> None:
 def _signal(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
-        return  # it has just ended
-
-
-def _signal_group(group: int, number: int) -> None:
-    try:
-        os.killpg(group, number)
     except ProcessLookupError:
         return  # it has just ended
 

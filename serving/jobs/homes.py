@@ -5,13 +5,12 @@ writes to a home. A home whose process ended is free; whoever finds it first tak
 kernel's, so it ends with the process, however that ends; NFS 4 keeps it for other machines, too.
 """
 
-import contextlib
-import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.locks import take
 
 MOST = 64
 LOCK = "lock"
@@ -31,21 +30,21 @@ class Homes:
     def abandoned(self) -> Iterator[Path]:
         """Homes whose process ended; each is this process's until the next one is asked for."""
         for path in self.others():
-            lock = _locked(path)
+            lock = take(path / LOCK, permissions=0o600)
             if lock is not None:
                 try:
                     yield path
                 finally:
-                    os.close(lock)
+                    lock.close()
 
     def close(self) -> None:
         """Let another process have the home."""
-        os.close(self._lock)
+        self._lock.close()
 
-    def _take(self) -> tuple[Path, int]:
+    def _take(self) -> tuple[Path, IO[bytes]]:
         for path in self._paths:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if (lock := _locked(path)) is not None:
+            if (lock := take(path / LOCK, permissions=0o600)) is not None:
                 return path, lock
         raise CapillaryError(
             f"{MOST} services already use this folder",
@@ -53,13 +52,3 @@ class Homes:
             remedy="end some of them, or give this one its own folder in CAPILLARY_SERVE_FOLDER",
             code=ExitCode.USAGE,
         )
-
-
-def _locked(home: Path) -> int | None:
-    """An open file whose lock is held; None if another process holds it."""
-    lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return lock
-    os.close(lock)
-    return None

@@ -1,8 +1,6 @@
 """The parent's side of a worker: starts it, hands it stacks, reads its answers, ends it."""
 
 import asyncio
-import contextlib
-import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ from serving.jobs.queue import Note, WorkerLostError
 from serving.jobs.record import Job, Result, Served
 from serving.models.messages import LONGEST_LINE, Answer, Resolve, Segment, line_of
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.signals import signal_group
 
 WORKER_ARGV = (sys.executable, "-P", "-m", "serving.worker")
 RESOLVE_S = 60.0
@@ -102,8 +101,7 @@ class Worker:
 
     def _kill(self) -> None:
         if self.is_alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # its loader processes, too
+            signal_group(self._process.pid, signal.SIGKILL)  # its loader processes, too
 
     async def _send(self, line: bytes) -> None:
         assert self._process.stdin is not None

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.signals import install
 from stages.preprocess.prepare import Prepared, Task, prepare
 
 
@@ -75,4 +76,4 @@ def _context() -> multiprocessing.context.BaseContext:
 
 def _die_on_interrupt() -> None:
     """Ctrl-C reaches every process of the group: a worker ends at once and in silence, the stage reports."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    install({signal.SIGINT: signal.SIG_DFL})

@@ -22,7 +22,7 @@ from capillary.launcher.access import StageAccess
 from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.publish import publish
-from capillary.launcher.stop import listening
+from capillary.lifetimes.stop import listening
 from capillary.places.choose import choose_place
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError

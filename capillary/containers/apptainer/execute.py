@@ -20,11 +20,11 @@ from capillary.containers.scratch import Scratch, lay_scratch
 from capillary.containers.spec import ContainerHost, binds_of, files_of, handed_on
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
-from capillary.launcher.leash import kill_group, leash
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.launcher.sandbox import own_folder
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.leash import kill_group, leash
+from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.preflight.checks.devices import Gpu
@@ -100,16 +100,13 @@ class ApptainerExecutor:
                 code = program.wait()
             kill_group(program.pid)
         if stop.killed:
-            sys.stderr.write(
-                f"{plan.address} did not end within {plan.grace_s:g} s (CAPILLARY_GRACE_S) after the request to "
-                "stop, and was killed\n"
-            )
+            sys.stderr.write(f"{plan.address} {tell_of_kill(plan.grace_s)}\n")
         return stop.exit_code or (code if code >= 0 else 128 - code)
 
 
 @dataclasses.dataclass(frozen=True)
 class Inside:
-    """The launcher's end of the connection to containers/inside.py, the first process in the image."""
+    """The launcher's end of the connection to capillary/lifetimes/inside.py, the first process in the image."""
 
     program: "subprocess.Popen[bytes]"
 

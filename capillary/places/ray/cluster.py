@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from capillary.launcher.stop import SIGNALS
 from capillary.places.ray.config import RayProfile
 from capillary.places.ray.task import run_folder
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.lifetimes.signals import STOPS, kept
 
 GB = 10**9
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -101,8 +101,9 @@ def connected(address: str | None, profile: RayProfile) -> Iterator[RayCluster]:
     Raises CapillaryError when Ray is not installed, ServiceError when the cluster does not answer.
     """
     ray = _import_ray()
-    # Ray gives its workers the driver's folder as a place of modules, where a project has its own stages
-    with _own_signals(), contextlib.chdir("/"):
+    # Ray takes SIGTERM for itself when it connects, and a request to stop must reach the launcher; and it gives its
+    # workers the driver's folder as a place of modules, where a project has its own stages
+    with kept((*STOPS, signal.SIGALRM)), contextlib.chdir("/"):
         try:
             _connect(ray, address, profile)
         except Exception as error:  # Ray raises plain Exception and RuntimeError here
@@ -131,19 +132,6 @@ def _import_ray() -> Any:
             remedy="./just setup ray, or set CAPILLARY_PLACE=local",
             code=ExitCode.USAGE,
         ) from error
-
-
-@contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself when it connects; a request to stop must reach the launcher."""
-    numbers = (*SIGNALS, signal.SIGALRM)
-    former = {number: signal.getsignal(number) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
 
 
 def _no_cluster(address: str | None, error: Exception) -> ServiceError:

@@ -10,7 +10,7 @@ from capillary.compute.limits import Limits
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
 from capillary.places.held import LOCK_FILE, held

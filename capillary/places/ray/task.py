@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from capillary.launcher.leash import kill_group, leash
+from capillary.lifetimes.leash import kill_group, leash
 from capillary.places.job import JOB_FILE, LOG_FILE
 from capillary.places.outcome import ENDED_FILE, STOP_FILE
 

@@ -12,7 +12,7 @@ from capillary.containers.images import architecture, environment_for, holds_tor
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
 from capillary.places.held import held

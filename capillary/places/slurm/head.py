@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.places.follow import Follower
 from capillary.places.lines import JobLine, format_job
 from capillary.places.outcome import REQUEUED_FILE, STOP_FILE, Ended, attempts, read_ended

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from capillary.launcher.stop import listening
+from capillary.lifetimes.stop import listening
 from capillary.places.outcome import REQUEUED_FILE, Ended, read_ended, write_ended
 from capillary.places.slurm import queue
 from capillary.places.work import node_name, run_job

@@ -4,7 +4,6 @@
 assigns, so that publishing later changes no out. Whoever reads a receipt asks the server whether it is still true.
 """
 
-import fcntl
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.atomic import atomic_write
+from stages.common.lifetimes.locks import locked
 from stages.common.text import find_hidden, json_value
 from stages.common.tracking.address import without_login
 
@@ -43,9 +43,7 @@ def read_receipt(folder: Path, fingerprint: str, uri: str) -> Receipt | None:
 def write_receipt(folder: Path, fingerprint: str, uri: str, receipt: Receipt) -> None:
     """Note `receipt` for the server at `uri`; entries of other servers stay."""
     file = _file(folder, fingerprint)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / ".lock"):
         servers = {**_read(file), without_login(uri): asdict(receipt)}
         with atomic_write(file) as stream:
             stream.write(json.dumps({"form": _FORM, "servers": servers}, indent=2, sort_keys=True).encode() + b"\n")

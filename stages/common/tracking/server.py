@@ -6,7 +6,6 @@ be repeated safely, run with MLflow's retries on (`patient_transfers`).
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -27,6 +26,7 @@ from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW
 from mlflow.exceptions import HTTP_STATUS_TO_ERROR_CODE, MlflowException, RestException
 
 from stages.common.errors import ServiceError
+from stages.common.lifetimes.locks import locked
 from stages.common.runtime import Runtime
 from stages.common.text import visible
 from stages.common.tracking.address import without_login
@@ -246,10 +246,7 @@ def embedded_lock(uri: str) -> Iterator[None]:
     if not uri.startswith(_SQLITE):
         yield
         return
-    folder = Path(uri.removeprefix(_SQLITE)).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".first-use.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(Path(uri.removeprefix(_SQLITE)).parent / ".first-use.lock"):
         yield
 
 

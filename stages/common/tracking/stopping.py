@@ -5,6 +5,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
+from stages.common.lifetimes.signals import handled
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -15,9 +17,5 @@ def stop_asked(stopped: Callable[[], bool] | None) -> Iterator[Callable[[], bool
         yield stopped or (lambda: False)
         return
     heard: list[int] = []
-    former = {number: signal.signal(number, lambda received, _frame: heard.append(received)) for number in _SIGNALS}
-    try:
+    with handled(dict.fromkeys(_SIGNALS, lambda received, _frame: heard.append(received))):
         yield lambda: bool(heard)
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

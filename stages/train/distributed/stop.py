@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 
 from stages.common.errors import CapillaryError
+from stages.common.lifetimes.signals import ignore_ctrl_c
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
 from stages.train.resuming.interrupt import Interrupt
 
@@ -107,7 +108,7 @@ def relaying(interrupt: Interrupt) -> Iterator[StopChannel]:
 
 def live_and_die_with_parent() -> None:
     """For a worker: the terminal's Ctrl-C is the supervising process's to judge, and its end is this process's, too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_ctrl_c()
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker is started by multiprocessing"
 

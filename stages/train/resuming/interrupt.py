@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from types import FrameType
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Policy, Shutdown, event_of
+from stages.common.lifetimes.signals import handled
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard, guarding
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# the second Ctrl-C does not wait
+POLICY = Policy(repeated=REQUESTS, killing=frozenset({Event.CTRL_C}))
 _GOES_ON = "rerun the same command to resume the training from there"
 
 
@@ -18,6 +22,7 @@ class Interrupt:
     def __init__(self, guard: MemoryGuard | None = None) -> None:
         self.received: signal.Signals | None = None
         self._guard = guard or MemoryGuard()
+        self._shutdown = Shutdown(POLICY)
 
     @property
     def crossing(self) -> Crossing | None:
@@ -46,8 +51,9 @@ class Interrupt:
         return 128 + self.received
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait
+        self._shutdown, actions = self._shutdown.after(event_of(number))
+        if Action.KILL in actions:
+            raise KeyboardInterrupt
         self.received = signal.Signals(number)
 
 
@@ -56,9 +62,5 @@ def listening(memory_abort_gb: float | None = None) -> Iterator[Interrupt]:
     """Within the block signals and a crossed limit are requests; after it signals mean what they meant before."""
     with guarding(memory_abort_gb) as guard:
         interrupt = Interrupt(guard)
-        before = {number: signal.signal(number, interrupt._receive) for number in _SIGNALS}
-        try:
+        with handled(dict.fromkeys(_SIGNALS, interrupt._receive)):
             yield interrupt
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

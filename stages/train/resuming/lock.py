@@ -1,13 +1,14 @@
 """One process trains one cell: a lock on the cell's state folder that the kernel frees however its holder ends."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.locks import holder_of, note_holder, take
 from stages.common.progress import say
 
 PATIENCE_S = 30.0  # for loader workers that outlive a killed training by a few seconds
@@ -17,24 +18,16 @@ _POLL_S = 0.25
 @contextlib.contextmanager
 def cell_lock(state_dir: Path, patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Hold `state_dir` for the block. Raises CapillaryError, naming the holder, when it is not free in time."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    file = state_dir / "lock"
-    with file.open("a+") as stream:
-        _acquire(stream.fileno(), file, patience_s)
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+    with _acquire(state_dir / "lock", patience_s) as stream:
+        note_holder(stream, str(os.getpid()))
         yield
 
 
-def _acquire(descriptor: int, file: Path, patience_s: float) -> None:
+def _acquire(file: Path, patience_s: float) -> IO[bytes]:
     deadline = time.monotonic() + patience_s
     told = False
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = file.read_text() or "unknown"
+    while (stream := take(file, make_folder=True)) is None:
+        pid = holder_of(file)
         if time.monotonic() > deadline:
             raise CapillaryError(
                 "another process trains this cell",
@@ -46,3 +39,4 @@ def _acquire(descriptor: int, file: Path, patience_s: float) -> None:
             say(f"waiting for process {pid}, which holds this cell")
             told = True
         time.sleep(_POLL_S)
+    return stream

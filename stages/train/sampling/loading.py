@@ -1,7 +1,6 @@
 """From volumes to batches: a data set whose items depend on their number alone, and a loader that keeps their order."""
 
 import mmap
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from stages.common.imaging.volumes import Volume
+from stages.common.lifetimes.signals import ignore_ctrl_c
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.params import TrainingParams
 from stages.train.sampling.augment import change_intensity, draw_augmentation, reorient
@@ -202,7 +202,7 @@ def batches(
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin_memory,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=ignore_ctrl_c,
         generator=torch.Generator(),  # torch seeds its workers from this; the global random state stays untouched
     )
     return iter(loader)
@@ -239,8 +239,3 @@ def _collate(items: list[_Item]) -> Batch:
 
 def _stack(arrays_zyx: list[NDArray[np.float32]] | list[NDArray[np.uint8]]) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays_zyx)[:, None])
-
-
-def _ignore_interrupt(_worker: int) -> None:
-    """Ctrl-C reaches the whole process group; the training process alone decides when its workers stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

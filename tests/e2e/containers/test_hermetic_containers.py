@@ -93,7 +93,7 @@ def write_dep(state, times):
             lambda: Path("params.yaml").write_text("toy: {}"))
 
 def write_root(state, times):
-    places = ["/usr/bin/ls", "/etc/passwd", "/x", "/opt/venv/x", "/capillary/inside.py", "/var/x", "/run/x", "/home/x"]
+    places = ["/usr/bin/ls", "/etc/passwd", "/x", "/opt/venv/x", "/capillary/inside.pyz", "/var/x", "/run/x", "/home/x"]
     refused(*[run("sh", "-c", f"echo x >> {place}") for place in places])
 
 def connect(state, times):

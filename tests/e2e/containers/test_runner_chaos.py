@@ -26,6 +26,7 @@ SOCKET = "/var/run/docker.sock"
 # what of a checkout the runner needs besides the toy's stages: the tool, with what it loads when a stage starts, and
 # what tells that its image is not outdated
 LOADED = (
+    "stages/common/lifetimes",
     *(
         f"stages/common/{name}.py"
         for name in ("atomic", "cell_name", "runtime", "imaging/__init__", "imaging/suffixes")

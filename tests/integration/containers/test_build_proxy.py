@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from capillary.containers.images import Environment, ensure_built
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import ImageSettings, TorchName
 from tests.support.containers import client
 from tests.support.images import BASE

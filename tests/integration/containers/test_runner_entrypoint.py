@@ -18,7 +18,7 @@ from tests.support.parts import REPOSITORY, require
 SOCKET = "/var/run/docker.sock"
 OWNER, GROUP = 2345, 3456
 # what tells the entrypoint that the image belongs to the checkout
-CHECKOUT = ("pyproject.toml", "constraints.txt", "Dockerfile.dvc-runner", "services/runner")
+CHECKOUT = ("pyproject.toml", "constraints.txt", "Dockerfile.dvc-runner", "services/runner", "stages/common/lifetimes")
 
 pytestmark = pytest.mark.slow
 

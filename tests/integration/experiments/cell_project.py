@@ -89,7 +89,7 @@ import json, os, sys, threading
 from pathlib import Path
 from capillary.experiments import cells as experiments
 from capillary.experiments.cells import Cells, Slot
-from capillary.experiments.interrupts import passing_on
+from capillary.lifetimes.interrupts import passing_on
 
 experiments.DVC = (os.environ["DVC_PYTHON"], *experiments.DVC[1:])
 

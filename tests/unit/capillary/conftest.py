@@ -1,5 +1,6 @@
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,14 @@ def make_plan(root: Path) -> MakePlan:
 
 def _host(root: Path, name: str) -> Path | None:
     return None if "://" in name else Path(os.path.normpath(root / name))
+
+
+@pytest.fixture
+def default_signals() -> Iterator[None]:
+    """Requests to stop as in a terminal's foreground: nohup, or a shell's `&`, may have these tests ignore them."""
+    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    former = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    former[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)

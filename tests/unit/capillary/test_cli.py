@@ -12,7 +12,7 @@ from capillary.__main__ import main
 from capillary.cli import app
 from capillary.experiments.run import Options
 from capillary.launcher.run import stage_hardware
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from stages.predict.request import PredictRequest, StackRequest
 from stages.preflight.check import Report, missed
 from tests.support.parts import REPOSITORY

@@ -16,7 +16,7 @@ from capillary.cli import app
 from capillary.experiments.forecast import StageForecast
 from capillary.integrity import lock_file
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.partial_evaluation import evaluate_complete, missing_cells, refuse_all_or_none
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DamagedError, DataError, ExitCode

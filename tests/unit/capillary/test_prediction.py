@@ -12,7 +12,7 @@ import yaml
 from capillary.launcher import process
 from capillary.launcher.plan import Dep, StagePlan
 from capillary.launcher.sandbox import links_of, outermost
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.prediction import run
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.checks import check_request

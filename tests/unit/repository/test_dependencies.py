@@ -31,6 +31,7 @@ def _names(requirements: Iterable[str]) -> set[str]:
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
     names = ("atomic", "cell_name", "conversion", "epoch_line", "errors", "metrics", "params", "progress", "questions")
+    of_lifetimes = (f"lifetimes/{name}" for name in ("__init__", "locks", "shutdown", "signals"))
     of_runs = ("runtime", "text", "reproduction", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", *headers))
@@ -38,7 +39,7 @@ def _host_side() -> list[Path]:
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
     trainings = ("promotion/__init__", "promotion/history", "trainings/__init__", "trainings/training")
     of_registered = (f"registered/{name}" for name in ("__init__", "names", "pointers", "tags", *trainings))
-    files = (*names, *of_runs, *of_imaging, *of_tracking, *of_networks, *of_registered)
+    files = (*names, *of_lifetimes, *of_runs, *of_imaging, *of_tracking, *of_networks, *of_registered)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container

@@ -85,6 +85,14 @@ def test_no_allowed_step_is_left_over() -> None:
     assert all(loop_in(edge[0], EDGES - (ALLOWED.keys() - {edge})) for edge in ALLOWED)
 
 
+def test_handlers_of_signals_and_locks_have_one_room() -> None:
+    """Elsewhere they would follow rules of their own."""
+    folders = [REPOSITORY / name for name in ("capillary", "stages", "services", "serving")]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    found = {(call, file.stem) for file in files for call in ("signal.signal(", "flock(") if call in file.read_text()}
+    assert found == {("signal.signal(", "signals"), ("flock(", "locks")}
+
+
 def test_a_loop_is_found_over_any_number_of_steps() -> None:
     """Also where each step is in another file."""
     assert edge_between("a.b.c", "a.d") == ("a", "b", "d")

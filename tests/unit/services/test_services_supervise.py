@@ -129,7 +129,7 @@ class Sent:
         self.groups: list[tuple[int, int]] = []
         self.processes: list[tuple[int, int]] = []
         looks = iter(left)
-        monkeypatch.setattr(module, "_signal_group", lambda group, number: self.groups.append((group, number)))
+        monkeypatch.setattr(module, "signal_group", lambda group, number: self.groups.append((group, number)))
         monkeypatch.setattr(module, "_signal", lambda pid, number: self.processes.append((pid, number)))
         monkeypatch.setattr(module, "left_processes", lambda: next(looks))
 

@@ -11,7 +11,6 @@
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import IO
 from uuid import uuid4
 
 from stages.common.atomic import atomic_write
+from stages.common.lifetimes.locks import take
 from stages.common.text import json_value
 from stages.common.tracking.address import without_login
 from stages.common.tracking.spool.plain import open_plain, read_plain
@@ -30,7 +30,6 @@ from stages.common.tracking.spool.records import MOST_LINE_BYTES, Head, Record, 
 HEAD, RECORDS, SENT = "head.json", "records.jsonl", "sent.json"
 FILES, PUBLISH = "files", "publish"
 _MOST_BYTES = 1 << 20
-_LOCK = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,23 +132,14 @@ class Spool:
         shutil.rmtree(gone, ignore_errors=True)
 
     def lock(self, name: str) -> IO[bytes] | None:
-        """The lock `name` (writer, sender), held until it is closed; None when another process has it.
+        """The lock `name` (writer, sender), held until it is closed; None if another process has it.
 
-        Also None where another process has just published and removed the folder. Raises OSError.
+        Also None if another process has just published the run and removed its folder. Raises OSError.
         """
-        file = self.folder / f"{name}.lock"
         try:
-            stream = os.fdopen(os.open(file, _LOCK, 0o666), "ab")
+            return take(self.folder / f"{name}.lock")
         except FileNotFoundError:
             return None
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(stream.fileno()), file.lstat()):
-                return stream
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        stream.close()
-        return None
 
 
 def create(outbox: Path, name: str, head: Head) -> Spool:

@@ -15,7 +15,7 @@ from docker.errors import NotFound
 from capillary.containers import execute as executing
 from capillary.containers.execute import ContainerExecutor
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import read_settings
 from tests.support.orders import change_plan
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal

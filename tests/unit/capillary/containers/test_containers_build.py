@@ -10,7 +10,7 @@ import pytest
 from docker.errors import ImageNotFound
 
 from capillary.containers.images import Environment, ensure_built, environment_for, is_built
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import ImageSettings, TorchName
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal

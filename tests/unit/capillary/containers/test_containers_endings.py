@@ -13,7 +13,7 @@ from capillary.containers.host_paths import SamePaths
 from capillary.containers.logs import Log
 from capillary.containers.spec import ContainerHost
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from tests.unit.capillary.containers.fake_daemon import Daemon
 
 MakePlan = Callable[..., StagePlan]

@@ -14,7 +14,7 @@ from capillary.compute.memory import default_share
 from capillary.containers import execute as executing
 from capillary.containers.execute import ContainerExecutor
 from capillary.containers.images import Environment
-from capillary.launcher.stop import Stop, listening
+from capillary.lifetimes.stop import Stop, listening
 from capillary.settings import ImageSettings, read_settings
 from stages.common.errors import CapillaryError, ServiceError
 from tests.unit.capillary.containers.fake_container import Container, Run, finish, work

@@ -10,7 +10,7 @@ import pytest
 from capillary.containers import gpus as finding
 from capillary.containers.execute import ContainerExecutor
 from capillary.containers.gpus import container_name
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.runtime import GateOrder, StageOrder, read_order

@@ -6,7 +6,7 @@ from docker.errors import ImageNotFound, NotFound
 
 from capillary.containers import gpus as finding
 from capillary.containers.gpus import container_name, find_gpus, refuse_no_gpu, take_free
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.preflight.checks.devices import SMI_ARGUMENTS, Gpu
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal

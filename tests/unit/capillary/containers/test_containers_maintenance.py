@@ -12,7 +12,7 @@ from docker.errors import ImageNotFound, NotFound
 
 from capillary.containers import execute, maintenance
 from capillary.launcher.access import read_access
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from tests.support.toy import LIMITS

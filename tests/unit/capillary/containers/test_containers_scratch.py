@@ -1,9 +1,10 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
 import pytest
 
-from capillary.containers import inside
 from capillary.containers.scratch import lay_scratch, work_folder
 from capillary.launcher.plan import INPUTS, StagePlan
 from stages.common.runtime import read_order
@@ -22,7 +23,9 @@ def test_a_run_keeps_its_params_its_supervisor_and_room_for_its_outs(
     assert scratch.tmp.is_dir()
     assert (scratch.base / "params.yaml").read_text() == "toy:\n  times: 1\n"
     assert read_order(scratch.base / "order.json") == plan.order
-    assert (scratch.base / "inside.py").read_bytes() == Path(inside.__file__).read_bytes()
+    # it runs in an image that holds nothing of the tool; without an order it starts nothing
+    argv = [sys.executable, "-I", "-S", scratch.base / "inside.pyz", "x"]
+    assert subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode == 143
     assert {str(path.relative_to(scratch.work)) for path in scratch.work.rglob("*")} == {"models", "models/a", "data"}
     assert scratch.placeholders == frozenset()
 

@@ -38,7 +38,7 @@ def test_deps_are_read_only_and_parents_of_outs_writable(make_plan: MakePlan, ro
         f"{work}/models": (f"{run}/files/models", True),
         f"{work}/params.yaml": (f"{run}/params.yaml", False),
         f"{work}/order.json": (f"{run}/order.json", False),
-        "/capillary/inside.py": (f"{run}/inside.py", False),
+        "/capillary/inside.pyz": (f"{run}/inside.pyz", False),
         "/capillary/tmp": (f"{run}/tmp", True),
         f"{work}/data/in.txt": (str(root / "data/in.txt"), False),
         f"/work/{root.parent.name}/beside": (str(root.parent / "beside"), False),
@@ -103,7 +103,7 @@ def test_the_container_runs_the_stage_under_its_supervisor(make_plan: MakePlan, 
     """As the given user, on the launcher's connection: standard input is open once, and all streams are attached."""
     spec = spec_of(make_plan("data/in.txt", address="toy@a/b", argv=("--fold", "1")), tmp_path)
     assert spec.body["Image"] == "capillary-toy:1"
-    assert spec.body["Entrypoint"] == ["python", "-P", "/capillary/inside.py"]
+    assert spec.body["Entrypoint"] == ["python", "-P", "/capillary/inside.pyz"]
     assert spec.body["Cmd"] == ["stages.toy", "--fold", "1"]
     assert spec.body["User"] == "1234:1234"
     switches = ("OpenStdin", "StdinOnce", "AttachStdin", "AttachStdout", "AttachStderr")

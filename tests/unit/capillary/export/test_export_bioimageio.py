@@ -10,7 +10,7 @@ from capillary.export import bioimageio
 from capillary.export.bioimageio import Export, refuse_full, run_export
 from capillary.launcher import process
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode
 from tests.support.parts import REPOSITORY
 

@@ -1,8 +1,6 @@
 """A workspace, its sandbox and the guard of a stage in it; signals as a terminal hands them on."""
 
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,17 +58,6 @@ def policy(places: dict[str, Path], tmp_path: Path) -> Policy:
 def guard(policy: Policy, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Guard:
     monkeypatch.chdir(places["work"])
     return Guard(policy)
-
-
-@pytest.fixture
-def default_signals() -> Iterator[None]:
-    """Requests to stop as in a terminal's foreground: nohup, or a shell's `&`, may have these tests ignore them."""
-    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
-    former = {number: signal.signal(number, handler) for number, handler in defaults.items()}
-    former[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for number, handler in former.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

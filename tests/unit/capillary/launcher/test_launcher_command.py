@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from capillary.launcher.command import run_command
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 
 
 @pytest.mark.usefixtures("default_signals")

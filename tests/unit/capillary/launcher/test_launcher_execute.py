@@ -16,7 +16,7 @@ import pytest
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.process import environment_of, execute, policy_of
 from capillary.launcher.sandbox import GUARD_MODULE, sandbox
-from capillary.launcher.stop import Stop, listening
+from capillary.lifetimes.stop import Stop, listening
 from stages.common.errors import CapillaryError, ExitCode
 
 HEAD = """

@@ -13,7 +13,7 @@ from capillary.launcher.access import StageAccess
 from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import plan_request, read_request, run_stage
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError
 from stages.preflight.checks.devices import Gpu

@@ -182,9 +182,12 @@ def test_what_killed_launchers_left_can_be_swept(make_plan: MakePlan, root: Path
     parent = root / ".capillary" / "sandbox"
     (parent / "left-1" / "files").mkdir(parents=True)
     (parent / "notes.txt").touch()
+    (parent / "odd-1").mkdir()
+    (parent / "odd-1" / "lock").symlink_to(root / "data/in.txt")  # which keeps its content
     with own_folder(make_plan()) as base:
         sweep(root)
-        assert set(parent.iterdir()) == {base, parent / "notes.txt"}
+        assert set(parent.iterdir()) == {base, parent / "notes.txt", parent / "odd-1"}
+    assert (root / "data/in.txt").read_text() == "data/in.txt"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from capillary.launcher import process
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.models import convert as command
 from capillary.models.convert import Conversion, consent, run_conversion
 from capillary.models.steps import plan_step

@@ -11,7 +11,7 @@ import pytest
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
 from capillary.places.outcome import Attempt, attempts, read_ended, write_attempt
 from capillary.places.work import run_job

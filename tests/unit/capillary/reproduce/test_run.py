@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.reproduce import run
 from capillary.reproduce.run import Reproduction, run_reproduction
 from stages.common.errors import CapillaryError, ExitCode

@@ -11,7 +11,7 @@ from capillary.containers.apptainer.argv import exec_argv, exec_environment, mou
 from capillary.containers.apptainer.execute import ApptainerExecutor
 from capillary.containers.spec import Bind
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError
 
@@ -30,7 +30,7 @@ def test_the_command_isolates_the_stage(make_plan: Make) -> None:
     ]
     assert "type=bind,source=/p/data,destination=/work/p/data,ro" in argv
     assert "type=bind,source=/s,destination=/work/p/out" in argv
-    end = ["/images/capillary-toy-1.sif", "python", "-P", "/capillary/inside.py", "stages.toy", "--fold", "0"]
+    end = ["/images/capillary-toy-1.sif", "python", "-P", "/capillary/inside.pyz", "stages.toy", "--fold", "0"]
     assert argv[-len(end) :] == end
     with_network = exec_argv(make_plan(needs_network=True), IMAGE, [], with_gpu=True)
     assert "--net" not in with_network

@@ -9,7 +9,7 @@ import pytest
 
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.process import execute
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 
 MakePlan = Callable[..., StagePlan]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.stop import Stop
+from capillary.lifetimes.stop import Stop
 from capillary.places.held import held
 from capillary.places.job import job_folder
 from capillary.places.lines import parse_job

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from capillary.launcher.stop import Stop, listening
+from capillary.lifetimes.stop import Stop, listening
 from tests.support.parts import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("default_signals")
@@ -146,7 +146,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 PROGRAM = """
 import time
-from capillary.launcher.stop import listening
+from capillary.lifetimes.stop import listening
 with listening() as stop:
     print("listening", flush=True)
     while stop.asked is None:

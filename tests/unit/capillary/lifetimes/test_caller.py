@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from capillary.launcher import caller
-from capillary.launcher.caller import find_caller, find_run, first_in_run, is_alive, watching
+from capillary.lifetimes import caller
+from capillary.lifetimes.caller import find_caller, find_run, first_in_run, is_alive, watching
 from tests.support.parts import REPOSITORY, require
 
-TELL = "from capillary.launcher.caller import find_caller; print(find_caller().pid)"
+TELL = "from capillary.lifetimes.caller import find_caller; print(find_caller().pid)"
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash"])

@@ -10,14 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from capillary.launcher import leash as leashing
-from capillary.launcher.leash import kill_group, leash
+from capillary.lifetimes import leash as leashing
+from capillary.lifetimes.leash import kill_group, leash
 from tests.support.parts import REPOSITORY
 
 # a launcher whose stage starts children of its own: a plain program that ignores requests and a Python process
 PROGRAM = """
 import subprocess, sys, time
-from capillary.launcher.leash import leash
+from capillary.lifetimes.leash import leash
 STAGE = '''
 import multiprocessing, subprocess, sys, time
 stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; sleep 60; true"])
@@ -97,7 +97,7 @@ def test_a_leash_that_was_killed_is_no_error(tmp_path: Path, monkeypatch: pytest
 # a launcher that is killed and would have a command run instead of a kill
 WITH_A_COMMAND = """
 import os, signal, sys
-from capillary.launcher.leash import leash
+from capillary.lifetimes.leash import leash
 with leash("/bin/sh", "-c", 'echo "$0" > "$1"', "ran", sys.argv[1]) as tie:
     tie(int(sys.argv[2]))
     os.kill(os.getpid(), signal.SIGKILL)

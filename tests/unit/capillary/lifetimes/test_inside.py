@@ -10,7 +10,7 @@ from typing import IO
 import psutil
 import pytest
 
-from capillary.containers import inside
+from capillary.lifetimes import inside
 
 STAGE = r"""
 import os, signal, subprocess, sys, time

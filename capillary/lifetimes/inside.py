@@ -1,13 +1,13 @@
 """The first process in a stage's container: starts the stage, passes requests on, and ends it with its launcher.
 
-    python -P inside.py stages.train --loss dice_ce --fold 0
+    python -P inside.pyz stages.train --loss dice_ce --fold 0
 
 Standard input is the launcher's attached connection. Its first line is JSON: the variables that no `docker inspect`
 shall show, and the grace period. Each further line is the number of a signal for the stage. When the connection ends,
 the launcher, its container or the machine that it ran on is gone: the stage is asked to stop, gets the grace period
 for a last checkpoint, and is killed. The container ends with this process, and removes itself.
 
-Standard library alone: it runs in the stage's image, which holds none of the tool.
+It runs in the stage's image, which holds none of the tool: carried.py packs it with the modules that it imports.
 """
 
 import contextlib
@@ -19,7 +19,10 @@ import sys
 import threading
 from types import FrameType
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Policy, Supervision, event_of
+from stages.common.lifetimes.signals import STOPS, install, signal_group
+
+POLICY = Policy(repeated=REQUESTS)
 
 
 class Child:
@@ -29,36 +32,42 @@ class Child:
         self._grace_s = grace_s
         self._process = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, process_group=0)
         self._killer: threading.Timer | None = None
+        asked = {Action.FORWARD: self._forward, Action.START_GRACE: self._start_grace}
+        self._supervision = Supervision(POLICY, {**asked, Action.KILL: self.kill, Action.SWEEP: self.kill})
 
     def ask(self, number: int) -> None:
         """Send the stage a signal; one that asks it to end starts the grace period, once."""
-        if number == signal.SIGKILL:
-            self.kill()
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
-        if self._killer is None:
-            self._killer = threading.Timer(self._grace_s, self.kill)
-            self._killer.daemon = True
-            self._killer.start()
+        self._supervision.take(event_of(number), signal.Signals(number))
 
-    def kill(self) -> None:
+    def leave(self) -> None:
+        """Ask the stage to end because its launcher is gone."""
+        self._supervision.take(Event.PARENT_GONE)
+
+    def kill(self, _number: int = signal.SIGKILL) -> None:
         """End the stage and what it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        signal_group(self._process.pid, signal.SIGKILL)
 
     def wait(self) -> int:
         """The exit code, 128 + n for an end by signal n; the stage's workers are gone, too."""
         code = self._process.wait()
-        self.kill()
+        self._supervision.take(Event.CHILD_ENDED)
         return code if code >= 0 else 128 - code
+
+    def _forward(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def _start_grace(self, _number: int) -> None:
+        self._killer = threading.Timer(self._grace_s, self._supervision.take, [Event.GRACE_OVER])
+        self._killer.daemon = True
+        self._killer.start()
 
 
 def obey(child: Child) -> None:
     """Pass each requested signal on; the end of the connection asks the stage to stop."""
     for line in sys.stdin:
         child.ask(int(line))
-    child.ask(signal.SIGTERM)
+    child.leave()
 
 
 def main() -> int:
@@ -75,8 +84,7 @@ def main() -> int:
             child.ask(number)
 
     child: Child | None = None
-    for each in PASSED_ON:  # docker stop, or the daemon going down
-        signal.signal(each, pass_on)
+    install(dict.fromkeys(STOPS, pass_on))  # docker stop, or the daemon going down
     child = Child([sys.executable, "-m", *sys.argv[1:]], {**os.environ, **start["environment"]}, start["grace_s"])
     for number in asked:
         child.ask(number)

@@ -6,7 +6,7 @@ from types import FrameType
 
 import pytest
 
-from capillary.experiments.interrupts import passing_on
+from capillary.lifetimes.interrupts import passing_on
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

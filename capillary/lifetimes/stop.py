@@ -6,9 +6,12 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from capillary.launcher import caller
+from capillary.lifetimes import caller
+from stages.common.lifetimes.shutdown import Action, Event, Policy, Supervision, event_of
+from stages.common.lifetimes.signals import handled, heard
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# a second Ctrl-C is passed on; a second SIGTERM only says that the caller is gone, too
+POLICY = Policy(repeated=frozenset({Event.CTRL_C}))
 
 
 class Stop:
@@ -17,9 +20,7 @@ class Stop:
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
         self.killed = False  # the grace period ran out
-        self._grace_s = 0.0
-        self._deliver: Callable[[signal.Signals], None] | None = None
-        self._kill: Callable[[], None] | None = None
+        self._child: Supervision | None = None
 
     @property
     def exit_code(self) -> int:
@@ -34,36 +35,35 @@ class Stop:
 
         Outside of it a request is only kept: what runs there is short and must not be cut in two.
         """
-        self._deliver, self._kill, self._grace_s = deliver, kill, grace_s
-        if self.asked is not None:
-            self._pass_on(self.asked, first=True)
+
+        def end(_number: int) -> None:
+            self.killed = True
+            kill()
+
+        def start_grace(_number: int) -> None:
+            signal.setitimer(signal.ITIMER_REAL, grace_s)
+
+        actions = {Action.FORWARD: deliver, Action.START_GRACE: start_grace, Action.KILL: end}
+        self._child = Supervision(POLICY, actions)
+        if self.asked is not None and not self._child.shutdown.requests:  # one may come just now
+            self._child.take(event_of(self.asked), self.asked)
         try:
             yield
         finally:
-            self._deliver = self._kill = None
+            self._child = None
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
         """Handle SIGINT, SIGTERM or SIGHUP. A hang-up is passed on as SIGTERM: stages know two ways to be asked."""
         asked = signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number)
-        if self.asked is None:
-            self.asked = asked
-            self._pass_on(asked, first=True)
-        elif asked == signal.SIGINT:  # a second Ctrl-C; a second SIGTERM only says that the caller is gone, too
-            self._pass_on(asked, first=False)
+        self.asked = self.asked or asked
+        if self._child is not None:
+            self._child.take(event_of(asked), asked)
 
     def expire(self, _number: int, _frame: FrameType | None) -> None:
         """Handle SIGALRM, the end of the grace period."""
-        if self._kill is not None:
-            self.killed = True
-            self._kill()
-
-    def _pass_on(self, asked: signal.Signals, *, first: bool) -> None:
-        if self._deliver is None:
-            return
-        self._deliver(asked)
-        if first:  # who asks again gets no longer to wait
-            signal.setitimer(signal.ITIMER_REAL, self._grace_s)
+        if self._child is not None:
+            self._child.take(Event.GRACE_OVER)
 
 
 @contextlib.contextmanager
@@ -73,17 +73,17 @@ def listening() -> Iterator[Stop]:
     A signal that is ignored stays so: nohup, or a shell that put the run into the background, meant it.
     """
     stop = Stop()
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {number: signal.signal(number, stop.receive) for number in heard}
-    former[signal.SIGALRM] = signal.signal(signal.SIGALRM, stop.expire)
-    called_by = caller.find_caller()
-    try:
-        with caller.watching(called_by, _ask_to_stop) if called_by else contextlib.nullcontext():
+    with handled({**heard(stop.receive), signal.SIGALRM: stop.expire}):
+        called_by = caller.find_caller()
+        with caller.watching(called_by, ask_to_stop) if called_by else contextlib.nullcontext():
             yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
-def _ask_to_stop() -> None:
+def tell_of_kill(grace_s: float) -> str:
+    """What is said of a stage whose grace period ran out."""
+    return f"did not end within {grace_s:g} s (CAPILLARY_GRACE_S) after the request to stop, and was killed"
+
+
+def ask_to_stop() -> None:
+    """Ask this process itself to stop, from any of its threads."""
     os.kill(os.getpid(), signal.SIGTERM)
