@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -33,6 +34,17 @@ def is_held(folder: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def clear(folder: Path) -> None:
+    """Remove what a former job left in `folder`, except the lock that this head holds."""
+    for left in folder.iterdir():
+        if left.name == LOCK_FILE:
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def _take(folder: Path, address: str) -> IO[str]:
