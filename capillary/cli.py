@@ -144,6 +144,10 @@ def predict(
     suffix: Annotated[
         str | None, typer.Option(metavar=".nii.gz", help="Of the masks in a folder; else their stacks'.")
     ] = None,
+    blocks: Annotated[
+        str | None,
+        typer.Option(metavar="auto|Z,Y,X", help="One huge stack by blocks, into OME-Zarr.", show_default=False),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip the stacks of a folder that are done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
@@ -156,6 +160,7 @@ def predict(
         paths,
         Path.cwd(),
         suffix=suffix,
+        blocks=blocks,
         spacing_um=spacing_um,
         probability=probability,
         picture=picture,

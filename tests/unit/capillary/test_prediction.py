@@ -13,7 +13,7 @@ from capillary.launcher import process
 from capillary.launcher.plan import Dep, StagePlan
 from capillary.launcher.sandbox import links_of, outermost
 from capillary.launcher.stop import Stop
-from capillary.prediction import run
+from capillary.prediction import running
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.checks import check_request
 from capillary.prediction.components import chosen_size_um3
@@ -268,7 +268,7 @@ def test_all_files_appear_where_the_user_wants_them(
 ) -> None:
     """Relative to where the command was typed, in folders that are made for them; former ones are replaced."""
     predictor = Predictor(workspace / "scratch", code=0)
-    monkeypatch.setattr(run, "choose_executor", lambda _settings: predictor)
+    monkeypatch.setattr(running, "choose_executor", lambda _settings: predictor)
     (workspace / "far").mkdir()
     (workspace / "far" / "seg.png").write_text("former")
     stop = Stop()
@@ -286,10 +286,10 @@ def test_a_prediction_that_fails_leaves_nothing_and_has_the_stages_code(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that cannot be is refused before an executor is chosen."""
-    monkeypatch.setattr(run, "choose_executor", lambda _settings: Predictor(workspace / "scratch", code=8))
+    monkeypatch.setattr(running, "choose_executor", lambda _settings: Predictor(workspace / "scratch", code=8))
     assert run_prediction(make_request(workspace), workspace, Stop()) == 8
     assert not (workspace / "seg.nii.gz").exists()
-    monkeypatch.delattr(run, "choose_executor")
+    monkeypatch.delattr(running, "choose_executor")
     with pytest.raises(DataError, match="does not exist"):
         run_prediction(make_request(workspace, image=workspace / "nowhere.tif"), workspace, Stop())
 
