@@ -100,9 +100,8 @@ def plan_prediction(
     run = run or RunOf()
     cards = cards_of(request, root)
     deps, images = mounted([stack.image for stack in request.stacks])
-    channel = (read_params_file(root).get("ingest") or {}).get("channel")
     stacks = tuple(
-        _inside(stack.model_copy(update={"channel": channel}), image, request, number)
+        _inside(stack.model_copy(update={"channel": channel_of(root)}), image, request, number)
         for number, (stack, image) in enumerate(zip(request.stacks, images, strict=True))
     )
     entry = Prediction(
@@ -118,10 +117,9 @@ def plan_prediction(
     compute = stage_compute(root, settings, lambda: executor.gpus(settings), run.limits)
     plan = plan_stage(asked, entry, access, settings, identity, compute)
     followed = (dataclasses.replace(dep, host=dep.host and dep.host.resolve()) for dep in plan.deps)
-    own = request.folder is not None and request.folder.is_absolute()
-    writable = (*plan.writable, request.folder) if own and request.folder else plan.writable
+    own = (request.folder,) if request.folder is not None and request.folder.is_absolute() else ()
     return PredictPlan(
-        stage=dataclasses.replace(plan, deps=(*followed, *deps, *run.deps), writable=writable),
+        stage=dataclasses.replace(plan, deps=(*followed, *deps, *run.deps), writable=(*plan.writable, *own)),
         request=request.model_copy(update={"stacks": stacks, "cards": tuple(map(Path, cards))}),
     )
 
@@ -132,6 +130,11 @@ def cards_of(request: PredictRequest, root: Path) -> tuple[str, ...]:
         return ()
     cells = listed_cells(read_params_file(root))
     return choose_cards(root, request.loss, request.folds, cells, request.seeds)
+
+
+def channel_of(root: Path) -> Any:
+    """The channel that the networks were trained on; None where params.yaml names none."""
+    return (read_params_file(root).get("ingest") or {}).get("channel")
 
 
 def _outs(request: PredictRequest, stacks: Sequence[StackRequest]) -> tuple[str, ...]:

@@ -35,8 +35,9 @@ class Heads:
                     code = done.result()
                     if code is not None:
                         yield running[done], code
-            finally:
-                self._ends = True
+            except BaseException:  # also one of the caller, between two parts: jobs are found again by the next command
+                self.ask(signal.SIGTERM)
+                raise
 
     def ask(self, number: signal.Signals) -> None:
         """Pass a request to stop on to all heads, and start no more of them."""

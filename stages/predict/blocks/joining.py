@@ -26,7 +26,9 @@ def join_blocks(request: PredictRequest, evaluation: Evaluation, _runtime: Runti
     assert request.blocks is not None
     place = survey(stack, ALOUD)
     mask = Path(ASSEMBLED, stack.mask.name)
-    with Scratch(stack.mask) as scratch:
+    # temporary files are allowed next to an out, and the mask is not always one
+    out = stack.mask if request.blocks.cleans or stack.picture is None else stack.picture
+    with Scratch(out) as scratch:
         if request.blocks.cleans:
             assert evaluation.min_component_um3
             _clean(mask, stack.mask, place, evaluation.min_component_um3, scratch)

@@ -38,7 +38,8 @@ def survey_stack(request: PredictRequest, evaluation: Evaluation, runtime: Runti
     warn_of_older_reading(stack.image, recipe, ALOUD, stack.channel)
     _refuse_resampling(place, recipe)
     block = choose_block(place.shape_zyx, cards[0].patch_voxels, request.blocks.wanted_zyx)
-    with Scratch(stack.mask) as scratch, StoredVolume(stack.image, stack.channel, scratch) as volume:
+    out = stack.mask.with_name(SURVEY_FILE)
+    with Scratch(out) as scratch, StoredVolume(stack.image, stack.channel, scratch) as volume:
         scale = measure_scale(volume, recipe)
         domains = [card.domain for card in cards if card.domain is not None]
         for doubt in doubts_about(volume, scale, place.spacing_um, domains, recipe.normalisation):
@@ -53,7 +54,7 @@ def survey_stack(request: PredictRequest, evaluation: Evaluation, runtime: Runti
         method=method_key(cards, evaluation),
     )
     _refuse_many(found.grid.count, block)
-    _leave(found, stack.mask.with_name(SURVEY_FILE))
+    _leave(found, out)
 
 
 def _leave(found: BlockSurvey, file: Path) -> None:

@@ -53,9 +53,11 @@ class Chosen:
         return block.reshape(-1, *block.shape[-2:])
 
     def chunks_zyx(self, chunks: Sequence[int] | None) -> tuple[int, int, int]:
-        """How many voxels are unpacked together along each axis; rows of x where the array has no chunks."""
-        depth, height, width = (1 if place is None or not chunks else int(chunks[place]) for place in self.places_zyx)
-        return depth, height, width if chunks else self.shape_zyx[2]
+        """How many voxels are unpacked together along each axis; a slice where the array has no chunks."""
+        if not chunks:
+            return 1, *self.shape_zyx[1:]
+        depth, height, width = (1 if place is None else int(chunks[place]) for place in self.places_zyx)
+        return depth, height, width
 
     def _order(self) -> list[int]:
         """Places of z (where there is one), y and x among the whole axes."""
