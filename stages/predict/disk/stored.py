@@ -1,8 +1,9 @@
-"""A stack that stays in its file and is read in parts, where its format can be: OME-Zarr and HDF5."""
+"""A stack that stays in its file and is read in parts, where its format can be: OME-Zarr, HDF5 and most TIFFs."""
 
 import contextlib
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.foreign.opened import Regions
 from stages.common.imaging.formats.channels import Channel
-from stages.common.imaging.reading import open_stack
-from stages.common.imaging.stacks import refusing_damage
+from stages.common.imaging.reading import is_plain, open_stack, read_dtype, read_shape
+from stages.common.imaging.stacks import is_tiff, refusing_damage
 from stages.common.imaging.suffixes import split_inside
 from stages.predict.disk.scratch import Scratch
-from stages.predict.disk.volume import DiskVolume
+from stages.predict.disk.tiff_parts import open_tiff_parts
+from stages.predict.disk.volume import DiskVolume, Shape
 
 Box = tuple[slice, slice, slice]
 _SLABS = itertools.count()  # several volumes may share a scratch
@@ -34,19 +36,33 @@ class StoredVolume:
         """Open `file`. Raises DataError for a damaged one, CapillaryError (usage) for one that is not read in parts."""
         self._file, self._channel, self._scratch = file, channel, scratch
         self._opened = contextlib.ExitStack()
-        stack = self._opened.enter_context(open_stack(file, channel))
-        if stack.regions is None:
+        try:
+            self.shape, native, regions = self._open()
+            if regions is None:
+                raise _only_whole(file)
+        except BaseException:
             self._opened.close()
-            raise _only_whole(file)
-        self._regions: Regions = stack.regions
-        native = stack.dtype.newbyteorder("=")
+            raise
+        self._regions = regions
         self.dtype = np.dtype(np.float64) if native.kind == "f" and native.itemsize > 8 else native
-        self.shape = stack.shape_zyx
+
+    def _open(self) -> tuple[Shape, np.dtype[Any], Regions | None]:
+        """Shape, type of the voxels, and the way to parts of the stack."""
+        if not is_plain(self._file):
+            stack = self._opened.enter_context(open_stack(self._file, self._channel))
+            return stack.shape_zyx, stack.dtype.newbyteorder("="), stack.regions
+        shape, dtype = read_shape(self._file, self._channel), read_dtype(self._file, self._channel)
+        with self._refusing_damage():
+            tiff = open_tiff_parts(self._file, self._channel) if is_tiff(self._file) else contextlib.nullcontext()
+            return shape, dtype.newbyteorder("="), self._opened.enter_context(tiff)
+
+    def _refusing_damage(self) -> AbstractContextManager[None]:
+        """Not around the use of an open file: that would take any error of its user for damage."""
+        return refusing_damage(Path(split_inside(str(self._file))[0]), self._channel)
 
     def read_box(self, box: Box) -> NDArray[Any]:
         """The voxels in `box` (z, y, x). Raises DataError for a damaged file, and for values that are no numbers."""
-        # the context of the open file would take any error of its user for damage
-        with refusing_damage(Path(split_inside(str(self._file))[0]), self._channel):
+        with self._refusing_damage():
             voxels = self._regions.read(box).astype(self.dtype, copy=False)
         for z, plane in enumerate(voxels, start=box[0].start):
             if not np.isfinite(plane).all():
@@ -79,13 +95,14 @@ class StoredVolume:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.close()
+        with self._refusing_damage():
+            self._opened.close()
 
 
 def _only_whole(file: Path) -> CapillaryError:
     return CapillaryError(
         "this stack cannot be predicted by blocks: its format is not read in parts",
         file=file.name,
-        remedy="save it as OME-Zarr or HDF5, or leave --blocks out",
+        remedy="save it as OME-Zarr, HDF5 or a TIFF of one page per slice, or leave --blocks out",
         code=ExitCode.USAGE,
     )

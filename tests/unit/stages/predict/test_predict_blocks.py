@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -20,6 +21,8 @@ from stages.common.registered.finding import FoundNetwork
 from stages.predict import opening
 from stages.predict.blocks import grid, predicting, surveying
 from stages.predict.blocks.records import BLOCKS_FILE, SURVEY_FILE, BlockResult, BlockSurvey
+from stages.predict.disk.scratch import Scratch
+from stages.predict.disk.stored import StoredVolume
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from stages.predict.request import BlockWork, PredictRequest, StackRequest
@@ -45,7 +48,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def use(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> None:
     torch.manual_seed(1)
-    network = linear_network(0.6 * torch.rand(3, 3, 3), -2.0)
+    network = linear_network(0.6 * torch.rand(3, 3, 3), -1.4)
     package = package_of(network, recipe=recipe)
     card = card_of(network, recipe=recipe, files=package.files)
     found = FoundNetwork(
@@ -99,19 +102,19 @@ def test_blocks_equal_the_whole_to_the_last_bit(monkeypatch: pytest.MonkeyPatch,
     """In any order and in several runs; small parts and the picture are those of the whole mask."""
     use(monkeypatch, recipe)
     image = save_stack(chunks=(8, 20, 20))
-    predict_whole(image, 40.0)
-    found = survey(image, least_um3=40.0)
+    predict_whole(image, 20.0)
+    found = survey(image, least_um3=20.0)
     assert (found.shape_zyx, found.spacing_um, found.block_zyx) == (SHAPE, SPACING_UM, (4, 16, 32))
     numbers = tuple(range(found.grid.count))
     assert len(numbers) == 18
-    predict_some(image, numbers[::2], 40.0)
-    predict_some(image, numbers[1::2], 40.0)
+    predict_some(image, numbers[::2], 20.0)
+    predict_some(image, numbers[1::2], 20.0)
     np.testing.assert_array_equal(read_stack(Path("assembled", FILES[1])), read_stack(WHOLE.with_name(FILES[1])))
     lines = Path("assembled", BLOCKS_FILE).read_bytes().splitlines()
     results = [BlockResult.model_validate_json(line) for line in lines]
     assert [result.number for result in results] == [*numbers[::2], *numbers[1::2]]
     assert sum(result.vessel_voxels for result in results) == np.count_nonzero(read_stack(Path("assembled", FILES[0])))
-    step(image, Path("joined"), BlockWork(step="join", cleans=True), 40.0, picture=Path("joined", "seg.png"))
+    step(image, Path("joined"), BlockWork(step="join", cleans=True), 20.0, picture=Path("joined", "seg.png"))
     mask = read_stack(Path("joined", FILES[0]))
     np.testing.assert_array_equal(mask, read_stack(WHOLE))
     assert 0 < np.count_nonzero(mask) < np.count_nonzero(read_stack(Path("assembled", FILES[0])))
@@ -176,18 +179,32 @@ def save_h5() -> Path:
     return Path("stack.h5")
 
 
-def save_tiff() -> Path:
-    tifffile.imwrite("stack.ome.tif", read_stack(save_stack()))
+def save_tiff(**how: Any) -> Path:
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", SPACING_UM, strict=True)}
+    tifffile.imwrite("stack.ome.tif", read_stack(save_stack()), metadata={"axes": "ZYX", **sizes}, **how)
     return Path("stack.ome.tif")
 
 
-def test_hdf5_is_read_in_parts_too() -> None:
-    """Also without chunks, and in the other order of bytes."""
-    image = save_h5()
-    predict_whole(image)
-    predict_some(image, tuple(range(survey(image).grid.count)))
-    for name in FILES:
-        np.testing.assert_array_equal(read_stack(Path("assembled", name)), read_stack(WHOLE.with_name(name)))
+def save_nifti() -> Path:
+    image: Any = nibabel.Nifti1Image(read_stack(save_stack()).T, np.diag([1, 1, 1, 1]))  # type: ignore[no-untyped-call]
+    image.to_filename("stack.nii")
+    return Path("stack.nii")
+
+
+@pytest.mark.parametrize(
+    "save",
+    [save_h5, save_tiff, lambda: save_tiff(compression="zlib", byteorder=">", photometric="miniswhite")],
+    ids=["hdf5", "tiff", "tiff_packed"],
+)
+def test_other_formats_are_read_in_parts_too(save: Callable[[], Path]) -> None:
+    """Also without chunks, in the other order of bytes, and with white stored as 0."""
+    image = save()
+    whole = read_stack(image)
+    found = survey(image)
+    with Scratch(Path("mask")) as scratch, StoredVolume(image, None, scratch) as volume:
+        np.testing.assert_array_equal(np.stack(list(volume)), whole)
+        np.testing.assert_array_equal(volume.read_box((slice(3, 9), slice(5, 21), slice(7, 8))), whole[3:9, 5:21, 7:8])
+    assert (found.shape_zyx, found.spacing_um) == (SHAPE, SPACING_UM)
 
 
 def resampling(monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -198,7 +215,7 @@ def resampling(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda _: save_tiff(), "its format is not read in parts"),
+        (lambda _: save_nifti(), "its format is not read in parts"),
         (resampling, "trained on voxels of another size"),
     ],
 )
