@@ -12,7 +12,7 @@ from stages.predict.files.chunks import CHUNK_ZYX, LEVEL
 
 Shape = tuple[int, int, int]
 Box = tuple[slice, slice, slice]  # z, y, x
-BLOCK_VOXELS = 2**27  # of a block whose size nobody asked for
+BLOCK_VOXELS = 2**28  # of a block whose size nobody asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +53,24 @@ class BlockGrid:
 
 
 def choose_block(shape_zyx: Shape, patch_voxels: Shape, wanted_zyx: Shape | None) -> Shape:
-    """The size of a block in voxels: `wanted_zyx` in whole chunks, else the best one that has about BLOCK_VOXELS.
+    """The size of a block in voxels: `wanted_zyx` in whole chunks, else the best one of at most BLOCK_VOXELS.
 
-    Each block also computes the patches that cross its border. Blocks of a patch's own proportions have the fewest.
+    Each block also computes the patches that cross its border. So it grows where a patch is the largest share of it.
     """
     if wanted_zyx is not None:
         return _in_chunks(wanted_zyx, shape_zyx)
-    chosen = _in_chunks(patch_voxels, shape_zyx)
-    for factor in itertools.count(2):
-        larger = _in_chunks((patch_voxels[0] * factor, patch_voxels[1] * factor, patch_voxels[2] * factor), shape_zyx)
-        if prod(larger) > BLOCK_VOXELS or all(map(int.__ge__, chosen, shape_zyx)):
+    chosen, chunks = _in_chunks(patch_voxels, shape_zyx), chunk_shape(shape_zyx)
+    while True:
+        grown = {axis: _grown(chosen, axis, chunks[axis]) for axis in range(3) if chosen[axis] < shape_zyx[axis]}
+        fitting = [axis for axis, block in grown.items() if prod(map(min, block, shape_zyx)) <= BLOCK_VOXELS]
+        if not fitting:
             return chosen
-        chosen = larger
-    raise AssertionError("counting has no end")
+        chosen = grown[max(fitting, key=lambda axis, now=chosen: patch_voxels[axis] / now[axis])]
+
+
+def _grown(block_zyx: Shape, axis: int, step: int) -> Shape:
+    z, y, x = (size + step * (number == axis) for number, size in enumerate(block_zyx))
+    return z, y, x
 
 
 def chunk_shape(shape_zyx: Shape) -> Shape:

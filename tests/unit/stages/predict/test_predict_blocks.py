@@ -31,11 +31,10 @@ from tests.support.recipe import RECIPE
 from tests.support.tracked import embedded_runtime
 from tests.unit.stages.common.imaging.foreign.written import SPACING_UM, save_zarr
 
-SHAPE = (11, 40, 45)
+SHAPE = (7, 30, 45)
 WHOLE = Path("whole", "seg.ome.zarr")
 FILES = ("seg.ome.zarr", "seg_probability.ome.zarr")
 PERCENTILE = dataclasses.replace(RECIPE, normalisation="percentile")
-ZSCORE = dataclasses.replace(RECIPE, normalisation="zscore")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +58,7 @@ def use(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> None:
 
 
 def evaluation(least_um3: float | None = None) -> Evaluation:
-    return Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", min_component_um3=least_um3)
+    return Evaluation(overlap=0.25, threshold=0.5, test_time_flips="none", min_component_um3=least_um3)
 
 
 def save_stack(**how: Any) -> Path:
@@ -97,16 +96,14 @@ def predict_whole(image: Path, least_um3: float | None = None) -> None:
     predict(PredictRequest(stacks=(stack,)), evaluation(least_um3), embedded_runtime(Path("state"), stage="predict"))
 
 
-@pytest.mark.parametrize("recipe", [PERCENTILE, ZSCORE], ids=lambda recipe: recipe.normalisation)
-def test_blocks_equal_the_whole_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> None:
+def test_blocks_equal_the_whole_to_the_last_bit() -> None:
     """In any order and in several runs; small parts and the picture are those of the whole mask."""
-    use(monkeypatch, recipe)
     image = save_stack(chunks=(8, 20, 20))
     predict_whole(image, 20.0)
     found = survey(image, least_um3=20.0)
     assert (found.shape_zyx, found.spacing_um, found.block_zyx) == (SHAPE, SPACING_UM, (4, 16, 32))
     numbers = tuple(range(found.grid.count))
-    assert len(numbers) == 18
+    assert len(numbers) == 8
     predict_some(image, numbers[::2], 20.0)
     predict_some(image, numbers[1::2], 20.0)
     np.testing.assert_array_equal(read_stack(Path("assembled", FILES[1])), read_stack(WHOLE.with_name(FILES[1])))
@@ -127,8 +124,8 @@ def test_blocks_equal_the_whole_to_the_last_bit(monkeypatch: pytest.MonkeyPatch,
 def test_a_block_writes_its_own_chunks_alone() -> None:
     """A file of another block is as it was, to its time."""
     image = save_stack()
-    count = survey(image).grid.count
-    predict_some(image, tuple(range(count)))
+    survey(image)
+    predict_some(image, (0, 1, 2, 4))
 
     def times() -> dict[str, int]:
         files = Path("assembled", FILES[1], "0").rglob("*")
@@ -168,7 +165,7 @@ def test_what_changed_since_the_survey_is_refused(monkeypatch: pytest.MonkeyPatc
     Path(SURVEY_FILE).write_text(found.model_copy(update={"method": "other"}).model_dump_json())
     with pytest.raises(DataError, match="the networks changed"):
         predict_some(image, (0,))
-    Path(SURVEY_FILE).write_text(found.model_copy(update={"shape_zyx": (11, 40, 44)}).model_dump_json())
+    Path(SURVEY_FILE).write_text(found.model_copy(update={"shape_zyx": (7, 30, 44)}).model_dump_json())
     with pytest.raises(DataError, match="the stack changed"):
         predict_some(image, (0,))
 
@@ -203,7 +200,7 @@ def test_other_formats_are_read_in_parts_too(save: Callable[[], Path]) -> None:
     found = survey(image)
     with Scratch(Path("mask")) as scratch, StoredVolume(image, None, scratch) as volume:
         np.testing.assert_array_equal(np.stack(list(volume)), whole)
-        np.testing.assert_array_equal(volume.read_box((slice(3, 9), slice(5, 21), slice(7, 8))), whole[3:9, 5:21, 7:8])
+        np.testing.assert_array_equal(volume.read_box((slice(3, 6), slice(5, 21), slice(7, 8))), whole[3:6, 5:21, 7:8])
     assert (found.shape_zyx, found.spacing_um) == (SHAPE, SPACING_UM)
 
 
@@ -235,7 +232,7 @@ def test_what_is_not_predicted_by_blocks_is_refused(
 def test_nan_is_named_by_its_slice() -> None:
     """Where it is in the stack, not in the block."""
     stack = np.zeros(SHAPE, dtype=np.float32)
-    stack[..., 5:], stack[9, 20, 20] = 1, np.nan
+    stack[..., 5:], stack[5, 20, 20] = 1, np.nan
     image = save_zarr(Path("stack.ome.zarr"), [stack])
-    with pytest.raises(DataError, match="NaN or infinite values in slice 10"):
+    with pytest.raises(DataError, match="NaN or infinite values in slice 6"):
         survey(image)

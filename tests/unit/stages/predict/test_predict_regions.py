@@ -79,13 +79,13 @@ def test_each_chunk_belongs_to_one_block(shape: Shape, wanted: Shape) -> None:
     ("shape", "patch", "chosen"),
     [
         ((15, 300, 280), (12, 96, 96), (15, 512, 512)),  # one block
-        ((4000, 9000, 9000), (96, 96, 96), (480, 512, 512)),
-        ((4000, 9000, 9000), (12, 96, 96), (128, 1024, 1024)),
-        ((20, 200_000, 300), (12, 96, 96), (32, 8192, 512)),
+        ((4000, 9000, 9000), (96, 96, 96), (672, 768, 512)),
+        ((4000, 9000, 9000), (12, 96, 96), (160, 1280, 1280)),
+        ((20, 200_000, 300), (12, 96, 96), (32, 44544, 512)),
     ],
 )
 def test_the_size_of_a_block_suits_the_patch(shape: Shape, patch: Shape, chosen: Shape) -> None:
-    """Whole chunks, about 2²⁷ voxels, in the proportions of a patch."""
+    """Whole chunks, at most 2²⁸ voxels, long where a patch is."""
     assert choose_block(shape, patch, None) == chosen
     assert prod(min(a, b) for a, b in zip(chosen, shape, strict=True)) <= BLOCK_VOXELS
 
