@@ -62,10 +62,15 @@ def choose_block(shape_zyx: Shape, patch_voxels: Shape, wanted_zyx: Shape | None
     chosen, chunks = _in_chunks(patch_voxels, shape_zyx), chunk_shape(shape_zyx)
     while True:
         grown = {axis: _grown(chosen, axis, chunks[axis]) for axis in range(3) if chosen[axis] < shape_zyx[axis]}
-        fitting = [axis for axis, block in grown.items() if prod(map(min, block, shape_zyx)) <= BLOCK_VOXELS]
+        fitting = [axis for axis, block in grown.items() if prod(_least(block, shape_zyx)) <= BLOCK_VOXELS]
         if not fitting:
             return chosen
         chosen = grown[max(fitting, key=lambda axis, now=chosen: patch_voxels[axis] / now[axis])]
+
+
+def _least(one: Shape, other: Shape) -> Shape:
+    z, y, x = (min(pair) for pair in zip(one, other, strict=True))
+    return z, y, x
 
 
 def _grown(block_zyx: Shape, axis: int, step: int) -> Shape:
@@ -75,8 +80,7 @@ def _grown(block_zyx: Shape, axis: int, step: int) -> Shape:
 
 def chunk_shape(shape_zyx: Shape) -> Shape:
     """Of the store that is written."""
-    z, y, x = map(min, CHUNK_ZYX, shape_zyx)
-    return z, y, x
+    return _least(CHUNK_ZYX, shape_zyx)
 
 
 def chunk_files(box: Box, shape_zyx: Shape) -> Iterator[str]:

@@ -53,8 +53,8 @@ class StoredVolume:
             return stack.shape_zyx, stack.dtype.newbyteorder("="), stack.regions
         shape, dtype = read_shape(self._file, self._channel), read_dtype(self._file, self._channel)
         with self._refusing_damage():
-            tiff = open_tiff_parts(self._file, self._channel) if is_tiff(self._file) else contextlib.nullcontext()
-            return shape, dtype.newbyteorder("="), self._opened.enter_context(tiff)
+            parts = self._opened.enter_context(_parts_of(self._file, self._channel))
+        return shape, dtype.newbyteorder("="), parts
 
     def _refusing_damage(self) -> AbstractContextManager[None]:
         """Not around the use of an open file: that would take any error of its user for damage."""
@@ -97,6 +97,10 @@ class StoredVolume:
     ) -> None:
         with self._refusing_damage():
             self._opened.close()
+
+
+def _parts_of(file: Path, channel: Channel) -> AbstractContextManager[Regions | None]:
+    return open_tiff_parts(file, channel) if is_tiff(file) else contextlib.nullcontext()
 
 
 def _only_whole(file: Path) -> CapillaryError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import find_limits
+from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.stop import Stop
 from capillary.places.choose import Jobs
@@ -58,6 +58,9 @@ class FakeStage:
 
     def gpus(self, _settings: object) -> tuple[Gpu, ...]:
         return ()
+
+    def limits(self) -> Limits:
+        return find_limits()
 
     def execute(self, plan: StagePlan, _stop: Stop, publish: Callable[[Path], None]) -> int:
         """Satisfies launcher.run.Executor."""
