@@ -65,7 +65,8 @@ def choose_block(shape_zyx: Shape, patch_voxels: Shape, wanted_zyx: Shape | None
         fitting = [axis for axis, block in grown.items() if prod(_least(block, shape_zyx)) <= BLOCK_VOXELS]
         if not fitting:
             return chosen
-        chosen = grown[max(fitting, key=lambda axis, now=chosen: patch_voxels[axis] / now[axis])]
+        shares = {axis: patch_voxels[axis] / chosen[axis] for axis in fitting}
+        chosen = grown[max(shares, key=shares.__getitem__)]
 
 
 def _least(one: Shape, other: Shape) -> Shape:

@@ -148,15 +148,15 @@ def test_heads_run_parts_until_one_fails(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_request_to_stop_reaches_every_head(tmp_path: Path) -> None:
-    """With its own signal: Ctrl-C ends the jobs, anything else leaves them. No further part is started."""
+    """With its own signal, which says what becomes of the jobs. No further part is started."""
     (tmp_path / "parts").mkdir()
     os.mkfifo(tmp_path / "ready")
-    waiting = ("sh", "-c", 'trap "exit 99" INT; echo > ready; while :; do sleep 0.05; done')
+    waiting = ("sh", "-c", 'trap "exit 99" TERM; echo > ready; while :; do sleep 0.05; done')
     heads = Heads(1, tmp_path / "parts", waiting)
 
     def ask_once_it_runs() -> None:
         (tmp_path / "ready").read_text()
-        heads.ask(signal.SIGINT)
+        heads.ask(signal.SIGTERM)
 
     thread = threading.Thread(target=ask_once_it_runs)
     thread.start()
