@@ -35,7 +35,7 @@ def _move(file: str, source: Path, target: Path, survey: BlockSurvey, numbers: C
         if place.exists():
             return
     elif owner_of(file, survey) not in numbers:
-        raise _unexpected(f"the file {file}, which is no chunk of its blocks", source)
+        raise _unexpected(f"the file {file}, which is not a chunk of its blocks", source)
     place.parent.mkdir(parents=True, exist_ok=True)
     (source / file).replace(place)
 

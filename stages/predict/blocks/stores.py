@@ -54,7 +54,7 @@ class Stores:
 
 
 def _flush(folder: Path, files: Iterator[str]) -> None:
-    """To the disk; a chunk of zeros is no file."""
+    """To the disk; a chunk of zeros has no file."""
     for file in files:
         if (folder / file).is_file():
             with (folder / file).open("rb") as stream:

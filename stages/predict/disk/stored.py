@@ -28,7 +28,7 @@ _SLABS = itertools.count()  # several volumes may share a scratch
 class StoredVolume:
     """The voxels of `file`, in the machine's order of bytes. To iterate over it gives its slices. A context manager.
 
-    While slices are read one after the other, those of one row of chunks lie in `scratch`, so that each chunk is
+    While slices are read one after the other, those of one layer of chunks are in `scratch`, so that each chunk is
     unpacked once and memory holds a slice and a row of chunks.
     """
 

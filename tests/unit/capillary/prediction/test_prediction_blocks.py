@@ -124,7 +124,7 @@ def test_small_parts_are_removed_at_the_end(root: Path, stage: FakeStage) -> Non
 def test_a_job_that_leaves_other_files_is_refused(root: Path, stage: FakeStage, stray: str) -> None:
     """What comes from a node is untrusted: no chunk of another block is taken."""
     stage.strays = (stray,) if stray != "0/0/0/0/x" else ("0/x/0/0",)
-    with pytest.raises(CapillaryError, match="no chunk of its blocks") as raised:
+    with pytest.raises(CapillaryError, match="not a chunk of its blocks") as raised:
         predict(root)
     assert raised.value.code is ExitCode.UNEXPECTED
     assert not (root / "out" / "seg.ome.zarr").exists()
@@ -165,7 +165,7 @@ def test_one_command_at_a_time_works_on_a_mask(root: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1,2", "0,1,1", "a,b,c", "1,2,-3", "1,2,3,4", "1.5,2,3", "99999999999,1,1"])
-def test_what_is_no_size_of_a_block(text: str) -> None:
+def test_a_size_of_blocks_that_cannot_be(text: str) -> None:
     """Exit code 2."""
     with pytest.raises(CapillaryError, match="--blocks is not a size") as raised:
         parse_blocks(text)
