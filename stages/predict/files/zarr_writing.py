@@ -22,7 +22,7 @@ def write_zarr(
 ) -> None:
     """Write the slices (yx) to the store `folder`, whose former content is removed."""
     depth = _depth(shape_zyx, dtype)
-    chunks = (depth, *(min(most, size) for most, size in zip(CHUNK_ZYX[1:], shape_zyx[1:], strict=True)))
+    chunks = (depth, min(CHUNK_ZYX[1], shape_zyx[1]), min(CHUNK_ZYX[2], shape_zyx[2]))
     array = create_store(folder, dtype, shape_zyx, chunks, spacing_um)
     first = 0
     for slab in _slabs(slices, depth):
