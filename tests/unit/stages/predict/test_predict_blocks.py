@@ -17,6 +17,7 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.spacing import spacing_of
+from stages.common.memory import Room
 from stages.common.registered.finding import FoundNetwork
 from stages.predict import opening
 from stages.predict.blocks import grid, predicting, surveying
@@ -68,7 +69,7 @@ def save_stack(**how: Any) -> Path:
     return save_zarr(Path("stack.ome.zarr"), [stack], **how)
 
 
-def step(image: Path, folder: Path, work: BlockWork, least_um3: float | None = None, **files: Path) -> None:
+def step(image: Path, folder: Path, work: BlockWork, least_um3: float | None = None, **files: Any) -> None:
     """One run of the stage, whose files go to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     stack = StackRequest(image=image, mask=folder / FILES[0], **files)
@@ -142,16 +143,16 @@ def test_a_block_reads_no_more_than_it_needs(monkeypatch: pytest.MonkeyPatch) ->
     image = save_stack()
     survey(image)
     read: list[int] = []
-    real = predicting.StoredVolume.read_box
+    real = StoredVolume.read_box
 
     def counting(volume: Any, box: tuple[slice, slice, slice]) -> Any:
         read.append(np.prod([part.stop - part.start for part in box]))
         return real(volume, box)
 
-    monkeypatch.setattr(predicting.StoredVolume, "read_box", counting)
+    monkeypatch.setattr(StoredVolume, "read_box", counting)
     predict_some(image, (0, 4))
     assert max(read) <= (4 + 2 * 4) * (16 + 2 * 16) * SHAPE[2]
-    room = dataclasses.replace(predicting.memory_room(), bytes=1000)
+    room = Room(bytes=1000, where="are left")
     monkeypatch.setattr(predicting, "memory_room", lambda: room)
     with pytest.raises(CapillaryError, match="4 × 16 × 32 voxels does not fit into memory") as raised:
         predict_some(image, (0,))
