@@ -27,8 +27,11 @@ JOBS = Jobs(most=2, hardware=Hardware(gpus=(), limits=find_limits()), described=
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with one card and six stacks in scans/, and without settings of this machine."""
-    for name in ("params.yaml", "dvc.yaml", "configs", "stages"):
+    for name in ("params.yaml", "dvc.yaml", "configs"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
+    for name in ("common", "predict"):  # the code of the stage, of which a job needs the hash
+        (tmp_path / "stages" / name).mkdir(parents=True)
+    (tmp_path / "stages" / "__init__.py").touch()
     (tmp_path / "models" / "dice_ce").mkdir(parents=True)
     (tmp_path / "models" / "dice_ce" / "fold_0.json").write_text("{}")
     (tmp_path / "scans").mkdir()
