@@ -156,6 +156,10 @@ def predict(
         str | None,
         typer.Option(metavar=".nii.gz", help="Suffix of the masks in a folder (default: that of the stack)."),
     ] = None,
+    blocks: Annotated[
+        str | None,
+        typer.Option(metavar="auto|Z,Y,X", help="One huge stack by blocks, into OME-Zarr.", show_default=False),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip stacks that are already done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
@@ -168,6 +172,7 @@ def predict(
         paths,
         Path.cwd(),
         suffix=suffix,
+        blocks=blocks,
         spacing_um=spacing_um,
         probability=probability,
         picture=picture,

@@ -48,7 +48,7 @@ def files_table(root: Path) -> list[str]:
     gates = [stage for stage in yaml.safe_load((root / ACCESS_FILE).read_text()) if is_gate(root, stage)]
     rows += [[gate, shown((config_of(gate),)), shown(())] for gate in gates]
     stacks = "`IN` (for more than 32 stacks in one folder: that folder), the model cards in `models`"
-    files = "`OUT` and other requested files next to it; for several stacks: a hidden folder in the output folder"
+    files = "`OUT` and other requested files next to it; for several stacks or blocks: a hidden folder there"
     rows.append(["predict", stacks, files])
     rows.append(["models", "the registry, and what *convert* made", "pickles as they were fetched; new cards"])
     rows.append(["convert", "pickles as they were fetched", "a description and weights for each"])

@@ -26,10 +26,14 @@ INPUTS = (PARAMS_FILE.name, ORDER_FILE.name)  # what the launcher writes for a s
 
 @dataclass(frozen=True, kw_only=True)
 class Dep:
-    """A declared dependency: as dvc.yaml names it, and where it lies. `host` is None for a URL."""
+    """A declared dependency: as dvc.yaml names it, and where it lies. `host` is None for a URL.
+
+    `is_carried`: a small file that lives as long as this launcher; one that goes to another machine takes a copy along.
+    """
 
     name: str
     host: Path | None
+    is_carried: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -26,6 +27,17 @@ def held(folder: Path, address: str) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Whether a head follows the job in `folder` now."""
     return locks.is_held(folder / LOCK_FILE)
+
+
+def clear(folder: Path) -> None:
+    """Remove what a previous job left in `folder`, except the lock that this head holds."""
+    for left in folder.iterdir():
+        if left.name == LOCK_FILE:
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def _take(folder: Path, address: str) -> IO[bytes]:

@@ -4,6 +4,7 @@
     job.json        what is run, with which deps, by which executor; names of variables, never their values
     order.json      how this run is to be done (stages/common/runtime.py)
     params.yaml     declared keys only
+    carried/        copies of small deps that live no longer than the head
     gates/1-…/      folders of the same form: checks that run before the stage, on the same node
     attempts/1.json the node that took the job up, and when; one file for each time
     stop            made by the head: the job is to checkpoint and end, not to run again
@@ -16,8 +17,10 @@ The folder is on a file system that the head and the nodes share. The head write
 which the head takes for untrusted.
 """
 
+import dataclasses
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +44,7 @@ from stages.common.tracking.address import VARIABLE
 
 JOBS = Path(".capillary", "jobs")
 JOB_FILE = "job.json"
+CARRIED = "carried"
 GATES = "gates"
 LOG_FILE = "log"
 # settings of the images, which the node that builds or looks for them must share with the head
@@ -124,8 +128,9 @@ def has_job(plan: StagePlan) -> bool:
 
 def write_job(plan: StagePlan, folder: Path, handover: Handover) -> Job:
     """Write the job of `plan` into `folder`, job.json last; returns what it holds."""
-    job = _job_of(plan, handover)
     folder.mkdir(parents=True, exist_ok=True)
+    plan = dataclasses.replace(plan, deps=tuple(_carried(dep, folder) for dep in plan.deps))
+    job = _job_of(plan, handover)
     for name in (PARAMS_FILE, ORDER_FILE):
         (folder / name).unlink(missing_ok=True)
     write_inputs(plan, folder)
@@ -225,6 +230,16 @@ def _job_of(plan: StagePlan, handover: Handover) -> Job:
         writable=plan.writable,
         grace_s=plan.grace_s,
     )
+
+
+def _carried(dep: Dep, folder: Path) -> Dep:
+    """`dep` with a copy in `folder` where it is to be carried."""
+    if not dep.is_carried or dep.host is None:
+        return dep
+    copy = folder / CARRIED / dep.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(dep.host, copy)
+    return Dep(name=dep.name, host=copy)
 
 
 def _job_dep(dep: Dep, plan: StagePlan) -> JobDep:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from capillary.prediction.inputs import Inputs, InputStack, read_inputs
-from capillary.prediction.names import parse_spacing, stack_request, stem_of, usage
+from capillary.prediction.names import parse_blocks, parse_spacing, stack_request, stem_of, usage
 from stages.common.errors import CapillaryError
-from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import SUFFIXES, ZARR_SUFFIXES, suffix_of
 from stages.predict.request import PredictRequest, StackRequest
 
 
@@ -16,6 +16,7 @@ def make_request(
     root: Path,
     *,
     suffix: str | None,
+    blocks: str | None,
     spacing_um: str | None,
     probability: bool,
     picture: bool,
@@ -32,6 +33,9 @@ def make_request(
         raise usage("--suffix and --resume only apply to several stacks", "name a folder as the last argument")
     if suffix is not None and suffix_of(f"x{suffix}") != suffix:
         raise usage("--suffix is not a suffix of a stack", f"choose one of {', '.join(SUFFIXES)}", value=suffix)
+    work = parse_blocks(blocks)
+    if work is not None and (inputs.is_many or suffix_of(inputs.target.name) not in ZARR_SUFFIXES):
+        raise usage("--blocks is for one stack with a mask in OME-Zarr", "name the mask, such as seg.ome.zarr")
     stacks = tuple(
         stack_request(
             found.image,
@@ -43,7 +47,7 @@ def make_request(
         for found in inputs.stacks
     )
     if not inputs.is_many:
-        return PredictRequest(stacks=stacks, **options)
+        return PredictRequest(stacks=stacks, blocks=work, **options)
     refuse_same_names(stacks)
     return PredictRequest(stacks=stacks, folder=inputs.target, **options)
 

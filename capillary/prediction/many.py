@@ -2,22 +2,24 @@
 
 import contextlib
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from capillary.launcher.run import choose_executor
 from capillary.lifetimes.stop import Stop, ask_to_stop
 from capillary.prediction.checks import check_request, check_writable
 from capillary.prediction.output.existing import settle_existing
 from capillary.prediction.output.publisher import Publisher
-from capillary.prediction.output.records import read_history
+from capillary.prediction.output.records import History, read_history
 from capillary.prediction.output.table import TABLE_FILE
 from capillary.prediction.plan import plan_prediction
-from capillary.prediction.running import execute
+from capillary.prediction.running import Runner, choose_runner, execute
+from capillary.prediction.spread.stacks import spread_stacks
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.lifetimes.locks import take
 from stages.common.progress import say
+from stages.predict.batch.results import stacks_failed
 from stages.predict.request import PredictRequest
 
 HIDDEN = ".capillary-predict"  # in the output folder, so that a finished file is only renamed
@@ -31,16 +33,39 @@ def predict_many(request: PredictRequest, root: Path, stop: Stop) -> int:
     folder = target.absolute()
     history = read_history(folder)
     request = settle_existing(request, folder, history)
-    settings = read_settings(root)
-    executor = choose_executor(settings)
+    runner = choose_runner(root, read_settings(root))
     with work_folder(folder) as hidden:
-        work, taken = hidden / "work", hidden / "taken"
-        plan = plan_prediction(request.model_copy(update={"folder": work}), root, settings, executor)
-        publisher = Publisher(stacks=request.stacks, folder=folder, work=work, taken=taken, history=history)
-        with publisher.watching(ask_to_stop):
-            code = execute(plan, executor, stop, lambda _work: None)
-    _summarise(publisher.counts, len(request.stacks), target, code)
+        counts, code = (_here if runner.jobs is None else _spread)(request, root, runner, stop, hidden, history)
+    _summarise(counts, len(request.stacks), target, code)
     return code
+
+
+def _here(
+    request: PredictRequest, root: Path, runner: Runner, stop: Stop, hidden: Path, history: History
+) -> tuple[dict[str, int], int]:
+    """(how many stacks ended how, exit code) of one run of the stage on this machine."""
+    assert request.folder is not None
+    work, taken = hidden / "work", hidden / "taken"
+    asked = request.model_copy(update={"folder": work})
+    plan = plan_prediction(asked, root, read_settings(root), runner.executor)
+    folder = request.folder.absolute()
+    publisher = Publisher(stacks=request.stacks, folder=folder, work=work, taken=taken, history=history)
+    with publisher.watching(ask_to_stop):
+        code = execute(plan, runner.executor, stop, lambda _work: None)
+    return publisher.counts, code
+
+
+def _spread(
+    request: PredictRequest, root: Path, runner: Runner, stop: Stop, hidden: Path, history: History
+) -> tuple[dict[str, int], int]:
+    """The same of jobs, each with some of the stacks."""
+    assert runner.jobs is not None
+    counts, code = spread_stacks(request, root, stop, runner.jobs, hidden, history)
+    if counts["failed"] and not code:
+        failed = stacks_failed(counts["failed"], len(request.stacks))
+        sys.stderr.write(failed.report() + "\n")
+        code = failed.code
+    return counts, code
 
 
 @contextlib.contextmanager
@@ -57,7 +82,7 @@ def work_folder(folder: Path) -> Iterator[Path]:
         raise
     try:
         check_writable(folder)
-        with _locked(folder / HIDDEN) as hidden:
+        with locked(folder / HIDDEN) as hidden:
             for name in ("work", "taken"):
                 shutil.rmtree(hidden / name, ignore_errors=True)
                 (hidden / name).mkdir()
@@ -72,7 +97,8 @@ def work_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(hidden: Path) -> Iterator[Path]:
+def locked(hidden: Path) -> Iterator[Path]:
+    """Hold the folder `hidden` for the block. Raises CapillaryError where another run does."""
     if hidden.is_symlink():
         raise CapillaryError("this is a link", file=hidden, remedy="remove it", code=ExitCode.USAGE)
     lock = take(hidden / "lock")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.imaging.suffixes import suffix_of
-from stages.predict.request import Spacing, StackRequest
+from stages.predict.request import BlockWork, Spacing, StackRequest
 
 
 def stem_of(file: Path) -> str:
@@ -35,6 +35,21 @@ def parse_spacing(text: str | None) -> Spacing | None:
     if len(numbers) != 3 or not all(0 < number < float("inf") for number in numbers):
         raise usage(f"--spacing-um is not three lengths above 0: {text}", "write Z,Y,X in µm, such as 5,0.994,0.994")
     return numbers[0], numbers[1], numbers[2]
+
+
+def parse_blocks(text: str | None) -> BlockWork | None:
+    """`auto`, or the size of a block in voxels such as `64,512,512` (z, y, x): the first step of the work by blocks.
+
+    Raises CapillaryError (usage) for anything else.
+    """
+    if text is None:
+        return None
+    if text == "auto":
+        return BlockWork(step="survey")
+    sizes = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if len(sizes) != 3 or not all(0 < size < 2**31 for size in sizes):
+        raise usage(f"--blocks is not a size of blocks: {text}", "write auto, or Z,Y,X in voxels, such as 64,512,512")
+    return BlockWork(step="survey", wanted_zyx=(sizes[0], sizes[1], sizes[2]))
 
 
 def _numbers(text: str) -> Iterator[float]:

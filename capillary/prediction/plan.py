@@ -5,11 +5,12 @@ declared here instead, and the same executors hold it to that.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from capillary.compute.computing import stage_compute
+from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.access import read_access
 from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, plan_stage
 from capillary.launcher.run import Executor
@@ -19,11 +20,12 @@ from capillary.prediction.components import chosen_size_um3
 from capillary.prediction.mounts import mounted
 from capillary.settings import Settings
 from stages.common.params import validate_params
+from stages.predict.blocks.records import SURVEY_FILE
 from stages.predict.params import PredictParams
 from stages.predict.request import REQUEST_FILE, PredictRequest, StackRequest
 
 STAGE = "predict"
-OUTPUT = "prediction"  # where the stage leaves the files of a single stack, whatever their names are outside
+OUTPUT = "prediction"  # where the stage leaves what is published, whatever its names are outside
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class Prediction:
     cards: tuple[str, ...]
     files: tuple[str, ...]
     visible: Mapping[str, Any]
+    hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def deps(self) -> list[str]:
@@ -55,8 +58,8 @@ class Prediction:
         return dict(self.visible)
 
     def dep_hashes(self) -> dict[str, str]:
-        """None are needed: nothing is recorded as made from them."""
-        return {}
+        """What tells one run from another where a job has to be found again; else none, since nothing is recorded."""
+        return dict(self.hashes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,43 +71,90 @@ class PredictPlan:
 
     def with_request_file(self, file: Path) -> StagePlan:
         """The run of a stage that finds `file`, which holds the request, in its working folder."""
-        return dataclasses.replace(self.stage, deps=(*self.stage.deps, Dep(name=REQUEST_FILE, host=file)))
+        return dataclasses.replace(
+            self.stage, deps=(*self.stage.deps, Dep(name=REQUEST_FILE, host=file, is_carried=True))
+        )
 
 
-def plan_prediction(request: PredictRequest, root: Path, settings: Settings, executor: Executor) -> PredictPlan:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOf:
+    """How one run differs from that of a whole request on this machine.
+
+    `address` names it, `hashes` tell it from others (spread/traces.py), and `deps` are what it reads besides.
+    """
+
+    address: str = STAGE
+    hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    deps: tuple[Dep, ...] = ()
+    limits: Callable[[], Limits] = find_limits
+
+
+def plan_prediction(
+    request: PredictRequest, root: Path, settings: Settings, executor: Executor, run: RunOf | None = None
+) -> PredictPlan:
     """The plan of `request`, whose paths are this process's. Raises CapillaryError for models and params that do not
     suit.
+
+    A folder that is absolute is the stage's to write to while it runs; OUTPUT itself is an out, published at the end.
     """
-    cells = listed_cells(read_params_file(root))
-    cards = () if request.model else choose_cards(root, request.loss, request.folds, cells, request.seeds)
+    run = run or RunOf()
+    cards = cards_of(request, root)
     deps, images = mounted([stack.image for stack in request.stacks])
-    channel = (read_params_file(root).get("ingest") or {}).get("channel")
     stacks = tuple(
-        _inside(stack.model_copy(update={"channel": channel}), image, request.folder, number)
+        _inside(stack.model_copy(update={"channel": channel_of(root)}), image, request, number)
         for number, (stack, image) in enumerate(zip(request.stacks, images, strict=True))
     )
     entry = Prediction(
         root=root,
         cards=cards,
-        files=() if request.folder else tuple(str(file) for file in stacks[0].files),
+        files=_outs(request, stacks),
         visible=visible_params(request, root, cards),
+        hashes=run.hashes,
     )
     access = read_access(root, STAGE)
-    asked = StageRequest(stage=STAGE, address=STAGE, argv=(), root=root, repository=root)
+    asked = StageRequest(stage=STAGE, address=run.address, argv=(), root=root, repository=root)
     identity = executor.environment_id(root, STAGE, access)
-    compute = stage_compute(root, settings, lambda: executor.gpus(settings))
+    compute = stage_compute(root, settings, lambda: executor.gpus(settings), run.limits)
     plan = plan_stage(asked, entry, access, settings, identity, compute)
     followed = (dataclasses.replace(dep, host=dep.host and dep.host.resolve()) for dep in plan.deps)
-    writable = plan.writable if request.folder is None else (*plan.writable, request.folder)
+    own = (request.folder,) if request.folder is not None and request.folder.is_absolute() else ()
     return PredictPlan(
-        stage=dataclasses.replace(plan, deps=(*followed, *deps), writable=writable),
+        stage=dataclasses.replace(plan, deps=(*followed, *deps, *run.deps), writable=(*plan.writable, *own)),
         request=request.model_copy(update={"stacks": stacks, "cards": tuple(map(Path, cards))}),
     )
 
 
-def _inside(stack: StackRequest, image: Path, folder: Path | None, number: int) -> StackRequest:
+def cards_of(request: PredictRequest, root: Path) -> tuple[str, ...]:
+    """The model cards that `request` means, relative to `root`; none where it names a model of the registry."""
+    if request.model:
+        return ()
+    cells = listed_cells(read_params_file(root))
+    return choose_cards(root, request.loss, request.folds, cells, request.seeds)
+
+
+def channel_of(root: Path) -> Any:
+    """The channel that the networks were trained on; None where params.yaml names none."""
+    return (read_params_file(root).get("ingest") or {}).get("channel")
+
+
+def _outs(request: PredictRequest, stacks: Sequence[StackRequest]) -> tuple[str, ...]:
+    """What the stage leaves when it ends well, relative to its working folder."""
+    if request.folder is not None:
+        return () if request.folder.is_absolute() else (str(request.folder),)
+    (stack,) = stacks
+    if request.blocks is None:
+        return tuple(map(str, stack.files))
+    if request.blocks.step == "survey":
+        return (str(stack.mask.with_name(SURVEY_FILE)),)
+    mask = (stack.mask,) if request.blocks.cleans else ()
+    return tuple(map(str, (*mask, *((stack.picture,) if stack.picture else ()))))
+
+
+def _inside(stack: StackRequest, image: Path, request: PredictRequest, number: int) -> StackRequest:
     """`stack` with the paths that the stage sees; of many, each has its own folder for its files."""
-    place = Path(OUTPUT) if folder is None else folder / f"{number:05}"
+    place = Path(OUTPUT) if request.folder is None else request.folder
+    if request.folder is not None and request.blocks is None:
+        place /= f"{number:05}"
     moved = {
         name: place / file.name
         for name in ("mask", "probability", "picture")

@@ -20,8 +20,8 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import Server, connect
 from stages.predict.models.ensemble import Ensemble, load_ensemble
+from stages.predict.opening import BATCH_SIZE
 from stages.predict.params import Evaluation, PredictParams
-from stages.predict.predict import BATCH_SIZE
 
 AUTO = "auto"
 PARAMS_FILE = "params.yaml"

@@ -7,7 +7,7 @@ from stages.common.imaging.intensities import measure_intensities
 from stages.common.imaging.normalise import Scale, apply_scale
 from stages.common.imaging.spacing import show
 from stages.common.tracking.training_domain import TrainingDomain
-from stages.predict.disk.volume import DiskVolume
+from stages.predict.disk.volume import Volume
 
 # A vessel twice as wide in voxels is another shape to a network; within a factor of 2 augmentation and a few levels of
 # pooling cope.
@@ -21,7 +21,7 @@ _NAMES = {"quartile_1": "the lower quartile", "median": "the median", "quartile_
 
 
 def doubts_about(
-    image: DiskVolume, scale: Scale, spacing_um: Spacing, domains: Sequence[TrainingDomain], normalisation: str
+    image: Volume, scale: Scale, spacing_um: Spacing, domains: Sequence[TrainingDomain], normalisation: str
 ) -> Iterator[str]:
     """A sentence for each trait of the stack that is far outside what `domains` (none: nothing is known) say."""
     if not domains:

@@ -4,7 +4,7 @@ Nothing but pydantic is imported here, because the host makes the request and mu
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -15,6 +15,9 @@ REQUEST_FILE = "request.json"  # in the stage's working folder
 
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Spacing = tuple[Length, Length, Length]
+Number = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1)]
+Sizes = tuple[Size, Size, Size]
 
 
 class StackRequest(Params):
@@ -39,6 +42,19 @@ class StackRequest(Params):
         return tuple(file for file in (self.mask, self.probability, self.picture) if file is not None)
 
 
+class BlockWork(Params):
+    """A step of predicting one stack by blocks (stages/predict/blocks): `survey` measures the stack and chooses the
+    blocks, `predict` predicts those of `numbers`, `join` makes what needs the whole mask.
+
+    `wanted_zyx` is the size of a block in voxels, None to have it chosen. `cleans`: small parts are to be removed.
+    """
+
+    step: Literal["survey", "predict", "join"]
+    wanted_zyx: Sizes | None = None
+    numbers: tuple[Number, ...] = ()
+    cleans: bool = False
+
+
 class PredictRequest(Params):
     """Stacks to segment, with which models, and how.
 
@@ -48,6 +64,8 @@ class PredictRequest(Params):
 
     `folder` is None for one stack, whose failure ends the run. For several it is the folder of their files; a stack
     that fails is reported there and the others continue. The host hands the request on with the stage's own paths.
+    `is_part`: the stacks are some of those that the user named, and the host counts what failed. `blocks` is the step
+    of a stack that is predicted by blocks.
     """
 
     stacks: Annotated[tuple[StackRequest, ...], Field(min_length=1)]
@@ -61,6 +79,8 @@ class PredictRequest(Params):
     min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     force: bool = False
     resume: bool = False
+    is_part: bool = False
+    blocks: BlockWork | None = None
 
 
 def read_request(file: Path = Path(REQUEST_FILE)) -> PredictRequest:

@@ -3,9 +3,10 @@
 For a single stack the steps follow each other; where there are many they overlap (stages/predict/batch).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,10 @@ class Method:
     batch_size: int
     guard: MemoryGuard
     domains: tuple[TrainingDomain, ...] = ()
+
+    def probability(self, patches: torch.Tensor) -> torch.Tensor:
+        """Mean foreground probability of `patches` (B, 1, z, y, x), of that shape."""
+        return self.ensemble.probability(patches, self.evaluation.test_time_flips)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +160,12 @@ def _predict(source: Normalised, method: Method, scratch: Scratch, report: Repor
             method.guard.raise_if_crossed("during prediction")
             tick()
 
-        def probability(patches: torch.Tensor) -> torch.Tensor:
-            return method.ensemble.probability(patches, method.evaluation.test_time_flips)
-
-        slices = predict_slices(source.read, probability, tiling, scratch.file("sums"), method.batch_size, done)
-        return scratch.volume("probability", shape, np.float32).append(_finite(plane) for plane in slices)
+        slices = predict_slices(source.read, method.probability, tiling, scratch.file("sums"), method.batch_size, done)
+        return scratch.volume("probability", shape, np.float32).append(finite(plane) for plane in slices)
 
 
-def _finite(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+def finite(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`plane`, a slice of a probability. Raises DataError where it holds NaN."""
     if not np.isfinite(plane).all():
         raise DataError(
             "the network predicts NaN on this stack",
@@ -177,7 +180,14 @@ def _without_small(
     """`mask` without connected parts below `least_um3`."""
     if not least_um3:
         return mask
+    return scratch.volume("kept", mask.shape, np.uint8).append(without_small(mask, least_um3, spacing_um, report))
+
+
+def without_small(
+    mask: Iterable[NDArray[Any]], least_um3: float, spacing_um: Spacing, report: Report
+) -> Iterator[NDArray[np.bool_]]:
+    """The slices (yx) of `mask`, which is read twice, without connected parts below `least_um3`."""
     parts = Components(mask)
     small = parts.voxels * prod(spacing_um) < least_um3
     report.say(f"removed {np.count_nonzero(small)} of {len(small)} connected parts, below {least_um3:g} µm³")
-    return scratch.volume("kept", mask.shape, np.uint8).append(parts.only(~small))
+    return parts.only(~small)

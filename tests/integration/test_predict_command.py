@@ -180,16 +180,21 @@ def test_many_stacks_go_on_after_a_kill(project: PredictionProject, tmp_path: Pa
     assert left_behind(project) == []
 
 
-@pytest.mark.parametrize("form", ["zarr_3", "slices_z"])
+@pytest.mark.parametrize(
+    ("form", "how"),
+    [("zarr_3", ("--blocks", "auto", "--min-component-um3", "20", "--picture")), ("slices_z", ("--picture",))],
+)
 def test_every_form_of_stack_is_read_and_a_store_is_written(
-    project: PredictionProject, tmp_path: Path, form: str
+    project: PredictionProject, tmp_path: Path, form: str, how: tuple[str, ...]
 ) -> None:
-    """A folder, and files by a pattern; a store that is there may be replaced."""
+    """A folder, also by blocks, and files by a pattern; a store that is there may be replaced."""
     stack = (np.random.default_rng(1).random((3, 20, 18)) * 60_000).astype(np.uint16)
     source = EVERY[form](tmp_path, stack)
     save_zarr(tmp_path / "seg.ome.zarr", [stack[:1]])
-    done = project.predict(str(source), f"{tmp_path}/seg.ome.zarr", "--spacing-um", "5,0.9,1.1", "--force")
+    done = project.predict(str(source), f"{tmp_path}/seg.ome.zarr", "--spacing-um", "5,0.9,1.1", "--force", *how)
     assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in tmp_path.glob("*seg*")) == ["seg.ome.zarr", "seg.png"]
+    assert left_behind(project) == []
     mask = reading.read_stack(tmp_path / "seg.ome.zarr")
     assert (mask.shape, set(np.unique(mask)) <= {0, 255}) == (stack.shape, True)
     assert reading.read_header(tmp_path / "seg.ome.zarr").spacing.declared_um == (5.0, 0.9, 1.1)

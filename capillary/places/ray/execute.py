@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from capillary.compute.hardware import GB
 from capillary.compute.limits import Limits
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
@@ -13,13 +12,14 @@ from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
-from capillary.places.held import LOCK_FILE, held
+from capillary.places.held import clear, held
 from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
 from capillary.places.outcome import Ended
 from capillary.places.ray.cluster import Loss, Lost, RayCluster, connected
 from capillary.places.ray.config import RAY_FILE, RayProfile
 from capillary.places.ray.head import Head
 from capillary.places.ray.task import CUT_SHORT, NO_FOLDER
+from capillary.places.share import limits_of, stand_ins
 from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
@@ -27,7 +27,6 @@ from stages.preflight.checks.devices import Gpu
 
 ADDRESS = "RAY_ADDRESS"
 MOST_SUBMISSIONS = 5
-_LEAST_GPU_GB = 6.0  # of a GPU whose memory configs/ray.yaml does not say
 _REMEDIES = {
     Loss.NODE: "repeat to resume; raise retries of its profile in configs/ray.yaml if nodes are lost often",
     Loss.MEMORY: "raise memory_gb of its profile in configs/ray.yaml, or reduce what it processes at once "
@@ -53,17 +52,11 @@ class RayPlace:
 
     def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
         """Stand-ins for the GPUs that a task is given: the head need not have any."""
-        size = int((self._profile.gpu_memory_gb or _LEAST_GPU_GB) * GB)
-        return tuple(
-            Gpu(index=n, uuid=f"ray-{n}", name="GPU of the cluster", memory_bytes=size, free_bytes=None, driver="")
-            for n in range(self._profile.gpus)
-        )
+        return stand_ins(self._profile, "ray")
 
     def limits(self) -> Limits:
         """Cores and memory of a task."""
-        reason = f"what a task asks for ({RAY_FILE})"
-        memory = int(self._profile.memory_gb * GB)
-        return Limits(cores=self._profile.cpus, cores_reason=reason, memory_bytes=memory, memory_reason=reason)
+        return limits_of(self._profile, f"what a task asks for ({RAY_FILE})")
 
     def take_gates(self, gates: Sequence[StagePlan]) -> None:
         """Plans of gates, which the job of the next plan runs first, on the same node."""
@@ -79,7 +72,7 @@ class RayPlace:
         folder, requests = job_folder(plan), list[int]()
         # no time limit here: how long a job may take to checkpoint is the node's affair
         with held(folder, plan.address), stop.passed_on(requests.append, lambda: None, 0.0):
-            _empty(folder)
+            clear(folder)
             address = self._settings.variables.get(ADDRESS)
             with connected(address, self._profile) as cluster:
                 end = self._submit(plan, folder, cluster, requests)
@@ -139,14 +132,3 @@ def explain(end: Lost | str, address: str, cluster: str | None) -> CapillaryErro
         remedy="see its log (.capillary/logs) for the reason, then repeat to resume",
         code=ExitCode.MACHINE,
     )
-
-
-def _empty(folder: Path) -> None:
-    """Remove what a previous job left, but for the lock that this head holds."""
-    for left in folder.iterdir():
-        if left.name == LOCK_FILE:
-            continue
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left)
-        else:
-            left.unlink()

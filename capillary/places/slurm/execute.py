@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from capillary.compute.hardware import GB
 from capillary.compute.limits import Limits
 from capillary.compute.torch_builds import choose_build, pinned_cuda
 from capillary.containers.images import architecture, environment_for, holds_torch
@@ -18,6 +17,7 @@ from capillary.places.follow import Follower
 from capillary.places.held import held
 from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
 from capillary.places.outcome import Ended
+from capillary.places.share import limits_of, stand_ins
 from capillary.places.slurm.config import SLURM_FILE, SlurmProfile
 from capillary.places.slurm.endings import explain
 from capillary.places.slurm.head import DETACHED, Head, Requests
@@ -27,7 +27,6 @@ from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 from stages.preflight.checks.devices import Gpu
 
-_LEAST_GPU_GB = 6.0  # of a GPU whose memory configs/slurm.yaml does not say
 _RESUBMITTED = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"}
 MOST_SUBMISSIONS = 5
 
@@ -52,18 +51,11 @@ class SlurmPlace:
 
     def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
         """Stand-ins for the GPUs that a job is given: the head need not have any."""
-        size = int((self._profile.gpu_memory_gb or _LEAST_GPU_GB) * GB)
-        name = self._profile.gpu_type or "GPU of the cluster"
-        return tuple(
-            Gpu(index=number, uuid=f"slurm-{number}", name=name, memory_bytes=size, free_bytes=None, driver="")
-            for number in range(self._profile.gpus)
-        )
+        return stand_ins(self._profile, "slurm", self._profile.gpu_type or "GPU of the cluster")
 
     def limits(self) -> Limits:
         """Cores and memory of a job."""
-        reason = f"what a job asks for ({SLURM_FILE})"
-        memory = int(self._profile.memory_gb * GB)
-        return Limits(cores=self._profile.cpus, cores_reason=reason, memory_bytes=memory, memory_reason=reason)
+        return limits_of(self._profile, f"what a job asks for ({SLURM_FILE})")
 
     def take_gates(self, gates: Sequence[StagePlan]) -> None:
         """Plans of gates, which the job of the next plan runs first, on the same node."""

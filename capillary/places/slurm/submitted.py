@@ -2,7 +2,6 @@
 
 import fnmatch
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from capillary.launcher.plan import StagePlan
-from capillary.places.held import LOCK_FILE
+from capillary.places.held import clear
 from capillary.places.job import Job, digest_of
 from capillary.places.outcome import read_ended
 from capillary.places.slurm import queue
@@ -92,7 +91,7 @@ def _is_over(known: Submitted, name: str) -> bool:
 def _submit(
     plan: StagePlan, folder: Path, profile: SlurmProfile, write: WriteJob, variables: Mapping[str, str]
 ) -> Submitted:
-    _empty(folder)
+    clear(folder)
     job = write(plan, folder)
     name = job_name(plan.order.fingerprint)
     (folder / SCRIPT_FILE).write_text(batch_script(profile, name, sys.executable, folder))
@@ -107,14 +106,3 @@ def _remember(folder: Path, number: int) -> Submitted:
     with atomic_write(folder / ID_FILE) as stream:
         stream.write(json.dumps(asdict(submitted)).encode())
     return submitted
-
-
-def _empty(folder: Path) -> None:
-    """Remove what a previous job left, but for the lock that this head holds."""
-    for left in folder.iterdir():
-        if left.name == LOCK_FILE:
-            continue
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left)
-        else:
-            left.unlink()

@@ -5,6 +5,7 @@ from typing import IO, Annotated, Literal
 
 from pydantic import Field
 
+from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import Params
 from stages.predict.request import Spacing
 
@@ -31,6 +32,15 @@ class StackResult(Params):
     compute_s: Seconds = 0.0
     write_s: Seconds = 0.0
     words: tuple[str, ...] = ()
+
+
+def stacks_failed(failed: int, total: int) -> CapillaryError:
+    """The error at the end of a run in which `failed` of `total` stacks failed."""
+    return CapillaryError(
+        f"{failed} of {total} stacks failed, the others are done",
+        remedy="correct or remove those that predictions.csv names, then repeat the command with --resume",
+        code=ExitCode.STACKS_FAILED,
+    )
 
 
 class Results:

@@ -7,12 +7,26 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Shape = tuple[int, int, int]
+
+
+class Volume(Protocol):
+    """A volume (z, y, x) that is read in parts. To iterate over it gives its slices (yx), as often as it is done."""
+
+    @property
+    def shape(self) -> Shape:
+        """Its size."""
+
+    def read(self, z: slice, y: slice, /) -> NDArray[Any]:
+        """Rows `y` of the slices `z`, whole along x (z, y, x)."""
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Each slice (yx)."""
 
 
 class DiskVolume:

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from stages.common.imaging.grid import Spacing
-from stages.predict.disk.volume import DiskVolume
+from stages.predict.disk.volume import Volume
 
 MAX_SIDE = 800  # pixels of one of the four panels
 GAP = 8  # pixels between them
@@ -20,7 +20,7 @@ Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 
-def write_picture(file: Path, image: DiskVolume, mask: Iterable[NDArray[Any]], spacing_um: Spacing) -> None:
+def write_picture(file: Path, image: Volume, mask: Iterable[NDArray[Any]], spacing_um: Spacing) -> None:
     """Write a PNG: above the slice, below the projection; left plain, right with the mask's outline.
 
     Pixels are square in µm: a stack that is coarser along y or x is drawn larger there.

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.suffixes import suffix_of
+from stages.predict.files.chunks import CHUNK_ZYX, LEVEL
 
 SLAB_BYTES = 2**26  # that are in memory at a time
-_CHUNK_ZYX = (16, 256, 256)
 
 
 def write_zarr(
@@ -21,25 +21,43 @@ def write_zarr(
     spacing_um: tuple[float, float, float],
 ) -> None:
     """Write the slices (yx) to the store `folder`, whose previous content is removed."""
-    import zarr
-
     depth = _depth(shape_zyx, dtype)
-    chunks = (depth, *(min(most, size) for most, size in zip(_CHUNK_ZYX[1:], shape_zyx[1:], strict=True)))
-    group = zarr.open_group(folder, mode="w", zarr_format=2)
-    array = group.create_array(
-        "0", shape=shape_zyx, dtype=dtype, chunks=chunks, chunk_key_encoding={"name": "v2", "separator": "/"}
-    )
+    chunks = (depth, min(CHUNK_ZYX[1], shape_zyx[1]), min(CHUNK_ZYX[2], shape_zyx[2]))
+    array = create_store(folder, dtype, shape_zyx, chunks, spacing_um)
     first = 0
     for slab in _slabs(slices, depth):
         array[first : first + len(slab)] = slab
         first += len(slab)
+
+
+def create_store(
+    folder: Path,
+    dtype: np.dtype[Any],
+    shape_zyx: tuple[int, int, int],
+    chunks_zyx: tuple[int, int, int],
+    spacing_um: tuple[float, float, float],
+) -> Any:
+    """Make the store `folder`, whose former content is removed; returns its array, all zeros."""
+    import zarr
+
+    group = zarr.open_group(folder, mode="w", zarr_format=2)
     group.attrs["multiscales"] = [_image(folder, spacing_um)]
+    return group.create_array(
+        LEVEL, shape=shape_zyx, dtype=dtype, chunks=chunks_zyx, chunk_key_encoding={"name": "v2", "separator": "/"}
+    )
+
+
+def open_store(folder: Path) -> Any:
+    """The array of a store that `create_store` made, for writing into it."""
+    import zarr
+
+    return zarr.open_array(folder / LEVEL, mode="r+")
 
 
 def _depth(shape_zyx: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
     """Slices of a chunk: as many as fit into a slab."""
     plane = shape_zyx[1] * shape_zyx[2] * dtype.itemsize
-    return max(1, min(_CHUNK_ZYX[0], shape_zyx[0], SLAB_BYTES // plane))
+    return max(1, min(CHUNK_ZYX[0], shape_zyx[0], SLAB_BYTES // plane))
 
 
 def _slabs(slices: Iterator[NDArray[Any]], depth: int) -> Iterator[NDArray[Any]]:
@@ -59,5 +77,5 @@ def _image(folder: Path, spacing_um: tuple[float, float, float]) -> dict[str, An
         "version": "0.4",
         "name": folder.name[: -len(suffix_of(folder.name) or "")] or folder.name,
         "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"],
-        "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
+        "datasets": [{"path": LEVEL, "coordinateTransformations": [scale]}],
     }

@@ -41,6 +41,16 @@ def load_ensemble(found: Sequence[FoundNetwork], device: torch.device) -> Ensemb
     one image would suit them all. Also when they are not of one training.
     """
     cards = [network.card for network in found]
+    refuse_unlike(cards)
+    first = cards[0]
+    networks = [(load_model(one).to(device).eval(), autocast_of(one.card)) for one in found]
+    for network, dtype in networks:
+        lay_out_for_prediction(network, dtype)
+    return Ensemble(networks=tuple(networks), device=device, patch_voxels=first.patch_voxels, recipe=first.recipe)
+
+
+def refuse_unlike(cards: Sequence[ModelCard]) -> None:
+    """Raise DataError unless one image suits all networks of `cards`, and they are of one training."""
     first = cards[0]
     for other in cards[1:]:
         if (other.recipe, other.patch_voxels) != (first.recipe, first.patch_voxels):
@@ -51,10 +61,6 @@ def load_ensemble(found: Sequence[FoundNetwork], device: torch.device) -> Ensemb
                 value=f"fold {first.fold}: {_brief(first)}; fold {other.fold}: {_brief(other)}",
             )
     refuse_mixed(cards)
-    networks = [(load_model(one).to(device).eval(), autocast_of(one.card)) for one in found]
-    for network, dtype in networks:
-        lay_out_for_prediction(network, dtype)
-    return Ensemble(networks=tuple(networks), device=device, patch_voxels=first.patch_voxels, recipe=first.recipe)
 
 
 def _brief(card: ModelCard) -> str:

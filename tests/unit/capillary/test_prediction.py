@@ -13,7 +13,7 @@ from capillary.launcher import process
 from capillary.launcher.plan import Dep, StagePlan
 from capillary.launcher.sandbox import links_of, outermost
 from capillary.lifetimes.stop import Stop
-from capillary.prediction import run
+from capillary.prediction import running
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.checks import check_request
 from capillary.prediction.components import chosen_size_um3
@@ -217,7 +217,8 @@ def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Pat
     assert (stack.image, stack.mask) == (Path("input/mouse 1.tif"), Path("prediction/seg.nii.gz"))
     assert (stack.spacing_um, planned.request.cards) == ((5.0, 1.0, 0.5), (Path("models/dice_ce/fold_0.json"),))
     assert (stack.picture, stack.probability, planned.request.model) == (Path("prediction/seg.png"), None, None)
-    assert planned.with_request_file(root / "x").deps[-1] == Dep(name="request.json", host=root / "x")
+    carried = planned.with_request_file(root / "x").deps[-1]
+    assert carried == Dep(name="request.json", host=root / "x", is_carried=True)
 
 
 def test_a_model_of_the_registry_comes_without_cards(root: Path) -> None:
@@ -269,7 +270,7 @@ def test_all_files_appear_where_the_user_wants_them(
 ) -> None:
     """Relative to where the command was typed, in folders that are made for them; previous ones are replaced."""
     predictor = Predictor(workspace / "scratch", code=0)
-    monkeypatch.setattr(run, "choose_executor", lambda _settings: predictor)
+    monkeypatch.setattr(running, "choose_executor", lambda _settings: predictor)
     (workspace / "far").mkdir()
     (workspace / "far" / "seg.png").write_text("former")
     stop = Stop()
@@ -287,10 +288,10 @@ def test_a_prediction_that_fails_leaves_nothing_and_has_the_stages_code(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that cannot be is refused before an executor is chosen."""
-    monkeypatch.setattr(run, "choose_executor", lambda _settings: Predictor(workspace / "scratch", code=8))
+    monkeypatch.setattr(running, "choose_executor", lambda _settings: Predictor(workspace / "scratch", code=8))
     assert run_prediction(make_request(workspace), workspace, Stop()) == 8
     assert not (workspace / "seg.nii.gz").exists()
-    monkeypatch.delattr(run, "choose_executor")
+    monkeypatch.delattr(running, "choose_executor")
     with pytest.raises(DataError, match="does not exist"):
         run_prediction(make_request(workspace, image=workspace / "nowhere.tif"), workspace, Stop())
 

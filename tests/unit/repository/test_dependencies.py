@@ -44,7 +44,8 @@ def _host_side() -> list[Path]:
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container
     # what the host and predict say to each other
-    said = [REPOSITORY / "stages" / "predict" / f"{file}.py" for file in ("request", "batch/content", "batch/results")]
+    exchanged = ("request", "reporting", "batch/content", "batch/results", "blocks/grid", "blocks/records", "files/chunks")
+    said = [REPOSITORY / "stages" / "predict" / f"{name}.py" for name in exchanged]
     params = (REPOSITORY / "stages").glob("*/params.py")
     groups = REPOSITORY / "stages" / "preprocess" / "held_out.py"  # preflight asks whether enough are left
     return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params, groups]

@@ -13,6 +13,7 @@ from stages.common.imaging.formats.channels import Channel, channel_number, refu
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
 
 MAX_AXES = 8
+Box = tuple[slice, slice, slice]  # z, y, x; none has a step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +36,7 @@ class ArraySelection:
 
     def slices(self, read: Callable[[tuple[Any, ...]], Any], step: int) -> Iterator[NDArray[Any]]:
         """The slices (yx); `read` takes an index and gives the array there, `step` slices are read at once."""
-        z, y, x = self.places_zyx
-        whole = [number for number, at in enumerate(self.at) if at is None]
-        order = [whole.index(place) for place in (z, y, x) if place is not None]
+        z, order = self.places_zyx[0], self._order()
         for first in range(0, self.shape_zyx[0], step):
             part = slice(first, min(first + step, self.shape_zyx[0]))
             index = tuple(
@@ -45,6 +44,25 @@ class ArraySelection:
             )
             block = np.asarray(read(index)).transpose(order)
             yield from block.reshape(-1, *self.shape_zyx[1:])
+
+    def region(self, read: Callable[[tuple[Any, ...]], Any], box: Box) -> NDArray[Any]:
+        """The voxels in `box` (z, y, x); `read` takes an index and gives the array there."""
+        parts = dict(zip(self.places_zyx, box, strict=True))
+        index = tuple(parts[number] if at is None else at for number, at in enumerate(self.at))
+        block = np.asarray(read(index)).transpose(self._order())
+        return block.reshape(-1, *block.shape[-2:])
+
+    def chunks_zyx(self, chunks: Sequence[int] | None) -> tuple[int, int, int]:
+        """How many voxels are unpacked together along each axis; a slice where the array has no chunks."""
+        if not chunks:
+            return 1, *self.shape_zyx[1:]
+        depth, height, width = (1 if place is None else int(chunks[place]) for place in self.places_zyx)
+        return depth, height, width
+
+    def _order(self) -> list[int]:
+        """Places of z (where there is one), y and x among the whole axes."""
+        whole = [number for number, at in enumerate(self.at) if at is None]
+        return [whole.index(place) for place in self.places_zyx if place is not None]
 
 
 def choose(axes: str, shape: Sequence[int], names: Sequence[str], channel: Channel, path: Path) -> ArraySelection:

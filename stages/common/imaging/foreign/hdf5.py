@@ -12,7 +12,7 @@ import numpy as np
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import axes_by_shape, choose
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
-from stages.common.imaging.foreign.opened import OpenStack, check_dtype
+from stages.common.imaging.foreign.opened import OpenStack, Regions, check_dtype
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import damaged, not_a_stack
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
@@ -56,6 +56,9 @@ def open_hdf5(path: Path, channel: Channel) -> Iterator[OpenStack]:
             ),
             slices=lambda: chosen.slices(dataset.__getitem__, step),
             at_once=step,
+            regions=Regions(
+                read=lambda box: chosen.region(dataset.__getitem__, box), chunks_zyx=chosen.chunks_zyx(dataset.chunks)
+            ),
         )
 
 

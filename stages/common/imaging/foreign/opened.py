@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
+from stages.common.imaging.foreign.axes import Box
 from stages.common.imaging.formats.claims import FLOAT, refuse_large
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
@@ -19,11 +20,19 @@ MAX_ITEM = 8  # bytes of one
 
 
 @dataclass(frozen=True, kw_only=True)
+class Regions:
+    """Reading in parts: `read` gives the voxels in a box (z, y, x), and unpacks whole chunks of `chunks_zyx`."""
+
+    read: Callable[[Box], NDArray[Any]]
+    chunks_zyx: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenStack:
     """A stack (z, y, x) whose voxels are read when `slices` is called, each a plane (yx), in the order of z.
 
     `at_once` is how many slices are in memory together while they are read one after the other. `geometry` says where
-    it is in the world, if its file does.
+    it is in the world, if its file does. `regions` is None where a part cannot be read without the slices before it.
     """
 
     path: Path
@@ -33,6 +42,7 @@ class OpenStack:
     slices: Callable[[], Iterator[NDArray[Any]]]
     at_once: int = 1
     geometry: Geometry | None = None
+    regions: Regions | None = None
 
     def read_slices(self) -> Iterator[NDArray[Any]]:
         """The slices. Raises TooLargeError if memory does not hold those that are read at once."""

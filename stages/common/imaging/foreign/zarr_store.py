@@ -12,7 +12,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import axes_by_shape, choose
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
 from stages.common.imaging.foreign.links import refuse_links
-from stages.common.imaging.foreign.opened import OpenStack, check_dtype
+from stages.common.imaging.foreign.opened import OpenStack, Regions, check_dtype
 from stages.common.imaging.foreign.zarr_meta import (
     ARRAY,
     ATTRIBUTES,
@@ -65,6 +65,9 @@ def open_zarr(path: Path, channel: Channel) -> Iterator[OpenStack]:
         ),
         slices=lambda: chosen.slices(_opened(array).__getitem__, step),
         at_once=step,
+        regions=Regions(
+            read=lambda box: chosen.region(_opened(array).__getitem__, box), chunks_zyx=chosen.chunks_zyx(array.chunks)
+        ),
     )
 
 

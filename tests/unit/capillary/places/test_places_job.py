@@ -10,7 +10,7 @@ import pytest
 
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import StagePlan
+from capillary.launcher.plan import Dep, StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
 from capillary.places.outcome import Attempt, attempts, read_ended, write_attempt
@@ -91,6 +91,24 @@ def test_a_node_makes_the_same_plan_of_it(write: Write, make_plan: Make, root: P
     found = plan_of(read_job(folder), folder, read_settings(root, variables), {})
     assert found == dataclasses.replace(plan, repository=folder, order=found.order)
     assert found.order == read_order(folder / "order.json") == plan.order
+
+
+def test_a_file_of_the_head_travels_with_the_job(make_plan: Make, root: Path) -> None:
+    """The head may end first, and its file with it; the job has a copy, and compares it as any dep."""
+    file = root / "request.json"
+    file.write_text("{}")
+    plan = dataclasses.replace(make_plan(), deps=(Dep(name="request.json", host=file, is_carried=True),))
+    settings = read_settings(root, {})
+    handover = Handover(place=PlaceName.RAY, executor=ExecutorName.PROCESS, environment_id=(), settings=settings)
+    job = write_job(plan, job_folder(plan), handover)
+    file.unlink()
+    refuse_changed(job)
+    (dep,) = plan_of(job, job_folder(plan), settings, {}).deps
+    assert dep.host is not None
+    assert dep.host.read_text() == "{}"
+    dep.host.write_text("[]")
+    with pytest.raises(CapillaryError, match=r"request.json is not what it was"):
+        refuse_changed(job)
 
 
 def test_a_variable_that_did_not_reach_the_node_is_named(write: Write, root: Path) -> None:

@@ -11,7 +11,7 @@ from capillary.prediction.mounts import MANY, mounted
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.predict.request import PredictRequest
 
-DEFAULTS = {"suffix": None, "spacing_um": None, "probability": False, "picture": False}
+DEFAULTS = {"suffix": None, "blocks": None, "spacing_um": None, "probability": False, "picture": False}
 NAMES = ("a.tif", "b.ome.tif", "c.nii.gz", "notes.txt", ".d.tif", "deep/e.tif", "deep/a.nii")
 
 

@@ -1,0 +1,111 @@
+"""The hidden folder next to a mask in which its blocks come together, and which an interrupted command finds again.
+
+.<mask>.blocks/
+    key             what the blocks are made from: another one begins anew
+    survey.json     what all blocks share
+    work/           the stores, and blocks.jsonl with a line per block that is done
+    parts/          results of jobs that are not merged yet
+    joined/         what the last step made
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from capillary.prediction.many import locked
+from stages.common.errors import DamagedError
+from stages.predict.blocks.records import BLOCKS_FILE, MOST_BLOCKS, SURVEY_FILE, BlockResult, BlockSurvey
+
+KEY_FILE = "key"
+MAX_BYTES = 1 << 27  # of the lines of MOST_BLOCKS
+
+
+class Kept:
+    """The folder `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.work, self.parts, self.joined = (folder / name for name in ("work", "parts", "joined"))
+        self.survey_file = folder / SURVEY_FILE
+
+    def begin(self, key: str) -> None:
+        """Remove what was made from anything else than `key` says."""
+        file = self.folder / KEY_FILE
+        if not file.is_file() or file.read_text(encoding="utf-8") != key:
+            for place in (self.work, self.parts):
+                shutil.rmtree(place, ignore_errors=True)
+            self.survey_file.unlink(missing_ok=True)
+            file.write_text(key, encoding="utf-8")
+        shutil.rmtree(self.joined, ignore_errors=True)
+        for place in (self.work, self.parts, self.joined):
+            place.mkdir(exist_ok=True)
+
+    def survey(self) -> BlockSurvey | None:
+        """What the first step found, None before it. Raises DamagedError for what it does not leave."""
+        if not self.survey_file.is_file():
+            return None
+        try:
+            found = BlockSurvey.model_validate_json(self.survey_file.read_bytes())
+        except ValidationError as error:
+            raise self._damaged(self.survey_file, error) from error
+        if found.grid.count > MOST_BLOCKS:
+            raise self._damaged(self.survey_file, f"{found.grid.count} blocks")
+        return found
+
+    def done(self, survey: BlockSurvey) -> Mapping[int, int]:
+        """Block → its voxels of vessel, of those that are whole. A line that a killed run left half is dropped."""
+        file = self.work / BLOCKS_FILE
+        if not file.is_file():
+            return {}
+        results = read_results(file)
+        if any(result.number >= survey.grid.count for result in results):
+            raise self._damaged(file, f"a block beyond the {survey.grid.count} of the stack")
+        return {result.number: result.vessel_voxels for result in results}
+
+    def add(self, results: list[BlockResult]) -> None:
+        """Note blocks whose chunks are in the stores; it is on the disk when this returns."""
+        with (self.work / BLOCKS_FILE).open("ab") as stream:
+            stream.writelines(result.model_dump_json().encode() + b"\n" for result in results)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _damaged(self, file: Path, why: object) -> DamagedError:
+        return DamagedError(
+            "what a former run of this prediction left cannot be read",
+            file=file,
+            value=str(why).splitlines()[0],
+            remedy=f"remove {self.folder}, and repeat the command: it begins anew",
+        )
+
+
+@contextlib.contextmanager
+def kept_folder(mask: Path) -> Iterator[Kept]:
+    """The folder of `mask`, made if it is missing and held for the block. Its user removes it when all is done."""
+    folder = mask.absolute().with_name(f".{mask.name}.blocks")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        yield Kept(folder)
+
+
+def read_results(file: Path) -> list[BlockResult]:
+    """The lines of `file`, which a stage wrote. Raises DamagedError for what it does not write.
+
+    A last line that is not whole is removed.
+    """
+    with file.open("r+b") as stream:
+        *whole, torn = stream.read(MAX_BYTES).split(b"\n")
+        if torn:
+            stream.truncate(sum(len(line) + 1 for line in whole))
+    try:
+        return [BlockResult.model_validate_json(line) for line in whole]
+    except ValidationError as error:
+        raise DamagedError(
+            "the record of the blocks that are done cannot be read",
+            file=file,
+            value=str(error).splitlines()[0],
+            remedy=f"remove {file}, and repeat the command: the blocks are predicted again",
+        ) from error

@@ -1,0 +1,80 @@
+"""The processes that wait for the jobs of a prediction, one per job, a bounded number of them at a time."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from capillary.prediction.spread.parts import Part
+from stages.common.progress import say
+
+HEAD = (sys.executable, "-P", "-m", "capillary.prediction.spread.head")
+
+
+class Heads:
+    """Runs parts, `most` at a time. `ask` may be called from a signal handler while `run` waits."""
+
+    def __init__(self, most: int, folder: Path, command: Sequence[str] = HEAD) -> None:
+        self._most, self._folder, self._command = most, folder, command
+        self._groups: set[int] = set()
+        self._ends = False
+
+    def run(self, parts: Sequence[Part]) -> Iterator[tuple[Part, int]]:
+        """Each part that was started with its exit code, as they end.
+
+        After one that failed no other is started. A part whose results are there already has ended well.
+        """
+        with ThreadPoolExecutor(self._most) as pool:
+            running = {pool.submit(self._run, part): part for part in parts}
+            try:
+                for done in as_completed(running):
+                    code = done.result()
+                    if code is not None:
+                        yield running[done], code
+            except BaseException:  # also one of the caller, between two parts: jobs are found again by the next command
+                self.ask(signal.SIGTERM)
+                raise
+
+    def ask(self, number: signal.Signals) -> None:
+        """Pass a request to stop on to all heads, and start no more of them."""
+        self._ends = True
+        for group in list(self._groups):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, number)
+
+    def _run(self, part: Part) -> int | None:
+        if part.target.is_dir():
+            return 0
+        if self._ends:
+            return None
+        file = self._folder / f"{part.target.name}.json"
+        file.write_text(part.model_dump_json(), encoding="utf-8")
+        code = self._wait(part, file)
+        self._ends = self._ends or code != 0
+        return code
+
+    def _wait(self, part: Part, file: Path) -> int:
+        process = subprocess.Popen(
+            [*self._command, str(file)],
+            cwd=part.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # a Ctrl-C reaches it once, through `ask`
+        )
+        self._groups.add(process.pid)
+        if self._ends:  # asked for between the check and the start
+            os.killpg(process.pid, signal.SIGTERM)
+        assert process.stdout is not None
+        for line in process.stdout:
+            say(f"{part.address}: {line.rstrip()}")
+        code = process.wait()
+        self._groups.discard(process.pid)
+        return code if code >= 0 else 128 - code

@@ -1,0 +1,55 @@
+"""The last step: what needs the whole mask. It reads the mask that the blocks left slice by slice."""
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.progress import say
+from stages.common.runtime import Runtime
+from stages.predict.blocks.records import ASSEMBLED
+from stages.predict.disk.scratch import Scratch
+from stages.predict.disk.stored import StoredVolume
+from stages.predict.files.picture import write_picture
+from stages.predict.files.writing import StackGeometry, write_mask
+from stages.predict.params import Evaluation
+from stages.predict.reporting import ALOUD, vessel_words
+from stages.predict.request import PredictRequest, StackRequest
+from stages.predict.steps import survey, without_small
+
+
+def join_blocks(request: PredictRequest, evaluation: Evaluation, _runtime: Runtime) -> None:
+    """Write the mask of `request` without small parts, where it asks for that, and its picture."""
+    (stack,) = request.stacks
+    assert request.blocks is not None
+    place = survey(stack, ALOUD)
+    mask = Path(ASSEMBLED, stack.mask.name)
+    # temporary files are allowed next to an out, and the mask is not always one
+    out = stack.mask if request.blocks.cleans or stack.picture is None else stack.picture
+    with Scratch(out) as scratch:
+        if request.blocks.cleans:
+            assert evaluation.min_component_um3
+            _clean(mask, stack.mask, place, evaluation.min_component_um3, scratch)
+            mask = stack.mask
+        if stack.picture is not None:
+            _draw(stack, stack.picture, mask, place, scratch)
+
+
+def _clean(source: Path, target: Path, place: StackGeometry, least_um3: float, scratch: Scratch) -> None:
+    counts: list[int] = []
+
+    def counted(planes: Iterator[NDArray[np.bool_]]) -> Iterator[NDArray[np.bool_]]:
+        for plane in planes:
+            counts.append(int(np.count_nonzero(plane)))
+            yield plane
+
+    with StoredVolume(source, None, scratch) as mask:
+        write_mask(target, counted(without_small(mask, least_um3, place.spacing_um, ALOUD)), place)
+    say(vessel_words(sum(counts), prod(place.shape_zyx)))
+
+
+def _draw(stack: StackRequest, file: Path, mask: Path, place: StackGeometry, scratch: Scratch) -> None:
+    with StoredVolume(stack.image, stack.channel, scratch) as image, StoredVolume(mask, None, scratch) as drawn:
+        write_picture(file, image, drawn, place.spacing_um)

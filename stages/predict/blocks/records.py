@@ -1,0 +1,63 @@
+"""What the steps leave for each other and for the host: the survey of a stack, and a line per block that is done."""
+
+import os
+from pathlib import Path
+from typing import IO, Annotated
+
+from pydantic import Field
+
+from stages.common.params import Params
+from stages.predict.blocks.grid import BlockGrid
+from stages.predict.request import Number, Sizes, Spacing
+
+SURVEY_FILE = "survey.json"  # in the stage's working folder, and in the folder of the step that makes it
+ASSEMBLED = "assembled"  # the folder, in the last step's own, of the mask that the blocks left
+BLOCKS_FILE = "blocks.jsonl"  # in the folder of the request
+MOST_BLOCKS = 10**6  # more than any machine predicts in a year
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class BlockSurvey(Params):
+    """What all blocks of a stack share: the scale of the whole stack (normalise.py), and the size of a block.
+
+    `method` is the hash of the networks and params (batch/keys.py) for which it was made.
+    """
+
+    shape_zyx: Sizes
+    spacing_um: Spacing
+    block_zyx: Sizes
+    offset: _Finite
+    divisor: _Finite
+    clip: bool
+    method: str
+
+    @property
+    def grid(self) -> BlockGrid:
+        """The blocks."""
+        return BlockGrid(shape_zyx=self.shape_zyx, block_zyx=self.block_zyx)
+
+
+class BlockResult(Params):
+    """A block whose chunks are on the disk, and how many voxels of it are vessel."""
+
+    number: Number
+    vessel_voxels: Number
+
+
+class BlockResults:
+    """The stage's end: appends a line per block. A context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._stream: IO[bytes] = (folder / BLOCKS_FILE).open("ab")
+
+    def append(self, result: BlockResult) -> None:
+        """Write one line whole; it is on the disk when this returns."""
+        self._stream.write(result.model_dump_json().encode() + b"\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def __enter__(self) -> "BlockResults":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()

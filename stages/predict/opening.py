@@ -1,0 +1,51 @@
+"""The networks of a request: found in the registry or by the cards, and loaded."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from stages.common.monitoring.memory_guard import guarding
+from stages.common.progress import say
+from stages.common.registered.finding import FoundNetwork, find_networks, places_of
+from stages.common.registered.referred import find_by_reference
+from stages.common.runtime import Runtime
+from stages.common.tracking.registry import ModelCard, read_card
+from stages.common.tracking.server import connect
+from stages.predict.models.ensemble import load_ensemble
+from stages.predict.params import Evaluation
+from stages.predict.request import PredictRequest
+from stages.predict.steps import Method
+
+BATCH_SIZE = 2  # patches that go through the network at a time, where the profile says nothing
+
+
+def _place(card: ModelCard, cards: Sequence[ModelCard]) -> str:
+    """Its fold, and its seed where the networks are of several."""
+    seeds = {each.seed for each in cards}
+    return f"fold {card.fold}, seed {card.seed}" if len(seeds) > 1 else f"fold {card.fold}"
+
+
+@contextlib.contextmanager
+def opened(
+    request: PredictRequest, evaluation: Evaluation, runtime: Runtime
+) -> Iterator[tuple[Method, tuple[ModelCard, ...]]]:
+    """The networks of `request`, loaded, and their cards; memory is watched within the block."""
+    networks = find_asked(request, runtime)
+    cards = tuple(network.card for network in networks)
+    names = ", ".join(f"{network.title} ({_place(network.card, cards)})" for network in networks)
+    say(f"predicting with {names}" + (": the mean of their probabilities" if len(networks) > 1 else ""))
+    use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
+    ensemble = load_ensemble(networks, torch.device("cuda" if use_gpu else "cpu"))
+    batch_size = runtime.compute.micro_batch or BATCH_SIZE
+    with guarding(runtime.monitoring.memory_abort_gb) as guard:
+        domains = tuple(card.domain for card in cards if card.domain is not None)
+        method = Method(ensemble=ensemble, evaluation=evaluation, batch_size=batch_size, guard=guard, domains=domains)
+        yield method, cards
+
+
+def find_asked(request: PredictRequest, runtime: Runtime) -> list[FoundNetwork]:
+    """The networks that `request` names, not loaded yet. Raises ServiceError for a registry that does not answer."""
+    if request.model:
+        return find_by_reference(request.model, connect(runtime))
+    return find_networks([read_card(card) for card in request.cards], places_of(runtime))
