@@ -85,7 +85,7 @@ def test_a_network_that_cannot_be_had_is_named_with_the_reason(
     server: Server | None = registry.server
     words = FAULTS.get(fault, (None, ""))[1]
     if fault == "offline":
-        server, words = None, "CAPILLARY_TRACKING=offline asks no server"
+        server, words = None, "CAPILLARY_TRACKING=offline contacts no server"
     elif fault == "not there":
         registry.versions.clear()
         words = "has no version of capillary-dice_ce with the weights"
