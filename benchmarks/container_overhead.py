@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support.clone import Clone
-from tests.support.containers import ContainerToy, client
+from tests.support.docker.containers import ContainerToy, client
 from tests.support.orders import write_order
 
 OVERHEAD_TARGET_S = 0.7

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from stages.common.imaging.recipe import Recipe
+from tests.support.models.prediction import PredictionProject
 from tests.support.parts import command_environment
-from tests.support.prediction import PredictionProject
 
 PATCH = (32, 128, 128)
 RECIPE = Recipe(normalisation="percentile", percentile_low=0.5, percentile_high=99.5, resample_to_um=None)

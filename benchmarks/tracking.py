@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from stages.common.tracking.runs import TrackedRun, open_run
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.tracked import embedded_runtime
 
 TARGET_PERCENT = 2.0
 DEAD = "http://127.0.0.1:9"  # nobody listens

@@ -52,7 +52,7 @@ from stages.train.resuming.background import BackgroundCheckpoints
 from stages.train.resuming.checkpoint import Checkpoints
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch, PatchDataset, batches, first_batch
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.tracked import embedded_runtime
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -12,7 +12,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.label_rule import BINARY, LabelMeaning, Number
 from stages.common.imaging.labels import Label, ignored_voxels, interpret
 from stages.common.imaging.stacks import read_stack
-from stages.ingest.label_values import check_values, occurring
+from stages.ingest.labels.values import check_values, occurring
 
 _MAX_FOREGROUND = 0.5  # vessels fill less than half of any tissue
 

@@ -20,8 +20,8 @@ from stages.ingest.arrival import CONVERTED, RawCopy, fetch_stack
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
 from stages.ingest.given_spacing import TABLE, complete, missing_cells
-from stages.ingest.label_grid import HABIT, AxisOrder, Rule, compare, must_rewrite, write_in_order
-from stages.ingest.label_values import asked_values
+from stages.ingest.labels.grid import HABIT, AxisOrder, Rule, compare, must_rewrite, write_in_order
+from stages.ingest.labels.values import asked_values
 from stages.ingest.sources.source import Source
 from stages.ingest.verdicts import Stack, Verdict, VolumeFacts
 

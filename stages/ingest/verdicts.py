@@ -9,9 +9,9 @@ from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
 from stages.common.imaging.formats.header import Spacing
 from stages.common.text import as_csv, visible
-from stages.ingest import label_values
 from stages.ingest.checks import ImageFacts, LabelFacts
-from stages.ingest.label_grid import SETTING
+from stages.ingest.labels import values as label_values
+from stages.ingest.labels.grid import SETTING
 
 TABLE = "volumes.csv"
 REPORT = "validation.json"

@@ -18,7 +18,7 @@ from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import connect
 from tests.support.chaos import BY_HAND, rounds
 from tests.support.clone import Clone, finished_clone
-from tests.support.tracked import embedded_runtime, load
+from tests.support.tracking.tracked import embedded_runtime, load
 
 KILLS = rounds(2, by_hand=20)
 LONGER = {"training.steps_per_epoch": "6", "training.validation_interval": "60"}

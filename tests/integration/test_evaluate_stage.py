@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.common.tracking.registry import ModelCard, register_model, write_card
-from tests.support.networks import brightness_network, package_of
+from tests.support.models.networks import brightness_network, package_of
 from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY
-from tests.support.tracked import CARD, embedded_runtime, plain_run
+from tests.support.tracking.tracked import CARD, embedded_runtime, plain_run
 from tests.support.warm import warm_python
 
 PARAMS = {

@@ -15,8 +15,8 @@ from PIL import Image
 
 from stages.common.imaging import reading
 from stages.common.imaging.stacks import read_stack
-from tests.support.networks import brightness_network
-from tests.support.prediction import PredictionProject
+from tests.support.models.networks import brightness_network
+from tests.support.models.prediction import PredictionProject
 from tests.unit.stages.common.imaging.foreign.written import EVERY, save_zarr
 
 SHAPE = (7, 50, 45)

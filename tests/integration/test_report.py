@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import Browser, open_browser
 from tests.support.clone import TINY, Clone
+from tests.support.serving.browser import Browser, open_browser
 
 LAPTOP, PHONE = 1280, 390
 LOSSES = ("dice_ce", "cbdice")

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.containers import CHAOS_MODES, ContainerToy, client
+from tests.support.docker.containers import CHAOS_MODES, ContainerToy, client
 
 
 @pytest.fixture(scope="module", autouse=True)

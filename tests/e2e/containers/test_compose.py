@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
-from tests.support.compose import ComposeProject
+from tests.support.docker.compose import ComposeProject
 
 pytestmark = pytest.mark.slow
 

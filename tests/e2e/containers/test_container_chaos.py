@@ -10,7 +10,7 @@ import pytest
 from docker.errors import APIError
 
 from tests.support.chaos import rounds
-from tests.support.containers import (
+from tests.support.docker.containers import (
     ContainerToy,
     Run,
     assert_clean,

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tests.support.containers import ContainerToy, assert_clean, assert_rerun_ends_well, start_stage
-from tests.support.daemon import daemon_process, restart, wait_for_no_other_containers
+from tests.support.docker.containers import ContainerToy, assert_clean, assert_rerun_ends_well, start_stage
+from tests.support.docker.daemon import daemon_process, restart, wait_for_no_other_containers
 
 pytestmark = [pytest.mark.restarts_daemon, pytest.mark.usefixtures("no_run_is_left")]
 

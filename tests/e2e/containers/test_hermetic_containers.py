@@ -14,7 +14,7 @@ import pytest
 from docker.models.containers import Container
 from docker.models.images import Image
 
-from tests.support.containers import ACCESS, DOCKERFILE, LIMITS, ContainerToy, Run, client, whole
+from tests.support.docker.containers import ACCESS, DOCKERFILE, LIMITS, ContainerToy, Run, client, whole
 from tests.support.parts import require
 
 TOKEN = "t0ken-of-the-vault"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.containers import client
+from tests.support.docker.containers import client
 from tests.support.parts import command_environment
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.clone import finished_clone
-from tests.support.containers import client
+from tests.support.docker.containers import client
 
 
 @pytest.mark.slow

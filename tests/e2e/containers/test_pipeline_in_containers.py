@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clone import TINY, Clone, finished_clone
-from tests.support.containers import client
+from tests.support.docker.containers import client
 
 CONTAINERS = {"CAPILLARY_EXECUTOR": "docker"}
 OUTS = ("data/raw", "data/processed", "metrics")

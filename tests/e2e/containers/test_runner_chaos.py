@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docker.models.containers import Container
 
-from tests.support.containers import (
+from tests.support.docker.containers import (
     CHAOS_MODES,
     REAPED_WITHIN_S,
     START_S,

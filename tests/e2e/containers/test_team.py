@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
-from tests.support.compose import ComposeProject
+from tests.support.docker.compose import ComposeProject
 
 pytestmark = pytest.mark.slow
 SERVERS = {"mlflow", "postgres", "object-store"}

@@ -12,8 +12,8 @@ import pytest
 from capillary.containers.images import Environment, ensure_built
 from capillary.lifetimes.stop import Stop
 from capillary.settings import ImageSettings, TorchName
-from tests.support.containers import client
-from tests.support.images import BASE
+from tests.support.docker.containers import client
+from tests.support.docker.images import BASE
 from tests.support.parts import command_environment
 
 PASSWORD = "pass-of-the-proxy"

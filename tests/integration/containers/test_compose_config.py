@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.images import build, docker_run
+from tests.support.docker.images import build, docker_run
 from tests.support.parts import REPOSITORY, command_environment, require
 
 TEAM = {"postgres", "object-store"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.containers import DOCKERFILE, LIMITS, ContainerToy, client
+from tests.support.docker.containers import DOCKERFILE, LIMITS, ContainerToy, client
 
 MODES = """
 def copy(state, times):

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from tests.support.containers import client
+from tests.support.docker.containers import client
 from tests.support.parts import REPOSITORY
 
 ENTRYPOINT = REPOSITORY / ".devcontainer" / "entrypoint.sh"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.containers import client
-from tests.support.images import BASE, build, docker_run, size_mb
+from tests.support.docker.containers import client
+from tests.support.docker.images import BASE, build, docker_run, size_mb
 from tests.support.parts import REPOSITORY
 
 STAGES = ("ingest", "preprocess", "preflight", "train", "evaluate")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.containers import client
-from tests.support.images import build, docker_run
+from tests.support.docker.containers import client
+from tests.support.docker.images import build, docker_run
 from tests.support.parts import REPOSITORY, require
 
 SOCKET = "/var/run/docker.sock"

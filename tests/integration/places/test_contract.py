@@ -1,6 +1,6 @@
 """What every place promises, whatever it is: the same stage, the same outs, the same end.
 
-A new place is one name in SETTINGS (tests/support/places.py) that passes this file.
+A new place is one name in SETTINGS (tests/support/clusters/places.py) that passes this file.
 """
 
 import json
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.containers import client
-from tests.support.places import SETTINGS, Head, PlaceProject, ended_heads, until
-from tests.support.podman import end_service, podman, podman_settings, refuse_unable
-from tests.support.ray_cluster import shared_nodes
-from tests.support.slurm import cluster
+from tests.support.clusters.places import SETTINGS, Head, PlaceProject, ended_heads, until
+from tests.support.clusters.ray_cluster import shared_nodes
+from tests.support.clusters.slurm import cluster
+from tests.support.docker.containers import client
+from tests.support.docker.podman import end_service, podman, podman_settings, refuse_unable
 
 Start = Callable[..., Head]
 

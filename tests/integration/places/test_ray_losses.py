@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.support.places import Head, PlaceProject, ended_heads
-from tests.support.ray_cluster import shared_nodes
+from tests.support.clusters.places import Head, PlaceProject, ended_heads
+from tests.support.clusters.ray_cluster import shared_nodes
 
 
 def test_all_tasks_end_though_a_node_is_lost(tmp_path: Path) -> None:

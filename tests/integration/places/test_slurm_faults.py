@@ -11,8 +11,8 @@ from capillary.places.outcome import attempts
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import Submitted, read_submitted
 from tests.support.chaos import rounds
-from tests.support.places import Head, PlaceProject, ended_heads, until
-from tests.support.slurm import cluster, power_cut, power_on
+from tests.support.clusters.places import Head, PlaceProject, ended_heads, until
+from tests.support.clusters.slurm import cluster, power_cut, power_on
 
 ROUNDS = rounds(1, by_hand=3)
 Start = Callable[[str], Head]

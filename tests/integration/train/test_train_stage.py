@@ -12,8 +12,8 @@ from stages.common.runtime import Runtime
 from stages.common.tracking.registry import read_card
 from stages.common.tracking.server import connect
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
-from tests.support.recipe import RECIPE
-from tests.support.tracked import embedded_runtime, load
+from tests.support.models.recipe import RECIPE
+from tests.support.tracking.tracked import embedded_runtime, load
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,15 @@ def _host_side() -> list[Path]:
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container
     # what the host and predict say to each other
-    exchanged = ("request", "reporting", "batch/content", "batch/results", "blocks/grid", "blocks/records", "files/chunks")
+    exchanged = (
+        "request",
+        "reporting",
+        "batch/content",
+        "batch/results",
+        "blocks/grid",
+        "blocks/records",
+        "files/chunks",
+    )
     said = [REPOSITORY / "stages" / "predict" / f"{name}.py" for name in exchanged]
     params = (REPOSITORY / "stages").glob("*/params.py")
     groups = REPOSITORY / "stages" / "preprocess" / "held_out.py"  # preflight asks whether enough are left

@@ -26,8 +26,8 @@ from stages.preflight.check import Check, Report, Status, missed, passed, warned
 from stages.preflight.checks.mlflow_server import ask_mlflow
 from stages.preflight.checks.service import Answer, Kind, Service
 from tests.support.machine import dead_port, http_server, tcp_server
-from tests.support.mlflow_double import CannedAnswer, mlflow_double
 from tests.support.parts import REPOSITORY
+from tests.support.tracking.mlflow_double import CannedAnswer, mlflow_double
 
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "alice", "MLFLOW_TRACKING_PASSWORD": "sesame"}
 

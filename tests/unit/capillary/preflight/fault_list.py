@@ -11,7 +11,7 @@ from stages.preflight.check import Check
 from stages.preflight.checks import gpu
 from stages.preflight.checks.clock import check_clock
 from tests.support.machine import dead_port
-from tests.support.mlflow_double import PAGE, UNKNOWN, CannedAnswer, experiment
+from tests.support.tracking.mlflow_double import PAGE, UNKNOWN, CannedAnswer, experiment
 from tests.unit.capillary.preflight import fault_makers as make
 from tests.unit.capillary.preflight.fault_project import CARD, PARAMS, FaultProject
 

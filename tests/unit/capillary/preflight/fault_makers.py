@@ -30,8 +30,8 @@ from stages.preflight.checks.ram import check_ram
 from stages.preflight.checks.service import Answer, Kind, Service
 from stages.preflight.checks.services import ask_all, check_services, services_of
 from tests.support.machine import http_server, tcp_server
-from tests.support.mlflow_double import CannedAnswer, mlflow_double
 from tests.support.parts import REPOSITORY
+from tests.support.tracking.mlflow_double import CannedAnswer, mlflow_double
 from tests.unit.capillary.preflight.fault_project import ONCE, PARAMS, FaultProject
 
 

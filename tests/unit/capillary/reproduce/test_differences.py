@@ -9,7 +9,7 @@ from capillary.reproduce.differences import MOST_PACKAGES, Difference, Trained, 
 from capillary.reproduce.verdict import CellVerdict, Verdict, lines_of
 from stages.common.errors import ExitCode
 from stages.common.runtime import SourceData
-from tests.support.provenance import COMPUTING, MACHINE, SOFTWARE, provenance_record
+from tests.support.tracking.provenance import COMPUTING, MACHINE, SOFTWARE, provenance_record
 
 PARAMS = {"training": {"seed": 7, "filters": [4, 8]}, "ingest": {"source": "a"}}
 ORIGINAL = Trained(record=provenance_record(), params=PARAMS)

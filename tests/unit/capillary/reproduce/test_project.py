@@ -14,7 +14,7 @@ from capillary.reproduce.project import FOLDER, computing_variables, data_lock, 
 from capillary.reproduce.recipe import Original, Recipe
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, DataError
-from tests.support.provenance import COMPUTING, provenance_record
+from tests.support.tracking.provenance import COMPUTING, provenance_record
 from tests.unit.capillary.reproduce.test_recipe import cell
 
 PATCH = b"""diff --git a/code.py b/code.py

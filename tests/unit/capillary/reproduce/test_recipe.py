@@ -11,7 +11,7 @@ from capillary.reproduce.recorded_yaml import read_mapping
 from stages.common.errors import CapillaryError, DamagedError, DataError
 from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, record_bytes
 from stages.common.reproduction import Fetched, FetchedCell, read_fetched, write_fetched
-from tests.support.provenance import provenance_record
+from tests.support.tracking.provenance import provenance_record
 
 DIFFED = b"diff --git a/x b/x\n"
 CHANGED = {

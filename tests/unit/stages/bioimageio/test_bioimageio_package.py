@@ -21,8 +21,8 @@ from stages.common.imaging.recipe import Recipe
 from stages.common.registered import referred
 from stages.common.registered.finding import Places
 from stages.common.tracking.registry import CARD_TAG, card_json, write_card
-from tests.support.networks import card_of, random_network
-from tests.support.tracked import CARD
+from tests.support.models.networks import card_of, random_network
+from tests.support.tracking.tracked import CARD
 
 LABELS = Labels(authors=("Ada L.",), license="CC-BY-4.0")
 PATCH = (4, 8, 8)

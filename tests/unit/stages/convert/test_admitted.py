@@ -19,8 +19,8 @@ from stages.common.networks.weights import weights_sha256
 from stages.convert.admitted import unpickle
 from stages.convert.convert import convert, convert_all
 from stages.convert.plans import plan_of
-from tests.support.networks import random_network
-from tests.support.pickled import Planted
+from tests.support.models.networks import random_network
+from tests.support.models.pickled import Planted
 
 PATCH = (12, 32, 32)
 

@@ -15,7 +15,7 @@ from stages.common.imaging.volumes import Volume
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.evaluate import predict
 from stages.evaluate.cells import Cell
-from tests.support import tracked
+from tests.support.tracking import tracked
 from tests.unit.stages.evaluate.made import evaluation
 from tests.unit.stages.train.tiny import write_volumes
 

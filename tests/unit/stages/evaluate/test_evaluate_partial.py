@@ -8,10 +8,10 @@ import pytest
 
 from stages.common.cell_name import CellName
 from stages.common.imaging.volumes import Fold, write_splits
-from stages.evaluate.outputs import write_outputs
 from stages.evaluate.partial import PARTIAL, Coverage, comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose
-from stages.evaluate.report import print_summary
+from stages.evaluate.results.outputs import write_outputs
+from stages.evaluate.results.report import print_summary
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
 from tests.unit.stages.evaluate.made import evaluation, row

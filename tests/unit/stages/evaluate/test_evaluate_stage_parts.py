@@ -18,15 +18,15 @@ from stages.common.tracking.registry import ModelCard, write_card
 from stages.evaluate.cells import read_cells
 from stages.evaluate.measure import measure
 from stages.evaluate.metrics.bands import BandCounts
-from stages.evaluate.outputs import write_bands, write_outputs
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import predict_volume
-from stages.evaluate.report import print_summary
-from stages.evaluate.row import Row
+from stages.evaluate.results.outputs import write_bands, write_outputs
+from stages.evaluate.results.report import print_summary
+from stages.evaluate.results.row import Row
 from stages.evaluate.statistics.intervals import interval_of_mean
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
-from tests.support import tracked
+from tests.support.tracking import tracked
 from tests.unit.stages.evaluate.made import evaluation, some_views
 from tests.unit.stages.evaluate.made import training as trained
 

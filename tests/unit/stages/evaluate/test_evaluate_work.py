@@ -23,7 +23,7 @@ from stages.evaluate.predict import Evaluated, evaluate_cells, predict_volume
 from stages.evaluate.small_parts import ALL_FOLDS, without_small
 from stages.evaluate.statistics.calibration import Reliability
 from stages.evaluate.views import take_views
-from tests.support import tracked
+from tests.support.tracking import tracked
 from tests.unit.stages.evaluate.made import evaluation
 from tests.unit.stages.train.tiny import write_volumes
 

@@ -24,7 +24,7 @@ from stages.evaluate.small_parts import (
     without_small,
     write_choices,
 )
-from tests.support import tracked
+from tests.support.tracking import tracked
 from tests.unit.stages.evaluate.made import evaluation
 
 SPACING_UM = (2.0, 0.5, 0.5)

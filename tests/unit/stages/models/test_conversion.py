@@ -16,9 +16,9 @@ from stages.common.tracking.server import Server, connect
 from stages.convert.convert import convert_all
 from stages.models.fetch import fetch
 from stages.models.register import register_all
-from tests.support.networks import random_network
-from tests.support.pickled import register_pickled
-from tests.support.tracked import embedded_runtime, load
+from tests.support.models.networks import random_network
+from tests.support.models.pickled import register_pickled
+from tests.support.tracking.tracked import embedded_runtime, load
 
 LOSS, NAME = "dice_ce", "capillary-dice_ce"
 

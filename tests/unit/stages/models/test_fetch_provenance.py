@@ -12,8 +12,8 @@ from stages.common.reproduction import read_fetched
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server, connect
 from stages.models.provenance import fetch_provenance
-from tests.support.provenance import provenance_record
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.provenance import provenance_record
+from tests.support.tracking.tracked import embedded_runtime
 
 NAME, TRAINING = "capillary-dice_ce", "capillary-default"
 FILES = {RECORD: record_bytes(provenance_record()), PARAMS: b"training: {}\n"}

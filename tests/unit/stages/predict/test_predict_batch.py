@@ -27,9 +27,9 @@ from stages.predict.models.ensemble import Ensemble
 from stages.predict.params import Evaluation
 from stages.predict.request import PredictRequest, StackRequest
 from stages.predict.steps import Method
-from tests.support.networks import brightness_network
-from tests.support.recipe import RECIPE
-from tests.support.tracked import CARD
+from tests.support.models.networks import brightness_network
+from tests.support.models.recipe import RECIPE
+from tests.support.tracking.tracked import CARD
 
 EVALUATION = Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", min_component_um3=None)
 COUNT = 5

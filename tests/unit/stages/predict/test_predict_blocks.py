@@ -27,9 +27,9 @@ from stages.predict.disk.stored import StoredVolume
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from stages.predict.request import BlockWork, PredictRequest, StackRequest
-from tests.support.networks import card_of, linear_network, package_of
-from tests.support.recipe import RECIPE
-from tests.support.tracked import embedded_runtime
+from tests.support.models.networks import card_of, linear_network, package_of
+from tests.support.models.recipe import RECIPE
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.imaging.foreign.written import SPACING_UM, save_zarr
 
 SHAPE = (7, 30, 45)

@@ -6,8 +6,8 @@ import torch
 
 from stages.common.inference import patch_probability
 from stages.predict.models.ensemble import Ensemble
-from tests.support.networks import brightness_network
-from tests.support.recipe import RECIPE
+from tests.support.models.networks import brightness_network
+from tests.support.models.recipe import RECIPE
 
 PATCHES = torch.rand((2, 1, 3, 8, 8), generator=torch.Generator().manual_seed(0))
 

@@ -30,9 +30,9 @@ from stages.predict.models.ensemble import load_ensemble
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from stages.predict.request import PredictRequest, StackRequest
-from tests.support.networks import brightness_network, linear_network
-from tests.support.prediction import PredictionProject
-from tests.support.tracked import embedded_runtime
+from tests.support.models.networks import brightness_network, linear_network
+from tests.support.models.prediction import PredictionProject
+from tests.support.tracking.tracked import embedded_runtime
 
 SPACING_UM = (4.0, 1.0, 1.0)
 PATCH = (4, 16, 16)

@@ -13,7 +13,7 @@ from stages.preflight.checks.mlflow_server import API
 from stages.preflight.checks.service import Answer
 from stages.preflight.checks.services import ask_all, check_services, services_of
 from stages.preflight.params import EnvironmentParams, ServiceParams, VariableParams
-from tests.support.mlflow_double import INCOMPLETE, PAGE, UNKNOWN, CannedAnswer, experiment, mlflow_double
+from tests.support.tracking.mlflow_double import INCOMPLETE, PAGE, UNKNOWN, CannedAnswer, experiment, mlflow_double
 
 PARAMS = ServiceParams(critical=True, timeout_s=5, patience_s=0)
 ENVIRONMENT = EnvironmentParams(

@@ -7,7 +7,7 @@ import pytest
 from stages.common.errors import ServiceError
 from stages.common.tracking.spool.listing import spools_in
 from stages.sync.sync import State, publish_all, sync
-from tests.support.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
+from tests.support.tracking.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
 from tests.unit.stages.common.tracking.opened import Clock
 from tests.unit.stages.common.tracking.spool.made import POINTS, fill, to, write
 

@@ -9,7 +9,7 @@ from stages.common.imaging.volumes import HELD_OUT, Checksums, Fold, read_manife
 from stages.common.networks.kernel_rule import KernelRule
 from stages.common.networks.plan import plan_network
 from stages.train.cell import plan_cell
-from tests.support.recipe import RECIPE
+from tests.support.models.recipe import RECIPE
 from tests.unit.stages.train.tiny import tiny_params
 
 

@@ -17,7 +17,7 @@ from stages.train.computing.switches import Switches
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.part import RankSetup, configure_torch, find_device, set_up_rank, start_or_resume
 from stages.train.resuming.interrupt import Interrupt
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.train.tiny import runtime_in, tiny_params
 
 CPU = torch.device("cpu")

@@ -27,8 +27,8 @@ from stages.train.computing.switches import Switches
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.state import TrainingState
 from stages.train.record import recorded, register
-from tests.support.provenance import HOST
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.provenance import HOST
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import made_of
 from tests.unit.stages.train.tiny import tiny_params
 

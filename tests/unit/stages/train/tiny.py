@@ -11,8 +11,8 @@ from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifes
 from stages.common.runtime import Compute, Runtime
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
-from tests.support.recipe import RECIPE
-from tests.support.tracked import embedded_runtime
+from tests.support.models.recipe import RECIPE
+from tests.support.tracking.tracked import embedded_runtime
 
 PARAMS: dict[str, Any] = {
     "seed": 7,

@@ -10,8 +10,8 @@ from capillary.places.slurm.config import SlurmProfile, read_config
 from capillary.places.slurm.script import batch_script, submit_argv, submit_environment
 from stages.common.errors import ParamsError
 from stages.common.params import validate_params
+from tests.support.clusters.places import PROFILE
 from tests.support.parts import REPOSITORY
-from tests.support.places import PROFILE
 
 
 def profile(**changes: Any) -> SlurmProfile:

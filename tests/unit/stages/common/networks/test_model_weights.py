@@ -22,8 +22,8 @@ from stages.common.networks.loading import load_network, outline, refuse_size
 from stages.common.networks.plan import plan_network
 from stages.common.networks.supervision import plain
 from stages.common.networks.weights import ties_of, weights_bytes, weights_sha256
-from tests.support.networks import description_of, random_network
-from tests.support.recipe import RECIPE
+from tests.support.models.networks import description_of, random_network
+from tests.support.models.recipe import RECIPE
 
 PLAN = plan_network(spacing_um=(5.0, 1.0, 1.0), patch_voxels=(12, 32, 32), filters=(4, 8, 16))
 

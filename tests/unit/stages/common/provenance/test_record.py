@@ -7,7 +7,7 @@ import pytest
 from stages.common.errors import DataError
 from stages.common.provenance import machine
 from stages.common.provenance.record import read_record, record_bytes, short_tags
-from tests.support.provenance import HOST, provenance_record
+from tests.support.tracking.provenance import HOST, provenance_record
 
 
 @pytest.mark.parametrize("host", [HOST, None])

@@ -6,7 +6,7 @@ from stages.common.errors import DataError, ExitCode, ServiceError
 from stages.common.registered.aliases import aliases_of, point
 from stages.common.registered.pointers import TAG
 from stages.common.registered.references import named_versions
-from tests.support.trainings import FakeRegistry
+from tests.support.tracking.trainings import FakeRegistry
 
 NAME = "capillary-default"
 

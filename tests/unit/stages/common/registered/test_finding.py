@@ -12,9 +12,9 @@ from stages.common.registered.finding import Places, find_networks
 from stages.common.tracking.publishing import CARD, NETWORK_KIND
 from stages.common.tracking.registry import CARD_TAG, FORMAT, FORMAT_TAG, WEIGHTS_TAG, card_json
 from stages.common.tracking.server import Server
-from tests.support.mlflow_fake import AWAY, REVOKED
-from tests.support.tracked import CARD as FIRST
-from tests.support.trainings import FakeRegistry
+from tests.support.tracking.mlflow_fake import AWAY, REVOKED
+from tests.support.tracking.tracked import CARD as FIRST
+from tests.support.tracking.trainings import FakeRegistry
 from tests.unit.stages.common.tracking.opened import Clock
 from tests.unit.stages.common.tracking.spool.made import write
 

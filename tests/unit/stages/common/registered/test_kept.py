@@ -20,8 +20,8 @@ from stages.common.tracking.registry import ModelCard, write_card
 from stages.common.tracking.server import Server
 from stages.weights import keep
 from stages.weights.keep import keep_all
-from tests.support.networks import card_of, package_of, random_network
-from tests.support.tracked import CARD
+from tests.support.models.networks import card_of, package_of, random_network
+from tests.support.tracking.tracked import CARD
 
 
 def write_in(place: Path, card: ModelCard, contents: Mapping[str, bytes]) -> Path:

@@ -23,9 +23,9 @@ from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.listing import spools_in
 from stages.models.showing import list_models
 from stages.sync.sync import sync
-from tests.support.networks import card_of, package_of, random_network
-from tests.support.tracked import embedded_runtime, plain_run
-from tests.support.trainings import made_training
+from tests.support.models.networks import card_of, package_of, random_network
+from tests.support.tracking.tracked import embedded_runtime, plain_run
+from tests.support.tracking.trainings import made_training
 from tests.unit.stages.common.tracking.opened import Clock, Failing
 from tests.unit.stages.common.tracking.spool.made import write
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stages.common.runtime import Runtime
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.tracked import embedded_runtime
 
 MakeRuntime = Callable[..., Runtime]
 

@@ -10,7 +10,7 @@ from stages.common.errors import DamagedError, DataError
 from stages.common.tracking.model_files import FILES
 from stages.common.tracking.registry import read_card
 from tests.support.attacks import shows_all
-from tests.support.tracked import CARD
+from tests.support.tracking.tracked import CARD
 
 
 def _written(tmp_path: Path, **changes: object) -> Path:

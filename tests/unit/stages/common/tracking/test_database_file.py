@@ -13,7 +13,7 @@ import pytest
 from stages.common.errors import DamagedError, ExitCode
 from stages.common.tracking.database_file import refuse_damaged_database
 from stages.common.tracking.server import connect
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import MakeRuntime
 
 

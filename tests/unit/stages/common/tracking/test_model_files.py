@@ -18,9 +18,9 @@ from stages.common.networks.description import DESCRIPTION
 from stages.common.networks.weights import WEIGHTS, weights_sha256
 from stages.common.tracking.model_files import FOLDER, ModelFile, file_of, mlflow_folder, pack
 from stages.common.tracking.registry import ModelCard, register_model
-from tests.support.networks import card_of, description_of, package_of, random_network
-from tests.support.pickled import Planted
-from tests.support.tracked import PlainRun, embedded_runtime, load, plain_run
+from tests.support.models.networks import card_of, description_of, package_of, random_network
+from tests.support.models.pickled import Planted
+from tests.support.tracking.tracked import PlainRun, embedded_runtime, load, plain_run
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from stages.common.errors import DamagedError
 from stages.common.tracking import publishing
 from stages.common.tracking.publishing import network_files, publish_network
 from stages.common.tracking.server import Server
-from tests.support.networks import card_of, package_of, random_network
+from tests.support.models.networks import card_of, package_of, random_network
 
 # one test for all: a network takes longest to pack
 PLANTED: list[dict[str, Any]] = [

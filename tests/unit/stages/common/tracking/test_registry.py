@@ -21,8 +21,8 @@ from stages.common.tracking.registry import (
     write_card,
 )
 from stages.common.tracking.server import RefusedError, Server
-from tests.support.networks import card_of, package_of, random_network
-from tests.support.tracked import CARD, PlainRun, embedded_runtime, load, plain_run
+from tests.support.models.networks import card_of, package_of, random_network
+from tests.support.tracking.tracked import CARD, PlainRun, embedded_runtime, load, plain_run
 from tests.unit.stages.common.tracking.opened import Failing
 
 

@@ -16,8 +16,8 @@ from stages.common.networks.weights import weights_sha256
 from stages.common.tracking.registry import register_model
 from stages.common.tracking.relocation import COLUMNS, moved, settle
 from stages.common.tracking.server import connect
-from tests.support.networks import card_of, package_of, random_network
-from tests.support.tracked import embedded_runtime, load, plain_run
+from tests.support.models.networks import card_of, package_of, random_network
+from tests.support.tracking.tracked import embedded_runtime, load, plain_run
 from tests.unit.stages.common.tracking.opened import MakeRuntime
 
 OLD = "/home/u/old project/mlruns"

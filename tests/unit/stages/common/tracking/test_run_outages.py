@@ -16,8 +16,8 @@ from stages.common.tracking.server import Server
 from stages.common.tracking.spool import sender
 from stages.common.tracking.spool.folder import Spool
 from stages.common.tracking.spool.listing import last_status, spools_in
-from tests.support.mlflow_fake import AWAY, REVOKED, FakeMlflow
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.mlflow_fake import AWAY, REVOKED, FakeMlflow
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import CELL
 from tests.unit.stages.common.tracking.spool.made import URI
 

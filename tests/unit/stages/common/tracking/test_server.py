@@ -25,7 +25,7 @@ from stages.common.tracking.server import (
     patient_transfers,
     redact,
 )
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import Clock
 
 SERVER = Server(client=MlflowClient("http://u:p@h:5000"), uri="http://u:p@h:5000")

@@ -11,7 +11,7 @@ from stages.evaluate.held_out.rows import ENSEMBLE, HeldOutRow, model_name, summ
 from stages.evaluate.held_out.showing import points_of, print_held_out
 from stages.evaluate.held_out.sums import RunningSums
 from stages.evaluate.held_out.tables import TEST_CSV, as_json, write_held_out
-from stages.evaluate.outputs import METRICS_JSON, write_outputs
+from stages.evaluate.results.outputs import METRICS_JSON, write_outputs
 from stages.evaluate.statistics.intervals import interval_of_mean
 from stages.evaluate.statistics.summary import summarise
 from tests.unit.stages.evaluate.made import evaluation, row

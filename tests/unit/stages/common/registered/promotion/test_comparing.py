@@ -6,7 +6,7 @@ import pytest
 from stages.common.registered.promotion.comparing import compare
 from stages.common.registered.trainings.training import Training, VolumeResult
 from stages.common.statistics.flips import flip_test
-from tests.support.trainings import SETTINGS, made_training, sha256
+from tests.support.tracking.trainings import SETTINGS, made_training, sha256
 
 VALUES = {f"v{index}": 0.5 + 0.03 * index for index in range(8)}
 BETTER = {name: value + 0.01 * (index + 1) for index, (name, value) in enumerate(VALUES.items())}

@@ -16,8 +16,8 @@ from stages.common.tracking.server import Server, connect
 from stages.models.comparing import compare_trainings
 from stages.models.promoting import promote, rollback
 from stages.models.showing import list_models, show
-from tests.support.tracked import embedded_runtime, plain_run
-from tests.support.trainings import made_training
+from tests.support.tracking.tracked import embedded_runtime, plain_run
+from tests.support.tracking.trainings import made_training
 
 NETWORKS = "capillary-dice_ce"
 VALUES = {f"v{index}": 0.5 + 0.03 * index for index in range(6)}

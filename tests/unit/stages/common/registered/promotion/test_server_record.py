@@ -11,7 +11,7 @@ from stages.common.registered.promotion import server_record
 from stages.common.registered.promotion.champion import decide, stand
 from stages.common.registered.promotion.history import PREFIX
 from stages.common.registered.promotion.server_record import ServerRecord
-from tests.support.trainings import FakeRegistry, made_training
+from tests.support.tracking.trainings import FakeRegistry, made_training
 
 NAME = "capillary-default"
 VALUES = {f"v{index}": 0.5 + 0.03 * index for index in range(6)}

@@ -9,7 +9,7 @@ from stages.common.tracking.server import Server
 from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.opening import RunRequest, open_spool
 from stages.common.tracking.spool.writing import Writer
-from tests.support.mlflow_fake import FakeMlflow
+from tests.support.tracking.mlflow_fake import FakeMlflow
 
 URI = "http://u:p@h:1"
 

@@ -8,7 +8,7 @@ import pytest
 
 from stages.common.tracking.spool.sender import Sender
 from stages.common.tracking.spool.sending import ANSWER_PATIENCE_S, patience_for
-from tests.support.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
+from tests.support.tracking.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
 from tests.unit.stages.common.tracking.opened import Clock
 from tests.unit.stages.common.tracking.spool.made import POINTS, fill, to, write
 

@@ -16,7 +16,7 @@ from stages.common.tracking.spool.folder import FILES, RECORDS, Sent
 from stages.common.tracking.spool.listing import spools_in
 from stages.common.tracking.spool.sending import OWNER_S, Sending
 from stages.common.tracking.spool.server_run import RECORD_TAG
-from tests.support.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
+from tests.support.tracking.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
 from tests.unit.stages.common.tracking.opened import Clock
 from tests.unit.stages.common.tracking.spool.made import POINTS, URI, Registry, fill, to, write
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.geometry import Geometry, geometry_of
-from stages.ingest.label_grid import AxisOrder, compare, must_rewrite
+from stages.ingest.labels.grid import AxisOrder, compare, must_rewrite
 
 SHAPE = (7, 6, 5)
 STEPS = (1.1, 0.9, 5.0)

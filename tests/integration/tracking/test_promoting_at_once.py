@@ -20,7 +20,7 @@ from stages.common.registered.promotion.server_record import ServerRecord
 from stages.common.tracking.server import connect
 from tests.support.chaos import rounds
 from tests.support.parts import command_environment
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.tracked import embedded_runtime
 
 PEOPLE = 8
 ROUNDS = rounds(2, by_hand=20)

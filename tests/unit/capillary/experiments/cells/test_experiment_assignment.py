@@ -5,7 +5,7 @@ import random
 import pytest
 
 from capillary.experiments.assignment import Assignment
-from tests.support.simulated_cluster import Course, Loss, SimulatedCluster
+from tests.support.clusters.simulated_cluster import Course, Loss, SimulatedCluster
 
 CELLS, NODES, SLOTS_PER_NODE = 10_000, 25, 8
 HOUR_S = 3600.0

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from docker.errors import DockerException
 
-from tests.support.containers import client
+from tests.support.docker.containers import client
 
 PID_FILE = Path("/var/run/docker.pid")
 LOG = Path("/var/log/dockerd.log")

@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.support.containers import client
+from tests.support.docker.containers import client
 from tests.support.parts import REPOSITORY, command_environment, require
 
 BASE = "python:3.11-slim-bookworm"

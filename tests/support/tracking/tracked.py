@@ -13,7 +13,7 @@ from stages.common.tracking.address import EXPERIMENT
 from stages.common.tracking.model_files import FILES, ModelFile
 from stages.common.tracking.registry import ModelCard
 from stages.common.tracking.server import Server, connect
-from tests.support.recipe import RECIPE
+from tests.support.models.recipe import RECIPE
 
 CARD = ModelCard(
     loss="dice_ce",

@@ -19,10 +19,10 @@ from stages.common.tracking.registry import ModelCard
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.server import connect
 from tests.support.chaos import rounds
-from tests.support.networks import card_of, package_of, random_network
+from tests.support.models.networks import card_of, package_of, random_network
 from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY, require
-from tests.support.tracked import embedded_runtime, load
+from tests.support.tracking.tracked import embedded_runtime, load
 from tests.unit.stages.common.tracking.opened import killed, made_of, points
 
 DOUBLE = REPOSITORY.parent / "shared" / "dagshub-double"

@@ -10,10 +10,10 @@ import torch
 
 from stages.common.imaging.recipe import Recipe
 from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, set_alias, write_card
-from tests.support.networks import package_of
+from tests.support.models.networks import package_of
+from tests.support.models.recipe import RECIPE
 from tests.support.parts import REPOSITORY
-from tests.support.recipe import RECIPE
-from tests.support.tracked import CARD, embedded_runtime, plain_run
+from tests.support.tracking.tracked import CARD, embedded_runtime, plain_run
 from tests.support.warm import warm_environment
 
 

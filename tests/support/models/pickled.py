@@ -10,7 +10,7 @@ import torch
 
 from stages.common.networks.weights import weights_sha256
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG, ModelCard
-from tests.support.tracked import CARD, embedded_runtime, plain_run
+from tests.support.tracking.tracked import CARD, embedded_runtime, plain_run
 
 
 class Planted:

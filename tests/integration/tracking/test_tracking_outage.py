@@ -21,9 +21,9 @@ from stages.common.tracking.spool import sender
 from stages.common.tracking.spool.listing import spools_in
 from stages.common.tracking.spool.records import PointsRecord
 from stages.sync.sync import sync
-from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.parts import command_environment
-from tests.support.tracked import embedded_runtime
+from tests.support.tracking.fault_proxy import FaultProxy, fault_proxy
+from tests.support.tracking.tracked import embedded_runtime
 
 EPOCHS = 30
 

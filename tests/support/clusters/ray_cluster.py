@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, in its own process: heads of tests are forks, which Ray's client
 does not survive.
 
-    python -m tests.support.ray_cluster NODES      prints its address; each line `lose` takes a node away without grace
+    python -m tests.support.clusters.ray_cluster NODES      prints its address; `lose` takes a node away without grace
 """
 
 import atexit
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 
+from tests.support.clusters.places import SETTINGS
 from tests.support.parts import REPOSITORY, require
-from tests.support.places import SETTINGS
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 STORE_BYTES = 80 << 20  # Ray's least
@@ -41,7 +41,7 @@ class RayNodes:
 def ray_nodes(count: int, cpus: int) -> Iterator[RayNodes]:
     """A cluster of `count` nodes with `cpus` each, gone when the block ends."""
     require(find_spec("ray") is not None, "Ray")
-    argv = [sys.executable, "-m", "tests.support.ray_cluster", str(count), str(cpus)]
+    argv = [sys.executable, "-m", "tests.support.clusters.ray_cluster", str(count), str(cpus)]
     process = subprocess.Popen(
         argv,
         cwd=REPOSITORY,

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.clone import TINY, Clone
-from tests.support.containers import client
+from tests.support.docker.containers import client
 from tests.support.parts import command_environment, require
 
 OWNER = 1234  # nobody on this machine

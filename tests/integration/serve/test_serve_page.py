@@ -13,8 +13,8 @@ from selenium.webdriver.common.keys import Keys
 
 from serving.models.view import write_view
 from serving.routes.page import STATIC
-from tests.support.browser import SOFTWARE_GL, Browser, open_browser
 from tests.support.parts import require
+from tests.support.serving.browser import SOFTWARE_GL, Browser, open_browser
 from tests.unit.serving.conftest import Running, starting, until
 from tests.unit.serving.test_view import Planes
 

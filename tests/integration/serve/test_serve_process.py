@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.support.networks import brightness_network
+from tests.support.models.networks import brightness_network
+from tests.support.models.prediction import PredictionProject
 from tests.support.parts import REPOSITORY
-from tests.support.prediction import PredictionProject
 
 SHAPE = (5, 40, 36)
 

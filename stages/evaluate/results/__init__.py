@@ -1,0 +1,1 @@
+"""The tables, files and log lines that evaluate leaves."""

@@ -1,0 +1,1 @@
+"""The daemon, images, containers and compose projects of tests."""

@@ -1,0 +1,1 @@
+"""Networks with known answers, and what is predicted with them."""
