@@ -24,7 +24,7 @@ from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import Evaluated, evaluate_cells
 from stages.evaluate.results.outputs import write_bands, write_outputs
 from stages.evaluate.results.report import log_results, print_spreads, print_summary
-from stages.evaluate.results.row import first_of_each, over_seeds
+from stages.evaluate.row import first_of_each, over_seeds
 from stages.evaluate.small_parts import refuse_too_few_folds, write_choices
 from stages.evaluate.statistics.calibration import pooled_by_loss, write_calibration
 from stages.evaluate.statistics.paired import compare_losses

@@ -12,7 +12,7 @@ from typing import Any
 from stages.common.cell_name import CellName
 from stages.common.imaging.volumes import SPLITS, read_splits
 from stages.evaluate.params import Training
-from stages.evaluate.results.row import Row
+from stages.evaluate.row import Row
 
 PARTIAL = "partial"  # a key of metrics.json that only a partial evaluation has
 

@@ -30,7 +30,7 @@ from stages.evaluate.measure import Measurement
 from stages.evaluate.params import Evaluation
 from stages.evaluate.predictions.masks import HeldOut, OutOfFold, labelled_of, on_own_grid, own_grid, write_mask
 from stages.evaluate.predictions.measuring import held_out_row_of, row_of
-from stages.evaluate.results.row import Row
+from stages.evaluate.row import Row
 from stages.evaluate.small_parts import ALL_FOLDS, Choice, choose, fixed, parts_of
 from stages.evaluate.statistics.calibration import Reliability, VolumeCalibration
 

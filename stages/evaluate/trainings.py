@@ -20,7 +20,7 @@ from stages.common.tracking.registry import ModelCard
 from stages.common.tracking.runs import TrackedRun
 from stages.evaluate.cells import Cell
 from stages.evaluate.params import EvaluateParams, Evaluation
-from stages.evaluate.results.row import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.paired import Difference
 from stages.evaluate.statistics.summary import Summary
 

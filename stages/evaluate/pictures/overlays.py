@@ -13,7 +13,7 @@ from PIL import Image
 
 from stages.common.atomic import atomic_write
 from stages.common.metrics import METRICS
-from stages.evaluate.results.row import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.summary import Summary
 from stages.evaluate.views import Bytes, View
 

@@ -11,7 +11,7 @@ from stages.evaluate.held_out.rows import HeldOutRow
 from stages.evaluate.measure import Measurement, measure
 from stages.evaluate.params import Evaluation
 from stages.evaluate.predictions.masks import HeldOut, OutOfFold, Predicted, labelled_of, on_own_grid, own_grid
-from stages.evaluate.results.row import Row
+from stages.evaluate.row import Row
 from stages.evaluate.small_parts import without_small
 from stages.evaluate.views import take_views
 

@@ -19,7 +19,7 @@ from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.held_out.tables import TEST, as_json
 from stages.evaluate.metrics.bands import BANDS, BandCounts
 from stages.evaluate.partial import PARTIAL, Coverage
-from stages.evaluate.results.row import Row, has_further_seeds
+from stages.evaluate.row import Row, has_further_seeds
 from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.paired import Difference
 from stages.evaluate.statistics.summary import Summary

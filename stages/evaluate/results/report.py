@@ -19,7 +19,7 @@ from stages.evaluate.params import Evaluation
 from stages.evaluate.partial import Coverage
 from stages.evaluate.pictures.overlays import FOLDER, INDEX
 from stages.evaluate.results.outputs import BANDS_CSV, METRICS_JSON, PAIRED_CSV, PER_VOLUME, PER_VOLUME_CSV, SUMMARY_CSV
-from stages.evaluate.results.row import Row, over_seeds
+from stages.evaluate.row import Row, over_seeds
 from stages.evaluate.small_parts import COMPONENTS_CSV
 from stages.evaluate.statistics.calibration import CALIBRATION_CSV, CALIBRATION_VOLUMES_CSV
 from stages.evaluate.statistics.intervals import interval_text

@@ -18,7 +18,7 @@ from scipy.special import nctdtr, stdtrit
 from stages.common.statistics.flips import flip_test
 from stages.common.statistics.groups import LEAST_GROUPS, Values, group_means
 from stages.evaluate.params import Evaluation
-from stages.evaluate.results.row import Row
+from stages.evaluate.row import Row
 
 POWER = 0.8
 

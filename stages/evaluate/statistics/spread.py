@@ -15,7 +15,7 @@ from stages.common.atomic import atomic_write
 from stages.common.statistics.groups import group_means
 from stages.common.text import as_csv
 from stages.evaluate.params import Evaluation
-from stages.evaluate.results.row import Row, over_seeds
+from stages.evaluate.row import Row, over_seeds
 
 SPREAD_CSV = "spread.csv"
 

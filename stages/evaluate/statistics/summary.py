@@ -10,7 +10,7 @@ from stages.common.metrics import METRICS
 from stages.common.statistics.groups import group_means
 from stages.evaluate.measure import Measurement
 from stages.evaluate.params import Evaluation
-from stages.evaluate.results.row import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.intervals import Interval, interval_of_mean
 
 Summary = dict[str, dict[str, Interval]]  # loss → metric → interval

@@ -167,9 +167,12 @@ def test_nothing_starts_without_mounts(entrypoint: ModuleType, capsys: pytest.Ca
 
 
 def test_the_programs_need_the_standard_library_alone(checkout: Path, tmp_path: Path) -> None:
-    """They start before anything is importable: here without site packages and without the repository."""
+    """They start before anything is importable: here without site packages, with the files that the image carries."""
     folder = tmp_path / "alone"
     shutil.copytree(REPOSITORY / "services/runner", folder)
+    shutil.copytree(REPOSITORY / "stages/common/lifetimes", folder / "stages/common/lifetimes")
+    for package in ("stages", "stages/common"):
+        shutil.copy(REPOSITORY / package / "__init__.py", folder / package)
     for name in ("entrypoint", "requirements", "supervise"):
         argv = [sys.executable, "-E", "-s", "-S", "-c", f"import {name}"]
         subprocess.run(argv, cwd=folder, check=True)

@@ -8,11 +8,10 @@
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from stages.common.atomic import atomic_write
 from stages.common.dataset.hub import HubAddress
 from stages.common.errors import DataError
+from stages.common.lifetimes.locks import locked
 from stages.common.progress import say
 from stages.ingest.sources.archives.limits import refuse_full_disk
 from stages.ingest.sources.hub.client import HubClient
@@ -67,7 +67,7 @@ class HubCache:
         if not self._missing(files := list(files)):
             return
         (self.folder / "files").mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with locked(self.folder / "lock", or_go_on=True):
             for _ in range(_MOST_ANEW):
                 self._download(self._missing(files))
         if wrong := self._missing(files):
@@ -115,14 +115,6 @@ class HubCache:
             part.replace(self.place_of(file))
         else:
             part.unlink()
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Two runs do not write the same parts."""
-        with (self.folder / "lock").open("w") as stream:
-            with contextlib.suppress(OSError):  # a disk without locks: the hashes are checked all the same
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
 
 
 def cache_folder(downloads: Path, endpoint: str, address: HubAddress) -> Path:

@@ -22,7 +22,7 @@ from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import predict_volume
 from stages.evaluate.results.outputs import write_bands, write_outputs
 from stages.evaluate.results.report import print_summary
-from stages.evaluate.results.row import Row
+from stages.evaluate.row import Row
 from stages.evaluate.statistics.intervals import interval_of_mean
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.evaluate.results.outputs import PER_VOLUME_CSV, write_bands, write_outputs
-from stages.evaluate.results.row import Row, first_of_each, over_seeds
+from stages.evaluate.row import Row, first_of_each, over_seeds
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.spread import SPREAD_CSV, spreads, write_spreads
 from stages.evaluate.statistics.summary import summarise
