@@ -22,7 +22,7 @@ from serving.models.keeper import Models
 from serving.service import Service
 from serving.settings import ServeSettings
 
-WORKER = Path(__file__).resolve().parents[2] / "support" / "stand_in_worker.py"
+WORKER = Path(__file__).resolve().parents[2] / "support" / "serving" / "stand_in_worker.py"
 TOKEN, OTHER, ADMIN = "first-token-of-a-test", "second-token-of-a-test", "admin-token-of-a-test"
 
 
