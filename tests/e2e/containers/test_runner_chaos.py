@@ -31,6 +31,7 @@ LOADED = (
         f"stages/common/{name}.py"
         for name in ("atomic", "cell_name", "runtime", "imaging/__init__", "imaging/suffixes")
     ),
+    *(f"stages/common/dataset/{name}.py" for name in ("__init__", "hub")),
     *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address")),
     *(f"stages/common/registered/{name}.py" for name in ("__init__", "names")),
     *(f"stages/preflight/{name}.py" for name in ("__init__", "checks/__init__", "checks/devices")),
