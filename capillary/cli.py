@@ -112,16 +112,28 @@ def _below_one(threshold: float | None) -> float | None:
     return threshold
 
 
+StackPaths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IN... OUT",
+        help="A stack and its mask; or stacks, quoted patterns, folders or tables (*.csv), then an output folder.",
+        show_default=False,
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        callback=_below_one,
+        help="Probability above which a voxel is vessel (default: evaluation.threshold).",
+        show_default=False,
+    ),
+]
+
+
 @app.command()
 def predict(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IN... OUT",
-            help="A stack and its mask; or stacks, quoted patterns, folders or tables (*.csv), then an output folder.",
-            show_default=False,
-        ),
-    ],
+    paths: StackPaths,
     loss: Annotated[
         str | None, typer.Option(help="Use the models in models/ with this loss.", show_default=False)
     ] = None,
@@ -134,15 +146,7 @@ def predict(
     model: Annotated[
         str | None, typer.Option(help="Registered model: NAME, NAME@ALIAS or NAME/VERSION.", show_default=False)
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            callback=_below_one,
-            help="Probability above which a voxel is vessel (default: evaluation.threshold).",
-            show_default=False,
-        ),
-    ] = None,
+    threshold: Threshold = None,
     spacing_um: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Spacing for files that have none.", show_default=False)
     ] = None,

@@ -202,13 +202,17 @@ def plan_stage(
         environment=variables if database is None else {**variables, VARIABLE: f"sqlite:///{database}"},
         user_environment=settings.select(BASE_VARIABLES),
         needs_network=needs_network,
-        writable=((order.state_dir,) if access.resume else ())
-        + store
-        + records_of(access, order)
-        + ((order.downloads,) if access.network == "source" and _downloads(deps) else ()),
+        writable=_writable(access, order, store, deps),
         grace_s=settings.grace_s,
         environment_id=tuple(environment_id),
     )
+
+
+def _writable(access: StageAccess, order: StageOrder, store: tuple[Path, ...], deps: Sequence[Dep]) -> tuple[Path, ...]:
+    """The folders beyond its outs that a stage writes: its checkpoints, the store, records of runs, downloads."""
+    resume = (order.state_dir,) if access.resume else ()
+    downloads = (order.downloads,) if access.network == "source" and _downloads(deps) else ()
+    return (*resume, *store, *records_of(access, order), *downloads)
 
 
 def records_of(access: StageAccess, order: StageOrder) -> tuple[Path, ...]:
