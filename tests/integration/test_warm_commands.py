@@ -77,6 +77,22 @@ def test_signals_reach_the_command_and_its_death_is_the_caller_s(tmp_path: Path,
         (tmp_path / "ready").unlink()
 
 
+def test_a_command_stopped_while_it_starts_holds_no_stream_open(tmp_path: Path) -> None:
+    """At any moment: whoever reads its output would wait for ever. A pool stops its workers like this."""
+    for moment in range(30):
+        process = subprocess.Popen(
+            [warm_python(), "-c", "import time; time.sleep(60)"],
+            cwd=tmp_path,
+            env=warm_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        time.sleep(0.003 * moment)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode == -signal.SIGTERM
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_its_own_processes_work(tmp_path: Path, method: str) -> None:
     """Pipes that multiprocessing hands to its workers pass through the server."""

@@ -114,13 +114,14 @@ def attend(connection: socket.socket) -> Callable[[], object]:
         return become(request, files)
     for file in files:
         os.close(file)
-    connection.sendall(child.to_bytes(NUMBER_BYTES, "big"))
     ended = os.pidfd_open(child)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed while it asked: its end is read below
+        connection.sendall(child.to_bytes(NUMBER_BYTES, "big"))
     readable, _, _ = select.select([ended, connection], [], [])
     if ended not in readable:  # the client was killed: nobody waits for the command any more
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    with connection:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.sendall(status.to_bytes(NUMBER_BYTES, "big"))
     os._exit(0)
 
@@ -132,7 +133,10 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     if not length:
         return {}, []
     while len(parts) < length:
-        parts += connection.recv(length - len(parts))
+        part = connection.recv(length - len(parts))
+        if not part:
+            os._exit(0)  # killed while it asked
+        parts += part
     return marshal.loads(parts), [out_of_the_way(file) for file in files]
 
 
