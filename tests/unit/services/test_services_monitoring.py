@@ -5,44 +5,58 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 
+from capillary.stage_events import figures
+from capillary.stage_events.figures import Gateway
+from capillary.stage_events.stage_run import StageRun
 from serving.figures import Figures
 from tests.support.parts import REPOSITORY
 
 FOLDER = REPOSITORY / "services" / "monitoring"
-FIGURE = re.compile(r"capillary_[a-z_]+")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DASHBOARDS = [f"grafana/dashboards/{name}.json" for name in ("pipeline", "serve")]
+FIGURE = re.compile(r"(?:capillary|mlflow)_[a-z_]+")
+OF_MLFLOW = {"mlflow_http_request_total", "mlflow_http_request_duration_seconds_bucket"}  # tests/e2e looks at them
 
 
-def _known() -> set[str]:
-    names = set()
-    for family in Figures().registry.collect():
-        names |= {family.name, f"{family.name}_total", f"{family.name}_bucket"}
+def _known(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    names = set(OF_MLFLOW)
+    stage = StageRun(address="a", root=FOLDER, inputs={}, outputs=(), params={}, fingerprint="", experiment=None)
+    pushed = Gateway(stage, "")
+    monkeypatch.setattr(figures, "push_to_gateway", lambda *_, **__: None)
+    pushed.start(NOW)
+    pushed.end(0, NOW)
+    for registry in (Figures().registry, pushed.registry):
+        for family in registry.collect():
+            names |= {family.name, f"{family.name}_total", f"{family.name}_bucket"}
     return names
 
 
-@pytest.mark.parametrize("file", ["grafana/dashboards/serve.json", "alerts.yml"])
-def test_every_figure_is_one_that_the_service_has(file: str) -> None:
+@pytest.mark.parametrize("file", [*DASHBOARDS, "alerts.yml"])
+def test_every_figure_is_one_that_somebody_has(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     named = set(FIGURE.findall((FOLDER / file).read_text()))
     assert named
-    assert named - _known() == set()
+    assert named - _known(monkeypatch) == set()
 
 
 def test_prometheus_reads_services_of_compose_at_their_ports() -> None:
     compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
     jobs = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
     targets = [target for job in jobs for each in job["static_configs"] for target in each["targets"]]
-    assert "serve:8080" in targets
+    assert {"serve:8080", "mlflow:5000", "pushgateway:9091"} < set(targets)
     for target in targets:
         name, port = target.split(":")
         if name != "localhost":
             assert any(each.endswith(f":{port}") for each in compose[name]["ports"])
 
 
-def test_the_dashboard_s_panels_are_apart_and_have_queries() -> None:
-    panels = json.loads((FOLDER / "grafana/dashboards/serve.json").read_text())["panels"]
+@pytest.mark.parametrize("file", DASHBOARDS)
+def test_a_dashboard_s_panels_are_apart_and_have_queries(file: str) -> None:
+    panels = json.loads((FOLDER / file).read_text())["panels"]
     source = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/prometheus.yml").read_text())
     cells = [
         (x, y)

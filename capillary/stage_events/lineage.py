@@ -1,8 +1,6 @@
 """OpenLineage's events from a StageRun. Imported only where lineage is on: the client takes more than half a second."""
 
-import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,13 +8,32 @@ from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, R
 from openlineage.client.facet_v2 import dataset_version_dataset, error_message_run, source_code_location_job
 from openlineage.client.uuid import generate_new_uuid
 
-from capillary.lineage.stage_run import StageRun
+from capillary.stage_events.lineage_sink import sink_of
+from capillary.stage_events.project import address_of, commit_of
+from capillary.stage_events.stage_run import StageRun, ending_of
 from stages.common.tracking.address import without_login
 
 PRODUCER = "https://pypi.org/project/capillary"
 FACET = "capillary_run"
 _SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunFacet"
-_GIT_TIMEOUT_S = 2
+
+
+class Catalogue:
+    """What takes the events of one run: a file, or a server such as Marquez with its `key`, empty for none."""
+
+    def __init__(self, run: StageRun, address: str, key: str) -> None:
+        self._events, self._sink = Events(run), sink_of(address, key, run.root)
+
+    def start(self, at: datetime) -> None:
+        """START."""
+        self._sink.emit(self._events.start(at))
+
+    def beat(self, at: datetime) -> None:
+        """A catalogue wants the two ends alone."""
+
+    def end(self, code: int, at: datetime) -> None:
+        """COMPLETE, FAIL or ABORT."""
+        self._sink.emit(self._events.end(ending_of(code), code, at))
 
 
 class Events:
@@ -25,8 +42,7 @@ class Events:
     def __init__(self, run: StageRun) -> None:
         self._run = run
         self._id = str(generate_new_uuid())
-        self._commit = _git(run.root, "rev-parse", "HEAD")
-        self._url = shared_address(_git(run.root, "config", "--get", "remote.origin.url"))
+        self._commit, self._url = commit_of(run.root), address_of(run.root)
 
     def start(self, at: datetime) -> RunEvent:
         """The stage begins."""
@@ -50,12 +66,12 @@ class Events:
             job=Job(namespace=namespace, name=self._run.address, facets=self._job_facets()),
             producer=PRODUCER,
             inputs=[_input(name, value, namespace) for name, value in self._run.inputs.items()],
-            outputs=[OutputDataset(**_named(name, namespace)) for name in self._run.outputs],
+            outputs=[_output(name, namespace) for name in self._run.outputs],
         )
 
     @property
     def namespace(self) -> str:
-        """The project: by its address at its Git host, so that all clones mean the same; else by its folder."""
+        """The project."""
         return f"dvc:{self._url or self._run.root.name}"
 
     def _facet(self) -> dict[str, Any]:
@@ -79,33 +95,20 @@ class Events:
         return {"sourceCodeLocation": source}
 
 
-def shared_address(url: str) -> str:
-    """A repository's address as a URI without a login; empty for a folder of this machine, which others do not have."""
-    host, colon, path = url.partition(":")
-    if "://" not in url and colon and "/" not in host:  # git@host:alice/vessels.git
-        return f"ssh://{host.rpartition('@')[2]}/{path}"
-    return without_login(url) if "://" in url and not url.startswith("file:") else ""
-
-
 def _input(name: str, value: str, namespace: str) -> InputDataset:
     version = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=value)
-    return InputDataset(**_named(name, namespace), facets={"version": version})
+    place, path = _place(name, namespace)
+    return InputDataset(namespace=place, name=path, facets={"version": version})
 
 
-def _named(name: str, project: str) -> dict[str, str]:
-    """A source by its own server or bucket, a file of the project by its path there."""
+def _output(name: str, namespace: str) -> OutputDataset:
+    place, path = _place(name, namespace)
+    return OutputDataset(namespace=place, name=path)
+
+
+def _place(name: str, project: str) -> tuple[str, str]:
+    """Namespace and name: a source by its own server or bucket, a file of the project by its path there."""
     parts = urlsplit(without_login(name))
     if "://" not in name:
-        return {"namespace": project, "name": name}
-    return {"namespace": f"{parts.scheme}://{parts.netloc}", "name": parts.path.lstrip("/") or "/"}
-
-
-def _git(root: Path, *words: str) -> str:
-    """What Git says; nothing if there is no repository, or no Git."""
-    try:
-        done = subprocess.run(
-            ["git", *words], cwd=root, check=False, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return project, name
+    return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/") or "/"

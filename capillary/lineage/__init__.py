@@ -1,1 +1,0 @@
-"""OpenLineage events of stages, where CAPILLARY_LINEAGE asks for them. They never cost a stage anything."""
