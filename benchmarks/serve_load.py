@@ -5,10 +5,14 @@
 PROJECT has the two versions of the registered model NAME in its MLflow store, such as two folds that were trained. An
 alias of the benchmark's own moves between them ten times, and the service gets SIGTERM twice and starts again. Each
 mask is compared with what its version gives alone: another one would be that of a half-loaded model.
+
+At last, with nothing else at work, WARM_STACKS equal stacks go through `capillary predict` and through the service: the
+time per stack in the warm service, relative to what predict takes to read, compute and write one.
 """
 
 import argparse
 import contextlib
+import csv
 import io
 import json
 import os
@@ -21,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +41,7 @@ SHAPES = ((5, 32, 32), (6, 40, 32), (4, 48, 40))  # z, y, x
 SWAPS, RESTARTS = 10, 2
 POLL_S = 0.1
 MOST_SWAP_S = 120.0
+WARM_SHAPE, WARM_STACKS = (12, 256, 256), 4
 
 
 @dataclass
@@ -113,11 +118,11 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(POLL_S)
 
 
-def stacks() -> list[bytes]:
-    """One small stack of each shape, as a TIFF."""
+def stacks(shapes: Sequence[tuple[int, int, int]] = SHAPES) -> list[bytes]:
+    """One stack of each shape, as a TIFF."""
     rng = np.random.default_rng(0)
     files = []
-    for shape in SHAPES:
+    for shape in shapes:
         stream = io.BytesIO()
         tifffile.imwrite(stream, rng.integers(0, 4096, shape, np.uint16))
         files.append(stream.getvalue())
@@ -232,6 +237,40 @@ def alone(
             yield (version, which), found[1]
 
 
+def warm(service: Service, name: str) -> dict[str, object]:
+    """Seconds per stack of `capillary predict` and of the service, both with the version that the alias names."""
+    (stack,) = stacks([WARM_SHAPE])
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{number}.tif") for number in range(WARM_STACKS)]
+        for file in files:
+            file.write_bytes(stack)
+        out = Path(folder, "out")
+        command = ["capillary", "predict", *map(str, files), str(out), "--model", f"{name}@{ALIAS}"]
+        subprocess.run([*command, "--spacing-um", "2,1,1"], check=True)
+        rows = list(csv.DictReader((out / "predictions.csv").open()))
+        masks = {file.read_bytes() for file in out.glob("*.tif")}
+    # the first one has the network loaded
+    predicted = [sum(float(row[f"{step}_s"]) for step in ("read", "compute", "write")) for row in rows[1:]]
+    served, same = [], True
+    for _ in range(WARM_STACKS):
+        job = submit(service.client, stack, Tally())
+        assert job is not None
+        found = follow(service.client, job)
+        assert found is not None
+        result = found[0]["result"]
+        assert isinstance(result, dict)
+        served.append(float(result["seconds"]))
+        same = same and {found[1]} == masks
+    medians = statistics.median(predicted), statistics.median(served[1:])
+    return {
+        "voxels": int(np.prod(WARM_SHAPE)),
+        "predict, seconds a stack": round(medians[0], 3),
+        "service, seconds a stack": round(medians[1], 3),
+        "ratio": round(medians[1] / medians[0], 3),
+        "masks equal to the byte": same,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
@@ -260,9 +299,10 @@ def main() -> None:
             enough.set()
             for client in clients:
                 client.join()
+            compared = warm(service, options.name)
         finally:
             service.stop()
-    print(json.dumps(summary(tally, seen, service), indent=1))
+    print(json.dumps({**summary(tally, seen, service), "warm": compared}, indent=1))
     sys.exit(1 if tally.lost or tally.wrong or tally.done != tally.accepted else 0)
 
 
