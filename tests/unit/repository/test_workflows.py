@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.parts import REPOSITORY
 from tests.support.workflows import FILES, jobs, read, steps
@@ -124,6 +125,14 @@ def test_the_base_is_the_one_of_the_dockerfiles() -> None:
     name, _, digest = base.partition("@")
     assert f"ARG BASE={name}\n" in (REPOSITORY / "Dockerfile.dvc-runner").read_text()
     assert re.fullmatch(r"(sha256:[0-9a-f]{64})?", digest)
+
+
+def test_actionlint_knows_the_labels_of_runners() -> None:
+    """It takes a label that neither GitHub nor its configuration has for a mistake."""
+    config = yaml.safe_load((REPOSITORY / ".github" / "actionlint.yaml").read_text())
+    own = [job["runs-on"] for job in JOBS.values() if isinstance(job.get("runs-on"), list)]
+    labels = {label for row in own for label in row} - {"self-hosted", "linux"}
+    assert labels == set(config["self-hosted-runner"]["labels"])
 
 
 def test_the_docs_name_every_workflow_secret_and_variable() -> None:
