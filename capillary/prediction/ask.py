@@ -55,7 +55,7 @@ def make_request(
 def _mask(found: InputStack, inputs: Inputs, suffix: str | None) -> Path:
     if not inputs.is_many:
         return inputs.target
-    kind = suffix or suffix_of(found.image.name)
+    kind = suffix or suffix_of(str(found.image))
     if kind is None:
         raise usage("the file name is not that of a stack", f"name it as one of {', '.join(SUFFIXES)}", found.image)
     return inputs.target / f"{stem_of(found.image)}{kind}"

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.imaging.suffixes import suffix_of
+from stages.common.imaging.suffixes import split_inside, suffix_of
 from stages.predict.request import BlockWork, Spacing, StackRequest
 
 
 def stem_of(file: Path) -> str:
-    """The name without its whole suffix: `a.b` of a.b.nii.gz."""
-    return file.name.removesuffix(file.name[-len(suffix_of(file.name) or "") :])
+    """The name without its whole suffix: `a.b` of a.b.nii.gz, and of a.b.h5:/place."""
+    name = Path(split_inside(str(file))[0]).name
+    return name[: len(name) - len(suffix_of(name) or "")]
 
 
 def stack_request(

@@ -7,8 +7,9 @@ from pathlib import Path
 from stages.common.dataset.columns import COLUMNS, GROUP, SPACING
 from stages.common.errors import DataError
 from stages.common.imaging.formats.header import Spacing
+from stages.common.imaging.reading import read_header
 from stages.common.imaging.spacing import spacing_of
-from stages.common.imaging.stacks import read_header
+from stages.common.imaging.suffixes import is_pattern, split_inside
 from stages.common.text import as_csv
 from stages.ingest.candidates import Candidate, TableSpacing
 from stages.ingest.given_spacing import complete
@@ -85,7 +86,7 @@ def _spacing(candidate: Candidate, source: LocalFolder, remarks: list[str]) -> t
     """By the table, else by the header of the image; a doubt joins `remarks`."""
     given = candidate.spacing_um
     try:
-        told = spacing_of(read_header(source.real_place(candidate.image)))
+        told = spacing_of(read_header(_place_of(candidate.image, source)))
     except DataError as error:
         remarks.append(f"image {candidate.image}: {error.what}")
         return given or _NO_SPACING, "dataset.csv" if given else ""
@@ -96,6 +97,16 @@ def _spacing(candidate: Candidate, source: LocalFolder, remarks: list[str]) -> t
         return given, "dataset.csv"
     remarks += told.warnings if told.spacing_um else ()
     return told.spacing_um or _NO_SPACING, told.source
+
+
+def _place_of(image: str, source: LocalFolder) -> Path:
+    """Where the stack is: an array in an HDF5 file, or slices by a pattern, are no file of that name."""
+    if is_pattern(image):
+        folder, _, name = image.rpartition("/")
+        return source.real_place(folder) / name
+    file, inside = split_inside(image)
+    place = source.real_place(file)
+    return Path(f"{place}:/{inside}") if inside else place
 
 
 def _cells(row: DraftRow) -> dict[str, object]:

@@ -88,6 +88,14 @@ def refuse_other_forms(path: Path) -> None:
                 raise refuse_colour(series, path)
 
 
+def is_doubtful(path: Path, channel: Channel = None) -> bool:
+    """Whether `path` is a boolean TIFF in which only the voxels tell which of two values is bright."""
+    if not is_tiff(path):
+        return False
+    with refusing_damage(path, channel), open_tiff(path) as tiff:
+        return find_stack(tiff, path, channel).is_doubtful
+
+
 def binarise(label: NDArray[Any]) -> NDArray[np.uint8]:
     """`label` as {0, 1}: the larger of its two values is foreground.
 

@@ -18,7 +18,7 @@ from stages.common.imaging.formats.channels import Channel, channel_number
 from stages.common.imaging.formats.claims import refuse_impossible
 from stages.common.imaging.formats.damage import damaged
 from stages.common.imaging.formats.header import SINGLE, StackHeader
-from stages.common.imaging.formats.tiff import colour_of, open_tiff, refuse_colour
+from stages.common.imaging.formats.tiff import colour_of, ome_image, open_tiff, refuse_colour
 from stages.common.imaging.formats.tiff_claims import claim_of_pages
 from stages.common.imaging.formats.tiff_header import evidence_in
 from stages.common.imaging.formats.tiff_pages import choose_series
@@ -46,7 +46,7 @@ def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
             dtype=dtype.newbyteorder("="),
             header=StackHeader(
                 axes="ZYX",
-                spacing=evidence_in(tiff, series),
+                spacing=evidence_in(tiff, series, ome_image(tiff, series)),
                 remarks=(_REMARK, *((SINGLE,) if len(pages) == 1 else ())),
             ),
             slices=lambda: (_grey(page, path) for page in pages),

@@ -15,6 +15,7 @@ from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVo
 from stages.common.imaging.formats.channels import Channel, refuse_times
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.geometry import Geometry
+from stages.common.imaging.formats.header import SpacingEvidence
 
 _PACKINGS = {"raw": "", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2", "bz2": "bzip2"}
 _TYPES = {
@@ -31,6 +32,7 @@ _TYPES = {
 _SIGNS = {"right": 1, "left": -1, "anterior": 1, "posterior": -1, "superior": 1, "inferior": -1}
 _SHORT = {"ras": "right-anterior-superior", "las": "left-anterior-superior", "lps": "left-posterior-superior"}
 _IN_SPACE = ("domain", "space", "")
+_LIST = re.compile(r"data ?file:\s*LIST\b", re.IGNORECASE)
 _END = re.compile(rb"\r?\n\r?\n")
 _UNITS = {"microns": "micron", "micrometer": "micron", "um": "micron", "μm": "micron", "µm": "micron"}
 
@@ -46,7 +48,17 @@ def open_nrrd(path: Path, channel: Channel) -> Iterator[OpenStack]:
     geometry = _geometry(header, sizes, space)
     field = "NRRD space directions" if _directions(header, len(sizes)) is not None else "NRRD spacings"
     evidence = evidence_of(geometry, field) if len(space) == 3 else FLAT
+    if len(space) == 3 and field == "NRRD spacings" and (unknown := _without_spacing(header, space)):
+        missing = f"its NRRD spacings give none along {', '.join(unknown)}"
+        evidence = SpacingEvidence(numbers_zyx=None, missing=missing)
     yield open_raw(_voxels(header, path, sizes, space, end), geometry, evidence, channel)
+
+
+def _without_spacing(header: Mapping[str, Any], space: tuple[int, ...]) -> list[str]:
+    """The axes whose spacing is written as unknown (NaN), where another one is known."""
+    spacings = np.atleast_1d(header.get("spacings", []))
+    known = [axis < len(spacings) and bool(np.isfinite(float(spacings[axis]))) for axis in space]
+    return [name for name, is_known in zip("xyz", known, strict=True) if not is_known] if any(known) else []
 
 
 def nrrd_data_file(path: Path) -> str | None:
@@ -68,6 +80,8 @@ def _header(path: Path) -> tuple[Mapping[str, Any], int]:
     lines = head[: found.start() if found else len(head)].decode("utf-8", "replace").splitlines()
     if not lines or not lines[0].startswith("NRRD"):
         raise damaged(path, "it is not an NRRD file")
+    if any(_LIST.match(line) for line in lines):  # names of files follow, which are no fields
+        raise not_a_stack(path, "its voxels are spread over several files")
     try:
         header: Mapping[str, Any] = nrrd.read_header([*(f"{line}\n" for line in lines), "\n"])
     except nrrd.NRRDError as error:
@@ -164,7 +178,9 @@ def _geometry(header: Mapping[str, Any], sizes: tuple[int, ...], space: tuple[in
     rows, origin = _directions(header, len(sizes)), np.zeros(3)
     if rows is None or len(space) != 3:
         spacings = [float(size) for size in np.atleast_1d(header.get("spacings", [np.nan] * len(sizes)))]
-        steps = [spacings[axis] if np.isfinite(spacings[axis]) else 1.0 for axis in space] + [1.0] * (3 - len(space))
+        unknown = np.nan if _without_spacing(header, space) else 1.0  # a grid with one unknown step is nowhere
+        steps = [spacings[axis] if np.isfinite(spacings[axis]) else unknown for axis in space]
+        steps += [1.0] * (3 - len(space))
         return world(grid, np.diag(np.abs(steps)), origin, source="spacings", unit=_unit(header.get("units"), space))
     signs = np.diag([float(sign) for sign in _signs(str(header.get("space", "")))])
     if "space origin" in header:
@@ -181,8 +197,8 @@ def _signs(space: str) -> tuple[int, ...]:
 
 
 def _unit(units: Any, space: tuple[int, ...]) -> str:
-    """The one unit of length on the axes in space, by NIfTI's names where they have one; "unknown" without."""
+    """The unit of length on the axes in space, by NIfTI's names where it has one; "unknown" without."""
     listed = list(units) if isinstance(units, (list, tuple, np.ndarray)) else []
     said = {str(listed[axis]).strip().strip('"').lower() for axis in space if axis < len(listed)} - {"", "none"}
-    unit = said.pop() if len(said) == 1 else "unknown"
-    return _UNITS.get(unit, unit)
+    said = {_UNITS.get(unit, unit) for unit in said}
+    return ", ".join(sorted(said)) or "unknown"  # several are no unit of length, which is said

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from stages.common.imaging.foreign.png import png_dtype, png_shape, read_png
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
-from stages.common.imaging.stacks import read_dtype, read_header, read_shape, read_stack
+from stages.common.imaging.formats.tiff_header import INVERTED
+from stages.common.imaging.stacks import is_doubtful, read_dtype, read_header, read_shape, read_stack
 from stages.common.imaging.suffixes import SLICE_SUFFIXES, is_pattern, pattern_of
 
 MAX_SLICES = 1 << 16
@@ -56,14 +57,23 @@ def open_slices(path: Path, channel: Channel) -> Iterator[OpenStack]:
         if (other := _shape_and_type(file, channel)) != (shape, dtype):
             told, first = (f"{shape_text(each)} of {kind}" for each, kind in (other, (shape, dtype)))
             raise not_a_stack(path, f"its slices differ: {file.name} (slice {number}) is {told}, the first {first}")
+    doubtful = frozenset(
+        file for file in files if dtype.kind == "b" and not _is_png(file) and is_doubtful(file, channel)
+    )
+    is_inverted = _is_mostly_true(doubtful, channel)
     with _naming(files[0]):
         header = _header(files[0], channel)
+    if doubtful:  # which value is bright depends on all slices, not on each for itself
+        others = tuple(remark for remark in header.remarks if remark != INVERTED)
+        header = replace(header, is_inverted=is_inverted, remarks=(*others, INVERTED) if is_inverted else others)
     yield OpenStack(
         path=path,
         shape_zyx=(len(files), *shape),
         dtype=dtype,
         header=replace(header, axes="ZYX", remarks=(*header.remarks, *remarks)),
-        slices=lambda: (_read(file, channel) for file in files),
+        slices=lambda: (
+            _stored(file, channel) ^ is_inverted if file in doubtful else _read(file, channel) for file in files
+        ),
     )
 
 
@@ -164,6 +174,18 @@ def _read(file: Path, channel: Channel) -> NDArray[Any]:
     with _naming(file):
         plane = read_png(file) if _is_png(file) else read_stack(file, channel)[0]
         return plane.astype(plane.dtype.newbyteorder("="), copy=False)
+
+
+def _stored(file: Path, channel: Channel) -> NDArray[Any]:
+    """A boolean slice as it is in its file."""
+    with _naming(file):
+        return _read(file, channel) ^ read_header(file, channel).is_inverted
+
+
+def _is_mostly_true(files: Iterable[Path], channel: Channel) -> bool:
+    """Whether more than half of the voxels of the boolean slices `files` are set in them."""
+    counts = [(int(np.count_nonzero(plane)), plane.size) for plane in (_stored(file, channel) for file in files)]
+    return 2 * sum(count for count, _ in counts) > sum(size for _, size in counts)
 
 
 def _header(file: Path, channel: Channel) -> StackHeader:

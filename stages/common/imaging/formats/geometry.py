@@ -82,8 +82,16 @@ def geometry_of(image: Any) -> Geometry:
         affine=affine,
         source=source,
         pixdim=tuple(precise(float(zoom)) for zoom in header.get_zooms()[:3]),
-        unit=str(header.get_xyzt_units()[0]) if hasattr(header, "get_xyzt_units") else "unknown",
+        unit=_unit_of(header),
     )
+
+
+def _unit_of(header: Any) -> str:
+    """By NIfTI's names; "unknown" without one, and for a code that NIfTI does not define."""
+    try:
+        return str(header.get_xyzt_units()[0]) if hasattr(header, "get_xyzt_units") else "unknown"
+    except KeyError:
+        return "unknown"
 
 
 def _affine_of(image: Any) -> tuple[NDArray[np.float64] | None, str]:

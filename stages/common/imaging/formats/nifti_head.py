@@ -11,6 +11,7 @@ from stages.common.imaging.formats.inflate import PIECE, Inflated, Packed, ZlibD
 _GZIP_MAGIC = b"\x1f\x8b"
 MAX_HEAD_BYTES = 1 << 24  # header and extensions
 _OFFSETS = {348: (108, "f"), 540: (168, "q")}  # NIfTI-1 and 2: where, and as what, the place of the voxels is written
+_MAGICS = {348: slice(344, 348), 540: slice(4, 12)}
 _SLACK = 1 << 20  # bytes that may follow the voxels
 
 
@@ -46,6 +47,8 @@ def check_head(path: Path) -> None:
         (begin,) = struct.unpack_from(order + kind, head, at)
         if not 0 <= begin <= MAX_HEAD_BYTES:  # NaN is not
             raise damaged(path, f"its header takes {begin:,g} bytes, the limit is {MAX_HEAD_BYTES:,}")
+        if begin < size and head[_MAGICS[size]].startswith(b"n+"):  # in one file; nibabel reads the header as voxels
+            raise damaged(path, "its voxels begin before its header ends")
         if head[size]:
             _check_extensions(stream, order, int(begin) - len(head), path)
 

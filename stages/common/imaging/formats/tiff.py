@@ -89,6 +89,17 @@ class TiffStack:
         return any(self._stores_white_as_0(page) for page in self.pages or (self.series.keyframe,))
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether only the voxels tell which of two values is bright."""
+        page = self.series.keyframe
+        is_boolean = page.dtype is not None and page.dtype.kind == "b"
+        return is_boolean and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and self._is_by_tifffile
+
+    @property
+    def _is_by_tifffile(self) -> bool:
+        return bool(self.tiff.pages.first.software.startswith("tifffile"))
+
+    @property
     def claim(self) -> Claim:
         """What all pages of its series speak of, and what the file has for them."""
         return claim_of_pages(self.series, self.every_page, self.tiff.filehandle.size)
@@ -156,8 +167,8 @@ class TiffStack:
         """
         if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE or page.dtype is None:
             return False
-        kind, is_doubtful = page.dtype.kind, self.tiff.pages.first.software.startswith("tifffile")
-        return kind == "u" or (kind == "b" and (not is_doubtful or self._is_mostly_true))
+        kind = page.dtype.kind
+        return kind == "u" or (kind == "b" and (not self._is_by_tifffile or self._is_mostly_true))
 
     @cached_property
     def _is_mostly_true(self) -> bool:
@@ -203,7 +214,7 @@ def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> 
     if "S" in series.axes[1:]:
         raise refuse_colour(series, path)
     refuse_missing_planes(tiff, series, path)
-    ome = _ome_image(tiff, series)
+    ome = ome_image(tiff, series)
     stack = TiffStack(
         tiff=tiff,
         series=series,
@@ -216,12 +227,12 @@ def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> 
     return stack
 
 
-def _ome_image(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> OmeImage | None:
-    """The Image that describes `series`, if one does."""
+def ome_image(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> OmeImage | None:
+    """The Image that describes `series`, if one does. Colours that lie side by side are one plane."""
     if not tiff.ome_metadata:
         return None
     height, width = series.keyframe.imagelength, series.keyframe.imagewidth
-    planes = math.prod(series.shape) // max(height * width, 1)
+    planes = math.prod(series.shape) // max(height * width * (colour_of(series) or 1), 1)
     index = tiff.series.index(series) if series.kind == "ome" else 0
     return image_of(read_images(tiff.ome_metadata), index, (height, width), planes)
 

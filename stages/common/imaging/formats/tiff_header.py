@@ -16,7 +16,7 @@ from stages.common.imaging.formats.tiff import find_stack, open_tiff
 _RESOLUTION_UNITS = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _PALETTE = "the file has a palette; its voxels are read as numbers, whatever colours they stand for"
-_INVERTED = "the file stores white as 0 (WhiteIsZero); its values are inverted on reading"
+INVERTED = "the file stores white as 0 (WhiteIsZero); its values are inverted on reading"
 
 
 def tiff_header(path: Path, channel: Channel = None) -> StackHeader:
@@ -27,7 +27,7 @@ def tiff_header(path: Path, channel: Channel = None) -> StackHeader:
         is_palette = stack.series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
         facts = (
             (is_palette, _PALETTE),
-            (stack.is_inverted, _INVERTED),
+            (stack.is_inverted, INVERTED),
             (stack.shape[0] == 1, SINGLE),
             (stack.smaller > 0, pyramid),
         )

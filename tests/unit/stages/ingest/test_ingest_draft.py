@@ -3,7 +3,11 @@
 import tempfile
 from pathlib import Path
 
+import h5py
+import nrrd
+import numpy as np
 import pytest
+import tifffile
 
 from stages.ingest.draft import Draft, draft_table, remarks_of
 from tests.unit.stages.ingest.made import image_zyx, label_zyx, make_minivess, make_source, save_tiff
@@ -44,6 +48,32 @@ def test_a_table_is_understood_and_written_anew(tmp_path: Path) -> None:
     ]
     (source / "dataset.csv").write_bytes(draft.as_csv())
     assert [row.candidate.group for row in _draft(source, tmp_path).rows] == ["=m", "v2"]
+
+
+def test_headers_of_every_form_are_read(tmp_path: Path) -> None:
+    """NRRD, HDF5, a pattern of slices and a grey stack in colour: what ingest reads needs no spacing by hand."""
+    source = tmp_path / "source"
+    source.mkdir()
+    image = image_zyx(1)
+    where = {"space": "RAS", "space directions": np.diag([0.5, 0.5, 2]), "space units": ["um"] * 3}
+    nrrd.write(str(source / "a.nrrd"), image.T, where)
+    with h5py.File(source / "b.h5", "w") as file:
+        file["raw"] = image
+        file["raw"].attrs["element_size_um"] = [2, 0.5, 0.5]
+    how = {"resolution": (2, 2), "metadata": {"spacing": 2.0, "unit": "um"}}
+    for z, plane in enumerate(image):
+        save_tiff(source / f"z{z}.tif", plane, **how)
+    tifffile.imwrite(source / "c.tif", np.stack([image] * 3, -1), photometric="rgb", **how)
+    rows = [f"v{at},{name},{name}" for at, name in enumerate(("a.nrrd", "b.h5:/raw", "z*.tif", "c.tif"))]
+    (source / "dataset.csv").write_text("\n".join(["id,image,label", *rows]))
+    draft = _draft(source, tmp_path)
+    assert [row.spacing_um for row in draft.rows] == [(2.0, 0.5, 0.5)] * 4
+    assert [row.source for row in draft.rows] == [
+        "NRRD space directions",
+        "HDF5 element_size_um",
+        "tifffile metadata",
+        "tifffile metadata",
+    ]
 
 
 @pytest.mark.parametrize("name", ["labels", "masks"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -17,7 +18,7 @@ from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
 from stages.predict import steps
 from stages.predict.batch import batch as batch_module
 from stages.predict.batch.batch import Batch
-from stages.predict.batch.keys import method_key
+from stages.predict.batch.keys import method_key, stack_key
 from stages.predict.batch.results import RESULTS_FILE, StackResult
 from stages.predict.batch.showing import duration
 from stages.predict.disk import sharing
@@ -100,6 +101,40 @@ def test_a_stack_that_fails_does_not_stop_the_others(request_of_five: PredictReq
     assert "damaged or cut" in results[0].words[-1]
     assert "--spacing-um" in results[2].words[-1]
     assert "slice 2" in results[4].words[-1]
+
+
+def test_stacks_of_every_form_are_predicted(request_of_five: PredictRequest, tmp_path: Path) -> None:
+    """An array at a place in an HDF5 file, slices by a pattern, a header whose voxels are in another file."""
+    voxels = np.random.default_rng(7).integers(0, 255, (5, 20, 18)).astype(np.uint8)
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["raw"] = voxels
+    for z, plane in enumerate(voxels):
+        tifffile.imwrite(tmp_path / f"z{z}.tif", plane)
+    _detached(tmp_path, voxels)
+    request = request_of_five
+    for number, name in enumerate(("s.h5:/raw", "z{z}.tif", "z*.tif", "s.mhd", "gone.h5:/raw")):
+        request = with_stack(request, number, image=tmp_path / name)
+    results = run(request)
+    assert [result.status for result in results] == ["done", "done", "done", "done", "failed"]
+    assert "does not exist" in results[4].words[-1]
+
+
+def test_voxels_next_to_a_header_count_in_its_key(tmp_path: Path) -> None:
+    """Under --resume a stack whose voxels changed is predicted again."""
+    voxels = np.random.default_rng(7).integers(0, 255, (5, 20, 18)).astype(np.uint8)
+    stack = StackRequest(image=_detached(tmp_path, voxels), mask=Path("s.tif"))
+    former = stack_key(stack, "method")
+    assert stack_key(stack, "method") == former
+    (tmp_path / "s.raw").write_bytes(voxels[::-1].tobytes())
+    assert stack_key(stack, "method") != former
+
+
+def _detached(folder: Path, voxels: np.ndarray[Any, Any]) -> Path:
+    z, y, x = voxels.shape
+    (folder / "s.raw").write_bytes(voxels.tobytes())
+    head = f"NDims = 3\nDimSize = {x} {y} {z}\nElementType = MET_UCHAR\nElementDataFile = s.raw\n"
+    (folder / "s.mhd").write_text(head)
+    return folder / "s.mhd"
 
 
 def test_a_stack_that_is_done_is_not_read_again(request_of_five: PredictRequest) -> None:

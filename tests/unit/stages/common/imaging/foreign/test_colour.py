@@ -45,6 +45,17 @@ def test_the_spacing_is_that_of_the_file(tmp_path: Path) -> None:
     assert spacing_of(read_header(file)).spacing_um == (5.0, 0.9, 1.1)
 
 
+@pytest.mark.parametrize("array", [THREE, FOUR], ids=["rgb", "rgba"])
+def test_the_spacing_is_that_of_the_ome_metadata(tmp_path: Path, array: np.ndarray) -> None:
+    """Three or four samples are one plane of an Image."""
+    file = tmp_path / "a.ome.tif"
+    meta = {"axes": "ZYXS", "PhysicalSizeX": 1.1, "PhysicalSizeY": 0.9, "PhysicalSizeZ": 5}
+    extra = {"extrasamples": ["unassalpha"]} if array.shape[-1] == 4 else {}
+    tifffile.imwrite(file, array, photometric="rgb", metadata=meta, **extra)  # type: ignore[arg-type]
+    told = spacing_of(read_header(file))
+    assert (told.spacing_um, told.source) == ((5.0, 0.9, 1.1), "OME PhysicalSize")
+
+
 def test_real_colours_are_refused(tmp_path: Path) -> None:
     """In one voxel of the last slice; as planes of their own; with further axes."""
     other = THREE.copy()

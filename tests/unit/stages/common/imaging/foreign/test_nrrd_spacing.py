@@ -1,0 +1,51 @@
+"""What the text header of an NRRD leaves open."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.common.errors import DataError
+from stages.common.imaging.reading import open_stack, read_header, read_stack
+from stages.common.imaging.spacing import spacing_of
+
+VOXELS = np.random.default_rng(3).integers(0, 255, (4, 6, 5)).astype(np.uint8)
+
+
+def _nrrd(file: Path, *fields: str) -> Path:
+    z, y, x = VOXELS.shape
+    head = ["NRRD0004", "type: uint8", "dimension: 3", f"sizes: {x} {y} {z}", "encoding: raw", *fields]
+    file.write_bytes("\n".join([*head, "", ""]).encode() + VOXELS.tobytes())
+    return file
+
+
+@pytest.mark.parametrize(("spacings", "axis"), [("1.1 0.9 nan", "z"), ("nan 0.9 5", "x"), ("NaN NaN 5", "x, y")])
+def test_a_spacing_that_is_unknown_is_not_1(tmp_path: Path, spacings: str, axis: str) -> None:
+    """NaN is the format's word for it. The grid is then nowhere, and no label is compared with it."""
+    file = _nrrd(tmp_path / "a.nrrd", f"spacings: {spacings}", 'units: "um" "um" "um"')
+    told = spacing_of(read_header(file))
+    assert told.spacing_um is None
+    assert told.reason.endswith(f"none along {axis}")
+    assert np.array_equal(read_stack(file), VOXELS)
+    with open_stack(file) as stack:
+        assert stack.geometry is not None
+        assert stack.geometry.affine is None
+
+
+def test_units_that_differ_are_no_unit(tmp_path: Path) -> None:
+    """20 µm in mm next to pixels in µm: not 0.02 µm."""
+    file = _nrrd(tmp_path / "a.nrrd", "spacings: 0.9 0.9 0.02", 'units: "um" "um" "mm"')
+    told = spacing_of(read_header(file))
+    assert told.spacing_um is None
+    assert "0.02 × 0.9 × 0.9 micron, mm" in told.reason
+    same = _nrrd(tmp_path / "b.nrrd", "spacings: 0.9 0.9 5", 'units: "um" "microns" "um"')
+    assert spacing_of(read_header(same)).spacing_um == (5.0, 0.9, 0.9)
+
+
+def test_a_list_of_files_is_named_as_such(tmp_path: Path) -> None:
+    """It is not damaged."""
+    file = tmp_path / "a.nhdr"
+    head = ["NRRD0004", "type: uint8", "dimension: 3", "sizes: 5 6 4", "encoding: raw", "data file: LIST", "0.raw"]
+    file.write_text("\n".join(head) + "\n")
+    with pytest.raises(DataError, match="spread over several files"):
+        read_header(file)
