@@ -63,7 +63,12 @@ async def _around(request: Request, call_next: Next) -> Response:
     """What holds for every path."""
     service: Service = request.app.state.service
     try:
-        refuse_foreign_pages(request.headers.get("host"), request.headers.get("origin"), is_open=service.tokens.is_open)
+        refuse_foreign_pages(
+            request.headers.get("host"),
+            request.headers.get("origin"),
+            is_open=service.tokens.is_open,
+            any_name=request.scope["path"] == "/metrics",
+        )
         answer = await call_next(request)
     except Refusal as refusal:
         answer = await _refused(request, refusal)

@@ -1,10 +1,12 @@
 """Environment images: one a stage, known by the hash of the files that make it, built when that is missing."""
 
+import contextlib
 import hashlib
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +20,12 @@ from capillary.lifetimes.stop import Stop
 from capillary.proxies import credentials_in, loopback_proxies, proxy_names, without
 from capillary.settings import ExecutorName, ImageSettings
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.lifetimes.locks import locked
+from stages.common.lifetimes.locks import take
 from stages.common.progress import say
 
 TARGET = "runtime"
 TAIL_LINES = 15
+_POLL_S = 0.2
 _INDEX = "TORCH_INDEX"  # the variable that the docker command finds the index in: its URL may hold a password
 
 
@@ -142,10 +145,23 @@ def ensure_built(
     """Build the image unless the daemon has it. Of launchers that need the same one, one builds and the others wait."""
     if is_built(api, environment.tag):
         return
-    with locked(lock_folder / "build.lock"):
+    with _turn(lock_folder / "build.lock", stop):
         if stop.asked is None and not is_built(api, environment.tag):
             say(f"building {environment.tag}, once until its Dockerfile or requirements change; this takes minutes")
             _build(environment, settings, stop)
+
+
+@contextlib.contextmanager
+def _turn(lock: Path, stop: Stop) -> Iterator[None]:
+    """Hold `lock` for the block; one that is asked to stop waits no longer for it."""
+    told = False
+    while (stream := take(lock, make_folder=True)) is None and stop.asked is None:
+        if not told:
+            say("waiting for another command of this project, which builds an image")
+            told = True
+        time.sleep(_POLL_S)
+    with stream or contextlib.nullcontext():
+        yield
 
 
 def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> None:

@@ -1,5 +1,6 @@
 """What a stage's container prints: shown as it comes, and kept a file per run."""
 
+import errno
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ from typing import BinaryIO
 KEPT_RUNS = 10
 STDERR = 2
 _TAIL_BYTES = 65536
+_NOBODY_READS = {errno.EIO, errno.EPIPE}
 
 
 class Log:
@@ -26,16 +28,26 @@ class Log:
         self.file = folder / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
         self._stream: BinaryIO = self.file.open("wb")
         self.tail = b""
+        self._is_shown = True
 
     def take(self, stream: int, chunk: bytes) -> None:
         """Show and keep what came on the stage's stdout (1) or stderr (2)."""
-        out = sys.stderr.buffer if stream == STDERR else sys.stdout.buffer
-        out.write(chunk)
-        out.flush()
         self._stream.write(chunk)
         self._stream.flush()
         if stream == STDERR:
             self.tail = (self.tail + chunk)[-_TAIL_BYTES:]
+        if self._is_shown:
+            self._show(sys.stderr.buffer if stream == STDERR else sys.stdout.buffer, chunk)
+
+    def _show(self, out: BinaryIO, chunk: bytes) -> None:
+        """A terminal that was closed, or a reader that has gone, is no reason to end a stage that checkpoints."""
+        try:
+            out.write(chunk)
+            out.flush()
+        except OSError as error:
+            if error.errno not in _NOBODY_READS:
+                raise
+            self._is_shown = False
 
     def close(self) -> None:
         """Nothing follows."""

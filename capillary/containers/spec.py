@@ -1,6 +1,7 @@
 """A stage's container as a value: pure functions from the plan to what the daemon is asked for."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -24,6 +25,7 @@ USER_VARIABLES = {"LANG", "TZ", "TERM", "COLUMNS", "NO_COLOR"}
 CERTIFICATE_VARIABLES = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
 # numbers of the machine's GPUs; in the container their numbers start at 0
 NOT_HANDED_ON = {"CUDA_VISIBLE_DEVICES"}
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.-]")  # of containers; an item of a matrix may hold any sign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ def container_spec(
     handed = handed_on(plan, place)
     binds = (*binds_of(plan, scratch, place.paths), *files_of(handed, place.paths))
     return ContainerSpec(
-        name=f"capillary-{plan.address.replace('@', '-').replace('/', '-')}-{scratch.base.name[-8:]}",
+        name=f"capillary-{_NOT_IN_NAMES.sub('-', plan.address)}-{scratch.base.name[-8:]}",
         secrets=handed,
         body={
             "Image": image,

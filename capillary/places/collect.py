@@ -1,11 +1,11 @@
 """The end of a job, seen from the head: its outs are checked, then published; its folder is removed."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
+from capillary.places.held import remove
 from capillary.places.outcome import OUTS, Ended
 from stages.common.errors import CapillaryError, ExitCode
 
@@ -22,7 +22,7 @@ def collect(plan: StagePlan, folder: Path, ended: Ended, publish: Callable[[Path
         if outs.is_dir():
             check_scratch(outs, plan.outs, (), plan.address)
             publish(outs)
-    shutil.rmtree(folder)
+    remove(folder)
     return ended.code
 
 

@@ -22,6 +22,8 @@ def held(folder: Path, address: str) -> Iterator[None]:
         yield
     finally:
         stream.close()
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # what `remove` could not: NFS keeps a removed file in its folder while somebody has it open
 
 
 def is_held(folder: Path) -> bool:
@@ -38,6 +40,14 @@ def clear(folder: Path) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
+
+
+def remove(folder: Path) -> None:
+    """Remove `folder`, whose lock this head holds; where the lock's file keeps it (NFS), the end of `held` does."""
+    clear(folder)
+    (folder / LOCK_FILE).unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _take(folder: Path, address: str) -> IO[bytes]:

@@ -174,10 +174,14 @@ def cancel_jobs(repository: Path, names: Sequence[str], *, every: bool) -> None:
 def _cancel(folder: Path) -> None:
     submitted = read_submitted(folder)
     cell = read_order(folder / ORDER_FILE).stage
-    if submitted is None or read_ended(folder) is not None:
+    is_task = read_job(folder).place is not PlaceName.SLURM
+    if read_ended(folder) is not None or (submitted is None and not is_task):
         say(f"{cell}: its job is over already")
         return
     (folder / STOP_FILE).touch()
+    if submitted is None:  # what runs it looks for the mark (capillary/places/ray/task.py)
+        say(f"{cell}: its task is asked to checkpoint and end")
+        return
     info = queue.ask(submitted.number)
     if isinstance(info, queue.JobInfo) and info.is_pending:
         queue.cancel(submitted.number)

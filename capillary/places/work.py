@@ -21,6 +21,8 @@ from stages.common.runtime import ORDER_FILE, read_order
 
 # attempts that are cut short without a checkpoint, one after the other, before nobody tries again
 MOST_IN_VAIN = 3
+# what else a training keeps there (stages/train/resuming/lock.py, stages/common/tracking/system_metrics.py)
+NO_CHECKPOINTS = frozenset({"lock", "system.csv"})
 
 
 def run_job(folder: Path, stop: Stop) -> int:
@@ -34,6 +36,12 @@ def run_job(folder: Path, stop: Stop) -> int:
     job = read_job(folder)
     attempt = Attempt(node=node_name(), started=time.time())
     write_attempt(folder, attempt)
+    if (folder / STOP_FILE).exists():  # asked while it waited, or before it could hear a signal
+        say("the job was asked to end before it began")
+        write_ended(
+            folder, Ended(code=ExitCode.TERMINATED, node=attempt.node, started=attempt.started, ended=time.time())
+        )
+        return ExitCode.TERMINATED
     code: int = ExitCode.UNEXPECTED
     try:
         code = _pass_gates(folder, stop) or _carry_out(job, folder, stop)
@@ -114,7 +122,9 @@ def _is_worth_another(job: Job, folder: Path, stop: Stop) -> bool:
 def _attempts_in_vain(folder: Path) -> int:
     """How many attempts began since the last checkpoint was written."""
     state = read_order(folder / ORDER_FILE).state_dir
-    written = max((file.stat().st_mtime for file in state.rglob("*") if file.is_file()), default=0.0)
+    # a training's lock and the samples of its load are new in every attempt, and bring none any further
+    kept = (file for file in state.rglob("*") if file.is_file() and file.name not in NO_CHECKPOINTS)
+    written = max((file.stat().st_mtime for file in kept), default=0.0)
     return sum(attempt.started > written for attempt in attempts(folder))
 
 

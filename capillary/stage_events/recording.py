@@ -11,6 +11,7 @@ from typing import Protocol
 
 from capillary.settings import Settings
 from capillary.stage_events.stage_run import StageRun
+from stages.common.errors import find_foreseen
 from stages.common.progress import say
 from stages.common.text import visible
 from stages.common.tracking.address import without_login
@@ -77,6 +78,10 @@ def recorded(
     threads = [_ListenerThread(channel, whole) for channel in listening if whole is not None]
     try:
         yield codes
+    except Exception as error:
+        if foreseen := find_foreseen(error):
+            codes.append(foreseen.code)  # that of the process, which reports it
+        raise
     finally:
         for thread in threads:
             thread.end(codes[-1] if codes else 1)

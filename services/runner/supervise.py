@@ -81,7 +81,8 @@ def left_processes() -> dict[int, str]:
     parents, names = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            head, _, tail = stat.read_text().rpartition(")")
+            # the kernel cuts a program's name after 15 bytes, in the middle of a letter too
+            head, _, tail = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has just ended
         pid, name = head.split(" (", 1)

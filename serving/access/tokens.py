@@ -38,8 +38,8 @@ class Tokens:
         return digest.hex()[:16]
 
     def refuse_unless_admin(self, header: str | None) -> None:
-        """Raise Refusal unless the caller may change which model answers."""
-        if self.is_open:
+        """Raise Refusal unless the caller may change which model answers. An open service may still ask for it."""
+        if self.is_open and not self.admin_hashes:
             return
         self.owner(header)
         digest = _digest_of(header)
@@ -60,17 +60,18 @@ def hashed(tokens: Iterable[str], admin: Iterable[str]) -> Tokens:
     return Tokens(hashes=tuple(map(_digest, tokens)), admin_hashes=tuple(map(_digest, admin)))
 
 
-def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool) -> None:
+def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool, any_name: bool = False) -> None:
     """Raise Refusal for what a web page of another site sends through the user's browser.
 
     Without tokens, a page could reach a service on loopback under its own name (DNS rebinding) or post a form to
     it. So an open service answers to local names and addresses only, and no browser may call it from another origin.
+    `any_name`: for what is no secret, and asked for by the service's name in its own network (Prometheus).
     """
     if not is_open:
         return
     if origin and urlsplit(origin).netloc.lower() != (host or "").lower():
         raise Refusal(403, "the request came from a page of another site", "open the service's own page")
-    if not _is_address(host or ""):
+    if not any_name and not _is_address(host or ""):
         raise Refusal(
             421, "the service does not have this host name", "call it by its address, or set CAPILLARY_SERVE_TOKENS"
         )

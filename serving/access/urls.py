@@ -1,5 +1,6 @@
 """Stacks fetched from a URL: only from listed addresses, never from the service's own network, no redirects."""
 
+import errno
 import ipaddress
 import shutil
 import socket
@@ -28,6 +29,8 @@ def fetch(url: str, allowed: Iterable[str], target: Path, most_bytes: int, most_
         _download(parts, address, target, most_bytes, time.monotonic() + most_s)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         target.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full_disk() from None
         raise Refusal(502, f"the stack could not be fetched: {error}", "check the URL, or upload the stack") from None
     except Refusal:
         target.unlink(missing_ok=True)
@@ -97,7 +100,8 @@ def _download(parts: SplitResult, address: str, target: Path, most_bytes: int, d
         )
         if answer.status != 200:
             raise Refusal(502, f"the server answered {answer.status}", "check the URL; redirects are not followed")
-        if int(answer.headers.get("Content-Length") or 0) > most_bytes:
+        length = answer.headers.get("Content-Length") or "0"
+        if length.isdecimal() and int(length[:20]) > most_bytes:
             raise Refusal(413, f"the stack is larger than {most_bytes:,} bytes", "send a smaller stack")
         _write(answer, target, most_bytes, deadline)
 
@@ -105,7 +109,8 @@ def _download(parts: SplitResult, address: str, target: Path, most_bytes: int, d
 def _write(answer: urllib3.BaseHTTPResponse, target: Path, most_bytes: int, deadline: float) -> None:
     taken = 0
     with target.open("xb") as stream:
-        for chunk in answer.stream(CHUNK_BYTES):
+        # read1 gives what has arrived: a server that sends a byte now and then would fill a whole chunk for months
+        while chunk := answer.read1(CHUNK_BYTES):
             taken += len(chunk)
             if taken > most_bytes:
                 raise Refusal(413, f"the stack is larger than {most_bytes:,} bytes", "send a smaller stack")
@@ -126,4 +131,9 @@ def _connection(parts: SplitResult, address: str) -> urllib3.HTTPConnectionPool:
 def room_for(folder: Path, wanted: int) -> None:
     """Raise Refusal (507) where the disk has no room for `wanted` bytes and as much again for the result."""
     if shutil.disk_usage(folder).free < 2 * wanted:
-        raise Refusal(507, "the service's disk is full", "send it again later, or tell the service's operator")
+        raise full_disk()
+
+
+def full_disk() -> Refusal:
+    """What a full disk is answered with."""
+    return Refusal(507, "the service's disk is full", "send it again later, or tell the service's operator")

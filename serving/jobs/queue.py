@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from serving.failures import Refusal
 from serving.figures import Figures
-from serving.jobs.record import Failure, Job, Request, Result, Served, State
+from serving.jobs.record import MOST_ATTEMPTS, Failure, Job, Request, Result, Served, State
 from serving.jobs.store import JobStore
 from stages.common.errors import CapillaryError
 from stages.common.progress import say
 
-MOST_ATTEMPTS = 3
 SWEEP_S = 60.0
+DISK_PAUSE_S = 5.0  # after a disk that took no record
 USUAL_S = 30.0  # a guess of a stack's time before the first one is done
 
 
@@ -42,6 +44,7 @@ class Queue:
         self.store = store
         self._segmenter, self._figures, self._most, self._per_owner = segmenter, figures, most, per_owner
         self._wake = asyncio.Event()
+        self._arriving: Counter[str] = Counter()  # by owner
         self._ended: dict[str, asyncio.Event] = {}
         self._running: asyncio.Task[None] | None = None
         self._running_id: str | None = None
@@ -58,6 +61,24 @@ class Queue:
         own = [job for job in waiting if job.owner == owner]
         if len(own) >= self._per_owner:
             raise self._too_many(f"{len(own)} of your stacks are already waiting", len(own))
+
+    @contextlib.contextmanager
+    def arriving(self, owner: str) -> Iterator[None]:
+        """A place in the queue while a body is read. Raises Refusal as refuse_when_full, before anything is read.
+
+        Bodies on their way count as stacks that wait, or one token could fill the disk with what is refused at its end.
+        """
+        self.refuse_when_full(owner)
+        ahead, own = self._arriving.total() + self.length(), self._arriving[owner]
+        if ahead >= self._most:
+            raise self._too_many(f"{ahead} stacks already wait or arrive", ahead)
+        if (own := own + sum(job.owner == owner for job in self._waiting())) >= self._per_owner:
+            raise self._too_many(f"{own} of your stacks already wait or arrive", own)
+        self._arriving[owner] += 1
+        try:
+            yield
+        finally:
+            self._arriving[owner] -= 1
 
     def submit(self, job_id: str, owner: str, request: Request, incoming: Path) -> Job:
         """Accept the job whose files are in `incoming`."""
@@ -82,6 +103,10 @@ class Queue:
         """How many jobs wait."""
         return len(self._waiting())
 
+    def places(self) -> dict[str, int]:
+        """How many wait before each job that waits, by its id."""
+        return {job.id: place for place, job in enumerate(self._waiting())}
+
     def cancel(self, job: Job) -> Job:
         """End a job that waits or runs."""
         ended = self._finish(job, State.CANCELLED)
@@ -100,17 +125,25 @@ class Queue:
             self._running_id = waiting[0].id
             self._running = asyncio.create_task(self._run(waiting[0]))
             await asyncio.wait({self._running})
-            if not self._running.cancelled() and (error := self._running.exception()) is not None:
-                raise error
+            lost = None if self._running.cancelled() else self._running.exception()
             self._running, self._running_id = None, None
+            if isinstance(lost, OSError):  # a full disk is for the operator to see, and no reason to end the queue
+                say(f"warning: job {waiting[0].id} waits, because its record cannot be written: {lost}")
+                self.store.hold(waiting[0])
+                await asyncio.sleep(DISK_PAUSE_S)
+            elif lost is not None:
+                raise lost
 
     async def sweep(self, keep_s: float) -> None:
         """Now and then, remove what ended more than `keep_s` ago, and take over what other services left."""
         while True:
-            if taken := self.store.adopt():
-                say(f"{taken} jobs of a service that ended were taken over")
-                self._wake.set()
-            self.remove_old(time.time() - keep_s)
+            try:
+                if taken := self.store.adopt():
+                    say(f"{taken} jobs of a service that ended were taken over")
+                    self._wake.set()
+                self.remove_old(time.time() - keep_s)
+            except OSError as error:
+                say(f"warning: old jobs cannot be removed or taken over: {error}")
             await asyncio.sleep(SWEEP_S)
 
     def remove_old(self, before: float) -> None:
@@ -126,6 +159,7 @@ class Queue:
         if (running := self._running) is not None:  # work() forgets it at its end
             await asyncio.wait({running}, timeout=grace_s)
             running.cancel()
+            await asyncio.wait({running})  # until it is back in the queue
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.store.all() if job.state is State.QUEUED]

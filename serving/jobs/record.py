@@ -37,6 +37,9 @@ class Served(Stored):
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
+MOST_ATTEMPTS = 3  # of a stack that takes its process, or the whole service, with it
+
+
 class Failure(Stored):
     """Why a job failed."""
 

@@ -3,13 +3,14 @@
 import contextlib
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from serving.jobs.homes import Homes
-from serving.jobs.record import Job, State
+from serving.jobs.record import MOST_ATTEMPTS, Failure, Job, State
 from stages.common.atomic import atomic_write
 from stages.common.progress import say
 
@@ -103,6 +104,11 @@ class JobStore:
         self._jobs[job.id] = job
         return job
 
+    def hold(self, job: Job) -> None:
+        """Keep a job as it is in memory alone; gone where it has ended or was removed. A restart begins it again."""
+        if job.id in self._jobs and not self._jobs[job.id].state.has_ended:
+            self._jobs[job.id] = job
+
     def note_progress(self, job_id: str, progress: float) -> None:
         """In memory alone: a restart begins the stack again."""
         job = self._jobs[job_id]
@@ -138,8 +144,14 @@ class JobStore:
         return job if job.id == folder.name else None
 
     def _requeued(self, job: Job) -> Job:
-        again = job.model_copy(update={"state": State.QUEUED, "progress": 0.0, "started": None})
-        _write(again, self.folder(job.id))
+        """`job` as it goes on after its service ended in the middle of it. One that did not end so gave its attempt back."""
+        update: dict[str, object] = {"state": State.QUEUED, "progress": 0.0, "started": None}
+        if job.attempts >= MOST_ATTEMPTS:
+            what = f"the service ended {job.attempts} times while it segmented this stack"
+            why = Failure(what=what, remedy="send a smaller part of the stack")
+            update = {"state": State.FAILED, "ended": time.time(), "failure": why}
+        again = job.model_copy(update=update)
+        _write(again, self._jobs_folder / job.id)
         return again
 
 

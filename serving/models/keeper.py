@@ -71,12 +71,18 @@ class Models:
         while True:
             try:
                 await self._follow()
-                self.failure = None
+                if not self._failed:
+                    self.failure = None
             except (CapillaryError, WorkerLostError, TimeoutError) as error:
                 self.failure = error.what if isinstance(error, CapillaryError) else "the model's process was lost"
                 say(f"model: {self.failure}")
+            except OSError as error:  # of starting a process: no memory, too many files
+                self.failure = f"its process cannot be started: {error}"
+                say(f"model: {self.failure}")
+            # not wait_for: Python 3.11's swallows a cancellation that comes with the event, and SIGTERM ends nothing
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), every_s if self.served is not None else min(every_s, RETRY_S))
+                async with asyncio.timeout(every_s if self.served is not None else min(every_s, RETRY_S)):
+                    await self._lost.wait()
             self._lost.clear()
 
     async def go_back(self) -> Served:
@@ -96,12 +102,24 @@ class Models:
 
     async def _follow(self) -> None:
         if self.served is None:
-            await self._swap_to(self._pinned or self._reference)
+            await self._start_again()
             return
         assert self._current is not None
         target = await self._current.resolve(self._reference)
+        # once the alias has moved on, what was left or failed may come again
+        self._left_by_hand = self._left_by_hand if target == self._left_by_hand else ""
+        self._failed = self._failed if target == self._failed else ""
         if target not in (self._pinned, self._left_by_hand, self._failed):
             await self._swap_to(target)
+
+    async def _start_again(self) -> None:
+        """What answered before; where that is gone, what the alias leads to, unless somebody left that by hand."""
+        try:
+            await self._swap_to(self._pinned or self._reference)
+        except CapillaryError:
+            if not self._pinned or self._left_by_hand:
+                raise
+            await self._swap_to(self._reference)
 
     async def _swap_to(self, reference: str) -> None:
         async with self._swap_lock:

@@ -1,6 +1,7 @@
 """The networks of a reference: looked up, loaded, proved on a test stack."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ AUTO = "auto"
 PARAMS_FILE = "params.yaml"
 CARDS = "models/"  # as a reference: the cards there
 JOIN = ","  # between the versions of a pinned reference
+WEIGHTS_CHARACTERS = 12
+PINNED_BY_WEIGHTS = re.compile(rf"/[0-9a-f]{{{WEIGHTS_CHARACTERS}}}(,|$)")  # no registry counts to so many digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +96,24 @@ def find_served(reference: str, root: Path, runtime: Runtime) -> tuple[FoundNetw
     """The networks of `reference`: NAME, NAME@ALIAS, NAME/VERSION or several with commas; CARDS: those in models/.
 
     Empty: the champion of DEFAULT, or the cards in models/ where the registry has none. A training stands for all of
-    its networks.
+    its networks. Networks that no registry has given a number are pinned by their weights: those are in the cards.
     """
+    if PINNED_BY_WEIGHTS.search(reference):
+        found = _find_by_cards(root, runtime)
+        if _pinned(found) != reference:
+            raise DataError(
+                "the cards in models/ are other ones now", file=root / "models", remedy="restart the service"
+            )
+        return found
     server = connect(runtime)
     if not reference:
         reference = f"{DEFAULT}@{CHAMPION}" if _has_champion(server) else CARDS
     if reference != CARDS:
         return tuple(one for each in reference.split(JOIN) for one in find_by_reference(each.strip(), server))
+    return _find_by_cards(root, runtime)
+
+
+def _find_by_cards(root: Path, runtime: Runtime) -> tuple[FoundNetwork, ...]:
     files = sorted((root / "models").glob("*/fold_*.json"))
     losses = sorted({file.parent.name for file in files})
     if len(losses) != 1:
@@ -125,7 +139,7 @@ def served_as(networks: tuple[FoundNetwork, ...]) -> Served:
 
 def _number(network: FoundNetwork) -> str:
     """Its version; without a registry, its weights."""
-    return network.version or network.card.weights_sha256[:12]
+    return network.version or network.card.weights_sha256[:WEIGHTS_CHARACTERS]
 
 
 def self_test(ensemble: Ensemble, flips: Flips) -> None:

@@ -80,13 +80,14 @@ class Worker:
                 else:
                     raise _error(answer)
         except asyncio.CancelledError:
-            self._kill()
+            await self.end()  # the next stack must not go to a process that is about to be gone
             raise
 
     async def resolve(self, reference: str) -> str:
         """What `reference` leads to now, as one that names versions. Raises CapillaryError, WorkerLostError."""
         await self._send(line_of(Resolve(reference=reference)))
-        answer = await asyncio.wait_for(self._resolved.get(), RESOLVE_S)
+        async with asyncio.timeout(RESOLVE_S):
+            answer = await self._resolved.get()
         if answer is None:
             raise WorkerLostError
         if answer.resolved is None:
@@ -109,6 +110,8 @@ class Worker:
             self._process.stdin.write(line)
             await self._process.stdin.drain()
         except (BrokenPipeError, ConnectionResetError):
+            self._kill()
+            await self._process.wait()
             raise WorkerLostError from None
 
     async def _answer(self) -> Answer:
@@ -128,9 +131,10 @@ class Worker:
         except (ValidationError, ValueError):
             self._kill()  # it does not speak our language: nothing that it says can be believed
         finally:
+            self._kill()
+            await self._process.wait()  # whoever hears of the end finds `is_alive` false
             self._answers.put_nowait(None)
             self._resolved.put_nowait(None)
-            await self._process.wait()
 
 
 def _error(answer: Answer) -> CapillaryError:

@@ -1,5 +1,6 @@
 """Jobs: submit, look, fetch the results, cancel; and a small stack at once."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -43,7 +44,8 @@ async def list_jobs(request: Request) -> Response:
     service = service_of(request)
     owner = service.owner(request)
     own = [job for job in reversed(service.queue.store.everywhere()) if job.owner == owner]
-    return JSONResponse({"jobs": [shown(job, service) for job in own]})
+    places = service.queue.places()
+    return JSONResponse({"jobs": [shown(job, service, places) for job in own]})
 
 
 @router.get("/jobs/{job_id}")
@@ -81,12 +83,12 @@ async def fetch_result(request: Request, job_id: str, name: str) -> Response:
     return _file(job, name, service)
 
 
-def shown(job: Job, service: Service) -> dict[str, Any]:
-    """The job as clients see it."""
+def shown(job: Job, service: Service, places: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The job as clients see it; `places` are the queue's, where it was asked already."""
     fields = job.model_dump(mode="json", exclude={"owner", "format", "attempts"}, exclude_none=True)
-    ahead = [each.id for each in service.queue.store.all() if each.state is State.QUEUED]
-    if job.id in ahead:
-        fields["ahead"] = ahead.index(job.id)
+    if job.state is State.QUEUED:
+        ahead = (service.queue.places() if places is None else places).get(job.id)
+        fields |= {} if ahead is None else {"ahead": ahead}
     if job.state is State.DONE:
         fields["links"] = {name: f"/v1/jobs/{job.id}/{name}" for name in _results(job, service)}
     return fields

@@ -1,13 +1,16 @@
 """From a request's body to an accepted job."""
 
 import asyncio
+import contextlib
+import errno
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, cast
 
 from starlette.requests import Request as HttpRequest
 
-from serving.access.urls import fetch, file_name_of, room_for
+from serving.access.urls import fetch, file_name_of, full_disk, room_for
 from serving.failures import Refusal
 from serving.jobs.files import stack_file
 from serving.jobs.record import MASK_SUFFIXES, Job, Request
@@ -23,10 +26,9 @@ FETCH_S = 600.0
 async def submit(request: HttpRequest, service: Service, most_bytes: int) -> Job:
     """Read what was sent and put it into the queue. Raises Refusal; nothing is kept then."""
     owner = service.owner(request)
-    service.queue.refuse_when_full(owner)
     size = declared_size(request, most_bytes)
     job_id = uuid.uuid4().hex
-    with service.queue.store.incoming(job_id) as incoming:
+    with _refusing_full_disk(), service.queue.arriving(owner), service.queue.store.incoming(job_id) as incoming:
         room_for(incoming, size)
         body = incoming / "body"
         upload = await receive(request, body, most_bytes, service.settings.idle_s)
@@ -35,6 +37,17 @@ async def submit(request: HttpRequest, service: Service, most_bytes: int) -> Job
         wanted = _request_of(upload)
         body.rename(stack_file(incoming, wanted))
         return service.queue.submit(job_id, owner, wanted, incoming)
+
+
+@contextlib.contextmanager
+def _refusing_full_disk() -> Iterator[None]:
+    """A body may have declared no size, and others fill the disk at the same time."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise full_disk() from None
 
 
 async def _fetched(upload: Upload, body: Path, service: Service, most_bytes: int) -> Upload:

@@ -1,7 +1,6 @@
 """The place `ray`: a plan is submitted as a task, waited for, and its outs are collected."""
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
-from capillary.places.held import clear, held
+from capillary.places.held import clear, held, remove
 from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
 from capillary.places.outcome import Ended
 from capillary.places.ray.cluster import Loss, Lost, RayCluster, connected
@@ -79,7 +78,7 @@ class RayPlace:
             if isinstance(end, Ended):
                 code = collect(plan, folder, end, publish)
                 return stop.exit_code or code
-            shutil.rmtree(folder)
+            remove(folder)
             if stop.exit_code:
                 return stop.exit_code
             raise explain(end, plan.address, address)

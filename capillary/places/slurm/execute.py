@@ -1,7 +1,6 @@
 """The place `slurm`: a plan is submitted as a job, waited for, and its outs are collected."""
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
-from capillary.places.held import held
+from capillary.places.held import held, remove
 from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
 from capillary.places.outcome import Ended
 from capillary.places.share import limits_of, stand_ins
@@ -91,16 +90,15 @@ class SlurmPlace:
             if end not in _RESUBMITTED or tried == MOST_SUBMISSIONS:
                 break
             say(f"job {submitted.number} of {plan.address} was lost ({end}); it is submitted again and resumes")
-        shutil.rmtree(folder)
+        remove(folder)
         if requests.exit_code:
             return requests.exit_code
         raise explain(str(end), plan.address, submitted.number, follower.kept)
 
-    def _write(self, plan: StagePlan, folder: Path) -> Job:
-        """The job of `plan` and those of its gates; returns the first."""
-        for number, gate in enumerate(self._gates, start=1):
-            write_job(gate, gate_folder(folder, number, gate), self._handover(gate))
-        return write_job(plan, folder, self._handover(plan))
+    def _write(self, plan: StagePlan, folder: Path) -> list[Job]:
+        """The jobs of the gates of `plan`, and its own."""
+        gates = [(gate, gate_folder(folder, number, gate)) for number, gate in enumerate(self._gates, start=1)]
+        return [write_job(each, where, self._handover(each)) for each, where in [*gates, (plan, folder)]]
 
     def _handover(self, plan: StagePlan) -> Handover:
         return Handover(

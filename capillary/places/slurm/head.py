@@ -1,5 +1,7 @@
 """The head of one job: waits for its end, shows its log, passes requests to stop on."""
 
+import contextlib
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -77,9 +79,20 @@ class Head:
             if time.time() >= next_question_s:
                 if word := self._question():
                     self._follower.pump()
-                    return word
+                    return self._look_again() or word
                 next_question_s = time.time() + self._watch.delay_s
             time.sleep(POLL_S)
+
+    def _look_again(self) -> Ended | None:
+        """The job's own word, if it is there after all: results without it are removed.
+
+        NFS remembers for up to a minute that a file was not there, and asks its server when the folder is opened.
+        """
+        with contextlib.suppress(OSError):
+            os.listdir(self._folder)  # noqa: PTH208 - to be opened is enough
+        if (ended := read_ended(self._folder)) is not None:
+            self._say_line("ended", node=ended.node)
+        return ended
 
     def _obey(self) -> str | None:
         """Do what was asked of this head; the word for the end where that ends it."""
@@ -87,8 +100,10 @@ class Head:
             say(f"job {self._job.number} keeps running; the same command finds it again, capillary jobs cancel ends it")
             return DETACHED
         if self._requests.stop_at_once:
-            queue.cancel(self._job.number)
-            return CANCELLED
+            if not (refusal := queue.cancel(self._job.number)):
+                return CANCELLED
+            say(f"Slurm did not cancel job {self._job.number}, which may keep running: {refusal}")
+            return DETACHED  # its folder stays
         if self._requests.stop_job and not self._asked:
             self._asked = True
             self._ask_to_stop()
@@ -101,6 +116,8 @@ class Head:
             self._info = answer
             self._tell_state(answer)
             self._hasten(answer)
+            if self._asked and answer.is_pending:  # the signal went to a job that waits, which takes none
+                queue.cancel(self._job.number)
         return self._watch.take(answer, time.time())
 
     def _ask_to_stop(self) -> None:

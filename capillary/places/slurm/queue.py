@@ -109,9 +109,10 @@ def ask_to_checkpoint(job: int) -> None:
     _run(["scancel", "--signal=TERM", "--batch", str(job)])
 
 
-def cancel(job: int) -> None:
-    """End `job`, running or not."""
-    _run(["scancel", str(job)])
+def cancel(job: int) -> str:
+    """End `job`, running or not; returns Slurm's refusal, empty when there is none."""
+    done = _run(["scancel", str(job)])
+    return (done.stderr.strip() or "scancel failed") if done.returncode else ""
 
 
 def requeue(job: int) -> str:

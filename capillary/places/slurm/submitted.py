@@ -4,7 +4,7 @@ import fnmatch
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from stages.common.progress import say
 from stages.common.runtime import ORDER_FILE, read_order
 
 ID_FILE = "jobid"
-WriteJob = Callable[[StagePlan, Path], Job]
+WriteJobs = Callable[[StagePlan, Path], Sequence[Job]]  # the job of the plan, and those of its gates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def read_submitted(folder: Path) -> Submitted | None:
 
 
 def find_or_submit(
-    plan: StagePlan, folder: Path, profile: SlurmProfile, write: WriteJob, variables: Mapping[str, str]
+    plan: StagePlan, folder: Path, profile: SlurmProfile, write: WriteJobs, variables: Mapping[str, str]
 ) -> Submitted:
     """The job of `plan`: the one that a previous head submitted, if it still counts, else a new one, which `write`
     writes into `folder`. `variables` are those of this process.
@@ -89,14 +89,14 @@ def _is_over(known: Submitted, name: str) -> bool:
 
 
 def _submit(
-    plan: StagePlan, folder: Path, profile: SlurmProfile, write: WriteJob, variables: Mapping[str, str]
+    plan: StagePlan, folder: Path, profile: SlurmProfile, write: WriteJobs, variables: Mapping[str, str]
 ) -> Submitted:
     clear(folder)
-    job = write(plan, folder)
+    jobs = write(plan, folder)
     name = job_name(plan.order.fingerprint)
     (folder / SCRIPT_FILE).write_text(batch_script(profile, name, sys.executable, folder))
     names = (name for name in variables if any(fnmatch.fnmatchcase(name, pattern) for pattern in BASE_VARIABLES))
-    exported = sorted({*names, *job.exported()})
+    exported = sorted({*names, *(name for job in jobs for name in job.exported())})
     number = queue.submit(submit_argv(folder, exported), submit_environment(dict(variables)))
     return _remember(folder, number)
 

@@ -1,7 +1,7 @@
 // The page of the service: send a stack, follow it, look at it, take its mask. It talks to /v1 of its own origin only.
 const byId = (id) => document.getElementById(id);
 const TOKEN = "capillary-token"; // of this tab alone
-const POLL_MS = 1000;
+const POLL_MS = 1000, AWAY_MS = 5000;
 let viewer = null;
 
 async function call(path, options = {}) {
@@ -34,13 +34,22 @@ async function send(file) {
 
 const rows = new Map(); // by the job's id: a row is made anew only when its state changes, so that focus stays
 
+let nextLook; // one chain of looks, however often something asks for one
+
 async function refresh() {
+  clearTimeout(nextLook);
   let jobs;
-  try { jobs = (await (await call("/v1/jobs")).json()).jobs; } catch (error) { problem(error.message); return; }
+  try { jobs = (await (await call("/v1/jobs")).json()).jobs; } catch (error) {
+    problem(error.message);
+    clearTimeout(nextLook);
+    if (rows.size) nextLook = setTimeout(refresh, AWAY_MS); // the service may only be starting again
+    return;
+  }
   const now = new Set(jobs.map((job) => job.id));
   for (const [id, row] of rows) if (!now.has(id)) { row.item.remove(); rows.delete(id); }
   jobs.reverse().forEach((job) => show(job)); // the newest on top
-  if (jobs.some((job) => job.state === "queued" || job.state === "running")) setTimeout(refresh, POLL_MS);
+  clearTimeout(nextLook);
+  if (jobs.some((job) => job.state === "queued" || job.state === "running")) nextLook = setTimeout(refresh, POLL_MS);
 }
 
 function show(job) {
@@ -86,7 +95,8 @@ async function save(job, name) {
   const blob = await (await call(`/v1/jobs/${job.id}/${name}`)).blob();
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = job.request.file_name.slice(0, -job.request.suffix.length) + `_${name}` + job.request.mask_suffix;
+  const suffix = name === "picture" ? ".png" : job.request.mask_suffix;
+  link.download = job.request.file_name.slice(0, -job.request.suffix.length) + `_${name}` + suffix;
   link.click();
   URL.revokeObjectURL(link.href);
 }

@@ -50,14 +50,18 @@ def locked(file: Path, *, or_go_on: bool = False) -> Iterator[None]:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a process holds the lock of `file`. Raises OSError where the disk has no locks."""
+    """Whether a process holds the lock of `file`. Raises OSError for a link, and where the disk has no locks."""
+    how = os.O_RDWR if os.access(file, os.W_OK, follow_symlinks=False) else os.O_RDONLY
     try:
-        with file.open("r+" if os.access(file, os.W_OK) else "r") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        number = os.open(file, how | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    finally:
+        os.close(number)
     return False
 
 

@@ -269,3 +269,17 @@ def test_the_grace_period_is_the_user_s(supervise: ModuleType, monkeypatch: pyte
             supervise.main(argv)
         assert caught.value.code == 3
     assert ran == [(10.0, ["dvc", "status"]), (20.0, ["dvc", "repro"]), (10.0, ["x"])]
+
+
+def test_a_program_s_name_that_the_kernel_cut_is_no_obstacle(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    """After 15 bytes, which may be in the middle of a letter."""
+    program = tmp_path / "Dateivorbereitüng"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"]) as process:
+        stat = Path(f"/proc/{process.pid}/stat")
+        while b"Dateivor" not in stat.read_bytes():
+            continue
+        try:
+            load("runner/supervise.py").left_processes()
+        finally:
+            process.kill()

@@ -1,18 +1,21 @@
 """Tokens are kept as hashes; an open service is protected from web pages; URLs lead only where they may."""
 
+import contextlib
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from serving.access import urls
 from serving.access.tokens import EVERYBODY, count_short, hashed, refuse_foreign_pages
 from serving.failures import Refusal
-from serving.settings import listed
+from serving.settings import ServeSettings, listed
 from serving.uploads import plain_name
 
 TOKEN = "a-token-of-sixteen"
@@ -141,3 +144,44 @@ def test_a_name_that_leads_into_a_private_network_is_refused(server: str, tmp_pa
 def test_a_dead_server_is_said(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="could not be fetched"):
         urls.fetch("http://127.0.0.1:1/a.tif", ["http://127.0.0.1:1"], tmp_path / "a", 1000, 10)
+
+
+def test_every_setting_of_the_service_reaches_its_container() -> None:
+    """Compose hands .env to the service by these lines alone: the container has no .env of its own."""
+    compose = yaml.safe_load((Path(__file__).parents[3] / "docker-compose.yml").read_text())
+    names = {str(field.validation_alias) for field in ServeSettings.model_fields.values()}
+    by_image = {"SERVE_HOST", "SERVE_PORT", "CAPILLARY_SERVE_FOLDER"}
+    assert names - by_image <= compose["services"]["serve"]["environment"].keys()
+
+
+def test_an_open_service_with_an_admin_token_asks_for_it() -> None:
+    tokens = hashed((), ("an-admin-token-of-a-test",))
+    assert tokens.owner(None) == EVERYBODY
+    for header, status in ((None, 401), ("Bearer another-token-of-a-test", 403)):
+        with pytest.raises(Refusal) as refused:
+            tokens.refuse_unless_admin(header)
+        assert refused.value.status == status
+    tokens.refuse_unless_admin("Bearer an-admin-token-of-a-test")
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_left(tmp_path: Path) -> None:
+    """It would hold one of the few threads that write uploads."""
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/"
+    began = time.monotonic()
+    with pytest.raises(Refusal, match="too slow"):
+        urls.fetch(url, [url], tmp_path / "stack", 1000, 0.5)
+    assert time.monotonic() - began < 5
+    server.shutdown()

@@ -2,8 +2,9 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from tests.unit.serving.conftest import TOKEN, Running, starting
@@ -146,3 +147,10 @@ def _raw(running: Running, request: str) -> str:
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         connection.sendall(request.encode())
         return connection.recv(4096).decode()
+
+
+def test_prometheus_reads_the_figures_of_an_open_service_by_its_name(start: Callable[..., Running]) -> None:
+    """services/monitoring/prometheus.yml asks serve:8080, and by default the service has no tokens."""
+    running = start(tokens=())
+    for path, status in (("/metrics", 200), ("/v1/jobs", 421)):
+        assert httpx.get(running.url + path, headers={"Host": "serve:8080"}, trust_env=False).status_code == status

@@ -1,6 +1,9 @@
 """Jobs over HTTP: accepted, run, fetched, kept over a restart, owned by a token, bounded in number."""
 
 import asyncio
+import contextlib
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from serving.figures import Figures
 from serving.jobs.queue import Queue
 from serving.jobs.record import Job, Request, Result, Served, State
 from serving.jobs.store import JobStore
-from tests.unit.serving.conftest import OTHER, Running, until
+from tests.unit.serving.conftest import OTHER, TOKEN, Running, until
 
 Start = Callable[..., Running]
 
@@ -175,6 +178,20 @@ def test_a_record_that_is_a_link_is_no_record(tmp_path: Path) -> None:
     assert JobStore(tmp_path).all() == []
 
 
+@pytest.mark.parametrize(("attempts", "state"), [(2, State.QUEUED), (3, State.FAILED)])
+def test_a_stack_that_takes_the_service_with_it_is_not_tried_for_ever(
+    tmp_path: Path, attempts: int, state: State
+) -> None:
+    """A cluster kills a whole container for its memory; an orderly end gives the attempt back."""
+    store = JobStore(tmp_path)
+    running = _job(1).model_copy(update={"state": State.RUNNING, "attempts": attempts})
+    with store.incoming(running.id) as incoming:
+        store.accept(running, incoming)
+    (job,) = JobStore(tmp_path).all()
+    assert job.state is state
+    assert (job.failure is not None) == (job.ended is not None) == (state is State.FAILED)
+
+
 def test_an_upload_that_a_kill_cut_off_leaves_nothing(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
     (tmp_path / "incoming" / "half").mkdir()
@@ -214,3 +231,79 @@ def test_a_drain_lets_the_running_stack_end_or_keeps_it(tmp_path: Path, grace_s:
         assert [job.state for job in store.all()] == [state]
 
     asyncio.run(drain())
+
+
+def test_a_cancelled_job_costs_the_next_one_neither_an_attempt_nor_time(start: Start) -> None:
+    """The process of the cancelled one is gone before the next stack is sent, and is started again at once."""
+    running = start(watch_s=30.0)
+    for _ in range(4):
+        stuck = running.submit(b"wait /nowhere").json()["id"]
+        until(lambda: running.job(stuck)["progress"] == 0.5)  # noqa: B023
+        following = running.submit().json()["id"]
+        began = time.monotonic()
+        running.client.delete(f"/v1/jobs/{stuck}")
+        assert running.ended(following)["state"] == "done"
+        job = running.service.queue.store.get(following)
+        assert job is not None
+        assert job.attempts == 1
+        assert time.monotonic() - began < 20  # below watch_s
+
+
+@pytest.mark.parametrize("failing", [1, 2])  # the record of its beginning, and of its end
+def test_a_disk_that_is_full_for_a_moment_ends_no_queue(
+    start: Start, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    monkeypatch.setattr("serving.jobs.queue.DISK_PAUSE_S", 0.05)
+    running, calls = start(), []
+    save = running.service.queue.store.save
+
+    def saved(job: Job) -> Job:
+        calls.append(job)
+        if len(calls) == failing:
+            raise OSError(28, "No space left on device")
+        return save(job)
+
+    monkeypatch.setattr(running.service.queue.store, "save", saved)
+    jobs = [running.submit().json()["id"] for _ in range(2)]
+    assert [running.ended(each)["state"] for each in jobs] == ["done", "done"]
+
+
+def test_a_disk_that_fills_while_a_body_arrives_is_507(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that declares no size passes the first look at the disk."""
+    running = start()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("serving.uploads._Parts._part_data", full)
+    answer = running.submit()
+    assert (answer.status_code, answer.json()["error"]["what"]) == (507, "the service's disk is full")
+    assert list((running.settings.folder / "incoming").iterdir()) == []
+
+
+def test_bodies_on_their_way_count_before_they_are_read(start: Start) -> None:
+    running = start(jobs_per_token=2, idle_s=20.0)
+    head = (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n--b\r\n"
+    )
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(2):
+            one = open_ones.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+            one.sendall(head.encode())
+        until(lambda: len(list((running.settings.folder / "incoming").iterdir())) == 2)
+        answer = running.submit()
+        assert (answer.status_code, "Retry-After" in answer.headers) == (429, True)
+    until(lambda: running.submit().status_code == 202)
+
+
+def test_a_list_of_many_jobs_looks_at_the_queue_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two days of results a look at the queue for each of them would hold up every other request."""
+    running = start()
+    for _ in range(5):
+        running.ended(running.submit().json()["id"])
+    store, looks = running.service.queue.store, []
+    every = store.all
+    monkeypatch.setattr(store, "all", lambda: looks.append(1) or every())
+    assert len(running.client.get("/v1/jobs").json()["jobs"]) == 5
+    assert len(looks) == 2  # the jobs, and the queue

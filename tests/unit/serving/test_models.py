@@ -1,10 +1,17 @@
 """The model behind the alias: watched, replaced without a gap, brought back, never replaced by a broken one."""
 
+import asyncio
+import time
 from collections.abc import Callable
+from unittest.mock import AsyncMock
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.figures import Figures
+from serving.models.keeper import Models
+from stages.common.errors import DataError
 from tests.unit.serving.conftest import ADMIN, Running, until
 
 Start = Callable[..., Running]
@@ -114,3 +121,61 @@ def test_figures_count_what_happened(start: Start) -> None:
     assert values["capillary_http_answers_total", "/v1/jobs", "202"] == 2
     assert values["capillary_jobs_waiting",] == 0
     assert "mask" not in text
+
+
+def test_the_watch_ends_also_when_its_process_is_lost_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At SIGTERM both come together: the stack's process is ended, and the watch is cancelled."""
+
+    async def watched(steps: int) -> bool:
+        models = Models("x", {}, Figures())
+        monkeypatch.setattr(models, "_follow", AsyncMock())
+        watch = asyncio.create_task(models.watch(0.1))
+        await asyncio.sleep(0.05)
+        models._lost.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        watch.cancel()
+        ended, _ = await asyncio.wait({watch}, timeout=2)
+        return bool(ended)
+
+    assert [asyncio.run(watched(steps)) for steps in range(4)] == [True] * 4
+
+
+def test_an_alias_that_comes_back_to_the_version_that_was_left_is_followed(start: Start) -> None:
+    """Left by hand at 2; the alias moves to 3 and then to 2 again: it has moved, so 2 answers."""
+    running = start()
+    for version in ("2", "3", "2"):
+        running.alias.write_text(f"vessels/{version}")
+        until(lambda: _version(running) == version)  # noqa: B023
+        if version == "2" and running.service.models.previous == "vessels/1":
+            assert _go_back(running).json()["current"]["versions"] == ["1"]
+
+
+def test_why_a_model_was_refused_is_said_as_long_as_the_alias_leads_to_it(start: Start) -> None:
+    running = start()
+    running.alias.write_text("vessels/broken")
+    until(lambda: running.service.models.failure == "the self-test failed")
+    time.sleep(0.5)  # several looks at the alias
+    assert running.client.get("/v1/models").json()["failure"] == "the self-test failed"
+    running.alias.write_text("vessels/1")
+    until(lambda: running.service.models.failure is None)
+
+
+def test_a_lost_process_whose_version_is_gone_makes_room_for_what_the_alias_leads_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def swap(reference: str) -> None:
+        asked.append(reference)
+        if reference == "vessels/1":
+            raise DataError("the registry has no model vessels/1", remedy="promote another")
+
+    async def follow() -> None:
+        models = Models("vessels@champion", {}, Figures())
+        models._pinned = "vessels/1"
+        monkeypatch.setattr(models, "_swap_to", swap)
+        await models._follow()
+
+    asyncio.run(follow())
+    assert asked == ["vessels/1", "vessels@champion"]

@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import signal
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from capillary.containers.images import Environment, ensure_built, environment_f
 from capillary.lifetimes.stop import Stop
 from capillary.settings import ImageSettings, TorchName
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.lifetimes.locks import locked
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal
 
 MISSING = refusal(404, kind=ImageNotFound)
@@ -64,6 +66,28 @@ def test_a_daemon_that_cannot_tell_is_an_error(daemon: Daemon, environment: Envi
         is_built(daemon, environment.tag)
     daemon.answers["inspect_image"] = MISSING
     assert not is_built(daemon, environment.tag)
+
+
+def test_who_waits_for_another_s_build_can_be_stopped(
+    daemon: Daemon,
+    environment: Environment,
+    settings: ImageSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It says what it waits for: a build takes minutes."""
+    daemon.answers["inspect_image"] = MISSING
+    notes, stop = docker_command(tmp_path, ""), Stop()
+    with locked(tmp_path / "locks/build.lock"):
+        waiting = threading.Thread(target=build, args=(daemon, environment, settings, tmp_path, stop), daemon=True)
+        waiting.start()
+        waiting.join(1.0)
+        assert waiting.is_alive()
+        assert "waiting for another command" in capsys.readouterr().out
+        stop.receive(signal.SIGINT, None)
+        waiting.join(10.0)
+        assert not waiting.is_alive()
+    assert not notes.exists()
 
 
 def test_an_image_that_is_missing_is_built(

@@ -1,6 +1,8 @@
 """Plans run on a daemon that is none: its container is a function of each test."""
 
+import io
 import json
+import os
 import signal
 import sys
 import threading
@@ -93,6 +95,27 @@ def test_a_stage_that_fails_publishes_nothing(run: Run, capfd: pytest.CaptureFix
     assert run.published == []
     assert "log: .capillary/logs/toy@a-" in capfd.readouterr().err
     assert run.left == []
+
+
+def test_a_closed_terminal_does_not_end_a_stage_that_checkpoints(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage was asked to stop, and prints while it writes; what nobody sees is in the log."""
+    leader, terminal = os.openpty()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(os.fdopen(terminal, "wb")))
+    saved = []
+
+    def program(container: Container) -> int:
+        container.start_line()
+        os.close(leader)
+        container.say(1, "epoch 3\n")
+        saved.append("checkpoint" if container.lines.readline() else "killed")
+        return 143
+
+    stop = Stop()
+    threading.Timer(0.5, stop.receive, (signal.SIGHUP, None)).start()
+    assert run(program, stop) == 143
+    assert saved == ["checkpoint"]
+    (log,) = (run.plan.repository / ".capillary/logs").iterdir()
+    assert log.read_text() == "epoch 3\n"
 
 
 def test_outs_are_checked_before_they_are_published(run: Run) -> None:

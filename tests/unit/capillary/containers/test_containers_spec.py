@@ -1,4 +1,5 @@
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def test_deps_are_read_only_and_parents_of_outs_writable(make_plan: MakePlan, ro
     # places for mounts in mounts exist, so that the daemon does not make them; the outs are the stage's to make
     made = {str(path.relative_to(run / "files")) for path in (run / "files").rglob("*")}
     assert made == {"data", "data/in.txt", "models", "models/a"}
+
+
+@pytest.mark.parametrize("item", ["a/b", "a+b", "alpha=0.5", "two words", "µm"])
+def test_any_item_of_a_matrix_makes_a_name_that_docker_takes(make_plan: MakePlan, tmp_path: Path, item: str) -> None:
+    """DVC takes any; Docker refuses the container."""
+    name = spec_of(make_plan(address=f"toy@{item}"), tmp_path).name
+    assert re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", name)
 
 
 def test_an_out_at_the_top_makes_the_working_folder_the_scratch(

@@ -14,10 +14,12 @@ from capillary.launcher.plan import Dep, StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
 from capillary.places.outcome import Attempt, attempts, read_ended, write_attempt
-from capillary.places.work import run_job
+from capillary.places.work import MOST_IN_VAIN, NO_CHECKPOINTS, run_job
 from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.runtime import read_order
+from stages.common.tracking.system_metrics import LOAD_FILE
+from stages.train.resuming.lock import cell_lock
 
 ACCESS = StageAccess(
     network="tracking",
@@ -189,8 +191,6 @@ def test_a_job_that_is_cut_short_is_run_again_if_that_helps(
     folder = write(access=ACCESS.model_copy(update={"resume": resume}), writable=(state,), state_dir=state)
     for _ in range(attempt - 1):
         write_attempt(folder, Attempt(node="n1", started=1.0))
-    if asked_by_head:
-        (folder / "stop").touch()
     stop = Stop()
 
     def cut_short(_plan: StagePlan, stop: Stop, _publish: object) -> int:
@@ -198,12 +198,34 @@ def test_a_job_that_is_cut_short_is_run_again_if_that_helps(
         if saves:
             (state / "checkpoint").touch()
             os.utime(state / "checkpoint", (5e9, 5e9))
+        if asked_by_head:
+            (folder / "stop").touch()
         stop.receive(signal.SIGTERM, None)
         return 143
 
     monkeypatch.setattr(process, "execute", cut_short)
     assert run_job(folder, stop) == 143
     assert (read_ended(folder) is None) == again
+
+
+def test_the_lock_of_a_training_is_no_checkpoint(write: Write, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt takes it and samples its load anew; a job that gets no further must not return for ever."""
+    state = root / ".capillary/state/toy"
+    folder = write(access=ACCESS, writable=(state,), state_dir=state)
+
+    def cut_short(_plan: StagePlan, stop: Stop, _publish: object) -> int:
+        with cell_lock(state):
+            (state / LOAD_FILE).write_text("time,cpu\n")
+        stop.receive(signal.SIGTERM, None)
+        return 143
+
+    monkeypatch.setattr(process, "execute", cut_short)
+    ended = []
+    for _ in range(MOST_IN_VAIN):
+        assert run_job(folder, Stop()) == 143
+        ended.append(read_ended(folder) is not None)
+    assert ended == [False, False, True]
+    assert {file.name for file in state.iterdir()} == NO_CHECKPOINTS
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"code": 999, "node": "n", "started": 0, "ended": 1}', "link", "pipe"])
@@ -218,6 +240,19 @@ def test_what_no_job_leaves_is_refused(tmp_path: Path, content: str) -> None:
         file.write_text(content)
     with pytest.raises(DamagedError, match="cannot be read"):
         read_ended(tmp_path)
+
+
+def test_a_job_that_was_asked_to_end_in_the_queue_computes_nothing(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal went to a job that waited, and was lost; the mark is not."""
+    folder = write(access=ACCESS)
+    (folder / "stop").touch()
+    ran: list[StagePlan] = []
+    monkeypatch.setattr(process, "execute", lambda plan, *_: ran.append(plan) or 0)
+    assert run_job(folder, Stop()) == ExitCode.TERMINATED
+    assert ran == []
+    assert read_ended(folder) is not None
 
 
 def test_the_folder_of_no_job_is_refused(tmp_path: Path) -> None:

@@ -109,6 +109,21 @@ def test_cancelling(folder: Path, root: Path, cluster: Cluster, knows: JobInfo, 
     assert (folder / "stop").exists()
 
 
+def test_cancelling_a_task_of_ray(
+    make_plan: Make, root: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no number; what runs it looks for the mark."""
+    plan, settings = make_plan("data/in.txt", fingerprint="0123456789abcdef"), read_settings(root, {})
+    made = job_folder(plan)
+    handover = Handover(place=PlaceName.RAY, executor=ExecutorName.PROCESS, environment_id=["3.11"], settings=settings)
+    write_job(plan, made, handover)
+    write_attempt(made, Attempt(node="n1", started=1.0))
+    jobs.cancel_jobs(root, ["toy@a"], every=False)
+    assert (made / "stop").exists()
+    assert "is asked to checkpoint and end" in capsys.readouterr().out
+    assert cluster.did == []
+
+
 def test_an_unknown_job_is_named_with_those_that_there_are(folder: Path, root: Path) -> None:
     """A typing error ends nothing."""
     with pytest.raises(CapillaryError, match="this project has no job toy@b") as caught:

@@ -14,7 +14,7 @@ from capillary.settings import read_settings
 from capillary.stage_events import recording
 from capillary.stage_events.recording import channels, recorded
 from capillary.stage_events.stage_run import StageRun
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, ExitCode
 
 
 @dataclass
@@ -79,6 +79,20 @@ def test_a_gateway_hears_of_start_life_and_end(
         last["capillary_stage_seconds"], abs=1e-3
     )
     assert last["capillary_stage_seconds"] > 0
+
+
+def test_a_stage_that_its_launcher_gave_up_has_the_code_of_its_error(
+    gateway: Received, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the process that reports it: a job that ran out of memory, outs that are not whole."""
+    monkeypatch.setattr(recording, "LIMIT_S", 30.0)
+    listening = channels(read_settings(tmp_path, {"CAPILLARY_PUSHGATEWAY": gateway.url}))
+    with (
+        pytest.raises(CapillaryError),
+        recorded(lambda: stage_run(tmp_path), listening, lambda _name: True),
+    ):
+        raise CapillaryError("it ran out of memory", remedy="-", code=ExitCode.MACHINE)
+    assert gateway.pushes[-1][2]["capillary_stage_exit_code"] == ExitCode.MACHINE
 
 
 def test_a_gateway_that_is_gone_costs_one_line(

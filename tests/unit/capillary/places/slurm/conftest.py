@@ -26,6 +26,7 @@ class FakeSlurm:
         self.named: list[str] = []
         self.squeue_code = 0
         self.environment: dict[str, str] = {}
+        self.refuses = ""  # to cancel
 
     def __call__(self, argv: Sequence[str], environment: Any = None) -> "subprocess.CompletedProcess[str]":
         self.asked.append(list(argv))
@@ -36,6 +37,8 @@ class FakeSlurm:
         if argv[0] == "sbatch":
             self.environment = dict(environment)
             return done("4711;double\n")
+        if argv[0] == "scancel" and self.refuses:
+            return done(stderr=self.refuses, code=1)
         return done()
 
     def said(self, program: str) -> list[list[str]]:

@@ -1,9 +1,11 @@
 """A head and its job: submitted once, found again, asked to stop, collected, whatever happens to either."""
 
+import dataclasses
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +14,8 @@ from capillary.lifetimes.stop import Stop
 from capillary.places.held import held
 from capillary.places.job import job_folder
 from capillary.places.lines import parse_job
-from capillary.places.outcome import Attempt, Ended, write_attempt, write_ended
-from capillary.places.slurm import watch
+from capillary.places.outcome import Attempt, Ended, read_ended, write_attempt, write_ended
+from capillary.places.slurm import head, watch
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.submitted import read_submitted
 from capillary.settings import read_settings
@@ -34,11 +36,11 @@ class Run:
         self.folder = job_folder(plan)
         self.stop = Stop()
         self.published: list[str] = []
-        self._place = SlurmPlace(read_settings(root, {}), profile())
+        self.place = SlurmPlace(read_settings(root, {}), profile())
 
     def execute(self) -> int:
-        self._place.environment_id(self.plan.root, "toy", self.plan.access)
-        return self._place.execute(
+        self.place.environment_id(self.plan.root, "toy", self.plan.access)
+        return self.place.execute(
             self.plan, self.stop, lambda work: self.published.append((work / "data/out").read_text())
         )
 
@@ -90,6 +92,37 @@ def test_a_job_is_submitted_waited_for_and_collected(
     assert "epoch lines" in printed
     last = next(line for line in map(parse_job, reversed(printed)) if line)
     assert (last.job, last.state, last.node, last.retries) == ("4711", "ended", "n2", 0)
+
+
+def test_a_folder_on_nfs_is_gone_too(
+    run: Run, on_question: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a removed file stays in its folder, under another name, as long as it is open: the head's lock."""
+    kept: list[Path] = []
+    unlink, rmdir = os.unlink, os.rmdir
+
+    def silly(name: Any, *, dir_fd: int | None = None) -> None:
+        if Path(name).name != "head.lock":
+            return unlink(name, dir_fd=dir_fd)
+        (run.folder / "head.lock").rename(run.folder / ".nfs01")
+        kept.append(run.folder / ".nfs01")
+        return None
+
+    def forget(folder: Any, *, dir_fd: int | None = None) -> None:
+        if kept and not _is_open(kept[0]):
+            unlink(kept.pop())
+        rmdir(folder, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", silly)
+    monkeypatch.setattr(os, "rmdir", forget)
+    on_question(run.leave)
+    assert run.execute() == 0
+    assert run.published == ["made"]
+    assert not run.folder.exists()
+
+
+def _is_open(file: Path) -> bool:
+    return any(Path(link).exists() and Path(link).samefile(file) for link in Path("/proc/self/fd").iterdir())
 
 
 def test_the_job_of_a_head_that_died_is_found_again(
@@ -168,11 +201,32 @@ def test_ctrl_c_lets_a_running_job_checkpoint_and_removes_one_that_waits(
     assert not run.folder.exists()
 
 
+def test_ctrl_c_before_the_job_is_known_to_wait_removes_it_from_the_queue(
+    run: Run, slurm: FakeSlurm, at_once: None
+) -> None:
+    """While sbatch runs, for one: a signal does nothing to a job that waits."""
+    slurm.jobs = [PENDING, done(stdout=job("CANCELLED"))]
+    run.stop.receive(signal.SIGINT, None)
+    assert run.execute() == 130
+    assert slurm.said("scancel")[-1] == ["4711"]
+
+
 def test_ctrl_c_twice_cancels_the_job(run: Run, slurm: FakeSlurm, on_question: Callable[..., None]) -> None:
     """Without waiting for its end."""
     on_question(lambda: [run.stop.receive(signal.SIGINT, None) for _ in range(2)])
     assert run.execute() == 130
     assert slurm.said("scancel")[-1] == ["4711"]
+
+
+def test_a_job_that_slurm_does_not_cancel_keeps_its_folder(
+    run: Run, slurm: FakeSlurm, on_question: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A controller that is down ends nothing: the job works on in the folder, and the same command finds it."""
+    slurm.refuses = "slurm_load_jobs error: Unable to contact slurm controller"
+    on_question(lambda: [run.stop.receive(signal.SIGINT, None) for _ in range(2)])
+    assert run.execute() == 130
+    assert read_submitted(run.folder) is not None
+    assert "Unable to contact slurm controller" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -201,6 +255,24 @@ def test_an_end_without_a_word_of_the_job_is_explained(
     assert words in caught.value.remedy
     assert (caught.value.value, caught.value.code) == (state, code)
     assert not run.folder.exists()
+
+
+def test_a_result_that_nfs_shows_late_is_not_removed(
+    run: Run, slurm: FakeSlurm, at_once: None, on_question: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was looked for in vain stays missing for up to a minute there, or until its folder is opened."""
+    read, listdir, opened = read_ended, os.listdir, []
+
+    def listed(folder: Path) -> list[str]:
+        opened.append(folder)
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", listed)
+    monkeypatch.setattr(head, "read_ended", lambda folder: read(folder) if folder in opened else None)
+    slurm.jobs = [done(stdout=job("COMPLETED"))]
+    on_question(run.leave)
+    assert run.execute() == 0
+    assert run.published == ["made"]
 
 
 def test_a_job_that_a_node_took_with_it_is_submitted_again(
@@ -260,3 +332,18 @@ def test_sbatch_gets_the_names_that_the_stage_and_python_need(
     exported = next(word for word in argv if word.startswith("--export=")).removeprefix("--export=").split(",")
     assert {"PATH", "HOME", "LC_TEST"} <= set(exported)
     assert slurm.environment["LC_TEST"] == "C"
+
+
+def test_sbatch_gets_the_names_that_only_a_gate_needs(
+    make_plan: Make, root: Path, slurm: FakeSlurm, on_question: Callable[..., None]
+) -> None:
+    """A gate that asks servers reaches them through a proxy; its training with the embedded store needs no network."""
+    access = make_plan().access.model_copy(update={"network": "tracking", "env": ("https_proxy",)})
+    run = Run(make_plan("data/in.txt", fingerprint="0123456789abcdef", access=access), root)
+    place = SlurmPlace(read_settings(root, {"https_proxy": "http://proxy:3128"}), profile())
+    run.place = place
+    place.take_gates([dataclasses.replace(run.plan, needs_network=True)])
+    on_question(run.leave)
+    assert run.execute() == 0
+    (argv,) = slurm.said("sbatch")
+    assert "https_proxy" in next(word for word in argv if word.startswith("--export=")).split(",")

@@ -40,6 +40,13 @@ def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path) -> None:
     stream.close()
 
 
+def test_a_lock_that_is_a_link_is_not_looked_at(tmp_path: Path) -> None:
+    """A stage writes into the folder of some."""
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        is_held(tmp_path / "lock")
+
+
 def test_one_at_a_time_is_in_the_block(tmp_path: Path) -> None:
     """The folder is made; who comes second waits, and asking does not take the lock away."""
     file, order = tmp_path / "a" / "lock", []
