@@ -21,7 +21,7 @@ from stages.common.imaging.formats.nifti_head import check_head, check_whole, is
 
 _TOLERANCE = 0.01  # relative: two spacings in one header that differ by more disagree
 _NIFTI_2 = (540, int.from_bytes((540).to_bytes(4, "little"), "big"))  # its header's size, in either order of bytes
-_NO_GEOMETRY = "the header carries no geometry and no spacing (1 × 1 × 1 without a unit)"
+_NO_GEOMETRY = "the header carries no geometry and no spacing (1 × 1 × 1 {unit})"
 
 
 def load_header(path: Path, *, keep_file_open: bool = False) -> Any:
@@ -158,9 +158,10 @@ def _evidence(geometry: Geometry) -> SpacingEvidence:
     # an identity affine says nothing if pixdim does: many set the zooms and leave the affine
     is_pixdim = geometry.steps is None or (geometry.is_default and min(geometry.pixdim) > 0)
     steps = geometry.pixdim if is_pixdim else geometry.steps or ()
-    if set(steps) == {1.0} and geometry.unit == "unknown":
+    if set(steps) == {1.0} and (geometry.unit == "unknown" or (geometry.unit == "mm" and geometry.is_default)):
         shape = shape_text(tuple(geometry.shape[axis] for axis in geometry.array_axes_zyx))
-        missing = f"{_NO_GEOMETRY}; its array is taken as x, y, z, giving {shape} voxels in z, y, x"
+        unit = "without a unit" if geometry.unit == "unknown" else "mm from the origin, what programs write by default"
+        missing = f"{_NO_GEOMETRY.format(unit=unit)}; its array is taken as x, y, z, giving {shape} voxels in z, y, x"
         return SpacingEvidence(numbers_zyx=None, missing=missing, remarks=(missing,))
     z, y, x = (steps[axis] for axis in geometry.array_axes_zyx)
     return SpacingEvidence(

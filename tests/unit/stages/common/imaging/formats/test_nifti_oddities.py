@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from stages.common.errors import DataError
@@ -28,3 +30,19 @@ def test_a_unit_that_the_format_does_not_define_is_unknown(tmp_path: Path) -> No
     file.write_bytes(data)
     assert read_shape(file) == SHAPE[::-1]
     assert read_header(file).spacing.units_zyx == ("unknown",) * 3
+
+
+@pytest.mark.parametrize("turn", [(1.0, 1.0, 1.0), (-1.0, -1.0, 1.0)])  # nibabel's, SimpleITK's
+@pytest.mark.parametrize(("unit", "origin", "known"), [("mm", 0.0, False), ("mm", 3.0, True), ("micron", 0.0, True)])
+def test_a_millimetre_by_default_is_no_spacing(
+    tmp_path: Path, turn: tuple[float, ...], unit: str, origin: float, known: bool
+) -> None:
+    """What a program writes that was told nothing; somewhere else, or in µm, somebody has set it."""
+    affine = np.diag([*turn, 1.0])
+    affine[:3, 3] = origin
+    image = nib.Nifti1Image(np.zeros(SHAPE, np.uint8), affine)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    spacing = read_header(tmp_path / "a.nii").spacing
+    assert (spacing.numbers_zyx is not None) == known
+    assert ("1 × 1 × 1 mm from the origin" in spacing.missing) != known
