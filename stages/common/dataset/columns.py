@@ -77,8 +77,8 @@ def key_of(name: str) -> str:
     return re.sub(r"[^0-9a-z]+", "_", text).strip("_")
 
 
-def find_columns(header: Sequence[str]) -> tuple[Columns, list[str]]:
-    """The columns of `header`, and every fault that makes the table unusable, in words."""
+def find_columns(header: Sequence[str], required: Sequence[str] = REQUIRED) -> tuple[Columns, list[str]]:
+    """The columns of `header`, and every fault that makes the table unusable, in words: it needs those `required`."""
     keys = [key_of(name) for name in header]
     places: dict[str, int] = {}
     faults = []
@@ -88,7 +88,7 @@ def find_columns(header: Sequence[str]) -> tuple[Columns, list[str]]:
             faults.append(f"it names the column {column} twice: {_listed(header[at] for at in found)}; keep one")
         if found:
             places[column] = found[0]
-    faults += _missing(places, header, keys)
+    faults += _missing(places, header, keys, required)
     faults += _doubtful_spacing(places, header, keys)
     names = {column: header[at] for column, at in places.items()}
     return Columns(places=places, names=names, notes=_notes(places, header, keys)), faults
@@ -100,8 +100,8 @@ def _places_of(column: str, keys: Sequence[str]) -> list[int]:
     return own or [at for at, key in enumerate(keys) if ACCEPTED.get(key) == column]
 
 
-def _missing(places: dict[str, int], header: Sequence[str], keys: Sequence[str]) -> list[str]:
-    missing = [column for column in REQUIRED if column not in places]
+def _missing(places: dict[str, int], header: Sequence[str], keys: Sequence[str], required: Sequence[str]) -> list[str]:
+    missing = [column for column in required if column not in places]
     if not missing:
         return []
     faults = [f"it lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"]

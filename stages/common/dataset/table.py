@@ -36,14 +36,14 @@ class Table:
     notes: tuple[str, ...]
 
 
-def read_rows(data: bytes, shown: str) -> Table:
-    """The rows of the table `data`; `shown` is its name for messages.
+def read_rows(data: bytes, shown: str, required: Sequence[str] = REQUIRED) -> Table:
+    """The rows of the table `data`, which has the columns `required`; `shown` is its name for messages.
 
     Raises DataError when it is too large, no text, not CSV, lacks a column or has no rows.
     """
     refuse_more("bytes", len(data), MAX_TABLE_BYTES, shown)
     text = decode(data, shown)
-    header, read, columns = _choose_separator(*_without_comments(text.text, shown), shown)
+    header, read, columns = _choose_separator(*_without_comments(text.text, shown, required), shown, required)
     comments = [line for line in read if _is_comment(line, columns)]
     lines = [line for line in read if line not in comments]
     if not lines:
@@ -52,16 +52,16 @@ def read_rows(data: bytes, shown: str) -> Table:
     lines, counted = _without_count(lines, header)
     said = f"lines that begin with # are comments: {_numbers(comments)}" if comments else ""
     notes = tuple(note for note in (text.note, *columns.notes, said, counted) if note)
-    return Table(rows=tuple(_row(line, header, columns) for line in lines), notes=notes)
+    return Table(rows=tuple(_row(line, header, columns, required) for line in lines), notes=notes)
 
 
-def _without_comments(text: str, shown: str) -> tuple[str, int]:
+def _without_comments(text: str, shown: str, required: Sequence[str]) -> tuple[str, int]:
     """`text` from its header on, and how many lines are before that: comments, and blank ones."""
     skipped, before = 0, leading_comments(text)
     refuse_more("lines before its header", len(before), MAX_LINES_BEFORE, shown)
     for line in before:
         # a header may begin with # itself
-        if all(len(find_columns(line.split(separator))[0].places) < len(REQUIRED) for separator in SEPARATORS):
+        if all(len(find_columns(line.split(separator))[0].places) < len(required) for separator in SEPARATORS):
             skipped += len(line)
             continue
         break
@@ -69,9 +69,9 @@ def _without_comments(text: str, shown: str) -> tuple[str, int]:
 
 
 def _is_comment(line: Line, columns: Columns) -> bool:
-    """Whether a row is a comment: it begins with #, and names no label. An id may begin with # as well."""
-    at = columns.places["label"]
-    return line.cells[0].startswith("#") and (at >= len(line.cells) or not line.cells[at])
+    """Whether a row is a comment: it begins with #, and names no file behind that. An id may begin with # as well."""
+    at = columns.places.get("label", columns.places["image"])
+    return line.cells[0].startswith("#") and (at == 0 or at >= len(line.cells) or not line.cells[at])
 
 
 def _numbers(lines: Sequence[Line]) -> str:
@@ -96,16 +96,16 @@ def refuse_more(what: str, count: int, most: int, shown: str) -> None:
         raise DataError(f"the table has {count:,} {what}, the limit is {most:,}", remedy=remedy, file=shown)
 
 
-def _choose_separator(text: str, skipped: int, shown: str) -> tuple[Line, list[Line], Columns]:
+def _choose_separator(text: str, skipped: int, shown: str, required: Sequence[str]) -> tuple[Line, list[Line], Columns]:
     """Header, rows and columns, by the separator under which the header names most columns.
 
     `skipped` lines are before `text`.
     """
     separator, header = _best(text, skipped, shown)
     refuse_more("columns", len(header.cells), MAX_COLUMNS, shown)
-    columns, faults = find_columns(header.cells)
+    columns, faults = find_columns(header.cells, required)
     if faults:
-        raise _unusable(faults, header, separator, shown)
+        raise _unusable(faults, header, separator, shown, required)
     lines = list(read_lines(text, separator, shown, skipped))
     return header, lines[1:], columns
 
@@ -133,26 +133,26 @@ def _known(header: Line) -> tuple[int, int]:
     return len(columns.places), len(header.cells)
 
 
-def _unusable(faults: Sequence[str], header: Line, separator: str, shown: str) -> DataError:
+def _unusable(faults: Sequence[str], header: Line, separator: str, shown: str, required: Sequence[str]) -> DataError:
     listed = "".join(f"\n    {visible(fault)}" for fault in faults[1:_LISTED])
     more = f"\n    … and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
     return DataError(
         f"the table cannot be used: line {header.number}: {visible(faults[0])}{listed}{more}",
-        remedy=f"its first line must name {','.join(REQUIRED)}; {','.join(SPACING)} and group are optional "
+        remedy=f"its first line must name {','.join(required)}; {','.join(SPACING)} and group are optional "
         "(docs/datasets.md)",
         file=shown,
         value=visible(separator.join(header.cells))[:200] or "an empty file",
     )
 
 
-def _row(line: Line, header: Line, columns: Columns) -> Row:
+def _row(line: Line, header: Line, columns: Columns, required: Sequence[str]) -> Row:
     cells = line.cells
     given = {name: cells[at] if at < len(cells) else "" for name, at in columns.places.items()}
-    fault = _length_fault(line, header, columns)
+    fault = _length_fault(line, header, columns, required)
     return Row(line=line.number, cells=given, faults=(fault,) if fault else ())
 
 
-def _length_fault(line: Line, header: Line, columns: Columns) -> str:
+def _length_fault(line: Line, header: Line, columns: Columns, required: Sequence[str]) -> str:
     """What is wrong with the number of cells. Spreadsheets add empty ones, and leave out empty ones at the end."""
     have, want = len(line.cells), len(header.cells)
     extra = next((at for at, cell in enumerate(line.cells) if cell and (at >= want or not header.cells[at])), None)
@@ -161,5 +161,5 @@ def _length_fault(line: Line, header: Line, columns: Columns) -> str:
         hint = "put a cell that holds a separator into quotes, or name the column"
         return f"its row has {have} fields, the header has {want}: {nameless}; {hint}"
     gone = {name for name, at in columns.places.items() if at >= have}
-    is_shifted = gone & set(REQUIRED) or gone & set(SPACING) not in (set(), set(SPACING) & set(columns.places))
+    is_shifted = gone & set(required) or gone & set(SPACING) not in (set(), set(SPACING) & set(columns.places))
     return f"its row has {have} fields, the header has {want}" if is_shifted else ""

@@ -139,6 +139,22 @@ def test_a_table_names_stacks_and_their_spacing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Image;Spacing_Z_µm;Spacing_Y_µm;Spacing_X_µm\na.tif;5,0;0,5;0,25\n;;;\ndeep\\e.tif;;;\n", "utf-8"),
+        ("image\tspacing_z_um\tspacing_y_um\tspacing_x_um\na.tif\t5\t0.5\t0.25 µm\ndeep/e.tif\t\t\t\n", "utf-16"),
+        ("# of May\n#no,image,z_um,y_um,x_um\n1,a.tif,5,.5,.25\n2,deep/e.tif,,,\n#3,,,,\n", "utf-8"),
+    ],
+)
+def test_a_table_is_read_as_people_write_it(folder: Path, text: str, encoding: str) -> None:
+    """By the reader of *ingest*, whose tests have the other forms."""
+    (folder / "scans" / "dataset.csv").write_text(text, encoding=encoding)
+    request = ask("scans/dataset.csv", "out")
+    assert images(request) == ["scans/a.tif", "scans/deep/e.tif"]
+    assert [stack.spacing_um for stack in request.stacks] == [(5.0, 0.5, 0.25), None]
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("id,label\nx,y\n", "lacks the column image"),
