@@ -23,7 +23,7 @@ from stages.common.imaging.formats.tiff_claims import claim_of_pages
 from stages.common.imaging.formats.tiff_header import evidence_in
 from stages.common.imaging.formats.tiff_pages import choose_series
 
-_REMARK = "it is stored in colour, with red, green and blue alike; one of them is read"
+IN_COLOUR = "it is stored in colour, with red, green and blue alike; one of them is read"
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
             header=StackHeader(
                 axes="ZYX",
                 spacing=evidence_in(tiff, series, ome_image(tiff, series)),
-                remarks=(_REMARK, *((SINGLE,) if len(pages) == 1 else ())),
+                remarks=(IN_COLOUR, *((SINGLE,) if len(pages) == 1 else ())),
             ),
             slices=lambda: (_grey(page, path) for page in pages),
         )

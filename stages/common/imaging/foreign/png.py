@@ -1,6 +1,7 @@
-"""A grey PNG: one slice."""
+"""A grey PNG, or one in colour whose red, green and blue are equal: one slice."""
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +13,71 @@ from stages.common.imaging.formats.claims import DEFLATE, FLOAT, Claim, refuse_i
 from stages.common.imaging.formats.damage import damaged, not_a_stack
 from stages.common.imaging.formats.inflate import PIECE
 
+_COLOURS = 3
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY = 0
+_SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # a pixel's numbers by the kind of image: grey, colour, and both with transparency
 
 
-def _head(file: Path) -> tuple[int, int, int]:
-    """Height, width and bits per pixel. DataError for other files, colours and false sizes."""
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """What the header claims; `bits` are those of each of a pixel's `samples`."""
+
+    height: int
+    width: int
+    bits: int
+    samples: int
+
+
+def _head(file: Path) -> _Head:
+    """DataError for other files, palettes and false sizes."""
     with file.open("rb") as stream:
         head = stream.read(33)
     if len(head) < 33 or head[:8] != _SIGNATURE or head[12:16] != b"IHDR":
         raise damaged(file, "it is not a PNG file")
     width, height, bits, kind = struct.unpack_from(">IIBB", head, 16)
-    if kind != _GREY:
-        raise not_a_stack(file, "it is a colour image, or has a palette or transparency")
-    if bits not in (1, 2, 4, 8, 16) or not width or not height:
+    samples = _SAMPLES.get(kind)
+    if samples is None:
+        raise not_a_stack(file, "it has a palette, whose numbers stand for colours; save it as a grey image")
+    if bits not in ((1, 2, 4, 8, 16) if samples == 1 else (8, 16)) or not width or not height:
         raise damaged(file, f"its header claims {height} × {width} pixels of {bits} bits")
-    claimed = height * ((width * bits + 7) // 8)
+    claimed = height * ((width * samples * bits + 7) // 8)
     refuse_impossible(Claim(stored_bytes=claimed, held_bytes=file.stat().st_size, packing=DEFLATE), file)
-    return height, width, bits
+    return _Head(height=height, width=width, bits=bits, samples=samples)
 
 
 def png_shape(file: Path, channel: Channel) -> tuple[int, int]:
     """Height and width."""
     channel_number(("",), channel, file)
-    height, width, _ = _head(file)
-    return height, width
+    head = _head(file)
+    return head.height, head.width
 
 
 def png_dtype(file: Path) -> np.dtype[Any]:
     """16 bits or 8."""
-    return np.dtype(np.uint16 if _head(file)[2] == 16 else np.uint8)
+    return np.dtype(np.uint16 if _head(file).bits == 16 else np.uint8)
+
+
+def png_is_colour(file: Path) -> bool:
+    """Whether it is stored in colour."""
+    return _head(file).samples >= _COLOURS
 
 
 def read_png(file: Path) -> NDArray[Any]:
-    """The pixels (yx); those of fewer than 8 bits are spread over the whole range."""
+    """The pixels (yx); those of fewer than 8 bits are spread over the whole range.
+
+    Raises DataError where the colours of a pixel differ.
+    """
     import imagecodecs
 
-    height, width, bits = _head(file)
-    size = height * width * (2 if bits == 16 else 1)
-    refuse_large(size + height * width * FLOAT + PIECE, size, file)
+    head = _head(file)
+    size = head.height * head.width * head.samples * (2 if head.bits == 16 else 1)
+    refuse_large(size + head.height * head.width * FLOAT + PIECE, size, file)
     pixels: NDArray[Any] = imagecodecs.png_decode(file.read_bytes())
-    if pixels.shape != (height, width):
-        raise damaged(file, f"its pixels are {pixels.shape}, not {height} × {width}")
-    return pixels
+    if pixels.reshape(*pixels.shape[:2], -1).shape != (head.height, head.width, head.samples):
+        raise damaged(file, f"its pixels are {pixels.shape}, not {head.height} × {head.width}")
+    if head.samples == 1:
+        return pixels.reshape(head.height, head.width)
+    grey = pixels[..., 0]
+    if head.samples >= _COLOURS and not all(np.array_equal(grey, pixels[..., other]) for other in (1, 2)):
+        raise not_a_stack(file, "it is a colour image; save one channel of it as a grey image")
+    return np.ascontiguousarray(grey)

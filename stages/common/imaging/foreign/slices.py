@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
+from stages.common.imaging.foreign.colour import IN_COLOUR, open_colour
 from stages.common.imaging.foreign.links import refuse_links
 from stages.common.imaging.foreign.opened import OpenStack
-from stages.common.imaging.foreign.png import png_dtype, png_shape, read_png
+from stages.common.imaging.foreign.png import png_dtype, png_is_colour, png_shape, read_png
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
+from stages.common.imaging.formats.tiff import ColourError
 from stages.common.imaging.formats.tiff_header import INVERTED
 from stages.common.imaging.stacks import is_doubtful, read_dtype, read_header, read_shape, read_stack
 from stages.common.imaging.suffixes import SLICE_SUFFIXES, is_pattern, pattern_of
@@ -164,15 +166,23 @@ def _shape_and_type(file: Path, channel: Channel) -> tuple[tuple[int, int], np.d
     with _naming(file):
         if _is_png(file):
             return png_shape(file, channel), png_dtype(file)
-        depth, y, x = read_shape(file, channel)
+        try:
+            (depth, y, x), dtype = read_shape(file, channel), read_dtype(file, channel)
+        except ColourError:
+            with open_colour(file, channel) as opened:
+                (depth, y, x), dtype = opened.shape_zyx, opened.dtype
         if depth > 1:
             raise not_a_stack(file, f"it holds {depth} slices itself; name the file as the stack")
-        return (y, x), read_dtype(file, channel).newbyteorder("=")
+        return (y, x), dtype.newbyteorder("=")
 
 
 def _read(file: Path, channel: Channel) -> NDArray[Any]:
     with _naming(file):
-        plane = read_png(file) if _is_png(file) else read_stack(file, channel)[0]
+        try:
+            plane = read_png(file) if _is_png(file) else read_stack(file, channel)[0]
+        except ColourError:
+            with open_colour(file, channel) as opened:
+                plane = next(iter(opened.slices()))
         return plane.astype(plane.dtype.newbyteorder("="), copy=False)
 
 
@@ -191,8 +201,13 @@ def _is_mostly_true(files: Iterable[Path], channel: Channel) -> bool:
 def _header(file: Path, channel: Channel) -> StackHeader:
     """Of the first slice. A slice knows nothing of the next one, unless its metadata describe the whole stack."""
     if _is_png(file):
-        return StackHeader(axes="ZYX", spacing=SpacingEvidence(numbers_zyx=None))
-    header = read_header(file, channel)
+        colour = (IN_COLOUR,) if png_is_colour(file) else ()
+        return StackHeader(axes="ZYX", spacing=SpacingEvidence(numbers_zyx=None), remarks=colour)
+    try:
+        header = read_header(file, channel)
+    except ColourError:
+        with open_colour(file, channel) as opened:
+            header = opened.header
     remarks = tuple(remark for remark in header.remarks if remark != SINGLE)
     spacing = header.spacing
     if any(_NO_DEPTH in remark for remark in spacing.remarks):
