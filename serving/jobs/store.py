@@ -144,7 +144,7 @@ class JobStore:
         return job if job.id == folder.name else None
 
     def _requeued(self, job: Job) -> Job:
-        """`job` as it goes on after its service ended in the middle of it. One that did not end so gave its attempt back."""
+        """`job` as it goes on after its service ended in the middle of it; an orderly end gives the attempt back."""
         update: dict[str, object] = {"state": State.QUEUED, "progress": 0.0, "started": None}
         if job.attempts >= MOST_ATTEMPTS:
             what = f"the service ended {job.attempts} times while it segmented this stack"

@@ -38,6 +38,8 @@ def open_hdf5(path: Path, channel: Channel) -> Iterator[OpenStack]:
     name, inside = split_inside(str(path))
     with h5py.File(name, "r", locking=False) as file:
         dataset = _at(file, inside, path) if inside else _only(file, path)
+        if dataset.shape is None:
+            raise not_a_stack(path, f"{dataset.name} holds no values")
         check_dtype(dataset.dtype, path)
         _check_storage(dataset, path)
         axes = _axes(dataset, path)

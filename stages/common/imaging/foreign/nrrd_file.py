@@ -111,7 +111,9 @@ def _axes_of_space(header: Mapping[str, Any], sizes: tuple[int, ...], path: Path
     if directions is not None:
         space = tuple(axis for axis, row in enumerate(directions) if np.isfinite(row).all())
     else:
-        space = tuple(axis for axis, kind in enumerate(kinds) if kind in _IN_SPACE)[:3]
+        possible = [axis for axis, kind in enumerate(kinds) if kind in _IN_SPACE]
+        long = [axis for axis in possible if sizes[axis] > 1]
+        space = tuple(long if len(long) == 3 else possible[:3])  # axes of 1 are passed over where that helps
     for axis in set(range(len(sizes))) - set(space):
         if kinds[axis] == "time":
             refuse_times(sizes[axis], path)

@@ -128,7 +128,11 @@ def _axes(image: Mapping[str, Any], array: ZarrArray, path: Path) -> str:
     axes = image.get("axes")
     if image and axes is None and len(array.shape) == 5:
         return "tczyx"  # versions before 0.3
-    letters = [_letter(axis) for axis in axes] if isinstance(axes, list) else [name[:1].lower() for name in array.axes]
+    if isinstance(axes, list):
+        letters = [_letter(axis) for axis in axes]
+    else:  # names that a program made up (dim_0) say nothing
+        letters = [name[:1].lower() for name in array.axes]
+        letters = letters if set(letters) <= set("tczyx") else []
     return "".join(letters) if len(letters) == len(array.shape) else axes_by_shape(array.shape, path)
 
 

@@ -1,0 +1,36 @@
+"""Arrays whose axes have no names, made-up names or a length of 1."""
+
+from pathlib import Path
+
+import h5py
+import nrrd
+import numpy as np
+import pytest
+import zarr
+
+from stages.common.errors import DataError
+from stages.common.imaging.reading import read_shape, read_stack
+
+VOXELS = np.random.default_rng(3).integers(0, 255, (4, 6, 5)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("names", [None, ("dim_0", "dim_1", "dim_2"), ("z", "y", "x")])
+def test_made_up_names_of_zarr_say_nothing(tmp_path: Path, names: tuple[str, ...] | None) -> None:
+    """As xarray writes them by default."""
+    zarr.create_array(tmp_path / "a.zarr", data=VOXELS, chunks=(4, 6, 5), dimension_names=names)
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.zarr"), VOXELS)
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_an_axis_of_1_of_nrrd_is_passed_over(tmp_path: Path, place: int) -> None:
+    file = tmp_path / "a.nrrd"
+    nrrd.write(str(file), np.expand_dims(VOXELS.transpose(2, 1, 0), place))
+    assert read_shape(file) == VOXELS.shape
+    np.testing.assert_array_equal(read_stack(file), VOXELS)
+
+
+def test_an_array_of_hdf5_without_values_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = h5py.Empty("f4")
+    with pytest.raises(DataError, match="/raw holds no values"):
+        read_shape(Path(f"{tmp_path}/a.h5:/raw"))
