@@ -1,9 +1,10 @@
 """The pictures of README.md: the pipeline in containers, a report and a segmented stack.
 
     python -m scripts.pictures drawing             docs/pictures/pipeline.svg, from dvc.yaml and configs/stages.yaml
-    python -m scripts.pictures results [NAME]      report.png and stack.png, of this project's last run
+    python -m scripts.pictures results [NAME]      report.png and stack.png, of the report NAME
 
-`results` follows `./just reproduce`, which leaves the phantom's report and overlays. It needs Chromium.
+`results` follows `./just reproduce` and `capillary report`, which leave the phantom's overlays and report. It needs
+Chromium. It writes into this checkout, from the project in the current folder.
 """
 
 import shutil
@@ -121,19 +122,21 @@ def _lines(rights: dict[str, Any]) -> tuple[str, str]:
 def results(name: str) -> None:
     """The page of the report `name` in a browser, and the overlays of the stack with the median DSC, side by side."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    page = ROOT / "reports" / name / "report.html"
+    page = Path.cwd() / "reports" / name / "report.html"
     if browser is None or not page.is_file():
-        sys.exit(f"error: needs Chromium and {page}\nremedy: install Chromium, run ./just reproduce")
+        sys.exit(
+            f"error: needs Chromium and {page}\nremedy: install Chromium, run ./just reproduce and capillary report"
+        )
     with tempfile.TemporaryDirectory() as profile:
         command = [browser, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"]
         size = "--window-size={},{}".format(*PAGE_PIXELS)
         subprocess.run([*command, size, f"--screenshot={FOLDER / 'report.png'}", page.as_uri()], check=True)
     _shrink(FOLDER / "report.png", Image.open(FOLDER / "report.png"))
-    views = [Image.open(ROOT / "metrics" / "overlays" / f"median_projection_{view}.png") for view in VIEWS]
+    views = [Image.open(Path("metrics") / "overlays" / f"median_projection_{view}.png") for view in VIEWS]
     whole = Image.new("RGB", (sum(view.width for view in views) + SHIFT * (len(views) - 1), views[0].height), "white")
     for number, view in enumerate(views):
         whole.paste(view, (number * (view.width + SHIFT), 0))
-    _shrink(FOLDER / "stack.png", whole)
+    _shrink(FOLDER / "stack.png", whole.resize((2 * whole.width, 2 * whole.height), Image.Resampling.NEAREST))
 
 
 def _shrink(file: Path, picture: Image.Image) -> None:
@@ -165,6 +168,6 @@ if __name__ == "__main__":
     if what == "drawing":
         (FOLDER / "pipeline.svg").write_text(drawing())
     elif what == "results":
-        results(*names or ["run"])
+        results(*names or ["workspace"])
     else:
         sys.exit(__doc__)
