@@ -18,9 +18,10 @@ from typing import Any
 
 from capillary.compute.need import estimate, run_shape
 from capillary.compute.volumes import find_volumes
-from capillary.launcher.access import StageAccess, is_gate, read_access, stage_of
+from capillary.launcher.access import StageAccess, is_gate, read_access, stage_of, variables_for
 from capillary.launcher.plan import CODE_FOLDER, Declared, StagePlan, StageRequest, plan_stage
 from capillary.params_file import read_params_file
+from capillary.proxies import proxy_names
 from capillary.settings import Settings
 from capillary.yaml_file import read_yaml
 from stages.common.runtime import NOTHING_KNOWN, Compute, GateOrder, Need
@@ -105,6 +106,7 @@ def plan_gate(
     """As plan_stage."""
     plan = plan_stage(request, gate, access, settings, environment_id, compute)
     servers = servers_of(request)
+    allowed = variables_for(access, settings) if servers else {}
     unused = compute.device == "cpu"  # the profile's choice
     part = GateOrder(
         gated=gate.gated,
@@ -115,6 +117,7 @@ def plan_gate(
     return dataclasses.replace(
         plan,
         order=dataclasses.replace(plan.order, gate=part),
+        environment={**{name: allowed[name] for name in proxy_names(allowed)}, **plan.environment},
         needs_network=plan.needs_network or bool(servers),
         servers=servers,
     )

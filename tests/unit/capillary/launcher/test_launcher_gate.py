@@ -159,6 +159,18 @@ def test_listed_services_give_a_gate_a_network(project: Path) -> None:
     assert plan(project).needs_network
 
 
+def test_a_gate_reaches_its_servers_through_the_proxy(project: Path) -> None:
+    """Also where its stage needs no network, with runs in the embedded store; it gets no credentials then."""
+    access = ACCESS.replace("network: none", "network: tracking").replace("TOY_*", "'*_proxy', MLFLOW_*")
+    (project / "configs/stages.yaml").write_text(access)
+    told = {"https_proxy": "http://proxy:3128", "MLFLOW_TRACKING_TOKEN": "sesame"}
+    assert "https_proxy" not in plan(project, **told).environment
+    (project / "configs/door.yaml").write_text("services: ['http://docs.example.org']\n")
+    made = plan(project, **told).environment
+    assert made["https_proxy"] == "http://proxy:3128"
+    assert "MLFLOW_TRACKING_TOKEN" not in made
+
+
 def test_a_gate_without_its_config_is_named(project: Path) -> None:
     """Before anything starts."""
     (project / "configs/door.yaml").unlink()
