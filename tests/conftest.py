@@ -3,15 +3,22 @@
 import os
 import signal
 
+import hypothesis
 import pytest
 
 from tests.support.schedule import RECORD_OPTION, Schedule
 
 # projects that tests make have none of this repository's settings: DVC would report home from each command in them
 os.environ["DVC_NO_ANALYTICS"] = "1"
-# a shell starts what runs in its background with Ctrl-C ignored, and so would be the commands that tests stop with it
+# A shell starts what runs in its background with Ctrl-C ignored, nohup with hang-ups, and so would be the commands that
+# tests stop with them. What a process handles, its children do not ignore.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+# how long an example takes says how busy the machine is
+hypothesis.settings.register_profile("capillary", deadline=None)
+hypothesis.settings.load_profile("capillary")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # tests side by side compute with a thread each; stages get theirs from the launcher
     os.environ.setdefault("OMP_NUM_THREADS", "1")
