@@ -40,7 +40,7 @@ class Log:
             self._show(sys.stderr.buffer if stream == STDERR else sys.stdout.buffer, chunk)
 
     def _show(self, out: BinaryIO, chunk: bytes) -> None:
-        """A terminal that was closed, or a reader that has gone, is no reason to end a stage that checkpoints."""
+        """Show `chunk`; after a closed terminal or a reader that went away, show nothing more and let the stage run."""
         try:
             out.write(chunk)
             out.flush()

@@ -32,7 +32,7 @@ def shared_address(url: str) -> str:
 
 
 def _git(root: Path, *words: str) -> str:
-    """What Git says; nothing if there is no repository, or no Git."""
+    """Git's output; empty without a repository or without Git."""
     try:
         done = subprocess.run(
             ["git", *words], cwd=root, check=False, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S

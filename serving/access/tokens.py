@@ -65,7 +65,7 @@ def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool,
 
     Without tokens, a page could reach a service on loopback under its own name (DNS rebinding) or post a form to
     it. So an open service answers to local names and addresses only, and no browser may call it from another origin.
-    `any_name`: for what is no secret, and asked for by the service's name in its own network (Prometheus).
+    `any_name` admits every host name: Prometheus asks for public figures by the service's name in its network.
     """
     if not is_open:
         return

@@ -144,7 +144,7 @@ class JobStore:
         return job if job.id == folder.name else None
 
     def _requeued(self, job: Job) -> Job:
-        """`job` as it goes on after its service ended in the middle of it; an orderly end gives the attempt back."""
+        """Queue a job again whose service was killed while it ran, or fail it after MOST_ATTEMPTS."""
         update: dict[str, object] = {"state": State.QUEUED, "progress": 0.0, "started": None}
         if job.attempts >= MOST_ATTEMPTS:
             what = f"the service ended {job.attempts} times while it segmented this stack"

@@ -80,7 +80,7 @@ def _header(path: Path) -> tuple[Mapping[str, Any], int]:
     lines = head[: found.start() if found else len(head)].decode("utf-8", "replace").splitlines()
     if not lines or not lines[0].startswith("NRRD"):
         raise damaged(path, "it is not an NRRD file")
-    if any(_LIST.match(line) for line in lines):  # names of files follow, which are no fields
+    if any(_LIST.match(line) for line in lines):  # file names follow, not fields
         raise not_a_stack(path, "its voxels are spread over several files")
     try:
         header: Mapping[str, Any] = nrrd.read_header([*(f"{line}\n" for line in lines), "\n"])
