@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from monai.inferers.utils import sliding_window_inference
 from numpy.typing import NDArray
+
+from stages.common.networks.monai_parts import sliding_window_inference
 
 SIGMA_SCALE = 0.125  # standard deviation of the weights, as a share of the patch
 

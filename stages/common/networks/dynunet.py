@@ -5,9 +5,9 @@ level.
 """
 
 import torch
-from monai.networks.nets.dynunet import DynUNet
 
 from stages.common.networks.architecture import Decoded
+from stages.common.networks.monai_parts import DynUNet
 from stages.common.networks.plan import NetworkPlan
 
 

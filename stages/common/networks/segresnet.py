@@ -9,13 +9,10 @@ import math
 from itertools import pairwise
 
 import torch
-from monai.networks.blocks.convolutions import Convolution
-from monai.networks.blocks.segresnet_block import ResBlock
-from monai.networks.blocks.upsample import UpSample
-from monai.networks.nets.segresnet import SegResNet
 from torch import nn
 
 from stages.common.networks.architecture import Decoded
+from stages.common.networks.monai_parts import Convolution, ResBlock, SegResNet, UpSample
 from stages.common.networks.plan import NetworkPlan, VoxelsZYX
 
 GROUPS = 8  # of channels that are normalised together, as published; fewer where 8 does not divide the filters

@@ -5,11 +5,9 @@ are built again from MONAI's blocks with the plan's kernels, the class and its f
 is strided already: full resolution is seen by that one and by the last.
 """
 
-from monai.networks.blocks.convolutions import Convolution, ResidualUnit
-from monai.networks.layers.simplelayers import SkipConnection
-from monai.networks.nets.unet import UNet
 from torch import nn
 
+from stages.common.networks.monai_parts import Convolution, ResidualUnit, SkipConnection, UNet
 from stages.common.networks.plan import NetworkPlan
 
 RESIDUAL_UNITS = 2  # convolutions of a residual block, as in the tutorials

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from monai.data.utils import compute_importance_map
 from numpy.typing import NDArray
 
 from stages.common.inference import SIGMA_SCALE
+from stages.common.networks.monai_parts import compute_importance_map
 
 LEAST_WEIGHT = 1e-3  # MONAI's; a corner's own weight would be lost next to its neighbour's
 
