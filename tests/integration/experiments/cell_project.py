@@ -128,7 +128,7 @@ def dvc_yaml(names: Sequence[str]) -> dict[str, Any]:
 class CellProject:
     """`count` cells that run the program `cell`, nothing run yet. The cells start warm."""
 
-    def __init__(self, root: Path, cell: str = SLEEPING, count: int = 12) -> None:
+    def __init__(self, root: Path, cell: str = SLEEPING, count: int = 8) -> None:
         self.root = root
         names = [f"c{number:02d}" for number in range(count)]
         self.addresses = tuple(f"cell@{name}" for name in names)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.experiments.cell_project import CellProject, kill
 from tests.support.chaos import rounds
+from tests.support.warm import warm_python
 
 ROUNDS = rounds(2, by_hand=30)
 
@@ -36,7 +37,7 @@ def test_all_cells_are_recorded_and_a_second_run_runs_none(project: CellProject)
 
 def test_no_more_cells_run_at_once_than_there_are_slots(project: CellProject) -> None:
     """And each of them has its slot's variables for itself."""
-    process = project.start(slots=3)
+    process = project.start(slots=3, dvc_python=warm_python())
     assert process.stdout is not None
     busy: dict[str, str] = {}
     for line in process.stdout:

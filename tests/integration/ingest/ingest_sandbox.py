@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.parts import REPOSITORY, require
+from tests.support.ports import free_port
 from tests.support.warm import warm_python
 
 RCLONE = Path(sys.prefix) / "bin" / "rclone"
@@ -150,13 +151,6 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:

@@ -9,12 +9,12 @@ import pytest
 from stages.common.errors import ExitCode
 from tests.integration.ingest.ingest_sandbox import (
     Sandbox,
-    free_port,
     in_namespace,
     s3_server,
     web_server,
     without_override,
 )
+from tests.support.ports import free_port
 from tests.unit.stages.ingest.made import make_source
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import tifffile
 from tests.support.models.networks import brightness_network
 from tests.support.models.prediction import PredictionProject
 from tests.support.parts import REPOSITORY
+from tests.support.ports import free_port
 
 SHAPE = (5, 40, 36)
 
@@ -38,16 +38,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def _serving(project: PredictionProject) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     """The service in `project`, ready; ended by SIGTERM."""
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),

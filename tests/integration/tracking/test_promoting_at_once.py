@@ -2,15 +2,10 @@
 
 import multiprocessing
 import random
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-import requests
 from mlflow import MlflowClient
 
 from stages.common.registered.promotion.champion import stand
@@ -19,7 +14,7 @@ from stages.common.registered.promotion.history import read_entries
 from stages.common.registered.promotion.server_record import ServerRecord
 from stages.common.tracking.server import connect
 from tests.support.chaos import rounds
-from tests.support.parts import command_environment
+from tests.support.tracking.mlflow_server import mlflow_server
 from tests.support.tracking.tracked import embedded_runtime
 
 PEOPLE = 8
@@ -29,34 +24,8 @@ ROUNDS = rounds(2, by_hand=20)
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Its own server, with a new store."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    argv = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    argv += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            argv, stdout=log, stderr=log, env=command_environment(), cwd=folder, start_new_session=True
-        )
-    try:
-        _wait(f"http://127.0.0.1:{port}", process, folder / "server.log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            if requests.get(f"{uri}/health", timeout=5).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.2)
-    pytest.fail(f"no server: {log.read_text()}")
+    with mlflow_server(tmp_path_factory.mktemp("server")) as uri:
+        yield uri
 
 
 class ByNumber(ServerRecord):

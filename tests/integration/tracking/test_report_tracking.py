@@ -5,7 +5,6 @@ Preflight's questions are put to the same server.
 
 import dataclasses
 import http.server
-import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from mlflow import MlflowClient
 
 from capillary.report.model import Card, Interval
@@ -29,6 +27,8 @@ from stages.preflight.checks.embedded_store import check_store
 from stages.preflight.checks.services import ask_all, check_services, services_of
 from stages.preflight.params import ServiceParams
 from tests.support.parts import command_environment
+from tests.support.ports import free_port
+from tests.support.tracking.mlflow_server import mlflow_server
 
 MEASURED = {"dice_ce": {name: Interval(mean=0.1 + 0.2, ci_low=0.1, ci_high=0.5) for name in METRICS}}
 MEMORY = "system/process_tree_memory_megabytes"
@@ -65,40 +65,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
     return root, card
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.fixture(scope="module")
 def server(store: tuple[Path, Card]) -> Iterator[str]:
     """A real MLflow server on the same database."""
     root, _ = store
-    uri = f"http://127.0.0.1:{free_port()}"
-    argv = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{root}/mlruns/mlflow.db"]
-    argv += ["--host", "127.0.0.1", "--port", uri.rpartition(":")[2], "--workers", "1"]
-    with (root / "server.log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log, env=command_environment(), start_new_session=True)
-    try:
-        _wait(uri, process, root / "server.log")
+    with mlflow_server(root, root / "mlruns" / "mlflow.db") as uri:
         yield uri
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            if requests.get(f"{uri}/health", timeout=5).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.5)
-    pytest.fail(f"no server: {log.read_text()}")
 
 
 def settings(root: Path, **variables: str) -> Settings:

@@ -1,18 +1,11 @@
 """A training whose real MLflow server goes away and comes back: the server ends with what the record holds, once."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
 
 from stages.common.tracking.receipts import read_receipt
 from stages.common.tracking.runs import destination, open_run
@@ -21,8 +14,8 @@ from stages.common.tracking.spool import sender
 from stages.common.tracking.spool.listing import spools_in
 from stages.common.tracking.spool.records import PointsRecord
 from stages.sync.sync import sync
-from tests.support.parts import command_environment
 from tests.support.tracking.fault_proxy import FaultProxy, fault_proxy
+from tests.support.tracking.mlflow_server import mlflow_server
 from tests.support.tracking.tracked import embedded_runtime
 
 EPOCHS = 30
@@ -31,34 +24,8 @@ EPOCHS = 30
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[FaultProxy]:
     """In front of a real server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    argv = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    argv += ["--artifacts-destination", str(tmp_path / "files"), "--host", "127.0.0.1", "--port", str(port)]
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*argv, "--workers", "1"], stdout=log, stderr=log, env=command_environment(), start_new_session=True
-        )
-    try:
-        _wait(f"http://127.0.0.1:{port}", process, tmp_path / "server.log")
-        with fault_proxy("127.0.0.1", port) as proxy:
-            yield proxy
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its workers, too; nothing of it is kept
-        process.wait()
-
-
-def _wait(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 500
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            if requests.get(f"{uri}/health", timeout=5).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.5)
-    pytest.fail(f"no server: {log.read_text()}")
+    with mlflow_server(tmp_path) as uri, fault_proxy("127.0.0.1", int(uri.rpartition(":")[2])) as proxy:
+        yield proxy
 
 
 def test_a_server_that_was_away_has_every_point_once(

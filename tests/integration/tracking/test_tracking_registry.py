@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +22,7 @@ from tests.support.models.networks import card_of, package_of, random_network
 from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY, require
 from tests.support.tracking.tracked import embedded_runtime, load
+from tests.support.warm import warm_python
 from tests.unit.stages.common.tracking.opened import killed, made_of, points
 
 DOUBLE = REPOSITORY.parent / "shared" / "dagshub-double"
@@ -64,7 +64,7 @@ def start_worker(store: Path, fingerprint: str, steps: int) -> subprocess.Popen[
         "TMPDIR": str(work),  # the launcher gives each stage its own
     }
     write_order(work, stage="train@dice_ce-0", fingerprint=fingerprint, artifact_root=str(store / "artifacts"))
-    argv = [sys.executable, "-c", WORKER, str(steps)]
+    argv = [warm_python(), "-c", WORKER, str(steps)]
     return subprocess.Popen(argv, env=environment, cwd=work, stdout=subprocess.PIPE, text=True)
 
 

@@ -3,22 +3,15 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 from tests.support.clone import TINY, Clone
 from tests.support.docker.containers import client
 from tests.support.parts import command_environment, require
+from tests.support.ports import free_port
 
 OWNER = 1234  # nobody on this machine
-
-
-def free_port() -> int:
-    """A port of the loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ComposeProject:

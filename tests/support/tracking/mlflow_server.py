@@ -1,0 +1,48 @@
+"""A real MLflow server of this environment's version, on a port of its own."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.parts import command_environment
+from tests.support.ports import free_port
+
+START_S = 500  # on a machine that is busy with other tests
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, database: Path | None = None) -> Iterator[str]:
+    """Its address. The database is `database`, else one in `folder`, which also gets the artifacts and the log."""
+    port, log = free_port(), folder / "server.log"
+    argv = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    argv += ["--backend-store-uri", f"sqlite:///{database or folder / 'server.db'}"]
+    argv += ["--artifacts-destination", str(folder / "artifacts")]
+    # without it, seven more processes import MLflow, as the image of services/mlflow says
+    environment = command_environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            argv, stdout=stream, stderr=stream, cwd=folder, env=environment, start_new_session=True
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}", process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()  # which ends its worker, too
+        process.wait(60)
+
+
+def _wait(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(f"{address}/health", timeout=5).ok:
+                return
+        time.sleep(0.2)
+    pytest.fail(f"no server: {log.read_text()}")
