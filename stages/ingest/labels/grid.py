@@ -112,8 +112,10 @@ def _order_of(
 
 
 def _words(image: Geometry, label: Geometry) -> str:
-    steps = zip(image.steps or (), label.steps or (), strict=True)
-    is_scaled = any(abs(a - b) > _TURN * a for a, b in steps)
+    steps = np.array([image.steps, label.steps], dtype=np.float64)
+    is_scaled = all(
+        (np.abs(steps[0] - ratio * steps[1]) > _TURN * steps[0]).any() for ratio in (1.0, length_ratio(label, image))
+    )
     what = "another spacing than the image" if is_scaled else "another place than the image"
     return f"{what}: {label.text}; image {image.text}; set {SETTING} to ignore it"
 

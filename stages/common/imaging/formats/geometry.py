@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stages.common.imaging.formats.header import micrometres, precise
 
 _orientations: Any = nibabel.orientations  # its functions carry no types
+_MM = 1e3  # µm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,6 @@ def _affine_of(image: Any) -> tuple[NDArray[np.float64] | None, str]:
 
 
 def length_ratio(one: Geometry, other: Geometry) -> float:
-    """How many units of `other` one unit of `one` is; 1 where one of the two is unknown."""
-    scale, by = micrometres(one.unit), micrometres(other.unit)
-    return scale / by if scale and by else 1.0
+    """How many units of `other` one unit of `one` is. An unknown unit counts as mm, as spacing.py reads it."""
+    scale, by = (micrometres(each.unit) or _MM for each in (one, other))
+    return scale / by

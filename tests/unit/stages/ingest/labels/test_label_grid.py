@@ -111,7 +111,18 @@ def test_units_are_compared_too() -> None:
     in_mm = affine_of(tuple(step / 1e3 for step in STEPS), (0.003, 0.004, 0.005))
     assert compare(image, geometry(in_mm, unit="mm"), "world").reason == ""
     assert compare(image, geometry(affine_of(origin=(3.0, 4.0, 5.0)), unit="mm"), "world").reason == ""
-    assert "another spacing" in compare(image, geometry(in_mm, unit=None), "world").reason
+
+
+def test_a_header_without_a_unit_may_be_in_mm() -> None:
+    """ITK reads a NIfTI in µm as mm, and writes the label as MetaImage or NRRD, which name no unit."""
+    in_um, in_mm = (
+        affine_of(origin=(3.0, 4.0, 5.0)),
+        np.diag([1e-3, 1e-3, 1e-3, 1.0]) @ affine_of(origin=(3.0, 4.0, 5.0)),
+    )
+    for pair in ((geometry(in_um), geometry(in_mm, unit=None)), (geometry(in_mm, unit=None), geometry(in_um))):
+        assert compare(*pair, "world").reason == ""
+    shifted = np.diag([1e-3, 1e-3, 1e-3, 1.0]) @ affine_of(origin=(3.0, 4.0, 15.0))
+    assert "another place" in compare(geometry(in_um), geometry(shifted, unit=None), "world").reason
 
 
 @pytest.mark.parametrize("default", [np.eye(4), np.diag([-1.0, -1, 1, 1])])
