@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.label_rule import BINARY, LabelMeaning, Number
 from stages.common.imaging.labels import Label, ignored_voxels, interpret
 from stages.common.imaging.stacks import read_stack
+from stages.ingest.labels.named import Named, check_named
 from stages.ingest.labels.values import check_values, occurring
 
 _MAX_FOREGROUND = 0.5  # vessels fill less than half of any tissue
@@ -50,9 +52,16 @@ def check_image(path: Path) -> ImageFacts:
     return ImageFacts(shape_zyx=_shape(image_zyx), dtype=str(image_zyx.dtype))
 
 
-def check_label(path: Path, shape_zyx: tuple[int, int, int] | None, meaning: LabelMeaning = BINARY) -> LabelFacts:
+def check_label(
+    path: Path,
+    shape_zyx: tuple[int, int, int] | None,
+    meaning: LabelMeaning = BINARY,
+    named: Named = MappingProxyType({}),
+) -> LabelFacts:
     """Raises DataError when the label is unreadable, of another shape than its image (if that is known), does not hold
     what `meaning` says of it, or has no vessel or no background among its labelled voxels.
+
+    `named` is what the set itself calls the values; it is refused where `meaning` contradicts it.
     """
     label_zyx = read_stack(path)
     _check_dtype(label_zyx)
@@ -62,6 +71,7 @@ def check_label(path: Path, shape_zyx: tuple[int, int, int] | None, meaning: Lab
     low, high = label_zyx.min(), label_zyx.max()
     if low == high and low != meaning.ignore_value:
         raise _refused("it is empty: no voxel is labelled" if low == 0 else f"it is full: every voxel is {low:g}")
+    check_named(label_zyx, meaning, named)
     check_values(label_zyx, meaning)
     _check_both_kinds(label_zyx, meaning)
     label = interpret(label_zyx, meaning)

@@ -31,14 +31,15 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = P
         scratch = raw / _SCRATCH
         scratch.mkdir()
         source = open_source(params.source, scratch, cache, hub)
+        offer = list_candidates(source, scratch)
         inspection = Inspection(
             source=source,
             raw=raw,
             label_geometry=params.label_geometry,
             meaning=params.meaning,
+            named=offer.label_values,
             channel=params.channel,
         )
-        offer = list_candidates(source, scratch)
         candidates = offer.candidates
         stacks = (path for each in candidates if not each.reasons for path in (each.image, each.label))
         source.expect(part for path in stacks for part in files_to_expect(source, path))

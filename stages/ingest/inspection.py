@@ -21,6 +21,7 @@ from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
 from stages.ingest.given_spacing import TABLE, complete, missing_cells
 from stages.ingest.labels.grid import HABIT, AxisOrder, Rule, compare, must_rewrite, write_in_order
+from stages.ingest.labels.named import Named
 from stages.ingest.labels.values import asked_values
 from stages.ingest.sources.source import Source
 from stages.ingest.verdicts import Stack, Verdict, VolumeFacts
@@ -37,6 +38,7 @@ class Inspection:
     raw: Path
     label_geometry: Rule
     meaning: LabelMeaning = BINARY
+    named: Named = field(default_factory=dict)  # what the set itself calls the values in its labels
     channel: Channel = None  # of images
     notes: dict[str, int] = field(default_factory=dict)  # what holds for several volumes → for how many
     _images: dict[str, str] = field(default_factory=dict)  # sha256 → id of the volume that had it first
@@ -191,9 +193,9 @@ class _Case:
             self.inspection.note(HABIT)
 
     def _label_facts(self, label: Path | None, image: ImageFacts | None) -> LabelFacts | None:
-        meaning = self.inspection.meaning
+        meaning, named = self.inspection.meaning, self.inspection.named
         try:
-            facts = None if label is None else check_label(label, image.shape_zyx if image else None, meaning)
+            facts = None if label is None else check_label(label, image.shape_zyx if image else None, meaning, named)
         except DataError as error:
             self._blame("label", error)
             return None

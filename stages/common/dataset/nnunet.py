@@ -22,22 +22,27 @@ class Meanings:
     labels: Mapping[str, tuple[int, ...]]
     channels: Mapping[str, str]
 
-    @property
-    def classes(self) -> dict[str, tuple[int, ...]]:
-        """Without background and ignore."""
-        return {name: values for name, values in self.labels.items() if name.casefold() not in (_BACKGROUND, _IGNORE)}
-
     def notes(self) -> tuple[str, ...]:
         """Remarks for the user."""
         if not self.labels:
             return ()
         shown = ", ".join(f"{name} = {' or '.join(map(str, values))}" for name, values in self.labels.items())
         said = f"dataset.json: {shown}"
-        if len(self.classes) > 1:
+        if len(classes_among(self.labels)) > 1:
             said += "; several classes: ingest.label in params.yaml chooses which are vessel"
-        elif any(name.casefold() == _IGNORE for name in self.labels):
-            said += "; ingest.label in params.yaml names the value to ignore"
+        if ignored_among(self.labels):
+            said += "; ingest.ignore_value in params.yaml names the value to ignore"
         return (said,)
+
+
+def classes_among(labels: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """`labels` without background and ignore."""
+    return {name: values for name, values in labels.items() if name.casefold() not in (_BACKGROUND, _IGNORE)}
+
+
+def ignored_among(labels: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The values of voxels that nobody labelled."""
+    return tuple(value for name, values in labels.items() if name.casefold() == _IGNORE for value in values)
 
 
 def nnunet_pairs(

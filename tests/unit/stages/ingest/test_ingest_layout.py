@@ -178,7 +178,11 @@ def test_of_several_channels_the_first_is_read_and_said(tmp_path: Path) -> None:
             "chooses which are vessel",
             {"artery": (1,), "any": (1, 2)},
         ),
-        ('{"labels": {"background": 0, "v": 1, "ignore": 2}}', "names the value to ignore", {"v": (1,)}),
+        (
+            '{"labels": {"background": 0, "v": 1, "ignore": 2}}',
+            "ingest.ignore_value in params.yaml names the value",
+            {"v": (1,)},
+        ),
         ("{", "dataset.json is not used", {}),
         ("[]", "dataset.json is not used: it is not a JSON object", {}),
         ('{"labels": {"a": "b"}}', "its label 'a' is not an integer", {}),
