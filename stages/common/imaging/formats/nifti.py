@@ -6,6 +6,7 @@ import math
 import struct
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from stages.common.imaging.formats.claims import DEFLATE, FLOAT, PLAIN, Claim, r
 from stages.common.imaging.formats.damage import shape_text
 from stages.common.imaging.formats.geometry import Geometry, geometry_of
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
-from stages.common.imaging.formats.nifti_head import check_head, check_whole, is_packed
+from stages.common.imaging.formats.nifti_head import check_head, check_whole, is_packed, unknown_steps
 
 _TOLERANCE = 0.01  # relative: two spacings in one header that differ by more disagree
 _NIFTI_2 = (540, int.from_bytes((540).to_bytes(4, "little"), "big"))  # its header's size, in either order of bytes
@@ -65,8 +66,10 @@ def open_nifti(path: Path, *, keep_file_open: bool = False) -> Any:
 
 
 def nifti_geometry(path: Path) -> Geometry:
-    """Where the voxels of `path` are in the world."""
-    return geometry_of(load_header(path))
+    """Where the voxels of `path` are in the world; a pixdim of 0 stays 0."""
+    geometry, unknown = geometry_of(load_header(path)), unknown_steps(path)
+    known = (0.0 if is_unknown else step for step, is_unknown in zip(geometry.pixdim, unknown, strict=False))
+    return replace(geometry, pixdim=tuple(known)) if any(unknown) else geometry
 
 
 def nifti_claim(path: Path) -> Claim:
@@ -157,7 +160,12 @@ def _evidence(geometry: Geometry) -> SpacingEvidence:
         return SpacingEvidence(numbers_zyx=None, missing="it is a picture of two axes: no distance between slices")
     # an identity affine says nothing if pixdim does: many set the zooms and leave the affine
     is_pixdim = geometry.steps is None or (geometry.is_default and min(geometry.pixdim) > 0)
-    steps = geometry.pixdim if is_pixdim else geometry.steps or ()
+    source = f"NIfTI {'pixdim' if is_pixdim else geometry.source}"
+    # a qform has no steps of its own
+    steps = geometry.pixdim if is_pixdim or geometry.source == "qform" else geometry.steps or ()
+    if unknown := [name for name, axis in zip("zyx", geometry.array_axes_zyx, strict=True) if steps[axis] == 0]:
+        missing = f"its {source} gives no step along {', '.join(unknown)} (0 in the header)"
+        return SpacingEvidence(numbers_zyx=None, missing=missing)
     if set(steps) == {1.0} and (geometry.unit == "unknown" or (geometry.unit == "mm" and geometry.is_default)):
         shape = shape_text(tuple(geometry.shape[axis] for axis in geometry.array_axes_zyx))
         unit = "without a unit" if geometry.unit == "unknown" else "mm from the origin, what programs write by default"
@@ -167,7 +175,7 @@ def _evidence(geometry: Geometry) -> SpacingEvidence:
     return SpacingEvidence(
         numbers_zyx=(z, y, x),
         units_zyx=(geometry.unit,) * 3,
-        source=f"NIfTI {'pixdim' if is_pixdim else geometry.source}",
+        source=source,
         remarks=_contradiction(geometry, is_pixdim=is_pixdim),
     )
 

@@ -11,6 +11,7 @@ from stages.common.imaging.formats.inflate import PIECE, Inflated, Packed, ZlibD
 _GZIP_MAGIC = b"\x1f\x8b"
 MAX_HEAD_BYTES = 1 << 24  # header and extensions
 _OFFSETS = {348: (108, "f"), 540: (168, "q")}  # NIfTI-1 and 2: where, and as what, the place of the voxels is written
+_PIXDIMS = {348: (76, "8f"), 540: (104, "8d")}  # the steps along the axes, from the second number on
 _MAGICS = {348: slice(344, 348), 540: slice(4, 12)}
 _SLACK = 1 << 20  # bytes that may follow the voxels
 
@@ -34,10 +35,7 @@ def check_head(path: Path) -> None:
     """
     with _reading(path) as stream:
         head = stream.read(min(_OFFSETS))
-        order, size = next(
-            ((order, size) for order in "<>" for size in _OFFSETS if head[:4] == struct.pack(f"{order}i", size)),
-            ("", 0),
-        )
+        order, size = _kind_of(head)
         if not size:
             return
         head += stream.read(size + 4 - len(head))
@@ -51,6 +49,24 @@ def check_head(path: Path) -> None:
             raise damaged(path, "its voxels begin before its header ends")
         if head[size]:
             _check_extensions(stream, order, int(begin) - len(head), path)
+
+
+def _kind_of(head: bytes) -> tuple[str, int]:
+    """The order of bytes and the size of the header that begins with `head`; 0 for what is not NIfTI."""
+    kinds = ((order, size) for order in "<>" for size in _OFFSETS if head[:4] == struct.pack(f"{order}i", size))
+    return next(kinds, ("", 0))
+
+
+def unknown_steps(path: Path) -> tuple[bool, bool, bool]:
+    """Which of the first three axes have a step of 0 in pixdim, that is, none: nibabel makes 1 of it."""
+    with _reading(path) as stream:
+        head = stream.read(min(_OFFSETS))
+    order, size = _kind_of(head)
+    at, kind = _PIXDIMS.get(size, (0, ""))
+    if not size or len(head) < at + struct.calcsize(kind):
+        return False, False, False
+    _, first, second, third, *_ = struct.unpack_from(order + kind, head, at)
+    return first == 0, second == 0, third == 0
 
 
 def _check_extensions(stream: Packed, order: str, room: int, path: Path) -> None:

@@ -180,6 +180,21 @@ def test_an_affine_of_no_use_says_nothing(tmp_path: Path, affine: Any) -> None:
     assert (told(file).spacing_um, told(file).source) == (TRUE_XYZ[::-1], "NIfTI pixdim")
 
 
+@pytest.mark.parametrize("codes", [(0, 0), (0, 1)], ids=["no_code", "qform"])
+@pytest.mark.parametrize("unit", ["micron", None])
+@pytest.mark.parametrize(("pixdim_xyz", "axes"), [((1.1, 0.9, 0.0), "z"), ((0.0, 0.0, 0.0), "z, y, x")])
+def test_a_step_of_0_is_none(
+    tmp_path: Path, codes: tuple[int, int], unit: str | None, pixdim_xyz: Spacing, axes: str
+) -> None:
+    """nibabel makes 1 of it, which would be 1 µm; no affine says more."""
+    sform, qform = codes
+    header = {"pixdim": [1, *pixdim_xyz, 0, 0, 0, 0], "sform_code": sform, "qform_code": qform}
+    for name in ("a.nii", "a.nii.gz"):
+        found = told(save(tmp_path / name, STACK.T, np.diag([*TRUE_XYZ, 1]), unit=unit, **header))
+        assert found.spacing_um is None
+        assert f"gives no step along {axes} (0 in the header)" in found.reason
+
+
 def _geometry(affine: NDArray[Any], unit: str | None = "micron") -> Geometry:
     image = nifti.Nifti1Image(STACK.T, affine)
     if unit:
