@@ -96,20 +96,22 @@ def _unit_of(header: Any) -> str:
 
 
 def _affine_of(image: Any) -> tuple[NDArray[np.float64] | None, str]:
-    """The affine that nibabel and ITK use: the sform where it is set, else the qform; and which it is."""
+    """The affine and which one it is: the sform where it is set and of use, else the qform."""
     header = image.header
     if len(image.shape) < 3 or not hasattr(header, "get_sform"):
         return None, ""
-    affine, source = header.get_sform(coded=True)[0], "sform"
-    if affine is None:
-        affine, source = header.get_qform(coded=True)[0], "qform"
-    if affine is None or not np.isfinite(affine).all():
-        return None, ""
+    for source, read in (("sform", header.get_sform), ("qform", header.get_qform)):
+        affine = read(coded=True)[0]
+        if affine is not None and _spans_room(affine):
+            return np.asarray(affine, np.float64), source
+    return None, ""
+
+
+def _spans_room(affine: NDArray[Any]) -> bool:
+    """Whether it is finite, and no two axes point the same way or nowhere."""
     turns = np.asarray(affine, np.float64)[:3, :3]
     steps = np.linalg.norm(turns, axis=0)
-    if not steps.all() or abs(np.linalg.det(turns / steps)) < 1e-3:  # two axes point the same way
-        return None, ""
-    return np.asarray(affine, np.float64), source
+    return bool(np.isfinite(affine).all() and steps.all() and abs(np.linalg.det(turns / steps)) >= 1e-3)
 
 
 def length_ratio(one: Geometry, other: Geometry) -> float:

@@ -167,11 +167,23 @@ def test_a_default_header_has_no_spacing(tmp_path: Path) -> None:
     assert found.warnings == (found.reason,)
 
 
-@pytest.mark.parametrize(
+NO_USE = pytest.mark.parametrize(
     "affine",
     [np.full((3, 4), np.nan), np.zeros((3, 4)), [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]], [[np.inf, 0, 0, 0]] * 3],
     ids=["nan", "zero", "singular", "inf"],
 )
+
+
+@NO_USE
+def test_the_qform_counts_where_the_sform_is_of_no_use(tmp_path: Path, affine: Any) -> None:
+    """It says that the array stores z first."""
+    rows = {f"srow_{axis}": row for axis, row in zip("xyz", affine, strict=True)}
+    file = save(tmp_path / "a.nii", STACK, turned((2, 1, 0)), unit="micron", sform_code=1, qform_code=1, **rows)
+    np.testing.assert_array_equal(read_stack(file), STACK)
+    assert (told(file).spacing_um, told(file).source) == (TRUE_XYZ[::-1], "NIfTI qform")
+
+
+@NO_USE
 def test_an_affine_of_no_use_says_nothing(tmp_path: Path, affine: Any) -> None:
     """The array is in x, y, z and pixdim is its spacing."""
     rows = {f"srow_{axis}": row for axis, row in zip("xyz", affine, strict=True)}
