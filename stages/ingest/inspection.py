@@ -20,6 +20,7 @@ from stages.ingest.arrival import CONVERTED, RawCopy, fetch_stack
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
 from stages.ingest.given_spacing import TABLE, complete, missing_cells
+from stages.ingest.labels.doubts import doubts_about
 from stages.ingest.labels.grid import HABIT, AxisOrder, Rule, compare, must_rewrite, write_in_order
 from stages.ingest.labels.named import Named
 from stages.ingest.labels.values import asked_values
@@ -174,11 +175,17 @@ class _Case:
 
     def _align(self, label: Path, image: Path) -> None:
         """Bring `label` into the order of `image`, or say why it does not lie on it."""
-        if is_tiff(label) or is_tiff(image):
-            return  # a TIFF does not say where it is
         # what is wrong with the file itself, the check of its voxels says
         with contextlib.suppress(DataError), refusing_damage(label):
-            self._compare(label, image)
+            if is_tiff(label) or is_tiff(image):  # which does not say where it is
+                self._doubt(label)
+            else:
+                self._compare(label, image)
+
+    def _doubt(self, label: Path) -> None:
+        if self.inspection.label_geometry == "world":
+            geometry = None if is_tiff(label) else nifti_geometry(label)
+            self.warnings += doubts_about(self._header("label"), self._header("image"), geometry)
 
     def _compare(self, label: Path, image: Path) -> None:
         image_geometry, label_geometry = nifti_geometry(image), nifti_geometry(label)

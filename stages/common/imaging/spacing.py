@@ -98,12 +98,15 @@ def _numbers(evidence: SpacingEvidence) -> str:
 def disagreement(spacing_um: Spacing, header: StackHeader) -> str:
     """A warning when the header says clearly another spacing than the table, else nothing."""
     told = spacing_of(header)
-    if told.spacing_um is None or all(
-        abs(a - b) <= _TOLERANCE * max(a, b) for a, b in zip(spacing_um, told.spacing_um, strict=True)
-    ):
+    if told.spacing_um is None or not other_spacing(spacing_um, told.spacing_um):
         return ""
     found = f"{show(told.spacing_um)} µm ({told.source})"
     return f"dataset.csv says {show(spacing_um)} µm, the image's header {found}; the table is used"
+
+
+def other_spacing(one_um: Spacing, other_um: Spacing) -> bool:
+    """Whether the two are not the same rounded."""
+    return any(abs(a - b) > _TOLERANCE * max(a, b) for a, b in zip(one_um, other_um, strict=True))
 
 
 def show(spacing: Spacing) -> str:

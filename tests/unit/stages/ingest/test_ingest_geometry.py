@@ -300,6 +300,47 @@ def test_a_tiff_says_nothing_of_the_world(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_stack(tmp_path / "raw/v1/label.tif"), label_zyx(1))
 
 
+def ome(file: Path, stack: NDArray[Any], spacing_zyx: tuple[float, ...]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", spacing_zyx, strict=True)}
+    save_tiff(file, stack, metadata={"axes": "ZYX", **sizes})
+
+
+@pytest.mark.parametrize("kind", ["OME", "NIfTI"])
+@pytest.mark.parametrize(("factor", "is_told"), [(1.0, False), (2.0, True)])
+def test_another_spacing_of_the_label_is_said_next_to_a_tiff(
+    tmp_path: Path, kind: str, factor: float, is_told: bool
+) -> None:
+    """Voxels may be right all the same: a warning with both, none by the rule `voxels`."""
+    source, spacing = tmp_path / "source", (Z * factor, Y, X * factor)
+    ome(source / "images/a.ome.tif", image_zyx(1), SPACING_UM)
+    if kind == "OME":
+        ome(source / "labels/a.ome.tif", label_zyx(1), spacing)
+    else:
+        save(source / "labels/a.nii.gz", label_zyx(1).T, np.diag([*spacing[::-1], 1.0]))
+    (volume,) = run(source, tmp_path / "raw")["volumes"]
+    found = [warning for warning in volume["warnings"] if "taken voxel by voxel" in warning]
+    assert bool(found) is is_told
+    if is_told:
+        assert "the label's header says 4 × 0.5 × 1 µm" in found[0]
+        assert "the image's 2 × 0.5 × 0.5 µm (OME PhysicalSize)" in found[0]
+    assert run(source, tmp_path / "voxels", "voxels")["volumes"][0]["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("codes", "says"), [("RAS", ""), ("LPS", ""), ("RAI", "has z reversed"), ("LPI", "has x, y, z reversed")]
+)
+def test_a_reversed_label_is_said_next_to_a_tiff(tmp_path: Path, codes: str, says: str) -> None:
+    """Which of the two ends of the image its first slice is, only the label says."""
+    source = tmp_path / "source"
+    ome(source / "images/a.ome.tif", image_zyx(1), SPACING_UM)
+    label = stored(label_zyx(1), codes)
+    save(source / "labels/a.nii.gz", np.asarray(label.dataobj), label.affine)
+    (volume,) = run(source, tmp_path / "raw")["volumes"]
+    assert says in "; ".join(volume["warnings"])
+    assert bool(says) is bool(volume["warnings"])
+
+
 def test_a_damaged_label_is_told_once(tmp_path: Path) -> None:
     """By the check of its voxels, not by the comparison of headers as well."""
     source = pair(tmp_path / "source", stored(image_zyx(1)), stored(label_zyx(1)))

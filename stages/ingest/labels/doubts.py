@@ -1,0 +1,39 @@
+"""What is doubtful about a label where one of the two files does not say where it is in the world, such as a TIFF.
+
+Its array is taken as it is; a header that speaks against that is shown.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from stages.common.imaging.formats.geometry import Geometry
+from stages.common.imaging.formats.header import StackHeader
+from stages.common.imaging.spacing import other_spacing, show, spacing_of
+
+_TAKEN = "the label is taken voxel by voxel"
+# what programs write over an array that they leave as it is: RAS and LPS, by the signs of x, y and z
+_HABITS = ((1, 1, 1), (-1, -1, 1))
+
+
+def doubts_about(label: StackHeader, image: StackHeader, geometry: Geometry | None) -> Iterator[str]:
+    """Of the label's header and its `geometry`, None if it has none, against the image's header."""
+    own, other = spacing_of(label), spacing_of(image)
+    is_sure = not (label.spacing.remarks or image.spacing.remarks)
+    if own.spacing_um and other.spacing_um and is_sure and other_spacing(own.spacing_um, other.spacing_um):
+        said = f"{show(own.spacing_um)} µm ({own.source}), the image's {show(other.spacing_um)} µm ({other.source})"
+        yield f"the label's header says {said}; {_TAKEN}"
+    turned = _reversed_axes(geometry)
+    if turned:
+        yield f"the label's header has {turned} reversed, and the image does not say where it is; {_TAKEN}"
+
+
+def _reversed_axes(geometry: Geometry | None) -> str:
+    """The axes of the world along which the array of `geometry` runs backwards; "" where that is a habit."""
+    if geometry is None or geometry.affine is None or geometry.is_default:
+        return ""
+    axes_zyx = geometry.array_axes_zyx
+    signs_xyz = [int(np.sign(geometry.affine[world, axes_zyx[2 - world]])) for world in range(3)]
+    if tuple(signs_xyz) in _HABITS:
+        return ""
+    return ", ".join(name for name, sign in zip("xyz", signs_xyz, strict=True) if sign < 0)
