@@ -76,9 +76,15 @@ def compare(image: Geometry, label: Geometry, rule: Rule) -> Agreement:
             order = _order_of(between, image.shape, label.shape)
             if order is not None and (order.is_same or not is_habit):
                 return Agreement(order=order, is_habit=is_habit)
-    if image.is_default or label.is_default or image.has_spacing != label.has_spacing:
+    if _is_mute(image, label) or image.has_spacing != label.has_spacing:
         return Agreement()
     return Agreement(reason=_words(image, label))
+
+
+def _is_mute(image: Geometry, label: Geometry) -> bool:
+    """Whether one of them is what programs write that know nothing. 1 × 1 × 1 µm in both is what both know."""
+    are_alike = image.has_spacing and label.has_spacing and image.steps == label.steps
+    return (image.is_default or label.is_default) and not are_alike
 
 
 def _affines_of(label: Geometry, image: Geometry) -> Iterator[NDArray[np.float64]]:

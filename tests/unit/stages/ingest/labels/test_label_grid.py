@@ -135,6 +135,15 @@ def test_a_header_that_says_nothing_has_nothing_to_compare(default: NDArray[Any]
         assert (agreement.order.is_same, agreement.reason) == (True, "")
 
 
+def test_a_micrometre_on_every_axis_is_a_spacing() -> None:
+    """With its unit it is no default: a label that was moved away from such an image does not lie on it."""
+    image, label = (geometry(affine_of((1.0, 1.0, 1.0), (0.0, 0.0, z))) for z in (0.0, 5.0))
+    for pair in ((image, label), (label, image)):
+        assert "another place" in compare(*pair, "world").reason
+    copied = geometry(np.eye(4))  # the header of an image of another spacing, under nibabel's affine
+    assert compare(geometry(affine_of(origin=(0.0, 0.0, 5.0))), copied, "world").reason == ""
+
+
 def test_a_spacing_on_one_side_alone_is_no_contradiction() -> None:
     """1 × 1 × 1 without a unit is a default, wherever it starts."""
     label = geometry(affine_of((1.0, 1.0, 1.0), (10.0, 0.0, 0.0)), unit=None)
