@@ -9,7 +9,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from stages.common.dataset.columns import SPACING
-from stages.common.dataset.ids import clashes, fault_of, mapping_note, safe_id
+from stages.common.dataset.ids import clashes, fault_of, group_of, mapping_note, safe_id
 from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.paths import (
     MAX_NAME_BYTES,
@@ -101,7 +101,18 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
     _check_ids(entries)
     _check_roots(entries)
     _check_copies(entries)
-    return SourceContent(candidates=tuple(_candidate(entry) for entry in entries), notes=table.notes)
+    candidates = tuple(_candidate(entry) for entry in entries)
+    return SourceContent(candidates=candidates, notes=(*table.notes, *_group_notes(candidates)))
+
+
+def _group_notes(candidates: Sequence[Candidate]) -> list[str]:
+    """A remark on names of groups that differ in case alone: two groups may be one animal on both sides of a fold."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(candidate.group for candidate in candidates):
+        alike[name.casefold()].append(name)
+    return [
+        f"groups that differ in case alone are counted apart: {', '.join(each)}" for each in alike.values() if each[1:]
+    ]
 
 
 def _entry(row: Row, tree: Tree) -> _Entry:
@@ -193,7 +204,7 @@ def _candidate(entry: _Entry) -> Candidate:
     name = f"line {line}" if fault_of(entry.name) else safe_id(entry.name)
     return Candidate(
         id=name,
-        group=row.cells.get("group") or name,
+        group=group_of(row.cells.get("group", "")) or name,
         image=entry.files["image"],
         label=entry.files["label"],
         spacing_um=None if entry.reasons else _spacing(row),

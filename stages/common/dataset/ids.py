@@ -39,6 +39,11 @@ def fault_of(name: str) -> str:
     return "" if is_safe_id(safe_id(name)) else f"is too long; the limit is {MAX_CHARACTERS} characters"
 
 
+def group_of(cell: str) -> str:
+    """The name of a group in its composed form, with single blanks: two spellings that look the same are one group."""
+    return " ".join(unicodedata.normalize("NFC", cell).split())
+
+
 def mapping_note(name: str) -> str:
     """How the id is shown where it was changed; empty if it was not."""
     mapped = safe_id(name)

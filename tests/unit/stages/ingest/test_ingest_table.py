@@ -44,6 +44,21 @@ def test_good_rows_become_candidates_in_their_order(tmp_path: Path) -> None:
     assert not second.reasons
 
 
+@pytest.mark.parametrize("other", ["gehör 1".replace("ö", "o\u0308"), "gehör\u00a01", " gehör  1"])
+def test_a_group_in_two_spellings_that_look_the_same_is_one(tmp_path: Path, other: str) -> None:
+    """Else one animal could be on both sides of a fold."""
+    first, second = _read(tmp_path, row("a", group="gehör 1"), row("b", group=other))
+    assert first.group == second.group == "gehör 1"
+
+
+def test_groups_that_differ_in_case_alone_are_said(tmp_path: Path) -> None:
+    """They stay two: a person knows whether they are."""
+    rows = [row("a", group="Mouse1"), row("b", group="mouse1"), row("c", group="mouse2")]
+    offer = read_table(write_table(tmp_path, rows), "dataset.csv", lambda _: [])
+    assert [candidate.group for candidate in offer.candidates] == ["Mouse1", "mouse1", "mouse2"]
+    assert offer.notes == ("groups that differ in case alone are counted apart: Mouse1, mouse1",)
+
+
 def test_group_column_is_read_and_may_be_empty(tmp_path: Path) -> None:
     """Stacks of one animal share a group; an empty cell means the volume itself."""
     first, second = _read(tmp_path, row("a", group="mouse 1"), row("b", group=""))
