@@ -1,12 +1,11 @@
 """The stacks that a table names (dataset.csv): its column `image`, and the spacing where it has that. No labels."""
 
-import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.dataset.columns import SPACING
 from stages.common.dataset.lengths import micrometres_in
-from stages.common.dataset.paths import is_absolute, with_slashes
+from stages.common.dataset.paths import Tree, is_absolute, is_short, stays_inside, with_slashes
 from stages.common.dataset.table import MAX_TABLE_BYTES, read_rows, refuse_more
 from stages.common.dataset.table import Row as TableRow
 from stages.common.errors import DataError
@@ -37,24 +36,40 @@ def read_stack_table(file: Path, root: Path) -> tuple[Row, ...]:
     table = read_rows(file.read_bytes(), str(file), required=(IMAGE,))
     for note in table.notes:
         say(f"{file.name}: {note}")
-    return tuple(_row(row, file, root) for row in table.rows)
+    tree = Tree(list_folder=lambda folder: _names(file.parent / folder, file.parent))
+    return tuple(_row(row, file, root, tree) for row in table.rows)
 
 
-def _row(row: TableRow, file: Path, root: Path) -> Row:
+def _names(folder: Path, top: Path) -> list[str]:
+    """What is in `folder`, none if that is outside `top`."""
+    is_inside = folder.is_dir() and folder.resolve().is_relative_to(top.resolve())
+    return sorted(entry.name for entry in folder.iterdir()) if is_inside else []
+
+
+def _row(row: TableRow, file: Path, root: Path, tree: Tree) -> Row:
     if row.faults:
         raise DataError(f"line {row.line}: {row.faults[0]}", file=file, remedy="correct the line")
-    return Row(image=_image(row, file, root), spacing_um=_spacing(row, file))
+    return Row(image=_image(row, file, root, tree), spacing_um=_spacing(row, file))
 
 
-def _image(row: TableRow, file: Path, root: Path) -> Path:
+def _image(row: TableRow, file: Path, root: Path, tree: Tree) -> Path:
     """The row's image as a path. A table may come from anywhere: it names nothing outside its folder."""
     text = row.cells[IMAGE]
     if not text:
         raise DataError(f"line {row.line}: image is empty", file=file, remedy="name the stack, or remove the line")
-    inner = posixpath.normpath(with_slashes(text))
-    place = file.parent / inner
-    if "\0" in text or is_absolute(inner) or inner.split("/")[0] in ("..", "."):
+    inner = with_slashes(text)
+    if "\0" in text or not is_short(inner):
         raise _outside(text, file)
+    if is_absolute(inner):
+        _, inner = tree.inside(inner) or ("", inner)
+    if not stays_inside(inner):
+        raise _outside(text, file)
+    found = tree.find(inner)
+    if found.fault:
+        raise DataError(f"line {row.line}: image {text!r} {found.fault}", file=file, remedy="correct the line")
+    if found.note:
+        say(f"{file.name}: line {row.line}: {found.note}")
+    place = file.parent / found.path
     allowed = (file.parent.resolve(), (root / ".dvc" / "cache").resolve())
     if not any(place.resolve().is_relative_to(folder) for folder in allowed):
         raise _outside(text, file)

@@ -176,6 +176,23 @@ def test_a_table_that_cannot_be_right_is_refused(folder: Path, text: str, reason
         ask("scans/dataset.csv", "out")
 
 
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ("gehör.tif", "geho\u0308r.tif"),
+        ("Deep/E.TIF", "deep/e.tif"),
+        ("C:\\data\\scans\\deep\\e.tif", "deep/e.tif"),
+        ("/mnt/scans/a.tif", "a.tif"),
+        ("a.h5:/raw/stack", "a.h5:/raw/stack"),
+    ],
+)
+def test_a_table_names_a_file_as_ingest_finds_it(folder: Path, cell: str, found: str) -> None:
+    """In another form of Unicode or case, or by its path on the machine where the table was written."""
+    (folder / "scans" / "geho\u0308r.tif").touch()
+    write_table(folder, f"image\n{cell}\n")
+    assert images(ask("scans/dataset.csv", "out")) == [f"scans/{found}"]
+
+
 def test_a_table_may_lead_into_dvcs_cache(folder: Path) -> None:
     """Where DVC tracks stacks by links."""
     (folder / ".dvc" / "cache").mkdir(parents=True)
