@@ -10,13 +10,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.imaging.foreign.opened import OpenStack
-from stages.common.imaging.formats.geometry import Geometry
-from stages.common.imaging.formats.header import micrometres
+from stages.common.imaging.formats.geometry import Geometry, nifti_affine
 from stages.common.imaging.spacing import spacing_of
 
 _MAX_NIFTI_1_AXIS = 2**15 - 1  # its sizes have 16 bits
 _MAX_PLAIN_TIFF_BYTES = 2**32 - 2**25
-_NIFTI_UNITS = ("unknown", "micron", "mm", "meter")
 
 
 def write_plain(stack: OpenStack, stem: Path) -> Path:
@@ -56,10 +54,7 @@ def _write_nifti(file: Path, voxels_zyx: NDArray[Any], geometry: Geometry) -> No
     """In the order of the array that came, under its affine."""
     axes_zyx = geometry.array_axes_zyx
     array = voxels_zyx.transpose([axes_zyx.index(axis) for axis in range(3)])
-    affine, unit = np.asarray(geometry.affine), geometry.unit
-    if unit not in _NIFTI_UNITS:
-        scale = micrometres(unit)
-        affine, unit = (np.diag([scale] * 3 + [1.0]) @ affine, "micron") if scale else (affine, "unknown")
+    affine, unit = nifti_affine(geometry)
     kind: Any = nibabel.Nifti2Image if max(array.shape) > _MAX_NIFTI_1_AXIS else nibabel.Nifti1Image
     image = kind(array, affine, dtype=array.dtype)
     image.set_sform(affine, code="scanner")

@@ -16,7 +16,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.components import Components
 from stages.common.imaging.grid import Shape, Spacing
 from stages.common.imaging.normalise import Scale, measure_scale
-from stages.common.imaging.reading import read_shape
+from stages.common.imaging.reading import read_geometry, read_shape
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.tracking.training_domain import TrainingDomain
 from stages.predict.disk.resampling import resample_slices
@@ -87,7 +87,8 @@ def survey(stack: StackRequest, report: Report) -> StackGeometry:
     """Shape and spacing, from the header alone. Raises CapillaryError for a damaged file or an unknown spacing."""
     shape = read_shape(stack.image, stack.channel)
     spacing_um = choose_spacing(stack.image, stack.spacing_um, report, stack.channel)
-    return StackGeometry(shape_zyx=shape, spacing_um=spacing_um, source=stack.image)
+    world = read_geometry(stack.image, stack.channel)
+    return StackGeometry(shape_zyx=shape, spacing_um=spacing_um, source=stack.image, world=world)
 
 
 def room_for(stack: StackRequest, place: StackGeometry, grid: Shape, method: Method) -> int:

@@ -122,6 +122,14 @@ def read_shape(path: Path, channel: Channel = None) -> Shape:
         return stack.shape_zyx
 
 
+def read_geometry(path: Path, channel: Channel = None) -> Geometry | None:
+    """Where the voxels are in the world; None where the format does not say. Raises DataError like `read_stack`."""
+    if _is_alone(path):
+        return _plain_geometry(path)
+    with _opened(path, channel) as stack:
+        return stack.geometry
+
+
 def read_dtype(path: Path, channel: Channel = None) -> np.dtype[Any]:
     """The dtype of the voxels. Raises DataError like `read_stack`."""
     if _is_alone(path):

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from stages.common.imaging.formats.geometry import Geometry, nifti_affine
 from stages.common.imaging.formats.nifti import load_header, nifti_geometry
 from stages.common.imaging.suffixes import NIFTI_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from stages.common.progress import say
@@ -29,12 +30,18 @@ FOREGROUND_IN_NIFTI = 1  # a label map
 @dataclass(frozen=True, kw_only=True)
 class StackGeometry:
     """Where a stack is: shape (z, y, x), spacing (z, y, x; µm), and the file whose NIfTI header and order of axes are
-    kept, if it has them.
+    kept, if it has them. `world` is where another format (NRRD, MetaImage) says that its voxels are.
     """
 
     shape_zyx: Shape
     spacing_um: Spacing
     source: Path
+    world: Geometry | None = None
+
+    @property
+    def known_world(self) -> Geometry | None:
+        """`world`, if it is more than what programs write by default."""
+        return self.world if self.world is not None and self.world.has_spacing else None
 
 
 def write_mask(file: Path, mask: Iterable[NDArray[Any]], place: StackGeometry) -> None:
@@ -102,8 +109,10 @@ def _write_nifti(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any
 
 
 def _array_axes_zyx(place: StackGeometry) -> tuple[int, ...]:
-    """Which axes of the array are z, y and x in the file to be written: those of the source where that is NIfTI."""
-    return nifti_geometry(place.source).array_axes_zyx if _is_nifti(place.source) else (2, 1, 0)
+    """Which axes of the array are z, y and x in the file to be written: those of the source where it has a world."""
+    if _is_nifti(place.source):
+        return nifti_geometry(place.source).array_axes_zyx
+    return place.known_world.array_axes_zyx if place.known_world else (2, 1, 0)
 
 
 def _planes_of_file(slices: Iterator[NDArray[Any]], axes_zyx: tuple[int, ...]) -> Iterator[NDArray[Any]]:
@@ -131,6 +140,14 @@ def _open(file: Path) -> Iterator[IO[bytes]]:
             yield packed  # type: ignore[misc]  # an IO[bytes] in all but its type
 
 
+def _affine_of(place: StackGeometry) -> tuple[NDArray[np.float64], str]:
+    """The affine and its unit for a source without a NIfTI header."""
+    if place.known_world is not None:
+        return nifti_affine(place.known_world)
+    z, y, x = place.spacing_um
+    return np.diag([x, y, z, 1.0]), "micron"
+
+
 def _nifti_header(dtype: np.dtype[Any], place: StackGeometry, axes_zyx: tuple[int, ...]) -> Any:
     """The source's header where it has one: affine, units and orientation are kept as they are."""
     if _is_nifti(place.source):
@@ -143,11 +160,11 @@ def _nifti_header(dtype: np.dtype[Any], place: StackGeometry, axes_zyx: tuple[in
     else:
         fresh: Any = nibabel.Nifti2Header if max(place.shape_zyx) > MAX_NIFTI_1_AXIS else nibabel.Nifti1Header
         header = fresh()
-        z, y, x = place.spacing_um
+        affine, unit = _affine_of(place)
         header.set_data_shape(place.shape_zyx[::-1])
-        header.set_sform(np.diag([x, y, z, 1.0]), code="scanner")
-        header.set_qform(np.diag([x, y, z, 1.0]), code="scanner")
-        header.set_xyzt_units("micron")
+        header.set_sform(affine, code="scanner")
+        header.set_qform(affine, code="scanner")
+        header.set_xyzt_units(unit)
     header.set_data_dtype(dtype)
     header.set_data_shape([place.shape_zyx[axes_zyx.index(axis)] for axis in range(3)])
     header.set_slope_inter(1, 0)

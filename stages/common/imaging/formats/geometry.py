@@ -11,6 +11,7 @@ from stages.common.imaging.formats.header import micrometres, precise
 
 _orientations: Any = nibabel.orientations  # its functions carry no types
 _MM = 1e3  # µm
+_NIFTI_UNITS = ("unknown", "micron", "mm", "meter")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,15 @@ def _spans_room(affine: NDArray[Any]) -> bool:
     turns = np.asarray(affine, np.float64)[:3, :3]
     steps = np.linalg.norm(turns, axis=0)
     return bool(np.isfinite(affine).all() and steps.all() and abs(np.linalg.det(turns / steps)) >= 1e-3)
+
+
+def nifti_affine(geometry: Geometry) -> tuple[NDArray[np.float64], str]:
+    """The affine of `geometry`, which has one, and its unit, in a unit that NIfTI knows."""
+    affine, unit = np.asarray(geometry.affine), geometry.unit
+    if unit in _NIFTI_UNITS:
+        return affine, unit
+    scale = micrometres(unit)
+    return (np.diag([scale] * 3 + [1.0]) @ affine, "micron") if scale else (affine, "unknown")
 
 
 def length_ratio(one: Geometry, other: Geometry) -> float:

@@ -12,6 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
+from stages.common.imaging.reading import read_geometry
 from stages.common.imaging.spacing import spacing_of
 from stages.common.imaging.stacks import read_dtype, read_header, read_shape, read_slices, read_stack
 from stages.predict.files.writing import StackGeometry, write_mask, write_probability
@@ -126,6 +127,40 @@ def test_a_nifti_keeps_affine_units_and_orientation(tmp_path: Path, kind: str, n
     for field in ("sform_code", "qform_code", "pixdim", "xyzt_units", "descrip", "quatern_b"):
         np.testing.assert_array_equal(found.header[field], source.header[field])
     np.testing.assert_array_equal(np.asarray(found.dataobj), (STACK > 100).T)
+
+
+def meta_image(file: Path, stack: NDArray[np.uint8], turns: str, origin: str) -> Path:
+    """MetaImage, whose world is LPS: `turns` has the direction of each axis of the array in a row."""
+    x, y, z = SPACING_UM[::-1]
+    sizes = " ".join(map(str, stack.shape[::-1]))
+    fields = (
+        f"NDims = 3\nDimSize = {sizes}\nElementSpacing = {x} {y} {z}\nTransformMatrix = {turns}\nOffset = {origin}\n"
+    )
+    file.write_bytes(f"{fields}ElementType = MET_UCHAR\nElementDataFile = LOCAL\n".encode() + stack.tobytes())
+    return file
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz"])
+def test_a_mask_of_a_meta_image_is_in_its_place(tmp_path: Path, name: str) -> None:
+    """Origin and directions of the source, in RAS: a viewer that knows both formats shows the one on the other."""
+    source = meta_image(tmp_path / "source.mha", STACK, "1 0 0 0 1 0 0 0 -1", "3 4 70")
+    place = StackGeometry(shape_zyx=STACK.shape, spacing_um=SPACING_UM, source=source, world=read_geometry(source))
+    write_mask(tmp_path / name, iter(STACK > 100), place)
+    found: Any = nibabel.load(tmp_path / name)
+    z, y, x = SPACING_UM
+    np.testing.assert_allclose(found.affine, [[-x, 0, 0, -3], [0, -y, 0, -4], [0, 0, -z, 70], [0, 0, 0, 1]], rtol=1e-6)
+    np.testing.assert_array_equal(np.asarray(found.dataobj), (STACK > 100).T)
+    assert found.header.get_xyzt_units()[0] == "unknown"  # as the source: another program scales by a unit
+
+
+def test_a_mask_of_a_meta_image_without_spacing_gets_the_given_one(tmp_path: Path) -> None:
+    """1 × 1 × 1 is what programs write that know nothing."""
+    source = meta_image(tmp_path / "source.mha", STACK, "1 0 0 0 1 0 0 0 1", "0 0 0")
+    source.write_bytes(source.read_bytes().replace(b"ElementSpacing = 0.621 0.994 5.0", b"ElementSpacing = 1 1 1"))
+    world = read_geometry(source)
+    place = StackGeometry(shape_zyx=STACK.shape, spacing_um=SPACING_UM, source=source, world=world)
+    write_mask(tmp_path / "m.nii", iter(STACK > 100), place)
+    assert spacing_of(read_header(tmp_path / "m.nii")).spacing_um == pytest.approx(SPACING_UM)
 
 
 @pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.tif"])
