@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, generate_binary_structure
 
-from stages.evaluate.metrics.nearest import Mask, Spacing, nearest, points, search_tree
+from stages.evaluate.metrics.nearest import ROUNDING, Mask, Spacing, nearest, points, search_tree
 
 BANDS = ("thin", "middle", "thick")
 
@@ -63,7 +63,8 @@ def band_counts(
     (prediction, label), (predicted_line, line) = masks, centrelines
     if not line.any():
         return tuple(BandCounts() for _ in BANDS)
-    of_line = np.digitize(radii_um(label, line, spacing_um, threads), edges_um)
+    edges = np.asarray(edges_um) * (1 - ROUNDING)  # a radius of 3 µm is one, wherever in the volume it is measured
+    of_line = np.digitize(radii_um(label, line, spacing_um, threads), edges)
     tree = search_tree(line, spacing_um)
 
     def of(mask: Mask) -> NDArray[np.intp]:

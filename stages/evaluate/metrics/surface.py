@@ -10,10 +10,9 @@ from itertools import product
 
 import numpy as np
 
-from stages.evaluate.metrics.nearest import Distances, Mask, Spacing, nearest
+from stages.evaluate.metrics.nearest import ROUNDING, Distances, Mask, Spacing, nearest
 
 HD_PERCENTILE = 95
-ROUNDING = 1e-9  # relative: whether 1.4 µm is within 1.4 µm must not hang on where in the volume it is measured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,20 @@ def _bands_of_nearest(place: NDArray[np.float64], places: NDArray[np.float64], b
     return set(bands[distances <= distances.min() + 1e-9].tolist())
 
 
+@pytest.mark.parametrize(("step", "voxels"), [(0.3, 10), (0.6, 5), (0.7, 3), (0.5, 6)])
+def test_a_radius_on_an_edge_is_in_one_band_wherever_the_vessel_is(step: float, voxels: int) -> None:
+    """From the edge on a band begins, and the last digit of a coordinate decides nothing."""
+    side, found = 2 * voxels - 1, set()
+    for at in range(1, 30, 4):
+        vessel = np.zeros((1, side + 31, side + 31), np.bool_)
+        vessel[:, at : at + side, at + 1 : at + 1 + side] = True
+        line = np.zeros_like(vessel)
+        line[:, at + voxels - 1, at + voxels] = True
+        bands = band_counts((vessel, vessel), (line, line), (1.0, step, step), (round(step * voxels, 6), 50.0), 1)
+        found.add(tuple(band.line for band in bands))
+    assert found == {(0, 1, 0)}
+
+
 def test_without_a_label_there_is_no_band() -> None:
     """Nothing to count, and no failure; without background everything is thick."""
     nothing, full = np.zeros((4, 5, 6), dtype=np.bool_), np.ones((4, 5, 6), dtype=np.bool_)
