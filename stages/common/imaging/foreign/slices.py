@@ -14,21 +14,31 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.colour import IN_COLOUR, open_colour
 from stages.common.imaging.foreign.links import refuse_links
+from stages.common.imaging.foreign.ome_set import open_ome_set, set_files
 from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.png import png_dtype, png_is_colour, png_shape, read_png
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
+from stages.common.imaging.formats.ome import ElsewhereError
 from stages.common.imaging.formats.tiff import ColourError
 from stages.common.imaging.formats.tiff_header import INVERTED
-from stages.common.imaging.stacks import is_doubtful, read_dtype, read_header, read_shape, read_stack
+from stages.common.imaging.stacks import (
+    is_doubtful,
+    read_dtype,
+    read_header,
+    read_shape,
+    read_stack,
+    refuse_other_forms,
+    refusing_damage,
+)
 from stages.common.imaging.suffixes import SLICE_SUFFIXES, is_pattern, pattern_of
 
 MAX_SLICES = 1 << 16
 # what programs and people leave next to the slices
 _IGNORED_SUFFIXES = (
     *(".txt", ".csv", ".tsv", ".xml", ".json", ".ini", ".log", ".md", ".html", ".pdf", ".yaml", ".yml", ".db"),
-    *(".tfw", ".info", ".lnk", ".bak", ".tmp", ".sha256", ".md5", ".dvc", ".gitignore"),
+    *(".companion.ome", ".tfw", ".info", ".lnk", ".bak", ".tmp", ".sha256", ".md5", ".dvc", ".gitignore"),
 )
 _IGNORED_FOLDERS = ("__macosx", "@eadir")
 _NUMBERS = re.compile(r"(\d+)")
@@ -48,12 +58,38 @@ def is_ignored(name: str) -> bool:
 
 @contextlib.contextmanager
 def open_slices(path: Path, channel: Channel) -> Iterator[OpenStack]:
-    """The stack whose slices are the files in the folder `path`, or those that the pattern `path` stands for.
+    """The stack whose slices are the files in the folder `path`, or those that the pattern `path` stands for. They may
+    be one multi-file OME-TIFF.
 
     Raises DataError for slices that differ in size or type, names that do not tell their order, numbers that are
     missing, and files that are neither slices nor known to mean nothing.
     """
-    files, remarks = ordered(_files(path), path)
+    files = _files(path)
+    if _are_one_set(files):
+        with open_ome_set(files[0], channel) as stack:
+            yield replace(stack, path=path)
+        return
+    yield _open_each(files, path, channel)
+
+
+def _are_one_set(files: Sequence[Path]) -> bool:
+    """Whether `files` are the planes of one multi-file OME-TIFF, as Bio-Formats exports a stack: its own map counts."""
+    first = files[0]
+    if _is_png(first):
+        return False
+    try:
+        refuse_other_forms(first)
+    except ElsewhereError:
+        with refusing_damage(first):
+            return {file.name for file in files} <= {first.name, *set_files(first)}
+    except DataError:  # whoever reads it says what is wrong
+        return False
+    return False
+
+
+def _open_each(found: Sequence[Path], path: Path, channel: Channel) -> OpenStack:
+    """The stack whose slices are the files `found`, in the order of their numbers."""
+    files, remarks = ordered(found, path)
     shape, dtype = _shape_and_type(files[0], channel)
     for number, file in enumerate(files[1:], 2):
         if (other := _shape_and_type(file, channel)) != (shape, dtype):
@@ -68,7 +104,7 @@ def open_slices(path: Path, channel: Channel) -> Iterator[OpenStack]:
     if doubtful:  # which value is bright depends on all slices, not on each for itself
         others = tuple(remark for remark in header.remarks if remark != INVERTED)
         header = replace(header, is_inverted=is_inverted, remarks=(*others, INVERTED) if is_inverted else others)
-    yield OpenStack(
+    return OpenStack(
         path=path,
         shape_zyx=(len(files), *shape),
         dtype=dtype,

@@ -181,3 +181,24 @@ def test_ingest_keeps_a_set_as_one_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{NAMES[2]} is missing"):
         fetch_stack(local, f"images/{NAMES[1]}", raw / "image", raw / ".scratch", None)
     assert not (raw / ".scratch").exists()
+
+
+def test_a_folder_of_the_planes_of_a_set_is_the_stack(tmp_path: Path) -> None:
+    """As a microscope's program exports it: by its own map, not by numbers in names; a companion is no slice."""
+    source = tmp_path / "source" / "slices"
+    source.mkdir(parents=True)
+    file_of = (2, 0, 1)  # by z
+    image = pixels("".join(reference(z, file, 0) for z, file in enumerate(file_of)), depth=3)
+    write_set(source, image, [STACK[number : number + 1, 0] for number in range(3)])
+    expected = STACK[list(file_of), 0]
+    (source / "a.companion.ome").write_text("<OME/>")
+    assert np.array_equal(read_stack(source), expected)
+    assert spacing_of(read_header(source)).spacing_um == (5.0, 0.9, 1.1)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    local = LocalFolder(folder=tmp_path / "source", shown="source")
+    arrived = fetch_stack(local, "slices", raw / "image", raw / ".scratch", None)
+    assert np.array_equal(stacks.read_stack(arrived.file), expected)
+    (source / NAMES[1]).unlink()
+    with pytest.raises(DataError, match=f"{NAMES[1]} is missing"):
+        read_stack(source)
