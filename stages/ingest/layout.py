@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stages.common.dataset.columns import COLUMNS
 from stages.common.dataset.ids import clashes, fault_of, mapping_note, safe_id
-from stages.common.dataset.layouts import READ, Layout, NoLayout, find_layout
-from stages.common.dataset.nnunet import MAX_META_BYTES, Meanings, read_meanings
+from stages.common.dataset.layouts import READ, NoLayout, find_layout
+from stages.common.dataset.nnunet import LABELS, MAX_META_BYTES, META, Meanings, read_meanings
 from stages.common.dataset.pairing import Pair
 from stages.common.errors import DataError
 from stages.common.text import visible
@@ -30,7 +30,15 @@ def list_candidates(source: Source, scratch: Path) -> SourceContent:
     source.fetch(table, copy)
     shown = source.shown if source.shown.endswith(f"/{table}") else f"{source.shown}/{table}"
     offer = read_table(copy, shown, source.names)
-    return SourceContent(candidates=offer.candidates, notes=(*((note,) if note else ()), *offer.notes))
+    meanings, notes = _meanings(source, _meta_of(source, offer.candidates), scratch)
+    said = (*((note,) if note else ()), *offer.notes, *notes)
+    return SourceContent(candidates=offer.candidates, notes=said, label_values=meanings.labels)
+
+
+def _meta_of(source: Source, candidates: Sequence[Candidate]) -> str:
+    """The file that says what labels mean, where the table names those of an nnU-Net set; "" for any other table."""
+    folders = {candidate.label.partition("/")[0].casefold() for candidate in candidates}
+    return META if folders == {LABELS.casefold()} and META in source.names("") else ""
 
 
 def _table_of(source: Source) -> tuple[str | None, str]:
@@ -50,7 +58,7 @@ def layout_candidates(source: Source, scratch: Path) -> SourceContent:
     layout = find_layout(source.names)
     if isinstance(layout, NoLayout):
         raise _unknown(source, layout)
-    meanings, notes = _meanings(source, layout, scratch)
+    meanings, notes = _meanings(source, layout.meta, scratch)
     candidates = _candidates(layout.pairs)
     said = (f"no dataset.csv: the layout is {layout.name}", *layout.notes, *notes)
     return SourceContent(candidates=candidates, notes=said, label_values=meanings.labels)
@@ -67,19 +75,19 @@ def _unknown(source: Source, layout: NoLayout) -> DataError:
     )
 
 
-def _meanings(source: Source, layout: Layout, scratch: Path) -> tuple[Meanings, tuple[str, ...]]:
-    """What the layout's own file says of labels, and remarks on it. A set can be read without."""
+def _meanings(source: Source, meta: str, scratch: Path) -> tuple[Meanings, tuple[str, ...]]:
+    """What the set's own file `meta` says of labels, and remarks on it. A set can be read without."""
     unknown = Meanings(labels={}, channels={})
-    if not layout.meta:
+    if not meta:
         return unknown, ()
     copy = scratch / "meta.json"
     try:
-        source.fetch(layout.meta, copy)
+        source.fetch(meta, copy)
         if copy.stat().st_size > MAX_META_BYTES:
             raise ValueError(f"it has {copy.stat().st_size:,} bytes, the limit is {MAX_META_BYTES:,}")
         meanings = read_meanings(copy.read_bytes())
     except (DataError, ValueError) as error:
-        return unknown, (f"{layout.meta} is not used: {error}",)
+        return unknown, (f"{meta} is not used: {error}",)
     return meanings, meanings.notes()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stages.common.dataset.nnunet import IMAGES, LABELS, nnunet_pairs
+from stages.common.dataset.nnunet import IMAGES, LABELS, META, nnunet_pairs
 from stages.common.dataset.pairing import Pair, pair_files, stacks_among
 
 ListFolder = Callable[[str], list[str]]
@@ -74,7 +74,7 @@ def _nnunet(list_folder: ListFolder, top: Sequence[str]) -> Layout | NoLayout:
     if len(images) != 1 or len(labels) != 1:
         return NoLayout(found=_doubt(images, labels, list_folder))
     folders = images[0], labels[0]
-    meta = "dataset.json" if "dataset.json" in top else ""
+    meta = META if META in top else ""
     pairs = tuple(nnunet_pairs(stacks_among(list_folder(folders[0])), stacks_among(list_folder(folders[1])), folders))
     return Layout(name=f"nnU-Net ({folders[0]}/ + {folders[1]}/)", pairs=pairs, notes=_left_out(top), meta=meta)
 

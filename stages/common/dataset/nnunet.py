@@ -9,7 +9,7 @@ from typing import Any
 
 from stages.common.dataset.pairing import Pair, pair_files, stem_of
 
-IMAGES, LABELS = "imagesTr", "labelsTr"
+IMAGES, LABELS, META = "imagesTr", "labelsTr", "dataset.json"
 MAX_META_BYTES = 1 << 20
 _CHANNEL = re.compile(r"_([0-9]{4})$")
 _BACKGROUND, _IGNORE = "background", "ignore"

@@ -14,7 +14,7 @@ from stages.common.imaging.label_rule import LabelMeaning, parse_rule
 from stages.ingest.checks import check_label
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
-from tests.unit.stages.ingest.made import SHAPE_ZYX, image_zyx, label_zyx, save_tiff
+from tests.unit.stages.ingest.made import SHAPE_ZYX, image_zyx, label_zyx, row, save_tiff, write_table
 
 VESSEL = label_zyx() // 255
 IGNORED = {"background": (0,), "vessel": (1,), "Ignore": (2,)}
@@ -56,8 +56,9 @@ def test_of_several_classes_none_is_vessel_because_it_is_the_larger_number(tmp_p
     assert check(tmp_path, VESSEL * 2, "foreground", None, CLASSES) == VESSEL.mean()
 
 
-def test_ingest_reads_what_dataset_json_calls_ignore(tmp_path: Path) -> None:
-    """The whole stage on a folder in nnU-Net's layout."""
+@pytest.mark.parametrize("has_table", [False, True])
+def test_ingest_reads_what_dataset_json_calls_ignore(tmp_path: Path, has_table: bool) -> None:
+    """The whole stage on a folder in nnU-Net's layout, and with a table of it, as `capillary dataset init` writes."""
     source = tmp_path / "source"
     for folder in ("imagesTr", "labelsTr"):
         (source / folder).mkdir(parents=True)
@@ -65,6 +66,8 @@ def test_ingest_reads_what_dataset_json_calls_ignore(tmp_path: Path) -> None:
     how = {"imagej": True, "resolution": (2.0, 2.0), "metadata": {"axes": "ZYX", "spacing": 2.0, "unit": "um"}}
     save_tiff(source / "imagesTr/a_0000.tif", image_zyx(1), **how)
     save_tiff(source / "labelsTr/a.tif", np.where(VESSEL == 1, 2, 0).astype(np.uint8))
+    if has_table:
+        write_table(source, [row("a", image="imagesTr/a_0000.tif", label="labelsTr/a.tif")])
     rule: Any = "binary"
     params = {"source": str(source), "on_invalid": "fail", "label_geometry": "world", "label": rule, "channel": None}
     with pytest.raises(DataError, match=r"which dataset\.json calls ignore"):
