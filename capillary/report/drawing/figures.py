@@ -68,7 +68,7 @@ def difference_figures(report: Report) -> list[Figure]:
 
 
 def fold_figure(report: Report, folds: dict[str, dict[int, float]]) -> list[Figure]:
-    """The mean of each fold in the first metric, hollow, and the mean over all volumes."""
+    """The mean of each fold in the first metric, hollow, and that over all folds."""
     metric = report.lead
     rows = []
     for index, (loss, means) in enumerate(folds.items()):
@@ -78,7 +78,7 @@ def fold_figure(report: Report, folds: dict[str, dict[int, float]]) -> list[Figu
         ]
         mean = report.metrics[loss][metric.name].mean if loss in report.metrics else None
         if mean is not None:
-            label = f"{loss} over all volumes: {number(mean, metric.digits)}"
+            label = f"{loss} over all folds: {number(mean, metric.digits)}"
             marks.append(Mark(label=label, value=mean, colour=index))
         text = f"{number(min(means.values()), metric.digits)} – {number(max(means.values()), metric.digits)}"
         rows.append(Row(label=loss, marks=tuple(marks), text=text))

@@ -148,7 +148,7 @@ def _folds(report: Report) -> Iterator[str]:
         for loss, means in fold_means(report).items()
     ]
     if rows:
-        yield f"\nMean {plain(report.lead.title)} over the volumes that a fold held out."
+        yield f"\nMean {plain(report.lead.title)} over the groups that a fold held out."
         yield from table(("loss", *(f"fold {fold}" for fold in report.folds)), rows)
     if spread := spread_words(report):
         yield f"\n{plain(spread)}"

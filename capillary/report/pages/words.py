@@ -279,11 +279,14 @@ def group_counts(report: Report) -> dict[str, int]:
 
 
 def fold_means(report: Report) -> dict[str, dict[int, float]]:
-    """Loss → fold → mean of the first metric over the volumes that the fold held out."""
+    """Loss → fold → mean of the first metric over the groups that the fold held out, as all other means are."""
     means: Mapping[str, dict[int, float]] = {loss: {} for loss in report.losses}
     for loss, folds in means.items():
         for fold in report.folds:
-            values = [one.values[report.lead.name] for one in report.volumes if (one.loss, one.fold) == (loss, fold)]
-            if values:
-                folds[fold] = fmean(values)
+            groups: dict[str, list[float]] = {}
+            for one in report.volumes:
+                if (one.loss, one.fold) == (loss, fold):
+                    groups.setdefault(one.group, []).append(one.values[report.lead.name])
+            if groups:
+                folds[fold] = fmean(map(fmean, groups.values()))
     return {loss: folds for loss, folds in means.items() if folds}

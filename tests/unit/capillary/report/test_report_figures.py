@@ -86,10 +86,10 @@ def test_the_fold_chart_has_each_fold_and_the_mean_of_all() -> None:
     assert colours(figure) == {
         "dice_ce fold 0: 0.722": "c0 hollow",
         "dice_ce fold 1: 0.732": "c0 hollow",
-        "dice_ce over all volumes: 0.712": "c0",
+        "dice_ce over all folds: 0.712": "c0",
         "cbdice fold 0: 0.775": "c1 hollow",
         "cbdice fold 1: 0.785": "c1 hollow",
-        "cbdice over all volumes: 0.765": "c1",
+        "cbdice over all folds: 0.765": "c1",
     }
     assert fold_figure(report, {}) == []
 

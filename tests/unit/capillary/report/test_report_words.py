@@ -250,6 +250,18 @@ def test_fold_means_are_means_of_the_fold_s_volumes() -> None:
     assert list(means) == ["dice_ce", "cbdice"]
 
 
+def test_a_group_counts_once_in_the_mean_of_its_fold() -> None:
+    """Three fields of one animal and one of another: as in the mean over all folds, to which it is compared."""
+    first = made_report().volumes[0]
+    values = {"a1": 0.9, "a2": 0.9, "a3": 0.9, "b": 0.3}
+    volumes = [
+        dataclasses.replace(first, id=name, group=name[0], values={**first.values, "dsc": value})
+        for name, value in values.items()
+    ]
+    (found,) = fold_means(made_report(volumes=tuple(volumes))).values()
+    assert found[first.fold] == pytest.approx(0.6)
+
+
 def test_a_partial_report_says_what_is_missing_and_calls_no_loss_the_best() -> None:
     """Their means run over different volumes. That evaluate has not run is not news then."""
     coverage = Coverage(
