@@ -155,7 +155,7 @@ def without_small(mask_zyx: NDArray[np.bool_], spacing_um: Spacing, least_um3: f
     if least_um3 == 0:
         return mask_zyx
     parts = Components(mask_zyx)
-    return np.stack(list(parts.only(parts.voxels * prod(spacing_um) >= least_um3)))
+    return np.stack(list(parts.only(~parts.below(least_um3, spacing_um))))
 
 
 def write_choices(folder: Path, choices: Sequence[Choice]) -> None:

@@ -189,6 +189,6 @@ def without_small(
 ) -> Iterator[NDArray[np.bool_]]:
     """The slices (yx) of `mask`, which is read twice, without connected parts below `least_um3`."""
     parts = Components(mask)
-    small = parts.voxels * prod(spacing_um) < least_um3
+    small = parts.below(least_um3, spacing_um)
     report.say(f"removed {np.count_nonzero(small)} of {len(small)} connected parts, below {least_um3:g} µm³")
     return parts.only(~small)

@@ -5,7 +5,8 @@ So memory goes with the number of parts and not with the size of the mask, which
 once to find the parts and once more for whatever is asked about them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.ndimage import label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+_ROUNDING = 1e-9  # relative
 _EIGHT = np.ones((3, 3), dtype=np.bool_)
 Plane = NDArray[Any]
 
@@ -41,6 +43,11 @@ class Components:
             count, self._parts = connected_components(graph, directed=False)
         each = np.concatenate(sizes) if sizes else np.empty(0, dtype=np.int64)
         self.voxels = self._sum(each, count)
+
+    def below(self, least_um3: float, spacing_um: Sequence[float]) -> NDArray[np.bool_]:
+        """Which parts are smaller than `least_um3`; one of that very size is not, however its product is rounded."""
+        small: NDArray[np.bool_] = self.voxels * prod(spacing_um) < least_um3 * (1 - _ROUNDING)
+        return small
 
     def common_with(self, other: Iterable[Plane]) -> NDArray[np.int64]:
         """How many voxels each part shares with the mask `other`."""

@@ -1,5 +1,8 @@
 """Connected parts against scipy's labelling of the whole mask."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -65,3 +68,16 @@ def test_no_slices_have_no_parts() -> None:
     assert parts.voxels.tolist() == []
     assert parts.common_with([]).tolist() == []
     assert list(parts.only(parts.voxels > 0)) == []
+
+
+@pytest.mark.parametrize("spacing", [("5", "0.994", "0.994"), ("1", "0.7", "0.7"), ("0.3", "0.3", "0.3")])
+def test_a_part_of_the_very_size_is_not_below_it(spacing: tuple[str, ...]) -> None:
+    """For every number of voxels, against exact arithmetic: 9 × (5 × 0.994 × 0.994) is 44.46162, not a digit less."""
+    exact, steps = math.prod(map(Fraction, spacing)), [float(step) for step in spacing]
+    sizes = range(1, 40)
+    mask = np.zeros((1, 2 * len(sizes), 40), dtype=np.bool_)
+    for row, size in enumerate(sizes):
+        mask[0, 2 * row, :size] = True
+    parts = Components(mask)
+    for size in sizes:
+        assert sorted(parts.voxels[parts.below(float(size * exact), steps)]) == list(range(1, size))
