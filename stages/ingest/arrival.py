@@ -65,7 +65,8 @@ def parts_of(source: Source, path: str) -> list[str]:
         what = "it is neither a file of a known format nor a folder with files in it (web servers do not list folders)"
         raise DataError(what, remedy="correct its name, or name a file", file=path)
     if len(found) > MAX_FILES:
-        raise DataError(f"the folder holds {len(found):,} files, the limit is {MAX_FILES:,}", remedy="", file=path)
+        what = f"the folder holds {len(found):,} files, the limit is {MAX_FILES:,}"
+        raise DataError(what, remedy="save the stack as one file, or in larger chunks", file=path)
     return [posixpath.join(path, name) for name in found]
 
 

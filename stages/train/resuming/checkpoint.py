@@ -76,7 +76,7 @@ class Checkpoints:
         if differing:
             raise DataError(
                 "the checkpoint belongs to another training",
-                remedy="remove its folder, or name another one in CAPILLARY_STATE_DIR, and repeat",
+                remedy="remove its folder to train from the beginning, or name another one as state_dir in order.json",
                 file=file,
                 value="; ".join(f"{key}: {text}" for key, text in differing.items()),
             )

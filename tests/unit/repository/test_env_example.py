@@ -60,6 +60,11 @@ def _read_by_programs() -> set[str]:
     return {node.value for node in nodes if isinstance(node.value, str) and NAME.fullmatch(node.value)}
 
 
+def _named_in_texts() -> set[str]:
+    """Whole names of CAPILLARY_ variables in messages and docstrings."""
+    return {name for file in _programs() for name in re.findall(r"\bCAPILLARY_[A-Z0-9_]*[A-Z0-9]\b", file.read_text())}
+
+
 def _read_by_shells() -> set[str]:
     """${NAME} of docker-compose.yml, the recipes and the wrapper around them."""
     files = [REPOSITORY / name for name in ("docker-compose.yml", "justfile", "just")]
@@ -106,6 +111,12 @@ def test_what_is_read_is_in_the_file() -> None:
     assert sorted(_read() - EXCEPTED - NAMED) == []
     unnamed = {pattern for pattern in _patterns() if not any(_matches(name, {pattern}) for name in NAMED)}
     assert unnamed - EXCEPTED == {"*_proxy"}  # the same as in capitals
+
+
+def test_no_message_names_a_variable_that_nothing_reads() -> None:
+    """A remedy that sets one would change nothing."""
+    patterns = FAMILIES_READ | {"CAPILLARY_SERVE", "CAPILLARY_TORCH_INDEX"}
+    assert {name for name in _named_in_texts() - READ if not _matches(name, patterns)} == set()
 
 
 def test_what_is_in_the_file_is_read() -> None:
