@@ -192,8 +192,9 @@ def refuse_changed(job: Job) -> None:
             continue
         now = stamp_of(dep.host) if os.path.lexists(dep.host) else None
         if now != dep.stamp:
+            what = "is missing on this node" if now is None else "is different on this node"
             raise CapillaryError(
-                f"{dep.name} is {'not there' if now is None else 'not what it was'} on this node",
+                f"{dep.name} {what}",
                 file=dep.host,
                 remedy="if it changed after the job was submitted, repeat the command; if not, the node does not "
                 "share the project's folder: keep the project on a file system that all nodes mount at the same path",

@@ -109,7 +109,7 @@ def test_a_file_of_the_head_travels_with_the_job(make_plan: Make, root: Path) ->
     assert dep.host is not None
     assert dep.host.read_text() == "{}"
     dep.host.write_text("[]")
-    with pytest.raises(CapillaryError, match=r"request.json is not what it was"):
+    with pytest.raises(CapillaryError, match=r"request.json is different"):
         refuse_changed(job)
 
 
@@ -138,9 +138,9 @@ def test_a_node_runs_the_job_and_leaves_its_outs_whole(write: Write, monkeypatch
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda root: (root / "stages/toy/more.py").write_text("x"), "stages is not what it was"),
-        (lambda root: (root / "data/in.txt").unlink(), "data/in.txt is not there"),
-        (lambda root: (root / "data/in.txt").write_text("DATA/in.txt"), "data/in.txt is not what it was"),
+        (lambda root: (root / "stages/toy/more.py").write_text("x"), "stages is different"),
+        (lambda root: (root / "data/in.txt").unlink(), "data/in.txt is missing"),
+        (lambda root: (root / "data/in.txt").write_text("DATA/in.txt"), "data/in.txt is different"),
     ],
 )
 def test_a_dep_that_changed_in_the_queue_stops_the_job(
