@@ -50,7 +50,7 @@ class Reliability:
 
     @classmethod
     def pooled(cls, each: Sequence["Reliability"]) -> Self:
-        """Of all voxels of several volumes: a large volume takes precedence than a small one."""
+        """Of all voxels of several volumes: a large volume weighs more than a small one."""
         return cls(
             voxels=np.sum([one.voxels for one in each], axis=0),
             probability_sum=np.sum([one.probability_sum for one in each], axis=0),
