@@ -66,7 +66,7 @@ def stage_compute(
 
 
 def _auto_slots(choice: Choice, hardware: Hardware, processes: int) -> int:
-    """One process a GPU. On CPUs one for CORES_A_SLOT cores, two from 2 cores on, as far as memory goes.
+    """One process per GPU. On CPUs one per CORES_A_SLOT cores, two with 2 or more cores, as far as memory goes.
 
     A cell of several processes takes as many of these places.
     """

@@ -53,7 +53,7 @@ class SharedParams(Params):
     @classmethod
     def _filters_make_a_network(cls, filters: tuple[int, ...]) -> tuple[int, ...]:
         if not 3 <= len(filters) <= 6:
-            raise ValueError("needs 3 to 6 entries, one a level of the network")
+            raise ValueError("needs 3 to 6 entries, one per level of the network")
         if list(filters) != sorted(filters):
             raise ValueError("must not become smaller with depth")
         return filters

@@ -125,14 +125,13 @@ def _registry_faults(reply: Reply | Failure) -> Iterator[Fault]:
 
 
 def _artifact_faults(location: str) -> Iterator[Fault]:
-    """A server may pass files on, or send its clients to a store; to its own folder machine they cannot go."""
+    """A server may pass files on, or send its clients to a store. They cannot reach a folder on its own machine."""
     scheme = urlsplit(location).scheme
     if scheme in ("", "file"):
         yield (
             f"keeps files in a folder on its own machine ({location}), which no stage can write",
-            f"start it with --artifacts-destination instead of --default-artifact-root, and rename or permanently "
-            f"delete "
-            f"(mlflow gc) the experiment {EXPERIMENT}, which remembers that folder",
+            "start it with --artifacts-destination instead of --default-artifact-root, and rename or permanently "
+            f"delete (mlflow gc) the experiment {EXPERIMENT}, which remembers that folder",
         )
 
 
