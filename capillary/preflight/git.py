@@ -44,6 +44,6 @@ def _unusable(root: Path, changed: list[str]) -> tuple[str, str] | None:
     argv = ("git", "rev-parse", "--git-path", "index.lock")
     lock = root / subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True).stdout.strip()
     if lock.name == "index.lock" and lock.exists():
-        return f"{lock} exists", "wait for the git that is running here; if there is none, one was killed: remove "
-        "this file"
+        remedy = "wait for the git that is running here; if there is none, one was killed: remove this file"
+        return f"{lock} exists", remedy
     return None

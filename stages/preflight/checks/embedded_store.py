@@ -44,8 +44,8 @@ def _folder_fault(folder: Path) -> tuple[str, str] | None:
     if not place.is_dir():
         return f"cannot be made: {place} is a file", f"move {place} away"
     if not os.access(place, os.W_OK | os.X_OK):
-        return f"cannot be written: {place} belongs to another user, or is read-only", f"chown or chmod {place} (see "
-        "ls -ld)"
+        remedy = f"chown or chmod {place} (see ls -ld)"
+        return f"cannot be written: {place} belongs to another user, or is read-only", remedy
     return None
 
 
