@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from capillary.containers.daemon import connect, plain_errors
 from capillary.doctor.bounded import LIMIT_S, SilenceError, bounded
 from capillary.doctor.proxy import check_proxy
 from capillary.doctor.remote import check_remote
 from capillary.doctor.token import check_token
 from capillary.doctor.weights import check_weights
-from capillary.preflight.docker import Daemon, check_docker
+from capillary.preflight.docker import check_docker, reach_daemon
 from capillary.preflight.run import read_preflight
 from capillary.remote.setup import read_config
-from capillary.settings import ExecutorName, Settings
-from stages.common.errors import CapillaryError, ServiceError
+from capillary.settings import Settings
+from stages.common.errors import CapillaryError
 from stages.common.progress import console, plain, say
 from stages.preflight.check import Check, Report, Status, missed, passed, report_of
 from stages.preflight.checks.clock import check_clock
@@ -81,25 +80,12 @@ def _registry(root: Path, settings: Settings, answers: Sequence[Answer]) -> Iter
 
 
 def _docker(settings: Settings, params: PreflightParams) -> Check:
-    asked_for = settings.executor is ExecutorName.DOCKER
     try:
-        found = bounded(lambda: _find_daemon(settings))
+        found = bounded(lambda: reach_daemon(settings))
     except SilenceError:
         remedy = "restart it, or work without it: CAPILLARY_EXECUTOR=process"
         return missed("docker", "the daemon does not answer within seconds", "answers", remedy, critical=True)
-    return check_docker(found, asked_for=asked_for, critical=params.docker.critical)
-
-
-def _find_daemon(settings: Settings) -> Daemon | ServiceError | None:
-    """As preflight, but for the GPUs, which cost a container."""
-    if settings.executor is ExecutorName.PROCESS:
-        return None
-    try:
-        api = connect(settings.variables)
-    except ServiceError as error:
-        return error
-    with plain_errors("tell about itself"):
-        return Daemon(api=api, info=api.info(), gpus=())
+    return check_docker(found, settings.executor, critical=params.docker.critical)
 
 
 def _disks(root: Path, params: PreflightParams) -> Iterator[Check]:

@@ -1,7 +1,7 @@
 """Docker: the daemon answers where containers are asked for, gives GPUs to them, and has room for images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,14 @@ class Daemon:
 
 def find_daemon(settings: Settings) -> Daemon | ServiceError | None:
     """The daemon that stages will run on; the reason where there should be one, None if none is wanted."""
+    found = reach_daemon(settings)
+    if not isinstance(found, Daemon):
+        return found
+    return replace(found, gpus=gpus.find_gpus(found.api, settings.images.base))
+
+
+def reach_daemon(settings: Settings) -> Daemon | ServiceError | None:
+    """As `find_daemon`, without a look at GPUs, which costs a container."""
     if settings.executor in {ExecutorName.PROCESS, ExecutorName.APPTAINER}:
         return None
     try:
@@ -41,14 +49,14 @@ def find_daemon(settings: Settings) -> Daemon | ServiceError | None:
     except ServiceError as error:
         return error
     with plain_errors("tell about itself"):
-        info = api.info()
-    return Daemon(api=api, info=info, gpus=gpus.find_gpus(api, settings.images.base))
+        return Daemon(api=api, info=api.info(), gpus=())
 
 
-def check_docker(found: Daemon | ServiceError | None, *, asked_for: bool, critical: bool) -> Check:
-    """`asked_for`: CAPILLARY_EXECUTOR=docker, which takes nothing else."""
+def check_docker(found: Daemon | ServiceError | None, executor: ExecutorName, *, critical: bool) -> Check:
+    """A daemon that does not answer is a failure where `executor` takes nothing else."""
+    asked_for = executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}
     if found is None:
-        return passed("docker", "not used: CAPILLARY_EXECUTOR=process")
+        return passed("docker", f"not used: CAPILLARY_EXECUTOR={executor}")
     if isinstance(found, ServiceError):
         if asked_for:
             return missed("docker", found.what, "the daemon answers", found.remedy, critical=critical)

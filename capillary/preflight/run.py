@@ -22,7 +22,7 @@ from capillary.preflight.need import check_container_limits, check_images, find_
 from capillary.preflight.ports import check_ports
 from capillary.preflight.services import NamedService, check_named
 from capillary.preflight.source import check_source
-from capillary.settings import BASE_VARIABLES, ExecutorName, Settings
+from capillary.settings import BASE_VARIABLES, Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ParamsError, ServiceError
 from stages.common.params import validate_params
@@ -144,8 +144,7 @@ def _inputs(host: Host, params: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _docker(host: Host, found: Daemon | ServiceError | None) -> Iterator[Check]:
-    asked_for = host.settings.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}
-    yield check_docker(found, asked_for=asked_for, critical=host.params.docker.critical)
+    yield check_docker(found, host.settings.executor, critical=host.params.docker.critical)
     if host.daemon:
         yield check_images(host.root, host.settings, host.daemon, critical=host.params.docker.critical)
         yield from check_container_limits(host.root, host.params, host.need)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from capillary.preflight.docker import check_docker, check_docker_gpus
+from capillary.settings import ExecutorName
 from stages.common.errors import ServiceError
 from stages.common.runtime import Need
 from stages.preflight.check import Check
@@ -83,7 +84,7 @@ FAULTS: dict[str, Inject] = {
     "git missing": make.git_missing,
     "git killed": make.git_lock,
     "daemon down": lambda bench: [
-        check_docker(ServiceError("the daemon does not answer", remedy="start it"), asked_for=True, critical=True)
+        check_docker(ServiceError("the daemon does not answer", remedy="start it"), ExecutorName.DOCKER, critical=True)
     ],
     "docker command missing": make.no_docker_command,
     "dockerfile missing": make.no_dockerfile,

@@ -2,13 +2,16 @@ from pathlib import Path
 
 import pytest
 
+from capillary.doctor import examine
 from capillary.preflight import docker as docker_checks
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
-from capillary.settings import read_settings
+from capillary.preflight.run import read_preflight
+from capillary.settings import ExecutorName, read_settings
 from stages.common.errors import ServiceError
 from stages.preflight.check import Status
 from stages.preflight.checks.devices import Gpu
 from stages.preflight.params import DiskParams
+from tests.support.parts import REPOSITORY
 
 GPU = Gpu(index=0, uuid="GPU-0", name="RTX", memory_bytes=1, free_bytes=1, driver="580.1")
 
@@ -21,23 +24,34 @@ def daemon(*gpus: Gpu, root: str = "/nonexistent/docker") -> Daemon:
 def test_a_daemon_that_does_not_answer(tmp_path: Path, executor: str, status: Status) -> None:
     """It fails where containers were asked for; otherwise there are processes."""
     nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", "CAPILLARY_EXECUTOR": executor}
-    found = find_daemon(read_settings(tmp_path, nowhere))
+    settings = read_settings(tmp_path, nowhere)
+    found = find_daemon(settings)
     assert isinstance(found, ServiceError)
-    check = check_docker(found, asked_for=executor == "docker", critical=True)
+    check = check_docker(found, settings.executor, critical=True)
     assert check.status is status
     assert "start it" in check.remedy
+    params = read_preflight(REPOSITORY)
+    assert examine._docker(settings, params).status is status
 
 
-def test_a_daemon_that_nobody_wants_is_not_looked_for(tmp_path: Path) -> None:
-    """Plain processes need none."""
-    found = find_daemon(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "process"}))
-    assert found is None
-    assert check_docker(found, asked_for=False, critical=True).status is Status.PASS
+def test_podman_that_does_not_start_is_never_replaced_by_processes() -> None:
+    found = ServiceError("Podman's service does not start", remedy="read its message")
+    assert check_docker(found, ExecutorName.PODMAN, critical=True).status is Status.FAIL
+
+
+@pytest.mark.parametrize("executor", ["process", "apptainer"])
+def test_a_daemon_that_nobody_wants_is_not_looked_for(tmp_path: Path, executor: str) -> None:
+    """Plain processes and Apptainer need none, and the doctor does not miss it."""
+    nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock", "CAPILLARY_EXECUTOR": executor}
+    settings = read_settings(tmp_path, nowhere)
+    assert find_daemon(settings) is None
+    check = examine._docker(settings, read_preflight(REPOSITORY))
+    assert (check.status, check.value) == (Status.PASS, f"not used: CAPILLARY_EXECUTOR={executor}")
 
 
 def test_a_daemon_that_answers_passes() -> None:
     """With its version."""
-    check = check_docker(daemon(), asked_for=True, critical=True)
+    check = check_docker(daemon(), ExecutorName.DOCKER, critical=True)
     assert (check.status, check.value, check.critical) == (Status.PASS, "29.1 answers", True)
 
 
