@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from stages.common.params import Params
 from stages.common.text import visible
 from stages.preflight.check import Check, missed, passed
+from stages.preflight.checks.http_requests import innermost, reason_of
 from stages.preflight.params import ServiceParams
 
 ANSWERS = "answers on its health path"
@@ -108,7 +109,7 @@ def _ask(service: NamedService, variables: Mapping[str, str], timeout_s: float) 
         return _tls(service, error)
     except (requests.RequestException, OSError) as error:
         return Outcome(
-            fault=f"does not answer ({_reason(error)})",
+            fault=f"does not answer ({reason_of(error)})",
             remedy=f"start {service.name}, correct its `url`, or set `critical: false` if the run does not need it",
             final=False,
         )
@@ -142,7 +143,7 @@ def _refused(service: NamedService, status: int) -> Outcome:
 
 
 def _tls(service: NamedService, error: Exception) -> Outcome:
-    inner = _innermost(error)
+    inner = innermost(error)
     why = str(getattr(inner, "verify_message", "") or getattr(inner, "reason", "") or type(inner).__name__)
     if "self-signed" in why or "self signed" in why or "unable to get" in why:
         remedy = "set REQUESTS_CA_BUNDLE to the file (PEM) of the certificate that signed the server's"
@@ -153,15 +154,3 @@ def _tls(service: NamedService, error: Exception) -> Outcome:
     else:
         remedy = "write http:// in `url` if the server has no TLS; otherwise check its TLS settings"
     return Outcome(fault=f"has no valid TLS ({why})", remedy=remedy)
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause, without the request's address and headers."""
-    inner = _innermost(error)
-    return str(getattr(inner, "strerror", None) or type(inner).__name__)
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return error

@@ -123,14 +123,14 @@ def _failure(error: Exception, url: str, variables: Mapping[str, str]) -> Failur
     if isinstance(error, requests.exceptions.ProxyError):
         named = ", ".join(name for name in _PROXIES if variables.get(name)) or "the proxy's variables"
         host = urlsplit(url).hostname
-        return Failure(reason=f"proxy: {_reason(error)}", remedy=f"correct {named}, or add {host} to NO_PROXY")
+        return Failure(reason=f"proxy: {reason_of(error)}", remedy=f"correct {named}, or add {host} to NO_PROXY")
     if isinstance(error, requests.exceptions.SSLError):
         return _tls_failure(error, url)
-    return Failure(reason=_reason(error))
+    return Failure(reason=reason_of(error))
 
 
 def _tls_failure(error: Exception, url: str) -> Failure:
-    inner = _innermost(error)
+    inner = innermost(error)
     code = getattr(inner, "verify_message", "")
     if "self-signed" in code or "self signed" in code or "unable to get" in code:
         remedy = f"set {CERTIFICATE} in .env to the file (PEM) of the certificate that signed the server's"
@@ -143,13 +143,14 @@ def _tls_failure(error: Exception, url: str) -> Failure:
     return Failure(reason=f"TLS: {code or getattr(inner, 'reason', None) or inner}", remedy=remedy, final=True)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The innermost cause, without the URL, which may hold a password."""
-    inner = _innermost(error)
+    inner = innermost(error)
     return str(getattr(inner, "strerror", None) or type(inner).__name__)
 
 
-def _innermost(error: BaseException) -> BaseException:
+def innermost(error: BaseException) -> BaseException:
+    """What raised first."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error
