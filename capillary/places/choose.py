@@ -1,7 +1,7 @@
 """The place that CAPILLARY_PLACE names, for one stage."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from capillary.launcher.executors import Executor
 from capillary.launcher.plan import StagePlan
 from capillary.places.ray.config import read_config as read_ray_config
 from capillary.places.ray.execute import RayPlace
+from capillary.places.share import JobProfile
 from capillary.places.slurm.config import read_config
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.settings import PlaceName, Settings
@@ -45,28 +46,22 @@ def choose_place(root: Path, stage: str, settings: Settings) -> Place | None:
 def jobs_of(root: Path, settings: Settings, stage: str) -> Jobs | None:
     """How the cells of `stage` run as jobs; None if they run on this machine."""
     if settings.place is PlaceName.RAY:
-        return _ray_jobs(root, settings, stage)
+        tasks = read_ray_config(root)
+        task = tasks.profile_of(stage)
+        return None if task is None else _jobs(tasks.max_jobs, task, RayPlace(settings, task), settings, "Ray tasks")
     if settings.place is not PlaceName.SLURM:
         return None
     config = read_config(root)
     profile = config.profile_of(stage)
     if profile is None:
         return None
-    place = SlurmPlace(settings, profile)
-    hardware = Hardware(gpus=place.gpus(settings), limits=place.limits())
     where = f"partition {profile.partition}" if profile.partition else "the default partition"
-    gpus = f", {profile.gpus} GPUs" if profile.gpus else ""
-    described = f"Slurm jobs in {where}: {profile.cpus} cores, {profile.memory_gb:g} GB{gpus}, {profile.time}"
-    return Jobs(most=config.max_jobs, hardware=hardware, described=described)
+    jobs = _jobs(config.max_jobs, profile, SlurmPlace(settings, profile), settings, f"Slurm jobs in {where}")
+    return replace(jobs, described=f"{jobs.described}, {profile.time}")
 
 
-def _ray_jobs(root: Path, settings: Settings, stage: str) -> Jobs | None:
-    config = read_ray_config(root)
-    profile = config.profile_of(stage)
-    if profile is None:
-        return None
-    place = RayPlace(settings, profile)
+def _jobs(most: int, profile: JobProfile, place: Place, settings: Settings, what: str) -> Jobs:
     hardware = Hardware(gpus=place.gpus(settings), limits=place.limits())
     gpus = f", {profile.gpus} GPUs" if profile.gpus else ""
-    described = f"Ray tasks: {profile.cpus} cores, {profile.memory_gb:g} GB{gpus}"
-    return Jobs(most=config.max_jobs, hardware=hardware, described=described)
+    described = f"{what}: {profile.cpus} cores, {profile.memory_gb:g} GB{gpus}"
+    return Jobs(most=most, hardware=hardware, described=described)

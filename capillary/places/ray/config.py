@@ -2,27 +2,21 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import NonNegativeInt, PositiveInt, field_validator
 
-from capillary.yaml_file import read_yaml
-from stages.common.errors import ParamsError
-from stages.common.params import Params, validate_params
+from capillary.places.config import PlaceConfig, read_place
+from capillary.places.share import Amount, JobProfile
+from stages.common.params import Params
 
 RAY_FILE = "configs/ray.yaml"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")  # of an object in Kubernetes; KubeRay adds its own endings
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.:/@-]*")
-Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class RayProfile(Params):
+class RayProfile(JobProfile):
     """What one task asks for. The keys are explained at the top of configs/ray.yaml."""
 
-    cpus: PositiveInt
-    memory_gb: Amount
-    gpus: NonNegativeInt
-    gpu_memory_gb: Amount | None
     retries: NonNegativeInt
 
 
@@ -60,32 +54,12 @@ class KubernetesConfig(Params):
         return folder
 
 
-class RayConfig(Params):
+class RayConfig(PlaceConfig[RayProfile]):
     """configs/ray.yaml."""
 
-    max_jobs: PositiveInt
-    stages: dict[str, str]
-    profiles: dict[str, RayProfile]
     kubernetes: KubernetesConfig
-
-    @model_validator(mode="after")
-    def _stages_name_profiles(self) -> "RayConfig":
-        if unknown := [name for name in self.stages.values() if name not in self.profiles]:
-            raise ValueError(f"stages names the profile `{unknown[0]}`, which profiles does not have")
-        return self
-
-    def profile_of(self, stage: str) -> RayProfile | None:
-        """The profile of the tasks of `stage`; None for a stage that runs on the head."""
-        name = self.stages.get(stage)
-        return None if name is None else self.profiles[name]
 
 
 def read_config(root: Path) -> RayConfig:
     """configs/ray.yaml of the workspace `root`; ParamsError when it is missing or malformed."""
-    if not (root / RAY_FILE).is_file():
-        raise ParamsError(
-            "CAPILLARY_PLACE=ray needs a file with the resources of its tasks",
-            file=RAY_FILE,
-            remedy="copy configs/ray.yaml from capillary's repository, or set CAPILLARY_PLACE=local",
-        )
-    return validate_params(RayConfig, read_yaml(root / RAY_FILE), RAY_FILE)
+    return read_place(root, RAY_FILE, RayConfig)

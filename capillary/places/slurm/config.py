@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from capillary.yaml_file import read_yaml
-from stages.common.errors import ParamsError
-from stages.common.params import Params, validate_params
+from capillary.places.config import PlaceConfig, read_place
+from capillary.places.share import JobProfile
 
 SLURM_FILE = "configs/slurm.yaml"
 LEAST_WARNING_S = 30
@@ -24,21 +23,15 @@ OWN_OPTIONS = frozenset(
     ]
 )
 
-Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-
-class SlurmProfile(Params):
+class SlurmProfile(JobProfile):
     """What one job asks for. The keys are explained at the top of configs/slurm.yaml."""
 
     partition: str | None
     account: str | None
     qos: str | None
     time: str
-    cpus: PositiveInt
-    memory_gb: Amount
-    gpus: NonNegativeInt
     gpu_type: str | None
-    gpu_memory_gb: Amount | None
     warn_s: Annotated[int, Field(ge=LEAST_WARNING_S, le=3600)]
     runtime: Literal["process", "docker", "podman", "apptainer"]
     extra: tuple[str, ...]
@@ -69,31 +62,10 @@ class SlurmProfile(Params):
         return extra
 
 
-class SlurmConfig(Params):
+class SlurmConfig(PlaceConfig[SlurmProfile]):
     """configs/slurm.yaml."""
-
-    max_jobs: PositiveInt
-    stages: dict[str, str]
-    profiles: dict[str, SlurmProfile]
-
-    @model_validator(mode="after")
-    def _stages_name_profiles(self) -> "SlurmConfig":
-        if unknown := [name for name in self.stages.values() if name not in self.profiles]:
-            raise ValueError(f"stages names the profile `{unknown[0]}`, which profiles does not have")
-        return self
-
-    def profile_of(self, stage: str) -> SlurmProfile | None:
-        """The profile of the jobs of `stage`; None for a stage that runs on the head."""
-        name = self.stages.get(stage)
-        return None if name is None else self.profiles[name]
 
 
 def read_config(root: Path) -> SlurmConfig:
     """configs/slurm.yaml of the workspace `root`; ParamsError when it is missing or malformed."""
-    if not (root / SLURM_FILE).is_file():
-        raise ParamsError(
-            "CAPILLARY_PLACE=slurm needs a file with the resources of its jobs",
-            file=SLURM_FILE,
-            remedy="copy configs/slurm.yaml from capillary's repository, or set CAPILLARY_PLACE=local",
-        )
-    return validate_params(SlurmConfig, read_yaml(root / SLURM_FILE), SLURM_FILE)
+    return read_place(root, SLURM_FILE, SlurmConfig)

@@ -184,5 +184,5 @@ def test_a_mistake_in_the_config_is_named(key: str, value: object) -> None:
 
 def test_a_project_without_the_file_is_told_where_to_get_it(tmp_path: Path) -> None:
     """One of an earlier version, or one's own."""
-    with pytest.raises(ParamsError, match="with the resources of its tasks"):
+    with pytest.raises(ParamsError, match="with the resources of its jobs"):
         read_config(tmp_path)
