@@ -26,13 +26,11 @@ from capillary.containers.host_paths import HostPaths
 from capillary.containers.images import Environment, ensure_built, environment_for, holds_torch
 from capillary.containers.logs import Log
 from capillary.containers.place import find_place
-from capillary.containers.scratch import Scratch, lay_scratch
+from capillary.containers.scratch import Scratch, run_in_scratch
 from capillary.containers.siblings import end, orphans, remove, siblings
 from capillary.containers.spec import ContainerHost, ContainerSpec, container_spec
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.publish import check_scratch
-from capillary.launcher.sandbox import own_folder
 from capillary.lifetimes.leash import leash
 from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings
@@ -104,10 +102,7 @@ class ContainerExecutor:
         return allowed(gpus.find_gpus(self._api, self._settings.images.base), self._settings.gpus)
 
     def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
-        """Run `plan`; when it ends with 0, `publish` takes the outs from the folder that it is given.
-
-        Returns the stage's exit code, or that of the request to stop.
-        """
+        """Run `plan` and return its exit code (`run_in_scratch`)."""
         assert self._environment is not None
         if plan.access.gpu == "required" and not self._gpus:
             raise gpus.refuse_no_gpu(plan.address)
@@ -115,17 +110,7 @@ class ContainerExecutor:
         place = dataclasses.replace(find_place(self._api), side_by_side=self._settings.side_by_side)
         self._end_orphan(plan, place.paths)
         ensure_built(self._api, self._environment, self._settings.images, plan.repository / ".capillary", stop)
-        for folder in plan.writable:
-            folder.mkdir(parents=True, exist_ok=True)
-        with own_folder(plan) as base:
-            scratch = lay_scratch(plan, base)
-            if stop.asked is not None:
-                return stop.exit_code
-            code = self._run(plan, scratch, place, stop)
-            if code == 0:
-                check_scratch(scratch.work, plan.outs, scratch.placeholders, plan.address)
-                publish(scratch.work)
-            return code or stop.exit_code
+        return run_in_scratch(plan, stop, publish, lambda scratch: self._run(plan, scratch, place, stop))
 
     def _end_orphan(self, plan: StagePlan, paths: HostPaths) -> None:
         """End the container of a launcher that was killed, if it still writes the state that this run continues

@@ -10,12 +10,15 @@
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from capillary.launcher.plan import INPUTS, StagePlan
-from capillary.launcher.sandbox import folder_names, outermost, write_inputs
+from capillary.launcher.publish import check_scratch
+from capillary.launcher.sandbox import folder_names, outermost, own_folder, write_inputs
 from capillary.lifetimes.carried import write_first_process
+from capillary.lifetimes.stop import Stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,24 @@ class Scratch:
 def work_folder(plan: StagePlan) -> PurePath:
     """The working folder in the container: as deep below /work as the furthest `..` of a dep reaches."""
     return PurePath("/work") / folder_names(plan)
+
+
+def run_in_scratch(plan: StagePlan, stop: Stop, publish: Callable[[Path], None], run: Callable[[Scratch], int]) -> int:
+    """`run` the container of `plan`; when it ends with 0, `publish` takes the outs from the folder that it is given.
+
+    Returns the stage's exit code, or that of the request to stop.
+    """
+    for folder in plan.writable:
+        folder.mkdir(parents=True, exist_ok=True)
+    with own_folder(plan) as base:
+        scratch = lay_scratch(plan, base)
+        if stop.asked is not None:
+            return stop.exit_code
+        code = run(scratch)
+        if code == 0:
+            check_scratch(scratch.work, plan.outs, scratch.placeholders, plan.address)
+            publish(scratch.work)
+        return code or stop.exit_code
 
 
 def lay_scratch(plan: StagePlan, base: Path) -> Scratch:

@@ -16,13 +16,11 @@ from capillary.containers.apptainer.argv import PROGRAM, exec_argv, exec_environ
 from capillary.containers.apptainer.image import require_image
 from capillary.containers.host_paths import SamePaths
 from capillary.containers.images import architecture, environment_for, holds_torch
-from capillary.containers.scratch import Scratch, lay_scratch
+from capillary.containers.scratch import Scratch, run_in_scratch
 from capillary.containers.spec import ContainerHost, binds_of, files_of, handed_on
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.publish import check_scratch
-from capillary.launcher.sandbox import own_folder
 from capillary.lifetimes.leash import kill_group, leash
 from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.settings import Settings
@@ -66,21 +64,8 @@ class ApptainerExecutor:
         return process.limits()
 
     def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
-        """Run `plan`; when it ends with 0, `publish` takes the outs from the folder that it is given.
-
-        Returns the stage's exit code, or that of the request to stop.
-        """
-        for folder in plan.writable:
-            folder.mkdir(parents=True, exist_ok=True)
-        with own_folder(plan) as base:
-            scratch = lay_scratch(plan, base)
-            if stop.asked is not None:
-                return stop.exit_code
-            code = self._run(plan, scratch, stop)
-            if code == 0:
-                check_scratch(scratch.work, plan.outs, scratch.placeholders, plan.address)
-                publish(scratch.work)
-            return code or stop.exit_code
+        """Run `plan` and return its exit code (`run_in_scratch`)."""
+        return run_in_scratch(plan, stop, publish, lambda scratch: self._run(plan, scratch, stop))
 
     def _run(self, plan: StagePlan, scratch: Scratch, stop: Stop) -> int:
         assert self._image is not None
