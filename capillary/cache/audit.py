@@ -15,7 +15,7 @@ from capillary.cache.show import as_json, say_chosen, say_judgement, say_left_ou
 from capillary.compute.circumstances import digests_of, recall
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher.access import read_access, stage_of
-from capillary.launcher.run import Executor, choose_executor
+from capillary.launcher.executors import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode

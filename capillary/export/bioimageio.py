@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from capillary.launcher.executors import choose_executor
 from capillary.launcher.publish import publish_file
-from capillary.launcher.run import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import read_settings

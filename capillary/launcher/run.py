@@ -14,8 +14,7 @@ from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished, process
 from capillary.launcher.access import is_gate, read_access, stage_of
-from capillary.launcher.executors import Executor as Executor
-from capillary.launcher.executors import choose_executor as choose_executor
+from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate
 from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_cleanup

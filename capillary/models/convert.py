@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from capillary.launcher import process
-from capillary.launcher.run import Executor, choose_executor
+from capillary.launcher.executors import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import Settings, read_settings

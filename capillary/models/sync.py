@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
+from capillary.launcher.executors import choose_executor
 from capillary.launcher.plan import OUTBOX
-from capillary.launcher.run import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import read_settings

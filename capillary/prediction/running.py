@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capillary.compute.limits import Limits, find_limits
-from capillary.launcher.run import Executor, choose_executor
+from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.sandbox import own_folder
 from capillary.lifetimes.stop import Stop
 from capillary.prediction.plan import STAGE, PredictPlan

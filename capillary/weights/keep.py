@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.plan import WEIGHTS
 from capillary.launcher.publish import publish_file
-from capillary.launcher.run import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import Settings, read_settings

@@ -6,8 +6,9 @@ import pytest
 
 from capillary.compute.limits import find_limits
 from capillary.launcher import process
+from capillary.launcher.executors import choose_executor
 from capillary.launcher.plan import StagePlan
-from capillary.launcher.run import choose_executor, read_request, refuse_changed_deps, stage_hardware
+from capillary.launcher.run import read_request, refuse_changed_deps, stage_hardware
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.preflight.checks.devices import Gpu
