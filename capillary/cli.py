@@ -152,7 +152,7 @@ def predict(
     ] = None,
     min_component_um3: Annotated[
         float | None,
-        typer.Option(min=0, help="Remove smaller parts (default: evaluation.min_component_um3).", show_default=False),
+        typer.Option(min=0, help="Remove smaller parts (default: as params.yaml says).", show_default=False),
     ] = None,
     probability: Annotated[bool, typer.Option("--probability", help="Also write OUT_probability.")] = False,
     picture: Annotated[bool, typer.Option("--picture", help="Also write a picture, OUT.png.")] = False,
@@ -162,7 +162,7 @@ def predict(
     ] = None,
     blocks: Annotated[
         str | None,
-        typer.Option(metavar="auto|Z,Y,X", help="One huge stack by blocks, into OME-Zarr.", show_default=False),
+        typer.Option(metavar="auto|Z,Y,X", help="Predict one huge stack by blocks, into OME-Zarr.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip stacks that are already done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-cache = typer.Typer(help="Recorded results.", no_args_is_help=True)
+cache = typer.Typer(help="Check recorded results (docs/cache.md).", no_args_is_help=True)
 
 
 @cache.callback()
 def _cache() -> None:
-    """Recorded results."""
+    """Check recorded results (docs/cache.md)."""
 
 
 @cache.command()

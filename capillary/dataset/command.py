@@ -28,11 +28,17 @@ def init(
 def pin(
     source: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="hf://datasets/OWNER/NAME[@REVISION][/FOLDER].", show_default=False),
+        typer.Argument(
+            metavar="SOURCE",
+            help="hf://datasets/OWNER/NAME; @REVISION and /FOLDER may follow.",
+            show_default=False,
+        ),
     ],
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="[default: configs/sources/NAME.hub.json]", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="File to write (default: configs/sources/NAME.hub.json).", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Pin a data set on the Hugging Face Hub to a commit, for ingest.source. Run it again to follow a branch."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-models = typer.Typer(help="List, compare, promote and convert registered models.", invoke_without_command=True)
+models = typer.Typer(help="List registered models, or convert those of earlier versions.", invoke_without_command=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Reason = Annotated[str, typer.Option(help="Reason, kept in the history.", show_default=False)]

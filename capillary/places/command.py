@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-place = typer.Typer(help="Run stages on other machines.", no_args_is_help=True)
+place = typer.Typer(help="Prepare a Ray cluster on Kubernetes (docs/ray.md).", no_args_is_help=True)
 
 
 @place.callback()
 def _place() -> None:
-    """Run stages on other machines."""
+    """Prepare a Ray cluster on Kubernetes (docs/ray.md)."""
 
 
 class RayObject(enum.StrEnum):

@@ -2,10 +2,14 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
+from rich.text import Text
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from capillary.__main__ import main
@@ -54,6 +58,24 @@ def test_a_foreseen_error_is_a_report_and_an_exit_code(tmp_path: Path) -> None:
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
+
+
+def _commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    yield names
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _commands(below, *names, name)
+
+
+@pytest.mark.parametrize("names", list(_commands(get_command(app))), ids=" ".join)
+def test_every_command_explains_itself(names: tuple[str, ...]) -> None:
+    """Rich takes words in square brackets for markup: it drops them, or fails."""
+    done = run(*names, "--help")
+    assert done.exit_code == 0, done.exception
+    command: Any = get_command(app)
+    for name in names:
+        command = command.commands[name]
+    for text in (command.help, *(param.help for param in command.params if getattr(param, "help", None))):
+        assert Text.from_markup(text).plain == text
 
 
 @pytest.mark.parametrize("threshold", ["1", "1.5", "-0.1", "nan"])
