@@ -63,11 +63,11 @@ def allowed(gpus: Sequence[Gpu], wanted: str) -> tuple[Gpu, ...]:
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     known = {name: gpu for gpu in gpus for name in (str(gpu.index), gpu.uuid)}
     if unknown := [name for name in names if name not in known]:
-        listed = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in gpus) or "none"
+        listed = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in gpus)
         raise CapillaryError(
             f"there is no GPU {unknown[0]}",
             value=f"CAPILLARY_GPUS={wanted}",
-            remedy=f"name GPUs that stages can have: {listed}",
+            remedy=f"name GPUs that stages can have: {listed}" if gpus else "unset it: stages can have no GPU here",
             code=ExitCode.USAGE,
         )
     return tuple(dict.fromkeys(known[name] for name in names))

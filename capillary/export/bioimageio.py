@@ -10,7 +10,7 @@ from capillary.launcher.publish import publish_file
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.progress import say
 
 CARD, PACKAGE = "card.json", "package"  # as the stage knows them
@@ -32,7 +32,10 @@ def run_export(asked: Export, root: Path, stop: Stop) -> int:
     settings = read_settings(root)
     executor = choose_executor(settings)
     card = Path(asked.model)
-    is_card = asked.model.endswith(".json") and card.is_file()
+    is_card = asked.model.endswith(".json")
+    if is_card and not card.is_file():
+        remedy = "correct its name, fetch it with dvc pull models, or name a registered model (capillary models)"
+        raise DataError("the model card does not exist", file=card, remedy=remedy)
     argv = ("--card", CARD) if is_card else (asked.model,)
     step = Step(stage="bioimageio", argv=(*argv, *_options(asked, root)), takes=None, makes=PACKAGE, root=root)
     plan = plan_step(step, root, settings, executor, also={CARD: card} if is_card else None)

@@ -72,7 +72,7 @@ def _newest(name: str, server: Server) -> ModelVersion | None:
 def _unknown(reference: str) -> DataError:
     return DataError(
         f"the registry has no model {reference}",
-        remedy="write it like capillary-dice_ce/3 or capillary-default@champion (mlflow ui lists them)",
+        remedy="write it like capillary-dice_ce/3 or capillary-default@champion (capillary models lists trainings)",
         value=reference,
     )
 

@@ -62,6 +62,12 @@ def test_a_card_is_handed_to_the_step_and_a_reference_named(root: Path, plans: l
     assert plans[1].argv == ("capillary-x/1", "--author=B", "--author=C", "--license=CC0-1.0")
 
 
+def test_a_card_that_is_missing_is_no_name_of_a_model(root: Path, plans: list[StagePlan]) -> None:
+    with pytest.raises(CapillaryError, match="the model card does not exist"):
+        run_export(asked(root, "models/dice_ce/fold_0.json"), root, Stop())
+    assert plans == []
+
+
 def test_a_folder_with_something_in_it_is_left_alone(root: Path, plans: list[StagePlan]) -> None:
     """A file, a link and a full folder, too; an empty one is taken."""
     (root / "out").mkdir()
