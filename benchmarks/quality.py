@@ -89,7 +89,7 @@ def mean(scores: Scores) -> dict[str, float]:
 
 
 def print_table(columns: dict[str, Scores]) -> None:
-    """One line a stack: DSC and centreline DSC of each column."""
+    """One line per stack: DSC and centreline DSC of each column."""
     lines = {name: [*scores.items(), ("mean", mean(scores))] for name, scores in columns.items()}
     print(f"{'DSC / centreline DSC':<34}" + "".join(f"{name:>20}" for name in columns))
     reference = next(iter(lines.values()))

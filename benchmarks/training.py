@@ -268,7 +268,7 @@ def print_table(report: dict[str, Any]) -> None:
     print(f"{'':<22}{'plain MONAI':>12}{'ours':>10}{'no loading':>12}{'ours fp32':>11}")
     step, images = report["step_s"], report["images_per_s"]
     print(f"{'step, ms':<22}" + _row(1000 * step[name] for name in ("plain", "ours", "dummy", "fp32")))
-    print(f"{'patches a second':<22}" + _row(images[name] for name in ("plain", "ours", "dummy", "fp32")))
+    print(f"{'patches per second':<22}" + _row(images[name] for name in ("plain", "ours", "dummy", "fp32")))
     print(f"{'epoch, s':<22}" + _row(report["epoch_s"].values()))
     print(f"{'validation DSC':<22}{report['dsc']['plain']:>12}{report['dsc']['ours']:>10}")
     if report["gpu_busy"] is not None:

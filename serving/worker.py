@@ -119,7 +119,7 @@ def segment(folder: Path, request: Request, networks: Networks, note: Callable[[
 
 
 def _report(note: Callable[[float], None]) -> Report:
-    """Progress goes to the parent, at most a hundred times a stack; warnings go to the log."""
+    """Progress goes to the parent, at most a hundred times per stack; warnings go to the log."""
 
     @contextlib.contextmanager
     def steps(_title: str, total: int) -> Iterator[Tick]:

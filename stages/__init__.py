@@ -1,1 +1,1 @@
-"""One folder a stage. A stage imports stages.common and itself, nothing else of this project."""
+"""One folder per stage. A stage imports stages.common and itself, nothing else of this project."""

@@ -1,4 +1,4 @@
-"""Environment images: one a stage, known by the hash of the files that make it, built when that is missing."""
+"""Environment images: one per stage, known by the hash of the files that make it, built when that is missing."""
 
 import contextlib
 import hashlib

@@ -80,7 +80,7 @@ class Cells:
         return self._shutdown.phase is not Phase.RUNNING
 
     def run(self, addresses: Sequence[str], slots: Sequence[Slot]) -> list[Outcome]:
-        """Run all of `addresses`, one a slot at a time; a cell that fails ends no other. Outcomes in their order."""
+        """Run all of `addresses`, one per slot at a time; a cell that fails ends no other. Outcomes in their order."""
         self._logs.mkdir(parents=True, exist_ok=True)
         assignment = Assignment(addresses, slots)
         running: dict[Future[Outcome], str] = {}

@@ -1,4 +1,4 @@
-"""One view of all cells: a live table on a terminal, one line an event in a log."""
+"""One view of all cells: a live table on a terminal, one line per event in a log."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""`capillary stage NAME ARGS` as DVC starts it, once a cell."""
+"""`capillary stage NAME ARGS` as DVC starts it, once per cell."""
 
 import os
 import sys

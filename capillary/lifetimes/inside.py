@@ -2,10 +2,10 @@
 
     python -P inside.pyz stages.train --loss dice_ce --fold 0
 
-Standard input is the launcher's attached connection. Its first line is JSON: the variables that no `docker inspect`
-shall show, and the grace period. Each further line is the number of a signal for the stage. When the connection ends,
-the launcher, its container or the machine that it ran on is gone: the stage is asked to stop, gets the grace period
-for a last checkpoint, and is killed. The container ends with this process, and removes itself.
+Standard input is the launcher's attached connection. Its first line is JSON: the variables that `docker inspect`
+must not show, and the grace period. Each further line is the number of a signal for the stage. When the connection
+ends, the launcher, its container or the machine that it ran on is gone: the stage is asked to stop, gets the grace
+period for a last checkpoint, and is killed. The container ends with this process, and removes itself.
 
 It runs in the stage's image, which holds none of the tool: carried.py packs it with the modules that it imports.
 """

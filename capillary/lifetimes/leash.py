@@ -32,7 +32,7 @@ def leash(*command: str) -> Iterator[Callable[[int], None]]:
     )
     assert process.stdin is not None
     pipe = process.stdin
-    # it continues in a child that belongs to nobody: who kills a process of this family shall meet one that matters
+    # a double fork: a kill of the launcher's process tree does not take the leash with it
     process.wait()
 
     def tie(group: int) -> None:

@@ -156,7 +156,7 @@ def read_preflight(root: Path) -> PreflightParams:
 
 
 def show(report: Report) -> None:
-    """A table on a terminal, a line a check in a log."""
+    """A table on a terminal, a line per check in a log."""
     if console.is_terminal:
         print_table(report, console)
         return

@@ -32,7 +32,7 @@ def main() -> None:
     pair = auth_key(os.environ.pop("S3_ACCESS_KEY_ID", ""), os.environ.pop("S3_SECRET_ACCESS_KEY", ""))
     for bucket in BUCKETS:
         (DATA / bucket).mkdir(exist_ok=True)
-    # no config file: all that rclone shall know is said here
+    # no config file: the command line has all of rclone's settings
     argv = ["rclone", "serve", "s3", "--config", "", "--addr", ":9000", str(DATA)]
     os.execvpe(argv[0], argv, {**os.environ, "RCLONE_AUTH_KEY": pair})  # noqa: S606 - a list, no shell
 

@@ -1,4 +1,4 @@
-"""What the service and its worker say to each other: one JSON object a line."""
+"""What the service and its worker say to each other: one JSON object per line."""
 
 import json
 from typing import Any

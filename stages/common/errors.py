@@ -1,4 +1,4 @@
-"""Errors that a user can act on: what failed, with which value, what to do; one exit code a kind."""
+"""Errors that a user can act on: what failed, with which value, what to do; one exit code per kind."""
 
 import enum
 import errno

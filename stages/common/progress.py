@@ -1,4 +1,4 @@
-"""Progress that suits its reader: a bar on a terminal, one line a step in a log."""
+"""Progress that suits its reader: a bar on a terminal, one line per step in a log."""
 
 import contextlib
 import time

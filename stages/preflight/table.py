@@ -23,7 +23,7 @@ def print_table(report: Report, console: Console) -> None:
 
 
 def lines(report: Report, *, every: bool = False) -> list[str]:
-    """For a log: one line a check that is not well, or `every` one, and the summary."""
+    """For a log: one line per check that is not well, or `every` one, and the summary."""
     shown = (check for check in report.checks if every or check.status is not Status.PASS)
     return [*(_line(check) for check in shown), summary(report)]
 

@@ -38,7 +38,7 @@ class SharedParams(Params):
     patch_voxels: tuple[PositiveInt, PositiveInt, PositiveInt]  # z, y, x
     foreground_share: Share  # of the patches, centred on a vessel voxel
     architecture: str  # a name in stages/common/networks/catalogue.py, which refuses others
-    filters: tuple[PositiveInt, ...]  # channels a level, from full resolution down
+    filters: tuple[PositiveInt, ...]  # channels per level, from full resolution down
     kernels: KernelRule
     deep_supervision: bool
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]

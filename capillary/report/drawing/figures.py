@@ -121,7 +121,7 @@ def _volume_label(one: VolumeResult, metric: Metric) -> str:
 
 
 def learning_figures(report: Report) -> list[Figure]:
-    """The validation DSC of all trainings in one chart, and the training loss in one a loss: their units differ."""
+    """The validation DSC of all trainings in one chart, and the training loss in one per loss: their units differ."""
     validation = [
         Series(
             label=curve.cell.words,

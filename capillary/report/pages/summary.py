@@ -1,4 +1,4 @@
-"""The tables that HTML and Markdown have in common: tiles on top, a row a training, the environment."""
+"""The tables that HTML and Markdown have in common: tiles on top, a row per training, the environment."""
 
 from dataclasses import dataclass
 

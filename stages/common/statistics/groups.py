@@ -11,7 +11,7 @@ LEAST_GROUPS = 5  # below it no interval is given: see flips.py and stages/evalu
 
 
 def group_means(values: Values, groups: Sequence[str]) -> Values:
-    """The mean of `values` (one a volume) in each of `groups` (the volume's), in the order in which groups first come.
+    """The mean of `values` (one per volume) in each of `groups` (the volume's), in the order of their first volumes.
 
     A volume that is there several times, under several seeds or folds, is averaged in that way, too.
     Raises ValueError if both are not of one length.

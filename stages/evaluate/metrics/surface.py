@@ -19,8 +19,8 @@ HD_PERCENTILE = 95
 class SurfaceDistances:
     """For each border voxel of one mask the distance to the nearest of the other; neither is empty."""
 
-    to_reference: Distances  # one a voxel of ∂P
-    to_prediction: Distances  # one a voxel of ∂R
+    to_reference: Distances  # one per voxel of ∂P
+    to_prediction: Distances  # one per voxel of ∂R
 
     def masd(self) -> float:
         """Mean average surface distance (Beneš & Zitová 2015): ½·(mean of d(p, ∂R) + mean of d(r, ∂P))."""

@@ -1,1 +1,1 @@
-"""One file a check. A check measures, compares with its threshold, and names the remedy."""
+"""One file per check. A check measures, compares with its threshold, and names the remedy."""

@@ -1,4 +1,4 @@
-"""What every loss is: a module over (logits, label, skeleton), working on one foreground logit a voxel in float32."""
+"""What every loss is: a module over (logits, label, skeleton), working on one foreground logit per voxel in float32."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
