@@ -159,34 +159,17 @@ def plan_stage(
     `compute` is not part of the fingerprint: a result does not depend on it, and a stopped training resumes under
     another one. Raises CapillaryError for a missing dep or param.
     """
-    root, repository, address = request.root, request.repository, request.address
+    root, repository = request.root, request.repository
     _refuse_taken_name([*entry.deps, *entry.outs])
     params = entry.params()
     deps = (*(_locate(name, root) for name in entry.deps), *_kept_weights(access, root))
     outs = tuple(_inside(name) for name in entry.outs)
     dep_hashes = entry.dep_hashes()
-    fingerprint = fingerprint_of(dep_hashes, params, address, environment_id)
+    fingerprint = fingerprint_of(dep_hashes, params, request.address, environment_id)
     database = _embedded_database(access, settings, repository)
     store = () if database is None else (database.parent,)
     needs_network = _needs_network(access, deps, store)
-    order = StageOrder(
-        stage=address,
-        fingerprint=fingerprint.whole,
-        data_fingerprint=fingerprint.data,
-        code_fingerprint=fingerprint.code,
-        state_dir=repository / settings.checkpoint_dir / f"{address}-{fingerprint.whole[:16]}",
-        cache_dir=entry.cache_dir,
-        artifact_root=None if database is None else str(database.parent / "artifacts"),
-        experiment_name=settings.variables.get("DVC_EXP_NAME"),
-        tracking=settings.tracking.value,
-        outbox=repository / OUTBOX,
-        receipts=repository / RECEIPTS,
-        downloads=repository / DOWNLOADS,
-        registered_model=registered_model(settings),
-        rehearsal=is_rehearsal(settings, root),
-        compute=compute,
-        monitoring=Monitoring(interval_s=settings.monitor_interval_s, memory_abort_gb=settings.memory_abort_gb),
-    )
+    order = _order_of(request, settings, fingerprint, entry.cache_dir, database, compute)
     variables = variables_for(access, settings, with_network=needs_network)
     return StagePlan(
         stage=request.stage,
@@ -205,6 +188,36 @@ def plan_stage(
         writable=_writable(access, order, store, deps),
         grace_s=settings.grace_s,
         environment_id=tuple(environment_id),
+    )
+
+
+def _order_of(
+    request: StageRequest,
+    settings: Settings,
+    fingerprint: Fingerprint,
+    cache_dir: Path,
+    database: Path | None,
+    compute: Compute,
+) -> StageOrder:
+    """What the stage is told of itself. `database` is the embedded MLflow store, None for a server or no tracking."""
+    repository = request.repository
+    return StageOrder(
+        stage=request.address,
+        fingerprint=fingerprint.whole,
+        data_fingerprint=fingerprint.data,
+        code_fingerprint=fingerprint.code,
+        state_dir=repository / settings.checkpoint_dir / f"{request.address}-{fingerprint.whole[:16]}",
+        cache_dir=cache_dir,
+        artifact_root=None if database is None else str(database.parent / "artifacts"),
+        experiment_name=settings.variables.get("DVC_EXP_NAME"),
+        tracking=settings.tracking.value,
+        outbox=repository / OUTBOX,
+        receipts=repository / RECEIPTS,
+        downloads=repository / DOWNLOADS,
+        registered_model=registered_model(settings),
+        rehearsal=is_rehearsal(settings, request.root),
+        compute=compute,
+        monitoring=Monitoring(interval_s=settings.monitor_interval_s, memory_abort_gb=settings.memory_abort_gb),
     )
 
 
