@@ -22,6 +22,8 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 
 from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import HTTP_STATUS_TO_ERROR_CODE, MlflowException, RestException
 
@@ -58,8 +60,13 @@ _REMEDY = (
     "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and that the server is up, or "
     "unset MLFLOW_TRACKING_URI for the embedded store; then repeat: a training resumes from its checkpoint"
 )
+_OTHER_REMEDY = (
+    "check MLFLOW_TRACKING_URI: another program, or a page that asks for a login, answers there; then repeat"
+)
 _SECRET = re.compile(r"(PASSWORD|TOKEN|SECRET|SECRET_ACCESS_KEY)$")  # how the names of such variables end
 _LEAST_SECRET = 6  # characters: a shorter one is a word that may stand anywhere
+_MISREAD = "google.protobuf.json_format"  # its errors are those of an answer in another form; MLflow passes them on
+_NUMBERED = (Experiment, Run, ModelVersion, RegisteredModel)
 Answer = TypeVar("Answer")
 # MLflow reads its limits from the environment of the process, so that one thread of it asks at a time
 transport = threading.RLock()
@@ -114,14 +121,15 @@ class Server:
         """The answer to `ask`, which must be safe to repeat; `what` completes "MLflow does not ...".
 
         Asks again after 0.5, 1, 2, 4, 8, 8, ... s while the server is unreachable or answers 5xx, for `patience_s`.
-        Raises RefusedError for a definite no and OutageError when patience is at an end.
+        Raises RefusedError for a definite no, and OutageError when patience is at an end or the answer is no MLflow
+        server's.
         """
         deadline = time.monotonic() + patience_s
         pause_s = 0.5
         while True:
             try:
                 with transport:
-                    return ask()
+                    return _numbered(ask())
             except (MlflowException, OSError) as error:
                 if isinstance(error, OSError) and not hasattr(error, "response"):
                     raise  # of this machine's disk; the others are those of `requests`, which transfers files
@@ -131,8 +139,16 @@ class Server:
                 if time.monotonic() + pause_s > deadline:
                     unanswered = f"MLflow at {redact(self.uri)} does not {what}"
                     raise OutageError(unanswered, remedy=_REMEDY, value=detail) from None
+            except Exception as error:
+                if not (isinstance(error, _NoIdError) or type(error).__module__ == _MISREAD):
+                    raise
+                raise self._other(str(error)) from None
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 8.0)
+
+    def _other(self, detail: str) -> OutageError:
+        what = f"what answers at {redact(self.uri)} is not an MLflow server"
+        return OutageError(what, remedy=_OTHER_REMEDY, value=visible(redact(detail)[:500]))
 
     def _refused(self, what: str, error_code: str, detail: str) -> RefusedError:
         place = redact(self.uri)
@@ -141,6 +157,30 @@ class Server:
         else:
             what, remedy = f"MLflow at {place} refuses to {what}", _REMEDY
         return RefusedError(what, remedy=remedy, error_code=error_code, value=detail)
+
+
+class _NoIdError(Exception):
+    """What should have an id has none."""
+
+
+def _numbered(answer: Answer) -> Answer:
+    """`answer`, in which everything that a server numbers or names has its number or name; else _NoIdError.
+
+    Of `{"status": "ok"}`, which any web server may answer, MLflow's client makes a run without an id, and all that is
+    sent to it counts as taken.
+    """
+    for one in answer if isinstance(answer, list) else [answer]:
+        if one == "" or (isinstance(one, _NUMBERED) and not _number_of(one)):
+            raise _NoIdError(f"its answer has no id: {str(one)[:200]!r}")
+    return answer
+
+
+def _number_of(one: Experiment | Run | ModelVersion | RegisteredModel) -> object:
+    if isinstance(one, Run):
+        return one.info.run_id
+    if isinstance(one, ModelVersion):
+        return one.name and str(one.version).isdecimal()
+    return one.experiment_id if isinstance(one, Experiment) else one.name
 
 
 def _is_transient(error: MlflowException | OSError) -> bool:

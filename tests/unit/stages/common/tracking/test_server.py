@@ -1,12 +1,17 @@
 """Questions to a tracking server: which are asked again, for how long, and what nobody gets to see."""
 
 import fcntl
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import (
     INTERNAL_ERROR,
@@ -14,9 +19,13 @@ from mlflow.protos.databricks_pb2 import (
     REQUEST_LIMIT_EXCEEDED,
     TEMPORARILY_UNAVAILABLE,
 )
+from mlflow.protos.model_registry_pb2 import CreateModelVersion, GetRegisteredModel
+from mlflow.protos.service_pb2 import CreateExperiment, CreateRun, GetExperimentByName, GetRun, SearchRuns
+from mlflow.utils.proto_json_utils import parse_dict
 
 from stages.common.errors import ServiceError
 from stages.common.tracking.server import (
+    OutageError,
     RefusedError,
     Server,
     connect,
@@ -135,6 +144,31 @@ def test_a_defect_is_neither_asked_again_nor_taken_for_the_servers() -> None:
 
     with pytest.raises(KeyError, match="a defect"):
         SERVER.call("answer", ask)
+
+
+def _read(answer: str, response: Any) -> Any:
+    """`answer` as MLflow's client reads it: what it does not know is passed over, what is missing is empty."""
+    parse_dict(json.loads(answer), response)
+    return response
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: Run.from_proto(_read('{"status": "ok"}', CreateRun.Response()).run),
+        lambda: [Run.from_proto(one) for one in _read('{"runs": [{}]}', SearchRuns.Response()).runs],
+        lambda: Experiment.from_proto(_read("{}", GetExperimentByName.Response()).experiment),
+        lambda: _read("{}", CreateExperiment.Response()).experiment_id,
+        lambda: ModelVersion.from_proto(_read("{}", CreateModelVersion.Response()).model_version),
+        lambda: ModelVersion(name="capillary-a", version="x", creation_timestamp=0),
+        lambda: RegisteredModel.from_proto(_read("{}", GetRegisteredModel.Response()).registered_model),
+        lambda: _read('{"run": 5}', GetRun.Response()),
+    ],
+)
+def test_another_program_at_the_address_is_no_server_that_takes_a_run(ask: Callable[[], Any]) -> None:
+    """What is sent there would count as published, and the record on this disk would be removed."""
+    with pytest.raises(OutageError, match="what answers at http://h:5000 is not an MLflow server"):
+        SERVER.call("open a run", ask)
 
 
 def _limits() -> tuple[str, str]:
