@@ -130,11 +130,12 @@ def stand(record: Record, version: str, who: str) -> tuple[Standing, Entry | Non
 def decide(record: Record, version: str, *, who: str, why: str, rolls_back: bool = False) -> tuple[Standing, Entry]:
     """Make `version` the champion because a person says so; (who is who afterwards, the entry).
 
-    Raises CapillaryError (usage) where it is the champion already.
+    Raises CapillaryError (usage) where it is the champion already, unless somebody moved the alias elsewhere.
     """
     state = record.read()
-    champion = standing(state.entries, record.compare).champion
-    if champion == version:
+    former = standing(state.entries, record.compare)
+    champion = former.champion if former.champion != version else former.previous
+    if former.champion == version == state.aliases.get(CHAMPION):
         raise CapillaryError(
             f"version {version} is already the champion",
             remedy="promote another version; capillary models lists them",

@@ -272,6 +272,15 @@ def test_a_rollback_needs_a_former_champion_and_a_promotion_another_version() ->
         decide(Process((FIRST.entries, FIRST.aliases), 0, 1), "5", who="ann", why="x")
 
 
+@pytest.mark.parametrize("moved", [{"champion": "5", "previous": "5"}, {}])
+def test_a_person_gets_the_champion_back_whose_alias_another_program_moved(moved: dict[str, str]) -> None:
+    """`It is already the champion` would leave `@champion` where the other program put it."""
+    model = replace(alone(FIRST, standing_for("7")), aliases=tuple(moved.items()))
+    end = alone(model, lambda record: decide(record, "7", who="ann", why="moved by mistake"))
+    assert end.leads() == {"candidate": "7", "champion": "7", "previous": "5"}
+    assert [entry.kind for entry in end.history()] == ["evaluated", "evaluated", "promoted"]
+
+
 def test_what_cannot_be_compared_moves_nothing() -> None:
     """Until a person decides."""
     entries = FIRST.history()
