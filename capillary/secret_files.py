@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from capillary.secret_names import FILES, MOST_BYTES, SETTING, SecretFile
+from capillary.secret_names import FILES, LOGIN, MOST_BYTES, SETTING, SecretFile
 
 PRIVATE = 0o600
 OTHERS = 0o077
-_LOGIN_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+_LOGIN_IN_URL = re.compile(LOGIN)
 
 
 def keep_private(environment: Mapping[str, str]) -> None:

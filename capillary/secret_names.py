@@ -13,7 +13,14 @@ DVC_SECRETS = {
     *("sas_token", "account_key", "oss_key_id", "oss_key_secret", "gdrive_client_secret"),
 }
 _SECRET_NAME = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CONNECTION_STRING|(ACCESS|ACCOUNT|API|PRIVATE)_KEY")
-SETTING = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*(.*?)\s*$", re.MULTILINE)
+# a login in a URL: user and password, which may hold a slash, or a token alone; `git@host` and `me@host` are none
+LOGIN = (
+    r"://(?:[^/\s:@\"']*:[^/\s\"']+@"
+    r"|[^/\s:@\[\"']*:(?!\d*(?:[/?#\s\"']|$))[^\s@\"'<>,]+@(?:[^/\s\"']*@)?"
+    r"|[A-Za-z0-9_-]{20,}@)"
+)
+# editors of Windows put a byte order mark before the first line
+SETTING = re.compile(r"^\ufeff?[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*(.*?)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,4 +43,6 @@ def secret_values(root: Path, variables: Mapping[str, str]) -> Iterator[str]:
     for file in FILES:
         path = root / file.name
         text = path.read_text("utf-8", "replace")[:MOST_BYTES] if path.is_file() else ""
-        yield from (value.strip("'\"") for name, value in SETTING.findall(text) if file.is_secret(name))
+        for value in (value for name, value in SETTING.findall(text) if file.is_secret(name)):
+            # with what follows a #, and without: it may be a note or part of the secret
+            yield from (each.strip().strip("'\"") for each in (value, value.partition("#")[0]))

@@ -19,6 +19,8 @@ _SQLITE = "sqlite:///"
 _SERVERS = ("http", "https")
 _DATABASES = ("postgresql", "mysql", "mssql", "sqlite")  # MLflow's own list
 _DATABRICKS = ("databricks", "databricks-uc", "uc")
+_SLASHED_LOGIN = r"[^/\s:@\[\"']*:(?!\d*(?:[/?#\s\"']|$))[^\s@\"'<>,]*@(?:[^/\s]*@)?"
+_LOGIN = re.compile(rf"://(?:[^/\s]*@|{_SLASHED_LOGIN})")
 _HOST = re.compile(r"^(\[[0-9a-fA-F:]+\]|[\w-]+(\.[\w-]+)*)(:\d+)?(/.*)?$")
 
 
@@ -68,8 +70,11 @@ def read_address(uri: str) -> Address:
 
 
 def without_login(text: str) -> str:
-    """`text` without the user:password@ part of any URL in it; the last @ ends it, as requests takes it."""
-    return re.sub(r"://[^/\s]*@", "://", text)
+    """`text` without the user:password@ part of any URL in it; the last @ ends it, as requests takes it.
+
+    A password may hold a slash: what follows user: and is no port is one.
+    """
+    return _LOGIN.sub("://", text)
 
 
 def restore_command(uri: str, experiment_id: str) -> str:
@@ -91,7 +96,9 @@ def _server(uri: str, plain: str) -> Address:
         _ = parts.port
     except ValueError as error:
         raise _refused(
-            "has a port that is not a number up to 65535", plain, "correct the number after the :"
+            "has a port that is not a number up to 65535",
+            plain,
+            "correct the number after the :, or write the / of a password as %2F",
         ) from error
     if "#" in uri or "?" in uri:
         base = re.split(r"[#?]", plain)[0].rstrip("/")

@@ -70,7 +70,8 @@ def test_what_no_client_could_use_is_refused(uri: str, what: str, remedy: str) -
 
 def test_a_password_is_never_shown() -> None:
     """Not in a refusal, not in a command to copy."""
-    with pytest.raises(CapillaryError) as caught:
-        read_address("http://u:se@cret@host:5000/#/")
-    assert "cret" not in caught.value.report()
+    for uri in ("http://u:se@cret@host:5000/#/", "https://u:to/cret@host:5000"):
+        with pytest.raises(CapillaryError) as caught:
+            read_address(uri)
+        assert "cret" not in caught.value.report()
     assert restore_command("http://u:se@cret@host", "3").startswith("MLFLOW_TRACKING_URI=http://host .venv/bin/mlflow ")
