@@ -143,7 +143,8 @@ def _lineage(value: object, info: ValidationInfo) -> object:
         return None
     if not re.fullmatch(r"file:\S.*|https?://\S+", value):
         name = _variable(info)
-        _refuse(name, "is neither a file nor a server", value, "file:lineage.jsonl or http://host:5000, or unset it")
+        shown = without_login(value)
+        _refuse(name, "is neither a file nor a server", shown, "file:lineage.jsonl or http://host:5000, or unset it")
     return value
 
 
@@ -246,12 +247,24 @@ SETTINGS = {
 def read_settings(repository: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """Settings for `repository`; a variable in the environment wins over the same in .env, an empty one is unset.
 
-    Raises CapillaryError (usage) for an executor or number that cannot be read.
+    Raises CapillaryError (usage) for an executor or number that cannot be read, and for a .env in another encoding.
     """
-    merged = {**dotenv_values(repository / ".env"), **(os.environ if environment is None else environment)}
+    merged = {**_read_dotenv(repository / ".env"), **(os.environ if environment is None else environment)}
     variables = {name: value for name, value in merged.items() if value}
     told: dict[str, Any] = {field: variables[name] for name, field in SETTINGS.items() if name in variables}
     return Settings(images=_read_images(variables), variables=variables, **told)
+
+
+def _read_dotenv(file: Path) -> Mapping[str, str | None]:
+    try:
+        return dotenv_values(file)
+    except UnicodeDecodeError as error:
+        raise CapillaryError(
+            f"{file.name} is not UTF-8 text (at byte {error.start:,})",
+            file=file,
+            remedy="save it as UTF-8: PowerShell's > writes UTF-16, older editors a code page of their own",
+            code=ExitCode.USAGE,
+        ) from None
 
 
 def _read_images(variables: Mapping[str, str]) -> ImageSettings:
