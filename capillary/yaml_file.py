@@ -13,9 +13,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stages.common.errors import ParamsError
 
+MOST_LEVELS = 50
+MOST_VALUES = 100_000  # aliases spelled out
+
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in `file`; ParamsError when it is missing, not YAML or not a mapping."""
+    """The mapping in `file`; ParamsError when it is missing, not YAML, not a mapping or without an end."""
     if not file.is_file():
         raise ParamsError(f"there is no {file.name} here", file=file, remedy="run this in the project's own folder")
     try:
@@ -28,6 +31,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ) from error
     except YAMLError as error:
         raise _explain(file, text, error) from error
+    except (RecursionError, ValueError) as error:  # Python's own, of a nesting or a number without end
+        raise _endless(file, str(error)) from error
+    _refuse_endless(file, tree)
     if not isinstance(tree, dict):
         raise ParamsError(f"{file.name} holds no keys", file=file, value=tree, remedy="write `section:` and keys in it")
     for key, value in leaves(tree):
@@ -45,6 +51,28 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def _parse(text: str) -> Any:
     """Parsing in Python takes some 10 ms per kB, and one command reads configs/stages.yaml up to six times."""
     return YAML(typ="safe", pure=True).load(text)
+
+
+def _refuse_endless(file: Path, tree: Any) -> None:
+    """Raise ParamsError where aliases (*name) make a short text into more values than anybody writes, or a loop."""
+    waiting, values = [(tree, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        values += 1
+        if depth > MOST_LEVELS or values > MOST_VALUES:
+            raise _endless(file, f"more than {MOST_LEVELS} levels or {MOST_VALUES:,} values")
+        if isinstance(value, dict | list | set):
+            inner = value.values() if isinstance(value, dict) else value
+            waiting.extend((each, depth + 1) for each in inner)
+
+
+def _endless(file: Path, why: str) -> ParamsError:
+    return ParamsError(
+        f"{file.name} has no end: a number, a nesting or an alias (*name) in it is too large",
+        file=file,
+        value=why,
+        remedy="write the values themselves in place of anchors (&name) and aliases (*name), and shorter numbers",
+    )
 
 
 def _explain(file: Path, text: str, error: YAMLError) -> ParamsError:

@@ -27,6 +27,7 @@ from stages.common.params import RETIRED_KEYS, nearest, validate_params
 # a key under the name that people look for → the keys of params.yaml that it stands for
 FOLDS = "training.num_folds"
 SPLITS = "training.splits_file"
+MOST_FOLDS = 10_000  # networks of a training
 DRAWN = "configs/splits/generated.json"
 
 
@@ -57,14 +58,14 @@ def read_experiment(
     tree = read_yaml(file)
     own = {name: tree.pop(name) for name in Sections.model_fields if name in tree}
     _require_name(file, own.get("experiment"))
-    if debug:
+    if debug and isinstance(own.get("debug"), dict | None):  # anything else is refused below
         own["debug"] = {**(own.get("debug") or {}), "enabled": True}
     sections = validate_params(Sections, own, str(file))
     _refuse_name_of_loss(file, sections.experiment.name)
     keys = [*dict.fromkeys([*leaf_keys(params), *declared])]
     overrides = whole_values(tree, declared or keys)
     _refuse_unknown(file, overrides, keys)
-    overrides = _spelled_out(overrides)
+    overrides = _spelled_out(file, overrides)
     if sections.debug.enabled:
         overrides |= _rehearsal(sections.debug, with_overrides(params, overrides))
     return ExperimentConfig(sections=sections, overrides=overrides)
@@ -131,26 +132,36 @@ def _refuse_unknown(file: Path, overrides: dict[str, Any], keys: Sequence[str]) 
             )
 
 
-def _spelled_out(overrides: dict[str, Any]) -> dict[str, Any]:
+def _spelled_out(file: Path, overrides: dict[str, Any]) -> dict[str, Any]:
     """`overrides` in keys of params.yaml only. A number of folds means so many, and all of them trained."""
+    folds = overrides.get(FOLDS)
+    if isinstance(folds, int) and folds > MOST_FOLDS:
+        raise ParamsError(
+            f"{file} `{FOLDS}` is larger than {MOST_FOLDS:,}",
+            file=file,
+            value=folds,
+            remedy="write the number of folds: at most the number of groups, 3 to 5 in general",
+        )
     spelled = {key: value for key, value in overrides.items() if key not in (FOLDS, SPLITS)}
     if SPLITS in overrides:
         spelled["preprocess.splits_file"] = overrides[SPLITS]
     if FOLDS in overrides:
-        spelled["preprocess.num_folds"] = overrides[FOLDS]
-        if isinstance(overrides[FOLDS], int):  # anything else is refused with the key that it was spelled out to
-            spelled["training.folds"] = list(range(overrides[FOLDS]))
+        spelled["preprocess.num_folds"] = folds
+        if isinstance(folds, int):  # anything else is refused with the key that it was spelled out to
+            spelled["training.folds"] = list(range(folds))
     return spelled
 
 
 def _rehearsal(debug: Debug, params: dict[str, Any]) -> dict[str, Any]:
     """Overrides for a short run of the same pipeline: the folds stay as they are drawn, the first ones are trained."""
     training = params["training"]
+    warmup, folds, seeds = (training.get(name) for name in ("warmup_epochs", "folds", "seeds"))
+    # a value of another type stays as it is: it is refused with its own key
     return {
         "training.max_epochs": debug.max_epochs,
-        "training.warmup_epochs": min(training["warmup_epochs"], debug.max_epochs - 1),
-        "training.folds": training["folds"][: debug.num_folds],
-        **({"training.seeds": training["seeds"][:1]} if training.get("seeds") else {}),
+        **({"training.warmup_epochs": min(warmup, debug.max_epochs - 1)} if isinstance(warmup, int) else {}),
+        **({"training.folds": folds[: debug.num_folds]} if isinstance(folds, list) else {}),
+        **({"training.seeds": seeds[:1]} if isinstance(seeds, list) and seeds else {}),
         "preprocess.max_volumes": debug.max_volumes,
         "preprocess.splits_file": DRAWN,  # one's own file names volumes that may be left out
     }

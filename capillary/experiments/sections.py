@@ -13,7 +13,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class ExperimentHead(Params):
     """`experiment`: what the run is called."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    # part of a Git reference and of a registered model's name, which both have an end
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)
     description: str = ""
 
 

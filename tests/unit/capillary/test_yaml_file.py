@@ -59,6 +59,31 @@ def test_damage_is_named_with_its_line(file: Path, content: str, line: str) -> N
     assert file.read_text() == content
 
 
+_TENFOLD = ", ".join(["*l{0}"] * 10)
+BOMBS = {
+    "an alias of itself": "a: &a\n  b: *a\n",
+    "a list in itself": "a: &a [*a]\n",
+    "ten times ten": "l0: &l0 [1]\n" + "".join(f"l{n + 1}: &l{n + 1} [{_TENFOLD.format(n)}]\n" for n in range(9)),
+    "a deep nesting": "a: " + "{a: " * 60 + "}" * 60,
+    "a nesting that is too deep for Python": "a: " + "{a: " * 600 + "}" * 600,
+    "a number": "a: " + "9" * 5000,
+}
+
+
+@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
+def test_what_has_no_end_is_refused(file: Path, content: str) -> None:
+    """An experiment file comes with somebody's pull request: reading it takes neither the memory nor a minute."""
+    file.write_text(content)
+    with pytest.raises(ParamsError, match="has no end"):
+        read_yaml(file)
+
+
+def test_aliases_of_people_are_read(file: Path) -> None:
+    """One value in two places."""
+    file.write_text("a: &a [1, 2]\nb: *a\n")
+    assert read_yaml(file) == {"a": [1, 2], "b": [1, 2]}
+
+
 def test_a_missing_file_is_named(file: Path) -> None:
     """A command in the wrong folder ends with the file that it looked for."""
     with pytest.raises(ParamsError, match=r"there is no params\.yaml") as caught:

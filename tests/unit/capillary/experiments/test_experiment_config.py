@@ -66,6 +66,8 @@ def test_a_file_without_overrides_runs_params_yaml_as_it_is(file: Path) -> None:
         ({"training": {"nested": 3}}, "unknown key `training.nested`"),
         ({"experiment": {"name": "two words"}}, "name"),
         ({"experiment": {"name": "-x"}}, "name"),
+        ({"experiment": {"name": "x" * 101}}, "name"),
+        ({"training": {"num_folds": 1_000_000_000}}, "larger than 10,000"),
         ({"experiment": {"name": "a", "nam": 1}}, "unknown key `nam`; did you mean `name`"),
         ({"experiment": {"description": "x"}}, "has no name"),
         ({"experiment": "v"}, "has no name"),
@@ -144,6 +146,21 @@ def test_a_number_of_folds_that_is_none_is_left_to_the_check_of_values(file: Pat
     """It names the key and what it may be; nothing is made of a word."""
     config = read_experiment(write(file, training={"num_folds": "three"}), PARAMS)
     assert config.overrides == {"preprocess.num_folds": "three"}
+
+
+@pytest.mark.parametrize("key", ["warmup_epochs", "folds", "seeds"])
+def test_a_rehearsal_leaves_a_value_of_another_type_to_the_check_of_values(file: Path, key: str) -> None:
+    """It names the key; slicing a number would be a traceback."""
+    known = {**PARAMS, "training": {**PARAMS["training"], "seeds": []}}
+    config = read_experiment(write(file, training={key: "three" if key == "warmup_epochs" else 3}), known, debug=True)
+    assert config.overrides[f"training.{key}"] in ("three", 3)
+
+
+@pytest.mark.parametrize("section", [5, [1]])
+def test_the_flag_does_not_hide_a_section_of_another_type(file: Path, section: object) -> None:
+    """As without the flag."""
+    with pytest.raises(ParamsError, match="debug"):
+        read_experiment(write(file, debug=section), PARAMS, debug=True)
 
 
 def test_the_flag_keeps_what_the_file_says_about_a_rehearsal(file: Path) -> None:
