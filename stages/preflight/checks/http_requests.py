@@ -1,8 +1,8 @@
 """HTTP as MLflow's client speaks it: the login, the certificates, and what a failed request means."""
 
+import base64
 import email.utils
 import itertools
-import json
 import ssl
 import time
 from collections.abc import Mapping
@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+
+from stages.common.text import json_value
 
 CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 INSECURE = "MLFLOW_TRACKING_INSECURE_TLS"
@@ -47,8 +49,7 @@ def mlflow_login(variables: Mapping[str, str]) -> dict[str, str]:
     """The header that MLflow's client would send."""
     name, password = variables.get("MLFLOW_TRACKING_USERNAME"), variables.get("MLFLOW_TRACKING_PASSWORD")
     if name and password:
-        request = requests.auth.HTTPBasicAuth(name, password)(requests.Request("GET", "http://x").prepare())
-        return {"Authorization": str(request.headers["Authorization"])}
+        return {"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"}
     token = variables.get("MLFLOW_TRACKING_TOKEN")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -100,6 +101,11 @@ def ask(
             text = b"".join(read).decode("utf-8", "replace")
     except (requests.RequestException, OSError) as error:  # OSError: a certificate file that cannot be read
         return _failure(error, url, variables)
+    except UnicodeEncodeError:
+        remedy = "copy it again: MLFLOW_TRACKING_TOKEN can only hold letters, digits and signs of ASCII"
+        return Failure(reason="the login cannot be sent in a header", remedy=remedy, final=True)
+    except ValueError:  # requests leaves it to those who read a redirect's address
+        return Failure(reason="leads to what is not an address")
     now_s = (started + time.time()) / 2
     return Reply(
         status=response.status_code,
@@ -113,7 +119,7 @@ def ask(
 
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value = json_value(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from stages.common.text import visible
 from stages.common.tracking.address import EXPERIMENT, restore_command
 from stages.preflight.checks.http_requests import Failure, Reply, ask, mlflow_login
 from stages.preflight.checks.service import REFUSED, Answer, Service
@@ -49,14 +50,14 @@ def ask_mlflow(service: Service, variables: Mapping[str, str], timeout_s: float)
         status=first.status,
         ahead_s=first.ahead_s,
         had_credentials=had or signed,
-        artifacts=str(((first.body or {}).get("experiment") or {}).get("artifact_location", "")),
+        artifacts=str(_experiment_of(first).get("artifact_location", "")),
         final=first.status < 500,
     )
 
 
 def _faults(service: Service, first: Reply, question: Ask, variables: Mapping[str, str]) -> Iterator[Fault]:
     yield from _experiment_faults(service, first)
-    experiment = (first.body or {}).get("experiment") or {}
+    experiment = _experiment_of(first)
     yield from _age_faults(question("GET", "/version"))
     yield from _write_faults(question, str(experiment.get("experiment_id", "")), variables)
     yield from _registry_faults(question("GET", REGISTRY_QUESTION))
@@ -65,7 +66,7 @@ def _faults(service: Service, first: Reply, question: Ask, variables: Mapping[st
 
 def _experiment_faults(service: Service, reply: Reply) -> Iterator[Fault]:
     """Whether it is MLflow, takes the login, and has the experiment undeleted, or not at all: a training creates it."""
-    body = reply.body
+    body, experiment = reply.body, _experiment_of(reply)
     if reply.status >= 500:
         proxy = ": a proxy before the server" if body is None and reply.status in (502, 503, 504) else ""
         remedy = "start the server behind the proxy, or see the proxy's own log" if proxy else ""
@@ -79,11 +80,17 @@ def _experiment_faults(service: Service, reply: Reply) -> Iterator[Fault]:
         yield f"answers with a web page{moved}, as a login page does", f"{_ADDRESS}; or {LOGIN}"
     elif reply.status == 404 and (body or {}).get("error_code") == "RESOURCE_DOES_NOT_EXIST":
         return
-    elif reply.status != 200 or "experiment" not in (body or {}):
+    elif reply.status != 200 or not experiment:
         yield f"is not an MLflow server ({reply.status})", _ADDRESS
-    elif (body or {})["experiment"].get("lifecycle_stage") == "deleted":
-        number = str((body or {})["experiment"].get("experiment_id"))
+    elif experiment.get("lifecycle_stage") == "deleted":
+        number = str(experiment.get("experiment_id"))
         yield f"has the experiment {EXPERIMENT} deleted", f"restore it: {restore_command(service.url, number)}"
+
+
+def _experiment_of(reply: Reply) -> dict[str, Any]:
+    """The experiment in an answer, empty if it has none: another program may answer anything."""
+    found = (reply.body or {}).get("experiment")
+    return found if isinstance(found, dict) else {}
 
 
 def _age_faults(reply: Reply | Failure) -> Iterator[Fault]:
@@ -126,10 +133,10 @@ def _registry_faults(reply: Reply | Failure) -> Iterator[Fault]:
 
 def _artifact_faults(location: str) -> Iterator[Fault]:
     """A server may pass files on, or send its clients to a store. They cannot reach a folder on its own machine."""
-    scheme = urlsplit(location).scheme
-    if scheme in ("", "file"):
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)", location)
+    if scheme is None or scheme[0] == "file":
         yield (
-            f"keeps files in a folder on its own machine ({location}), which no stage can write",
+            f"keeps files in a folder on its own machine ({visible(location)[:200]}), which no stage can write",
             "start it with --artifacts-destination instead of --default-artifact-root, and rename or permanently "
             f"delete (mlflow gc) the experiment {EXPERIMENT}, which remembers that folder",
         )

@@ -1,5 +1,6 @@
 """An MLflow server with each of the faults that would end a training: a double on loopback says what real ones say."""
 
+import base64
 import ssl
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from stages.preflight.check import Check, Status
 from stages.preflight.checks.clients import check_clients
 from stages.preflight.checks.environment import check_environment
+from stages.preflight.checks.http_requests import mlflow_login
 from stages.preflight.checks.mlflow_server import API
 from stages.preflight.checks.service import Answer
 from stages.preflight.checks.services import ask_all, check_services, services_of
@@ -85,6 +87,11 @@ FAULTS: dict[str, tuple[dict[str, CannedAnswer], str, str]] = {
     "error": ({"asked": CannedAnswer(status=500, body=INCOMPLETE)}, "an error (500)", "docker compose up"),
     "another program": ({"asked": CannedAnswer(status=404, body="nothing")}, "is not an MLflow server (404)", "/#/"),
     "another api": ({"asked": CannedAnswer(body={"ok": True})}, "is not an MLflow server (200)", "/#/"),
+    "another api with experiments": ({"asked": CannedAnswer(body={"experiment": 5})}, "is not an MLflow server", "/#/"),
+    "an empty experiment": ({"asked": CannedAnswer(body={"experiment": None})}, "is not an MLflow server", "/#/"),
+    "a bomb": ({"asked": CannedAnswer(body="[" * 100_000)}, "answers with a web page", "/#/"),
+    "nowhere": ({"asked": CannedAnswer(status=302, location="http://[x")}, "leads to what is not an address", "URI"),
+    "files nowhere": ({"asked": experiment(artifact_location="[bad\u202e")}, "([bad\\u202e)", "--artifacts"),
     "web page": ({"asked": CannedAnswer(body=PAGE)}, "answers with a web page", "MLFLOW_TRACKING_USERNAME"),
     "login page": (
         {"asked": CannedAnswer(status=302, location="/login"), "login": CannedAnswer(body=PAGE)},
@@ -185,6 +192,15 @@ def test_a_proxy_that_does_not_answer_is_told_from_the_server(monkeypatch: pytes
     check = checked("http://mlflow.invalid:5000", HTTP_PROXY="http://127.0.0.1:9")
     assert "proxy" in check.value
     assert "HTTP_PROXY, or add mlflow.invalid to NO_PROXY" in check.remedy
+
+
+def test_a_login_is_sent_as_mlflow_s_client_sends_it() -> None:
+    """In UTF-8; a token that no header takes ends no check with a traceback."""
+    with mlflow_double() as (url, _):
+        assert checked(url, MLFLOW_TRACKING_USERNAME="zoë", MLFLOW_TRACKING_PASSWORD="pa€s").status is Status.PASS
+        assert "cannot be sent in a header" in checked(url, MLFLOW_TRACKING_TOKEN="pa€s").value
+    header = mlflow_login({"MLFLOW_TRACKING_USERNAME": "zoë", "MLFLOW_TRACKING_PASSWORD": "pa€s"})["Authorization"]
+    assert base64.b64decode(header.removeprefix("Basic ")).decode() == "zoë:pa€s"
 
 
 def test_a_login_that_only_a_plug_in_can_make_is_not_judged() -> None:
