@@ -15,6 +15,7 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.progress import say
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
 from stages.common.registered.aliases import aliases_of
+from stages.common.registered.refusals import explained
 from stages.common.reproduction import MOST_CELLS, Fetched, FetchedCell, write_fetched
 from stages.common.text import json_value
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
@@ -46,7 +47,7 @@ def fetch_provenance(reference: str, folder: Path, server: Server) -> None:
 def find_one(reference: str, server: Server) -> ModelVersion:
     """The one version that `reference` names, a training as itself; of a bare name the newest.
 
-    Raises DataError if the registry has none.
+    Raises DataError if the registry has none, ServiceError if it refuses the login.
     """
     form = _REFERENCE.fullmatch(reference)
     if form is None:
@@ -57,7 +58,7 @@ def find_one(reference: str, server: Server) -> ModelVersion:
             return server.call("find a model version", partial(server.client.get_model_version, name, number))
         found = aliases_of(name, server).get(alias) if alias else _newest(name, server)
     except RefusedError as error:
-        raise _unknown(reference) from error
+        raise explained(error, server, _unknown(reference)) from error
     if found is None:
         raise _unknown(reference)
     return found

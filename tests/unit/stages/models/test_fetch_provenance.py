@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import RestException
 
-from stages.common.errors import CapillaryError, DataError
+from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.provenance.record import FOLDER, MOST_BYTES, PARAMS, RECORD, record_bytes
 from stages.common.reproduction import read_fetched
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
@@ -14,6 +16,7 @@ from stages.common.tracking.server import Server, connect
 from stages.models.provenance import fetch_provenance
 from tests.support.tracking.provenance import provenance_record
 from tests.support.tracking.tracked import embedded_runtime
+from tests.unit.stages.common.tracking.opened import Failing
 
 NAME, TRAINING = "capillary-dice_ce", "capillary-default"
 FILES = {RECORD: record_bytes(provenance_record()), PARAMS: b"training: {}\n"}
@@ -134,3 +137,13 @@ def test_an_unknown_model_is_refused(registry: Registry, tmp_path: Path, referen
     """Also a name that would change the question."""
     with pytest.raises(DataError, match="no model"):
         fetch_provenance(reference, tmp_path / "f", registry.server)
+
+
+@pytest.mark.parametrize("reference", [NAME, f"{NAME}/1", f"{NAME}@champion"])
+def test_an_expired_token_is_no_missing_model(tmp_path: Path, reference: str) -> None:
+    """Whoever trusts that trains a model again that is there."""
+    expired = RestException({"error_code": "UNAUTHENTICATED", "message": "the token has expired"})
+    asked = dict.fromkeys(("get_model_version", "search_model_versions", "get_registered_model"), expired)
+    server = Server(client=Failing(MlflowClient("http://h:1"), **asked), uri="http://h:1")
+    with pytest.raises(ServiceError, match="refuses this login"):
+        fetch_provenance(reference, tmp_path / "f", server)
