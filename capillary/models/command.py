@@ -105,6 +105,6 @@ def _ask(argv: Sequence[str], display: Callable[[dict[str, Any]], None], *, as_j
     if code:
         sys.exit(code)
     if as_json:
-        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(answer, indent=2))  # in ASCII: it holds what others wrote on a server
     else:
         display(answer)

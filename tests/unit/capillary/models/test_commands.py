@@ -15,6 +15,7 @@ from capillary.models import ask
 from capillary.models.known import known_names
 from capillary.models.steps import Step, plan_step
 from capillary.settings import read_settings
+from stages.common.text import find_hidden
 from tests.support.parts import REPOSITORY
 
 MEAN = {"mean": 0.8, "ci_low": 0.7, "ci_high": 0.9}
@@ -78,6 +79,24 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 
     monkeypatch.setattr(ask, "ask_registry", answer)
     return questions
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_others_wrote_on_a_server_steers_no_terminal(
+    asked: list[Sequence[str]],
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A control character of one byte, and a mark that turns the line around; a program still gets them."""
+    hostile = {**MODEL, "history": [{**ENTRY, "why": "fine \x9b2J \u202e"}]}
+    monkeypatch.setitem(ANSWERS, "show", hostile)
+    app(["show", "capillary-default", *options], standalone_mode=False)
+    text = capsys.readouterr().out
+    assert "fine" in text
+    assert find_hidden(text.replace("\n", "")) is None
+    if options:
+        assert json.loads(text) == hostile
 
 
 @pytest.mark.parametrize(("words", "step", "shown"), COMMANDS)
