@@ -1,8 +1,9 @@
 """An MLflow server (2.7 and later), read through its REST API: the host side does not have MLflow."""
 
+import functools
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import requests
 
@@ -10,12 +11,28 @@ from capillary.report.registered import Samples
 from capillary.report.sources.stored import StoredRun, StoredVersion
 from stages.common.errors import ServiceError
 from stages.common.tracking.address import EXPERIMENT
+from stages.preflight.checks.http_requests import mlflow_login
 
 TIMEOUT_S = (3.0, 15.0)  # to connect, to answer
 MAX_POINTS = 5000  # of one curve: a sample each ten seconds for half a day
 MAX_EVALUATIONS = 50
 MAX_PAGES, PAGE = 20, 500  # of versions of one registered model
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
 _FINGERPRINT = re.compile(r"[0-9a-zA-Z-]{1,128}")  # a card may hold anything, a filter may not
+
+
+def _understood(ask: Callable[_Given, _Answer]) -> Callable[_Given, _Answer]:
+    """`ask`, in which an answer of another form than MLflow's is a ServiceError: other programs answer anything."""
+
+    @functools.wraps(ask)
+    def asked(*given: _Given.args, **named: _Given.kwargs) -> _Answer:
+        try:
+            return ask(*given, **named)
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise _unanswered("the answer is not that of an MLflow server", str(error)[:200]) from error
+
+    return asked
 
 
 class RestStore:
@@ -24,11 +41,9 @@ class RestStore:
     def __init__(self, uri: str, variables: Mapping[str, str]) -> None:
         self._uri = uri.rstrip("/")
         self._session = requests.Session()
-        if token := variables.get("MLFLOW_TRACKING_TOKEN"):
-            self._session.headers["Authorization"] = f"Bearer {token}"
-        elif user := variables.get("MLFLOW_TRACKING_USERNAME"):
-            self._session.auth = (user, variables.get("MLFLOW_TRACKING_PASSWORD", ""))
+        self._session.headers.update(mlflow_login(variables))
 
+    @_understood
     def run(self, run_id: str) -> StoredRun | None:
         """The run, None when the server does not know it. Raises ServiceError."""
         found = self._ask("GET", "runs/get", {"run_id": run_id})
@@ -36,6 +51,7 @@ class RestStore:
             return None
         return _to_run(found.get("run", {}))
 
+    @_understood
     def training(self, fingerprint: str) -> StoredRun | None:
         """The last run of a training with that fingerprint. Raises ServiceError."""
         known = self._ask("GET", "experiments/get-by-name", {"experiment_name": EXPERIMENT})
@@ -50,6 +66,7 @@ class RestStore:
         found = (self._ask("POST", "runs/search", question) or {}).get("runs", [])
         return _to_run(found[0]) if found else None
 
+    @_understood
     def evaluations(self, experiment_id: str) -> list[StoredRun]:
         """The finished runs of the stage evaluate, the newest first. Raises ServiceError."""
         question = {
@@ -61,6 +78,7 @@ class RestStore:
         found = self._ask("POST", "runs/search", question) or {}
         return [_to_run(run) for run in found.get("runs", [])]
 
+    @_understood
     def samples(self, run: StoredRun, key: str) -> Samples:
         """The curve of a metric over the seconds since the run's start. Raises ServiceError."""
         question = {"run_id": run.run_id, "metric_key": key, "max_results": MAX_POINTS}
@@ -74,6 +92,7 @@ class RestStore:
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
+    @_understood
     def versions(self, name: str) -> list[StoredVersion]:
         """Every version of the registered model `name`. Raises ServiceError, also where there is no registry."""
         found: list[StoredVersion] = []
@@ -89,6 +108,7 @@ class RestStore:
                 break
         return found
 
+    @_understood
     def aliases(self, name: str) -> dict[str, str]:
         """Alias → number, as the server has it; none from a server without aliases. Raises ServiceError."""
         answer = self._ask("GET", "registered-models/get", {"name": name}) or {}

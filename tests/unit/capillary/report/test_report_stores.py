@@ -254,7 +254,13 @@ def test_a_server_is_asked_for_finished_evaluations_and_whole_curves(server: Ser
     [
         ({}, "", None),
         ({"MLFLOW_TRACKING_USERNAME": "u", "MLFLOW_TRACKING_PASSWORD": "p"}, "", "Basic dTpw"),
-        ({"MLFLOW_TRACKING_USERNAME": "u"}, "", "Basic dTo="),
+        ({"MLFLOW_TRACKING_USERNAME": "ü", "MLFLOW_TRACKING_PASSWORD": "€"}, "", "Basic w7w64oKs"),
+        ({"MLFLOW_TRACKING_USERNAME": "u"}, "", None),
+        (
+            {"MLFLOW_TRACKING_TOKEN": "t", "MLFLOW_TRACKING_USERNAME": "u", "MLFLOW_TRACKING_PASSWORD": "p"},
+            "",
+            "Basic dTpw",
+        ),
         ({"MLFLOW_TRACKING_TOKEN": "t", "MLFLOW_TRACKING_USERNAME": "u"}, "", "Bearer t"),
         ({}, "u:p@", "Basic dTpw"),
     ],
@@ -267,7 +273,7 @@ def test_a_server_gets_the_login_that_is_known(
     user: str,
     login: str | None,
 ) -> None:
-    """A token before a name, or what the address holds."""
+    """As MLflow's client sends it: name and password before a token, or what the address holds."""
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     RestStore(server.uri.replace("://", f"://{user}"), variables).run("t0")
     assert server.logins == [login]
@@ -291,6 +297,39 @@ def test_a_server_that_is_not_mlflow_is_an_error(server: Server, status: int, bo
     assert caught.value.value == why
     assert "secret" not in caught.value.report()
     assert "MLFLOW_TRACKING_URI" in caught.value.remedy
+
+
+ODD = [
+    *([], 5, "x", "[" * 100_000, {"run": 5}, {"experiment": 5}, {"experiment": {}, "runs": 5}, {"runs": [5]}),
+    *(
+        {"metrics": [5]},
+        {"metrics": [{"timestamp": "x"}]},
+        {"model_versions": [5]},
+        {"registered_model": {"aliases": [5]}},
+    ),
+    {"run": {"info": {"run_id": "a", "experiment_id": "1", "status": "x", "start_time": "y"}}},
+]
+
+
+@pytest.mark.parametrize("body", ODD, ids=lambda body: str(body)[:40])
+def test_no_answer_ends_a_report_with_a_traceback(server: Server, body: Any) -> None:
+    """It comes at the end of an experiment; whatever answers there, the rest of it is written."""
+    for endpoint in ("runs/get", "experiments/get-by-name", "runs/search", "metrics/get-history"):
+        server.answer(endpoint, body)
+    for endpoint in ("model-versions/search", "registered-models/get"):
+        server.answer(endpoint, body)
+    store = RestStore(server.uri, {})
+    asked = (
+        *(lambda: store.run("t0"), lambda: store.training("abc"), lambda: store.evaluations("7")),
+        *(lambda: store.samples(TRAINING, MEMORY), lambda: store.versions("m"), lambda: store.aliases("m")),
+    )
+    refused = 0
+    for question in asked:
+        try:
+            question()
+        except ServiceError:
+            refused += 1
+    assert refused
 
 
 @pytest.mark.parametrize(
