@@ -1,10 +1,14 @@
 """Files that are either whole or absent: written next to their place, flushed to the disk, renamed."""
 
 import contextlib
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+_UNKNOWN_CALLS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # what a file system says that lacks a call
 
 
 @contextlib.contextmanager
@@ -24,15 +28,28 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     _sync_folder(path.parent)
 
 
+def name_twice(file: Path, name: Path) -> None:
+    """Give `file` the name `name` as well, which must be free; a copy where the disk has no second names (exFAT)."""
+    try:
+        name.hardlink_to(file)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EMLINK, *_UNKNOWN_CALLS):
+            raise
+        shutil.copyfile(file, name, follow_symlinks=False)
+
+
 def _through_no_link(path: str, flags: int) -> int:
     """In a folder that others write to, a link may wait under the temporary name."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename is on the disk only when its folder is."""
+    """A rename is on the disk only when its folder is. Some file systems of servers and of VMs have no such call."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNKNOWN_CALLS:
+            raise
     finally:
         os.close(descriptor)

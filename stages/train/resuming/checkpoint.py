@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from stages.common.atomic import atomic_write
+from stages.common.atomic import atomic_write, name_twice
 from stages.common.errors import DataError
 from stages.common.progress import say
 
@@ -38,7 +38,7 @@ class Checkpoints:
         if current.exists():
             # a second name for the present one; it is never absent under its own
             previous.unlink(missing_ok=True)
-            previous.hardlink_to(current)
+            name_twice(current, previous)
         with atomic_write(current) as stream:
             stream.write(_MAGIC + b" " + hashlib.sha256(payload).hexdigest().encode() + b"\n")
             stream.write(payload)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from stages.common.atomic import name_twice
 from stages.common.errors import DataError
 from stages.common.imaging.formats.inflate import PIECE
 from stages.ingest.sources.archives.limits import Budget, refuse_full_disk, refused
@@ -90,7 +91,7 @@ class ArchiveFolder:
         """Give the unpacked file another name; it is this run's own."""
         member = self.listing.find(path)
         self._unpack([member])
-        os.link(self._files[member.place], target)
+        name_twice(self._files[member.place], target)
 
     def _unpack(self, members: Iterable[Member]) -> None:
         missing = [member for member in members if member.place not in self._files]

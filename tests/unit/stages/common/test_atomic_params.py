@@ -1,13 +1,16 @@
 """The small common modules: files that are whole or absent, and typed params."""
 
+import contextlib
+import errno
 import os
+import stat
 from pathlib import Path
 
 import psutil
 import pytest
 from pydantic import Field
 
-from stages.common.atomic import atomic_write
+from stages.common.atomic import atomic_write, name_twice
 from stages.common.errors import ParamsError
 from stages.common.params import Params, load_params, nearest, validate_params
 
@@ -97,6 +100,41 @@ def _load(tmp_path: Path, text: str) -> Model:
     file = tmp_path / "params.yaml"
     file.write_text(text)
     return load_params(Model, file)
+
+
+@pytest.mark.parametrize("reason", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_disk_that_cannot_flush_a_folder_takes_files_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    """Shares of a VM have no such call; what a disk could not do is an error."""
+    flush = os.fsync
+
+    def fsync(number: int) -> None:
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise OSError(reason, os.strerror(reason))
+        flush(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    failing = pytest.raises(OSError, match="Input") if reason == errno.EIO else contextlib.nullcontext()
+    with failing, atomic_write(tmp_path / "a") as stream:
+        stream.write(b"a")
+    assert (tmp_path / "a").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("reason", [None, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSPC])
+def test_a_file_has_two_names_or_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int | None) -> None:
+    """An external disk (exFAT) has no second names: a training would end at its second checkpoint."""
+    (tmp_path / "a").write_bytes(b"a")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(reason, os.strerror(reason or 0))
+
+    if reason is not None:
+        monkeypatch.setattr(os, "link", refuse)
+    failing = pytest.raises(OSError, match="No space") if reason == errno.ENOSPC else contextlib.nullcontext()
+    with failing:
+        name_twice(tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == b"a"
 
 
 def test_params_are_typed_and_frozen(tmp_path: Path) -> None:
