@@ -1,6 +1,7 @@
 """What is missing of a remote: from variables, else from the person at the terminal. A secret is typed without echo."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from capillary.remote.plans import Answers, owner_of
 from stages.common.errors import CapillaryError, ExitCode
 
 TOKEN = "DAGSHUB_USER_TOKEN"  # noqa: S105 - the name of a variable, as DagsHub's own client reads it
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _PURPOSE, _PLAIN = "REMOTE_AWS_", "AWS_"
 
 
@@ -76,7 +78,8 @@ def complete(request: Request, variables: Mapping[str, str], remotes: Sequence[s
     """
     asked = person if person.is_there and not request.yes else None
     url = checked_url(request.kind, _url(request, asked))
-    name = request.name or ("origin" if request.kind is Kind.DAGSHUB else str(request.kind))
+    name = ("origin" if request.kind is Kind.DAGSHUB else str(request.kind)) if request.name is None else request.name
+    _refuse_name(name)
     key_id, secret, session = _keys(request.kind, variables, asked)
     return Answers(
         kind=request.kind,
@@ -91,6 +94,17 @@ def complete(request: Request, variables: Mapping[str, str], remotes: Sequence[s
         credentials=_first(variables, "GOOGLE_APPLICATION_CREDENTIALS") if request.kind is Kind.GS else "",
         mlflow=_wants_mlflow(request, asked),
     )
+
+
+def _refuse_name(name: str) -> None:
+    """DVC reads capitals as small letters, and cannot read its file if a name has a quote, a line break or %( in it."""
+    if not _NAME.fullmatch(name):
+        raise CapillaryError(
+            "this cannot be the name of a remote",
+            value=name,
+            remedy="give a --name of small letters, digits and . _ -",
+            code=ExitCode.USAGE,
+        )
 
 
 def _url(request: Request, person: Person | None) -> str:

@@ -52,6 +52,13 @@ def _config(file: Path, remote: str, options: Mapping[str, str], *, default: boo
         ) from error
     section = f'remote "{remote}"'
     config.pop(section, None)
+    if name := next((name for name, value in options.items() if "%(" in value), None):
+        raise CapillaryError(
+            f"the value of {name} cannot be written to {file.name}: DVC takes %( in it for a reference",
+            file=file,
+            remedy="make another key or token, without %(",
+            code=ExitCode.USAGE,
+        )
     if options:
         config[section] = dict(options)
     if default:
@@ -79,9 +86,9 @@ def _variables(former: bytes, values: Mapping[str, str]) -> bytes:
 def _quoted(name: str, value: str) -> str:
     if _PLAIN_VALUE.fullmatch(value):
         return value
-    if "'" in value or "\n" in value or "\\" in value:
+    if any(sign in value for sign in ("'", "\n", "\r", "\\", "${")):
         raise CapillaryError(
-            f"the value of {name} cannot be written to {VARIABLES}: it holds a quote, a backslash or a line break",
+            f"the value of {name} cannot be written to {VARIABLES}: it holds a quote, a backslash, a line break or ${{",
             remedy="copy the token again, without quotes around it",
             code=ExitCode.USAGE,
         )

@@ -283,6 +283,28 @@ def test_files_are_put_back_when_one_cannot_be_written(project: Path, monkeypatc
     assert files_of(project) == before
 
 
+@pytest.mark.parametrize("name", ["Lab", "", "a'b", "a\nb", "a%(x)s", 'my "lab"', "-x"])
+def test_a_name_that_dvc_reads_otherwise_is_refused(name: str) -> None:
+    """`Lab` would replace the remote `lab` unasked; others make .dvc/config unreadable for everybody."""
+    with pytest.raises(CapillaryError, match="cannot be the name of a remote"):
+        complete(Request(kind=Kind.FOLDER, url="/mnt/lab", name=name), {}, ["lab"], NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("secret", "variables", "file"),
+    [({"session_token": "a%(b)s"}, {}, "config.local"), ({}, {"P": "a${HOME}"}, ".env"), ({}, {"P": "a\r"}, ".env")],
+)
+def test_a_secret_that_would_be_read_as_another_is_refused(
+    project: Path, secret: dict[str, str], variables: dict[str, str], file: str
+) -> None:
+    """DVC and .env take parts of it for references, also in quotes."""
+    before = files_of(project)
+    plan = RemotePlan(name="o", public={"url": "s3://b"}, secret=secret, default=True, variables=variables)
+    with pytest.raises(CapillaryError, match=f"cannot be written to {file}"):
+        write_remote(plan, project)
+    assert files_of(project) == before
+
+
 def test_the_env_file_keeps_its_other_lines(project: Path) -> None:
     """A variable is set once, where it was set before; what cannot be quoted is refused; a link is left alone."""
     env = project / ".env"
