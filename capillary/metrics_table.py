@@ -31,7 +31,7 @@ def show_metrics(root: Path) -> None:
         if held_out:
             ensembles = {loss: values["ensemble"] for loss, values in held_out.items()}
             tables.append(metrics_table(ensembles, tolerance_um, HELD_OUT_TITLE))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
         raise DataError(
             "the metrics cannot be read",
             file=file,

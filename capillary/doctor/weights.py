@@ -1,11 +1,11 @@
 """Networks that the team keeps in DVC's remote: those of the present cards are there."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from capillary.launcher.plan import WEIGHTS
 from capillary.weights.choice import weights_in_remote
+from stages.common.text import json_value
 from stages.preflight.check import Check, passed, warned
 
 NAME = "weights"
@@ -29,8 +29,8 @@ def _cards(root: Path) -> Iterator[tuple[Path, str]]:
     """(file, hash of the weights) of each card; one that cannot be read has a hash that no folder has."""
     for file in sorted((root / "models").rglob("fold_*.json")):
         try:
-            data = json.loads(file.read_bytes())
-        except ValueError:
+            data = json_value(file.read_bytes())
+        except (OSError, ValueError):  # a link whose file is gone from DVC's cache
             data = None
         found = data.get("weights_sha256") if isinstance(data, dict) else None
         yield file, found if isinstance(found, str) and found.isalnum() else "none"

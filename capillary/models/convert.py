@@ -19,6 +19,7 @@ from stages.common.atomic import atomic_write
 from stages.common.conversion import CARDS, CONVERTED, FETCHED
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
+from stages.common.text import json_value
 
 MODELS = "models"
 
@@ -100,7 +101,7 @@ def _update_cards(root: Path, files: Sequence[Path]) -> None:
 def _named_by(card: Path) -> tuple[object, object] | None:
     """Name and version on `card`; None for one that is not a card."""
     try:
-        data = json.loads(card.read_text(encoding="utf-8"))
-    except ValueError:
+        data = json_value(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
     return (data.get("model_name"), data.get("model_version")) if isinstance(data, dict) else None

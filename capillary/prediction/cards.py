@@ -1,12 +1,12 @@
 """Which model cards of the workspace a prediction uses: those of a loss, all folds and seeds of it as an ensemble."""
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.text import json_value
 
 MODELS = "models"
 _CARD = re.compile(r"(?P<loss>[^/]+)/(?:seed_(?P<seed>\d+)/)?fold_(?P<fold>\d+)\.json")
@@ -84,8 +84,8 @@ def _seed_of(cell: CellName, card: Path) -> int | None:
     if cell.seed is not None:
         return cell.seed
     try:
-        found = json.loads(card.read_text(encoding="utf-8"))
-    except ValueError:
+        found = json_value(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None  # the stage says what is wrong with the card, if it is used
     seed = found.get("seed") if isinstance(found, dict) else None
     return seed if type(seed) is int else None

@@ -34,7 +34,8 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 RECEIPTS = Path(".capillary", "receipts")
 METRICS_FOLDER = Path("metrics")
 Row = TypeVar("Row")
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+# what a file of another form raises where it is read: any of them
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 def read_metrics(root: Path, folder: Path = METRICS_FOLDER) -> dict[str, dict[str, Interval]]:

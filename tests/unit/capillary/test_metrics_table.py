@@ -64,7 +64,9 @@ def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     assert "reproduce" in caught.value.remedy
 
 
-@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"dice_ce": {"dsc": 1}}), json.dumps({"dice_ce": {}})])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", json.dumps({"dice_ce": {"dsc": 1}}), json.dumps({"dice_ce": {}}), "[" * 100_000]
+)
 def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     """A file that is cut or of another version gives no traceback."""
     file = tmp_path / "metrics" / "metrics.json"

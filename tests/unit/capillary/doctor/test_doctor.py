@@ -189,9 +189,11 @@ def test_cards_without_a_kept_network_are_counted(tmp_path: Path) -> None:
     assert [check.status for check in check_weights(tmp_path)] == [Status.PASS]
     (cards / "fold_1.json").write_text("{")
     (cards / "fold_2.json").write_text('{"weights_sha256": "../configs"}')
+    (cards / "fold_3.json").symlink_to("gone from DVC's cache")
+    (cards / "fold_4.json").write_text("[" * 100_000)
     (check,) = check_weights(tmp_path)
     assert check.status is Status.WARN
-    assert check.value.startswith("2 cards")
+    assert check.value.startswith("4 cards")
 
 
 def _examined(folder: Path, variables: Mapping[str, str]) -> Report:

@@ -161,6 +161,7 @@ def test_metrics_are_read_exactly_and_a_null_is_none(tmp_path: Path) -> None:
         '{"a": {"dsc": {}}}',
         '{"a": {"dcs": {"mean": 1, "ci_low": 0, "ci_high": 1}}}',
         b"\xff\xfe",
+        "[" * 100_000,
     ],
 )
 def test_metrics_of_another_form_are_refused_by_name(tmp_path: Path, content: str | bytes) -> None:
@@ -221,6 +222,9 @@ def test_curves_and_cards_are_those_of_the_cells_of_params_yaml(tmp_path: Path) 
     write_receipt(tmp_path / ".capillary" / "receipts", "f10", "http://h", receipt)
     found = [(card.fold, card.run_id, card.model_version) for card in read_cards(tmp_path, cells, "http://h")]
     assert found == [(2, "", ""), (10, "r", "3")]
+    write(tmp_path / "models/a/fold_10.json", '{"fingerprint": "f", "loss": "a", "fold": 1e999}')
+    with pytest.raises(DataError, match="cannot be read"):
+        read_cards(tmp_path, cells, "http://h")
 
 
 def test_overlays_must_be_pictures(tmp_path: Path) -> None:
@@ -235,6 +239,11 @@ def test_overlays_must_be_pictures(tmp_path: Path) -> None:
     (found,) = read_overlays(tmp_path)
     assert (found.aspect, found.pixels) == (2.0, 1)
     assert [panel.name for panel in found.projection] == ["image", "error"]
+    for odd in ({"sides_um": [0, 20], "pictures": names}, {"sides_um": [10, 20], "pictures": []}):
+        write(tmp_path / "metrics/overlays.json", json.dumps([{**entry, **odd}]))
+        with pytest.raises(DataError, match="cannot be read"):
+            read_overlays(tmp_path)
+    write(tmp_path / "metrics/overlays.json", json.dumps([{**entry, "sides_um": [10, 20], "pictures": names}]))
     write(tmp_path / "metrics/overlays" / names[0], "<svg onload='alert(1)'/>")
     with pytest.raises(DataError) as caught:
         read_overlays(tmp_path)
