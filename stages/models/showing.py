@@ -65,9 +65,17 @@ def _model(name: str, server: Server) -> dict[str, Any]:
 
 
 def _listed(server: Server) -> list[str]:
+    def pages() -> list[str]:
+        found: list[str] = []
+        token: str | None = None
+        while True:  # a page has 100
+            page = server.client.search_registered_models(f"name LIKE '{START}%'", page_token=token)
+            found += [model.name for model in page]
+            token = page.token
+            if not token:
+                return found
+
     try:
-        ask = server.client.search_registered_models
-        models = server.call("list models", lambda: ask(f"name LIKE '{START}%'"))
+        return sorted(server.call("list models", pages))
     except RefusedError:
         return []  # asked by name, the server says what it has and whether it lets this login in
-    return sorted(model.name for model in models)
