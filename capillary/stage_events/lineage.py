@@ -1,5 +1,6 @@
 """OpenLineage's events from a StageRun. Imported only where lineage is on: the client takes more than half a second."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,7 +81,7 @@ class Events:
         return {
             "_producer": PRODUCER,
             "_schemaURL": _SCHEMA,
-            "params": run.params,
+            "params": _without_logins(run.params),
             "fingerprint": run.fingerprint,
             "commit": self._commit,
             "experiment": run.experiment or "",
@@ -93,6 +94,15 @@ class Events:
             type="git", url=self._url, path="dvc.yaml", version=self._commit or None
         )
         return {"sourceCodeLocation": source}
+
+
+def _without_logins(value: Any) -> Any:
+    """`value`, in which no URL has a login or a query, which may hold a signature: a catalogue is read by others."""
+    if isinstance(value, str):
+        return without_login(value).partition("?")[0] if "://" in value else value
+    if isinstance(value, Mapping):
+        return {name: _without_logins(each) for name, each in value.items()}
+    return [_without_logins(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _input(name: str, value: str, namespace: str) -> InputDataset:
