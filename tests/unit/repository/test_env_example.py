@@ -116,7 +116,7 @@ def test_what_is_read_is_in_the_file() -> None:
 def test_no_message_names_a_variable_that_nothing_reads() -> None:
     """A remedy that sets one would change nothing."""
     patterns = FAMILIES_READ | {"CAPILLARY_SERVE", "CAPILLARY_TORCH_INDEX"}
-    assert {name for name in _named_in_texts() - READ if not _matches(name, patterns)} == set()
+    assert {name for name in _named_in_texts() - _read() if not _matches(name, patterns)} == set()
 
 
 def test_what_is_in_the_file_is_read() -> None:
