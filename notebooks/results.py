@@ -94,4 +94,4 @@ def put(page: Mapping[str, str]) -> None:
     """Display `page`, by type of text, as an output of the cell that runs."""
     from IPython.display import display  # of the extra `notebooks`; nothing else here needs it
 
-    display(page, raw=True)  # type: ignore[no-untyped-call]
+    display(page, raw=True)
