@@ -68,7 +68,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def experiment_file(places: Places, config: str) -> Path:
-    """The file to run: `config`, with /data as the source where something is mounted there."""
+    """The file to run: `config`, with /data as the source where something is mounted and the file names neither a
+    folder of it nor an address such as s3://."""
     file: Path = places.workspace / config
     if not file.is_file():
         known = ", ".join(sorted(str(path.relative_to(places.code)) for path in places.configs()))
@@ -77,12 +78,17 @@ def experiment_file(places: Places, config: str) -> Path:
         return file
     tree = read_tree(file)
     ingest = tree.setdefault("ingest", {})
-    if isinstance(ingest, dict) and not Path(str(ingest.get("source", ""))).is_relative_to(places.data):
+    if isinstance(ingest, dict) and not is_meant(str(ingest.get("source", "")), places):
         ingest["source"] = str(places.data)
     made: Path = places.workspace / ".capillary" / "release" / file.name
     made.parent.mkdir(parents=True, exist_ok=True)
     made.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return made
+
+
+def is_meant(source: str, places: Places) -> bool:
+    """Whether the file's own source holds although something is mounted: it is an address, or below the mount."""
+    return "://" in source or Path(source).is_relative_to(places.data)
 
 
 def read_tree(file: Path) -> dict[str, Any]:

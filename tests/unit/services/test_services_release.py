@@ -75,10 +75,11 @@ def test_the_exit_code_is_the_experiment_s_and_results_come_out_whatever_it_is(c
         ("experiment: {name: x}", "DATA"),
         ("experiment: {name: x}\ningest: {source: samples/phantom}", "DATA"),
         ("experiment: {name: x}\ningest: {source: DATA/mouse}", "DATA/mouse"),
+        ("experiment: {name: x}\ningest: {source: 's3://lab/mice'}", "s3://lab/mice"),
     ],
 )
 def test_what_is_mounted_is_the_source(container: Container, text: str, source: str) -> None:
-    """Unless the file names a folder in it."""
+    """Unless the file names a folder in it, or an address: the mount may hold the experiment file alone."""
     data = str(container.places.data)
     (container.places.data / "mine.yaml").write_text(text.replace("DATA", data))
     container.start("--config", f"{data}/mine.yaml")
