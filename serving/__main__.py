@@ -14,7 +14,7 @@ from serving.jobs.queue import Queue
 from serving.jobs.store import JobStore
 from serving.models.keeper import Models
 from serving.service import Service
-from serving.settings import ServeSettings, listed
+from serving.settings import THREADS, ServeSettings, listed
 from stages.common.errors import CapillaryError, ExitCode, run_main
 from stages.common.progress import say
 
@@ -59,6 +59,8 @@ def read_settings() -> ServeSettings:
 def build_service(settings: ServeSettings) -> Service:
     """The parts, put together. The tokens leave the environment: no other process of the service needs them."""
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    if settings.threads is not None:
+        environment[THREADS] = str(settings.threads)
     figures = Figures()
     models = Models(settings.model, environment, figures)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -5,13 +5,16 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+THREADS = "CAPILLARY_THREADS"  # goes on to the workers, each of which is a program of its own
+
 
 class ServeSettings(BaseSettings):
     """How the service runs. Sizes are in 10⁶ bytes (mb), times in seconds (s) or hours (h).
 
     `model` is a reference to the registry (NAME@ALIAS), or models/ for the cards there; empty: the champion of
     capillary-default, else the cards. `open_access` lets everybody in without a token where the service listens beyond
-    this machine. `urls` are the addresses that stacks may be fetched from.
+    this machine. `urls` are the addresses that stacks may be fetched from. `threads` is how many a stack is computed
+    with; None: one per core of the machine.
     """
 
     model_config = SettingsConfigDict(
@@ -35,6 +38,7 @@ class ServeSettings(BaseSettings):
     urls: SecretStr = Field(default=SecretStr(""), validation_alias="CAPILLARY_SERVE_URLS")
     watch_s: float = Field(default=30.0, gt=0, validation_alias="CAPILLARY_SERVE_WATCH_S")
     grace_s: float = Field(default=10.0, gt=0, validation_alias="CAPILLARY_GRACE_S")
+    threads: int | None = Field(default=None, ge=1, validation_alias=THREADS)
 
     @property
     def upload_bytes(self) -> int:

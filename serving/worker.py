@@ -21,6 +21,7 @@ from serving.jobs.record import Request, Result
 from serving.models.messages import Answer, Message, line_of
 from serving.models.networks import Networks, load_networks, pinned_reference, self_test
 from serving.models.view import write_view
+from serving.settings import THREADS
 from stages.common.errors import CapillaryError
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
@@ -39,7 +40,7 @@ def main() -> None:
     threading.excepthook = _end_process
     try:
         runtime = read_runtime()
-        torch.set_num_threads(runtime.threads)
+        torch.set_num_threads(int(os.environ.get(THREADS) or runtime.threads))
         torch.backends.cudnn.deterministic = True
         networks = load_networks(sys.argv[1] if len(sys.argv) > 1 else "", Path.cwd(), runtime)
         self_test(networks.ensemble, networks.evaluation.test_time_flips)

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from serving.__main__ import build_service
 from serving.access import urls
 from serving.access.tokens import EVERYBODY, count_short, hashed, refuse_foreign_pages
 from serving.failures import Refusal
 from serving.settings import ServeSettings, listed
 from serving.uploads import plain_name
+from tests.support.parts import REPOSITORY
 
 TOKEN = "a-token-of-sixteen"
 
@@ -148,10 +151,26 @@ def test_a_dead_server_is_said(tmp_path: Path) -> None:
 
 def test_every_setting_of_the_service_reaches_its_container() -> None:
     """Compose hands .env to the service by these lines alone: the container has no .env of its own."""
-    compose = yaml.safe_load((Path(__file__).parents[3] / "docker-compose.yml").read_text())
+    compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
     names = {str(field.validation_alias) for field in ServeSettings.model_fields.values()}
     by_image = {"SERVE_HOST", "SERVE_PORT", "CAPILLARY_SERVE_FOLDER"}
     assert names - by_image <= compose["services"]["serve"]["environment"].keys()
+
+
+@pytest.mark.parametrize("name", ["ecs", "kubernetes"])
+def test_a_template_sets_nothing_that_the_service_does_not_read(name: str) -> None:
+    text = (REPOSITORY / "deploy" / name / "serve.yaml").read_text()
+    known = {str(field.validation_alias) for field in ServeSettings.model_fields.values()}
+    assert set(re.findall(r"CAPILLARY_\w+", text)) - known == set()
+
+
+def test_a_worker_gets_the_threads_that_the_service_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with a limit on its CPUs sees every core of the machine, and would start a thread on each."""
+    given: dict[str, str] = {}
+    monkeypatch.setattr("serving.__main__.Models", lambda _reference, environment, _figures: given.update(environment))
+    settings = ServeSettings(_env_file=None, threads=3, folder=tmp_path)  # type: ignore[call-arg]
+    build_service(settings)
+    assert given["CAPILLARY_THREADS"] == "3"
 
 
 def test_an_open_service_with_an_admin_token_asks_for_it() -> None:
