@@ -204,7 +204,7 @@ def serve(
     """Start an HTTP service with a web page that segments stacks (docs/serve.md). Ctrl-C ends it."""
     from capillary.serve import run_service
 
-    sys.exit(run_service(Path.cwd(), port=port, model=model))
+    run_service(Path.cwd(), port=port, model=model)
 
 
 @app.command()

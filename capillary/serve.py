@@ -2,9 +2,9 @@
 
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from dotenv import dotenv_values
 
@@ -13,8 +13,8 @@ from stages.common.errors import CapillaryError, ExitCode
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pydantic_settings")
 
 
-def run_service(root: Path, *, port: int | None, model: str | None) -> int:
-    """Run the service in the project `root` until it ends; returns its exit code."""
+def run_service(root: Path, *, port: int | None, model: str | None) -> NoReturn:
+    """Become the service, in the project `root`: a signal for this process is one for the service."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise CapillaryError(
@@ -23,12 +23,9 @@ def run_service(root: Path, *, port: int | None, model: str | None) -> int:
             code=ExitCode.USAGE,
         )
     environment = environment_of(root, port=port, model=model)
-    with subprocess.Popen([sys.executable, "-P", "-m", "serving"], cwd=root, env=environment) as service:
-        while True:
-            try:
-                return service.wait()
-            except KeyboardInterrupt:  # Ctrl-C reached the service, too, which ends as it should
-                continue
+    os.chdir(root)
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "serving"], environment)  # noqa: S606 - a list, no shell
 
 
 def environment_of(root: Path, *, port: int | None, model: str | None) -> dict[str, str]:
