@@ -73,12 +73,12 @@ class Models:
                 await self._follow()
                 if not self._failed:
                     self.failure = None
-            except (CapillaryError, WorkerLostError, TimeoutError) as error:
-                self.failure = error.what if isinstance(error, CapillaryError) else "the model's process was lost"
-                say(f"model: {self.failure}")
+            except CapillaryError as error:
+                self._failed_because(error.what, f"; remedy: {error.remedy}")
+            except (WorkerLostError, TimeoutError):
+                self._failed_because("the model's process was lost")
             except OSError as error:  # of starting a process: no memory, too many files
-                self.failure = f"its process cannot be started: {error}"
-                say(f"model: {self.failure}")
+                self._failed_because(f"its process cannot be started: {error}")
             # not wait_for: Python 3.11's swallows a cancellation that comes with the event, and SIGTERM ends nothing
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every_s if self.served is not None else min(every_s, RETRY_S)):
@@ -99,6 +99,12 @@ class Models:
         """End every worker."""
         for worker in {*self._busy, *([self._current] if self._current else [])}:
             await worker.end()
+
+    def _failed_because(self, what: str, remedy: str = "") -> None:
+        """Keep the reason, and log it once: the same one may come back every few seconds."""
+        if what != self.failure:
+            say(f"model: {what}{remedy}")
+        self.failure = what
 
     async def _follow(self) -> None:
         if self.served is None:

@@ -117,8 +117,11 @@ def _find_by_cards(root: Path, runtime: Runtime) -> tuple[FoundNetwork, ...]:
     files = sorted((root / "models").glob("*/fold_*.json"))
     losses = sorted({file.parent.name for file in files})
     if len(losses) != 1:
-        found = f"there are cards of {', '.join(losses)}" if losses else "there is no model card"
-        raise DataError(found, file=root / "models", remedy="name the model: CAPILLARY_SERVE_MODEL=NAME or NAME@ALIAS")
+        found = f"models/ has cards of {', '.join(losses)}" if losses else "models/ has no model card"
+        train = "" if losses else "train one (dvc repro), or "
+        raise DataError(
+            found, file=root / "models", remedy=f"{train}name the model: CAPILLARY_SERVE_MODEL=NAME or NAME@ALIAS"
+        )
     return tuple(find_networks([read_card(file) for file in files], places_of(runtime)))
 
 

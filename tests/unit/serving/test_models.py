@@ -96,6 +96,24 @@ def test_without_a_model_the_service_lives_but_is_not_ready(start: Start) -> Non
     assert running.ended(job)["state"] == "done"
 
 
+def test_a_reason_is_logged_once_and_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is tried again every few seconds, which fills no log with one line."""
+    lines: list[str] = []
+    monkeypatch.setattr("serving.models.keeper.say", lines.append)
+    models = Models("vessels@champion", {}, Figures())
+    no_card, no_server = DataError("no card", remedy="train one"), DataError("no server", remedy="start it")
+    attempts = AsyncMock(side_effect=[no_card, no_card, no_server, no_card, asyncio.CancelledError])
+    monkeypatch.setattr(models, "_follow", attempts)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(models.watch(0.001))
+    assert lines == [
+        "model: no card; remedy: train one",
+        "model: no server; remedy: start it",
+        "model: no card; remedy: train one",
+    ]
+    assert models.failure == "no card"
+
+
 def test_a_lost_process_is_started_again_on_what_answered_before(start: Start) -> None:
     """Even if the alias leads to a broken model by then."""
     running = start()
