@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.parts import REPOSITORY
 
@@ -65,3 +66,13 @@ def test_an_index_that_lacks_the_build_fails_the_image(
     assert said in done.stderr
     if wanted and came not in {"cpu", wanted}:
         assert "correct CAPILLARY_TORCH_INDEX_CU126" in done.stderr
+
+
+def test_compose_builds_the_service_with_the_index_of_cpu_builds() -> None:
+    """It computes on a CPU: without this secret its image on Linux would hold CUDA, several GB."""
+    compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
+    build = compose["services"]["serve"]["build"]
+    assert build["secrets"] == ["torch_index"]
+    assert compose["secrets"] == {"torch_index": {"environment": "CAPILLARY_TORCH_INDEX_CPU"}}
+    assert build["args"]["TORCH_INDEX_ID"] == "${CAPILLARY_TORCH_INDEX_CPU:+set}"
+    assert build["args"].keys() > compose["services"]["mlflow"]["build"]["args"].keys()
