@@ -92,7 +92,8 @@ def _state(folder: Path, submitted: Submitted | None, taken: Sequence[Attempt]) 
         return "not submitted"
     info = queue.ask(submitted.number)
     if isinstance(info, queue.JobInfo):
-        return f"queued ({info.reason})" if info.is_pending else info.state.lower()
+        why = f" ({info.reason})" if info.reason else ""  # none until the scheduler has looked at it
+        return f"queued{why}" if info.is_pending else info.state.lower()
     return "Slurm does not answer" if info is queue.NoAnswer.SILENT else "not known to Slurm"
 
 

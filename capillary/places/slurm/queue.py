@@ -30,7 +30,7 @@ class NoAnswer(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobInfo:
-    """A job as `scontrol show job` describes it. `node` is empty while it waits."""
+    """A job as `scontrol show job` describes it. `node` is empty while it waits, `reason` if Slurm names none."""
 
     state: str
     reason: str
@@ -77,10 +77,10 @@ def parse_job(text: str) -> JobInfo | NoAnswer:
     found = {key: match[1] for key in _KEYS if (match := re.search(rf"(?:^| ){key}=(\S*)", text))}
     if "JobState" not in found:
         return NoAnswer.SILENT
-    node = found.get("BatchHost") or found.get("NodeList", "")
+    node, reason = found.get("BatchHost") or found.get("NodeList", ""), found.get("Reason", "")
     return JobInfo(
         state=found["JobState"],
-        reason=found.get("Reason", ""),
+        reason="" if reason == "None" else reason,
         node="" if node == "(null)" else node,
         restarts=int(found.get("Restarts", "0")),
         name=found.get("JobName", ""),

@@ -1,5 +1,6 @@
 """`capillary jobs`: what a project has in the queue, and what is left of jobs that are over."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_a_job_that_runs(folder: Path, root: Path, cluster: Cluster, capsys: pyt
     ("knows", "ended", "state"),
     [
         (PENDING, None, "queued (Priority)"),
+        (dataclasses.replace(PENDING, reason=""), None, "queued"),
         (NoAnswer.SILENT, None, "Slurm does not answer"),
         (NoAnswer.GONE, None, "not known to Slurm"),
         (RUNNING, 0, "done, not collected yet"),

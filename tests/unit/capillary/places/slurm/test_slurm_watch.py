@@ -55,6 +55,9 @@ def test_a_job_as_slurm_describes_it() -> None:
     """What comes later in the line, such as a path, cannot pass for its state."""
     found = parse_job(job("PENDING", reason="BeginTime", restarts=2))
     assert found == JobInfo(state="PENDING", reason="BeginTime", node="", restarts=2, name=NAME)
+    fresh = parse_job(job("PENDING"))
+    assert isinstance(fresh, JobInfo)
+    assert fresh.reason == ""
     assert parse_job("slurm_load_jobs error: Unable to contact slurm controller") is NoAnswer.SILENT
 
 
