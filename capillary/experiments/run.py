@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ from capillary.settings import OFF, Settings, read_settings
 from capillary.weights.choice import weights_in_remote
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.signals import Handler, handled, is_ignored
 from stages.common.progress import say
 
 BEFORE, AFTER = "preprocess", "evaluate"
@@ -212,9 +214,23 @@ def _fact(cell: CellName, outcome: Outcome, job: JobLine | None = None) -> CellF
 
 
 def _dvc(root: Path, environment: Mapping[str, str], *argv: str) -> int:
-    """A DVC command of which the user sees everything; its exit code, 130 or 143 when it was stopped."""
-    code = subprocess.run([*DVC, "--wait-for-lock", *argv], cwd=root, env=dict(environment), check=False).returncode
+    """A DVC command of which the user sees everything; its exit code, 130 or 143 when it was stopped.
+
+    A request to end this process alone (`kill`) is one for DVC, whose end its stage notices.
+    """
+    with subprocess.Popen([*DVC, "--wait-for-lock", *argv], cwd=root, env=dict(environment)) as process:
+        passed = {number: _to(process) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}
+        try:
+            with handled(passed):
+                code = process.wait()
+        except BaseException:  # Ctrl-C, which the terminal sent to DVC, too
+            process.kill()
+            raise
     return code if code >= 0 else 128 - code
+
+
+def _to(process: subprocess.Popen[bytes]) -> Handler:
+    return lambda number, _frame: process.send_signal(number)
 
 
 def _environment() -> dict[str, str]:

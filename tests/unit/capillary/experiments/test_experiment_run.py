@@ -1,9 +1,11 @@
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from capillary.experiments import run
 from capillary.experiments.cells import Outcome
 from capillary.experiments.run import _environment, _experiment_names, _fact, variables_of
 from capillary.experiments.sections import Compute, Debug, ExperimentHead, Monitoring, Resume, Sections
@@ -11,6 +13,7 @@ from capillary.launcher.naming import is_rehearsal, leaves_volumes_out, register
 from capillary.settings import read_settings
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.lifetimes.signals import handled
 
 
 def sections(**more: Compute | Monitoring | Resume) -> Sections:
@@ -102,3 +105,13 @@ def test_stages_find_the_command_of_this_installation(monkeypatch: pytest.Monkey
     assert _environment()["CAPILLARY_WORKERS"] == "3"
     monkeypatch.delenv("PATH")
     assert _environment()["PATH"] == f"{own}{os.pathsep}{os.defpath}"
+
+
+def test_a_request_to_end_the_command_ends_the_stage_that_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kill` reaches the command alone: DVC and its stage would go on without it."""
+    stand_in = f"import os, signal, time; os.kill({os.getpid()}, signal.SIGTERM); time.sleep(5)"
+    monkeypatch.setattr(run, "DVC", [sys.executable, "-c", stand_in])
+    with handled({signal.SIGTERM: lambda *_: None}):  # for this test's own process
+        assert run._dvc(tmp_path, os.environ, "repro", "evaluate") == 128 + signal.SIGTERM
