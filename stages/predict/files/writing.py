@@ -87,14 +87,16 @@ def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any]
             **common,
         )
         return
+    depth, height, width = place.shape_zyx
     tifffile.imwrite(
         file,
         slices,
         imagej=True,
         compression="zlib",
         resolution=(1 / x, 1 / y),
-        metadata={"axes": "ZYX", "spacing": z, "unit": "micron", "loop": False},
-        **common,
+        metadata={"axes": "TZCYXS", "spacing": z, "unit": "micron", "loop": False},
+        # all axes that ImageJ knows: of fewer, tifffile takes a last one of 1 for samples
+        **{**common, "shape": (1, depth, 1, height, width, 1)},
     )
 
 

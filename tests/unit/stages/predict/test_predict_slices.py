@@ -100,6 +100,14 @@ def test_a_mask_reads_back_with_its_spacing(tmp_path: Path, name: str) -> None:
         assert written(tmp_path, name).read_bytes() == former
 
 
+@pytest.mark.parametrize("name", ["m.tif", "m.ome.tif", "m.nii"])
+@pytest.mark.parametrize("shape_zyx", [(3, 4, 1), (3, 1, 4), (1, 4, 1), (3, 1, 1), (1, 1, 1), (4, 5, 3)])
+def test_a_thin_mask_reads_back(tmp_path: Path, shape_zyx: tuple[int, int, int], name: str) -> None:
+    """An axis of one voxel, or of three, is none of samples or colours."""
+    mask = np.random.default_rng(0).random(shape_zyx) > 0.5
+    np.testing.assert_array_equal(read_stack(written(tmp_path, name, mask=mask)) > 0, mask)
+
+
 def test_imagej_sees_a_stack_of_slices(tmp_path: Path) -> None:
     """ImageJ's own fields: slices rather than frames, unit and depth of a voxel, pixels per unit."""
     with tifffile.TiffFile(written(tmp_path, "m.tif")) as tiff:
