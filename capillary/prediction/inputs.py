@@ -9,17 +9,17 @@ from capillary.prediction.names import usage
 from capillary.prediction.stack_table import read_stack_table
 from stages.common.errors import DataError
 from stages.common.imaging.suffixes import SUFFIXES, suffix_of
-from stages.predict.request import Spacing
+from stages.predict.request import PartialSpacing
 
 TABLE_SUFFIX = ".csv"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputStack:
-    """A stack, and the spacing (z, y, x; µm) that a table gives it."""
+    """A stack, and the spacing (z, y, x; µm) that a table gives it, None where the file's own counts."""
 
     image: Path
-    spacing_um: Spacing | None = None
+    spacing_um: PartialSpacing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.imaging.suffixes import split_inside, suffix_of
-from stages.predict.request import BlockWork, Spacing, StackRequest
+from stages.predict.request import BlockWork, PartialSpacing, Spacing, StackRequest
 
 
 def stem_of(file: Path) -> str:
@@ -15,7 +15,7 @@ def stem_of(file: Path) -> str:
 
 
 def stack_request(
-    image: Path, mask: Path, *, probability: bool, picture: bool, spacing_um: Spacing | None
+    image: Path, mask: Path, *, probability: bool, picture: bool, spacing_um: PartialSpacing | None
 ) -> StackRequest:
     """The files for `mask`: seg.nii.gz has its probability in seg_probability.nii.gz and its picture in seg.png."""
     stem = stem_of(mask)

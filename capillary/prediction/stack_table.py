@@ -10,17 +10,17 @@ from stages.common.dataset.table import MAX_TABLE_BYTES, read_rows, refuse_more
 from stages.common.dataset.table import Row as TableRow
 from stages.common.errors import DataError
 from stages.common.progress import say
-from stages.predict.request import Spacing
+from stages.predict.request import PartialSpacing
 
 IMAGE = "image"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One stack of a table; `spacing_um` is z, y, x, None if the row has none."""
+    """One stack of a table; `spacing_um` is z, y, x, None where the file's own counts."""
 
     image: Path
-    spacing_um: Spacing | None
+    spacing_um: PartialSpacing | None
 
 
 def read_stack_table(file: Path, root: Path) -> tuple[Row, ...]:
@@ -85,16 +85,20 @@ def _outside(text: str, file: Path) -> DataError:
     )
 
 
-def _spacing(row: TableRow, file: Path) -> Spacing | None:
-    given = [row.cells.get(name, "") for name in SPACING]
-    if not any(given):
-        return None
-    z, y, x = (micrometres_in(cell) for cell in given)
-    if z is None or y is None or x is None or min(z, y, x) <= 0:
+def _spacing(row: TableRow, file: Path) -> PartialSpacing | None:
+    z, y, x = (_length(name, row, file) for name in SPACING)
+    return None if (z, y, x) == (None, None, None) else (z, y, x)
+
+
+def _length(column: str, row: TableRow, file: Path) -> float | None:
+    """None for an empty cell."""
+    cell = row.cells.get(column, "")
+    length_um = micrometres_in(cell)
+    if cell and (length_um is None or length_um <= 0):
         raise DataError(
-            f"line {row.line}: the spacing of {row.cells[IMAGE]} is not three lengths above 0",
+            f"line {row.line}: {column} of {row.cells[IMAGE]} is not a length above 0",
             file=file,
-            value=", ".join(given),
-            remedy="write µm in all three cells, or leave all three empty",
+            value=cell,
+            remedy="write it in µm, or leave the cell empty to have the file's own",
         )
-    return z, y, x
+    return length_um

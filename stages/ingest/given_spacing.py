@@ -2,7 +2,7 @@
 
 from stages.common.dataset.columns import SPACING
 from stages.common.imaging.formats.header import Spacing
-from stages.common.imaging.spacing import HeaderSpacing
+from stages.common.imaging.spacing import HeaderSpacing, filled
 from stages.ingest.candidates import Candidate, TableSpacing
 
 TABLE = "dataset.csv"
@@ -18,9 +18,8 @@ def complete(given: TableSpacing | None, told: HeaderSpacing) -> tuple[Spacing |
         return (z, y, x), TABLE
     if (z, y, x) == (None, None, None) or told.spacing_um is None:
         return None, ""
-    z, y, x = (header if cell is None else cell for cell, header in zip((z, y, x), told.spacing_um, strict=True))
     missing = "".join(axis for axis, cell in zip("zyx", given or (), strict=True) if cell is None)
-    return (z, y, x), f"{TABLE}, {missing} by {told.source}"
+    return filled((z, y, x), told.spacing_um), f"{TABLE}, {missing} by {told.source}"
 
 
 def missing_cells(candidate: Candidate) -> str:

@@ -15,6 +15,7 @@ REQUEST_FILE = "request.json"  # in the stage's working folder
 
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Spacing = tuple[Length, Length, Length]
+PartialSpacing = tuple[Length | None, Length | None, Length | None]
 Number = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1)]
 Sizes = tuple[Size, Size, Size]
@@ -23,7 +24,7 @@ Sizes = tuple[Size, Size, Size]
 class StackRequest(Params):
     """One stack and the files to make from it; None: this file is not wanted.
 
-    `spacing_um` is z, y, x, or None if the file's own counts. `channel` is the one of
+    `spacing_um` is z, y, x, or None if the file's own counts, for all axes or for one. `channel` is the one of
     several that the networks were trained on. `made_as` is the key of the files that exist already
     and are whole (stages/predict/batch/keys.py), None if there are none.
     """
@@ -32,7 +33,7 @@ class StackRequest(Params):
     mask: Path
     probability: Path | None = None
     picture: Path | None = None
-    spacing_um: Spacing | None = None
+    spacing_um: PartialSpacing | None = None
     channel: int | str | None = None
     made_as: str | None = None
 

@@ -14,7 +14,7 @@ from stages.common.imaging.grid import Shape, Spacing, grid_for
 from stages.common.imaging.normalise import Scale, apply_scale
 from stages.common.imaging.reading import read_dtype, read_header, read_slices
 from stages.common.imaging.recipe import READING, Recipe
-from stages.common.imaging.spacing import is_sane, show, spacing_of
+from stages.common.imaging.spacing import PartialSpacing, filled, is_sane, show, spacing_of
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.reporting import ALOUD, Report
@@ -32,8 +32,10 @@ class Normalised:
         return apply_scale(self.volume.read(z, y), self.scale)
 
 
-def choose_spacing(file: Path, given_um: Spacing | None, report: Report = ALOUD, channel: Channel = None) -> Spacing:
-    """The spacing (z, y, x; µm): what the user gave, else what the file says.
+def choose_spacing(
+    file: Path, given_um: PartialSpacing | None, report: Report = ALOUD, channel: Channel = None
+) -> Spacing:
+    """The spacing (z, y, x; µm): on each axis what the user gave, else what the file says.
 
     Raises CapillaryError (usage) when neither does.
     """
@@ -41,10 +43,9 @@ def choose_spacing(file: Path, given_um: Spacing | None, report: Report = ALOUD,
     told = spacing_of(header)
     for remark in header.remarks:
         report.warn(remark)
-    if given_um is not None:
-        if not is_sane(given_um):
-            report.warn(f"{show(given_um)} µm is an unusual spacing for a light microscope")
-        return given_um
+    z, y, x = given_um or (None, None, None)
+    if z is not None and y is not None and x is not None:
+        return _given((z, y, x), report)
     if told.spacing_um is None:
         raise CapillaryError(
             f"the spacing of this stack is unknown: {told.reason}",
@@ -54,8 +55,16 @@ def choose_spacing(file: Path, given_um: Spacing | None, report: Report = ALOUD,
         )
     for warning in told.warnings:
         report.warn(warning)
+    if (z, y, x) != (None, None, None):
+        return _given(filled((z, y, x), told.spacing_um), report)
     report.say(f"voxels of {show(told.spacing_um)} µm ({told.source})")
     return told.spacing_um
+
+
+def _given(spacing_um: Spacing, report: Report) -> Spacing:
+    if not is_sane(spacing_um):
+        report.warn(f"{show(spacing_um)} µm is an unusual spacing for a light microscope")
+    return spacing_um
 
 
 def warn_of_older_reading(file: Path, recipe: Recipe, report: Report = ALOUD, channel: Channel = None) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from stages.common.imaging.formats.header import Spacing, SpacingEvidence, StackHeader, precise
 
+PartialSpacing = tuple[float | None, float | None, float | None]  # z, y, x; None where the header decides
+
 MIN_UM = 0.01
 MAX_UM = 100.0
 _TOLERANCE = 0.05  # relative: tables round
@@ -102,6 +104,12 @@ def disagreement(spacing_um: Spacing, header: StackHeader) -> str:
         return ""
     found = f"{show(told.spacing_um)} µm ({told.source})"
     return f"dataset.csv says {show(spacing_um)} µm, the image's header {found}; the table is used"
+
+
+def filled(given_um: PartialSpacing, header_um: Spacing) -> Spacing:
+    """`given_um` (z, y, x; µm), with the header's value on each axis where it is None."""
+    z, y, x = (header if given is None else given for given, header in zip(given_um, header_um, strict=True))
+    return z, y, x
 
 
 def other_spacing(one_um: Spacing, other_um: Spacing) -> bool:

@@ -134,6 +134,9 @@ def test_a_table_names_stacks_and_their_spacing(folder: Path) -> None:
     request = ask("scans/dataset.csv", "out")
     assert images(request) == ["scans/a.tif", "scans/deep/e.tif"]
     assert [stack.spacing_um for stack in request.stacks] == [(5.0, 0.5, 0.25), None]
+    write_table(folder, "image,spacing_z_um,spacing_y_um,spacing_x_um\na.tif,5,,\ndeep/e.tif,,0.5,\n")
+    request = ask("scans/dataset.csv", "out")
+    assert [stack.spacing_um for stack in request.stacks] == [(5.0, None, None), (None, 0.5, None)]
     told = ask("scans/dataset.csv", "out", spacing_um="1,2,3")
     assert {stack.spacing_um for stack in told.stacks} == {(1.0, 2.0, 3.0)}
 
@@ -163,8 +166,14 @@ def test_a_table_is_read_as_people_write_it(folder: Path, text: str, encoding: s
         ("image\n/etc/secret.tif\n", "outside its folder"),
         ("image\nlink.tif\n", "outside its folder"),
         ("image\n.\n", "outside its folder"),
-        ("image,spacing_z_um,spacing_y_um,spacing_x_um\na.tif,5,x,1\n", "three lengths"),
-        ("image,spacing_z_um,spacing_y_um,spacing_x_um\na.tif,5,0,1\n", "three lengths"),
+        (
+            "image,spacing_z_um,spacing_y_um,spacing_x_um\na.tif,5,x,1\n",
+            "spacing_y_um of a.tif is not a length",
+        ),
+        (
+            "image,spacing_z_um,spacing_y_um,spacing_x_um\na.tif,5,0,1\n",
+            "spacing_y_um of a.tif is not a length",
+        ),
         ('image\n"a.tif\n', "not CSV"),
     ],
 )

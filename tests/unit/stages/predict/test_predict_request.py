@@ -25,7 +25,7 @@ def test_what_the_host_writes_is_what_the_stage_reads(tmp_path: Path) -> None:
         made_as="k",
     )
     request = PredictRequest(
-        stacks=(stack, StackRequest(image=Path("b"), mask=Path("c"))),
+        stacks=(stack, StackRequest(image=Path("b"), mask=Path("c"), spacing_um=(5.0, None, None))),
         folder=Path("/out"),
         model="m@a",
         folds=(1, 0),

@@ -54,6 +54,16 @@ def test_a_given_spacing_counts_more_than_the_file_s(tmp_path: Path, capsys: pyt
     assert "warning: 5000 × 1 × 1 µm is an unusual spacing" in capsys.readouterr().out
 
 
+def test_the_file_fills_the_axes_that_a_table_leaves_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As *ingest* does. A file without a spacing cannot."""
+    file = save_nifti(tmp_path / "a.nii", STACK, (0.25, 0.5, 2.0), "micron")
+    assert choose_spacing(file, (5.0, None, None)) == (5.0, 0.5, 0.25)
+    assert choose_spacing(file, (None, 0.75, None)) == (2.0, 0.75, 0.25)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(CapillaryError, match="the spacing of this stack is unknown"):
+        choose_spacing(save_tiff(tmp_path / "a.tif", STACK), (5.0, None, None))
+
+
 def test_an_unknown_spacing_is_asked_for(tmp_path: Path) -> None:
     """A plain TIFF has no spacing: a usage error that names the option."""
     file = save_tiff(tmp_path / "a.tif", STACK)
