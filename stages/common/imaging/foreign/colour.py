@@ -30,7 +30,7 @@ IN_COLOUR = "it is stored in colour, with red, green and blue alike; one of them
 def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
     """The stack in `path`. Its slices raise DataError where the colours differ.
 
-    Raises DataError for several axes besides the colours, and for colours that are planes of their own.
+    Raises DataError for several axes besides the colours.
     """
     with open_tiff(path) as tiff:
         series, _ = choose_series(tiff, path)
@@ -39,7 +39,7 @@ def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
         refuse_impossible(claim_of_pages(series, pages, tiff.filehandle.size), path)
         dtype = np.dtype(series.dtype)
         check_dtype(dtype, path)
-        y, x = map(int, pages[0].shape[:2])
+        y, x = pages[0].imagelength, pages[0].imagewidth
         yield OpenStack(
             path=path,
             shape_zyx=(len(pages), y, x),
@@ -54,7 +54,7 @@ def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
 
 
 def _pages(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> list[tifffile.TiffPage]:
-    """A page for each slice, with the colours of a voxel side by side."""
+    """A page for each slice, with its colours."""
     wanted = tuple(map(int, series.shape))
     planes = math.prod(wanted[:-3])
     if colour_of(series) is None or sum(size > 1 for size in wanted[:-3]) > 1:
@@ -71,7 +71,7 @@ def _pages(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path)
 def _grey(page: tifffile.TiffPage, path: Path) -> NDArray[Any]:
     """One of three equal colours; transparency, which may come fourth, says nothing of brightness."""
     voxels: NDArray[Any] = page.asarray()
-    red = voxels[..., 0]
-    if not (np.array_equal(red, voxels[..., 1]) and np.array_equal(red, voxels[..., 2])):
+    red, green, blue, *_ = np.moveaxis(voxels, page.axes.index("S"), 0)
+    if not (np.array_equal(red, green) and np.array_equal(red, blue)):
         raise refuse_colour(page, path)
     return np.ascontiguousarray(red).astype(voxels.dtype.newbyteorder("="), copy=False)

@@ -194,10 +194,16 @@ def refuse_colour(what: tifffile.TiffPageSeries | tifffile.TiffPage, path: Path)
 
 
 def colour_of(series: tifffile.TiffPageSeries) -> int | None:
-    """How many colours lie side by side in each voxel of `series`, if they are red, green and blue; else None."""
-    axes, shape = str(series.axes), tuple(map(int, series.shape))
-    is_colour = axes.endswith("YXS") and "S" not in axes[:-1] and shape[-1] in (3, 4)
-    return shape[-1] if is_colour and series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB else None
+    """How many colours each voxel of `series` has, side by side or in planes, if they are red, green, blue; else None.
+
+    tifffile calls a grey stack of three or four slices one page of colour planes: such a page of its own has none.
+    """
+    axes, sizes = str(series.axes), dict(zip(str(series.axes), map(int, series.shape), strict=True))
+    is_colour = axes.endswith(("YXS", "SYX")) and axes.count("S") == 1 and sizes["S"] in (3, 4)
+    if not is_colour or series.keyframe.photometric != tifffile.PHOTOMETRIC.RGB:
+        return None
+    are_slices = axes == "SYX" and series.keyframe.software.startswith("tifffile")
+    return None if are_slices else sizes["S"]
 
 
 def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> TiffStack:
@@ -210,8 +216,7 @@ def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> 
     if tiff.ome_metadata:
         refuse_planes_elsewhere(tiff.ome_metadata, path)
     series, smaller = choose_series(tiff, path)
-    # with S first the planes lie one after the other: what some writers make of a grey stack of three or four slices
-    if "S" in series.axes[1:]:
+    if "S" in series.axes[1:] or colour_of(series) is not None:
         raise refuse_colour(series, path)
     refuse_missing_planes(tiff, series, path)
     ome = ome_image(tiff, series)
@@ -228,7 +233,7 @@ def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> 
 
 
 def ome_image(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> OmeImage | None:
-    """The Image that describes `series`, if one does. Colours that lie side by side are one plane."""
+    """The Image that describes `series`, if one does. The colours of a slice are one plane."""
     if not tiff.ome_metadata:
         return None
     height, width = series.keyframe.imagelength, series.keyframe.imagewidth

@@ -25,6 +25,8 @@ FOUR = np.concatenate([THREE, np.full((*GREY.shape, 1), 255, np.uint8)], -1)
         (THREE.astype(np.uint16), {"byteorder": ">", "compression": "zlib"}),
         (FOUR, {"extrasamples": ["unassalpha"]}),
         (THREE[None], {}),
+        (np.moveaxis(THREE, -1, 1), {"planarconfig": "separate"}),
+        (np.moveaxis(FOUR, -1, 1), {"planarconfig": "separate", "extrasamples": ["unassalpha"]}),
     ],
 )
 def test_equal_colours_are_grey(tmp_path: Path, array: np.ndarray, how: dict[str, object]) -> None:
@@ -35,6 +37,20 @@ def test_equal_colours_are_grey(tmp_path: Path, array: np.ndarray, how: dict[str
     assert np.array_equal(np.stack(list(read_slices(file))), GREY)
     assert read_shape(file) == GREY.shape
     assert "red, green and blue alike" in " ".join(read_header(file).remarks)
+
+
+@pytest.mark.parametrize("planes", [np.moveaxis(THREE[0], -1, 0), THREE[0]], ids=["planar", "interleaved"])
+def test_one_page_of_another_program_has_colours(tmp_path: Path, planes: np.ndarray) -> None:
+    """In planes or side by side, they are one slice if they are alike, and refused if not."""
+    planar = "separate" if planes.shape[0] == 3 else "contig"
+    unlike = planes.copy()
+    unlike.flat[0] ^= 1
+    for name, array in (("alike", planes), ("unlike", unlike)):
+        how = {"photometric": "rgb", "planarconfig": planar, "software": "Paint 1.0", "metadata": None}
+        tifffile.imwrite(tmp_path / f"{name}.tif", array, **how)  # type: ignore[arg-type]
+    assert np.array_equal(read_stack(tmp_path / "alike.tif"), GREY[:1])
+    with pytest.raises(DataError, match="colour image"):
+        read_stack(tmp_path / "unlike.tif")
 
 
 def test_the_spacing_is_that_of_the_file(tmp_path: Path) -> None:
@@ -57,10 +73,10 @@ def test_the_spacing_is_that_of_the_ome_metadata(tmp_path: Path, array: np.ndarr
 
 
 def test_real_colours_are_refused(tmp_path: Path) -> None:
-    """In one voxel of the last slice; as planes of their own; with further axes."""
+    """In one voxel of the last slice, also in planes of their own; with further axes."""
     other = THREE.copy()
     other[-1, -1, -1, 2] ^= 1
-    arrays = [(other, {}), (np.moveaxis(THREE, -1, 1), {"planarconfig": "separate"}), (np.stack([THREE, THREE]), {})]
+    arrays = [(other, {}), (np.moveaxis(other, -1, 1), {"planarconfig": "separate"}), (np.stack([THREE, THREE]), {})]
     for number, (array, how) in enumerate(arrays):
         file = tmp_path / f"{number}.tif"
         tifffile.imwrite(file, array, photometric="rgb", **how)  # type: ignore[arg-type]
