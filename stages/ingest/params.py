@@ -4,11 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
-from stages.common.dataset.hub import SCHEME, parse_address
+from stages.common.dataset.hub import FORM, SCHEME, parse_address
 from stages.common.imaging.label_rule import LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.params import Params
 
 SCHEMES = ("s3", "gs", "hf", "https", "http")
+
+
+def _check_address(source: str) -> None:
+    try:
+        parse_address(source)
+    except ValueError as error:
+        raise ValueError(f"{error}; write {FORM}") from error
 
 
 class Ingest(Params):
@@ -53,7 +60,7 @@ class Ingest(Params):
             known = ", ".join(f"{known}://…" for known in SCHEMES)
             raise ValueError(f"is neither a folder, nor an archive, nor one of {known}")
         if scheme == SCHEME and separator:
-            parse_address(source)
+            _check_address(source)
         return source
 
 

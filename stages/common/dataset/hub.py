@@ -70,18 +70,18 @@ def parse_address(text: str) -> HubAddress:
     """The address `text`; raises ValueError that says what is wrong with it."""
     kind, _, rest = text.removeprefix(f"{SCHEME}://").partition("/")
     if kind != "datasets":
-        raise ValueError(f"names no data set; write {FORM}")
+        raise ValueError("names no data set")
     owner, _, rest = rest.partition("/")
     name = re.split("[@/]", rest, maxsplit=1)[0]
     after = rest[len(name) :]
     if not (_PART.fullmatch(owner) and _PART.fullmatch(name)):
-        raise ValueError(f"lacks the owner or the name of a data set; write {FORM}")
+        raise ValueError("lacks the owner or the name of a data set")
     revision, folder = _revision(after) if after.startswith("@") else (DEFAULT_REVISION, after.lstrip("/"))
     if not _REVISION.fullmatch(revision) or ".." in revision:
-        raise ValueError(f"names the revision {revision!r}, which cannot be one; write a branch, a tag or a commit")
+        raise ValueError(f"names the revision {revision!r}, which is not a branch, a tag or a commit")
     parts = [part for part in folder.split("/") if part]
     if any(part in (".", "..") for part in parts) or not folder.isprintable() or "\\" in folder:
-        raise ValueError(f"names the folder {folder!r}; write it from the top of the data set, without . or ..")
+        raise ValueError(f"names the folder {folder!r}, which is no path from the top of the data set")
     return HubAddress(repo=f"{owner}/{name}", revision=revision, folder="/".join(parts))
 
 

@@ -1,5 +1,7 @@
 """Addresses of data sets on the Hub, and the files that pin them."""
 
+import json
+
 import pytest
 
 from stages.common.dataset.hub import FORM, HubAddress, HubPin, parse_address, pin_bytes, read_pin
@@ -48,9 +50,13 @@ def test_an_address_is_read_and_written(text: str, revision: str, folder: str) -
     ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    """With the form that is meant, or what is wrong."""
-    with pytest.raises(ValueError, match="write "):
+    """With what is wrong. The form that is meant is for whoever reports it: once, in the remedy."""
+    with pytest.raises(ValueError, match=r"names|lacks") as refused:
         parse_address(text)
+    assert FORM not in str(refused.value)
+    with pytest.raises(DataError) as unpinned:
+        read_pin(json.dumps({"source": text, "commit": COMMIT}).encode(), "p.hub.json")
+    assert f"{unpinned.value} {unpinned.value.remedy}".count(FORM) == 1
 
 
 def test_a_pin_is_read_back() -> None:
