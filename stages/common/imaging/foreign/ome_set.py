@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -82,15 +82,29 @@ def open_ome_set(path: Path, channel: Channel) -> Iterator[OpenStack]:
             channels=names,
             remarks=(f"its planes are in {len(found.files)} files", *((SINGLE,) if len(places) == 1 else ())),
         ),
-        slices=lambda: _slices(whole, path),
+        slices=lambda: _slices(whole, path, dtype),
     )
 
 
-def _slices(places: list[_Place], path: Path) -> Iterator[NDArray[Any]]:
+def _slices(places: list[_Place], path: Path, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    # which of two values is bright depends on all files, not on each for itself
+    is_mostly_true = _is_mostly_true(places, path) if dtype.kind == "b" else None
+    for stack in _files_of(places, path):
+        for plane in replace(stack, is_mostly_true=is_mostly_true).slices():
+            yield plane.astype(plane.dtype.newbyteorder("="), copy=False)
+
+
+def _is_mostly_true(places: list[_Place], path: Path) -> bool:
+    """Whether more than half of the voxels are set in those files that do not say which value is bright."""
+    counts = [stack.count_set() for stack in _files_of(places, path) if stack.is_doubtful]
+    return 2 * sum(count for count, _ in counts) > sum(size for _, size in counts)
+
+
+def _files_of(places: list[_Place], path: Path) -> Iterator[TiffStack]:
+    """The planes at `places`, a stack for those that follow each other in one file, open while it is used."""
     for name, group in itertools.groupby(places, key=lambda place: place[0]):
         with _pages(path, name, [number for _, number in group]) as stack:
-            for plane in stack.slices():
-                yield plane.astype(plane.dtype.newbyteorder("="), copy=False)
+            yield stack
 
 
 def _check_files(places: list[_Place], image: OmeImage, path: Path) -> np.dtype[Any]:

@@ -63,7 +63,8 @@ class TiffStack:
     """The stack in an open TIFF: those of the planes of `series` that `planes` says.
 
     `every_page` are all planes of the series where each has its own page, else empty. `ome` is the Image that
-    describes it; `smaller` counts the levels of a pyramid that are left out.
+    describes it; `smaller` counts the levels of a pyramid that are left out. `is_mostly_true` is what several boolean
+    files of one stack are together, None where this file is the whole stack.
     """
 
     tiff: tifffile.TiffFile
@@ -72,6 +73,7 @@ class TiffStack:
     planes: Planes
     ome: OmeImage | None
     smaller: int
+    is_mostly_true: bool | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -168,15 +170,22 @@ class TiffStack:
         if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE or page.dtype is None:
             return False
         kind = page.dtype.kind
-        return kind == "u" or (kind == "b" and (not self._is_by_tifffile or self._is_mostly_true))
+        if kind == "b" and self._is_by_tifffile:
+            return self._is_mostly_true if self.is_mostly_true is None else self.is_mostly_true
+        return kind in "ub"
 
     @cached_property
     def _is_mostly_true(self) -> bool:
         """Whether more than half of the voxels of a boolean stack are set in the file. TooLargeError as in reading."""
+        count, size = self.count_set()
+        return 2 * count > size
+
+    def count_set(self) -> tuple[int, int]:
+        """How many voxels of a boolean stack are set in the file, of how many. TooLargeError as in reading."""
         self.refuse_large(Path(self.tiff.filehandle.path), by_slices=bool(self.pages))
         planes = (page.asarray() for page in self.pages) if self.pages else [self.series.asarray()]
         counts = [(int(np.count_nonzero(plane)), plane.size) for plane in planes]
-        return 2 * sum(count for count, _ in counts) > sum(size for _, size in counts)
+        return sum(count for count, _ in counts), sum(size for _, size in counts)
 
 
 class ColourError(DataError):

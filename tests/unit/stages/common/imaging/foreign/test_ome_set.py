@@ -140,6 +140,22 @@ def test_a_map_that_lies_is_refused(tmp_path: Path, planes: str, says: str) -> N
         read_stack(file)
 
 
+@pytest.mark.parametrize("share", [0.7, 0.1])
+def test_which_of_two_values_is_bright_depends_on_the_whole_set(tmp_path: Path, share: float) -> None:
+    """tifffile tags every boolean array as white for 0, whatever it means: the rarer value of the set is bright."""
+    random = np.random.default_rng(0).random((6, 20, 16))
+    mask = random < np.array([share, share, 0.2, 0.2, 0.1, 0.1])[:, None, None]
+    image = pixels("".join(reference(z, z // 2, z % 2) for z in range(6)))
+    for number, name in enumerate(NAMES):
+        text = f'{OME} UUID="{uuid(number)}">{image}</OME>'.encode()
+        with tifffile.TiffWriter(tmp_path / name) as tiff:
+            for page in (0, 1):
+                text_of_page = None if page else text
+                tiff.write(mask[2 * number + page], description=text_of_page, metadata=None, contiguous=False)
+    assert np.array_equal(read_stack(tmp_path / NAMES[0]), mask)
+    assert np.array_equal(read_stack(tmp_path), mask)
+
+
 def test_a_set_that_is_not_whole_is_refused_by_the_file(tmp_path: Path) -> None:
     """A missing file, a link, planes of another size, and more planes than anybody has."""
     first, second, third = by_z(tmp_path)
