@@ -22,7 +22,7 @@ from capillary.preflight.need import check_container_limits, check_images, find_
 from capillary.preflight.ports import check_ports
 from capillary.preflight.services import NamedService, check_named
 from capillary.preflight.source import check_source
-from capillary.settings import BASE_VARIABLES, Settings
+from capillary.settings import BASE_VARIABLES, ExecutorName, Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ParamsError, ServiceError
 from stages.common.params import validate_params
@@ -57,6 +57,11 @@ class Host:
     daemon: Daemon | None
     need: Need = NOTHING_KNOWN
     jobs: Jobs | None = None  # trainings run on the nodes of a cluster, which are looked at in each job
+
+    @property
+    def has_images(self) -> bool:
+        """Whether stages run in images, with their own packages: of a daemon, or of Apptainer, which has none."""
+        return self.daemon is not None or self.settings.executor is ExecutorName.APPTAINER
 
 
 def run_preflight(
@@ -197,7 +202,7 @@ def _gpu_checks(host: Host) -> Iterator[Check]:
 def _torch_cuda(host: Host, gpus: Sequence[devices.Gpu]) -> str:
     """The CUDA of the torch that stages will have: that of the image for these GPUs' driver, or of the one here."""
     default = host.params.gpu.torch_cuda
-    if host.daemon is None:
+    if not host.has_images:
         return gpu.torch_cuda(default)
     driver = gpus[0].driver if gpus else None
     return choose_build(host.settings.images, pinned_cuda(host.root), driver).cuda or default
@@ -257,7 +262,7 @@ def _ports(host: Host) -> Iterable[Check]:
 
 
 def _packages(host: Host) -> Check:
-    if host.daemon:
+    if host.has_images:
         return passed("packages", "skipped: images hold what their stages pin")
     return check_packages(sorted(host.root.glob("stages/*/requirements.txt")), critical=host.params.packages.critical)
 
@@ -274,7 +279,7 @@ def _servers(host: Host, answers: Sequence[Answer]) -> Iterator[Check]:
     critical, variables = host.params.answers.critical, host.settings.variables
     yield from check_address(host.root, variables, critical=critical)
     yield from check_services(answers, critical=critical, tracking=host.settings.tracking.value)
-    has = pinned(host.root) if host.daemon else installed
+    has = pinned(host.root) if host.has_images else installed
     yield from check_clients(variables, answers, has, critical=host.params.packages.critical)
 
 

@@ -62,6 +62,13 @@ def test_processes_have_the_gpus_that_cuda_may_see_and_the_torch_that_is_here(se
     assert "torch has no CUDA" in check.value
 
 
+def test_images_of_apptainer_have_their_own_torch(seen: SimpleNamespace) -> None:
+    """That of this process counts for plain processes alone; the GPUs are those of this process."""
+    checks = list(run._gpu_checks(host(CAPILLARY_EXECUTOR="apptainer", CUDA_VISIBLE_DEVICES="0")))
+    assert seen.visible == ["0"]
+    assert f"torch has CUDA {PARAMS.gpu.torch_cuda}" in checks[-1].value
+
+
 def test_containers_have_the_torch_of_their_image(seen: SimpleNamespace) -> None:
     """CUDA_VISIBLE_DEVICES of this shell hides nothing from them; that they get the GPU is its own check."""
     checks = list(run._gpu_checks(host(daemon(GPU), CUDA_VISIBLE_DEVICES="9")))
@@ -138,14 +145,21 @@ def test_ports_are_those_of_a_daemon_on_this_machine(monkeypatch: pytest.MonkeyP
     assert list(run._ports(host(daemon()))) == []
 
 
-def test_packages_are_looked_at_where_stages_are_processes(tmp_path: Path) -> None:
-    """Those that each stage pins; images hold them already."""
+def test_packages_are_looked_at_where_stages_are_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that each stage pins; images hold them already, also those of Apptainer, which has no daemon."""
     (tmp_path / "stages" / "toy").mkdir(parents=True)
     (tmp_path / "stages" / "toy" / "requirements.txt").write_text("no-such-package==1\n")
     check = run._packages(host(root=tmp_path))
     assert check.status is Status.FAIL
     assert "no-such-package" in check.value
     assert run._packages(host(daemon(), root=tmp_path)).value.startswith("skipped")
+    assert run._packages(host(root=tmp_path, CAPILLARY_EXECUTOR="apptainer")).value.startswith("skipped")
+    postgres = {"MLFLOW_TRACKING_URI": "postgresql://host/mlflow"}
+    for more, there in (({}, True), ({"CAPILLARY_EXECUTOR": "apptainer"}, False)):
+        monkeypatch.setattr(run, "installed", lambda _package: True)
+        checks = run._servers(host(root=tmp_path, **postgres, **more), ())
+        found = {check.name: check.status for check in checks}["package for postgresql://"]
+        assert (found is Status.PASS) is there
 
 
 @pytest.fixture
