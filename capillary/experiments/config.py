@@ -29,6 +29,7 @@ FOLDS = "training.num_folds"
 SPLITS = "training.splits_file"
 MOST_FOLDS = 10_000  # networks of a training
 DRAWN = "configs/splits/generated.json"
+OVERRIDES = "overrides"  # the name of a file in the folder of the experiments' records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def read_experiment(
     if debug and isinstance(own.get("debug"), dict | None):  # anything else is refused below
         own["debug"] = {**(own.get("debug") or {}), "enabled": True}
     sections = validate_params(Sections, own, str(file))
-    _refuse_name_of_loss(file, sections.experiment.name)
+    _refuse_taken_name(file, sections.experiment.name)
     keys = [*dict.fromkeys([*leaf_keys(params), *declared])]
     overrides = whole_values(tree, declared or keys)
     _refuse_unknown(file, overrides, keys)
@@ -104,8 +105,18 @@ def _require_name(file: Path, head: object) -> None:
         )
 
 
-def _refuse_name_of_loss(file: Path, name: str) -> None:
-    """capillary-<loss> holds that loss's networks, and could not hold the trainings of an experiment, too."""
+def _refuse_taken_name(file: Path, name: str) -> None:
+    """capillary-<loss> holds that loss's networks, and could not hold the trainings of an experiment, too.
+
+    overrides.json is next to the experiments' records (workspace.py), also on a disk that ignores case.
+    """
+    if name.casefold() == OVERRIDES:
+        raise ParamsError(
+            f"{file} [experiment] `name`: {name} is reserved for what experiments change in params.yaml",
+            file=file,
+            remedy=f"choose another name, such as {name}_trial",
+            value=name,
+        )
     if name in names_in(LOSS_CATALOGUE):
         raise ParamsError(
             f"{file} [experiment] `name`: {name} is the name of a loss, and that loss's networks are registered under "

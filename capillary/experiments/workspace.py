@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from capillary.experiments.config import get, put, with_overrides
+from capillary.experiments.config import OVERRIDES, get, put, with_overrides
 from capillary.params_file import read_params_file
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
@@ -104,4 +104,4 @@ def _remember(root: Path, replaced: dict[str, ReplacedValue]) -> None:
 
 
 def _memory(root: Path) -> Path:
-    return root / ".capillary" / "experiments" / "overrides.json"
+    return root / ".capillary" / "experiments" / f"{OVERRIDES}.json"

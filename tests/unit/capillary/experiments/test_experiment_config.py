@@ -81,6 +81,14 @@ def test_what_is_wrong_is_named_with_the_file(file: Path, sections: dict[str, ob
     assert file.name in caught.value.report()
 
 
+@pytest.mark.parametrize("name", ["overrides", "Overrides"])
+def test_the_name_of_the_workspace_s_own_record_is_refused(file: Path, name: str) -> None:
+    """The experiment's record would take its place, and params.yaml could not be put back."""
+    with pytest.raises(ParamsError, match="is reserved") as caught:
+        read_experiment(write(file, experiment={"name": name}), PARAMS)
+    assert f"{name}_trial" in caught.value.remedy
+
+
 def test_a_missing_file_names_those_that_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A typing mistake in --config ends with a list to choose from."""
     monkeypatch.chdir(tmp_path)
