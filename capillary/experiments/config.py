@@ -24,9 +24,9 @@ from capillary.yaml_file import read_yaml
 from stages.common.errors import ParamsError
 from stages.common.params import RETIRED_KEYS, nearest, validate_params
 
-# a key under the name that people look for → the keys of params.yaml that it stands for
 FOLDS = "training.num_folds"
-SPLITS = "training.splits_file"
+# a key under the name that people look for → the key of params.yaml that it stands for
+MEANT = {FOLDS: "preprocess.num_folds", "training.splits_file": "preprocess.splits_file"}
 MOST_FOLDS = 10_000  # networks of a training
 DRAWN = "configs/splits/generated.json"
 OVERRIDES = "overrides"  # the name of a file in the folder of the experiments' records
@@ -66,6 +66,7 @@ def read_experiment(
     keys = [*dict.fromkeys([*leaf_keys(params), *declared])]
     overrides = whole_values(tree, declared or keys)
     _refuse_unknown(file, overrides, keys)
+    _refuse_said_twice(file, overrides)
     overrides = _spelled_out(file, overrides)
     if sections.debug.enabled:
         overrides |= _rehearsal(sections.debug, with_overrides(params, overrides))
@@ -128,7 +129,7 @@ def _refuse_taken_name(file: Path, name: str) -> None:
 
 
 def _refuse_unknown(file: Path, overrides: dict[str, Any], keys: Sequence[str]) -> None:
-    known = [*keys, FOLDS, SPLITS]
+    known = [*keys, *MEANT]
     sections = [f"{name}." for name in Sections.model_fields]
     for key in overrides:
         if key in RETIRED_KEYS and key not in known:
@@ -143,23 +144,31 @@ def _refuse_unknown(file: Path, overrides: dict[str, Any], keys: Sequence[str]) 
             )
 
 
+def _refuse_said_twice(file: Path, overrides: dict[str, Any]) -> None:
+    """Of two names of one key with different values, neither is guessed."""
+    for key, meant in MEANT.items():
+        if key in overrides and overrides.get(meant, overrides[key]) != overrides[key]:
+            raise ParamsError(
+                f"{file} `{key}` and `{meant}` are the same key, and their values differ",
+                file=file,
+                value=f"{overrides[key]} and {overrides[meant]}",
+                remedy="remove one of the two lines",
+            )
+
+
 def _spelled_out(file: Path, overrides: dict[str, Any]) -> dict[str, Any]:
-    """`overrides` in keys of params.yaml only. A number of folds means so many, and all of them trained."""
-    folds = overrides.get(FOLDS)
-    if isinstance(folds, int) and folds > MOST_FOLDS:
+    """`overrides` in keys of params.yaml only. A number of folds trains so many, unless some are named."""
+    number = overrides.get(FOLDS)
+    if isinstance(number, int) and number > MOST_FOLDS:
         raise ParamsError(
             f"{file} `{FOLDS}` is larger than {MOST_FOLDS:,}",
             file=file,
-            value=folds,
+            value=number,
             remedy="write the number of folds: at most the number of groups, 3 to 5 in general",
         )
-    spelled = {key: value for key, value in overrides.items() if key not in (FOLDS, SPLITS)}
-    if SPLITS in overrides:
-        spelled["preprocess.splits_file"] = overrides[SPLITS]
-    if FOLDS in overrides:
-        spelled["preprocess.num_folds"] = folds
-        if isinstance(folds, int):  # anything else is refused with the key that it was spelled out to
-            spelled["training.folds"] = list(range(folds))
+    spelled = {MEANT.get(key, key): value for key, value in overrides.items()}
+    if isinstance(number, int):  # anything else is refused with the key that it was spelled out to
+        spelled.setdefault("training.folds", list(range(number)))
     return spelled
 
 

@@ -150,6 +150,21 @@ def test_a_number_of_folds_means_all_of_them(file: Path) -> None:
     }
 
 
+def test_folds_that_are_named_are_those_that_are_trained(file: Path) -> None:
+    """Two of five, rather than all of them."""
+    config = read_experiment(write(file, training={"num_folds": 5, "folds": [0, 2]}), PARAMS)
+    assert config.overrides == {"preprocess.num_folds": 5, "training.folds": [0, 2]}
+
+
+@pytest.mark.parametrize(("key", "value", "other"), [("num_folds", 5, 3), ("splits_file", "a.json", "b.json")])
+def test_one_key_under_two_names_has_one_value(file: Path, key: str, value: object, other: object) -> None:
+    """No value is left out in silence; the same one twice is no mistake."""
+    with pytest.raises(ParamsError, match=f"`training.{key}` and `preprocess.{key}` are the same key"):
+        read_experiment(write(file, training={key: value}, preprocess={key: other}), PARAMS)
+    config = read_experiment(write(file, training={key: value}, preprocess={key: value}), PARAMS)
+    assert config.overrides[f"preprocess.{key}"] == value
+
+
 def test_a_number_of_folds_that_is_none_is_left_to_the_check_of_values(file: Path) -> None:
     """It names the key and what it may be; nothing is made of a word."""
     config = read_experiment(write(file, training={"num_folds": "three"}), PARAMS)
