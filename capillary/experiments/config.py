@@ -11,6 +11,7 @@ compute:
   profile: auto
 """
 
+import contextlib
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ def read_experiment(
     _refuse_said_twice(file, overrides)
     overrides = _spelled_out(file, overrides)
     if sections.debug.enabled:
-        overrides |= _rehearsal(sections.debug, with_overrides(params, overrides))
+        with contextlib.suppress(TypeError):  # a value of a wrong type is named by the check of values
+            overrides |= _rehearsal(sections.debug, with_overrides(params, overrides))
     return ExperimentConfig(sections=sections, overrides=overrides)
 
 
@@ -173,15 +175,20 @@ def _spelled_out(file: Path, overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rehearsal(debug: Debug, params: dict[str, Any]) -> dict[str, Any]:
-    """Overrides for a short run of the same pipeline: the folds stay as they are drawn, the first ones are trained."""
-    training = params["training"]
-    warmup, folds, seeds = (training.get(name) for name in ("warmup_epochs", "folds", "seeds"))
-    # a value of another type stays as it is: it is refused with its own key
+    """Overrides for a short run of the same pipeline: the first folds are trained, on the first volumes.
+
+    There are as many folds as in the whole run, as far as so few volumes give, and two where it has one of its own.
+    """
+    training, preprocess = params["training"], params["preprocess"]
+    volumes = min(debug.max_volumes, preprocess["max_volumes"] or debug.max_volumes)
+    number = max(2, min(preprocess["num_folds"], volumes))
+    folds = [fold for fold in training["folds"] if fold < number] or list(range(number))
     return {
         "training.max_epochs": debug.max_epochs,
-        **({"training.warmup_epochs": min(warmup, debug.max_epochs - 1)} if isinstance(warmup, int) else {}),
-        **({"training.folds": folds[: debug.num_folds]} if isinstance(folds, list) else {}),
-        **({"training.seeds": seeds[:1]} if isinstance(seeds, list) and seeds else {}),
-        "preprocess.max_volumes": debug.max_volumes,
+        "training.warmup_epochs": min(training["warmup_epochs"], debug.max_epochs - 1),
+        "training.folds": folds[: debug.num_folds],
+        **({"training.seeds": training["seeds"][:1]} if training.get("seeds") else {}),
+        "preprocess.max_volumes": volumes,
+        **({"preprocess.num_folds": number} if number != preprocess["num_folds"] else {}),
         "preprocess.splits_file": DRAWN,  # one's own file names volumes that may be left out
     }

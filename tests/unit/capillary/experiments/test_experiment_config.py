@@ -214,6 +214,37 @@ def test_a_rehearsal_is_short_and_has_a_name_of_its_own(file: Path) -> None:
     assert own.overrides["training.folds"] == [0]
 
 
+@pytest.mark.parametrize(
+    ("preprocess", "training", "expected"),
+    [
+        ({"num_folds": 12}, {"folds": [0, 1, 2]}, (10, [0, 1], 10)),
+        ({"num_folds": 12}, {"folds": [11]}, (10, [0, 1], 10)),
+        ({"num_folds": 1, "splits_file": "configs/splits/own.json"}, {"folds": [0]}, (2, [0], 10)),
+        ({"num_folds": 3, "max_volumes": 4}, {"folds": [2]}, (3, [2], 4)),
+    ],
+    ids=["more folds than volumes", "a fold beyond them", "one fold of its own", "fewer volumes"],
+)
+def test_a_rehearsal_fits_its_few_volumes(
+    file: Path, preprocess: dict[str, object], training: dict[str, object], expected: tuple[object, ...]
+) -> None:
+    """Whatever the whole run's folds are, and never on more volumes than that."""
+    params = read_params_file(REPOSITORY)
+    config = read_experiment(write(file, preprocess=preprocess, training=training), params, debug=True)
+    merged = with_overrides(params, config.overrides)
+    check_values(merged, REPOSITORY, origin=str(file))
+    found = merged["preprocess"]["num_folds"], merged["training"]["folds"], merged["preprocess"]["max_volumes"]
+    assert found == expected
+
+
+@pytest.mark.parametrize("training", [{"warmup_epochs": "two"}, {"folds": 2}])
+def test_a_wrong_value_of_a_rehearsal_is_left_to_the_check_of_values(file: Path, training: dict[str, object]) -> None:
+    """It names the key and what it may be."""
+    params = read_params_file(REPOSITORY)
+    config = read_experiment(write(file, training=training), params, debug=True)
+    with pytest.raises(ParamsError, match=next(iter(training))):
+        check_values(with_overrides(params, config.overrides), REPOSITORY, origin=str(file))
+
+
 @pytest.mark.parametrize("experiment_file", sorted((REPOSITORY / "configs" / "experiments").glob("*.yaml")), ids=str)
 @pytest.mark.parametrize("debug", [False, True])
 def test_shipped_files_are_right(experiment_file: Path, debug: bool) -> None:
