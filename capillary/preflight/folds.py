@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.dataset.columns import SPACING
-from stages.common.dataset.ids import safe_id
+from stages.common.dataset.ids import group_of, safe_id
 from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.table import Row, read_rows
 from stages.common.errors import DataError, ParamsError
@@ -127,7 +127,7 @@ def _member(row: Row) -> Member:
     name = safe_id(row.cells["id"])
     z, y, x = (micrometres_in(row.cells.get(axis, "")) for axis in SPACING)
     spacing_um = None if z is None or y is None or x is None else (z, y, x)
-    return Member(id=name, group=row.cells.get("group") or name, spacing_um=spacing_um)
+    return Member(id=name, group=group_of(row.cells.get("group", "")) or name, spacing_um=spacing_um)
 
 
 def _fold_faults(file: Path, number: int, members: Sequence[Member], held_out: Collection[str]) -> Iterator[Fault]:

@@ -68,6 +68,15 @@ def test_the_healthy_project_has_none_of_them(bench: FaultProject) -> None:
     assert [check.name for check in found if check.status is not Status.PASS] == []
 
 
+def test_groups_are_those_that_ingest_makes(bench: FaultProject) -> None:
+    """Two spellings that look the same are one: too few to draw from, and held out by its composed name."""
+    bench.edit("samples/phantom/dataset.csv", "v0,g0", "v0,mo\u0308use  1")
+    bench.set("training", folds=[0])
+    assert caught(lambda bench: bench.folds(test_groups=["m\u00f6use 1"], num_folds=2), bench) == []
+    bench.edit("samples/phantom/dataset.csv", "v1,g1", "v1,m\u00f6use 1")
+    assert caught(lambda bench: bench.folds(test_groups=None, num_folds=3), bench) != []
+
+
 def test_most_faults_are_caught_and_the_others_are_listed() -> None:
     """At least 95 % of no fewer than 40; the page names each of the rest."""
     assert len(FAULTS) >= 40
