@@ -115,9 +115,10 @@ def _small_parts(params: Mapping[str, Any], _root: Path, origin: str) -> None:
 
 def _are_drawn(preprocess: Mapping[str, Any], root: Path) -> bool:
     """Whether the splits file asks for drawn folds; one that is missing or broken is another check's matter."""
+    file = root / str(preprocess.get("splits_file"))
     try:
-        return bool(json.loads((root / str(preprocess.get("splits_file"))).read_text()).get("folds") == "generated")
-    except (OSError, ValueError, AttributeError):
+        return bool(json.loads(file.read_text(encoding="utf-8-sig")).get("folds") == "generated")
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

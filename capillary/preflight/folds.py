@@ -70,8 +70,8 @@ def _held_out(root: Path, params: Mapping[str, Any], asked: HeldOutGroups, numbe
 def _are_drawn(file: Path) -> bool:
     """Whether the splits file asks for drawn folds; what is wrong with it is said elsewhere."""
     try:
-        data = json.loads(file.read_text())
-    except (OSError, ValueError):
+        data = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(data, dict) and data.get("folds") == "generated"
 
@@ -132,11 +132,11 @@ def _member(row: Row) -> Member:
 
 def _fold_faults(file: Path, number: int, members: Sequence[Member], held_out: Collection[str]) -> Iterator[Fault]:
     try:
-        data = json.loads(file.read_text())
+        data = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         yield f"{file.name} is missing", "correct preprocess.splits_file, or put the file there"
         return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         yield f"{file.name} is not JSON: {error}", "correct it (docs/params.md shows its form)"
         return
     if isinstance(data, dict) and data.get("folds") == "generated":
@@ -166,13 +166,15 @@ def _written_faults(
     known = {member.id for member in members}
     for index, fold in enumerate(folds):
         for part in ("train", "val"):
-            if not isinstance(fold[part], list) or not fold[part]:
+            if not isinstance(fold[part], list) or not all(isinstance(name, str) for name in fold[part]):
+                yield f"fold {index}: {part} is not a list of ids", form
+            elif not fold[part]:
                 yield f"fold {index}: {part} names no volume", form
             elif both := [name for name in fold[part] if name in held_out]:
                 remedy = "take it out of every fold, or out of preprocess.test_groups"
                 yield f"fold {index}: {part} names {both[0]}, which preprocess.test_groups holds out", remedy
-            elif known and (unknown := [name for name in fold[part] if not (isinstance(name, str) and name in known)]):
+            elif known and (unknown := [name for name in fold[part] if name not in known]):
                 yield (
                     f"fold {index}: {part} names {unknown[0]}, no such volume",
-                    nearest(str(unknown[0]), sorted(known)),
+                    nearest(unknown[0], sorted(known)),
                 )

@@ -218,12 +218,12 @@ def read_splits(file: Path) -> tuple[Fold, ...]:
 
 
 def read_json(file: Path) -> object:
-    """The JSON value in `file`. Raises DataError when it is missing or no JSON."""
+    """The JSON value in `file`, which editors may begin with a mark. Raises DataError when it is missing or no JSON."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError("the file with the folds is missing", remedy="restore it or name another", file=file) from error
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError
         raise DataError(
             f"the folds are not JSON: {error}", remedy="correct the place named above", file=file
         ) from error

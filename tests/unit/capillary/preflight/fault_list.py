@@ -51,6 +51,10 @@ FAULTS: dict[str, Inject] = {
     "splits file missing": lambda bench: bench.folds(splits_file="none.json"),
     "splits file broken": lambda bench: make.splits(bench, "{folds"),
     "splits file of another form": lambda bench: make.splits(bench, '{"folds": {"train": []}}'),
+    "splits file of lists in lists": lambda bench: make.splits(
+        bench, '{"folds": [{"train": [["v0"]], "val": ["v1"]}]}', 1
+    ),
+    "splits file nested without end": lambda bench: make.splits(bench, "[" * 100_000),
     "splits file with other folds": lambda bench: make.splits(bench, '{"folds": [{"train": ["v0"], "val": ["v1"]}]}'),
     "splits of unknown volumes": make.split_of_unknown_volumes,
     "fewer groups than folds": make.few_groups,

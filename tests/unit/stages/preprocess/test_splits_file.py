@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from capillary.params_rules import check_rules
 from stages.common.errors import CapillaryError, DataError, ParamsError
 from stages.common.imaging.volumes import Fold
 from stages.preprocess.splits import groups_astride, read_splits_file
@@ -33,6 +34,24 @@ def test_folds_are_taken_as_they_are(tmp_path: Path, content: object) -> None:
         Fold(train=("a", "b", "c"), val=("d",)),
         Fold(train=("d",), val=("a", "b")),
     )
+
+
+def test_a_file_may_begin_with_the_mark_that_editors_write(tmp_path: Path) -> None:
+    """That of UTF-8; the rules of params.yaml read it, too."""
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"folds": "generated"}), encoding="utf-8-sig")
+    assert read_splits_file(file, IDS, 2) is None
+    with pytest.raises(ParamsError, match=r"preprocess\.num_folds"):
+        check_rules({"preprocess": {"num_folds": 1, "splits_file": "mine.json"}}, tmp_path, "params.yaml")
+
+
+def test_json_nested_without_end_is_refused(tmp_path: Path) -> None:
+    """By the file's name, as other damage."""
+    file = tmp_path / "mine.json"
+    file.write_text("[" * 100_000)
+    with pytest.raises(DataError, match="are not JSON") as refused:
+        read_splits_file(file, IDS, 2)
+    assert refused.value.file == file
 
 
 def test_one_fold_is_a_plain_hold_out(tmp_path: Path) -> None:
