@@ -21,6 +21,7 @@ _TOOLKIT = (
     "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && "
     "sudo systemctl restart docker"
 )
+_NO_PODMAN = "Podman hands no GPU to stages: set CAPILLARY_EXECUTOR to docker, apptainer or process (docs/engines.md)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,9 @@ def check_docker(found: Daemon | ServiceError | None, executor: ExecutorName, *,
     return passed("docker", f"{found.info['ServerVersion']} answers", "the daemon answers", critical=asked_for)
 
 
-def check_docker_gpus(daemon: Daemon, devices: Sequence[Gpu], *, required: bool) -> Check:
+def check_docker_gpus(
+    daemon: Daemon, devices: Sequence[Gpu], executor: ExecutorName = ExecutorName.DOCKER, *, required: bool
+) -> Check:
     """`devices` are the machine's own GPUs, as far as this process sees them."""
     if daemon.gpus:
         names = ", ".join(f"{gpu.name} ({gpu.index})" for gpu in daemon.gpus)
@@ -73,7 +76,8 @@ def check_docker_gpus(daemon: Daemon, devices: Sequence[Gpu], *, required: bool)
     if not devices:
         return passed("docker gpu", "there is no GPU to give to containers")
     value = f"containers get none of this machine's {len(devices)} GPUs"
-    return missed("docker gpu", value, "containers get them", _TOOLKIT, critical=required)
+    remedy = _NO_PODMAN if executor is ExecutorName.PODMAN else _TOOLKIT
+    return missed("docker gpu", value, "containers get them", remedy, critical=required)
 
 
 def check_docker_disk(daemon: Daemon, disk: DiskParams, need: Need = NOTHING_KNOWN) -> list[Check]:

@@ -196,7 +196,7 @@ def _gpu_checks(host: Host) -> Iterator[Check]:
     elif cuda != CPU:
         yield gpu.check_driver(given[0].driver, cuda, critical=host.params.gpu.critical)
     if host.daemon:
-        yield check_docker_gpus(host.daemon, found, required=host.require_gpu)
+        yield check_docker_gpus(host.daemon, found, host.settings.executor, required=host.require_gpu)
 
 
 def _torch_cuda(host: Host, gpus: Sequence[devices.Gpu]) -> str:

@@ -112,6 +112,15 @@ def test_a_missing_gpu_fails_where_one_is_required(seen: SimpleNamespace, requir
     assert (broken.status, broken.value) == (status, "no answer")
 
 
+def test_without_a_gpu_in_podman_nobody_is_sent_to_docker_s_toolkit(seen: SimpleNamespace) -> None:
+    """A required GPU is missed there, and the remedy is another executor."""
+    *_, check = run._gpu_checks(host(daemon(), require_gpu=True, CAPILLARY_EXECUTOR="podman"))
+    assert (check.name, check.status) == ("docker gpu", Status.FAIL)
+    assert "CAPILLARY_EXECUTOR" in check.remedy
+    *_, of_docker = run._gpu_checks(host(daemon(), CAPILLARY_EXECUTOR="docker"))
+    assert "nvidia-ctk" in of_docker.remedy
+
+
 def test_shared_memory_is_asked_of_processes_alone() -> None:
     """A container gets the size that configs/stages.yaml says."""
     assert names(run._machine(host())) == ["ram", "shared memory", "swap"]
