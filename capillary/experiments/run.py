@@ -44,7 +44,7 @@ LOGS = Path(".capillary", "logs", "experiments")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The flags of the command. `resume` continues interrupted trainings whatever the file says."""
+    """The flags of the command. `resume` continues interrupted trainings whatever the file and the settings say."""
 
     debug: bool = False
     resume: bool = False
@@ -133,8 +133,8 @@ def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
         variables["CAPILLARY_REQUIRE_GPU"] = "yes"
     if monitoring.memory_abort_process_rss_gb is not None:
         variables["CAPILLARY_MEMORY_ABORT_GB"] = f"{monitoring.memory_abort_process_rss_gb:g}"
-    if not (resuming.enabled or resume):
-        variables["CAPILLARY_RESUME"] = "no"
+    if resume or not resuming.enabled:
+        variables["CAPILLARY_RESUME"] = "yes" if resume else "no"
     if resuming.checkpoint_dir is not None:
         variables["CAPILLARY_CHECKPOINT_DIR"] = resuming.checkpoint_dir
     return variables

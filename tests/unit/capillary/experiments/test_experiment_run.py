@@ -72,6 +72,13 @@ def test_the_flag_wins_over_the_file(tmp_path: Path) -> None:
     assert read_settings(tmp_path, variables_of(asked, resume=True)).resume is True
 
 
+def test_the_flag_wins_over_the_settings(tmp_path: Path) -> None:
+    """CAPILLARY_RESUME=no would remove the checkpoints that it is to continue from; the file alone leaves it."""
+    own = {"CAPILLARY_RESUME": "no"}
+    assert read_settings(tmp_path, {**own, **variables_of(sections(), resume=True)}).resume is True
+    assert read_settings(tmp_path, {**own, **variables_of(sections(), resume=False)}).resume is False
+
+
 def test_no_samples_are_taken_when_the_monitor_is_off(tmp_path: Path) -> None:
     """monitoring.system_monitor: false."""
     asked = sections(monitoring=Monitoring(system_monitor=False))
