@@ -88,12 +88,20 @@ def fold_figure(report: Report, folds: dict[str, dict[int, float]]) -> list[Figu
 
 
 def volume_figures(report: Report) -> list[Figure]:
-    """Each volume under each loss, the best on top, a chart for each of the first metrics; none of too many rows."""
+    """Each volume under each loss, the best on top, a chart for each of the first metrics; none of too many rows.
+
+    Volumes without a value in the first metric come last.
+    """
     ids = tuple(dict.fromkeys(volume.id for volume in report.volumes))
     if len(ids) > MOST_ROWS:
         return []
     sign = 1 if report.lead.less_is_better else -1
-    ordered = sorted(ids, key=lambda one: min(sign * v.values[report.lead.name] for v in report.volumes if v.id == one))
+
+    def best(name: str) -> float:
+        values = (volume.values[report.lead.name] for volume in report.volumes if volume.id == name)
+        return min((sign * value for value in values if not math.isnan(value)), default=math.inf)
+
+    ordered = sorted(ids, key=best)
     figures = []
     for metric in report.shown[:MOST_VOLUME_CHARTS]:
         title = metric.title
@@ -174,7 +182,7 @@ def resource_figures(report: Report) -> list[Figure]:
             )
             for run, cell in trainings
         ]
-        peak = max(value for one in series for _, value in one.points if value is not None)
+        peak = max((value for one in series for _, value in one.points if value is not None), default=0.0)
         alt = f"{title} of {len(series)} trainings over time, at most {peak:.3g} {y_unit}"
         svg = line_chart(series, x_label=f"time since start ({unit})", y_label=y_unit, alt=alt, from_zero=True)
         figures.append(Figure(title=title, svg=svg))

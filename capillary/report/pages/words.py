@@ -279,14 +279,18 @@ def group_counts(report: Report) -> dict[str, int]:
 
 
 def fold_means(report: Report) -> dict[str, dict[int, float]]:
-    """Loss → fold → mean of the first metric over the groups that the fold held out, as all other means are."""
+    """Loss → fold → mean of the first metric over the groups that the fold held out, as all other means are.
+
+    It runs over the volumes in which the metric could be measured; a fold without any is left out.
+    """
     means: Mapping[str, dict[int, float]] = {loss: {} for loss in report.losses}
     for loss, folds in means.items():
         for fold in report.folds:
             groups: dict[str, list[float]] = {}
             for one in report.volumes:
-                if (one.loss, one.fold) == (loss, fold):
-                    groups.setdefault(one.group, []).append(one.values[report.lead.name])
+                value = one.values[report.lead.name]
+                if (one.loss, one.fold) == (loss, fold) and not math.isnan(value):
+                    groups.setdefault(one.group, []).append(value)
             if groups:
                 folds[fold] = fmean(map(fmean, groups.values()))
     return {loss: folds for loss, folds in means.items() if folds}

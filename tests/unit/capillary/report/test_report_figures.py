@@ -1,6 +1,7 @@
 """Which charts a report has, and that each value is put where it belongs."""
 
 import dataclasses
+import math
 import re
 from xml.etree import ElementTree
 
@@ -115,6 +116,15 @@ def test_the_best_volume_is_on_top(metric: str, first: str) -> None:
         assert names in (sorted(names), sorted(names, reverse=True))
 
 
+def test_a_volume_without_a_value_is_last() -> None:
+    """And leaves the order of the others as it is."""
+    report = volumes_of(5)
+    gone = dataclasses.replace(report.volumes[2], values={"dsc": math.nan, "nsd": 0.5})
+    volumes = (*report.volumes[:2], gone, *report.volumes[3:])
+    figures = volume_figures(dataclasses.replace(report, volumes=volumes))
+    assert texts(figures[0], "name") == ["v04", "v03", "v01", "v00", "v02"]
+
+
 def test_a_volume_has_a_mark_for_each_loss() -> None:
     """In the colour of the loss; charts for the first three metrics, the others are in the table."""
     figures = volume_figures(made_report())
@@ -152,6 +162,11 @@ def with_samples(**samples: tuple[tuple[float, float], ...]) -> Report:
     named = {f"system/{name}": curve for name, curve in samples.items()}
     runs = (dataclasses.replace(first, samples=named), *(dataclasses.replace(one, samples={}) for one in others))
     return made_report(runs=runs)
+
+
+def test_a_resource_without_a_sample_has_no_chart() -> None:
+    """A server may know its last value and no curve."""
+    assert resource_figures(with_samples(cpu_utilization_percentage=())) == []
 
 
 def test_each_resource_has_a_chart_and_gpus_come_last() -> None:

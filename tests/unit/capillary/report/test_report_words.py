@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import math
 
 import pytest
 
@@ -248,6 +249,16 @@ def test_fold_means_are_means_of_the_fold_s_volumes() -> None:
     values = [one.values["dsc"] for one in made_report().volumes if one.loss == "cbdice" and one.fold == 1]
     assert means["cbdice"][1] == pytest.approx(sum(values) / len(values))
     assert list(means) == ["dice_ce", "cbdice"]
+
+
+def test_a_volume_without_a_value_does_not_take_the_mean_of_its_fold() -> None:
+    """As in the mean over all folds: one that is labelled in part may have no value of a metric."""
+    volumes = list(made_report().volumes)
+    gone = dataclasses.replace(volumes[0], values={**volumes[0].values, "dsc": math.nan})
+    means = fold_means(made_report(volumes=(gone, *volumes[1:])))
+    rest = [one.values["dsc"] for one in volumes[1:] if (one.loss, one.fold) == (gone.loss, gone.fold)]
+    assert means[gone.loss][gone.fold] == pytest.approx(sum(rest) / len(rest))
+    assert fold_means(made_report(volumes=(gone,))) == {}
 
 
 def test_a_group_counts_once_in_the_mean_of_its_fold() -> None:
