@@ -78,7 +78,7 @@ def daemon_gone(what: str) -> ServiceError:
 
 def explain(message: str, what: str) -> CapillaryError:
     """The daemon's refusal, with the remedy for those that users meet."""
-    known = {
+    remedies = {
         "could not select device driver": "there is no GPU for containers: install the NVIDIA Container Toolkit, or "
         "set gpu: auto in configs/stages.yaml to train on the CPU",
         "no space left on device": "the disk with Docker's data is full: docker system df shows what fills it; "
@@ -88,7 +88,7 @@ def explain(message: str, what: str) -> CapillaryError:
         "Minimum memory limit": "raise memory_gb in configs/stages.yaml",
         "is not running": "the container that runs dvc was stopped in the meantime; repeat",
     }
-    remedy = next((text for part, text in known.items() if part.lower() in message.lower()), None)
+    remedy = next((text for part, text in remedies.items() if part.lower() in message.lower()), None)
     return CapillaryError(
         f"Docker could not {what}",
         value=message,
