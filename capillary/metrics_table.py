@@ -36,7 +36,7 @@ def show_metrics(root: Path) -> None:
             "the metrics cannot be read",
             file=file,
             value=repr(error),
-            remedy="run ./just reproduce (dvc repro -f evaluate) to write them again",
+            remedy="run dvc repro -f -s evaluate, which writes them again",
         ) from error
     console.print(*tables, sep="\n")
     if held_out:

@@ -67,7 +67,7 @@ def _card(models: Path, name: CellName, seed: int) -> ModelCard:
     if (card.loss, card.fold, card.seed) != (name.loss, name.fold, seed):
         raise DataError(
             "the model card belongs to another cell",
-            remedy=f"run `dvc checkout --force {file}` or `dvc repro -f {name.address}`",
+            remedy=f"run `dvc checkout --force {file}` or `dvc repro -f -s {name.address}`",
             file=file,
             value=f"loss {card.loss}, fold {card.fold}, seed {card.seed}",
         )

@@ -214,7 +214,7 @@ def predict_volume(
     if not np.isfinite(probability_zyx).all():
         raise DataError(
             f"the network of loss {card.loss}, fold {card.fold} predicts NaN on volume {volume.id}",
-            remedy=f"train it again with training.precision=fp32: {address_words(card)}",
+            remedy=f"set training.precision to fp32 in params.yaml, then train it again: {address_words(card)}",
             value=f"{card.model_name}, weights {card.weights_sha256[:12]}",
         )
     return probability_zyx

@@ -73,4 +73,6 @@ def read_recipe(folder: Path) -> Recipe:
             "the recipe by which these images were prepared is missing", remedy="run `dvc repro preprocess`", file=file
         ) from error
     except ValueError as error:
-        raise DataError(f"{RECIPE} is not JSON: {error}", remedy="run `dvc repro -f preprocess`", file=file) from error
+        raise DataError(
+            f"{RECIPE} is not JSON: {error}", remedy="run `dvc repro -f -s preprocess`", file=file
+        ) from error

@@ -202,7 +202,7 @@ def _kept(card: ModelCard) -> FoundNetwork | None:
 
 def _nowhere(card: ModelCard, places: Places, failure: ServiceError | None) -> ServiceError | DataError:
     what = f"the network of loss {card.loss}, fold {card.fold}"
-    again = f"if it is gone, train it again: {address_words(card, '-f -s')}"
+    again = f"if it is gone, train it again: {address_words(card)}"
     if failure is not None:
         return ServiceError(
             f"{what} is not waiting to be published here, and {failure.what}",

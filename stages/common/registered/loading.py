@@ -88,7 +88,7 @@ def _fetch(name: str, network: FoundNetwork) -> bytes:
         raise ServiceError(
             f"{network.place} does not have {name} of {network.label}",
             remedy="set MLFLOW_TRACKING_URI to its value when this model was trained; if that model is gone, train it "
-            f"again here: {address_words(card, '-f -s')}",
+            f"again here: {address_words(card)}",
             value=error.value,
         ) from error
     if (found := file_of(content)) != expected:

@@ -87,9 +87,9 @@ def autocast_of(card: ModelCard) -> torch.dtype | None:
     return _AUTOCAST[card.precision]
 
 
-def address_words(card: ModelCard, options: str = "-f") -> str:
+def address_words(card: ModelCard) -> str:
     """The command that trains the card's network again; a card does not say whether its seed is another one."""
-    first = f"`dvc repro {options} {ENTRY}@{card.loss}-{card.fold}`"
+    first = f"`dvc repro -f -s {ENTRY}@{card.loss}-{card.fold}`"
     if card.seed is None:
         return first
     return f"{first} (if seed {card.seed} is one of training.seeds: {SEED_ENTRY}@{card.loss}-{card.fold}-{card.seed})"
@@ -186,7 +186,7 @@ def _cell(card_path: Path) -> str:
 
 
 def _retrain(card_path: Path) -> str:
-    return f"run `dvc checkout --force {card_path}` or, if it never was right, `dvc repro -f {_cell(card_path)}`"
+    return f"run `dvc checkout --force {card_path}` or, if it never was right, `dvc repro -f -s {_cell(card_path)}`"
 
 
 def register_model(

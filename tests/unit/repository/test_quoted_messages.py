@@ -56,3 +56,9 @@ TEXTS = "\n".join(_texts())
 def test_quoted_messages_exist(page: Path) -> None:
     missing = [part for message in _quoted(page) for part in _parts(message) if part not in TEXTS]
     assert [part for part in missing if part not in FOREIGN] == []
+
+
+def test_no_text_forces_the_stages_before_the_one_it_names() -> None:
+    """`dvc repro -f STAGE` runs every stage before it too: with evaluate, all trainings."""
+    pages = "\n".join(page.read_text() for page in (REPOSITORY / "docs").rglob("*.md"))
+    assert re.findall(r"dvc repro -f (?!-s)[a-z\n{].*", f"{TEXTS}\n{pages}") == []

@@ -42,7 +42,9 @@ def from_json(text: str) -> Model:
             intercepts=tuple(map(float, data["intercepts"])),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise StageError(f"the model cannot be read: {error!r}", remedy="train it again: dvc repro -f train") from error
+        raise StageError(
+            f"the model cannot be read: {error!r}", remedy="train it again: dvc repro -f -s train"
+        ) from error
     rows, columns = len(model.species), len(model.features)
     if np.array(model.intercepts).shape != (rows,) or {len(row) for row in model.coefficients} != {columns}:
         raise StageError("the model's numbers do not fit its species and features", remedy="train it again")

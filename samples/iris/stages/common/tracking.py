@@ -82,7 +82,7 @@ def load(client: MlflowClient, card: Card) -> Model:
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise StageError(
             f"version {card.version} of {card.name} is another model than models/card.json names",
-            remedy="set MLFLOW_TRACKING_URI as it was for the training, or train again: dvc repro -f train",
+            remedy="set MLFLOW_TRACKING_URI as it was for the training, or train again: dvc repro -f -s train",
         )
     return from_json(content.decode())
 

@@ -138,7 +138,7 @@ def test_a_card_of_another_cell_is_refused(processed: Path, tmp_path: Path) -> N
         with pytest.raises(DataError, match="another cell") as caught:
             read_cells(trained(losses=(loss,), folds=(fold,)), processed, tmp_path / "models")
         assert (caught.value.file, caught.value.value) == (file, "loss dice_ce, fold 0, seed 2026")
-        assert f"dvc repro -f train@{loss}-{fold}" in caught.value.remedy
+        assert f"dvc repro -f -s train@{loss}-{fold}" in caught.value.remedy
 
 
 def test_folds_that_hold_nothing_out_cannot_be_evaluated(processed: Path, tmp_path: Path) -> None:

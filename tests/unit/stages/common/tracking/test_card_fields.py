@@ -83,7 +83,7 @@ def test_a_card_of_a_pickled_model_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="older capillary as a pickle") as caught:
         read_card(file)
     assert "capillary models convert capillary-dice_ce/1" in caught.value.remedy
-    assert "dvc repro -f train@dice_ce-0" in caught.value.remedy
+    assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
 
 
 def test_a_card_that_notes_a_server_is_of_a_former_version(tmp_path: Path) -> None:

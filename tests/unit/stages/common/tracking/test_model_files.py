@@ -102,7 +102,7 @@ def test_a_file_that_is_not_the_cards_is_refused(
         assert before.sha256 in str(caught.value.value)
         assert found.sha256 in str(caught.value.value)
         assert caught.value.file == f"models/{card.loss}/fold_0.json"
-        assert f"dvc repro -f train@{card.loss}-0" in caught.value.remedy
+        assert f"dvc repro -f -s train@{card.loss}-0" in caught.value.remedy
 
 
 def test_weights_that_the_description_cannot_need_are_not_fetched(

@@ -68,7 +68,7 @@ def test_a_spoilt_card_is_refused(tmp_path: Path, content: str) -> None:
         read_card(file)
     assert caught.value.file == file
     assert f"dvc checkout --force {file}" in caught.value.remedy
-    assert "dvc repro -f train@dice_ce-0" in caught.value.remedy
+    assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
