@@ -75,7 +75,7 @@ def _read(folder: Path) -> Any:
     if missing:
         raise CapillaryError(
             f"reading stacks needs packages that are not installed: {', '.join(missing)}",
-            remedy="install them with `.venv/bin/python scripts/install.py stages`",
+            remedy="install them with ./just setup stages",
             code=ExitCode.MACHINE,
         )
     module = importlib.import_module("stages.ingest.draft")

@@ -74,7 +74,7 @@ def _ask(address: HubAddress, login: HubLogin) -> HubPin:
     if importlib.util.find_spec("aiohttp") is None:
         raise CapillaryError(
             "asking the Hub needs aiohttp, which is not installed",
-            remedy="install it with `.venv/bin/python scripts/install.py stages`",
+            remedy="install it with ./just setup stages",
             code=ExitCode.MACHINE,
         )
     client, files = (importlib.import_module(f"stages.ingest.sources.hub.{name}") for name in ("client", "files"))

@@ -84,7 +84,7 @@ def _docker(settings: Settings, params: PreflightParams) -> Check:
         found = bounded(lambda: reach_daemon(settings))
     except SilenceError:
         remedy = "restart it, or work without it: CAPILLARY_EXECUTOR=process"
-        return missed("docker", "the daemon does not answer within seconds", "answers", remedy, critical=True)
+        return missed("docker", "the daemon does not answer within a few seconds", "answers", remedy, critical=True)
     return check_docker(found, settings.executor, critical=params.docker.critical)
 
 

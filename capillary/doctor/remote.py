@@ -29,7 +29,7 @@ def check_remote(root: Path) -> Check:
     name = config.get("core", {}).get("remote")
     if name is None:
         remedy = _SET_UP
-        return warned(NAME, "none is the default: data and cards stay on this machine", _WANTED, remedy)
+        return warned(NAME, "no remote is the default: data and cards stay on this machine", _WANTED, remedy)
     if name not in config["remote"]:
         return missed(NAME, f"the default {name} is not set up", _WANTED, _SET_UP, critical=True)
     return _try(name, config)

@@ -63,6 +63,6 @@ def _other_head(address: str, holder: str) -> CapillaryError:
     return CapillaryError(
         f"another command already waits for the job of {address}",
         value=holder,
-        remedy="let that command finish; capillary jobs logs -f shows what the job prints",
+        remedy=f"let that command finish; capillary jobs logs -f {address} shows what the job prints",
         code=ExitCode.MACHINE,
     )

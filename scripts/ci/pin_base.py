@@ -21,7 +21,7 @@ def digest_of(image: str) -> str:
     answer = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)
     digest = str(answer.get("digest"))
     if not DIGEST.fullmatch(digest):
-        raise ValueError(f"the registry's digest of {image} is {digest!r}, which is none")
+        raise ValueError(f"the registry's digest of {image} is {digest!r}, which is not one")
     return digest
 
 

@@ -81,9 +81,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParamsError(f"it cannot be read: {error}", remedy="restore or mount it", file=file) from None
+        raise ParamsError(f"{file.name} cannot be read: {error}", remedy="restore or mount it", file=file) from None
     if not isinstance(data, dict):
-        raise ParamsError("it has no sections", remedy="restore it", file=file)
+        raise ParamsError(f"{file.name} has no sections", remedy="restore it", file=file)
     return data
 
 

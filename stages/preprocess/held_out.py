@@ -62,7 +62,7 @@ def parse_test_groups(value: object) -> HeldOutGroups:
         raise ValueError(f"is not one of {_FORMS}")
     names = tuple(_name(one) for one in value)
     if len(set(names)) != len(names):
-        raise ValueError("a group stands twice in the list")
+        raise ValueError("a group occurs twice in the list")
     return HeldOutGroups(names=names)
 
 

@@ -222,7 +222,11 @@ def read_json(file: Path) -> object:
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise DataError("the file with the folds is missing", remedy="restore it or name another", file=file) from error
+        raise DataError(
+            "the file with the folds is missing",
+            remedy="restore it, or name another in preprocess.splits_file",
+            file=file,
+        ) from error
     except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError
         raise DataError(
             f"the folds are not JSON: {error}", remedy="correct the place named above", file=file

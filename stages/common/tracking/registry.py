@@ -130,7 +130,7 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
     if isinstance(data, dict) and "files" in data and set(ASSIGNED) & data.keys():
         raise DataError(
             "the model card was written by an older capillary, which recorded where a server had put the network",
-            remedy=f"run `dvc repro`; {remedy}",
+            remedy=f"run `dvc repro`, or {remedy}",
             file=origin,
             value=", ".join(name for name in ASSIGNED if name in data),
         )
@@ -171,7 +171,7 @@ def _pickled(data: Mapping[str, Any], origin: object, remedy: str) -> DataError:
     named = f"{data['model_name']}/{data['model_version']}" if data.get("model_version") else "NAME/VERSION"
     return DataError(
         "the model was registered by an older capillary as a pickle, which is no longer read",
-        remedy=f"convert it (`capillary models convert {named}`), or train it again: {remedy}",
+        remedy=f"convert it (`capillary models convert {named}`), or {remedy}",
         file=origin,
         value="the model card lacks `files`",
     )

@@ -117,7 +117,7 @@ class TrackedRun:
             )
         if not outcome.is_sent:
             self._leave()
-            raise _required("nothing is begun", self._place(), outcome)
+            raise _required("nothing was started", self._place(), outcome)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log `params` as strings; those that the run has already are left alone, with a notice if they differ."""

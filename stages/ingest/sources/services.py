@@ -39,7 +39,7 @@ class Service:
         except ImportError as error:
             raise CapillaryError(
                 f"{self.scheme}:// needs the package {self.package}, which is not installed",
-                remedy="install it with `.venv/bin/python scripts/install.py mlops`; "
+                remedy="install it with ./just setup mlops; "
                 f"for the container add `{self.package}` to stages/ingest/requirements.txt",
                 code=ExitCode.MACHINE,
                 value=f"{self.scheme}://",

@@ -12,8 +12,8 @@ from stages.preflight.params import GpuParams
 
 _A_BUILD = {11: "CU118", 12: "CU126", 13: "CU130"}  # one of each generation, as wheels call it
 _NO_GPU = (
-    "look whether nvidia-smi lists it: the driver (https://www.nvidia.com/drivers) may be missing, not loaded since a "
-    "kernel update (reboot), or CUDA_VISIBLE_DEVICES hide it; for containers install the NVIDIA Container Toolkit"
+    "check whether nvidia-smi lists it: the driver (https://www.nvidia.com/drivers) may be missing, not loaded since a "
+    "kernel update (reboot), or CUDA_VISIBLE_DEVICES hides it; for containers install the NVIDIA Container Toolkit"
 )
 
 

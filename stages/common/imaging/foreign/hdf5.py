@@ -103,7 +103,8 @@ def _only(file: Any, path: Path) -> Any:
         for name in group:
             seen += 1
             if seen > MAX_OBJECTS:
-                raise not_a_stack(path, f"it holds more than {MAX_OBJECTS:,} objects; name one (file.h5:/place)")
+                what = f"it holds more than {MAX_OBJECTS:,} objects; name one (file.h5:/place)"
+                raise not_a_stack(path, what, f"name one: {path.name}:/place/of/array")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
             each = group[name]

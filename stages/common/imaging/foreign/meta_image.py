@@ -10,7 +10,7 @@ from stages.common.imaging.foreign.links import detached_file
 from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
 from stages.common.imaging.formats.channels import Channel
-from stages.common.imaging.formats.damage import damaged, not_a_stack
+from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack
 from stages.common.imaging.formats.geometry import Geometry
 
 _TYPES = {
@@ -75,7 +75,7 @@ def _is_true(fields: Mapping[str, str], *names: str) -> bool:
 def _voxels(fields: Mapping[str, str], path: Path, sizes: tuple[int, ...], end: int) -> RawVoxels:
     kind = _field(fields, path, "ElementType")
     if kind not in _TYPES:
-        raise not_a_stack(path, f"its voxels are {kind[:40]}, which is not supported")
+        raise not_a_stack(path, f"its voxels are {kind[:40]}, which is not supported", GREY_VALUES)
     if fields.get("BinaryData", "True").lower() not in ("true", "1"):
         raise not_a_stack(path, "its voxels are written as text (BinaryData = False)")
     order = ">" if _is_true(fields, "BinaryDataByteOrderMSB", "ElementByteOrderMSB") else "<"

@@ -13,7 +13,7 @@ from stages.common.imaging.foreign.links import detached_file
 from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
 from stages.common.imaging.formats.channels import Channel, refuse_times
-from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
+from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import SpacingEvidence
 
@@ -168,7 +168,7 @@ def _begin(header: Mapping[str, Any], file: Path, start: int, *, is_packed: bool
 def _dtype(header: Mapping[str, Any], path: Path) -> np.dtype[Any]:
     kind = str(header.get("type", "")).strip()
     if kind not in _TYPES:
-        raise not_a_stack(path, f"its voxels are {kind[:40]!r}, which is not supported")
+        raise not_a_stack(path, f"its voxels are {kind[:40]!r}, which is not supported", GREY_VALUES)
     order = ">" if str(header.get("endian", "little")).lower() == "big" else "<"
     return np.dtype(order + _TYPES[kind])
 

@@ -249,6 +249,6 @@ def _safe(name: str, path: Path) -> str:
         text = f"it is one file of a multi-file OME-TIFF, of which another is called {name[:80]!a}"
         raise DataError(f"{text}: no file of its folder", remedy="save the set anew, in one folder", file=path)
     if not name.lower().endswith((*TIFF_SUFFIXES, _COMPANION)):
-        text = f"it is one file of a multi-file OME-TIFF, of which {name[:80]!r} is another, which is no TIFF"
+        text = f"it is one file of a multi-file OME-TIFF, of which {name[:80]!r} is another, which is not a TIFF"
         raise DataError(text, remedy="save the set anew, in one folder", file=path)
     return name

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import Box
 from stages.common.imaging.formats.claims import FLOAT, refuse_large
+from stages.common.imaging.formats.damage import GREY_VALUES
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
 
@@ -71,6 +72,6 @@ def check_dtype(dtype: np.dtype[Any], path: Path) -> None:
     if dtype.kind not in KINDS or dtype.itemsize > MAX_ITEM or dtype.fields is not None:
         raise DataError(
             f"its voxels are {dtype}, which is not supported",
-            remedy="save them as 8-bit or 16-bit grey values",
+            remedy=GREY_VALUES,
             file=path,
         )

@@ -37,7 +37,8 @@ def _head(file: Path) -> _Head:
     width, height, bits, kind = struct.unpack_from(">IIBB", head, 16)
     samples = _SAMPLES.get(kind)
     if samples is None:
-        raise not_a_stack(file, "it has a palette, whose numbers stand for colours; save it as a grey image")
+        what = "it has a palette, whose numbers stand for colours; save it as a grey image"
+        raise not_a_stack(file, what, "save it as a grey image")
     if bits not in ((1, 2, 4, 8, 16) if samples == 1 else (8, 16)) or not width or not height:
         raise damaged(file, f"its header claims {height} × {width} pixels of {bits} bits")
     claimed = height * ((width * samples * bits + 7) // 8)
@@ -79,5 +80,6 @@ def read_png(file: Path) -> NDArray[Any]:
         return pixels.reshape(head.height, head.width)
     grey = pixels[..., 0]
     if head.samples >= _COLOURS and not all(np.array_equal(grey, pixels[..., other]) for other in (1, 2)):
-        raise not_a_stack(file, "it is a colour image; save one channel of it as a grey image")
+        what = "it is a colour image; save one channel of it as a grey image"
+        raise not_a_stack(file, what, "save one channel of it as a grey image")
     return np.ascontiguousarray(grey)

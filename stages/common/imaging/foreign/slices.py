@@ -42,6 +42,7 @@ _IGNORED_SUFFIXES = (
 )
 _IGNORED_FOLDERS = ("__macosx", "@eadir")
 _NUMBERS = re.compile(r"(\d+)")
+_PATTERN = "name those of one stack by a pattern, such as folder/z*.tif or folder/z{z}_c0.tif"
 _NO_DEPTH = "no distance between slices"
 
 
@@ -94,7 +95,8 @@ def _open_each(found: Sequence[Path], path: Path, channel: Channel) -> OpenStack
     for number, file in enumerate(files[1:], 2):
         if (other := _shape_and_type(file, channel)) != (shape, dtype):
             told, first = (f"{shape_text(each)} of {kind}" for each, kind in (other, (shape, dtype)))
-            raise not_a_stack(path, f"its slices differ: {file.name} (slice {number}) is {told}, the first {first}")
+            what = f"its slices differ: {file.name} (slice {number}) is {told}, the first {first}"
+            raise not_a_stack(path, what, "save all slices with the same size and type")
     doubtful = frozenset(
         file for file in files if dtype.kind == "b" and not _is_png(file) and is_doubtful(file, channel)
     )
@@ -128,7 +130,7 @@ def choose_names(names: Sequence[str], pattern: str, path: Path) -> list[str]:
     """Those of `names` in a folder that are slices: what `pattern` stands for, by default all that can be one."""
     if pattern:
         if len(re.findall(r"\*|\{z\}", pattern)) > 1:
-            raise not_a_stack(path, "its pattern has more than one place for the number of a slice")
+            raise not_a_stack(path, "its pattern has more than one place for the number of a slice", _PATTERN)
         wanted = pattern_of(pattern)
         chosen = [name for name in names if wanted.fullmatch(name) and is_slice(name)]
     else:
@@ -141,7 +143,7 @@ def choose_names(names: Sequence[str], pattern: str, path: Path) -> list[str]:
         what = f"no file is called {pattern}" if pattern else "the folder holds no slices"
         raise DataError(f"{what} ({', '.join(SLICE_SUFFIXES)})", remedy="correct the name", file=path)
     if len(chosen) > MAX_SLICES:
-        raise not_a_stack(path, f"it has {len(chosen):,} slices, the limit is {MAX_SLICES:,}")
+        raise not_a_stack(path, f"it has {len(chosen):,} slices, the limit is {MAX_SLICES:,}", _PATTERN)
     return chosen
 
 
@@ -157,11 +159,12 @@ def ordered(files: Sequence[Path], path: Path) -> tuple[list[Path], tuple[str, .
     for file, other in zip(files, parts, strict=True):
         if other[::2] != first[::2]:
             text = f"its slices have different kinds of names: {files[0].name} and {file.name}"
-            raise not_a_stack(path, f"{text}; name them by a pattern (folder/z*.tif)")
+            raise not_a_stack(path, f"{text}; name them by a pattern (folder/z*.tif)", _PATTERN)
     places = [place for place in range(1, len(first), 2) if len({int(other[place]) for other in parts}) > 1]
     if len(places) > 1:
         text = f"the names of its slices differ in {len(places)} numbers ({files[0].name}, {files[-1].name})"
-        raise not_a_stack(path, f"{text}; name those of one channel by a pattern with {{z}} (folder/z{{z}}_c0.tif)")
+        what = f"{text}; name those of one channel by a pattern with {{z}} (folder/z{{z}}_c0.tif)"
+        raise not_a_stack(path, what, _PATTERN)
     numbered = sorted(
         (int(other[places[0]]) if places else 0, file.name, file) for other, file in zip(parts, files, strict=True)
     )
@@ -174,10 +177,11 @@ def _check_numbers(numbered: Sequence[tuple[int, str]], path: Path) -> tuple[str
     steps = [after[0] - before[0] for before, after in pairs]
     for (before, after), step in sorted(zip(pairs, steps, strict=True), key=lambda pair: pair[1] > 0):
         if step == 0:
-            raise not_a_stack(path, f"two of its slices have the same number: {before[1]} and {after[1]}")
+            what = f"two of its slices have the same number: {before[1]} and {after[1]}"
+            raise not_a_stack(path, what, f"take one of them out, or {_PATTERN}")
         if step != min(steps):
             text = f"slices are missing between number {before[0]} and {after[0]} ({before[1]}, {after[1]})"
-            raise not_a_stack(path, text)
+            raise not_a_stack(path, text, "add the missing slices, or number the others without gaps")
     if steps[0] == 1:
         return ()
     return (f"the numbers of its slices go up in steps of {steps[0]}; they are taken as neighbours",)
@@ -208,7 +212,8 @@ def _shape_and_type(file: Path, channel: Channel) -> tuple[tuple[int, int], np.d
             with open_colour(file, channel) as opened:
                 (depth, y, x), dtype = opened.shape_zyx, opened.dtype
         if depth > 1:
-            raise not_a_stack(file, f"it holds {depth} slices itself; name the file as the stack")
+            what = f"it holds {depth} slices itself; name the file as the stack"
+            raise not_a_stack(file, what, "name the file as the stack")
         return (y, x), dtype.newbyteorder("=")
 
 

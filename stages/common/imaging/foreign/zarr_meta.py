@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import MAX_AXES
-from stages.common.imaging.formats.damage import damaged, not_a_stack
+from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack
 
 MAX_JSON_BYTES = 1 << 24
 ARRAY, GROUP, ATTRIBUTES, BOTH = ".zarray", ".zgroup", ".zattrs", "zarr.json"
@@ -99,7 +99,7 @@ def _version_2(folder: Path, meta: Mapping[str, Any], path: Path) -> ZarrArray:
 
 def _version_3(folder: Path, meta: Mapping[str, Any], path: Path) -> ZarrArray:
     if not isinstance(meta["data_type"], str):
-        raise not_a_stack(path, "its voxels are of a type that is not supported")
+        raise not_a_stack(path, "its voxels are of a type that is not supported", GREY_VALUES)
     if meta.get("storage_transformers"):
         raise not_a_stack(path, "it is stored through a transformer, which is not read")
     codecs, shards = list(meta["codecs"]), None

@@ -84,7 +84,7 @@ def _image_in(path: Path) -> Path:
     if "multiscales" in told or (path / ARRAY).is_file() or read_json(path / BOTH).get("node_type") == "array":
         return path
     if "plate" in told:
-        raise not_a_stack(path, "it is a plate of many images; name one of them (plate.zarr/A/1/0)")
+        raise not_a_stack(path, "it is a plate of many images; name one of them (plate.zarr/A/1/0)", "name one of them")
     images = [each for each in sorted(path.iterdir()) if each.is_dir() and "multiscales" in attributes(each)]
     if len(images) == 1:
         return images[0]

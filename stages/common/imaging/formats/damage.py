@@ -10,6 +10,8 @@ from nibabel.wrapstruct import WrapStructError
 
 from stages.common.errors import CapillaryError, DataError
 
+GREY_STACK = "save one channel of one time point as a stack of grey slices"
+GREY_VALUES = "save them as 8-bit or 16-bit grey values"
 REPLACE = "replace it with a whole copy of the original (compare sizes and checksums)"
 # What the readers raise on damaged files. RuntimeError is the base of imagecodecs' errors; OSError is how gzip and
 # nibabel report damage; most others of its kind are the machine's fault and are let through.
@@ -39,9 +41,9 @@ def damaged(path: Path, reason: str) -> DataError:
     return DataError(f"the file is damaged or cut: {reason}", remedy=REPLACE, file=path)
 
 
-def not_a_stack(path: Path, what: str) -> DataError:
+def not_a_stack(path: Path, what: str, remedy: str = GREY_STACK) -> DataError:
     """The error that `path` holds something other than one grey stack."""
-    return DataError(what, remedy="save one channel of one time point as a stack of grey slices", file=path)
+    return DataError(what, remedy=remedy, file=path)
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

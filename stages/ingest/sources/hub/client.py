@@ -78,7 +78,7 @@ class HubClient:
         while url is not None:
             page, url = await self._page(session, url)
             if not isinstance(page, list) or not all(isinstance(entry, dict) for entry in page) or (url and not page):
-                raise self._unreadable("it is no list of files")
+                raise self._unreadable("it is not a list of files")
             found += page
             if len(found) > MAX_MEMBERS:
                 what = f"{self.address.text} holds more than {MAX_MEMBERS:,} files and folders"

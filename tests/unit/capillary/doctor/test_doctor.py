@@ -150,7 +150,7 @@ def test_the_remote_is_tried(
 @pytest.mark.parametrize(
     ("config", "status", "words"),
     [
-        ("", Status.WARN, "none is the default"),
+        ("", Status.WARN, "no remote is the default"),
         ("[core]\n    remote = r\n", Status.FAIL, "r is not set up"),
         ("[core\n", Status.FAIL, "cannot read"),
         ("[core]\n    remote = r\n['remote \"r\"']\n    url = azure://b\n", Status.FAIL, "needs dvc-azure"),

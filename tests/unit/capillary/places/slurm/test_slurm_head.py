@@ -173,6 +173,7 @@ def test_a_second_head_is_refused(run: Run, slurm: FakeSlurm) -> None:
     with held(run.folder, "toy@a"), pytest.raises(CapillaryError, match="already waits for the job of toy@a") as caught:
         run.execute()
     assert str(os.getpid()) in str(caught.value.value)
+    assert "capillary jobs logs -f toy@a" in caught.value.remedy
     assert slurm.said("sbatch") == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from stages.common.errors import DamagedError, DataError
 from stages.common.tracking.model_files import FILES
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.registry import card_from, read_card
 from tests.support.attacks import shows_all
 from tests.support.tracking.tracked import CARD
 
@@ -84,6 +84,9 @@ def test_a_card_of_a_pickled_model_says_how_to_go_on(tmp_path: Path) -> None:
         read_card(file)
     assert "capillary models convert capillary-dice_ce/1" in caught.value.remedy
     assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
+    with pytest.raises(DataError) as caught:
+        card_from(json.loads(file.read_text()), file, "train it again")
+    assert caught.value.remedy == "convert it (`capillary models convert capillary-dice_ce/1`), or train it again"
 
 
 def test_a_card_that_notes_a_server_is_of_a_former_version(tmp_path: Path) -> None:

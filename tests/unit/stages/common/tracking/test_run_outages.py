@@ -98,7 +98,7 @@ def test_no_server_changes_when_a_training_ends(
 @pytest.mark.parametrize("fault", FAULTS)
 def test_required_begins_nothing_without_a_server(runtime: Runtime, fake: FakeMlflow, fault: str) -> None:
     """A service error before anything is trained."""
-    with pytest.raises(ServiceError, match="nothing is begun") as caught:
+    with pytest.raises(ServiceError, match="nothing was started") as caught:
         train(dataclasses.replace(runtime, tracking="required"), fake, fault, 0)
     assert caught.value.code is ExitCode.SERVICE
     assert "CAPILLARY_TRACKING=auto" in caught.value.remedy

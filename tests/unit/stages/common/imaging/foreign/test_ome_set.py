@@ -125,7 +125,7 @@ def test_metadata_may_be_in_a_companion(tmp_path: Path) -> None:
         (reference(0, 1, 0, name="C:a.tif"), "no file of its folder"),
         (reference(0, 1, 0, name=""), "no file of its folder"),
         (reference(0, 1, 0, name="a" * 252 + ".tif"), "no file of its folder"),
-        (reference(0, 1, 0, name="passwd"), "no TIFF"),
+        (reference(0, 1, 0, name="passwd"), "not a TIFF"),
         (reference(0, 1, 9), "its plane 10, it holds 2"),
         (reference(9, 1, 0), "a plane that it does not declare"),
         (reference(0, 1, -1), "a plane that it does not declare"),

@@ -17,6 +17,7 @@ import zarr
 from stages.common.errors import DataError
 from stages.common.imaging.foreign import bombs, microscope
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
+from stages.common.imaging.foreign.slices import ordered
 from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
 from stages.common.memory import Room
@@ -180,6 +181,22 @@ def test_what_is_no_stack_is_refused_by_its_reason(tmp_path: Path, name: str) ->
     with little_memory():
         error = refusal(path)
     assert re.search(says, error.what), error.what
+
+
+@pytest.mark.parametrize(
+    ("names", "says", "remedy"),
+    [
+        (("z1", "z2", "z4"), "slices are missing", "add the missing slices"),
+        (("z1", "z01"), "the same number", "take one of them out"),
+        (("z1", "q2"), "different kinds of names", "name those of one stack by a pattern"),
+        (("z1_c0", "z2_c1"), "differ in 2 numbers", "name those of one stack by a pattern"),
+    ],
+)
+def test_slices_without_an_order_have_a_remedy_of_their_own(names: tuple[str, ...], says: str, remedy: str) -> None:
+    """To save them as a grey stack would not help: they are grey."""
+    with pytest.raises(DataError, match=says) as refused:
+        ordered([Path("s", f"{name}.tif") for name in names], Path("s"))
+    assert remedy in refused.value.remedy
 
 
 def test_what_lies_beside_slices_is_passed_over(tmp_path: Path) -> None:
