@@ -16,7 +16,8 @@ from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher.access import read_access
 from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.graph import Entry
-from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
+from capillary.launcher.plan import StagePlan, StageRequest
+from capillary.launcher.planning import plan_stage
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.lifetimes.stop import Stop
 from capillary.params_file import check_params, listed_cells, read_params_file

@@ -23,7 +23,8 @@ from capillary.compute.computing import stage_compute
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess, read_access, stage_of
 from capillary.launcher.executors import Executor
-from capillary.launcher.plan import Dep, StagePlan, StageRequest, plan_stage
+from capillary.launcher.plan import Dep, StagePlan, StageRequest
+from capillary.launcher.planning import plan_stage
 from capillary.settings import Settings
 from stages.common.errors import DataError
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address

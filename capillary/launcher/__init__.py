@@ -1,1 +1,1 @@
-"""Planning a stage is a value (plan.py); executing it is the work of one executor (process.py)."""
+"""Planning a stage (planning.py) makes a value (plan.py); executing it is the work of one executor (process.py)."""

@@ -19,7 +19,8 @@ from typing import Any
 from capillary.compute.need import estimate, run_shape
 from capillary.compute.volumes import find_volumes
 from capillary.launcher.access import StageAccess, is_gate, read_access, stage_of, variables_for
-from capillary.launcher.plan import CODE_FOLDER, Declared, StagePlan, StageRequest, plan_stage
+from capillary.launcher.plan import CODE_FOLDER, Declared, StagePlan, StageRequest
+from capillary.launcher.planning import plan_stage
 from capillary.params_file import read_params_file
 from capillary.proxies import proxy_names
 from capillary.settings import Settings

@@ -18,7 +18,8 @@ from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate
 from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_cleanup
-from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
+from capillary.launcher.plan import StagePlan, StageRequest
+from capillary.launcher.planning import plan_stage
 from capillary.launcher.provenance import forget, with_provenance
 from capillary.launcher.publish import publish, refuse_foreign
 from capillary.lifetimes.stop import Stop

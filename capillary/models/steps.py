@@ -8,7 +8,8 @@ from typing import Any
 from capillary.compute.computing import stage_compute
 from capillary.launcher.access import read_access
 from capillary.launcher.executors import Executor
-from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, plan_stage
+from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest
+from capillary.launcher.planning import plan_stage
 from capillary.launcher.publish import publish_file
 from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings

@@ -13,7 +13,8 @@ from capillary.compute.computing import stage_compute
 from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.access import read_access
 from capillary.launcher.executors import Executor
-from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest, plan_stage
+from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest
+from capillary.launcher.planning import plan_stage
 from capillary.params_file import listed_cells, read_params_file, refuse_unknown_keys
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.components import chosen_size_um3

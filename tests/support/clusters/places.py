@@ -20,7 +20,8 @@ import yaml
 from capillary.compute.computing import stage_compute
 from capillary.launcher.access import StageAccess
 from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.plan import StagePlan, StageRequest, plan_stage
+from capillary.launcher.plan import StagePlan, StageRequest
+from capillary.launcher.planning import plan_stage
 from capillary.launcher.publish import publish
 from capillary.lifetimes.stop import listening
 from capillary.places.choose import choose_place

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from capillary.launcher.plan import Fingerprint, fingerprint_of
+from capillary.launcher.plan import Fingerprint
+from capillary.launcher.planning import fingerprint_of
 
 
 def fingerprint(

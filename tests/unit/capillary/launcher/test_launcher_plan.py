@@ -10,7 +10,8 @@ import pytest
 from capillary.compute.computing import stage_compute
 from capillary.compute.profiles import COMPUTE_FILE, read_table
 from capillary.launcher.access import read_access
-from capillary.launcher.plan import StagePlan, StageRequest, fingerprint_of, plan_stage
+from capillary.launcher.plan import StagePlan, StageRequest
+from capillary.launcher.planning import fingerprint_of, plan_stage
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from stages.common.runtime import Monitoring, order_json

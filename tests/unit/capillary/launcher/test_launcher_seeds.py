@@ -9,7 +9,7 @@ from dvc.repo import Repo
 
 from capillary.launcher.access import declared_stages
 from capillary.launcher.graph import Entry
-from capillary.launcher.plan import fingerprint_of
+from capillary.launcher.planning import fingerprint_of
 from capillary.params_file import listed_cells
 from stages.common.cell_name import CellName
 from tests.support.parts import REPOSITORY

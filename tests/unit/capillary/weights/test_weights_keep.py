@@ -7,7 +7,7 @@ import pytest
 
 from capillary.launcher import process
 from capillary.launcher.access import read_access
-from capillary.launcher.plan import _kept_weights
+from capillary.launcher.planning import _kept_weights
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import read_settings
