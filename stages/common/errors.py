@@ -100,7 +100,10 @@ class ServiceError(CapillaryError):
 
 
 _MACHINE_REMEDIES = {
-    errno.ENOSPC: ("the disk is full", "free space on this disk (du -sh .dvc/cache, dvc gc -w), then repeat"),
+    errno.ENOSPC: (
+        "the disk is full",
+        "free space on this disk (du -sh .dvc/cache; dvc gc -w --all-commits --all-experiments), then repeat",
+    ),
     errno.EDQUOT: ("the disk quota is used up", "free space under this quota, then repeat"),
     errno.EROFS: ("the file system is read-only", "mount it writable or move the project, then repeat"),
     errno.EACCES: ("permission is denied", "give your user write access (see ls -ld), then repeat"),

@@ -9,7 +9,10 @@ from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.preflight.check import GB, Check, at_least, missed, passed
 from stages.preflight.params import SharedMemoryParams
 
-REMEDY = "free space on this disk: dvc gc -w, capillary clean --state, du -sh .dvc/cache mlruns"
+REMEDY = (
+    "free space on this disk: dvc gc -w --all-commits --all-experiments, capillary clean --state, "
+    "du -sh .dvc/cache mlruns"
+)
 _PROBE_BYTES = 1 << 12
 _WRITE_REMEDIES = {
     errno.EACCES: "give your user write access (chown, chmod; see ls -ld)",

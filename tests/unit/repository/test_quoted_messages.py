@@ -58,6 +58,12 @@ def test_quoted_messages_exist(page: Path) -> None:
     assert [part for part in missing if part not in FOREIGN] == []
 
 
+def test_a_full_disk_costs_no_earlier_result() -> None:
+    """`dvc gc -w` alone removes from the cache what other commits and experiments made."""
+    pages = "\n".join(page.read_text() for page in (REPOSITORY / "docs").rglob("*.md"))
+    assert re.findall(r"dvc gc -w(?! --all-commits --all-experiments).*", f"{TEXTS}\n{pages}") == []
+
+
 def test_no_text_forces_the_stages_before_the_one_it_names() -> None:
     """`dvc repro -f STAGE` runs every stage before it too: with evaluate, all trainings."""
     pages = "\n".join(page.read_text() for page in (REPOSITORY / "docs").rglob("*.md"))
