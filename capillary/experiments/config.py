@@ -70,7 +70,7 @@ def read_experiment(
     _refuse_said_twice(file, overrides)
     overrides = _spelled_out(file, overrides)
     if sections.debug.enabled:
-        with contextlib.suppress(TypeError):  # a value of a wrong type is named by the check of values
+        with contextlib.suppress(TypeError, KeyError):  # the check of values names what is wrong or missing
             overrides |= _rehearsal(sections.debug, with_overrides(params, overrides))
     return ExperimentConfig(sections=sections, overrides=overrides)
 

@@ -16,7 +16,7 @@ from tests.unit.capillary.experiments.fake_dvc import FakeDvc
 CHANGED = [StageForecast(address="evaluate", runs=True, why="changed command")]
 UNCHANGED = [StageForecast(address="evaluate", runs=False, why="nothing changed")]
 PARAMS = """\
-preprocess: {splits_file: a.json, max_volumes: null}
+preprocess: {splits_file: a.json, num_folds: 3, max_volumes: null}
 training: {losses: [dice_ce], folds: [0, 1, 2], max_epochs: 10, warmup_epochs: 2}
 """
 
