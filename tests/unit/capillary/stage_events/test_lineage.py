@@ -1,6 +1,7 @@
 """OpenLineage events: valid, complete, and never at a stage's cost."""
 
 import http.server
+import importlib
 import json
 import threading
 import uuid
@@ -18,6 +19,9 @@ from capillary.stage_events import recording
 from capillary.stage_events.recording import channels, recorded
 from capillary.stage_events.stage_run import StageRun, ending_of
 from stages.common.errors import CapillaryError, DataError
+
+# its import takes longer on a busy machine than a stage waits for its listeners
+importlib.import_module("capillary.stage_events.lineage")
 
 PARAMS = {"training": {"seed": 7, "patch_voxels": [8, 16, 16], "resample": None}}
 
