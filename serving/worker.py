@@ -22,7 +22,7 @@ from serving.models.messages import Answer, Message, line_of
 from serving.models.networks import Networks, load_networks, pinned_reference, self_test
 from serving.models.view import write_view
 from serving.settings import THREADS
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, find_foreseen
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
 from stages.common.runtime import read_runtime
@@ -44,8 +44,8 @@ def main() -> None:
         torch.backends.cudnn.deterministic = True
         networks = load_networks(sys.argv[1] if len(sys.argv) > 1 else "", Path.cwd(), runtime)
         self_test(networks.ensemble, networks.evaluation.test_time_flips)
-    except CapillaryError as error:
-        send(Answer(failure=_failure(error)))
+    except (CapillaryError, OSError) as error:
+        send(Answer(failure=_failure(_foreseen(error))))
         return
     send(Answer(ready=networks.served, pinned=networks.pinned))
     for line in sys.stdin:
@@ -64,8 +64,8 @@ def _answer(line: str, networks: Networks, send: Send) -> None:
 def _resolve(reference: str, send: Send) -> None:
     try:
         send(Answer(resolved=pinned_reference(reference, Path.cwd(), read_runtime())))
-    except CapillaryError as error:
-        send(Answer(unresolved=error.what))
+    except (CapillaryError, OSError) as error:
+        send(Answer(unresolved=_foreseen(error).what))
 
 
 def _segment(ask: dict[str, Any], networks: Networks, send: Send) -> None:
@@ -160,6 +160,16 @@ def _own_output() -> Send:
 def _parsed(line: str) -> dict[str, Any]:
     ask: dict[str, Any] = json.loads(line)
     return ask
+
+
+def _foreseen(error: CapillaryError | OSError) -> CapillaryError:
+    """The failure behind `error`, such as a store that this user may not write, with its file; others are raised."""
+    found = find_foreseen(error)
+    if found is None:
+        raise error
+    if found is error or found.file is None:
+        return found
+    return CapillaryError(f"{found.what}: {found.file}", remedy=found.remedy, code=found.code)
 
 
 def _failure(error: CapillaryError) -> dict[str, str]:

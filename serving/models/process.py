@@ -49,7 +49,7 @@ class Worker:
         try:
             answer = await worker._answer()
         except WorkerLostError:
-            raise _no_model(f"the process on {reference or 'the cards'} ended before it was ready") from None
+            raise _no_model(f"the process of {reference or 'the default model'} ended before it was ready") from None
         except asyncio.CancelledError:
             await worker.end()
             raise

@@ -1,0 +1,44 @@
+"""What the process with the networks answers when it cannot use the place where models are kept."""
+
+import errno
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import worker
+from serving.models import networks
+from serving.models.messages import Answer
+
+LOCK = "mlruns/.first-use.lock"
+
+
+@pytest.fixture
+def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+    """What a worker says whose user may not write mlruns/."""
+    said: list[Answer] = []
+
+    def refuse(_runtime: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", LOCK)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(networks, "connect", refuse)
+    monkeypatch.setattr(worker, "_own_output", lambda: said.append)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    return said
+
+
+def test_a_store_that_may_not_be_written_is_named_at_the_start(answers: list[Answer]) -> None:
+    """The service's log shows it, with what to do, instead of a traceback."""
+    worker.main()
+    (answer,) = answers
+    assert answer.failure is not None
+    assert answer.failure["what"] == f"cannot write or read: permission is denied: {LOCK}"
+    assert "write access" in answer.failure["remedy"]
+
+
+def test_looking_up_the_alias_does_not_end_the_process(answers: list[Answer]) -> None:
+    """It may be in the middle of a stack."""
+    worker._resolve("vessels@champion", answers.append)
+    assert [answer.unresolved for answer in answers] == [f"cannot write or read: permission is denied: {LOCK}"]
