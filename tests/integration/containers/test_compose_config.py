@@ -165,6 +165,18 @@ def test_a_git_folder_elsewhere_is_mounted(folder: Path) -> None:
     assert source(CAPILLARY_GIT_DIR="../.git") == str(folder.parent / ".git")
 
 
+def test_networks_that_dvc_keeps_reach_the_service(folder: Path) -> None:
+    """Where their folder is named; without that Docker makes none, which would be root's."""
+
+    def mount(**variables: str) -> tuple[str, bool]:
+        volumes = config(folder, "serve", **variables)["serve"]["volumes"]
+        (found,) = (volume for volume in volumes if volume["target"] == "/project/weights")
+        return str(found["source"]), found["read_only"]
+
+    assert mount() == ("/dev/null", True)
+    assert mount(CAPILLARY_SERVE_WEIGHTS="./weights") == (str(folder / "weights"), True)
+
+
 @pytest.mark.parametrize(
     ("service", "variables", "message"),
     [

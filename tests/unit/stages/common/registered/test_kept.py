@@ -95,6 +95,12 @@ def test_without_kept_files_the_error_names_the_server_and_the_other_road(
     assert "tracking.weights_in_remote" in raised.value.remedy
 
 
+def test_a_place_that_is_no_folder_has_no_networks() -> None:
+    """Compose mounts /dev/null there, unless the folder is named."""
+    card, _ = made_up(1)
+    assert weights_from_remote(card, (Path("/dev/null"),)) is None
+
+
 @pytest.mark.parametrize("change", ["size", "bytes", "absent", "folder", "name"])
 def test_files_that_are_not_the_card_s_are_never_parsed(change: str, tmp_path: Path) -> None:
     """Another size is as good as none; other bytes of that size are damage, and named."""
