@@ -14,7 +14,7 @@ class ServeSettings(BaseSettings):
     `model` is a reference to the registry (NAME@ALIAS), or models/ for the cards there; empty: the champion of
     capillary-default, else the cards. `open_access` lets everybody in without a token where the service listens beyond
     this machine. `urls` are the addresses that stacks may be fetched from. `threads` is how many a stack is computed
-    with; None: one per core of the machine.
+    with; None: one per core that the service may use.
     """
 
     model_config = SettingsConfigDict(

@@ -22,6 +22,7 @@ from serving.models.messages import Answer, Message, line_of
 from serving.models.networks import Networks, load_networks, pinned_reference, self_test
 from serving.models.view import write_view
 from serving.settings import THREADS
+from stages.common.cores import allowed_cores
 from stages.common.errors import CapillaryError, find_foreseen
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
@@ -40,7 +41,7 @@ def main() -> None:
     threading.excepthook = _end_process
     try:
         runtime = read_runtime()
-        torch.set_num_threads(int(os.environ.get(THREADS) or runtime.threads))
+        torch.set_num_threads(thread_count())
         torch.backends.cudnn.deterministic = True
         networks = load_networks(sys.argv[1] if len(sys.argv) > 1 else "", Path.cwd(), runtime)
         self_test(networks.ensemble, networks.evaluation.test_time_flips)
@@ -50,6 +51,12 @@ def main() -> None:
     send(Answer(ready=networks.served, pinned=networks.pinned))
     for line in sys.stdin:
         _answer(line, networks, send)
+
+
+def thread_count() -> int:
+    """What the service was told, or as many cores as its container may use."""
+    cores, _ = allowed_cores()
+    return int(os.environ.get(THREADS) or cores)
 
 
 def _answer(line: str, networks: Networks, send: Send) -> None:

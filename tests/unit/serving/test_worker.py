@@ -10,6 +10,7 @@ import pytest
 from serving import worker
 from serving.models import networks
 from serving.models.messages import Answer
+from serving.settings import THREADS
 
 LOCK = "mlruns/.first-use.lock"
 
@@ -42,3 +43,11 @@ def test_looking_up_the_alias_does_not_end_the_process(answers: list[Answer]) ->
     """It may be in the middle of a stack."""
     worker._resolve("vessels@champion", answers.append)
     assert [answer.unresolved for answer in answers] == [f"cannot write or read: permission is denied: {LOCK}"]
+
+
+@pytest.mark.parametrize(("told", "threads"), [("", 3), ("5", 5)])
+def test_a_limit_on_the_container_s_cpus_is_kept(told: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread per core of the machine would make them wait for each other. What the service is told counts more."""
+    monkeypatch.setattr(worker, "allowed_cores", lambda: (3, "the CPU quota of its cgroup"))
+    monkeypatch.setenv(THREADS, told)
+    assert worker.thread_count() == threads
