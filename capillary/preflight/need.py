@@ -14,7 +14,8 @@ from capillary.compute.profiles import choose_profile, read_table
 from capillary.compute.volumes import find_volumes
 from capillary.containers.execute import ContainerExecutor
 from capillary.containers.images import Environment, is_built
-from capillary.launcher.access import ACCESS_FILE, declared_stages, is_gate, read_access
+from capillary.launcher.access import ACCESS_FILE, declared_stages, is_gate, read_access, stage_of
+from capillary.places.choose import choose_place
 from capillary.preflight.docker import Daemon
 from capillary.settings import ExecutorName, Settings
 from capillary.yaml_file import read_yaml
@@ -91,9 +92,9 @@ def check_images(root: Path, settings: Settings, daemon: Daemon, *, critical: bo
 
 
 def _builds(root: Path, settings: Settings) -> list[Environment]:
-    """The environment of each stage and gate; stages that share an image give it once."""
+    """The environment of each stage and gate of this machine; stages that share an image give it once."""
     executor = ContainerExecutor(settings)
-    builds = (executor.environment(root, stage, read_access(root, stage)) for stage in _stages(root))
+    builds = (executor.environment(root, stage, read_access(root, stage)) for stage in _stages(root, settings))
     return list({build.tag: build for build in builds}.values())
 
 
@@ -125,7 +126,14 @@ def check_container_limits(root: Path, params: PreflightParams, need: Need) -> I
         )
 
 
-def _stages(root: Path) -> list[str]:
-    """Those of dvc.yaml, and the gates."""
+def _stages(root: Path, settings: Settings) -> list[str]:
+    """Those of dvc.yaml that run here, not in jobs; and the gates, each of which runs where the stage after it does."""
+    here = [stage for stage in declared_stages(root) if choose_place(root, stage, settings) is None]
     gates = [name for name in read_yaml(root / ACCESS_FILE) if is_gate(root, name)]
-    return list(dict.fromkeys([*declared_stages(root), *gates]))
+    return list(dict.fromkeys([*here, *(gate for gate in gates if _gated_by(root, gate) & set(here))]))
+
+
+def _gated_by(root: Path, gate: str) -> set[str]:
+    """The stages of dvc.yaml that have `gate` among their commands."""
+    entries = read_yaml(root / "dvc.yaml").get("stages") or {}
+    return {stage_of(root, name) for name, entry in entries.items() if f"capillary stage {gate}" in str(entry)}
