@@ -68,6 +68,43 @@ def test_a_server_that_no_task_can_reach_is_refused(name: str, address: str, is_
     assert bool(re.fullmatch(parameter["AllowedPattern"], address)) is is_right
 
 
+class Functions(yaml.SafeLoader):
+    """YAML with CloudFormation's functions as {name: argument}."""
+
+
+def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
+    is_list = isinstance(node, yaml.SequenceNode)
+    return {name: loader.construct_sequence(node, deep=True) if is_list else loader.construct_scalar(node)}
+
+
+Functions.add_multi_constructor("!", _function)
+
+
+def holds(rule: Any, parameters: dict[str, str]) -> Any:
+    """The value of `rule`, of the functions that the templates' rules have."""
+    if not isinstance(rule, dict):
+        return rule
+    ((name, argument),) = rule.items()
+    if name == "Ref":
+        return parameters[argument]
+    values = [holds(each, parameters) for each in argument]
+    return {"Not": lambda: not values[0], "Equals": lambda: values[0] == values[1]}[name]()
+
+
+@pytest.mark.parametrize(
+    ("server", "secret", "is_right"),
+    [("", "", True), ("https://mlflow.example.org", "arn:…", True), ("https://mlflow.example.org", "", False)],
+)
+def test_a_server_without_its_login_is_refused(server: str, secret: str, is_right: bool) -> None:
+    """Before anything is made: the role would name no secret, and no task would start."""
+    (rule,) = yaml.load(text("training"), Functions)["Rules"].values()
+    given = {"MlflowUri": server, "MlflowSecretArn": secret}
+    refused = holds(rule["RuleCondition"], given) and not all(
+        holds(each["Assert"], given) for each in rule["Assertions"]
+    )
+    assert refused is not is_right
+
+
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Any]:
     """A factory of clients of one server."""
