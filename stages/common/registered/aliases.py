@@ -5,9 +5,9 @@ import time
 
 from mlflow.entities.model_registry import ModelVersion
 
-from stages.common.errors import ServiceError
+from stages.common.errors import DataError, ServiceError
 from stages.common.progress import say
-from stages.common.registered.pointers import TAG, pointers_of, resolve
+from stages.common.registered.pointers import TAG, TOO_LATE_NS, pointers_of, resolve
 from stages.common.registered.refusals import explained, means_missing
 from stages.common.registered.versions import list_versions, nothing
 from stages.common.tracking.server import RefusedError, Server
@@ -28,9 +28,12 @@ def read_model(name: str, server: Server) -> tuple[list[ModelVersion], dict[str,
 def point(name: str, alias: str, version: str, server: Server, *, after: int = 0) -> None:
     """Let `alias` lead to `version`, by a tag as well; newer than `after` (ns), whatever this machine's clock says.
 
-    Raises ServiceError if the server takes neither.
+    Raises ServiceError if the server takes neither, DataError if no pointer can be newer.
     """
     client = server.client
+    when = max(time.time_ns(), after + 1)
+    if when >= TOO_LATE_NS:
+        raise _no_newer(name, after)
     taken = True
     try:
         server.call("set an alias", lambda: client.set_registered_model_alias(name, alias, version))
@@ -38,7 +41,7 @@ def point(name: str, alias: str, version: str, server: Server, *, after: int = 0
         if means_missing(error):
             raise nothing(f"{name}/{version}", server) from error
         taken = False
-    told = json.dumps({"when": max(time.time_ns(), after + 1), "taken": taken})
+    told = json.dumps({"when": when, "taken": taken})
     try:
         server.call("tag a version", lambda: client.set_model_version_tag(name, version, TAG + alias, told))
     except RefusedError as error:
@@ -46,6 +49,15 @@ def point(name: str, alias: str, version: str, server: Server, *, after: int = 0
         raise explained(error, server, why) from error
     if not taken:
         say(f"this server does not support aliases: version {version} of {name} carries the tag {TAG}{alias} instead")
+
+
+def _no_newer(name: str, after: int) -> DataError:
+    return DataError(
+        f"a tag {TAG}… of {name} is from the future, and none can be newer",
+        value=f'"when": {after}',
+        remedy="find out who wrote it, delete it on the page of its version in MLflow, then repeat: the aliases follow "
+        "from the history",
+    )
 
 
 def _aliases(name: str, server: Server) -> dict[str, str]:

@@ -16,7 +16,7 @@ from stages.common.text import json_value
 
 TAG = "capillary.alias."
 FORMER_TAG = "capillary.alias"  # on versions of former programs, in place of an alias: the alias, without a time
-_TOO_LATE_NS = 2 * 10**19  # the year 2603
+TOO_LATE_NS = 2 * 10**19  # the year 2603: no key of the history and no pointer is later
 
 
 class Tagged(Protocol):
@@ -86,6 +86,6 @@ def _pointer(version: Version, text: str) -> Pointer[Version] | None:
         return None
     if not isinstance(data, dict) or type(data.get("when")) is not int or type(data.get("taken")) is not bool:
         return None
-    if not 0 <= data["when"] < _TOO_LATE_NS:
+    if not 0 <= data["when"] < TOO_LATE_NS:
         return None  # no pointer could be newer
     return Pointer(version=version, when=data["when"], taken=data["taken"])

@@ -12,14 +12,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from stages.common.errors import DataError
 from stages.common.params import Params
 from stages.common.progress import say
-from stages.common.registered.pointers import Tagged
+from stages.common.registered.pointers import TOO_LATE_NS, Tagged
 from stages.common.text import json_value
 
 PREFIX = "capillary.promotion."
 MOST_REASON = 1000  # characters: a tag of MLflow 2.7 takes 5000 in all
-# ns since 1970, up to the year 2603: behind a larger one no later key would fit
+# ns since 1970, before TOO_LATE_NS: behind a larger one no later key would fit
 _KEY = Field(pattern=r"^[01][0-9]{19}-[0-9a-z]{1,32}$")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kind = Literal["evaluated", "promoted", "rolled back"]
@@ -59,9 +60,21 @@ class Entry(Params):
 
 
 def new_key(now_ns: int, entries: Iterable[Entry]) -> str:
-    """A key of now, and later than all of `entries`."""
-    moment = max(now_ns, *(entry.moment + 1 for entry in entries), 0)
+    """A key of now, and later than all of `entries`. Raises DataError if there is no later one."""
+    known = tuple(entries)
+    moment = max(now_ns, *(entry.moment + 1 for entry in known), 0)
+    if moment >= TOO_LATE_NS:
+        raise _no_later(now_ns, known)
     return f"{moment:020d}-{secrets.token_hex(4)}"
+
+
+def _no_later(now_ns: int, entries: Iterable[Entry]) -> DataError:
+    wrong = [f"{PREFIX}{entry.key} of version {entry.to}" for entry in entries if entry.moment > now_ns]
+    return DataError(
+        "the history has entries from the future, and no later one fits behind the last of them",
+        value=", ".join(wrong[:5]),
+        remedy="find out who wrote these tags, delete them on the versions' pages in MLflow, then repeat",
+    )
 
 
 def iso_time(key: str) -> str:

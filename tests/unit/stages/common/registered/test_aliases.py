@@ -4,7 +4,7 @@ import pytest
 
 from stages.common.errors import DataError, ExitCode, ServiceError
 from stages.common.registered.aliases import aliases_of, point
-from stages.common.registered.pointers import TAG
+from stages.common.registered.pointers import TAG, TOO_LATE_NS
 from stages.common.registered.references import named_versions
 from tests.support.tracking.trainings import FakeRegistry
 
@@ -56,6 +56,15 @@ def test_a_clock_that_is_behind_writes_later_all_the_same() -> None:
     point(NAME, "champion", "1", made.server, after=future)
     point(NAME, "champion", "2", made.server, after=future + 1)
     assert at(made, "champion") == "2"
+
+
+def test_a_pointer_that_none_could_follow_is_named() -> None:
+    """Whoever may write tags could otherwise stop every promotion, which would go around in circles."""
+    made = registry(takes_aliases=False)
+    with pytest.raises(DataError, match=f"a tag {TAG}… of {NAME} is from the future") as refused:
+        point(NAME, "champion", "1", made.server, after=TOO_LATE_NS - 1)
+    assert "delete it" in refused.value.remedy
+    assert aliases_of(NAME, made.server) == {}
 
 
 @pytest.mark.parametrize(("alias", "expected"), [("1", "3"), ("3", "3"), (None, "3")])

@@ -7,9 +7,10 @@ import pytest
 
 from stages.common.errors import DataError
 from stages.common.registered import names
+from stages.common.registered.pointers import TOO_LATE_NS
 from stages.common.registered.promotion import server_record
 from stages.common.registered.promotion.champion import decide, stand
-from stages.common.registered.promotion.history import PREFIX
+from stages.common.registered.promotion.history import PREFIX, Entry, new_key
 from stages.common.registered.promotion.server_record import ServerRecord
 from tests.support.tracking.trainings import FakeRegistry, made_training
 
@@ -103,3 +104,11 @@ def test_a_planted_tag_is_named_and_does_not_count(
     standing, _ = decide(record(registry), "3", who="ann", why="thin vessels")
     assert standing.champion == registry.aliases[NAME][names.CHAMPION] == "3"
     assert "is not an entry of its history" in capsys.readouterr().out
+
+
+def test_an_entry_at_the_end_of_time_is_named() -> None:
+    """None could follow it, so whoever may write tags could stop every promotion."""
+    last = Entry(key=f"{TOO_LATE_NS - 1:020d}-a", kind="promoted", who="?", when="", former=None, to="2", why="")
+    with pytest.raises(DataError, match="entries from the future") as refused:
+        new_key(1, [last])
+    assert refused.value.value == f"{PREFIX}{last.key} of version 2"
