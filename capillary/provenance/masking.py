@@ -7,11 +7,30 @@ from capillary.secret_names import LOGIN
 
 MASK = b"***"
 SHORTEST = 6  # a shorter value is found in innocent text
+SHORTEST_LINE = 20  # of a secret with several; a shorter one is found in innocent text, such as `}`
 _LOGIN = re.compile(LOGIN.encode())
+# a diff has a sign before each line, YAML may have indented it
+_LINE_BREAK = rb"(\r?\n[-+ ]?[ \t]*)"
 
 
 def mask(text: bytes, secrets: Iterable[str]) -> bytes:
-    """`text` with *** for each value in `secrets` and for each login in a URL."""
+    """`text` with *** for each value in `secrets` and for each login in a URL.
+
+    A secret with several lines, such as a key in PEM form, keeps its line breaks, so that a diff stays one.
+    """
     for secret in sorted({each for each in secrets if len(each) >= SHORTEST}, key=len, reverse=True):
-        text = text.replace(secret.encode("utf-8", "surrogateescape"), MASK)
+        value = secret.encode("utf-8", "surrogateescape")
+        lines = value.strip().splitlines()
+        text = _mask_lines(text, lines) if len(lines) > 1 else text.replace(value, MASK)
     return _LOGIN.sub(b"://***@", text)
+
+
+def _mask_lines(text: bytes, lines: list[bytes]) -> bytes:
+    """`text` without all of `lines` in a row, and without each long one, of which a diff may have a few."""
+    bare = [line.strip() for line in lines]
+    whole = _LINE_BREAK.join(re.escape(line) for line in bare)
+    text = re.sub(whole, lambda found: MASK + b"".join(ending + MASK for ending in found.groups()), text)
+    for line in bare:
+        if len(line) >= SHORTEST_LINE:
+            text = text.replace(line, MASK)
+    return text
