@@ -21,6 +21,11 @@ def refuse_unsafe(diff: bytes, touched: Sequence[str]) -> None:
         raise _refused("make or change a link or a submodule", found[0].decode("ascii", "replace"))
 
 
+def sets_remotes(touched: Sequence[str]) -> bool:
+    """Whether DVC's config is among the files `touched`, on any file system."""
+    return any(PurePosixPath(name.lower()).parts == (".dvc", "config") for name in touched)
+
+
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     is_plain = bool(name) and not path.is_absolute() and "\\" not in name and ":" not in path.parts[0]

@@ -9,8 +9,9 @@ from capillary.launcher.executors import choose_executor
 from capillary.launcher.graph import cache_dir_of
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
-from capillary.reproduce.commit import ensure_commit, is_repository
+from capillary.reproduce.commit import ensure_commit, is_repository, touched_files
 from capillary.reproduce.differences import Trained, differences
+from capillary.reproduce.patch import sets_remotes
 from capillary.reproduce.project import environment_of, laid_out
 from capillary.reproduce.recipe import Original, Recipe, consent, read_recipes
 from capillary.reproduce.recorded_yaml import read_mapping
@@ -52,7 +53,7 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
         if code := _fetch(asked.reference, root, Path(name), settings, stop):
             return code
         fetched, recipes = read_recipes(Path(name) / FETCHED)
-    for line in consent(fetched, recipes):
+    for line in (*consent(fetched, recipes), *_remotes_changed(root, recipes)):
         say(line)
     if not asked.agreed and not ask("Do you trust this commit and these changes, and train?"):
         raise CapillaryError("nothing was trained", remedy="answer yes, or give --yes", code=ExitCode.USAGE)
@@ -62,6 +63,15 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
     for line in lines_of(verdict):
         say(line)
     return verdict.exit_code
+
+
+def _remotes_changed(root: Path, recipes: tuple[Recipe, ...]) -> Iterator[str]:
+    """What somebody should know of changes to DVC's config, as the diffs have them: a record may not list them."""
+    if any(sets_remotes(touched_files(root, recipe.first.diff)) for recipe in recipes if recipe.first.diff):
+        yield (
+            "  warning: the changes are also to .dvc/config, which names DVC's remotes: whoever made them can have "
+            "your logins of .dvc/config.local sent to a server of their own"
+        )
 
 
 def _refuse_other_folder(root: Path) -> None:

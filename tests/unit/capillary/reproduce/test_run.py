@@ -1,5 +1,6 @@
 """What has to be so before any code of a commit runs."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from capillary.lifetimes.stop import Stop
 from capillary.reproduce import run
 from capillary.reproduce.run import Reproduction, run_reproduction
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.provenance.record import DIFF
 from stages.common.reproduction import FETCHED
-from tests.unit.capillary.reproduce.test_recipe import fetch
+from tests.unit.capillary.reproduce.test_recipe import CHANGED, fetch
 
 ASKED = Reproduction(reference="capillary-default/1")
 
@@ -40,6 +42,27 @@ def test_nothing_runs_without_consent(project: Path, capsys: pytest.CaptureFixtu
     assert len(questions) == 1
     assert "c" * 40 in capsys.readouterr().out
     assert list((project / ".capillary").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "is_said"), [(".dvc/config", True), (r'"b/.dvc/con\146ig"', True), ("train.py", False)]
+)
+def test_changes_of_dvc_s_remotes_are_said_before_logins_go_there(
+    project: Path, file: str, is_said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the diff itself: the record does not list the file, and a name in a diff may be escaped."""
+    name = file if file.startswith('"') else f"b/{file}"
+    diff = f"--- /dev/null\n+++ {name}\n@@ -0,0 +1 @@\n+x\n".encode()
+    host = {**CHANGED, "diff_sha256": hashlib.sha256(diff).hexdigest()}
+
+    def fetched(_reference: str, _root: Path, folder: Path, *_rest: object) -> int:
+        (fetch(folder / FETCHED, host) / "0" / DIFF).write_bytes(diff)
+        return 0
+
+    monkeypatch.setattr(run, "_fetch", fetched)
+    with pytest.raises(CapillaryError, match="nothing was trained"):
+        run_reproduction(ASKED, project, Stop(), lambda _: False)
+    assert (".dvc/config.local" in capsys.readouterr().out.replace("\n", "")) is is_said
 
 
 def test_a_commit_that_cannot_be_had_ends_it(project: Path) -> None:
