@@ -30,6 +30,11 @@ def test_a_token_is_nowhere_in_the_value_that_checks_it() -> None:
     assert tokens.owner(f"bearer {TOKEN}") == tokens.owner(f"Bearer {TOKEN}") != EVERYBODY
 
 
+def test_jobs_of_an_open_service_are_no_token_s() -> None:
+    """docs/serve.md says so to whoever sets tokens later: nobody may claim what somebody else sent."""
+    assert hashed([], []).owner(None) == EVERYBODY != hashed([TOKEN], []).owner(f"Bearer {TOKEN}")
+
+
 def test_a_token_that_can_be_guessed_is_counted() -> None:
     """The service says so at its start."""
     assert count_short([TOKEN, "short"]) == 1
