@@ -10,14 +10,14 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.chaos import BY_HAND
+from tests.support.chaos import BY_HAND, rounds
 from tests.support.clone import TINY, Clone
 from tests.support.processes import kill_family
 
 # Twelve trainings and over two minutes per round. `./just test` has in test_experiment.py an experiment that is killed
 # as a whole and one of whose cells is killed, and in integration/experiments cells that are killed at random.
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BY_HAND, reason="by hand: ./just test-chaos")]
-ROUNDS = 30
+ROUNDS = rounds(1, by_hand=30)
 LOSSES, FOLDS = ("dice_ce", "cbdice"), tuple(range(6))
 FILE = "configs/experiments/rounds.yaml"
 

@@ -29,7 +29,7 @@ LOADED = (
     "stages/common/lifetimes",
     *(
         f"stages/common/{name}.py"
-        for name in ("atomic", "cell_name", "runtime", "imaging/__init__", "imaging/suffixes")
+        for name in ("atomic", "cell_name", "cores", "runtime", "imaging/__init__", "imaging/suffixes")
     ),
     *(f"stages/common/dataset/{name}.py" for name in ("__init__", "hub")),
     *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address")),
