@@ -32,7 +32,18 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 def _host_side() -> list[Path]:
     """Modules that the host side may load: its own, and those that it shares with the stages."""
-    names = ("atomic", "cell_name", "conversion", "epoch_line", "errors", "metrics", "params", "progress", "questions")
+    names = (
+        "atomic",
+        "cell_name",
+        "conversion",
+        "cores",
+        "epoch_line",
+        "errors",
+        "metrics",
+        "params",
+        "progress",
+        "questions",
+    )
     of_lifetimes = (f"lifetimes/{name}" for name in ("__init__", "locks", "shutdown", "signals"))
     of_runs = ("runtime", "text", "reproduction", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
