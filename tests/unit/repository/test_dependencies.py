@@ -5,7 +5,10 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
 
 from tests.support.parts import REPOSITORY
 
@@ -114,3 +117,11 @@ def test_the_service_has_what_predict_needs() -> None:
         for file in (REPOSITORY / "stages/evaluate/requirements.txt", REPOSITORY / "serving/requirements.txt")
     )
     assert evaluate <= service
+
+
+def test_every_pinned_package_takes_the_oldest_python() -> None:
+    """Debian 12 has Python 3.11.2: a pin that asks for more ends the set-up in pip's words about a conflict."""
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    asking = (found for found in metadata.distributions() if "Requires-Python" in found.metadata)
+    wanted = {found.name: found.metadata["Requires-Python"] for found in asking}
+    assert {name: says for name, says in wanted.items() if not SpecifierSet(says).contains(oldest)} == {}

@@ -21,7 +21,7 @@ REQUIREMENTS = sorted({(extra, line) for extra, lines in EXTRAS.items() for line
 MODULES = {
     **{"pyyaml": "yaml", "pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"},
     **{"pytest-timeout": "pytest_timeout", "pytest-xdist": "xdist", "cosmic-ray": "cosmic_ray"},
-    **{"mkdocs-material": "material", "pynrrd": "nrrd"},
+    **{"mkdocs-material": "material", "pymdown-extensions": "pymdownx", "pynrrd": "nrrd"},
     "bioimageio-spec": "bioimageio.spec",
 }
 # programs, and types for mypy: nothing of them is imported
