@@ -242,7 +242,7 @@ def _places(node: ast.AST, function: Function | None) -> Iterator[Place]:
 
 
 def _is_sentence(text: str) -> bool:
-    """Whether it has words for people, besides what only a run can tell."""
+    """Whether words are left when the {placeholders} are taken out."""
     while text != (text := re.sub(r"\{[^{}]*\}", "", text)):
         pass
     return re.search(r"[a-z]{2} +\S*[a-z]", text) is not None

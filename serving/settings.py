@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-THREADS = "CAPILLARY_THREADS"  # goes on to the workers, each of which is a program of its own
+THREADS = "CAPILLARY_THREADS"  # passed on to the workers, which are separate processes
 
 
 class ServeSettings(BaseSettings):

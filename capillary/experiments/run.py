@@ -216,7 +216,7 @@ def _fact(cell: CellName, outcome: Outcome, job: JobLine | None = None) -> CellF
 def _dvc(root: Path, environment: Mapping[str, str], *argv: str) -> int:
     """A DVC command of which the user sees everything; its exit code, 130 or 143 when it was stopped.
 
-    A request to end this process alone (`kill`) is one for DVC, whose end its stage notices.
+    `kill` reaches this process alone: the signal is passed on to DVC, and the stage notices when DVC ends.
     """
     with subprocess.Popen([*DVC, "--wait-for-lock", *argv], cwd=root, env=dict(environment)) as process:
         passed = {number: _to(process) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}

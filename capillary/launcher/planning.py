@@ -81,7 +81,7 @@ def _order_of(
     database: Path | None,
     compute: Compute,
 ) -> StageOrder:
-    """What the stage is told of itself. `database` is the embedded MLflow store, None for a server or no tracking."""
+    """What the stage needs to know. `database` is the embedded MLflow store, None for a server or no tracking."""
     repository = request.repository
     return StageOrder(
         stage=request.address,
@@ -154,7 +154,7 @@ def _locate(name: str, root: Path) -> Dep:
 
 
 def _kept_weights(access: StageAccess, root: Path) -> Iterator[Dep]:
-    """The networks that DVC keeps. They are no dep of any entry: a card names them by their hash, and is one."""
+    """The networks that DVC keeps. No entry of dvc.yaml has them as a dep: it has the card, which has their hash."""
     if access.weights and (root / WEIGHTS).is_dir():
         yield Dep(name=WEIGHTS, host=root / WEIGHTS)
 

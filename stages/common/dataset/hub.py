@@ -81,7 +81,7 @@ def parse_address(text: str) -> HubAddress:
         raise ValueError(f"names the revision {revision!r}, which is not a branch, a tag or a commit")
     parts = [part for part in folder.split("/") if part]
     if any(part in (".", "..") for part in parts) or not folder.isprintable() or "\\" in folder:
-        raise ValueError(f"names the folder {folder!r}, which is no path from the top of the data set")
+        raise ValueError(f"names the folder {folder!r}, which is not a path within the data set")
     return HubAddress(repo=f"{owner}/{name}", revision=revision, folder="/".join(parts))
 
 

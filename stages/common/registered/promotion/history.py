@@ -60,7 +60,7 @@ class Entry(Params):
 
 
 def new_key(now_ns: int, entries: Iterable[Entry]) -> str:
-    """A key of now, and later than all of `entries`. Raises DataError if there is no later one."""
+    """A key with the present time, or later where an entry is. Raises DataError if no later key is possible."""
     known = tuple(entries)
     moment = max(now_ns, *(entry.moment + 1 for entry in known), 0)
     if moment >= TOO_LATE_NS:
