@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,12 +79,17 @@ class Cells:
     def _stopping(self) -> bool:
         return self._shutdown.phase is not Phase.RUNNING
 
-    def run(self, addresses: Sequence[str], slots: Sequence[Slot]) -> list[Outcome]:
-        """Run all of `addresses`, one per slot at a time; a cell that fails ends no other. Outcomes in their order."""
+    def run(
+        self, addresses: Sequence[str], slots: Sequence[Slot], unchanged: Collection[str] = frozenset()
+    ) -> list[Outcome]:
+        """Run all of `addresses`, one per slot at a time; a cell that fails ends no other. Outcomes in their order.
+
+        Those that are `unchanged` are up to date without being asked.
+        """
         self._logs.mkdir(parents=True, exist_ok=True)
-        assignment = Assignment(addresses, slots)
+        outcomes = {address: self._up_to_date(address) for address in addresses if address in unchanged}
+        assignment = Assignment([address for address in addresses if address not in unchanged], slots)
         running: dict[Future[Outcome], str] = {}
-        outcomes: dict[str, Outcome] = {}
         with ThreadPoolExecutor(max_workers=len(slots)) as pool:
             while not assignment.is_done:
                 for address, slot in assignment.next():
@@ -112,8 +117,17 @@ class Cells:
             return signal.SIGINT if event is Event.CTRL_C else signal.SIGTERM
         return signal.SIGTERM if is_ignored(signal.SIGINT) else signal.SIGINT
 
+    def _up_to_date(self, address: str) -> Outcome:
+        """The log is that of its last run."""
+        outcome = Outcome(address=address, code=0, ran=False, seconds=0.0, log=self._log(address))
+        self._listener.ended(outcome)
+        return outcome
+
+    def _log(self, address: str) -> Path:
+        return self._logs / f"{address.replace('/', '-')}.log"
+
     def _run_cell(self, address: str, slot: Slot) -> Outcome:
-        log = self._logs / f"{address.replace('/', '-')}.log"
+        log = self._log(address)
         started = time.monotonic()
         code, ran = STOPPED, False
         if not self._stopping:

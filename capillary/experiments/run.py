@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
     apply_overrides(root, config.overrides)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     environment = {**experiment.environment, "DVC_EXP_NAME": name}
-    code, outcomes, cells = _stages(experiment, environment)
+    code, outcomes, cells = _stages(experiment, environment, {stage.address for stage in plan if not stage.runs})
     if code == 0 and weights_in_remote(root):
         code = subprocess.run([sys.executable, "-m", "capillary", "weights", "keep"], cwd=root, check=False).returncode
     if code == 0:
@@ -174,19 +174,22 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
     return code
 
 
-def _stages(experiment: Experiment, environment: Mapping[str, str]) -> tuple[int, list[Outcome], list[CellFact]]:
+def _stages(
+    experiment: Experiment, environment: Mapping[str, str], unchanged: Collection[str]
+) -> tuple[int, list[Outcome], list[CellFact]]:
     """The stages before the cells, all of these side by side, the one after them.
 
+    Of the stages that are `unchanged` only the last one is asked again: a DVC takes seconds to say the same of each.
     Returns the exit code, what became of the cells, and the same for the report.
     """
     root = experiment.root
-    if code := _dvc(root, environment, "repro", BEFORE):
+    if BEFORE not in unchanged and (code := _dvc(root, environment, "repro", BEFORE)):
         return code, [], []
     slots = plan_slots(root, experiment.settings, len(experiment.cells))
     with View(list(experiment.cells)) as view:
         cells = Cells(root, environment, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
         with passing_on(lambda: cells.stop(asked.code - 128)) as asked:
-            outcomes = cells.run(list(experiment.cells), slots)
+            outcomes = cells.run(list(experiment.cells), slots, unchanged)
     facts = [_fact(experiment.cells[outcome.address], outcome, view.job_of(outcome.address)) for outcome in outcomes]
     if asked.code:
         return asked.code, outcomes, facts

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from capillary.experiments import run
+from capillary.experiments.forecast import StageForecast
 from stages.common.errors import ExitCode
 from tests.unit.capillary.experiments.workspace import CHANGED, UNCHANGED, Workspace
 
@@ -92,6 +93,20 @@ def test_a_complete_experiment_of_which_nothing_changed_keeps_its_name(workspace
     workspace.run(UNCHANGED)
     workspace.run(CHANGED)
     assert [name for _, name, _ in workspace.reports] == ["v", "v", "v-2"]
+
+
+def test_only_what_changed_is_run(workspace: Workspace, shown: list[Path]) -> None:
+    """A cell of which the forecast says that nothing changed costs no DVC of its own; the end is asked of all."""
+    workspace.run()
+    before = len(workspace.dvc.calls)
+    fresh = [
+        StageForecast(address=address, runs=False, why="nothing changed") for address in ("preprocess", ADDRESSES[0])
+    ]
+    assert workspace.run([*fresh, StageForecast(address=ADDRESSES[1], runs=True, why="changed")]) == 0
+    cell = f"--wait-for-lock repro --single-item {ADDRESSES[1]}"
+    assert workspace.dvc.calls[before:] == [LIST, cell, AFTER, SAVE]
+    _, _, facts = workspace.reports[-1]
+    assert [(each.loss, each.status, each.wall_s) for each in (facts.cells or ())[:1]] == [("cbdice", "up to date", 0)]
 
 
 def test_no_cell_runs_after_a_failure_before_them(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
