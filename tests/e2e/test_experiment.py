@@ -16,7 +16,7 @@ from tests.support.clone import TINY, Clone
 from tests.support.processes import kill_family
 
 pytestmark = pytest.mark.slow
-KILLS = rounds(2, by_hand=20)
+KILLS = rounds(1, by_hand=20)
 FILE = "configs/experiments/tiny.yaml"
 
 
@@ -101,32 +101,6 @@ def test_a_mistake_in_the_file_stops_it_before_anything_runs(
     assert "pass git" not in failed.stdout
 
 
-def test_a_failed_cell_ends_no_other_and_is_all_that_runs_again(tmp_path: Path) -> None:
-    """Fold 1 is killed; fold 0 is trained and can be looked at, the exit code says that not all is well."""
-    clone = Clone(tmp_path / "clone")
-    with (tmp_path / "log").open("wb") as log:
-        process = psutil.Popen(
-            experiment(clone), cwd=clone.root, env=clone.environment(), stdout=log, stderr=log, start_new_session=True
-        )
-    _training(process, fold=1).kill()
-    code = process.wait()
-    output = (tmp_path / "log").read_text()
-    assert code == 10, output
-    assert "train@dice_ce-1 failed" in output
-    assert "SIGKILL" in output.split("train@dice_ce-1 failed")[1]
-    assert "train@dice_ce-0 done" in output
-    assert not (clone.root / "metrics" / "metrics.json").exists()
-    assert "capillary evaluate --complete" in output
-    clone.run("capillary", "evaluate", "--complete")
-    partial = json.loads((clone.root / "metrics" / "partial" / "metrics.json").read_text())
-    assert partial["partial"]["missing"] == [{"loss": "dice_ce", "fold": 1}]
-    assert "This report is partial" in (clone.root / "reports" / "partial" / "report.md").read_text()
-    assert not (clone.root / "metrics" / "metrics.json").exists()
-    again = clone.run(*experiment(clone))
-    assert "train@dice_ce-0 up to date" in again.stdout
-    assert len(clone.training_runs()) == 2
-
-
 def _training(process: psutil.Popen, fold: int) -> psutil.Process:
     """The stage that trains `fold` below the experiment `process`, as soon as it runs."""
     while process.poll() is None:
@@ -139,24 +113,35 @@ def _training(process: psutil.Popen, fold: int) -> psutil.Process:
     raise AssertionError(f"the experiment ended with {process.returncode} before fold {fold} was trained")
 
 
+def start(argv: tuple[str, ...], clone: Clone, log: Path) -> psutil.Popen:
+    """The experiment in the background, which adds what it prints to `log`."""
+    with log.open("ab") as stream:
+        return psutil.Popen(
+            argv, cwd=clone.root, env=clone.environment(), stdout=stream, stderr=stream, start_new_session=True
+        )
+
+
 def test_killed_at_any_moment_it_ends_with_the_same_models(done: tuple[Clone, str], tmp_path: Path) -> None:
-    """kill -9 of everything, again and again; the same command ends bit-equal, and nothing is trained twice."""
+    """First a training is killed, which ends no other; then everything is, again and again.
+
+    The same command ends bit-equal, and nothing is trained twice.
+    """
     reference, _ = done
-    clone = Clone(tmp_path / "clone")
+    clone, log = Clone(tmp_path / "clone"), tmp_path / "log"
     argv = experiment(clone)
+    process = start(argv, clone, log)
+    _training(process, fold=1).kill()
+    _assert_a_cell_failed(clone, process.wait(), log.read_text())
     draw = random.Random(4)
     for number in range(KILLS):
-        with (tmp_path / "log").open("ab") as log:
-            process = psutil.Popen(
-                argv, cwd=clone.root, env=clone.environment(), stdout=log, stderr=log, start_new_session=True
-            )
+        process = start(argv, clone, log)
         deadline = time.monotonic() + draw.uniform(1, 30)
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
-        ended = process.poll()
-        assert ended in (None, 0), (number, (tmp_path / "log").read_text()[-3000:])
+        assert process.poll() in (None, 0), (number, log.read_text()[-3000:])
         kill_family(process)
-    clone.run(*argv)
+    output = clone.run(*argv).stdout
+    assert "train@dice_ce-0 up to date" in output
     for fold in (0, 1):
         assert clone.card(fold=fold)["weights_sha256"] == reference.card(fold=fold)["weights_sha256"]
         assert clone.receipt(fold=fold)["version"] in ("1", "2")
@@ -165,3 +150,18 @@ def test_killed_at_any_moment_it_ends_with_the_same_models(done: tuple[Clone, st
     versions = clone.client().search_model_versions("name='capillary-dice_ce'")
     assert len(versions) == 2
     assert [clone.doubled_points(run) for run in clone.training_runs()] == [[], []]
+
+
+def _assert_a_cell_failed(clone: Clone, code: int, output: str) -> None:
+    """Fold 0 is trained and can be looked at; the exit code says that not all is well."""
+    assert code == 10, output
+    assert "train@dice_ce-1 failed" in output
+    assert "SIGKILL" in output.split("train@dice_ce-1 failed")[1]
+    assert "train@dice_ce-0 done" in output
+    assert not (clone.root / "metrics" / "metrics.json").exists()
+    assert "capillary evaluate --complete" in output
+    clone.run("capillary", "evaluate", "--complete")
+    partial = json.loads((clone.root / "metrics" / "partial" / "metrics.json").read_text())
+    assert partial["partial"]["missing"] == [{"loss": "dice_ce", "fold": 1}]
+    assert "This report is partial" in (clone.root / "reports" / "partial" / "report.md").read_text()
+    assert not (clone.root / "metrics" / "metrics.json").exists()

@@ -66,17 +66,14 @@ def test_a_changed_evaluation_key_reruns_evaluate_alone(clone: Clone) -> None:
     assert clone.ran(done.stdout) == ["evaluate"]
 
 
-def test_experiments_are_listed_by_dvc_and_mlflow(clone: Clone) -> None:
-    """`dvc exp run`, also in a temporary workspace, is listed by `dvc exp show`, and one store holds all its runs."""
+def test_an_experiment_is_listed_by_dvc_and_mlflow(clone: Clone) -> None:
+    """`dvc exp run` in a temporary workspace is listed by `dvc exp show`, and the clone's own store holds its run."""
     runs_before = len(clone.training_runs())
-    clone.run("dvc", "exp", "run", "--name", "here", "-S", "training.seed=1")
     clone.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "training.seed=2")
-    shown = clone.run("dvc", "exp", "show", "--csv").stdout
-    assert "here" in shown
-    assert "elsewhere" in shown
+    assert "elsewhere" in clone.run("dvc", "exp", "show", "--csv").stdout
     runs = clone.training_runs()
-    assert len(runs) == runs_before + 2
-    assert {"here", "elsewhere"} <= {run.data.tags.get("capillary.experiment") for run in runs}
+    assert len(runs) == runs_before + 1
+    assert "elsewhere" in {run.data.tags.get("capillary.experiment") for run in runs}
 
 
 def test_metrics_are_shown_as_a_table(clone: Clone) -> None:

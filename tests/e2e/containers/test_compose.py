@@ -55,23 +55,6 @@ def test_all_files_belong_to_the_owner_of_the_checkout(project: ComposeProject) 
     assert project.strangers() == []
 
 
-def test_an_experiment_runs_from_the_queue_in_a_folder_of_its_own(project: ComposeProject) -> None:
-    """`dvc exp run --queue` with `dvc queue start`: the store has its run, DVC lists it.
-
-    tests/e2e/test_pipeline.py has experiments in place and with `--temp`, whose folder is of the same kind.
-    """
-    before = experiments(project)
-    project.run("dvc", "exp", "run", "--queue", "--name", "queued", "-S", "training.max_epochs=4")
-    project.run("dvc", "queue", "start")  # the runner stays until the queue's worker has ended
-    shown = project.run("dvc", "exp", "show", "--csv", "--no-pager")
-    rows = {line.split(",")[0]: line for line in shown.splitlines()}
-    assert "Failed" not in rows["queued"]
-    new = {run: name for run, name in experiments(project).items() if run not in before}
-    assert list(new.values()) == ["queued"]
-    assert project.strangers() == []
-    assert project.stage_containers() == []
-
-
 def test_an_experiment_file_runs_in_containers(project: ComposeProject) -> None:
     """The one command inside the runner: trainings side by side in siblings, and a report that is its owner's."""
     output = project.run("capillary", "experiment", "--config", "configs/experiments/smoke.yaml", "--debug")

@@ -23,6 +23,7 @@ from tests.support.docker.containers import (
 from tests.support.parts import REPOSITORY, require
 
 SOCKET = "/var/run/docker.sock"
+ENVIRONMENT = {"CAPILLARY_EXECUTOR": "docker", "CAPILLARY_TORCH": "cpu"}
 # what of a checkout the runner needs besides the toy's stages: the tool, with what it loads when a stage starts, and
 # what tells that its image is not outdated
 LOADED = (
@@ -77,7 +78,7 @@ def runner(image: str, toy: ContainerToy) -> Iterator[Container]:
         ["dvc", "repro"],
         detach=True,
         init=True,
-        environment={"CAPILLARY_EXECUTOR": "docker", "CAPILLARY_TORCH": "cpu"},
+        environment=ENVIRONMENT,
         volumes=[f"{toy.root}:/workspace", f"{SOCKET}:{SOCKET}"],
         labels={"capillary.test": "runner"},
     )
@@ -91,6 +92,19 @@ def runner(image: str, toy: ContainerToy) -> Iterator[Container]:
         yield container
     finally:
         container.remove(force=True)
+
+
+def in_runner(image: str, toy: ContainerToy, *argv: str) -> str:
+    """What a command in a dvc-runner of its own printed."""
+    output: bytes = client().containers.run(
+        image,
+        list(argv),
+        remove=True,
+        init=True,
+        environment=ENVIRONMENT,
+        volumes=[f"{toy.root}:/workspace", f"{SOCKET}:{SOCKET}"],
+    )
+    return output.decode()
 
 
 def test_the_runner_s_siblings_see_the_project(runner: Container, toy: ContainerToy) -> None:
@@ -129,15 +143,20 @@ def test_files_of_a_run_belong_to_the_owner_of_the_project(image: str, toy: Cont
     toy.set("work", 2)
     for path in [toy.root, *toy.root.rglob("*")]:
         shutil.chown(path, owner, owner) if not path.is_symlink() else None
-    output = client().containers.run(
-        image,
-        ["dvc", "repro"],
-        remove=True,
-        init=True,
-        environment={"CAPILLARY_EXECUTOR": "docker", "CAPILLARY_TORCH": "cpu"},
-        volumes=[f"{toy.root}:/workspace", f"{SOCKET}:{SOCKET}"],
-    )
-    assert b"Running stage 'toy'" in output
+    assert "Running stage 'toy'" in in_runner(image, toy, "dvc", "repro")
     assert toy.parts() == whole(2)
     strangers = [path for path in Path(toy.root).rglob("*") if path.lstat().st_uid != owner]
     assert strangers == []
+
+
+def test_an_experiment_runs_from_the_queue_in_a_folder_of_its_own(image: str, toy: ContainerToy) -> None:
+    """`dvc exp run --queue`, then `dvc queue start`: the runner stays until the queue's worker has ended."""
+    toy.set("work", 1)
+    toy.commit()
+    in_runner(image, toy, "dvc", "exp", "run", "--queue", "--name", "queued", "-S", "toy.times=2")
+    in_runner(image, toy, "dvc", "queue", "start")
+    rows = in_runner(image, toy, "dvc", "exp", "show", "--csv", "--no-pager").splitlines()
+    assert "Failed" not in next(row for row in rows if row.startswith("queued,"))
+    in_runner(image, toy, "dvc", "exp", "apply", "queued")
+    assert toy.parts() == whole(2)
+    assert toy.containers() == []
