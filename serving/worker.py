@@ -22,8 +22,8 @@ from serving.models.messages import Answer, Message, line_of
 from serving.models.networks import Networks, load_networks, pinned_reference, self_test
 from serving.models.view import write_view
 from serving.settings import THREADS
-from stages.common.cores import allowed_cores
 from stages.common.errors import CapillaryError, find_foreseen
+from stages.common.machine.cores import allowed_cores
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
 from stages.common.runtime import read_runtime

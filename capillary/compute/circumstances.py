@@ -6,7 +6,6 @@ another CPU or another package explains from one that nothing explains.
 
 import hashlib
 import json
-import platform
 import re
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from stages.common.atomic import atomic_write
+from stages.common.machine.cpu import cpu_model
 from stages.common.runtime import Compute
 
 _ROOM = Path(".capillary", "circumstances")
@@ -93,15 +93,6 @@ def recall(repository: Path, address: str, digests: Mapping[str, str]) -> Circum
 def digests_of(root: Path, outs: Sequence[str]) -> dict[str, str]:
     """Each of `outs` below `root` with its hash, as DVC records it."""
     return {out: _dvc_md5(root / out) for out in outs}
-
-
-def cpu_model() -> str:
-    """The CPU as its maker calls it; empty if the system does not say."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def installed_packages() -> dict[str, str]:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import Limits, find_limits
 from capillary.compute.profiles import Choice, choose_profile, read_table
 from capillary.settings import Settings
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits, find_limits
 from stages.common.progress import say
 from stages.common.runtime import Compute
-from stages.preflight.checks.devices import Gpu
 
 MOST_AUTO_WORKERS = 8  # a patch takes milliseconds: more loaders wait for the GPU
 CORES_A_SLOT = 4  # small networks gain little from more threads, so large CPUs are better shared

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from stages.common.machine.container import container_sign, text_of
+
 METADATA_ADDRESS = ("169.254.169.254", 80)  # the same at AWS, GCP, Azure, OpenStack, Oracle, DigitalOcean
 METADATA_TIMEOUT_S = 0.2
 DMI_FOLDER = "sys/class/dmi/id"
 DMI_NAMES = ("sys_vendor", "product_name", "bios_vendor", "chassis_asset_tag")
-CONTAINER_FILES = (".dockerenv", "run/.containerenv")  # Docker's and Podman's
-CONTAINER_CGROUPS = ("docker", "containerd", "kubepods", "libpod", "lxc", "garden")
 # what a firmware says on rented machines only
 CLOUD_MARKS = {
     "amazon ec2": "Amazon EC2",
@@ -43,11 +43,10 @@ class EnvironmentName(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentSignals:
-    """The signals: environment variables, files that containers have, the first process's cgroups, firmware texts."""
+    """The signals: environment variables, the sign of a container, firmware texts."""
 
     variables: Mapping[str, str]
-    container_files: tuple[str, ...] = ()
-    cgroup: str = ""
+    container: str | None = None
     dmi: tuple[str, ...] = ()
     metadata_answers: Callable[[], bool] = lambda: False
 
@@ -63,15 +62,14 @@ class Environment:
 
 def detect_environment(seen: EnvironmentSignals) -> Environment:
     """The environment that `seen` describes. The metadata service is asked last, and only of a virtual machine."""
-    container = _container_sign(seen)
-    in_container = container is not None
+    in_container = seen.container is not None
     if seen.variables.get("CI", "").lower() not in {"", "0", "false", "no"}:
         return Environment(name=EnvironmentName.CI, reason=f"CI={seen.variables['CI']}", in_container=in_container)
     if "KUBERNETES_SERVICE_HOST" in seen.variables:
         reason = "KUBERNETES_SERVICE_HOST is set: a pod"
         return Environment(name=EnvironmentName.CLOUD, reason=reason, in_container=True)
-    if container is not None:
-        return Environment(name=EnvironmentName.DOCKER, reason=container, in_container=True)
+    if seen.container is not None:
+        return Environment(name=EnvironmentName.DOCKER, reason=seen.container, in_container=True)
     if cloud := _cloud_sign(seen):
         return Environment(name=EnvironmentName.CLOUD, reason=cloud, in_container=False)
     return Environment(name=EnvironmentName.LOCAL, reason="no sign of CI, a container or a cloud", in_container=False)
@@ -83,9 +81,8 @@ def read_environment_signals(
     """The signals of the machine whose file system is at `root`."""
     return EnvironmentSignals(
         variables=variables,
-        container_files=tuple(f"/{name}" for name in CONTAINER_FILES if (root / name).exists()),
-        cgroup=_read(root / "proc/1/cgroup"),
-        dmi=tuple(text for name in DMI_NAMES if (text := _read(root / DMI_FOLDER / name).strip())),
+        container=container_sign(root),
+        dmi=tuple(text for name in DMI_NAMES if (text := text_of(root / DMI_FOLDER / name).strip())),
         metadata_answers=lambda: answers(metadata),
     )
 
@@ -103,13 +100,6 @@ def answers(address: tuple[str, int], timeout_s: float = METADATA_TIMEOUT_S) -> 
     return True
 
 
-def _container_sign(seen: EnvironmentSignals) -> str | None:
-    if seen.container_files:
-        return f"{seen.container_files[0]} exists"
-    found = next((word for word in CONTAINER_CGROUPS if word in seen.cgroup), None)
-    return None if found is None else f"the first process is in a cgroup of {found}"
-
-
 def _cloud_sign(seen: EnvironmentSignals) -> str | None:
     firmware = " | ".join(seen.dmi).lower()
     if mark := next((mark for mark in CLOUD_MARKS if mark in firmware), None):
@@ -117,11 +107,3 @@ def _cloud_sign(seen: EnvironmentSignals) -> str | None:
     if any(mark in firmware for mark in VIRTUAL_MARKS) and seen.metadata_answers():
         return "a virtual machine whose metadata service answers"
     return None
-
-
-def _read(file: Path) -> str:
-    """The text of `file`; empty if there is none or it may not be read (some DMI files are root's)."""
-    try:
-        return file.read_text(errors="replace")
-    except OSError:
-        return ""

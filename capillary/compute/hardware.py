@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capillary.compute.limits import Limits, find_limits
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
-from stages.preflight.checks.devices import DriverBrokenError, Gpu, find_devices, visible_of
+from stages.common.machine.gpus import DRIVER_FILE, DriverBrokenError, Gpu, find_devices, visible_of
+from stages.common.machine.limits import Limits, find_limits
 
 GB = 10**9  # a card sold with 24 GB has at least 24·10⁹ bytes, but often less than 24·2³⁰
 # one of these exists where NVIDIA's driver is loaded: on Linux, and in WSL
-DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+DRIVER_FILES = (str(DRIVER_FILE), "/dev/nvidiactl", "/dev/dxg")
 
 
 @dataclass(frozen=True, kw_only=True)

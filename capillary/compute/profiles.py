@@ -9,8 +9,8 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from capillary.compute.hardware import GB, Hardware
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.machine.gpus import Gpu
 from stages.common.params import Params, nearest, validate_params
-from stages.preflight.checks.devices import Gpu
 
 COMPUTE_FILE = "configs/compute.yaml"
 AUTO = "auto"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capillary.settings import ImageSettings, TorchName
 from stages.common.errors import CapillaryError, ExitCode
-from stages.preflight.checks.devices import driver_runs, numbers_of
+from stages.common.machine.gpus import driver_runs, numbers_of
 
 CPU = "cpu"
 

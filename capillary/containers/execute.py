@@ -17,7 +17,6 @@ from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
 
 from capillary.compute.hardware import allowed
-from capillary.compute.limits import Limits, find_limits
 from capillary.compute.torch_builds import TorchBuild, choose_build, pinned_cuda
 from capillary.containers import gpus, remove_created
 from capillary.containers.daemon import connect, daemon_gone, plain_errors
@@ -34,8 +33,9 @@ from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.leash import leash
 from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits, find_limits
 from stages.common.progress import say
-from stages.preflight.checks.devices import Gpu
 
 # how long the stage's supervisor may take to obey SIGKILL before the daemon is asked to do it
 KILL_PATIENCE_S = 5.0

@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import docker
@@ -12,12 +11,11 @@ from docker.errors import APIError, ImageNotFound
 from capillary.containers.daemon import plain_errors
 from capillary.lifetimes.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.machine.gpus import DRIVER_FILE, SMI_ARGUMENTS, DriverBrokenError, Gpu, parse_smi
 from stages.common.progress import say
-from stages.preflight.checks.devices import SMI_ARGUMENTS, DriverBrokenError, Gpu, parse_smi
 
 POLL_S = 2.0
 Container = TypeVar("Container")
-_DRIVER = Path("/proc/driver/nvidia/version")  # the same in every container: /proc/driver is the machine's
 
 
 def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
@@ -28,7 +26,7 @@ def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
     """
     with plain_errors("tell about its machine"):
         info = api.info()
-    if not (_DRIVER.exists() or "nvidia" in info.get("Runtimes", {}) or info.get("DiscoveredDevices")):
+    if not (DRIVER_FILE.exists() or "nvidia" in info.get("Runtimes", {}) or info.get("DiscoveredDevices")):
         return ()
     with plain_errors("look for GPUs"):
         try:

@@ -9,7 +9,7 @@ from capillary.experiments.cells import Slot
 from capillary.launcher.run import stage_hardware
 from capillary.places.choose import jobs_of
 from capillary.settings import Settings
-from stages.preflight.checks.devices import Gpu
+from stages.common.machine.gpus import Gpu
 
 CELL_STAGE = "train"
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from capillary.compute.limits import Limits
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.settings import ExecutorName, Settings
 from stages.common.errors import ServiceError
-from stages.preflight.checks.devices import Gpu
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits
 
 
 class Executor(Protocol):

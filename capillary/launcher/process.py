@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from capillary.compute.hardware import find_hardware
-from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.access import StageAccess
 from capillary.launcher.guard import Policy
 from capillary.launcher.plan import StagePlan
@@ -22,8 +21,9 @@ from capillary.launcher.sandbox import GUARD, GUARD_MODULE, Sandbox, links_of, s
 from capillary.lifetimes.leash import kill_group, leash
 from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.settings import Settings
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits, find_limits
 from stages.common.progress import say
-from stages.preflight.checks.devices import Gpu
 
 # where systems keep programs, libraries, certificates, devices and their own state; data lives elsewhere
 SYSTEM_FOLDERS = (

@@ -9,7 +9,6 @@ from capillary.compute.circumstances import circumstances_here
 from capillary.compute.circumstances import keep as keep_circumstances
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import find_limits
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished, process
@@ -28,6 +27,7 @@ from capillary.settings import Settings, read_settings
 from capillary.stage_events.recording import channels, recorded
 from capillary.stage_events.stage_run import StageRun
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.machine.limits import find_limits
 from stages.common.progress import say
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import Annotated
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from capillary.compute.hardware import GB
-from capillary.compute.limits import Limits
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits
 from stages.common.params import Params
-from stages.preflight.checks.devices import Gpu
 
 _LEAST_GPU_GB = 6.0  # of a GPU whose memory the profile does not say
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]

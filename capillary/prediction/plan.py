@@ -10,7 +10,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from capillary.compute.computing import stage_compute
-from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.access import read_access
 from capillary.launcher.executors import Executor
 from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest
@@ -20,6 +19,7 @@ from capillary.prediction.cards import choose_cards
 from capillary.prediction.components import chosen_size_um3
 from capillary.prediction.mounts import mounted
 from capillary.settings import Settings
+from stages.common.machine.limits import Limits, find_limits
 from stages.common.params import validate_params
 from stages.predict.blocks.records import SURVEY_FILE
 from stages.predict.params import PredictParams

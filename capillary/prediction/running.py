@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.sandbox import own_folder
 from capillary.lifetimes.stop import Stop
 from capillary.prediction.plan import STAGE, PredictPlan
 from capillary.settings import Settings
+from stages.common.machine.limits import Limits, find_limits
 from stages.predict.request import REQUEST_FILE
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from capillary.containers import gpus
 from capillary.containers.daemon import connect, plain_errors
 from capillary.settings import ExecutorName, Settings
 from stages.common.errors import ServiceError
+from stages.common.machine.gpus import Gpu
 from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.preflight.check import Check, missed, passed, warned
-from stages.preflight.checks.devices import Gpu
 from stages.preflight.checks.disk import check_disk
 from stages.preflight.params import DiskParams
 

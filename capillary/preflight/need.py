@@ -8,7 +8,6 @@ from typing import Any
 
 from capillary.compute.computing import find_slots, resolve
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import find_limits
 from capillary.compute.need import estimate, run_shape
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.compute.volumes import find_volumes
@@ -20,9 +19,10 @@ from capillary.preflight.docker import Daemon
 from capillary.settings import ExecutorName, Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import find_limits
 from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.preflight.check import Check, at_least, missed, passed
-from stages.preflight.checks.devices import Gpu
 from stages.preflight.params import PreflightParams
 
 GIB_GB = 1.073741824

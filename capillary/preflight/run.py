@@ -25,15 +25,16 @@ from capillary.preflight.source import check_source
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ParamsError, ServiceError
+from stages.common.machine import gpus
+from stages.common.machine.container import container_sign
 from stages.common.params import validate_params
 from stages.common.progress import console, say
 from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 from stages.preflight.check import Check, Report, missed, passed, report_of
-from stages.preflight.checks import devices, gpu, ram, swap
+from stages.preflight.checks import gpu, ram, swap
 from stages.preflight.checks.clients import check_clients, installed, pinned
 from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.container import in_container
 from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory, existing
 from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
@@ -126,14 +127,14 @@ def _params(root: Path, experiment: Mapping[str, Any] | None) -> tuple[Check, Ma
 
 
 def _need(host: Host, params: Mapping[str, Any], *, side_by_side: bool) -> Need:
-    gpus = allowed(host.daemon.gpus if host.daemon else _own_gpus(host), host.settings.gpus)
-    return find_need(host.root, host.settings, params, gpus, host.daemon, side_by_side=side_by_side)
+    used = allowed(host.daemon.gpus if host.daemon else _own_gpus(host), host.settings.gpus)
+    return find_need(host.root, host.settings, params, used, host.daemon, side_by_side=side_by_side)
 
 
-def _own_gpus(host: Host) -> tuple[devices.Gpu, ...]:
+def _own_gpus(host: Host) -> tuple[gpus.Gpu, ...]:
     try:
-        return devices.find_devices(host.settings.variables.get("CUDA_VISIBLE_DEVICES"))
-    except devices.DriverBrokenError:
+        return gpus.find_devices(host.settings.variables.get("CUDA_VISIBLE_DEVICES"))
+    except gpus.DriverBrokenError:
         return ()  # its own check says so
 
 
@@ -177,8 +178,8 @@ def as_json(report: Report) -> str:
 def _gpu_checks(host: Host) -> Iterator[Check]:
     variables = host.settings.variables
     try:
-        found = devices.find_devices(None if host.daemon else variables.get("CUDA_VISIBLE_DEVICES"))
-    except devices.DriverBrokenError as error:
+        found = gpus.find_devices(None if host.daemon else variables.get("CUDA_VISIBLE_DEVICES"))
+    except gpus.DriverBrokenError as error:
         yield gpu.broken(str(error), required=host.require_gpu)
         return
     # a launcher in a container without a GPU sees none, while the stages' containers get theirs
@@ -191,7 +192,7 @@ def _gpu_checks(host: Host) -> Iterator[Check]:
             cuda,
             required=host.require_gpu,
             need=host.need,
-            loaded=devices.loaded_driver(),
+            loaded=gpus.loaded_driver(),
         )
     elif cuda != CPU:
         yield gpu.check_driver(given[0].driver, cuda, critical=host.params.gpu.critical)
@@ -199,12 +200,12 @@ def _gpu_checks(host: Host) -> Iterator[Check]:
         yield check_docker_gpus(host.daemon, found, host.settings.executor, required=host.require_gpu)
 
 
-def _torch_cuda(host: Host, gpus: Sequence[devices.Gpu]) -> str:
+def _torch_cuda(host: Host, found: Sequence[gpus.Gpu]) -> str:
     """The CUDA of the torch that stages will have: that of the image for these GPUs' driver, or of the one here."""
     default = host.params.gpu.torch_cuda
     if not host.has_images:
         return gpu.torch_cuda(default)
-    driver = gpus[0].driver if gpus else None
+    driver = found[0].driver if found else None
     return choose_build(host.settings.images, pinned_cuda(host.root), driver).cuda or default
 
 
@@ -221,7 +222,7 @@ def _machine(host: Host) -> Iterator[Check]:
     yield ram.check_ram(ram.available_bytes(), params.ram, host.need)
     if host.daemon is None:  # a stage's container gets the size that configs/stages.yaml says
         yield check_shared_memory(params.shared_memory, need=host.need)
-    yield swap.check_swap(*swap.swap_now(), params.swap, in_container=in_container())
+    yield swap.check_swap(*swap.swap_now(), params.swap, in_container=container_sign() is not None)
 
 
 def _disks(host: Host, cache: Path) -> Iterator[Check]:

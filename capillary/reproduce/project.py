@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from capillary.compute.limits import find_limits
 from capillary.reproduce.commit import add_worktree, apply_changes, remove_worktree, touched_files
 from capillary.reproduce.dvc_config import local_config
 from capillary.reproduce.patch import refuse_unsafe
@@ -21,6 +20,7 @@ from capillary.reproduce.recorded_yaml import read_mapping
 from capillary.settings import Settings
 from stages.common.errors import DataError
 from stages.common.lifetimes.locks import is_held, locked
+from stages.common.machine.limits import find_limits
 from stages.common.provenance.record import LOCK, PARAMS, Computing
 
 FOLDER = Path(".capillary", "reproduce")

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.machine import gpus
+from stages.common.machine.container import container_sign
 from stages.common.runtime import NOTHING_KNOWN, GateRuntime, Need
 from stages.common.tracking.address import VARIABLE
 from stages.preflight.check import Check, Report, report_of
-from stages.preflight.checks import devices, gpu, ram, swap
+from stages.preflight.checks import gpu, ram, swap
 from stages.preflight.checks.clients import check_clients, installed, pinned
 from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.container import in_container
 from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
 from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment
@@ -31,7 +32,7 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
             ram.check_ram(ram.available_bytes(), params.ram, need),
             *_disks(params, runtime, need),
             check_shared_memory(params.shared_memory, need=need),
-            swap.check_swap(*swap.swap_now(), params.swap, in_container=in_container()),
+            swap.check_swap(*swap.swap_now(), params.swap, in_container=container_sign() is not None),
         ],
         _packages(params, runtime, stage),
         _address(params, runtime),
@@ -64,11 +65,11 @@ def gpu_checks(params: GpuParams, runtime: GateRuntime, need: Need = NOTHING_KNO
         return []
     required = runtime.gpu == "required"
     try:
-        found = devices.find_devices(runtime.variables.get("CUDA_VISIBLE_DEVICES"))
-    except devices.DriverBrokenError as error:
+        found = gpus.find_devices(runtime.variables.get("CUDA_VISIBLE_DEVICES"))
+    except gpus.DriverBrokenError as error:
         return [gpu.broken(str(error), required=required)]
     cuda = runtime.torch_cuda or gpu.torch_cuda(default=params.torch_cuda)
-    loaded = devices.loaded_driver()
+    loaded = gpus.loaded_driver()
     return gpu.check_gpu(found, params, cuda, required=required, need=need, loaded=loaded)
 
 

@@ -1,5 +1,6 @@
 """A training's provenance: the host's half from its order, this interpreter's half, and where both are kept."""
 
+import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 import yaml
 
+from stages.common.machine.cores import allowed_cores
+from stages.common.machine.cpu import cpu_flags, cpu_model
 from stages.common.provenance import machine
 from stages.common.provenance.record import (
     FOLDER,
@@ -66,13 +69,12 @@ def describe(cell: Cell, runtime: Runtime, state: TrainingState, device: torch.d
 
 
 def _machine(device: torch.device) -> Machine:
-    name, flags = machine.cpu()
     gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
     return Machine(
         system=machine.system(),
-        cpu=name,
-        cpu_flags=flags,
-        cores=machine.cores(),
+        cpu=cpu_model() or platform.machine(),
+        cpu_flags=cpu_flags(),
+        cores=allowed_cores()[0],
         devices=tuple(torch.cuda.get_device_name(number) for number in gpus),
     )
 

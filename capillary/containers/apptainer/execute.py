@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from capillary.compute.limits import Limits
 from capillary.compute.torch_builds import choose_build, pinned_cuda
 from capillary.containers.apptainer.argv import PROGRAM, exec_argv, exec_environment
 from capillary.containers.apptainer.image import require_image
@@ -25,7 +24,8 @@ from capillary.lifetimes.leash import kill_group, leash
 from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
-from stages.preflight.checks.devices import Gpu
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits
 
 IMAGES = Path(".capillary", "images")
 

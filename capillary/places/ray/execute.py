@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from capillary.compute.limits import Limits
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
@@ -21,8 +20,9 @@ from capillary.places.ray.task import CUT_SHORT, NO_FOLDER
 from capillary.places.share import limits_of, stand_ins
 from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits
 from stages.common.progress import say
-from stages.preflight.checks.devices import Gpu
 
 ADDRESS = "RAY_ADDRESS"
 MOST_SUBMISSIONS = 5

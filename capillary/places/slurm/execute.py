@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from capillary.compute.limits import Limits
 from capillary.compute.torch_builds import choose_build, pinned_cuda
 from capillary.containers.images import architecture, environment_for, holds_torch
 from capillary.launcher import process
@@ -23,8 +22,9 @@ from capillary.places.slurm.head import DETACHED, Head, Requests
 from capillary.places.slurm.submitted import find_or_submit
 from capillary.settings import ExecutorName, PlaceName, Settings, TorchName
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits
 from stages.common.progress import say
-from stages.preflight.checks.devices import Gpu
 
 _RESUBMITTED = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"}
 MOST_SUBMISSIONS = 5

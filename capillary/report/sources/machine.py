@@ -1,15 +1,13 @@
 """The machine that writes the report, and the versions that the project pins."""
 
-import os
 import platform
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-import psutil
-
-from capillary.compute.circumstances import cpu_model
+from stages.common.machine.cpu import cpu_model
+from stages.common.machine.limits import find_limits
 
 # what decides a result, in the order in which a reader looks for it
 PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image", "mlflow")
@@ -17,13 +15,13 @@ PINS = ("stages/train/requirements.txt", "stages/evaluate/requirements.txt")
 
 
 def machine_rows() -> Iterator[tuple[str, str]]:
-    """Name and value of what is known of this machine."""
+    """Name and value of what is known of this machine, and what of it this process may use."""
     yield "system", f"{platform.system()} {platform.release()}, {platform.machine()}"
     if model := cpu_model():
         yield "CPU", model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield "cores", str(cores)
-    yield "memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"
+    limits = find_limits()
+    yield "cores", str(limits.cores)
+    yield "memory", f"{limits.memory_bytes / 2**30:.1f} GiB"
     yield "Python", platform.python_version()
 
 

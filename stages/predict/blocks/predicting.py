@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.normalise import Scale, apply_scale
-from stages.common.memory import memory_room
+from stages.common.machine.memory import memory_room
 from stages.common.runtime import Runtime
 from stages.predict.batch.keys import method_key
 from stages.predict.blocks.grid import Box, chunk_shape

@@ -6,7 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from stages.common.memory import memory_room
+from stages.common.machine.memory import memory_room
 from stages.predict.disk.scratch import Scratch
 
 # Some files are decoded whole, with a copy to compute with. A stack whose voxels take more than a quarter of the memory

@@ -28,14 +28,14 @@ ENVIRONMENT = {"CAPILLARY_EXECUTOR": "docker", "CAPILLARY_TORCH": "cpu"}
 # what tells that its image is not outdated
 LOADED = (
     "stages/common/lifetimes",
+    "stages/common/machine",
     *(
         f"stages/common/{name}.py"
-        for name in ("atomic", "cell_name", "cores", "runtime", "imaging/__init__", "imaging/suffixes")
+        for name in ("atomic", "cell_name", "runtime", "imaging/__init__", "imaging/suffixes")
     ),
     *(f"stages/common/dataset/{name}.py" for name in ("__init__", "hub")),
     *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address")),
     *(f"stages/common/registered/{name}.py" for name in ("__init__", "names")),
-    *(f"stages/preflight/{name}.py" for name in ("__init__", "checks/__init__", "checks/devices")),
 )
 CHECKOUT = ("capillary", *LOADED, "services/runner", "pyproject.toml", "Dockerfile.dvc-runner")
 

@@ -20,7 +20,7 @@ from capillary.lifetimes.stop import Stop
 from capillary.partial_evaluation import evaluate_complete, missing_cells, refuse_all_or_none
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DamagedError, DataError, ExitCode
-from stages.preflight.checks.devices import Gpu
+from stages.common.machine.gpus import Gpu
 from tests.support.parts import REPOSITORY
 from tests.support.repository import start_repository
 

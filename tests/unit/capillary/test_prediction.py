@@ -23,8 +23,8 @@ from capillary.prediction.run import run_prediction
 from capillary.settings import read_settings
 from stages.common.cell_name import CellName, every_cell
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
+from stages.common.machine.gpus import Gpu
 from stages.predict.request import PredictRequest
-from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
 

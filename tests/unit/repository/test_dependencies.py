@@ -39,7 +39,6 @@ def _host_side() -> list[Path]:
         "atomic",
         "cell_name",
         "conversion",
-        "cores",
         "epoch_line",
         "errors",
         "metrics",
@@ -58,6 +57,7 @@ def _host_side() -> list[Path]:
     files = (*names, *of_lifetimes, *of_runs, *of_imaging, *of_tracking, *of_networks, *of_registered)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
+    shared += (REPOSITORY / "stages" / "common" / "machine").glob("*.py")
     checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container
     # what the host and predict say to each other
     exchanged = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.common.imaging.formats.damage import damaged
 from stages.common.imaging.formats.inflate import Inflated, ZlibDecoder
-from stages.common.memory import memory_room
+from stages.common.machine.memory import memory_room
 
 _SLACK = 1 << 12
 _GZIP_OR_ZLIB = 47

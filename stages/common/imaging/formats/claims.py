@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.common.errors import ExitCode
 from stages.common.imaging.formats.damage import TooLargeError, damaged
-from stages.common.memory import memory_room
+from stages.common.machine.memory import memory_room
 
 FLOAT = 4  # bytes of a voxel in the copies that are computed with
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from capillary.compute.hardware import Hardware, allowed, find_gpus, find_hardware
-from capillary.compute.limits import Limits, find_limits
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
-from stages.preflight.checks.devices import parse_smi
+from stages.common.machine.gpus import parse_smi
+from stages.common.machine.limits import Limits, find_limits
 from tests.support.machine import fake_smi
 
 ANSWER = """\

@@ -8,12 +8,12 @@ import yaml
 
 from capillary.compute.computing import find_slots, resolve, stage_compute
 from capillary.compute.hardware import GB, Hardware
-from capillary.compute.limits import Limits, find_limits
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits, find_limits
 from stages.common.runtime import Compute
-from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
 TABLE = read_table(REPOSITORY)

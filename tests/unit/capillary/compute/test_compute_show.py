@@ -9,10 +9,10 @@ from rich.console import Console
 from capillary.compute import show
 from capillary.compute.environment import Environment, EnvironmentName
 from capillary.compute.hardware import GB, Hardware
-from capillary.compute.limits import Limits
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.settings import Settings, read_settings
-from stages.preflight.checks.devices import Gpu
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits
 from tests.support.parts import REPOSITORY
 
 LIMITS = Limits(cores=6, cores_reason="the CPU quota", memory_bytes=int(15.5 * GB), memory_reason="the cgroup")

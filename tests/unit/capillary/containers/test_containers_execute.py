@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from capillary.compute.limits import find_limits
 from capillary.compute.memory import default_share
 from capillary.containers import execute as executing
 from capillary.containers.execute import ContainerExecutor
@@ -19,6 +18,7 @@ from capillary.containers.images import Environment
 from capillary.lifetimes.stop import Stop, listening
 from capillary.settings import ImageSettings, read_settings
 from stages.common.errors import CapillaryError, ServiceError
+from stages.common.machine.limits import find_limits
 from tests.unit.capillary.containers.fake_container import Container, Run, finish, work
 from tests.unit.capillary.containers.fake_daemon import refusal
 

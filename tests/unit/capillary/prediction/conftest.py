@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from capillary.compute.hardware import Hardware
-from capillary.compute.limits import Limits, find_limits
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.choose import Jobs
 from capillary.prediction.spread.parts import Part
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits, find_limits
 from stages.predict.batch.results import Results, StackResult
 from stages.predict.blocks.grid import choose_block, chunk_files
 from stages.predict.blocks.records import SURVEY_FILE, BlockResult, BlockResults, BlockSurvey
 from stages.predict.request import PredictRequest
-from stages.preflight.checks.devices import Gpu
 from tests.support.parts import REPOSITORY
 
 SHAPE = (40, 300, 600)

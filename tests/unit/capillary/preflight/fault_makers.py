@@ -16,12 +16,12 @@ from capillary.preflight.need import check_container_limits, check_images, find_
 from capillary.preflight.run import read_preflight
 from capillary.preflight.source import check_source
 from capillary.settings import read_settings
+from stages.common.machine.gpus import Gpu
 from stages.common.runtime import Need
 from stages.preflight.check import Check
 from stages.preflight.checks import gpu
 from stages.preflight.checks.clients import check_clients
 from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.devices import Gpu
 from stages.preflight.checks.disk import check_disk, check_shared_memory
 from stages.preflight.checks.embedded_store import check_address
 from stages.preflight.checks.environment import check_environment

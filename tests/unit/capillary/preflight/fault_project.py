@@ -19,9 +19,9 @@ from capillary.preflight.need import find_need
 from capillary.preflight.run import read_preflight
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError
+from stages.common.machine.gpus import Gpu
 from stages.common.runtime import Need
 from stages.preflight.check import Check
-from stages.preflight.checks.devices import Gpu
 from stages.preflight.checks.disk import check_disk
 from stages.preflight.params import ServiceParams
 from tests.support.parts import REPOSITORY

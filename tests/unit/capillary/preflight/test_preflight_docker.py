@@ -8,8 +8,8 @@ from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, 
 from capillary.preflight.run import read_preflight
 from capillary.settings import ExecutorName, read_settings
 from stages.common.errors import ServiceError
+from stages.common.machine.gpus import Gpu
 from stages.preflight.check import Status
-from stages.preflight.checks.devices import Gpu
 from stages.preflight.params import DiskParams
 from tests.support.parts import REPOSITORY
 

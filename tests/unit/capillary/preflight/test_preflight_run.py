@@ -15,9 +15,9 @@ from capillary.preflight.docker import Daemon
 from capillary.preflight.run import Host, as_json, read_preflight, run_preflight, show
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ParamsError, ServiceError
+from stages.common.machine import gpus
+from stages.common.machine.gpus import DriverBrokenError, Gpu
 from stages.preflight.check import Check, Report, Status, missed, passed
-from stages.preflight.checks import devices
-from stages.preflight.checks.devices import DriverBrokenError, Gpu
 from stages.preflight.checks.service import Answer, Kind, Service
 from tests.support.parts import REPOSITORY
 
@@ -50,7 +50,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise found.gpus
         return found.gpus
 
-    monkeypatch.setattr(devices, "find_devices", find_devices)
+    monkeypatch.setattr(gpus, "find_devices", find_devices)
     monkeypatch.setattr("capillary.preflight.run.gpu.torch_cuda", lambda _default: "cpu")
     return found
 

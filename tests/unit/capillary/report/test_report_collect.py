@@ -6,7 +6,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 
@@ -21,6 +20,7 @@ from capillary.report.sources.tracking import Tracked
 from capillary.report.write import report_workspace
 from stages.common.cell_name import every_cell
 from stages.common.errors import DamagedError, ExitCode, ParamsError
+from stages.common.machine.limits import Limits
 from stages.common.metrics import METRICS
 from tests.unit.capillary.report.made import made_report
 
@@ -151,12 +151,13 @@ def test_the_environment_is_the_runner_s_then_the_machine_s_then_the_versions(ro
 
 
 def test_the_machine_is_told_in_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cores that this process may run on, memory in GiB, and the model of the CPU where it is known."""
-    monkeypatch.setattr("capillary.report.sources.machine.os.sched_getaffinity", lambda _pid: {0, 1, 5})
+    """What this process may use, as a container on a larger machine has it, and the CPU where its model is known."""
+    limits = Limits(cores=3, cores_reason="", memory_bytes=3 * 2**30, memory_reason="")
+    monkeypatch.setattr(machine, "find_limits", lambda: limits)
     monkeypatch.setattr(machine, "cpu_model", lambda: "a processor")
     rows = dict(machine_rows())
     assert (rows["cores"], rows["CPU"]) == ("3", "a processor")
-    assert rows["memory"] == f"{psutil.virtual_memory().total / 2**30:.1f} GiB"
+    assert rows["memory"] == "3.0 GiB"
     monkeypatch.setattr(machine, "cpu_model", lambda: "")
     assert list(dict(machine_rows())) == ["system", "cores", "memory", "Python"]
 

@@ -17,7 +17,7 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.spacing import spacing_of
-from stages.common.memory import Room
+from stages.common.machine.memory import Room
 from stages.common.registered.finding import FoundNetwork
 from stages.predict import opening
 from stages.predict.blocks import grid, predicting, surveying

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from stages.common.machine import gpus
 from stages.common.params import load_params
 from stages.common.runtime import GateRuntime
 from stages.preflight.check import Check, Status
-from stages.preflight.checks import devices, gpu
+from stages.preflight.checks import gpu
 from stages.preflight.gate import gpu_checks, look
 from stages.preflight.params import CONFIG_FILE, PreflightParams
 from tests.support.machine import FakeNvml, dead_port, http_server
@@ -111,7 +112,7 @@ def test_a_listed_server_must_answer(critical: bool, status: Status) -> None:
 
 def test_gpus_come_first_where_the_stage_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only visible GPUs count; a stage without a GPU has no such check."""
-    monkeypatch.setattr(devices, "_nvml", FakeNvml)
+    monkeypatch.setattr(gpus, "_nvml", FakeNvml)
     monkeypatch.setattr(gpu, "torch_cuda", lambda default: default)
     seen = checks(gpu="auto", variables={"CUDA_VISIBLE_DEVICES": "1"})
     assert list(seen)[:3] == ["gpu", "gpu memory", "gpu driver"]
@@ -125,17 +126,17 @@ def test_gpus_come_first_where_the_stage_uses_them(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("asked", "status"), [("auto", Status.WARN), ("required", Status.FAIL)])
 def test_a_gpu_that_is_required_must_work(monkeypatch: pytest.MonkeyPatch, asked: str, status: Status) -> None:
     """A broken driver and a missing GPU fail only if a GPU is required."""
-    monkeypatch.setattr(devices, "_nvml", lambda: FakeNvml(FakeNvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH))
+    monkeypatch.setattr(gpus, "_nvml", lambda: FakeNvml(FakeNvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH))
     (broken,) = gpu_checks(PARAMS.gpu, runtime(gpu=asked))
     assert (broken.status, broken.value) == (status, "NVML error 18")
-    monkeypatch.setattr(devices, "_nvml", FakeNvml)
+    monkeypatch.setattr(gpus, "_nvml", FakeNvml)
     (none,) = gpu_checks(PARAMS.gpu, runtime(gpu=asked, variables={"CUDA_VISIBLE_DEVICES": ""}))
     assert none.status is status
 
 
 def test_the_driver_is_held_against_the_torch_of_the_next_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gate's own image has none; the launcher tells which build it chose."""
-    monkeypatch.setattr(devices, "_nvml", FakeNvml)
+    monkeypatch.setattr(gpus, "_nvml", FakeNvml)
     driver = {check.name: check for check in gpu_checks(PARAMS.gpu, runtime(gpu="auto", torch_cuda="12.6"))}[
         "gpu driver"
     ]

@@ -11,9 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.preflight.check import Status
-from stages.preflight.checks import devices
-from stages.preflight.checks.devices import (
+from stages.common.machine import gpus
+from stages.common.machine.gpus import (
     DriverBrokenError,
     Gpu,
     ask_nvml,
@@ -23,6 +22,7 @@ from stages.preflight.checks.devices import (
     parse_smi,
     visible_of,
 )
+from stages.preflight.check import Status
 from stages.preflight.checks.gpu import broken, check_driver, check_gpu, torch_cuda
 from stages.preflight.params import GpuParams
 from tests.support.machine import GIB, FakeNvml, fake_smi
@@ -163,7 +163,7 @@ def test_without_nvml_nvidia_smi_is_asked(smi: Path, monkeypatch: pytest.MonkeyP
     """Both tell the same."""
     fake_smi(smi, SMI_LINE)
     nvml = FakeNvml(FakeNvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-    monkeypatch.setattr(devices, "_nvml", lambda: nvml)
+    monkeypatch.setattr(gpus, "_nvml", lambda: nvml)
     (gpu,) = find_devices(None)
     assert (gpu.name, gpu.driver) == ("NVIDIA RTX A2000", "535.129.03")
     assert (gpu.memory_bytes, gpu.free_bytes) == (8 * GIB, 6 * GIB)
@@ -174,7 +174,7 @@ def test_without_nvml_nvidia_smi_is_asked(smi: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("smi")
 def test_without_either_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a driver is no error."""
-    monkeypatch.setattr(devices, "_nvml", lambda: None)
+    monkeypatch.setattr(gpus, "_nvml", lambda: None)
     assert find_devices(None) == ()
 
 
@@ -196,7 +196,7 @@ def test_a_driver_that_does_not_answer_is_told(smi: Path) -> None:
 
 def test_an_nvidia_smi_that_hangs_is_an_error(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken driver may never answer: the call has a timeout."""
-    monkeypatch.setattr(devices, "SMI_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(gpus, "SMI_TIMEOUT_S", 0.05)
     (smi / "nvidia-smi").write_text("#!/bin/sh\nwhile :; do :; done\n")
     (smi / "nvidia-smi").chmod(0o755)
     with pytest.raises(DriverBrokenError, match=r"does not end within 0\.05 s"):

@@ -13,8 +13,8 @@ from capillary.containers.gpus import container_name
 from capillary.lifetimes.stop import Stop
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.machine.gpus import Gpu
 from stages.common.runtime import GateOrder, StageOrder, read_order
-from stages.preflight.checks.devices import Gpu
 from tests.unit.capillary.containers.fake_container import Container, Run, work
 from tests.unit.capillary.containers.fake_daemon import refusal
 

@@ -8,7 +8,7 @@ from capillary.containers import gpus as finding
 from capillary.containers.gpus import container_name, find_gpus, refuse_no_gpu, take_free
 from capillary.lifetimes.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.preflight.checks.devices import SMI_ARGUMENTS, Gpu
+from stages.common.machine.gpus import SMI_ARGUMENTS, Gpu
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal
 
 GPUS = tuple(
@@ -61,7 +61,7 @@ def test_a_stage_that_waits_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def machine(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     """A daemon with NVIDIA's toolkit and one GPU, on a machine that shows no driver itself."""
-    monkeypatch.setattr(finding, "_DRIVER", tmp_path / "version")
+    monkeypatch.setattr(finding, "DRIVER_FILE", tmp_path / "version")
     daemon.answers |= {
         "info": {"Runtimes": {"runc": {}, "nvidia": {}}},
         "create_host_config": {"NetworkMode": "none"},

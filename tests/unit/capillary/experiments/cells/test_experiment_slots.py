@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from capillary.compute.hardware import GB, Hardware
-from capillary.compute.limits import Limits
 from capillary.compute.profiles import COMPUTE_FILE
 from capillary.experiments import slots
 from capillary.experiments.slots import machine_facts, plan_slots
 from capillary.settings import read_settings
-from stages.preflight.checks.devices import Gpu
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits
 from tests.support.parts import REPOSITORY
 
 WHY = {"cores_reason": "test", "memory_reason": "test"}

@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from capillary.compute.limits import find_limits
 from capillary.launcher import process
 from capillary.launcher.executors import choose_executor
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import read_request, refuse_changed_deps, stage_hardware
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.preflight.checks.devices import Gpu
+from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import find_limits
 
 
 @pytest.fixture

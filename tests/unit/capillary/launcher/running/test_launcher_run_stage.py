@@ -16,7 +16,7 @@ from capillary.launcher.run import plan_request, read_request, run_stage
 from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError
-from stages.preflight.checks.devices import Gpu
+from stages.common.machine.gpus import Gpu
 from tests.support.parts import REPOSITORY
 from tests.support.toy import LIMITS
 

@@ -20,7 +20,7 @@ from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
 from stages.common.imaging.foreign.slices import ordered
 from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
-from stages.common.memory import Room
+from stages.common.machine.memory import Room
 from tests.support.memory import little_memory
 from tests.unit.stages.common.imaging.foreign.written import (
     STACK,

@@ -13,7 +13,7 @@ import tifffile
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats import claims, tiff_directories
 from stages.common.imaging.stacks import read_header, read_shape, read_slices, read_stack
-from stages.common.memory import Room
+from stages.common.machine.memory import Room
 from tests.unit.stages.common.imaging.formats.raw_files import (
     ASCII,
     BITS,

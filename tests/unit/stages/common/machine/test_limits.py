@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from capillary.compute.limits import find_limits
+from stages.common.machine.limits import find_limits
 
 CORES = len(os.sched_getaffinity(0))
 GIB = 1 << 30

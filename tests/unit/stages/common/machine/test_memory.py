@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.memory import Room, memory_room
+from stages.common.machine.memory import Room, memory_room
 from tests.support.memory import little_memory
 
 GIB = 1 << 30

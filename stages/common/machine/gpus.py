@@ -1,4 +1,4 @@
-"""The GPUs that a process here can have: asked from NVML, or where its library is missing from nvidia-smi.
+"""The GPUs that a process here can have, asked from NVML or, where its library is missing, from nvidia-smi.
 
 And what their driver runs.
 """
@@ -18,7 +18,7 @@ SMI_ARGUMENTS = (
 # the oldest driver on Linux that runs programs of a CUDA generation (minor version compatibility):
 # https://docs.nvidia.com/deploy/cuda-compatibility/
 OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
-DRIVER_FILE = Path("/proc/driver/nvidia/version")
+DRIVER_FILE = Path("/proc/driver/nvidia/version")  # the machine's, also in a container
 _MIB = 1 << 20
 SMI_TIMEOUT_S = 20
 
