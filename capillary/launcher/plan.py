@@ -20,7 +20,8 @@ INPUTS = (PARAMS_FILE.name, ORDER_FILE.name)  # what the launcher writes for a s
 class Dep:
     """A declared dependency: as dvc.yaml names it, and where it lies. `host` is None for a URL.
 
-    `is_carried`: a small file that lives as long as this launcher; one that goes to another machine takes a copy along.
+    `is_carried`: a small file or folder that lives as long as this launcher; a job that goes to another machine takes a
+    copy along.
     """
 
     name: str

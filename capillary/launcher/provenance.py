@@ -26,7 +26,8 @@ def with_provenance(plan: StagePlan, environment_id: Sequence[str], settings: Se
     write_files(found.files, folder)
     value = dataclasses.replace(found.value, folder=HANDED)
     order = dataclasses.replace(plan.order, provenance=value)
-    return dataclasses.replace(plan, order=order, deps=(*plan.deps, Dep(name=str(HANDED), host=folder)))
+    handed = Dep(name=str(HANDED), host=folder, is_carried=True)  # a job outlives a head that is ended
+    return dataclasses.replace(plan, order=order, deps=(*plan.deps, handed))
 
 
 def folder_of(plan: StagePlan) -> Path:

@@ -239,7 +239,10 @@ def _carried(dep: Dep, folder: Path) -> Dep:
         return dep
     copy = folder / CARRIED / dep.name
     copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(dep.host, copy)
+    if dep.host.is_dir():
+        shutil.copytree(dep.host, copy, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(dep.host, copy)
     return Dep(name=dep.name, host=copy)
 
 

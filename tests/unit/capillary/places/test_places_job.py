@@ -11,6 +11,7 @@ import pytest
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import Dep, StagePlan
+from capillary.launcher.provenance import forget, with_provenance
 from capillary.lifetimes.stop import Stop
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
 from capillary.places.outcome import Attempt, attempts, read_ended, write_attempt
@@ -111,6 +112,20 @@ def test_a_file_of_the_head_travels_with_the_job(make_plan: Make, root: Path) ->
     dep.host.write_text("[]")
     with pytest.raises(CapillaryError, match=r"request.json is different"):
         refuse_changed(job)
+
+
+def test_where_a_run_comes_from_travels_with_the_job(make_plan: Make, root: Path) -> None:
+    """A head whose terminal is closed removes its files, and the job may still wait in the queue."""
+    (root / "params.yaml").write_text("key: 1\n")
+    settings = read_settings(root, {})
+    plan = with_provenance(make_plan("data/in.txt", access=ACCESS), [], settings)
+    handover = Handover(place=PlaceName.SLURM, executor=ExecutorName.PROCESS, environment_id=(), settings=settings)
+    job = write_job(plan, job_folder(plan), handover)
+    forget(plan)
+    refuse_changed(job)
+    handed = plan_of(job, job_folder(plan), settings, {}).deps[-1]
+    assert handed.host is not None
+    assert (handed.host / "params.yaml").read_text() == "key: 1\n"
 
 
 def test_a_variable_that_did_not_reach_the_node_is_named(write: Write, root: Path) -> None:
