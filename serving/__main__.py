@@ -1,7 +1,9 @@
 """python -m serving: read the settings, put the parts together, listen."""
 
+import asyncio
 import ipaddress
 import os
+import socket
 
 import uvicorn
 from pydantic import ValidationError
@@ -26,7 +28,20 @@ def main() -> None:
     settings = read_settings()
     service = build_service(settings)
     say(f"listening on http://{settings.host}:{settings.port}" + (", open" if service.tokens.is_open else ""))
-    uvicorn.Server(listening(service)).run()
+    Server(service).run()
+
+
+class Server(uvicorn.Server):
+    """Drains while it waits for the answers that are on their way: one after the other takes twice the grace period."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(listening(service))
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End within the grace period."""
+        drained = self._service.queue.drain(self._service.settings.grace_s)
+        await asyncio.gather(drained, super().shutdown(sockets))
 
 
 def listening(service: Service) -> uvicorn.Config:

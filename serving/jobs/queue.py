@@ -49,6 +49,7 @@ class Queue:
         self._running: asyncio.Task[None] | None = None
         self._running_id: str | None = None
         self._mean_s = USUAL_S
+        self._drained_by: float | None = None  # on the monotonic clock, once it drains
         self.draining = False
 
     def refuse_when_full(self, owner: str) -> None:
@@ -153,11 +154,16 @@ class Queue:
                 self.store.remove(job.id)
 
     async def drain(self, grace_s: float) -> None:
-        """Take no more; let the running job end within `grace_s`, else it waits on disk for the next start."""
+        """Take no more; let the running job end within `grace_s`, else it waits on disk for the next start.
+
+        A second call waits until the first one's time is over, no longer.
+        """
+        now = time.monotonic()
+        self._drained_by = now + grace_s if self._drained_by is None else self._drained_by
         self.draining = True
         self._wake.set()
         if (running := self._running) is not None:  # work() forgets it at its end
-            await asyncio.wait({running}, timeout=grace_s)
+            await asyncio.wait({running}, timeout=max(0.0, self._drained_by - now))
             running.cancel()
             await asyncio.wait({running})  # until it is back in the queue
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from serving.__main__ import listening
+from serving.__main__ import Server
 from serving.access.tokens import hashed
 from serving.figures import Figures
 from serving.jobs.homes import Homes
@@ -52,7 +51,7 @@ class Running:
         self.service = Service(
             settings=self.settings, tokens=hashed(tokens, admin), queue=queue, models=models, figures=figures
         )
-        self.server = uvicorn.Server(listening(self.service))
+        self.server = Server(self.service)
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         until(lambda: self.server.started)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -231,6 +232,21 @@ def test_a_drain_lets_the_running_stack_end_or_keeps_it(tmp_path: Path, grace_s:
         assert [job.state for job in store.all()] == [state]
 
     asyncio.run(drain())
+
+
+def test_an_answer_on_its_way_does_not_double_the_grace_period(start: Start, tmp_path: Path) -> None:
+    """Who waits for a small stack keeps a connection open; the engine's own limit is a little over the grace period."""
+    running = start(grace_s=0.4, watch_s=30.0)
+    stuck = {"stack": ("a.tif", f"wait {tmp_path / 'never'}".encode())}
+    waiting = threading.Thread(target=running.client.post, args=("/v1/segment",), kwargs={"files": stuck})
+    waiting.start()
+    until(lambda: [job["state"] for job in running.client.get("/v1/jobs").json()["jobs"]] == ["running"])
+    running.server.should_exit = True
+    until(lambda: running.service.queue.draining)
+    until(lambda: [job.state for job in running.service.queue.store.all()] == [State.QUEUED])
+    assert running.server.server_state.connections, "the queue drains before the connection is closed"
+    running.thread.join()
+    waiting.join()
 
 
 def test_a_cancelled_job_costs_the_next_one_neither_an_attempt_nor_time(start: Start) -> None:
