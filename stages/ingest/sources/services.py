@@ -80,7 +80,8 @@ SERVICES = {
         scheme="s3",
         package="s3fs",
         login="set SOURCE_AWS_ACCESS_KEY_ID and SOURCE_AWS_SECRET_ACCESS_KEY in .env (and "
-        "SOURCE_AWS_ENDPOINT_URL if the server is not AWS)",
+        "SOURCE_AWS_ENDPOINT_URL if the server is not AWS); on a machine or task of AWS, let its role read the bucket "
+        "(docs/ecs.md: SourceBucket)",
         failures=("botocore.exceptions.BotoCoreError", "botocore.exceptions.ClientError", "aiohttp.ClientError"),
         refusals=("botocore.exceptions.NoCredentialsError", "botocore.exceptions.PartialCredentialsError"),
     ),

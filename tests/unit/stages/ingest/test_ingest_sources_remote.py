@@ -237,6 +237,7 @@ def test_refusal_tells_how_to_log_in(error: Exception, bucket: Server) -> None:
     with pytest.raises(ServiceError, match="is refused") as refused, bucket.explaining("s3://bucket/set"):
         raise error
     assert "AWS_ACCESS_KEY_ID" in refused.value.remedy
+    assert "SourceBucket" in refused.value.remedy, "a task on ECS has a role, and no keys of its own"
 
 
 @pytest.mark.parametrize(
