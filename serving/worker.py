@@ -113,7 +113,7 @@ def segment(folder: Path, request: Request, networks: Networks, note: Callable[[
             batch_size=networks.batch_size,
             guard=guard,
         )
-        prepared = prepare(stack, place, method, scratch, scratch.refuse_full_disk, report)
+        prepared = prepare(stack, place, method, scratch, lambda needed, _: scratch.refuse_full_disk(needed), report)
         computed = compute(prepared, place, method, scratch, report)
         write(stack, place, computed)
         if "view_stack" in files:

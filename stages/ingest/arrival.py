@@ -3,10 +3,9 @@
 import contextlib
 import posixpath
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.meta_image import meta_data_file
@@ -14,11 +13,12 @@ from stages.common.imaging.foreign.nrrd_file import nrrd_data_file
 from stages.common.imaging.foreign.ome_set import set_files
 from stages.common.imaging.foreign.slices import choose_names
 from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.formats.ome import ElsewhereError
 from stages.common.imaging.formats.tiff import ColourError
-from stages.common.imaging.reading import open_stack, read_header
-from stages.common.imaging.stacks import refuse_other_forms, refusing_damage
+from stages.common.imaging.reading import open_stack
+from stages.common.imaging.stacks import open_plain, refusing_damage
 from stages.common.imaging.suffixes import (
     HDF5_SUFFIXES,
     PLAIN_SUFFIXES,
@@ -39,12 +39,13 @@ _DETACHED = {".nhdr": nrrd_data_file, ".mhd": meta_data_file}
 class RawCopy:
     """A stack in data/raw. `header` is that of the source's file; None if it cannot be read.
 
-    `is_converted`: `file` is not a copy of the source's.
+    `is_converted`: `file` is not a copy of the source's. `geometry` is that of a copy, if it has one.
     """
 
     file: Path
     header: StackHeader | None
     is_converted: bool
+    geometry: Geometry | None = None
 
 
 def parts_of(source: Source, path: str) -> list[str]:
@@ -91,18 +92,18 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
     if suffix in PLAIN_SUFFIXES and not is_pattern(path):
         file = stem.with_name(f"{stem.name}{suffix}")
         source.fetch(path, file)
-        form, others = _form_of(file)
-        if form == "colour":
+        try:
+            copy = _copy(file, channel)
+        except ColourError:
             return _converted(file, stem.with_name(f"{stem.name}_grey"), stem, channel)
-        if form == "set":
+        except ElsewhereError:
             scratch.mkdir()
             try:
-                return _converted(_with_others(source, path, file, others, scratch), None, stem, channel)
+                return _converted(_with_others(source, path, file, scratch), None, stem, channel)
             finally:
                 shutil.rmtree(scratch)
-        header = _header(file, channel)
-        if header is None or len(header.channels) == 1:
-            return RawCopy(file=file, header=header, is_converted=False)
+        if copy.header is None or len(copy.header.channels) == 1:
+            return copy
         return _converted(file, stem.with_name(f"{stem.name}_channel"), stem, channel)
     scratch.mkdir()
     try:
@@ -111,22 +112,26 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
         shutil.rmtree(scratch)
 
 
-def _form_of(file: Path) -> tuple[Literal["plain", "set", "colour"], list[str]]:
-    """Whether `file` is a grey stack by itself, and the names of the other files of its set, if there are any."""
+def _copy(file: Path, channel: Channel) -> RawCopy:
+    """`file` as it came. Raises ElsewhereError for one file of several that make up a stack, ColourError for colours.
+
+    A file that the check of its voxels refuses has no header; where a channel is asked for, that is said here.
+    """
     try:
-        refuse_other_forms(file)
-    except ElsewhereError:
-        with refusing_damage(file):
-            return "set", set_files(file)
-    except ColourError:
-        return "colour", []
-    except DataError:  # the check of its voxels says what is wrong
-        return "plain", []
-    return "plain", []
+        with open_plain(file, channel) as stack:
+            return RawCopy(file=file, header=stack.header, geometry=stack.geometry, is_converted=False)
+    except (ElsewhereError, ColourError):
+        raise
+    except DataError:
+        if channel is not None:
+            raise
+        return RawCopy(file=file, header=None, is_converted=False)
 
 
-def _with_others(source: Source, path: str, file: Path, others: Sequence[str], scratch: Path) -> Path:
+def _with_others(source: Source, path: str, file: Path, scratch: Path) -> Path:
     """`file` under its own name in `scratch`, and the files of its set next to it."""
+    with refusing_damage(file):
+        others = set_files(file)
     own = scratch / posixpath.basename(path)
     file.rename(own)
     missing = list(others)
@@ -139,16 +144,6 @@ def _with_others(source: Source, path: str, file: Path, others: Sequence[str], s
         missing = [name for name in set_files(own) if name not in others and not (scratch / name).exists()]
         others = [*others, *missing]
     return own
-
-
-def _header(file: Path, channel: Channel) -> StackHeader | None:
-    """None for a file that the check of its voxels refuses, too; where a channel is asked for, that is said here."""
-    try:
-        return read_header(file, channel)
-    except DataError:
-        if channel is not None:
-            raise
-        return None
 
 
 def _converted(came: Path, written: Path | None, stem: Path, channel: Channel) -> RawCopy:

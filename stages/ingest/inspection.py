@@ -12,10 +12,11 @@ from stages.common.errors import DataError
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import Spacing, StackHeader
-from stages.common.imaging.formats.nifti import nifti_geometry
+from stages.common.imaging.formats.nifti import open_nifti
 from stages.common.imaging.label_rule import BINARY, LabelMeaning, Number
+from stages.common.imaging.reading import read_header
 from stages.common.imaging.spacing import disagreement, spacing_of
-from stages.common.imaging.stacks import is_tiff, read_header, refusing_damage
+from stages.common.imaging.stacks import is_tiff, refusing_damage
 from stages.ingest.arrival import CONVERTED, RawCopy, fetch_stack
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
@@ -166,6 +167,11 @@ class _Case:
         arrived = self.arrived[kind]
         return arrived.header or read_header(arrived.file)
 
+    def _geometry(self, kind: Kind) -> Geometry:
+        """Of the NIfTI in data/raw."""
+        arrived = self.arrived[kind]
+        return arrived.geometry or open_nifti(arrived.file).geometry
+
     def _image_facts(self, image: Path | None) -> ImageFacts | None:
         try:
             return None if image is None else check_image(image)
@@ -184,11 +190,11 @@ class _Case:
 
     def _doubt(self, label: Path) -> None:
         if self.inspection.label_geometry == "world":
-            geometry = None if is_tiff(label) else nifti_geometry(label)
+            geometry = None if is_tiff(label) else self._geometry("label")
             self.warnings += doubts_about(self._header("label"), self._header("image"), geometry)
 
     def _compare(self, label: Path, image: Path) -> None:
-        image_geometry, label_geometry = nifti_geometry(image), nifti_geometry(label)
+        image_geometry, label_geometry = self._geometry("image"), self._geometry("label")
         agreement = compare(image_geometry, label_geometry, self.inspection.label_geometry)
         if agreement.reason:
             self.reasons.append(f"label {self._path('label')}: {agreement.reason}")

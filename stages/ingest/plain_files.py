@@ -9,8 +9,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.formats.geometry import Geometry, nifti_affine
+from stages.common.imaging.formats.opened import OpenStack
 from stages.common.imaging.spacing import spacing_of
 
 _MAX_NIFTI_1_AXIS = 2**15 - 1  # its sizes have 16 bits

@@ -40,7 +40,7 @@ def predict_one(request: PredictRequest, evaluation: Evaluation, runtime: Runtim
     (stack,) = request.stacks
     place = survey(stack, ALOUD)  # before the networks, which take longer
     with opened(request, evaluation, runtime) as (method, _), Scratch(stack.mask) as scratch:
-        prepared = prepare(stack, place, method, scratch, scratch.refuse_full_disk, ALOUD)
+        prepared = prepare(stack, place, method, scratch, lambda needed, _: scratch.refuse_full_disk(needed), ALOUD)
         computed = compute(prepared, place, method, scratch, ALOUD)
         write(stack, place, computed)
         say(vessel_words(computed.vessel_voxels, prod(place.shape_zyx)))

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.opened import OpenStack
 from stages.common.imaging.grid import Shape, Spacing, grid_for
 from stages.common.imaging.normalise import Scale, apply_scale
-from stages.common.imaging.reading import read_dtype, read_header, read_slices
 from stages.common.imaging.recipe import READING, Recipe
 from stages.common.imaging.spacing import PartialSpacing, filled, is_sane, show, spacing_of
 from stages.predict.disk.scratch import Scratch
@@ -32,14 +30,12 @@ class Normalised:
         return apply_scale(self.volume.read(z, y), self.scale)
 
 
-def choose_spacing(
-    file: Path, given_um: PartialSpacing | None, report: Report = ALOUD, channel: Channel = None
-) -> Spacing:
+def choose_spacing(stack: OpenStack, given_um: PartialSpacing | None, report: Report = ALOUD) -> Spacing:
     """The spacing (z, y, x; µm): on each axis what the user gave, else what the file says.
 
     Raises CapillaryError (usage) when neither does.
     """
-    header = read_header(file, channel)
+    header = stack.header
     told = spacing_of(header)
     for remark in header.remarks:
         report.warn(remark)
@@ -49,7 +45,7 @@ def choose_spacing(
     if told.spacing_um is None:
         raise CapillaryError(
             f"the spacing of this stack is unknown: {told.reason}",
-            file=file.name,
+            file=stack.path.name,
             remedy="give it in µm: --spacing-um Z,Y,X, such as --spacing-um 5,0.994,0.994",
             code=ExitCode.USAGE,
         )
@@ -67,11 +63,11 @@ def _given(spacing_um: Spacing, report: Report) -> Spacing:
     return spacing_um
 
 
-def warn_of_older_reading(file: Path, recipe: Recipe, report: Report = ALOUD, channel: Channel = None) -> None:
-    """Say so where networks were trained when files like `file` were read otherwise than now."""
+def warn_of_older_reading(stack: OpenStack, recipe: Recipe, report: Report = ALOUD) -> None:
+    """Say so where networks were trained when files like that of `stack` were read otherwise than now."""
     if recipe.reading >= READING:
         return
-    header = read_header(file, channel)
+    header = stack.header
     otherwise = ["white for black (it stores white as 0)"] if header.is_inverted else []
     otherwise += ["its axes in another order (they follow the affine now)"] if header.is_reordered else []
     if otherwise:
@@ -81,28 +77,26 @@ def warn_of_older_reading(file: Path, recipe: Recipe, report: Report = ALOUD, ch
         )
 
 
-def decoded_type(file: Path, channel: Channel = None) -> np.dtype[Any]:
-    """The type in which `decode` keeps the voxels of `file`. Raises DataError for a damaged file."""
-    return _plain(read_dtype(file, channel))
+def decoded_type(stack: OpenStack) -> np.dtype[Any]:
+    """The type in which `decode` keeps the voxels of `stack`."""
+    return _plain(stack.dtype)
 
 
-def decode(
-    file: Path, shape_zyx: Shape, scratch: Scratch, report: Report = ALOUD, channel: Channel = None
-) -> DiskVolume:
-    """The voxels of `file` in a volume on the disk, in `decoded_type`.
+def decode(stack: OpenStack, scratch: Scratch, report: Report = ALOUD) -> DiskVolume:
+    """The voxels of `stack` in a volume on the disk, in `decoded_type`.
 
     Raises DataError for a damaged file, and for values that are not numbers.
     """
     volume: DiskVolume | None = None
-    with report.steps("read", shape_zyx[0]) as tick:
-        for z, plane in enumerate(read_slices(file, channel)):
+    with report.steps("read", stack.shape_zyx[0]) as tick:
+        for z, plane in enumerate(stack.read_slices()):
             if volume is None:
-                volume = scratch.volume("image", shape_zyx, _plain(plane.dtype))
+                volume = scratch.volume("image", stack.shape_zyx, _plain(plane.dtype))
             if not np.isfinite(plane).all():
                 raise DataError(
                     f"the stack holds NaN or infinite values in slice {z + 1}",
                     remedy="replace them (for example with the background value) and save the stack again",
-                    file=file.name,
+                    file=stack.path.name,
                 )
             volume.write(z, 0, plane[None])
             tick()

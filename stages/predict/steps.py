@@ -16,7 +16,8 @@ from stages.common.errors import DataError
 from stages.common.imaging.components import Components
 from stages.common.imaging.grid import Shape, Spacing
 from stages.common.imaging.normalise import Scale, measure_scale
-from stages.common.imaging.reading import read_geometry, read_shape
+from stages.common.imaging.reading import open_stack
+from stages.common.imaging.recipe import Recipe
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.tracking.training_domain import TrainingDomain
 from stages.predict.disk.resampling import resample_slices
@@ -39,6 +40,9 @@ from stages.predict.source import (
     warn_of_older_reading,
 )
 from stages.predict.tiling.tiles import predict_slices, tile
+
+# takes the bytes that all steps need on the disk, and those of the decoded voxels
+Claim = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +87,24 @@ class Computed:
         return self.vessel_voxels / prod(self.mask.shape)
 
 
-def survey(stack: StackRequest, report: Report) -> StackGeometry:
-    """Shape and spacing, from the header alone. Raises CapillaryError for a damaged file or an unknown spacing."""
-    shape = read_shape(stack.image, stack.channel)
-    spacing_um = choose_spacing(stack.image, stack.spacing_um, report, stack.channel)
-    world = read_geometry(stack.image, stack.channel)
-    return StackGeometry(shape_zyx=shape, spacing_um=spacing_um, source=stack.image, world=world)
+def survey(stack: StackRequest, report: Report, recipe: Recipe | None = None) -> StackGeometry:
+    """Shape and spacing, from the header alone, with a warning where networks of `recipe` know another reading of it.
+
+    Raises CapillaryError for a damaged file or an unknown spacing.
+    """
+    with open_stack(stack.image, stack.channel) as opened:
+        spacing_um = choose_spacing(opened, stack.spacing_um, report)
+        if recipe is not None:
+            warn_of_older_reading(opened, recipe, report)
+        return StackGeometry(
+            shape_zyx=opened.shape_zyx, spacing_um=spacing_um, source=stack.image, world=opened.geometry
+        )
 
 
-def room_for(stack: StackRequest, place: StackGeometry, grid: Shape, method: Method) -> int:
-    """The most bytes that the work on `stack` has on the disk at a time."""
+def room_for(shape_zyx: Shape, voxel_bytes: int, grid: Shape, method: Method, *, probability: bool) -> int:
+    """The most bytes that the work on a stack of `shape_zyx` has on the disk at a time."""
     ring = tile(grid, method.ensemble.patch_voxels, method.evaluation.overlap).ring_shape
-    voxel, wished = decoded_type(stack.image, stack.channel).itemsize, stack.probability is not None
-    return bytes_needed(voxel, place.shape_zyx, grid, ring, probability=wished)
+    return bytes_needed(voxel_bytes, shape_zyx, grid, ring, probability=probability)
 
 
 def prepare(
@@ -103,15 +112,18 @@ def prepare(
     place: StackGeometry,
     method: Method,
     scratch: Scratch,
-    claim: Callable[[int], None],
+    claim: Claim,
     report: Report,
 ) -> Prepared:
-    """Bring the stack to the disk; `claim` is asked first for the bytes that all steps need, and may refuse."""
+    """Bring the stack to the disk; `claim` is asked first, and may refuse."""
     recipe = method.ensemble.recipe
-    warn_of_older_reading(stack.image, recipe, report, stack.channel)
-    grid = target_grid(place.shape_zyx, place.spacing_um, recipe)
-    claim(room_for(stack, place, grid, method))
-    image = decode(stack.image, place.shape_zyx, scratch, report, stack.channel)
+    with open_stack(stack.image, stack.channel) as opened:
+        warn_of_older_reading(opened, recipe, report)
+        grid = target_grid(place.shape_zyx, place.spacing_um, recipe)
+        voxel_bytes, wished = decoded_type(opened).itemsize, stack.probability is not None
+        needed = room_for(place.shape_zyx, voxel_bytes, grid, method, probability=wished)
+        claim(needed, voxel_bytes * prod(place.shape_zyx))
+        image = decode(opened, scratch, report)
     # measured on the voxels that the microscope recorded, as preprocess does
     scale = measure_scale(image, recipe)
     for doubt in doubts_about(image, scale, place.spacing_um, method.domains, recipe.normalisation):

@@ -6,37 +6,31 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging import stacks
 from stages.common.imaging.foreign.colour import open_colour
 from stages.common.imaging.foreign.hdf5 import open_hdf5
 from stages.common.imaging.foreign.meta_image import open_meta_image
 from stages.common.imaging.foreign.microscope import open_microscope
 from stages.common.imaging.foreign.nrrd_file import open_nrrd
 from stages.common.imaging.foreign.ome_set import open_ome_set
-from stages.common.imaging.foreign.opened import OpenStack, check_dtype
 from stages.common.imaging.foreign.slices import open_slices
 from stages.common.imaging.foreign.zarr_meta import is_zarr
 from stages.common.imaging.foreign.zarr_store import open_zarr
 from stages.common.imaging.formats.channels import Channel
-from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
-from stages.common.imaging.formats.nifti import nifti_geometry
 from stages.common.imaging.formats.ome import ElsewhereError
+from stages.common.imaging.formats.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.tiff import ColourError
-from stages.common.imaging.stacks import Shape, refusing_damage
+from stages.common.imaging.stacks import open_plain, refusing_damage, refusing_in_use
 from stages.common.imaging.suffixes import (
     HDF5_SUFFIXES,
     META_SUFFIXES,
     MICROSCOPE_SUFFIXES,
-    NIFTI_SUFFIXES,
     NRRD_SUFFIXES,
     PLAIN_SUFFIXES,
     READ,
-    TIFF_SUFFIXES,
     ZARR_SUFFIXES,
     is_pattern,
     split_inside,
@@ -57,110 +51,51 @@ def is_plain(path: Path) -> bool:
     return suffix_of(str(path)) in PLAIN_SUFFIXES and not is_pattern(path.name) and not path.is_dir()
 
 
-def _is_alone(path: Path) -> bool:
-    """Whether `path` is plain, and holds all planes of its stack, in grey."""
-    return is_plain(path) and _other_form(path) is None
-
-
-def _other_form(path: Path) -> _Opener | None:
-    """What opens a TIFF that is one file of several or in colour; None for all others."""
-    try:
-        stacks.refuse_other_forms(path)
-    except ElsewhereError:
-        return open_ome_set
-    except ColourError:
-        return open_colour
-    except DataError:  # whoever reads it says what is wrong
-        return None
-    return None
-
-
 @contextlib.contextmanager
 def open_stack(path: Path, channel: Channel = None) -> Iterator[OpenStack]:
-    """The stack in `path`, opened once for all that is asked of it. Raises DataError like `read_stack`."""
-    if not _is_alone(path):
-        with _opened(path, channel) as stack:
-            yield stack
-        return
-    dtype = stacks.read_dtype(path, channel).newbyteorder("=")
-    check_dtype(dtype, path)
-    yield OpenStack(
-        path=path,
-        shape_zyx=stacks.read_shape(path, channel),
-        dtype=dtype,
-        header=stacks.read_header(path, channel),
-        slices=lambda: stacks.read_slices(path, channel),
-        geometry=_plain_geometry(path),
-    )
+    """The stack in `path`, opened once for all that is asked of it; larger values are brighter.
 
-
-def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
-    """The stack in `path` as (z, y, x), in the file's own dtype, larger values brighter.
-
-    Raises DataError naming the file and the reason where it cannot be read, TooLargeError if it does not fit into
-    memory.
+    It, and what it is asked for, raises DataError naming the file and the reason where it cannot be read,
+    TooLargeError if it does not fit into memory.
     """
-    if _is_alone(path):
-        return stacks.read_stack(path, channel)
-    with _opened(path, channel) as stack:
-        return stack.read()
+    with contextlib.ExitStack() as held:
+        stack = _plain(path, channel, held) if is_plain(path) else held.enter_context(_opened(path, channel))
+        yield stack
 
 
 def read_header(path: Path, channel: Channel = None) -> StackHeader:
-    """What the file says about itself. Raises DataError like `read_stack`."""
-    if _is_alone(path):
-        return stacks.read_header(path, channel)
-    with _opened(path, channel) as stack:
+    """What the file says about itself. Raises DataError like `open_stack`."""
+    with open_stack(path, channel) as stack:
         return stack.header
 
 
-def read_shape(path: Path, channel: Channel = None) -> Shape:
-    """Shape (z, y, x), without the voxels. Raises DataError like `read_stack`."""
-    if _is_alone(path):
-        return stacks.read_shape(path, channel)
-    with _opened(path, channel) as stack:
-        return stack.shape_zyx
+def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
+    """The stack in `path` as (z, y, x), in the file's own dtype. Raises DataError like `open_stack`."""
+    with open_stack(path, channel) as stack:
+        return stack.read()
 
 
-def read_geometry(path: Path, channel: Channel = None) -> Geometry | None:
-    """Where the voxels are in the world; None where the format does not say. Raises DataError like `read_stack`."""
-    if _is_alone(path):
-        return _plain_geometry(path)
-    with _opened(path, channel) as stack:
-        return stack.geometry
-
-
-def read_dtype(path: Path, channel: Channel = None) -> np.dtype[Any]:
-    """The dtype of the voxels. Raises DataError like `read_stack`."""
-    if _is_alone(path):
-        dtype = stacks.read_dtype(path, channel)
-        check_dtype(dtype, path)
-        return dtype
-    with _opened(path, channel) as stack:
-        return stack.dtype
-
-
-def read_slices(path: Path, channel: Channel = None) -> Iterator[NDArray[Any]]:
-    """The slices (yx), in the order of z. Raises DataError like `read_stack`."""
-    if _is_alone(path):
-        yield from stacks.read_slices(path, channel)
-        return
-    with _opened(path, channel) as stack:
-        yield from stack.read_slices()
-
-
-def _plain_geometry(path: Path) -> Geometry | None:
-    if suffix_of(path.name) not in NIFTI_SUFFIXES:
-        return None
-    with refusing_damage(path):
-        return nifti_geometry(path)
+def _plain(path: Path, channel: Channel, held: contextlib.ExitStack) -> OpenStack:
+    """A TIFF or NIfTI, open as long as `held`: one stack by itself, one file of several, or one in colour."""
+    try:
+        stack = held.enter_context(open_plain(path, channel))
+    except ElsewhereError:
+        return held.enter_context(_opened(path, channel, open_ome_set))
+    except ColourError:
+        return held.enter_context(_opened(path, channel, open_colour))
+    check_dtype(stack.dtype, path)
+    return stack
 
 
 @contextlib.contextmanager
-def _opened(path: Path, channel: Channel) -> Iterator[OpenStack]:
-    opener = _opener(path)
-    with refusing_damage(Path(split_inside(str(path))[0]), channel), opener(path, channel) as stack:
-        yield stack
+def _opened(path: Path, channel: Channel, opener: _Opener | None = None) -> Iterator[OpenStack]:
+    file = Path(split_inside(str(path))[0])
+    with contextlib.ExitStack() as held:
+        with refusing_damage(file, channel):
+            stack = held.enter_context((opener or _opener(path))(path, channel))
+        yield refusing_in_use(stack, file, channel)
+        with refusing_damage(file, channel):
+            held.close()
 
 
 def _opener(path: Path) -> _Opener:
@@ -170,8 +105,6 @@ def _opener(path: Path) -> _Opener:
     if path.is_dir():
         return open_zarr if is_zarr(path) else open_slices
     suffix = suffix_of(str(path))
-    if suffix in TIFF_SUFFIXES and (other := _other_form(path)) is not None:
-        return other
     found = next((opener for suffixes, opener in _OPENERS.items() if suffix in suffixes), None)
     if found is not None:
         return found

@@ -2,82 +2,88 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError, ExitCode
-from stages.common.imaging.formats.channels import Channel, channel_number
-from stages.common.imaging.formats.damage import DAMAGE, REPLACE, TooLargeError, damaged, not_a_stack, shape_text
-from stages.common.imaging.formats.header import StackHeader
-from stages.common.imaging.formats.nifti import (
-    nifti_claim,
-    nifti_dtype,
-    nifti_header,
-    nifti_shape,
-    nifti_slices,
-    read_nifti,
-)
+from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.damage import DAMAGE, REPLACE, TooLargeError, damaged
+from stages.common.imaging.formats.nifti import open_nifti, open_nifti_stack
 from stages.common.imaging.formats.ome import refuse_planes_elsewhere
+from stages.common.imaging.formats.opened import OpenStack
 from stages.common.imaging.formats.tiff import colour_of, find_stack, open_tiff, refuse_colour, tiff_claim
-from stages.common.imaging.formats.tiff_header import tiff_header
+from stages.common.imaging.formats.tiff_opened import open_tiff_stack
 from stages.common.imaging.formats.tiff_pages import choose_series
 from stages.common.imaging.suffixes import PLAIN_SUFFIXES, TIFF_SUFFIXES, is_pattern, suffix_of
 
+P = ParamSpec("P")
+Value = TypeVar("Value")
 Shape = tuple[int, int, int]
 
 # none, or a damaged offset that leads where no file can be
 _DAMAGE_ERRNOS = (None, errno.EINVAL, errno.EOVERFLOW)
 
 
-def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
-    """The stack in `path` as (z, y, x), in the file's own dtype, larger values brighter.
+@contextlib.contextmanager
+def open_plain(path: Path, channel: Channel = None) -> Iterator[OpenStack]:
+    """The stack in `path`, opened once for all that is asked of it; larger values are brighter.
 
-    Raises DataError naming the file and the reason when it is missing, empty, damaged, cut, of another format than its
-    suffix says, one file of several, in colour, or not three-dimensional; TooLargeError when it does not fit into
-    memory.
+    It, and what it is asked for, raises DataError naming the file and the reason when it is missing, empty, damaged,
+    cut, of another format than its suffix says, one file of several, in colour, or not three-dimensional;
+    TooLargeError when it does not fit into memory.
     """
-    with refusing_damage(path, channel):
-        stack = _read_tiff(path, channel) if is_tiff(path) else read_nifti(_only(path, channel))
-    _check_shape(path, stack.shape)
-    return stack
+    with contextlib.ExitStack() as held:
+        with refusing_damage(path, channel):
+            if is_tiff(path):
+                stack = held.enter_context(open_tiff_stack(path, channel))
+            else:
+                stack = open_nifti_stack(path, channel)
+        yield refusing_in_use(stack, path, channel)
+        with refusing_damage(path, channel):
+            held.close()
 
 
-def read_header(path: Path, channel: Channel = None) -> StackHeader:
-    """The axes and the spacing that the file declares; raises DataError like `read_stack`."""
-    with refusing_damage(path, channel):
-        return tiff_header(path, channel) if is_tiff(path) else nifti_header(_only(path, channel))
+def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
+    """The stack in `path` as (z, y, x), in the file's own dtype. Raises DataError like `open_plain`."""
+    with open_plain(path, channel) as stack:
+        return stack.read()
 
 
 def read_shape(path: Path, channel: Channel = None) -> Shape:
-    """Shape (z, y, x) of the stack in `path`, without its voxels. Raises DataError like `read_stack`."""
-    with refusing_damage(path, channel):
-        shape = _tiff_shape(path, channel) if is_tiff(path) else nifti_shape(_only(path, channel))
-    return _check_shape(path, shape)
+    """Shape (z, y, x) of the stack in `path`, without its voxels. Raises DataError like `open_plain`."""
+    with open_plain(path, channel) as stack:
+        return stack.shape_zyx
 
 
-def read_dtype(path: Path, channel: Channel = None) -> np.dtype[Any]:
-    """The dtype of the voxels: a scaled NIfTI's is not the one in its file. Raises DataError like `read_stack`."""
-    with refusing_damage(path, channel):
-        return _tiff_dtype(path, channel) if is_tiff(path) else nifti_dtype(_only(path, channel))
+def refusing_in_use(stack: OpenStack, file: Path, channel: Channel) -> OpenStack:
+    """`stack` in `file`, in whose use damage is a DataError. What its user does in between raises outside of that."""
 
+    def guarded(read: Callable[P, Value]) -> Callable[P, Value]:
+        @functools.wraps(read)
+        def reading(*args: P.args, **options: P.kwargs) -> Value:
+            with refusing_damage(file, channel):
+                return read(*args, **options)
 
-def read_slices(path: Path, channel: Channel = None) -> Iterator[NDArray[Any]]:
-    """The slices (yx) of the stack in `path`, in the order of z: those of `read_stack(path)`.
+        return reading
 
-    A file whose slices are not stored one after the other is read whole. Raises DataError like `read_stack`.
-    """
-    with refusing_damage(path, channel):  # of the reader: what a caller does between two slices raises outside it
-        yield from _tiff_slices(path, channel) if is_tiff(path) else nifti_slices(_only(path, channel))
+    def slices() -> Iterator[NDArray[Any]]:
+        with refusing_damage(file, channel):
+            yield from stack.read_slices()
+
+    regions = None if stack.regions is None else replace(stack.regions, read=guarded(stack.regions.read))
+    return replace(stack, describe=guarded(stack.describe), slices=slices, whole=guarded(stack.read), regions=regions)
 
 
 def refuse_other_forms(path: Path) -> None:
     """Raise ElsewhereError for a TIFF of several that make up a stack, ColourError for one in colour.
 
-    Raises DataError like `read_stack`.
+    Raises DataError like `open_plain`.
     """
     if is_tiff(path):
         with refusing_damage(path), open_tiff(path) as tiff:
@@ -162,44 +168,6 @@ def _possible_bytes(path: Path, channel: Channel) -> int:
     if suffix_of(path.name) not in PLAIN_SUFFIXES:
         return path.stat().st_size
     try:
-        return (tiff_claim(path, channel) if is_tiff(path) else nifti_claim(path)).stored_bytes
+        return (tiff_claim(path, channel) if is_tiff(path) else open_nifti(path).claim).stored_bytes
     except (*DAMAGE, MemoryError) as error:
         raise damaged(path, "its header cannot be read") from error
-
-
-def _only(path: Path, channel: Channel) -> Path:
-    """`path`, a NIfTI, whose one channel has no name. DataError for another one than that."""
-    channel_number(("",), channel, path)
-    return path
-
-
-def _check_shape(path: Path, shape: tuple[int, ...]) -> Shape:
-    if len(shape) != 3 or 0 in shape:
-        raise not_a_stack(path, f"it holds an array of shape {shape_text(shape)}, not a stack in z, y, x")
-    return shape[0], shape[1], shape[2]
-
-
-def _read_tiff(path: Path, channel: Channel) -> NDArray[Any]:
-    with open_tiff(path) as tiff:
-        stack = find_stack(tiff, path, channel)
-        _check_shape(path, stack.shape)
-        stack.refuse_large(path, by_slices=False)
-        return stack.read()
-
-
-def _tiff_shape(path: Path, channel: Channel) -> tuple[int, ...]:
-    with open_tiff(path) as tiff:
-        return find_stack(tiff, path, channel).shape
-
-
-def _tiff_dtype(path: Path, channel: Channel) -> np.dtype[Any]:
-    with open_tiff(path) as tiff:
-        return np.dtype(find_stack(tiff, path, channel).series.dtype)
-
-
-def _tiff_slices(path: Path, channel: Channel) -> Iterator[NDArray[Any]]:
-    with open_tiff(path) as tiff:
-        stack = find_stack(tiff, path, channel)
-        _check_shape(path, stack.shape)
-        stack.refuse_large(path, by_slices=True)
-        yield from stack.slices()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.geometry import Geometry, length_ratio
-from stages.common.imaging.formats.nifti import load_header, read_file_order
+from stages.common.imaging.formats.nifti import open_nifti
 
 Rule = Literal["world", "voxels"]
 
@@ -133,10 +133,10 @@ def must_rewrite(image: Geometry, label: Geometry, order: AxisOrder) -> bool:
 
 def write_in_order(label: Path, image: Path, order: AxisOrder) -> None:
     """Write `label` again, in the order of `image` and with its header."""
-    voxels = order.apply(read_file_order(label))
+    voxels = order.apply(open_nifti(label).file_order())
     if voxels.dtype == np.bool_:
         voxels = voxels.astype(np.uint8)
-    header: Any = load_header(image).header.copy()
+    header: Any = open_nifti(image).image.header.copy()
     kind: Any = nibabel.Nifti2Image if max(voxels.shape) > _MAX_NIFTI_1_AXIS else nibabel.Nifti1Image
     written = kind(voxels, None, kind.header_class.from_header(header))
     written.header.set_data_dtype(voxels.dtype)

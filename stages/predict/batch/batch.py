@@ -19,11 +19,10 @@ from stages.predict.batch.keys import stack_key
 from stages.predict.batch.results import Results, StackResult
 from stages.predict.batch.showing import Showing
 from stages.predict.disk.scratch import Scratch
-from stages.predict.disk.sharing import SharedRoom, decoded_bytes
+from stages.predict.disk.sharing import SharedRoom
 from stages.predict.files.writing import StackGeometry
 from stages.predict.reporting import Remarks, Report
 from stages.predict.request import PredictRequest, StackRequest
-from stages.predict.source import decoded_type
 from stages.predict.steps import Computed, Method, Prepared, compute, prepare, survey, write
 
 Value = TypeVar("Value")
@@ -146,9 +145,8 @@ class Batch:
                 job.is_unchanged = True
                 return job
             job.place = survey(job.stack, job.report)
-            decoded = decoded_bytes(job.place.shape_zyx, decoded_type(job.stack.image, job.stack.channel).itemsize)
 
-            def claim(needed: int) -> None:
+            def claim(needed: int, decoded: int) -> None:
                 self._room.enter(job.folder, job.scratch, needed, decoded)
                 self._check()
 

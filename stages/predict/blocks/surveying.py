@@ -20,7 +20,7 @@ from stages.predict.opening import find_asked
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
 from stages.predict.request import PredictRequest
-from stages.predict.source import target_grid, warn_of_older_reading
+from stages.predict.source import target_grid
 from stages.predict.steps import survey
 
 
@@ -34,8 +34,7 @@ def survey_stack(request: PredictRequest, evaluation: Evaluation, runtime: Runti
     cards = [network.card for network in find_asked(request, runtime)]
     refuse_unlike(cards)
     recipe = cards[0].recipe
-    place = survey(stack, ALOUD)
-    warn_of_older_reading(stack.image, recipe, ALOUD, stack.channel)
+    place = survey(stack, ALOUD, recipe)
     _refuse_resampling(place, recipe)
     block = choose_block(place.shape_zyx, cards[0].patch_voxels, request.blocks.wanted_zyx)
     out = stack.mask.with_name(SURVEY_FILE)

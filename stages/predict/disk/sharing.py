@@ -1,7 +1,6 @@
 """Room on the disk and in memory for several stacks that are in work at the same time."""
 
 import contextlib
-import math
 import shutil
 import threading
 from pathlib import Path
@@ -49,11 +48,6 @@ class SharedRoom:
         pending = sum(max(0, most - _written(other)) for other, most in self._needed.items())
         is_on_disk = needed + pending <= shutil.disk_usage(folder).free
         return is_on_disk and decoded <= MEMORY_SHARE * memory_room().bytes
-
-
-def decoded_bytes(shape_zyx: tuple[int, int, int], itemsize: int) -> int:
-    """What the voxels of a stack take."""
-    return math.prod(shape_zyx) * itemsize
 
 
 def _written(folder: Path) -> int:

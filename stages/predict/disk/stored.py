@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,14 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.foreign.opened import Regions
 from stages.common.imaging.formats.channels import Channel
-from stages.common.imaging.reading import is_plain, open_stack, read_dtype, read_shape
-from stages.common.imaging.stacks import is_tiff, refusing_damage
-from stages.common.imaging.suffixes import split_inside
+from stages.common.imaging.reading import open_stack
 from stages.predict.disk.scratch import Scratch
-from stages.predict.disk.tiff_parts import open_tiff_parts
-from stages.predict.disk.volume import DiskVolume, Shape
+from stages.predict.disk.volume import DiskVolume
 
 Box = tuple[slice, slice, slice]
 _SLABS = itertools.count()  # several volumes may share a scratch
@@ -34,36 +29,21 @@ class StoredVolume:
 
     def __init__(self, file: Path, channel: Channel, scratch: Scratch) -> None:
         """Open `file`. Raises DataError for a damaged one, CapillaryError (usage) for one that is not read in parts."""
-        self._file, self._channel, self._scratch = file, channel, scratch
+        self._file, self._scratch = file, scratch
         self._opened = contextlib.ExitStack()
         try:
-            self.shape, native, regions = self._open()
-            if regions is None:
+            stack = self._opened.enter_context(open_stack(file, channel))
+            if stack.regions is None:
                 raise _only_whole(file)
         except BaseException:
             self._opened.close()
             raise
-        self._regions = regions
+        self._regions, self.shape, native = stack.regions, stack.shape_zyx, stack.dtype
         self.dtype = np.dtype(np.float64) if native.kind == "f" and native.itemsize > 8 else native
-
-    def _open(self) -> tuple[Shape, np.dtype[Any], Regions | None]:
-        """Shape, type of the voxels, and the way to parts of the stack."""
-        if not is_plain(self._file):
-            stack = self._opened.enter_context(open_stack(self._file, self._channel))
-            return stack.shape_zyx, stack.dtype.newbyteorder("="), stack.regions
-        shape, dtype = read_shape(self._file, self._channel), read_dtype(self._file, self._channel)
-        with self._refusing_damage():
-            parts = self._opened.enter_context(_parts_of(self._file, self._channel))
-        return shape, dtype.newbyteorder("="), parts
-
-    def _refusing_damage(self) -> AbstractContextManager[None]:
-        """Not around the use of an open file: that would take any error of its user for damage."""
-        return refusing_damage(Path(split_inside(str(self._file))[0]), self._channel)
 
     def read_box(self, box: Box) -> NDArray[Any]:
         """The voxels in `box` (z, y, x). Raises DataError for a damaged file, and for values that are no numbers."""
-        with self._refusing_damage():
-            voxels = self._regions.read(box).astype(self.dtype, copy=False)
+        voxels = self._regions.read(box).astype(self.dtype, copy=False)
         for z, plane in enumerate(voxels, start=box[0].start):
             if not np.isfinite(plane).all():
                 raise DataError(
@@ -95,12 +75,7 @@ class StoredVolume:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._refusing_damage():
-            self._opened.close()
-
-
-def _parts_of(file: Path, channel: Channel) -> AbstractContextManager[Regions | None]:
-    return open_tiff_parts(file, channel) if is_tiff(file) else contextlib.nullcontext()
+        self._opened.close()
 
 
 def _only_whole(file: Path) -> CapillaryError:

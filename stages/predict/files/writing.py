@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.geometry import Geometry, nifti_affine
-from stages.common.imaging.formats.nifti import load_header, nifti_geometry
+from stages.common.imaging.formats.nifti import Nifti, open_nifti
 from stages.common.imaging.suffixes import NIFTI_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from stages.common.progress import say
 from stages.predict.files.zarr_writing import write_zarr
@@ -101,8 +101,9 @@ def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any]
 
 
 def _write_nifti(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], place: StackGeometry) -> None:
-    axes_zyx = _array_axes_zyx(place)
-    header = _nifti_header(dtype, place, axes_zyx)
+    source = open_nifti(place.source) if _is_nifti(place.source) else None
+    axes_zyx = _array_axes_zyx(place, source)
+    header = _nifti_header(dtype, place, axes_zyx, source)
     with _open(file) as stream:
         header.write_to(stream)
         stream.write(bytes(int(header.get_data_offset()) - stream.tell()))
@@ -110,17 +111,17 @@ def _write_nifti(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any
             stream.write(np.asarray(plane, dtype=header.get_data_dtype()).tobytes(order="F"))
 
 
-def _array_axes_zyx(place: StackGeometry) -> tuple[int, ...]:
+def _array_axes_zyx(place: StackGeometry, source: Nifti | None) -> tuple[int, ...]:
     """Which axes of the array are z, y and x in the file to be written: those of the source where it has a world."""
-    if _is_nifti(place.source):
-        return nifti_geometry(place.source).array_axes_zyx
+    if source is not None:
+        return source.geometry.array_axes_zyx
     return place.known_world.array_axes_zyx if place.known_world else (2, 1, 0)
 
 
 def _planes_of_file(slices: Iterator[NDArray[Any]], axes_zyx: tuple[int, ...]) -> Iterator[NDArray[Any]]:
     """Planes of the array's first two axes, one for each step of its last. `slices` are (y, x), one for each z.
 
-    Where z is not the array's last axis, all slices are collected first, as `read_slices` reads such a source whole.
+    Where z is not the array's last axis, all slices are collected first, as such a source is read whole.
     """
     z_axis, y_axis, x_axis = axes_zyx
     if z_axis == 2:
@@ -150,10 +151,10 @@ def _affine_of(place: StackGeometry) -> tuple[NDArray[np.float64], str]:
     return np.diag([x, y, z, 1.0]), "micron"
 
 
-def _nifti_header(dtype: np.dtype[Any], place: StackGeometry, axes_zyx: tuple[int, ...]) -> Any:
+def _nifti_header(dtype: np.dtype[Any], place: StackGeometry, axes_zyx: tuple[int, ...], source: Nifti | None) -> Any:
     """The source's header where it has one: affine, units and orientation are kept as they are."""
-    if _is_nifti(place.source):
-        loaded = load_header(place.source)
+    if source is not None:
+        loaded = source.image
         is_second = isinstance(loaded, nibabel.Nifti2Image)
         kind: Any = nibabel.Nifti2Header if is_second else nibabel.Nifti1Header
         header = kind.from_header(loaded.header)

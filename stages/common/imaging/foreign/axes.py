@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from stages.common.imaging.formats.channels import Channel, channel_number, refuse_times
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
+from stages.common.imaging.formats.opened import Box
 
 MAX_AXES = 8
-Box = tuple[slice, slice, slice]  # z, y, x; none has a step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,11 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from stages.common.imaging.foreign.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.channels import Channel, channel_number
 from stages.common.imaging.formats.claims import refuse_impossible
 from stages.common.imaging.formats.damage import damaged
 from stages.common.imaging.formats.header import SINGLE, StackHeader
+from stages.common.imaging.formats.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.tiff import colour_of, ome_image, open_tiff, refuse_colour
 from stages.common.imaging.formats.tiff_claims import claim_of_pages
 from stages.common.imaging.formats.tiff_header import evidence_in
@@ -44,7 +44,7 @@ def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
             path=path,
             shape_zyx=(len(pages), y, x),
             dtype=dtype.newbyteorder("="),
-            header=StackHeader(
+            describe=lambda: StackHeader(
                 axes="ZYX",
                 spacing=evidence_in(tiff, series, ome_image(tiff, series)),
                 remarks=(IN_COLOUR, *((SINGLE,) if len(pages) == 1 else ())),

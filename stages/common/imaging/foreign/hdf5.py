@@ -12,10 +12,10 @@ import numpy as np
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import axes_by_shape, choose
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
-from stages.common.imaging.foreign.opened import OpenStack, Regions, check_dtype
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import damaged, not_a_stack
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
+from stages.common.imaging.formats.opened import OpenStack, Regions, check_dtype
 from stages.common.imaging.suffixes import split_inside
 
 MAX_OBJECTS = 10_000
@@ -50,7 +50,7 @@ def open_hdf5(path: Path, channel: Channel) -> Iterator[OpenStack]:
             path=path,
             shape_zyx=chosen.shape_zyx,
             dtype=dataset.dtype.newbyteorder("="),
-            header=StackHeader(
+            describe=lambda: StackHeader(
                 axes="ZYX",
                 spacing=spacing,
                 channels=chosen.channels,

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from stages.common.imaging.foreign.links import detached_file
-from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack
 from stages.common.imaging.formats.geometry import Geometry
+from stages.common.imaging.formats.opened import OpenStack
 
 _TYPES = {
     **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4"},

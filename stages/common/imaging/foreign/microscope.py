@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.foreign.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.channels import Channel, channel_number, refuse_times
 from stages.common.imaging.formats.damage import not_a_stack
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, number
+from stages.common.imaging.formats.opened import OpenStack, check_dtype
 from stages.common.imaging.suffixes import suffix_of
 
 # by the file's suffix: the module that reads it, with its distribution
@@ -49,7 +49,7 @@ def open_microscope(path: Path, channel: Channel) -> Iterator[OpenStack]:
         path=path,
         shape_zyx=(depth, sizes["Y"], sizes["X"]),
         dtype=dtype.newbyteorder("="),
-        header=StackHeader(
+        describe=lambda: StackHeader(
             axes="ZYX", spacing=_evidence(image), channels=channels, remarks=(SINGLE,) if depth == 1 else ()
         ),
         slices=slices,

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.foreign.links import detached_file
-from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
 from stages.common.imaging.formats.channels import Channel, refuse_times
 from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import SpacingEvidence
+from stages.common.imaging.formats.opened import OpenStack
 
 _PACKINGS = {"raw": "", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2", "bz2": "bzip2"}
 _TYPES = {

@@ -17,12 +17,12 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.foreign.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.channels import Channel, channel_number, refuse_times
 from stages.common.imaging.formats.claims import refuse_impossible
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.header import SINGLE, StackHeader
 from stages.common.imaging.formats.ome import OmeImage, elements, parse_xml, read_images, spacing_evidence
+from stages.common.imaging.formats.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.tiff import TiffStack, open_tiff
 from stages.common.imaging.formats.tiff_axes import Planes
 from stages.common.imaging.formats.tiff_directories import MAX_TEXT_BYTES, check_text
@@ -76,7 +76,7 @@ def open_ome_set(path: Path, channel: Channel) -> Iterator[OpenStack]:
         path=path,
         shape_zyx=(len(places), image.sizes["Y"], image.sizes["X"]),
         dtype=dtype.newbyteorder("="),
-        header=StackHeader(
+        describe=lambda: StackHeader(
             axes="ZYX",
             spacing=spacing_evidence(image),
             channels=names,

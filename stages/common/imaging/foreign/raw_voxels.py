@@ -10,13 +10,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.imaging.foreign.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.channels import Channel, channel_number
 from stages.common.imaging.formats.claims import DEFLATE, PLAIN, Claim, Packing, refuse_impossible
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
 from stages.common.imaging.formats.inflate import PIECE, Decoder, Inflated, Packed, ZlibDecoder
+from stages.common.imaging.formats.opened import OpenStack, check_dtype
 
 _GZIP_OR_ZLIB = 47  # zlib's number for either header
 _BZIP2 = Packing(name="bzip2", expansion=1 << 21)
@@ -113,7 +113,7 @@ def open_raw(voxels: RawVoxels, geometry: Geometry, evidence: SpacingEvidence, c
         path=voxels.header,
         shape_zyx=(z, y, x),
         dtype=voxels.dtype.newbyteorder("="),
-        header=StackHeader(
+        describe=lambda: StackHeader(
             axes="ZYX",
             spacing=evidence,
             is_reordered=is_reordered,

@@ -15,19 +15,17 @@ from stages.common.errors import DataError
 from stages.common.imaging.foreign.colour import IN_COLOUR, open_colour
 from stages.common.imaging.foreign.links import refuse_links
 from stages.common.imaging.foreign.ome_set import open_ome_set, set_files
-from stages.common.imaging.foreign.opened import OpenStack
 from stages.common.imaging.foreign.png import png_dtype, png_is_colour, png_shape, read_png
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
 from stages.common.imaging.formats.ome import ElsewhereError
+from stages.common.imaging.formats.opened import OpenStack
 from stages.common.imaging.formats.tiff import ColourError
 from stages.common.imaging.formats.tiff_header import INVERTED
 from stages.common.imaging.stacks import (
     is_doubtful,
-    read_dtype,
-    read_header,
-    read_shape,
+    open_plain,
     read_stack,
     refuse_other_forms,
     refusing_damage,
@@ -110,7 +108,7 @@ def _open_each(found: Sequence[Path], path: Path, channel: Channel) -> OpenStack
         path=path,
         shape_zyx=(len(files), *shape),
         dtype=dtype,
-        header=replace(header, axes="ZYX", remarks=(*header.remarks, *remarks)),
+        describe=lambda: replace(header, axes="ZYX", remarks=(*header.remarks, *remarks)),
         slices=lambda: (
             _stored(file, channel) ^ is_inverted if file in doubtful else _read(file, channel) for file in files
         ),
@@ -207,14 +205,15 @@ def _shape_and_type(file: Path, channel: Channel) -> tuple[tuple[int, int], np.d
         if _is_png(file):
             return png_shape(file, channel), png_dtype(file)
         try:
-            (depth, y, x), dtype = read_shape(file, channel), read_dtype(file, channel)
+            with open_plain(file, channel) as stack:
+                (depth, y, x), dtype = stack.shape_zyx, stack.dtype
         except ColourError:
             with open_colour(file, channel) as opened:
                 (depth, y, x), dtype = opened.shape_zyx, opened.dtype
         if depth > 1:
             what = f"it holds {depth} slices itself; name the file as the stack"
             raise not_a_stack(file, what, "name the file as the stack")
-        return (y, x), dtype.newbyteorder("=")
+        return (y, x), dtype
 
 
 def _read(file: Path, channel: Channel) -> NDArray[Any]:
@@ -230,7 +229,12 @@ def _read(file: Path, channel: Channel) -> NDArray[Any]:
 def _stored(file: Path, channel: Channel) -> NDArray[Any]:
     """A boolean slice as it is in its file."""
     with _naming(file):
-        return _read(file, channel) ^ read_header(file, channel).is_inverted
+        return _read(file, channel) ^ _header_of(file, channel).is_inverted
+
+
+def _header_of(file: Path, channel: Channel) -> StackHeader:
+    with open_plain(file, channel) as stack:
+        return stack.header
 
 
 def _is_mostly_true(files: Iterable[Path], channel: Channel) -> bool:
@@ -245,7 +249,7 @@ def _header(file: Path, channel: Channel) -> StackHeader:
         colour = (IN_COLOUR,) if png_is_colour(file) else ()
         return StackHeader(axes="ZYX", spacing=SpacingEvidence(numbers_zyx=None), remarks=colour)
     try:
-        header = read_header(file, channel)
+        header = _header_of(file, channel)
     except ColourError:
         with open_colour(file, channel) as opened:
             header = opened.header

@@ -1,6 +1,7 @@
 """OME-Zarr 0.4 and 0.5 (Zarr 2 and 3) in a folder: the finest level of its one image. A plain Zarr array, too."""
 
 import contextlib
+import functools
 import itertools
 import math
 import struct
@@ -12,7 +13,6 @@ from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import axes_by_shape, choose
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
 from stages.common.imaging.foreign.links import refuse_links
-from stages.common.imaging.foreign.opened import OpenStack, Regions, check_dtype
 from stages.common.imaging.foreign.zarr_meta import (
     ARRAY,
     ATTRIBUTES,
@@ -28,6 +28,7 @@ from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.claims import FLOAT, refuse_large
 from stages.common.imaging.formats.damage import damaged, not_a_stack
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, micrometres, number
+from stages.common.imaging.formats.opened import OpenStack, Regions, check_dtype
 
 _META = {ARRAY, ATTRIBUTES, BOTH, GROUP}
 _TYPES = {"time": "t", "channel": "c"}
@@ -52,21 +53,22 @@ def open_zarr(path: Path, channel: Channel) -> Iterator[OpenStack]:
     chosen = choose(axes, array.shape, _channel_names(told), channel, path)
     _check_chunks(array, path)
     step = chosen.step(array.chunks)
+    opened = functools.cache(lambda: _opened(array))
     remarks = [f"the store holds a pyramid; the full resolution is read, not the {len(levels) - 1} coarser level(s)"]
     yield OpenStack(
         path=path,
         shape_zyx=chosen.shape_zyx,
         dtype=array.dtype.newbyteorder("="),
-        header=StackHeader(
+        describe=lambda: StackHeader(
             axes="ZYX",
             spacing=_evidence(image, axes, scale),
             channels=chosen.channels,
             remarks=(*(remarks if len(levels) > 1 else ()), *((SINGLE,) if chosen.shape_zyx[0] == 1 else ())),
         ),
-        slices=lambda: chosen.slices(_opened(array).__getitem__, step),
+        slices=lambda: chosen.slices(opened().__getitem__, step),
         at_once=step,
         regions=Regions(
-            read=lambda box: chosen.region(_opened(array).__getitem__, box), chunks_zyx=chosen.chunks_zyx(array.chunks)
+            read=lambda box: chosen.region(opened().__getitem__, box), chunks_zyx=chosen.chunks_zyx(array.chunks)
         ),
     )
 

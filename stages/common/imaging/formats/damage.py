@@ -49,3 +49,10 @@ def not_a_stack(path: Path, what: str, remedy: str = GREY_STACK) -> DataError:
 def shape_text(shape: tuple[int, ...]) -> str:
     """Sizes with × between them."""
     return " × ".join(map(str, shape)) or "()"
+
+
+def checked_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """`shape` as that of a stack. DataError for an array of other axes than three, or without a voxel."""
+    if len(shape) != 3 or 0 in shape:
+        raise not_a_stack(path, f"it holds an array of shape {shape_text(shape)}, not a stack in z, y, x")
+    return shape[0], shape[1], shape[2]

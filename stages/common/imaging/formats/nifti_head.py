@@ -1,9 +1,9 @@
 """The first bytes of a NIfTI, read before a library follows what they claim."""
 
-import contextlib
 import struct
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from stages.common.imaging.formats.damage import damaged
 from stages.common.imaging.formats.inflate import PIECE, Inflated, Packed, ZlibDecoder
@@ -16,39 +16,47 @@ _MAGICS = {348: slice(344, 348), 540: slice(4, 12)}
 _SLACK = 1 << 20  # bytes that may follow the voxels
 
 
-def is_packed(path: Path) -> bool:
-    """Whether `path` is compressed, by its first bytes: some programs write .nii that is gzip, and the reverse."""
-    with path.open("rb") as stream:
-        return stream.read(2) == _GZIP_MAGIC
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What the first bytes of a file say. `kind` is 1 or 2 for NIfTI-1 and 2, None for what is neither.
+
+    `unknown_steps`: which of the first three axes have a step of 0 in pixdim, that is, none: nibabel makes 1 of it.
+    """
+
+    is_packed: bool
+    kind: Literal[1, 2] | None = None
+    unknown_steps: tuple[bool, bool, bool] = (False, False, False)
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[Packed]:
-    with path.open("rb") as stream:
-        yield Inflated(stream, ZlibDecoder) if is_packed(path) else stream
-
-
-def check_head(path: Path) -> None:
-    """Raise DataError if header and extensions of `path` claim more than any header needs.
+def read_head(path: Path) -> Head:
+    """Raises DataError if header and extensions of `path` claim more than any header needs.
 
     What is not NIfTI is left to the reader, which says so.
     """
-    with _reading(path) as stream:
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        stream: Packed = Inflated(file, ZlibDecoder) if packed else file
         head = stream.read(min(_OFFSETS))
         order, size = _kind_of(head)
         if not size:
-            return
+            return Head(is_packed=packed)
         head += stream.read(size + 4 - len(head))
-        if len(head) < size + 4:
-            return
-        at, kind = _OFFSETS[size]
-        (begin,) = struct.unpack_from(order + kind, head, at)
-        if not 0 <= begin <= MAX_HEAD_BYTES:  # NaN is not
-            raise damaged(path, f"its header takes {begin:,g} bytes, the limit is {MAX_HEAD_BYTES:,}")
-        if begin < size and head[_MAGICS[size]].startswith(b"n+"):  # in one file; nibabel reads the header as voxels
-            raise damaged(path, "its voxels begin before its header ends")
-        if head[size]:
-            _check_extensions(stream, order, int(begin) - len(head), path)
+        if len(head) >= size + 4:
+            _check(stream, head, order, size, path)
+    steps = _unknown_steps(head, order, size)
+    return Head(is_packed=packed, kind=1 if size == min(_OFFSETS) else 2, unknown_steps=steps)
+
+
+def _check(stream: Packed, head: bytes, order: str, size: int, path: Path) -> None:
+    at, kind = _OFFSETS[size]
+    (begin,) = struct.unpack_from(order + kind, head, at)
+    if not 0 <= begin <= MAX_HEAD_BYTES:  # NaN is not
+        raise damaged(path, f"its header takes {begin:,g} bytes, the limit is {MAX_HEAD_BYTES:,}")
+    if begin < size and head[_MAGICS[size]].startswith(b"n+"):  # in one file; nibabel reads the header as voxels
+        raise damaged(path, "its voxels begin before its header ends")
+    if head[size]:
+        _check_extensions(stream, order, int(begin) - len(head), path)
 
 
 def _kind_of(head: bytes) -> tuple[str, int]:
@@ -57,13 +65,9 @@ def _kind_of(head: bytes) -> tuple[str, int]:
     return next(kinds, ("", 0))
 
 
-def unknown_steps(path: Path) -> tuple[bool, bool, bool]:
-    """Which of the first three axes have a step of 0 in pixdim, that is, none: nibabel makes 1 of it."""
-    with _reading(path) as stream:
-        head = stream.read(min(_OFFSETS))
-    order, size = _kind_of(head)
-    at, kind = _PIXDIMS.get(size, (0, ""))
-    if not size or len(head) < at + struct.calcsize(kind):
+def _unknown_steps(head: bytes, order: str, size: int) -> tuple[bool, bool, bool]:
+    at, kind = _PIXDIMS[size]
+    if len(head) < at + struct.calcsize(kind):
         return False, False, False
     _, first, second, third, *_ = struct.unpack_from(order + kind, head, at)
     return first == 0, second == 0, third == 0

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,20 +28,33 @@ from stages.common.imaging.formats.tiff_pages import choose_series, pages_of, re
 def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """An open TIFF, after a look at what its directories claim.
 
-    tifffile only logs that pages are missing or tags are damaged; here that is an error.
+    tifffile only logs that pages are missing or tags are damaged; here that is an error, at the end.
     """
-    check_directories(path)
+    with open_watched(path) as (tiff, _):
+        yield tiff
+
+
+@contextlib.contextmanager
+def open_watched(path: Path) -> Iterator[tuple[tifffile.TiffFile, Callable[[], None]]]:
+    """The same with a function that raises ValueError for what tifffile has logged so far."""
     logged: list[str] = []
+
+    def refuse_logged() -> None:
+        if logged:
+            raise ValueError(logged[0])
+
     handler = _Collector(logged)
     logger = logging.getLogger("tifffile")
     logger.addHandler(handler)
     former, logger.propagate = logger.propagate, False
     try:
-        # tifffile would look for other files of an OME set, and read what it does not find as zeros
-        with tifffile.TiffFile(path, _multifile=False) as tiff:
-            yield tiff
-        if logged:
-            raise ValueError(logged[0])
+        with path.open("rb") as stream:
+            check_directories(stream, path)
+            stream.seek(0)
+            # tifffile would look for other files of an OME set, and read what it does not find as zeros
+            with tifffile.TiffFile(stream, _multifile=False) as tiff:
+                yield tiff, refuse_logged
+        refuse_logged()
     finally:
         logger.propagate = former
         logger.removeHandler(handler)

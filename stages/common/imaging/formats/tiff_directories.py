@@ -38,24 +38,23 @@ class _Form:
     offset: struct.Struct
 
 
-def check_directories(path: Path) -> None:
-    """Raise DataError if the directories of the TIFF `path` claim more than any stack needs.
+def check_directories(stream: IO[bytes], path: Path) -> None:
+    """Raise DataError if the directories of the TIFF `path`, open as `stream`, claim more than any stack needs.
 
     What is damaged in another way is left to the reader, which says it better.
     """
     size = path.stat().st_size
     claimed = 0
-    with path.open("rb") as stream:
-        form = _form_of(stream)
-        for number, tags in enumerate(_directories(stream, form, path) if form else (), 1):
-            if number > MAX_PAGES:
-                raise _too_much(path, f"it holds more than {MAX_PAGES:,} pages")
-            claimed += _claimed(tags, number, path)
-            if claimed > min(size, MAX_TAG_BYTES):
-                most = f"the limit is {MAX_TAG_BYTES:,}" if size > MAX_TAG_BYTES else f"the file has {size:,}"
-                raise damaged(path, f"the tags up to page {number:,} claim {claimed:,} bytes, {most}")
-            if number == 1 and form:
-                _check_texts(stream, form, tags, path)
+    form = _form_of(stream)
+    for number, tags in enumerate(_directories(stream, form, path) if form else (), 1):
+        if number > MAX_PAGES:
+            raise _too_much(path, f"it holds more than {MAX_PAGES:,} pages")
+        claimed += _claimed(tags, number, path)
+        if claimed > min(size, MAX_TAG_BYTES):
+            most = f"the limit is {MAX_TAG_BYTES:,}" if size > MAX_TAG_BYTES else f"the file has {size:,}"
+            raise damaged(path, f"the tags up to page {number:,} claim {claimed:,} bytes, {most}")
+        if number == 1 and form:
+            _check_texts(stream, form, tags, path)
 
 
 def _form_of(stream: IO[bytes]) -> _Form | None:

@@ -3,15 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tifffile
 
-from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, micrometres, number, precise
 from stages.common.imaging.formats.ome import OmeImage, spacing_evidence
-from stages.common.imaging.formats.tiff import find_stack, open_tiff
+from stages.common.imaging.formats.tiff import TiffStack
 
 _RESOLUTION_UNITS = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -19,26 +17,23 @@ _PALETTE = "the file has a palette; its voxels are read as numbers, whatever col
 INVERTED = "the file stores white as 0 (WhiteIsZero); its values are inverted on reading"
 
 
-def tiff_header(path: Path, channel: Channel = None) -> StackHeader:
-    """Axes, spacing and remarks of the stack in `path`."""
-    with open_tiff(path) as tiff:
-        stack = find_stack(tiff, path, channel)
-        pyramid = f"the file holds a pyramid; the full resolution is read, not the {stack.smaller} coarser level(s)"
-        is_palette = stack.series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
-        facts = (
-            (is_palette, _PALETTE),
-            (stack.is_inverted, INVERTED),
-            (stack.shape[0] == 1, SINGLE),
-            (stack.smaller > 0, pyramid),
-        )
-        remarks = [text for is_true, text in facts if is_true]
-        return StackHeader(
-            axes=stack.planes.axes,
-            spacing=evidence_in(tiff, stack.series, stack.ome),
-            is_inverted=stack.is_inverted,
-            channels=stack.planes.channels,
-            remarks=tuple(remarks),
-        )
+def tiff_header(stack: TiffStack) -> StackHeader:
+    """Axes, spacing and remarks of `stack`."""
+    pyramid = f"the file holds a pyramid; the full resolution is read, not the {stack.smaller} coarser level(s)"
+    is_palette = stack.series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
+    facts = (
+        (is_palette, _PALETTE),
+        (stack.is_inverted, INVERTED),
+        (stack.shape[0] == 1, SINGLE),
+        (stack.smaller > 0, pyramid),
+    )
+    return StackHeader(
+        axes=stack.planes.axes,
+        spacing=evidence_in(stack.tiff, stack.series, stack.ome),
+        is_inverted=stack.is_inverted,
+        channels=stack.planes.channels,
+        remarks=tuple(text for is_true, text in facts if is_true),
+    )
 
 
 def evidence_in(

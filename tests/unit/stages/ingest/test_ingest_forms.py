@@ -12,9 +12,10 @@ import pytest
 import tifffile
 
 from stages.common.errors import DataError
-from stages.common.imaging.stacks import read_header, read_stack
+from stages.common.imaging.stacks import read_stack
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
+from tests.support.stacks.plain import read_header
 from tests.unit.stages.common.imaging.foreign.written import EVERY, save_hdf5, save_meta_image, save_nrrd, save_slices
 from tests.unit.stages.ingest.made import image_zyx, label_zyx, row, save_nifti, save_tiff, write_table
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 import tifffile
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.imaging.grid import Spacing
 from stages.common.imaging.normalise import Scale, apply_scale
+from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
+from stages.common.imaging.spacing import PartialSpacing
 from stages.common.imaging.stacks import read_stack
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
@@ -26,52 +30,72 @@ from stages.predict.source import (
 from tests.unit.stages.common.imaging.test_stacks import STACK, save_nifti, save_tiff
 
 
+def _spacing(file: Path, given_um: PartialSpacing | None) -> Spacing:
+    with open_stack(file) as stack:
+        return choose_spacing(stack, given_um)
+
+
+def _decoded(file: Path, scratch: Scratch) -> DiskVolume:
+    with open_stack(file) as stack:
+        return decode(stack, scratch)
+
+
+def _kept(file: Path) -> np.dtype[Any]:
+    with open_stack(file) as stack:
+        return decoded_type(stack)
+
+
+def _warn(file: Path, recipe: Recipe) -> None:
+    with open_stack(file) as stack:
+        warn_of_older_reading(stack, recipe)
+
+
 def test_the_spacing_of_the_file_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With its source; and with a warning if its unit is not plausible."""
     clear = save_nifti(tmp_path / "clear.nii", STACK, (0.25, 0.5, 2.0), "micron")
-    assert choose_spacing(clear, None) == (2.0, 0.5, 0.25)
+    assert _spacing(clear, None) == (2.0, 0.5, 0.25)
     assert capsys.readouterr().out == "voxels of 2 × 0.5 × 0.25 µm (NIfTI sform)\n"
     odd = save_nifti(tmp_path / "odd.nii", STACK, (0.25, 0.5, 2.0), "mm")
-    assert choose_spacing(odd, None) == (2.0, 0.5, 0.25)
+    assert _spacing(odd, None) == (2.0, 0.5, 0.25)
     assert "warning: the header's unit is mm" in capsys.readouterr().out
 
 
 def test_how_the_voxels_are_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a spacing of the file's own and with a given one."""
     file = save_tiff(tmp_path / "a.tif", 255 - STACK, photometric="miniswhite")
-    choose_spacing(file, (5.0, 1.0, 1.0))
+    _spacing(file, (5.0, 1.0, 1.0))
     assert "warning: the file stores white as 0 (WhiteIsZero); its values are inverted" in capsys.readouterr().out
     with Scratch(tmp_path / "mask.tif") as scratch:
-        np.testing.assert_array_equal(np.stack(list(decode(file, STACK.shape, scratch))), STACK)
+        np.testing.assert_array_equal(np.stack(list(_decoded(file, scratch))), STACK)
 
 
 def test_a_given_spacing_counts_more_than_the_file_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An implausible one gives a warning."""
     file = save_nifti(tmp_path / "a.nii", STACK, (0.25, 0.5, 2.0), "micron")
-    assert choose_spacing(file, (5.0, 1.0, 1.0)) == (5.0, 1.0, 1.0)
+    assert _spacing(file, (5.0, 1.0, 1.0)) == (5.0, 1.0, 1.0)
     assert capsys.readouterr().out == ""
-    assert choose_spacing(file, (5000.0, 1.0, 1.0)) == (5000.0, 1.0, 1.0)
+    assert _spacing(file, (5000.0, 1.0, 1.0)) == (5000.0, 1.0, 1.0)
     assert "warning: 5000 × 1 × 1 µm is an unusual spacing" in capsys.readouterr().out
 
 
 def test_the_file_fills_the_axes_that_a_table_leaves_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As *ingest* does. A file without a spacing cannot."""
     file = save_nifti(tmp_path / "a.nii", STACK, (0.25, 0.5, 2.0), "micron")
-    assert choose_spacing(file, (5.0, None, None)) == (5.0, 0.5, 0.25)
-    assert choose_spacing(file, (None, 0.75, None)) == (2.0, 0.75, 0.25)
+    assert _spacing(file, (5.0, None, None)) == (5.0, 0.5, 0.25)
+    assert _spacing(file, (None, 0.75, None)) == (2.0, 0.75, 0.25)
     assert capsys.readouterr().out == ""
     with pytest.raises(CapillaryError, match="the spacing of this stack is unknown"):
-        choose_spacing(save_tiff(tmp_path / "a.tif", STACK), (5.0, None, None))
+        _spacing(save_tiff(tmp_path / "a.tif", STACK), (5.0, None, None))
 
 
 def test_an_unknown_spacing_is_asked_for(tmp_path: Path) -> None:
     """A plain TIFF has no spacing: a usage error that names the option."""
     file = save_tiff(tmp_path / "a.tif", STACK)
     with pytest.raises(CapillaryError, match="the spacing of this stack is unknown: ") as caught:
-        choose_spacing(file, None)
+        _spacing(file, None)
     assert (caught.value.code, caught.value.file) == (ExitCode.USAGE, "a.tif")
     assert "--spacing-um Z,Y,X" in caught.value.remedy
-    assert choose_spacing(file, (5.0, 1.0, 1.0)) == (5.0, 1.0, 1.0)
+    assert _spacing(file, (5.0, 1.0, 1.0)) == (5.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +106,10 @@ def test_the_voxels_are_decoded_to_the_disk(tmp_path: Path, dtype: str, byteorde
     """Every voxel, in native byte order and in the announced type."""
     stack = (STACK.astype(dtype) * 3).astype(dtype)
     file = save_tiff(tmp_path / "a.tif", stack, byteorder=byteorder, metadata=None)
-    assert decoded_type(file) == np.dtype(kept)
-    assert decoded_type(file).isnative
+    assert _kept(file) == np.dtype(kept)
+    assert _kept(file).isnative
     with Scratch(tmp_path / "mask.tif") as scratch:
-        volume = decode(file, STACK.shape, scratch)
+        volume = _decoded(file, scratch)
         assert (volume.shape, volume.dtype) == (STACK.shape, np.dtype(kept))
         np.testing.assert_array_equal(np.stack(list(volume)), stack)
     assert [left.name for left in tmp_path.iterdir()] == ["a.tif"]
@@ -99,7 +123,7 @@ def test_a_value_that_is_no_number_is_refused_with_its_slice(tmp_path: Path, val
     stack[z, 3, 4] = value
     file = save_tiff(tmp_path / "a.tif", stack)
     with Scratch(tmp_path / "mask.tif") as scratch, pytest.raises(DataError, match=f"in slice {z + 1}$") as caught:
-        decode(file, STACK.shape, scratch)
+        _decoded(file, scratch)
     assert caught.value.file == "a.tif"
 
 
@@ -134,9 +158,9 @@ def test_an_older_network_warns_of_what_is_now_read_otherwise(
     nibabel.save(nibabel.Nifti1Image(STACK, affine), turned)
     now = Recipe(normalisation="none", percentile_low=0, percentile_high=100, resample_to_um=None)
     for file, word in ((plain, None), (inverted, "white for black"), (turned, "its axes in another order")):
-        warn_of_older_reading(file, now)
+        _warn(file, now)
         assert capsys.readouterr().out == ""
-        warn_of_older_reading(file, replace(now, reading=1))
+        _warn(file, replace(now, reading=1))
         said = capsys.readouterr().out
         assert word in said if word else not said
 
@@ -192,11 +216,11 @@ def test_what_is_decoded_is_what_the_whole_reader_gives(tmp_path: Path) -> None:
     """The same voxels for a compressed NIfTI."""
     file = save_nifti(tmp_path / "a.nii.gz", STACK, (1, 1, 2), "micron")
     with Scratch(tmp_path / "mask.tif") as scratch:
-        np.testing.assert_array_equal(np.stack(list(decode(file, STACK.shape, scratch))), read_stack(file))
+        np.testing.assert_array_equal(np.stack(list(_decoded(file, scratch))), read_stack(file))
 
 
 def test_the_byte_order_does_not_change_the_voxels(tmp_path: Path) -> None:
     """A big-endian TIFF decodes to the same numbers."""
     tifffile.imwrite(tmp_path / "a.tif", STACK.astype(">u2"), byteorder=">")
     with Scratch(tmp_path / "mask.tif") as scratch:
-        np.testing.assert_array_equal(np.stack(list(decode(tmp_path / "a.tif", STACK.shape, scratch))), STACK)
+        np.testing.assert_array_equal(np.stack(list(_decoded(tmp_path / "a.tif", scratch))), STACK)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.imaging.stacks import read_header, read_shape, read_slices, read_stack
+from stages.common.imaging.stacks import read_stack
+from tests.support.stacks.plain import read_header, read_shape, read_slices
 
 _STACK = np.arange(4 * 6 * 5, dtype=np.int16).reshape(4, 6, 5)
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats.header import Spacing
-from stages.common.imaging.stacks import binarise, read_header, read_stack
+from stages.common.imaging.stacks import binarise, read_stack
 from stages.common.imaging.suffixes import suffix_of
 from stages.ingest.checks import check_image
 from tests.support.memory import little_memory
+from tests.support.stacks.plain import read_header
 
 STACK = np.random.default_rng(7).integers(0, 200, size=(6, 40, 33)).astype(np.uint8)
 

@@ -9,7 +9,8 @@ import pytest
 import zarr
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import read_shape, read_stack
+from stages.common.imaging.reading import read_stack
+from tests.support.stacks.any_form import read_shape
 
 VOXELS = np.random.default_rng(3).integers(0, 255, (4, 6, 5)).astype(np.uint8)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from stages.common.imaging.reading import read_header, read_slices, read_stack
+from stages.common.imaging.reading import read_header, read_stack
+from tests.support.stacks.any_form import read_slices
 
 
 @pytest.mark.parametrize("is_inverted", [False, True])

@@ -12,8 +12,9 @@ import tifffile
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats import claims, tiff_directories
-from stages.common.imaging.stacks import read_header, read_shape, read_slices, read_stack
+from stages.common.imaging.stacks import read_stack
 from stages.common.machine.memory import Room
+from tests.support.stacks.plain import read_header, read_shape, read_slices
 from tests.unit.stages.common.imaging.formats.raw_files import (
     ASCII,
     BITS,

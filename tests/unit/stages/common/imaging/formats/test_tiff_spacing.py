@@ -9,7 +9,7 @@ import tifffile
 
 from stages.common.imaging.formats.header import Spacing
 from stages.common.imaging.spacing import HeaderSpacing, spacing_of
-from stages.common.imaging.stacks import read_header
+from tests.support.stacks.plain import read_header
 from tests.unit.stages.common.imaging.test_stacks import STACK, save_tiff
 
 TRUE_UM = (5.0, 0.9, 1.1)

@@ -10,8 +10,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.stacks import read_dtype, read_header, read_shape, read_slices, read_stack
+from stages.common.imaging.stacks import read_stack
 from tests.support.memory import little_memory
+from tests.support.stacks.plain import read_dtype, read_header, read_shape, read_slices
 from tests.unit.stages.common.imaging.test_stacks import STACK, save_tiff
 
 MEASURED = {"axes": "ZYX", "PhysicalSizeZ": 5.0, "PhysicalSizeY": 0.9, "PhysicalSizeX": 1.1}

@@ -1,0 +1,36 @@
+"""A TIFF or NIfTI, as every stage reads it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.header import StackHeader
+from stages.common.imaging.stacks import open_plain
+
+
+def read_header(path: Path, channel: Channel = None) -> StackHeader:
+    """What the file says about itself."""
+    with open_plain(path, channel) as stack:
+        return stack.header
+
+
+def read_shape(path: Path, channel: Channel = None) -> tuple[int, int, int]:
+    """Sizes in z, y, x."""
+    with open_plain(path, channel) as stack:
+        return stack.shape_zyx
+
+
+def read_dtype(path: Path, channel: Channel = None) -> np.dtype[Any]:
+    """In this machine's order of bytes."""
+    with open_plain(path, channel) as stack:
+        return stack.dtype
+
+
+def read_slices(path: Path, channel: Channel = None) -> Iterator[NDArray[Any]]:
+    """The slices (yx), in the order of z."""
+    with open_plain(path, channel) as stack:
+        yield from stack.read_slices()
