@@ -31,7 +31,19 @@ class Upload:
     size: int = 0
 
 
-async def receive(request: Request, target: Path, most_bytes: int, idle_s: float) -> Upload:
+@dataclass(frozen=True, kw_only=True)
+class SizeLimit:
+    """The largest body that a path takes, and what to do with a larger one."""
+
+    most_bytes: int
+    remedy: str
+
+    def refusal(self) -> Refusal:
+        """What a larger body is answered with."""
+        return Refusal(413, f"the body is larger than {self.most_bytes:,} bytes", self.remedy)
+
+
+async def receive(request: Request, target: Path, limit: SizeLimit, idle_s: float) -> Upload:
     """Read the body of `request`; the field `stack` becomes the file `target`. Raises Refusal."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
@@ -41,7 +53,7 @@ async def receive(request: Request, target: Path, most_bytes: int, idle_s: float
         parts = _Parts(stream.write)
         parser = MultipartParser(boundary, parts.callbacks())
         try:
-            async for chunk in _bounded(request, most_bytes, idle_s):
+            async for chunk in _bounded(request, limit, idle_s):
                 await asyncio.to_thread(parser.write, chunk)  # it writes to the disk
             parser.finalize()
         except FormParserError as error:
@@ -51,16 +63,16 @@ async def receive(request: Request, target: Path, most_bytes: int, idle_s: float
     return parts.upload
 
 
-def declared_size(request: Request, most_bytes: int) -> int:
+def declared_size(request: Request, limit: SizeLimit) -> int:
     """The size that the request declares, 0 where it does not; raises Refusal (413) before anything is read."""
     declared = request.headers.get("content-length", "0")
     size = int(declared) if declared.isdecimal() else 0
-    if size > most_bytes:
-        raise _too_large(most_bytes)
+    if size > limit.most_bytes:
+        raise limit.refusal()
     return size
 
 
-async def _bounded(request: Request, most_bytes: int, idle_s: float) -> AsyncIterator[bytes]:
+async def _bounded(request: Request, limit: SizeLimit, idle_s: float) -> AsyncIterator[bytes]:
     """The body's chunks. A client that sends nothing for `idle_s`, or less than 1 kB per second, is refused."""
     chunks, taken, began = request.stream().__aiter__(), 0, asyncio.get_running_loop().time()
     while True:
@@ -73,17 +85,11 @@ async def _bounded(request: Request, most_bytes: int, idle_s: float) -> AsyncIte
         except ClientDisconnect:
             raise Refusal(400, "the connection ended in the middle of the body", "send it again") from None
         taken += len(chunk)
-        if taken > most_bytes:
-            raise _too_large(most_bytes)
+        if taken > limit.most_bytes:
+            raise limit.refusal()
         if asyncio.get_running_loop().time() - began > idle_s + taken / 1000:
             raise Refusal(408, "the body arrives too slowly", "send it again over a better connection")
         yield chunk
-
-
-def _too_large(most_bytes: int) -> Refusal:
-    return Refusal(
-        413, f"the body is larger than {most_bytes:,} bytes", "send a smaller stack, or raise CAPILLARY_SERVE_UPLOAD_MB"
-    )
 
 
 class _Parts:

@@ -12,6 +12,7 @@ from serving.jobs.files import media_type, result_files
 from serving.jobs.record import Job, State
 from serving.routes.submitting import submit
 from serving.service import Service, service_of
+from serving.uploads import SizeLimit
 
 router = APIRouter(prefix="/v1")
 
@@ -20,7 +21,8 @@ router = APIRouter(prefix="/v1")
 async def submit_job(request: Request) -> Response:
     """Take a stack (multipart field `stack`, or an address in `url`); answers 202 with the job's id at once."""
     service = service_of(request)
-    job = await submit(request, service, service.settings.upload_bytes)
+    remedy = "send a smaller stack, or raise CAPILLARY_SERVE_UPLOAD_MB"
+    job = await submit(request, service, SizeLimit(most_bytes=service.settings.upload_bytes, remedy=remedy))
     headers = {"Location": f"/v1/jobs/{job.id}"}
     return JSONResponse(shown(job, service), status_code=202, headers=headers)
 
@@ -29,7 +31,8 @@ async def submit_job(request: Request) -> Response:
 async def segment_at_once(request: Request) -> Response:
     """Take a small stack and answer with its mask; 202 with the job's id if it takes longer than a client waits."""
     service = service_of(request)
-    job = await submit(request, service, service.settings.at_once_bytes)
+    remedy = "send it to /v1/jobs, or raise CAPILLARY_SERVE_AT_ONCE_MB"
+    job = await submit(request, service, SizeLimit(most_bytes=service.settings.at_once_bytes, remedy=remedy))
     ended = await service.queue.wait(job.id, service.settings.at_once_s) or job
     if ended.state is State.DONE:
         return _file(ended, "mask", service)

@@ -16,24 +16,24 @@ from serving.jobs.files import stack_file
 from serving.jobs.record import MASK_SUFFIXES, Job, Request
 from serving.service import Service
 from serving.settings import listed
-from serving.uploads import Upload, declared_size, plain_name, receive
+from serving.uploads import SizeLimit, Upload, declared_size, plain_name, receive
 from stages.common.imaging.suffixes import SUFFIXES, suffix_of
 
 YES, NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 FETCH_S = 600.0
 
 
-async def submit(request: HttpRequest, service: Service, most_bytes: int) -> Job:
+async def submit(request: HttpRequest, service: Service, limit: SizeLimit) -> Job:
     """Read what was sent and put it into the queue. Raises Refusal; nothing is kept then."""
     owner = service.owner(request)
-    size = declared_size(request, most_bytes)
+    size = declared_size(request, limit)
     job_id = uuid.uuid4().hex
     with _refusing_full_disk(), service.queue.arriving(owner), service.queue.store.incoming(job_id) as incoming:
         room_for(incoming, size)
         body = incoming / "body"
-        upload = await receive(request, body, most_bytes, service.settings.idle_s)
+        upload = await receive(request, body, limit, service.settings.idle_s)
         if "url" in upload.fields:
-            upload = await _fetched(upload, body, service, most_bytes)
+            upload = await _fetched(upload, body, service, limit.most_bytes)
         wanted = _request_of(upload)
         body.rename(stack_file(incoming, wanted))
         return service.queue.submit(job_id, owner, wanted, incoming)

@@ -47,7 +47,11 @@ def test_a_small_stack_is_answered_at_once(start: Start) -> None:
     running = start(at_once_mb=0.01)
     answer = running.client.post("/v1/segment", files={"stack": ("a.nii.gz", b"plain")}, data={"format": ".nii.gz"})
     assert (answer.status_code, answer.content) == (200, b"mask of plain1")
-    assert running.client.post("/v1/segment", files={"stack": ("a.tif", b"x" * 20_000)}).status_code == 413
+    refused = running.client.post("/v1/segment", files={"stack": ("a.tif", b"x" * 20_000)})
+    assert (refused.status_code, refused.json()["error"]["remedy"]) == (
+        413,
+        "send it to /v1/jobs, or raise CAPILLARY_SERVE_AT_ONCE_MB",
+    )
 
 
 def test_one_that_takes_longer_than_a_client_waits_becomes_a_job(start: Start) -> None:
