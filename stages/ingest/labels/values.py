@@ -1,5 +1,6 @@
 """Whether the values of a label fit what ingest.label says of them, and which setting would fit where they do not."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from stages.common.imaging.labels import ignored_voxels
 SETTING = "ingest.label"
 _LISTED = 6
 _MOST_CLASSES = 16
+_MOST_LONE = 0.05  # of the voxels between the lowest and the highest value
+_FAR_OFF = 99  # the least that means "not labelled" next to small numbers, as 99, 100, 127, 255 and 65535 do
+_NEIGHBOURS = [step for step in itertools.product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]  # one of each two
 
 
 def check_values(label_zyx: NDArray[Any], meaning: LabelMeaning) -> None:
@@ -24,7 +28,8 @@ def check_values(label_zyx: NDArray[Any], meaning: LabelMeaning) -> None:
     elif meaning.rule.kind == "foreground" and low < 0:
         raise _refused(f"its values go down to {low:g}; ", "name those of vessels by {values: […]}", "foreground")
     elif meaning.rule.kind == "foreground" and low != high and _has_grey_edges(label_zyx, values, ignored):
-        raise _refused(f"{_listed(values)} look like grey edges; ", _for_grey(high), "foreground")
+        looks = "do not belong together" if _is_far_off(values) else "look like grey edges"
+        raise _refused(f"{_listed(values)} {looks}; ", _for_grey(values), "foreground")
 
 
 def _check_binary(label_zyx: NDArray[Any], values: NDArray[Any], ignored: NDArray[np.bool_] | None) -> None:
@@ -34,8 +39,10 @@ def _check_binary(label_zyx: NDArray[Any], values: NDArray[Any], ignored: NDArra
             raise _refused(f"its values are {low:g} and 0; ", f"{{values: [{low:g}]}} if {low:g} is vessel, else [0]")
         return
     found = f"it holds {len(np.unique(values))} values ({_listed(values)}); "
+    if _is_far_off(values):
+        raise _refused(found, _for_grey(values))
     if _has_grey_edges(label_zyx, values, ignored):
-        raise _refused(f"{found}grey edges: ", _for_grey(high))
+        raise _refused(f"{found}grey edges: ", _for_grey(values))
     raise _refused(found, "foreground (instances), {values: […]} (classes), or set ingest.ignore_value")
 
 
@@ -51,16 +58,46 @@ def occurring(label_zyx: NDArray[Any], meaning: LabelMeaning) -> frozenset[Numbe
 
 
 def _has_grey_edges(label_zyx: NDArray[Any], values: NDArray[Any], ignored: NDArray[np.bool_] | None) -> bool:
-    """Whether most voxels between the lowest and the highest value have both a darker and a brighter neighbour.
-
-    Interpolation and JPEG leave such edges. Instances do not, and classes that enclose each other are few and counted.
+    """Whether the values between the lowest and the highest are not numbers of vessels or classes, but grey: as
+    interpolation and JPEG leave them. Classes that enclose each other are few and counted.
     """
     found = np.unique(values)
-    if len(found) <= _MOST_CLASSES and found[-1] - found[0] < 2 * len(found) and (found == np.rint(found)).all():
+    are_counted = _are_counted(found)
+    if len(found) <= _MOST_CLASSES and are_counted:
         return False
     between = (label_zyx > found[0]) & (label_zyx < found[-1])
     if ignored is not None:
         between &= ~ignored
+    # connected parts of a thin vessel, counted over faces, may be single voxels
+    is_scattered = not are_counted and _are_scattered(label_zyx, between)
+    return is_scattered or _are_slopes(label_zyx, between, ignored)
+
+
+def _are_counted(found: NDArray[Any]) -> bool:
+    """Whether `found`, sorted, are whole numbers with few gaps."""
+    return bool(found[-1] - found[0] < 2 * len(found) and (found == np.rint(found)).all())
+
+
+def _is_far_off(values: NDArray[Any]) -> bool:
+    """Whether the highest of `values` is far above the others, which are counted: as 255 for "not labelled" is."""
+    *others, highest = np.unique(values)
+    is_far = len(others) > 1 and highest >= _FAR_OFF and highest - others[-1] > others[-1] - others[0]
+    return bool(is_far and _are_counted(np.array(others)))
+
+
+def _are_scattered(label_zyx: NDArray[Any], between: NDArray[np.bool_]) -> bool:
+    """Whether many of `between` have no neighbour of their own value. A voxel of a numbered vessel has one."""
+    alike = np.zeros_like(between)
+    for step in _NEIGHBOURS:
+        here, there = (tuple(slice(max(sign * by, 0), min(sign * by, 0) or None) for by in step) for sign in (1, -1))
+        same = label_zyx[here] == label_zyx[there]
+        alike[here] |= same
+        alike[there] |= same
+    return int(np.count_nonzero(between & ~alike)) > _MOST_LONE * int(np.count_nonzero(between))
+
+
+def _are_slopes(label_zyx: NDArray[Any], between: NDArray[np.bool_], ignored: NDArray[np.bool_] | None) -> bool:
+    """Whether most of `between` have both a darker and a brighter neighbour."""
     darker, brighter = np.zeros_like(between), np.zeros_like(between)
     for axis in range(3):
         first, second = (_part(label_zyx, axis, start) for start in (0, 1))
@@ -84,7 +121,10 @@ def _part(array: NDArray[Any], axis: int, start: int) -> NDArray[Any]:
     return array[(slice(None),) * axis + (slice(start, start + size),)]
 
 
-def _for_grey(high: Number) -> str:
+def _for_grey(values: NDArray[Any]) -> str:
+    high = values.max()
+    if _is_far_off(values):
+        return f"{{values: […]}}, or set ingest.ignore_value: {high:g} if nobody labelled the voxels of {high:g}"
     half = high / 2 if isinstance(high, float | np.floating) else -(-int(high) // 2)
     return f"{{at_least: {half:g}}} for half of {high:g}, or save the label without interpolation"
 

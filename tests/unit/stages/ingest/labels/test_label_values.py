@@ -1,11 +1,13 @@
 """What ingest.label and ingest.ignore_value make of the values in a label."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from stages.common.errors import DataError, ParamsError
@@ -30,6 +32,28 @@ def instances() -> NDArray[np.uint16]:
 def grey() -> NDArray[np.uint8]:
     """0..255 with the edges that interpolation leaves."""
     return np.rint(255 * gaussian_filter(TRUTH.astype(float), (0, 1, 1))).astype(np.uint8)
+
+
+def slanted() -> NDArray[np.bool_]:
+    """A vessel of two voxels across the slices."""
+    return np.stack([np.eye(24, 20, at, dtype=np.bool_) | np.eye(24, 20, at + 1, dtype=np.bool_) for at in range(4)])
+
+
+def jpeg(quality: int) -> NDArray[np.uint8]:
+    """`slanted` as slices in JPEG keep it."""
+    slices = []
+    for plane in slanted():
+        file = io.BytesIO()
+        Image.fromarray(plane.astype(np.uint8) * 255).save(file, "JPEG", quality=quality)
+        slices.append(np.asarray(Image.open(file)))
+    return np.stack(slices)
+
+
+def every_other(ignored: int) -> NDArray[np.uint16]:
+    """0 and 1, with every other slice not labelled."""
+    label = slanted().astype(np.uint16)
+    label[::2] = ignored
+    return label
 
 
 def partly(label: NDArray[Any], ignored: float = 9) -> NDArray[Any]:
@@ -115,6 +139,37 @@ def test_label_that_does_not_fit_is_refused_with_what_fits(
     save_tiff(tmp_path / "label.tif", label)
     with pytest.raises(DataError, match=says):
         check_label(tmp_path / "label.tif", SHAPE_ZYX, means)
+
+
+@pytest.mark.parametrize("quality", [90, 95, 98])
+@pytest.mark.parametrize("rule", ["binary", "foreground"])
+def test_label_that_jpeg_has_touched_is_refused_as_grey(tmp_path: Path, quality: int, rule: str) -> None:
+    """Of high quality, too: its ripples of 1 and 2 around a vessel would count as vessel."""
+    label = jpeg(quality)
+    assert (label > 0).sum() > 1.2 * slanted().sum()
+    save_tiff(tmp_path / "label.tif", label)
+    with pytest.raises(DataError, match=r"grey edges.*\{at_least: 128\} for half of 255"):
+        check_label(tmp_path / "label.tif", SHAPE_ZYX, meaning(rule))
+
+
+@pytest.mark.parametrize("ignored", [255, 65535])
+@pytest.mark.parametrize("rule", ["binary", "foreground"])
+def test_value_that_may_mean_not_labelled_is_asked_for(tmp_path: Path, ignored: int, rule: str) -> None:
+    """Half of 255 would make vessels of all that nobody labelled."""
+    save_tiff(tmp_path / "label.tif", every_other(ignored))
+    with pytest.raises(DataError, match=f"set ingest.ignore_value: {ignored} if nobody") as refused:
+        check_label(tmp_path / "label.tif", SHAPE_ZYX, meaning(rule))
+    assert "at_least" not in refused.value.what
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (3, 40), (5000, 61), (200, 254)])
+def test_single_line_of_voxels_may_have_a_number(tmp_path: Path, numbers: tuple[int, int]) -> None:
+    """Its voxels touch at corners alone, and a number is close to no other."""
+    label = np.zeros(SHAPE_ZYX, np.uint16)
+    for number, first in zip(numbers, (0, 12), strict=True):
+        label[[0, 1, 2, 3], [first, first + 1, first + 2, first + 3], [4, 5, 6, 7]] = number
+    save_tiff(tmp_path / "label.tif", label)
+    assert check_label(tmp_path / "label.tif", SHAPE_ZYX, meaning("foreground")).foreground_share == 8 / label.size
 
 
 def test_touching_instances_are_no_grey_edges(tmp_path: Path) -> None:
