@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capillary.experiments.arrays import leave_queue, submit_ahead
 from capillary.experiments.cells import DVC, Cells, Outcome
 from capillary.experiments.config import ExperimentConfig, read_experiment, with_overrides
 from capillary.experiments.forecast import StageForecast, forecast
@@ -186,10 +187,14 @@ def _stages(
     if BEFORE not in unchanged and (code := _dvc(root, environment, "repro", BEFORE)):
         return code, [], []
     slots = plan_slots(root, experiment.settings, len(experiment.cells))
+    if code := submit_ahead(root, environment, list(experiment.cells), experiment.settings):
+        return code, [], []
     with View(list(experiment.cells)) as view:
         cells = Cells(root, environment, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
         with passing_on(lambda: cells.stop(asked.code - 128)) as asked:
             outcomes = cells.run(list(experiment.cells), slots, unchanged)
+    if asked.code:
+        leave_queue(root, experiment.cells, experiment.settings, asked.code)
     facts = [_fact(experiment.cells[outcome.address], outcome, view.job_of(outcome.address)) for outcome in outcomes]
     if asked.code:
         return asked.code, outcomes, facts

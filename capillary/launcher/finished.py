@@ -30,6 +30,11 @@ def keep(plan: StagePlan, work: Path) -> None:
     ready.rename(room / _name(plan))
 
 
+def has(plan: StagePlan) -> bool:
+    """Whether `keep` kept the outs of a run with the same deps, params and environment."""
+    return (plan.repository / _ROOM / _name(plan)).is_dir()
+
+
 def take(plan: StagePlan) -> bool:
     """Publish what `keep` kept of a run with the same deps, params and environment; whether there was any."""
     kept = plan.repository / _ROOM / _name(plan)

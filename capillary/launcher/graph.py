@@ -14,6 +14,7 @@ from dvc.dependency import ParamsDependency
 from dvc.exceptions import CheckoutError, DvcException
 from dvc.repo import Repo
 from dvc.scm import NoSCM
+from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.exceptions import StageNotFound
 
 from capillary.integrity.delivered import Delivered
@@ -173,6 +174,22 @@ class Entry:
     def is_recorded(self) -> bool:
         """Whether dvc.lock has a run of this entry with the deps and params that it has now."""
         return not self._stage.cmd_changed and not any(dep.status() for dep in self._stage.deps)
+
+    def is_due(self) -> bool:
+        """Whether `dvc repro` would run the command: something changed, and the run cache does not have the outs."""
+        with self._stage.repo.lock:
+            return bool(self._stage.changed()) and not self._is_in_run_cache()
+
+    def _is_in_run_cache(self) -> bool:
+        stage = self._stage
+        if stage.changed_stage() or not stage.deps_cached():
+            stage.save_deps()  # in memory: the run cache is asked for deps as they are
+            stage.cmd_changed = True  # so that it is not the outs of dvc.lock, which come from others
+        try:
+            stage.repo.stage_cache.restore(stage, dry=True)
+        except RunCacheNotFoundError:
+            return False
+        return True
 
     def restore_outs(self) -> list[str]:
         """Put back the outs that dvc.lock knows and the cache holds; DVC removed them before it started the stage."""

@@ -54,15 +54,9 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
             code = 0
             return 0
         executor: Executor = place or choose_executor(settings)
-        if request.gated is None:
-            _clear_strays(request, entry)  # before the plan, which has the hashes of deps
-        plan = plan_request(request, entry, settings, executor)
+        plan = checked_plan(request, entry, settings, executor, stop)
         if place is not None:
-            _hand_gates(place, request, entry, settings)
-
-        _refuse_foreign_inputs(plan, entry)
-        if request.gated is None:  # a gate reads none of them
-            refuse_damaged(entry.delivered(), plan.repository, lambda: stop.asked is not None)
+            hand_gates(place, request, entry, settings)
 
         def publish_outs(work: Path) -> None:
             if request.gated is None:  # a gate makes nothing from its deps
@@ -71,7 +65,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
             publish(work, plan.outs, plan.root)
             _keep_circumstances(plan, settings, executor)
 
-        _look_at_state(plan, settings)
+        look_at_state(plan, settings)
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
         code = _run_or_take(plan, settings, entry, executor, stop, publish_outs)
     finally:
@@ -92,12 +86,13 @@ def _place(request: StageRequest, settings: Settings) -> "Place | None":
     return choose_place(request.root, stage_of(request.root, request.entry), settings)
 
 
-def _hand_gates(place: "Place", request: StageRequest, entry: Entry, settings: Settings) -> None:
+def hand_gates(place: "Place", request: StageRequest, entry: Entry, settings: Settings) -> None:
+    """Let the job of `request` in `place` run the gates of its entry first."""
     gates = gates_before(entry.commands, request)
     place.take_gates([plan_request(gate, entry, settings, place) for gate in gates])
 
 
-def _look_at_state(plan: StagePlan, settings: Settings) -> None:
+def look_at_state(plan: StagePlan, settings: Settings) -> None:
     """Remove the state from which the stage would resume if it must not; raise CapillaryError if it is not plain."""
     if not settings.resume and plan.state_dir.exists() and not _has_job(plan, settings):
         shutil.rmtree(plan.state_dir)
@@ -170,6 +165,17 @@ def _clear_strays(request: StageRequest, entry: Entry) -> None:
     """Clear shared folders among the deps of files that no stage makes: no clone could have the hash with them."""
     aside = request.repository / ASIDE
     clear(plan_cleanup(entry.strays(), request.root, aside, entry.is_kept), request.root, request.address)
+
+
+def checked_plan(request: StageRequest, entry: Entry, settings: Settings, executor: Executor, stop: Stop) -> StagePlan:
+    """The plan of `request`, after a look at what the stage reads; CapillaryError for what it must not read."""
+    if request.gated is None:
+        _clear_strays(request, entry)  # before the plan, which has the hashes of deps
+    plan = plan_request(request, entry, settings, executor)
+    _refuse_foreign_inputs(plan, entry)
+    if request.gated is None:  # a gate reads none of them
+        refuse_damaged(entry.delivered(), plan.repository, lambda: stop.asked is not None)
+    return plan
 
 
 def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:

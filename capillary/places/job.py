@@ -181,8 +181,10 @@ def plan_of(job: Job, folder: Path, settings: Settings, base: dict[str, str]) ->
 
 
 def digest_of(order: StageOrder) -> str:
-    """What tells the order of one job from that of another."""
-    return hashlib.sha256(order_json(order)).hexdigest()
+    """What tells the order of one job from that of another, wherever they come from: each cell that ends changes
+    dvc.lock, and with it the provenance of the next.
+    """
+    return hashlib.sha256(order_json(dataclasses.replace(order, provenance=None))).hexdigest()
 
 
 def refuse_changed(job: Job) -> None:

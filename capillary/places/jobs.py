@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def facts_of(folder: Path) -> JobFacts:
     submitted, taken, epoch = read_submitted(folder), list(attempts(folder)), _last_epoch(folder)
     return JobFacts(
         cell=order.stage,
-        job=str(submitted.number) if submitted else None,
+        job=submitted.job if submitted else None,
         state=_state(folder, submitted, taken),
         node=taken[-1].node if taken else None,
         epoch=epoch.epoch if epoch else None,
@@ -90,7 +90,7 @@ def _state(folder: Path, submitted: Submitted | None, taken: Sequence[Attempt]) 
         return "running" if taken else "queued"
     if submitted is None:
         return "not submitted"
-    info = queue.ask(submitted.number)
+    info = queue.ask(submitted.job)
     if isinstance(info, queue.JobInfo):
         why = f" ({info.reason})" if info.reason else ""  # none until the scheduler has looked at it
         return f"queued{why}" if info.is_pending else info.state.lower()
@@ -147,9 +147,10 @@ def find(repository: Path, name: str) -> Path:
     known = {folder: facts_of_name(folder) for folder in folders(repository)}
     found = [folder for folder, names in known.items() if name in names]
     if not found:
-        listed = ", ".join(names[0] for names in known.values()) or "there are none"
+        tasks = [known[folder][-1] for folder in tasks_of(repository, name)]
+        listed = ", ".join(tasks or [names[0] for names in known.values()]) or "there are none"
         raise CapillaryError(
-            f"this project has no job {name}",
+            f"{name} is an array of jobs" if tasks else f"this project has no job {name}",
             remedy=f"name a cell or a job number from `capillary jobs`: {listed}",
             code=ExitCode.USAGE,
         )
@@ -160,16 +161,26 @@ def facts_of_name(folder: Path) -> tuple[str, ...]:
     """Names of a job: its cell, and its number if it has one."""
     submitted = read_submitted(folder)
     cell = read_order(folder / ORDER_FILE).stage
-    return (cell, str(submitted.number)) if submitted else (cell,)
+    return (cell, submitted.job) if submitted else (cell,)
+
+
+def tasks_of(repository: Path, number: str) -> list[Path]:
+    """The folders of the jobs that are tasks of the array with that number."""
+    submitted = ((folder, read_submitted(folder)) for folder in folders(repository))
+    return [folder for folder, job in submitted if job and job.task is not None and str(job.number) == number]
 
 
 def cancel_jobs(repository: Path, names: Sequence[str], *, every: bool) -> None:
     """Ask jobs to checkpoint and end; those that wait in the queue are removed from it."""
-    chosen = folders(repository) if every else [find(repository, name) for name in names]
-    for folder in chosen:
+    chosen = folders(repository) if every else [each for name in names for each in _named(repository, name)]
+    for folder in dict.fromkeys(chosen):
         _cancel(folder)
     if not chosen:
         say("no job of this project is in the queue or running")
+
+
+def _named(repository: Path, name: str) -> list[Path]:
+    return tasks_of(repository, name) or [find(repository, name)]
 
 
 def _cancel(folder: Path) -> None:
@@ -183,13 +194,20 @@ def _cancel(folder: Path) -> None:
     if submitted is None:  # what runs it looks for the mark (capillary/places/ray/task.py)
         say(f"{cell}: its task is asked to checkpoint and end")
         return
-    info = queue.ask(submitted.number)
+    info = queue.ask(submitted.job)
     if isinstance(info, queue.JobInfo) and info.is_pending:
-        queue.cancel(submitted.number)
-        say(f"{cell}: job {submitted.number} is removed from the queue")
+        queue.cancel(submitted.job)
+        say(f"{cell}: job {submitted.job} is removed from the queue")
     else:
-        queue.ask_to_checkpoint(submitted.number)
-        say(f"{cell}: job {submitted.number} is asked to checkpoint and end")
+        queue.ask_to_checkpoint(submitted.job)
+        say(f"{cell}: job {submitted.job} is asked to checkpoint and end")
+
+
+def withdraw(repository: Path, cells: Collection[str]) -> None:
+    """Cancel the jobs of `cells` that no head waits for: tasks of an array that none was started for."""
+    for folder in folders(repository):
+        if read_order(folder / ORDER_FILE).stage in cells and not is_held(folder):
+            _cancel(folder)
 
 
 def live_states(repository: Path) -> set[str]:
@@ -216,5 +234,5 @@ def _may_run(folder: Path) -> bool:
         return ended.code == 0
     if submitted is None:
         return (folder / JOB_FILE).is_file() and read_job(folder).place is not PlaceName.SLURM
-    info = queue.ask(submitted.number)
+    info = queue.ask(submitted.job)
     return info is queue.NoAnswer.SILENT or (isinstance(info, queue.JobInfo) and not info.is_terminal)

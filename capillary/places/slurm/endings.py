@@ -37,7 +37,7 @@ _UNKNOWN = (
 )
 
 
-def explain(word: str, address: str, job: int, log: Path) -> CapillaryError:
+def explain(word: str, address: str, job: str, log: Path) -> CapillaryError:
     """The error for a job of `address` that ended with `word`, without ended.json."""
     what, remedy, code = _CAUSES.get(word, _UNKNOWN)
     return CapillaryError(f"job {job} of {address} {what}", file=log, value=word, remedy=remedy, code=code)

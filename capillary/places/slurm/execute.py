@@ -76,7 +76,7 @@ class SlurmPlace:
 
     def _run(self, plan: StagePlan, folder: Path, requests: Requests, publish: Callable[[Path], None]) -> int:
         for tried in range(1, MOST_SUBMISSIONS + 1):
-            submitted = find_or_submit(plan, folder, self._profile, self._write, os.environ)
+            submitted = find_or_submit(plan, folder, self._profile, self.write, os.environ)
             follower = Follower(folder, plan.repository, plan.address)
             try:
                 end = Head(folder, submitted, follower, requests).wait()
@@ -89,14 +89,14 @@ class SlurmPlace:
                 return requests.exit_code
             if end not in _RESUBMITTED or tried == MOST_SUBMISSIONS:
                 break
-            say(f"job {submitted.number} of {plan.address} was lost ({end}); it is submitted again and resumes")
+            say(f"job {submitted.job} of {plan.address} was lost ({end}); it is submitted again and resumes")
         remove(folder)
         if requests.exit_code:
             return requests.exit_code
-        raise explain(str(end), plan.address, submitted.number, follower.kept)
+        raise explain(str(end), plan.address, submitted.job, follower.kept)
 
-    def _write(self, plan: StagePlan, folder: Path) -> list[Job]:
-        """The jobs of the gates of `plan`, and its own."""
+    def write(self, plan: StagePlan, folder: Path) -> list[Job]:
+        """Write the jobs of the gates of `plan`, and its own, into `folder`."""
         gates = [(gate, gate_folder(folder, number, gate)) for number, gate in enumerate(self._gates, start=1)]
         return [write_job(each, where, self._handover(each)) for each, where in [*gates, (plan, folder)]]
 

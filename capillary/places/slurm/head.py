@@ -97,12 +97,12 @@ class Head:
     def _obey(self) -> str | None:
         """Do what was asked of this head; the word for the end where that ends it."""
         if self._requests.leave:
-            say(f"job {self._job.number} keeps running; the same command finds it again, capillary jobs cancel ends it")
+            say(f"job {self._job.job} keeps running; the same command finds it again, capillary jobs cancel ends it")
             return DETACHED
         if self._requests.stop_at_once:
-            if not (refusal := queue.cancel(self._job.number)):
+            if not (refusal := queue.cancel(self._job.job)):
                 return CANCELLED
-            say(f"Slurm did not cancel job {self._job.number}, which may keep running: {refusal}")
+            say(f"Slurm did not cancel job {self._job.job}, which may keep running: {refusal}")
             return DETACHED  # its folder stays
         if self._requests.stop_job and not self._asked:
             self._asked = True
@@ -110,31 +110,31 @@ class Head:
         return None
 
     def _question(self) -> str | None:
-        answer = queue.ask(self._job.number)
+        answer = queue.ask(self._job.job)
         self._tell_silence(answer)
         if isinstance(answer, queue.JobInfo):
             self._info = answer
             self._tell_state(answer)
             self._hasten(answer)
             if self._asked and answer.is_pending:  # the signal went to a job that waits, which takes none
-                queue.cancel(self._job.number)
+                queue.cancel(self._job.job)
         return self._watch.take(answer, time.time())
 
     def _ask_to_stop(self) -> None:
         """A running job checkpoints and ends; one that waits has nothing to save."""
         (self._folder / STOP_FILE).touch()
         if self._info is not None and self._info.is_pending:
-            queue.cancel(self._job.number)
+            queue.cancel(self._job.job)
         else:
-            say(f"job {self._job.number} is asked to checkpoint and end; Ctrl-C again cancels it at once")
-            queue.ask_to_checkpoint(self._job.number)
+            say(f"job {self._job.job} is asked to checkpoint and end; Ctrl-C again cancels it at once")
+            queue.ask_to_checkpoint(self._job.job)
 
     def _hasten(self, info: queue.JobInfo) -> None:
         """After a requeue at the time limit Slurm holds a job for two minutes, which only a lost node needs."""
         if info.is_pending and info.reason == "BeginTime" and info.restarts > self._hastened:
             self._hastened = info.restarts
             if (self._folder / REQUEUED_FILE).exists():
-                queue.start_now(self._job.number)
+                queue.start_now(self._job.job)
 
     def _tell_state(self, info: queue.JobInfo) -> None:
         if info.is_pending:
@@ -151,7 +151,7 @@ class Head:
         waited_s = (taken[0].started if taken else time.time()) - self._job.at
         retries = max(len(taken) - 1, self._info.restarts if self._info else 0, 0)
         line = JobLine(
-            job=str(self._job.number),
+            job=self._job.job,
             state=state,
             reason=reason,
             node=node,
@@ -163,5 +163,5 @@ class Head:
     def _tell_silence(self, answer: queue.JobInfo | queue.NoAnswer) -> None:
         silent = answer is queue.NoAnswer.SILENT
         if silent and not self._silent:
-            say(f"Slurm does not answer about job {self._job.number}; the job keeps running, and this command waits")
+            say(f"Slurm does not answer about job {self._job.job}; the job keeps running, and this command waits")
         self._silent = silent

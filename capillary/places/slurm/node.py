@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from capillary.lifetimes.stop import listening
@@ -22,11 +23,17 @@ def main() -> None:
     with listening() as stop:
         code = run_job(folder, stop)
         if read_ended(folder) is None:
-            _again(folder, int(os.environ["SLURM_JOB_ID"]), code, started)
+            _again(folder, own_job(os.environ), code, started)
     sys.exit(code)
 
 
-def _again(folder: Path, job: int, code: int, started: float) -> None:
+def own_job(variables: Mapping[str, str]) -> str:
+    """What Slurm's commands call this job. The number of an array's task alone may stand for the whole array."""
+    array = variables.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{variables['SLURM_ARRAY_TASK_ID']}" if array else variables["SLURM_JOB_ID"]
+
+
+def _again(folder: Path, job: str, code: int, started: float) -> None:
     """Requeue the job at its time limit. One that somebody cancelled stays so, and Slurm requeues the others itself."""
     info = queue.ask(job)
     if isinstance(info, queue.JobInfo) and info.state != RUNNING:

@@ -12,6 +12,7 @@ from stages.common.errors import CapillaryError, ExitCode, ServiceError
 TIMEOUT_S = 60
 DEFAULT_MIN_JOB_AGE_S = 300.0
 _GONE = "Invalid job id specified"
+_ID = re.compile(r"\d+(_\d+)?")  # a job, or the task of an array
 # Slurm's words for a job that will not run again by itself
 TERMINAL = frozenset(
     [
@@ -64,11 +65,13 @@ def submit(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     return int(number)
 
 
-def ask(job: int) -> JobInfo | NoAnswer:
-    """What Slurm says of `job`."""
-    done = _run(["scontrol", "show", "job", "--oneliner", str(job)])
+def ask(job: str) -> JobInfo | NoAnswer:
+    """What Slurm says of `job`: the number of a job, or 123_4 for the task 4 of the array 123."""
+    done = _run(["scontrol", "show", "job", "--oneliner", job])
     if done.returncode == 0:
         return parse_job(done.stdout)
+    if f"Job {job} not found" in done.stdout:  # Slurm has the array, but forgets at once a task that never ran
+        return JobInfo(state="CANCELLED", reason="", node="", restarts=0, name="")
     return NoAnswer.GONE if _GONE in done.stderr else NoAnswer.SILENT
 
 
@@ -90,9 +93,11 @@ def parse_job(text: str) -> JobInfo | NoAnswer:
 _KEYS = ("JobState", "Reason", "NodeList", "BatchHost", "Restarts", "JobName")
 
 
-def find_by_name(name: str, folder: Path) -> list[int]:
-    """Numbers of the jobs called `name` that work in `folder` and are not over; ServiceError when Slurm is silent."""
-    done = _run(["squeue", "--me", "--noheader", f"--name={name}", "--format=%i %Z"])
+def find_by_name(name: str, folder: Path) -> list[str]:
+    """The jobs called `name` that work in `folder` and are not over, each task of an array by itself; ServiceError when
+    Slurm is silent.
+    """
+    done = _run(["squeue", "--me", "--array", "--noheader", f"--name={name}", "--format=%i %Z"])
     if done.returncode:
         raise ServiceError(
             "Slurm does not list the jobs",
@@ -101,27 +106,27 @@ def find_by_name(name: str, folder: Path) -> list[int]:
             "runs twice",
         )
     rows = (line.strip().partition(" ") for line in done.stdout.splitlines())
-    return [int(number) for number, _, place in rows if number.isdecimal() and place == str(folder)]
+    return [job for job, _, place in rows if _ID.fullmatch(job) and place == str(folder)]
 
 
-def ask_to_checkpoint(job: int) -> None:
+def ask_to_checkpoint(job: str) -> None:
     """SIGTERM to the program of `job` alone, which passes it on to the stage."""
-    _run(["scancel", "--signal=TERM", "--batch", str(job)])
+    _run(["scancel", "--signal=TERM", "--batch", job])
 
 
-def cancel(job: int) -> str:
+def cancel(job: str) -> str:
     """End `job`, running or not; returns Slurm's refusal, empty when there is none."""
-    done = _run(["scancel", str(job)])
+    done = _run(["scancel", job])
     return (done.stderr.strip() or "scancel failed") if done.returncode else ""
 
 
-def requeue(job: int) -> str:
+def requeue(job: str) -> str:
     """Put `job` back into the queue; returns Slurm's refusal, empty when there is none."""
-    done = _run(["scontrol", "requeue", str(job)])
+    done = _run(["scontrol", "requeue", job])
     return done.stderr.strip() if done.returncode else ""
 
 
-def start_now(job: int) -> None:
+def start_now(job: str) -> None:
     """Let a job that was requeued start as soon as a node is free; Slurm holds it for two minutes otherwise."""
     _run(["scontrol", "update", f"JobId={job}", "StartTime=now"])
 

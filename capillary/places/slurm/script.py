@@ -1,5 +1,8 @@
-"""The batch script of a job and the command that submits it: pure functions, so that both can be looked at as text."""
+"""The batch scripts of a job and of an array, and the commands that submit them: pure functions, so that all can be
+looked at as text.
+"""
 
+import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +19,34 @@ def job_name(fingerprint: str) -> str:
     return f"capillary-{fingerprint[:16]}"
 
 
+def array_name(fingerprints: Sequence[str]) -> str:
+    """The name under which an array is found again: it follows from the fingerprints of its tasks, in their order."""
+    return job_name(hashlib.sha256("\n".join(fingerprints).encode()).hexdigest())
+
+
 def batch_script(profile: SlurmProfile, name: str, python: str, folder: Path) -> str:
     """The script of the job in `folder`. `exec`: Slurm's signal to the batch shell reaches the program itself."""
-    head = "\n".join(f"#SBATCH {option}" for option in options(profile, name))
-    command = shlex.join(["exec", python, "-P", "-m", "capillary.places.slurm.node", str(folder)])
-    return f"#!/bin/bash\n{head}\n{command}\n"
+    return f"{_head(profile, name)}{shlex.join([*_command(python), str(folder)])}\n"
+
+
+def array_script(profile: SlurmProfile, name: str, python: str, folders: Sequence[Path]) -> str:
+    """The script of an array: task 0 works in the first of `folders`, and so on, each with the log in its own."""
+    listed = "\n".join(shlex.quote(str(folder)) for folder in folders)
+    return (
+        f"{_head(profile, name)}"
+        f"folders=(\n{listed}\n)\n"
+        'folder="${folders[$SLURM_ARRAY_TASK_ID]}"\n'
+        f'exec >>"$folder/{LOG_FILE}" 2>&1\n'
+        f'{shlex.join(_command(python))} "$folder"\n'
+    )
+
+
+def _head(profile: SlurmProfile, name: str) -> str:
+    return "#!/bin/bash\n" + "".join(f"#SBATCH {option}\n" for option in options(profile, name))
+
+
+def _command(python: str) -> list[str]:
+    return ["exec", python, "-P", "-m", "capillary.places.slurm.node"]
 
 
 def options(profile: SlurmProfile, name: str) -> Iterator[str]:
@@ -45,9 +71,21 @@ def options(profile: SlurmProfile, name: str) -> Iterator[str]:
 def submit_argv(folder: Path, exported: Sequence[str]) -> list[str]:
     """The command that submits the script in `folder`. Variables go by name: no value is in a command line."""
     log = str(folder / LOG_FILE).replace("%", "%%")  # which begins a pattern in names of files
-    names = ",".join(exported) or "NIL"
-    places = [f"--output={log}", f"--chdir={folder}"]
-    return ["sbatch", "--parsable", f"--export={names}", *places, str(folder / SCRIPT_FILE)]
+    return [*_sbatch(exported), f"--output={log}", f"--chdir={folder}", str(folder / SCRIPT_FILE)]
+
+
+def submit_array_argv(folders: Sequence[Path], exported: Sequence[str], most: int) -> list[str]:
+    """The command that submits the script in the first of `folders` as one task per folder, `most` at once.
+
+    The script itself chooses the log of each task, whose name no pattern of sbatch can give.
+    """
+    tasks = f"--array=0-{len(folders) - 1}" + (f"%{most}" if most < len(folders) else "")
+    places = ["--output=/dev/null", f"--chdir={folders[0].parent}"]
+    return [*_sbatch(exported), tasks, *places, str(folders[0] / SCRIPT_FILE)]
+
+
+def _sbatch(exported: Sequence[str]) -> list[str]:
+    return ["sbatch", "--parsable", f"--export={','.join(exported) or 'NIL'}"]
 
 
 def submit_environment(variables: dict[str, str]) -> dict[str, str]:

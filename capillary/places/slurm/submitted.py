@@ -1,4 +1,8 @@
-"""Which job of Slurm belongs to a job's folder: found again after a head died, submitted once."""
+"""Which job of Slurm belongs to a job's folder: found again after a head died, submitted once.
+
+Cells that ask for the same are the tasks of one array. Before it is submitted each folder gets an array.json, which
+says which task of which array it is.
+"""
 
 import fnmatch
 import json
@@ -14,7 +18,16 @@ from capillary.places.job import Job, digest_of
 from capillary.places.outcome import read_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.config import SlurmProfile
-from capillary.places.slurm.script import SCRIPT_FILE, batch_script, job_name, submit_argv, submit_environment
+from capillary.places.slurm.script import (
+    SCRIPT_FILE,
+    array_name,
+    array_script,
+    batch_script,
+    job_name,
+    submit_argv,
+    submit_array_argv,
+    submit_environment,
+)
 from capillary.settings import BASE_VARIABLES
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
@@ -22,16 +35,34 @@ from stages.common.progress import say
 from stages.common.runtime import ORDER_FILE, read_order
 
 ID_FILE = "jobid"
+ARRAY_FILE = "array.json"
 WriteJobs = Callable[[StagePlan, Path], Sequence[Job]]  # the job of the plan, and those of its gates
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArrayTask:
+    """Which task of the array called `name` a folder is."""
+
+    name: str
+    task: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Submitted:
-    """A job in Slurm's queue: its number, when it was submitted (seconds since 1970), its order's digest."""
+    """A job in Slurm's queue: its number, when it was submitted (seconds since 1970), its order's digest.
+
+    `task` is set for a task of an array, whose number `number` is then.
+    """
 
     number: int
     at: float
     order: str
+    task: int | None = None
+
+    @property
+    def job(self) -> str:
+        """As Slurm's commands take it."""
+        return str(self.number) if self.task is None else f"{self.number}_{self.task}"
 
 
 def read_submitted(folder: Path) -> Submitted | None:
@@ -42,12 +73,7 @@ def read_submitted(folder: Path) -> Submitted | None:
     try:
         return Submitted(**json.loads(file.read_bytes()))
     except (ValueError, TypeError) as error:
-        raise DamagedError(
-            "the file with a job's number cannot be read",
-            file=file,
-            value=error,
-            remedy="look for the job with squeue --me, cancel it, and remove its folder",
-        ) from error
+        raise _damaged(file, error) from error
 
 
 def find_or_submit(
@@ -61,30 +87,71 @@ def find_or_submit(
     return _submit(plan, folder, profile, write, variables)
 
 
+def submit_array(
+    folders: Sequence[Path],
+    exported: Sequence[str],
+    profile: SlurmProfile,
+    most: int,
+    variables: Mapping[str, str],
+) -> list[Submitted]:
+    """Submit the jobs that are written in `folders` as one array, of which `most` tasks run at once.
+
+    All of them get the variables `exported`. Raises CapillaryError when Slurm rejects the array.
+    """
+    name = array_name([read_order(folder / ORDER_FILE).fingerprint for folder in folders])
+    script = array_script(profile, name, sys.executable, folders)
+    for task, folder in enumerate(folders):
+        (folder / ARRAY_FILE).write_text(json.dumps(asdict(ArrayTask(name=name, task=task))))
+    (folders[0] / SCRIPT_FILE).write_text(script)
+    argv = submit_array_argv(folders, exported, most)
+    number = queue.submit(argv, submit_environment(dict(variables)))
+    return [_remember(folder, number, task) for task, folder in enumerate(folders)]
+
+
 def _find(plan: StagePlan, folder: Path) -> Submitted | None:
     ended = read_ended(folder)
     if ended is not None and ended.code:
         say(f"{plan.address}: its former job ended with exit code {ended.code}; a new one is submitted")
-        return None
-    known = read_submitted(folder)
-    if known is None and (folder / SCRIPT_FILE).is_file():
-        known = _adopt(plan, folder)
-    if known is None or (ended is None and _is_over(known, job_name(plan.order.fingerprint))):
+    known = find_live(plan, folder)
+    if known is None:
         return None
     changed = "" if known.order == digest_of(plan.order) else ", which keeps the settings it was submitted with"
-    say(f"{plan.address}: found its job {known.number}{changed}")
+    say(f"{plan.address}: found its job {known.job}{changed}")
     return known
 
 
-def _adopt(plan: StagePlan, folder: Path) -> Submitted | None:
+def find_live(plan: StagePlan, folder: Path) -> Submitted | None:
+    """The job of `plan` that a previous head submitted, if it still counts: it may be running, or has ended well."""
+    ended = read_ended(folder)
+    if ended is not None and ended.code:
+        return None
+    known = read_submitted(folder)
+    array = _array_of(folder)
+    name = array.name if array else job_name(plan.order.fingerprint)
+    if known is None and (array or (folder / SCRIPT_FILE).is_file()):
+        known = _adopt(folder, name, array)
+    return None if known is None or (ended is None and _is_over(known, name)) else known
+
+
+def _array_of(folder: Path) -> ArrayTask | None:
+    file = folder / ARRAY_FILE
+    try:
+        return ArrayTask(**json.loads(file.read_bytes())) if file.is_file() else None
+    except (ValueError, TypeError) as error:
+        raise _damaged(file, error) from error
+
+
+def _adopt(folder: Path, name: str, array: ArrayTask | None) -> Submitted | None:
     """The job of a head that died between its submission and the note of its number."""
-    numbers = queue.find_by_name(job_name(plan.order.fingerprint), folder)
-    return _remember(folder, numbers[0]) if numbers else None
+    jobs = (job.partition("_") for job in queue.find_by_name(name, folder.parent if array else folder))
+    wanted = str(array.task) if array else ""
+    number = next((number for number, _, task in jobs if task == wanted), None)
+    return _remember(folder, int(number), array.task if array else None) if number else None
 
 
 def _is_over(known: Submitted, name: str) -> bool:
     """Whether Slurm knows that the job ended without leaving a result, or has given its number to another one."""
-    info = queue.ask(known.number)
+    info = queue.ask(known.job)
     return isinstance(info, queue.JobInfo) and (info.is_terminal or info.name != name)
 
 
@@ -95,14 +162,27 @@ def _submit(
     jobs = write(plan, folder)
     name = job_name(plan.order.fingerprint)
     (folder / SCRIPT_FILE).write_text(batch_script(profile, name, sys.executable, folder))
+    argv = submit_argv(folder, exported_names(variables, jobs))
+    return _remember(folder, queue.submit(argv, submit_environment(dict(variables))))
+
+
+def exported_names(variables: Mapping[str, str], jobs: Sequence[Job]) -> list[str]:
+    """Names of the `variables` of this process that `jobs` need on their node."""
     names = (name for name in variables if any(fnmatch.fnmatchcase(name, pattern) for pattern in BASE_VARIABLES))
-    exported = sorted({*names, *(name for job in jobs for name in job.exported())})
-    number = queue.submit(submit_argv(folder, exported), submit_environment(dict(variables)))
-    return _remember(folder, number)
+    return sorted({*names, *(name for job in jobs for name in job.exported())})
 
 
-def _remember(folder: Path, number: int) -> Submitted:
-    submitted = Submitted(number=number, at=time.time(), order=digest_of(read_order(folder / ORDER_FILE)))
+def _remember(folder: Path, number: int, task: int | None = None) -> Submitted:
+    submitted = Submitted(number=number, at=time.time(), order=digest_of(read_order(folder / ORDER_FILE)), task=task)
     with atomic_write(folder / ID_FILE) as stream:
         stream.write(json.dumps(asdict(submitted)).encode())
     return submitted
+
+
+def _damaged(file: Path, error: Exception) -> DamagedError:
+    return DamagedError(
+        "the file with a job's number cannot be read",
+        file=file,
+        value=error,
+        remedy="look for the job with squeue --me, cancel it, and remove its folder",
+    )

@@ -151,11 +151,11 @@ class PlaceProject:
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (root / file).write_text(text)
 
-    def plan(self, mode: str, **variables: str) -> tuple[StagePlan, Executor]:
+    def plan(self, mode: str, *, address: str = "toy", **variables: str) -> tuple[StagePlan, Executor]:
         """The plan of a run in `mode`, and who runs it."""
         settings = read_settings(self.root, {**os.environ, **SETTINGS[self.name], **variables})
         executor = choose_place(self.root, "toy", settings) or choose_executor(settings)
-        request = StageRequest(stage="toy", address="toy", argv=(mode,), root=self.root, repository=self.root)
+        request = StageRequest(stage="toy", address=address, argv=(mode,), root=self.root, repository=self.root)
         identity = executor.environment_id(self.root, "toy", ACCESS)
         compute = stage_compute(self.root, settings, None, executor.limits)
         return plan_stage(request, Entry(root=self.root), ACCESS, settings, identity, compute), executor
@@ -174,9 +174,9 @@ class PlaceProject:
 class Head:
     """A run of a project's stage in its own process."""
 
-    def __init__(self, project: PlaceProject, mode: str, **variables: str) -> None:
+    def __init__(self, project: PlaceProject, mode: str, *, address: str = "toy", **variables: str) -> None:
         read, write = os.pipe()
-        self.plan, executor = project.plan(mode, **variables)
+        self.plan, executor = project.plan(mode, address=address, **variables)
         self._lines: IO[str] = os.fdopen(read)
         arguments = (self.plan, executor, write, variables)
         self.process = multiprocessing.get_context("fork").Process(target=_run, args=arguments)

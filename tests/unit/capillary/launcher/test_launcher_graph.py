@@ -336,3 +336,31 @@ def test_what_the_cache_delivers_damaged_is_still_known_by_its_right_name(record
     assert (recorded / "kept").read_text() == "damage"
     (found,) = Entry(recorded, "next").delivered()
     assert (found.file.name, found.md5, found.cached) == ("kept", right, cached)
+
+
+@pytest.fixture
+def copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that copies a file, and has done so for two contents of it."""
+    root = tmp_path / "copying"
+    root.mkdir()
+    (root / "dvc.yaml").write_text("stages: {copy: {cmd: cp in.txt out.txt, deps: [in.txt], outs: [out.txt]}}\n")
+    monkeypatch.chdir(root)  # where DVC looks for what to run
+    with Repo.init(no_scm=True) as repo:
+        for text in ("first", "second"):
+            (root / "in.txt").write_text(text)
+            repo.reproduce()
+    return root
+
+
+def test_an_entry_is_due_if_dvc_would_run_its_command(copying: Path) -> None:
+    """Not if nothing changed, nor if the run cache has the outs of what the deps were or are again."""
+    due = {}
+    for text in ("second", "first", "third"):
+        (copying / "in.txt").write_text(text)
+        due[text] = Entry(copying, "copy").is_due()
+    assert due == {"second": False, "first": False, "third": True}
+    (copying / "in.txt").write_text("second")
+    (copying / "out.txt").unlink()
+    assert not Entry(copying, "copy").is_due()
+    shutil.rmtree(copying / ".dvc/cache/files")
+    assert Entry(copying, "copy").is_due()

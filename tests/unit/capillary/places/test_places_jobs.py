@@ -30,7 +30,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.knows: JobInfo | NoAnswer = RUNNING
-        self.did: list[tuple[str, int]] = []
+        self.did: list[tuple[str, str]] = []
 
 
 @pytest.fixture
@@ -107,8 +107,50 @@ def test_cancelling(folder: Path, root: Path, cluster: Cluster, knows: JobInfo, 
     """By cell, by number, or all; the mark keeps the job from going back into the queue."""
     cluster.knows = knows
     jobs.cancel_jobs(root, [name] if name else [], every=name is None)
-    assert cluster.did == [(did, 4711)]
+    assert cluster.did == [(did, "4711")]
     assert (folder / "stop").exists()
+
+
+@pytest.fixture
+def tasks(make_plan: Make, root: Path, cluster: Cluster) -> list[Path]:
+    """The three tasks of an array."""
+    settings = read_settings(root, {})
+    handover = Handover(place=PlaceName.SLURM, executor=ExecutorName.PROCESS, environment_id=[], settings=settings)
+    made = []
+    for task, cell in enumerate(["toy@a", "toy@b", "toy@c"]):
+        plan = make_plan("data/in.txt", address=cell, fingerprint=f"{task}123456789abcdef")
+        made.append(job_folder(plan))
+        write_job(plan, made[-1], handover)
+        _remember(made[-1], 4711, task)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "ended"), [("toy@b", ["4711_1"]), ("4711_2", ["4711_2"]), ("4711", ["4711_0", "4711_1", "4711_2"])]
+)
+def test_cancelling_tasks_of_an_array(
+    tasks: list[Path], root: Path, cluster: Cluster, name: str, ended: list[str]
+) -> None:
+    """One by its cell or its number, or all of them by that of the array."""
+    jobs.cancel_jobs(root, [name], every=False)
+    assert cluster.did == [("checkpoint", job) for job in ended]
+    assert sum((folder / "stop").exists() for folder in tasks) == len(ended)
+
+
+def test_the_log_of_an_array_is_that_of_none_of_its_tasks(tasks: list[Path], root: Path) -> None:
+    """They are named; each is shown under its own number."""
+    with pytest.raises(CapillaryError, match="4711 is an array of jobs") as caught:
+        jobs.show_log(root, "4711", follow=False)
+    assert caught.value.remedy.endswith("4711_0, 4711_1, 4711_2")
+    assert [jobs.facts_of(folder).job for folder in tasks] == ["4711_0", "4711_1", "4711_2"]
+
+
+def test_tasks_without_a_head_leave_the_queue(tasks: list[Path], root: Path, cluster: Cluster) -> None:
+    """After Ctrl-C; a head that still waits asks its own job, and other cells are none of this experiment's."""
+    cluster.knows = PENDING
+    with held(tasks[0], "toy@a"):
+        jobs.withdraw(root, {"toy@a", "toy@b"})
+    assert cluster.did == [("cancel", "4711_1")]
 
 
 def test_cancelling_a_task_of_ray(

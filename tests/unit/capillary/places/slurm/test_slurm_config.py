@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from capillary.places.slurm.config import SlurmProfile, read_config
-from capillary.places.slurm.script import batch_script, submit_argv, submit_environment
+from capillary.places.slurm.script import (
+    array_name,
+    array_script,
+    batch_script,
+    submit_argv,
+    submit_array_argv,
+    submit_environment,
+)
 from stages.common.errors import ParamsError
 from stages.common.params import validate_params
 from tests.support.clusters.places import PROFILE
@@ -64,6 +71,40 @@ def test_what_a_profile_leaves_open_is_the_cluster_s() -> None:
     script = batch_script(profile(), "n", "python", Path("/job; rm -rf"))
     assert not any(option in script for option in ("--partition", "--account", "--qos", "--gres"))
     assert shlex.split(script.splitlines()[-1])[-1] == "/job; rm -rf"
+
+
+def test_an_array_asks_for_what_one_job_does() -> None:
+    """Each task works in its own folder, and its words go into the log there."""
+    folders = [Path("/data/my project/train@a%2Fb"), Path("/data/my project/train@c")]
+    one = batch_script(profile(), "capillary-abc", "/venv/bin/python", folders[0]).splitlines()
+    assert array_script(profile(), "capillary-abc", "/venv/bin/python", folders).splitlines() == [
+        *one[:-1],
+        "folders=(",
+        "'/data/my project/train@a%2Fb'",
+        "'/data/my project/train@c'",
+        ")",
+        'folder="${folders[$SLURM_ARRAY_TASK_ID]}"',
+        'exec >>"$folder/log" 2>&1',
+        'exec /venv/bin/python -P -m capillary.places.slurm.node "$folder"',
+    ]
+
+
+@pytest.mark.parametrize(("most", "tasks"), [(8, "0-2"), (3, "0-2"), (2, "0-2%2")])
+def test_an_array_runs_no_more_tasks_at_once_than_the_experiment(most: int, tasks: str) -> None:
+    """The bound is there only if it binds; the script is in the first folder."""
+    folders = [Path(f"/jobs/{name}") for name in "abc"]
+    assert submit_array_argv(folders, ["PATH"], most) == [
+        *("sbatch", "--parsable", "--export=PATH", f"--array={tasks}"),
+        *("--output=/dev/null", "--chdir=/jobs", "/jobs/a/job.sh"),
+    ]
+    assert submit_array_argv(folders, [], most)[2] == "--export=NIL"
+
+
+def test_an_array_is_found_again_by_what_its_tasks_are() -> None:
+    """The same cells in the same order have the same name, as long as nothing of them changes."""
+    assert array_name(["f1", "f2"]) == array_name(["f1", "f2"])
+    assert len({array_name(["f1", "f2"]), array_name(["f2", "f1"]), array_name(["f1", "f3"])}) == 3
+    assert len(array_name(["f1", "f2"])) == len("capillary-0123456789abcdef")
 
 
 def test_variables_go_by_name_and_paths_mean_themselves() -> None:

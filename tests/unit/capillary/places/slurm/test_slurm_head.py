@@ -1,6 +1,7 @@
 """A head and its job: submitted once, found again, asked to stop, collected, whatever happens to either."""
 
 import dataclasses
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from capillary.places.held import held
 from capillary.places.job import job_folder
 from capillary.places.lines import parse_job
 from capillary.places.outcome import Attempt, Ended, read_ended, write_attempt, write_ended
-from capillary.places.slurm import head, watch
+from capillary.places.slurm import head, submitted, watch
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.submitted import read_submitted
 from capillary.settings import read_settings
@@ -139,6 +140,23 @@ def test_the_job_of_a_head_that_died_is_found_again(
     again = Run(run.plan, run.plan.root)
     assert again.execute() == 0
     assert again.published == ["made"]
+    assert len(slurm.said("sbatch")) == 1
+
+
+def test_the_task_of_an_array_is_found_again(run: Run, slurm: FakeSlurm, on_question: Callable[..., None]) -> None:
+    """By the array's name and the task's place in it, if the head died before it could note its number."""
+    on_question(lambda: run.stop.receive(signal.SIGTERM, None))
+    run.execute()
+    array = submitted.array_name(["f0", run.plan.order.fingerprint])
+    (run.folder / "jobid").unlink()
+    (run.folder / "array.json").write_text(json.dumps({"name": array, "task": 1}))
+    slurm.named = [f"28_0 {run.folder.parent}", f"28_1 {run.folder.parent}"]
+    slurm.jobs = [done(stdout=job("RUNNING", node="n1").replace(NAME, array))]
+    again = Run(run.plan, run.plan.root)
+    on_question(lambda: again.leave())
+    assert again.execute() == 0
+    assert f"--name={array}" in next(argv for argv in slurm.asked if argv[0] == "squeue")
+    assert ["scontrol", "show", "job", "--oneliner", "28_1"] in slurm.asked
     assert len(slurm.said("sbatch")) == 1
 
 

@@ -1,10 +1,12 @@
 """What Slurm says, and when that is the end of a job: never an answer that failed, never one alone."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from capillary.places.slurm import queue
+from capillary.places.slurm.node import own_job
 from capillary.places.slurm.queue import JobInfo, NoAnswer, parse_job
 from capillary.places.slurm.watch import GONE, LAST_POLL_S, Watch
 from stages.common.errors import CapillaryError, ServiceError
@@ -72,7 +74,31 @@ def test_a_job_as_slurm_describes_it() -> None:
 def test_an_answer_that_fails(slurm: FakeSlurm, answer: "subprocess.CompletedProcess[str]", expected: NoAnswer) -> None:
     """Only Slurm's own word says that it does not know the job."""
     slurm.jobs = [answer]
-    assert queue.ask(1) is expected
+    assert queue.ask("1") is expected
+
+
+def test_a_task_that_was_cancelled_while_it_waited(slurm: FakeSlurm) -> None:
+    """Slurm forgets it at once, and still has its array: that is its end, while an unknown array may come back."""
+    slurm.jobs = [done(stdout="Job 28_4 not found\n", code=1)]
+    found = queue.ask("28_4")
+    assert isinstance(found, JobInfo)
+    assert (found.state, found.is_terminal) == ("CANCELLED", True)
+    slurm.jobs = [done(stderr="slurm_load_jobs error: Invalid job id specified", code=1)]
+    assert queue.ask("28_4") is NoAnswer.GONE
+
+
+def test_jobs_and_tasks_are_found_by_name(slurm: FakeSlurm) -> None:
+    """Those that work in the folder alone; tasks that wait are listed one by one."""
+    slurm.named = ["28_0 /my jobs", "28_11 /my jobs", "29 /my jobs", "30 /other", "28_[2-5%2] /my jobs"]
+    assert queue.find_by_name("capillary-x", Path("/my jobs")) == ["28_0", "28_11", "29"]
+    assert "--array" in slurm.asked[-1]
+
+
+def test_a_job_knows_itself_by_a_number_that_no_other_job_has() -> None:
+    """The last task of an array has the array's own number, by which Slurm would requeue all of them."""
+    variables = {"SLURM_JOB_ID": "28", "SLURM_ARRAY_JOB_ID": "28", "SLURM_ARRAY_TASK_ID": "4"}
+    assert own_job(variables) == "28_4"
+    assert own_job({"SLURM_JOB_ID": "28"}) == "28"
 
 
 def test_a_silent_queue_submits_nothing(slurm: FakeSlurm, tmp_path: pytest.TempPathFactory) -> None:
@@ -95,4 +121,4 @@ def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
     """A head on the wrong machine."""
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(CapillaryError, match="this machine has no Slurm"):
-        queue.ask(1)
+        queue.ask("1")

@@ -1,0 +1,35 @@
+"""The cells of an experiment in the queue of a cluster, before their heads start and after they were stopped."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from capillary.lifetimes.interrupts import passing_on
+from capillary.settings import PlaceName, Settings
+
+AHEAD = (sys.executable, "-P", "-m", "capillary.places.slurm.ahead")
+
+
+def submit_ahead(root: Path, environment: Mapping[str, str], cells: Sequence[str], settings: Settings) -> int:
+    """Submit equal `cells` as arrays where jobs run on Slurm; returns the exit code of a request to stop, else 0.
+
+    Whatever else happens there is left to the cells' heads, which submit what is not in the queue.
+    """
+    if settings.place is not PlaceName.SLURM or len(cells) < 2:
+        return 0
+    with passing_on(lambda: None) as asked:  # a terminal's Ctrl-C reaches the process itself
+        subprocess.run([*AHEAD, *cells], cwd=root, env=dict(environment), check=False)
+    if asked.code:
+        leave_queue(root, cells, settings, asked.code)
+    return asked.code
+
+
+def leave_queue(root: Path, cells: Collection[str], settings: Settings, code: int) -> None:
+    """After Ctrl-C: cancel the jobs of `cells` that no head was started for. Whatever else stops a head leaves jobs."""
+    if settings.place is not PlaceName.SLURM or code != 128 + signal.SIGINT:
+        return
+    from capillary.places.jobs import withdraw  # for those who have a cluster only
+
+    withdraw(root, cells)
