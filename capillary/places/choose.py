@@ -11,7 +11,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.places.ray.config import read_config as read_ray_config
 from capillary.places.ray.execute import RayPlace
 from capillary.places.share import JobProfile
-from capillary.places.slurm.config import read_config
+from capillary.places.slurm.config import SlurmProfile, read_config
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.settings import PlaceName, Settings
 
@@ -36,11 +36,19 @@ def choose_place(root: Path, stage: str, settings: Settings) -> Place | None:
     """Who runs the plans of `stage` of the workspace `root`; None for an executor on this machine."""
     if settings.place is PlaceName.SLURM:
         profile = read_config(root).profile_of(stage)
-        return None if profile is None else SlurmPlace(settings, profile)
+        return None if profile is None else _slurm_place(settings, profile)
     if settings.place is PlaceName.RAY:
         task = read_ray_config(root).profile_of(stage)
         return None if task is None else RayPlace(settings, task)
     return None
+
+
+def _slurm_place(settings: Settings, profile: SlurmProfile) -> SlurmPlace:
+    if not profile.is_apart:
+        return SlurmPlace(settings, profile)
+    from capillary.places.apart.place import ApartPlace  # DVC, for nodes without a shared disk only
+
+    return ApartPlace(settings, profile)
 
 
 def jobs_of(root: Path, settings: Settings, stage: str) -> Jobs | None:

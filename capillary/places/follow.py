@@ -41,6 +41,12 @@ class Follower:
                 self._at += len(chunk)
                 self._log.take(_STDOUT, chunk)
 
+    def catch_up(self) -> None:
+        """What the job left is here: the nodes share this machine's disk."""
+
+    def tell_to_end(self) -> None:
+        """The node sees the mark in the folder of its job."""
+
     def close(self) -> None:
         """Nothing follows."""
         self._log.close()

@@ -109,6 +109,7 @@ class Handover:
     executor: ExecutorName
     environment_id: Sequence[str]
     settings: Settings
+    reads_env_file: bool = True  # whether a node sees the project's .env
 
 
 def job_folder(plan: StagePlan) -> Path:
@@ -206,7 +207,7 @@ def refuse_changed(job: Job) -> None:
 
 def _job_of(plan: StagePlan, handover: Handover) -> Job:
     settings = handover.settings
-    kept = dotenv_values(plan.repository / ".env")
+    kept = dotenv_values(plan.repository / ".env") if handover.reads_env_file else {}
 
     def variable(own: str) -> JobVariable:
         in_file = kept.get(own) == settings.variables[own]

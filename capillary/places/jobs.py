@@ -13,7 +13,7 @@ from capillary.places.held import is_held
 from capillary.places.job import JOB_FILE, JOBS, LOG_FILE, read_job
 from capillary.places.outcome import STOP_FILE, Attempt, attempts, read_ended
 from capillary.places.slurm import queue
-from capillary.places.slurm.submitted import Submitted, read_submitted
+from capillary.places.slurm.submitted import BUNDLE_FILE, Submitted, read_submitted
 from capillary.settings import PlaceName
 from stages.common.epoch_line import EpochLine, parse_epoch
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
@@ -194,6 +194,10 @@ def _cancel(folder: Path) -> None:
     if submitted is None:  # what runs it looks for the mark (capillary/places/ray/task.py)
         say(f"{cell}: its task is asked to checkpoint and end")
         return
+    if (folder / BUNDLE_FILE).is_file():
+        from capillary.places.apart.place import tell_to_end  # DVC, for nodes without a shared disk only
+
+        tell_to_end(folder.parents[2], folder)
     info = queue.ask(submitted.job)
     if isinstance(info, queue.JobInfo) and info.is_pending:
         queue.cancel(submitted.job)

@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from capillary.launcher.executors import choose_executor
@@ -25,11 +26,11 @@ MOST_IN_VAIN = 3
 NO_CHECKPOINTS = frozenset({"lock", "system.csv"})
 
 
-def run_job(folder: Path, stop: Stop) -> int:
+def run_job(folder: Path, stop: Stop, before_end: Callable[[], None] = lambda: None) -> int:
     """Carry out the job in `folder`; returns its exit code.
 
     ended.json is written last, whatever the end; only a job that was interrupted and is worth another attempt leaves
-    none. A job that had ended already is not run again.
+    none. A job that had ended already is not run again. `before_end` is called before it is decided which of the two.
     """
     if (former := read_ended(folder)) is not None:
         return former.code
@@ -48,6 +49,7 @@ def run_job(folder: Path, stop: Stop) -> int:
     except (CapillaryError, OSError, MemoryError) as error:
         code = _report(error)
     finally:
+        before_end()
         if not _is_worth_another(job, folder, stop):
             write_ended(folder, Ended(code=code, node=attempt.node, started=attempt.started, ended=time.time()))
     return code

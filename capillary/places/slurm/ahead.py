@@ -70,7 +70,7 @@ def _write(
     written = 0
     for cell in cells:
         profile = config.profile_of(stage_of(root, cell))
-        if profile is None or written == MOST_TASKS or stop.asked is not None:
+        if profile is None or profile.is_apart or written == MOST_TASKS or stop.asked is not None:
             continue
         place = SlurmPlace(settings, profile)
         try:

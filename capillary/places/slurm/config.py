@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from capillary.places.config import PlaceConfig, read_place
 from capillary.places.share import JobProfile
@@ -35,6 +35,28 @@ class SlurmProfile(JobProfile):
     warn_s: Annotated[int, Field(ge=LEAST_WARNING_S, le=3600)]
     runtime: Literal["process", "docker", "podman", "apptainer"]
     extra: tuple[str, ...]
+    files: Literal["shared", "remote"] = "shared"
+    python: str | None = None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the nodes share no disk with the head."""
+        return self.files == "remote"
+
+    @model_validator(mode="after")
+    def _apart_as_processes(self) -> Self:
+        if self.is_apart and self.runtime != "process":
+            raise ValueError("`files: remote` needs `runtime: process`: images are built from files of the project")
+        if self.python is not None and not self.is_apart:
+            raise ValueError("`python` is of use with `files: remote`: nodes that share the project have its own")
+        return self
+
+    @field_validator("python")
+    @classmethod
+    def _absolute(cls, python: str | None) -> str | None:
+        if python is not None and not (python.startswith("/") and python.isprintable()):
+            raise ValueError("must be the absolute path of the nodes' Python, such as /opt/capillary/bin/python")
+        return python
 
     @field_validator("partition", "account", "qos", "gpu_type")
     @classmethod

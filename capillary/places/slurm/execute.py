@@ -1,7 +1,7 @@
 """The place `slurm`: a plan is submitted as a job, waited for, and its outs are collected."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from capillary.compute.torch_builds import choose_build, pinned_cuda
@@ -76,8 +76,8 @@ class SlurmPlace:
 
     def _run(self, plan: StagePlan, folder: Path, requests: Requests, publish: Callable[[Path], None]) -> int:
         for tried in range(1, MOST_SUBMISSIONS + 1):
-            submitted = find_or_submit(plan, folder, self._profile, self.write, os.environ)
-            follower = Follower(folder, plan.repository, plan.address)
+            submitted = find_or_submit(plan, folder, self._profile, self.write, self.variables())
+            follower = self.follower(plan, folder)
             try:
                 end = Head(folder, submitted, follower, requests).wait()
             finally:
@@ -100,12 +100,21 @@ class SlurmPlace:
         gates = [(gate, gate_folder(folder, number, gate)) for number, gate in enumerate(self._gates, start=1)]
         return [write_job(each, where, self._handover(each)) for each, where in [*gates, (plan, folder)]]
 
+    def variables(self) -> Mapping[str, str]:
+        """Those that jobs may get some of."""
+        return os.environ
+
+    def follower(self, plan: StagePlan, folder: Path) -> Follower:
+        """Who shows the log of the job in `folder`."""
+        return Follower(folder, plan.repository, plan.address)
+
     def _handover(self, plan: StagePlan) -> Handover:
         return Handover(
             place=PlaceName.SLURM,
             executor=self._runtime,
             environment_id=self._identities[plan.stage],
             settings=self._settings,
+            reads_env_file=not self._profile.is_apart,
         )
 
     @property

@@ -78,6 +78,7 @@ class Head:
                 return word
             if time.time() >= next_question_s:
                 if word := self._question():
+                    self._follower.catch_up()
                     self._follower.pump()
                     return self._look_again() or word
                 next_question_s = time.time() + self._watch.delay_s
@@ -123,6 +124,7 @@ class Head:
     def _ask_to_stop(self) -> None:
         """A running job checkpoints and ends; one that waits has nothing to save."""
         (self._folder / STOP_FILE).touch()
+        self._follower.tell_to_end()
         if self._info is not None and self._info.is_pending:
             queue.cancel(self._job.job)
         else:
@@ -133,6 +135,7 @@ class Head:
         """After a requeue at the time limit Slurm holds a job for two minutes, which only a lost node needs."""
         if info.is_pending and info.reason == "BeginTime" and info.restarts > self._hastened:
             self._hastened = info.restarts
+            self._follower.catch_up()
             if (self._folder / REQUEUED_FILE).exists():
                 queue.start_now(self._job.job)
 

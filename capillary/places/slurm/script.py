@@ -2,6 +2,7 @@
 looked at as text.
 """
 
+import base64
 import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,22 @@ def array_script(profile: SlurmProfile, name: str, python: str, folders: Sequenc
     )
 
 
+def apart_script(profile: SlurmProfile, name: str, python: str, bundle: bytes) -> str:
+    """The script of a job whose node sees nothing of the head's disk: it unpacks what it brings along and works there.
+
+    Its log is in the same folder, since nobody could read one elsewhere.
+    """
+    encoded = base64.encodebytes(bundle).decode()
+    return (
+        f"{_head(profile, name)}"
+        'work=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/capillary-XXXXXXXX") || exit 1\n'
+        f"base64 -d <<'END' | tar -xzf - -C \"$work\" || exit 1\n{encoded}END\n"
+        f'exec >>"$work/job/{LOG_FILE}" 2>&1\n'
+        'export PYTHONPATH="$work/code"\n'
+        f'{shlex.join(["exec", python, "-P", "-m", "capillary.places.apart.node"])} "$work"\n'
+    )
+
+
 def _head(profile: SlurmProfile, name: str) -> str:
     return "#!/bin/bash\n" + "".join(f"#SBATCH {option}\n" for option in options(profile, name))
 
@@ -72,6 +89,11 @@ def submit_argv(folder: Path, exported: Sequence[str]) -> list[str]:
     """The command that submits the script in `folder`. Variables go by name: no value is in a command line."""
     log = str(folder / LOG_FILE).replace("%", "%%")  # which begins a pattern in names of files
     return [*_sbatch(exported), f"--output={log}", f"--chdir={folder}", str(folder / SCRIPT_FILE)]
+
+
+def submit_apart_argv(script: Path, exported: Sequence[str]) -> list[str]:
+    """The command that submits the `script` of a job whose node sees no folder of the head."""
+    return [*_sbatch(exported), "--output=/dev/null", "--chdir=/", str(script)]
 
 
 def submit_array_argv(folders: Sequence[Path], exported: Sequence[str], most: int) -> list[str]:

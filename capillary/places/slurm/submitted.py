@@ -5,6 +5,7 @@ says which task of which array it is.
 """
 
 import fnmatch
+import hashlib
 import json
 import sys
 import time
@@ -20,10 +21,12 @@ from capillary.places.slurm import queue
 from capillary.places.slurm.config import SlurmProfile
 from capillary.places.slurm.script import (
     SCRIPT_FILE,
+    apart_script,
     array_name,
     array_script,
     batch_script,
     job_name,
+    submit_apart_argv,
     submit_argv,
     submit_array_argv,
     submit_environment,
@@ -36,6 +39,9 @@ from stages.common.runtime import ORDER_FILE, read_order
 
 ID_FILE = "jobid"
 ARRAY_FILE = "array.json"
+# by which DVC reaches its remote, for a node that has nothing else in common with this machine
+REMOTE_VARIABLES = ("AWS_*", "AZURE_*", "GOOGLE_*", "OSS_*")
+BUNDLE_FILE = "bundle.tar.gz"  # in the folder of a job whose node shares no disk with this machine
 WriteJobs = Callable[[StagePlan, Path], Sequence[Job]]  # the job of the plan, and those of its gates
 
 
@@ -127,7 +133,7 @@ def find_live(plan: StagePlan, folder: Path) -> Submitted | None:
         return None
     known = read_submitted(folder)
     array = _array_of(folder)
-    name = array.name if array else job_name(plan.order.fingerprint)
+    name = array.name if array else _name_of(plan, folder)
     if known is None and (array or (folder / SCRIPT_FILE).is_file()):
         known = _adopt(folder, name, array)
     return None if known is None or (ended is None and _is_over(known, name)) else known
@@ -143,7 +149,8 @@ def _array_of(folder: Path) -> ArrayTask | None:
 
 def _adopt(folder: Path, name: str, array: ArrayTask | None) -> Submitted | None:
     """The job of a head that died between its submission and the note of its number."""
-    jobs = (job.partition("_") for job in queue.find_by_name(name, folder.parent if array else folder))
+    place = folder.parent if array else Path("/") if _is_apart(folder) else folder
+    jobs = (job.partition("_") for job in queue.find_by_name(name, place))
     wanted = str(array.task) if array else ""
     number = next((number for number, _, task in jobs if task == wanted), None)
     return _remember(folder, int(number), array.task if array else None) if number else None
@@ -160,15 +167,32 @@ def _submit(
 ) -> Submitted:
     clear(folder)
     jobs = write(plan, folder)
-    name = job_name(plan.order.fingerprint)
-    (folder / SCRIPT_FILE).write_text(batch_script(profile, name, sys.executable, folder))
-    argv = submit_argv(folder, exported_names(variables, jobs))
+    name, exported, script = _name_of(plan, folder), exported_names(variables, jobs), folder / SCRIPT_FILE
+    if _is_apart(folder):
+        exported = exported_names(variables, jobs, REMOTE_VARIABLES)
+        bundle = (folder / BUNDLE_FILE).read_bytes()
+        script.write_text(apart_script(profile, name, profile.python or sys.executable, bundle))
+        argv = submit_apart_argv(script, exported)
+    else:
+        script.write_text(batch_script(profile, name, sys.executable, folder))
+        argv = submit_argv(folder, exported)
     return _remember(folder, queue.submit(argv, submit_environment(dict(variables))))
 
 
-def exported_names(variables: Mapping[str, str], jobs: Sequence[Job]) -> list[str]:
-    """Names of the `variables` of this process that `jobs` need on their node."""
-    names = (name for name in variables if any(fnmatch.fnmatchcase(name, pattern) for pattern in BASE_VARIABLES))
+def _is_apart(folder: Path) -> bool:
+    return (folder / BUNDLE_FILE).is_file()
+
+
+def _name_of(plan: StagePlan, folder: Path) -> str:
+    """The name of a job by itself. That of one without a folder on its node says which folder here is its own."""
+    fingerprint = plan.order.fingerprint
+    return job_name(hashlib.sha256(f"{fingerprint}{folder}".encode()).hexdigest() if _is_apart(folder) else fingerprint)
+
+
+def exported_names(variables: Mapping[str, str], jobs: Sequence[Job], more: Sequence[str] = ()) -> list[str]:
+    """Names of the `variables` of this process that `jobs` need on their node, and of those like `more`."""
+    patterns = (*BASE_VARIABLES, *more)
+    names = (name for name in variables if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
     return sorted({*names, *(name for job in jobs for name in job.exported())})
 
 

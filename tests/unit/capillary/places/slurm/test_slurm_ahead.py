@@ -108,6 +108,15 @@ def test_a_job_that_still_counts_is_not_submitted_again(cells: Cells, slurm: Fak
     assert array in slurm.said("sbatch")[-1]
 
 
+def test_jobs_that_bring_everything_along_are_no_array(cells: Cells, slurm: FakeSlurm) -> None:
+    """Each has a script of its own."""
+    apart = {"max_jobs": 2, "stages": {"toy": "small"}, "profiles": {"small": {**PROFILE, "files": "remote"}}}
+    (cells.root / "configs/slurm.yaml").write_text(yaml.safe_dump(apart))
+    cells.submit()
+    assert slurm.said("sbatch") == []
+    assert not any(cells.folder(cell).exists() for cell in CELLS)
+
+
 def test_an_array_that_slurm_does_not_take(
     cells: Cells, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,10 @@
 """configs/slurm.yaml and what becomes of it: text that sbatch reads, without a value of any variable."""
 
+import io
+import os
 import shlex
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +12,11 @@ import pytest
 
 from capillary.places.slurm.config import SlurmProfile, read_config
 from capillary.places.slurm.script import (
+    apart_script,
     array_name,
     array_script,
     batch_script,
+    submit_apart_argv,
     submit_argv,
     submit_array_argv,
     submit_environment,
@@ -73,6 +79,28 @@ def test_what_a_profile_leaves_open_is_the_cluster_s() -> None:
     assert shlex.split(script.splitlines()[-1])[-1] == "/job; rm -rf"
 
 
+def test_the_script_for_a_node_apart_brings_everything_along(tmp_path: Path) -> None:
+    """It unpacks itself into a folder of the node, works there, and names nothing of this machine."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("job/job.json"))
+    wanted = profile(files="remote", python="/opt/my python")
+    script = apart_script(wanted, "capillary-abc", str(wanted.python), packed.getvalue())
+    assert str(tmp_path) not in script
+    assert script.splitlines()[:2] == ["#!/bin/bash", "#SBATCH --job-name=capillary-abc"]
+    *unpacking, last = script.splitlines()
+    assert last == "exec '/opt/my python' -P -m capillary.places.apart.node \"$work\""
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        ["bash"], input="\n".join([*unpacking, "ls $work/job"]), text=True, env=environment, check=True
+    )
+    (work,) = tmp_path.glob("capillary-*")
+    assert done.returncode == 0
+    assert "job.json" in (work / "job/log").read_text()
+    argv = submit_apart_argv(Path("/jobs/a/job.sh"), ["PATH"])
+    assert argv[2:] == ["--export=PATH", "--output=/dev/null", "--chdir=/", "/jobs/a/job.sh"]
+
+
 def test_an_array_asks_for_what_one_job_does() -> None:
     """Each task works in its own folder, and its words go into the log there."""
     folders = [Path("/data/my project/train@a%2Fb"), Path("/data/my project/train@c")]
@@ -132,6 +160,10 @@ def test_variables_go_by_name_and_paths_mean_themselves() -> None:
         ({"cpus": 0}, "greater than 0"),
         ({"runtime": "enroot"}, "runtime"),
         ({"cpu": 1}, "did you mean `cpus`"),
+        ({"files": "none"}, "files"),
+        ({"files": "remote", "runtime": "docker"}, "needs `runtime: process`"),
+        ({"python": "/opt/bin/python"}, "is of use with `files: remote`"),
+        ({"files": "remote", "python": "bin/python"}, "must be the absolute path"),
     ],
 )
 def test_a_wrong_profile_is_refused(changes: dict[str, Any], words: str) -> None:

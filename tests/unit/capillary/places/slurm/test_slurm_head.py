@@ -16,8 +16,9 @@ from capillary.places.held import held
 from capillary.places.job import job_folder
 from capillary.places.lines import parse_job
 from capillary.places.outcome import Attempt, Ended, read_ended, write_attempt, write_ended
-from capillary.places.slurm import head, submitted, watch
+from capillary.places.slurm import head, watch
 from capillary.places.slurm.execute import SlurmPlace
+from capillary.places.slurm.script import array_name
 from capillary.places.slurm.submitted import read_submitted
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
@@ -147,7 +148,7 @@ def test_the_task_of_an_array_is_found_again(run: Run, slurm: FakeSlurm, on_ques
     """By the array's name and the task's place in it, if the head died before it could note its number."""
     on_question(lambda: run.stop.receive(signal.SIGTERM, None))
     run.execute()
-    array = submitted.array_name(["f0", run.plan.order.fingerprint])
+    array = array_name(["f0", run.plan.order.fingerprint])
     (run.folder / "jobid").unlink()
     (run.folder / "array.json").write_text(json.dumps({"name": array, "task": 1}))
     slurm.named = [f"28_0 {run.folder.parent}", f"28_1 {run.folder.parent}"]

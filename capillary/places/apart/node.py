@@ -1,0 +1,227 @@
+"""What the batch script of a job runs on a node that shares no disk with the head.
+
+`python -m capillary.places.apart.node WORK`, where WORK holds the unpacked bundle: fetches the deps and what former
+attempts left, runs the job of WORK/job in WORK/project, sends outs and the job's own word to the remote.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+
+from capillary.cache.objects import restore
+from capillary.lifetimes.stop import Stop, listening
+from capillary.places.apart.bundle import APART_FILE, Apart, tar_of, untar
+from capillary.places.apart.remote import Remote, patiently
+from capillary.places.job import GATES, JOB_FILE, LOG_FILE, JobDep, read_job
+from capillary.places.outcome import (
+    ATTEMPTS,
+    ENDED_FILE,
+    OUTS,
+    REQUEUED_FILE,
+    STOP_FILE,
+    Ended,
+    attempts,
+    read_ended,
+    write_ended,
+)
+from capillary.places.slurm import queue
+from capillary.places.slurm.node import RUNNING, own_job
+from capillary.places.work import node_name, run_job
+from stages.common.errors import CapillaryError, run_main
+from stages.common.progress import say
+from stages.common.runtime import ORDER_FILE, StageOrder, order_json, read_order
+
+POLL_S = 10.0
+STATE_TURNS = 6  # polls between two looks at the checkpoints, which may be large
+STATE, OUTBOX, RECEIPTS = "state.tar.gz", "outbox.tar.gz", "receipts.tar.gz"
+OUTS_LIST = "outs.json"
+
+
+class Node:
+    """The job that was unpacked into `work`."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self._apart = Apart.model_validate_json((work / APART_FILE).read_bytes())
+        self._project = work / "project"
+        self.folder = work / "job"
+        self._remote = Remote(self._project)
+        self._own_attempt = 1
+        self._kept: list[tuple[str, int]] = []  # name and time of each file in the state that the remote has
+
+    @property
+    def _order(self) -> StageOrder:
+        return read_order(self.folder / ORDER_FILE)
+
+    def fetch(self) -> None:
+        """The deps by their hashes, and what former attempts at this job left."""
+        for number in itertools.count(1):
+            former = self._read(f"{ATTEMPTS}/{number}.json")
+            if former is None:
+                break
+            (self.folder / ATTEMPTS).mkdir(exist_ok=True)
+            (self.folder / ATTEMPTS / f"{number}.json").write_bytes(former)
+            self._own_attempt = number + 1
+        self.look_for_stop()
+        if (state := self._read(STATE)) is not None:
+            untar(state, self._order.state_dir)
+        patiently(lambda: self._remote.pull(sorted(set(self._apart.fetched.values()))))
+        for name, digest in self._apart.fetched.items():
+            restore(self._remote.cache, digest, self._project / name)
+
+    def look_for_stop(self) -> None:
+        """Take the head's request to end, if it made one."""
+        if self._read(STOP_FILE) is not None:
+            (self.folder / STOP_FILE).touch()
+
+    def send(self) -> None:
+        """Show the head who works on the job, and what it printed."""
+        for number, _ in enumerate(attempts(self.folder), start=1):
+            name = f"{ATTEMPTS}/{number}.json"
+            self.write(name, (self.folder / name).read_bytes())
+        self.write(f"{LOG_FILE}-{self._own_attempt}", (self.folder / LOG_FILE).read_bytes())
+
+    def keep_state(self) -> None:
+        """Send the checkpoints, from which the next attempt resumes, wherever it runs."""
+        files = (file for file in self._order.state_dir.rglob("*") if file.is_file())
+        seen = sorted((str(file), file.stat().st_mtime_ns) for file in files)
+        if seen != self._kept:
+            self.write(STATE, tar_of(self._order.state_dir))
+            self._kept = seen
+
+    def deliver(self) -> None:
+        """Send the outs by their hashes, what waits for a tracking server, and last how the job ended."""
+        outs = self.folder / OUTS
+        hashes = {name: self._remote.add(outs / name) for name in read_job(self.folder).outs if (outs / name).exists()}
+        patiently(lambda: self._remote.push(sorted(set(hashes.values()))))
+        self.write(OUTS_LIST, json.dumps(hashes).encode())
+        for name, place in ((OUTBOX, self._order.outbox), (RECEIPTS, self._order.receipts)):
+            if place is not None and place.is_dir():
+                self.write(name, tar_of(place))
+        self.send()
+        self.write(ENDED_FILE, (self.folder / ENDED_FILE).read_bytes())
+
+    def _read(self, name: str) -> bytes | None:
+        return patiently(lambda: self._remote.read(self._apart.box, name))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file into the mailbox of the job."""
+        patiently(lambda: self._remote.write(self._apart.box, name, content))
+
+    def settle(self) -> None:
+        """Let the job and its gates name this node's places instead of the head's."""
+        for folder in (self.folder, *sorted((self.folder / GATES).glob("*"))):
+            job, order = read_job(folder), read_order(folder / ORDER_FILE)
+            kept = self._project / ".capillary"
+            state = kept / "state" / order.state_dir.name
+            order = dataclasses.replace(
+                order,
+                state_dir=state,
+                cache_dir=self._remote.cache,
+                outbox=kept / "outbox",
+                receipts=kept / "receipts",
+                downloads=kept / "downloads",
+            )
+            writable = (*((state,) if job.access.resume else ()), order.outbox, order.receipts)
+            changes = {"root": self._project, "repository": self._project, "writable": writable}
+            deps = tuple(self._dep(dep) for dep in job.deps)
+            (folder / ORDER_FILE).chmod(0o644)
+            (folder / ORDER_FILE).write_bytes(order_json(order))
+            (folder / JOB_FILE).write_text(job.model_copy(update={**changes, "deps": deps}).model_dump_json())
+
+    def _dep(self, dep: JobDep) -> JobDep:
+        if dep.host is None:
+            return dep
+        if dep.host.is_relative_to(self._apart.folder):
+            here = self.folder / dep.host.relative_to(self._apart.folder)
+        else:
+            here = self._project / dep.name
+        # what comes by its hash was checked against it
+        return dep.model_copy(update={"host": here, **({"stamp": None} if dep.name in self._apart.fetched else {})})
+
+
+@contextlib.contextmanager
+def _sending(node: Node) -> Iterator[None]:
+    """Keep the head informed during the block, and checkpoints safe from the end of this node."""
+    over = threading.Event()
+
+    def send() -> None:
+        for turn in itertools.count(1):
+            if over.wait(POLL_S):
+                return
+            with contextlib.suppress(OSError, DvcException, CapillaryError):
+                node.send()
+                if turn % STATE_TURNS == 0:
+                    node.keep_state()
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def run(work: Path, stop: Stop) -> int:
+    """Carry out the job in `work`; returns its exit code."""
+    node, started = Node(work), time.time()
+    code = 0
+    try:
+        node.settle()
+        node.fetch()
+    except CapillaryError as error:
+        say(error.report())
+        code = error.code
+        write_ended(node.folder, Ended(code=code, node=node_name(), started=started, ended=time.time()))
+    node.send()
+    if not code:
+        with _sending(node):
+            code = run_job(node.folder, stop, before_end=node.look_for_stop)
+    if code:
+        node.keep_state()
+    if read_ended(node.folder) is not None:
+        node.deliver()
+    else:
+        _again(node, own_job(os.environ), Ended(code=code, node=node_name(), started=started, ended=time.time()))
+    return code
+
+
+def _again(node: Node, job: str, ended: Ended) -> None:
+    """As capillary.places.slurm.node: requeue a job that was cut short, unless somebody cancelled it."""
+    info = queue.ask(job)
+    if isinstance(info, queue.JobInfo) and info.state != RUNNING:
+        return
+    say("the job was cut short: it returns to the queue and resumes from its checkpoint")
+    node.send()
+    node.write(REQUEUED_FILE, b"")
+    shutil.rmtree(node.work, ignore_errors=True)  # what requeues a job ends this process, too
+    if refusal := queue.requeue(job):
+        say(f"Slurm does not requeue it: {refusal}")
+        node.write(ENDED_FILE, ended.model_dump_json().encode())
+
+
+def main() -> None:
+    """Carry out the job of the folder that the argument names, and remove it."""
+    work = Path(sys.argv[1])
+    os.chdir("/")
+    try:
+        with listening() as stop:
+            code = run(work, stop)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run_main(main)

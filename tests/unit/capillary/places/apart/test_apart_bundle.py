@@ -1,0 +1,69 @@
+"""What a batch script carries: code and small files, nothing of the head's own, no more than Slurm takes."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from capillary.places.apart import bundle
+from capillary.places.apart.bundle import Apart, pack, tar_of, untar
+from stages.common.errors import CapillaryError
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Apart:
+    folder = tmp_path / "job"
+    for name in ("job.json", "carried/.capillary/provenance/params.yaml", "head.lock", "log", "bundle.tar.gz"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return Apart(box="toy-1", root=tmp_path, folder=folder, fetched={"data/in.txt": "abc"})
+
+
+def names_in(content: bytes) -> set[str]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return {info.name for info in archive}
+
+
+def test_a_bundle_has_code_deps_and_the_job(apart: Apart, tmp_path: Path) -> None:
+    """Compiled code, the head's lock and the log stay."""
+    (tmp_path / "stages/toy/__pycache__").mkdir(parents=True)
+    (tmp_path / "stages/toy/__pycache__/a.pyc").touch()
+    (tmp_path / "stages/toy/__main__.py").touch()
+    made = pack(apart, "[core]\n", {"stages": tmp_path / "stages"})
+    names = names_in(made)
+    assert {"code/capillary/__init__.py", "code/stages/common/errors.py", "project/.dvc/config"} <= names
+    assert {name for name in names if name.startswith("job/")} == {
+        "job/job.json",
+        "job/carried/.capillary/provenance/params.yaml",
+    }
+    assert {name for name in names if name.startswith("project/stages")} == {"project/stages/toy/__main__.py"}
+
+
+def test_a_bundle_that_slurm_would_not_take_names_what_is_large(
+    apart: Apart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the way in which it goes through the remote."""
+    monkeypatch.setattr(bundle, "MOST_BYTES", 1000)
+    for name, size in (("a.csv", 10), ("b.csv", 9999)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    with pytest.raises(CapillaryError, match="does not fit into a batch script") as caught:
+        pack(apart, "", {name: tmp_path / name for name in ("a.csv", "b.csv")})
+    assert "dvc add b.csv" in caught.value.remedy
+
+
+def test_an_archive_is_unpacked_into_its_folder_alone(tmp_path: Path) -> None:
+    """Whoever can write to the remote may have made it."""
+    (tmp_path / "state/deep").mkdir(parents=True)
+    (tmp_path / "state/deep/a.pt").write_text("weights")
+    os.utime(tmp_path / "state/deep/a.pt", (1000, 1000))
+    untar(tar_of(tmp_path / "state"), tmp_path / "copy")
+    assert (tmp_path / "copy/deep/a.pt").read_text() == "weights"
+    assert (tmp_path / "copy/deep/a.pt").stat().st_mtime == 1000  # which says when there was a checkpoint
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../stray"))
+    with pytest.raises(CapillaryError, match="an archive in the remote"):
+        untar(packed.getvalue(), tmp_path / "copy")
+    assert not (tmp_path / "stray").exists()

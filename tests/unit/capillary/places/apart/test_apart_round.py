@@ -1,0 +1,163 @@
+"""From a head to a node that sees nothing of its disk, and back, without a cluster: the batch script's work by hand."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capillary.launcher.plan import StagePlan
+from capillary.lifetimes.stop import Stop
+from capillary.places import jobs
+from capillary.places.apart import node
+from capillary.places.apart.place import ApartPlace, Mirror, box_of
+from capillary.places.apart.remote import Remote
+from capillary.places.collect import collect
+from capillary.places.held import held
+from capillary.places.job import job_folder
+from capillary.places.outcome import read_ended
+from capillary.places.slurm import queue
+from capillary.places.slurm.submitted import _remember
+from capillary.settings import read_settings
+from stages.common.errors import CapillaryError
+from tests.unit.capillary.places.slurm.conftest import FakeSlurm
+from tests.unit.capillary.places.slurm.test_slurm_config import profile
+
+CONFIG = "[core]\n    no_scm = true\n    remote = lab\n['remote \"lab\"']\n    url = {url}\n"
+STAGE = """
+import json, os, sys
+from pathlib import Path
+
+state = Path(json.loads(Path("order.json").read_text())["state_dir"])
+print("in", Path.cwd(), flush=True)
+if not (state / "saved").exists():
+    (state / "saved").write_text("checkpoint")
+    sys.exit(3)
+Path("data/out").mkdir()
+Path("data/out/text").write_text(Path("data/in.txt").read_text() + os.environ["TOY_TOKEN"].upper())
+"""
+Make = Callable[..., StagePlan]
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    fake = FakeSlurm()
+    monkeypatch.setattr(queue, "_run", fake)
+    return fake
+
+
+@pytest.fixture
+def plan(make_plan: Make, root: Path, tmp_path: Path) -> StagePlan:
+    """Of a stage that fails at first and resumes from its checkpoint; its data is in DVC's cache."""
+    for name, text in {
+        "stages/__init__.py": "",
+        "stages/toy/__init__.py": "",
+        "stages/toy/__main__.py": STAGE,
+        ".dvc/config": CONFIG.format(url=tmp_path / "lab"),
+        ".env": "TOY_TOKEN=s3cr3t\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    digest = Remote(root).add(root / "data/in.txt")
+    plan = make_plan()
+    access = plan.access.model_copy(update={"env": ("TOY_*",), "resume": True})
+    return make_plan(
+        "data/in.txt",
+        "stages",
+        fingerprint="0123456789abcdef",
+        access=access,
+        dep_hashes={"data/in.txt": digest, "stages": "code"},
+        writable=(plan.state_dir,),
+    )
+
+
+def written(plan: StagePlan) -> ApartPlace:
+    """The place, with the job of `plan` written."""
+    made = ApartPlace(read_settings(plan.root, {}), profile(files="remote"))
+    made.environment_id(plan.root, "toy", plan.access)
+    job_folder(plan).mkdir(parents=True, exist_ok=True)
+    made.write(plan, job_folder(plan))
+    return made
+
+
+def carry_out(plan: StagePlan, work: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """What the batch script does on a node, where the project is somewhere else; its log is what it prints."""
+    with tarfile.open(fileobj=io.BytesIO((job_folder(plan) / "bundle.tar.gz").read_bytes())) as archive:
+        archive.extractall(work)
+    (work / "job/log").write_text("a node's words\n")
+    away = plan.root.rename(plan.root.with_name("hidden"))
+    monkeypatch.setenv("TOY_TOKEN", "s3cr3t")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    try:
+        return node.run(work, Stop())
+    finally:
+        away.rename(plan.root)
+
+
+def test_a_job_goes_to_a_node_and_back(plan: StagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second job resumes from what the first one kept, on a node that never saw it; no secret is in any file."""
+    folder = job_folder(plan)
+    published = []
+    for attempt, code in (("one", 3), ("two", 0)):
+        if folder.exists():
+            for name in ("ended.json", "log", "attempts/1.json"):
+                (folder / name).unlink()
+        written(plan)
+        assert carry_out(plan, tmp_path / attempt, monkeypatch) == code
+        Mirror(plan, folder).catch_up()
+        ended = read_ended(folder)
+        assert ended is not None
+        assert ended.code == code
+        assert (folder / "log").read_text() == "a node's words\n"
+    kept = [file.read_bytes() for place in (folder, tmp_path / "lab") for file in place.rglob("*") if file.is_file()]
+    assert not any(b"s3cr3t" in content for content in kept)
+    with held(folder, "toy@a"):
+        assert collect(plan, folder, ended, lambda work: published.append((work / "data/out/text").read_text())) == 0
+    assert published == ["data/in.txtS3CR3T"]
+    assert not folder.exists()
+
+
+def test_what_a_node_cannot_have_is_refused(plan: StagePlan, make_plan: Make) -> None:
+    """Before anything is submitted."""
+    outside = make_plan("data/in.txt", "../beside/x.txt", access=plan.access)
+    with pytest.raises(CapillaryError, match=r"\.\./beside/x\.txt is outside the project"):
+        written(outside)
+    embedded = make_plan("data/in.txt", environment={"MLFLOW_TRACKING_URI": "sqlite:////p/mlruns/m.db"})
+    with pytest.raises(CapillaryError, match="which a node without a shared disk cannot reach") as caught:
+        written(embedded)
+    assert "MLFLOW_TRACKING_URI" in caught.value.remedy
+
+
+def test_outs_that_a_node_invents_are_not_taken(plan: StagePlan) -> None:
+    """Whoever can write to the remote may say anything."""
+    written(plan)
+    remote, folder = Remote(plan.root), job_folder(plan)
+    remote.write(box_of(folder), "outs.json", b'{"../../stray": "0"}')
+    remote.write(box_of(folder), "ended.json", b'{"code": 0, "node": "n1", "started": 1, "ended": 2}')
+    with pytest.raises(CapillaryError, match="list of outs"):
+        Mirror(plan, folder).catch_up()
+    assert read_ended(folder) is None
+
+
+def test_capillary_jobs_reaches_a_node_that_sees_no_folder(
+    plan: StagePlan, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its request to end is in the mailbox, so that the job does not return to the queue."""
+    written(plan)
+    _remember(job_folder(plan), 4711)
+    jobs.cancel_jobs(plan.repository, ["4711"], every=False)
+    assert Remote(plan.root).read(box_of(job_folder(plan)), "stop") == b""
+    assert slurm.said("scancel") == [["--signal=TERM", "--batch", "4711"]]
+    assert "is asked to checkpoint and end" in capsys.readouterr().out
+
+
+def test_a_request_to_end_reaches_the_node(plan: StagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made while the job waits: it ends before it begins."""
+    written(plan)
+    (job_folder(plan) / "stop").touch()
+    Mirror(plan, job_folder(plan)).catch_up()
+    (job_folder(plan) / "stop").unlink()
+    assert carry_out(plan, tmp_path / "node", monkeypatch) == 143
+    Mirror(plan, job_folder(plan)).catch_up()
+    assert read_ended(job_folder(plan)) is not None
