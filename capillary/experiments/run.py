@@ -187,7 +187,8 @@ def _stages(
     if BEFORE not in unchanged and (code := _dvc(root, environment, "repro", BEFORE)):
         return code, [], []
     slots = plan_slots(root, experiment.settings, len(experiment.cells))
-    if code := submit_ahead(root, environment, list(experiment.cells), experiment.settings):
+    due = [address for address in experiment.cells if address not in unchanged]
+    if code := submit_ahead(root, environment, due, experiment.settings):
         return code, [], []
     with View(list(experiment.cells)) as view:
         cells = Cells(root, environment, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
