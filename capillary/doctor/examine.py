@@ -16,15 +16,15 @@ from capillary.preflight.run import read_preflight
 from capillary.remote.setup import read_config
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError
+from stages.common.preflight.check import Check, Report, Status, missed, passed, report_of
+from stages.common.preflight.checks.clock import check_clock
+from stages.common.preflight.checks.disk import REMEDY, check_disk
+from stages.common.preflight.checks.embedded_store import check_address
+from stages.common.preflight.checks.service import REFUSED, Answer, Kind
+from stages.common.preflight.checks.services import ask_all, check_services, services_of
+from stages.common.preflight.params import PreflightParams, ServiceParams
+from stages.common.preflight.table import STYLES
 from stages.common.progress import console, plain, say
-from stages.preflight.check import Check, Report, Status, missed, passed, report_of
-from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.disk import REMEDY, check_disk
-from stages.preflight.checks.embedded_store import check_address
-from stages.preflight.checks.service import REFUSED, Answer, Kind
-from stages.preflight.checks.services import ask_all, check_services, services_of
-from stages.preflight.params import PreflightParams, ServiceParams
-from stages.preflight.table import STYLES
 
 WORDS = {Status.PASS: "ok", Status.WARN: "warning", Status.FAIL: "fault"}
 REGISTRY = "registry"

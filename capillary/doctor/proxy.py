@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from requests.utils import should_bypass_proxies
 
 from capillary.doctor.bounded import LIMIT_S
-from stages.preflight.check import Check, missed, passed
+from stages.common.preflight.check import Check, missed, passed
 
 NAME = "proxy"
 _WANTED = "reachable, and not used for servers nearby"

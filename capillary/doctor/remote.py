@@ -9,7 +9,7 @@ from capillary.doctor.bounded import LIMIT_S, SilenceError, bounded
 from capillary.remote.setup import read_config
 from capillary.remote.trial import ReadOnlyError, place_of, prove
 from stages.common.errors import CapillaryError, ServiceError
-from stages.preflight.check import Check, missed, passed, warned
+from stages.common.preflight.check import Check, missed, passed, warned
 
 NAME = "remote"
 _WANTED = "a small file can be written, read and removed"

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 
 from capillary.doctor.bounded import LIMIT_S
-from stages.preflight.check import Check, missed, passed
-from stages.preflight.checks.http_requests import Reply, ask, mlflow_login
-from stages.preflight.checks.mlflow_server import EXPERIMENT_QUESTION, LOGIN
-from stages.preflight.checks.service import REFUSED, Answer
+from stages.common.preflight.check import Check, missed, passed
+from stages.common.preflight.checks.http_requests import Reply, ask, mlflow_login
+from stages.common.preflight.checks.mlflow_server import EXPERIMENT_QUESTION, LOGIN
+from stages.common.preflight.checks.service import REFUSED, Answer
 
 NAME = "token"
 _WANTED = "known to the server and allowed to write"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from capillary.launcher.plan import WEIGHTS
 from capillary.weights.choice import weights_in_remote
+from stages.common.preflight.check import Check, passed, warned
 from stages.common.text import json_value
-from stages.preflight.check import Check, passed, warned
 
 NAME = "weights"
 _WANTED = "the networks of all cards"

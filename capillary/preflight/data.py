@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.preflight.check import Check, missed, passed, warned
+from stages.common.preflight.check import Check, missed, passed, warned
 
 DVC = (sys.executable, "-m", "dvc")
 _BUSY = ("Unable to acquire lock", "is busy, it is being blocked")

@@ -12,10 +12,10 @@ from capillary.containers.daemon import connect, plain_errors
 from capillary.settings import ExecutorName, Settings
 from stages.common.errors import ServiceError
 from stages.common.machine.gpus import Gpu
+from stages.common.preflight.check import Check, missed, passed, warned
+from stages.common.preflight.checks.disk import check_disk
+from stages.common.preflight.params import DiskParams
 from stages.common.runtime import NOTHING_KNOWN, Need
-from stages.preflight.check import Check, missed, passed, warned
-from stages.preflight.checks.disk import check_disk
-from stages.preflight.params import DiskParams
 
 _TOOLKIT = (
     "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && "

@@ -14,7 +14,7 @@ from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.table import Row, read_rows
 from stages.common.errors import DataError, ParamsError
 from stages.common.params import nearest
-from stages.preflight.check import Check, missed, passed
+from stages.common.preflight.check import Check, missed, passed
 from stages.preprocess.held_out import (
     HeldOutGroups,
     ids_of,

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from stages.preflight.check import Check, missed, passed, warned
+from stages.common.preflight.check import Check, missed, passed, warned
 
 _STATUS = ("git", "status", "--porcelain=v2", "--branch", "--untracked-files=no")
 

@@ -21,9 +21,9 @@ from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import find_limits
+from stages.common.preflight.check import Check, at_least, missed, passed
+from stages.common.preflight.params import PreflightParams
 from stages.common.runtime import NOTHING_KNOWN, Need
-from stages.preflight.check import Check, at_least, missed, passed
-from stages.preflight.params import PreflightParams
 
 GIB_GB = 1.073741824
 # an image with torch for the CPU, unpacked (docs/images.md); CUDA's libraries come on top

@@ -12,7 +12,7 @@ import psutil
 
 from capillary.containers.daemon import plain_errors
 from capillary.yaml_file import read_yaml
-from stages.preflight.check import Check, missed, passed
+from stages.common.preflight.check import Check, missed, passed
 
 COMPOSE_FILE = "docker-compose.yml"
 _PUBLISHED = re.compile(r"^(?P<host>[\d.]+):\$\{(?P<variable>\w+):-(?P<port>\d+)\}:\d+$")

@@ -28,21 +28,22 @@ from stages.common.errors import CapillaryError, ParamsError, ServiceError
 from stages.common.machine import gpus
 from stages.common.machine.container import container_sign
 from stages.common.params import validate_params
+from stages.common.preflight.check import Check, Report, missed, passed
+from stages.common.preflight.checks import gpu, ram, swap
+from stages.common.preflight.checks.clients import check_clients, installed, pinned
+from stages.common.preflight.checks.clock import check_clock
+from stages.common.preflight.checks.disk import REMEDY, check_disk, check_shared_memory, existing
+from stages.common.preflight.checks.embedded_store import check_address
+from stages.common.preflight.checks.environment import check_environment
+from stages.common.preflight.checks.packages import check_packages
+from stages.common.preflight.checks.service import Answer, Service
+from stages.common.preflight.checks.services import ask_all, check_services, services_of, to_be_asked
+from stages.common.preflight.listed import Where, make_checks
+from stages.common.preflight.params import CONFIG_FILE, PreflightParams
+from stages.common.preflight.table import lines, print_table
 from stages.common.progress import console, say
 from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
-from stages.preflight.check import Check, Report, missed, passed, report_of
-from stages.preflight.checks import gpu, ram, swap
-from stages.preflight.checks.clients import check_clients, installed, pinned
-from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory, existing
-from stages.preflight.checks.embedded_store import check_address
-from stages.preflight.checks.environment import check_environment
-from stages.preflight.checks.packages import check_packages
-from stages.preflight.checks.service import Answer, Service
-from stages.preflight.checks.services import ask_all, check_services, services_of, to_be_asked
-from stages.preflight.params import CONFIG_FILE, PreflightParams
-from stages.preflight.table import lines, print_table
 
 _TRAIN = "train"
 
@@ -99,19 +100,24 @@ def run_preflight(
         )
         params_check, run_params = _params(root, experiment)
         host = dataclasses.replace(host, need=_need(host, run_params, side_by_side=experiment is not None))
-        return report_of(
-            [check_git(root, critical=params.git.critical), params_check, data.result()],
-            _inputs(host, run_params),
-            _docker(host, found),
-            _gpu_checks(host) if host.jobs is None else [_nodes(host, host.jobs)],
-            _machine(host) if host.jobs is None else (),
-            _disks(host, cache.result()),
-            _ports(host),
-            [_packages(host)],
-            _servers(host, answers),
-            named.result(),
-            _environment(host, answers),
-            [check_clock(answers, params.clock)],
+        return make_checks(
+            Where.COMMAND,
+            {
+                "git": lambda: [check_git(root, critical=params.git.critical)],
+                "params": lambda: [params_check],
+                "data": lambda: [data.result()],
+                "inputs": lambda: _inputs(host, run_params),
+                "docker": lambda: _docker(host, found),
+                "gpu": lambda: _gpu_checks(host) if host.jobs is None else [_nodes(host, host.jobs)],
+                "memory": lambda: _memory(host) if host.jobs is None else (),
+                "disks": lambda: _disks(host, cache.result()),
+                "ports": lambda: _ports(host),
+                "packages": lambda: [_packages(host)],
+                "servers": lambda: _servers(host, answers),
+                "named services": named.result,
+                "environment": lambda: _environment(host, answers),
+                "clock": lambda: [check_clock(answers, params.clock)],
+            },
         )
 
 
@@ -217,7 +223,7 @@ def _nodes(host: Host, jobs: Jobs) -> Check:
     return passed("nodes", f"{jobs.described}; each job checks its own node", critical=False)
 
 
-def _machine(host: Host) -> Iterator[Check]:
+def _memory(host: Host) -> Iterator[Check]:
     params = host.params
     yield ram.check_ram(ram.available_bytes(), params.ram, host.need)
     if host.daemon is None:  # a stage's container gets the size that configs/stages.yaml says

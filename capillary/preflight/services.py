@@ -11,10 +11,10 @@ import requests
 from pydantic import Field, field_validator, model_validator
 
 from stages.common.params import Params
+from stages.common.preflight.check import Check, missed, passed
+from stages.common.preflight.checks.http_requests import innermost, reason_of
+from stages.common.preflight.params import ServiceParams
 from stages.common.text import visible
-from stages.preflight.check import Check, missed, passed
-from stages.preflight.checks.http_requests import innermost, reason_of
-from stages.preflight.params import ServiceParams
 
 ANSWERS = "answers on its health path"
 PAUSE_S = 0.5

@@ -10,8 +10,8 @@ from stages.common.dataset.paths import Tree, is_absolute, with_slashes
 from stages.common.dataset.table import TABLE, read_rows
 from stages.common.errors import DataError
 from stages.common.imaging.suffixes import is_pattern, split_inside
+from stages.common.preflight.check import Check, missed, passed
 from stages.common.text import visible
-from stages.preflight.check import Check, missed, passed
 
 ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz")  # a test compares them with ingest's
 _WANTED = "a dataset.csv whose files are there, or a known layout"

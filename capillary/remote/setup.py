@@ -12,11 +12,11 @@ from capillary.remote.trial import place_of, prove
 from capillary.remote.writing import PUBLIC, write_remote
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.preflight.checks.mlflow_server import ask_mlflow
+from stages.common.preflight.checks.service import Kind as ServiceKind
+from stages.common.preflight.checks.service import Service
 from stages.common.progress import say
 from stages.common.tracking.address import VARIABLE
-from stages.preflight.checks.mlflow_server import ask_mlflow
-from stages.preflight.checks.service import Kind as ServiceKind
-from stages.preflight.checks.service import Service
 
 _MLFLOW_TIMEOUT_S = 10.0
 

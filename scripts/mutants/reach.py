@@ -23,6 +23,7 @@ INTEGRATION = {
     "stages/predict": ["test_predict_command.py"],
     "stages/preprocess": ["test_preprocess_stage.py"],
     "stages/preflight": ["test_preflight_command.py"],
+    "stages/common/preflight": ["test_preflight_command.py"],
     "stages/common/registered": ["test_tracking_registry.py", "train/test_train_stage.py"],
     "stages/common/tracking": ["test_tracking_registry.py", "train/test_train_stage.py"],
     "stages/common": ["ingest", "test_preprocess_stage.py", "train/test_train_stage.py"],

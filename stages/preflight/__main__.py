@@ -4,11 +4,11 @@ from pathlib import Path
 
 from stages.common.errors import run_main
 from stages.common.params import load_params
+from stages.common.preflight.params import CONFIG_FILE, PreflightParams
+from stages.common.preflight.table import lines
 from stages.common.progress import say
 from stages.common.runtime import read_gate_runtime
 from stages.preflight.gate import look, refuse
-from stages.preflight.params import CONFIG_FILE, PreflightParams
-from stages.preflight.table import lines
 
 
 def main() -> None:

@@ -1,24 +1,26 @@
 """The checks of the gate: whether the stage that comes next can run to its end on this machine."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine import gpus
 from stages.common.machine.container import container_sign
+from stages.common.preflight.check import Check, Report
+from stages.common.preflight.checks import gpu, ram, swap
+from stages.common.preflight.checks.clients import check_clients, installed, pinned
+from stages.common.preflight.checks.clock import check_clock
+from stages.common.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
+from stages.common.preflight.checks.embedded_store import check_address
+from stages.common.preflight.checks.environment import check_environment
+from stages.common.preflight.checks.packages import check_packages
+from stages.common.preflight.checks.service import Answer
+from stages.common.preflight.checks.services import ask_all, check_services, services_of, to_be_asked
+from stages.common.preflight.listed import Where, make_checks
+from stages.common.preflight.params import GpuParams, PreflightParams
 from stages.common.runtime import NOTHING_KNOWN, GateRuntime, Need
 from stages.common.tracking.address import VARIABLE
-from stages.preflight.check import Check, Report, report_of
-from stages.preflight.checks import gpu, ram, swap
-from stages.preflight.checks.clients import check_clients, installed, pinned
-from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.disk import REMEDY, check_disk, check_shared_memory
-from stages.preflight.checks.embedded_store import check_address
-from stages.preflight.checks.environment import check_environment
-from stages.preflight.checks.packages import check_packages
-from stages.preflight.checks.services import ask_all, check_services, services_of, to_be_asked
-from stages.preflight.params import GpuParams, PreflightParams
 
 
 def look(params: PreflightParams, runtime: GateRuntime) -> Report:
@@ -26,27 +28,17 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
     services = to_be_asked(services_of(runtime.variables, params.services), runtime.tracking)
     answers = ask_all(services, runtime.variables, params.answers)
     stage, need = stage_of(runtime.gated), runtime.need
-    return report_of(
-        gpu_checks(params.gpu, runtime, need),
-        [
-            ram.check_ram(ram.available_bytes(), params.ram, need),
-            *_disks(params, runtime, need),
-            check_shared_memory(params.shared_memory, need=need),
-            swap.check_swap(*swap.swap_now(), params.swap, in_container=container_sign() is not None),
-        ],
-        _packages(params, runtime, stage),
-        _address(params, runtime),
-        check_services(answers, critical=params.answers.critical, tracking=runtime.tracking),
-        check_clients(
-            runtime.variables,
-            answers,
-            pinned(Path.cwd()) if runtime.in_container else installed,
-            critical=params.packages.critical,
-        ),
-        [
-            check_environment(stage, runtime.variables, params.environment, answers=answers, tracking=runtime.tracking),
-            check_clock(answers, params.clock),
-        ],
+    return make_checks(
+        Where.GATE,
+        {
+            "gpu": lambda: gpu_checks(params.gpu, runtime, need),
+            "memory": lambda: _memory(params, need),
+            "disks": lambda: _disks(params, runtime, need),
+            "packages": lambda: _packages(params, runtime, stage),
+            "servers": lambda: _servers(params, runtime, answers),
+            "environment": lambda: [_environment(params, runtime, stage, answers)],
+            "clock": lambda: [check_clock(answers, params.clock)],
+        },
     )
 
 
@@ -85,6 +77,12 @@ def refuse(report: Report, gated: str) -> CapillaryError:
     )
 
 
+def _memory(params: PreflightParams, need: Need) -> Iterator[Check]:
+    yield ram.check_ram(ram.available_bytes(), params.ram, need)
+    yield check_shared_memory(params.shared_memory, need=need)
+    yield swap.check_swap(*swap.swap_now(), params.swap, in_container=container_sign() is not None)
+
+
 def _disks(params: PreflightParams, runtime: GateRuntime, need: Need) -> Iterator[Check]:
     # a container's working folder is its own; its temporary files are in the project's folder
     here = Path(tempfile.gettempdir()) if runtime.in_container else Path.cwd()
@@ -97,10 +95,18 @@ def _disks(params: PreflightParams, runtime: GateRuntime, need: Need) -> Iterato
         yield check_disk("runs", runtime.store, least_gb, REMEDY, critical=disk.critical, why=why)
 
 
-def _address(params: PreflightParams, runtime: GateRuntime) -> list[Check]:
-    if VARIABLE not in runtime.variables:
-        return []  # a stage that talks to no server
-    return check_address(Path.cwd(), runtime.variables, critical=params.answers.critical)
+def _servers(params: PreflightParams, runtime: GateRuntime, answers: Sequence[Answer]) -> Iterator[Check]:
+    critical, variables = params.answers.critical, runtime.variables
+    if VARIABLE in variables:  # else a stage that talks to no server
+        yield from check_address(Path.cwd(), variables, critical=critical)
+    yield from check_services(answers, critical=critical, tracking=runtime.tracking)
+    has = pinned(Path.cwd()) if runtime.in_container else installed
+    yield from check_clients(variables, answers, has, critical=params.packages.critical)
+
+
+def _environment(params: PreflightParams, runtime: GateRuntime, stage: str, answers: Sequence[Answer]) -> Check:
+    variables, tracking = runtime.variables, runtime.tracking
+    return check_environment(stage, variables, params.environment, answers=answers, tracking=tracking)
 
 
 def _packages(params: PreflightParams, runtime: GateRuntime, stage: str) -> list[Check]:

@@ -10,8 +10,8 @@ import requests
 from capillary.report.registered import Samples
 from capillary.report.sources.stored import StoredRun, StoredVersion
 from stages.common.errors import ServiceError
+from stages.common.preflight.checks.http_requests import mlflow_login
 from stages.common.tracking.address import EXPERIMENT
-from stages.preflight.checks.http_requests import mlflow_login
 
 TIMEOUT_S = (3.0, 15.0)  # to connect, to answer
 MAX_POINTS = 5000  # of one curve: a sample each ten seconds for half a day

@@ -22,10 +22,10 @@ from capillary.report.sources.tracking import read_runs
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
 from stages.common.metrics import METRICS
-from stages.preflight.check import Status
-from stages.preflight.checks.embedded_store import check_store
-from stages.preflight.checks.services import ask_all, check_services, services_of
-from stages.preflight.params import ServiceParams
+from stages.common.preflight.check import Status
+from stages.common.preflight.checks.embedded_store import check_store
+from stages.common.preflight.checks.services import ask_all, check_services, services_of
+from stages.common.preflight.params import ServiceParams
 from tests.support.parts import command_environment
 from tests.support.ports import free_port
 from tests.support.tracking.mlflow_server import mlflow_server

@@ -17,8 +17,8 @@ from capillary.cli import app
 from capillary.experiments.run import Options
 from capillary.launcher.run import stage_hardware
 from capillary.lifetimes.stop import Stop
+from stages.common.preflight.check import Report, missed
 from stages.predict.request import PredictRequest, StackRequest
-from stages.preflight.check import Report, missed
 from tests.support.parts import REPOSITORY
 
 HEAVY = {"dvc", "torch", "mlflow", "numpy", "pandas", "monai", "ruamel", "yaml"}

@@ -58,7 +58,7 @@ def _host_side() -> list[Path]:
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     shared += (REPOSITORY / "stages" / "common" / "machine").glob("*.py")
-    checks = (REPOSITORY / "stages" / "preflight").rglob("*.py")  # the same ones on a machine and in a container
+    checks = (REPOSITORY / "stages" / "common" / "preflight").rglob("*.py")  # the same on a machine and in a container
     # what the host and predict say to each other
     exchanged = (
         "request",

@@ -22,9 +22,9 @@ from capillary.doctor.weights import check_weights
 from capillary.remote.trial import ReadOnlyError
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
-from stages.preflight.check import Check, Report, Status, missed, passed, warned
-from stages.preflight.checks.mlflow_server import ask_mlflow
-from stages.preflight.checks.service import Answer, Kind, Service
+from stages.common.preflight.check import Check, Report, Status, missed, passed, warned
+from stages.common.preflight.checks.mlflow_server import ask_mlflow
+from stages.common.preflight.checks.service import Answer, Kind, Service
 from tests.support.machine import dead_port, http_server, tcp_server
 from tests.support.parts import REPOSITORY
 from tests.support.tracking.mlflow_double import CannedAnswer, mlflow_double

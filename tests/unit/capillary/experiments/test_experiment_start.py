@@ -11,7 +11,7 @@ from capillary.experiments import run
 from capillary.experiments.forecast import StageForecast
 from capillary.experiments.run import Options, run_experiment
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
-from stages.preflight.check import Check, Report, missed, passed
+from stages.common.preflight.check import Check, Report, missed, passed
 from tests.support.parts import REPOSITORY
 from tests.unit.capillary.experiments.workspace import CHANGED, Workspace
 

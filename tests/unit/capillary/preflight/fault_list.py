@@ -7,10 +7,10 @@ from dataclasses import replace
 from capillary.preflight.docker import check_docker, check_docker_gpus
 from capillary.settings import ExecutorName
 from stages.common.errors import ServiceError
+from stages.common.preflight.check import Check
+from stages.common.preflight.checks import gpu
+from stages.common.preflight.checks.clock import check_clock
 from stages.common.runtime import Need
-from stages.preflight.check import Check
-from stages.preflight.checks import gpu
-from stages.preflight.checks.clock import check_clock
 from tests.support.machine import dead_port
 from tests.support.tracking.mlflow_double import PAGE, UNKNOWN, CannedAnswer, experiment
 from tests.unit.capillary.preflight import fault_makers as make

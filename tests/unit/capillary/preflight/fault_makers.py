@@ -17,18 +17,18 @@ from capillary.preflight.run import read_preflight
 from capillary.preflight.source import check_source
 from capillary.settings import read_settings
 from stages.common.machine.gpus import Gpu
+from stages.common.preflight.check import Check
+from stages.common.preflight.checks import gpu
+from stages.common.preflight.checks.clients import check_clients
+from stages.common.preflight.checks.clock import check_clock
+from stages.common.preflight.checks.disk import check_disk, check_shared_memory
+from stages.common.preflight.checks.embedded_store import check_address
+from stages.common.preflight.checks.environment import check_environment
+from stages.common.preflight.checks.packages import check_packages
+from stages.common.preflight.checks.ram import check_ram
+from stages.common.preflight.checks.service import Answer, Kind, Service
+from stages.common.preflight.checks.services import ask_all, check_services, services_of
 from stages.common.runtime import Need
-from stages.preflight.check import Check
-from stages.preflight.checks import gpu
-from stages.preflight.checks.clients import check_clients
-from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.disk import check_disk, check_shared_memory
-from stages.preflight.checks.embedded_store import check_address
-from stages.preflight.checks.environment import check_environment
-from stages.preflight.checks.packages import check_packages
-from stages.preflight.checks.ram import check_ram
-from stages.preflight.checks.service import Answer, Kind, Service
-from stages.preflight.checks.services import ask_all, check_services, services_of
 from tests.support.machine import http_server, tcp_server
 from tests.support.parts import REPOSITORY
 from tests.support.tracking.mlflow_double import CannedAnswer, mlflow_double

@@ -20,10 +20,10 @@ from capillary.preflight.run import read_preflight
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError
 from stages.common.machine.gpus import Gpu
+from stages.common.preflight.check import Check
+from stages.common.preflight.checks.disk import check_disk
+from stages.common.preflight.params import ServiceParams
 from stages.common.runtime import Need
-from stages.preflight.check import Check
-from stages.preflight.checks.disk import check_disk
-from stages.preflight.params import ServiceParams
 from tests.support.parts import REPOSITORY
 
 PARAMS = read_preflight(REPOSITORY)

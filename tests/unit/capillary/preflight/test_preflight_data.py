@@ -10,7 +10,7 @@ from dvc.repo import Repo
 
 from capillary.preflight import data as data_checks
 from capillary.preflight.data import DataState, cache_folder, check_data, error_of, judge, read_state
-from stages.preflight.check import Check, Status
+from stages.common.preflight.check import Check, Status
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's own
 NOTHING = DataState(sources=(), pulled=(), cached=(), changed=())

@@ -9,8 +9,8 @@ from capillary.preflight.run import read_preflight
 from capillary.settings import ExecutorName, read_settings
 from stages.common.errors import ServiceError
 from stages.common.machine.gpus import Gpu
-from stages.preflight.check import Status
-from stages.preflight.params import DiskParams
+from stages.common.preflight.check import Status
+from stages.common.preflight.params import DiskParams
 from tests.support.parts import REPOSITORY
 
 GPU = Gpu(index=0, uuid="GPU-0", name="RTX", memory_bytes=1, free_bytes=1, driver="580.1")

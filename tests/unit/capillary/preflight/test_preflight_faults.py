@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stages.common.errors import CapillaryError
-from stages.preflight.check import Status
+from stages.common.preflight.check import Status
 from tests.support.parts import REPOSITORY
 from tests.unit.capillary.preflight import fault_makers as make
 from tests.unit.capillary.preflight.fault_list import FAULTS, Inject

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from capillary.preflight.git import check_git
-from stages.preflight.check import Check, Status
+from stages.common.preflight.check import Check, Status
 from tests.support.parts import command_environment
 
 

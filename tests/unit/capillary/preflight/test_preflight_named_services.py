@@ -14,8 +14,8 @@ from capillary.experiments.sections import Sections
 from capillary.preflight.services import NamedService, check_named
 from stages.common.errors import ParamsError
 from stages.common.params import validate_params
-from stages.preflight.check import Check, Status
-from stages.preflight.params import ServiceParams
+from stages.common.preflight.check import Check, Status
+from stages.common.preflight.params import ServiceParams
 from tests.support.machine import dead_port, http_server
 
 PATIENCE = ServiceParams(critical=True, timeout_s=2, patience_s=0)

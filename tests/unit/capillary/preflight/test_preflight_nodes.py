@@ -9,7 +9,7 @@ from capillary.places.choose import jobs_of
 from capillary.preflight.need import _stages
 from capillary.preflight.run import Host, _nodes
 from capillary.settings import read_settings
-from stages.preflight.check import Status
+from stages.common.preflight.check import Status
 from tests.support.parts import REPOSITORY
 
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from capillary.preflight.ports import Port, check_port, check_ports, is_busy, program_on, published
-from stages.preflight.check import Check, Status
+from stages.common.preflight.check import Check, Status
 from tests.support.machine import dead_port
 from tests.support.parts import REPOSITORY
 

@@ -17,9 +17,11 @@ from capillary.settings import Settings, read_settings
 from stages.common.errors import ParamsError, ServiceError
 from stages.common.machine import gpus
 from stages.common.machine.gpus import DriverBrokenError, Gpu
-from stages.preflight.check import Check, Report, Status, missed, passed
-from stages.preflight.checks.service import Answer, Kind, Service
+from stages.common.preflight.check import Check, Report, Status, missed, passed
+from stages.common.preflight.checks.service import Answer, Kind, Service
+from stages.common.preflight.listed import Where
 from tests.support.parts import REPOSITORY
+from tests.unit.stages.common.preflight.test_listed import is_listed
 
 GPU = Gpu(index=0, uuid="GPU-0", name="RTX", memory_bytes=10**10, free_bytes=10**10, driver="580.65.06")
 PARAMS = read_preflight(REPOSITORY)
@@ -123,8 +125,8 @@ def test_without_a_gpu_in_podman_nobody_is_sent_to_docker_s_toolkit(seen: Simple
 
 def test_shared_memory_is_asked_of_processes_alone() -> None:
     """A container gets the size that configs/stages.yaml says."""
-    assert names(run._machine(host())) == ["ram", "shared memory", "swap"]
-    assert names(run._machine(host(daemon()))) == ["ram", "swap"]
+    assert names(run._memory(host())) == ["ram", "shared memory", "swap"]
+    assert names(run._memory(host(daemon()))) == ["ram", "swap"]
 
 
 def test_every_place_that_fills_is_looked_at(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ class Parts:
         monkeypatch.setattr(run, "cache_folder", lambda root: root / "cache")
         monkeypatch.setattr(run, "find_daemon", lambda _settings: self.daemon)
         monkeypatch.setattr(run, "check_git", lambda _root, *, critical: passed("git", "main", critical=critical))
-        for name in ("_machine", "_ports", "_environment"):
+        for name in ("_memory", "_ports", "_environment"):
             monkeypatch.setattr(run, name, lambda *_: [])
         monkeypatch.setattr(run, "_packages", lambda _host: passed("packages", "all"))
         monkeypatch.setattr(run, "_gpu_checks", self._gpus)
@@ -266,6 +268,7 @@ def test_the_report_has_every_subject_in_its_order(project: Path, monkeypatch: p
         "clock",
     ]
     assert "disk of cache" in names(report.checks)
+    assert all(is_listed(name, Where.COMMAND) for name in names(report.checks))
     assert [check.critical for check in report.checks[:3]] == [True, True, True]
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from capillary.preflight.folds import read_members
 from capillary.preflight.source import ARCHIVE_SUFFIXES, check_source
+from stages.common.preflight.check import Status
 from stages.ingest.sources.archives import archive as archives
-from stages.preflight.check import Status
 
 
 def test_archives_are_those_that_ingest_unpacks() -> None:

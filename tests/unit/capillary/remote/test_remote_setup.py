@@ -18,7 +18,7 @@ from capillary.remote.setup import set_up_remote
 from capillary.remote.trial import PROBE, prove
 from capillary.remote.writing import write_remote
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.preflight.checks.service import Answer
+from stages.common.preflight.checks.service import Answer
 
 CONFIG = "[core]\n    # no report leaves the lab\n    analytics = false\n"
 HUB = "https://hub.example/alice/vessels"

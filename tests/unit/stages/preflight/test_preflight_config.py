@@ -9,10 +9,10 @@ from rich.console import Console
 
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from stages.common.params import load_params
-from stages.preflight.check import Report, Status, at_least, missed, passed, report_of, warned
+from stages.common.preflight.check import Report, Status, at_least, missed, passed, report_of, warned
+from stages.common.preflight.params import CONFIG_FILE, PreflightParams
+from stages.common.preflight.table import lines, print_table
 from stages.preflight.gate import refuse
-from stages.preflight.params import CONFIG_FILE, PreflightParams
-from stages.preflight.table import lines, print_table
 from tests.support.parts import REPOSITORY
 
 TEXT = (REPOSITORY / CONFIG_FILE).read_text()

@@ -11,13 +11,15 @@ import pytest
 
 from stages.common.machine import gpus
 from stages.common.params import load_params
+from stages.common.preflight.check import Check, Status
+from stages.common.preflight.checks import gpu
+from stages.common.preflight.listed import Where
+from stages.common.preflight.params import CONFIG_FILE, PreflightParams
 from stages.common.runtime import GateRuntime
-from stages.preflight.check import Check, Status
-from stages.preflight.checks import gpu
 from stages.preflight.gate import gpu_checks, look
-from stages.preflight.params import CONFIG_FILE, PreflightParams
 from tests.support.machine import FakeNvml, dead_port, http_server
 from tests.support.parts import REPOSITORY
+from tests.unit.stages.common.preflight.test_listed import is_listed
 
 PARAMS = load_params(PreflightParams, REPOSITORY / CONFIG_FILE)
 SIZES = {
@@ -43,7 +45,9 @@ def changed(**sections: dict[str, Any]) -> PreflightParams:
 
 def checks(params: PreflightParams = PARAMS, **changes: Any) -> dict[str, Check]:
     """The gate's checks by name, in order."""
-    return {check.name: check for check in look(params, runtime(**changes)).checks}
+    found = {check.name: check for check in look(params, runtime(**changes)).checks}
+    assert all(is_listed(name, Where.GATE) for name in found)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +62,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_process_gets_every_check_of_the_machine() -> None:
     """All checks in order, all of them passed on a healthy machine."""
     found = checks(changed(swap={"max_used_percent": 100}))
-    names = ["ram", "disk of workspace", "shared memory", "swap", "packages", "environment of train", "clock"]
+    names = ["ram", "shared memory", "swap", "disk of workspace", "packages", "environment of train", "clock"]
     assert list(found) == names
     assert {check.status for check in found.values()} == {Status.PASS}
 

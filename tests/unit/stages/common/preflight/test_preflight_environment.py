@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.preflight.check import Status
-from stages.preflight.checks.environment import VENDOR_FILE, check_environment
-from stages.preflight.checks.service import Answer, Kind, Service
-from stages.preflight.params import EnvironmentParams, VariableParams
+from stages.common.preflight.check import Status
+from stages.common.preflight.checks.environment import VENDOR_FILE, check_environment
+from stages.common.preflight.checks.service import Answer, Kind, Service
+from stages.common.preflight.params import EnvironmentParams, VariableParams
 
 NO_MORE = VariableParams(ingest=(), preprocess=(), train=(), evaluate=())
 PARAMS = EnvironmentParams(critical=True, variables=NO_MORE)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, DamagedError
+from stages.common.preflight.check import Check, missed, passed
 from stages.common.tracking.address import EMBEDDED, EXPERIMENT, VARIABLE, StoreKind, read_address, restore_command
 from stages.common.tracking.database_file import refuse_damaged_database
-from stages.preflight.check import Check, missed, passed
 
 NAME = "mlflow"
 _WANTED = "can be written to"

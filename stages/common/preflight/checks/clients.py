@@ -5,9 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stages.preflight.check import Check, missed, passed
-from stages.preflight.checks.packages import read_pins
-from stages.preflight.checks.service import Answer
+from stages.common.preflight.check import Check, missed, passed
+from stages.common.preflight.checks.packages import read_pins
+from stages.common.preflight.checks.service import Answer
 
 # scheme of a database or of a folder for files → the packages of which one is needed
 _PACKAGES = {

@@ -2,8 +2,8 @@
 
 import psutil
 
-from stages.preflight.check import GB, Check, passed, warned
-from stages.preflight.params import SwapParams
+from stages.common.preflight.check import GB, Check, passed, warned
+from stages.common.preflight.params import SwapParams
 
 _EMPTY_IT = "free memory first, then empty it: sudo swapoff -a && sudo swapon -a"
 

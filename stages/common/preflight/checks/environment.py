@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from stages.common.preflight.check import Check, Status, missed, passed
+from stages.common.preflight.checks.service import Answer, Kind
+from stages.common.preflight.params import EnvironmentParams
 from stages.common.runtime import TrackingMode
-from stages.preflight.check import Check, Status, missed, passed
-from stages.preflight.checks.service import Answer, Kind
-from stages.preflight.params import EnvironmentParams
 
 VENDOR_FILE = Path("sys/class/dmi/id/sys_vendor")
 # a role or profile that gives keys without the two variables

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stages.common.preflight.check import Check, Report, Status
 from stages.common.progress import plain
-from stages.preflight.check import Check, Report, Status
 
 STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
 

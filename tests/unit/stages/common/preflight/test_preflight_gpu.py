@@ -22,9 +22,9 @@ from stages.common.machine.gpus import (
     parse_smi,
     visible_of,
 )
-from stages.preflight.check import Status
-from stages.preflight.checks.gpu import broken, check_driver, check_gpu, torch_cuda
-from stages.preflight.params import GpuParams
+from stages.common.preflight.check import Status
+from stages.common.preflight.checks.gpu import broken, check_driver, check_gpu, torch_cuda
+from stages.common.preflight.params import GpuParams
 from tests.support.machine import GIB, FakeNvml, fake_smi
 from tests.support.parts import REPOSITORY
 

@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from stages.common.errors import CapillaryError
+from stages.common.preflight.check import Check, missed, passed, warned
+from stages.common.preflight.checks import http_requests
+from stages.common.preflight.checks.http_requests import Failure
+from stages.common.preflight.checks.mlflow_server import LOGIN, ask_mlflow
+from stages.common.preflight.checks.service import REFUSED, Answer, Kind, Service
+from stages.common.preflight.params import ServiceParams
 from stages.common.runtime import TrackingMode
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
-from stages.preflight.check import Check, missed, passed, warned
-from stages.preflight.checks import http_requests
-from stages.preflight.checks.http_requests import Failure
-from stages.preflight.checks.mlflow_server import LOGIN, ask_mlflow
-from stages.preflight.checks.service import REFUSED, Answer, Kind, Service
-from stages.preflight.params import ServiceParams
 
 RUNS_STORE = "MLFLOW_S3_ENDPOINT_URL"
 S3_VARIABLES = (RUNS_STORE, "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.preflight.check import Check, Status
-from stages.preflight.checks.embedded_store import check_address
+from stages.common.preflight.check import Check, Status
+from stages.common.preflight.checks.embedded_store import check_address
 
 
 def checked(root: Path, **variables: str) -> Check:

@@ -10,18 +10,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.preflight.check import Status
-from stages.preflight.checks import services
-from stages.preflight.checks.http_requests import mlflow_login, verify
-from stages.preflight.checks.mlflow_server import EXPERIMENT_QUESTION
-from stages.preflight.checks.service import Answer, Kind
-from stages.preflight.checks.services import (
+from stages.common.preflight.check import Status
+from stages.common.preflight.checks import services
+from stages.common.preflight.checks.http_requests import mlflow_login, verify
+from stages.common.preflight.checks.mlflow_server import EXPERIMENT_QUESTION
+from stages.common.preflight.checks.service import Answer, Kind
+from stages.common.preflight.checks.services import (
     PAUSE_S,
     ask_all,
     check_services,
     services_of,
 )
-from stages.preflight.params import ServiceParams
+from stages.common.preflight.params import ServiceParams
 from tests.support.machine import dead_port, http_server, tcp_server
 
 PARAMS = ServiceParams(critical=True, timeout_s=2, patience_s=0)

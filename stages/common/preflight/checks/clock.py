@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterable
 
-from stages.preflight.check import Check, missed, passed
-from stages.preflight.checks.service import Answer
-from stages.preflight.params import ClockParams
+from stages.common.preflight.check import Check, missed, passed
+from stages.common.preflight.checks.service import Answer
+from stages.common.preflight.params import ClockParams
 
 _SET_IT = "set the clock: sudo timedatectl set-ntp true (in a virtual machine: restart it, or its time service)"
 

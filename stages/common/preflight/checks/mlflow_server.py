@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from stages.common.preflight.checks.http_requests import Failure, Reply, ask, mlflow_login
+from stages.common.preflight.checks.service import REFUSED, Answer, Service
 from stages.common.text import visible
 from stages.common.tracking.address import EXPERIMENT, restore_command
-from stages.preflight.checks.http_requests import Failure, Reply, ask, mlflow_login
-from stages.preflight.checks.service import REFUSED, Answer, Service
 
 API = "/api/2.0/mlflow"
 EXPERIMENT_QUESTION = f"{API}/experiments/get-by-name?experiment_name={EXPERIMENT}"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from stages.preflight.check import Check, Status
-from stages.preflight.checks.clients import check_clients
-from stages.preflight.checks.environment import check_environment
-from stages.preflight.checks.http_requests import mlflow_login
-from stages.preflight.checks.mlflow_server import API
-from stages.preflight.checks.service import Answer
-from stages.preflight.checks.services import ask_all, check_services, services_of
-from stages.preflight.params import EnvironmentParams, ServiceParams, VariableParams
+from stages.common.preflight.check import Check, Status
+from stages.common.preflight.checks.clients import check_clients
+from stages.common.preflight.checks.environment import check_environment
+from stages.common.preflight.checks.http_requests import mlflow_login
+from stages.common.preflight.checks.mlflow_server import API
+from stages.common.preflight.checks.service import Answer
+from stages.common.preflight.checks.services import ask_all, check_services, services_of
+from stages.common.preflight.params import EnvironmentParams, ServiceParams, VariableParams
 from tests.support.tracking.mlflow_double import INCOMPLETE, PAGE, UNKNOWN, CannedAnswer, experiment, mlflow_double
 
 PARAMS = ServiceParams(critical=True, timeout_s=5, patience_s=0)

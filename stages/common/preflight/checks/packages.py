@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from stages.preflight.check import Check, missed, passed
+from stages.common.preflight.check import Check, missed, passed
 
 
 def check_packages(requirements: Iterable[Path], *, critical: bool) -> Check:

@@ -5,9 +5,9 @@ from pathlib import Path
 import psutil
 
 from stages.common.machine.memory import rooms_of_groups
+from stages.common.preflight.check import GB, Check, at_least
+from stages.common.preflight.params import RamParams
 from stages.common.runtime import NOTHING_KNOWN, Need
-from stages.preflight.check import GB, Check, at_least
-from stages.preflight.params import RamParams
 
 
 def check_ram(available_bytes: float, params: RamParams, need: Need = NOTHING_KNOWN) -> Check:

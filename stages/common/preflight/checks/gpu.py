@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common.machine.gpus import OLDEST_DRIVER, Gpu, driver_runs
+from stages.common.preflight.check import GB, Check, at_least, missed, passed, warned
+from stages.common.preflight.params import GpuParams
 from stages.common.runtime import NOTHING_KNOWN, Need
-from stages.preflight.check import GB, Check, at_least, missed, passed, warned
-from stages.preflight.params import GpuParams
 
 _A_BUILD = {11: "CU118", 12: "CU126", 13: "CU130"}  # one of each generation, as wheels call it
 _NO_GPU = (

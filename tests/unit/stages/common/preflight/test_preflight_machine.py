@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from stages.preflight.check import Status
-from stages.preflight.checks.disk import check_disk, check_shared_memory
-from stages.preflight.checks.packages import check_packages, read_pins
-from stages.preflight.checks.ram import available_bytes, check_ram
-from stages.preflight.checks.swap import check_swap
-from stages.preflight.params import RamParams, SharedMemoryParams, SwapParams
+from stages.common.preflight.check import Status
+from stages.common.preflight.checks.disk import check_disk, check_shared_memory
+from stages.common.preflight.checks.packages import check_packages, read_pins
+from stages.common.preflight.checks.ram import available_bytes, check_ram
+from stages.common.preflight.checks.swap import check_swap
+from stages.common.preflight.params import RamParams, SharedMemoryParams, SwapParams
 
 GB = 10**9
 MIB = 1 << 20

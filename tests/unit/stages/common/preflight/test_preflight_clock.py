@@ -6,11 +6,11 @@ from email.utils import formatdate
 
 import pytest
 
-from stages.preflight.check import Status
-from stages.preflight.checks.clock import check_clock
-from stages.preflight.checks.service import Answer, Kind, Service
-from stages.preflight.checks.services import ask_all, services_of
-from stages.preflight.params import ClockParams, ServiceParams
+from stages.common.preflight.check import Status
+from stages.common.preflight.checks.clock import check_clock
+from stages.common.preflight.checks.service import Answer, Kind, Service
+from stages.common.preflight.checks.services import ask_all, services_of
+from stages.common.preflight.params import ClockParams, ServiceParams
 from tests.support.machine import http_server
 
 CLOCK = ClockParams(critical=True, max_skew_s=120, earliest_year=2026)

@@ -5,9 +5,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from stages.common.preflight.check import GB, Check, at_least, missed, passed
+from stages.common.preflight.params import SharedMemoryParams
 from stages.common.runtime import NOTHING_KNOWN, Need
-from stages.preflight.check import GB, Check, at_least, missed, passed
-from stages.preflight.params import SharedMemoryParams
 
 REMEDY = (
     "free space on this disk: dvc gc -w --all-commits --all-experiments, capillary clean --state, "
