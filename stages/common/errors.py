@@ -25,6 +25,7 @@ class ExitCode(enum.IntEnum):
     CELLS_FAILED = 10
     STACKS_FAILED = 10
     DIFFERS = 11
+    RANK_LOST = 12
     INTERRUPTED = 130
     TERMINATED = 143
 

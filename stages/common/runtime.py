@@ -36,8 +36,8 @@ class Compute:
 
     `device` is auto or cpu. `micro_batch` is how many patches go through the network at a time, None: the most that
     fit. `amp` and `compile` allow what they name, where it pays. `cache` is map or memory. `processes` is on how many
-    of them one training runs, `workers` how many processes or loader workers to use, and `threads` how many threads per
-    process may use.
+    of them one training runs, in equal numbers on each of `nodes` machines, `workers` how many processes or loader
+    workers to use, and `threads` how many threads per process may use.
     """
 
     profile: str = BY_HAND
@@ -49,6 +49,21 @@ class Compute:
     cache: Literal["map", "memory"] = "map"
     compile: bool = False
     processes: PositiveInt = 1
+    nodes: PositiveInt = 1
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Rendezvous:
+    """Where the launchers of a training on several nodes meet: `host` and `port` are those of node 0, which leads.
+
+    `node` is the number of this node. `interface` is the network interface by which it reaches the others, None where
+    libraries choose one themselves.
+    """
+
+    node: NonNegativeInt
+    host: str
+    port: PositiveInt
+    interface: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -156,7 +171,7 @@ class StageOrder:
     may be links. `tracking` says whether a server may be missing (CAPILLARY_TRACKING); `outbox` holds what waits for
     one, `receipts` which runs and versions trainings became. `downloads` keeps what ingest downloaded. `gate` is set
     for a gate alone. `registered_model` is where evaluate registers trainings; one of a `rehearsal` never becomes the
-    champion.
+    champion. `rendezvous` is set by each of several nodes that share a training.
     """
 
     version: Literal[1] = 1
@@ -177,6 +192,7 @@ class StageOrder:
     compute: Compute = dataclasses.field(default_factory=Compute)
     monitoring: Monitoring = Monitoring()
     gate: GateOrder | None = None
+    rendezvous: Rendezvous | None = None
     provenance: Provenance | None = None  # of stages that track their runs
 
     @property
@@ -223,7 +239,7 @@ class GateRuntime(GateOrder):
 
 
 _FORMAT = TypeAdapter(StageOrder)
-_PARTS = (StageOrder, Compute, Monitoring, GateOrder, Need, Provenance, SourceData)
+_PARTS = (StageOrder, Compute, Rendezvous, Monitoring, GateOrder, Need, Provenance, SourceData)
 _KEYS = [key.name for part in _PARTS for key in dataclasses.fields(part)]
 
 

@@ -24,8 +24,10 @@ def main() -> None:
     name = CellName(**vars(parser.parse_args()))
 
     cell = plan_cell(Path("data/processed"), load_training(name.seed), *name)
-    card, history = train(cell, read_runtime())
-
+    trained = train(cell, read_runtime())
+    if trained is None:  # another node leads, and writes the outs
+        return
+    card, history = trained
     write_history(Path(f"metrics/training/{name.place}.csv"), history)
     write_card(Path(f"models/{name.place}.json"), card)
 

@@ -2,6 +2,10 @@
 
 A process that dies (killed, out of memory, a fault of a GPU) makes the agent end the others; then all of them start
 again and continue from the checkpoint. A failure that was foreseen is reported, and ends the training at once.
+
+On several nodes each has an agent. Node 0 has rank 0, and the outs. There nothing starts again by itself: the stage
+ends with RANK_LOST on each node, and whoever gave the nodes (a cluster's queue) starts all of them again, on others
+where one is gone.
 """
 
 import itertools
@@ -20,7 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.progress import console, say
-from stages.common.runtime import Runtime
+from stages.common.runtime import Rendezvous, Runtime
 from stages.common.tracking.registry import ModelCard
 from stages.train.cell import Cell
 from stages.train.distributed.ranks import Ranks
@@ -36,6 +40,8 @@ MOST_RESTARTS = 3
 PATIENCE = timedelta(minutes=30)
 # what rank 0 may take to end in order: the tracking server may not answer
 PATIENCE_WITH_LEAD_S = 60.0
+# how long a node waits for the others to begin
+MEETING_S = 300
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 # they report each death with their own traceback: `_how` says it in plain words
@@ -44,26 +50,42 @@ _TALKATIVE = ("torch.multiprocessing.spawn", "torch.distributed.elastic.multipro
 Trained = tuple[ModelCard, list[EpochRecord]]
 
 
-def train(cell: Cell, runtime: Runtime) -> Trained:
-    """Train `cell` on as many processes as the profile asks for and the machine and the batch can have."""
+def train(cell: Cell, runtime: Runtime) -> Trained | None:
+    """Train `cell` on as many processes as the profile asks for and the machine and the batch can have.
+
+    None on a node that does not lead.
+    """
     processes = usable_processes(runtime, cell.params.batch_size)
     return train_cell(cell, runtime) if processes == 1 else _supervise(cell, runtime, processes)
 
 
 def usable_processes(runtime: Runtime, batch_size: int) -> int:
-    """How many processes: not more than a batch has patches, nor than there are GPUs where GPUs compute."""
-    wanted = runtime.compute.processes
+    """How many processes: not more than a batch has patches, nor than there are GPUs where GPUs compute.
+
+    On several nodes each has as many. Raises CapillaryError if a batch has not a patch for each node.
+    """
+    wanted, nodes = runtime.compute.processes, _nodes(runtime)
+    if batch_size < nodes:
+        raise CapillaryError(
+            f"a batch of {batch_size} patches cannot be shared by {nodes} nodes",
+            remedy="raise training.batch_size, or lower `nodes` in configs/slurm.yaml or configs/ray.yaml",
+            code=ExitCode.PARAMS,
+        )
     on_gpu = find_device(runtime.compute).type == "cuda"
-    possible = min(batch_size, torch.cuda.device_count() if on_gpu else batch_size)
+    possible = min(batch_size, nodes * torch.cuda.device_count() if on_gpu else batch_size)
+    possible -= possible % nodes
     if wanted > possible:
-        limit = "GPUs" if on_gpu and possible < batch_size else "patches in a batch"
+        limit = "GPUs" if on_gpu and possible + nodes <= batch_size else "patches in a batch"
         say(f"{possible} processes instead of {wanted}: there are no more {limit}")
     return min(wanted, possible)
 
 
-def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained:
-    # one machine: the processes' own traffic stays on it
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
+def _nodes(runtime: Runtime) -> int:
+    return 1 if runtime.rendezvous is None else runtime.compute.nodes
+
+
+def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained | None:
+    _choose_interface(runtime.rendezvous)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
@@ -74,28 +96,45 @@ def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained:
             # a board for each start: on the previous one rank 0 is done, and a process may have died while it wrote
             with relaying(interrupt) as board:
                 try:
-                    reports = elastic_launch(_configure(processes, logs), _work)(cell, runtime, board)
+                    launch = _configure(runtime, processes, logs)
+                    reports: dict[int, Trained | None] = elastic_launch(launch, _work)(cell, runtime, board)
+                except distributed.DistError as error:
+                    if runtime.rendezvous is None:
+                        raise
+                    raise _not_met(error) from error
                 except ChildFailedError as error:
                     if (reported := board.reported()) is not None:
                         raise reported from None
+                    if runtime.rendezvous is not None:
+                        raise _lost(error) from error
                     if start > MOST_RESTARTS:
                         raise _died(error) from error
                     say(f"{_how(error)}; all start again from the checkpoint ({start} of {MOST_RESTARTS} times)")
                 else:
-                    trained: Trained = reports[0]
-                    return trained
+                    return reports.get(0)
     raise AssertionError("the loop ends by returning or raising")
 
 
-def _configure(processes: int, logs: str) -> LaunchConfig:
+def _choose_interface(rendezvous: Rendezvous | None) -> None:
+    """Tell gloo which interface to use; by itself it takes that of the host's name, which may be the loopback."""
+    # one machine: the processes' own traffic stays on it
+    interface = _LOOPBACK if rendezvous is None else rendezvous.interface
+    if interface is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+
+
+def _configure(runtime: Runtime, processes: int, logs: str) -> LaunchConfig:
+    rendezvous, nodes = runtime.rendezvous, _nodes(runtime)
     return LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=processes // nodes,
         run_id="capillary",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",  # a free port
-        local_addr="localhost",
+        # static: the number of a node decides which has rank 0
+        rdzv_backend="c10d" if rendezvous is None else "static",
+        rdzv_endpoint="localhost:0" if rendezvous is None else f"{rendezvous.host}:{rendezvous.port}",  # 0: a free port
+        rdzv_configs={} if rendezvous is None else {"rank": rendezvous.node, "timeout": MEETING_S},
+        local_addr="localhost" if rendezvous is None else None,
         max_restarts=0,  # it would start again after every failure, the foreseen ones too
         logs_specs=DefaultLogsSpecs(log_dir=logs),
         signals_to_handle="SIGQUIT",  # the others are requests to stop (interrupt.py), not to end the workers at once
@@ -108,7 +147,8 @@ def _work(cell: Cell, runtime: Runtime, board: StopChannel) -> Trained | None:
     # the agent has set the rank, the number of ranks and where they meet
     distributed.init_process_group(backend=_backend(runtime), timeout=PATIENCE)
     rank, size = distributed.get_rank(), distributed.get_world_size()
-    ranks = Ranks(rank=rank, size=size, batch_size=cell.params.batch_size)
+    local = int(os.environ["LOCAL_RANK"])
+    ranks = Ranks(rank=rank, size=size, batch_size=cell.params.batch_size, local=local)
     console.quiet = not ranks.leads
     try:
         trained = _train_rank(cell, runtime, RelayedInterrupt(board), ranks)
@@ -152,6 +192,25 @@ def _how(error: ChildFailedError) -> str:
     rank, failure = error.get_first_failure()
     cause = f"by {failure.signal_name()}" if failure.exitcode < 0 else f"with exit code {failure.exitcode}"
     return f"a process of the training died: rank {rank} ended {cause}"
+
+
+def _lost(error: ChildFailedError) -> CapillaryError:
+    return CapillaryError(
+        "the training lost a process on this node or on another",
+        remedy="see above for the cause; the training resumes from its checkpoint",
+        code=ExitCode.RANK_LOST,
+        value=_how(error),
+    )
+
+
+def _not_met(error: Exception) -> CapillaryError:
+    return CapillaryError(
+        "the nodes of the training did not find each other",
+        remedy=f"they have {MEETING_S} s to begin, and need to reach each other on any port; see above for a node that "
+        "failed",
+        code=ExitCode.RANK_LOST,
+        value=str(error).partition("\n")[0],
+    )
 
 
 def _died(error: ChildFailedError) -> CapillaryError:

@@ -37,8 +37,8 @@ class RankSetup:
 
 
 def set_up_rank(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> RankSetup:
-    """Set torch up for `cell` on the device of rank `ranks.rank` and draw the first batch."""
-    device = find_device(runtime.compute, ranks.rank)
+    """Set torch up for `cell` on the device of this rank and draw the first batch."""
+    device = find_device(runtime.compute, ranks.local)
     configure_torch(runtime, device)
     loss = build_loss(cell.loss)
     keep = runtime.compute.cache == "memory"
@@ -55,9 +55,10 @@ def set_up_rank(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks
     )
 
 
-def find_device(compute: Compute, rank: int = 0) -> torch.device:
-    """Where rank number `rank` computes: a GPU each, or all of them the CPU."""
-    return torch.device("cuda", rank) if torch.cuda.is_available() and compute.device != "cpu" else torch.device("cpu")
+def find_device(compute: Compute, local_rank: int = 0) -> torch.device:
+    """Where process number `local_rank` of this node computes: a GPU each, or all of them the CPU."""
+    on_gpu = torch.cuda.is_available() and compute.device != "cpu"
+    return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
 
 
 def configure_torch(runtime: Runtime, device: torch.device) -> None:

@@ -1,1 +1,1 @@
-"""One training on several processes of one machine: a GPU each, or shares of the CPU."""
+"""One training on several processes of one machine or of several: a GPU each, or shares of the CPU."""

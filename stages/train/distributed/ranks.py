@@ -1,7 +1,7 @@
 """The processes of one training: which patches are whose, and what they tell each other.
 
 Every process (rank) computes its share of every batch. Rank 0 leads: it alone reads and writes checkpoints, talks to
-MLflow and to the user, and decides what all of them do next. Tensors on a GPU go through NCCL, all else through gloo,
+MLflow and to the user. Tensors on a GPU go through NCCL, all else through gloo,
 which notices at once when another process is gone.
 """
 
@@ -25,6 +25,7 @@ class Ranks:
     rank: int
     size: int
     batch_size: int
+    local: int = 0  # the number of this process on its node
 
     @property
     def leads(self) -> bool:
@@ -44,13 +45,21 @@ class Ranks:
         (value,) = box
         return value  # type: ignore[return-value]  # rank 0 made it
 
-    def agree(self, flag: bool) -> bool:
-        """Rank 0's `flag`."""
+    def any_asks(self, flag: bool) -> bool:
+        """Whether `flag` is set on any rank: ranks on other nodes are asked to stop by their own node."""
         if self.size == 1:
             return flag
-        told = torch.tensor([flag])
-        distributed.broadcast(told, src=0)
-        return bool(told.item())
+        asked = torch.tensor([int(flag)])
+        distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
+        return bool(asked.item())
+
+    def first(self, value: Value | None) -> Value:
+        """The `value` of the first rank that has one; at least one must."""
+        values = [value]
+        if self.size > 1:
+            values = [None] * self.size
+            distributed.all_gather_object(values, value)
+        return next(each for each in values if each is not None)
 
     def gather(self, rows: Tensor) -> Tensor:
         """The whole batch, in its order, from this rank's share `rows` (share, …); no gradient passes."""

@@ -79,11 +79,6 @@ class RelayedInterrupt(Interrupt):
         self._look()
         return super().asked
 
-    def error(self, where: str) -> CapillaryError:
-        """As the supervising process would say it. Rank 0 may have seen a request that came after this rank looked."""
-        self._look()
-        return super().error(where)
-
     def _look(self) -> None:
         self.received, self._relayed.crossing = self._board.received, self._board.crossing
 

@@ -145,7 +145,7 @@ def _close_epoch(setup: Setup, state: TrainingState, dsc: float | None) -> Epoch
 
 
 def _stop_if_asked(setup: Setup, state: TrainingState) -> None:
-    if not setup.ranks.agree(setup.interrupt.asked):
+    if not setup.ranks.any_asks(setup.interrupt.asked):
         return
 
     def write() -> None:
@@ -153,7 +153,8 @@ def _stop_if_asked(setup: Setup, state: TrainingState) -> None:
         setup.checkpoints.wait()
 
     setup.ranks.once(write)  # no rank says that the checkpoint is written before it is
-    raise setup.interrupt.error(f"after epoch {state.epoch}, step {state.tally.steps_done}")
+    request = setup.ranks.first(setup.interrupt.request)
+    raise request.error(f"after epoch {state.epoch}, step {state.tally.steps_done}")
 
 
 def _remaining_s(state: TrainingState, params: TrainingParams, epochs_here: int) -> float:

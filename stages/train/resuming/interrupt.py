@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import FrameType
 
 from stages.common.errors import CapillaryError, ExitCode
@@ -14,6 +15,25 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # the second Ctrl-C does not wait
 POLICY = Policy(repeated=REQUESTS, killing=frozenset({Event.CTRL_C}))
 _GOES_ON = "rerun the same command to resume the training from there"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Why a training is to stop: a signal, or else a crossed limit of memory. It crosses to ranks on other nodes."""
+
+    received: signal.Signals | None
+    crossing: Crossing | None
+
+    def error(self, where: str) -> CapillaryError:
+        """Why the training ends `where` it is, once its checkpoint is written. A signal's exit code is the shell's."""
+        if self.received is None:
+            assert self.crossing is not None
+            return self.crossing.error(f"{where}; the checkpoint is written", f"then {_GOES_ON}")
+        return CapillaryError(
+            f"stopped by {self.received.name} {where}; the checkpoint is written",
+            remedy=_GOES_ON,
+            code=ExitCode(128 + self.received),
+        )
 
 
 class Interrupt:
@@ -34,21 +54,10 @@ class Interrupt:
         """Whether anybody asked to stop."""
         return self.received is not None or self._guard.crossing is not None
 
-    def error(self, where: str) -> CapillaryError:
-        """Why the training ends `where` it is, once its checkpoint is written. A signal's exit code is the shell's."""
-        if self.received is None:
-            assert self._guard.crossing is not None
-            return self._guard.crossing.error(f"{where}; the checkpoint is written", f"then {_GOES_ON}")
-        return CapillaryError(
-            f"stopped by {self.received.name} {where}; the checkpoint is written",
-            remedy=_GOES_ON,
-            code=ExitCode(self.exit_code()),
-        )
-
-    def exit_code(self) -> int:
-        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 130 for SIGINT."""
-        assert self.received is not None
-        return 128 + self.received
+    @property
+    def request(self) -> Request | None:
+        """Why this process is to stop, None if nobody asked it."""
+        return Request(received=self.received, crossing=self._guard.crossing) if self.asked else None
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self._shutdown, actions = self._shutdown.after(event_of(number))

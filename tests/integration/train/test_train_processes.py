@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from stages.common.errors import ExitCode
+from stages.common.runtime import Rendezvous
 from stages.common.tracking.registry import read_card
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 from tests.support.processes import processes_in
@@ -47,6 +49,13 @@ def _read_until(process: "subprocess.Popen[str]", prefix: str) -> list[str]:
         if line.startswith(prefix):
             return seen
     raise AssertionError(f"no line begins with {prefix!r}:\n{''.join(seen)}")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def _finish(process: "subprocess.Popen[str]") -> str:
@@ -162,3 +171,55 @@ def test_two_processes_train_as_one_does_to_rounding(uninterrupted: Sandbox, tmp
         [record["loss"] for record in box.checkpoint()["state"]["history"][:3]] for box in (alone, uninterrupted)
     )
     assert two == pytest.approx(one, rel=1e-3)
+
+
+def _start_nodes(folder: Path) -> list["subprocess.Popen[str]"]:
+    """Two nodes of one training, which share nothing but the folder of its state; node 0 leads."""
+    port = _free_port()
+    return [
+        _node(folder / name).start(
+            processes=2,
+            nodes=2,
+            state_dir=folder / "state",
+            rendezvous=Rendezvous(node=number, host="127.0.0.1", port=port, interface="lo"),
+        )
+        for number, name in enumerate(("leads", "follows"))
+    ]
+
+
+def _node(folder: Path) -> Sandbox:
+    return Sandbox(folder=folder) if folder.exists() else make_sandbox(folder, **CHANGES)
+
+
+def test_a_node_that_goes_away_ends_the_others_and_the_next_start_resumes(
+    tmp_path: Path, uninterrupted: Sandbox
+) -> None:
+    """The exit code says that other nodes may do it. They end with the bits of two processes on one machine.
+
+    Only node 0 has outs, runs and words.
+    """
+    leads, follows = _start_nodes(tmp_path)
+    _read_until(leads, "epoch 2/")
+    for process in processes_in(tmp_path / "follows"):
+        process.kill()
+    said = _finish(leads)
+    assert leads.returncode == ExitCode.RANK_LOST, said
+    assert "the training lost a process on this node or on another" in said
+    _finish(follows)
+    leads, follows = _start_nodes(tmp_path)
+    said, other = "".join(_read_until(leads, "resuming after epoch")) + _finish(leads), _finish(follows)
+    assert (leads.returncode, follows.returncode) == (0, 0), said + other
+    assert _outs(Sandbox(folder=tmp_path / "leads")) == _outs(uninterrupted)
+    assert other == ""
+    assert [file for file in (tmp_path / "follows").rglob("*") if file.name in ("fold_0.json", "mlflow.db")] == []
+
+
+def test_a_request_to_any_node_stops_all_of_them_after_the_same_step(tmp_path: Path) -> None:
+    """The signal of a node that is preempted reaches that node alone."""
+    leads, follows = _start_nodes(tmp_path)
+    seen = "".join(_read_until(leads, "epoch 1/"))
+    follows.send_signal(signal.SIGTERM)
+    said, other = seen + _finish(leads), _finish(follows)
+    assert (leads.returncode, follows.returncode) == (ExitCode.TERMINATED, ExitCode.TERMINATED), said + other
+    assert "stopped by SIGTERM" in said
+    assert "the checkpoint is written" in said

@@ -122,6 +122,7 @@ def test_exit_codes_are_those_that_users_know() -> None:
         "PREFLIGHT": 9,
         "CELLS_FAILED": 10,  # and STACKS_FAILED
         "DIFFERS": 11,
+        "RANK_LOST": 12,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
     }

@@ -1,15 +1,16 @@
 import multiprocessing
 import signal
 import threading
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 import torch
 
-from stages.common.errors import DataError, ExitCode
+from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
-from stages.common.runtime import Compute
+from stages.common.runtime import Compute, Rendezvous
 from stages.train.distributed.stop import RelayedInterrupt, StopChannel, live_and_die_with_parent, relaying
 from stages.train.launch import usable_processes
 from stages.train.resuming.interrupt import Interrupt
@@ -29,7 +30,8 @@ def test_a_signal_of_the_supervisor_reaches_a_worker_with_its_name_and_exit_code
         assert not worker.asked
         own.received = signal.SIGTERM
         _wait_until_asked(worker)
-    error = worker.error("after epoch 3, step 1")
+    assert worker.request is not None
+    error = worker.request.error("after epoch 3, step 1")
     assert error.code is ExitCode.TERMINATED
     assert "stopped by SIGTERM after epoch 3, step 1" in error.what
 
@@ -41,20 +43,21 @@ def test_a_crossed_memory_limit_reaches_a_worker_with_its_numbers() -> None:
         worker = RelayedInterrupt(board)
         guard.crossing = Crossing(limit_gb=1.5, measured_gb=1.625)
         _wait_until_asked(worker)
-    error = worker.error("after epoch 1, step 0")
+    assert worker.request is not None
+    error = worker.request.error("after epoch 1, step 0")
     assert error.code is ExitCode.MEMORY
     assert "1.62 GB resident, the limit is 1.5 GB" in str(error.value)
 
 
 def test_a_rank_that_looked_before_the_signal_came_says_what_the_one_that_looked_after_it_says() -> None:
-    """Rank 0 decides for all: a follower may have looked just before."""
+    """A request of any rank counts for all: another may have looked just before."""
     board, own = StopChannel(), Interrupt()
     lead, follower = RelayedInterrupt(board), RelayedInterrupt(board)
     assert not follower.asked
     own.received = signal.SIGTERM
     board.post(own)
     assert lead.asked
-    assert follower.error("after epoch 3, step 1").report() == lead.error("after epoch 3, step 1").report()
+    assert follower.request == lead.request
 
 
 def _fail(board: StopChannel) -> None:
@@ -144,6 +147,16 @@ def test_there_are_not_more_processes_than_a_batch_has_patches(
     assert usable_processes(runtime, batch_size) == usable
     said = capsys.readouterr().out
     assert said == ("" if usable == wanted else "3 processes instead of 8: there are no more patches in a batch\n")
+
+
+@pytest.mark.parametrize(("wanted", "batch_size", "usable"), [(4, 4, 4), (4, 3, 2), (8, 5, 4)])
+def test_each_of_two_nodes_has_as_many_processes(tmp_path: Path, wanted: int, batch_size: int, usable: int) -> None:
+    """Each has a patch for every one of its processes."""
+    compute = Compute(device="cpu", processes=wanted, nodes=2)
+    runtime = replace(runtime_in(tmp_path, compute), rendezvous=Rendezvous(node=1, host="n1", port=29400))
+    assert usable_processes(runtime, batch_size) == usable
+    with pytest.raises(CapillaryError, match="a batch of 1 patches cannot be shared by 2 nodes"):
+        usable_processes(runtime, 1)
 
 
 @pytest.mark.parametrize(

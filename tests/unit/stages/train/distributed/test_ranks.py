@@ -57,11 +57,12 @@ def test_no_rank_computes_more_patches_at_a_time_than_are_asked_for(
 
 
 def test_what_ranks_tell_each_other_arrives_alike_on_each(found: list[dict[str, Any]]) -> None:
-    """Uneven shares are joined in the batch's order; rank 0's word counts; sums are those of all."""
+    """Uneven shares are joined in the batch's order; a request of any rank counts; sums are those of all."""
     for rank in found:
         assert torch.equal(rank["gathered"], torch.arange(PATCHES * 2).reshape(PATCHES, 2))
         assert rank["names"] == ["rank 0", "rank 1"]
-        assert rank["agreed"] == [True, False]
+        assert rank["asked"] == [True, True, False]
+        assert rank["first"] == "of rank 1"
         assert rank["once"] == {"made by": 0}
         assert torch.equal(rank["sums"][0], torch.full((2, 3), 3.0))
         assert torch.equal(rank["sums"][1], torch.full((4,), 30.0))

@@ -94,7 +94,8 @@ def _observe(ranks: Ranks, volumes: list[Volume]) -> dict[str, Any]:
     return {
         "gathered": ranks.gather(ragged),
         "names": ranks.gather_names([f"rank {ranks.rank}"]),
-        "agreed": [ranks.agree(ranks.leads), ranks.agree(not ranks.leads)],
+        "asked": [ranks.any_asks(ranks.leads), ranks.any_asks(not ranks.leads), ranks.any_asks(False)],
+        "first": ranks.first(None if ranks.leads else f"of rank {ranks.rank}"),
         "once": ranks.once(lambda: {"made by": ranks.rank}),
         "sums": sums,
         "gradients": {(loss, size): gradients(loss, ranks, size) for loss in LOSSES for size in MICRO_BATCHES},

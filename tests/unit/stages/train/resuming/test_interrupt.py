@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stages.common.errors import ExitCode
+from stages.common.errors import CapillaryError, ExitCode
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
 from stages.train.resuming.interrupt import Interrupt, listening
 
@@ -24,6 +24,11 @@ def _in_a_child(work: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def _error_of(interrupt: Interrupt) -> CapillaryError:
+    assert interrupt.request is not None
+    return interrupt.request.error("after epoch 3, step 1")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_noted_and_the_former_handler_comes_back(number: signal.Signals, code: int) -> None:
     """The step at hand goes on; the exit code is the shell's."""
@@ -31,10 +36,11 @@ def test_a_signal_is_noted_and_the_former_handler_comes_back(number: signal.Sign
     with listening() as interrupt:
         assert interrupt.received is None
         assert not interrupt.asked
+        assert interrupt.request is None
         os.kill(os.getpid(), number)
         assert interrupt.received is number
         assert interrupt.asked
-        assert interrupt.exit_code() == code
+        assert _error_of(interrupt).code == code
     assert signal.getsignal(number) is before
 
 
@@ -62,7 +68,7 @@ def test_a_repeated_sigterm_still_leaves_time_for_the_checkpoint(first: signal.S
         with listening() as interrupt:
             for number in (first, signal.SIGTERM, signal.SIGTERM):
                 os.kill(os.getpid(), number)
-            return interrupt.exit_code()
+            return _error_of(interrupt).code
 
     assert _in_a_child(work) == 143
 
@@ -72,7 +78,7 @@ def test_the_error_of_a_signal_names_it_the_place_and_how_to_resume(number: sign
     """A user reads that nothing is lost; a shell reads which signal it was."""
     interrupt = Interrupt()
     interrupt.received = number
-    error = interrupt.error("after epoch 3, step 1")
+    error = _error_of(interrupt)
     assert error.code == code
     assert isinstance(error.code, ExitCode)
     assert f"{number.name} after epoch 3, step 1" in error.what
@@ -88,7 +94,7 @@ def test_the_error_of_the_memory_guard_has_its_numbers_and_how_to_resume() -> No
     guard.crossing = CROSSING
     assert interrupt.asked
     assert interrupt.crossing is CROSSING
-    error = interrupt.error("after epoch 3, step 1")
+    error = _error_of(interrupt)
     assert error.code is ExitCode.MEMORY
     assert "after epoch 3, step 1; the checkpoint is written" in error.what
     assert "the limit is 1.5 GB" in str(error.value)
@@ -101,7 +107,7 @@ def test_a_signal_is_the_reason_when_the_memory_guard_asked_as_well() -> None:
     guard.crossing = CROSSING
     interrupt = Interrupt(guard)
     interrupt.received = signal.SIGTERM
-    assert interrupt.error("after epoch 3, step 1").code is ExitCode.TERMINATED
+    assert _error_of(interrupt).code is ExitCode.TERMINATED
 
 
 def test_a_crossed_memory_limit_asks_to_stop_within_the_block() -> None:
