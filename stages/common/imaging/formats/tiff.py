@@ -215,6 +215,12 @@ def refuse_colour(what: tifffile.TiffPageSeries | tifffile.TiffPage, path: Path)
     )
 
 
+def _has_samples(series: tifffile.TiffPageSeries) -> bool:
+    """Whether its voxels hold several numbers, side by side or in planes of one slice; an axis of 1 means nothing."""
+    axes = zip(str(series.axes)[1:], series.shape[1:], strict=True)
+    return any(letter == "S" and size > 1 for letter, size in axes)
+
+
 def colour_of(series: tifffile.TiffPageSeries) -> int | None:
     """How many colours each voxel of `series` has, side by side or in planes, if they are red, green, blue; else None.
 
@@ -238,7 +244,7 @@ def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> 
     if tiff.ome_metadata:
         refuse_planes_elsewhere(tiff.ome_metadata, path)
     series, smaller = choose_series(tiff, path)
-    if "S" in series.axes[1:] or colour_of(series) is not None:
+    if _has_samples(series) or colour_of(series) is not None:
         raise refuse_colour(series, path)
     refuse_missing_planes(tiff, series, path)
     ome = ome_image(tiff, series)

@@ -13,6 +13,7 @@ from stages.common.imaging.formats.ome import claimed_planes, read_images
 from stages.common.imaging.formats.tiff_axes import plane_of
 
 _MANY_PLANES = 2**20
+_UNNAMED = {"Q", "I"}  # what tifffile calls an axis of which it knows nothing
 
 
 def choose_series(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPageSeries, int]:
@@ -34,7 +35,7 @@ def choose_series(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPag
     if others:
         shapes = "; ".join(shape_text(tuple(series.shape)) for series in [largest, *others][:4])
         raise not_a_stack(path, f"it holds {1 + len(others)} stacks ({shapes}), a volume is one")
-    return largest, len(levels) + len(largest.levels) - 1
+    return largest, sum(len(series.levels) for series in (largest, *levels)) - 1
 
 
 def _series_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
@@ -62,7 +63,7 @@ def _stacks_among(found: list[tifffile.TiffPageSeries]) -> list[tifffile.TiffPag
 
 def _is_level(series: tifffile.TiffPageSeries, largest: tifffile.TiffPageSeries) -> bool:
     """Whether `series` is `largest` at a whole fraction of its resolution, in plane or on all axes."""
-    if series.axes != largest.axes or series.dtype != largest.dtype:
+    if not _are_same_axes(series.axes, largest.axes) or series.dtype != largest.dtype:
         return False
     *depths, height, width = largest.shape
     *levels, y, x = series.shape
@@ -71,6 +72,12 @@ def _is_level(series: tifffile.TiffPageSeries, largest: tifffile.TiffPageSeries)
     return in_plane and (
         levels == depths or all(_is_fraction(z, whole, factor) for z, whole in zip(levels, depths, strict=True))
     )
+
+
+def _are_same_axes(some: str, others: str) -> bool:
+    """Whether no axis has another name. Many writers name those of the full resolution alone."""
+    pairs = zip(some, others, strict=False)
+    return len(some) == len(others) and all(one == other or _UNNAMED & {one, other} for one, other in pairs)
 
 
 def _is_fraction(size: int, whole: int, factor: int) -> bool:

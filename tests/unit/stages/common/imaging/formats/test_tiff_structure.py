@@ -311,6 +311,30 @@ def test_levels_of_a_pyramid_do_not_count(tmp_path: Path, name: str, order: tupl
     assert_reads(_write(tmp_path / name, [LEVELS[level] for level in order]), STACK)
 
 
+@pytest.mark.parametrize("how", [{}, {"metadata": {"axes": "ZYX", "spacing": 5.0, "unit": "um"}}, {"metadata": None}])
+@pytest.mark.parametrize("inside", [True, False])
+def test_levels_without_names_of_their_axes_do_not_count(tmp_path: Path, how: dict[str, Any], inside: bool) -> None:
+    """As SubIFDs or as pages of their own: writers describe the full resolution alone."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(STACK, photometric="minisblack", subifds=2 if inside else None, **how)
+        for level in LEVELS[1:]:
+            writer.write(level, photometric="minisblack", subfiletype=1)
+    assert_reads(tmp_path / "a.tif", STACK)
+    assert any("not the 2 coarser level(s)" in remark for remark in read_header(tmp_path / "a.tif").remarks)
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((-1, 40, 33, 1), "ZYXS"), ((1, -1, 40, 33, 1), "TZYXS")])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_single_sample_per_voxel_is_no_colour(
+    tmp_path: Path, shape: tuple[int, ...], axes: str, compression: str | None
+) -> None:
+    """A last axis of 1, as deep-learning tools keep it."""
+    file = tmp_path / "a.tif"
+    stack = STACK.reshape(shape)
+    tifffile.imwrite(file, stack, photometric="minisblack", metadata={"axes": axes}, compression=compression)
+    assert_reads(file, STACK)
+
+
 def test_a_level_may_be_coarser_along_z(tmp_path: Path) -> None:
     """All three axes halved."""
     assert_reads(_write(tmp_path / "a.ome.tif", [STACK, STACK[::2, ::2, ::2]]), STACK)
