@@ -207,7 +207,7 @@ def _candidate(entry: _Entry) -> Candidate:
         group=group_of(row.cells.get("group", "")) or name,
         image=entry.files["image"],
         label=entry.files["label"],
-        spacing_um=None if entry.reasons else _spacing(row),
+        spacing_um=None if row.faults else _spacing(row),  # in a row of another length, values may have moved
         reasons=tuple(f"line {line}: {reason}" for reason in entry.reasons),
         warnings=tuple(entry.warnings),
         origin=f"line {line} of the table",

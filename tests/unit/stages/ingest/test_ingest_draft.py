@@ -50,6 +50,25 @@ def test_a_table_is_understood_and_written_anew(tmp_path: Path) -> None:
     assert [row.candidate.group for row in _draft(source, tmp_path).rows] == ["=m", "v2"]
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("v1,images/v1.tif,,5,0.9,1.1", "label is empty"),
+        ("../v1,images/v1.tif,labels/v1.tif,5,0.9,1.1", "cannot name a folder"),
+        ("v1,images/v1.tif,labels/none.png.txt,5,0.9,1.1", "has no supported format"),
+    ],
+)
+def test_spacing_of_a_row_with_a_fault_stays_as_it_was_typed(tmp_path: Path, row: str, reason: str) -> None:
+    """It is corrected and used later: the header's must not take its place."""
+    source = make_source(tmp_path / "source", ("v1", "v2"))
+    save_tiff(source / "images" / "v1.tif", image_zyx(1), resolution=(2, 2), metadata={"spacing": 2.0, "unit": "um"})
+    header, _, other = (source / "dataset.csv").read_text().splitlines()
+    (source / "dataset.csv").write_text("\n".join([header, row, other]))
+    first = _draft(source, tmp_path).rows[0]
+    assert reason in " ".join(first.remarks)
+    assert (first.spacing_um, first.source) == ((5.0, 0.9, 1.1), "dataset.csv")
+
+
 def test_headers_of_every_form_are_read(tmp_path: Path) -> None:
     """NRRD, HDF5, a pattern of slices and a grey stack in colour: what ingest reads needs no spacing by hand."""
     source = tmp_path / "source"
