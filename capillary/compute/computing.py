@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from capillary.compute.hardware import Hardware
-from capillary.compute.profiles import Choice, choose_profile, read_table
+from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import Settings
+from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits, find_limits
 from stages.common.progress import say
@@ -20,8 +21,9 @@ def resolve(choice: Choice, hardware: Hardware, settings: Settings, slots: int =
     """`choice` as numbers for one of `slots` cells that run side by side; what `settings` says explicitly wins."""
     profile = choice.settings
     on_gpu = bool(choice.gpus)
-    processes = settings.processes or profile.processes
-    share = max(1, hardware.cores // (slots * processes))
+    nodes = hardware.limits.nodes
+    processes = _processes(settings.processes or profile.processes, nodes)
+    share = max(1, hardware.cores // (slots * (processes // nodes)))
     workers = share if profile.workers == "auto" else profile.workers
     threads = share if profile.threads == "auto" else profile.threads
     return Compute(
@@ -34,6 +36,7 @@ def resolve(choice: Choice, hardware: Hardware, settings: Settings, slots: int =
         cache=profile.cache,
         compile=profile.compile == "auto",
         processes=processes,
+        nodes=nodes,
     )
 
 
@@ -63,6 +66,19 @@ def stage_compute(
     for warning in choice.warnings:
         say(f"warning: {warning}")
     return resolve(choice, hardware, settings)
+
+
+def _processes(wanted: int, nodes: int) -> int:
+    """How many processes share a training on `nodes` machines: at least one on each, as many on each."""
+    processes = max(wanted, nodes)
+    if processes % nodes:
+        raise CapillaryError(
+            f"{processes} processes cannot be shared equally by {nodes} nodes",
+            remedy=f"set CAPILLARY_PROCESSES (or `processes` in {COMPUTE_FILE}) to a multiple of {nodes}, or change "
+            "`nodes` of the profile of its jobs",
+            code=ExitCode.USAGE,
+        )
+    return processes
 
 
 def _auto_slots(choice: Choice, hardware: Hardware, processes: int) -> int:

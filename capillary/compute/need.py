@@ -1,6 +1,6 @@
 """Estimates what a run needs from a machine, given its params. A pure function; the formula and its constants:
 
-    RAM of a training   processes × cells at a time × (
+    RAM of a training   processes of a node × cells at a time × (
                             PROCESS_GB + parameters × PARAMETER_BYTES
                             + values of the layers × LAYER_BYTES, for its patches in the network at a time (CPU)
                             + HOST_OF_GPU_GB + loader processes × LOADER_GB (GPU)
@@ -56,7 +56,8 @@ class RunShape:
 
     `micro_batch` is how many patches are in the network at a time on a CPU; a GPU takes at least one. `cells` are all
     trainings, `cells_at_once` those that run side by side. `unmade_voxels` are those of volumes that preprocess is
-    still to write. `image_gb` is the size of the images that are still to be built.
+    still to write. `image_gb` is the size of the images that are still to be built. `processes` are those of one cell
+    on all of its `nodes`.
     """
 
     volumes: Sequence[ShapeZYX]
@@ -72,6 +73,7 @@ class RunShape:
     keeps_volumes: bool
     unmade_voxels: int = 0
     image_gb: float = 0.0
+    nodes: int = 1
 
 
 def run_shape(params: Mapping[str, Any], volumes: Volumes, compute: Compute) -> RunShape | None:
@@ -93,6 +95,7 @@ def run_shape(params: Mapping[str, Any], volumes: Volumes, compute: Compute) -> 
         cells=len(listed_cells(params)) or 1,
         cells_at_once=1,
         processes=compute.processes,
+        nodes=compute.nodes,
         workers=compute.workers,
         on_gpu=compute.device != "cpu",
         keeps_volumes=compute.cache == "memory",
@@ -119,7 +122,7 @@ def estimate(run: RunShape) -> Need:
 
 
 def training_ram_gb(run: RunShape) -> float:
-    """RAM of all trainings that run side by side."""
+    """RAM of all trainings that run side by side; on several nodes, of each node."""
     parameters_gb = parameters_of(run.filters) * PARAMETER_BYTES / GB
     if run.on_gpu:
         process_gb = PROCESS_GB + HOST_OF_GPU_GB + parameters_gb + run.workers * LOADER_GB
@@ -127,7 +130,7 @@ def training_ram_gb(run: RunShape) -> float:
         share = math.ceil(min(run.micro_batch, run.batch_size) / run.processes)
         process_gb = PROCESS_GB + parameters_gb + share * layer_values(run) * LAYER_BYTES / GB
     kept_gb = sum(map(math.prod, run.volumes)) * PROCESSED_BYTES / GB if run.keeps_volumes else 0.0
-    return run.cells_at_once * run.processes * (process_gb + kept_gb)
+    return run.cells_at_once * (run.processes // run.nodes) * (process_gb + kept_gb)
 
 
 def preprocess_ram_gb(run: RunShape) -> float:

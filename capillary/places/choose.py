@@ -71,5 +71,6 @@ def jobs_of(root: Path, settings: Settings, stage: str) -> Jobs | None:
 def _jobs(most: int, profile: JobProfile, place: Place, settings: Settings, what: str) -> Jobs:
     hardware = Hardware(gpus=place.gpus(settings), limits=place.limits())
     gpus = f", {profile.gpus} GPUs" if profile.gpus else ""
-    described = f"{what}: {profile.cpus} cores, {profile.memory_gb:g} GB{gpus}"
+    nodes = f"{profile.nodes} nodes, each with " if profile.nodes > 1 else ""
+    described = f"{what}: {nodes}{profile.cpus} cores, {profile.memory_gb:g} GB{gpus}"
     return Jobs(most=most, hardware=hardware, described=described)

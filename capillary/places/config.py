@@ -11,6 +11,7 @@ from stages.common.errors import ParamsError
 from stages.common.params import Params, validate_params
 
 Profile = TypeVar("Profile", bound=JobProfile)
+TRAIN = "train"
 
 
 class PlaceConfig(Params, Generic[Profile]):
@@ -27,9 +28,15 @@ class PlaceConfig(Params, Generic[Profile]):
         return self
 
     def profile_of(self, stage: str) -> Profile | None:
-        """The profile of the jobs of `stage`; None for a stage that runs on the head."""
+        """The profile of the jobs of `stage`; None for a stage that runs on the head.
+
+        Trainings alone can share nodes: others that have the same profile ask for one.
+        """
         name = self.stages.get(stage)
-        return None if name is None else self.profiles[name]
+        if name is None:
+            return None
+        profile = self.profiles[name]
+        return profile if stage == TRAIN else profile.model_copy(update={"nodes": 1})
 
 
 Config = TypeVar("Config", bound=Params)

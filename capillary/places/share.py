@@ -14,8 +14,12 @@ Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class JobProfile(Params):
-    """What one job asks for, at any place. `gpu_memory_gb` is of each GPU, None where nobody said."""
+    """What one job asks for, at any place: `nodes`, and what it needs of each of them.
 
+    `gpu_memory_gb` is of each GPU, None where nobody said.
+    """
+
+    nodes: PositiveInt = 1
     cpus: PositiveInt
     memory_gb: Amount
     gpus: NonNegativeInt
@@ -23,7 +27,7 @@ class JobProfile(Params):
 
 
 def stand_ins(profile: JobProfile, place: str, name: str = "GPU of the cluster") -> tuple[Gpu, ...]:
-    """Stand-ins for the GPUs that a job is given."""
+    """Stand-ins for the GPUs that a job is given on each node."""
     size = int((profile.gpu_memory_gb or _LEAST_GPU_GB) * GB)
     return tuple(
         Gpu(index=number, uuid=f"{place}-{number}", name=name, memory_bytes=size, free_bytes=None, driver="")
@@ -32,6 +36,8 @@ def stand_ins(profile: JobProfile, place: str, name: str = "GPU of the cluster")
 
 
 def limits_of(profile: JobProfile, reason: str) -> Limits:
-    """Cores and memory of a job."""
+    """Cores and memory of a job, on each node."""
     memory = int(profile.memory_gb * GB)
-    return Limits(cores=profile.cpus, cores_reason=reason, memory_bytes=memory, memory_reason=reason)
+    return Limits(
+        cores=profile.cpus, cores_reason=reason, memory_bytes=memory, memory_reason=reason, nodes=profile.nodes
+    )

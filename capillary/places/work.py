@@ -1,4 +1,7 @@
-"""What a node runs: `python -m capillary.places.work FOLDER`, the job of that folder, in the node's own executor."""
+"""What a node runs: `python -m capillary.places.work FOLDER`, the job of that folder, in the node's own executor.
+
+The first of several nodes is also given HOST and PORT, at which it meets the others.
+"""
 
 import dataclasses
 import os
@@ -9,16 +12,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from capillary.launcher.executors import choose_executor
+from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import publish
 from capillary.lifetimes.stop import Stop, listening
 from capillary.places.job import GATES, Job, plan_of, read_job, refuse_changed
+from capillary.places.nodes import Others, StartedElsewhere, forget_peers
 from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, attempts, read_ended, write_attempt, write_ended
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen, run_main
 from stages.common.progress import say
-from stages.common.runtime import ORDER_FILE, read_order
+from stages.common.runtime import ORDER_FILE, Rendezvous, read_order
 
 # attempts that are cut short without a checkpoint, one after the other, before nobody tries again
 MOST_IN_VAIN = 3
@@ -26,8 +30,10 @@ MOST_IN_VAIN = 3
 NO_CHECKPOINTS = frozenset({"lock", "system.csv"})
 
 
-def run_job(folder: Path, stop: Stop, before_end: Callable[[], None] = lambda: None) -> int:
-    """Carry out the job in `folder`; returns its exit code.
+def run_job(
+    folder: Path, stop: Stop, others: Others | None = None, before_end: Callable[[], None] = lambda: None
+) -> int:
+    """Carry out the job in `folder`, on the first of several nodes together with the `others`; returns its exit code.
 
     ended.json is written last, whatever the end; only a job that was interrupted and is worth another attempt leaves
     none. A job that had ended already is not run again. `before_end` is called before it is decided which of the two.
@@ -45,13 +51,27 @@ def run_job(folder: Path, stop: Stop, before_end: Callable[[], None] = lambda: N
         return ExitCode.TERMINATED
     code: int = ExitCode.UNEXPECTED
     try:
-        code = _pass_gates(folder, stop) or _carry_out(job, folder, stop)
+        code = _pass_gates(folder, stop) or _carry_out_together(job, folder, stop, others)
     except (CapillaryError, OSError, MemoryError) as error:
-        code = _report(error)
+        code = report(error)
     finally:
         before_end()
-        if not _is_worth_another(job, folder, stop):
+        if not _is_worth_another(job, folder, stop, code):
+            code = ExitCode.MACHINE if code == ExitCode.RANK_LOST else code  # no further attempt
             write_ended(folder, Ended(code=code, node=attempt.node, started=attempt.started, ended=time.time()))
+    return code
+
+
+def _carry_out_together(job: Job, folder: Path, stop: Stop, others: Others | None) -> int:
+    if others is None:
+        return _carry_out(job, folder, stop)
+    forget_peers(folder)
+    rendezvous = others.start(stop)
+    code: int = ExitCode.UNEXPECTED
+    try:
+        code = _carry_out(job, folder, stop, rendezvous)
+    finally:
+        code = others.joined(code)
     return code
 
 
@@ -66,18 +86,30 @@ def node_name() -> str:
     return os.environ.get("SLURMD_NODENAME") or platform.node()
 
 
-def _carry_out(job: Job, folder: Path, stop: Stop) -> int:
+def _carry_out(job: Job, folder: Path, stop: Stop, rendezvous: Rendezvous | None = None) -> int:
+    plan, executor = prepare(job, folder, rendezvous)
+
+    def keep_outs(work: Path) -> None:
+        _keep_outs(plan, work, folder)
+
+    return executor.execute(plan, stop, keep_outs)
+
+
+def prepare(job: Job, folder: Path, rendezvous: Rendezvous | None = None) -> tuple[StagePlan, Executor]:
+    """The plan of `job` on this node, and who runs it; several nodes meet at `rendezvous`, over the network.
+
+    Raises CapillaryError when a dep has changed, or this node has other packages than the head.
+    """
     refuse_changed(job)
     settings = _settings(job)
     executor = choose_executor(settings)
     _refuse_other_environment(job, executor.environment_id(job.root, job.stage, job.access))
     plan = plan_of(job, folder, settings, settings.select(BASE_VARIABLES))
     plan = dataclasses.replace(plan, environment={**plan.environment, **_devices(job, settings)})
-
-    def keep_outs(work: Path) -> None:
-        _keep_outs(plan, work, folder)
-
-    return executor.execute(plan, stop, keep_outs)
+    if rendezvous is not None:
+        order = dataclasses.replace(plan.order, rendezvous=rendezvous)
+        plan = dataclasses.replace(plan, order=order, needs_network=True)
+    return plan, executor
 
 
 def _settings(job: Job) -> Settings:
@@ -108,16 +140,18 @@ def _keep_outs(plan: StagePlan, work: Path, folder: Path) -> None:
     ready.rename(folder / OUTS)
 
 
-def _is_worth_another(job: Job, folder: Path, stop: Stop) -> bool:
-    """Whether the job was cut short, not by the head, and another attempt gets further."""
-    if stop.asked is None or (folder / STOP_FILE).exists():
+def _is_worth_another(job: Job, folder: Path, stop: Stop, code: int) -> bool:
+    """Whether the job was cut short, not by the head, or lost a node, and another attempt gets further."""
+    lost = code == ExitCode.RANK_LOST
+    if not (lost or stop.asked is not None) or (folder / STOP_FILE).exists():
         return False
     if not job.access.resume:
         say(f"{job.stage} cannot resume, so it is not started again; raise the time limit of its jobs")
         return False
     if _attempts_in_vain(folder) < MOST_IN_VAIN:
         return True
-    say(f"{MOST_IN_VAIN} attempts were cut short before they wrote a checkpoint; raise the time limit of its jobs")
+    remedy = "see above for what ended a process" if lost else "raise the time limit of its jobs"
+    say(f"{MOST_IN_VAIN} attempts were cut short before they wrote a checkpoint; {remedy}")
     return False
 
 
@@ -140,7 +174,8 @@ def _refuse_other_environment(job: Job, found: list[str]) -> None:
         )
 
 
-def _report(error: Exception) -> int:
+def report(error: Exception) -> int:
+    """Print `error` if it was foreseen, and return its exit code; raise it otherwise."""
     foreseen = find_foreseen(error)
     if foreseen is None:
         raise error
@@ -150,8 +185,15 @@ def _report(error: Exception) -> int:
 
 def main() -> None:
     """Carry out the job of the folder that the argument names."""
+    folder, *meeting = sys.argv[1:]
     with listening() as stop:
-        sys.exit(run_job(Path(sys.argv[1]), stop))
+        sys.exit(run_job(Path(folder), stop, _others(Path(folder), *meeting)))
+
+
+def _others(folder: Path, host: str = "", port: str = "") -> Others | None:
+    if not host:
+        return None
+    return StartedElsewhere(folder, read_order(folder / ORDER_FILE).compute.nodes, host, int(port))
 
 
 if __name__ == "__main__":

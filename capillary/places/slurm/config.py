@@ -19,6 +19,7 @@ OWN_OPTIONS = frozenset(
     [
         *("job-name", "output", "error", "input", "export", "export-file", "chdir", "requeue", "no-requeue", "signal"),
         *("open-mode", "parsable", "wait", "wrap", "array", "nodes", "ntasks", "cpus-per-task", "mem", "mem-per-cpu"),
+        *("ntasks-per-node",),
         *("time", "partition", "account", "qos", "gres", "gpus"),
     ]
 )
@@ -82,6 +83,15 @@ class SlurmProfile(JobProfile):
             if option["name"] in OWN_OPTIONS:
                 raise ValueError(f"`--{option['name']}` is set by capillary; use the profile's own keys")
         return extra
+
+    @model_validator(mode="after")
+    def _nodes_reach_each_other(self) -> Self:
+        if self.nodes > 1 and self.runtime in ("docker", "podman"):
+            raise ValueError(
+                f"nodes: {self.nodes} needs runtime: process or apptainer; containers of {self.runtime} have a network "
+                "of their own, in which the processes of other nodes do not find them"
+            )
+        return self
 
 
 class SlurmConfig(PlaceConfig[SlurmProfile]):

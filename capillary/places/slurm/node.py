@@ -9,8 +9,9 @@ from pathlib import Path
 from capillary.lifetimes.stop import listening
 from capillary.places.outcome import REQUEUED_FILE, Ended, read_ended, write_ended
 from capillary.places.slurm import queue
+from capillary.places.slurm.step import find_others
 from capillary.places.work import node_name, run_job
-from stages.common.errors import run_main
+from stages.common.errors import ExitCode, run_main
 from stages.common.progress import say
 
 RUNNING = "RUNNING"
@@ -21,7 +22,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     started = time.time()
     with listening() as stop:
-        code = run_job(folder, stop)
+        code = run_job(folder, stop, find_others(folder))
         if read_ended(folder) is None:
             _again(folder, own_job(os.environ), code, started)
     sys.exit(code)
@@ -34,14 +35,21 @@ def own_job(variables: Mapping[str, str]) -> str:
 
 
 def _again(folder: Path, job: str, code: int, started: float) -> None:
-    """Requeue the job at its time limit. One that somebody cancelled stays so, and Slurm requeues the others itself."""
+    """Requeue the job at its time limit, or one that lost a node.
+
+    One that somebody cancelled stays so, and Slurm requeues the others itself.
+    """
     info = queue.ask(job)
     if isinstance(info, queue.JobInfo) and info.state != RUNNING:
         return
     say("the job was cut short: it returns to the queue and resumes from its checkpoint")
-    (folder / REQUEUED_FILE).touch()
+    if code == ExitCode.RANK_LOST:
+        (folder / REQUEUED_FILE).unlink(missing_ok=True)  # Slurm may not know yet that a node is gone
+    else:
+        (folder / REQUEUED_FILE).touch()
     if refusal := queue.requeue(job):
         say(f"Slurm does not requeue it: {refusal}")
+        code = ExitCode.MACHINE if code == ExitCode.RANK_LOST else code
         write_ended(folder, Ended(code=code, node=node_name(), started=started, ended=time.time()))
 
 

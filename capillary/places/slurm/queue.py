@@ -131,6 +131,19 @@ def start_now(job: str) -> None:
     _run(["scontrol", "update", f"JobId={job}", "StartTime=now"])
 
 
+def nodes_of_job() -> list[str]:
+    """The names of the nodes of the job in which this process runs, in Slurm's order."""
+    done = _run(["scontrol", "show", "hostnames"])
+    return done.stdout.split()
+
+
+def address_of(node: str) -> str:
+    """Where the cluster reaches `node`; its name when Slurm does not say."""
+    done = _run(["scontrol", "show", "node", node, "--oneliner"])
+    found = re.search(r"(?:^| )NodeAddr=(\S+)", done.stdout)
+    return found[1] if found else node
+
+
 def min_job_age_s() -> float:
     """For how long Slurm describes a job that is over."""
     done = _run(["scontrol", "show", "config"])

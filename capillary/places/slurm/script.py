@@ -72,8 +72,10 @@ def options(profile: SlurmProfile, name: str) -> Iterator[str]:
     given = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
     yield from (f"--{key}={value}" for key, value in given.items() if value is not None)
     yield f"--time={profile.time}"
-    yield "--nodes=1"
-    yield "--ntasks=1"
+    yield f"--nodes={profile.nodes}"
+    yield f"--ntasks={profile.nodes}"
+    if profile.nodes > 1:
+        yield "--ntasks-per-node=1"
     yield f"--cpus-per-task={profile.cpus}"
     yield f"--mem={max(1, int(profile.memory_gb * 10**9 / _MIB))}M"
     if profile.gpus:
@@ -83,6 +85,17 @@ def options(profile: SlurmProfile, name: str) -> Iterator[str]:
     yield "--requeue"
     yield "--open-mode=append"
     yield from profile.extra
+
+
+def step_argv(nodes: int, cpus: int, command: Sequence[str]) -> list[str]:
+    """The command that runs `command` once on every node of a job but the first, which runs the batch script."""
+    others = nodes - 1
+    return [
+        *("srun", "--relative=1", f"--nodes={others}", f"--ntasks={others}", "--ntasks-per-node=1"),
+        f"--cpus-per-task={cpus}",  # not inherited from the job since Slurm 22.05
+        "--kill-on-bad-exit=0",  # those that are left notice by themselves, and say why they end
+        *command,
+    ]
 
 
 def submit_argv(folder: Path, exported: Sequence[str]) -> list[str]:

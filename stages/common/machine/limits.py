@@ -9,12 +9,16 @@ from stages.common.machine.memory import allowed_memory
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """`cores` is a whole number, at least 1. The reasons name what is the narrowest."""
+    """`cores` is a whole number, at least 1. The reasons name what is the narrowest.
+
+    `nodes` is on how many machines one training runs, each with these cores and this memory.
+    """
 
     cores: int
     cores_reason: str
     memory_bytes: int
     memory_reason: str
+    nodes: int = 1
 
 
 def find_limits(root: Path = Path("/")) -> Limits:

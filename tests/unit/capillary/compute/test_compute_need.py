@@ -53,6 +53,12 @@ def test_the_ram_of_a_training_is_within_a_third_of_what_was_measured(
     assert 0.9 <= training_ram_gb(run) / peak_gb <= 1.34
 
 
+def test_each_node_needs_the_ram_of_its_own_processes() -> None:
+    """Four processes on two nodes: half of what they need on one."""
+    run = replace(RUN, processes=4)
+    assert training_ram_gb(replace(run, nodes=2)) == training_ram_gb(run) / 2
+
+
 @pytest.mark.parametrize(("shape", "peak_gb"), [((50, 512, 512), 0.79), ((110, 512, 512), 1.11)])
 def test_the_ram_of_preprocess_is_within_a_fifth_of_the_benchmark(shape: tuple[int, int, int], peak_gb: float) -> None:
     """docs/benchmarks.md has its peaks, with one process."""

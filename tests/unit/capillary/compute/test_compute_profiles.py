@@ -20,7 +20,7 @@ TABLE = read_table(REPOSITORY)
 GIB = 1 << 30
 
 
-def _hardware(*sizes_gb: float | None, cores: int = 8, memory_gb: float = 64) -> Hardware:
+def _hardware(*sizes_gb: float | None, cores: int = 8, memory_gb: float = 64, nodes: int = 1) -> Hardware:
     gpus = tuple(
         Gpu(
             index=i,
@@ -32,7 +32,7 @@ def _hardware(*sizes_gb: float | None, cores: int = 8, memory_gb: float = 64) ->
         )
         for i, size in enumerate(sizes_gb)
     )
-    limits = Limits(cores=cores, cores_reason="", memory_bytes=int(memory_gb * GB), memory_reason="")
+    limits = Limits(cores=cores, cores_reason="", memory_bytes=int(memory_gb * GB), memory_reason="", nodes=nodes)
     return Hardware(gpus=gpus, limits=limits)
 
 
@@ -169,6 +169,24 @@ def test_processes_share_cores_and_gpus() -> None:
     computing = _resolve(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="2")
     assert computing.threads == 16
     assert _slots(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="2") == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "processes", "threads"), [("", 2, 32), ("1", 2, 32), ("2", 2, 32), ("4", 4, 16), ("8", 8, 8)]
+)
+def test_processes_are_spread_over_nodes(asked: str, processes: int, threads: int) -> None:
+    """At least one on each of two nodes, and as many on each; their threads share the cores of one node."""
+    hardware = _hardware(cores=32, nodes=2)
+    variables = {"CAPILLARY_PROCESSES": asked} if asked else {}
+    computing = _resolve(choose_profile(hardware, "auto", TABLE), hardware, **variables)
+    assert (computing.nodes, computing.processes, computing.threads) == (2, processes, threads)
+
+
+def test_processes_that_nodes_cannot_share_equally_are_refused() -> None:
+    """Before a job is submitted."""
+    hardware = _hardware(cores=32, nodes=2)
+    with pytest.raises(CapillaryError, match="3 processes cannot be shared equally by 2 nodes"):
+        _resolve(choose_profile(hardware, "auto", TABLE), hardware, CAPILLARY_PROCESSES="3")
 
 
 def test_numbers_of_a_profile_are_taken_as_they_are(tmp_path: Path) -> None:

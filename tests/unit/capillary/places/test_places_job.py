@@ -14,11 +14,21 @@ from capillary.launcher.plan import Dep, StagePlan
 from capillary.launcher.provenance import forget, with_provenance
 from capillary.lifetimes.stop import Stop
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
+from capillary.places.nodes import (
+    choose_meeting,
+    forget_peers,
+    interface_of,
+    joint_code,
+    rendezvous_of,
+    source_towards,
+    wait_for_codes,
+)
 from capillary.places.outcome import Attempt, attempts, read_ended, write_attempt
+from capillary.places.peer import run_peer
 from capillary.places.work import MOST_IN_VAIN, NO_CHECKPOINTS, run_job
 from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
-from stages.common.runtime import read_order
+from stages.common.runtime import Compute, Rendezvous, read_order
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.resuming.lock import cell_lock
 
@@ -39,6 +49,7 @@ Path("data/out").mkdir()
 Path("data/out/text").write_text(Path("data/in.txt").read_text() + os.environ.get("TOY_TOKEN", ""))
 {more}
 """
+MEETING = Rendezvous(node=1, host="127.0.0.1", port=29400, interface="lo")
 Make = Callable[..., StagePlan]
 Write = Callable[..., Path]
 
@@ -241,6 +252,72 @@ def test_the_lock_of_a_training_is_no_checkpoint(write: Write, root: Path, monke
         ended.append(read_ended(folder) is not None)
     assert ended == [False, False, True]
     assert {file.name for file in state.iterdir()} == NO_CHECKPOINTS
+
+
+class Others:
+    """The other nodes of a job, which end with `codes`."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = codes
+
+    def start(self, _stop: Stop) -> Rendezvous:
+        return MEETING
+
+    def joined(self, code: int) -> int:
+        return joint_code(code, self.codes)
+
+
+@pytest.mark.parametrize(
+    ("others", "attempt", "code", "ended_with"),
+    [
+        ([ExitCode.RANK_LOST], 1, ExitCode.RANK_LOST, None),
+        ([137], 2, ExitCode.RANK_LOST, None),
+        ([], MOST_IN_VAIN, ExitCode.MACHINE, ExitCode.MACHINE),
+        ([ExitCode.RANK_LOST, ExitCode.DATA], 1, ExitCode.DATA, ExitCode.DATA),
+    ],
+)
+def test_a_job_that_lost_a_node_is_run_again_unless_a_node_says_what_is_wrong(
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    others: list[int],
+    attempt: int,
+    code: int,
+    ended_with: int | None,
+) -> None:
+    """Three times without a checkpoint. What a stage was told of the others is where they meet."""
+    folder = write(access=ACCESS, compute=Compute(processes=2, nodes=2))
+    for _ in range(attempt - 1):
+        write_attempt(folder, Attempt(node="n1", started=1.0))
+    found: list[StagePlan] = []
+
+    def lose(plan: StagePlan, _stop: Stop, _publish: object) -> int:
+        found.append(plan)
+        return ExitCode.RANK_LOST
+
+    monkeypatch.setattr(process, "execute", lose)
+    assert run_job(folder, Stop(), Others(*others)) == code
+    ended = read_ended(folder)
+    assert (None if ended is None else ended.code) == ended_with
+    assert (found[0].order.rendezvous, found[0].needs_network) == (MEETING, True)
+
+
+def test_another_node_runs_the_same_stage_without_outs(write: Write) -> None:
+    """In a folder of its own, where its exit code stays; outs and the job's end are the first node's to write."""
+    folder = write(compute=Compute(processes=2, nodes=2))
+    assert run_peer(folder, MEETING, Stop()) == ExitCode.UNDECLARED
+    assert wait_for_codes(folder, 2) == [ExitCode.UNDECLARED]
+    assert not (folder / "outs").exists()
+    assert read_ended(folder) is None
+    forget_peers(folder)
+    assert wait_for_codes(folder, 2, patience_s=0) == []
+
+
+def test_an_address_leads_to_the_interface_by_which_it_is_reached() -> None:
+    """The host's own name may be the loopback's on Debian, so it is not asked."""
+    assert rendezvous_of(1, "127.0.0.1", 29400) == MEETING
+    assert choose_meeting("127.0.0.1")[0] == "127.0.0.1"
+    assert source_towards("no such host") is None
+    assert interface_of(None) is None
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"code": 999, "node": "n", "started": 0, "ended": 1}', "link", "pipe"])

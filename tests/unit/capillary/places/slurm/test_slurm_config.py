@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from capillary.places.slurm.config import SlurmProfile, read_config
+from capillary.places.slurm.config import SlurmConfig, SlurmProfile, read_config
 from capillary.places.slurm.script import (
     apart_script,
     array_name,
     array_script,
     batch_script,
+    options,
+    step_argv,
     submit_apart_argv,
     submit_argv,
     submit_array_argv,
@@ -25,6 +27,12 @@ from stages.common.errors import ParamsError
 from stages.common.params import validate_params
 from tests.support.clusters.places import PROFILE
 from tests.support.parts import REPOSITORY
+
+CONFIG = {
+    "max_jobs": 1,
+    "stages": {"train": "many", "predict": "many", "evaluate": "one"},
+    "profiles": {"many": {**PROFILE, "nodes": 4}, "one": PROFILE},
+}
 
 
 def profile(**changes: Any) -> SlurmProfile:
@@ -70,6 +78,24 @@ def test_the_script_asks_for_what_the_profile_says() -> None:
         "#SBATCH --exclusive",
         "exec /venv/bin/python -P -m capillary.places.slurm.node '/data/my project/job'",
     ]
+
+
+def test_a_training_on_several_nodes_asks_for_each_what_the_profile_says() -> None:
+    """One task per node; the batch script is the first node's, and a step reaches the others."""
+    wanted = list(options(profile(nodes=3, cpus=8, gpus=2), "n"))
+    assert wanted[2:7] == ["--nodes=3", "--ntasks=3", "--ntasks-per-node=1", "--cpus-per-task=8", "--mem=476M"]
+    assert "--gres=gpu:2" in wanted
+    assert step_argv(3, 8, ["python", "-m", "peer", "/jobs/my job"]) == [
+        *("srun", "--relative=1", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=8"),
+        *("--kill-on-bad-exit=0", "python", "-m", "peer", "/jobs/my job"),
+    ]
+
+
+def test_trainings_alone_share_nodes() -> None:
+    """A prediction with the same profile has one node per job; without the key every stage has."""
+    own = validate_params(SlurmConfig, CONFIG, "configs/slurm.yaml")
+    nodes = {stage: found.nodes for stage in ("train", "predict", "evaluate") if (found := own.profile_of(stage))}
+    assert nodes == {"train": 4, "predict": 1, "evaluate": 1}
 
 
 def test_what_a_profile_leaves_open_is_the_cluster_s() -> None:
@@ -159,6 +185,9 @@ def test_variables_go_by_name_and_paths_mean_themselves() -> None:
         ({"warn_s": 5}, "greater than or equal to 30"),
         ({"cpus": 0}, "greater than 0"),
         ({"runtime": "enroot"}, "runtime"),
+        ({"nodes": 0}, "greater than 0"),
+        ({"nodes": 2, "runtime": "docker"}, "containers of docker have a network of their own"),
+        ({"extra": ["--ntasks-per-node=2"]}, "is set by capillary"),
         ({"cpu": 1}, "did you mean `cpus`"),
         ({"files": "none"}, "files"),
         ({"files": "remote", "runtime": "docker"}, "needs `runtime: process`"),

@@ -1,0 +1,106 @@
+"""One training on two nodes of a real cluster: the network that two processes on one machine train."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from capillary.compute.computing import stage_compute
+from capillary.launcher.access import read_access
+from capillary.launcher.executors import Executor, choose_executor
+from capillary.launcher.plan import StageRequest
+from capillary.launcher.planning import plan_stage
+from capillary.launcher.publish import publish
+from capillary.lifetimes.stop import Stop
+from capillary.places.choose import choose_place
+from capillary.settings import read_settings
+from stages.common.tracking.registry import read_card
+from tests.support.clusters.places import PROFILE, SETTINGS
+from tests.support.clusters.slurm import cluster
+from tests.support.parts import REPOSITORY
+from tests.unit.stages.train.tiny import PARAMS, write_volumes
+
+CARD, CURVE = "models/dice_ce/fold_0.json", "metrics/training/dice_ce/fold_0.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The training's entry in dvc.yaml, without DVC."""
+
+    root: Path
+
+    @property
+    def deps(self) -> list[str]:
+        """Its data and its code."""
+        return ["data/processed", "stages"]
+
+    @property
+    def outs(self) -> list[str]:
+        """Its card and its learning curve."""
+        return [CARD, CURVE]
+
+    @property
+    def cache_dir(self) -> Path:
+        """Of no use here."""
+        return self.root / ".dvc" / "cache"
+
+    def params(self) -> dict[str, Any]:
+        """A training of six steps."""
+        return {"training": PARAMS}
+
+    def dep_hashes(self) -> dict[str, str]:
+        """What the cell is known by."""
+        return dict.fromkeys(self.deps, "as written")
+
+
+def make_project(root: Path) -> Path:
+    """A project with tiny volumes, whose trainings are jobs of two nodes."""
+    write_volumes(root / "data/processed")
+    shutil.copytree(REPOSITORY / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "configs", root / "configs")
+    jobs = {"max_jobs": 1, "stages": {"train": "pair"}, "profiles": {"pair": {**PROFILE, "nodes": 2, "memory_gb": 2}}}
+    (root / "configs/slurm.yaml").write_text(yaml.safe_dump(jobs))
+    return root
+
+
+def train(root: Path, **variables: str) -> tuple[str, bytes]:
+    """(the weights' checksum, the learning curve) of the training in the place that `variables` name."""
+    settings = read_settings(root, {**os.environ, "CAPILLARY_THREADS": "1", **variables})
+    executor: Executor = choose_place(root, "train", settings) or choose_executor(settings)
+    access = read_access(root, "train")
+    request = StageRequest(
+        stage="train", address="train", argv=("--loss", "dice_ce", "--fold", "0"), root=root, repository=root
+    )
+    identity = executor.environment_id(root, "train", access)
+    compute = stage_compute(root, settings, lambda: executor.gpus(settings), executor.limits)
+    plan = plan_stage(request, Entry(root=root), access, settings, identity, compute)
+    assert executor.execute(plan, Stop(), lambda work: publish(work, plan.outs, root)) == 0
+    return read_card(root / CARD).weights_sha256, (root / CURVE).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
+    """What two processes on this machine train."""
+    root = make_project(tmp_path_factory.mktemp("alone"))
+    return train(root, CAPILLARY_EXECUTOR="process", CAPILLARY_PROCESSES="2")
+
+
+@pytest.mark.parametrize(("place", "need"), [("slurm", cluster)])
+def test_two_nodes_train_what_two_processes_do(
+    tmp_path: Path,
+    alone: tuple[str, bytes],
+    capfd: pytest.CaptureFixture[str],
+    place: str,
+    need: Callable[[], object],
+) -> None:
+    """Bit-equal weights and curve, from one process on each node; nothing of the job is left."""
+    need()
+    root = make_project(tmp_path)
+    assert train(root, **SETTINGS[place]) == alone
+    assert "2 processes share it" in capfd.readouterr().out
+    assert not list((root / ".capillary/jobs").iterdir())
