@@ -5,13 +5,13 @@ import importlib
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from capillary.places.ray.config import RayProfile
-from capillary.places.ray.task import run_folder
+from capillary.places.ray.task import choose_meeting, run_folder, run_part
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.lifetimes.signals import STOPS, kept
 
@@ -30,10 +30,12 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A submitted task. `ref` is Ray's own object."""
+    """A submitted task. `ref` is Ray's own object, as are `parts`, the tasks of the other nodes, and `group`."""
 
     name: str
     ref: Any
+    parts: tuple[Any, ...] = ()
+    group: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,20 +55,44 @@ class RayCluster:
 
     def submit(self, address: str, folder: str, variables: str, profile: RayProfile) -> Task:
         """Submit the job in `folder`."""
+        if profile.nodes > 1:
+            return self._submit_group(address, folder, variables, profile)
         options: dict[str, Any] = {"num_cpus": profile.cpus, "num_gpus": profile.gpus, "max_retries": profile.retries}
         if not self._is_local:  # a cluster that was started for this task has what the machine has
             options["memory"] = int(profile.memory_gb * GB)
         ref = self._ray.remote(run_folder).options(name=address, **options).remote(folder, variables)
         return Task(name=ref.task_id().hex()[:16], ref=ref)
 
+    def _submit_group(self, address: str, folder: str, variables: str, profile: RayProfile) -> Task:
+        """One task on each of several nodes, which begin together. Ray repeats none alone: all of them start again."""
+        group = self._ray.util.placement_group(bundles(profile), strategy="STRICT_SPREAD")
+        strategy = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
+
+        def on(node: int, function: Callable[..., str], **resources: float) -> Any:
+            where = strategy(placement_group=group, placement_group_bundle_index=node)
+            options = {"scheduling_strategy": where, "max_retries": 0, **resources}
+            return self._ray.remote(function).options(name=f"{address} node {node}", **options)
+
+        meeting = on(0, choose_meeting, num_cpus=0).remote()
+        wanted = {"num_cpus": profile.cpus, "num_gpus": profile.gpus, "memory": int(profile.memory_gb * GB)}
+        ref = on(0, run_folder, **wanted).remote(folder, variables, meeting)
+        parts = [on(n, run_part, **wanted).remote(folder, variables, meeting, str(n)) for n in range(1, profile.nodes)]
+        return Task(name=ref.task_id().hex()[:16], ref=ref, parts=tuple(parts), group=group)
+
     def result(self, task: Task, timeout_s: float) -> str | Lost | None:
         """What the task returned, or why it returns nothing; None when it has not ended after `timeout_s`."""
         ready, _ = self._ray.wait([task.ref], timeout=timeout_s)
-        if not ready:
-            return None
+        return self._end_of(task.ref) if ready else self._lost_part(task)
+
+    def _lost_part(self, task: Task) -> Lost | None:
+        """Why Ray lost one of the other nodes: the first one may wait for it for long."""
+        ready = self._ray.wait(list(task.parts), num_returns=len(task.parts), timeout=0)[0] if task.parts else []
+        return next((end for end in map(self._end_of, ready) if isinstance(end, Lost)), None)
+
+    def _end_of(self, ref: Any) -> str | Lost:
         errors = self._ray.exceptions
         try:
-            return str(self._ray.get(task.ref))
+            return str(self._ray.get(ref))
         except errors.TaskCancelledError:
             return Lost(why=Loss.CANCELLED)
         except errors.OutOfMemoryError as error:
@@ -78,19 +104,35 @@ class RayCluster:
 
     def cancel(self, task: Task) -> None:
         """End the task at once, wherever it is."""
-        self._ray.cancel(task.ref, force=True)
+        for ref in (task.ref, *task.parts):
+            self._ray.cancel(ref, force=True)
+
+    def release(self, task: Task, patience_s: float) -> None:
+        """Give the nodes of an ended task back, once its parts have ended by themselves or `patience_s` are over."""
+        if task.group is not None:
+            self._ray.wait(list(task.parts), num_returns=len(task.parts), timeout=patience_s)
+            self.cancel(task)
+            self._ray.util.remove_placement_group(task.group)
 
     def nodes(self) -> list[Mapping[str, float]]:
         """What each node that is there has, by Ray's names of resources."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
 
+def bundles(profile: RayProfile) -> list[dict[str, float]]:
+    """What a task of `profile` asks of each of its nodes, by Ray's names of resources."""
+    wanted = {"CPU": profile.cpus, "GPU": profile.gpus, "memory": int(profile.memory_gb * GB)}
+    return [{name: amount for name, amount in wanted.items() if amount}] * profile.nodes
+
+
 def lacking(nodes: Sequence[Mapping[str, float]], profile: RayProfile) -> str:
-    """Why a task of `profile` cannot start on any of `nodes`, in words; empty when it only has to wait."""
+    """Why a task of `profile` cannot start on `nodes`, in words; empty when it only has to wait."""
     wanted = {"CPU": profile.cpus, "GPU": profile.gpus}
     for name, count in wanted.items():
-        if count and not any(node.get(name, 0) >= count for node in nodes):
-            return f"no node of the Ray cluster has {count} {name}{'s' if count > 1 else ''}"
+        able = sum(node.get(name, 0) >= count for node in nodes)
+        if count and able < profile.nodes:
+            which = "no node of the Ray cluster has" if not able else f"{able} of {profile.nodes} nodes have"
+            return f"{which} {count} {name}{'s' if count > 1 else ''}"
     return ""
 
 

@@ -12,6 +12,7 @@ from capillary.places.collect import collect
 from capillary.places.follow import Follower
 from capillary.places.held import clear, held, remove
 from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
+from capillary.places.nodes import PATIENCE_S
 from capillary.places.outcome import Ended
 from capillary.places.ray.cluster import Loss, Lost, RayCluster, connected
 from capillary.places.ray.config import RAY_FILE, RayProfile
@@ -73,6 +74,7 @@ class RayPlace:
         with held(folder, plan.address), stop.passed_on(requests.append, lambda: None, 0.0):
             clear(folder)
             address = self._settings.variables.get(ADDRESS)
+            _refuse_one_machine(self._profile, address)
             with connected(address, self._profile) as cluster:
                 end = self._submit(plan, folder, cluster, requests)
             if isinstance(end, Ended):
@@ -91,15 +93,21 @@ class RayPlace:
         variables = json.dumps({name: self._settings.variables[name] for name in sorted(exported)})
         follower = Follower(folder, plan.repository, plan.address)
         try:
-            for _ in range(MOST_SUBMISSIONS):
+            for tried in range(1, MOST_SUBMISSIONS + 1):
                 task = cluster.submit(plan.address, str(folder), variables, self._profile)
                 end = Head(cluster, task, folder, self._profile, follower, requests).wait()
-                if end != CUT_SHORT or requests:
+                cluster.release(task, PATIENCE_S)
+                if requests or not (end == CUT_SHORT or self._is_repeated(end, tried)):
                     break
                 say(f"task {task.name} of {plan.address} was cut short; it is submitted again and resumes")
         finally:
             follower.close()
         return end
+
+    def _is_repeated(self, end: Ended | Lost | str, tried: int) -> bool:
+        """Whether a task of several nodes, which Ray itself does not start again, lost one and has retries left."""
+        lost = isinstance(end, Lost) and end.why is Loss.NODE
+        return lost and self._profile.nodes > 1 and tried <= self._profile.retries
 
     def _write(self, plan: StagePlan, folder: Path) -> Job:
         handover = Handover(
@@ -109,6 +117,16 @@ class RayPlace:
             settings=self._settings,
         )
         return write_job(plan, folder, handover)
+
+
+def _refuse_one_machine(profile: RayProfile, address: str | None) -> None:
+    if profile.nodes > 1 and address is None:
+        raise CapillaryError(
+            f"`nodes: {profile.nodes}` needs a Ray cluster, and without {ADDRESS} Ray starts on this machine alone",
+            remedy=f"set {ADDRESS} to the cluster, or nodes: 1 in {RAY_FILE}; several processes of one machine: "
+            "CAPILLARY_PROCESSES",
+            code=ExitCode.USAGE,
+        )
 
 
 def explain(end: Lost | str, address: str, cluster: str | None) -> CapillaryError:

@@ -1,5 +1,9 @@
-"""What a Ray worker runs: the job of a folder, as its own process. Only plain strings come in and go out."""
+"""What a Ray worker runs: the job of a folder, or one node's part of it, as its own process.
 
+Only plain strings come in and go out.
+"""
+
+import importlib
 import json
 import os
 import platform
@@ -9,22 +13,38 @@ from pathlib import Path
 
 from capillary.lifetimes.leash import kill_group, leash
 from capillary.places.job import JOB_FILE, LOG_FILE
+from capillary.places.nodes import free_port
 from capillary.places.outcome import ENDED_FILE, STOP_FILE
 
 ENDED, CUT_SHORT, NO_FOLDER = "ended", "cut short", "no folder"
 POLL_S = 0.5  # between two looks for a request to stop, which the head leaves in the folder
 
 
-def run_folder(folder: str, variables: str) -> str:
+def run_folder(folder: str, variables: str, meeting: str = "") -> str:
     """Carry out the job in `folder` with the environment `variables` (a JSON object) over the worker's own.
 
-    Returns how that went: ENDED when ended.json says so, CUT_SHORT, or NO_FOLDER and the name of this node.
+    `meeting` is where the first of several nodes meets the others. Returns how that went: ENDED when ended.json says
+    so, CUT_SHORT, or NO_FOLDER and the name of this node.
     """
     place = Path(folder)
     if not (place / JOB_FILE).is_file():
         return f"{NO_FOLDER} {platform.node()}"
-    _run(place, {**_own_environment(), **json.loads(variables)})
+    _run(place, variables, ["capillary.places.work", folder, *meeting.split()])
     return ENDED if (place / ENDED_FILE).is_file() else CUT_SHORT
+
+
+def run_part(folder: str, variables: str, meeting: str, node: str) -> str:
+    """Carry out the part of node number `node` in the job in `folder`. How that went, it says in the folder."""
+    place = Path(folder)
+    if not (place / JOB_FILE).is_file():
+        return f"{NO_FOLDER} {platform.node()}"
+    _run(place, variables, ["capillary.places.peer", folder, *meeting.split(), node])
+    return ENDED
+
+
+def choose_meeting() -> str:
+    """The address of this node in the cluster, and a free port, with a blank between."""
+    return f"{importlib.import_module('ray').util.get_node_ip_address()} {free_port()}"
 
 
 def _own_environment() -> dict[str, str]:
@@ -32,8 +52,9 @@ def _own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
-def _run(folder: Path, environment: dict[str, str]) -> None:
-    argv = [sys.executable, "-P", "-m", "capillary.places.work", str(folder)]
+def _run(folder: Path, variables: str, module: list[str]) -> None:
+    environment = {**_own_environment(), **json.loads(variables)}
+    argv = [sys.executable, "-P", "-m", *module]
     with leash() as tie, (folder / LOG_FILE).open("ab") as log:
         process = subprocess.Popen(
             argv,

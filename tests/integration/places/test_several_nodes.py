@@ -20,7 +20,8 @@ from capillary.lifetimes.stop import Stop
 from capillary.places.choose import choose_place
 from capillary.settings import read_settings
 from stages.common.tracking.registry import read_card
-from tests.support.clusters.places import PROFILE, SETTINGS
+from tests.support.clusters.places import PROFILE, SETTINGS, ray_config
+from tests.support.clusters.ray_cluster import shared_nodes
 from tests.support.clusters.slurm import cluster
 from tests.support.parts import REPOSITORY
 from tests.unit.stages.train.tiny import PARAMS, write_volumes
@@ -59,10 +60,13 @@ class Entry:
 
 
 def make_project(root: Path) -> Path:
-    """A project with tiny volumes, whose trainings are jobs of two nodes."""
+    """A project with tiny volumes, whose trainings are jobs and tasks of two nodes."""
     write_volumes(root / "data/processed")
     shutil.copytree(REPOSITORY / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "configs", root / "configs")
+    ray = ray_config()
+    tasks = {**ray, "stages": {"train": "pair"}, "profiles": {"pair": {**ray["profiles"]["small"], "nodes": 2}}}
+    (root / "configs/ray.yaml").write_text(yaml.safe_dump(tasks))
     jobs = {"max_jobs": 1, "stages": {"train": "pair"}, "profiles": {"pair": {**PROFILE, "nodes": 2, "memory_gb": 2}}}
     (root / "configs/slurm.yaml").write_text(yaml.safe_dump(jobs))
     return root
@@ -90,7 +94,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
     return train(root, CAPILLARY_EXECUTOR="process", CAPILLARY_PROCESSES="2")
 
 
-@pytest.mark.parametrize(("place", "need"), [("slurm", cluster)])
+@pytest.mark.parametrize(("place", "need"), [("slurm", cluster), ("ray", shared_nodes)])
 def test_two_nodes_train_what_two_processes_do(
     tmp_path: Path,
     alone: tuple[str, bytes],

@@ -1,5 +1,6 @@
 """The place `ray` with a cluster that only answers: its config, its words, and what a head does with each answer."""
 
+import contextlib
 import itertools
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -8,14 +9,19 @@ from typing import Any
 
 import pytest
 
+from capillary.launcher.plan import StagePlan
+from capillary.lifetimes.stop import Stop
+from capillary.places.job import job_folder
 from capillary.places.outcome import STOP_FILE, Attempt, Ended, write_attempt, write_ended
-from capillary.places.ray.cluster import Loss, Lost, Task, lacking
+from capillary.places.ray import execute
+from capillary.places.ray.cluster import Loss, Lost, Task, bundles, lacking
 from capillary.places.ray.config import RayConfig, RayProfile, read_config
-from capillary.places.ray.execute import explain
+from capillary.places.ray.execute import RayPlace, explain
 from capillary.places.ray.head import Head
 from capillary.places.ray.task import CUT_SHORT, ENDED, NO_FOLDER
+from capillary.settings import read_settings
 from capillary.yaml_file import read_yaml
-from stages.common.errors import ParamsError
+from stages.common.errors import CapillaryError, ParamsError
 from stages.common.params import validate_params
 from tests.support.parts import REPOSITORY
 
@@ -132,6 +138,83 @@ def test_a_task_in_the_queue_or_asked_twice_is_cancelled(tmp_path: Path, runs: b
 def test_what_a_cluster_lacks_is_what_no_single_node_has(nodes: list[dict[str, float]], words: str) -> None:
     """A task runs on one node."""
     assert lacking(nodes, PROFILE) == words
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([{"CPU": 4, "GPU": 1}] * 2, ""),
+        ([{"CPU": 4, "GPU": 1}, {"CPU": 8}], "1 of 2 nodes have 1 GPU"),
+        ([{"CPU": 2}], "no node of the Ray cluster has 4 CPUs"),
+    ],
+)
+def test_a_task_of_two_nodes_needs_two_that_can_hold_it(nodes: list[dict[str, float]], words: str) -> None:
+    """Each of them with all that the profile says."""
+    assert lacking(nodes, PROFILE.model_copy(update={"nodes": 2})) == words
+
+
+def test_each_node_of_a_task_has_what_the_profile_says() -> None:
+    """As Ray names it; what is not asked for is left out."""
+    two = PROFILE.model_copy(update={"nodes": 2})
+    assert bundles(two) == [{"CPU": 4, "GPU": 1, "memory": 8 * 10**9}] * 2
+    assert bundles(two.model_copy(update={"gpus": 0}))[0] == {"CPU": 4, "memory": 8 * 10**9}
+
+
+def test_several_nodes_need_a_cluster(make_plan: Callable[..., StagePlan], root: Path) -> None:
+    """Ray that starts on this machine alone would wait for the second node for ever."""
+    place = RayPlace(read_settings(root, {}), PROFILE.model_copy(update={"nodes": 2}))
+    plan = make_plan("data/in.txt")
+    place.environment_id(root, "toy", plan.access)
+    with pytest.raises(CapillaryError, match="`nodes: 2` needs a Ray cluster"):
+        place.execute(plan, Stop(), lambda _work: None)
+
+
+class Losing(FakeCluster):
+    """A cluster of several nodes that loses as many tasks as it has answers; a task after these ends well."""
+
+    def __init__(self, folder: Path, losses: Sequence[str | Lost]) -> None:
+        super().__init__([*losses, ENDED], {len(losses): lambda: write_ended(folder, END)})
+        self.submitted = 0
+        self.released = 0
+
+    def submit(self, *_: object) -> Task:
+        self.submitted += 1
+        return Task(name="t1", ref=None)
+
+    def release(self, _task: Task, _patience_s: float) -> None:
+        self.released += 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "losses", "submitted"),
+    [
+        (2, [Lost(why=Loss.NODE), CUT_SHORT, Lost(why=Loss.NODE)], 4),
+        (2, [Lost(why=Loss.NODE)] * 4, None),
+        (2, [Lost(why=Loss.MEMORY)], None),
+        (1, [Lost(why=Loss.NODE)], None),
+    ],
+)
+def test_all_nodes_of_a_task_start_again_when_one_is_lost(
+    make_plan: Callable[..., StagePlan],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: int,
+    losses: Sequence[str | Lost],
+    submitted: int | None,
+) -> None:
+    """As often as `retries` says. A task of one node Ray repeats itself, before it says that it is lost."""
+    plan = make_plan(outs=())
+    cluster = Losing(job_folder(plan), losses)
+    monkeypatch.setattr(execute, "connected", lambda *_: contextlib.nullcontext(cluster))
+    place = RayPlace(read_settings(root, {"RAY_ADDRESS": "there"}), PROFILE.model_copy(update={"nodes": nodes}))
+    place.environment_id(root, "toy", plan.access)
+    if submitted is None:
+        with pytest.raises(CapillaryError):
+            place.execute(plan, Stop(), lambda _work: None)
+    else:
+        assert place.execute(plan, Stop(), lambda _work: None) == 0
+        assert cluster.submitted == submitted
+    assert cluster.released == cluster.submitted
 
 
 @pytest.mark.parametrize(
