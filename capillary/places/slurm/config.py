@@ -91,6 +91,8 @@ class SlurmProfile(JobProfile):
                 f"nodes: {self.nodes} needs runtime: process or apptainer; containers of {self.runtime} have a network "
                 "of their own, in which the processes of other nodes do not find them"
             )
+        if self.nodes > 1 and self.is_apart:
+            raise ValueError(f"nodes: {self.nodes} needs `files: shared`: the nodes of a training share its folder")
         return self
 
 

@@ -187,6 +187,7 @@ def test_variables_go_by_name_and_paths_mean_themselves() -> None:
         ({"runtime": "enroot"}, "runtime"),
         ({"nodes": 0}, "greater than 0"),
         ({"nodes": 2, "runtime": "docker"}, "containers of docker have a network of their own"),
+        ({"nodes": 2, "files": "remote"}, "needs `files: shared`"),
         ({"extra": ["--ntasks-per-node=2"]}, "is set by capillary"),
         ({"cpu": 1}, "did you mean `cpus`"),
         ({"files": "none"}, "files"),
