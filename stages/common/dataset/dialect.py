@@ -26,6 +26,7 @@ _RUN = re.compile(r"[^\x00-\x7f]{3,}|[À-ÖØ-Þ][^\x00-\x7f]|[^\x00-\x7f][À-Ö
 _SEP_LINE = re.compile(r"""\s*"?sep=(.)"?\s*""", re.IGNORECASE)
 _COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n))*")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
+_AS_TEXT = re.compile(r'="([^"]*)"')  # a formula that keeps Excel from taking 007 for 7
 _GUARDED = re.compile(r"'[=+\-@]")  # an apostrophe keeps a spreadsheet from computing the cell
 
 
@@ -111,4 +112,6 @@ def read_lines(text: str, separator: str, shown: str, skipped: int = 0) -> Itera
 
 def _plain(cell: str) -> str:
     text = cell.strip().strip("\ufeff")
+    if formula := _AS_TEXT.fullmatch(text):
+        return formula[1].strip()
     return text[1:] if _GUARDED.match(text) else text

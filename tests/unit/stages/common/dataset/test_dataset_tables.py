@@ -85,10 +85,11 @@ def test_a_table_in_any_spelling_has_the_same_cells(
         ("id,image,label\n# first\na,b,c\n#,,\n# x, y\n", {"a": 3}, "comments: 2, 4, 5"),
         ('"","id","image","label"\n"1","a","b","c"\n"2","d","e","f"\n', {"a": 2, "d": 3}, "counts the rows"),
         (",id,image,label\n0,a,b,c\n", {"a": 2}, "counts the rows"),
+        ('="id",image,label\n="007",="b",c\n"=""008""",b,c\n', {"007": 2, "008": 3}, ""),
     ],
 )
 def test_what_programs_and_people_add_is_passed_over(text: str, ids: dict[str, int], note: str) -> None:
-    """Comments, and the numbers of rows that R and pandas write; lines are counted as an editor does."""
+    """Comments, the numbers of rows that R and pandas write, Excel's form of a text; lines count as in an editor."""
     table = read_rows(text.encode(), "dataset.csv")
     assert {row.cells["id"]: row.line for row in table.rows} == ids
     assert not any(row.faults for row in table.rows)
