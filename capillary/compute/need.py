@@ -26,8 +26,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from capillary.compute.volumes import ShapeZYX, Volumes
+from capillary.compute.volumes import Volumes
 from capillary.params_file import listed_cells
+from stages.common.imaging.zyx import Shape
 from stages.common.runtime import Compute, Need
 
 GB = 1e9
@@ -60,8 +61,8 @@ class RunShape:
     on all of its `nodes`.
     """
 
-    volumes: Sequence[ShapeZYX]
-    patch_voxels: ShapeZYX
+    volumes: Sequence[Shape]
+    patch_voxels: Shape
     filters: Sequence[int]
     batch_size: int
     micro_batch: int
@@ -187,5 +188,5 @@ def _largest(run: RunShape) -> int:
     return max(map(math.prod, run.volumes))
 
 
-def _by(shape: ShapeZYX) -> str:
+def _by(shape: Shape) -> str:
     return "×".join(map(str, shape))

@@ -12,8 +12,8 @@ from typing import Any
 
 from stages.common.errors import CapillaryError
 from stages.common.imaging.suffixes import suffix_of
+from stages.common.imaging.zyx import Shape
 
-ShapeZYX = tuple[int, int, int]
 MOST_FILES = 500  # of a source, whose headers are read
 _READERS = ("tifffile", "nibabel", "numpy")
 
@@ -22,7 +22,7 @@ _READERS = ("tifffile", "nibabel", "numpy")
 class Volumes:
     """Shapes of the volumes that are trained on, and how many of their voxels preprocess is still to write."""
 
-    shapes: tuple[ShapeZYX, ...]
+    shapes: tuple[Shape, ...]
     unmade_voxels: int
 
 
@@ -38,7 +38,7 @@ def find_volumes(root: Path, params: Mapping[str, Any]) -> Volumes:
     return Volumes(shapes=shapes, unmade_voxels=sum(map(math.prod, shapes)))
 
 
-def npy_shape(file: Path) -> ShapeZYX | None:
+def npy_shape(file: Path) -> Shape | None:
     """The shape in the header of a .npy file, without NumPy; None if it is none of three axes."""
     with file.open("rb") as stream:
         start = stream.read(10)
@@ -55,12 +55,12 @@ def npy_shape(file: Path) -> ShapeZYX | None:
     return _shape_of(shape)
 
 
-def _made(folder: Path) -> tuple[ShapeZYX, ...]:
+def _made(folder: Path) -> tuple[Shape, ...]:
     files = sorted(folder.glob("*/image.npy")) if folder.is_dir() else []
     return tuple(shape for file in files if (shape := npy_shape(file)) is not None)
 
 
-def _ingested(file: Path, resample_to_um: Sequence[float] | None) -> list[ShapeZYX]:
+def _ingested(file: Path, resample_to_um: Sequence[float] | None) -> list[Shape]:
     """Ingest's table of valid volumes, resampled where that is asked for."""
     if not file.is_file():
         return []
@@ -76,7 +76,7 @@ def _ingested(file: Path, resample_to_um: Sequence[float] | None) -> list[ShapeZ
     return found
 
 
-def _resampled(shape: ShapeZYX, spacing_um: Sequence[float], target_um: Sequence[float] | None) -> ShapeZYX:
+def _resampled(shape: Shape, spacing_um: Sequence[float], target_um: Sequence[float] | None) -> Shape:
     if target_um is None:
         return shape
     axes = zip(shape, spacing_um, target_um, strict=True)
@@ -84,7 +84,7 @@ def _resampled(shape: ShapeZYX, spacing_um: Sequence[float], target_um: Sequence
     return z, y, x
 
 
-def _in_source(root: Path, source: str) -> list[ShapeZYX]:
+def _in_source(root: Path, source: str) -> list[Shape]:
     """Headers of the stacks in a folder, where the libraries that read them are there (the launcher may lack them).
 
     Images and labels alike: a label is as large as its image, so the largest is right, and the sum is twice too large.
@@ -103,7 +103,7 @@ def _in_source(root: Path, source: str) -> list[ShapeZYX]:
     return shapes[::2] if len(shapes) > 1 else shapes
 
 
-def _shape_of(value: object) -> ShapeZYX | None:
+def _shape_of(value: object) -> Shape | None:
     if not isinstance(value, list | tuple) or len(value) != 3 or not all(isinstance(size, int) for size in value):
         return None
     z, y, x = value

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.imaging.grid import Shape, Spacing
+from stages.common.imaging.zyx import Shape, Spacing
 
 MOST_VOXELS = 256
 DARK, BRIGHT = 0.5, 99.8  # percentiles that become black and white

@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 from scipy.ndimage import find_objects
 
+from stages.common.imaging.zyx import Spacing
 from stages.evaluate.metrics.bands import BANDS, BandCounts
 from stages.evaluate.metrics.blocks import labelled_blocks, telling, weighted_mean
-from stages.evaluate.metrics.nearest import Mask, Spacing
+from stages.evaluate.metrics.nearest import Mask
 from stages.evaluate.metrics.overlap import dsc
 from stages.evaluate.metrics.pair import Pair
 from stages.evaluate.metrics.rules import Rule, mask_rule

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from stages.common.atomic import atomic_write
 from stages.common.errors import ParamsError
 from stages.common.imaging.components import Components
+from stages.common.imaging.zyx import Spacing
 from stages.common.text import as_csv
 from stages.evaluate.cells import Cell
 from stages.evaluate.params import Evaluation
 
 COMPONENTS_CSV = "components.csv"
 ALL_FOLDS = "all"
-
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)

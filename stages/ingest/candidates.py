@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-TableSpacing = tuple[float | None, float | None, float | None]
+from stages.common.imaging.zyx import PartialSpacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Candidate:
     group: str
     image: str
     label: str
-    spacing_um: TableSpacing | None
+    spacing_um: PartialSpacing | None
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     origin: str = ""

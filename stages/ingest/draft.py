@@ -6,18 +6,18 @@ from pathlib import Path
 
 from stages.common.dataset.columns import COLUMNS, GROUP, SPACING
 from stages.common.errors import DataError
-from stages.common.imaging.formats.header import Spacing
 from stages.common.imaging.reading import read_header
 from stages.common.imaging.spacing import spacing_of
 from stages.common.imaging.suffixes import is_pattern, split_inside
+from stages.common.imaging.zyx import PartialSpacing, Spacing
 from stages.common.text import as_csv
-from stages.ingest.candidates import Candidate, TableSpacing
+from stages.ingest.candidates import Candidate
 from stages.ingest.given_spacing import complete
 from stages.ingest.layout import list_candidates
 from stages.ingest.sources.local import LocalFolder
 
 _SOURCE = "spacing_source"  # a column for the reader; ingest passes over it
-_NO_SPACING: TableSpacing = (None, None, None)
+_NO_SPACING: PartialSpacing = (None, None, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class DraftRow:
     """One volume: its candidate, the spacing (z, y, x; µm) as far as it is known, where that is from, and remarks."""
 
     candidate: Candidate
-    spacing_um: TableSpacing
+    spacing_um: PartialSpacing
     source: str
     remarks: tuple[str, ...]
 
@@ -82,7 +82,7 @@ def _row(candidate: Candidate, source: LocalFolder) -> DraftRow:
     return DraftRow(candidate=candidate, spacing_um=given, source=origin, remarks=tuple(remarks))
 
 
-def _spacing(candidate: Candidate, source: LocalFolder, remarks: list[str]) -> tuple[TableSpacing, str]:
+def _spacing(candidate: Candidate, source: LocalFolder, remarks: list[str]) -> tuple[PartialSpacing, str]:
     """By the table, else by the header of the image; a doubt joins `remarks`."""
     given = candidate.spacing_um
     try:

@@ -1,14 +1,14 @@
 """The spacing that a table gives, with what the image's header adds where cells are empty."""
 
 from stages.common.dataset.columns import SPACING
-from stages.common.imaging.formats.header import Spacing
 from stages.common.imaging.spacing import HeaderSpacing, filled
-from stages.ingest.candidates import Candidate, TableSpacing
+from stages.common.imaging.zyx import PartialSpacing, Spacing
+from stages.ingest.candidates import Candidate
 
 TABLE = "dataset.csv"
 
 
-def complete(given: TableSpacing | None, told: HeaderSpacing) -> tuple[Spacing | None, str]:
+def complete(given: PartialSpacing | None, told: HeaderSpacing) -> tuple[Spacing | None, str]:
     """The table's spacing (z, y, x; µm) and where it is from, its empty cells filled by the header.
 
     None if all cells are empty, or the header has no spacing to fill them.

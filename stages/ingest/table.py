@@ -24,8 +24,9 @@ from stages.common.dataset.paths import (
 from stages.common.dataset.table import MAX_TABLE_BYTES, Row, read_rows, refuse_more
 from stages.common.imaging.spacing import MAX_UM, MIN_UM
 from stages.common.imaging.suffixes import READ, may_name_stack
+from stages.common.imaging.zyx import PartialSpacing
 from stages.common.text import find_hidden
-from stages.ingest.candidates import Candidate, SourceContent, TableSpacing
+from stages.ingest.candidates import Candidate, SourceContent
 
 _FILES = ("image", "label")
 
@@ -214,7 +215,7 @@ def _candidate(entry: _Entry) -> Candidate:
     )
 
 
-def _spacing(row: Row) -> TableSpacing | None:
+def _spacing(row: Row) -> PartialSpacing | None:
     """z, y, x in µm; None on an axis whose cell is empty, and as a whole where all three are."""
     z, y, x = (micrometres_in(row.cells.get(name, "")) for name in SPACING)
     return None if (z, y, x) == (None, None, None) else (z, y, x)

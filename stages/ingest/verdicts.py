@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
-from stages.common.imaging.formats.header import Spacing
+from stages.common.imaging.zyx import Spacing
 from stages.common.text import as_csv, visible
 from stages.ingest.checks import ImageFacts, LabelFacts
 from stages.ingest.labels import values as label_values

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from stages.common.imaging.grid import Spacing
 from stages.common.imaging.intensities import measure_intensities
 from stages.common.imaging.normalise import Scale, apply_scale
 from stages.common.imaging.spacing import show
+from stages.common.imaging.zyx import Spacing
 from stages.common.tracking.training_domain import TrainingDomain
 from stages.predict.disk.volume import Volume
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats.opened import OpenStack
-from stages.common.imaging.grid import Shape, Spacing, grid_for
+from stages.common.imaging.grid import grid_for
 from stages.common.imaging.normalise import Scale, apply_scale
 from stages.common.imaging.recipe import READING, Recipe
-from stages.common.imaging.spacing import PartialSpacing, filled, is_sane, show, spacing_of
+from stages.common.imaging.spacing import filled, is_sane, show, spacing_of
+from stages.common.imaging.zyx import PartialSpacing, Shape, Spacing
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.reporting import ALOUD, Report

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from stages.common.errors import DataError
 from stages.common.imaging.components import Components
-from stages.common.imaging.grid import Shape, Spacing
 from stages.common.imaging.normalise import Scale, measure_scale
 from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
+from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.tracking.training_domain import TrainingDomain
 from stages.predict.disk.resampling import resample_slices

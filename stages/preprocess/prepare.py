@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.grid import Shape, Spacing, resample
+from stages.common.imaging.grid import resample
 from stages.common.imaging.labels import Label, interpret
 from stages.common.imaging.normalise import apply_scale, measure_scale
 from stages.common.imaging.skeleton import skeleton
 from stages.common.imaging.stacks import read_stack
 from stages.common.imaging.volumes import Checksums
+from stages.common.imaging.zyx import Shape, Spacing
 from stages.preprocess.arrays import save_array
 from stages.preprocess.params import Preprocess
 from stages.preprocess.raw import RawVolume

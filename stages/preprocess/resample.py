@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from stages.common.errors import ParamsError
 from stages.common.imaging.components import Components
-from stages.common.imaging.grid import Shape, Spacing, grid_for, resample
+from stages.common.imaging.grid import grid_for, resample
+from stages.common.imaging.zyx import Shape, Spacing
 from stages.preprocess.raw import RawVolume
 
 # 2 GB an image in float32: beyond it a volume neither fits a worker next to its copies nor trains in sensible time

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.transform import resize
 
-Shape = tuple[int, int, int]
-Spacing = tuple[float, float, float]
+from stages.common.imaging.zyx import Shape, Spacing
 
 
 def grid_for(shape_zyx: Shape, spacing_um: Spacing, resample_to_um: Spacing | None) -> tuple[Shape, Spacing]:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from stages.common.imaging.formats.header import Spacing, SpacingEvidence, StackHeader, precise
-
-PartialSpacing = tuple[float | None, float | None, float | None]  # z, y, x; None where the header decides
+from stages.common.imaging.formats.header import SpacingEvidence, StackHeader, precise
+from stages.common.imaging.zyx import PartialSpacing, Spacing
 
 MIN_UM = 0.01
 MAX_UM = 100.0

@@ -21,10 +21,10 @@ from stages.common.imaging.formats.tiff import colour_of, find_stack, open_tiff,
 from stages.common.imaging.formats.tiff_opened import open_tiff_stack
 from stages.common.imaging.formats.tiff_pages import choose_series
 from stages.common.imaging.suffixes import PLAIN_SUFFIXES, TIFF_SUFFIXES, is_pattern, suffix_of
+from stages.common.imaging.zyx import Shape
 
 P = ParamSpec("P")
 Value = TypeVar("Value")
-Shape = tuple[int, int, int]
 
 # none, or a damaged offset that leads where no file can be
 _DAMAGE_ERRNOS = (None, errno.EINVAL, errno.EOVERFLOW)

@@ -14,25 +14,23 @@ from typing import Any
 import numpy as np
 
 from stages.common.errors import ParamsError
+from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.networks.kernel_rule import KernelRule
 
 MUCH_COARSER = 2.0  # times the finest spacing; the next halving in-plane evens it out
 SMALLEST_EXTENT = 3  # voxels that must remain along a halved axis
-
-VoxelsZYX = tuple[int, int, int]
-SpacingUm = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPlan:
     """Everything that builds the network; one entry per level, from full resolution down to the bottleneck."""
 
-    patch_voxels: VoxelsZYX
+    patch_voxels: Shape
     filters: tuple[int, ...]
-    kernels: tuple[VoxelsZYX, ...]
-    strides: tuple[VoxelsZYX, ...]
+    kernels: tuple[Shape, ...]
+    strides: tuple[Shape, ...]
 
-    def extents_voxels(self) -> list[VoxelsZYX]:
+    def extents_voxels(self) -> list[Shape]:
         """The patch's extent at each level."""
         extent = self.patch_voxels
         extents = []
@@ -53,8 +51,8 @@ class NetworkPlan:
 
 def plan_network(
     *,
-    spacing_um: SpacingUm,
-    patch_voxels: VoxelsZYX,
+    spacing_um: Spacing,
+    patch_voxels: Shape,
     filters: tuple[int, ...],
     kernel_rule: KernelRule = KernelRule.AUTO,
 ) -> NetworkPlan:
@@ -80,7 +78,7 @@ def plan_network(
     return NetworkPlan(patch_voxels=patch_voxels, filters=filters, kernels=tuple(kernels), strides=tuple(strides))
 
 
-def median_spacing_um(spacings_um: list[SpacingUm]) -> SpacingUm:
+def median_spacing_um(spacings_um: list[Spacing]) -> Spacing:
     """The median along each axis."""
     z, y, x = np.median(np.asarray(spacings_um, dtype=float), axis=0).tolist()
     return z, y, x
@@ -103,7 +101,7 @@ def _fine_axes(spacing: list[float], eligible: list[bool]) -> list[bool]:
     return [may and size < MUCH_COARSER * finest for size, may in zip(spacing, eligible, strict=True)]
 
 
-def _cannot_halve(patch_voxels: VoxelsZYX, filters: tuple[int, ...], level: int) -> ParamsError:
+def _cannot_halve(patch_voxels: Shape, filters: tuple[int, ...], level: int) -> ParamsError:
     return ParamsError(
         f"[training] patch_voxels can be halved {level - 1} times, but the {len(filters)} filters need "
         f"{len(filters) - 1} times",
@@ -113,10 +111,10 @@ def _cannot_halve(patch_voxels: VoxelsZYX, filters: tuple[int, ...], level: int)
     )
 
 
-def _zyx(values: list[int]) -> VoxelsZYX:
+def _zyx(values: list[int]) -> Shape:
     z, y, x = values
     return z, y, x
 
 
-def _by(values: VoxelsZYX) -> str:
+def _by(values: Shape) -> str:
     return "×".join(map(str, values))

@@ -11,9 +11,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from stages.common.imaging.zyx import Shape
 from stages.common.networks.architecture import Decoded
 from stages.common.networks.monai_parts import Convolution, ResBlock, SegResNet, UpSample
-from stages.common.networks.plan import NetworkPlan, VoxelsZYX
+from stages.common.networks.plan import NetworkPlan
 
 GROUPS = 8  # of channels that are normalised together, as published; fewer where 8 does not divide the filters
 BLOCKS_FIRST, BLOCKS_BETWEEN, BLOCKS_LAST = 1, 2, 4  # residual blocks of the encoder's levels, as published for four
@@ -57,21 +58,21 @@ def decode(network: torch.nn.Module, image: torch.Tensor) -> Decoded:
     return Decoded(logits=network.conv_final(features), coarser=tuple(reversed(maps[:-1])))
 
 
-def _blocks(width: int, kernel: VoxelsZYX, count: int) -> nn.Sequential:
+def _blocks(width: int, kernel: Shape, count: int) -> nn.Sequential:
     return nn.Sequential(*[_block(width, kernel) for _ in range(count)])
 
 
-def _block(width: int, kernel: VoxelsZYX) -> ResBlock:
+def _block(width: int, kernel: Shape) -> ResBlock:
     block = ResBlock(3, width, norm=_norm(width))  # which takes cubes for kernels only
     block.conv1, block.conv2 = _convolution(width, width, kernel), _convolution(width, width, kernel)
     return block
 
 
-def _convolution(width_in: int, width_out: int, kernel: VoxelsZYX, stride: VoxelsZYX = (1, 1, 1)) -> Convolution:
+def _convolution(width_in: int, width_out: int, kernel: Shape, stride: Shape = (1, 1, 1)) -> Convolution:
     return Convolution(3, width_in, width_out, strides=stride, kernel_size=kernel, bias=False, conv_only=True)
 
 
-def _enlarge(width: int, stride: VoxelsZYX) -> UpSample:
+def _enlarge(width: int, stride: Shape) -> UpSample:
     return UpSample(
         3, width, width, scale_factor=stride, mode="nontrainable", interp_mode="linear", align_corners=False
     )

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, generate_binary_structure
 
-from stages.evaluate.metrics.nearest import ROUNDING, Mask, Spacing, nearest, points, search_tree
+from stages.common.imaging.zyx import Spacing
+from stages.evaluate.metrics.nearest import ROUNDING, Mask, nearest, points, search_tree
 
 BANDS = ("thin", "middle", "thick")
 

@@ -12,10 +12,10 @@ from math import prod
 import numpy as np
 from scipy.ndimage import find_objects, label
 
+from stages.common.imaging.zyx import Box
 from stages.evaluate.metrics.nearest import Mask
 
 LEAST_SIDE = 8  # voxels in y and x: in less there is hardly a vessel's course
-Box = tuple[slice, slice, slice]
 
 
 def labelled_blocks(labelled_zyx: Mask) -> list[Box]:

@@ -5,11 +5,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
+from stages.common.imaging.zyx import Spacing
+
 Mask = NDArray[np.bool_]
 Points = NDArray[np.int32]  # (n, 3): z, y, x in voxels, in the order of the array
 Distances = NDArray[np.float64]
 ROUNDING = 1e-9  # relative: whether 1.4 µm is within 1.4 µm must not hang on where in the volume it is measured
-Spacing = tuple[float, float, float]  # z, y, x; in µm, or 1, 1, 1 for distances in voxels
 # a search of near voxels costs about 1 µs each, of far ones up to 200; distance maps 0.03 µs a voxel of the volume
 FEW_VOXELS, FEW_OF_THE_VOLUME = 100_000, 1 / 50
 FAR_STEPS, SAMPLE = 8, 1000

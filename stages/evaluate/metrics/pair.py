@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import TypeVar
 
 from stages.common.imaging.skeleton import skeleton
+from stages.common.imaging.zyx import Spacing
 from stages.evaluate.metrics.bands import BandCounts, band_counts
 from stages.evaluate.metrics.centreline import centreline_dsc
-from stages.evaluate.metrics.nearest import Mask, Spacing
+from stages.evaluate.metrics.nearest import Mask
 from stages.evaluate.metrics.overlap import dsc
 from stages.evaluate.metrics.rules import Rule, mask_rule
 from stages.evaluate.metrics.surface import SurfaceDistances, border, diagonal, distances

@@ -10,7 +10,8 @@ from itertools import product
 
 import numpy as np
 
-from stages.evaluate.metrics.nearest import ROUNDING, Distances, Mask, Spacing, nearest
+from stages.common.imaging.zyx import Spacing
+from stages.evaluate.metrics.nearest import ROUNDING, Distances, Mask, nearest
 
 HD_PERCENTILE = 95
 

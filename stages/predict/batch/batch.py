@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.imaging.formats.damage import TooLargeError
-from stages.common.imaging.grid import Spacing
+from stages.common.imaging.zyx import Spacing
 from stages.predict.batch.keys import stack_key
 from stages.predict.batch.results import Results, StackResult
 from stages.predict.batch.showing import Showing

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
+from stages.common.imaging.zyx import Box, Shape
 from stages.predict.files.chunks import CHUNK_ZYX, LEVEL
 
-Shape = tuple[int, int, int]
-Box = tuple[slice, slice, slice]  # z, y, x
 BLOCK_VOXELS = 2**28  # of a block whose size nobody asked for
 
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.normalise import Scale, apply_scale
+from stages.common.imaging.zyx import Box
 from stages.common.machine.memory import memory_room
 from stages.common.runtime import Runtime
 from stages.predict.batch.keys import method_key
-from stages.predict.blocks.grid import Box, chunk_shape
+from stages.predict.blocks.grid import chunk_shape
 from stages.predict.blocks.records import SURVEY_FILE, BlockResult, BlockResults, BlockSurvey
 from stages.predict.blocks.stores import Stores
 from stages.predict.disk.scratch import Scratch

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.predict.blocks.grid import Box, chunk_files, chunk_shape
+from stages.common.imaging.zyx import Box
+from stages.predict.blocks.grid import chunk_files, chunk_shape
 from stages.predict.blocks.records import BlockSurvey
 from stages.predict.files.chunks import LEVEL
 from stages.predict.files.writing import FOREGROUND_IN_TIFF

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.imaging.grid import Shape
 from stages.common.imaging.normalise import measure_scale
 from stages.common.imaging.recipe import Recipe
+from stages.common.imaging.zyx import Shape
 from stages.common.progress import say
 from stages.common.runtime import Runtime
 from stages.predict.batch.keys import method_key

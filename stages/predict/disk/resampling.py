@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.grid import resample
-from stages.predict.disk.volume import DiskVolume, Shape
+from stages.common.imaging.zyx import Shape
+from stages.predict.disk.volume import DiskVolume
 
 
 def resample_slices(source: DiskVolume, shape_zyx: Shape, scratch_file: Path) -> Iterator[NDArray[np.float32]]:

@@ -10,7 +10,8 @@ from typing import Self
 from numpy.typing import DTypeLike
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.predict.disk.volume import DiskVolume, Shape
+from stages.common.imaging.zyx import Shape
+from stages.predict.disk.volume import DiskVolume
 
 FLOAT = 4  # bytes of a probability, of a sum, and of a resampled intensity
 MASK = 1

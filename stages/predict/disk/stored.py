@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.reading import open_stack
+from stages.common.imaging.zyx import Box
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
 
-Box = tuple[slice, slice, slice]
 _SLABS = itertools.count()  # several volumes may share a scratch
 
 

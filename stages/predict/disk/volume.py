@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-Shape = tuple[int, int, int]
+from stages.common.imaging.zyx import Shape
 
 
 class Volume(Protocol):

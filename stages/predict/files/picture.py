@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from stages.common.imaging.grid import Spacing
+from stages.common.imaging.zyx import Spacing
 from stages.predict.disk.volume import Volume
 
 MAX_SIDE = 800  # pixels of one of the four panels

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from stages.common.imaging.formats.geometry import Geometry, nifti_affine
 from stages.common.imaging.formats.nifti import Nifti, open_nifti
 from stages.common.imaging.suffixes import NIFTI_SUFFIXES, ZARR_SUFFIXES, suffix_of
+from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.progress import say
 from stages.predict.files.zarr_writing import write_zarr
 
-Shape = tuple[int, int, int]
-Spacing = tuple[float, float, float]
 # what offsets of 32 bits can reach, with room for what a TIFF holds next to its slices
 MAX_PLAIN_TIFF_BYTES = 2**32 - 2**25
 MAX_NIFTI_1_AXIS = 2**15 - 1  # its sizes have 16 bits

@@ -7,10 +7,9 @@ together: what a network computes may depend on the batch in its last digits, wi
 
 from dataclasses import dataclass
 
+from stages.common.imaging.zyx import Box
 from stages.predict.tiling.tiles import Tiling
 from stages.predict.tiling.windows import Axis
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.common.imaging.zyx import Shape
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.tiling.windows import Axis, axis_for, plane_of_weights, weights_of
 
-Shape = tuple[int, int, int]
 ReadBand = Callable[[slice, slice], NDArray[np.float32]]
 Predict = Callable[[torch.Tensor], torch.Tensor]
 

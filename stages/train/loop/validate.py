@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from stages.common.imaging.volumes import Volume
+from stages.common.imaging.zyx import Shape
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.params import TrainingParams
 from stages.train.sampling.draws import Purpose, generator
-from stages.train.sampling.patches import VoxelsZYX, cut
+from stages.train.sampling.patches import cut
 
 Item = TypeVar("Item")
 
@@ -34,16 +35,16 @@ class Tile:
     """A patch of volume number `volume`; `inner` is what it alone covers, from `start_zyx` on."""
 
     volume: int
-    start_zyx: VoxelsZYX
+    start_zyx: Shape
     inner: tuple[slice, slice, slice]
 
-    def inside(self, array_zyx: NDArray[np.uint8], patch_voxels: VoxelsZYX) -> NDArray[np.uint8]:
+    def inside(self, array_zyx: NDArray[np.uint8], patch_voxels: Shape) -> NDArray[np.uint8]:
         """What of a volume's array the tile alone covers."""
         return cut(array_zyx, self.start_zyx, patch_voxels)[self.inner]
 
 
 def plan_tiles(
-    shapes_zyx: list[VoxelsZYX], params: TrainingParams, labelled: Sequence[NDArray[np.uint8] | None] = ()
+    shapes_zyx: list[Shape], params: TrainingParams, labelled: Sequence[NDArray[np.uint8] | None] = ()
 ) -> list[Tile]:
     """The tiles of every validation of a training on volumes of `shapes_zyx`, volumes in turn, one tile each.
 
@@ -51,7 +52,7 @@ def plan_tiles(
     """
     count = max(FEWEST_TILES, round(SHARE * params.validation_interval * params.steps_per_epoch * params.batch_size))
 
-    def labelled_tiles(number: int, shape: VoxelsZYX) -> list[Tile]:
+    def labelled_tiles(number: int, shape: Shape) -> list[Tile]:
         known = labelled[number] if labelled else None
         tiles = tiles_of(number, shape, params.patch_voxels)
         return [tile for tile in tiles if known is None or tile.inside(known, params.patch_voxels).any()]
@@ -72,7 +73,7 @@ def tiles_of_volumes(volumes: list[Volume], params: TrainingParams) -> list[Tile
     return plan_tiles([volume.shape_zyx for volume in volumes], params, [volume.labelled() for volume in volumes])
 
 
-def tiles_of(number: int, shape_zyx: VoxelsZYX, patch_voxels: VoxelsZYX) -> list[Tile]:
+def tiles_of(number: int, shape_zyx: Shape, patch_voxels: Shape) -> list[Tile]:
     """Tiles whose inner parts cover volume `number` once; a volume smaller than the patch is in its middle."""
     z, y, x = (_steps(size, patch) for size, patch in zip(shape_zyx, patch_voxels, strict=True))
     return [

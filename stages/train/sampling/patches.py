@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.volumes import Volume
+from stages.common.imaging.zyx import Shape
 from stages.train.sampling.draws import Purpose, generator
 
 # a patch covers thousands of voxels: more centres a volume than this would add memory (8 bytes each), not variety
 CENTRES_PER_VOLUME = 20_000
 
-VoxelsZYX = tuple[int, int, int]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -21,7 +21,7 @@ class PatchPlace:
     """A patch of volume number `volume`; `start_zyx` is negative along an axis where the volume is padded."""
 
     volume: int
-    start_zyx: VoxelsZYX
+    start_zyx: Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Foreground:
     `labelled` are voxels that a patch elsewhere is centred on; None if all are labelled, and it may be anywhere.
     """
 
-    shapes_zyx: tuple[VoxelsZYX, ...]
+    shapes_zyx: tuple[Shape, ...]
     flat_indices: tuple[NDArray[np.int64], ...]
     labelled: tuple[NDArray[np.int64] | None, ...] = ()
 
@@ -51,7 +51,7 @@ def index_foreground(volumes: list[Volume], seed: int) -> Foreground:
 
 
 def draw_patch(
-    rng: np.random.Generator, foreground: Foreground, patch_voxels: VoxelsZYX, foreground_share: float
+    rng: np.random.Generator, foreground: Foreground, patch_voxels: Shape, foreground_share: float
 ) -> PatchPlace:
     """A volume, each equally likely, and a place in it: with probability `foreground_share` centred on a vessel voxel.
 
@@ -74,7 +74,7 @@ def draw_patch(
     return PatchPlace(volume=number, start_zyx=(z, y, x))
 
 
-def cut(volume_zyx: NDArray[Scalar], start_zyx: VoxelsZYX, patch_voxels: VoxelsZYX) -> NDArray[Scalar]:
+def cut(volume_zyx: NDArray[Scalar], start_zyx: Shape, patch_voxels: Shape) -> NDArray[Scalar]:
     """A copy of the patch; the volume's border is repeated where the patch is outside (as inference pads)."""
     inner, padding = [], []
     for start, patch, size in zip(start_zyx, patch_voxels, volume_zyx.shape, strict=True):

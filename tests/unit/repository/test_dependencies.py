@@ -49,7 +49,7 @@ def _host_side() -> list[Path]:
     of_lifetimes = (f"lifetimes/{name}" for name in ("__init__", "locks", "shutdown", "signals"))
     of_runs = ("runtime", "text", "reproduction", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
-    of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", *headers))
+    of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", "zyx", *headers))
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file", "receipts"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
     trainings = ("promotion/__init__", "promotion/history", "trainings/__init__", "trainings/training")

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Iterator, Set
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -105,6 +106,13 @@ def test_handlers_of_signals_and_locks_have_one_room() -> None:
     files = [file for folder in folders for file in folder.rglob("*.py")]
     found = {(call, file.stem) for file in files for call in ("signal.signal(", "flock(") if call in file.read_text()}
     assert found == {("signal.signal(", "signals"), ("flock(", "locks")}
+
+
+def test_what_is_said_along_z_y_and_x_has_one_home() -> None:
+    """A name for three sizes, spacings or slices of its own would mean the same, or nearly."""
+    alias = re.compile(r"^\w+ = tuple\[(int|float|float \\| None|slice)(, \1){2}\]", re.MULTILINE)
+    named = {name for name, file in MODULES.items() if alias.search(file.read_text())}
+    assert named == {"stages.common.imaging.zyx"}
 
 
 def test_a_loop_is_found_over_any_number_of_steps() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stages.common.imaging.formats.channels import Channel, channel_number, refuse_times
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
-from stages.common.imaging.formats.opened import Box
+from stages.common.imaging.zyx import Box
 
 MAX_AXES = 8
 

@@ -4,7 +4,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-Spacing = tuple[float, float, float]
+from stages.common.imaging.zyx import Spacing
 
 SINGLE = "the file holds a single slice"
 

@@ -15,8 +15,7 @@ from stages.common.imaging.formats.claims import FLOAT, refuse_large
 from stages.common.imaging.formats.damage import GREY_VALUES
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
-
-Box = tuple[slice, slice, slice]  # z, y, x; none has a step
+from stages.common.imaging.zyx import Box
 
 KINDS = "biuf"  # of voxels: boolean, integers, floats
 MAX_ITEM = 8  # bytes of one

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import checked_shape
 from stages.common.imaging.formats.header import StackHeader
-from stages.common.imaging.formats.opened import Box, OpenStack, Regions
+from stages.common.imaging.formats.opened import OpenStack, Regions
 from stages.common.imaging.formats.tiff import TiffStack, find_stack, open_watched
 from stages.common.imaging.formats.tiff_header import tiff_header
+from stages.common.imaging.zyx import Box
 
 
 @contextlib.contextmanager

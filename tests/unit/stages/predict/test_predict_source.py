@@ -10,12 +10,11 @@ import pytest
 import tifffile
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.grid import Spacing
 from stages.common.imaging.normalise import Scale, apply_scale
 from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
-from stages.common.imaging.spacing import PartialSpacing
 from stages.common.imaging.stacks import read_stack
+from stages.common.imaging.zyx import PartialSpacing, Spacing
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.volume import DiskVolume
 from stages.predict.source import (

@@ -2,8 +2,9 @@
 
 import pytest
 
-from stages.common.imaging.formats.header import Spacing, SpacingEvidence, StackHeader, micrometres, number
+from stages.common.imaging.formats.header import SpacingEvidence, StackHeader, micrometres, number
 from stages.common.imaging.spacing import disagreement, is_sane, spacing_of
+from stages.common.imaging.zyx import Spacing
 
 
 def _header(numbers: Spacing | None, unit: str, source: str = "NIfTI sform") -> StackHeader:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.formats.header import Spacing
 from stages.common.imaging.stacks import binarise, read_stack
 from stages.common.imaging.suffixes import suffix_of
+from stages.common.imaging.zyx import Spacing
 from stages.ingest.checks import check_image
 from tests.support.memory import little_memory
 from tests.support.stacks.plain import read_header

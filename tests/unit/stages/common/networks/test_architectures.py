@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from stages.common.errors import ParamsError
+from stages.common.imaging.zyx import Shape
 from stages.common.inference import predict_probability
 from stages.common.networks.catalogue import ARCHITECTURES, build_network
 from stages.common.networks.kernel_rule import KernelRule
-from stages.common.networks.plan import NetworkPlan, VoxelsZYX, plan_network
+from stages.common.networks.plan import NetworkPlan, plan_network
 from stages.common.networks.supervision import heads_of, plain
 from stages.common.networks.weights import weights_sha256
 
@@ -21,7 +22,7 @@ PATCHES = [(1, 16, 24), (2, 16, 16), (5, 16, 16), (8, 24, 16), (12, 16, 16)]
 each_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
 
 
-def _plan(spacing_um: tuple[float, float, float] = (3.0, 1.0, 1.0), patch: VoxelsZYX = (5, 16, 16)) -> NetworkPlan:
+def _plan(spacing_um: tuple[float, float, float] = (3.0, 1.0, 1.0), patch: Shape = (5, 16, 16)) -> NetworkPlan:
     return plan_network(spacing_um=spacing_um, patch_voxels=patch, filters=(2, 4, 6))
 
 
@@ -32,7 +33,7 @@ def _build(name: str, plan: NetworkPlan, seed: int = 0, heads: bool = False) -> 
 @each_architecture
 @pytest.mark.parametrize(("spacing_um", "patch"), list(product(SPACINGS_UM, PATCHES)))
 def test_a_patch_gives_two_channels_of_its_size(
-    name: str, spacing_um: tuple[float, float, float], patch: VoxelsZYX
+    name: str, spacing_um: tuple[float, float, float], patch: Shape
 ) -> None:
     """Thin and thick patches of coarse and fine sections; the heads have the extents of the plan's levels."""
     plan = _plan(spacing_um, patch)
@@ -48,7 +49,7 @@ def test_every_convolution_keeps_to_axes_of_at_least_three_voxels(name: str, rul
     """A patch of 8 cubic voxels' depth is halved to 4 and never to 2, where bf16 gradients are wrong on a CPU."""
     plan = plan_network(spacing_um=(1.0, 1.0, 1.0), patch_voxels=(8, 32, 32), filters=(2, 4, 6, 8), kernel_rule=rule)
     network = _build(name, plan)
-    seen: list[tuple[VoxelsZYX, VoxelsZYX]] = []
+    seen: list[tuple[Shape, Shape]] = []
     for part in network.modules():
         if isinstance(part, torch.nn.Conv3d):
             part.register_forward_hook(lambda part, given, _: seen.append((part.kernel_size, given[0].shape[2:])))

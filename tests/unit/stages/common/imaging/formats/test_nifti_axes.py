@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.geometry import Geometry, geometry_of
-from stages.common.imaging.formats.header import Spacing
 from stages.common.imaging.spacing import HeaderSpacing, spacing_of
 from stages.common.imaging.stacks import read_stack
+from stages.common.imaging.zyx import Spacing
 from tests.support.stacks.plain import read_header, read_shape, read_slices
 from tests.unit.stages.common.imaging.test_stacks import STACK
 

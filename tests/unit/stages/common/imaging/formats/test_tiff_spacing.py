@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from stages.common.imaging.formats.header import Spacing
 from stages.common.imaging.spacing import HeaderSpacing, spacing_of
+from stages.common.imaging.zyx import Spacing
 from tests.support.stacks.plain import read_header
 from tests.unit.stages.common.imaging.test_stacks import STACK, save_tiff
 
