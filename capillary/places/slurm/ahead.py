@@ -100,8 +100,11 @@ def _plan(root: Path, cell: str, place: SlurmPlace, settings: Settings, stop: St
     name, *argv = next(words for words in stages if not is_gate(root, words[0]))
     request = read_request(name, tuple(argv), {"DVC_STAGE": cell, "DVC_ROOT": str(root)})
     plan = checked_plan(request, entry, settings, place, stop)
+    if finished.has(plan):
+        forget(plan)
+        return None
     hand_gates(place, request, entry, settings)
-    return None if finished.has(plan) else plan
+    return plan
 
 
 def _fresh(plan: StagePlan, folder: Path, place: SlurmPlace, settings: Settings) -> list[Job]:

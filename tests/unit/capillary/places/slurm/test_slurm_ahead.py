@@ -5,20 +5,24 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from capillary.launcher import finished
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.held import held
 from capillary.places.job import job_folder
 from capillary.places.outcome import Ended, write_ended
 from capillary.places.slurm import ahead, queue
+from capillary.places.slurm.config import SlurmProfile
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.submitted import read_submitted
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.params import validate_params
 from tests.support.clusters.places import PROFILE
 from tests.unit.capillary.places.slurm.conftest import FakeSlurm, done
 
@@ -143,3 +147,19 @@ def test_a_request_to_stop_submits_nothing(cells: Cells, slurm: FakeSlurm) -> No
         cells.submit()
     assert slurm.said("sbatch") == []
     assert not any(cells.folder(cell).exists() for cell in CELLS)
+
+
+def test_a_cell_that_had_finished_needs_no_job(make_plan: Make, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the look at it leave files: what its run comes from is written anew when its head starts."""
+    plan, forgotten = make_plan(), list[StagePlan]()
+    monkeypatch.setattr(
+        ahead, "Entry", lambda *_: SimpleNamespace(is_due=lambda: True, commands=["capillary stage toy"])
+    )
+    for name, value in {"is_gate": False, "read_request": None, "checked_plan": plan}.items():
+        monkeypatch.setattr(ahead, name, lambda *_, value=value: value)
+    monkeypatch.setattr(finished, "has", lambda _plan: True)
+    monkeypatch.setattr(ahead, "forget", forgotten.append)
+    settings = read_settings(root, {})
+    place = SlurmPlace(settings, validate_params(SlurmProfile, PROFILE, "configs/slurm.yaml"))
+    assert ahead._plan(root, "toy@a", place, settings, Stop()) is None
+    assert forgotten == [plan]
