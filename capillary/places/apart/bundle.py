@@ -43,7 +43,10 @@ def pack(apart: Apart, config: str, carried: Mapping[str, Path]) -> bytes:
     Raises CapillaryError, naming the largest of these, when it would not fit into a batch script.
     """
     packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w") as archive,
+    ):
         for package in (capillary, stages):
             _add(archive, Path(str(package.__file__)).parent, f"code/{package.__name__}")
         for name, place in carried.items():

@@ -43,6 +43,7 @@ from stages.common.runtime import ORDER_FILE, StageOrder, order_json, read_order
 
 POLL_S = 10.0
 STATE_TURNS = 6  # polls between two looks at the checkpoints, which may be large
+PATIENCE_MIN = 60  # what a job has computed is nowhere else
 STATE, OUTBOX, RECEIPTS = "state.tar.gz", "outbox.tar.gz", "receipts.tar.gz"
 OUTS_LIST = "outs.json"
 
@@ -75,7 +76,7 @@ class Node:
         self.look_for_stop()
         if (state := self._read(STATE)) is not None:
             untar(state, self._order.state_dir)
-        patiently(lambda: self._remote.pull(sorted(set(self._apart.fetched.values()))))
+        patiently(lambda: self._remote.pull(sorted(set(self._apart.fetched.values()))), PATIENCE_MIN)
         for name, digest in self._apart.fetched.items():
             restore(self._remote.cache, digest, self._project / name)
 
@@ -103,7 +104,7 @@ class Node:
         """Send the outs by their hashes, what waits for a tracking server, and last how the job ended."""
         outs = self.folder / OUTS
         hashes = {name: self._remote.add(outs / name) for name in read_job(self.folder).outs if (outs / name).exists()}
-        patiently(lambda: self._remote.push(sorted(set(hashes.values()))))
+        patiently(lambda: self._remote.push(sorted(set(hashes.values()))), PATIENCE_MIN)
         self.write(OUTS_LIST, json.dumps(hashes).encode())
         for name, place in ((OUTBOX, self._order.outbox), (RECEIPTS, self._order.receipts)):
             if place is not None and place.is_dir():
@@ -112,11 +113,11 @@ class Node:
         self.write(ENDED_FILE, (self.folder / ENDED_FILE).read_bytes())
 
     def _read(self, name: str) -> bytes | None:
-        return patiently(lambda: self._remote.read(self._apart.box, name))
+        return patiently(lambda: self._remote.read(self._apart.box, name), PATIENCE_MIN)
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file into the mailbox of the job."""
-        patiently(lambda: self._remote.write(self._apart.box, name, content))
+        patiently(lambda: self._remote.write(self._apart.box, name, content), PATIENCE_MIN)
 
     def settle(self) -> None:
         """Let the job and its gates name this node's places instead of the head's."""

@@ -18,7 +18,7 @@ from stages.common.progress import say
 
 MAILBOXES = "capillary-jobs"
 HASH = "md5"
-PAUSES_S = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0, 60.0)
+FIRST_PAUSES_S, PAUSE_S = (2.0, 5.0, 10.0, 20.0, 40.0), 60.0
 Result = TypeVar("Result")
 
 
@@ -123,9 +123,9 @@ class Remote:
         return place
 
 
-def patiently(act: Callable[[], Result]) -> Result:
-    """What `act` returns; tried again for minutes while the remote does not answer."""
-    for pause_s in PAUSES_S:
+def patiently(act: Callable[[], Result], minutes: int = 4) -> Result:
+    """What `act` returns; tried again for about so many `minutes` while the remote does not answer."""
+    for pause_s in (*FIRST_PAUSES_S, *[PAUSE_S] * minutes):
         try:
             return act()
         except (OSError, DvcException) as error:

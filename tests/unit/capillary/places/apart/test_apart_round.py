@@ -4,19 +4,20 @@ import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places import jobs
-from capillary.places.apart import node
+from capillary.places.apart import node, remote
 from capillary.places.apart.place import ApartPlace, Mirror, box_of
 from capillary.places.apart.remote import Remote
 from capillary.places.collect import collect
 from capillary.places.held import held
 from capillary.places.job import job_folder
-from capillary.places.outcome import read_ended
+from capillary.places.outcome import Ended, read_ended, write_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import _remember
 from capillary.settings import read_settings
@@ -28,6 +29,7 @@ CONFIG = "[core]\n    no_scm = true\n    remote = lab\n['remote \"lab\"']\n    u
 STAGE = """
 import json, os, sys
 from pathlib import Path
+from types import SimpleNamespace
 
 state = Path(json.loads(Path("order.json").read_text())["state_dir"])
 print("in", Path.cwd(), flush=True)
@@ -118,6 +120,29 @@ def test_a_job_goes_to_a_node_and_back(plan: StagePlan, tmp_path: Path, monkeypa
     assert not folder.exists()
 
 
+def test_results_wait_for_a_remote_that_is_away_for_long(
+    plan: StagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an hour, say: the node removes its folder at the end, and nobody else has what was computed."""
+    written(plan)
+    with tarfile.open(fileobj=io.BytesIO((job_folder(plan) / "bundle.tar.gz").read_bytes())) as archive:
+        archive.extractall(tmp_path / "node")
+    job = node.Node(tmp_path / "node")
+    (job.folder / "log").write_text("done\n")
+    write_ended(job.folder, Ended(code=0, node="n1", started=1.0, ended=2.0))
+    push, waits = Remote.push, list[float]()
+    monkeypatch.setattr(remote, "time", SimpleNamespace(sleep=waits.append))
+
+    def away(own: Remote, digests: list[str]) -> None:
+        if sum(waits) < 1800:
+            raise OSError("the remote is away")
+        push(own, digests)
+
+    monkeypatch.setattr(Remote, "push", away)
+    job.deliver()
+    assert Remote(plan.root).read(box_of(job_folder(plan)), "ended.json") is not None
+
+
 def test_what_a_node_cannot_have_is_refused(plan: StagePlan, make_plan: Make) -> None:
     """Before anything is submitted."""
     outside = make_plan("data/in.txt", "../beside/x.txt", access=plan.access)
@@ -132,9 +157,9 @@ def test_what_a_node_cannot_have_is_refused(plan: StagePlan, make_plan: Make) ->
 def test_outs_that_a_node_invents_are_not_taken(plan: StagePlan) -> None:
     """Whoever can write to the remote may say anything."""
     written(plan)
-    remote, folder = Remote(plan.root), job_folder(plan)
-    remote.write(box_of(folder), "outs.json", b'{"../../stray": "0"}')
-    remote.write(box_of(folder), "ended.json", b'{"code": 0, "node": "n1", "started": 1, "ended": 2}')
+    lab, folder = Remote(plan.root), job_folder(plan)
+    lab.write(box_of(folder), "outs.json", b'{"../../stray": "0"}')
+    lab.write(box_of(folder), "ended.json", b'{"code": 0, "node": "n1", "started": 1, "ended": 2}')
     with pytest.raises(CapillaryError, match="list of outs"):
         Mirror(plan, folder).catch_up()
     assert read_ended(folder) is None
