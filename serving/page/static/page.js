@@ -12,7 +12,8 @@ async function call(path, options = {}) {
   if (!answer.ok) {
     const body = await answer.json().catch(() => ({}));
     const error = body.error ?? { what: `the service answered ${answer.status}`, remedy: "try again" };
-    throw new Error(`${error.what} – ${error.remedy}`);
+    const remedy = answer.status === 401 ? "enter your token above" : error.remedy; // nobody types a header in a browser
+    throw new Error(`${error.what} – ${remedy}`);
   }
   return answer;
 }

@@ -15,7 +15,7 @@ from serving.models.view import write_view
 from serving.routes.page import STATIC
 from tests.support.parts import require
 from tests.support.serving.browser import SOFTWARE_GL, Browser, open_browser
-from tests.unit.serving.conftest import Running, starting, until
+from tests.unit.serving.conftest import TOKEN, Running, starting, until
 from tests.unit.serving.test_view import Planes
 
 LAPTOP, PHONE = 700, 390
@@ -123,3 +123,13 @@ def test_progress_and_failure_are_said_in_words(page: Page, folder: Path) -> Non
     until(lambda: page.text("jobs") == "")
     page.driver.execute_script(DROP, "bad")
     until(lambda: "this is no stack – send another" in page.text("jobs"))
+
+
+def test_a_token_is_asked_for_where_one_can_enter_it(page: Page, tmp_path: Path) -> None:
+    """The API's remedy, a header, is of no use to a person at a page."""
+    with starting(tmp_path) as begin:
+        page.driver.get(f"{begin().url}/")
+        until(lambda: page.text("problem") == "no token – enter your token above")
+        page.driver.find_element(By.ID, "token").send_keys(TOKEN, Keys.ENTER)
+        until(lambda: page.text("model") == "vessels version 1 answers")
+        assert page.text("problem") == ""
