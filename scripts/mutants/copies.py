@@ -1,25 +1,25 @@
 """Private copies of the working tree, in which tests run: the checkout is never touched."""
 
 import contextlib
-import hashlib
+import itertools
 import os
 import queue
-import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+import pytest
+
+from scripts.mutants import warm
 
 GIT = ["git", "-c", "user.name=mutants", "-c", "user.email=mutants@localhost", "-c", "commit.gpgsign=false"]
-HASHED = ("capillary/", "stages/", "tests/")
-MOST_BYTES = 16 << 30  # of address space: a fault that allocates for ever must not take the machine along
 # files in the order in which they are named, not the longest first; the same examples in each run
 PYTEST = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:capillary-schedule", "--hypothesis-seed=0", "-o", "timeout=0"]
+# A module's compiled form is valid for its size and second, and a fault often keeps the size: each has its own second.
+SECONDS = itertools.count(1_000_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,47 +32,26 @@ class Copy:
     @contextlib.contextmanager
     def changed(self, path: str, text: str) -> Iterator[None]:
         """`path` holds `text` within the block; after it, everything is as before."""
-        (self.root / path).write_text(text)
+        file = self.root / path
+        before = file.stat()
+        file.write_text(text)
+        second = next(SECONDS)
+        os.utime(file, (second, second))
         _git(self.root, "commit", "-qam", "fault")
         try:
             yield
         finally:
             _git(self.root, "reset", "-q", "--hard", "HEAD~")
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    def pytest(self, tests: Sequence[str], *options: str, timeout_s: float, **variables: str) -> tuple[int | None, str]:
-        """Run `tests` in a new pytest: its exit code, None when it was killed for lack of time; and its output."""
-        own = {
-            "OMP_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": str(self.root),
-            "PYTEST_ADDOPTS": "",
-        }
-        names = self.tmp / "tests"
-        names.write_text("\n".join(tests))
-        with tempfile.TemporaryFile("w+", dir=self.tmp) as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *PYTEST, *options, f"@{names}"],
-                cwd=self.root,
-                env={**os.environ, **own, "TMPDIR": str(self.tmp), **variables},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES)),
-            )
-            code = _wait(process, timeout_s)
+    def pytest(self, tests: Sequence[str], *, limit_s: float) -> tuple[int | None, str]:
+        """Run `tests` in a new pytest: its exit code, None when it was killed for its CPU time; and its output."""
+        own = {"PYTHONPATH": str(self.root), "PYTEST_ADDOPTS": "", "TMPDIR": str(self.tmp)}
+        arguments = [*PYTEST, *tests]
+        with tempfile.TemporaryFile(dir=self.tmp) as output:
+            code = warm.run(lambda: int(pytest.main(arguments)), self.root, own, output, limit_s=int(limit_s))
             output.seek(0)
-            return code, output.read()
-
-
-def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
-    """The exit code, or None after `timeout_s`. Seconds are counted: those in which the machine slept are not."""
-    for _ in range(int(timeout_s)):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(1)
-    for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
-    process.wait()
-    return None
+            return code, output.read().decode(errors="replace")
 
 
 @contextlib.contextmanager
@@ -103,14 +82,6 @@ def working_files(root: Path) -> list[str]:
     """What the working tree of `root` holds and Git does not ignore."""
     listed = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     return sorted({file for file in listed if file and (root / file).is_file()})
-
-
-def tree_hash(root: Path, files: Sequence[str]) -> str:
-    """Changes with any file of the code or of the tests."""
-    digest = hashlib.sha256()
-    for file in (file for file in files if file.startswith(HASHED)):
-        digest.update(f"{file}\0{hashlib.sha256((root / file).read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def _git(root: Path, *words: str) -> str:

@@ -20,6 +20,7 @@ PACKAGES = ("capillary", "stages")
 DEEPER = {"stages/common", "stages/train"}  # large: each of their folders is a room
 LEAST_PER_ROOM = 6
 TEXTS = {"say", "print", "echo", "log", "logger", "logging", "warn"}  # calls that tell a person something
+FAULTLESS = {"name", "string", "newline", "endmarker", "fstring_start", "fstring_string", "fstring_end"}
 ARITHMETIC = {"arith_expr", "term", "expr", "and_expr", "xor_expr", "shift_expr", "power"}
 PATHS = re.compile(
     r"[\"']|dir\b|file|folder|home|out\b|parent|path|root|store|work\b", re.IGNORECASE
@@ -40,8 +41,7 @@ class Mutant:
     @property
     def room(self) -> str:
         """The folder whose tests must see it."""
-        folders = PurePosixPath(self.path).parts[:-1]
-        return "/".join(folders[: 3 if "/".join(folders[:2]) in DEEPER else 2])
+        return room_of(self.path)
 
     def code(self, original: str) -> str:
         """The module with this fault."""
@@ -61,10 +61,16 @@ class Mutant:
         return [line for line in list(lines)[2:] if not line.startswith("@@")]
 
 
+def room_of(path: str) -> str:
+    """The folder to which a module, or the tests of one, belongs."""
+    folders = PurePosixPath(path).parts[:-1]
+    return "/".join(folders[: 3 if "/".join(folders[:2]) in DEEPER else 2])
+
+
 def mutants_of(path: str, code: str) -> Iterator[Mutant]:
     """Every place for a fault in one module. Not each makes one: see `changes`."""
     statements = _statements(code)
-    nodes = list(_walk(get_ast(code), closed=False))
+    nodes = [(node, closed) for node, closed in _walk(get_ast(code), closed=False) if node.type not in FAULTLESS]
     for name, operator in operators().items():
         places = ((span, closed) for node, closed in nodes for span in operator.mutation_positions(node))
         for occurrence, ((start, _), closed) in enumerate(places):
@@ -157,8 +163,14 @@ def find_mutants(root: Path, files: Sequence[str], room: str = "") -> list[Mutan
     return [mutant for file in wanted for mutant in mutants_of(file, (root / file).read_text())]
 
 
-def draw(mutants: Sequence[Mutant], size: int, seed: int, is_true: Callable[[Mutant], bool]) -> list[Mutant]:
-    """About `size` mutants that are true faults: of each room its share, but LEAST_PER_ROOM; one per line at most.
+def draw(
+    mutants: Sequence[Mutant],
+    size: int,
+    seed: int,
+    is_true: Callable[[Mutant], bool],
+    least_per_room: int = LEAST_PER_ROOM,
+) -> list[Mutant]:
+    """About `size` mutants that are true faults: of each room its share, but `least_per_room`; one per line at most.
 
     A mutant's rank depends on the seed and itself alone: a change in one file does not redraw the others.
     """
@@ -169,7 +181,7 @@ def draw(mutants: Sequence[Mutant], size: int, seed: int, is_true: Callable[[Mut
     drawn: list[Mutant] = []
     for _, lines in sorted(rooms.items()):
         firsts = (next(filter(is_true, on_line), None) for on_line in lines.values())
-        share = max(LEAST_PER_ROOM, -(-size * len(lines) // all_lines))
+        share = max(least_per_room, -(-size * len(lines) // all_lines))
         drawn += islice((mutant for mutant in firsts if mutant is not None), share)
     return drawn
 

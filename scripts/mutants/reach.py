@@ -1,20 +1,19 @@
-"""Which tests can see a fault: each unit test's lines, learnt once per state of the tree; integration tests by room."""
+"""Which tests can see a fault: unit tests by who imports the module, integration tests by room."""
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import coverage
-
-from scripts.mutants.copies import Copy
-from scripts.mutants.mutant import Mutant
-from scripts.mutants.plugin import NOTES
+from scripts.mutants.mutant import Mutant, room_of
 
 UNIT = "tests/unit"
-MOST_S = 60.0  # of tests for one mutant, cheapest first
+SHORT_S = 0.5  # of a file for which tests/seconds.json has no time
+# What a file of tests counts for, times its seconds: each import between it and the fault, and another room, put it
+# later; the module's name puts it earlier.
+FARTHER, NAMED, MOST_DISTANCE = 3, 0.3, 4
 # who calls a room's code in processes of their own; the first whose name starts the room's
 INTEGRATION = {
     "stages/train": ["train"],
@@ -35,86 +34,55 @@ INTEGRATION = {
     "capillary": ["launcher", "test_preflight_command.py"],
 }
 IMPORT = re.compile(r"^ *from ([\w.]+) import (\([^)]*\)|.*)", re.MULTILINE)
-COVERAGE = """
-[run]
-source_dirs = {root}/capillary, {root}/stages
-data_file = {data}
-parallel = true
-disable_warnings = no-data-collected, module-not-measured, couldnt-parse, no-ctracer, already-imported
-context = ${{PYTEST_CURRENT_TEST-}}
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """What one run of the unit tests found: test → seconds, and module → line → tests; module → who imports it."""
+    """Module, or file of tests → the files that import it; file of tests → seconds it takes."""
 
+    importers: dict[str, set[str]]
     seconds: dict[str, float]
-    tests: dict[str, dict[int, set[str]]]
-    importers: dict[str, set[str]] = field(default_factory=dict)
-    totals: dict[str, float] = field(init=False, default_factory=lambda: defaultdict(float))
 
-    def __post_init__(self) -> None:
-        for test, seconds in self.seconds.items():
-            self.totals[_file(test)] += seconds
+    def tests(self, mutant: Mutant, most_s: float) -> list[str]:
+        """Files of unit tests that can see the mutant, the likely ones first, the short ones before the long ones.
 
-    def sharp(self, mutant: Mutant) -> list[str]:
-        """Tests that reach the mutant's lines; if only the import does, those of its module and of who imports it."""
-        lines = self.tests.get(mutant.path, {})
-        found = set().union(*(lines.get(line, set()) for line in mutant.lines))
-        modules = [mutant.path, *self.importers.get(mutant.path, ())]
-        users = (tests for module in modules for tests in self.tests.get(module, {}).values())
-        return self._cheapest(found or set().union(*users), mutant)
+        They take `most_s` together, or there is one.
+        """
+        distances = self._distances(mutant.path)
+        near = {test for test in self.seconds if _room_of(test) == mutant.room}
 
-    def rest(self, mutant: Mutant, done: list[str]) -> list[str]:
-        """The other tests of those files: a fixture that they share may have reached the lines in the first of them."""
-        files = {_file(test) for test in done}
-        return self._cheapest({test for test in self.seconds if _file(test) in files} - set(done), mutant)
-
-    def _cheapest(self, tests: set[str], mutant: Mutant) -> list[str]:
-        def order(test: str) -> tuple[bool, float, str, float]:
-            file = _file(test)
-            return not file.startswith(f"{UNIT}/{mutant.room}/"), self.totals[file], file, self.seconds[test]
+        def order(test: str) -> tuple[float, str]:
+            named = Path(mutant.path).stem in Path(test).stem
+            weight = FARTHER ** distances.get(test, MOST_DISTANCE) * (1 if test in near else FARTHER)
+            return weight * self.seconds[test] * (NAMED if named else 1), test
 
         chosen: list[str] = []
-        spent = 0.0
-        for test in sorted(tests, key=order):
-            spent += self.seconds[test]
-            if spent > MOST_S and chosen:
-                break
-            chosen.append(test)
+        for test in sorted((near | distances.keys()) & self.seconds.keys(), key=order):
+            if not chosen or sum(self.seconds[each] for each in [*chosen, test]) <= most_s:
+                chosen.append(test)
         return chosen
 
-
-def learn(copy: Copy, cache: Path, jobs: int) -> Reach:
-    """Run the unit tests of `copy` under coverage unless `cache` has what they reach."""
-    data, notes = cache / "coverage", cache / "seconds.json"
-    if not notes.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        settings = cache / "coveragerc"
-        settings.write_text(COVERAGE.format(root=copy.root, data=data))
-        (cache / "root").write_text(str(copy.root))
-        options = ["-n", str(jobs), "--dist", "loadfile", "--maxfail=1000", "-p", "scripts.mutants.plugin"]
-        variables = {"COVERAGE_PROCESS_START": str(settings), NOTES: str(cache / "part.json")}
-        copy.pytest([UNIT], *options, timeout_s=3600, **variables)
-        combined = coverage.Coverage(config_file=str(settings))
-        combined.combine([str(cache)])
-        combined.save()
-        (cache / "part.json").rename(notes)
-    return _read(data, json.loads(notes.read_text()), Path((cache / "root").read_text()), copy)
+    def _distances(self, path: str) -> dict[str, int]:
+        """File → over how many imports it gets to `path`, MOST_DISTANCE at most."""
+        found = {path: 0}
+        for distance in range(1, MOST_DISTANCE + 1):
+            last = [file for file, former in found.items() if former == distance - 1]
+            for importer in set().union(*(self.importers.get(file, ()) for file in last)):
+                found.setdefault(importer, distance)
+        return found
 
 
-def _read(data: Path, seconds: dict[str, float], root: Path, copy: Copy) -> Reach:
-    found = coverage.CoverageData(str(data))
-    found.read()
-    tests: dict[str, dict[int, set[str]]] = {}
-    for file in found.measured_files():
-        lines = {
-            line: {name for name in map(_test, contexts) if name in seconds}
-            for line, contexts in found.contexts_by_lineno(file).items()
-        }
-        tests[Path(file).relative_to(root).as_posix()] = lines
-    return Reach(seconds=seconds, tests=tests, importers=find_importers(copy.root, tests))
+def _room_of(test: str) -> str:
+    return room_of(test.removeprefix(f"{UNIT}/"))
+
+
+def find_reach(root: Path, files: Sequence[str]) -> Reach:
+    """What the imports in the code and in the unit tests among `files` say."""
+    modules = [file for file in files if file.endswith(".py") and file.startswith(("capillary/", "stages/", "tests/"))]
+    recorded = json.loads((root / "tests" / "seconds.json").read_text())
+    tests = [file for file in modules if file.startswith(f"{UNIT}/") and Path(file).name.startswith("test_")]
+    seconds = {test: max(recorded.get(test, 0.0), SHORT_S) for test in tests}
+    return Reach(importers=find_importers(root, modules), seconds=seconds)
 
 
 def find_importers(root: Path, modules: Iterable[str]) -> dict[str, set[str]]:
@@ -127,17 +95,6 @@ def find_importers(root: Path, modules: Iterable[str]) -> dict[str, set[str]]:
                 if name in paths:
                     importers[paths[name]].add(module)
     return importers
-
-
-def _test(context: str) -> str:
-    """The test of a context, which in a process that a test started ends with its phase."""
-    for phase in (" (setup)", " (call)", " (teardown)"):
-        context = context.removesuffix(phase)
-    return context
-
-
-def _file(test: str) -> str:
-    return test.partition("::")[0]
 
 
 def integration(mutant: Mutant) -> list[str]:

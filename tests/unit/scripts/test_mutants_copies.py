@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.mutants.copies import Copy, copies, tree_hash, working_files
+from scripts.mutants.copies import copies, working_files
 
 
 @pytest.fixture
@@ -35,6 +35,19 @@ def test_copies_hold_the_working_tree_and_are_removed(checkout: Path) -> None:
     assert not any(place.exists() for copy in both for place in (copy.root, copy.tmp, copy.root.parent))
 
 
+def test_each_fault_has_its_own_second(checkout: Path) -> None:
+    """Python takes a compiled file of the same size and second for current; after the block the original one counts."""
+    with copies(checkout, working_files(checkout), 1) as free:
+        copy = free.get()
+        module = copy.root / "new.py"
+        times = [module.stat().st_mtime]
+        for fault in ("x = 3\n", "x = 4\n"):
+            with copy.changed("new.py", fault):
+                times.append(module.stat().st_mtime)
+        assert len({int(each) for each in times}) == 3
+        assert module.stat().st_mtime == times[0]
+
+
 def test_a_fault_is_in_its_copy_alone_and_taken_back(checkout: Path) -> None:
     """Within the block the copy and a clone of it have the fault; after it nothing has, and no other file changed."""
     with copies(checkout, working_files(checkout), 1) as free:
@@ -48,36 +61,3 @@ def test_a_fault_is_in_its_copy_alone_and_taken_back(checkout: Path) -> None:
         assert (copy.root / "new.py").read_text() == "x = 2\n"
         assert (copy.root / "kept.py").read_text() == "x = 1\n"
     assert (checkout / "new.py").read_text() == "x = 2\n"
-
-
-def test_the_hash_tells_states_of_the_tree_apart(tmp_path: Path) -> None:
-    """Any change of the code or the tests gives another hash; documents do not."""
-    files = ["capillary/a.py", "docs/b.md", "stages/c.py", "tests/d.json"]
-    for file in files:
-        (tmp_path / file).parent.mkdir()
-        (tmp_path / file).write_text("1")
-    hashes = [tree_hash(tmp_path, files)]
-    for file in files:
-        (tmp_path / file).write_text("2")
-        hashes.append(tree_hash(tmp_path, files))
-    assert hashes[1] == hashes[2]
-    assert len({*hashes, tree_hash(tmp_path, files[:-1])}) == 5
-
-
-TESTS = """
-import time
-def test_good(): pass
-def test_bad(): assert False
-def test_endless():
-    while True: time.sleep(1)
-"""
-
-
-@pytest.mark.parametrize(("test", "code"), [("good", 0), ("bad", 1), ("endless", None)])
-def test_a_run_ends_with_its_code_or_is_killed(tmp_path: Path, test: str, code: int | None) -> None:
-    """Tests that fail give pytest's code; tests that never end are killed and give none."""
-    (tmp_path / "test_it.py").write_text(TESTS)
-    copy = Copy(root=tmp_path, tmp=tmp_path)
-    # no time at all for what never ends: a short time might not be enough for the others
-    found, _ = copy.pytest([f"test_it.py::test_{test}"], timeout_s=60 if code is not None else 0)
-    assert found == code
