@@ -218,6 +218,7 @@ def test_the_command_speaks_to_people_and_machines(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(examine, "examine", lambda *_: seen.append(1) or Report(tuple(checks)))
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0
+    assert [word for word in ("a: fine", "b: so so", "0 faults, 1 warning") if word not in done.output] == []
     checks.append(missed("c", "broken", "", "mend it", critical=True))
     done = CliRunner().invoke(app, ["doctor", "--json"])
     assert done.exit_code == 9

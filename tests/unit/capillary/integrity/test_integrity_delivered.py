@@ -56,6 +56,13 @@ def test_whole_files_are_read_once(files: list[Delivered], tmp_path: Path, monke
     assert read[3:] == ["a"]
 
 
+def test_what_was_read_is_remembered_where_git_does_not_look(files: list[Delivered], tmp_path: Path) -> None:
+    """A file of the tool's own that Git saw would make every later run one with uncommitted changes."""
+    before = set(tmp_path.iterdir())
+    _refuse(files, tmp_path)
+    assert set(tmp_path.iterdir()) - before == {tmp_path / ".capillary"}
+
+
 def test_a_file_that_is_not_what_was_recorded_is_named_with_what_brings_it_back(
     files: list[Delivered], tmp_path: Path
 ) -> None:

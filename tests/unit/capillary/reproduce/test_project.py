@@ -189,9 +189,11 @@ def test_the_environment_reaches_no_store_of_the_user(origin: Path, tmp_path: Pa
 
 
 def test_threads_are_as_they_were_where_there_are_enough() -> None:
-    """A smaller machine computes with what it has, and the verdict names it."""
-    assert computing_variables(COMPUTING, 8) == {"CAPILLARY_THREADS": "4", "CAPILLARY_PROCESSES": "1"}
-    assert computing_variables(COMPUTING, 2) == {}
+    """As many cores are enough. A smaller machine computes with what it has, and the verdict names it."""
+    for cores in (8, 4):
+        assert computing_variables(COMPUTING, cores) == {"CAPILLARY_THREADS": "4", "CAPILLARY_PROCESSES": "1"}
+    for cores in (3.9, 2):
+        assert computing_variables(COMPUTING, cores) == {}
 
 
 def test_a_lock_without_data_is_empty() -> None:

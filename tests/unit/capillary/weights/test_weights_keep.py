@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from capillary.weights import keep
 from capillary.weights.choice import weights_in_remote
 from capillary.weights.keep import keep_weights
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from stages.weights import keep as stage_side
 from tests.support.parts import REPOSITORY
 
 
@@ -74,7 +76,26 @@ def test_the_step_reads_cards_and_what_was_kept(root: Path) -> None:
     assert plan.outs == ("kept",)
 
 
-def test_the_folder_is_handed_to_dvc(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_sides_of_the_step_call_its_folders_alike() -> None:
+    """The host mounts and takes what the stage reads and makes."""
+    assert (keep.MADE, keep.FORMER) == (stage_side.MADE, stage_side.FORMER)
+    assert keep.CARDS == "models"
+
+
+def test_what_the_step_made_becomes_weights(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of what was there."""
+    for folder, name in (("weights", "old"), ("work/kept", "new")):
+        (root / folder).mkdir(parents=True)
+        (root / folder / name).write_text(name)
+    monkeypatch.setattr(keep, "plan_step", lambda *_, **__: None)
+    executor = SimpleNamespace(execute=lambda _plan, _stop, publish: publish(root / "work") or 0)
+    assert keep._make(root, read_settings(root), executor, Stop()) == 0  # type: ignore[arg-type]
+    assert [file.name for file in (root / "weights").iterdir()] == ["new"]
+
+
+def test_the_folder_is_handed_to_dvc(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Only after a step that ended well; DVC's refusal is an error of ours."""
     choose(root, "tracking: {weights_in_remote: true}")
     monkeypatch.setattr(keep, "_make", lambda *_: 7)
@@ -82,8 +103,10 @@ def test_the_folder_is_handed_to_dvc(root: Path, monkeypatch: pytest.MonkeyPatch
     assert keep_weights(root, Stop()) == 7
     assert not (root / "added").exists()
     monkeypatch.setattr(keep, "_make", lambda *_: 0)
+    capsys.readouterr()
     assert keep_weights(root, Stop()) == 0
     assert "weights" in (root / "added").read_text()
+    assert "commit weights.dvc, then dvc push" in " ".join(capsys.readouterr().out.split())
     monkeypatch.setattr(keep, "DVC", ("sh", "-c", "echo overlaps >&2; exit 1", "x"))
     with pytest.raises(CapillaryError, match="cannot add") as caught:
         keep_weights(root, Stop())

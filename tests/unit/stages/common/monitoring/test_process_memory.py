@@ -92,3 +92,9 @@ def test_who_belongs_to_the_tree_is_not_asked_at_every_look(
     now_s[0] += FAMILY_AGE_S * 1.01
     tree.rss_bytes()
     assert len(asked) == 2
+
+
+def test_a_gigabyte_is_a_billion_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in every other limit of the project."""
+    monkeypatch.setattr(ProcessTree, "rss_bytes", lambda _tree: 4_500_000_000)
+    assert ProcessTree().rss_gb() == 4.5

@@ -126,7 +126,9 @@ def test_files_that_are_not_the_card_s_are_never_parsed(change: str, tmp_path: P
             read_kept(found, card)
 
 
-def test_what_is_kept_already_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_already_is_not_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The new card's network is, and one that no card names any more is left out."""
     models, (old, _), (new, files) = tmp_path / "models", made_up(1), made_up(3)
     for card, contents in (made_up(1), made_up(2)):
@@ -144,3 +146,4 @@ def test_what_is_kept_already_is_not_fetched_again(tmp_path: Path, monkeypatch: 
     keep_all(models, tmp_path / "made", None, former=tmp_path / "former")  # type: ignore[arg-type]
     assert fetched == [new.weights_sha256]
     assert {folder.name for folder in (tmp_path / "made").iterdir()} == {old.weights_sha256, new.weights_sha256}
+    assert "2 networks are kept" in capsys.readouterr().out
