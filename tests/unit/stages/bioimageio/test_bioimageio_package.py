@@ -103,7 +103,11 @@ def test_each_normalisation_has_steps_and_the_same_arithmetic(normalisation: str
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"resample_to_um": (1.0, 1.0, 1.0)}, "resampled"), ({"percentile_low": 0.1, "percentile_high": 0.9}, "above 1")],
+    [
+        ({"resample_to_um": (1.0, 1.0, 1.0)}, "resampled"),
+        ({"percentile_low": 0.1, "percentile_high": 0.9}, "above 1"),
+        ({"percentile_low": 0.1, "percentile_high": 1.0}, "above 1"),
+    ],
 )
 def test_a_recipe_without_words_for_it_is_refused(changes: dict[str, Any], words: str) -> None:
     """Before anything is written; the error says what to do instead."""

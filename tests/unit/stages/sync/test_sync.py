@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import ServiceError
+from stages.common.tracking.spool.folder import Spool
 from stages.common.tracking.spool.listing import spools_in
 from stages.sync.sync import State, publish_all, sync
 from tests.support.tracking.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
@@ -60,6 +61,26 @@ def test_what_waits_still_and_why_is_said(outbox: Path, capsys: pytest.CaptureFi
     fake.before = nothing
     sync(outbox, to(fake, outbox))
     assert len(fake.runs) == 3
+
+
+def test_a_run_is_held_while_it_is_sent(outbox: Path) -> None:
+    """By both locks, so that neither its training nor another `capillary sync` changes it; not afterwards."""
+    fake, held = FakeMlflow(), []
+
+    def look(_what: str = "") -> None:
+        held.append([name for spool in spools_in(outbox) for name in ("sender", "writer") if _is_held(spool, name)])
+
+    fake.before = look
+    sync(outbox, to(fake, outbox))
+    assert {tuple(names) for names in held} == {("sender", "writer")}
+    look()
+    assert held[-1] == []
+
+
+def _is_held(spool: Spool, name: str) -> bool:
+    if (lock := spool.lock(name)) is not None:
+        lock.close()
+    return lock is None
 
 
 @pytest.mark.parametrize("name", ["writer", "sender"])
