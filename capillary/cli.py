@@ -271,9 +271,11 @@ def report(
     ] = None,
 ) -> None:
     """Write reports/NAME/report.html and report.md: the results in this workspace on one page."""
+    from capillary.lifetimes.stop import listening
     from capillary.report.write import report_workspace
 
-    report_workspace(Path.cwd(), name)
+    with listening() as stop:
+        report_workspace(Path.cwd(), name, stop)
 
 
 @app.command()

@@ -90,7 +90,7 @@ def evaluate_complete(root: Path, stop: Stop) -> int:
 
     code = executor.execute(plan, stop, publish_outs)
     if code == 0:
-        report_partial(root)
+        report_partial(root, stop)
         say(f"wrote {OUT}; when all cells are trained, dvc repro evaluates them all")
     return code
 

@@ -52,6 +52,9 @@ def files_table(root: Path) -> list[str]:
     rows.append(["predict", stacks, files])
     rows.append(["models", "the registry, and what *convert* made", "pickles as they were fetched; new cards"])
     rows.append(["convert", "pickles as they were fetched", "a description and weights for each"])
+    rows.append(
+        ["report", "`metrics`, `models`, receipts of trainings", "`reports/NAME/report.html`, `reports/NAME/report.md`"]
+    )
     return table(["stage", "reads (besides its code)", "writes"], rows)
 
 

@@ -27,6 +27,7 @@ from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.integrity.lock_file import forgotten, refuse_damaged_lock
 from capillary.launcher.leftovers import remove_torn
 from capillary.lifetimes.interrupts import passing_on
+from capillary.lifetimes.stop import listening
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values, known_keys, listed_cells
 from capillary.places.lines import JobLine
@@ -166,13 +167,23 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
         profile=profile,
         environment=environment_facts,
     )
-    if any(outcome.code == 0 for outcome in outcomes):
-        say(f"report: {write_report(root, name, facts)}")
+    report_code = _report(root, name, facts) if any(outcome.code == 0 for outcome in outcomes) else 0
     if code == 0:
         write_record(root, config, name, finished=True)
         show_metrics(root)
     say_end(name, outcomes, code)
-    return code
+    return code or report_code
+
+
+def _report(root: Path, name: str, facts: RunFacts) -> int:
+    """Write the report; returns the exit code. Without it the experiment is as finished as with it."""
+    try:
+        with listening() as stop:
+            say(f"report: {write_report(root, name, facts, stop)}")
+    except CapillaryError as error:
+        sys.stderr.write(f"{error.report()}\n")
+        return error.code
+    return 0
 
 
 def _stages(

@@ -1,6 +1,6 @@
-"""One page that a person can send: what an experiment found, how sure that is, how to repeat it (docs/report.md)."""
+"""The host's part of a report: what Git, DVC and this machine say, and a run of the stage that writes the pages."""
 
-from capillary.report.facts import CellFact, RunFacts
 from capillary.report.write import folder_of, write_report
+from stages.report.request import CellFact, RunFacts
 
 __all__ = ["CellFact", "RunFacts", "folder_of", "write_report"]

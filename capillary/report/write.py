@@ -1,56 +1,53 @@
-"""reports/<name>/: written whole or not at all."""
+"""reports/<name>/: what it may be called, who writes it, and what is said of it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from capillary.report.facts import RunFacts
-from capillary.report.model import Report
-from capillary.report.pages.html import to_html
-from capillary.report.pages.markdown import to_markdown
-from capillary.report.sources.collect import collect
-from capillary.report.sources.repository import current_experiment
-from capillary.report.sources.results import METRICS_FOLDER
-from stages.common.atomic import atomic_write
+from capillary.lifetimes.stop import Stop
+from capillary.report.gather import gather
+from capillary.report.repository import current_experiment
+from capillary.report.run import run_report
+from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.progress import say
+from stages.report.request import MARKDOWN, METRICS_FOLDER, PAGE, Damage, RunFacts
 
 WORKSPACE = "workspace"
 PARTIAL = "partial"  # a folder below metrics/ and below reports/
 
 
-def write_report(root: Path, name: str, facts: RunFacts, metrics: Path = METRICS_FOLDER) -> Path:
+def write_report(root: Path, name: str, facts: RunFacts, stop: Stop) -> Path:
     """Write reports/<name>/report.html and report.md of the workspace `root` as it is now; the path of the page.
 
-    `metrics` is where evaluate's results are.
     What cannot be had (no metrics after a failed training, a server that does not answer) is left out with a sentence
-    that says why. Raises CapillaryError for a name that is no folder's and ParamsError for a broken params.yaml.
+    that says why. Raises CapillaryError for a name that is no folder's or a stage that fails, and ParamsError for a
+    broken params.yaml.
     """
-    return _write(folder_of(root, name), collect(root, name, facts, metrics))
+    folder = folder_of(root, name)
+    _write(root, folder, facts, stop)
+    return folder / PAGE
 
 
-def _write(folder: Path, report: Report) -> Path:
-    for file, text in (("report.md", to_markdown(report)), ("report.html", to_html(report))):
-        with atomic_write(folder / file) as stream:
-            stream.write(text.encode())
-    return folder / "report.html"
+def _write(root: Path, folder: Path, facts: RunFacts, stop: Stop, metrics: Path = METRICS_FOLDER) -> tuple[Damage, ...]:
+    settings = read_settings(root)
+    gathered = gather(root, folder.name, facts, settings, metrics)
+    return (*run_report(gathered.request, root, settings, stop, folder), *gathered.damaged)
 
 
-def report_workspace(root: Path, name: str | None) -> None:
+def report_workspace(root: Path, name: str | None, stop: Stop) -> None:
     """The command `capillary report`: under `name`, else that of the DVC experiment that is here, else workspace.
 
     Raises DamagedError, once the report is written, when something that it should show is there and cannot be read.
     """
-    chosen = name or current_experiment(root) or WORKSPACE
-    folder = folder_of(root, chosen)
-    report = collect(root, chosen, RunFacts())
-    page = _write(folder, report)
-    say(f"report: {page}")
-    say(f"        {page.with_suffix('.md')}")
-    if report.damaged:
-        raise _incomplete(report.damaged)
+    folder = folder_of(root, name or current_experiment(root) or WORKSPACE)
+    damaged = _write(root, folder, RunFacts(), stop)
+    say(f"report: {folder / PAGE}")
+    say(f"        {folder / MARKDOWN}")
+    if damaged:
+        raise _incomplete(damaged)
 
 
-def _incomplete(damaged: Sequence[CapillaryError]) -> DamagedError:
+def _incomplete(damaged: Sequence[Damage]) -> DamagedError:
     first = damaged[0]
     others = "".join(f"\n    also: {other.what} ({other.file})" for other in damaged[1:])
     return DamagedError(
@@ -61,10 +58,11 @@ def _incomplete(damaged: Sequence[CapillaryError]) -> DamagedError:
     )
 
 
-def report_partial(root: Path) -> None:
+def report_partial(root: Path, stop: Stop) -> None:
     """Of the results in metrics/partial/, under their own name."""
-    report = collect(root, PARTIAL, RunFacts(), METRICS_FOLDER / PARTIAL)
-    say(f"report: {_write(root / 'reports' / PARTIAL, report)}")
+    folder = root / "reports" / PARTIAL
+    _write(root, folder, RunFacts(), stop, METRICS_FOLDER / PARTIAL)
+    say(f"report: {folder / PAGE}")
 
 
 def folder_of(root: Path, name: str) -> Path:

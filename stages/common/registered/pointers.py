@@ -4,8 +4,6 @@ Whoever points an alias writes a tag, too: `capillary.alias.<alias>` on the vers
 server took the alias. So the newest of both counts. A tag says that the alias was refused, and is newer than whatever
 alias the server still has; or that it was taken, and then the alias itself is the truth, also if a person moved it in
 MLflow's page since.
-
-Nothing is imported here that needs MLflow: reports are written without it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +18,7 @@ TOO_LATE_NS = 2 * 10**19  # the year 2603: no key of the history and no pointer 
 
 
 class Tagged(Protocol):
-    """A version of a registered model, as MLflow's client has it or as a report reads it."""
+    """A version of a registered model, as MLflow's client has it."""
 
     @property
     def name(self) -> Any:

@@ -112,19 +112,23 @@ def redact(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A tracking server with its registry. `uri` may hold credentials: show `redact(uri)`."""
+    """A tracking server with its registry. `uri` may hold credentials: show `redact(uri)`.
+
+    `patience_s` is for how long a question is repeated that does not say so itself.
+    """
 
     client: MlflowClient
     uri: str
+    patience_s: float = PATIENCE_S
 
-    def call(self, what: str, ask: Callable[[], Answer], patience_s: float = PATIENCE_S) -> Answer:
+    def call(self, what: str, ask: Callable[[], Answer], patience_s: float | None = None) -> Answer:
         """The answer to `ask`, which must be safe to repeat; `what` completes "MLflow does not ...".
 
         Asks again after 0.5, 1, 2, 4, 8, 8, ... s while the server is unreachable or answers 5xx, for `patience_s`.
         Raises RefusedError for a definite no, and OutageError when patience is at an end or the answer is no MLflow
         server's.
         """
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         pause_s = 0.5
         while True:
             try:

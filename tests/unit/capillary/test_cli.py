@@ -142,8 +142,6 @@ def test_an_experiment_is_what_its_flags_say(monkeypatch: pytest.MonkeyPatch, ca
     ("words", "module", "name", "expected"),
     [
         ("check", "capillary.experiments.check", "check_project", ()),
-        ("report", "capillary.report.write", "report_workspace", (None,)),
-        ("report --name x", "capillary.report.write", "report_workspace", ("x",)),
         ("profile", "capillary.compute.show", "show_profile", (stage_hardware, {"as_json": False})),
         ("profile --json", "capillary.compute.show", "show_profile", (stage_hardware, {"as_json": True})),
         ("clean", MAINTENANCE, "clean", ({"state": False, "images": False, "used": set()},)),
@@ -179,6 +177,16 @@ def test_a_command_works_in_the_current_folder(
     note(monkeypatch, calls, module, name)
     assert run(*words.split()).exit_code == 0
     assert calls == [(Path.cwd(), *expected)]
+
+
+def test_a_report_is_called_what_its_option_says(
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]]
+) -> None:
+    """Else it finds its name itself; it hears requests to stop."""
+    note(monkeypatch, calls, "capillary.report.write", "report_workspace")
+    assert run("report").exit_code == run("report", "--name", "x").exit_code == 0
+    assert [call[:2] for call in calls] == [(Path.cwd(), None), (Path.cwd(), "x")]
+    assert isinstance(calls[0][2], Stop)
 
 
 def test_a_build_is_of_the_stages_named(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[object, ...]]) -> None:

@@ -23,6 +23,7 @@ from stages.common.errors import CapillaryError, DamagedError, DataError, ExitCo
 from stages.common.machine.gpus import Gpu
 from tests.support.parts import REPOSITORY
 from tests.support.repository import start_repository
+from tests.unit.capillary.report.in_process import run_here
 
 CELLS = (CellName("dice_ce", 0), CellName("dice_ce", 1), CellName("cbdice", 0), CellName("dice_ce", 1, 7))
 INTERVAL = {"mean": 0.5, "ci_low": None, "ci_high": None}
@@ -124,6 +125,7 @@ def test_the_stage_gets_the_complete_cells_and_its_results_lie_apart(
     monkeypatch.setattr(partial_evaluation, "choose_executor", lambda _settings: evaluator)
     read: list[Path] = []
     monkeypatch.setattr(partial_evaluation, "refuse_damaged", lambda files, *_: read.extend(one.file for one in files))
+    run_here(monkeypatch)
     assert evaluate_complete(workspace, Stop()) == 0
     (plan,) = evaluator.plans
     assert [dep.name for dep in plan.deps if dep.name.startswith("models")] == ["models/dice_ce/fold_0.json"]

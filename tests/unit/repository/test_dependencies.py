@@ -50,10 +50,9 @@ def _host_side() -> list[Path]:
     of_runs = ("runtime", "text", "reproduction", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", "zyx", *headers))
-    of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file", "receipts"))
+    of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
-    trainings = ("promotion/__init__", "promotion/history", "trainings/__init__", "trainings/training")
-    of_registered = (f"registered/{name}" for name in ("__init__", "names", "pointers", "tags", *trainings))
+    of_registered = (f"registered/{name}" for name in ("__init__", "names"))
     files = (*names, *of_lifetimes, *of_runs, *of_imaging, *of_tracking, *of_networks, *of_registered)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
@@ -70,6 +69,7 @@ def _host_side() -> list[Path]:
         "files/chunks",
     )
     said = [REPOSITORY / "stages" / "predict" / f"{name}.py" for name in exchanged]
+    said.append(REPOSITORY / "stages" / "report" / "request.py")
     params = (REPOSITORY / "stages").glob("*/params.py")
     groups = REPOSITORY / "stages" / "preprocess" / "held_out.py"  # preflight asks whether enough are left
     return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params, groups]

@@ -20,7 +20,7 @@ RUNS = {"train_seed": ("train", "TrainSeedParams")}
 # a gate has no entry of its own, but an image and code like any stage
 STAGES = [*(name for name in ENTRIES if name not in RUNS), "preflight"]
 # stages that run in the image of another one
-GUESTS = {"evaluate": ["predict", "models", "convert", "weights", "bioimageio", "sync"]}
+GUESTS = {"evaluate": ["predict", "models", "convert", "weights", "bioimageio", "sync", "report"]}
 # distribution → the modules that it provides, where the names differ
 PROVIDES = {
     "pyyaml": "yaml",

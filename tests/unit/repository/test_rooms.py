@@ -13,7 +13,7 @@ from tests.support.parts import REPOSITORY
 ALLOWED = {
     ("capillary", "launcher", "containers"): "executors.py loads the executor for containers if it is the one",
     ("capillary", "launcher", "places"): "run.py asks for the place beyond this machine, if the settings name one",
-    ("capillary.report", "drawing", "pages"): "charts say numbers in the words of the pages",
+    ("stages.report", "drawing", "pages"): "charts say numbers in the words of the pages",
 }
 Edge = tuple[str, str, str]
 

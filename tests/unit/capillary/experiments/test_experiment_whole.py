@@ -9,7 +9,7 @@ import yaml
 
 from capillary.experiments import run
 from capillary.experiments.forecast import StageForecast
-from stages.common.errors import ExitCode
+from stages.common.errors import ExitCode, ServiceError
 from tests.unit.capillary.experiments.workspace import CHANGED, UNCHANGED, Workspace
 
 ADDRESSES = ["train@cbdice-1", "train@dice_ce-1"]
@@ -117,6 +117,18 @@ def test_no_cell_runs_after_a_failure_before_them(workspace: Workspace, capsys: 
     assert workspace.reports == []
     assert not workspace.is_finished()
     assert "experiment v is not complete" in capsys.readouterr().out
+
+
+def test_a_report_that_cannot_be_written_costs_its_code_alone(
+    workspace: Workspace, shown: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The experiment is saved and finished; what went wrong, and what to do, is said."""
+    workspace.refused = ServiceError("the image cannot be built", remedy="start the daemon")
+    assert workspace.run() == ExitCode.SERVICE
+    assert workspace.is_finished()
+    assert "error: the image cannot be built" in capsys.readouterr().err
+    workspace.dvc.does('[ "$address" != train@cbdice-1 ]')
+    assert workspace.run() == ExitCode.CELLS_FAILED
 
 
 def test_a_failed_cell_is_reported_and_nothing_is_evaluated(workspace: Workspace) -> None:

@@ -9,7 +9,9 @@ import yaml
 from capillary.experiments import run
 from capillary.experiments.forecast import StageForecast
 from capillary.experiments.run import Experiment, Options, read
+from capillary.lifetimes.stop import Stop
 from capillary.report import RunFacts
+from stages.common.errors import CapillaryError
 from tests.support.parts import REPOSITORY
 from tests.unit.capillary.experiments.fake_dvc import FakeDvc
 
@@ -28,6 +30,7 @@ class Workspace:
         self.root = root
         self.dvc = FakeDvc(root)
         self.reports: list[tuple[Path, str, RunFacts]] = []
+        self.refused: CapillaryError | None = None  # by the report
         (root / "params.yaml").write_text(PARAMS)
         (root / "dvc.yaml").write_text("stages: {toy: {cmd: x, params: [preprocess, training]}}\n")
         (root / "configs").symlink_to(REPOSITORY / "configs")
@@ -47,7 +50,9 @@ class Workspace:
     def run(self, plan: list[StageForecast] = CHANGED) -> int:
         return run._run(self.read(), plan)
 
-    def write_report(self, root: Path, name: str, facts: RunFacts) -> Path:
+    def write_report(self, root: Path, name: str, facts: RunFacts, _stop: Stop) -> Path:
+        if self.refused is not None:
+            raise self.refused
         self.reports.append((root, name, facts))
         return root / "report.html"
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from capillary.report.sources.set_params import set_param_arguments
+from capillary.report.set_params import set_param_arguments
 from capillary.yaml_file import read_yaml
 
 

@@ -1,1 +1,0 @@
-"""Where a report's facts come from: files, Git, DVC, MLflow."""

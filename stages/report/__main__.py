@@ -1,0 +1,16 @@
+"""python -m stages.report: the results of a workspace as pages, as request.json of the working folder says."""
+
+from stages.common.errors import run_main
+from stages.common.runtime import read_runtime
+from stages.report.collect import collect
+from stages.report.request import read_request
+from stages.report.write import write_report
+
+
+def main() -> None:
+    """Read what the launcher gave, gather, write."""
+    write_report(collect(read_request(), read_runtime()))
+
+
+if __name__ == "__main__":
+    run_main(main)

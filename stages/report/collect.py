@@ -1,0 +1,106 @@
+"""Everything that a report shows: what the host knows, what stages left, what MLflow has. What is missing is noted."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from stages.common.errors import CapillaryError, DamagedError
+from stages.common.runtime import Runtime
+from stages.report.model import Card, Interval, Report
+from stages.report.registered import Registered
+from stages.report.request import ReportPart, ReportRequest
+from stages.report.sources.held_out import read_held_out, read_spreads
+from stages.report.sources.registered import read_trainings
+from stages.report.sources.results import (
+    read_bands,
+    read_calibration,
+    read_cards,
+    read_coverage,
+    read_curves,
+    read_differences,
+    read_metrics,
+    read_overlays,
+    read_volumes,
+)
+from stages.report.sources.tracking import Tracked, left_out, read_runs
+
+Found = TypeVar("Found")
+Other = TypeVar("Other")
+
+
+class Notes(dict[ReportPart, str]):
+    """Why parts are missing; `damaged` are the failures that are not for want of a file or a server."""
+
+    def __init__(self, known: ReportRequest) -> None:
+        super().__init__(known.notes)
+        self.damaged: list[DamagedError] = []
+
+    def attempt(self, part: ReportPart, read: Callable[[], Found], otherwise: Other) -> Found | Other:
+        """What `read` gives; if it fails in a foreseen way, a note says so and `otherwise` is used."""
+        try:
+            return read()
+        except CapillaryError as error:
+            if isinstance(error, DamagedError):
+                self.damaged.append(error)
+            self[part] = left_out(error)
+            return otherwise
+
+
+def collect(asked: ReportRequest, runtime: Runtime, root: Path = Path()) -> Report:
+    """The report that is `asked` for, of what is in `root`."""
+    folder = root / asked.folder
+    notes = Notes(asked)
+    metrics = notes.attempt(ReportPart.METRICS, lambda: read_metrics(folder), {})
+    coverage = notes.attempt(ReportPart.METRICS, lambda: read_coverage(folder), None)
+    # a cell that failed may have a card of previous params
+    trained = [cell for cell in asked.cells if coverage is None or cell not in coverage.missing]
+    cards = notes.attempt(ReportPart.RUNS, lambda: read_cards(root, trained, runtime), ())
+    curves = notes.attempt(ReportPart.CURVES, lambda: read_curves(root, trained), ())
+    tracked, registered = _ask_mlflow(asked, cards, metrics, runtime)
+    report = Report(
+        asked=asked,
+        metrics=metrics,
+        differences=notes.attempt(ReportPart.PAIRED, lambda: read_differences(folder), ()),
+        volumes=notes.attempt(ReportPart.VOLUMES, lambda: read_volumes(folder), ()),
+        bands=notes.attempt(ReportPart.BANDS, lambda: read_bands(folder), ()),
+        calibration=notes.attempt(ReportPart.CALIBRATION, lambda: read_calibration(folder), ()),
+        curves=curves,
+        cards=cards,
+        overlays=notes.attempt(ReportPart.OVERLAYS, lambda: read_overlays(folder), ()),
+        runs=tracked.runs,
+        notes=notes,
+        coverage=coverage,
+        held_out=notes.attempt(ReportPart.METRICS, lambda: read_held_out(folder), {}),
+        registered=registered,
+        spreads=notes.attempt(ReportPart.VOLUMES, lambda: read_spreads(folder), ()),
+        damaged=(*notes.damaged, *([tracked.damaged] if tracked.damaged else [])),
+    )
+    _note_what_is_empty(report, tracked, notes)
+    return report
+
+
+def _ask_mlflow(
+    asked: ReportRequest, cards: tuple[Card, ...], metrics: Mapping[str, Mapping[str, Interval]], runtime: Runtime
+) -> tuple[Tracked, Registered]:
+    """Runs and registered trainings. A store that could not be asked for the ones is not asked for the others."""
+    if asked.untracked is not None:
+        return Tracked(missing=asked.untracked), Registered(missing=asked.untracked)
+    tracked = read_runs(cards, metrics, runtime, asked.tracking_place)
+    if tracked.failure is not None:
+        return tracked, Registered(missing=left_out(tracked.failure))
+    return tracked, read_trainings(cards, asked.models, runtime, asked.written.tzinfo)
+
+
+def _note_what_is_empty(report: Report, tracked: Tracked, notes: Notes) -> None:
+    """A part that could be read may still have nothing to show."""
+    if tracked.missing:
+        notes.setdefault(ReportPart.RUNS, tracked.missing)
+    if not report.cards:
+        notes.setdefault(ReportPart.RUNS, "No network is registered: models/ holds no card.")
+    if len(report.metrics) == 1:
+        notes.setdefault(ReportPart.PAIRED, "One loss was evaluated: there is nothing to compare it with.")
+    if not report.curves:
+        notes.setdefault(ReportPart.CURVES, "metrics/training/ holds no learning curve.")
+    if not any(run.samples for run in report.runs):
+        why = "they were shorter than the time between samples, or not monitored" if report.runs else "none was found"
+        notes.setdefault(ReportPart.RESOURCES, f"MLflow holds no system metrics of these runs: {why}.")

@@ -1,0 +1,1 @@
+"""Where a report has its numbers from: what stages left in this workspace, and MLflow."""
