@@ -1,23 +1,31 @@
-"""Charts as inline SVG, by pure functions. Colours are CSS variables, so that a chart follows the page's light or dark.
+"""The two kinds of charts that a report has, drawn with matplotlib.
 
 Everything is drawn in pixels of a 360 wide picture, so that its text stays legible on a phone. A colour is never alone:
 a loss has a colour and a marker, a fold a dash.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape as as_html
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from stages.common.text import visible
-from stages.report.drawing.scales import Scale, drawable, finite, label_ticks, span, ticks
+from stages.report.drawing.svg import COLOURS, INK, canvas, style, to_svg, told
 
 WIDTH = 360
-COLOURS = 6
-MARKERS = 4
-DASHES = ("", "6 3", "2 3", "8 3 2 3", "12 4", "1 4")
+MARKERS = (("o", 10.0), ("s", 9.0), ("^", 11.0), ("D", 9.0))  # shape and size of a loss's mark
+DASHES = ((), (6, 3), (2, 3), (8, 3, 2, 3), (12, 4), (1, 4))  # pixels of line and gap
 _LINE_HEIGHT = 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 10, 38
+_SIDE = 12  # left and right of a dot plot
 _ROW = 40  # height of a row of a dot plot: a line of text over a line of marks
+_STROKE = 1.8
+_MOST = 1e300  # beyond it, the width of an axis is no number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,41 +65,45 @@ def line_chart(
     series: Sequence[Series], *, x_label: str, y_label: str, alt: str, whole_x: bool = False, from_zero: bool = False
 ) -> str:
     """Lines over common axes, `from_zero` both; without a single point that can be drawn the empty string."""
-    drawn = [(x, y) for one in series for x, y in one.points if drawable(x, y)]
+    drawn = [(x, y) for one in series for x, y in one.points if y is not None and _is_drawable(x, y)]
     if not drawn:
         return ""
-    xs, ys = [x for x, _ in drawn], [float(y) for _, y in drawn if y is not None]
-    x_low, x_high = span(xs, margin=0.02, include=(0.0,) if from_zero else ())
-    y_low, y_high = span(ys, include=(0.0,) if from_zero else ())
-    to_x = Scale(low=x_low, high=x_high, start=_LEFT, end=WIDTH - _RIGHT)
-    to_y = Scale(low=y_low, high=y_high, start=_LINE_HEIGHT - _BOTTOM, end=_TOP)
-    parts = [
-        *_y_axis(to_y, y_label),
-        *_x_axis(to_x, x_label, _LINE_HEIGHT, whole=whole_x),
-        *(piece for one in series for piece in _line(one, to_x, to_y)),
-    ]
-    return _svg(_LINE_HEIGHT, alt, parts)
+    zero = (0.0,) if from_zero else ()
+    with style():
+        figure = canvas(WIDTH, _LINE_HEIGHT)
+        axes = _axes(figure, _LEFT, _RIGHT)
+        axes.set_xlim(_span([x for x, _ in drawn], margin=0.02, include=zero))
+        axes.set_ylim(_span([y for _, y in drawn], include=zero))
+        axes.grid(axis="y", color=INK["faint"], linewidth=1, clip_on=False)
+        _ticks(axes.yaxis, 4)
+        _ticks(axes.xaxis, 5, whole=whole_x)
+        for one in series:
+            _line(axes, one)
+        _label(figure, x_label, (_LEFT + WIDTH - _RIGHT) / 2)
+        middle = (_LINE_HEIGHT + _BOTTOM - _TOP) / 2 / _LINE_HEIGHT
+        _text(figure, 11 / WIDTH, middle, y_label, rotation=90)
+        return to_svg(figure, "chart", alt)
 
 
-def _line(series: Series, to_x: Scale, to_y: Scale) -> Iterator[str]:
-    style = f'class="line{_colour(series.colour)}"'
-    dash = DASHES[series.dash % len(DASHES)]
-    for piece in _pieces(series):
-        places = [(to_x(x), to_y(y)) for x, y in piece]
-        if len(places) > 1:
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-            dashed = f' stroke-dasharray="{dash}"' if dash else ""
-            yield f'<polyline {style}{dashed} points="{path}"><title>{_text(series.label)}</title></polyline>'
-        if series.dots or len(places) == 1:
-            for (x, y), (value_x, value_y) in zip(places, piece, strict=True):
-                yield marker(x, y, series.colour, f"{series.label}: {value_y:.4g} at {value_x:g}", size=3)
+def _line(axes: Axes, series: Series) -> None:
+    colour, kind = _colour(series.colour), _class(series.colour)
+    pieces = list(_pieces(series))
+    broken = [point for piece in pieces for point in (*piece, (math.nan, math.nan))]
+    if any(len(piece) > 1 for piece in pieces):
+        dash = _dash(series.dash)
+        (line,) = axes.plot(*zip(*broken, strict=True), color=colour, linewidth=_STROKE, linestyle=dash, clip_on=False)
+        told(line, f"line{kind}", series.label)
+    dots = [point for piece in pieces if series.dots or len(piece) == 1 for point in piece]
+    if dots:
+        labels = (f"{series.label}: {y:.4g} at {x:g}" for x, y in dots)
+        _marks(axes, dots, series.colour, labels, scale=0.6)
 
 
 def _pieces(series: Series) -> Iterator[list[tuple[float, float]]]:
     """The runs of points that can be drawn."""
     piece: list[tuple[float, float]] = []
     for x, y in series.points:
-        if y is not None and drawable(x, y):
+        if y is not None and _is_drawable(x, y):
             piece.append((x, y))
         elif piece:
             yield piece
@@ -107,106 +119,154 @@ def dot_plot(
 
     `limits` are values that the axis reaches to in any case.
     """
-    values = [value for row in rows for mark in row.marks for value in (mark.value, mark.low, mark.high)]
-    if not finite(values):
+    ends = (value for row in rows for mark in row.marks for value in (mark.value, mark.low, mark.high))
+    values = [value for value in ends if value is not None and _is_drawable(value)]
+    if not values:
         return ""
-    include = (*limits, *(() if reference is None else (reference,)))
-    low, high = span([*values, *include])
-    to_x = Scale(low=low, high=high, start=12, end=WIDTH - 12)
     height = _TOP + _ROW * len(rows) + _BOTTOM
-    parts = list(_x_axis(to_x, x_label, height))
-    for index, row in enumerate(rows):
-        top = _TOP + _ROW * index
-        if reference is not None:
-            x = to_x(reference)  # next to the marks only: through the row's name it would strike it out
-            parts.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="{top + 20}" y2="{top + _ROW}"/>')
-        parts += _row(row, top, to_x)
-    return _svg(height, alt, parts)
+    with style():
+        figure = canvas(WIDTH, height)
+        axes = _axes(figure, _SIDE, _SIDE)
+        include = (*limits, *(() if reference is None else (reference,)))
+        axes.set_xlim(_span([*values, *include], include=include))
+        axes.set_ylim(_ROW * len(rows), 0)
+        axes.set_yticks([])
+        _ticks(axes.xaxis, 5)
+        for index, row in enumerate(rows):
+            _row(axes, row, _ROW * index, reference)
+        _label(figure, x_label, WIDTH / 2)
+        return to_svg(figure, "chart", alt)
 
 
-def _row(row: Row, top: float, to_x: Scale) -> Iterator[str]:
-    middle = top + 28
-    yield f'<text class="name" x="12" y="{top + 14:.0f}">{_text(row.label)}</text>'
-    if row.text:
-        yield f'<text class="value" x="{WIDTH - 12}" y="{top + 14:.0f}" text-anchor="end">{_text(row.text)}</text>'
-    yield f'<line class="grid" x1="12" x2="{WIDTH - 12}" y1="{middle:.0f}" y2="{middle:.0f}"/>'
+def _row(axes: Axes, row: Row, top: float, reference: float | None) -> None:
+    middle, across = top + 28, axes.get_yaxis_transform()
+    for x, text, side, kind in ((0, row.label, "left", "name"), (1, row.text, "right", "value")):
+        size, weight = (12.5, "bold") if kind == "name" else (12, "normal")
+        shown = axes.text(
+            x, top + 14, visible(text), transform=across, ha=side, size=size, weight=weight, color=INK["ink"]
+        )
+        told(shown, kind, "")
+    axes.plot([0, 1], [middle, middle], transform=across, color=INK["faint"], linewidth=1, clip_on=False)
+    if reference is not None:  # next to the marks only: through the row's name it would strike it out
+        ends = [top + 20, top + _ROW]
+        (zero,) = axes.plot([reference] * 2, ends, color=INK["soft"], linewidth=1, linestyle=(0, (4, 3)), clip_on=False)
+        told(zero, "zero", "")
+    step = min(6, 18 / max(1, len(row.marks)))
     for index, mark in enumerate(row.marks):
-        if not drawable(mark.value):
-            continue
-        step = min(6, 18 / len(row.marks))
-        y = middle + (step * (index - (len(row.marks) - 1) / 2) if row.apart else 0)
-        if mark.low is not None and mark.high is not None and drawable(mark.low, mark.high):
-            yield from _interval(mark, to_x(mark.low), to_x(mark.high), y)
-        yield marker(to_x(mark.value), y, mark.colour, mark.label, hollow=mark.hollow)
+        _mark(axes, mark, middle + (step * (index - (len(row.marks) - 1) / 2) if row.apart else 0))
 
 
-def _interval(mark: Mark, start: float, end: float, y: float) -> Iterator[str]:
-    style = f'class="line{_colour(mark.colour)}"'
-    yield f'<line {style} x1="{start:.1f}" x2="{end:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    for x in (start, end):
-        yield f'<line {style} x1="{x:.1f}" x2="{x:.1f}" y1="{y - 5:.0f}" y2="{y + 5:.0f}"/>'
+def _mark(axes: Axes, mark: Mark, y: float) -> None:
+    if not _is_drawable(mark.value):
+        return
+    if mark.low is not None and mark.high is not None and _is_drawable(mark.low, mark.high):
+        (bar,) = axes.plot(
+            [mark.low, mark.high],
+            [y, y],
+            color=_colour(mark.colour),
+            linewidth=_STROKE,
+            marker="|",
+            markersize=10,
+            markeredgewidth=_STROKE,
+            clip_on=False,
+        )
+        told(bar, f"line{_class(mark.colour)}", "")
+    _marks(axes, [(mark.value, y)], mark.colour, [mark.label], hollow=mark.hollow)
+
+
+def _marks(
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    colour: int | None,
+    labels: Iterable[str],
+    *,
+    scale: float = 1.0,
+    hollow: bool = False,
+) -> None:
+    """Circles, squares, triangles or diamonds in the colour of a loss."""
+    shape, size = MARKERS[(colour or 0) % len(MARKERS)]
+    face, edge = (INK["card"], _colour(colour)) if hollow else (_colour(colour), INK["card"])
+    (marks,) = axes.plot(
+        *zip(*points, strict=True),
+        linestyle="",
+        marker=shape,
+        markersize=size * scale,
+        markerfacecolor=face,
+        markeredgecolor=edge,
+        markeredgewidth=_STROKE if hollow else 1,
+        clip_on=False,
+    )
+    told(marks, f"mark{_class(colour)}{' hollow' if hollow else ''}", *labels)
+
+
+@functools.cache
+def legend_key(colour: int | None, dash: int | None = None) -> str:
+    """The little picture next to a name in a legend: the marker of a loss, or the line of a fold."""
+    with style():
+        figure = canvas(24, 16)
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 24), ylim=(0, 16))
+        axes.set_axis_off()
+        if dash is None:
+            _marks(axes, [(12, 8)], colour or 0, [""])
+        else:
+            axes.plot([0, 24], [8, 8], color=INK["soft"], linewidth=_STROKE, linestyle=_dash(dash), clip_on=False)
+        return to_svg(figure, "key", "")
+
+
+def _axes(figure: Canvas, left: float, right: float) -> Axes:
+    """Axes between margins in pixels, with a base line and nothing else around them."""
+    height = figure.get_figheight() * figure.dpi
+    place = (left / WIDTH, _BOTTOM / height, (WIDTH - left - right) / WIDTH, (height - _TOP - _BOTTOM) / height)
+    axes = figure.add_axes(place)
+    axes.patch.set_visible(False)
+    axes.set_axisbelow(True)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0, pad=6)
+    axes.tick_params(axis="x", length=4, pad=3)
+    return axes
+
+
+def _ticks(axis: Axis, most_steps: int, *, whole: bool = False) -> None:
+    """Round values 1, 2 or 5 times a power of ten apart, written out."""
+    axis.set_major_locator(MaxNLocator(most_steps, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1))
+    written = ScalarFormatter(useOffset=False)
+    written.set_scientific(False)
+    axis.set_major_formatter(written)
+
+
+def _label(figure: Canvas, text: str, x: float) -> None:
+    """The name of the x axis, below it."""
+    _text(figure, x / WIDTH, 6 / (figure.get_figheight() * figure.dpi), text)
+
+
+def _text(figure: Canvas, x: float, y: float, text: str, rotation: float = 0) -> None:
+    shown = figure.text(x, y, visible(text), ha="center", rotation=rotation, rotation_mode="anchor")
+    told(shown, "axis", "")
+
+
+def _span(values: Sequence[float], *, margin: float = 0.05, include: tuple[float, ...] = ()) -> tuple[float, float]:
+    """A range that holds all of `values` and of `include`, wider by the share `margin`; around a single value."""
+    known = [*values, *include]
+    low, high = min(known), max(known)
+    room = (high - low) * margin or abs(high) * 0.1 or 0.5
+    return low - (0 if low in include else room), high + (0 if high in include and high > low else room)
+
+
+def _is_drawable(*values: float) -> bool:
+    """Whether all of `values` have a place on a chart."""
+    return all(math.isfinite(value) and abs(value) < _MOST for value in values)
 
 
 def _colour(number: int | None) -> str:
+    return INK["soft"] if number is None else INK[f"c{number % COLOURS}"]
+
+
+def _class(number: int | None) -> str:
     """The class of a colour, after a space; none is grey."""
     return "" if number is None else f" c{number % COLOURS}"
 
 
-def marker(x: float, y: float, colour: int | None, label: str, *, size: float = 5, hollow: bool = False) -> str:
-    """Circle, square, triangle or diamond in the colour of a loss."""
-    style = f'class="mark{_colour(colour)}{" hollow" if hollow else ""}"'
-    title = f"<title>{_text(label)}</title>"
-    match (colour or 0) % MARKERS:
-        case 0:
-            return f'<circle {style} cx="{x:.1f}" cy="{y:.1f}" r="{size}">{title}</circle>'
-        case 1:
-            corners = [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]
-        case 2:
-            corners = [(0, -1.2), (1.1, 0.9), (-1.1, 0.9)]
-        case _:
-            corners = [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)]
-    points = " ".join(f"{x + size * right:.1f},{y + size * down:.1f}" for right, down in corners)
-    return f'<polygon {style} points="{points}">{title}</polygon>'
-
-
-def legend_key(colour: int | None, dash: int | None = None) -> str:
-    """The little picture next to a name in a legend: the marker of a loss, or the line of a fold."""
-    if dash is None:
-        inner = marker(12, 8, colour or 0, "")
-    else:
-        style = f' stroke-dasharray="{DASHES[dash % len(DASHES)]}"' if DASHES[dash % len(DASHES)] else ""
-        inner = f'<line class="line" x1="0" x2="24" y1="8" y2="8"{style}/>'
-    return f'<svg class="key" viewBox="0 0 24 16" aria-hidden="true">{inner}</svg>'
-
-
-def _y_axis(to_y: Scale, label: str) -> Iterator[str]:
-    values = ticks(to_y.low, to_y.high)
-    for value, text in zip(values, label_ticks(values), strict=True):
-        y = to_y(value)
-        yield f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
-    middle = (to_y.start + to_y.end) / 2
-    place = f'transform="translate(11 {middle:.0f}) rotate(-90)"'
-    yield f'<text class="axis" {place} text-anchor="middle">{_text(label)}</text>'
-
-
-def _x_axis(to_x: Scale, label: str, height: float, *, whole: bool = False) -> Iterator[str]:
-    base = height - _BOTTOM
-    yield f'<line class="base" x1="{to_x.start}" x2="{to_x.end}" y1="{base}" y2="{base}"/>'
-    values = ticks(to_x.low, to_x.high, 6, whole=whole)
-    for value, text in zip(values, label_ticks(values), strict=True):
-        x = to_x(value)
-        yield f'<line class="base" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}"/>'
-        yield f'<text class="tick" x="{x:.1f}" y="{base + 16}" text-anchor="middle">{text}</text>'
-    middle = (to_x.start + to_x.end) / 2
-    yield f'<text class="axis" x="{middle:.0f}" y="{height - 6}" text-anchor="middle">{_text(label)}</text>'
-
-
-def _svg(height: float, alt: str, parts: Sequence[str]) -> str:
-    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{_text(alt)}">'
-    return "".join([head, *parts, "</svg>"])
-
-
-def _text(text: str) -> str:
-    """`text` as it may be in the markup: visible, and no markup itself."""
-    return as_html(visible(text))
+def _dash(number: int) -> str | tuple[float, tuple[float, ...]]:
+    lengths = tuple(length / _STROKE for length in DASHES[number % len(DASHES)])
+    return (0, lengths) if lengths else "-"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from stages.report.drawing.charts import COLOURS
+from stages.report.drawing.svg import COLOURS, INK
 from stages.report.pages.html import PAGE
 
 CSS = (PAGE / "report.css").read_text(encoding="utf-8")
@@ -45,6 +45,7 @@ def test_text_can_be_read(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_lines_and_marks_can_be_seen(scheme: str) -> None:
     """Graphics have 3 to 1 on the card; there is a colour for each number that charts use."""
+    assert SCHEMES[scheme].keys() >= INK.keys()
     for number in range(COLOURS):
         assert contrast(SCHEMES[scheme][f"c{number}"], SCHEMES[scheme]["card"]) >= 3, number
 

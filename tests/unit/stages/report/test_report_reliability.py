@@ -1,6 +1,5 @@
 """The reliability plot and its numbers, from evaluate's own file to the page."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from stages.report.drawing.reliability import calibration_figures
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
 from stages.report.sources.results import read_calibration
+from tests.unit.stages.report import drawn
 from tests.unit.stages.report.made import LOSSES, made_report
 
 
@@ -40,8 +40,9 @@ def test_each_loss_has_a_line_below_the_diagonal() -> None:
     """Half as much vessel as predicted: each point of a loss lies halfway below the diagonal's height there."""
     report = made_report()
     (figure,) = calibration_figures(report)
-    lines = re.findall(r'<polyline[^>]*points="([^"]*)"><title>([^<]*)</title>', figure.svg)
-    points = {title: [tuple(map(float, pair.split(","))) for pair in text.split()] for text, title in lines}
+    chart = drawn.parse(figure.svg)
+    titles = [drawn.labels(group)[0] for group in drawn.of_kind(chart, "line")]
+    points = {title: pieces[0] for title, pieces in zip(titles, drawn.lines(chart), strict=True)}
     assert set(points) == {"calibrated", *LOSSES}
     (left, bottom), (right, top) = points["calibrated"]
     for loss in LOSSES:
