@@ -101,12 +101,12 @@ class SwapNeighbours(Rewrite):
 
 
 def _order_is_free(node: Node) -> bool:
-    """Whether a swap in `node` is not a fault: `except (A, B)`, `x in (a, b)`, `min(a, b)`; or `node` is a list or
+    """Whether a swap in `node` is not a fault: `except (A, B)`, `x in (a, b)`, `min(a, b)`, `{*(a, b)}`; or `node` is a list or
     set.
     """
     parent = node.parent
     if node.type == "testlist_comp":
-        return parent.children[0].value != "(" or parent.parent.type in {"except_clause", "comparison"}
+        return parent.children[0].value != "(" or parent.parent.type in {"except_clause", "comparison", "star_expr"}
     return node.type == "arglist" and parent.type == "trailer" and parent.get_previous_leaf().value in FREE
 
 

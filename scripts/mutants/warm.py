@@ -44,7 +44,7 @@ ALONE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 IMPORT = re.compile(r"^ *(?:from ([a-z][\w.]*) import|import ([a-z][\w.]*))", re.MULTILINE)
-PATIENCE = 10
+PATIENCE = 5
 BROKEN = 70  # the exit code of work that ended with an exception
 MOST_BYTES = 16 << 30  # of address space: a fault that allocates for ever must not take the machine along
 

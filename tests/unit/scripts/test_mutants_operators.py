@@ -22,7 +22,7 @@ def _faults(operator: str, code: str) -> list[str]:
         ("SwapNeighbours", "return z, y, x\n", ["return y, z, x\n", "return z, x, y\n"]),
         ("SwapNeighbours", "shape = (2, 1, 1)\n", ["shape = (1, 2, 1)\n"]),
         ("SwapNeighbours", "mask_zyx[z, y]\n", ["mask_zyx[y, z]\n"]),
-        ("SwapNeighbours", "x in (a, b)\nmin(a, b)\nisinstance(a, b)\nx = {a, b}\n", []),
+        ("SwapNeighbours", "x in (a, b)\nmin(a, b)\nisinstance(a, b)\nx = {a, *(b, c)}\n", []),
         ("SwapNeighbours", "f(a, 'text')\n", []),
         ("ReplaceAugmented", "x += 1\n", ["x -= 1\n"]),
     ],
