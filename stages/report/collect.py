@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages.common.errors import CapillaryError, DamagedError
+from stages.common.registered.trainings.training import Mean
 from stages.common.runtime import Runtime
-from stages.report.model import Card, Interval, Report
+from stages.report.model import Card, Report
 from stages.report.registered import Registered
 from stages.report.request import ReportPart, ReportRequest
 from stages.report.sources.held_out import read_held_out, read_spreads
@@ -80,7 +81,7 @@ def collect(asked: ReportRequest, runtime: Runtime, root: Path = Path()) -> Repo
 
 
 def _ask_mlflow(
-    asked: ReportRequest, cards: tuple[Card, ...], metrics: Mapping[str, Mapping[str, Interval]], runtime: Runtime
+    asked: ReportRequest, cards: tuple[Card, ...], metrics: Mapping[str, Mapping[str, Mean]], runtime: Runtime
 ) -> tuple[Tracked, Registered]:
     """Runs and registered trainings. A store that could not be asked for the ones is not asked for the others."""
     if asked.untracked is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError
 from stages.common.metrics import METRICS, Metric
+from stages.common.registered.trainings.training import Mean
 from stages.report.registered import NOTHING, Registered, Samples
 from stages.report.request import ReportPart, ReportRequest
 
@@ -22,15 +23,6 @@ class OfCell:
     def cell(self) -> CellName:
         """Which training."""
         return CellName(self.loss, self.fold, self.seed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean over groups with its interval; None if metrics.json holds no number."""
-
-    mean: float | None
-    ci_low: float | None
-    ci_high: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +52,7 @@ class VolumeResult:
 class HeldOut:
     """The figures of a loss on volumes that no fold saw, by metric: the ensemble's, and means of single networks."""
 
-    ensemble: Mapping[str, Interval]
+    ensemble: Mapping[str, Mean]
     folds: Mapping[str, float | None]
     networks: int
     volumes: int
@@ -192,7 +184,7 @@ class Report:
     """One report. Orders are those of the files: losses as in params.yaml. `asked` is what the host knows."""
 
     asked: ReportRequest
-    metrics: Mapping[str, Mapping[str, Interval]]
+    metrics: Mapping[str, Mapping[str, Mean]]
     differences: tuple[Difference, ...]
     volumes: tuple[VolumeResult, ...]
     bands: tuple[BandResult, ...]

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from stages.common.metrics import METRICS, Metric
-from stages.report.model import BandResult, Coverage, Difference, Interval, Report
+from stages.common.registered.trainings.training import Mean
+from stages.report.model import BandResult, Coverage, Difference, Report
 
 NONE = "–"
 FEW_VOLUMES = 10
@@ -26,7 +27,7 @@ def signed(value: float, digits: int) -> str:
     return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
 
-def interval_text(interval: Interval, metric: Metric) -> str:
+def interval_text(interval: Mean, metric: Metric) -> str:
     """mean [low, high]; only the mean if there is no interval."""
     mean, low, high = (number(end, metric.digits) for end in (interval.mean, interval.ci_low, interval.ci_high))
     return mean if interval.ci_low is None or interval.ci_high is None else f"{mean} [{low}, {high}]"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError, DataError
 from stages.common.metrics import METRICS
+from stages.common.registered.trainings.training import Mean
 from stages.common.runtime import Runtime
 from stages.common.tracking.receipts import read_receipt
 from stages.report.model import (
@@ -21,7 +22,6 @@ from stages.report.model import (
     Coverage,
     Curve,
     Difference,
-    Interval,
     Overlay,
     Panel,
     VolumeResult,
@@ -36,7 +36,7 @@ Row = TypeVar("Row")
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
-def read_metrics(folder: Path) -> dict[str, dict[str, Interval]]:
+def read_metrics(folder: Path) -> dict[str, dict[str, Mean]]:
     """metrics/metrics.json: loss → metric → interval. Raises DataError when it is missing or of another form."""
     file = folder / "metrics.json"
     try:
@@ -44,7 +44,7 @@ def read_metrics(folder: Path) -> dict[str, dict[str, Interval]]:
         tree.pop("partial", None)
         return {
             loss: {
-                METRICS[name].name: Interval(**{end: finite(found[name][end]) for end in ("mean", "ci_low", "ci_high")})
+                METRICS[name].name: Mean(**{end: finite(found[name][end]) for end in ("mean", "ci_low", "ci_high")})
                 for name in next(iter(tree.values()))
                 if name != HELD_OUT
             }

@@ -9,13 +9,13 @@ from typing import Any
 
 from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
+from stages.common.registered.trainings.training import Mean
 from stages.report.model import (
     BandResult,
     CalibrationBin,
     Card,
     Curve,
     Difference,
-    Interval,
     Overlay,
     Panel,
     Report,
@@ -45,9 +45,9 @@ def tiny_png() -> bytes:
     return stream.getvalue()
 
 
-def _metrics() -> dict[str, dict[str, Interval]]:
+def _metrics() -> dict[str, dict[str, Mean]]:
     return {
-        loss: {metric: Interval(mean=mean, ci_low=mean - 0.1, ci_high=mean + 0.1) for metric in METRICS}
+        loss: {metric: Mean(mean=mean, ci_low=mean - 0.1, ci_high=mean + 0.1) for metric in METRICS}
         for loss, mean in MEANS.items()
     }
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from stages.common.metrics import METRICS
-from stages.report.model import Interval
+from stages.common.registered.trainings.training import Mean
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import plain, table, to_markdown
 from stages.report.request import CellFact, ReportPart, RunFacts
@@ -165,7 +165,7 @@ def test_nothing_at_all_is_still_a_page() -> None:
 
 def test_a_metric_without_a_number_is_a_dash() -> None:
     """null in metrics.json is shown as missing, and no loss is best by it."""
-    nothing = Interval(mean=None, ci_low=None, ci_high=None)
+    nothing = Mean(mean=None, ci_low=None, ci_high=None)
     report = made_report(metrics={"dice_ce": dict.fromkeys(METRICS, nothing)}, differences=())
     assert report.best is None
     assert "| DSC ↑ | – |" in to_markdown(report)
@@ -224,7 +224,7 @@ def test_means_over_few_groups_stand_alone() -> None:
     """Neither page has brackets about nothing."""
     whole = made_report()
     metrics = {
-        loss: {name: dataclasses.replace(one, ci_low=None, ci_high=None) for name, one in found.items()}
+        loss: {name: one.model_copy(update={"ci_low": None, "ci_high": None}) for name, one in found.items()}
         for loss, found in whole.metrics.items()
     }
     differences = tuple(dataclasses.replace(one, ci_low=None, ci_high=None) for one in whole.differences)

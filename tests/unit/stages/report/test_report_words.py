@@ -8,7 +8,8 @@ import pytest
 
 from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
-from stages.report.model import Coverage, Interval, Report
+from stages.common.registered.trainings.training import Mean
+from stages.report.model import Coverage, Report
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
 from stages.report.pages.summary import tiles
@@ -62,9 +63,9 @@ def test_numbers() -> None:
     assert (signed(0.05, 2), signed(-0.05, 2), signed(-0.0001, 2)) == ("+0.05", "−0.05", "0.00")
     assert (p_text(0.0002), p_text(0.0123), p_text(0.5)) == ("< 0.001", "0.012", "0.50")
     assert (p_text(0.001), p_text(0.0999), p_text(0.1)) == ("0.001", "0.100", "0.10")
-    interval = Interval(mean=-1.0, ci_low=-2.0, ci_high=2.5)
+    interval = Mean(mean=-1.0, ci_low=-2.0, ci_high=2.5)
     assert interval_text(interval, METRICS["dsc"]) == "−1.000 [−2.000, 2.500]"
-    assert interval_text(dataclasses.replace(interval, ci_low=None, ci_high=None), METRICS["dsc"]) == "−1.000"
+    assert interval_text(interval.model_copy(update={"ci_low": None, "ci_high": None}), METRICS["dsc"]) == "−1.000"
     first = made_report().differences[0]
     assert difference_text(first) == "−0.053 [−0.090, −0.010]"
     assert difference_text(dataclasses.replace(first, ci_low=None, ci_high=None)) == "−0.053"
