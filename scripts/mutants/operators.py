@@ -101,8 +101,9 @@ class SwapNeighbours(Rewrite):
 
 
 def _order_is_free(node: Node) -> bool:
-    """Whether a swap in `node` is not a fault: `except (A, B)`, `x in (a, b)`, `min(a, b)`, `{*(a, b)}`; or `node` is a list or
-    set.
+    """Whether a swap in `node` is not a fault: `except (A, B)`, `x in (a, b)`, `min(a, b)`, `{*(a, b)}`.
+
+    Nor is it in a list or a set.
     """
     parent = node.parent
     if node.type == "testlist_comp":

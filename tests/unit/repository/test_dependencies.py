@@ -18,6 +18,7 @@ MODULES = {
     "pyyaml": "yaml",
     "ruamel.yaml": "ruamel",
     "python-dotenv": "dotenv",
+    "dvc-data": "dvc_data",
     "pydantic-core": "pydantic_core",
     "prometheus-client": "prometheus_client",
     "openlineage-python": "openlineage",
@@ -70,6 +71,7 @@ def _host_side() -> list[Path]:
     )
     said = [REPOSITORY / "stages" / "predict" / f"{name}.py" for name in exchanged]
     said.append(REPOSITORY / "stages" / "report" / "request.py")
+    said.append(REPOSITORY / "stages" / "__init__.py")  # where the code is that a job takes along
     params = (REPOSITORY / "stages").glob("*/params.py")
     groups = REPOSITORY / "stages" / "preprocess" / "held_out.py"  # preflight asks whether enough are left
     return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params, groups]

@@ -79,11 +79,12 @@ def test_the_tool_is_above_the_stages() -> None:
     assert {edge for edge in edges() if edge[0] == "stages" and edge[2] in own} == set()
 
 
-# what the host side and predict say to each other, and how preprocess names the groups that are held out
+# what the host side, predict and report say to each other, and how preprocess names the groups that are held out
 EXCHANGED = {
     *(f"stages.predict.{name}" for name in ("request", "reporting", "params", "batch.content", "batch.results")),
     *(f"stages.predict.{name}" for name in ("blocks.grid", "blocks.records", "files.chunks")),
     "stages.preprocess.held_out",
+    "stages.report.request",
 }
 
 
