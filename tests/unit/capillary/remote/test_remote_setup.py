@@ -149,6 +149,7 @@ def test_what_is_secret_is_kept_apart(
 ) -> None:
     """config is committed, config.local is not; neither value shows in a log."""
     plan = plan_remote(answers, tmp_path)
+    assert plan.variables == {}, "nobody asked for MLflow's login"
     assert (plan.public, plan.secret) == (public, secret)
     assert "tok" not in repr(answers) + repr(plan)
 
