@@ -127,7 +127,10 @@ def _registry_faults(reply: Reply | Failure) -> Iterator[Fault]:
     if reply.status in REFUSED:
         yield f"refuses its model registry ({reply.status})", "give this login the right to register models"
     elif reply.status == 404 or (reply.status == 200 and reply.body is None):
-        remedy = "networks are kept as files of their runs; for versions, use a server with one (MLflow 2.7 or later)"
+        remedy = (
+            "with CAPILLARY_TRACKING=auto networks are kept as files of their runs; "
+            "for versions, use a server with one (MLflow 2.7 or later)"
+        )
         yield f"has no model registry ({reply.status})", remedy
 
 
