@@ -190,9 +190,9 @@ def test_the_environment_reaches_no_store_of_the_user(origin: Path, tmp_path: Pa
 
 def test_threads_are_as_they_were_where_there_are_enough() -> None:
     """As many cores are enough. A smaller machine computes with what it has, and the verdict names it."""
-    for cores in (8, 4):
+    for cores in (8.0, 4.0):
         assert computing_variables(COMPUTING, cores) == {"CAPILLARY_THREADS": "4", "CAPILLARY_PROCESSES": "1"}
-    for cores in (3.9, 2):
+    for cores in (3.9, 2.0):
         assert computing_variables(COMPUTING, cores) == {}
 
 

@@ -44,7 +44,7 @@ def made_up(number: int) -> tuple[ModelCard, dict[str, bytes]]:
 class Gone(Server):
     """A server that answers nothing, and nobody who waits for it."""
 
-    def call(self, what: str, ask: Callable[[], Any], patience_s: float = 0.0) -> Any:
+    def call(self, what: str, ask: Callable[[], Any], patience_s: float | None = None) -> Any:
         del ask, patience_s
         raise ServiceError(f"MLflow at {self.uri} does not {what}", remedy="check MLFLOW_TRACKING_URI")
 
