@@ -32,6 +32,7 @@ _STAGES = Path(__file__).parents[2]
 _TRAVELS = (
     *("__init__.py", "common/__init__.py", "common/atomic.py", "common/errors.py", "common/params.py"),
     *("common/progress.py", "common/text.py", "common/imaging/__init__.py", "common/imaging/recipe.py"),
+    "common/imaging/zyx.py",
     "common/networks",
 )
 
