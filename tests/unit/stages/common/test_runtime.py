@@ -75,6 +75,7 @@ def test_a_stage_that_is_started_by_hand_has_every_default() -> None:
         "cache": "map",
         "compile": False,
         "processes": 1,
+        "nodes": 1,
     }
     assert runtime.pop("monitoring") == {"interval_s": 10.0, "memory_abort_gb": None}
     assert runtime == {
@@ -95,6 +96,7 @@ def test_a_stage_that_is_started_by_hand_has_every_default() -> None:
         "downloads": Path(".capillary/downloads"),
         "provenance": None,
         "gate": None,
+        "rendezvous": None,
         "tracking_uri": "sqlite:///mlruns/mlflow.db",
     }
 
