@@ -36,6 +36,18 @@ def fetch_run_file(path: str, run: Run, server: Server, most_bytes: int) -> byte
     return _fetch(path, find, f"{path} of the run {run.info.run_id} at {redact(server.uri)}", server, most_bytes)
 
 
+def folders_of_run(run: Run, server: Server) -> set[str]:
+    """The folders that `run` has among its files.
+
+    Asked of the store of files: MLflow's own client also asks which models a run has logged, and hosted servers that do
+    not know this question refuse the whole list.
+    """
+    with patient_transfers(), settled(server):
+        files = get_artifact_repository(run.info.artifact_uri, tracking_uri=server.uri)
+        listed = server.call("list files", files.list_artifacts)
+    return {file.path for file in listed if file.is_dir}
+
+
 def _fetch(path: str, find: Callable[[], ArtifactRepository], where: str, server: Server, most_bytes: int) -> bytes:
     with tempfile.TemporaryDirectory() as folder, patient_transfers(), settled(server):
         files = server.call("find a model", find)

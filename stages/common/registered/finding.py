@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DataError, ServiceError
 from stages.common.progress import say
-from stages.common.registered.files import fetch_file, fetch_run_file
+from stages.common.registered.files import fetch_file, fetch_run_file, folders_of_run
 from stages.common.registered.kept import read_kept_file, weights_from_remote
 from stages.common.runtime import Runtime
 from stages.common.tracking.address import EXPERIMENT
@@ -147,13 +147,13 @@ def _has_card(version: ModelVersion, card: ModelCard) -> bool:
 def _among_files(card: ModelCard, server: Server, receipts: Path | None) -> FoundNetwork | None:
     """The network among the files of its run: that of the receipt, else one that has the training's fingerprint."""
     for run in _runs_of(card, server, receipts):
+        try:
+            folders = folders_of_run(run, server)
+        except RefusedError:
+            continue  # an object store that knows no such folder
         for folder in (NETWORK, own_folder(card.weights_sha256)):
-            fetch = _fetch_of_run(run, folder, server)
-            try:
-                listed = server.call("list files", partial(server.client.list_artifacts, run.info.run_id, folder))
-            except RefusedError:
-                continue  # an object store that knows no such folder
-            if listed:
+            if folder in folders:
+                fetch = _fetch_of_run(run, folder, server)
                 place = f"the files of the run {run.info.run_id} at {redact(server.uri)}"
                 return FoundNetwork(card=card, name=card.model_name, version="", place=place, fetch=fetch)
     return None

@@ -74,9 +74,9 @@ def test_what_an_answer_means(monkeypatch: pytest.MonkeyPatch, status: int, body
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    """An embedded store whose registry is not there."""
+    """An embedded store without a registry, which does not know the models that runs log since MLflow 3."""
     real = plain_run(embedded_runtime(tmp_path / "mlruns")).server
-    client: Any = Failing(real.client, **dict.fromkeys(REGISTRY, answered(404, PAGE)))
+    client: Any = Failing(real.client, **dict.fromkeys((*REGISTRY, "list_artifacts"), answered(404, PAGE)))
     return Server(client=client, uri=real.uri)
 
 
