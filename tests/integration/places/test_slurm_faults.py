@@ -35,7 +35,7 @@ def start(project: PlaceProject) -> Iterator[Start]:
         yield start
         for head in heads:
             if (folder := job_folder(head.plan)).exists() and (left := read_submitted(folder)):
-                queue.cancel(left.number)
+                queue.cancel(left.job)
 
 
 def submitted(head: Head) -> Submitted:
@@ -49,7 +49,7 @@ def test_a_head_that_is_killed_finds_its_job_again(start: Start, project: PlaceP
     """The job does not notice; the next head shows its log from the start and publishes its outs."""
     first = start("tell")
     first.wait_for("here")
-    job = submitted(first).number
+    job = submitted(first).job
     first.ask(signal.SIGKILL)
     first.code()
     second = start("tell")
@@ -67,7 +67,7 @@ def test_a_node_that_loses_its_power(start: Start, project: PlaceProject, number
     """Slurm requeues the job; another attempt finds what the first one kept, and the head waits for it."""
     head = start("tell")
     head.wait_for("here")
-    folder, job = job_folder(head.plan), submitted(head).number
+    folder, job = job_folder(head.plan), submitted(head).job
     (first,) = attempts(folder)
     power_cut(first.node)
     try:
@@ -83,6 +83,6 @@ def test_a_node_that_loses_its_power(start: Start, project: PlaceProject, number
     assert until(lambda: project.leftovers() == [])
 
 
-def _is_pending(job: int) -> bool:
+def _is_pending(job: str) -> bool:
     info = queue.ask(job)
     return isinstance(info, queue.JobInfo) and info.is_pending
