@@ -98,7 +98,7 @@ def free_port() -> int:
 
 
 def source_towards(address: str) -> str | None:
-    """The IPv4 address of this machine that `address` sees, None if there is no way; nothing is sent."""
+    """The IPv4 address from which this machine reaches `address`, or None without a route. Sends no packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
         try:
             way.connect((address, 9))

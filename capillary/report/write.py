@@ -19,9 +19,8 @@ PARTIAL = "partial"  # a folder below metrics/ and below reports/
 def write_report(root: Path, name: str, facts: RunFacts, stop: Stop) -> Path:
     """Write reports/<name>/report.html and report.md of the workspace `root` as it is now; the path of the page.
 
-    What cannot be had (no metrics after a failed training, a server that does not answer) is left out with a sentence
-    that says why. Raises CapillaryError for a name that is no folder's or a stage that fails, and ParamsError for a
-    broken params.yaml.
+    What is missing (no metrics after a failed training, a server that does not answer) is left out, and a sentence says
+    why. Raises CapillaryError if `name` cannot be a folder or the stage fails, ParamsError for a broken params.yaml.
     """
     folder = folder_of(root, name)
     _write(root, folder, facts, stop)

@@ -147,7 +147,7 @@ def test_all(
     attempt: Callable[..., Outcome],
     note: Callable[[list[Outcome]], None],
 ) -> list[Outcome]:
-    """Each mutant's outcome; `note` is told each time of all so far."""
+    """Each mutant's outcome; `note` is called after each one with all outcomes so far."""
     warm.import_libraries(ROOT / file for file in files if file.endswith(".py") and file.startswith(TESTED))
     outcomes: list[Outcome] = []
     with copies(ROOT, files, jobs) as free, ThreadPoolExecutor(jobs) as pool:

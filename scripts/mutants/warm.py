@@ -37,7 +37,7 @@ OWN = (
     "tests",
 )
 PYTEST = ("pytest", "_pytest.main", "hypothesis", "xdist.plugin", "pytest_timeout")
-# set before the imports; libraries that start threads are told to do without: a fork would not have them
+# set before the imports: libraries then start no threads, which a fork would lose
 ALONE = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "JE_ARROW_MALLOC_CONF": "background_thread:false",

@@ -99,7 +99,7 @@ class Mirror(Follower):
         patiently(self._look)
 
     def tell_to_end(self) -> None:
-        """Let the node know that its job is to end; one that is not told returns to the queue, and is told there."""
+        """Ask the node to end its job. Where that fails, the job returns to the queue and is asked there."""
         try:
             self._remote.write(self._box, STOP_FILE, b"")
             self._told = True

@@ -25,7 +25,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 10, 38
 _SIDE = 12  # left and right of a dot plot
 _ROW = 40  # height of a row of a dot plot: a line of text over a line of marks
 _STROKE = 1.8
-_MOST = 1e300  # beyond it, the width of an axis is no number
+_MOST = 1e300  # the range of an axis overflows above it
 
 
 @dataclass(frozen=True, kw_only=True)
