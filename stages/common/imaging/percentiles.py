@@ -20,7 +20,8 @@ Place = tuple[int, int]  # the digits that are known, as one number; the rank am
 def percentiles(read: Read, ends: Sequence[float]) -> list[float] | None:
     """The percentiles `ends` (0 to 100) of all that `read` yields, by linear interpolation; None when that is nothing.
 
-    Equal to `numpy.percentile` of the concatenated arrays to the last bit. The arrays have one dtype, integers or
+    Equal to `numpy.percentile` of the concatenated arrays to the last bit. Between two signed integers that are further
+    apart than their dtype can say, numpy's overflows; these do not. The arrays have one dtype, integers or
     floats of at most 64 bits, without NaN; `read` gives the same ones at every call.
     """
     dtype = next((part.dtype.newbyteorder("=") for part in read()), None)
@@ -43,9 +44,15 @@ def percentiles(read: Read, ends: Sequence[float]) -> list[float] | None:
 
 def _between(low: NDArray[Any], high: NDArray[Any], share: NDArray[np.float64]) -> NDArray[Any]:
     """`low` + `share` of the way to `high`, computed from the nearer end, as numpy does."""
-    step = np.subtract(high, low)
+    step = _distance(low, high)
     between: NDArray[Any] = np.where(share >= 0.5, high - step * (1 - share), low + step * share)
     return between
+
+
+def _distance(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """`high` - `low`, which is not negative: as int8, from -100 to 100 it would be -56."""
+    step: NDArray[Any] = np.subtract(high, low)
+    return step.view(f"u{step.dtype.itemsize}") if step.dtype.kind == "i" else step
 
 
 def _select(read: Read, dtype: np.dtype[Any], ranks: Sequence[int], first: NDArray[np.int64]) -> NDArray[Any]:

@@ -38,6 +38,14 @@ def test_a_large_sample_is_exact(dtype: str) -> None:
     assert found == [float(value) for value in np.percentile(whole, [0.5, 99.5])]
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+def test_between_integers_that_are_far_apart_nothing_overflows(dtype: str) -> None:
+    """The middle of the lowest and the highest value of a signed dtype is -0.5; numpy's own answer is outside."""
+    ends = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype=dtype)
+    (middle,) = percentiles(lambda: iter([ends]), [50]) or [np.nan]
+    assert abs(middle + 0.5) <= 0.5  # 64 bits are more than a float holds
+
+
 def test_nothing_has_no_percentiles() -> None:
     """No part at all."""
     assert percentiles(lambda: iter(()), [50]) is None
