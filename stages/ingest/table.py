@@ -1,5 +1,6 @@
 """dataset.csv: one row per stack. The table as a whole is refused at once, a wrong row becomes its volume's reason."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -107,13 +108,21 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
 
 
 def _group_notes(candidates: Sequence[Candidate]) -> list[str]:
-    """A remark on names of groups that differ in case alone: two groups may be one animal on both sides of a fold."""
+    """A remark on groups that may be one animal, on both sides of a fold: M7 and m7, 7 and 7.0 of merged tables."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(candidate.group for candidate in candidates):
-        alike[name.casefold()].append(name)
+        alike[_alike(name)].append(name)
     return [
-        f"groups that differ in case alone are counted apart: {', '.join(each)}" for each in alike.values() if each[1:]
+        f"groups that differ only in case, or in how a number is written, are counted apart: {', '.join(each)}"
+        for each in alike.values()
+        if each[1:]
     ]
+
+
+def _alike(group: str) -> str:
+    """Equal for names that a person may take for one."""
+    whole = re.fullmatch(r"0*([0-9]+)(\.0*)?", group)
+    return whole[1] if whole else group.casefold()
 
 
 def _entry(row: Row, tree: Tree) -> _Entry:

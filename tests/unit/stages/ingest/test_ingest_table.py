@@ -51,12 +51,15 @@ def test_a_group_in_two_spellings_that_look_the_same_is_one(tmp_path: Path, othe
     assert first.group == second.group == "gehör 1"
 
 
-def test_groups_that_differ_in_case_alone_are_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("one", "other"), [("Mouse1", "mouse1"), ("7", "7.0"), ("7", "007"), ("10.", "10")])
+def test_groups_that_a_person_may_take_for_one_are_said(tmp_path: Path, one: str, other: str) -> None:
     """They stay two: a person knows whether they are."""
-    rows = [row("a", group="Mouse1"), row("b", group="mouse1"), row("c", group="mouse2")]
+    rows = [row("a", group=one), row("b", group=other), row("c", group="mouse2"), row("d", group="70")]
     offer = read_table(write_table(tmp_path, rows), "dataset.csv", lambda _: [])
-    assert [candidate.group for candidate in offer.candidates] == ["Mouse1", "mouse1", "mouse2"]
-    assert offer.notes == ("groups that differ in case alone are counted apart: Mouse1, mouse1",)
+    assert [candidate.group for candidate in offer.candidates] == [one, other, "mouse2", "70"]
+    assert offer.notes == (
+        f"groups that differ only in case, or in how a number is written, are counted apart: {one}, {other}",
+    )
 
 
 def test_group_column_is_read_and_may_be_empty(tmp_path: Path) -> None:
