@@ -40,8 +40,13 @@ def listed(cache: Path, digest: str) -> Iterator[tuple[PurePosixPath, str]]:
         yield path, each["md5"]
 
 
+def is_digest(text: str) -> bool:
+    """Whether it is the MD5 of a file or folder: a path that is made of anything else may lead out of the cache."""
+    return _DIGEST.fullmatch(text.removesuffix(_FOLDER)) is not None
+
+
 def _object(cache: Path, digest: str) -> Path:
-    if not _DIGEST.fullmatch(digest.removesuffix(_FOLDER)):
+    if not is_digest(digest):
         raise DataError(
             "a record names content by something other than an MD5",
             value=digest,

@@ -25,6 +25,7 @@ from stages.common.params import Params
 
 APART_FILE = "apart.json"
 MOST_BYTES = 2_800_000  # of the archive: Slurm's usual limit of a script is 4 MiB, and base64 makes 4 bytes of 3
+MOST_ARCHIVE_BYTES = 1 << 33  # of checkpoints, or of a run that waits for its server; packed, and unpacked
 _NOT_CARRIED = {"__pycache__", LOCK_FILE, LOG_FILE, BUNDLE_FILE}
 
 
@@ -103,10 +104,14 @@ def tar_of(folder: Path) -> bytes:
 
 
 def untar(content: bytes, folder: Path) -> None:
-    """Unpack what `tar_of` made into `folder`; DamagedError for anything but plain files in it."""
+    """Unpack what `tar_of` made into `folder`; DamagedError for anything but plain files, and for too much in it."""
+    unpacked_bytes = 0
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
             for info in archive:
+                unpacked_bytes += info.size
+                if unpacked_bytes > MOST_ARCHIVE_BYTES:
+                    raise _foreign(folder, f"more than {MOST_ARCHIVE_BYTES:,} bytes")
                 _unpack(archive, info, folder)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise _foreign(folder, error) from error

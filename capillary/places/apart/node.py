@@ -20,8 +20,8 @@ from dvc.exceptions import DvcException
 
 from capillary.cache.objects import restore
 from capillary.lifetimes.stop import Stop, listening
-from capillary.places.apart.bundle import APART_FILE, Apart, tar_of, untar
-from capillary.places.apart.remote import Remote, patiently
+from capillary.places.apart.bundle import APART_FILE, MOST_ARCHIVE_BYTES, Apart, tar_of, untar
+from capillary.places.apart.remote import MOST_BYTES, Remote, patiently
 from capillary.places.job import GATES, JOB_FILE, LOG_FILE, JobDep, read_job
 from capillary.places.outcome import (
     ATTEMPTS,
@@ -74,7 +74,7 @@ class Node:
             (self.folder / ATTEMPTS / f"{number}.json").write_bytes(former)
             self._own_attempt = number + 1
         self.look_for_stop()
-        if (state := self._read(STATE)) is not None:
+        if (state := self._read(STATE, MOST_ARCHIVE_BYTES)) is not None:
             untar(state, self._order.state_dir)
         patiently(lambda: self._remote.pull(sorted(set(self._apart.fetched.values()))), PATIENCE_MIN)
         for name, digest in self._apart.fetched.items():
@@ -112,8 +112,8 @@ class Node:
         self.send()
         self.write(ENDED_FILE, (self.folder / ENDED_FILE).read_bytes())
 
-    def _read(self, name: str) -> bytes | None:
-        return patiently(lambda: self._remote.read(self._apart.box, name), PATIENCE_MIN)
+    def _read(self, name: str, most_bytes: int = MOST_BYTES) -> bytes | None:
+        return patiently(lambda: self._remote.read(self._apart.box, name, most_bytes), PATIENCE_MIN)
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file into the mailbox of the job."""

@@ -13,9 +13,9 @@ from dvc.exceptions import DvcException
 from capillary.cache.objects import restore
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
-from capillary.places.apart.bundle import Apart, pack, untar
+from capillary.places.apart.bundle import MOST_ARCHIVE_BYTES, Apart, pack, untar
 from capillary.places.apart.node import OUTBOX, OUTS_LIST, RECEIPTS, STATE
-from capillary.places.apart.remote import Remote, patiently
+from capillary.places.apart.remote import MOST_BYTES, Remote, patiently
 from capillary.places.follow import Follower
 from capillary.places.job import LOG_FILE, Job, job_folder
 from capillary.places.outcome import ATTEMPTS, ENDED_FILE, OUTS, REQUEUED_FILE, STOP_FILE, read_ended
@@ -140,12 +140,16 @@ class Mirror(Follower):
             ready.rename(self._folder / OUTS)
         order = self._plan.order
         for name, place in ((OUTBOX, order.outbox), (RECEIPTS, order.receipts)):
-            if place is not None and (content := self._read(name)) is not None:
+            if place is not None and (content := self._read(name, MOST_ARCHIVE_BYTES)) is not None:
                 untar(content, place)
 
     def _hashes(self) -> dict[str, str]:
         """The hash of each out, by its name: a node may be anybody's."""
-        found = json.loads(self._read(OUTS_LIST) or b"{}")
+        content = self._read(OUTS_LIST) or b"{}"
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            found = content
         if not isinstance(found, dict) or not found.keys() <= set(self._plan.outs):
             raise DamagedError(
                 f"the list of outs that the job of {self._plan.address} left cannot be read",
@@ -154,8 +158,8 @@ class Mirror(Follower):
             )
         return {str(name): str(digest) for name, digest in found.items()}
 
-    def _read(self, name: str) -> bytes | None:
-        return self._remote.read(self._box, name)
+    def _read(self, name: str, most_bytes: int = MOST_BYTES) -> bytes | None:
+        return self._remote.read(self._box, name, most_bytes)
 
     def _take(self, name: str, content: bytes) -> None:
         file = self._folder / name

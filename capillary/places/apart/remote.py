@@ -1,7 +1,7 @@
 """DVC's remote as what a head and its nodes have in common: content by its hash, and a mailbox per job."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +12,14 @@ from dvc_data.hashfile.build import build
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.transfer import transfer
 
+from capillary.cache.objects import is_digest, listed
 from capillary.secret_names import DVC_SECRETS
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
 from stages.common.progress import say
 
 MAILBOXES = "capillary-jobs"
 HASH = "md5"
+MOST_BYTES = 1 << 26  # of a log, or of a word between a job and its head
 FIRST_PAUSES_S, PAUSE_S = (2.0, 5.0, 10.0, 20.0, 40.0), 60.0
 Result = TypeVar("Result")
 
@@ -67,10 +69,24 @@ class Remote:
         self._move(self._repo.cache.local, self._store(), digests)
 
     def pull(self, digests: Collection[str]) -> None:
-        """Fetch content of the remote into the local cache; DataError for what it does not have."""
+        """Fetch content of the remote into the local cache.
+
+        Raises DataError for what it does not have, DamagedError for a list that is not what its name says.
+        """
         folders = [digest for digest in digests if digest.endswith(".dir")]
+        self._refuse_invented(digests)
         self._move(self._store(), self._repo.cache.local, folders, shallow=True)  # their lists
+        for folder in folders:
+            self._refuse_invented(digest for _, digest in listed(self.cache, folder))
         self._move(self._store(), self._repo.cache.local, digests)
+
+    def _refuse_invented(self, digests: Iterable[str]) -> None:
+        if invented := [digest for digest in digests if not is_digest(digest)]:
+            raise DataError(
+                f"a list in the remote {self.name} names content by something other than an MD5",
+                value=invented[0],
+                remedy="look at who may write to the remote, then repeat the command",
+            )
 
     def _store(self) -> Any:
         return self._repo.cloud.get_remote_odb(self.name, "push")
@@ -99,10 +115,11 @@ class Remote:
         self._fs.makedirs(self._fs.parent(place), exist_ok=True)
         self._fs.pipe_file(place, content)
 
-    def read(self, box: str, name: str) -> bytes | None:
-        """A file of the mailbox `box`; None if it is not there."""
+    def read(self, box: str, name: str, most_bytes: int = MOST_BYTES) -> bytes | None:
+        """A file of the mailbox `box`, or so much of it as a job writes; None if it is not there."""
         try:
-            found: bytes = self._fs.cat_file(self._place(box, name))
+            with self._fs.open(self._place(box, name), "rb") as stream:
+                found: bytes = stream.read(most_bytes)
         except FileNotFoundError:
             return None
         return found

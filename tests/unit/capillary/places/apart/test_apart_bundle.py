@@ -67,3 +67,15 @@ def test_an_archive_is_unpacked_into_its_folder_alone(tmp_path: Path) -> None:
     with pytest.raises(CapillaryError, match="an archive in the remote"):
         untar(packed.getvalue(), tmp_path / "copy")
     assert not (tmp_path / "stray").exists()
+
+
+def test_an_archive_that_claims_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes of gzip can be a full disk."""
+    monkeypatch.setattr(bundle, "MOST_ARCHIVE_BYTES", 1_000_000)
+    (tmp_path / "state").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "state" / name).write_bytes(bytes(600_000))
+    with pytest.raises(CapillaryError, match="an archive in the remote") as caught:
+        untar(tar_of(tmp_path / "state"), tmp_path / "copy")
+    assert caught.value.value == "more than 1,000,000 bytes"
+    assert not (tmp_path / "copy/b").exists()

@@ -1,5 +1,7 @@
 """DVC's remote as all that two machines share: content by its hash, and a mailbox per job."""
 
+import hashlib
+import json
 import time
 from pathlib import Path
 
@@ -58,6 +60,25 @@ def test_what_neither_has_is_named(one: Remote) -> None:
         one.pull(["0" * 32])
     assert caught.value.value == "0" * 32
     one.pull([])
+
+
+def test_content_is_asked_for_by_its_hash_alone(one: Remote, tmp_path: Path) -> None:
+    """By name, or by a list that is in the remote: `../x` as a hash would be a file outside the cache."""
+    content = json.dumps([{"md5": "../../../../stray", "relpath": "a"}]).encode()
+    digest = hashlib.md5(content).hexdigest()
+    kept = tmp_path / "lab/files/md5" / digest[:2] / f"{digest[2:]}.dir"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(content)
+    for invented in ("../../../../stray", f"{digest}.dir"):
+        with pytest.raises(DataError, match="something other than an MD5") as caught:
+            one.pull([invented])
+        assert caught.value.value == "../../../../stray"
+
+
+def test_no_more_of_a_file_is_read_than_a_job_writes(one: Remote) -> None:
+    """Whoever can write to the remote would fill the head's memory."""
+    one.write("toy-1", "log-1", b"0123456789")
+    assert one.read("toy-1", "log-1", 4) == b"0123"
 
 
 def test_a_mailbox(one: Remote, other: Remote) -> None:

@@ -154,11 +154,12 @@ def test_what_a_node_cannot_have_is_refused(plan: StagePlan, make_plan: Make) ->
     assert "MLFLOW_TRACKING_URI" in caught.value.remedy
 
 
-def test_outs_that_a_node_invents_are_not_taken(plan: StagePlan) -> None:
+@pytest.mark.parametrize("outs", [b'{"../../stray": "0"}', b"[]", b"not JSON", b"[" * 100_000, b"\xff"])
+def test_outs_that_a_node_invents_are_not_taken(plan: StagePlan, outs: bytes) -> None:
     """Whoever can write to the remote may say anything."""
     written(plan)
     lab, folder = Remote(plan.root), job_folder(plan)
-    lab.write(box_of(folder), "outs.json", b'{"../../stray": "0"}')
+    lab.write(box_of(folder), "outs.json", outs)
     lab.write(box_of(folder), "ended.json", b'{"code": 0, "node": "n1", "started": 1, "ended": 2}')
     with pytest.raises(CapillaryError, match="list of outs"):
         Mirror(plan, folder).catch_up()
