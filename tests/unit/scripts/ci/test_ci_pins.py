@@ -1,11 +1,12 @@
 """Pins that repeat constraints.txt follow it, and the base image gets the digest that its registry tells."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from scripts.ci.pin_base import pin
-from scripts.ci.repin import read_pins, repin
+from scripts.ci.repin import read_pins, relock, repin, updated
 from tests.support.parts import REPOSITORY
 
 CONSTRAINTS = """numpy==2.4.7 ; python_full_version < '3.12'
@@ -27,14 +28,17 @@ def test_only_versions_change() -> None:
     assert repin(old, read_pins(CONSTRAINTS)) == new
 
 
-@pytest.mark.parametrize(
-    "file",
-    sorted([*REPOSITORY.glob("stages/*/requirements.txt"), *REPOSITORY.glob("services/*/requirements.txt")]),
-    ids=str,
-)
-def test_nothing_is_to_be_done_here(file: Path) -> None:
-    """What is committed repeats constraints.txt already."""
-    assert repin(file.read_text(), read_pins((REPOSITORY / "constraints.txt").read_text())) == file.read_text()
+def test_a_sample_s_lock_keeps_its_packages() -> None:
+    """With a line per interpreter, as constraints.txt has them: the sample runs on each."""
+    assert relock("# why\nnumpy==2.4.6\nDVC_s3==3.3.0\n", CONSTRAINTS) == "# why\n" + CONSTRAINTS.partition("torch")[0]
+
+
+def test_every_file_with_versions_follows() -> None:
+    """Of stages, services, serving and samples; what is committed repeats constraints.txt already."""
+    listed = subprocess.check_output(["git", "ls-files", "*/requirements.txt", "*/constraints.txt"], cwd=REPOSITORY)
+    wanted = updated(REPOSITORY)
+    assert {str(file.relative_to(REPOSITORY)) for file in wanted} == set(listed.decode().split())
+    assert {file: file.read_text() for file in wanted} == wanted
 
 
 @pytest.fixture
