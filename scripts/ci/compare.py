@@ -43,6 +43,10 @@ WITHOUT_RUN = {
 }
 
 
+class CompareError(Exception):
+    """Why nothing can be compared, with the remedy on a second line."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Two commits: what differs, and what could not be read."""
@@ -59,10 +63,10 @@ class Comparison:
 def compare(root: Path, base: str, head: str, out: Path) -> Comparison:
     """Look at both commits of the repository `root`; writes `out/plots`.
 
-    Raises CalledProcessError if a commit does not exist, or DVC finds no repository.
+    Raises CompareError if a commit or a program does not exist, CalledProcessError if DVC finds no repository.
     """
-    out.mkdir(parents=True, exist_ok=True)
     old, new = resolve(root, base), resolve(root, head)
+    out.mkdir(parents=True, exist_ok=True)
     metrics, metric_messages = diff(root, "metrics", old, new)
     params, param_messages = diff(root, "params", old, new)
     drawn, plot_messages = draw_plots(root, old, new, out / "plots")
@@ -79,7 +83,14 @@ def compare(root: Path, base: str, head: str, out: Path) -> Comparison:
 
 def resolve(root: Path, revision: str) -> str:
     """The full hash of a commit, so that no name is taken for an option further on."""
-    return run(root, "git", "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").stdout.strip()
+    argv = ("git", "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    done = run(root, *argv, check=False)
+    if done.returncode:
+        raise CompareError(
+            f"{root} has no commit {revision}: {done.stderr.strip()}\n"
+            "remedy: name a commit, tag or branch of this repository, such as origin/main (`git branch --all`)"
+        )
+    return done.stdout.strip()
 
 
 def find_lock(root: Path, base: str, head: str) -> Lock:
@@ -114,7 +125,12 @@ def messages(text: str) -> list[str]:
 
 def run(root: Path, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """A command in the repository; its standard error is shown when it fails."""
-    done = subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True)
+    try:
+        done = subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise CompareError(
+            f"there is no program {argv[0]} on PATH\nremedy: install Git; dvc is in .venv: run `. .venv/bin/activate`"
+        ) from None
     if check and done.returncode:
         print(done.stderr, file=sys.stderr)
         done.check_returncode()
@@ -176,13 +192,17 @@ def write(comparison: Comparison, out: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """0 when both commits were compared, also where something of them could not be read."""
+    """0 when both commits were compared, also where something of them could not be read; 2 where they could not be."""
     parser = argparse.ArgumentParser(description="Compare two commits in metrics, params and plots.")
     parser.add_argument("base")
     parser.add_argument("head")
     parser.add_argument("--out", type=Path, required=True, help="a folder for comment.md, comparison.json and plots")
     chosen = parser.parse_args(arguments)
-    write(compare(Path.cwd(), chosen.base, chosen.head, chosen.out.absolute()), chosen.out)
+    try:
+        write(compare(Path.cwd(), chosen.base, chosen.head, chosen.out.absolute()), chosen.out)
+    except CompareError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

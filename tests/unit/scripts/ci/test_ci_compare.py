@@ -1,6 +1,11 @@
 """The pull request's comment, from two commits' differences."""
 
-from scripts.ci.compare import DRAWN, MARKER, MOST_ROWS, Comparison, Lock, comment, messages, show
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.ci.compare import DRAWN, MARKER, MOST_ROWS, Comparison, Lock, comment, main, messages, show
 
 
 def _comparison(**changes: object) -> Comparison:
@@ -64,3 +69,25 @@ def test_a_page_without_a_plot_is_not_offered() -> None:
     """DVC writes a page of empty plots where it could not read their files."""
     assert DRAWN.search("var spec = {};") is None
     assert DRAWN.search('var spec = {"data": {}};') is not None
+
+
+@pytest.mark.parametrize(
+    ("programs", "words"),
+    [(None, "has no commit nothere: "), ("nowhere", "there is no program git on PATH")],
+)
+def test_what_cannot_be_compared_is_said(
+    programs: str | None,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A person types this command: a branch that a clone lacks, or a shell outside .venv, is no traceback."""
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    monkeypatch.chdir(tmp_path)
+    if programs:
+        monkeypatch.setenv("PATH", programs)
+    assert main(["nothere", "HEAD", "--out", "comparison"]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "\nremedy: " in said
