@@ -33,6 +33,8 @@ from stages.predict.request import StackRequest
 from stages.predict.steps import Method, compute, prepare, survey, write
 
 Send = Callable[[Message], None]
+# step of a stack → the shares of its time, about, at which the step begins and ends
+SPANS = {"read": (0.0, 0.1), "predict": (0.1, 1.0)}
 
 
 def main() -> None:
@@ -127,10 +129,11 @@ def segment(folder: Path, request: Request, networks: Networks, note: Callable[[
 
 
 def _report(note: Callable[[float], None]) -> Report:
-    """Progress goes to the parent, at most a hundred times per stack; warnings go to the log."""
+    """Progress goes to the parent, at most a hundred times per step, and never falls; warnings go to the log."""
 
     @contextlib.contextmanager
-    def steps(_title: str, total: int) -> Iterator[Tick]:
+    def steps(title: str, total: int) -> Iterator[Tick]:
+        begin, end = SPANS[title]
         done, told = 0, 0
 
         def tick() -> None:
@@ -138,7 +141,7 @@ def _report(note: Callable[[float], None]) -> Report:
             done += 1
             if (percent := 100 * done // total) > told:
                 told = percent
-                note(done / total)
+                note(begin + (end - begin) * done / total)
 
         yield tick
 

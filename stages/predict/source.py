@@ -47,7 +47,7 @@ def choose_spacing(stack: OpenStack, given_um: PartialSpacing | None, report: Re
         raise CapillaryError(
             f"the spacing of this stack is unknown: {told.reason}",
             file=stack.path.name,
-            remedy="give it in µm: --spacing-um Z,Y,X, such as --spacing-um 5,0.994,0.994",
+            remedy="give it in µm: --spacing-um Z,Y,X, or the service's field spacing_um, such as 5,0.994,0.994",
             code=ExitCode.USAGE,
         )
     for warning in told.warnings:
@@ -117,7 +117,7 @@ def target_grid(shape_zyx: Shape, spacing_um: Spacing, recipe: Recipe) -> Shape:
     if min(shape) < 1:
         raise DataError(
             f"resampled to {recipe.resample_to_um} µm, as in training, this stack has no voxel on an axis",
-            remedy="check --spacing-um",
+            remedy="check the spacing",
             value=f"{show(shape_zyx)} voxels of {show(spacing_um)} µm",
         )
     return shape

@@ -51,3 +51,16 @@ def test_a_limit_on_the_container_s_cpus_is_kept(told: str, threads: int, monkey
     monkeypatch.setattr(worker, "allowed_cores", lambda: (3, "the CPU quota of its cgroup"))
     monkeypatch.setenv(THREADS, told)
     assert worker.thread_count() == threads
+
+
+def test_progress_grows_from_step_to_step() -> None:
+    """A stack that was read is not a stack that is done: `capillary predict` shows two bars, a job has one number."""
+    shares: list[float] = []
+    report = worker._report(shares.append)
+    for title in ("read", "predict"):
+        with report.steps(title, 250) as tick:
+            for _ in range(250):
+                tick()
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 1
+    assert len([share for share in shares if share <= 0.1]) == 100

@@ -94,6 +94,7 @@ def test_an_unknown_spacing_is_asked_for(tmp_path: Path) -> None:
         _spacing(file, None)
     assert (caught.value.code, caught.value.file) == (ExitCode.USAGE, "a.tif")
     assert "--spacing-um Z,Y,X" in caught.value.remedy
+    assert "service's field spacing_um" in caught.value.remedy
     assert _spacing(file, (5.0, 1.0, 1.0)) == (5.0, 1.0, 1.0)
 
 
