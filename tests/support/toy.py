@@ -1,8 +1,10 @@
 """A toy project: one stage in the house's shape, whose behaviour a param chooses. Real DVC and processes, no torch."""
 
+import copy
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Self
 
 from tests.support.parts import REPOSITORY, command_environment
 from tests.support.repository import start_repository
@@ -80,6 +82,18 @@ def temporary(state):
     Path("data/.out.123.tmp").write_text("hidden temporary beside the out")
 
 
+def attempt_all(state):
+    said = {}
+    for name in ATTEMPTS:
+        try:
+            modes[name](state)
+            said[name] = "nothing happened"
+        except Exception as error:
+            said[name] = str(error)
+    (state / "said.json").write_text(json.dumps(said))
+    swallow(state)
+
+
 modes = {
     "copy": lambda state: None,
     "read_undeclared": lambda state: print(Path("data/other.txt").read_text()),
@@ -99,7 +113,10 @@ modes = {
     "sleep": sleep,
     "tell": tell,
     "temporary": temporary,
+    "attempt_all": attempt_all,
 }
+ATTEMPTS = [name for name in modes if name.startswith(("read_", "list_", "write_", "remove_d", "import_"))]
+ATTEMPTS += ["fork_read", "connect"]
 run_main(main)
 """
 
@@ -133,6 +150,13 @@ class ToyProject:
         for argv in (["git", "add", "-A"], ["git", "commit", "-qm", "toy"]):
             subprocess.run(argv, cwd=root, env=self.environment(), check=True, capture_output=True)
 
+    def copy(self, root: Path) -> Self:
+        """The same project, with its outs and its cache, in another folder."""
+        shutil.copytree(self.root, root, symlinks=True)
+        twin = copy.copy(self)
+        twin.root = root
+        return twin
+
     def environment(self, **more: str) -> dict[str, str]:
         """A user's environment that names the project to the toy."""
         return command_environment(TOY_ROOT=str(self.root), SECRET_TOKEN="s3cr3t", **more)
@@ -150,10 +174,17 @@ class ToyProject:
         environment = with_warm_commands(self.environment(**variables))
         return subprocess.run(argv, cwd=self.root, env=environment, check=False, capture_output=True, text=True)
 
-    def start(self, *argv: str) -> subprocess.Popen[str]:
-        """A command in the background."""
+    def start(self, *argv: str, **variables: str) -> subprocess.Popen[str]:
+        """A command in the background; nothing of it starts warm."""
+        return self._start(argv, self.environment(**variables))
+
+    def start_warm(self, *argv: str) -> subprocess.Popen[str]:
+        """A command in the background, of which DVC and the launcher start warm."""
+        return self._start(argv, with_warm_commands(self.environment()))
+
+    def _start(self, argv: tuple[str, ...], environment: dict[str, str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            argv, cwd=self.root, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            argv, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     def out(self, name: str = "copy.txt") -> str:

@@ -1,6 +1,5 @@
 """A Docker daemon, and a toy project whose stages run in its containers."""
 
-import copy
 import shutil
 import subprocess
 import textwrap
@@ -126,13 +125,6 @@ class ContainerToy(ToyProject):
         """Everything that was changed, into Git: temporary experiments see only what is committed."""
         for argv in (["git", "add", "-A"], ["git", "commit", "-qm", "change"]):
             subprocess.run(argv, cwd=self.root, env=self.environment(), check=True, capture_output=True)
-
-    def copy(self, root: Path) -> "ContainerToy":
-        """The same project, with its outs and its cache, in another folder."""
-        shutil.copytree(self.root, root, symlinks=True)
-        twin = copy.copy(self)
-        twin.root = root
-        return twin
 
     def environment(self, **more: str) -> dict[str, str]:
         """As a user who wants containers and nothing else."""

@@ -8,6 +8,6 @@ always comes from the folder in which it runs.
 Tests about processes themselves (signals, kills, who is whose child, what a guard refuses) use the real commands.
 """
 
-from tests.support.warm.commands import warm_environment, warm_python, with_warm_commands
+from tests.support.warm.commands import warm_environment, warm_python, with_warm_commands, with_warm_dvc
 
-__all__ = ["warm_environment", "warm_python", "with_warm_commands"]
+__all__ = ["warm_environment", "warm_python", "with_warm_commands", "with_warm_dvc"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.support.parts import command_environment
 
 HERE = Path(__file__).parent
+ALONE_FOLDER = "dvc-alone"
 # libraries that start threads when they load are told to do without: a fork would not have them
 ALONE = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -29,6 +30,11 @@ def warm_environment(**more: str) -> dict[str, str]:
 def with_warm_commands(environment: dict[str, str]) -> dict[str, str]:
     """`environment`, in which `dvc` and `capillary` are warm. A stage is so, too, under CAPILLARY_TEST_WARM=all."""
     return {**environment, "PATH": f"{commands()}{os.pathsep}{environment['PATH']}"}
+
+
+def with_warm_dvc(environment: dict[str, str]) -> dict[str, str]:
+    """`environment`, in which DVC alone is warm: the launcher and its stage are processes of their own."""
+    return {**environment, "PATH": f"{commands() / ALONE_FOLDER}{os.pathsep}{environment['PATH']}"}
 
 
 def warm_python() -> str:
@@ -62,6 +68,8 @@ def _start(folder: Path, run: int) -> None:
     for name in ("dvc", "capillary"):
         script = (Path(sys.prefix) / "bin" / name).read_text().partition("\n")[2]
         _write_program(folder / name, f"#!{python}\n{script}")
+    (folder / ALONE_FOLDER).mkdir()
+    (folder / ALONE_FOLDER / "dvc").symlink_to(folder / "dvc")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPILLARY_", "MLFLOW_", "DVC_"))}
     read, write = os.pipe()
     subprocess.Popen(
