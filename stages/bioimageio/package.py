@@ -16,7 +16,7 @@ from stages.bioimageio.page import page
 from stages.bioimageio.recipe import prepare, preprocessing, refuse_inexpressible
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard
 
 PACKAGE = "package"
 FORMAT = "0.5.3"

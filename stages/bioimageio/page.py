@@ -1,6 +1,6 @@
 """README.md of a package, which BioImage.IO shows."""
 
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard
 
 _PREPARED = {
     "percentile": "The percentiles {low:g} and {high:g} of a stack become 0 and 1; values beyond them are clipped.",

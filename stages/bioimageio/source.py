@@ -5,7 +5,7 @@ from pathlib import Path
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.registered.finding import FoundNetwork, Places, find_network
 from stages.common.registered.referred import find_by_reference
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.cards.card import read_card
 
 
 def network_of(reference: str | None, file: Path | None, places: Places) -> FoundNetwork:

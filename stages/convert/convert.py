@@ -9,10 +9,10 @@ import torch
 from stages.common.conversion import PICKLE, OldVersion, read_versions, write_version
 from stages.common.errors import DataError
 from stages.common.imaging.recipe import recipe_from
-from stages.common.networks.description import DESCRIPTION, ModelDescription, describe, description_bytes
+from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription, describe, description_bytes
 from stages.common.networks.loading import load_network
 from stages.common.networks.plan import NetworkPlan
-from stages.common.networks.weights import WEIGHTS, ties_of, weights_bytes, weights_sha256
+from stages.common.networks.weights import ties_of, weights_bytes, weights_sha256
 from stages.common.progress import say
 from stages.convert.admitted import unpickle
 from stages.convert.plans import plan_of

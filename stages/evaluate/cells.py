@@ -8,7 +8,7 @@ from stages.common.cell_name import CellName
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Volume, fold_split, read_manifest
 from stages.common.progress import say
-from stages.common.tracking.registry import ModelCard, read_card
+from stages.common.tracking.cards.card import ModelCard, read_card
 from stages.evaluate.params import Training
 
 

@@ -20,9 +20,9 @@ from stages.common.metrics import METRICS
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.progress import Steps, progress
 from stages.common.registered.finding import FoundNetwork
-from stages.common.registered.loading import load_model
+from stages.common.registered.loading import autocast_of, load_model
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import ModelCard, address_words, autocast_of
+from stages.common.tracking.cards.card import ModelCard, address_words
 from stages.evaluate.cells import Cell
 from stages.evaluate.held_out.rows import ENSEMBLE, HeldOutRow, model_name
 from stages.evaluate.held_out.sums import RunningSums

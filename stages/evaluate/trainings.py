@@ -16,7 +16,7 @@ from stages.common.registered.trainings import training as form
 from stages.common.registered.trainings.mixing import refuse_mixed
 from stages.common.registered.trainings.training import Training, finite, training_id, training_json
 from stages.common.runtime import BY_HAND, Runtime
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.runs import TrackedRun
 from stages.evaluate.cells import Cell
 from stages.evaluate.params import EvaluateParams, Evaluation

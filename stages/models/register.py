@@ -6,21 +6,12 @@ from pathlib import Path
 
 from stages.common.conversion import OldVersion, read_versions
 from stages.common.errors import DataError
-from stages.common.networks.description import DESCRIPTION, DESCRIPTION_BYTES, read_description
+from stages.common.networks.description import DESCRIPTION, DESCRIPTION_BYTES, WEIGHTS, read_description
 from stages.common.networks.loading import load_network
-from stages.common.networks.weights import WEIGHTS
 from stages.common.progress import say
+from stages.common.tracking.cards.card import ModelCard, card_from, card_json, without_assigned
 from stages.common.tracking.model_files import Package, pack
-from stages.common.tracking.registry import (
-    CARD_TAG,
-    CONVERTED_TAG,
-    ModelCard,
-    card_from,
-    card_json,
-    register_model,
-    set_alias,
-    without_assigned,
-)
+from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, register_model, set_alias
 from stages.common.tracking.server import Server
 
 

@@ -10,7 +10,7 @@ from stages.common.progress import say
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
 from stages.common.registered.referred import find_by_reference
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import ModelCard, read_card
+from stages.common.tracking.cards.card import ModelCard, read_card
 from stages.common.tracking.server import connect
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.params import Evaluation

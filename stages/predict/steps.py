@@ -19,7 +19,7 @@ from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.monitoring.memory_guard import MemoryGuard
-from stages.common.tracking.training_domain import TrainingDomain
+from stages.common.tracking.cards.domain import TrainingDomain
 from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import Scratch, bytes_needed
 from stages.predict.disk.volume import DiskVolume

@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.common.cell_name import CellName
 from stages.common.errors import run_main
 from stages.common.runtime import read_runtime
-from stages.common.tracking.registry import write_card
+from stages.common.tracking.cards.card import write_card
 from stages.train.cell import plan_cell
 from stages.train.launch import train
 from stages.train.loop.history import write_history

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stages.common.imaging.intensities import of_array
 from stages.common.imaging.volumes import Volume
-from stages.common.tracking.training_domain import TrainingDomain
+from stages.common.tracking.cards.domain import TrainingDomain
 
 
 def measure_domain(volumes: Sequence[Volume]) -> TrainingDomain | None:

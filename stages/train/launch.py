@@ -25,7 +25,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.progress import console, say
 from stages.common.runtime import Rendezvous, Runtime
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard
 from stages.train.cell import Cell
 from stages.train.distributed.ranks import Ranks
 from stages.train.distributed.stop import RelayedInterrupt, StopChannel, live_and_die_with_parent, relaying

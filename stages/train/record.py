@@ -14,9 +14,10 @@ from stages.common.networks.supervision import number_of_heads, plain
 from stages.common.networks.weights import ties_of
 from stages.common.provenance.record import short_tags
 from stages.common.runtime import BY_HAND, Runtime
+from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.model_files import Package, pack
 from stages.common.tracking.publishing import NETWORK_KIND, network_files
-from stages.common.tracking.registry import SEED_TAG, SETUP_TAG, ModelCard
+from stages.common.tracking.registry import SEED_TAG, SETUP_TAG
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.cell import Cell

@@ -4,7 +4,7 @@ import os
 
 from stages.common.monitoring.process_memory import ProcessTree
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.runs import TrackedRun
 from stages.train.cell import Cell
 from stages.train.distributed.ranks import ALONE, Ranks

@@ -7,7 +7,7 @@ from stages.common.progress import say
 from stages.common.registered.finding import Places, find_network
 from stages.common.registered.kept import read_kept, weights_from_remote
 from stages.common.registered.loading import files_of
-from stages.common.tracking.registry import ModelCard, read_card
+from stages.common.tracking.cards.card import ModelCard, read_card
 
 MADE, FORMER = "kept", "former"
 

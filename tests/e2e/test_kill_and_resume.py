@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.cards.card import read_card
 from stages.common.tracking.server import connect
 from tests.support.chaos import BY_HAND, rounds
 from tests.support.clone import Clone, finished_clone

@@ -15,7 +15,8 @@ import yaml
 from mlflow import MlflowClient
 
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
-from stages.common.tracking.registry import ModelCard, register_model, write_card
+from stages.common.tracking.cards.card import ModelCard, write_card
+from stages.common.tracking.registry import register_model
 from tests.support.models.networks import brightness_network, package_of
 from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY

@@ -15,7 +15,8 @@ from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.networks.plan import NetworkPlan
 from stages.common.params import Params
 
-DESCRIPTION = "description.json"
+DESCRIPTION, WEIGHTS = "description.json", "weights.safetensors"
+FILES = (DESCRIPTION, WEIGHTS)  # of a network, wherever it is kept
 DESCRIPTION_BYTES = 1 << 16
 _PACKAGES = ("torch", "monai", "safetensors")
 

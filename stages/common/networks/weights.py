@@ -16,7 +16,6 @@ from safetensors.torch import load, save
 
 from stages.common.errors import DamagedError
 
-WEIGHTS = "weights.safetensors"
 HEADER_BYTES = 1 << 20  # names, types and places of the tensors: far more than a network of eight levels needs
 _LENGTH_BYTES = 8
 _TYPES = {

@@ -18,6 +18,7 @@ from stages.common.registered.files import fetch_file, fetch_run_file, folders_o
 from stages.common.registered.kept import read_kept_file, weights_from_remote
 from stages.common.runtime import Runtime
 from stages.common.tracking.address import EXPERIMENT
+from stages.common.tracking.cards.card import ModelCard, address_words, card_json
 from stages.common.tracking.model_files import FOLDER
 from stages.common.tracking.publishing import NETWORK_KIND, card_in, read_local_file
 from stages.common.tracking.receipts import read_receipt
@@ -28,9 +29,6 @@ from stages.common.tracking.registry import (
     FORMAT_TAG,
     NETWORK,
     WEIGHTS_TAG,
-    ModelCard,
-    address_words,
-    card_json,
     own_folder,
     versions_of,
 )

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common.errors import DamagedError
-from stages.common.networks.description import DESCRIPTION
-from stages.common.networks.weights import WEIGHTS
+from stages.common.networks.description import DESCRIPTION, WEIGHTS
+from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.model_files import file_of
-from stages.common.tracking.registry import ModelCard
 
 KEPT = Path("weights")
 FILES = (DESCRIPTION, WEIGHTS)

@@ -3,17 +3,18 @@
 import torch
 
 from stages.common.errors import DataError, ServiceError
-from stages.common.networks.description import DESCRIPTION, ModelDescription, read_description
+from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription, read_description
 from stages.common.networks.loading import load_network, outline, refuse_size
-from stages.common.networks.weights import WEIGHTS, weights_sha256
+from stages.common.networks.weights import weights_sha256
 from stages.common.progress import say
 from stages.common.registered.finding import FoundNetwork
 from stages.common.registered.kept import read_kept, weights_from_remote
+from stages.common.tracking.cards.card import ModelCard, address_words
 from stages.common.tracking.model_files import file_of
-from stages.common.tracking.registry import ModelCard, address_words
 from stages.common.tracking.server import RefusedError
 
 CARDS = "models"
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_model(network: FoundNetwork) -> torch.nn.Module:
@@ -99,3 +100,14 @@ def _fetch(name: str, network: FoundNetwork) -> bytes:
             value=f"SHA-256 {found.sha256} ({found.bytes:,} bytes) instead of {expected.sha256} ({expected.bytes:,})",
         )
     return content
+
+
+def autocast_of(card: ModelCard) -> torch.dtype | None:
+    """The type in which the card's network computes, None for plain float32. DataError for one that is unknown."""
+    if card.precision not in _AUTOCAST:
+        raise DataError(
+            f"the model card of loss {card.loss}, fold {card.fold} names an unknown precision",
+            remedy=f"train it again; known: {', '.join(_AUTOCAST)}",
+            value=card.precision,
+        )
+    return _AUTOCAST[card.precision]

@@ -6,7 +6,8 @@ from stages.common.errors import DamagedError, DataError
 from stages.common.registered.finding import FoundNetwork, network_of_version
 from stages.common.registered.references import find_versions
 from stages.common.text import json_value
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_from, without_assigned
+from stages.common.tracking.cards.card import ModelCard, card_from, without_assigned
+from stages.common.tracking.registry import CARD_TAG
 from stages.common.tracking.server import Server
 
 

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.networks.description import DESCRIPTION, ModelDescription, description_bytes
+from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription, description_bytes
 from stages.common.networks.loading import load_network
 from stages.common.networks.plan import NetworkPlan
-from stages.common.networks.weights import WEIGHTS, weights_bytes, weights_sha256
+from stages.common.networks.weights import weights_bytes, weights_sha256
+from stages.common.tracking.cards.card import ModelFile
 
-FILES = (DESCRIPTION, WEIGHTS)
 FOLDER = "artifacts"  # where MLflow keeps them within a model's folder
 _PINNED = ("torch", "monai", "numpy", "mlflow", "pydantic", "safetensors", "pyyaml", "rich")
 _STAGES = Path(__file__).parents[2]
@@ -35,14 +35,6 @@ _TRAVELS = (
     "common/imaging/zyx.py",
     "common/networks",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFile:
-    """What a card says of a file."""
-
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,20 +12,12 @@ from pathlib import Path
 from mlflow.entities import RunTag
 
 from stages.common.errors import CapillaryError, DamagedError
-from stages.common.networks.description import DESCRIPTION, read_description
+from stages.common.networks.description import DESCRIPTION, FILES, read_description
 from stages.common.progress import say
 from stages.common.text import json_value
-from stages.common.tracking.model_files import FILES, Package, file_of
-from stages.common.tracking.registry import (
-    CARD_TAG,
-    NETWORK,
-    WEIGHTS_TAG,
-    ModelCard,
-    card_from,
-    card_json,
-    register_model,
-    upload_model,
-)
+from stages.common.tracking.cards.card import ModelCard, card_from, card_json
+from stages.common.tracking.model_files import Package, file_of
+from stages.common.tracking.registry import CARD_TAG, NETWORK, WEIGHTS_TAG, register_model, upload_model
 from stages.common.tracking.server import RefusedError, Server, redact, settled
 from stages.common.tracking.spool.plain import read_plain
 

@@ -11,7 +11,7 @@ from stages.common.imaging.foreign.slices import choose_names
 from stages.common.imaging.recipe import READING
 from stages.common.imaging.stacks import refusing_damage
 from stages.common.imaging.suffixes import is_pattern, split_inside, suffix_of
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard
 from stages.predict.batch.content import content_sha256, hash_of
 from stages.predict.params import Evaluation
 from stages.predict.request import StackRequest

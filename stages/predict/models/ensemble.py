@@ -10,9 +10,9 @@ from stages.common.imaging.recipe import Recipe
 from stages.common.inference import Flips, patch_probability
 from stages.common.layout import lay_out_for_prediction
 from stages.common.registered.finding import FoundNetwork
-from stages.common.registered.loading import load_model
+from stages.common.registered.loading import autocast_of, load_model
 from stages.common.registered.trainings.mixing import refuse_mixed
-from stages.common.tracking.registry import ModelCard, autocast_of
+from stages.common.tracking.cards.card import ModelCard
 
 
 @dataclass(frozen=True, kw_only=True)

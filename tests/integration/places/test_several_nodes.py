@@ -19,7 +19,7 @@ from capillary.launcher.publish import publish
 from capillary.lifetimes.stop import Stop
 from capillary.places.choose import choose_place
 from capillary.settings import read_settings
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.cards.card import read_card
 from tests.support.clusters.places import PROFILE, SETTINGS, ray_config
 from tests.support.clusters.ray_cluster import shared_nodes
 from tests.support.clusters.slurm import cluster

@@ -13,8 +13,8 @@ import pytest
 from stages.common.errors import ServiceError
 from stages.common.networks.weights import weights_sha256
 from stages.common.runtime import Runtime
+from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.publishing import NETWORK_KIND, network_files
-from stages.common.tracking.registry import ModelCard
 from stages.common.tracking.runs import TrackedRun, open_run
 from stages.common.tracking.server import connect
 from tests.support.chaos import rounds

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from stages.common.epoch_line import parse_epoch
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.cards.card import read_card
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 
 LIMIT_GB = 1.6

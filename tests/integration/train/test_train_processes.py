@@ -12,7 +12,7 @@ import pytest
 
 from stages.common.errors import ExitCode
 from stages.common.runtime import Rendezvous
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.cards.card import read_card
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 from tests.support.processes import processes_in
 

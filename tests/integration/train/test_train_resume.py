@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.cards.card import read_card
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 
 CHANGES: dict[str, object] = {"max_epochs": 30, "steps_per_epoch": 5, "validation_interval": 4, "precision": "auto"}

@@ -9,7 +9,7 @@ import yaml
 from stages.common.imaging.recipe import write_recipe
 from stages.common.networks.weights import weights_sha256
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.cards.card import read_card
 from stages.common.tracking.server import connect
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 from tests.support.models.recipe import RECIPE

@@ -9,7 +9,8 @@ import mlflow.pytorch
 import torch
 
 from stages.common.networks.weights import weights_sha256
-from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG, ModelCard
+from stages.common.tracking.cards.card import ModelCard
+from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from tests.support.tracking.tracked import CARD, embedded_runtime, plain_run
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from stages.common.imaging.recipe import Recipe
-from stages.common.tracking.registry import CARD_TAG, ModelCard, card_json, register_model, set_alias, write_card
+from stages.common.tracking.cards.card import ModelCard, card_json, write_card
+from stages.common.tracking.registry import CARD_TAG, register_model, set_alias
 from tests.support.models.networks import package_of
 from tests.support.models.recipe import RECIPE
 from tests.support.parts import REPOSITORY

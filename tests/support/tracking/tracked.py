@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from stages.common.networks.description import FILES
 from stages.common.registered.finding import Places, find_network
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Compute, Runtime
 from stages.common.tracking.address import EXPERIMENT
-from stages.common.tracking.model_files import FILES, ModelFile
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard, ModelFile
 from stages.common.tracking.server import Server, connect
 from tests.support.models.recipe import RECIPE
 

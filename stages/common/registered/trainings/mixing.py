@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from stages.common.errors import DataError
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard
 
 
 def refuse_mixed(cards: Sequence[ModelCard]) -> None:

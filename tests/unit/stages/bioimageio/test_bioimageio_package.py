@@ -20,7 +20,8 @@ from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.imaging.recipe import Recipe
 from stages.common.registered import referred
 from stages.common.registered.finding import Places
-from stages.common.tracking.registry import CARD_TAG, card_json, write_card
+from stages.common.tracking.cards.card import card_json, write_card
+from stages.common.tracking.registry import CARD_TAG
 from tests.support.models.networks import card_of, random_network
 from tests.support.tracking.tracked import CARD
 

@@ -14,7 +14,7 @@ from stages.common.cell_name import CellName
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
 from stages.common.metrics import METRICS
-from stages.common.tracking.registry import ModelCard, write_card
+from stages.common.tracking.cards.card import ModelCard, write_card
 from stages.evaluate.cells import read_cells
 from stages.evaluate.measure import measure
 from stages.evaluate.metrics.bands import BandCounts

@@ -11,7 +11,8 @@ from stages.common.errors import DataError
 from stages.common.networks.weights import weights_sha256
 from stages.common.registered.loading import load_model
 from stages.common.registered.referred import find_by_reference
-from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, ModelCard, card_from
+from stages.common.tracking.cards.card import ModelCard, card_from
+from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG
 from stages.common.tracking.server import Server, connect
 from stages.convert.convert import convert_all
 from stages.models.fetch import fetch

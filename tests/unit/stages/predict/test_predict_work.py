@@ -21,7 +21,7 @@ from stages.common.inference import predict_probability
 from stages.common.registered.finding import Places, find_networks
 from stages.common.registered.referred import find_by_reference
 from stages.common.runtime import Runtime
-from stages.common.tracking.registry import read_card
+from stages.common.tracking.cards.card import read_card
 from stages.common.tracking.server import Server, connect
 from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import OVERHEAD_BYTES, Scratch

@@ -18,8 +18,9 @@ from stages.common.provenance.record import FOLDER, RECORD, read_record
 from stages.common.registered.finding import find_network, places_of
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Compute, Monitoring, Runtime
+from stages.common.tracking.cards.card import card_json
 from stages.common.tracking.receipts import read_receipt
-from stages.common.tracking.registry import CARD_TAG, FINGERPRINT_TAG, SEED_TAG, SETUP_TAG, card_json
+from stages.common.tracking.registry import CARD_TAG, FINGERPRINT_TAG, SEED_TAG, SETUP_TAG
 from stages.common.tracking.server import connect
 from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import Decision

@@ -9,8 +9,9 @@ from mlflow.exceptions import MlflowException
 
 from stages.common.errors import ExitCode, ServiceError
 from stages.common.registered.finding import Places, find_networks
+from stages.common.tracking.cards.card import card_json
 from stages.common.tracking.publishing import CARD, NETWORK_KIND
-from stages.common.tracking.registry import CARD_TAG, FORMAT, FORMAT_TAG, WEIGHTS_TAG, card_json
+from stages.common.tracking.registry import CARD_TAG, FORMAT, FORMAT_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server
 from tests.support.tracking.mlflow_fake import AWAY, REVOKED
 from tests.support.tracking.tracked import CARD as FIRST

@@ -10,13 +10,13 @@ import pytest
 from mlflow.store.entities import PagedList
 
 from stages.common.errors import DamagedError, ServiceError
-from stages.common.networks.description import DESCRIPTION
-from stages.common.networks.weights import WEIGHTS, weights_sha256
+from stages.common.networks.description import DESCRIPTION, WEIGHTS
+from stages.common.networks.weights import weights_sha256
 from stages.common.registered.finding import Places, find_network
 from stages.common.registered.kept import read_kept, weights_from_remote
 from stages.common.registered.loading import load_model
+from stages.common.tracking.cards.card import ModelCard, write_card
 from stages.common.tracking.model_files import file_of
-from stages.common.tracking.registry import ModelCard, write_card
 from stages.common.tracking.server import Server
 from stages.weights import keep
 from stages.weights.keep import keep_all

@@ -1,7 +1,5 @@
-"""Model cards, weight checksums and the way into and out of the embedded registry."""
+"""Weight checksums and the way into and out of the embedded registry."""
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,7 @@ from mlflow.exceptions import MlflowException, RestException
 from stages.common.errors import DataError
 from stages.common.networks.weights import weights_sha256
 from stages.common.tracking.model_files import pinned_requirements
-from stages.common.tracking.registry import (
-    WEIGHTS_TAG,
-    autocast_of,
-    read_card,
-    register_model,
-    set_alias,
-    write_card,
-)
+from stages.common.tracking.registry import WEIGHTS_TAG, register_model, set_alias
 from stages.common.tracking.server import RefusedError, Server
 from tests.support.models.networks import card_of, package_of, random_network
 from tests.support.tracking.tracked import CARD, PlainRun, embedded_runtime, load, plain_run
@@ -37,52 +28,6 @@ def register(run: PlainRun, model: torch.nn.Module, loss: str, fold: int = 0, se
     return register_model(
         package_of(model), server=server or run.server, run_id=run.run_id, loss=loss, fold=fold, fingerprint="f"
     )
-
-
-def test_a_card_survives_the_disk(tmp_path: Path) -> None:
-    """What is read equals what was written, and writing it again gives the same bytes."""
-    file = tmp_path / "dice_ce" / "fold_0.json"
-    write_card(file, CARD)
-    before = file.read_bytes()
-    assert read_card(file) == CARD
-    write_card(file, read_card(file))
-    assert file.read_bytes() == before
-
-
-def test_a_missing_card_names_the_training_to_run(tmp_path: Path) -> None:
-    """The error names the file and the DVC stage that makes it."""
-    with pytest.raises(DataError) as caught:
-        read_card(tmp_path / "models" / "cbdice" / "fold_2.json")
-    assert "dvc repro train@cbdice-2" in caught.value.remedy
-    assert "was not trained" in caught.value.what
-    assert str(caught.value.file).endswith("models/cbdice/fold_2.json")
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}", json.dumps({**dataclasses.asdict(CARD), "extra": 1}), "\udcff"])
-def test_a_spoilt_card_is_refused(tmp_path: Path, content: str) -> None:
-    """Half a file, another form, missing or unknown keys and wrong encodings are data errors that name the file."""
-    file = tmp_path / "dice_ce" / "fold_0.json"
-    file.parent.mkdir()
-    file.write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(DataError) as caught:
-        read_card(file)
-    assert caught.value.file == file
-    assert f"dvc checkout --force {file}" in caught.value.remedy
-    assert "dvc repro -f -s train@dice_ce-0" in caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    ("precision", "dtype"), [("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp8", DataError)]
-)
-def test_a_network_predicts_in_the_arithmetic_that_its_card_names(precision: str, dtype: object) -> None:
-    """A name that is not known is refused, instead of float32 in its place."""
-    card = dataclasses.replace(CARD, precision=precision)
-    if dtype is DataError:
-        with pytest.raises(DataError, match="unknown precision") as caught:
-            autocast_of(card)
-        assert caught.value.value == "fp8"
-    else:
-        assert autocast_of(card) is dtype
 
 
 def test_the_checksum_sees_names_dtypes_shapes_and_every_bit() -> None:

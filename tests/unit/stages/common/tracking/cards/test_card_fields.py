@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import DamagedError, DataError
-from stages.common.tracking.model_files import FILES
-from stages.common.tracking.registry import card_from, read_card
+from stages.common.networks.description import FILES
+from stages.common.tracking.cards.card import card_from, read_card
 from tests.support.attacks import shows_all
 from tests.support.tracking.tracked import CARD
 

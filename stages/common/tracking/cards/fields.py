@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stages.common.networks.description import FILES
 from stages.common.text import find_hidden
-from stages.common.tracking.model_files import FILES
 
 _LOSS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")  # part of the registered model's name
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -1,0 +1,1 @@
+"""The model card of a network: its form, and what each field may hold."""
