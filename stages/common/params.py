@@ -4,15 +4,16 @@ import difflib
 import json
 import re
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from stages.common.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 # keys that params.yaml had once → what is in their place
 RETIRED_KEYS = {

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from stages.common.errors import DamagedError
-from stages.common.params import Params
+from stages.common.params import Finite, Params
 
 FETCHED = "provenance"
 INDEX = "fetched.json"
@@ -19,7 +19,6 @@ MOST_CELLS = 500
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
 Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class FetchedCell(Params):

@@ -16,12 +16,12 @@ from stages.common.registered.trainings import training as form
 from stages.common.registered.trainings.mixing import refuse_mixed
 from stages.common.registered.trainings.training import Training, finite, training_id, training_json
 from stages.common.runtime import BY_HAND, Runtime
+from stages.common.statistics.results import Difference
 from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.runs import TrackedRun
 from stages.evaluate.cells import Cell
 from stages.evaluate.params import EvaluateParams, Evaluation
 from stages.evaluate.row import Row
-from stages.evaluate.statistics.paired import Difference
 from stages.evaluate.statistics.summary import Summary
 
 
@@ -52,7 +52,7 @@ def trainings_of(results: Results, params: EvaluateParams, runtime: Runtime, pro
             stands=loss == best and not rehearsal,
             cells=tuple(_cell(cell.card) for cell in results.cells if cell.loss == loss),
             metrics=params.evaluation.metrics,
-            summary={name: _mean(found.mean, found.ci_low, found.ci_high) for name, found in means.items()},
+            summary=means,
             volumes=tuple(_volume(row, labels, params.training.seed) for row in results.rows if row.loss == loss),
             settings=_settings(params.evaluation),
             rivals=tuple(_rivals(loss, results, params.evaluation.metrics[0])),
@@ -64,7 +64,7 @@ def trainings_of(results: Results, params: EvaluateParams, runtime: Runtime, pro
 def best_loss(summary: Summary, evaluation: Evaluation) -> str | None:
     """The loss with the best mean of the first metric, the first of equals; None if it was measured under none."""
     lead = METRICS[evaluation.metrics[0]]
-    means = {loss: mean for loss, found in summary.items() if (mean := finite(found[lead.name].mean)) is not None}
+    means = {loss: mean for loss, found in summary.items() if (mean := found[lead.name].mean) is not None}
     return max(means, key=lambda loss: -means[loss] if lead.less_is_better else means[loss], default=None)
 
 
@@ -110,10 +110,6 @@ def _volume(row: Row, labels: dict[str, str], first_seed: int) -> form.VolumeRes
     )
 
 
-def _mean(mean: float, low: float | None, high: float | None) -> form.Mean:
-    return form.Mean(mean=finite(mean), ci_low=finite(low), ci_high=finite(high))
-
-
 def _settings(evaluation: Evaluation) -> form.Settings:
     names = form.Settings.model_fields
     return form.Settings(**{name: value for name, value in evaluation.model_dump().items() if name in names})
@@ -130,7 +126,7 @@ def _rivals(loss: str, results: Results, metric: str) -> Iterator[form.Rival]:
                 found = {"difference": one.difference, "ci_low": one.ci_low, "ci_high": one.ci_high}
             elif (one.loss, one.other) == (other, loss):
                 found = {"difference": -one.difference, "ci_low": _less(one.ci_high), "ci_high": _less(one.ci_low)}
-        yield form.Rival(loss=other, mean=finite(means[metric].mean), **found)
+        yield form.Rival(loss=other, mean=means[metric].mean, **found)
 
 
 def _less(value: float | None) -> float | None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages.common.errors import CapillaryError, DamagedError
-from stages.common.registered.trainings.training import Mean
 from stages.common.runtime import Runtime
+from stages.common.statistics.results import Interval
 from stages.report.model import Card, Report
 from stages.report.registered import Registered
 from stages.report.request import ReportPart, ReportRequest
@@ -81,7 +81,7 @@ def collect(asked: ReportRequest, runtime: Runtime, root: Path = Path()) -> Repo
 
 
 def _ask_mlflow(
-    asked: ReportRequest, cards: tuple[Card, ...], metrics: Mapping[str, Mapping[str, Mean]], runtime: Runtime
+    asked: ReportRequest, cards: tuple[Card, ...], metrics: Mapping[str, Mapping[str, Interval]], runtime: Runtime
 ) -> tuple[Tracked, Registered]:
     """Runs and registered trainings. A store that could not be asked for the ones is not asked for the others."""
     if asked.untracked is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError
 from stages.common.metrics import METRICS, Metric
-from stages.common.registered.trainings.training import Mean
+from stages.common.statistics.results import Difference, Interval
 from stages.report.registered import NOTHING, Registered, Samples
 from stages.report.request import ReportPart, ReportRequest
 
@@ -52,7 +52,7 @@ class VolumeResult:
 class HeldOut:
     """The figures of a loss on volumes that no fold saw, by metric: the ensemble's, and means of single networks."""
 
-    ensemble: Mapping[str, Mean]
+    ensemble: Mapping[str, Interval]
     folds: Mapping[str, float | None]
     networks: int
     volumes: int
@@ -92,25 +92,6 @@ class CalibrationBin:
     mean_probability: float
     vessel_share: float
     calibration_error: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A row of metrics/paired.csv: mean of `loss` − mean of `other`."""
-
-    loss: str
-    other: str
-    metric: str
-    is_primary: bool
-    groups: int
-    difference: float
-    ci_low: float | None
-    ci_high: float | None
-    p: float
-    p_smallest: float  # what that many groups can give at best
-    p_holm: float | None  # None if the metric is exploratory
-    effect_size: float | None
-    detectable: float | None  # a true difference that these groups would have found in most cases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +165,7 @@ class Report:
     """One report. Orders are those of the files: losses as in params.yaml. `asked` is what the host knows."""
 
     asked: ReportRequest
-    metrics: Mapping[str, Mapping[str, Mean]]
+    metrics: Mapping[str, Mapping[str, Interval]]
     differences: tuple[Difference, ...]
     volumes: tuple[VolumeResult, ...]
     bands: tuple[BandResult, ...]

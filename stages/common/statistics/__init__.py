@@ -1,1 +1,1 @@
-"""Statistics that several stages need: independent groups, and the paired test over them."""
+"""Statistics that several stages need: independent groups, the paired test over them, and the form of results."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.common.statistics.groups import group_means
+from stages.common.statistics.results import Interval
 from stages.evaluate.measure import Measurement
 from stages.evaluate.params import Evaluation
-from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.statistics.summary import interval_of
 
 ENSEMBLE = "ensemble"
@@ -31,11 +31,11 @@ class HeldOutRow:
 class HeldOutResult:
     """The held-out figures of one loss: metric → interval of the ensemble, metric → mean over the single networks.
 
-    A value is NaN if the metric could be measured in no volume.
+    A value is None if the metric could be measured in no volume.
     """
 
     ensemble: dict[str, Interval]
-    folds: dict[str, float]
+    folds: dict[str, float | None]
     networks: int
     volumes: int
     groups: int
@@ -66,11 +66,11 @@ def _result(rows: Sequence[HeldOutRow], evaluation: Evaluation) -> HeldOutResult
     )
 
 
-def _mean(rows: Sequence[HeldOutRow], metric: str) -> float:
+def _mean(rows: Sequence[HeldOutRow], metric: str) -> float | None:
     """Over the groups, each the mean of its volumes under every network."""
     known = [(row.measurement.values[metric], row.group) for row in rows]
     known = [(value, group) for value, group in known if not math.isnan(value)]
     if not known:
-        return math.nan
+        return None
     values, groups = zip(*known, strict=True)
     return float(group_means(np.array(values), groups).mean())

@@ -1,6 +1,5 @@
 """Held-out figures as people and MLflow see them."""
 
-import math
 from collections.abc import Mapping
 
 from rich.table import Table
@@ -8,9 +7,10 @@ from rich.table import Table
 from stages.common.metrics import METRICS
 from stages.common.progress import console, plain, say
 from stages.common.statistics.groups import LEAST_GROUPS
+from stages.common.statistics.results import Interval
 from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.params import Evaluation
-from stages.evaluate.statistics.intervals import Interval, interval_text
+from stages.evaluate.statistics.intervals import interval_text
 
 QUOTE = "the ensemble's held-out figure is the one to quote, provided that it was not used to choose anything"
 
@@ -42,6 +42,6 @@ def points_of(results: Mapping[str, HeldOutResult]) -> dict[str, float]:
     for loss, result in results.items():
         for name, interval in result.ensemble.items():
             ends = {"": interval.mean, ".ci_low": interval.ci_low, ".ci_high": interval.ci_high}
-            known = {end: value for end, value in ends.items() if value is not None and not math.isnan(value)}
+            known = {end: value for end, value in ends.items() if value is not None}
             points |= {f"{loss}.test.{name}{end}": value for end, value in known.items()}
     return points

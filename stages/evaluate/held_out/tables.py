@@ -1,7 +1,7 @@
 """metrics/test_per_volume.csv, and what metrics.json says of held-out volumes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ from stages.common.atomic import atomic_write
 from stages.common.text import as_csv
 from stages.evaluate.held_out.rows import HeldOutResult, HeldOutRow
 from stages.evaluate.params import Evaluation
-from stages.evaluate.statistics.intervals import Interval
 
 TEST_CSV = "test_per_volume.csv"
 TEST = "test"  # a key of a loss in metrics.json
@@ -39,14 +38,9 @@ def _record(row: HeldOutRow) -> dict[str, object]:
 def as_json(result: HeldOutResult) -> dict[str, Any]:
     """What metrics.json has under TEST of a loss."""
     return {
-        "ensemble": {name: _ends(interval) for name, interval in result.ensemble.items()},
-        "folds": {name: {"mean": None if math.isnan(mean) else mean} for name, mean in result.folds.items()},
+        "ensemble": {name: interval.model_dump() for name, interval in result.ensemble.items()},
+        "folds": {name: {"mean": mean} for name, mean in result.folds.items()},
         "networks": result.networks,
         "volumes": result.volumes,
         "groups": result.groups,
     }
-
-
-def _ends(interval: Interval) -> Mapping[str, float | None]:
-    mean = None if math.isnan(interval.mean) else interval.mean
-    return {"mean": mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}

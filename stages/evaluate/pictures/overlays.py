@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def choose(rows: list[Row], summary: Summary) -> list[Choice]:
     """
     metric = METRICS[next(iter(next(iter(summary.values()))))]
     sign = 1 if metric.less_is_better else -1
-    loss = min(summary, key=lambda name: sign * summary[name][metric.name].mean)  # the first of equals
+    loss = min(summary, key=lambda name: _order(summary[name][metric.name].mean, sign))  # the first of equals
     ordered = sorted(
         (row for row in rows if row.loss == loss),
         key=lambda row: (sign * row.measurement.values[metric.name], row.fold, row.id),
@@ -55,6 +56,11 @@ def choose(rows: list[Row], summary: Summary) -> list[Choice]:
     if len(ordered) < 2:
         places.pop("worst")
     return [Choice(rank=rank, metric=metric.name, row=ordered[place]) for rank, place in places.items()]
+
+
+def _order(mean: float | None, sign: int) -> float:
+    """Low for a good mean; a loss that was measured in no volume comes last."""
+    return math.inf if mean is None else sign * mean
 
 
 def write_overlays(folder: Path, choices: list[Choice]) -> None:

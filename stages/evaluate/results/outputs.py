@@ -14,14 +14,13 @@ import pyarrow
 import pyarrow.parquet
 
 from stages.common.atomic import atomic_write
+from stages.common.statistics.results import Difference
 from stages.common.text import as_csv
 from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.held_out.tables import TEST, as_json
 from stages.evaluate.metrics.bands import BANDS, BandCounts
 from stages.evaluate.partial import PARTIAL, Coverage
 from stages.evaluate.row import Row, has_further_seeds
-from stages.evaluate.statistics.intervals import Interval
-from stages.evaluate.statistics.paired import Difference
 from stages.evaluate.statistics.summary import Summary
 
 PER_VOLUME = "per_volume.parquet"
@@ -81,7 +80,7 @@ def write_outputs(
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=schema), table)
     _write(folder / PER_VOLUME, table.getvalue())
     _write(folder / PER_VOLUME_CSV, as_csv(schema.names, records))
-    intervals = {loss: {name: _ends(one) for name, one in found.items()} for loss, found in summary.items()}
+    intervals = {loss: {name: one.model_dump() for name, one in found.items()} for loss, found in summary.items()}
     mark = {PARTIAL: coverage.as_json(rows)} if coverage is not None and coverage.is_partial else {}
     tested = {loss: {**found, **_tested(held_out.get(loss))} for loss, found in intervals.items()}
     _write(folder / METRICS_JSON, json.dumps({**mark, **tested}, indent=2).encode() + b"\n")
@@ -112,11 +111,6 @@ def write_bands(folder: Path, rows: list[Row], edges_um: Sequence[float], *, fir
     columns = ["loss", "fold", "id", "band", "from_um", "to_um", "recall", "centreline_dsc"]
     seeds = [SEED] if has_further_seeds(rows) else []
     _write(folder / BANDS_CSV, as_csv([*columns, *(field.name for field in fields(BandCounts)), *seeds], lines))
-
-
-def _ends(interval: Interval) -> dict[str, float | None]:
-    mean = None if math.isnan(interval.mean) else interval.mean
-    return {"mean": mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
 
 
 def _to_record(row: Row) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def log_results(
     points: dict[str, float] = {"seconds": sum(row.seconds for row in rows), **points_of(held_out)}
     for loss, metrics in summary.items():
         for name, interval in metrics.items():
-            if math.isnan(interval.mean):
+            if interval.mean is None:
                 continue
             points[f"{loss}.{name}"] = interval.mean
             ends = {"ci_low": interval.ci_low, "ci_high": interval.ci_high}

@@ -17,25 +17,16 @@ coverage of this interval by simulation.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit
 
 from stages.common.statistics.groups import LEAST_GROUPS, Values
+from stages.common.statistics.results import Interval
 
 MOST_WIDENING = 2.0
 
 _EQUAL = 1e-12  # of the values' size: a spread below it is rounding
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean with its interval; the ends are None if there are fewer than LEAST_GROUPS values."""
-
-    mean: float
-    ci_low: float | None
-    ci_high: float | None
 
 
 def interval_of_mean(values: Values, confidence: float, lowest: float = -np.inf, highest: float = np.inf) -> Interval:
@@ -59,7 +50,7 @@ def interval_of_mean(values: Values, confidence: float, lowest: float = -np.inf,
 
 def interval_text(interval: Interval, digits: int) -> str:
     r"""For rich's tables: `0.81 \[0.74, 0.88]`, or the mean alone if there is no interval."""
-    if math.isnan(interval.mean):
+    if interval.mean is None:
         return "not measured"
     if interval.ci_low is None or interval.ci_high is None:
         return f"{interval.mean:.{digits}f}"

@@ -7,8 +7,7 @@ not corrected, and said to be so.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -17,46 +16,13 @@ from scipy.special import nctdtr, stdtrit
 
 from stages.common.statistics.flips import flip_test
 from stages.common.statistics.groups import LEAST_GROUPS, Values, group_means
+from stages.common.statistics.results import Difference, Role
 from stages.evaluate.params import Evaluation
 from stages.evaluate.row import Row
 
 POWER = 0.8
 
 ByVolume = Mapping[tuple[int, str], Row]  # (fold, id) → its row under one loss
-
-
-class Role(StrEnum):
-    """What a metric's differences are good for."""
-
-    PRIMARY = "primary"
-    EXPLORATORY = "exploratory"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """mean of `loss` − mean of `other` in one metric, over the groups of the volumes that both were measured on.
-
-    `groups` is the number of independent values. `p` is two-sided, `p_smallest` what that number can give at best,
-    `p_holm` is `p` corrected for the number of pairs of losses, in the primary metric. `effect_size` is the mean of the
-    groups' differences by their standard deviation (Cohen's d_z), None if all agree. `detectable` is the size of a
-    true difference that as many groups, as different as these, would find with a probability of POWER, in the primary
-    metric. The ends of the interval are None if there are too few groups.
-    """
-
-    loss: str
-    other: str
-    metric: str
-    role: Role
-    volumes: int
-    groups: int
-    difference: float
-    ci_low: float | None
-    ci_high: float | None
-    p: float
-    p_smallest: float
-    p_holm: float | None
-    effect_size: float | None
-    detectable: float | None
 
 
 def compare_losses(rows: list[Row], evaluation: Evaluation) -> list[Difference]:

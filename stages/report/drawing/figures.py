@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stages.common.cell_name import seed_words
 from stages.common.metrics import Metric
-from stages.common.registered.trainings.training import Mean
+from stages.common.statistics.results import Interval
 from stages.report.drawing.charts import Mark, Row, Series, dot_plot, line_chart
 from stages.report.model import Report, VolumeResult
 from stages.report.pages.words import difference_text, interval_text, number
@@ -46,7 +46,7 @@ def interval_figures(report: Report) -> list[Figure]:
     return _drawn(figures)
 
 
-def _interval_mark(interval: Mean, label: str, colour: int) -> tuple[Mark, ...]:
+def _interval_mark(interval: Interval, label: str, colour: int) -> tuple[Mark, ...]:
     if interval.mean is None:
         return ()
     return (Mark(label=label, value=interval.mean, colour=colour, low=interval.ci_low, high=interval.ci_high),)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from stages.common.metrics import METRICS, Metric
-from stages.common.registered.trainings.training import Mean
-from stages.report.model import BandResult, Coverage, Difference, Report
+from stages.common.statistics.groups import LEAST_GROUPS
+from stages.common.statistics.results import Difference, Interval, Role
+from stages.report.model import BandResult, Coverage, Report
 
 NONE = "–"
 FEW_VOLUMES = 10
-LEAST_GROUPS = 5  # that stages/evaluate gives an interval for
 SIGNIFICANCE = 0.05
 CHOSEN_HERE = "on these volumes, so on others its mean will be a little worse"
 
@@ -27,7 +27,7 @@ def signed(value: float, digits: int) -> str:
     return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
 
-def interval_text(interval: Mean, metric: Metric) -> str:
+def interval_text(interval: Interval, metric: Metric) -> str:
     """mean [low, high]; only the mean if there is no interval."""
     mean, low, high = (number(end, metric.digits) for end in (interval.mean, interval.ci_low, interval.ci_high))
     return mean if interval.ci_low is None or interval.ci_high is None else f"{mean} [{low}, {high}]"
@@ -154,12 +154,12 @@ def better(found: Difference) -> str | None:
 
 def outcome(found: Difference) -> str:
     """What a paired difference came to."""
-    return better(found) or ("undecided" if found.is_primary else "exploratory")
+    return better(found) or ("undecided" if found.role is Role.PRIMARY else "exploratory")
 
 
 def test_words(report: Report) -> str:
     """How the paired differences of the primary metric are tested, and what so many groups can show at all."""
-    primary = [found for found in report.differences if found.is_primary]
+    primary = [found for found in report.differences if found.role is Role.PRIMARY]
     if not primary:
         return ""
     metric, groups = report.metric(primary[0].metric), min(found.groups for found in primary)

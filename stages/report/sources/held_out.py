@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.metrics import METRICS
-from stages.common.registered.trainings.training import Mean
+from stages.common.statistics.results import Interval
 from stages.report.model import HeldOut, Spread
 from stages.report.sources.results import HELD_OUT, UNREADABLE, finite, maybe, read_table, unreadable
 
@@ -24,7 +24,7 @@ def _held_out(found: dict[str, Any]) -> HeldOut:
     ends = ("mean", "ci_low", "ci_high")
     return HeldOut(
         ensemble={
-            METRICS[name].name: Mean(**{end: finite(one[end]) for end in ends})
+            METRICS[name].name: Interval(**{end: finite(one[end]) for end in ends})
             for name, one in found["ensemble"].items()
         },
         folds={METRICS[name].name: finite(one["mean"]) for name, one in found["folds"].items()},

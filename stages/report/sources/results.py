@@ -12,20 +12,10 @@ from typing import Any, TypeVar
 from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError, DataError
 from stages.common.metrics import METRICS
-from stages.common.registered.trainings.training import Mean
 from stages.common.runtime import Runtime
+from stages.common.statistics.results import Difference, Interval, Role
 from stages.common.tracking.receipts import read_receipt
-from stages.report.model import (
-    BandResult,
-    CalibrationBin,
-    Card,
-    Coverage,
-    Curve,
-    Difference,
-    Overlay,
-    Panel,
-    VolumeResult,
-)
+from stages.report.model import BandResult, CalibrationBin, Card, Coverage, Curve, Overlay, Panel, VolumeResult
 
 # columns of metrics/radius_bands.csv (stages/evaluate/metrics/bands.py)
 BAND_COUNTS = ("label", "label_found", "line", "line_found", "predicted_line", "predicted_line_right")
@@ -36,7 +26,7 @@ Row = TypeVar("Row")
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
-def read_metrics(folder: Path) -> dict[str, dict[str, Mean]]:
+def read_metrics(folder: Path) -> dict[str, dict[str, Interval]]:
     """metrics/metrics.json: loss → metric → interval. Raises DataError when it is missing or of another form."""
     file = folder / "metrics.json"
     try:
@@ -44,7 +34,7 @@ def read_metrics(folder: Path) -> dict[str, dict[str, Mean]]:
         tree.pop("partial", None)
         return {
             loss: {
-                METRICS[name].name: Mean(**{end: finite(found[name][end]) for end in ("mean", "ci_low", "ci_high")})
+                METRICS[name].name: Interval(**{end: finite(found[name][end]) for end in ("mean", "ci_low", "ci_high")})
                 for name in next(iter(tree.values()))
                 if name != HELD_OUT
             }
@@ -102,7 +92,8 @@ def read_differences(folder: Path) -> tuple[Difference, ...]:
             loss=line["loss"],
             other=line["other"],
             metric=METRICS[line["metric"]].name,
-            is_primary=line["role"] == "primary",
+            role=Role(line["role"]),
+            volumes=int(line["volumes"]),
             groups=int(line["groups"]),
             difference=float(line["difference"]),
             ci_low=maybe(line["ci_low"]),

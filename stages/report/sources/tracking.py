@@ -13,8 +13,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from stages.common.errors import CapillaryError, DamagedError, ServiceError, machine_error
-from stages.common.registered.trainings.training import Mean
 from stages.common.runtime import Runtime
+from stages.common.statistics.results import Interval
 from stages.common.tracking.address import EXPERIMENT, read_address, without_login
 from stages.common.tracking.server import OutageError, RefusedError, Server, connect, http_limits
 from stages.report.model import Card, TrackedRun
@@ -91,7 +91,7 @@ def left_out(error: CapillaryError) -> str:
 
 
 def read_runs(
-    cards: Sequence[Card], metrics: Mapping[str, Mapping[str, Mean]], runtime: Runtime, place: str
+    cards: Sequence[Card], metrics: Mapping[str, Mapping[str, Interval]], runtime: Runtime, place: str
 ) -> Tracked:
     """The runs that the cards name, and the evaluation that logged `metrics`. `place` is what the store is called."""
     try:
@@ -101,7 +101,7 @@ def read_runs(
         return Tracked(missing=left_out(error) if cards else None, failure=error)
 
 
-def _read(cards: Sequence[Card], metrics: Mapping[str, Mapping[str, Mean]], server: Server, place: str) -> Tracked:
+def _read(cards: Sequence[Card], metrics: Mapping[str, Mapping[str, Interval]], server: Server, place: str) -> Tracked:
     found = [(card, _run_of(card, server)) for card in cards]
     trainings = [_tracked(server, run, card) for card, run in found if run is not None]
     experiments = dict.fromkeys(run.info.experiment_id for _, run in found if run is not None)
@@ -183,7 +183,7 @@ def _url(run: Run, server: Server) -> str | None:
     return f"{page}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
-def _logged(run: Run, metrics: Mapping[str, Mapping[str, Mean]]) -> bool:
+def _logged(run: Run, metrics: Mapping[str, Mapping[str, Interval]]) -> bool:
     """Whether `run` is the evaluation that wrote `metrics`: it has the same means, as far as any server's JSON goes."""
     means = {f"{loss}.{name}": one.mean for loss, found in metrics.items() for name, one in found.items()}
     return bool(means) and all(

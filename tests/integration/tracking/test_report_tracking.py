@@ -18,16 +18,16 @@ from stages.common.preflight.check import Status
 from stages.common.preflight.checks.embedded_store import check_store
 from stages.common.preflight.checks.services import ask_all, check_services, services_of
 from stages.common.preflight.params import ServiceParams
-from stages.common.registered.trainings.training import Mean
 from stages.common.runtime import Runtime
+from stages.common.statistics.results import Interval
 from stages.report.model import Card
 from stages.report.sources.tracking import Tracked, read_runs
 from tests.support.parts import command_environment
 from tests.support.ports import free_port
 from tests.support.tracking.mlflow_server import mlflow_server
 
-MEASURED = {"dice_ce": {name: Mean(mean=0.1 + 0.2, ci_low=0.1, ci_high=0.5) for name in METRICS}}
-Metrics = Mapping[str, Mapping[str, Mean]]
+MEASURED = {"dice_ce": {name: Interval(mean=0.1 + 0.2, ci_low=0.1, ci_high=0.5) for name in METRICS}}
+Metrics = Mapping[str, Mapping[str, Interval]]
 MEMORY = "system/process_tree_memory_megabytes"
 
 
@@ -96,7 +96,7 @@ def test_the_evaluation_is_the_one_with_these_numbers(store: tuple[Path, Card]) 
     assert [(run.loss, run.fold) for run in found.runs] == [("dice_ce", 0), (None, None)]
     assert found.missing is None
     assert list(found.runs[0].samples) == [MEMORY]
-    other = {"dice_ce": {name: Mean(mean=0.123, ci_low=0, ci_high=1) for name in METRICS}}
+    other = {"dice_ce": {name: Interval(mean=0.123, ci_low=0, ci_high=1) for name in METRICS}}
     assert len(read(root, card, metrics=other).runs) == 1
 
 

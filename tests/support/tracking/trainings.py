@@ -9,7 +9,8 @@ from typing import Any, cast
 from mlflow import MlflowClient
 from mlflow.exceptions import RestException
 
-from stages.common.registered.trainings.training import Cell, Mean, Settings, Training, VolumeResult, training_id
+from stages.common.registered.trainings.training import Cell, Settings, Training, VolumeResult, training_id
+from stages.common.statistics.results import Interval
 from stages.common.tracking.server import Server
 
 SETTINGS = Settings(
@@ -57,7 +58,7 @@ def made_training(values: Mapping[str, float], *, name: str = "one", metric: str
         "stands": True,
         "cells": cells,
         "metrics": (metric,),
-        "summary": {metric: Mean(mean=mean, ci_low=None, ci_high=None)},
+        "summary": {metric: Interval(mean=mean, ci_low=None, ci_high=None)},
         "volumes": volumes,
         "settings": SETTINGS,
     }

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from stages.common.errors import DataError
-from stages.common.params import Params
+from stages.common.params import Finite, Params
 from stages.common.progress import say
 from stages.common.registered.pointers import TOO_LATE_NS, Tagged
 from stages.common.text import json_value
@@ -22,7 +22,6 @@ PREFIX = "capillary.promotion."
 MOST_REASON = 1000  # characters: a tag of MLflow 2.7 takes 5000 in all
 # ns since 1970, before TOO_LATE_NS: behind a larger one no later key would fit
 _KEY = Field(pattern=r"^[01][0-9]{19}-[0-9a-z]{1,32}$")
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kind = Literal["evaluated", "promoted", "rolled back"]
 EVALUATED: Final = "evaluated"
 PROMOTED: Final = "promoted"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from stages.common.metrics import METRICS
 from stages.common.registered import tags
-from stages.common.registered.trainings.training import Mean, Rival, Training
+from stages.common.registered.trainings.training import Rival, Training
+from stages.common.statistics.results import Interval
 
 
 def description(training: Training, run_id: str, against_champion: str = "") -> str:
@@ -26,7 +27,9 @@ def model_description(name: str) -> str:
     )
 
 
-def short_tags(training: Training, run_id: str, *, held_out: Mean | None = None, commit: str = "") -> dict[str, str]:
+def short_tags(
+    training: Training, run_id: str, *, held_out: Interval | None = None, commit: str = ""
+) -> dict[str, str]:
     """The tags of the version, short enough for a table. `held_out` is the ensemble's mean of the metric that decides,
     `commit` the one that the networks were trained at.
     """
@@ -51,7 +54,7 @@ def brief(training: Training, metric: str) -> str:
     return _numbers(training.summary[metric], METRICS[metric].digits)
 
 
-def _numbers(found: Mean, digits: int) -> str:
+def _numbers(found: Interval, digits: int) -> str:
     if found.mean is None:
         return ""
     text = f"{found.mean:.{digits}f}"

@@ -14,14 +14,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from stages.common.errors import DamagedError
 from stages.common.metrics import METRICS, Metric
-from stages.common.params import Params
+from stages.common.params import Finite, Params
+from stages.common.statistics.results import Interval
 
 FILE = "training.json"
 # of evaluate: they are kept with the training
 TABLES = ("per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json", "paired.csv")
 MOST_BYTES = 64 << 20
 _SHA256 = Field(pattern=r"^[0-9a-f]{64}$")
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
 Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
 
@@ -55,14 +55,6 @@ class VolumeResult(Params):
     seed: int
     label_sha256: str
     values: dict[str, Finite | None]
-
-
-class Mean(Params):
-    """A mean over groups with its interval; None if there is none."""
-
-    mean: Finite | None
-    ci_low: Finite | None
-    ci_high: Finite | None
 
 
 class Rival(Params):
@@ -103,7 +95,7 @@ class Training(Params):
     stands: bool
     cells: Annotated[tuple[Cell, ...], Field(min_length=1, max_length=10_000)]
     metrics: Annotated[tuple[str, ...], Field(min_length=1)]
-    summary: dict[str, Mean]
+    summary: dict[str, Interval]
     volumes: Annotated[tuple[VolumeResult, ...], Field(max_length=1_000_000)]
     settings: Settings
     rivals: tuple[Rival, ...] = ()

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from stages.common.metrics import METRICS
+from stages.common.statistics.results import Interval
 from stages.evaluate.measure import Measurement
 from stages.evaluate.metrics.bands import BandCounts
 from stages.evaluate.metrics.rules import Rule
 from stages.evaluate.params import Evaluation, Training
 from stages.evaluate.row import Row
-from stages.evaluate.statistics.intervals import Interval
 from stages.evaluate.views import Views, take_views
 from tests.support.tracking.tracked import CARD
 

@@ -9,13 +9,12 @@ from typing import Any
 
 from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
-from stages.common.registered.trainings.training import Mean
+from stages.common.statistics.results import Difference, Interval, Role
 from stages.report.model import (
     BandResult,
     CalibrationBin,
     Card,
     Curve,
-    Difference,
     Overlay,
     Panel,
     Report,
@@ -45,9 +44,9 @@ def tiny_png() -> bytes:
     return stream.getvalue()
 
 
-def _metrics() -> dict[str, dict[str, Mean]]:
+def _metrics() -> dict[str, dict[str, Interval]]:
     return {
-        loss: {metric: Mean(mean=mean, ci_low=mean - 0.1, ci_high=mean + 0.1) for metric in METRICS}
+        loss: {metric: Interval(mean=mean, ci_low=mean - 0.1, ci_high=mean + 0.1) for metric in METRICS}
         for loss, mean in MEANS.items()
     }
 
@@ -57,7 +56,8 @@ def _difference(metric: str) -> Difference:
         loss="dice_ce",
         other="cbdice",
         metric=metric,
-        is_primary=metric == "dsc",
+        role=Role.PRIMARY if metric == "dsc" else Role.EXPLORATORY,
+        volumes=4,
         groups=4,
         difference=-0.0530864309,
         ci_low=-0.09,

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from stages.common.metrics import METRICS
-from stages.common.registered.trainings.training import Mean
+from stages.common.statistics.results import Interval
 from stages.report.drawing.figures import (
     Figure,
     difference_figures,
@@ -54,7 +54,7 @@ def test_each_metric_has_a_chart_of_means_with_intervals() -> None:
     assert texts(dsc, "value") == ["0.712 [0.612, 0.812]", "0.765 [0.665, 0.865]"]
     assert colours(dsc) == {"dice_ce 0.712 [0.612, 0.812]": "c0", "cbdice 0.765 [0.665, 0.865]": "c1"}
     assert alt(dsc) == "DSC by loss: dice_ce 0.712 [0.612, 0.812]; cbdice 0.765 [0.665, 0.865]"
-    nothing = Mean(mean=None, ci_low=None, ci_high=None)
+    nothing = Interval(mean=None, ci_low=None, ci_high=None)
     without = made_report(metrics={**report.metrics, "dice_ce": dict.fromkeys(METRICS, nothing)})
     assert texts(interval_figures(without)[0], "name") == list(LOSSES)
     assert len(labels(interval_figures(without)[0])) == 1

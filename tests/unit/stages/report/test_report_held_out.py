@@ -8,8 +8,8 @@ import pytest
 
 from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError
-from stages.common.registered.trainings.training import Mean
 from stages.common.runtime import Runtime
+from stages.common.statistics.results import Interval
 from stages.report.model import HeldOut, Spread
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
@@ -20,7 +20,7 @@ from tests.unit.stages.report.made import made_report
 
 ENDS = {"mean": 0.8125, "ci_low": 0.7, "ci_high": 0.9}
 TEST = {"ensemble": {"dsc": ENDS}, "folds": {"dsc": {"mean": 0.7375}}, "networks": 6, "volumes": 7, "groups": 5}
-FOUND = HeldOut(ensemble={"dsc": Mean(**ENDS)}, folds={"dsc": 0.7375}, networks=6, volumes=7, groups=5)
+FOUND = HeldOut(ensemble={"dsc": Interval(**ENDS)}, folds={"dsc": 0.7375}, networks=6, volumes=7, groups=5)
 SPREADS = (Spread(loss="dice_ce", metric="dsc", seeds=3, over_seeds=0.0042, folds=2, over_folds=0.0313),)
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from stages.common.metrics import METRICS
-from stages.common.registered.trainings.training import Mean
+from stages.common.statistics.results import Interval
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import plain, table, to_markdown
 from stages.report.request import CellFact, ReportPart, RunFacts
@@ -37,7 +37,7 @@ class Page(HTMLParser):
 
 
 def test_the_table_holds_every_number_exactly() -> None:
-    """Mean and both ends of every loss and metric, to the last bit, and rounded for show."""
+    """Interval and both ends of every loss and metric, to the last bit, and rounded for show."""
     report = made_report()
     page = to_html(report)
     expected = {
@@ -165,7 +165,7 @@ def test_nothing_at_all_is_still_a_page() -> None:
 
 def test_a_metric_without_a_number_is_a_dash() -> None:
     """null in metrics.json is shown as missing, and no loss is best by it."""
-    nothing = Mean(mean=None, ci_low=None, ci_high=None)
+    nothing = Interval(mean=None, ci_low=None, ci_high=None)
     report = made_report(metrics={"dice_ce": dict.fromkeys(METRICS, nothing)}, differences=())
     assert report.best is None
     assert "| DSC ↑ | – |" in to_markdown(report)

@@ -14,8 +14,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from stages.common.errors import DamagedError
-from stages.common.registered.trainings.training import Mean
 from stages.common.runtime import Runtime
+from stages.common.statistics.results import Interval
 from stages.common.tracking.address import without_login
 from stages.report.model import Card
 from stages.report.sources import tracking
@@ -24,7 +24,7 @@ from stages.report.sources.tracking import Tracked, read_runs
 from tests.support.machine import dead_port
 
 MEMORY = "system/process_tree_memory_megabytes"
-MEASURED = {"a": {"dsc": Mean(mean=0.1 + 0.2, ci_low=None, ci_high=None)}}
+MEASURED = {"a": {"dsc": Interval(mean=0.1 + 0.2, ci_low=None, ci_high=None)}}
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
-from stages.common.registered.trainings.training import Mean
+from stages.common.statistics.results import Interval
 from stages.report.model import Coverage, Report
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
@@ -63,7 +63,7 @@ def test_numbers() -> None:
     assert (signed(0.05, 2), signed(-0.05, 2), signed(-0.0001, 2)) == ("+0.05", "−0.05", "0.00")
     assert (p_text(0.0002), p_text(0.0123), p_text(0.5)) == ("< 0.001", "0.012", "0.50")
     assert (p_text(0.001), p_text(0.0999), p_text(0.1)) == ("0.001", "0.100", "0.10")
-    interval = Mean(mean=-1.0, ci_low=-2.0, ci_high=2.5)
+    interval = Interval(mean=-1.0, ci_low=-2.0, ci_high=2.5)
     assert interval_text(interval, METRICS["dsc"]) == "−1.000 [−2.000, 2.500]"
     assert interval_text(interval.model_copy(update={"ci_low": None, "ci_high": None}), METRICS["dsc"]) == "−1.000"
     first = made_report().differences[0]

@@ -8,7 +8,8 @@ from scipy import stats
 
 from stages.common.metrics import METRICS
 from stages.common.statistics.flips import flip_test
-from stages.evaluate.statistics.paired import POWER, Role, compare_losses, detectable_difference, holm
+from stages.common.statistics.results import Role
+from stages.evaluate.statistics.paired import POWER, compare_losses, detectable_difference, holm
 from tests.unit.stages.evaluate.made import evaluation, row
 
 EVALUATION = evaluation()
