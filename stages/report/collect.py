@@ -1,13 +1,12 @@
 """Everything that a report shows: what the host knows, what stages left, what MLflow has. What is missing is noted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from stages.common.errors import CapillaryError, DamagedError
 from stages.common.runtime import Runtime
-from stages.common.statistics.results import Interval
-from stages.report.model import Card, Report
+from stages.report.model import Means, Report, TrainedCell
 from stages.report.registered import Registered
 from stages.report.request import ReportPart, ReportRequest
 from stages.report.sources.held_out import read_held_out, read_spreads
@@ -15,12 +14,12 @@ from stages.report.sources.registered import read_trainings
 from stages.report.sources.results import (
     read_bands,
     read_calibration,
-    read_cards,
     read_coverage,
     read_curves,
     read_differences,
     read_metrics,
     read_overlays,
+    read_trained,
     read_volumes,
 )
 from stages.report.sources.tracking import Tracked, left_out, read_runs
@@ -54,10 +53,10 @@ def collect(asked: ReportRequest, runtime: Runtime, root: Path = Path()) -> Repo
     metrics = notes.attempt(ReportPart.METRICS, lambda: read_metrics(folder), {})
     coverage = notes.attempt(ReportPart.METRICS, lambda: read_coverage(folder), None)
     # a cell that failed may have a card of previous params
-    trained = [cell for cell in asked.cells if coverage is None or cell not in coverage.missing]
-    cards = notes.attempt(ReportPart.RUNS, lambda: read_cards(root, trained, runtime), ())
-    curves = notes.attempt(ReportPart.CURVES, lambda: read_curves(root, trained), ())
-    tracked, registered = _ask_mlflow(asked, cards, metrics, runtime)
+    cells = [cell for cell in asked.cells if coverage is None or cell not in coverage.missing]
+    trained = notes.attempt(ReportPart.RUNS, lambda: read_trained(root, cells, runtime), ())
+    curves = notes.attempt(ReportPart.CURVES, lambda: read_curves(root, cells), ())
+    tracked, registered = _ask_mlflow(asked, trained, metrics, runtime)
     report = Report(
         asked=asked,
         metrics=metrics,
@@ -66,7 +65,7 @@ def collect(asked: ReportRequest, runtime: Runtime, root: Path = Path()) -> Repo
         bands=notes.attempt(ReportPart.BANDS, lambda: read_bands(folder), ()),
         calibration=notes.attempt(ReportPart.CALIBRATION, lambda: read_calibration(folder), ()),
         curves=curves,
-        cards=cards,
+        trained=trained,
         overlays=notes.attempt(ReportPart.OVERLAYS, lambda: read_overlays(folder), ()),
         runs=tracked.runs,
         notes=notes,
@@ -81,22 +80,25 @@ def collect(asked: ReportRequest, runtime: Runtime, root: Path = Path()) -> Repo
 
 
 def _ask_mlflow(
-    asked: ReportRequest, cards: tuple[Card, ...], metrics: Mapping[str, Mapping[str, Interval]], runtime: Runtime
+    asked: ReportRequest,
+    trained: tuple[TrainedCell, ...],
+    metrics: Means,
+    runtime: Runtime,
 ) -> tuple[Tracked, Registered]:
     """Runs and registered trainings. A store that could not be asked for the ones is not asked for the others."""
     if asked.untracked is not None:
         return Tracked(missing=asked.untracked), Registered(missing=asked.untracked)
-    tracked = read_runs(cards, metrics, runtime, asked.tracking_place)
+    tracked = read_runs(trained, metrics, runtime, asked.tracking_place)
     if tracked.failure is not None:
         return tracked, Registered(missing=left_out(tracked.failure))
-    return tracked, read_trainings(cards, asked.models, runtime, asked.written.tzinfo)
+    return tracked, read_trainings(trained, asked.models, runtime, asked.written.tzinfo)
 
 
 def _note_what_is_empty(report: Report, tracked: Tracked, notes: Notes) -> None:
     """A part that could be read may still have nothing to show."""
     if tracked.missing:
         notes.setdefault(ReportPart.RUNS, tracked.missing)
-    if not report.cards:
+    if not report.trained:
         notes.setdefault(ReportPart.RUNS, "No network is registered: models/ holds no card.")
     if len(report.metrics) == 1:
         notes.setdefault(ReportPart.PAIRED, "One loss was evaluated: there is nothing to compare it with.")

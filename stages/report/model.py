@@ -7,8 +7,12 @@ from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError
 from stages.common.metrics import METRICS, Metric
 from stages.common.statistics.results import Difference, Interval
+from stages.common.tracking.cards.card import ModelCard
+from stages.common.tracking.receipts import Receipt
 from stages.report.registered import NOTHING, Registered, Samples
 from stages.report.request import ReportPart, ReportRequest
+
+Means = Mapping[str, Mapping[str, Interval]]  # loss → metric → its mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +108,12 @@ class Curve(OfCell):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card(OfCell):
-    """What a model card says of a network, with the run and version of its receipt, which may be missing."""
+class TrainedCell:
+    """A network's card; `receipt` is what a server made of it, None if that is not known."""
 
-    fingerprint: str
-    model_name: str
-    run_id: str = ""
-    model_version: str = ""
-    epochs: int
-    precision: str
+    cell: CellName
+    card: ModelCard
+    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +166,13 @@ class Report:
     """One report. Orders are those of the files: losses as in params.yaml. `asked` is what the host knows."""
 
     asked: ReportRequest
-    metrics: Mapping[str, Mapping[str, Interval]]
+    metrics: Means
     differences: tuple[Difference, ...]
     volumes: tuple[VolumeResult, ...]
     bands: tuple[BandResult, ...]
     calibration: tuple[CalibrationBin, ...]
     curves: tuple[Curve, ...]
-    cards: tuple[Card, ...]
+    trained: tuple[TrainedCell, ...]
     overlays: tuple[Overlay, ...]
     runs: tuple[TrackedRun, ...]
     notes: Mapping[ReportPart, str]  # the host's among them
@@ -184,7 +185,7 @@ class Report:
     @property
     def losses(self) -> tuple[str, ...]:
         """Every loss that something is known of."""
-        names = [*self.metrics, *(card.loss for card in self.cards), *(curve.loss for curve in self.curves)]
+        names = [*self.metrics, *(one.cell.loss for one in self.trained), *(curve.loss for curve in self.curves)]
         return tuple(dict.fromkeys(names))
 
     @property

@@ -20,7 +20,8 @@ from stages.common.tracking.registry import register_model
 from tests.support.models.networks import brightness_network, package_of
 from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY
-from tests.support.tracking.tracked import CARD, embedded_runtime, plain_run
+from tests.support.tracking.cards import CARD
+from tests.support.tracking.tracked import embedded_runtime, plain_run
 from tests.support.warm import warm_python
 
 PARAMS = {

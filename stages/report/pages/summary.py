@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.report.model import Card, Report, TrackedRun
+from stages.report.model import Report, TrackedRun, TrainedCell
 from stages.report.pages.words import NONE, duration, moment, volume_counts
 from stages.report.request import SHORT, CellFact, Repository
 
@@ -47,16 +47,16 @@ def tiles(report: Report) -> list[tuple[str, str, str]]:
 
 def training_rows(report: Report) -> list[TrainingRow]:
     """Every cell that a card, a run or the runner knows, then the evaluation."""
-    cards = {card.cell: card for card in report.cards}
+    trained = {one.cell: one for one in report.trained}
     runs = {run.cell: run for run in report.runs if run.cell is not None}
     told = {fact.cell: fact for fact in report.asked.facts.cells or ()}
     rows = []
     for cell in dict.fromkeys([*told, *report.asked.cells]):
-        card, run, fact = cards.get(cell), runs.get(cell), told.get(cell)
-        known = "registered" if card else "not trained"
+        one, run, fact = trained.get(cell), runs.get(cell), told.get(cell)
+        known = "registered" if one else "not trained"
         status = f"{fact.status}{_where(fact)}" if fact else run.status.lower() if run else known
         own_seconds = run.seconds if run else None
-        rows.append(_training_row(cell.words, status, card, run, fact.wall_s if fact and fact.wall_s else own_seconds))
+        rows.append(_training_row(cell.words, status, one, run, fact.wall_s if fact and fact.wall_s else own_seconds))
     evaluation = next((run for run in report.runs if run.loss is None), None)
     if evaluation:
         rows.append(_training_row("evaluation", evaluation.status.lower(), None, evaluation, evaluation.seconds))
@@ -73,7 +73,7 @@ def _where(fact: CellFact) -> str:
 
 
 def _training_row(
-    name: str, status: str, card: Card | None, run: TrackedRun | None, seconds: float | None
+    name: str, status: str, trained: TrainedCell | None, run: TrackedRun | None, seconds: float | None
 ) -> TrainingRow:
     memory = max((value for _, value in run.samples.get(MEMORY, ())), default=None) if run else None
     return TrainingRow(
@@ -81,16 +81,17 @@ def _training_row(
         status=status,
         seconds=seconds,
         memory=NONE if memory is None else f"{memory / 1000:.1f} GB",
-        epochs=str(card.epochs) if card else NONE,
-        precision=card.precision if card else NONE,
-        model=_model(card) if card else NONE,
-        run_id=run.run_id if run else card.run_id if card else "",
+        epochs=str(trained.card.epochs) if trained else NONE,
+        precision=trained.card.precision if trained else NONE,
+        model=_model(trained) if trained else NONE,
+        run_id=run.run_id if run else trained.receipt.run_id if trained and trained.receipt else "",
         url=run.url if run else None,
     )
 
 
-def _model(card: Card) -> str:
-    return f"{card.model_name} v{card.model_version}" if card.model_version else card.model_name
+def _model(trained: TrainedCell) -> str:
+    version = trained.receipt.version if trained.receipt else ""
+    return f"{trained.card.model_name} v{version}" if version else trained.card.model_name
 
 
 def _dirt(repository: Repository) -> str:

@@ -53,7 +53,7 @@ def best_words(metric: Metric) -> str:
 
 def choice_words(report: Report) -> str:
     """Which data chose the networks that are reported."""
-    epochs = sorted({card.epochs for card in report.cards})
+    epochs = sorted({one.card.epochs for one in report.trained})
     counted = f" ({listed([str(number_of) for number_of in epochs])})" if epochs else ""
     return (
         f"Each network is that of its training's last epoch{counted}, a number fixed before the training: "

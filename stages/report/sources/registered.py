@@ -16,7 +16,7 @@ from stages.common.registered.trainings.reading import is_training
 from stages.common.registered.trainings.training import training_id
 from stages.common.runtime import BY_HAND, Runtime
 from stages.common.tracking.server import Server
-from stages.report.model import Card
+from stages.report.model import TrainedCell
 from stages.report.registered import Registered, RegisteredTraining
 from stages.report.sources.tracking import asking, left_out
 
@@ -25,10 +25,10 @@ _ALIASES = (CHAMPION, CANDIDATE, PREVIOUS)
 
 
 def read_trainings(
-    cards: Sequence[Card], names: Sequence[str], runtime: Runtime, zone: datetime.tzinfo | None
+    trained: Sequence[TrainedCell], names: Sequence[str], runtime: Runtime, zone: datetime.tzinfo | None
 ) -> Registered:
     """The trainings under each of `names`, from the newest on; moments are in `zone`."""
-    own = own_trainings(cards)
+    own = own_trainings(trained)
     try:
         with asking(runtime) as server:
             found = [_of_model(name, server, own, zone) for name in names]
@@ -40,11 +40,11 @@ def read_trainings(
     return Registered(trainings=shown, left_out=sum(count for _, count in found))
 
 
-def own_trainings(cards: Sequence[Card]) -> frozenset[str]:
+def own_trainings(trained: Sequence[TrainedCell]) -> frozenset[str]:
     """The ids of the trainings whose networks are all in the workspace, one for each loss."""
     fingerprints: dict[str, list[str]] = defaultdict(list)
-    for card in cards:
-        fingerprints[card.loss].append(card.fingerprint)
+    for one in trained:
+        fingerprints[one.cell.loss].append(one.card.fingerprint)
     return frozenset(training_id(each) for each in fingerprints.values() if BY_HAND not in each)
 
 

@@ -14,8 +14,9 @@ from stages.common.errors import DamagedError, DataError
 from stages.common.metrics import METRICS
 from stages.common.runtime import Runtime
 from stages.common.statistics.results import Difference, Interval, Role
+from stages.common.tracking.cards.card import read_card
 from stages.common.tracking.receipts import read_receipt
-from stages.report.model import BandResult, CalibrationBin, Card, Coverage, Curve, Overlay, Panel, VolumeResult
+from stages.report.model import BandResult, CalibrationBin, Coverage, Curve, Overlay, Panel, TrainedCell, VolumeResult
 
 # columns of metrics/radius_bands.csv (stages/evaluate/metrics/bands.py)
 BAND_COUNTS = ("label", "label_found", "line", "line_found", "predicted_line", "predicted_line_right")
@@ -174,28 +175,18 @@ def _curve(file: Path, cell: CellName) -> Curve:
     )
 
 
-def read_cards(root: Path, cells: Sequence[CellName], runtime: Runtime) -> tuple[Card, ...]:
+def read_trained(root: Path, cells: Sequence[CellName], runtime: Runtime) -> tuple[TrainedCell, ...]:
     """The cards of `cells`, in models/, with what their receipts say that the server made of them. Raises DataError."""
-    return tuple(_card(file, cell, runtime) for file, cell in _of_cells(root / "models", cells, ".json"))
+    return tuple(_trained(file, cell, runtime) for file, cell in _of_cells(root / "models", cells, ".json"))
 
 
-def _card(file: Path, cell: CellName, runtime: Runtime) -> Card:
+def _trained(file: Path, cell: CellName, runtime: Runtime) -> TrainedCell:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        receipt = read_receipt(runtime.receipts, str(found["fingerprint"]), runtime.tracking_uri)
-        return Card(
-            loss=found["loss"],
-            fold=int(found["fold"]),
-            seed=cell.seed,
-            fingerprint=found["fingerprint"],
-            model_name=f"capillary-{found['loss']}",
-            run_id=receipt.run_id if receipt else "",
-            model_version=receipt.version if receipt else "",
-            epochs=int(found["epochs"]),
-            precision=found["precision"],
-        )
-    except UNREADABLE as error:
+        card = read_card(file)
+    except OSError as error:
         raise unreadable(file, error) from error
+    receipt = read_receipt(runtime.receipts, card.fingerprint, runtime.tracking_uri)
+    return TrainedCell(cell=cell, card=card, receipt=receipt)
 
 
 def read_overlays(folder: Path) -> tuple[Overlay, ...]:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,12 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DamagedError, ServiceError, machine_error
 from stages.common.runtime import Runtime
-from stages.common.statistics.results import Interval
 from stages.common.tracking.address import EXPERIMENT, read_address, without_login
 from stages.common.tracking.server import OutageError, RefusedError, Server, connect, http_limits
-from stages.report.model import Card, TrackedRun
+from stages.report.model import Means, TrackedRun, TrainedCell
 from stages.report.registered import Samples
 
 # the curves of stages/common/tracking/system_metrics.py that a report shows
@@ -90,34 +90,32 @@ def left_out(error: CapillaryError) -> str:
     return f"Left out, because {error.what}{why}. Remedy: {remedy}."
 
 
-def read_runs(
-    cards: Sequence[Card], metrics: Mapping[str, Mapping[str, Interval]], runtime: Runtime, place: str
-) -> Tracked:
-    """The runs that the cards name, and the evaluation that logged `metrics`. `place` is what the store is called."""
+def read_runs(trained: Sequence[TrainedCell], metrics: Means, runtime: Runtime, place: str) -> Tracked:
+    """The runs of the `trained` networks, and the evaluation that logged `metrics`. `place` names the store."""
     try:
         with asking(runtime) as server:
-            return _read(cards, metrics, server, place)
+            return _read(trained, metrics, server, place)
     except CapillaryError as error:
-        return Tracked(missing=left_out(error) if cards else None, failure=error)
+        return Tracked(missing=left_out(error) if trained else None, failure=error)
 
 
-def _read(cards: Sequence[Card], metrics: Mapping[str, Mapping[str, Interval]], server: Server, place: str) -> Tracked:
-    found = [(card, _run_of(card, server)) for card in cards]
-    trainings = [_tracked(server, run, card) for card, run in found if run is not None]
+def _read(trained: Sequence[TrainedCell], metrics: Means, server: Server, place: str) -> Tracked:
+    found = [(one.cell, _run_of(one, server)) for one in trained]
+    trainings = [_tracked(server, run, cell) for cell, run in found if run is not None]
     experiments = dict.fromkeys(run.info.experiment_id for _, run in found if run is not None)
     known = (run for experiment in experiments for run in _evaluations(experiment, server))
     evaluation = next((run for run in known if _logged(run, metrics)), None)
-    lost = [card.cell.words for card, run in found if run is None]
+    lost = [cell.words for cell, run in found if run is None]
     return Tracked(
         runs=tuple(trainings + ([_tracked(server, evaluation, None)] if evaluation else [])),
         missing=f"MLflow at {place} does not have the runs of {', '.join(lost)}." if lost else None,
     )
 
 
-def _run_of(card: Card, server: Server) -> Run | None:
+def _run_of(trained: TrainedCell, server: Server) -> Run | None:
     """By the receipt; without one, or where it is no longer true, by the fingerprint of its training."""
-    run = _known_run(card.run_id, server) if card.run_id else None
-    return run or _training(card.fingerprint, server)
+    run = _known_run(trained.receipt.run_id, server) if trained.receipt and trained.receipt.run_id else None
+    return run or _training(trained.card.fingerprint, server)
 
 
 def _known_run(run_id: str, server: Server) -> Run | None:
@@ -160,14 +158,14 @@ def _samples(run: Run, key: str, server: Server) -> Samples:
     return tuple(((point.timestamp - start_ms) / 1000, point.value) for point in points if math.isfinite(point.value))
 
 
-def _tracked(server: Server, run: Run, card: Card | None) -> TrackedRun:
+def _tracked(server: Server, run: Run, cell: CellName | None) -> TrackedRun:
     keys = sorted(key for key in run.data.metrics if RESOURCES.fullmatch(key))
     info = run.info
     return TrackedRun(
         run_id=info.run_id,
-        loss=card.loss if card else None,
-        fold=card.fold if card else None,
-        seed=card.seed if card else None,
+        loss=cell.loss if cell else None,
+        fold=cell.fold if cell else None,
+        seed=cell.seed if cell else None,
         status=info.status,
         seconds=None if info.end_time is None else (info.end_time - info.start_time) / 1000,
         url=_url(run, server),
@@ -183,7 +181,7 @@ def _url(run: Run, server: Server) -> str | None:
     return f"{page}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
-def _logged(run: Run, metrics: Mapping[str, Mapping[str, Interval]]) -> bool:
+def _logged(run: Run, metrics: Means) -> bool:
     """Whether `run` is the evaluation that wrote `metrics`: it has the same means, as far as any server's JSON goes."""
     means = {f"{loss}.{name}": one.mean for loss, found in metrics.items() for name, one in found.items()}
     return bool(means) and all(

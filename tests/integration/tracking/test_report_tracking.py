@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
 from stages.common.preflight.check import Status
 from stages.common.preflight.checks.embedded_store import check_store
@@ -20,10 +21,12 @@ from stages.common.preflight.checks.services import ask_all, check_services, ser
 from stages.common.preflight.params import ServiceParams
 from stages.common.runtime import Runtime
 from stages.common.statistics.results import Interval
-from stages.report.model import Card
+from stages.common.tracking.receipts import Receipt
+from stages.report.model import TrainedCell
 from stages.report.sources.tracking import Tracked, read_runs
 from tests.support.parts import command_environment
 from tests.support.ports import free_port
+from tests.support.tracking.cards import CARD
 from tests.support.tracking.mlflow_server import mlflow_server
 
 MEASURED = {"dice_ce": {name: Interval(mean=0.1 + 0.2, ci_low=0.1, ci_high=0.5) for name in METRICS}}
@@ -32,7 +35,7 @@ MEMORY = "system/process_tree_memory_megabytes"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainedCell]:
     """A project with a database: a training with samples, two evaluations, a failed and a deleted one."""
     root = tmp_path_factory.mktemp("project")
     (root / "mlruns").mkdir()
@@ -49,33 +52,29 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Card]:
             client.log_metric(run, f"dice_ce.{name}", mean)
         client.set_terminated(run, status)
     client.delete_run(client.create_run(experiment, run_name="deleted").info.run_id)
-    card = Card(
-        loss="dice_ce",
-        fold=0,
-        fingerprint="f",
-        run_id=training.run_id,
-        model_name="capillary-dice_ce",
-        model_version="1",
-        epochs=3,
-        precision="fp32",
-    )
-    return root, card
+    receipt = Receipt(run_id=training.run_id, name="capillary-dice_ce", version="1", weights_sha256="")
+    return root, TrainedCell(cell=CellName("dice_ce", 0), card=CARD, receipt=receipt)
 
 
 @pytest.fixture(scope="module")
-def server(store: tuple[Path, Card]) -> Iterator[str]:
+def server(store: tuple[Path, TrainedCell]) -> Iterator[str]:
     """A real MLflow server on the same database."""
     root, _ = store
     with mlflow_server(root, root / "mlruns" / "mlflow.db") as uri:
         yield uri
 
 
-def read(root: Path, *cards: Card, metrics: Metrics = MEASURED, uri: str | None = None) -> Tracked:
+def receipt_of(trained: TrainedCell) -> Receipt:
+    assert trained.receipt is not None
+    return trained.receipt
+
+
+def read(root: Path, *cards: TrainedCell, metrics: Metrics = MEASURED, uri: str | None = None) -> Tracked:
     address = uri or f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
     return read_runs(cards, metrics, Runtime(tracking_uri=address), "here")
 
 
-def test_the_store_and_the_server_tell_the_same(store: tuple[Path, Card], server: str) -> None:
+def test_the_store_and_the_server_tell_the_same(store: tuple[Path, TrainedCell], server: str) -> None:
     """Runs, times, curves and the evaluation are equal; only the server has addresses."""
     root, card = store
     embedded, served = read(root, card), read(root, card, uri=server)
@@ -86,10 +85,10 @@ def test_the_store_and_the_server_tell_the_same(store: tuple[Path, Card], server
     assert embedded.runs == tuple(dataclasses.replace(run, url=None) for run in served.runs)
     assert [run.url for run in embedded.runs] == [None, None]
     assert str(served.runs[0].url).startswith(f"{server}/#/experiments/")
-    assert str(served.runs[0].url).endswith(f"/runs/{card.run_id}")
+    assert str(served.runs[0].url).endswith(f"/runs/{receipt_of(card).run_id}")
 
 
-def test_the_evaluation_is_the_one_with_these_numbers(store: tuple[Path, Card]) -> None:
+def test_the_evaluation_is_the_one_with_these_numbers(store: tuple[Path, TrainedCell]) -> None:
     """Not the newest, not a failed one: the run whose means are those of metrics.json."""
     root, card = store
     found = read(root, card)
@@ -100,16 +99,18 @@ def test_the_evaluation_is_the_one_with_these_numbers(store: tuple[Path, Card]) 
     assert len(read(root, card, metrics=other).runs) == 1
 
 
-def test_a_run_that_is_not_there_is_said(store: tuple[Path, Card]) -> None:
+def test_a_run_that_is_not_there_is_said(store: tuple[Path, TrainedCell]) -> None:
     """A card of another server's run: the others are shown, and this one is named."""
     root, card = store
-    lost = dataclasses.replace(card, fold=1, run_id="f" * 32)
+    lost = TrainedCell(
+        cell=CellName("dice_ce", 1), card=CARD, receipt=dataclasses.replace(receipt_of(card), run_id="f" * 32)
+    )
     found = read(root, card, lost, metrics={})
     assert len(found.runs) == 1
     assert "does not have the runs of dice_ce fold 1" in str(found.missing)
 
 
-def test_a_dead_server_costs_seconds_and_a_sentence(store: tuple[Path, Card]) -> None:
+def test_a_dead_server_costs_seconds_and_a_sentence(store: tuple[Path, TrainedCell]) -> None:
     """No run, no exception, no password in the text."""
     root, card = store
     started = time.monotonic()
@@ -120,7 +121,7 @@ def test_a_dead_server_costs_seconds_and_a_sentence(store: tuple[Path, Card]) ->
     assert "secret" not in str(found.missing)
 
 
-def test_preflight_asks_a_real_server_and_changes_nothing(store: tuple[Path, Card], server: str) -> None:
+def test_preflight_asks_a_real_server_and_changes_nothing(store: tuple[Path, TrainedCell], server: str) -> None:
     """It sees where files are kept and that an experiment is deleted; the command that it names brings that back."""
     database, variables = store[0] / "mlruns" / "mlflow.db", {"MLFLOW_TRACKING_URI": server}
     client = MlflowClient(server)

@@ -13,7 +13,7 @@ from stages.common.networks.weights import ties_of
 from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.model_files import Package, pack
 from tests.support.models.recipe import RECIPE
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 WIDTH = 5  # no divisor of the groups: all channels are normalised together
 HIGH = 1000.0  # far above what a stack holds, so that it alone decides the deviation

@@ -11,7 +11,8 @@ import torch
 from stages.common.networks.weights import weights_sha256
 from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
-from tests.support.tracking.tracked import CARD, embedded_runtime, plain_run
+from tests.support.tracking.cards import CARD
+from tests.support.tracking.tracked import embedded_runtime, plain_run
 
 
 class Planted:

@@ -14,7 +14,8 @@ from stages.common.tracking.registry import CARD_TAG, register_model, set_alias
 from tests.support.models.networks import package_of
 from tests.support.models.recipe import RECIPE
 from tests.support.parts import REPOSITORY
-from tests.support.tracking.tracked import CARD, embedded_runtime, plain_run
+from tests.support.tracking.cards import CARD
+from tests.support.tracking.tracked import embedded_runtime, plain_run
 from tests.support.warm import warm_environment
 
 

@@ -6,28 +6,12 @@ from typing import Any
 
 import torch
 
-from stages.common.networks.description import FILES
 from stages.common.registered.finding import Places, find_network
 from stages.common.registered.loading import load_model
 from stages.common.runtime import Compute, Runtime
 from stages.common.tracking.address import EXPERIMENT
-from stages.common.tracking.cards.card import ModelCard, ModelFile
+from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.server import Server, connect
-from tests.support.models.recipe import RECIPE
-
-CARD = ModelCard(
-    loss="dice_ce",
-    fold=0,
-    seed=2026,
-    weights_sha256="0" * 64,
-    patch_voxels=(12, 96, 96),
-    epochs=20,
-    validation_dsc=0.8,
-    fingerprint="f",
-    precision="fp32",
-    recipe=RECIPE,
-    files={name: ModelFile(sha256="0" * 64, bytes=1) for name in FILES},
-)
 
 
 def embedded_runtime(store: Path, **changes: Any) -> Runtime:

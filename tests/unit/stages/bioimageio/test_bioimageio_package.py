@@ -23,7 +23,7 @@ from stages.common.registered.finding import Places
 from stages.common.tracking.cards.card import card_json, write_card
 from stages.common.tracking.registry import CARD_TAG
 from tests.support.models.networks import card_of, random_network
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 LABELS = Labels(authors=("Ada L.",), license="CC-BY-4.0")
 PATCH = (4, 8, 8)

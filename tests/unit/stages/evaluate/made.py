@@ -12,7 +12,7 @@ from stages.evaluate.metrics.rules import Rule
 from stages.evaluate.params import Evaluation, Training
 from stages.evaluate.row import Row
 from stages.evaluate.views import Views, take_views
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 
 def evaluation(**changes: Any) -> Evaluation:

@@ -15,7 +15,8 @@ from stages.common.imaging.volumes import Volume
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.evaluate import predict
 from stages.evaluate.cells import Cell
-from tests.support.tracking import tracked
+from tests.support.tracking.cards import CARD
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.evaluate.made import evaluation
 from tests.unit.stages.train.tiny import write_volumes
 
@@ -43,12 +44,12 @@ def test_no_former_volume_or_network_is_held_while_the_next_is_predicted(
         Cell(
             loss="dice_ce",
             fold=fold,
-            card=replace(tracked.CARD, loss="dice_ce", fold=fold, patch_voxels=(3, 16, 16)),
+            card=replace(CARD, loss="dice_ce", fold=fold, patch_voxels=(3, 16, 16)),
             volumes=tuple(volumes)[2 * fold : 2 * fold + 2],
         )
         for fold in (0, 1)
     ]
-    runtime = tracked.embedded_runtime(tmp_path / "state", artifact_root=None)
+    runtime = embedded_runtime(tmp_path / "state", artifact_root=None)
     chosen = evaluation(min_component_um3=least_um3)
     predict.evaluate_cells(cells, chosen, mock.MagicMock(), runtime, MemoryGuard())
     # a network, then its two volumes next to it; the same again

@@ -26,12 +26,12 @@ from stages.evaluate.row import Row
 from stages.evaluate.statistics.intervals import interval_of_mean
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
-from tests.support.tracking import tracked
+from tests.support.tracking import cards
 from tests.unit.stages.evaluate.made import evaluation, some_views
 from tests.unit.stages.evaluate.made import training as trained
 
 EVALUATION = evaluation()
-CARD = replace(tracked.CARD, patch_voxels=(3, 8, 8))
+CARD = replace(cards.CARD, patch_voxels=(3, 8, 8))
 
 
 def row(loss: str, index: int, *, empty: bool = False, metrics: tuple[str, ...] = tuple(METRICS)) -> Row:

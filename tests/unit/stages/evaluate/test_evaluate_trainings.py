@@ -14,7 +14,8 @@ from stages.evaluate.params import Training as Listed
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
 from stages.evaluate.trainings import Results, trainings_of
-from tests.support.tracking.tracked import CARD, embedded_runtime
+from tests.support.tracking.cards import CARD
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.evaluate.made import evaluation, row
 from tests.unit.stages.train.tiny import write_volumes
 

@@ -23,7 +23,8 @@ from stages.evaluate.predict import Evaluated, evaluate_cells, predict_volume
 from stages.evaluate.small_parts import ALL_FOLDS, without_small
 from stages.evaluate.statistics.calibration import Reliability
 from stages.evaluate.views import take_views
-from tests.support.tracking import tracked
+from tests.support.tracking.cards import CARD
+from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.evaluate.made import evaluation
 from tests.unit.stages.train.tiny import write_volumes
 
@@ -49,7 +50,7 @@ def cells_of(volumes: Sequence[Volume], losses: tuple[str, ...]) -> list[Cell]:
         Cell(
             loss=loss,
             fold=fold,
-            card=replace(tracked.CARD, loss=loss, fold=fold, weights_sha256=f"{fold}" * 64),
+            card=replace(CARD, loss=loss, fold=fold, weights_sha256=f"{fold}" * 64),
             volumes=tuple(volumes)[2 * fold : 2 * fold + 2],
         )
         for loss in losses
@@ -67,7 +68,7 @@ def run(
 
     monkeypatch.setattr(predict, "predict_volume", known)
     monkeypatch.setattr(predict, "load_model", lambda _network: torch.nn.Conv3d(1, 2, 1))
-    runtime = tracked.embedded_runtime(tmp_path / "state", artifact_root=None)
+    runtime = embedded_runtime(tmp_path / "state", artifact_root=None)
     return evaluate_cells(cells, evaluation(**changes), mock.MagicMock(), runtime, guard)
 
 
@@ -207,7 +208,7 @@ def test_a_volume_is_predicted_as_card_and_params_say(
     """Patch size and precision come from the card, overlap and flips from the params."""
     torch.manual_seed(0)
     model = torch.nn.Conv3d(1, 2, 3, padding=1)
-    card = replace(tracked.CARD, patch_voxels=(3, 8, 8), precision=precision)
+    card = replace(CARD, patch_voxels=(3, 8, 8), precision=precision)
     found = predict_volume(model, volumes[0], card, evaluation(overlap=0.5, test_time_flips=flips))
     image = volumes[0].image()
     expected = predict_probability(model, image, (3, 8, 8), 0.5, autocast_dtype=dtype, flips=flips)

@@ -24,7 +24,7 @@ from stages.evaluate.small_parts import (
     without_small,
     write_choices,
 )
-from tests.support.tracking import tracked
+from tests.support.tracking.cards import CARD
 from tests.unit.stages.evaluate.made import evaluation
 
 SPACING_UM = (2.0, 0.5, 0.5)
@@ -117,7 +117,7 @@ def test_each_loss_chooses_for_itself() -> None:
 
 def cell(loss: str, fold: int, volumes: int = 1) -> Cell:
     """A cell with placeholder volumes."""
-    return Cell(loss=loss, fold=fold, card=tracked.CARD, volumes=(mock.sentinel.volume,) * volumes)
+    return Cell(loss=loss, fold=fold, card=CARD, volumes=(mock.sentinel.volume,) * volumes)
 
 
 def test_a_fixed_size_is_the_same_in_every_fold() -> None:

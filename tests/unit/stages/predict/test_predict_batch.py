@@ -30,7 +30,7 @@ from stages.predict.request import PredictRequest, StackRequest
 from stages.predict.steps import Method
 from tests.support.models.networks import brightness_network
 from tests.support.models.recipe import RECIPE
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 EVALUATION = Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", min_component_um3=None)
 COUNT = 5

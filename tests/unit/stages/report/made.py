@@ -10,19 +10,21 @@ from typing import Any
 from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
 from stages.common.statistics.results import Difference, Interval, Role
+from stages.common.tracking.receipts import Receipt
 from stages.report.model import (
     BandResult,
     CalibrationBin,
-    Card,
     Curve,
     Overlay,
     Panel,
     Report,
     TrackedRun,
+    TrainedCell,
     VolumeResult,
 )
 from stages.report.registered import Registered, RegisteredTraining
 from stages.report.request import Param, ReportRequest, Repository, RunFacts
+from tests.support.tracking.cards import CARD
 
 LOSSES = ("dice_ce", "cbdice")
 MEANS = {"dice_ce": 0.7123456789, "cbdice": 0.7654321098}
@@ -49,6 +51,16 @@ def _metrics() -> dict[str, dict[str, Interval]]:
         loss: {metric: Interval(mean=mean, ci_low=mean - 0.1, ci_high=mean + 0.1) for metric in METRICS}
         for loss, mean in MEANS.items()
     }
+
+
+def trained_cell(loss: str, fold: int, run_id: str = "", **card: Any) -> TrainedCell:
+    """A cell with its card; with a receipt of version 7 if it has a run."""
+    receipt = Receipt(run_id=run_id, name=f"capillary-{loss}", version="7", weights_sha256="")
+    return TrainedCell(
+        cell=CellName(loss, fold),
+        card=dataclasses.replace(CARD, loss=loss, fold=fold, **card),
+        receipt=receipt if run_id else None,
+    )
 
 
 def _difference(metric: str) -> Difference:
@@ -138,19 +150,7 @@ _REPORT = Report(
         Curve(loss=loss, fold=fold, epochs=(1, 2, 3), training_loss=(1.5, None, 0.5), validation_dsc=(None, 0.4, 0.6))
         for loss, fold, _ in _CELLS
     ),
-    cards=tuple(
-        Card(
-            loss=loss,
-            fold=fold,
-            fingerprint="f",
-            run_id=f"{loss}{fold}" * 4,
-            model_name=f"capillary-{loss}",
-            model_version="7",
-            epochs=3,
-            precision="fp32",
-        )
-        for loss, fold, _ in _CELLS
-    ),
+    trained=tuple(trained_cell(loss, fold, f"{loss}{fold}" * 4, epochs=3) for loss, fold, _ in _CELLS),
     overlays=tuple(
         Overlay(
             rank=rank,

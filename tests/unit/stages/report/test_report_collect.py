@@ -11,12 +11,14 @@ from stages.common.cell_name import every_cell
 from stages.common.errors import ServiceError
 from stages.common.metrics import METRICS
 from stages.common.runtime import Runtime
+from stages.common.tracking.cards.card import card_json
 from stages.report import collect as collecting
 from stages.report.collect import collect
 from stages.report.model import Report, TrackedRun
 from stages.report.registered import Registered
 from stages.report.request import ReportPart
 from stages.report.sources.tracking import Tracked
+from tests.support.tracking.cards import CARD
 from tests.unit.stages.report.made import made_report
 
 RUN = made_report().runs[0]
@@ -36,9 +38,8 @@ def write_metrics(root: Path, *losses: str) -> None:
 
 
 def write_card(root: Path) -> None:
-    card: dict[str, Any] = {"loss": "a", "fold": 0, "fingerprint": "f"}
     (root / "models" / "a").mkdir(parents=True)
-    (root / "models" / "a" / "fold_0.json").write_text(json.dumps({**card, "epochs": 2, "precision": "fp32"}))
+    (root / "models" / "a" / "fold_0.json").write_text(card_json(dataclasses.replace(CARD, loss="a")))
 
 
 def track(monkeypatch: pytest.MonkeyPatch, *runs: TrackedRun, missing: str | None = None) -> None:

@@ -10,12 +10,14 @@ from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError
 from stages.common.runtime import Runtime
 from stages.common.statistics.results import Interval
+from stages.common.tracking.cards.card import card_json
 from stages.report.model import HeldOut, Spread
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
 from stages.report.pages.words import quote_words, spread_words, volume_counts
 from stages.report.sources.held_out import read_held_out, read_spreads
-from stages.report.sources.results import read_bands, read_cards, read_metrics, read_volumes
+from stages.report.sources.results import read_bands, read_metrics, read_trained, read_volumes
+from tests.support.tracking.cards import CARD
 from tests.unit.stages.report.made import made_report
 
 ENDS = {"mean": 0.8125, "ci_low": 0.7, "ci_high": 0.9}
@@ -63,11 +65,10 @@ def test_tables_with_seeds_are_read(metrics: Path) -> None:
     assert (band.volumes, band.recall) == (1, 0.5)
     file = metrics.parent / "models" / "dice_ce" / "seed_7" / "fold_1.json"
     file.parent.mkdir(parents=True)
-    names = ("loss", "fingerprint", "precision")
-    file.write_text(json.dumps({**dict.fromkeys(names, "x"), "fold": 1, "epochs": 2}))
+    file.write_text(card_json(CARD))
     cell = CellName("dice_ce", 1, 7)
-    (card,) = read_cards(metrics.parent, [CellName("dice_ce", 1), cell], Runtime(tracking_uri="http://h"))
-    assert card.seed == 7
+    (trained,) = read_trained(metrics.parent, [CellName("dice_ce", 1), cell], Runtime(tracking_uri="http://h"))
+    assert trained.cell.seed == 7
 
 
 def test_a_report_says_which_figure_to_quote() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stages.common.text import visible
+from stages.common.tracking.receipts import Receipt
 from stages.report.model import Report
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
@@ -31,7 +32,14 @@ def _hostile() -> Report:
         ),
         volumes=tuple(dataclasses.replace(one, id=ALL, group=ALL, rule=ALL) for one in plain.volumes),
         overlays=tuple(dataclasses.replace(one, id=ALL) for one in plain.overlays),
-        cards=tuple(dataclasses.replace(one, model_name=ALL, model_version=ALL, precision=ALL) for one in plain.cards),
+        trained=tuple(
+            dataclasses.replace(
+                one,
+                card=dataclasses.replace(one.card, loss=ALL, precision=ALL),
+                receipt=Receipt(run_id=ALL, name=ALL, version=ALL, weights_sha256=""),
+            )
+            for one in plain.trained
+        ),
         runs=tuple(dataclasses.replace(one, status=ALL, run_id=ALL) for one in plain.runs),
         tracking_place=ALL,
         environment=((ALL, ALL),),

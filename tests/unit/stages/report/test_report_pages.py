@@ -155,7 +155,7 @@ def test_nothing_at_all_is_still_a_page() -> None:
     """An experiment whose every training failed has a report, with what is known of the failures."""
     cells = tuple(CellFact(loss=loss, fold=0, status="failed", reason="out of memory") for loss in LOSSES)
     report = made_report(
-        metrics={}, differences=(), volumes=(), curves=(), cards=(), overlays=(), runs=(), repository=None,
+        metrics={}, differences=(), volumes=(), curves=(), trained=(), overlays=(), runs=(), repository=None,
         facts=RunFacts(cells=cells), notes=dict.fromkeys(ReportPart, "Left out, because it failed."),
     )  # fmt: skip
     for text in (to_html(report), to_markdown(report)):

@@ -17,19 +17,16 @@ from mlflow.store.entities import PagedList
 
 from stages.common.runtime import Runtime
 from stages.common.tracking.server import Server
-from stages.report.model import Card
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
 from stages.report.registered import NOTHING, Registered
 from stages.report.sources import registered
 from stages.report.sources.registered import own_trainings, read_trainings
-from tests.unit.stages.report.made import made_report
+from tests.unit.stages.report.made import made_report, trained_cell
 
 ZONE = datetime.timezone(datetime.timedelta(hours=2))
 NAME = "capillary-default"
-CARDS = [
-    Card(loss="a", fold=fold, fingerprint=f"f{fold}", model_name="m", epochs=1, precision="fp32") for fold in (0, 1)
-]
+CARDS = [trained_cell("a", fold, fingerprint=f"f{fold}") for fold in (0, 1)]
 (OWN,) = own_trainings(CARDS)
 
 

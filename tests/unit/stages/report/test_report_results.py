@@ -1,5 +1,6 @@
 """What is read of the files that stages leave: exactly, or not at all."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,17 +10,19 @@ from stages.common.cell_name import CellName
 from stages.common.errors import DataError
 from stages.common.metrics import METRICS
 from stages.common.runtime import Runtime
+from stages.common.tracking.cards.card import card_json
 from stages.common.tracking.receipts import Receipt, write_receipt
 from stages.report.model import Coverage
 from stages.report.sources.results import (
-    read_cards,
     read_coverage,
     read_curves,
     read_differences,
     read_metrics,
     read_overlays,
+    read_trained,
     read_volumes,
 )
+from tests.support.tracking.cards import CARD
 from tests.unit.stages.report.made import tiny_png
 
 
@@ -97,8 +100,8 @@ def test_curves_and_cards_are_those_of_the_cells_of_params_yaml(tmp_path: Path) 
     """In their order; an epoch without a validation has none. A fold or loss that was removed does not count."""
     for fold in (10, 2, 3):
         write(tmp_path / "metrics/training/a" / f"fold_{fold}.csv", "epoch,loss,validation_dsc\n1,0.5,\n2,,0.25\n")
-        card = {"loss": "a", "fold": fold, "fingerprint": f"f{fold}", "epochs": 2}
-        write(tmp_path / "models/a" / f"fold_{fold}.json", json.dumps({**card, "precision": "fp32"}))
+        card = dataclasses.replace(CARD, loss="a", fold=fold, fingerprint=f"f{fold}")
+        write(tmp_path / "models/a" / f"fold_{fold}.json", card_json(card))
     write(tmp_path / "models/a/fold_x.json", "{}")
     cells = [CellName("a", 2), CellName("a", 10), CellName("b", 2)]
     curves = read_curves(tmp_path, cells)
@@ -107,11 +110,11 @@ def test_curves_and_cards_are_those_of_the_cells_of_params_yaml(tmp_path: Path) 
     runtime = Runtime(tracking_uri="http://h", receipts=tmp_path / "receipts")
     receipt = Receipt(run_id="r", name="capillary-a", version="3", weights_sha256="")
     write_receipt(runtime.receipts, "f10", "http://h", receipt)
-    found = [(card.fold, card.run_id, card.model_version) for card in read_cards(tmp_path, cells, runtime)]
-    assert found == [(2, "", ""), (10, "r", "3")]
+    found = [(one.card.fold, one.receipt) for one in read_trained(tmp_path, cells, runtime)]
+    assert found == [(2, None), (10, receipt)]
     write(tmp_path / "models/a/fold_10.json", '{"fingerprint": "f", "loss": "a", "fold": 1e999}')
-    with pytest.raises(DataError, match="cannot be read"):
-        read_cards(tmp_path, cells, runtime)
+    with pytest.raises(DataError, match=r"lacks|another version"):
+        read_trained(tmp_path, cells, runtime)
 
 
 def test_overlays_must_be_pictures(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from stages.common.errors import DamagedError
 from stages.common.runtime import Runtime
 from stages.common.statistics.results import Interval
 from stages.common.tracking.address import without_login
-from stages.report.model import Card
+from stages.report.model import TrainedCell
 from stages.report.sources import tracking
 from stages.report.sources.registered import read_trainings
 from stages.report.sources.tracking import Tracked, read_runs
 from tests.support.machine import dead_port
+from tests.unit.stages.report.made import trained_cell
 
 MEMORY = "system/process_tree_memory_megabytes"
 MEASURED = {"a": {"dsc": Interval(mean=0.1 + 0.2, ci_low=None, ci_high=None)}}
@@ -33,11 +34,11 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "PATIENCE_S", 0.0)
 
 
-def card(run_id: str, fold: int = 0, fingerprint: str = "f") -> Card:
-    return Card(loss="a", fold=fold, fingerprint=fingerprint, run_id=run_id, model_name="m", epochs=1, precision="fp32")
+def card(run_id: str, fold: int = 0, fingerprint: str = "f") -> TrainedCell:
+    return trained_cell("a", fold, run_id, fingerprint=fingerprint)
 
 
-def tracked(uri: str, *cards: Card) -> Tracked:
+def tracked(uri: str, *cards: TrainedCell) -> Tracked:
     return read_runs(cards, MEASURED, Runtime(tracking_uri=uri), without_login(uri))
 
 

@@ -55,11 +55,11 @@ def test_a_training_on_a_cluster_says_where_it_ran(more: dict[str, Any], status:
 
 def test_what_is_not_known_of_a_training_is_a_dash() -> None:
     """A cell without a card was not trained; one without a run is registered all the same."""
-    report = made_report(runs=(), cards=made_report().cards[1:])
+    report = made_report(runs=(), trained=made_report().trained[1:])
     first, second, *_ = training_rows(report)
     assert first == TrainingRow(name="dice_ce fold 0", status="not trained")
     assert (second.status, second.run_id, second.memory, second.url) == ("registered", "dice_ce1" * 4, "–", None)
-    without_card = training_rows(made_report(cards=()))[0]
+    without_card = training_rows(made_report(trained=()))[0]
     assert (without_card.run_id, without_card.epochs, without_card.memory) == ("dice_ce0" * 4, "–", "0.9 GB")
 
 

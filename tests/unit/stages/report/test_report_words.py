@@ -33,7 +33,7 @@ from stages.report.pages.words import (
     verdict,
 )
 from stages.report.request import CellFact, RunFacts
-from tests.unit.stages.report.made import LOSSES, made_report
+from tests.unit.stages.report.made import LOSSES, made_report, trained_cell
 
 
 @pytest.mark.parametrize(
@@ -196,9 +196,9 @@ def test_it_is_said_which_data_chose_the_networks() -> None:
     """The last epoch, whatever the volumes that are reported say; with its number where the cards know it."""
     report = made_report()
     assert "last epoch (3), a number fixed before the training" in choice_words(report)
-    cards = (report.cards[0], dataclasses.replace(report.cards[1], epochs=5))
-    assert "last epoch (3 and 5)" in choice_words(made_report(cards=cards))
-    assert "last epoch, a number" in choice_words(made_report(cards=()))
+    trained = (report.trained[0], trained_cell("a", 1, epochs=5))
+    assert "last epoch (3 and 5)" in choice_words(made_report(trained=trained))
+    assert "last epoch, a number" in choice_words(made_report(trained=()))
 
 
 def test_few_volumes_and_rules_are_pointed_out() -> None:

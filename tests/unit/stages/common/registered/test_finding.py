@@ -13,8 +13,8 @@ from stages.common.tracking.cards.card import card_json
 from stages.common.tracking.publishing import CARD, NETWORK_KIND
 from stages.common.tracking.registry import CARD_TAG, FORMAT, FORMAT_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server
+from tests.support.tracking.cards import CARD as FIRST
 from tests.support.tracking.mlflow_fake import AWAY, REVOKED
-from tests.support.tracking.tracked import CARD as FIRST
 from tests.support.tracking.trainings import FakeRegistry
 from tests.unit.stages.common.tracking.opened import Clock
 from tests.unit.stages.common.tracking.spool.made import write

@@ -21,7 +21,7 @@ from stages.common.tracking.server import Server
 from stages.weights import keep
 from stages.weights.keep import keep_all
 from tests.support.models.networks import card_of, package_of, random_network
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 
 def write_in(place: Path, card: ModelCard, contents: Mapping[str, bytes]) -> Path:

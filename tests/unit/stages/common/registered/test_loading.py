@@ -7,7 +7,7 @@ import torch
 
 from stages.common.errors import DataError
 from stages.common.registered.loading import autocast_of
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from stages.common.tracking.model_files import pinned_requirements
 from stages.common.tracking.registry import WEIGHTS_TAG, register_model, set_alias
 from stages.common.tracking.server import RefusedError, Server
 from tests.support.models.networks import card_of, package_of, random_network
-from tests.support.tracking.tracked import CARD, PlainRun, embedded_runtime, load, plain_run
+from tests.support.tracking.cards import CARD
+from tests.support.tracking.tracked import PlainRun, embedded_runtime, load, plain_run
 from tests.unit.stages.common.tracking.opened import Failing
 
 

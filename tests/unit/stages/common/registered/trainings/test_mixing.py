@@ -7,7 +7,7 @@ import pytest
 
 from stages.common.errors import DataError
 from stages.common.registered.trainings.mixing import refuse_mixed
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 ONE, OTHER = "1" * 64, "2" * 64
 

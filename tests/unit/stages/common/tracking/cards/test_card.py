@@ -8,7 +8,7 @@ import pytest
 
 from stages.common.errors import DataError
 from stages.common.tracking.cards.card import read_card, write_card
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 
 def test_a_card_survives_the_disk(tmp_path: Path) -> None:

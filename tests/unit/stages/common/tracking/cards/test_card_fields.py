@@ -10,7 +10,7 @@ from stages.common.errors import DamagedError, DataError
 from stages.common.networks.description import FILES
 from stages.common.tracking.cards.card import card_from, read_card
 from tests.support.attacks import shows_all
-from tests.support.tracking.tracked import CARD
+from tests.support.tracking.cards import CARD
 
 
 def _written(tmp_path: Path, **changes: object) -> Path:
