@@ -26,10 +26,10 @@ from stages.common.errors import CapillaryError, find_foreseen
 from stages.common.machine.cores import allowed_cores
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
+from stages.common.requests.prediction.request import StackRequest
 from stages.common.runtime import read_runtime
 from stages.predict.disk.scratch import Scratch
 from stages.predict.reporting import Report, Tick
-from stages.predict.request import StackRequest
 from stages.predict.steps import Method, compute, prepare, survey, write
 
 Send = Callable[[Message], None]

@@ -10,7 +10,7 @@ from capillary.launcher.executors import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import read_settings
-from stages.common.questions import ANSWER, ANSWER_FILE
+from stages.common.requests.questions import ANSWER, ANSWER_FILE
 
 STAGE = "models"
 

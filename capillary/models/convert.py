@@ -16,9 +16,9 @@ from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import Settings, read_settings
 from stages.common.atomic import atomic_write
-from stages.common.conversion import CARDS, CONVERTED, FETCHED
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
+from stages.common.requests.conversion import CARDS, CONVERTED, FETCHED
 from stages.common.text import json_value
 
 MODELS = "models"

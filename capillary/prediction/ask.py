@@ -8,7 +8,7 @@ from capillary.prediction.inputs import Inputs, InputStack, read_inputs
 from capillary.prediction.names import parse_blocks, parse_spacing, stack_request, stem_of, usage
 from stages.common.errors import CapillaryError
 from stages.common.imaging.suffixes import SUFFIXES, ZARR_SUFFIXES, suffix_of
-from stages.predict.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
 
 
 def make_request(

@@ -7,7 +7,7 @@ from capillary.prediction.names import usage
 from capillary.prediction.stack_path import locate
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.suffixes import READ, WRITTEN_SUFFIXES, ZARR_SUFFIXES, suffix_of
-from stages.predict.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
 
 
 def check_request(request: PredictRequest) -> None:

@@ -19,8 +19,8 @@ from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.lifetimes.locks import take
 from stages.common.progress import say
-from stages.predict.batch.results import stacks_failed
-from stages.predict.request import PredictRequest
+from stages.common.requests.prediction.request import PredictRequest
+from stages.common.requests.prediction.results import stacks_failed
 
 HIDDEN = ".capillary-predict"  # in the output folder, so that a finished file is only renamed
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.imaging.suffixes import split_inside, suffix_of
-from stages.predict.request import BlockWork, PartialSpacing, Spacing, StackRequest
+from stages.common.requests.prediction.request import BlockWork, PartialSpacing, Spacing, StackRequest
 
 
 def stem_of(file: Path) -> str:

@@ -21,9 +21,9 @@ from capillary.prediction.mounts import mounted
 from capillary.settings import Settings
 from stages.common.machine.limits import Limits, find_limits
 from stages.common.params import validate_params
-from stages.predict.blocks.records import SURVEY_FILE
+from stages.common.requests.prediction.records import SURVEY_FILE
+from stages.common.requests.prediction.request import REQUEST_FILE, PredictRequest, StackRequest
 from stages.predict.params import PredictParams
-from stages.predict.request import REQUEST_FILE, PredictRequest, StackRequest
 
 STAGE = "predict"
 OUTPUT = "prediction"  # where the stage leaves what is published, whatever its names are outside

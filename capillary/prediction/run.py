@@ -13,7 +13,7 @@ from capillary.prediction.spread.parts import address_of
 from capillary.prediction.spread.traces import shared_traces, traces_of
 from capillary.settings import read_settings
 from stages.common.progress import say
-from stages.predict.request import PredictRequest
+from stages.common.requests.prediction.request import PredictRequest
 
 
 def run_prediction(request: PredictRequest, root: Path, stop: Stop) -> int:

@@ -11,7 +11,7 @@ from capillary.lifetimes.stop import Stop
 from capillary.prediction.plan import STAGE, PredictPlan
 from capillary.settings import Settings
 from stages.common.machine.limits import Limits, find_limits
-from stages.predict.request import REQUEST_FILE
+from stages.common.requests.prediction.request import REQUEST_FILE
 
 if TYPE_CHECKING:
     from capillary.places.choose import Jobs

@@ -10,7 +10,7 @@ from stages.common.dataset.table import MAX_TABLE_BYTES, read_rows, refuse_more
 from stages.common.dataset.table import Row as TableRow
 from stages.common.errors import DataError
 from stages.common.progress import say
-from stages.predict.request import PartialSpacing
+from stages.common.requests.prediction.request import PartialSpacing
 
 IMAGE = "image"
 

@@ -13,15 +13,15 @@ from stages.common.dataset.ids import group_of, safe_id
 from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.table import Row, read_rows
 from stages.common.errors import DataError, ParamsError
-from stages.common.params import nearest
-from stages.common.preflight.check import Check, missed, passed
-from stages.preprocess.held_out import (
+from stages.common.held_out import (
     HeldOutGroups,
     ids_of,
     listed_groups,
     parse_test_groups,
     refuse_too_few_left,
 )
+from stages.common.params import nearest
+from stages.common.preflight.check import Check, missed, passed
 
 _WANTED = "every fold can be trained"
 Fault = tuple[str, str]  # what is wrong, the remedy

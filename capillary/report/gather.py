@@ -12,8 +12,8 @@ from capillary.report.machine import machine_rows, version_rows
 from capillary.report.repository import changed_stages, read_params, read_repository, repeat_lines
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, DamagedError
+from stages.common.requests.report import METRICS_FOLDER, Damage, ReportPart, ReportRequest, RunFacts
 from stages.common.tracking.address import EMBEDDED, VARIABLE, read_address, without_login
-from stages.report.request import METRICS_FOLDER, Damage, ReportPart, ReportRequest, RunFacts
 
 Found = TypeVar("Found")
 Other = TypeVar("Other")

@@ -17,7 +17,7 @@ from capillary.params_file import known_keys, read_params_file, whole_values
 from capillary.report.set_params import set_param_arguments
 from capillary.yaml_file import leaves
 from stages.common.errors import CapillaryError, ExitCode
-from stages.report.request import SHORT, Param, Repository
+from stages.common.requests.report import SHORT, Param, Repository
 
 # written by the run itself, or repeated by the command
 OWN_FILES = {"params.yaml", "dvc.lock"}

@@ -12,8 +12,8 @@ from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.requests.report import DAMAGES, OUT, REQUEST_FILE, Damage, ReportRequest, read_damages, request_json
 from stages.common.tracking.address import VARIABLE
-from stages.report.request import DAMAGES, OUT, REQUEST_FILE, Damage, ReportRequest, read_damages, request_json
 
 STAGE = "report"
 RESULTS = ("metrics", "models")  # what the stages left in the workspace

@@ -10,7 +10,7 @@ from capillary.report.run import run_report
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.progress import say
-from stages.report.request import MARKDOWN, METRICS_FOLDER, PAGE, Damage, RunFacts
+from stages.common.requests.report import MARKDOWN, METRICS_FOLDER, PAGE, Damage, RunFacts
 
 WORKSPACE = "workspace"
 PARTIAL = "partial"  # a folder below metrics/ and below reports/

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, ProvenanceRecord, read_record
-from stages.common.reproduction import Fetched, FetchedCell, read_fetched
+from stages.common.requests.reproduction import Fetched, FetchedCell, read_fetched
 from stages.common.runtime import Provenance
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")

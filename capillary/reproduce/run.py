@@ -21,7 +21,7 @@ from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
 from stages.common.provenance.record import PARAMS
-from stages.common.reproduction import FETCHED, Fetched
+from stages.common.requests.reproduction import FETCHED, Fetched
 
 
 @dataclass(frozen=True, kw_only=True)

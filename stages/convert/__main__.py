@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from stages.common.conversion import CONVERTED, FETCHED
 from stages.common.errors import run_main
+from stages.common.requests.conversion import CONVERTED, FETCHED
 from stages.convert.convert import convert_all
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from stages.common.conversion import PICKLE, OldVersion, read_versions, write_version
 from stages.common.errors import DataError
 from stages.common.imaging.recipe import recipe_from
 from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription, describe, description_bytes
@@ -14,6 +13,7 @@ from stages.common.networks.loading import load_network
 from stages.common.networks.plan import NetworkPlan
 from stages.common.networks.weights import ties_of, weights_bytes, weights_sha256
 from stages.common.progress import say
+from stages.common.requests.conversion import PICKLE, OldVersion, read_versions, write_version
 from stages.convert.admitted import unpickle
 from stages.convert.plans import plan_of
 

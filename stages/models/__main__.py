@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from stages.common.conversion import CARDS, CONVERTED, FETCHED
 from stages.common.errors import run_main
 from stages.common.progress import console
+from stages.common.requests.conversion import CARDS, CONVERTED, FETCHED
 from stages.common.runtime import read_runtime
 from stages.common.tracking.server import Server, connect
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _convert(given: argparse.Namespace, server: Server) -> None:
     # here: these need torch, which takes seconds to load
-    from stages.common.reproduction import FETCHED as PROVENANCE
+    from stages.common.requests.reproduction import FETCHED as PROVENANCE
     from stages.models.fetch import fetch
     from stages.models.provenance import fetch_provenance
     from stages.models.register import register_all

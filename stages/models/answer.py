@@ -7,10 +7,10 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from stages.common.questions import ANSWER, ANSWER_FILE
 from stages.common.registered import tags
 from stages.common.registered.promotion.history import Entry
 from stages.common.registered.trainings.training import Training
+from stages.common.requests.questions import ANSWER, ANSWER_FILE
 
 
 def write_answer(answer: Mapping[str, Any], folder: Path = Path(ANSWER)) -> None:

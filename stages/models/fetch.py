@@ -6,13 +6,13 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from stages.common.conversion import PICKLE, OldVersion, write_version
 from stages.common.errors import DataError
 from stages.common.progress import say
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.files import fetch_file
 from stages.common.registered.references import find_versions
 from stages.common.registered.trainings.reading import is_training
+from stages.common.requests.conversion import PICKLE, OldVersion, write_version
 from stages.common.text import json_value
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server

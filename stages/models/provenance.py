@@ -16,7 +16,7 @@ from stages.common.progress import say
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.refusals import explained
-from stages.common.reproduction import MOST_CELLS, Fetched, FetchedCell, write_fetched
+from stages.common.requests.reproduction import MOST_CELLS, Fetched, FetchedCell, write_fetched
 from stages.common.text import json_value
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import RefusedError, Server

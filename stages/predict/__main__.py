@@ -2,10 +2,10 @@
 
 from stages.common.errors import run_main
 from stages.common.params import load_params
+from stages.common.requests.prediction.request import read_request
 from stages.common.runtime import read_runtime
 from stages.predict.params import PredictParams
 from stages.predict.predict import predict
-from stages.predict.request import read_request
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ from stages.common.monitoring.memory_guard import guarding
 from stages.common.progress import say
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
 from stages.common.registered.referred import find_by_reference
+from stages.common.requests.prediction.request import PredictRequest
 from stages.common.runtime import Runtime
 from stages.common.tracking.cards.card import ModelCard, read_card
 from stages.common.tracking.server import connect
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.params import Evaluation
-from stages.predict.request import PredictRequest
 from stages.predict.steps import Method
 
 BATCH_SIZE = 2  # patches that go through the network at a time, where the profile says nothing

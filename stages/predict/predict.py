@@ -5,16 +5,16 @@ from math import prod
 import torch
 
 from stages.common.progress import say
+from stages.common.requests.prediction.request import PredictRequest
+from stages.common.requests.prediction.results import stacks_failed, vessel_words
 from stages.common.runtime import Runtime
 from stages.predict.batch.batch import Batch
 from stages.predict.batch.keys import method_key
-from stages.predict.batch.results import stacks_failed
 from stages.predict.blocks.steps import STEPS
 from stages.predict.disk.scratch import Scratch
 from stages.predict.opening import opened
 from stages.predict.params import Evaluation
-from stages.predict.reporting import ALOUD, vessel_words
-from stages.predict.request import PredictRequest
+from stages.predict.reporting import ALOUD
 from stages.predict.steps import compute, prepare, survey, write
 
 

@@ -28,11 +28,6 @@ def _shown(title: str, total: int) -> Iterator[Tick]:
 ALOUD = Report(say=say, warn=lambda text: say(f"warning: {text}"), steps=_shown)
 
 
-def vessel_words(vessel: int, voxels: int) -> str:
-    """How much of a stack is vessel, in words."""
-    return f"{vessel:,} of {voxels:,} voxels are vessel ({vessel / voxels:.1%})"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Remarks:
     """The warnings about one stack of many. `check` is called at each step and may raise to end the work."""

@@ -19,6 +19,7 @@ from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.monitoring.memory_guard import MemoryGuard
+from stages.common.requests.prediction.request import StackRequest
 from stages.common.tracking.cards.domain import TrainingDomain
 from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import Scratch, bytes_needed
@@ -29,7 +30,6 @@ from stages.predict.files.writing import StackGeometry, write_mask, write_probab
 from stages.predict.models.ensemble import Ensemble
 from stages.predict.params import Evaluation
 from stages.predict.reporting import Report
-from stages.predict.request import StackRequest
 from stages.predict.source import (
     Normalised,
     choose_spacing,

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainValidator, model_validator
 
+from stages.common.held_out import HeldOutGroups, parse_test_groups
 from stages.common.imaging.recipe import Recipe
 from stages.common.params import Params
-from stages.preprocess.held_out import HeldOutGroups, parse_test_groups
 
 Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percentile = Annotated[float, Field(ge=0, le=100)]

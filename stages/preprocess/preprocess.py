@@ -5,6 +5,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from stages.common.held_out import (
+    Candidate,
+    HeldOutGroups,
+    draw_groups,
+    ids_of,
+    listed_groups,
+    refuse_share_of_given_folds,
+    refuse_too_few_left,
+)
 from stages.common.imaging.recipe import write_recipe
 from stages.common.imaging.volumes import (
     ALWAYS_TRAINING,
@@ -17,15 +26,6 @@ from stages.common.imaging.volumes import (
 )
 from stages.common.progress import progress, say
 from stages.preprocess.folds import Member, check_enough, draw_folds
-from stages.preprocess.held_out import (
-    Candidate,
-    HeldOutGroups,
-    draw_groups,
-    ids_of,
-    listed_groups,
-    refuse_share_of_given_folds,
-    refuse_too_few_left,
-)
 from stages.preprocess.params import Preprocess
 from stages.preprocess.pool import prepared_volumes
 from stages.preprocess.prepare import Prepared, Task

@@ -1,9 +1,9 @@
 """python -m stages.report: the results of a workspace as pages, as request.json of the working folder says."""
 
 from stages.common.errors import run_main
+from stages.common.requests.report import read_request
 from stages.common.runtime import read_runtime
 from stages.report.collect import collect
-from stages.report.request import read_request
 from stages.report.write import write_report
 
 

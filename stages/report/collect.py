@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages.common.errors import CapillaryError, DamagedError
+from stages.common.requests.report import ReportPart, ReportRequest
 from stages.common.runtime import Runtime
 from stages.report.model import Means, Report, TrainedCell
 from stages.report.registered import Registered
-from stages.report.request import ReportPart, ReportRequest
 from stages.report.sources.held_out import read_held_out, read_spreads
 from stages.report.sources.registered import read_trainings
 from stages.report.sources.results import (

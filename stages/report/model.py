@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError
 from stages.common.metrics import METRICS, Metric
+from stages.common.requests.report import ReportPart, ReportRequest
 from stages.common.statistics.results import Difference, Interval
 from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.receipts import Receipt
 from stages.report.registered import NOTHING, Registered, Samples
-from stages.report.request import ReportPart, ReportRequest
 
 Means = Mapping[str, Mapping[str, Interval]]  # loss → metric → its mean
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from stages.common.requests.report import DAMAGES, MARKDOWN, OUT, PAGE, Damage, damages_json
 from stages.report.model import Report
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
-from stages.report.request import DAMAGES, MARKDOWN, OUT, PAGE, Damage, damages_json
 
 
 def write_report(report: Report, folder: Path = Path(OUT)) -> None:

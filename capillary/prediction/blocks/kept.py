@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from capillary.prediction.many import locked
 from stages.common.errors import DamagedError
-from stages.predict.blocks.records import BLOCKS_FILE, MOST_BLOCKS, SURVEY_FILE, BlockResult, BlockSurvey
+from stages.common.requests.prediction.records import BLOCKS_FILE, MOST_BLOCKS, SURVEY_FILE, BlockResult, BlockSurvey
 
 KEY_FILE = "key"
 MAX_BYTES = 1 << 27  # of the lines of MOST_BLOCKS

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from capillary.prediction.blocks.kept import Kept, read_results
 from stages.common.errors import CapillaryError, ExitCode
-from stages.predict.blocks.grid import chunk_shape
-from stages.predict.blocks.records import BLOCKS_FILE, BlockSurvey
-from stages.predict.files.chunks import LEVEL
+from stages.common.requests.prediction.chunks import LEVEL
+from stages.common.requests.prediction.grid import chunk_shape
+from stages.common.requests.prediction.records import BLOCKS_FILE, BlockSurvey
 
 _CHUNK = re.compile(rf"{LEVEL}/(\d{{1,9}})/(\d{{1,9}})/(\d{{1,9}})")
 _META = (".zgroup", ".zattrs", f"{LEVEL}/.zarray", f"{LEVEL}/.zattrs")

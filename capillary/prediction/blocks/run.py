@@ -14,9 +14,9 @@ from capillary.prediction.running import choose_runner
 from capillary.prediction.spread.traces import shared_traces, traces_of
 from capillary.settings import read_settings
 from stages.common.progress import say
-from stages.predict.batch.content import hash_of
-from stages.predict.reporting import vessel_words
-from stages.predict.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.content import hash_of
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.results import vessel_words
 
 
 def predict_by_blocks(request: PredictRequest, root: Path, stop: Stop) -> int:

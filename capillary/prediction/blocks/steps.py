@@ -17,8 +17,8 @@ from capillary.prediction.spread.parts import Carried, Part, address_of, cut, fo
 from capillary.prediction.spread.traces import traces_of
 from capillary.settings import Settings
 from stages.common.progress import say
-from stages.predict.blocks.records import ASSEMBLED, SURVEY_FILE, BlockSurvey
-from stages.predict.request import BlockWork, PredictRequest, StackRequest
+from stages.common.requests.prediction.records import ASSEMBLED, SURVEY_FILE, BlockSurvey
+from stages.common.requests.prediction.request import BlockWork, PredictRequest, StackRequest
 
 MOST_BLOCKS_IN_JOB = 64
 

@@ -7,7 +7,7 @@ from capillary.prediction.names import usage
 from capillary.prediction.output.records import RECORDS_FILE, History, hashes_of
 from capillary.prediction.output.table import TABLE_FILE
 from stages.common.errors import CapillaryError
-from stages.predict.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
 
 
 def settle_existing(request: PredictRequest, folder: Path, history: History) -> PredictRequest:

@@ -17,8 +17,8 @@ from capillary.launcher.publish import publish_file, refuse_foreign
 from capillary.prediction.output.records import History, Record, append_record, hashes_of
 from capillary.prediction.output.table import write_table
 from stages.common.errors import CapillaryError, ExitCode
-from stages.predict.batch.results import RESULTS_FILE, StackResult
-from stages.predict.request import StackRequest
+from stages.common.requests.prediction.request import StackRequest
+from stages.common.requests.prediction.results import RESULTS_FILE, StackResult
 
 POLL_S = 0.5
 

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
-from stages.predict.batch.content import content_sha256
-from stages.predict.batch.results import StackResult
+from stages.common.requests.prediction.content import content_sha256
+from stages.common.requests.prediction.results import StackResult
 
 RECORDS_FILE = "predictions.jsonl"
 MAX_BYTES = 1 << 28

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages.common.params import Params
-from stages.predict.batch.content import hash_of
-from stages.predict.request import PredictRequest
+from stages.common.requests.prediction.content import hash_of
+from stages.common.requests.prediction.request import PredictRequest
 
 ROUNDS = 4  # parts per job at a time: so that the last ones end together, and little is lost with one
 Item = TypeVar("Item")

@@ -14,7 +14,7 @@ from capillary.prediction.spread.parts import Part, address_of, cut, folder_of
 from capillary.prediction.spread.traces import shared_traces, traces_of
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.progress import say
-from stages.predict.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
 
 if TYPE_CHECKING:
     from capillary.places.choose import Jobs

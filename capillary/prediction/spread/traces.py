@@ -8,8 +8,8 @@ from capillary.launcher.plan import CODE_FOLDER
 from capillary.places.stamps import stamp_of
 from capillary.prediction.mounts import mounted
 from capillary.prediction.plan import STAGE, cards_of, channel_of, visible_params
-from stages.predict.batch.content import hash_of
-from stages.predict.request import PredictRequest
+from stages.common.requests.prediction.content import hash_of
+from stages.common.requests.prediction.request import PredictRequest
 
 # what a repeated command may have otherwise
 _PASSING = {"force": False, "resume": False}

@@ -15,14 +15,14 @@ from typing import TypeVar
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.imaging.formats.damage import TooLargeError
 from stages.common.imaging.zyx import Spacing
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.results import Results, StackResult
 from stages.predict.batch.keys import stack_key
-from stages.predict.batch.results import Results, StackResult
 from stages.predict.batch.showing import Showing
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.sharing import SharedRoom
 from stages.predict.files.writing import StackGeometry
 from stages.predict.reporting import Remarks, Report
-from stages.predict.request import PredictRequest, StackRequest
 from stages.predict.steps import Computed, Method, Prepared, compute, prepare, survey, write
 
 Value = TypeVar("Value")

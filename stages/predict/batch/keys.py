@@ -11,10 +11,10 @@ from stages.common.imaging.foreign.slices import choose_names
 from stages.common.imaging.recipe import READING
 from stages.common.imaging.stacks import refusing_damage
 from stages.common.imaging.suffixes import is_pattern, split_inside, suffix_of
+from stages.common.requests.prediction.content import content_sha256, hash_of
+from stages.common.requests.prediction.request import StackRequest
 from stages.common.tracking.cards.card import ModelCard
-from stages.predict.batch.content import content_sha256, hash_of
 from stages.predict.params import Evaluation
-from stages.predict.request import StackRequest
 
 _DETACHED = {".nhdr": nrrd_data_file, ".mhd": meta_data_file}
 

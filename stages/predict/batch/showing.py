@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 
 from stages.common.progress import Steps, progress, say
-from stages.predict.batch.results import StackResult
+from stages.common.requests.prediction.results import StackResult
 
 
 class Showing:

@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.progress import say
+from stages.common.requests.prediction.records import ASSEMBLED
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.results import vessel_words
 from stages.common.runtime import Runtime
-from stages.predict.blocks.records import ASSEMBLED
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.stored import StoredVolume
 from stages.predict.files.picture import write_picture
 from stages.predict.files.writing import StackGeometry, write_mask
 from stages.predict.params import Evaluation
-from stages.predict.reporting import ALOUD, vessel_words
-from stages.predict.request import PredictRequest, StackRequest
+from stages.predict.reporting import ALOUD
 from stages.predict.steps import survey, without_small
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.zyx import Box
-from stages.predict.blocks.grid import chunk_files, chunk_shape
-from stages.predict.blocks.records import BlockSurvey
-from stages.predict.files.chunks import LEVEL
+from stages.common.requests.prediction.chunks import LEVEL
+from stages.common.requests.prediction.grid import chunk_files, chunk_shape
+from stages.common.requests.prediction.records import BlockSurvey
+from stages.common.requests.prediction.request import StackRequest
 from stages.predict.files.writing import FOREGROUND_IN_TIFF
 from stages.predict.files.zarr_writing import create_store, open_store
-from stages.predict.request import StackRequest
 
 
 class Stores:

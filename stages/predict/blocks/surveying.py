@@ -7,10 +7,11 @@ from stages.common.imaging.normalise import measure_scale
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.zyx import Shape
 from stages.common.progress import say
+from stages.common.requests.prediction.grid import choose_block
+from stages.common.requests.prediction.records import MOST_BLOCKS, SURVEY_FILE, BlockSurvey
+from stages.common.requests.prediction.request import PredictRequest
 from stages.common.runtime import Runtime
 from stages.predict.batch.keys import method_key
-from stages.predict.blocks.grid import choose_block
-from stages.predict.blocks.records import MOST_BLOCKS, SURVEY_FILE, BlockSurvey
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.stored import StoredVolume
 from stages.predict.domain import doubts_about
@@ -19,7 +20,6 @@ from stages.predict.models.ensemble import refuse_unlike
 from stages.predict.opening import find_asked
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
-from stages.predict.request import PredictRequest
 from stages.predict.source import target_grid
 from stages.predict.steps import survey
 

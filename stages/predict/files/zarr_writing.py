@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.suffixes import suffix_of
-from stages.predict.files.chunks import CHUNK_ZYX, LEVEL
+from stages.common.requests.prediction.chunks import CHUNK_ZYX, LEVEL
 
 SLAB_BYTES = 2**26  # that are in memory at a time
 

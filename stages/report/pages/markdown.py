@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from stages.common.requests.report import ReportPart
 from stages.common.text import visible
 from stages.report.model import Report
 from stages.report.pages.summary import environment_rows, tiles, training_rows
@@ -27,7 +28,6 @@ from stages.report.pages.words import (
     verdict,
     volume_counts,
 )
-from stages.report.request import ReportPart
 
 # what would be read as Markdown or HTML, anywhere in a line
 _SPECIAL = {ord(sign): f"\\{sign}" for sign in "\\`*_[]|~#"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from stages.common.requests.report import SHORT, CellFact, Repository
 from stages.report.model import Report, TrackedRun, TrainedCell
 from stages.report.pages.words import NONE, duration, moment, volume_counts
-from stages.report.request import SHORT, CellFact, Repository
 
 MEMORY = "system/process_tree_memory_megabytes"
 

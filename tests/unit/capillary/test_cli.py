@@ -18,7 +18,7 @@ from capillary.experiments.run import Options
 from capillary.launcher.run import stage_hardware
 from capillary.lifetimes.stop import Stop
 from stages.common.preflight.check import Report, missed
-from stages.predict.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from tests.support.parts import REPOSITORY
 
 HEAVY = {"dvc", "torch", "mlflow", "numpy", "pandas", "monai", "ruamel", "yaml"}

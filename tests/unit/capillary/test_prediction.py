@@ -24,7 +24,7 @@ from capillary.settings import read_settings
 from stages.common.cell_name import CellName, every_cell
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
 from stages.common.machine.gpus import Gpu
-from stages.predict.request import PredictRequest
+from stages.common.requests.prediction.request import PredictRequest
 from tests.support.parts import REPOSITORY
 
 

@@ -39,16 +39,15 @@ def _host_side() -> list[Path]:
     names = (
         "atomic",
         "cell_name",
-        "conversion",
         "epoch_line",
         "errors",
+        "held_out",  # preflight asks whether enough are left
         "metrics",
         "params",
         "progress",
-        "questions",
     )
     of_lifetimes = (f"lifetimes/{name}" for name in ("__init__", "locks", "shutdown", "signals"))
-    of_runs = ("runtime", "text", "reproduction", "provenance/__init__", "provenance/record")
+    of_runs = ("runtime", "text", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
     of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", "zyx", *headers))
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))
@@ -59,22 +58,10 @@ def _host_side() -> list[Path]:
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     shared += (REPOSITORY / "stages" / "common" / "machine").glob("*.py")
     checks = (REPOSITORY / "stages" / "common" / "preflight").rglob("*.py")  # the same on a machine and in a container
-    # what the host and predict say to each other
-    exchanged = (
-        "request",
-        "reporting",
-        "batch/content",
-        "batch/results",
-        "blocks/grid",
-        "blocks/records",
-        "files/chunks",
-    )
-    said = [REPOSITORY / "stages" / "predict" / f"{name}.py" for name in exchanged]
-    said.append(REPOSITORY / "stages" / "report" / "request.py")
-    said.append(REPOSITORY / "stages" / "__init__.py")  # where the code is that a job takes along
+    requests = (REPOSITORY / "stages" / "common" / "requests").rglob("*.py")
+    root = REPOSITORY / "stages" / "__init__.py"  # where the code is that a job takes along
     params = (REPOSITORY / "stages").glob("*/params.py")
-    groups = REPOSITORY / "stages" / "preprocess" / "held_out.py"  # preflight asks whether enough are left
-    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *said, *params, groups]
+    return [*(REPOSITORY / "capillary").rglob("*.py"), *shared, *checks, *requests, *params, root]
 
 
 def _imports(file: Path) -> set[str]:

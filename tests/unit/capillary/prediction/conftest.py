@@ -13,10 +13,10 @@ from capillary.places.choose import Jobs
 from capillary.prediction.spread.parts import Part
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits, find_limits
-from stages.predict.batch.results import Results, StackResult
-from stages.predict.blocks.grid import choose_block, chunk_files
-from stages.predict.blocks.records import SURVEY_FILE, BlockResult, BlockResults, BlockSurvey
-from stages.predict.request import PredictRequest
+from stages.common.requests.prediction.grid import choose_block, chunk_files
+from stages.common.requests.prediction.records import SURVEY_FILE, BlockResult, BlockResults, BlockSurvey
+from stages.common.requests.prediction.request import PredictRequest
+from stages.common.requests.prediction.results import Results, StackResult
 from tests.support.parts import REPOSITORY
 
 SHAPE = (40, 300, 600)

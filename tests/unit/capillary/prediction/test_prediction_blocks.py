@@ -13,7 +13,7 @@ from capillary.prediction.names import parse_blocks
 from capillary.prediction.run import run_prediction
 from capillary.prediction.running import Runner
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
-from stages.predict.request import PredictRequest
+from stages.common.requests.prediction.request import PredictRequest
 from tests.unit.capillary.prediction.conftest import JOBS, FakeStage
 
 BLOCKS = "16,256,256"  # nine of them

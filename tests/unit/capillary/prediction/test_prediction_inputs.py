@@ -9,7 +9,7 @@ from capillary.prediction.ask import make_request
 from capillary.prediction.checks import check_request
 from capillary.prediction.mounts import MANY, mounted
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.predict.request import PredictRequest
+from stages.common.requests.prediction.request import PredictRequest
 
 DEFAULTS = {"suffix": None, "blocks": None, "spacing_um": None, "probability": False, "picture": False}
 NAMES = ("a.tif", "b.ome.tif", "c.nii.gz", "notes.txt", ".d.tif", "deep/e.tif", "deep/a.nii")

@@ -12,8 +12,8 @@ from capillary.prediction.output.publisher import Publisher
 from capillary.prediction.output.records import RECORDS_FILE, History, read_history
 from capillary.prediction.output.table import TABLE_FILE
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
-from stages.predict.batch.results import Results, StackResult
-from stages.predict.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.results import Results, StackResult
 
 
 class PublishSetup:

@@ -20,7 +20,7 @@ from capillary.prediction.spread.heads import Heads
 from capillary.prediction.spread.parts import Part, cut
 from capillary.prediction.spread.traces import shared_traces, traces_of
 from stages.common.errors import CapillaryError, ExitCode
-from stages.predict.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from tests.unit.capillary.prediction.conftest import JOBS, FakeStage
 
 OPTIONS: dict[str, Any] = {

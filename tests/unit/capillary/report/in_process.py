@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from capillary.report import write
+from stages.common.requests.report import DAMAGES, Damage, ReportRequest, read_damages
 from stages.common.runtime import Runtime
 from stages.report.collect import collect
-from stages.report.request import DAMAGES, Damage, ReportRequest, read_damages
 from stages.report.write import write_report
 
 

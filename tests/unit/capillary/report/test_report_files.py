@@ -19,7 +19,7 @@ from capillary.report.repository import (
 )
 from capillary.report.write import write_report
 from stages.common.errors import CapillaryError, ExitCode
-from stages.report.request import RunFacts
+from stages.common.requests.report import RunFacts
 from tests.unit.capillary.report.in_process import run_here
 
 PARAMS = {"training": {"losses": ["dice_ce"], "folds": [0], "seed": 1}, "evaluation": {"confidence": 0.9}}

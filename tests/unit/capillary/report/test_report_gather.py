@@ -19,7 +19,7 @@ from capillary.settings import read_settings
 from stages.common.cell_name import every_cell
 from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError
 from stages.common.machine.limits import Limits
-from stages.report.request import (
+from stages.common.requests.report import (
     DAMAGES,
     MARKDOWN,
     OUT,

@@ -10,7 +10,7 @@ from capillary.reproduce.recipe import consent, group, read_recipes, refuse_unus
 from capillary.reproduce.recorded_yaml import read_mapping
 from stages.common.errors import CapillaryError, DamagedError, DataError
 from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, record_bytes
-from stages.common.reproduction import Fetched, FetchedCell, read_fetched, write_fetched
+from stages.common.requests.reproduction import Fetched, FetchedCell, read_fetched, write_fetched
 from tests.support.tracking.provenance import provenance_record
 
 DIFFED = b"diff --git a/x b/x\n"

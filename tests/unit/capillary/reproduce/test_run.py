@@ -11,7 +11,7 @@ from capillary.reproduce import run
 from capillary.reproduce.run import Reproduction, run_reproduction
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.provenance.record import DIFF
-from stages.common.reproduction import FETCHED
+from stages.common.requests.reproduction import FETCHED
 from tests.unit.capillary.reproduce.test_recipe import CHANGED, fetch
 
 ASKED = Reproduction(reference="capillary-default/1")

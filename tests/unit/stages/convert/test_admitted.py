@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from stages.common.conversion import PICKLE, OldVersion
 from stages.common.errors import DataError
 from stages.common.networks.catalogue import ARCHITECTURES, build_network
 from stages.common.networks.kernel_rule import KernelRule
 from stages.common.networks.plan import plan_network
 from stages.common.networks.weights import weights_sha256
+from stages.common.requests.conversion import PICKLE, OldVersion
 from stages.convert.admitted import unpickle
 from stages.convert.convert import convert, convert_all
 from stages.convert.plans import plan_of

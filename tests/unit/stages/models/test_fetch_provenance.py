@@ -10,7 +10,7 @@ from mlflow.exceptions import RestException
 
 from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.provenance.record import FOLDER, MOST_BYTES, PARAMS, RECORD, record_bytes
-from stages.common.reproduction import read_fetched
+from stages.common.requests.reproduction import read_fetched
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server, connect
 from stages.models.provenance import fetch_provenance

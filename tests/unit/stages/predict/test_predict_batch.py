@@ -15,18 +15,18 @@ import torch
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.stacks import read_stack
 from stages.common.monitoring.memory_guard import Crossing, MemoryGuard
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
+from stages.common.requests.prediction.results import RESULTS_FILE, StackResult
 from stages.predict import steps
 from stages.predict.batch import batch as batch_module
 from stages.predict.batch.batch import Batch
 from stages.predict.batch.keys import method_key, stack_key
-from stages.predict.batch.results import RESULTS_FILE, StackResult
 from stages.predict.batch.showing import duration
 from stages.predict.disk import sharing
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.sharing import SharedRoom
 from stages.predict.models.ensemble import Ensemble
 from stages.predict.params import Evaluation
-from stages.predict.request import PredictRequest, StackRequest
 from stages.predict.steps import Method
 from tests.support.models.networks import brightness_network
 from tests.support.models.recipe import RECIPE

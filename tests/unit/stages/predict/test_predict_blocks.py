@@ -19,14 +19,15 @@ from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.spacing import spacing_of
 from stages.common.machine.memory import Room
 from stages.common.registered.finding import FoundNetwork
+from stages.common.requests.prediction import grid
+from stages.common.requests.prediction.records import BLOCKS_FILE, SURVEY_FILE, BlockResult, BlockSurvey
+from stages.common.requests.prediction.request import BlockWork, PredictRequest, StackRequest
 from stages.predict import opening
-from stages.predict.blocks import grid, predicting, surveying
-from stages.predict.blocks.records import BLOCKS_FILE, SURVEY_FILE, BlockResult, BlockSurvey
+from stages.predict.blocks import predicting, surveying
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.stored import StoredVolume
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
-from stages.predict.request import BlockWork, PredictRequest, StackRequest
 from tests.support.models.networks import card_of, linear_network, package_of
 from tests.support.models.recipe import RECIPE
 from tests.support.tracking.tracked import embedded_runtime

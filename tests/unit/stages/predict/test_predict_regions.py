@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.predict.blocks.grid import BLOCK_VOXELS, BlockGrid, choose_block, chunk_files, chunk_shape
+from stages.common.requests.prediction.grid import BLOCK_VOXELS, BlockGrid, choose_block, chunk_files, chunk_shape
 from stages.predict.tiling.regions import region_of
 from stages.predict.tiling.tiles import Tiling, predict_slices, tile
 

@@ -20,6 +20,7 @@ from stages.common.imaging.stacks import read_stack
 from stages.common.inference import predict_probability
 from stages.common.registered.finding import Places, find_networks
 from stages.common.registered.referred import find_by_reference
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from stages.common.runtime import Runtime
 from stages.common.tracking.cards.card import read_card
 from stages.common.tracking.server import Server, connect
@@ -29,7 +30,6 @@ from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict
-from stages.predict.request import PredictRequest, StackRequest
 from tests.support.models.networks import brightness_network, linear_network
 from tests.support.models.prediction import PredictionProject
 from tests.support.tracking.tracked import embedded_runtime

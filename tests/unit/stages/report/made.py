@@ -9,6 +9,7 @@ from typing import Any
 
 from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
+from stages.common.requests.report import Param, ReportRequest, Repository, RunFacts
 from stages.common.statistics.results import Difference, Interval, Role
 from stages.common.tracking.receipts import Receipt
 from stages.report.model import (
@@ -23,7 +24,6 @@ from stages.report.model import (
     VolumeResult,
 )
 from stages.report.registered import Registered, RegisteredTraining
-from stages.report.request import Param, ReportRequest, Repository, RunFacts
 from tests.support.tracking.cards import CARD
 
 LOSSES = ("dice_ce", "cbdice")

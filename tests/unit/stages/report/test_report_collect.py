@@ -10,13 +10,13 @@ import pytest
 from stages.common.cell_name import every_cell
 from stages.common.errors import ServiceError
 from stages.common.metrics import METRICS
+from stages.common.requests.report import ReportPart
 from stages.common.runtime import Runtime
 from stages.common.tracking.cards.card import card_json
 from stages.report import collect as collecting
 from stages.report.collect import collect
 from stages.report.model import Report, TrackedRun
 from stages.report.registered import Registered
-from stages.report.request import ReportPart
 from stages.report.sources.tracking import Tracked
 from tests.support.tracking.cards import CARD
 from tests.unit.stages.report.made import made_report

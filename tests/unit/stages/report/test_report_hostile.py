@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from stages.common.requests.report import CellFact, Param, ReportPart, RunFacts
 from stages.common.text import visible
 from stages.common.tracking.receipts import Receipt
 from stages.report.model import Report
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
 from stages.report.registered import RegisteredTraining
-from stages.report.request import CellFact, Param, ReportPart, RunFacts
 from tests.support.attacks import HIDDEN, shows_all
 from tests.unit.stages.report.made import made_report
 

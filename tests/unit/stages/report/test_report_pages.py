@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import pytest
 
 from stages.common.metrics import METRICS
+from stages.common.requests.report import CellFact, ReportPart, RunFacts
 from stages.common.statistics.results import Interval
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import plain, table, to_markdown
-from stages.report.request import CellFact, ReportPart, RunFacts
 from tests.unit.stages.report.made import LOSSES, MEANS, made_report
 
 HOSTILE = "<script>alert('x')</script> | `a` [b](javascript:c) \"q\" & <img src=x onerror=y>"

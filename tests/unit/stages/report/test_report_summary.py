@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from stages.common.requests.report import CellFact, RunFacts
 from stages.report.model import TrackedRun
 from stages.report.pages.summary import MEMORY, TrainingRow, environment_rows, tiles, training_rows
-from stages.report.request import CellFact, RunFacts
 from tests.unit.stages.report.made import made_report
 
 EVALUATION = TrackedRun(run_id="e" * 8, loss=None, fold=None, status="FINISHED", seconds=9.0, url=None, samples={})

@@ -8,6 +8,7 @@ import pytest
 
 from stages.common.cell_name import CellName
 from stages.common.metrics import METRICS
+from stages.common.requests.report import CellFact, RunFacts
 from stages.common.statistics.results import Interval
 from stages.report.model import Coverage, Report
 from stages.report.pages.html import to_html
@@ -32,7 +33,6 @@ from stages.report.pages.words import (
     signed,
     verdict,
 )
-from stages.report.request import CellFact, RunFacts
 from tests.unit.stages.report.made import LOSSES, made_report, trained_cell
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stages.common.errors import ParamsError
-from stages.predict.request import PredictRequest, StackRequest, read_request
+from stages.common.requests.prediction.request import PredictRequest, StackRequest, read_request
 
 ONE = {"stacks": [{"image": "input/a.tif", "mask": "prediction/a.tif"}]}
 
@@ -66,6 +66,7 @@ def test_a_request_that_is_not_json_is_refused(tmp_path: Path) -> None:
 
 def test_the_host_makes_requests_without_heavy_imports() -> None:
     """Neither torch nor numpy is loaded for it."""
-    program = "import stages.predict.request, sys; print(*{'torch', 'numpy', 'mlflow'} & sys.modules.keys())"
+    module = "stages.common.requests.prediction.request"
+    program = f"import {module}, sys; print(*{{'torch', 'numpy', 'mlflow'}} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

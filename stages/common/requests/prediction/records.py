@@ -2,32 +2,30 @@
 
 import os
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO
 
-from pydantic import Field
-
-from stages.common.params import Params
-from stages.predict.blocks.grid import BlockGrid
-from stages.predict.request import Number, Sizes, Spacing
+from stages.common.params import Finite, Params
+from stages.common.requests.prediction.grid import BlockGrid
+from stages.common.requests.prediction.request import Number, Sizes, Spacing
 
 SURVEY_FILE = "survey.json"  # in the stage's working folder, and in the folder of the step that makes it
 ASSEMBLED = "assembled"  # the folder, in the last step's own, of the mask that the blocks left
 BLOCKS_FILE = "blocks.jsonl"  # in the folder of the request
 MOST_BLOCKS = 10**6  # more than any machine predicts in a year
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class BlockSurvey(Params):
-    """What all blocks of a stack share: the scale of the whole stack (normalise.py), and the size of a block.
+    """What all blocks of a stack share: the scale of the whole stack, and the size of a block.
 
-    `method` is the hash of the networks and params (batch/keys.py) for which it was made.
+    The scale is that of stages/common/imaging/normalise.py. `method` is the hash of the networks and params for which
+    it was made (stages/predict/batch/keys.py).
     """
 
     shape_zyx: Sizes
     spacing_um: Spacing
     block_zyx: Sizes
-    offset: _Finite
-    divisor: _Finite
+    offset: Finite
+    divisor: Finite
     clip: bool
     method: str
 

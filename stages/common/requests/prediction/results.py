@@ -7,7 +7,7 @@ from pydantic import Field
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import Params
-from stages.predict.request import Spacing
+from stages.common.requests.prediction.request import Spacing
 
 RESULTS_FILE = "results.jsonl"  # in the folder of the request
 
@@ -19,7 +19,7 @@ class StackResult(Params):
     """One stack, by its `number` in the request.
 
     `done`: its files are whole. `unchanged`: they were already. `failed`: the last of `words` is the reason. `key` says
-    from what the files were made (keys.py).
+    from what the files were made (stages/predict/batch/keys.py).
     """
 
     number: Count
@@ -32,6 +32,11 @@ class StackResult(Params):
     compute_s: Seconds = 0.0
     write_s: Seconds = 0.0
     words: tuple[str, ...] = ()
+
+
+def vessel_words(vessel: int, voxels: int) -> str:
+    """How much of a stack is vessel, in words."""
+    return f"{vessel:,} of {voxels:,} voxels are vessel ({vessel / voxels:.1%})"
 
 
 def stacks_failed(failed: int, total: int) -> CapillaryError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from stages.common.imaging.zyx import Box, Shape
-from stages.predict.files.chunks import CHUNK_ZYX, LEVEL
+from stages.common.requests.prediction.chunks import CHUNK_ZYX, LEVEL
 
 BLOCK_VOXELS = 2**28  # of a block whose size nobody asked for
 

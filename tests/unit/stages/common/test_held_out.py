@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.common.errors import ParamsError
-from stages.preprocess.held_out import (
+from stages.common.held_out import (
     Candidate,
     HeldOutGroups,
     count_of,

@@ -1,0 +1,1 @@
+"""What `capillary predict` and the stage `predict` hand each other: a request, and what became of it."""
