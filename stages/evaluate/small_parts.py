@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import ParamsError
-from stages.common.imaging.components import Components
+from stages.common.imaging.masks.components import Components
 from stages.common.imaging.zyx import Spacing
 from stages.common.text import as_csv
 from stages.evaluate.cells import Cell

@@ -15,8 +15,8 @@ from stages.common.imaging.foreign.slices import choose_names
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
-from stages.common.imaging.formats.ome import ElsewhereError
-from stages.common.imaging.formats.tiff import ColourError
+from stages.common.imaging.formats.tiff.ome import ElsewhereError
+from stages.common.imaging.formats.tiff.stack import ColourError
 from stages.common.imaging.reading import open_stack
 from stages.common.imaging.stacks import open_plain, refusing_damage
 from stages.common.imaging.suffixes import (

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import BINARY, LabelMeaning, Number
-from stages.common.imaging.labels import Label, ignored_voxels, interpret
+from stages.common.imaging.labels.meaning import Label, ignored_voxels, interpret
+from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number
 from stages.common.imaging.stacks import read_stack
 from stages.ingest.labels.named import Named, check_named
 from stages.ingest.labels.values import check_values, occurring

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.common.errors import DataError
-from stages.common.imaging.labels import write_meaning
+from stages.common.imaging.labels.meaning import write_meaning
 from stages.common.progress import progress, say
 from stages.ingest.arrival import files_to_expect
 from stages.ingest.candidates import Candidate

@@ -12,8 +12,8 @@ from stages.common.errors import DataError
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
-from stages.common.imaging.formats.nifti import open_nifti
-from stages.common.imaging.label_rule import BINARY, LabelMeaning, Number
+from stages.common.imaging.formats.nifti.stack import open_nifti
+from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number
 from stages.common.imaging.reading import read_header
 from stages.common.imaging.spacing import disagreement, spacing_of
 from stages.common.imaging.stacks import is_tiff, refusing_damage

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from stages.common.dataset.hub import FORM, SCHEME, parse_address
-from stages.common.imaging.label_rule import LabelMeaning, LabelRule, exact_number, parse_rule
+from stages.common.imaging.labels.rule import LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.params import Params
 
 SCHEMES = ("s3", "gs", "hf", "https", "http")

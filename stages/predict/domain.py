@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from stages.common.imaging.intensities import measure_intensities
-from stages.common.imaging.normalise import Scale, apply_scale
+from stages.common.imaging.intensities.distribution import measure_intensities
+from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.spacing import show
 from stages.common.imaging.zyx import Spacing
 from stages.common.tracking.cards.domain import TrainingDomain

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats.opened import OpenStack
 from stages.common.imaging.grid import grid_for
-from stages.common.imaging.normalise import Scale, apply_scale
+from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.recipe import READING, Recipe
 from stages.common.imaging.spacing import filled, is_sane, show, spacing_of
 from stages.common.imaging.zyx import PartialSpacing, Shape, Spacing

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.components import Components
-from stages.common.imaging.normalise import Scale, measure_scale
+from stages.common.imaging.intensities.normalise import Scale, measure_scale
+from stages.common.imaging.masks.components import Components
 from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.zyx import Shape, Spacing

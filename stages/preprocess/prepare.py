@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.grid import resample
-from stages.common.imaging.labels import Label, interpret
-from stages.common.imaging.normalise import apply_scale, measure_scale
-from stages.common.imaging.skeleton import skeleton
+from stages.common.imaging.intensities.normalise import apply_scale, measure_scale
+from stages.common.imaging.labels.meaning import Label, interpret
+from stages.common.imaging.masks.skeleton import skeleton
 from stages.common.imaging.stacks import read_stack
 from stages.common.imaging.volumes import Checksums
 from stages.common.imaging.zyx import Shape, Spacing

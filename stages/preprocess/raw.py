@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import BINARY, LabelMeaning
-from stages.common.imaging.labels import read_meaning
+from stages.common.imaging.labels.meaning import read_meaning
+from stages.common.imaging.labels.rule import BINARY, LabelMeaning
 
 TABLE = "volumes.csv"
 _REPEAT = "run `dvc repro ingest` (or `dvc pull` if it ran elsewhere), do not edit this folder by hand"

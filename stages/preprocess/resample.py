@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import ParamsError
-from stages.common.imaging.components import Components
 from stages.common.imaging.grid import grid_for, resample
+from stages.common.imaging.masks.components import Components
 from stages.common.imaging.zyx import Shape, Spacing
 from stages.preprocess.raw import RawVolume
 

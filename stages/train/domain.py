@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stages.common.imaging.intensities import of_array
+from stages.common.imaging.intensities.distribution import of_array
 from stages.common.imaging.volumes import Volume
 from stages.common.tracking.cards.domain import TrainingDomain
 

@@ -20,9 +20,9 @@ from stages.common.imaging.foreign.zarr_meta import is_zarr
 from stages.common.imaging.foreign.zarr_store import open_zarr
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.header import StackHeader
-from stages.common.imaging.formats.ome import ElsewhereError
 from stages.common.imaging.formats.opened import OpenStack, check_dtype
-from stages.common.imaging.formats.tiff import ColourError
+from stages.common.imaging.formats.tiff.ome import ElsewhereError
+from stages.common.imaging.formats.tiff.stack import ColourError
 from stages.common.imaging.stacks import open_plain, refusing_damage, refusing_in_use
 from stages.common.imaging.suffixes import (
     HDF5_SUFFIXES,

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from stages.common.errors import DataError, ExitCode
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import DAMAGE, REPLACE, TooLargeError, damaged
-from stages.common.imaging.formats.nifti import open_nifti, open_nifti_stack
-from stages.common.imaging.formats.ome import refuse_planes_elsewhere
+from stages.common.imaging.formats.nifti.stack import open_nifti, open_nifti_stack
 from stages.common.imaging.formats.opened import OpenStack
-from stages.common.imaging.formats.tiff import colour_of, find_stack, open_tiff, refuse_colour, tiff_claim
-from stages.common.imaging.formats.tiff_opened import open_tiff_stack
-from stages.common.imaging.formats.tiff_pages import choose_series
+from stages.common.imaging.formats.tiff.ome import refuse_planes_elsewhere
+from stages.common.imaging.formats.tiff.opened import open_tiff_stack
+from stages.common.imaging.formats.tiff.pages import choose_series
+from stages.common.imaging.formats.tiff.stack import colour_of, find_stack, open_tiff, refuse_colour, tiff_claim
 from stages.common.imaging.suffixes import PLAIN_SUFFIXES, TIFF_SUFFIXES, is_pattern, suffix_of
 from stages.common.imaging.zyx import Shape
 

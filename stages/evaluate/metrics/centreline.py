@@ -13,7 +13,7 @@ def centreline_dsc(
     """clDice of two masks that both hold something; None when neither centreline touches the other mask (0/0).
 
     Topology precision |S(P) ∩ R| / |S(P)| and sensitivity |S(R) ∩ P| / |S(R)|, joined by their harmonic mean, with S
-    the centreline of stages/common/imaging/skeleton.py.
+    the centreline of stages/common/imaging/masks/skeleton.py.
     """
     precision = _share_within(prediction_centreline, reference_zyx)
     sensitivity = _share_within(reference_centreline, prediction_zyx)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from stages.common.imaging.skeleton import skeleton
+from stages.common.imaging.masks.skeleton import skeleton
 from stages.common.imaging.zyx import Spacing
 from stages.evaluate.metrics.bands import BandCounts, band_counts
 from stages.evaluate.metrics.centreline import centreline_dsc

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.geometry import Geometry, length_ratio
-from stages.common.imaging.formats.nifti import open_nifti
+from stages.common.imaging.formats.nifti.stack import open_nifti
 
 Rule = Literal["world", "voxels"]
 

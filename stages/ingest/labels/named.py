@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stages.common.dataset.nnunet import classes_among, ignored_among
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import LabelMeaning
+from stages.common.imaging.labels.rule import LabelMeaning
 
 Named = Mapping[str, tuple[int, ...]]  # the name of a class → its values
 _IGNORE, _LABEL = "ingest.ignore_value", "ingest.label"

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import LabelMeaning, Number
-from stages.common.imaging.labels import ignored_voxels
+from stages.common.imaging.labels.meaning import ignored_voxels
+from stages.common.imaging.labels.rule import LabelMeaning, Number
 
 SETTING = "ingest.label"
 _LISTED = 6

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.normalise import Scale, apply_scale
+from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.zyx import Box
 from stages.common.machine.memory import memory_room
 from stages.common.requests.prediction.grid import chunk_shape

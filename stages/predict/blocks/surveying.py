@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.imaging.normalise import measure_scale
+from stages.common.imaging.intensities.normalise import measure_scale
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.zyx import Shape
 from stages.common.progress import say

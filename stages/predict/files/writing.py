@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.geometry import Geometry, nifti_affine
-from stages.common.imaging.formats.nifti import Nifti, open_nifti
+from stages.common.imaging.formats.nifti.stack import Nifti, open_nifti
 from stages.common.imaging.suffixes import NIFTI_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.progress import say

@@ -49,7 +49,10 @@ def _host_side() -> list[Path]:
     of_lifetimes = (f"lifetimes/{name}" for name in ("__init__", "locks", "shutdown", "signals"))
     of_runs = ("runtime", "text", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
-    of_imaging = (f"imaging/{name}" for name in ("__init__", "label_rule", "recipe", "suffixes", "zyx", *headers))
+    of_imaging = (
+        f"imaging/{name}"
+        for name in ("__init__", "labels/__init__", "labels/rule", "recipe", "suffixes", "zyx", *headers)
+    )
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
     of_registered = (f"registered/{name}" for name in ("__init__", "names"))

@@ -18,10 +18,10 @@ from stages.common.imaging.formats.claims import refuse_impossible
 from stages.common.imaging.formats.damage import damaged
 from stages.common.imaging.formats.header import SINGLE, StackHeader
 from stages.common.imaging.formats.opened import OpenStack, check_dtype
-from stages.common.imaging.formats.tiff import colour_of, ome_image, open_tiff, refuse_colour
-from stages.common.imaging.formats.tiff_claims import claim_of_pages
-from stages.common.imaging.formats.tiff_header import evidence_in
-from stages.common.imaging.formats.tiff_pages import choose_series
+from stages.common.imaging.formats.tiff.claims import claim_of_pages
+from stages.common.imaging.formats.tiff.header import evidence_in
+from stages.common.imaging.formats.tiff.pages import choose_series
+from stages.common.imaging.formats.tiff.stack import colour_of, ome_image, open_tiff, refuse_colour
 
 IN_COLOUR = "it is stored in colour, with red, green and blue alike; one of them is read"
 

@@ -21,11 +21,11 @@ from stages.common.imaging.formats.channels import Channel, channel_number, refu
 from stages.common.imaging.formats.claims import refuse_impossible
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.header import SINGLE, StackHeader
-from stages.common.imaging.formats.ome import OmeImage, elements, parse_xml, read_images, spacing_evidence
 from stages.common.imaging.formats.opened import OpenStack, check_dtype
-from stages.common.imaging.formats.tiff import TiffStack, open_tiff
-from stages.common.imaging.formats.tiff_axes import Planes
-from stages.common.imaging.formats.tiff_directories import MAX_TEXT_BYTES, check_text
+from stages.common.imaging.formats.tiff.axes import Planes
+from stages.common.imaging.formats.tiff.directories import MAX_TEXT_BYTES, check_text
+from stages.common.imaging.formats.tiff.ome import OmeImage, elements, parse_xml, read_images, spacing_evidence
+from stages.common.imaging.formats.tiff.stack import TiffStack, open_tiff
 from stages.common.imaging.suffixes import TIFF_SUFFIXES
 
 MAX_PLANES = 1 << 16

@@ -19,10 +19,10 @@ from stages.common.imaging.foreign.png import png_dtype, png_is_colour, png_shap
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import not_a_stack, shape_text
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
-from stages.common.imaging.formats.ome import ElsewhereError
 from stages.common.imaging.formats.opened import OpenStack
-from stages.common.imaging.formats.tiff import ColourError
-from stages.common.imaging.formats.tiff_header import INVERTED
+from stages.common.imaging.formats.tiff.header import INVERTED
+from stages.common.imaging.formats.tiff.ome import ElsewhereError
+from stages.common.imaging.formats.tiff.stack import ColourError
 from stages.common.imaging.stacks import (
     is_doubtful,
     open_plain,

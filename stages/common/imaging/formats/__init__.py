@@ -1,1 +1,1 @@
-"""One module per file format: finding the stack, reading its voxels, and what its header says about spacing."""
+"""One module or folder per file format: the stack in a file, its voxels, and what its header says about spacing."""

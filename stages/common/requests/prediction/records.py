@@ -17,8 +17,8 @@ MOST_BLOCKS = 10**6  # more than any machine predicts in a year
 class BlockSurvey(Params):
     """What all blocks of a stack share: the scale of the whole stack, and the size of a block.
 
-    The scale is that of stages/common/imaging/normalise.py. `method` is the hash of the networks and params for which
-    it was made (stages/predict/batch/keys.py).
+    The scale is that of stages/common/imaging/intensities/normalise.py. `method` is the hash of the networks and
+    params for which it was made (stages/predict/batch/keys.py).
     """
 
     shape_zyx: Sizes

@@ -13,7 +13,7 @@ _MOST_VALUES = 20
 @dataclass(frozen=True, kw_only=True)
 class TrainingDomain:
     """Spacing (z, y, x; µm) is that of the stacks as they came. `lowest` and `highest` are by the name of what was
-    measured on each normalised volume (stages/common/imaging/intensities.py).
+    measured on each normalised volume (stages/common/imaging/intensities/distribution.py).
     """
 
     volumes: int

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.common.imaging.simple_points import are_simple, codes_at, neighbour_steps
+from stages.common.imaging.masks.simple_points import are_simple, codes_at, neighbour_steps
 from stages.train.losses.geometry.distance import distance_to_background
 
 # farther voxels are flipped in no particular order: a vessel that wide, or missing that far off, is wrong anyway

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.common.imaging.skeleton import skeleton
+from stages.common.imaging.masks.skeleton import skeleton
 from stages.common.metrics import METRICS
 from stages.evaluate.measure import MEASURES, Measurement
 from stages.evaluate.measure import measure as measure_metrics

@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import BINARY
+from stages.common.imaging.labels.rule import BINARY
 from stages.common.imaging.stacks import binarise, read_stack
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest

@@ -12,7 +12,7 @@ import tifffile
 
 from stages.common.dataset.ids import is_safe_id
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import BINARY
+from stages.common.imaging.labels.rule import BINARY
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
 from tests.support.attacks import FORMULAS, HIDDEN, MARKUP, shows_all

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import BINARY
+from stages.common.imaging.labels.rule import BINARY
 from stages.common.imaging.stacks import read_stack
 from stages.ingest import inspection
 from stages.ingest.ingest import ingest

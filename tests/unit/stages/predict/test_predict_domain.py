@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.common.errors import DamagedError
-from stages.common.imaging.intensities import of_array
-from stages.common.imaging.normalise import apply_scale, measure_scale
+from stages.common.imaging.intensities.distribution import of_array
+from stages.common.imaging.intensities.normalise import apply_scale, measure_scale
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.volumes import Grid, Volume
 from stages.common.tracking.cards.domain import TrainingDomain, domain_from

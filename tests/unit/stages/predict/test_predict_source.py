@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.normalise import Scale, apply_scale
+from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.stacks import read_stack

@@ -14,7 +14,7 @@ from scipy.ndimage import label
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.grid import grid_for, resample
-from stages.common.imaging.normalise import apply_scale, measure_scale
+from stages.common.imaging.intensities.normalise import apply_scale, measure_scale
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.stacks import read_stack
 from stages.common.inference import predict_probability

@@ -8,8 +8,8 @@ import pytest
 import tifffile
 
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import LabelMeaning, LabelRule
-from stages.common.imaging.labels import LABELS, read_meaning, write_meaning
+from stages.common.imaging.labels.meaning import LABELS, read_meaning, write_meaning
+from stages.common.imaging.labels.rule import LabelMeaning, LabelRule
 from stages.common.imaging.volumes import read_manifest, write_manifest
 from stages.preprocess.prepare import Prepared, Task, prepare
 from stages.preprocess.preprocess import _volume

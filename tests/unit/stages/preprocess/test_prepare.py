@@ -11,7 +11,7 @@ import tifffile
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.grid import resample
-from stages.common.imaging.skeleton import skeleton as skeleton_of
+from stages.common.imaging.masks.skeleton import skeleton as skeleton_of
 from stages.preprocess.prepare import Task, prepare
 from tests.support.memory import little_memory
 from tests.unit.stages.preprocess.tiny_tasks import make_task

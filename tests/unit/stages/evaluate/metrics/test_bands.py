@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.common.imaging.skeleton import skeleton
+from stages.common.imaging.masks.skeleton import skeleton
 from stages.evaluate.metrics.bands import BANDS, BandCounts, band_counts, radii_um
 
 Mask = NDArray[np.bool_]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.common.imaging.skeleton import skeleton
+from stages.common.imaging.masks.skeleton import skeleton
 from stages.evaluate.metrics.centreline import centreline_dsc
 
 

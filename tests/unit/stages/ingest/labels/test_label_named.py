@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import LabelMeaning, parse_rule
+from stages.common.imaging.labels.rule import LabelMeaning, parse_rule
 from stages.ingest.checks import check_label
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest

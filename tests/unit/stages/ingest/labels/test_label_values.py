@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from stages.common.errors import DataError, ParamsError
-from stages.common.imaging.label_rule import BINARY, LabelMeaning, LabelRule, parse_rule
-from stages.common.imaging.labels import interpret
+from stages.common.imaging.labels.meaning import interpret
+from stages.common.imaging.labels.rule import BINARY, LabelMeaning, LabelRule, parse_rule
 from stages.common.params import validate_params
 from stages.ingest.checks import check_label
 from stages.ingest.params import IngestParams

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from stages.common.imaging.skeleton import skeleton as thinned
+from stages.common.imaging.masks.skeleton import skeleton as thinned
 from stages.train.losses.cbdice import CbDiceLoss, centreline_boundary_dice
 from stages.train.losses.dice_ce import cross_entropy, soft_dice
 from stages.train.losses.geometry.morphology import morphological_skeleton

@@ -11,7 +11,8 @@ import pytest
 import tifffile
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.formats import claims, tiff_directories
+from stages.common.imaging.formats import claims
+from stages.common.imaging.formats.tiff import directories
 from stages.common.imaging.stacks import read_stack
 from stages.common.machine.memory import Room
 from tests.support.stacks.plain import read_header, read_shape, read_slices
@@ -153,7 +154,7 @@ def test_a_header_without_an_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, content: bytes, says: str
 ) -> None:
     """With what it has and the limit, by every reader."""
-    monkeypatch.setattr(tiff_directories, limit, value)
+    monkeypatch.setattr(directories, limit, value)
     (tmp_path / "a.tif").write_bytes(content)
     assert says in refusal(tmp_path / "a.tif").what
 

@@ -2,7 +2,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stages.common.imaging.simple_points import are_simple, codes_at, compute_simple, neighbour_steps
+from stages.common.imaging.masks.simple_points import are_simple, codes_at, compute_simple, neighbour_steps
 from tests.unit.stages.train.losses.geometry.topology import is_simple
 
 CENTRE = 13

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
-from stages.common.imaging.components import Components
+from stages.common.imaging.masks.components import Components
 
 
 @settings(max_examples=80, deadline=None)

@@ -8,8 +8,8 @@ from typing import Any
 import tifffile
 
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, micrometres, number, precise
-from stages.common.imaging.formats.ome import OmeImage, spacing_evidence
-from stages.common.imaging.formats.tiff import TiffStack
+from stages.common.imaging.formats.tiff.ome import OmeImage, spacing_evidence
+from stages.common.imaging.formats.tiff.stack import TiffStack
 
 _RESOLUTION_UNITS = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")

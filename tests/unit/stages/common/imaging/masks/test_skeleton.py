@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import euler_number
 
-from stages.common.imaging.skeleton import skeleton
+from stages.common.imaging.masks.skeleton import skeleton
 
 Mask = NDArray[np.bool_]
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from stages.common.imaging.normalise import measure_scale
-from stages.common.imaging.percentiles import percentiles
+from stages.common.imaging.intensities.normalise import measure_scale
+from stages.common.imaging.intensities.percentiles import percentiles
 from stages.common.imaging.recipe import Recipe
 from stages.predict.disk.volume import DiskVolume
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.normalise import apply_scale, imaged_part, measure_scale
+from stages.common.imaging.intensities.normalise import apply_scale, imaged_part, measure_scale
 from stages.common.imaging.recipe import Recipe
 
 

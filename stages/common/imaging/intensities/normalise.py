@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.percentiles import percentiles
+from stages.common.imaging.intensities.percentiles import percentiles
 from stages.common.imaging.recipe import Recipe
 
 

@@ -17,7 +17,7 @@ from stages.common.imaging.formats.claims import DEFLATE, FLOAT, PLAIN, Claim, r
 from stages.common.imaging.formats.damage import checked_shape, shape_text
 from stages.common.imaging.formats.geometry import Geometry, geometry_of
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
-from stages.common.imaging.formats.nifti_head import Head, check_whole, read_head
+from stages.common.imaging.formats.nifti.head import Head, check_whole, read_head
 from stages.common.imaging.formats.opened import OpenStack
 
 _TOLERANCE = 0.01  # relative: two spacings in one header that differ by more disagree

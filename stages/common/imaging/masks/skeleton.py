@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from stages.common.imaging.simple_points import Codes, are_simple, codes_at, neighbour_steps
+from stages.common.imaging.masks.simple_points import Codes, are_simple, codes_at, neighbour_steps
 
 Mask = NDArray[np.bool_]
 Places = NDArray[np.int64]

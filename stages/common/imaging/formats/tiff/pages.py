@@ -9,8 +9,8 @@ from typing import Any
 import tifffile
 
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
-from stages.common.imaging.formats.ome import claimed_planes, read_images
-from stages.common.imaging.formats.tiff_axes import plane_of
+from stages.common.imaging.formats.tiff.axes import plane_of
+from stages.common.imaging.formats.tiff.ome import claimed_planes, read_images
 
 _MANY_PLANES = 2**20
 _UNNAMED = {"Q", "I"}  # what tifffile calls an axis of which it knows nothing

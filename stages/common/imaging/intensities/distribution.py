@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.imaging.normalise import imaged_part
+from stages.common.imaging.intensities.normalise import imaged_part
 
 MAX_SLICES = 32  # evenly spaced; neighbours tell the same
 _MAX_PLANE_VOXELS = 1 << 16  # of a slice, evenly spaced, too

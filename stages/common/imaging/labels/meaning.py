@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
-from stages.common.imaging.label_rule import BINARY, LabelMeaning, LabelRule, exact_number, parse_rule
+from stages.common.imaging.labels.rule import BINARY, LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.imaging.stacks import binarise
 
 LABELS = "labels.json"

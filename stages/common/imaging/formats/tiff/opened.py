@@ -14,8 +14,8 @@ from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import checked_shape
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.formats.opened import OpenStack, Regions
-from stages.common.imaging.formats.tiff import TiffStack, find_stack, open_watched
-from stages.common.imaging.formats.tiff_header import tiff_header
+from stages.common.imaging.formats.tiff.header import tiff_header
+from stages.common.imaging.formats.tiff.stack import TiffStack, find_stack, open_watched
 from stages.common.imaging.zyx import Box
 
 

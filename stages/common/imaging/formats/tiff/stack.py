@@ -17,11 +17,11 @@ from stages.common.errors import DataError
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.claims import FLOAT, Claim, refuse_impossible, refuse_large
 from stages.common.imaging.formats.damage import shape_text
-from stages.common.imaging.formats.ome import OmeImage, image_of, read_images, refuse_planes_elsewhere
-from stages.common.imaging.formats.tiff_axes import Planes, choose_planes, plane_of
-from stages.common.imaging.formats.tiff_claims import claim_of_pages, largest_chunk
-from stages.common.imaging.formats.tiff_directories import check_directories
-from stages.common.imaging.formats.tiff_pages import choose_series, pages_of, refuse_missing_planes
+from stages.common.imaging.formats.tiff.axes import Planes, choose_planes, plane_of
+from stages.common.imaging.formats.tiff.claims import claim_of_pages, largest_chunk
+from stages.common.imaging.formats.tiff.directories import check_directories
+from stages.common.imaging.formats.tiff.ome import OmeImage, image_of, read_images, refuse_planes_elsewhere
+from stages.common.imaging.formats.tiff.pages import choose_series, pages_of, refuse_missing_planes
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""The stack in a NIfTI, and its header before a library follows it."""

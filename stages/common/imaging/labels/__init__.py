@@ -1,0 +1,1 @@
+"""Labels: what their values mean, and what params.yaml says of that."""

@@ -1,0 +1,1 @@
+"""Masks: connected parts, points that carry the topology, and the centreline."""
