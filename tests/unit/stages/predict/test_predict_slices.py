@@ -17,7 +17,7 @@ from stages.common.imaging.stacks import read_stack
 from stages.predict.files.writing import StackGeometry, write_mask, write_probability
 from tests.support.stacks.any_form import read_geometry
 from tests.support.stacks.plain import read_dtype, read_header, read_shape, read_slices
-from tests.unit.stages.common.imaging.test_stacks import STACK, TIFF_KINDS, save_nifti
+from tests.support.stacks.small import STACK, TIFF_KINDS, save_nifti
 
 SPACING_UM = (5.0, 0.994, 0.621)
 nifti: Any = nibabel

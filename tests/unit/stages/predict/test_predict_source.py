@@ -26,7 +26,7 @@ from stages.predict.source import (
     target_grid,
     warn_of_older_reading,
 )
-from tests.unit.stages.common.imaging.test_stacks import STACK, save_nifti, save_tiff
+from tests.support.stacks.small import STACK, save_nifti, save_tiff
 
 
 def _spacing(file: Path, given_um: PartialSpacing | None) -> Spacing:

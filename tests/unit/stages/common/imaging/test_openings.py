@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from stages.common.imaging.reading import open_stack
-from tests.unit.stages.common.imaging.test_stacks import STACK, save_nifti, save_tiff
+from tests.support.stacks.small import STACK, save_nifti, save_tiff
 
 
 def _save_nrrd(file: Path) -> Path:

@@ -15,7 +15,7 @@ from stages.common.imaging.formats.damage import shape_text
 from stages.common.imaging.formats.tiff.stack import open_tiff
 from stages.common.imaging.stacks import binarise, read_stack, refusing_damage
 from tests.support.stacks.plain import read_header
-from tests.unit.stages.common.imaging.test_stacks import STACK, TIFF_KINDS, declared_um, nifti, save_nifti, save_tiff
+from tests.support.stacks.small import STACK, TIFF_KINDS, declared_um, nifti, save_nifti, save_tiff
 
 SIZES = {"PhysicalSizeZ": 2.0, "PhysicalSizeY": 0.5, "PhysicalSizeX": 0.25}
 

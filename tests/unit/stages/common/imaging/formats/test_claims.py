@@ -16,6 +16,7 @@ from stages.common.imaging.formats.tiff import directories
 from stages.common.imaging.stacks import read_stack
 from stages.common.machine.memory import Room
 from tests.support.stacks.plain import read_header, read_shape, read_slices
+from tests.support.stacks.small import STACK, save_nifti, save_tiff
 from tests.unit.stages.common.imaging.formats.raw_files import (
     ASCII,
     BITS,
@@ -36,7 +37,6 @@ from tests.unit.stages.common.imaging.formats.raw_files import (
     page,
     tiff,
 )
-from tests.unit.stages.common.imaging.test_stacks import STACK, save_nifti, save_tiff
 
 READERS: Sequence[Callable[[Path], object]] = (read_stack, read_header, lambda path: list(read_slices(path)))
 MOST_BYTES = 24 << 20  # of memory, where a file claims gigabytes

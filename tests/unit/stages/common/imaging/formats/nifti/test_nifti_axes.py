@@ -15,7 +15,7 @@ from stages.common.imaging.spacing import HeaderSpacing, spacing_of
 from stages.common.imaging.stacks import read_stack
 from stages.common.imaging.zyx import Spacing
 from tests.support.stacks.plain import read_header, read_shape, read_slices
-from tests.unit.stages.common.imaging.test_stacks import STACK
+from tests.support.stacks.small import STACK
 
 nifti: Any = nibabel
 TRUE_XYZ = (1.1, 0.9, 5.0)

@@ -10,7 +10,7 @@ import tifffile
 from stages.common.imaging.spacing import HeaderSpacing, spacing_of
 from stages.common.imaging.zyx import Spacing
 from tests.support.stacks.plain import read_header
-from tests.unit.stages.common.imaging.test_stacks import STACK, save_tiff
+from tests.support.stacks.small import STACK, save_tiff
 
 TRUE_UM = (5.0, 0.9, 1.1)
 INCH, CM = 25_400.0, 10_000.0
