@@ -16,7 +16,6 @@ from stages.common.params import nearest
 
 _STAGES = Path(inspect.getfile(ParamsError)).parents[1]
 LOSS_CATALOGUE = ("train/losses/catalogue.py", "LOSSES")
-_DISAGREES = "does not fit the other keys"
 NETWORK_CATALOGUE = ("common/networks/catalogue.py", "ARCHITECTURES")
 
 

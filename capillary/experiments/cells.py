@@ -6,7 +6,6 @@ lock instead of giving up on it.
 """
 
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import IO, Protocol
 
 from capillary.experiments.assignment import Assignment
 from capillary.launcher.leftovers import TORN, remove_torn
+from capillary.lifetimes.group import start_group
 from capillary.lifetimes.leash import kill_group, leash
 from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Phase, Policy, Shutdown, event_of
 from stages.common.lifetimes.signals import is_ignored, signal_group
@@ -154,18 +154,7 @@ class Cells:
     def _attempt(self, address: str, slot: Slot, log: IO[str], output: "_Output") -> int:
         argv = [*DVC, "--wait-for-lock", "repro", "--single-item", address]
         with leash() as tie:
-            process = subprocess.Popen(
-                argv,
-                cwd=self._root,
-                env={**self._environment, **slot.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,  # a Ctrl-C reaches it once, through `stop`
-            )
+            process = start_group(argv, self._root, {**self._environment, **slot.environment})
             self._groups.add(process.pid)
             tie(process.pid)
             if self._stopping:  # asked for between the check and the start

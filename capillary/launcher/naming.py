@@ -6,7 +6,7 @@ from typing import Any
 
 from capillary.params_file import read_params_file
 from capillary.settings import Settings
-from stages.common.registered.names import of_experiment
+from stages.common.tracking.names import of_experiment
 
 
 def registered_model(settings: Settings) -> str:

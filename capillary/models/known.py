@@ -9,7 +9,7 @@ from capillary.params_file import read_params_file
 from capillary.params_rules import LOSS_CATALOGUE, names_in
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError
-from stages.common.registered.names import DEFAULT, of_experiment, of_loss
+from stages.common.tracking.names import DEFAULT, of_experiment, of_loss
 
 EXPERIMENTS = Path("configs", "experiments")
 

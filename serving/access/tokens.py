@@ -2,11 +2,11 @@
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from serving.access.urls import is_address
 from serving.failures import Refusal
 
 EVERYBODY = "everybody"
@@ -79,13 +79,7 @@ def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool,
 
 def _is_address(host: str) -> bool:
     name = urlsplit(f"//{host}").hostname or ""
-    if name in LOCAL_NAMES:
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return name in LOCAL_NAMES or is_address(name)
 
 
 def _digest(token: str) -> bytes:

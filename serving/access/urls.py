@@ -24,7 +24,7 @@ def fetch(url: str, allowed: Iterable[str], target: Path, most_bytes: int, most_
     the connection goes to the address that was judged.
     """
     parts = _judged(url, allowed)
-    address = _public_address(parts, named_by_address=_is_address(parts.hostname or ""))
+    address = _public_address(parts, named_by_address=is_address(parts.hostname or ""))
     try:
         _download(parts, address, target, most_bytes, time.monotonic() + most_s)
     except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -66,7 +66,8 @@ def _is_below(parts: SplitResult, allowed: SplitResult) -> bool:
     return same_server and (parts.path.startswith(folder) or folder == "/")
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
+    """Whether a host's `name` is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

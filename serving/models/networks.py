@@ -15,10 +15,10 @@ from stages.common.inference import Flips
 from stages.common.params import validate_params
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
-from stages.common.registered.names import CHAMPION, DEFAULT
 from stages.common.registered.referred import find_by_reference
 from stages.common.runtime import Runtime
 from stages.common.tracking.cards.card import read_card
+from stages.common.tracking.names import CHAMPION, DEFAULT
 from stages.common.tracking.server import Server, connect
 from stages.predict.models.ensemble import Ensemble, load_ensemble
 from stages.predict.opening import BATCH_SIZE

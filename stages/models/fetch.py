@@ -14,10 +14,10 @@ from stages.common.registered.references import find_versions
 from stages.common.registered.trainings.reading import is_training
 from stages.common.requests.conversion import PICKLE, OldVersion, write_version
 from stages.common.text import json_value
+from stages.common.tracking.names import START
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server
 
-MODELS = "capillary-"
 PICKLED = "data/model.pth"  # where earlier versions of capillary left the model
 MOST_BYTES = 4 << 30
 
@@ -45,7 +45,7 @@ def fetch(references: Sequence[str], folder: Path, server: Server) -> None:
 
 
 def _all(server: Server) -> list[ModelVersion]:
-    ask = f"name LIKE '{MODELS}%'"
+    ask = f"name LIKE '{START}%'"
     found = server.call("list model versions", lambda: server.client.search_model_versions(ask))
     networks = (version for version in found if not is_training(version))
     return sorted(networks, key=lambda version: (version.name, int(version.version)))

@@ -14,19 +14,18 @@ from pydantic import ValidationError
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.progress import say
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
+from stages.common.registered import tags
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.refusals import explained
 from stages.common.requests.reproduction import MOST_CELLS, Fetched, FetchedCell, write_fetched
 from stages.common.text import json_value
-from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
+from stages.common.tracking.names import START
+from stages.common.tracking.registry import CARD_TAG, FOLD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import RefusedError, Server
 from stages.models.run_files import fetch_artifact
 
-KIND_TAG, TRAINING_KIND = "capillary.kind", "training"
-FOLD_TAG = "capillary.fold"
 TRAINING_FILE = "training.json"
 TRAINING_BYTES = 64 << 20
-NAMES = "capillary-"
 _REFERENCE = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(@(?P<alias>[^@/]+)|/(?P<version>[0-9]{1,18}))?")
 
 
@@ -80,7 +79,7 @@ def _unknown(reference: str) -> DataError:
 
 def _described(version: ModelVersion, server: Server) -> tuple[Fetched, list[ModelVersion]]:
     label = f"{version.name}/{version.version}"
-    if version.tags.get(KIND_TAG) != TRAINING_KIND:
+    if version.tags.get(tags.KIND) != tags.TRAINING_KIND:
         return Fetched(label=label, kind="network", cells=(_cell(version),)), [version]
     training = _training(version, label, server)
     networks = [_network(cell, label, server) for cell in training["cells"]]
@@ -106,7 +105,7 @@ def _network(cell: object, label: str, server: Server) -> ModelVersion:
     """The version of a cell, which must hold the weights that the training names."""
     told = cell if isinstance(cell, dict) else {}
     name, number, weights = (told.get(key) for key in ("name", "version", "weights_sha256"))
-    if not isinstance(name, str) or not name.startswith(NAMES) or not str(number).isdecimal():
+    if not isinstance(name, str) or not name.startswith(START) or not str(number).isdecimal():
         raise _not_a_training(label, f"a cell names no version: {str(cell)[:200]}")
     network = server.call("find a model version", lambda: server.client.get_model_version(name, str(number)))
     if network.tags.get(WEIGHTS_TAG) != weights:
@@ -127,7 +126,7 @@ def _cell(version: ModelVersion) -> FetchedCell:
     card = _card(version)
     try:
         return FetchedCell(
-            loss=version.name.removeprefix(NAMES),
+            loss=version.name.removeprefix(START),
             fold=int(version.tags.get(FOLD_TAG, "")),
             name=version.name,
             version=str(version.version),

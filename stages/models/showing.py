@@ -7,10 +7,10 @@ from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DataError
 from stages.common.registered.aliases import read_model
-from stages.common.registered.names import START
 from stages.common.registered.promotion.history import read_entries
 from stages.common.registered.references import named_version
 from stages.common.registered.trainings.reading import is_training, read_training
+from stages.common.tracking.names import START
 from stages.common.tracking.server import RefusedError, Server
 from stages.models.answer import history_lines, training_line, version_line
 

@@ -1,15 +1,14 @@
 """The processes that wait for the jobs of a prediction, one per job, a bounded number of them at a time."""
 
-import contextlib
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from capillary.lifetimes.group import start_group
 from capillary.prediction.spread.parts import Part
+from stages.common.lifetimes.signals import signal_group
 from stages.common.progress import say
 
 HEAD = (sys.executable, "-P", "-m", "capillary.prediction.spread.head")
@@ -43,8 +42,7 @@ class Heads:
         """Pass a request to stop on to all heads, and start no more of them."""
         self._ends = True
         for group in list(self._groups):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, number)
+            signal_group(group, number)
 
     def _run(self, part: Part) -> int | None:
         if part.target.is_dir():
@@ -58,20 +56,10 @@ class Heads:
         return code
 
     def _wait(self, part: Part, file: Path) -> int:
-        process = subprocess.Popen(
-            [*self._command, str(file)],
-            cwd=part.root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,  # a Ctrl-C reaches it once, through `ask`
-        )
+        process = start_group([*self._command, str(file)], part.root)
         self._groups.add(process.pid)
         if self._ends:  # asked for between the check and the start
-            os.killpg(process.pid, signal.SIGTERM)
+            signal_group(process.pid, signal.SIGTERM)
         assert process.stdout is not None
         for line in process.stdout:
             say(f"{part.address}: {line.rstrip()}")

@@ -9,9 +9,9 @@ from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.registered.aliases import aliases_of
-from stages.common.registered.names import CHAMPION
 from stages.common.registered.trainings.reading import is_training, networks_of
 from stages.common.registered.versions import get_version, nothing
+from stages.common.tracking.names import CHAMPION
 from stages.common.tracking.server import Server
 
 _REFERENCE = re.compile(r"(?P<name>[^@/']+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")

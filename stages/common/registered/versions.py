@@ -6,8 +6,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from stages.common.errors import DataError, ServiceError
-from stages.common.registered import names, tags
 from stages.common.registered.refusals import explained
+from stages.common.tracking import names
+from stages.common.tracking.registry import WEIGHTS_TAG
 from stages.common.tracking.server import RefusedError, Server, redact
 
 
@@ -54,7 +55,7 @@ def get_version(name: str, version: str, server: Server) -> ModelVersion:
 def network_version(loss: str, weights_sha256: str, server: Server) -> ModelVersion:
     """The version that holds the network with these weights. Raises DataError if the registry has none."""
     name = names.of_loss(loss)
-    found = [one for one in list_versions(name, server) if one.tags.get(tags.WEIGHTS) == weights_sha256]
+    found = [one for one in list_versions(name, server) if one.tags.get(WEIGHTS_TAG) == weights_sha256]
     if not found:
         raise nothing(f"{name} with the weights {weights_sha256[:12]}", server)
     # equal weights are one network; the last one is in today's form if a previous one was converted

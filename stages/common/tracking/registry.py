@@ -10,12 +10,13 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from stages.common.progress import say
-from stages.common.tracking.cards.card import MODELS
 from stages.common.tracking.model_files import Package, mlflow_folder
+from stages.common.tracking.names import of_loss
 from stages.common.tracking.server import RefusedError, Server, settled, uploads
 
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
+FOLD_TAG = "capillary.fold"
 # on a version: the seed from which its network was trained
 SEED_TAG = "capillary.seed"
 # on a version: its card, for who has no models/ at hand (stages/predict/models)
@@ -47,13 +48,13 @@ def register_model(
     May be repeated: one fingerprint and one set of weights make one version, because a version is created after its
     files are complete and is looked for first. Raises ServiceError when the server does not take it.
     """
-    name = f"{MODELS}{loss}"
+    name = of_loss(loss)
     tags = {
         **(extra_tags or {}),
         WEIGHTS_TAG: package.weights_sha256,
         FORMAT_TAG: FORMAT,
         FINGERPRINT_TAG: fingerprint,
-        "capillary.fold": str(fold),
+        FOLD_TAG: str(fold),
     }
     server.call("create a registered model", lambda: _ensure_name(server, name))
     versions = server.call("list model versions", lambda: versions_of(server, name))

@@ -10,11 +10,11 @@ from stages.common.errors import CapillaryError, DataError
 from stages.common.metrics import METRICS
 from stages.common.registered import tags
 from stages.common.registered.aliases import read_model
-from stages.common.registered.names import CANDIDATE, CHAMPION, PREVIOUS
 from stages.common.registered.promotion.history import EVALUATED, entries_of
 from stages.common.registered.trainings.reading import is_training
 from stages.common.registered.trainings.training import training_id
 from stages.common.runtime import BY_HAND, Runtime
+from stages.common.tracking.names import CANDIDATE, CHAMPION, PREVIOUS
 from stages.common.tracking.server import Server
 from stages.report.model import TrainedCell
 from stages.report.registered import Registered, RegisteredTraining

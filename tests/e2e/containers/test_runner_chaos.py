@@ -34,8 +34,7 @@ LOADED = (
         for name in ("atomic", "cell_name", "runtime", "imaging/__init__", "imaging/suffixes", "imaging/zyx")
     ),
     *(f"stages/common/dataset/{name}.py" for name in ("__init__", "hub")),
-    *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address")),
-    *(f"stages/common/registered/{name}.py" for name in ("__init__", "names")),
+    *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address", "names")),
 )
 CHECKOUT = ("capillary", *LOADED, "services/runner", "pyproject.toml", "Dockerfile.dvc-runner")
 

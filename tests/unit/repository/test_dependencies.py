@@ -53,10 +53,9 @@ def _host_side() -> list[Path]:
         f"imaging/{name}"
         for name in ("__init__", "labels/__init__", "labels/rule", "recipe", "suffixes", "zyx", *headers)
     )
-    of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file"))
+    of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file", "names"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
-    of_registered = (f"registered/{name}" for name in ("__init__", "names"))
-    files = (*names, *of_lifetimes, *of_runs, *of_imaging, *of_tracking, *of_networks, *of_registered)
+    files = (*names, *of_lifetimes, *of_runs, *of_imaging, *of_tracking, *of_networks)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     shared += (REPOSITORY / "stages" / "common" / "machine").glob("*.py")

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.common.registered.names import CANDIDATE, CHAMPION, PREVIOUS
 from stages.common.registered.promotion.comparing import Comparison
 from stages.common.registered.promotion.history import EVALUATED, PROMOTED, ROLLED_BACK, Entry, Kind, iso_time, new_key
+from stages.common.tracking.names import CANDIDATE, CHAMPION, PREVIOUS
 
 MOST_ROUNDS = 200
 Compare = Callable[[str, str], Comparison]  # version, version → the first against the second, in the first's metric

@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.progress import say
-from stages.common.registered import names, tags
+from stages.common.registered import tags
 from stages.common.registered.promotion.champion import Standing, stand
 from stages.common.registered.promotion.history import Entry
 from stages.common.registered.promotion.server_record import ServerRecord
@@ -32,6 +32,7 @@ from stages.common.registered.trainings.training import (
     training_json,
 )
 from stages.common.registered.versions import ensure_name, list_versions, network_version
+from stages.common.tracking import names
 from stages.common.tracking.publishing import read_local_file
 from stages.common.tracking.server import RefusedError, Server, patient_transfers, settled
 

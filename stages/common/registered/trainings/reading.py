@@ -5,10 +5,12 @@ import functools
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DataError
-from stages.common.registered import names, tags
+from stages.common.registered import tags
 from stages.common.registered.files import fetch_file
 from stages.common.registered.trainings.training import FILE, MOST_BYTES, Cell, Training, training_from
 from stages.common.registered.versions import get_version
+from stages.common.tracking import names
+from stages.common.tracking.registry import WEIGHTS_TAG
 from stages.common.tracking.server import Server
 
 
@@ -53,11 +55,11 @@ def _network(cell: Cell, label: str, server: Server) -> ModelVersion:
             value=cell.name,
         )
     network = get_version(cell.name, cell.version, server)
-    if network.tags.get(tags.WEIGHTS) != cell.weights_sha256:
+    if network.tags.get(WEIGHTS_TAG) != cell.weights_sha256:
         raise DataError(
             f"{cell.name}/{cell.version} is not the network of fold {cell.fold} that {label} names",
             remedy="find out who replaced it, or name another training",
-            value=f"{network.tags.get(tags.WEIGHTS, 'no weights')[:12]} instead of {cell.weights_sha256[:12]}",
+            value=f"{network.tags.get(WEIGHTS_TAG, 'no weights')[:12]} instead of {cell.weights_sha256[:12]}",
         )
     return network
 

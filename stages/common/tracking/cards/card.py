@@ -16,8 +16,8 @@ from stages.common.imaging.recipe import Recipe, recipe_from
 from stages.common.text import json_value
 from stages.common.tracking.cards.domain import TrainingDomain, domain_from
 from stages.common.tracking.cards.fields import wrong_field
+from stages.common.tracking.names import of_loss
 
-MODELS = "capillary-"  # and the loss: the registered model
 # of earlier versions' cards: what a server had assigned
 ASSIGNED = ("run_id", "model_name", "model_version")
 
@@ -56,7 +56,7 @@ class ModelCard:
     @property
     def model_name(self) -> str:
         """The registered model of which the network is, or will be, a version."""
-        return f"{MODELS}{self.loss}"
+        return of_loss(self.loss)
 
 
 def address_words(card: ModelCard) -> str:

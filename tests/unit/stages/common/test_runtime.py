@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from stages.common.errors import ExitCode, ParamsError
-from stages.common.registered.names import DEFAULT
 from stages.common.runtime import (
     Compute,
     GateOrder,
@@ -21,6 +20,7 @@ from stages.common.runtime import (
     read_order,
     read_runtime,
 )
+from stages.common.tracking.names import DEFAULT
 
 WHOLE = StageOrder(
     stage="train@warp-1",

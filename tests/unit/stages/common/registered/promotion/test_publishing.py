@@ -12,6 +12,7 @@ from stages.common.registered.promotion.publishing import PublishedTraining, pub
 from stages.common.registered.references import find_versions, named_version
 from stages.common.registered.trainings import reading
 from stages.common.registered.trainings.training import FILE, Rival, Training, training_json
+from stages.common.tracking.registry import FOLD_TAG, SETUP_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server, connect
 from stages.models.comparing import compare_trainings
 from stages.models.promoting import promote, rollback
@@ -49,10 +50,10 @@ def publish(store: Path, server: Server, training: Training, folder: Path) -> Pu
     client = server.client
     if not client.search_registered_models(f"name = '{NETWORKS}'"):
         client.create_registered_model(NETWORKS)
-    there = {one.tags[tags.WEIGHTS] for one in client.search_model_versions(f"name = '{NETWORKS}'")}
+    there = {one.tags[WEIGHTS_TAG] for one in client.search_model_versions(f"name = '{NETWORKS}'")}
     for cell in training.cells:
         if cell.weights_sha256 not in there:
-            known = {tags.WEIGHTS: cell.weights_sha256, tags.SETUP: cell.fingerprint[:-2], tags.FOLD: str(cell.fold)}
+            known = {WEIGHTS_TAG: cell.weights_sha256, SETUP_TAG: cell.fingerprint[:-2], FOLD_TAG: str(cell.fold)}
             known[tags.COMMIT] = "c0ffee"
             run_id = run_of(store, cell.fingerprint, **{"training.max_epochs": cell.fingerprint[:-2]})
             client.create_model_version(NETWORKS, source=str(folder), run_id=run_id, tags=known)
@@ -119,7 +120,7 @@ def test_a_training_is_found_with_all_of_its_networks_and_its_numbers(
     training = made_training(VALUES, name="whole", registered_model="capillary-whole", rivals=(rival,))
     published = publish(store, server, training, tmp_path / "folder")
     networks = find_versions("capillary-whole@champion", server)
-    assert [one.tags[tags.WEIGHTS] for one in networks] == [cell.weights_sha256 for cell in training.cells]
+    assert [one.tags[WEIGHTS_TAG] for one in networks] == [cell.weights_sha256 for cell in training.cells]
     assert [one.version for one in find_versions("capillary-whole/1", server)] == [one.version for one in networks]
     version = named_version("capillary-whole@champion", server)
     assert version.tags[tags.KIND] == "training"

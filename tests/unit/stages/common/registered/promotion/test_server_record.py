@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.registered import names
 from stages.common.registered.pointers import TOO_LATE_NS
 from stages.common.registered.promotion import server_record
 from stages.common.registered.promotion.champion import decide, stand
 from stages.common.registered.promotion.history import PREFIX, Entry, new_key
 from stages.common.registered.promotion.server_record import ServerRecord
+from stages.common.tracking import names
 from tests.support.tracking.trainings import FakeRegistry, made_training
 
 NAME = "capillary-default"
