@@ -13,9 +13,9 @@ AHEAD = (sys.executable, "-P", "-m", "capillary.places.slurm.ahead")
 
 
 def submit_ahead(root: Path, environment: Mapping[str, str], cells: Sequence[str], settings: Settings) -> int:
-    """Submit equal `cells` as arrays where jobs run on Slurm; returns the exit code of a request to stop, else 0.
+    """Submit equal `cells` as arrays where jobs run on Slurm. Returns 0, or the exit code of a request to stop.
 
-    Whatever else happens there is left to the cells' heads, which submit what is not in the queue.
+    If anything else goes wrong, the cells' heads submit what is not in the queue.
     """
     if settings.place is not PlaceName.SLURM or len(cells) < 2:
         return 0
@@ -27,7 +27,7 @@ def submit_ahead(root: Path, environment: Mapping[str, str], cells: Sequence[str
 
 
 def leave_queue(root: Path, cells: Collection[str], settings: Settings, code: int) -> None:
-    """After Ctrl-C: cancel the jobs of `cells` that no head was started for. Whatever else stops a head leaves jobs."""
+    """After Ctrl-C: cancel the jobs of `cells` whose head was never started. Other requests leave jobs alone."""
     if settings.place is not PlaceName.SLURM or code != 128 + signal.SIGINT:
         return
     from capillary.places.jobs import withdraw  # for those who have a cluster only

@@ -1,1 +1,1 @@
-"""Where a stage's plan runs when it does not run on this machine: a job folder that any node can carry out."""
+"""Where a stage's plan runs if not on this machine: a job folder that any node can execute."""

@@ -1,4 +1,4 @@
-"""The end of a job, seen from the head: its outs are checked, then published; its folder is removed."""
+"""After a job has ended: its outs are checked and published, and its folder is removed."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -26,7 +26,7 @@ class Follower:
         return self._log.file
 
     def pump(self) -> None:
-        """Show what has come since the last call. A link or pipe in the log's place is refused."""
+        """Show what is new since the last call. Refuses a link or a pipe in place of the log."""
         try:
             descriptor = os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -42,7 +42,7 @@ class Follower:
                 self._log.take(_STDOUT, chunk)
 
     def catch_up(self) -> None:
-        """What the job left is here: the nodes share this machine's disk."""
+        """Nothing to fetch: the nodes share this machine's disk."""
 
     def tell_to_end(self) -> None:
         """The node sees the mark in the folder of its job."""

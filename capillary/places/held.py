@@ -27,7 +27,7 @@ def held(folder: Path, address: str) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a head follows the job in `folder` now."""
+    """Whether a head is following the job in `folder`."""
     return locks.is_held(folder / LOCK_FILE)
 
 

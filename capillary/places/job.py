@@ -1,19 +1,19 @@
-"""A stage's frozen plan as a folder that a node can carry out: everything but the secrets, which go by name alone.
+"""A stage's frozen plan as a folder that a node can execute. Of secrets it holds only the names.
 
 <repository>/.capillary/jobs/<address>-<fingerprint>/
     job.json        what is run, with which deps, by which executor; names of variables, never their values
     order.json      how this run is to be done (stages/common/runtime.py)
     params.yaml     declared keys only
-    carried/        copies of small deps that live no longer than the head
+    carried/        copies of small deps that are removed when the head ends
     gates/1-…/      folders of the same form: checks that run before the stage, on the same node
-    attempts/1.json the node that took the job up, and when; one file for each time
+    attempts/1.json the node that took the job, and when; one file per attempt
     stop            made by the head: the job is to checkpoint and end, not to run again
-    requeued        made by a job that went back into the queue
-    outs/           the outs of a stage that ended well, whole
+    requeued        made by a job that returned to the queue
+    outs/           the complete outs of a stage that succeeded
     ended.json      exit code, node and times of a job that is over; written last
     log             what the job printed
 
-The folder is on a file system that the head and the nodes share. The head writes the first three, a node the others,
+The folder is on a file system that the head and the nodes share. The head writes the first three. Nodes write the rest,
 which the head takes for untrusted.
 """
 
@@ -61,7 +61,7 @@ class JobDep(Params):
 
 
 class JobVariable(Params):
-    """A variable by the user's own `name` of it. `kept_in` says where a node finds its value: the environment that it
+    """A variable, by the user's `name` for it. `kept_in` says where a node finds its value: the environment that it
     was started with, or the project's .env.
     """
 

@@ -65,7 +65,7 @@ def folders(repository: Path) -> list[Path]:
 
 
 def facts_of(folder: Path) -> JobFacts:
-    """What is known of the job in `folder`, from what its node wrote and from Slurm."""
+    """What the node of the job in `folder` and Slurm say about it."""
     order = read_order(folder / ORDER_FILE)
     submitted, taken, epoch = read_submitted(folder), list(attempts(folder)), _last_epoch(folder)
     return JobFacts(
@@ -126,7 +126,7 @@ def show_log(repository: Path, name: str, *, follow: bool) -> None:
 
 
 def _growing(folder: Path) -> Iterator[bytes]:
-    """What the log holds and what comes, until the job is over and its head has collected it."""
+    """The log so far and as it grows, until the job is over and its head has collected it."""
     at = 0
     while True:
         over = read_ended(folder) is not None or not folder.exists()
@@ -208,7 +208,7 @@ def _cancel(folder: Path) -> None:
 
 
 def withdraw(repository: Path, cells: Collection[str]) -> None:
-    """Cancel the jobs of `cells` that no head waits for: tasks of an array that none was started for."""
+    """Cancel the jobs of `cells` that no head waits for: tasks of an array whose head was never started."""
     for folder in folders(repository):
         if read_order(folder / ORDER_FILE).stage in cells and not is_held(folder):
             _cancel(folder)
@@ -229,7 +229,7 @@ def clean_jobs(repository: Path) -> None:
 
 
 def _may_run(folder: Path) -> bool:
-    """Whether a job may still work in `folder`; a job that ended well waits there to be collected."""
+    """Whether a job may still use `folder`; a job that succeeded stays there until it is collected."""
     try:
         ended, submitted = read_ended(folder), read_submitted(folder)
     except DamagedError:

@@ -1,7 +1,7 @@
-"""A job that several nodes carry out together: where their launchers meet, and what their exit codes add up to.
+"""A job that runs on several nodes: where their launchers meet, and which exit code they add up to.
 
-The first node leads: it has the gates, the outs and the end of the job. The others run the same stage without outs
-(peer.py). Each has a folder in that of the job, since not every shared file system knows locks across nodes.
+The first node leads: it runs the gates, keeps the outs and writes how the job ended. The others run the same stage
+without outs (peer.py). Each has a folder in the job's, since not every shared file system has locks across nodes.
 """
 
 import os
@@ -32,21 +32,21 @@ class Others(Protocol):
     """The other nodes of a job, as the first one sees them."""
 
     def start(self, stop: Stop) -> Rendezvous:
-        """Let them begin. When one of them ends in vain, `stop` is asked."""
+        """Start them. If one of them fails, `stop` is asked."""
 
     def joined(self, code: int) -> int:
-        """The exit code of all, once the stage ended with `code` here; they have ended by then."""
+        """The exit code of all nodes after the stage ended with `code` here. Waits until the others have ended."""
 
 
 class StartedElsewhere:
-    """Nodes that whoever started this one starts, too."""
+    """Nodes that are started by whatever started this one."""
 
     def __init__(self, folder: Path, nodes: int, host: str, port: int) -> None:
         self._folder, self._nodes = folder, nodes
         self._host, self._port = host, port
 
     def start(self, _stop: Stop) -> Rendezvous:
-        """They are there already, or come."""
+        """They are running already, or start soon."""
         return rendezvous_of(0, self._host, self._port)
 
     def joined(self, code: int) -> int:
@@ -65,7 +65,7 @@ def forget_peers(folder: Path) -> None:
 
 
 def wait_for_codes(folder: Path, nodes: int, patience_s: float = PATIENCE_S) -> list[int]:
-    """The exit codes of the other nodes, as far as they come within `patience_s`."""
+    """The exit codes of the other nodes that arrive within `patience_s`."""
     deadline = time.monotonic() + patience_s
     while len(codes := _codes(folder, nodes)) < nodes - 1 and time.monotonic() < deadline:
         time.sleep(_POLL_S)
@@ -73,7 +73,7 @@ def wait_for_codes(folder: Path, nodes: int, patience_s: float = PATIENCE_S) -> 
 
 
 def joint_code(code: int, others: Sequence[int]) -> int:
-    """The exit code of a job whose first node ended with `code`: where that only lost another, what the other says."""
+    """The exit code of a job whose first node ended with `code`; the other node's, if the first one only lost it."""
     if code != ExitCode.RANK_LOST:
         return code
     return next((other for other in others if other in _FORESEEN), code)
@@ -90,7 +90,7 @@ def choose_meeting(other: str) -> tuple[str, int]:
 
 
 def free_port() -> int:
-    """A port of this machine at which nobody listens now."""
+    """A free port of this machine."""
     with socket.socket() as free:
         free.bind(("", 0))
         port: int = free.getsockname()[1]

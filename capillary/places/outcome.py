@@ -1,4 +1,4 @@
-"""What a node leaves in the folder of a job: who took it up, how it ended. The head trusts none of it."""
+"""What a node leaves in the folder of a job: which node took it, how it ended. The head trusts none of it."""
 
 import itertools
 import os
@@ -24,7 +24,7 @@ _Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Attempt(Params):
-    """A node that took the job up; `started` is in seconds since 1970."""
+    """A node that took the job; `started` is in seconds since 1970."""
 
     node: _Name
     started: _Time
@@ -43,7 +43,7 @@ Left = TypeVar("Left", Attempt, Ended)
 
 
 def write_attempt(folder: Path, attempt: Attempt) -> None:
-    """Note that a node takes the job up, next to those that did before."""
+    """Record that a node takes the job, next to the attempts before it."""
     taken = len(list(attempts(folder)))
     _write(folder / ATTEMPTS / f"{taken + 1}.json", attempt)
 
@@ -58,12 +58,12 @@ def attempts(folder: Path) -> Iterator[Attempt]:
 
 
 def write_ended(folder: Path, ended: Ended) -> None:
-    """Say that the job is over."""
+    """Record that the job is over."""
     _write(folder / ENDED_FILE, ended)
 
 
 def read_ended(folder: Path) -> Ended | None:
-    """How the job ended; None while it has not. DamagedError for what no job leaves."""
+    """How the job ended; None if it has not. DamagedError for anything that a job would not write."""
     return _read(folder / ENDED_FILE, Ended)
 
 
@@ -82,7 +82,7 @@ def _read(file: Path, kind: type[Left]) -> Left | None:
         raise _damaged(file, error.strerror) from error
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _damaged(file, "it is no plain file")
+            raise _damaged(file, "it is not a plain file")
         content = stream.read(_MOST_BYTES)
     try:
         return kind.model_validate_json(content)

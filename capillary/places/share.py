@@ -1,4 +1,4 @@
-"""What one job has to compute with, as the head sees it: the head itself may have no GPU and other cores."""
+"""What one job can compute with, as the head plans it: the head may have no GPU and other cores."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class JobProfile(Params):
     """What one job asks for, at any place: `nodes`, and what it needs of each of them.
 
-    `gpu_memory_gb` is of each GPU, None where nobody said.
+    `gpu_memory_gb` is per GPU, None if it was not given.
     """
 
     nodes: PositiveInt = 1

@@ -1,4 +1,4 @@
-"""What a node runs: `python -m capillary.places.work FOLDER`, the job of that folder, in the node's own executor.
+"""What a node runs: `python -m capillary.places.work FOLDER` runs the job in that folder in the node's own executor.
 
 The first of several nodes is also given HOST and PORT, at which it meets the others.
 """
@@ -33,7 +33,7 @@ NO_CHECKPOINTS = frozenset({"lock", "system.csv"})
 def run_job(
     folder: Path, stop: Stop, others: Others | None = None, before_end: Callable[[], None] = lambda: None
 ) -> int:
-    """Carry out the job in `folder`, on the first of several nodes together with the `others`; returns its exit code.
+    """Run the job in `folder`, on the first of several nodes with the `others`; returns its exit code.
 
     ended.json is written last, whatever the end; only a job that was interrupted and is worth another attempt leaves
     none. A job that had ended already is not run again. `before_end` is called before it is decided which of the two.
@@ -76,7 +76,7 @@ def _carry_out_together(job: Job, folder: Path, stop: Stop, others: Others | Non
 
 
 def _pass_gates(folder: Path, stop: Stop) -> int:
-    """The exit code of the first gate that stops the job; 0 when all let it through."""
+    """The exit code of the first gate that stops the job; 0 if all pass."""
     gates = sorted((folder / GATES).glob("*"))
     return next((code for gate in gates if (code := _carry_out(read_job(gate), gate, stop))), 0)
 
@@ -124,7 +124,7 @@ def _settings(job: Job) -> Settings:
 
 
 def _devices(job: Job, settings: Settings) -> dict[str, str]:
-    """The GPUs that the cluster gave to this job; the head's own list means other devices."""
+    """The GPUs that the cluster gave this job. The head's list names other devices."""
     own = settings.select(["CUDA_VISIBLE_DEVICES"])
     return own if "CUDA_VISIBLE_DEVICES" in job.access.env else {}
 
@@ -141,7 +141,7 @@ def _keep_outs(plan: StagePlan, work: Path, folder: Path) -> None:
 
 
 def _is_worth_another(job: Job, folder: Path, stop: Stop, code: int) -> bool:
-    """Whether the job was cut short, not by the head, or lost a node, and another attempt gets further."""
+    """Whether the job was cut short (but not by the head) or lost a node, and another attempt would get further."""
     lost = code == ExitCode.RANK_LOST
     if not (lost or stop.asked is not None) or (folder / STOP_FILE).exists():
         return False
@@ -175,7 +175,7 @@ def _refuse_other_environment(job: Job, found: list[str]) -> None:
 
 
 def report(error: Exception) -> int:
-    """Print `error` if it was foreseen, and return its exit code; raise it otherwise."""
+    """Print an expected `error` and return its exit code; raise any other."""
     foreseen = find_foreseen(error)
     if foreseen is None:
         raise error

@@ -8,7 +8,7 @@ from stages.report.write import write_report
 
 
 def main() -> None:
-    """Read what the launcher gave, gather, write."""
+    """Read the launcher's request, collect, write."""
     write_report(collect(read_request(), read_runtime()))
 
 

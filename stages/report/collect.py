@@ -1,4 +1,4 @@
-"""Everything that a report shows: what the host knows, what stages left, what MLflow has. What is missing is noted."""
+"""Everything that a report shows: what the host, stages' files and MLflow know. Notes say what is missing."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,14 +29,14 @@ Other = TypeVar("Other")
 
 
 class Notes(dict[ReportPart, str]):
-    """Why parts are missing; `damaged` are the failures that are not for want of a file or a server."""
+    """Why parts are missing; `damaged` are files that are there and cannot be read."""
 
     def __init__(self, known: ReportRequest) -> None:
         super().__init__(known.notes)
         self.damaged: list[DamagedError] = []
 
     def attempt(self, part: ReportPart, read: Callable[[], Found], otherwise: Other) -> Found | Other:
-        """What `read` gives; if it fails in a foreseen way, a note says so and `otherwise` is used."""
+        """What `read` returns; after an expected failure, a note says why, and `otherwise` is returned."""
         try:
             return read()
         except CapillaryError as error:
@@ -85,7 +85,7 @@ def _ask_mlflow(
     metrics: Means,
     runtime: Runtime,
 ) -> tuple[Tracked, Registered]:
-    """Runs and registered trainings. A store that could not be asked for the ones is not asked for the others."""
+    """Runs and registered trainings. If the store does not answer about runs, it is not asked about trainings."""
     if asked.untracked is not None:
         return Tracked(missing=asked.untracked), Registered(missing=asked.untracked)
     tracked = read_runs(trained, metrics, runtime, asked.tracking_place)
@@ -95,7 +95,7 @@ def _ask_mlflow(
 
 
 def _note_what_is_empty(report: Report, tracked: Tracked, notes: Notes) -> None:
-    """A part that could be read may still have nothing to show."""
+    """Notes for parts that were read and have nothing to show."""
     if tracked.missing:
         notes.setdefault(ReportPart.RUNS, tracked.missing)
     if not report.trained:

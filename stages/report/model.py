@@ -1,4 +1,4 @@
-"""All that a report shows, as values. What could not be had is empty, and `Report.notes` says why."""
+"""All that a report shows, as values. What is missing is empty, and `Report.notes` says why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Means = Mapping[str, Mapping[str, Interval]]  # loss → metric → its mean
 
 @dataclass(frozen=True, kw_only=True)
 class OfCell:
-    """Something of one training. `seed` is another one, None: training.seed."""
+    """What belongs to one training. `seed` is an additional one; None: training.seed."""
 
     loss: str
     fold: int
@@ -54,7 +54,7 @@ class VolumeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The figures of a loss on volumes that no fold saw, by metric: the ensemble's, and means of single networks."""
+    """The figures of a loss on held-out volumes, by metric: the ensemble's, and means of single networks."""
 
     ensemble: Mapping[str, Interval]
     folds: Mapping[str, float | None]
@@ -89,7 +89,7 @@ class BandResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
-    """A row of metrics/calibration.csv: voxels of like probability, and the error of the loss over all of its bins."""
+    """A row of metrics/calibration.csv: voxels of similar probability, and the loss's error over all bins."""
 
     loss: str
     voxels: int
@@ -184,7 +184,7 @@ class Report:
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """Every loss that something is known of."""
+        """Every loss with any results."""
         names = [*self.metrics, *(one.cell.loss for one in self.trained), *(curve.loss for curve in self.curves)]
         return tuple(dict.fromkeys(names))
 

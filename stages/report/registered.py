@@ -1,4 +1,4 @@
-"""What an MLflow server holds of a project: curves of runs, and registered trainings. None of it is in an out."""
+"""What an MLflow server keeps about a project: curves of runs and registered trainings. None of it is in an out."""
 
 import datetime
 from dataclasses import dataclass

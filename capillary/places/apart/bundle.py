@@ -41,7 +41,7 @@ class Apart(Params):
 def pack(apart: Apart, config: str, carried: Mapping[str, Path]) -> bytes:
     """The archive of the job in `apart.folder`, with the files and folders `carried` by their names in the project.
 
-    Raises CapillaryError, naming the largest of these, when it would not fit into a batch script.
+    Raises CapillaryError, naming the largest of them, if it does not fit into a batch script.
     """
     packed = io.BytesIO()
     with (
@@ -118,7 +118,7 @@ def untar(content: bytes, folder: Path) -> None:
 
 
 def _unpack(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Path) -> None:
-    """By hand: Python before 3.11.4 unpacks whatever an archive says."""
+    """Not with extractall: before Python 3.11.4 it follows whatever path an archive names."""
     name = PurePosixPath(info.name)
     source = archive.extractfile(info) if info.isreg() else None
     if source is None or name.is_absolute() or ".." in name.parts:
@@ -134,5 +134,5 @@ def _foreign(folder: Path, value: object) -> DamagedError:
         "an archive in the remote is not one that a job made",
         file=folder,
         value=value,
-        remedy="look at who may write to the remote; remove the job's mailbox there, and repeat the command",
+        remedy="check who can write to the remote; remove the job's mailbox there, and repeat the command",
     )

@@ -1,7 +1,7 @@
 """What the batch script of a job runs on a node that shares no disk with the head.
 
 `python -m capillary.places.apart.node WORK`, where WORK holds the unpacked bundle: fetches the deps and what former
-attempts left, runs the job of WORK/job in WORK/project, sends outs and the job's own word to the remote.
+attempts left, runs the job of WORK/job in WORK/project, and sends the outs and how the job ended to the remote.
 """
 
 import contextlib
@@ -65,7 +65,7 @@ class Node:
         return read_order(self.folder / ORDER_FILE)
 
     def fetch(self) -> None:
-        """The deps by their hashes, and what former attempts at this job left."""
+        """Fetch the deps by their hashes, and what former attempts at this job left."""
         for number in itertools.count(1):
             former = self._read(f"{ATTEMPTS}/{number}.json")
             if former is None:
@@ -86,7 +86,7 @@ class Node:
             (self.folder / STOP_FILE).touch()
 
     def send(self) -> None:
-        """Show the head who works on the job, and what it printed."""
+        """Tell the head which node works on the job and what it printed."""
         for number, _ in enumerate(attempts(self.folder), start=1):
             name = f"{ATTEMPTS}/{number}.json"
             self.write(name, (self.folder / name).read_bytes())
@@ -101,7 +101,7 @@ class Node:
             self._kept = seen
 
     def deliver(self) -> None:
-        """Send the outs by their hashes, what waits for a tracking server, and last how the job ended."""
+        """Send the outs by their hashes and the records for a tracking server; last, how the job ended."""
         outs = self.folder / OUTS
         hashes = {name: self._remote.add(outs / name) for name in read_job(self.folder).outs if (outs / name).exists()}
         patiently(lambda: self._remote.push(sorted(set(hashes.values()))), PATIENCE_MIN)
@@ -153,7 +153,7 @@ class Node:
 
 @contextlib.contextmanager
 def _sending(node: Node) -> Iterator[None]:
-    """Keep the head informed during the block, and checkpoints safe from the end of this node."""
+    """During the block, keep the head informed and save checkpoints in case this node is lost."""
     over = threading.Event()
 
     def send() -> None:

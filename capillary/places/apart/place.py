@@ -1,4 +1,4 @@
-"""The place `slurm` for nodes that share no disk with the head: DVC's remote has what a job needs and makes."""
+"""The place `slurm` for nodes that share no disk with the head: inputs and outs go through DVC's remote."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ class ApartPlace(SlurmPlace):
         return self._settings.variables
 
     def follower(self, plan: StagePlan, folder: Path) -> Follower:
-        """Who brings what a job leaves in the remote into `folder`."""
+        """What copies the files that a job leaves in the remote into `folder`."""
         return Mirror(plan, folder)
 
     def write(self, plan: StagePlan, folder: Path) -> list[Job]:
@@ -85,7 +85,7 @@ class Mirror(Follower):
         self._told = False
 
     def pump(self) -> None:
-        """Look into the remote from time to time; one that does not answer now may answer later."""
+        """Check the remote from time to time. If it does not answer now, it may later."""
         if time.monotonic() - self._looked_s >= LOOK_S:
             try:
                 self._look()
@@ -95,7 +95,7 @@ class Mirror(Follower):
         super().pump()
 
     def catch_up(self) -> None:
-        """Look into the remote now; ServiceError if it does not answer for minutes."""
+        """Check the remote now. Raises ServiceError if it does not answer for minutes."""
         patiently(self._look)
 
     def tell_to_end(self) -> None:
@@ -144,7 +144,7 @@ class Mirror(Follower):
                 untar(content, place)
 
     def _hashes(self) -> dict[str, str]:
-        """The hash of each out, by its name: a node may be anybody's."""
+        """The hash of each out by its name, checked because nodes are not trusted."""
         content = self._read(OUTS_LIST) or b"{}"
         try:
             found = json.loads(content)

@@ -1,4 +1,4 @@
-"""The one room that knows Ray's API: connect, submit a task, ask about it, cancel it."""
+"""The only module that uses Ray's API: connect, submit a task, ask about it, cancel it."""
 
 import contextlib
 import importlib
@@ -64,7 +64,7 @@ class RayCluster:
         return Task(name=ref.task_id().hex()[:16], ref=ref)
 
     def _submit_group(self, address: str, folder: str, variables: str, profile: RayProfile) -> Task:
-        """One task on each of several nodes, which begin together. Ray repeats none alone: all of them start again."""
+        """One task on each of several nodes, which begin together. Ray restarts none of them alone: all start again."""
         group = self._ray.util.placement_group(bundles(profile), strategy="STRICT_SPREAD")
         strategy = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
 
@@ -80,12 +80,12 @@ class RayCluster:
         return Task(name=ref.task_id().hex()[:16], ref=ref, parts=tuple(parts), group=group)
 
     def result(self, task: Task, timeout_s: float) -> str | Lost | None:
-        """What the task returned, or why it returns nothing; None when it has not ended after `timeout_s`."""
+        """What the task returned, or why it returned nothing; None if it has not ended after `timeout_s`."""
         ready, _ = self._ray.wait([task.ref], timeout=timeout_s)
         return self._end_of(task.ref) if ready else self._lost_part(task)
 
     def _lost_part(self, task: Task) -> Lost | None:
-        """Why Ray lost one of the other nodes: the first one may wait for it for long."""
+        """Why Ray lost one of the other nodes, for which the first could wait long."""
         ready = self._ray.wait(list(task.parts), num_returns=len(task.parts), timeout=0)[0] if task.parts else []
         return next((end for end in map(self._end_of, ready) if isinstance(end, Lost)), None)
 
@@ -108,14 +108,14 @@ class RayCluster:
             self._ray.cancel(ref, force=True)
 
     def release(self, task: Task, patience_s: float) -> None:
-        """Give the nodes of an ended task back, once its parts have ended by themselves or `patience_s` are over."""
+        """Release the nodes of an ended task once its parts have ended or after `patience_s`."""
         if task.group is not None:
             self._ray.wait(list(task.parts), num_returns=len(task.parts), timeout=patience_s)
             self.cancel(task)
             self._ray.util.remove_placement_group(task.group)
 
     def nodes(self) -> list[Mapping[str, float]]:
-        """What each node that is there has, by Ray's names of resources."""
+        """What each live node has, by Ray's names of resources."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
 
@@ -189,6 +189,6 @@ def _no_cluster(address: str | None, error: Exception) -> ServiceError:
 
 
 def _gist(error: Exception) -> str:
-    """What went wrong, without the traceback before it and the colours of a terminal."""
+    """What went wrong, without the traceback and terminal colours."""
     lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
     return (lines or [type(error).__name__])[-1]

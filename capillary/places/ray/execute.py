@@ -46,7 +46,7 @@ class RayPlace:
         self._gates: list[StagePlan] = []
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
-        """What the packages on the nodes are known by: this interpreter, of which they have the same."""
+        """What identifies the packages on the nodes: this interpreter, because they have the same one."""
         self._identities[stage] = process.environment_id(repository, stage, access)
         return self._identities[stage]
 

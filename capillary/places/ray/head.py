@@ -37,7 +37,7 @@ class Head:
         self._hinted = False
 
     def wait(self) -> Ended | Lost | str:
-        """How the job ended, in its own words; else why Ray lost it, or the word of a task that left no end."""
+        """How the job ended, from its ended.json; otherwise why Ray lost it, or what a task without one returned."""
         self._say_line("queued")
         while True:
             self._obey()

@@ -34,7 +34,7 @@ def run_folder(folder: str, variables: str, meeting: str = "") -> str:
 
 
 def run_part(folder: str, variables: str, meeting: str, node: str) -> str:
-    """Carry out the part of node number `node` in the job in `folder`. How that went, it says in the folder."""
+    """Run the part of node number `node` of the job in `folder`. It writes how that went into the folder."""
     place = Path(folder)
     if not (place / JOB_FILE).is_file():
         return f"{NO_FOLDER} {platform.node()}"
@@ -43,7 +43,7 @@ def run_part(folder: str, variables: str, meeting: str, node: str) -> str:
 
 
 def choose_meeting() -> str:
-    """The address of this node in the cluster, and a free port, with a blank between."""
+    """The address of this node in the cluster and a free port, separated by a blank."""
     return f"{importlib.import_module('ray').util.get_node_ip_address()} {free_port()}"
 
 

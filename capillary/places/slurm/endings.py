@@ -1,4 +1,4 @@
-"""Slurm's word for the end of a job that left none of its own, in plain words with a remedy."""
+"""How a job without an ended.json ended according to Slurm, in plain words with a remedy."""
 
 from pathlib import Path
 
@@ -38,6 +38,6 @@ _UNKNOWN = (
 
 
 def explain(word: str, address: str, job: str, log: Path) -> CapillaryError:
-    """The error for a job of `address` that ended with `word`, without ended.json."""
+    """The error for a job of `address` without an ended.json, which Slurm says ended with `word`."""
     what, remedy, code = _CAUSES.get(word, _UNKNOWN)
     return CapillaryError(f"job {job} of {address} {what}", file=log, value=word, remedy=remedy, code=code)

@@ -40,7 +40,7 @@ class SlurmPlace:
         self._gates: list[StagePlan] = []
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
-        """What the packages on the nodes are known by: this interpreter, which they share, or the stage's image."""
+        """What identifies the packages on the nodes: this interpreter, which they share, or the stage's image."""
         if self._runtime is ExecutorName.PROCESS:
             identity = process.environment_id(repository, stage, access)
         else:
@@ -101,7 +101,7 @@ class SlurmPlace:
         return [write_job(each, where, self._handover(each)) for each, where in [*gates, (plan, folder)]]
 
     def variables(self) -> Mapping[str, str]:
-        """Those that jobs may get some of."""
+        """The environment from which jobs get the variables that they need."""
         return os.environ
 
     def follower(self, plan: StagePlan, folder: Path) -> Follower:

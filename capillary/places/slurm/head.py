@@ -66,7 +66,7 @@ class Head:
         self._silent = False
 
     def wait(self) -> Ended | str:
-        """How the job ended, in its own words or in Slurm's; DETACHED when it is to continue without this head."""
+        """How the job ended, from its ended.json or from Slurm; DETACHED if it continues without this head."""
         next_question_s = 0.0
         while True:
             self._follower.pump()
@@ -85,7 +85,7 @@ class Head:
             time.sleep(POLL_S)
 
     def _look_again(self) -> Ended | None:
-        """The job's own word, if it is there after all: results without it are removed.
+        """The job's ended.json, looked for once more: results without it are removed.
 
         NFS remembers for up to a minute that a file was not there, and asks its server when the folder is opened.
         """
@@ -96,7 +96,7 @@ class Head:
         return ended
 
     def _obey(self) -> str | None:
-        """Do what was asked of this head; the word for the end where that ends it."""
+        """Do what this head was asked; returns how the job ended if that ends it."""
         if self._requests.leave:
             say(f"job {self._job.job} keeps running; the same command finds it again, capillary jobs cancel ends it")
             return DETACHED

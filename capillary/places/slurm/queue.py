@@ -1,4 +1,4 @@
-"""Slurm's own commands: submit, ask, signal, cancel, requeue. An answer that fails is never taken for an answer."""
+"""Slurm's own commands: submit, ask, signal, cancel, requeue. A command that fails never counts as an answer."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ TERMINAL = frozenset(
 
 
 class NoAnswer(Enum):
-    """What can be known of a job that is not described: Slurm does not have it, or did not say."""
+    """Why a job has no description: Slurm does not know it, or did not answer."""
 
     GONE = "gone"
     SILENT = "silent"
@@ -145,7 +145,7 @@ def address_of(node: str) -> str:
 
 
 def min_job_age_s() -> float:
-    """For how long Slurm describes a job that is over."""
+    """How long Slurm describes a job that is over."""
     done = _run(["scontrol", "show", "config"])
     found = re.search(r"^MinJobAge\s*=\s*(\d+)", done.stdout, re.MULTILINE)
     return float(found[1]) if found else DEFAULT_MIN_JOB_AGE_S

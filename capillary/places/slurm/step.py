@@ -1,4 +1,4 @@
-"""The other nodes of a job, which a step of the job starts and the batch script's program watches."""
+"""The other nodes of a job: a step of the job starts them, and the program in the batch script watches them."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ class Step:
         self._stack = contextlib.ExitStack()
 
     def start(self, stop: Stop) -> Rendezvous:
-        """Start them. When they end in vain, `stop` is asked: here the stage may wait for them for minutes."""
+        """Start them. If one fails, `stop` is asked: the stage here could wait for it for minutes."""
         self._stop = stop
         _, other, *_ = queue.nodes_of_job()
         host, port = choose_meeting(queue.address_of(other))
@@ -67,7 +67,7 @@ class Step:
             ask_to_stop()
 
     def _end(self) -> None:
-        """Wait until they have ended by themselves, then make them."""
+        """Wait until they have ended by themselves; end them if they do not."""
         if not self._has_ended():
             self._process.terminate()
         if not self._has_ended():

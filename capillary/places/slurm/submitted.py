@@ -117,7 +117,7 @@ def submit_array(
 def _find(plan: StagePlan, folder: Path) -> Submitted | None:
     ended = read_ended(folder)
     if ended is not None and ended.code:
-        say(f"{plan.address}: its former job ended with exit code {ended.code}; a new one is submitted")
+        say(f"{plan.address}: its previous job ended with exit code {ended.code}; a new one is submitted")
     known = find_live(plan, folder)
     if known is None:
         return None
@@ -148,7 +148,7 @@ def _array_of(folder: Path) -> ArrayTask | None:
 
 
 def _adopt(folder: Path, name: str, array: ArrayTask | None) -> Submitted | None:
-    """The job of a head that died between its submission and the note of its number."""
+    """The job of a head that died after submitting it and before recording its number."""
     place = folder.parent if array else Path("/") if _is_apart(folder) else folder
     jobs = (job.partition("_") for job in queue.find_by_name(name, place))
     wanted = str(array.task) if array else ""
@@ -157,7 +157,7 @@ def _adopt(folder: Path, name: str, array: ArrayTask | None) -> Submitted | None
 
 
 def _is_over(known: Submitted, name: str) -> bool:
-    """Whether Slurm knows that the job ended without leaving a result, or has given its number to another one."""
+    """Whether Slurm says that the job ended without a result, or has given its number to another job."""
     info = queue.ask(known.job)
     return isinstance(info, queue.JobInfo) and (info.is_terminal or info.name != name)
 
@@ -184,13 +184,13 @@ def _is_apart(folder: Path) -> bool:
 
 
 def _name_of(plan: StagePlan, folder: Path) -> str:
-    """The name of a job by itself. That of one without a folder on its node says which folder here is its own."""
+    """The name of a single job. If its node has no folder of it, the name says which folder here belongs to it."""
     fingerprint = plan.order.fingerprint
     return job_name(hashlib.sha256(f"{fingerprint}{folder}".encode()).hexdigest() if _is_apart(folder) else fingerprint)
 
 
 def exported_names(variables: Mapping[str, str], jobs: Sequence[Job], more: Sequence[str] = ()) -> list[str]:
-    """Names of the `variables` of this process that `jobs` need on their node, and of those like `more`."""
+    """Names of the `variables` of this process that `jobs` need on their nodes, and of those that match `more`."""
     patterns = (*BASE_VARIABLES, *more)
     names = (name for name in variables if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
     return sorted({*names, *(name for job in jobs for name in job.exported())})

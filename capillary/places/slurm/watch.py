@@ -1,4 +1,4 @@
-"""When a job is over that left no word of its own, and how often to ask: decisions on Slurm's answers, as values."""
+"""When a job without an ended.json counts as over, and how often to ask: decisions on Slurm's answers, as values."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ class Watch:
     _last: tuple[str, str] = field(default=("", ""))
 
     def take(self, answer: JobInfo | NoAnswer, now_s: float) -> str | None:
-        """Slurm's word for the end of the job, or GONE; None while it may still be alive.
+        """How the job ended according to Slurm, or GONE; None while it may still be running.
 
         A job that Slurm no longer knows counts as over only when Slurm would have forgotten a finished one, too.
         """

@@ -1,1 +1,1 @@
-"""What this machine is, has and gives to this process: read here for the host side, the gate and the stages."""
+"""What this machine is and has, and what this process may use of it, for the host side, the gate and the stages."""

@@ -7,7 +7,7 @@ from pathlib import Path
 def groups_of(root: Path, controller: str) -> Iterator[Path]:
     """This process's cgroup for `controller` ("" is v2) and every group above it, up to the mount.
 
-    In a container the path that /proc tells may be the host's, where the mount shows the container's own group as its
+    In a container, /proc may name the host's path, while the mount shows the container's own group as its
     root; folders that do not exist are passed over, so the root is always looked at.
     """
     mount = root / "sys/fs/cgroup" / controller

@@ -14,7 +14,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def cpu_model() -> str:
-    """The CPU as its maker calls it; empty if the system does not say."""
+    """The CPU's model name; empty if the system does not say."""
     return _cpu_info().get("model name") or platform.processor()
 
 

@@ -1,6 +1,6 @@
 """The GPUs that a process here can have, asked from NVML or, where its library is missing, from nvidia-smi.
 
-And what their driver runs.
+Also which CUDA their driver runs.
 """
 
 import importlib
@@ -36,7 +36,7 @@ class Gpu:
 
 
 class DriverBrokenError(Exception):
-    """There is a driver, and it does not work; the text is its own."""
+    """There is a driver, but it does not work. The text is the driver's."""
 
 
 def find_devices(visible: str | None) -> tuple[Gpu, ...]:

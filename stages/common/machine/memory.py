@@ -38,7 +38,7 @@ def allowed_memory(top: Path = Path("/")) -> tuple[int, str]:
 
 
 def rooms_of_groups(top: Path) -> Iterator[Room]:
-    """What the group of this process and every group above it leave; files in the cache give way."""
+    """What the group of this process and every group above it leave; cached files count as free."""
     for group, limit, taken_file in _limited_groups(top):
         taken = first_line(group / taken_file)
         if taken is not None:
@@ -47,7 +47,7 @@ def rooms_of_groups(top: Path) -> Iterator[Room]:
 
 
 def _machine(top: Path) -> Room:
-    """What can be had without ending anybody, swap included."""
+    """What is available without ending a process, swap included."""
     sizes = _sizes(top)
     if not sizes:
         return Room(bytes=_total(sizes), where="this machine has")

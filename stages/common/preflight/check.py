@@ -1,4 +1,4 @@
-"""What a check says: pass, warn or fail, with the value that was found, the threshold and what to do."""
+"""The result of a check: pass, warn or fail, with the value found, the threshold and what to do."""
 
 import enum
 from collections.abc import Iterable
@@ -80,5 +80,5 @@ def at_least(
 
 
 def report_of(*groups: Iterable[Check]) -> Report:
-    """One report of several groups of checks."""
+    """Several groups of checks as one report."""
     return Report(tuple(check for group in groups for check in group))

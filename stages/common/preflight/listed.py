@@ -10,7 +10,7 @@ from stages.common.preflight.check import Check, Report, report_of
 
 
 class Where(enum.Flag):
-    """`capillary preflight` looks at the project and this machine, the gate at the one that trains, when it does."""
+    """`capillary preflight` checks the project and this machine; the gate the one that trains, right before."""
 
     COMMAND = enum.auto()
     GATE = enum.auto()

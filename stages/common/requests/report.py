@@ -1,4 +1,4 @@
-"""What the host asks of the stage `report`, with what it alone knows: Git, DVC, the experiment's runner, the machine.
+"""What the host asks of the stage `report`, with what only the host knows: Git, DVC, the experiment, the machine.
 
 Nothing but pydantic is imported here, because the host makes the request and must start fast. It holds no secret: it is
 a plain file.

@@ -64,7 +64,7 @@ class Row:
 def line_chart(
     series: Sequence[Series], *, x_label: str, y_label: str, alt: str, whole_x: bool = False, from_zero: bool = False
 ) -> str:
-    """Lines over common axes, `from_zero` both; without a single point that can be drawn the empty string."""
+    """Lines over common axes, with `from_zero` both from 0; an empty string if there is no point to draw."""
     drawn = [(x, y) for one in series for x, y in one.points if y is not None and _is_drawable(x, y)]
     if not drawn:
         return ""
@@ -100,7 +100,7 @@ def _line(axes: Axes, series: Series) -> None:
 
 
 def _pieces(series: Series) -> Iterator[list[tuple[float, float]]]:
-    """The runs of points that can be drawn."""
+    """Each run of points between gaps."""
     piece: list[tuple[float, float]] = []
     for x, y in series.points:
         if y is not None and _is_drawable(x, y):
@@ -115,9 +115,9 @@ def _pieces(series: Series) -> Iterator[list[tuple[float, float]]]:
 def dot_plot(
     rows: Sequence[Row], *, x_label: str, alt: str, reference: float | None = None, limits: tuple[float, ...] = ()
 ) -> str:
-    """A row a subject, its label above its marks; a dashed line at `reference`. Empty without a mark.
+    """One row per subject, its label above its marks; a dashed line at `reference`. Empty without a mark.
 
-    `limits` are values that the axis reaches to in any case.
+    The axis always reaches to `limits`.
     """
     ends = (value for row in rows for mark in row.marks for value in (mark.value, mark.low, mark.high))
     values = [value for value in ends if value is not None and _is_drawable(value)]
@@ -214,7 +214,7 @@ def legend_key(colour: int | None, dash: int | None = None) -> str:
 
 
 def _axes(figure: Canvas, left: float, right: float) -> Axes:
-    """Axes between margins in pixels, with a base line and nothing else around them."""
+    """Axes between margins in pixels, with only a base line."""
     height = figure.get_figheight() * figure.dpi
     place = (left / WIDTH, _BOTTOM / height, (WIDTH - left - right) / WIDTH, (height - _TOP - _BOTTOM) / height)
     axes = figure.add_axes(place)

@@ -1,4 +1,4 @@
-"""Which charts a report has: its values put onto axes. Charts themselves are in charts.py."""
+"""Which charts a report has, and their values. How a chart is drawn is in charts.py."""
 
 import math
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def fold_figure(report: Report, folds: dict[str, dict[int, float]]) -> list[Figu
 
 
 def volume_figures(report: Report) -> list[Figure]:
-    """Each volume under each loss, the best on top, a chart for each of the first metrics; none of too many rows.
+    """Each volume under each loss, the best on top, one chart per leading metric; none if there are too many rows.
 
     Volumes without a value in the first metric come last.
     """
@@ -166,7 +166,7 @@ def _loss_figures(report: Report) -> Iterator[Figure]:
 
 
 def resource_figures(report: Report) -> list[Figure]:
-    """A chart a resource over the time of each training."""
+    """One chart per resource, over the time of each training."""
     trainings = [(run, run.cell) for run in report.runs if run.cell is not None]
     keys = dict.fromkeys(key for run, _ in trainings for key in run.samples)
     longest_s = max((time for run, _ in trainings for curve in run.samples.values() for time, _ in curve), default=0.0)

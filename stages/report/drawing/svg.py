@@ -1,7 +1,7 @@
 """A matplotlib figure as inline SVG that follows the page: its light or dark, its font, its width.
 
 matplotlib knows colours, not CSS variables: each variable of report.css that charts use has a colour that stands for it
-until the figure is written. What an artist says when a pointer rests on it travels in its group's id.
+until the figure is written. The tooltip of an artist is kept in its group's id.
 """
 
 import io
@@ -45,13 +45,13 @@ def canvas(width: float, height: float) -> Canvas:
 
 
 def told(artist: Artist, kind: str, *labels: str) -> None:
-    """Give `artist` a class for report.css, and what it says, or what each of its markers says."""
+    """Give `artist` a class for report.css, and a tooltip, or one for each of its markers."""
     hidden = (visible(label).replace(_SEPARATOR, "¦") for label in labels)
     artist.set_gid(_SEPARATOR.join([kind, *hidden]))
 
 
 def style() -> AbstractContextManager[None]:
-    """In this context figures are made and written."""
+    """Make and write figures in this context."""
     return mpl.rc_context(_STYLE)
 
 
@@ -76,7 +76,7 @@ def to_svg(figure: Canvas, kind: str, alt: str) -> str:
 
 
 def _clean(parent: ElementTree.Element) -> None:
-    """Take from `parent` what a page has by itself, and put what artists say where a browser looks for it."""
+    """Remove from `parent` what the page has already, and put tooltips where a browser looks for them."""
     for child in list(parent):
         _clean(child)
         if child.tag == "g":

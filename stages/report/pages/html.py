@@ -81,7 +81,7 @@ def _figures(report: Report, folds: dict[str, dict[int, float]]) -> dict[str, li
 
 
 def _shown(value: Any) -> Any:
-    """What is in the page for `value`: a text without hidden characters. What is markup already was made here."""
+    """How the page shows `value`: text without hidden characters. Markup is passed on: it was made here."""
     return visible(value, keep="\n\t") if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 

@@ -1,4 +1,4 @@
-"""What the stages left under metrics/ and models/."""
+"""What the stages wrote to metrics/ and models/."""
 
 import base64
 import csv
@@ -228,7 +228,7 @@ def data_uri(png: bytes) -> str:
 
 
 def _of_cells(folder: Path, cells: Sequence[CellName], suffix: str) -> list[tuple[Path, CellName]]:
-    """The cells' files that are there. Those of cells that params.yaml no longer lists are not result of it."""
+    """The cells' files that exist. Files of cells that params.yaml no longer lists do not count."""
     files = ((folder / f"{cell.place}{suffix}", cell) for cell in cells)
     return [(file, cell) for file, cell in files if file.is_file()]
 

@@ -34,7 +34,7 @@ _MISREAD = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError,
 
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
-    """The runs that were found; `missing` says what was not, `failure` is why the store could not be asked."""
+    """The runs that were found; `missing` says which were not, `failure` why the store could not be asked."""
 
     runs: tuple[TrackedRun, ...] = ()
     missing: str | None = None
@@ -50,7 +50,7 @@ class Tracked:
 def asking(runtime: Runtime) -> Iterator[Server]:
     """The server or embedded store of this project. Whatever goes wrong with it in the block is a CapillaryError.
 
-    A store that is not there is not made.
+    A store that does not exist is not created.
     """
     place = without_login(runtime.tracking_uri)
     try:
@@ -75,7 +75,7 @@ def _refuse_missing(file: Path) -> None:
             "MLflow's embedded store cannot be read",
             remedy="run `dvc repro` here first",
             file=file,
-            value="there is no such file",
+            value="the file does not exist",
         )
 
 
@@ -84,7 +84,7 @@ def _first_line(error: Exception) -> str:
 
 
 def left_out(error: CapillaryError) -> str:
-    """Why something is not in the report, in the words of `error`; a client's long account of an outage is not told."""
+    """Why something is not in the report, in the words of `error`, without a client's long text about an outage."""
     why = "" if error.value is None or isinstance(error, OutageError) else f" ({error.value})"
     remedy = REMEDY if isinstance(error, OutageError | RefusedError) else error.remedy
     return f"Left out, because {error.what}{why}. Remedy: {remedy}."
@@ -113,13 +113,13 @@ def _read(trained: Sequence[TrainedCell], metrics: Means, server: Server, place:
 
 
 def _run_of(trained: TrainedCell, server: Server) -> Run | None:
-    """By the receipt; without one, or where it is no longer true, by the fingerprint of its training."""
+    """By the receipt; without one, or if it is out of date, by the fingerprint of its training."""
     run = _known_run(trained.receipt.run_id, server) if trained.receipt and trained.receipt.run_id else None
     return run or _training(trained.card.fingerprint, server)
 
 
 def _known_run(run_id: str, server: Server) -> Run | None:
-    """The run, None when the server does not know it or it was deleted."""
+    """The run; None if the server does not know it or it was deleted."""
     try:
         run = server.call(_ANSWER, lambda: server.client.get_run(run_id))
     except RefusedError as error:

@@ -35,7 +35,7 @@ def check_disk(
     why: str = "",
     write: bool = True,
 ) -> Check:
-    """Space that this user may still fill on the disk of `folder`, which need not exist yet.
+    """Space that this user can still fill on the disk of `folder`, which need not exist yet.
 
     With `write` a file without a name is written there: no permission, a read-only disk, a quota or a table of files
     (inodes) that is used up show in nothing else.

@@ -17,9 +17,9 @@ _QUESTION = "select experiment_id from experiments where name = ? and lifecycle_
 
 
 def check_address(root: Path, variables: Mapping[str, str], *, critical: bool) -> list[Check]:
-    """What can be said of the store before any server is asked: the address is one, and an embedded store is sound.
+    """What can be checked before any server is asked: the address is valid, and an embedded store is sound.
 
-    Nothing for a server: its answer is its own check. A relative path is taken from `root`.
+    A server is not checked here, but by what it answers. A relative path is taken from `root`.
     """
     uri = variables.get(VARIABLE, EMBEDDED)
     try:

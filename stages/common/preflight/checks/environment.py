@@ -32,7 +32,7 @@ def check_environment(
     tracking: TrackingMode = "required",
     top: Path = Path("/"),
 ) -> Check:
-    """What `stage` needs and is not given; what only a tracking server asks for is a warning unless it is `required`.
+    """What `stage` needs and does not get. What only a tracking server asks for is a warning, unless it is `required`.
 
     `variables` are those that configs/stages.yaml hands on to it, `source` is
     where it reads data from, `answers` come from the servers that it talks to.
@@ -67,7 +67,7 @@ def _by_server(answers: Iterable[Answer]) -> Iterator[tuple[str, str]]:
 
 
 def _by_place(scheme: str, why: str, variables: Mapping[str, str], top: Path) -> list[tuple[str, str]]:
-    """Keys that the scheme of a source or store needs, unless something else may bring them."""
+    """Variables that the scheme of a source or store needs, unless they can come from elsewhere."""
     vendor = (top / VENDOR_FILE).read_text() if (top / VENDOR_FILE).is_file() else ""
     if scheme == "s3" and not (any(variables.get(name) for name in _AWS_OTHER) or "Amazon" in vendor):
         return [(name, f"{why} s3://") for name in _AWS_KEYS if not variables.get(name)]

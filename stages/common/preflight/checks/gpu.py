@@ -44,7 +44,7 @@ def check_gpu(
 
 
 def check_memory(devices: Sequence[Gpu], params: GpuParams, need: Need = NOTHING_KNOWN) -> Check:
-    """What the best of the GPUs has free; where it has no memory of its own, the check of RAM counts."""
+    """The free memory of the best GPU. One that shares the machine's memory is left to the check of RAM."""
     sized = [
         (device.free_bytes, device.memory_bytes, device.index)
         for device in devices
@@ -67,7 +67,7 @@ def check_memory(devices: Sequence[Gpu], params: GpuParams, need: Need = NOTHING
 
 
 def broken(text: str, *, required: bool) -> Check:
-    """A driver that does not answer (`text` is what it says): torch would find no GPU."""
+    """A driver that does not answer: torch would find no GPU. `text` is the driver's message."""
     remedy = "reboot after an update of the driver or kernel (nvidia-smi must work first); see dmesg"
     threshold = "the driver answers"
     return missed("gpu", text, threshold, remedy, critical=required)
@@ -87,7 +87,7 @@ def check_driver(driver: str, cuda: str, *, critical: bool) -> Check:
 
 
 def _older_torch(driver: str) -> str:
-    """What else helps: a torch for the newest CUDA that `driver` runs."""
+    """Another remedy: a torch for the newest CUDA that `driver` runs."""
     generation = max((each for each in OLDEST_DRIVER if driver_runs(driver, f"{each}.0")), default=None)
     if generation is None:
         return ""

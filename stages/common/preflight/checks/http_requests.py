@@ -1,4 +1,4 @@
-"""HTTP as MLflow's client speaks it: the login, the certificates, and what a failed request means."""
+"""HTTP requests as MLflow's client makes them: the login, the certificates, and what a failed request means."""
 
 import base64
 import email.utils
@@ -38,7 +38,7 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """No answer. `remedy` is empty if the cause may be anything; `final`: asking again would change nothing."""
+    """No answer. `remedy` is empty if the cause is unknown; `final`: asking again would change nothing."""
 
     reason: str
     remedy: str = ""
@@ -55,7 +55,7 @@ def mlflow_login(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def verify(variables: Mapping[str, str]) -> bool | str:
-    """What MLflow's client checks a server's certificate against: a file, the system's, or False: nothing."""
+    """What MLflow's client checks a server's certificate against: a file, or the system's (True); False: nothing."""
     if insecure(variables):
         return False
     return variables.get(CERTIFICATE) or True
@@ -81,7 +81,7 @@ def wrong_certificates(variables: Mapping[str, str]) -> Failure | None:
 def ask(
     method: str, url: str, variables: Mapping[str, str], timeout_s: float, *, headers: Mapping[str, str], **rest: Any
 ) -> Reply | Failure:
-    """One request. Redirects of a GET are followed, those of a POST are not: on their way its body would get lost."""
+    """One request. Redirects of a GET are followed; those of a POST are not, because its body would be lost."""
     if failure := wrong_certificates(variables):
         return failure
     started = time.time()

@@ -65,7 +65,7 @@ def _faults(service: Service, first: Reply, question: Ask, variables: Mapping[st
 
 
 def _experiment_faults(service: Service, reply: Reply) -> Iterator[Fault]:
-    """Whether it is MLflow, takes the login, and has the experiment undeleted, or not at all: a training creates it."""
+    """Whether it is MLflow, accepts the login, and has not deleted the experiment. A training creates a missing one."""
     body, experiment = reply.body, _experiment_of(reply)
     if reply.status >= 500:
         proxy = ": a proxy before the server" if body is None and reply.status in (502, 503, 504) else ""
@@ -94,7 +94,7 @@ def _experiment_of(reply: Reply) -> dict[str, Any]:
 
 
 def _age_faults(reply: Reply | Failure) -> Iterator[Fault]:
-    """A server that hides its version is taken as it is."""
+    """A server that hides its version passes."""
     found = re.match(r"(\d+)\.(\d+)", reply.text.strip()) if isinstance(reply, Reply) and reply.status == 200 else None
     if found and (int(found[1]), int(found[2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
@@ -102,7 +102,7 @@ def _age_faults(reply: Reply | Failure) -> Iterator[Fault]:
 
 
 def _write_faults(question: Ask, experiment_id: str, variables: Mapping[str, str]) -> Iterator[Fault]:
-    """A write that the server refuses as incomplete if it would take a complete one."""
+    """A write that is incomplete: a server that would accept a complete one refuses it as such."""
     path = "set-experiment-tag" if experiment_id else "create"
     body = {"experiment_id": experiment_id} if experiment_id else {}
     reply = question("POST", f"{API}/experiments/{path}", json=body)

@@ -19,8 +19,10 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A server to ask. `url` may hold credentials: show `place`. One that tracks runs, or keeps their files, may be
-    missing: what it does not take waits on this disk (docs/tracking.md).
+    """A server to ask. `url` may hold credentials, so show `place`.
+
+    A server that tracks runs, or keeps their files, may be missing: what it does not take waits on this disk
+    (docs/tracking.md).
     """
 
     kind: Kind
@@ -59,5 +61,5 @@ class Answer:
 
     @property
     def asks_for_login(self) -> bool:
-        """It wants credentials, and none were sent."""
+        """It asks for credentials, and none were sent."""
         return self.status == 401 and not self.had_credentials

@@ -1,4 +1,4 @@
-"""The servers that a run talks to: which they are, and whether each answers as what it is taken for."""
+"""The servers that a run talks to: which ones, and whether each answers as the kind of server it should be."""
 
 import socket
 import struct
@@ -98,7 +98,7 @@ def _ask(service: Service, variables: Mapping[str, str], timeout_s: float) -> An
 
 
 def _ask_http(service: Service, variables: Mapping[str, str], timeout_s: float) -> Answer:
-    """An object store refuses who does not sign, which is an answer, too."""
+    """An object store refuses unsigned requests, which also counts as an answer."""
     reply = http_requests.ask("GET", service.url, variables, timeout_s, headers={})
     if isinstance(reply, Failure):
         fault = f"does not answer ({reply.reason})"

@@ -123,10 +123,10 @@ def test_without_a_server_or_a_training_the_table_says_why(monkeypatch: pytest.M
     runtime = Runtime(tracking_uri=f"sqlite:///{tmp_path / 'none.db'}")
     missing = read_trainings(CARDS, [NAME], runtime, None).missing
     assert missing is not None
-    assert "there is no such file" in missing
+    assert "the file does not exist" in missing
     report = made_report(registered=dataclasses.replace(NOTHING, missing=missing))
     for text in (to_html(report), to_markdown(report)):
-        assert "there is no such file" in text
+        assert "the file does not exist" in text
 
 
 def test_the_table_is_on_the_page_and_in_markdown() -> None:

@@ -181,7 +181,7 @@ def test_an_embedded_store_is_not_made_by_looking(tmp_path: Path) -> None:
     """A report of a project that never trained leaves no file behind. One that is no database is damaged, and told."""
     file = tmp_path / "my runs" / "mlflow.db"
     found = tracked(f"sqlite:///{file}", card("t0"))
-    assert "cannot be read (there is no such file). Remedy: run `dvc repro` here first." in str(found.missing)
+    assert "cannot be read (the file does not exist). Remedy: run `dvc repro` here first." in str(found.missing)
     assert (found.damaged, file.parent.exists()) == (None, False)
     assert tracked(f"sqlite:///{file}").missing is None
     file.parent.mkdir()
