@@ -1,4 +1,4 @@
-"""The ingest stage as a process in a sandbox, as the launcher starts it, and servers for it to read from."""
+"""The ingest stage in a sandbox, as a process too, and servers for it to read from."""
 
 import contextlib
 import functools
@@ -10,80 +10,38 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import yaml
+import fsspec
 
 from tests.support.parts import REPOSITORY, require
 from tests.support.ports import free_port
-from tests.support.warm import warm_python
+from tests.unit.stages.ingest.sandbox import Sandbox
 
 RCLONE = Path(sys.prefix) / "bin" / "rclone"
 KEY, SECRET = "test-access-key", "test-secret-key"
-SCREEN_LINES = 24
 
 
-@dataclass(frozen=True)
-class Sandbox:
-    """A working folder: params.yaml, whatever a test puts there, and a place for data/raw with a file next to it."""
+class ServedSandbox(Sandbox):
+    """A sandbox whose stage reads from servers and disks."""
 
-    folder: Path
+    def run(self, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """In the test's own process, without the connections of an earlier run."""
+        for protocol in ("http", "s3"):
+            fsspec.get_filesystem_class(protocol).clear_instance_cache()
+        return super().run(**environment)
 
-    def __post_init__(self) -> None:
-        (self.folder / "data").mkdir(parents=True)
-        (self.folder / "data" / "neighbour.txt").write_text("intact")
-
-    @property
-    def raw(self) -> Path:
-        """The declared out."""
-        return self.folder / "data" / "raw"
-
-    def write_params(self, source: object, **changes: object) -> None:
-        """params.yaml with the declared keys; `changes` adds or replaces some."""
-        given = {
-            "source": source,
-            "on_invalid": "fail",
-            "label_geometry": "world",
-            "label": "binary",
-            "ignore_value": None,
-        }
-        given |= {"channel": None}
-        params = {"ingest": given | changes}
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
-
-    def run(self, *wrapper: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """The stage, run to its end; `wrapper` is a command that runs it, in its own process."""
+    def run_alone(self, *wrapper: str) -> "subprocess.CompletedProcess[str]":
+        """In a process of its own, which the command `wrapper` runs."""
         return subprocess.run(
-            [*wrapper, sys.executable if wrapper else warm_python(), "-m", "stages.ingest"],
+            [*wrapper, sys.executable, "-m", "stages.ingest"],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", **environment},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"},
             capture_output=True,
             text=True,
             timeout=120,
         )
-
-    def succeed(self, source: object, **environment: str) -> str:
-        """Run on `source`; the stage's output, after it has ended well."""
-        self.write_params(source)
-        result = self.run(**environment)
-        assert result.returncode == 0, result.stdout + result.stderr
-        assert result.stderr == ""
-        return result.stdout
-
-    def assert_refused(self, result: "subprocess.CompletedProcess[str]", code: int, *says: str) -> None:
-        """One screen with a remedy and `says`, the exit code, no out and an unharmed neighbour."""
-        report = result.stderr
-        assert result.returncode == code, result.stdout + report
-        assert "Traceback" not in report
-        assert report.startswith("error: ")
-        assert "  remedy: " in report
-        assert len(report.splitlines()) <= SCREEN_LINES, report
-        for text in says:
-            assert text in report, report
-        assert not self.raw.exists() or not list(self.raw.iterdir())
-        assert (self.folder / "data" / "neighbour.txt").read_text() == "intact"
 
 
 class _Handler(SimpleHTTPRequestHandler):

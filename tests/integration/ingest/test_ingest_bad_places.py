@@ -8,7 +8,7 @@ import pytest
 
 from stages.common.errors import ExitCode
 from tests.integration.ingest.ingest_sandbox import (
-    Sandbox,
+    ServedSandbox,
     in_namespace,
     s3_server,
     web_server,
@@ -19,9 +19,9 @@ from tests.unit.stages.ingest.made import make_source
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Sandbox:
+def box(tmp_path: Path) -> ServedSandbox:
     """A sandbox with three good stacks in the folder `stacks`."""
-    box = Sandbox(tmp_path / "sandbox")
+    box = ServedSandbox(tmp_path / "sandbox")
     make_source(box.folder / "stacks")
     return box
 
@@ -38,7 +38,7 @@ def box(tmp_path: Path) -> Sandbox:
         ("/cut/params.yaml.zip", ExitCode.SERVICE, "cannot be read from its server"),
     ],
 )
-def test_bad_answer_of_a_web_server(box: Sandbox, path: str, code: ExitCode, says: str) -> None:
+def test_bad_answer_of_a_web_server(box: ServedSandbox, path: str, code: ExitCode, says: str) -> None:
     """404 is the URL's fault, a login is needed, the server fails, or half the bytes come: each is distinguished."""
     (box.folder / "params.yaml.zip").write_text("no archive at all, but a page of text")
     with web_server(box.folder) as url:
@@ -46,7 +46,7 @@ def test_bad_answer_of_a_web_server(box: Sandbox, path: str, code: ExitCode, say
         box.assert_refused(box.run(), code, says, url)
 
 
-def test_server_that_fails_between_volumes(box: Sandbox) -> None:
+def test_server_that_fails_between_volumes(box: ServedSandbox) -> None:
     """A failing server is not a reason to skip a volume: the run stops, and what came before does not stay."""
     with web_server(box.folder) as url:
         box.write_params(f"{url}/halfway/stacks/dataset.csv", on_invalid="skip")
@@ -55,7 +55,7 @@ def test_server_that_fails_between_volumes(box: Sandbox) -> None:
     box.assert_refused(result, ExitCode.SERVICE, "/halfway/stacks/images/v2.tif", "500")
 
 
-def test_unreachable_host(box: Sandbox) -> None:
+def test_unreachable_host(box: ServedSandbox) -> None:
     """Nobody listens: host and reason are told."""
     url = f"http://127.0.0.1:{free_port()}/stacks.zip"
     box.write_params(url)
@@ -74,7 +74,7 @@ def test_unreachable_host(box: Sandbox) -> None:
     ],
 )
 def test_bad_answer_of_an_s3_server(
-    box: Sandbox, source: str, changes: dict[str, str], code: ExitCode, says: str
+    box: ServedSandbox, source: str, changes: dict[str, str], code: ExitCode, says: str
 ) -> None:
     """A missing folder, a missing bucket, wrong keys, no keys, no server."""
     box.write_params(source)
@@ -83,33 +83,33 @@ def test_bad_answer_of_an_s3_server(
         box.assert_refused(box.run(**{**environment, **no_other_keys, **changes}), code, source, says)
 
 
-def test_unreadable_image(box: Sandbox) -> None:
+def test_unreadable_image(box: ServedSandbox) -> None:
     """A file that one may not read is a volume's reason, told with the way out."""
     (box.folder / "stacks" / "images" / "v2.tif").chmod(0)
     box.write_params("stacks")
     says = "v2: image images/v2.tif: it cannot be read: Permission denied"
-    box.assert_refused(box.run(*without_override()), ExitCode.DATA, says)
+    box.assert_refused(box.run_alone(*without_override()), ExitCode.DATA, says)
 
 
-def test_unwritable_folder(box: Sandbox) -> None:
+def test_unwritable_folder(box: ServedSandbox) -> None:
     """Where nothing can be written, the folder is named."""
     box.write_params("stacks")
     (box.folder / "data").chmod(0o555)
     try:
-        box.assert_refused(box.run(*without_override()), ExitCode.MACHINE, "permission is denied", "data/raw")
+        box.assert_refused(box.run_alone(*without_override()), ExitCode.MACHINE, "permission is denied", "data/raw")
     finally:
         (box.folder / "data").chmod(0o755)
 
 
-def test_read_only_disk(box: Sandbox) -> None:
+def test_read_only_disk(box: ServedSandbox) -> None:
     """A read-only mount is distinguished from missing permission."""
     box.write_params("stacks")
     wrapper = in_namespace("mount -t tmpfs -o ro tmpfs data")
-    box.assert_refused(box.run(*wrapper), ExitCode.MACHINE, "read-only", "data/raw")
+    box.assert_refused(box.run_alone(*wrapper), ExitCode.MACHINE, "read-only", "data/raw")
 
 
 @pytest.mark.parametrize(("archive", "says"), [(False, "the disk is full"), (True, "the disk has no room")])
-def test_full_disk(box: Sandbox, archive: bool, says: str) -> None:
+def test_full_disk(box: ServedSandbox, archive: bool, says: str) -> None:
     """A disk that fills up while a stack is copied is named as such, one too small for an archive before that."""
     stacks = box.folder / "stacks"
     (stacks / "images" / "v3.tif").write_bytes(os.urandom(400_000))
@@ -118,12 +118,12 @@ def test_full_disk(box: Sandbox, archive: bool, says: str) -> None:
         shutil.make_archive(str(box.folder / "packed"), "zip", stacks)
         box.write_params("packed.zip")
     wrapper = in_namespace("mount -t tmpfs -o size=200k tmpfs data")
-    box.assert_refused(box.run(*wrapper), ExitCode.MACHINE, says)
+    box.assert_refused(box.run_alone(*wrapper), ExitCode.MACHINE, says)
 
 
-def test_file_size_limit(box: Sandbox) -> None:
+def test_file_size_limit(box: ServedSandbox) -> None:
     """A limit on file sizes is the machine's, too."""
     (box.folder / "stacks" / "images" / "v3.tif").write_bytes(os.urandom(400_000))
     box.write_params("stacks")
     wrapper = ["sh", "-c", 'ulimit -f 200; exec "$@"', "sh"]
-    box.assert_refused(box.run(*wrapper), ExitCode.MACHINE, "file size limit")
+    box.assert_refused(box.run_alone(*wrapper), ExitCode.MACHINE, "file size limit")

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from stages.common.imaging.stacks import read_stack
-from tests.integration.ingest.ingest_sandbox import Sandbox, s3_server, web_server
+from tests.integration.ingest.ingest_sandbox import ServedSandbox, s3_server, web_server
 from tests.support.parts import REAL_STACKS, REPOSITORY, command_environment, require
+from tests.support.warm import with_warm_commands
 from tests.unit.stages.ingest.made import make_minivess, make_source, row, write_table
 
 PHANTOM = REPOSITORY / "samples" / "phantom"
@@ -21,9 +22,9 @@ NAMES = ("v1", "v2", "v3")
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Sandbox:
+def box(tmp_path: Path) -> ServedSandbox:
     """An empty sandbox."""
-    return Sandbox(tmp_path / "sandbox")
+    return ServedSandbox(tmp_path / "sandbox")
 
 
 @pytest.fixture
@@ -44,12 +45,12 @@ def web(shelf: Path) -> Iterator[str]:
         yield url
 
 
-def table_of(box: Sandbox) -> list[dict[str, str]]:
+def table_of(box: ServedSandbox) -> list[dict[str, str]]:
     with (box.raw / "volumes.csv").open() as stream:
         return list(csv.DictReader(stream))
 
 
-def assert_landed(box: Sandbox, source: Path, pairs: dict[str, tuple[str, str]]) -> None:
+def assert_landed(box: ServedSandbox, source: Path, pairs: dict[str, tuple[str, str]]) -> None:
     """data/raw holds the volumes `pairs` (id → image, label in `source`), byte for byte and with true checksums."""
     rows = {each["id"]: each for each in table_of(box)}
     assert rows.keys() == pairs.keys()
@@ -66,14 +67,14 @@ def tiffs(names: tuple[str, ...]) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", ["stacks", "stacks.zip", "stacks.tar.gz"])
-def test_local_folder_and_archives(box: Sandbox, shelf: Path, name: str) -> None:
+def test_local_folder_and_archives(box: ServedSandbox, shelf: Path, name: str) -> None:
     """A relative path, as params.yaml has it."""
     output = box.succeed(f"../shelf/{name}")
     assert_landed(box, shelf / "stacks", tiffs(NAMES))
     assert f"3 volumes from ../shelf/{name} are valid" in output
 
 
-def test_linked_source_as_the_launcher_lays_it(box: Sandbox, shelf: Path) -> None:
+def test_linked_source_as_the_launcher_lays_it(box: ServedSandbox, shelf: Path) -> None:
     """In the sandbox of the process executor the source is a link."""
     (box.folder / "stacks").symlink_to(shelf / "stacks")
     box.succeed("stacks")
@@ -81,7 +82,7 @@ def test_linked_source_as_the_launcher_lays_it(box: Sandbox, shelf: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["stacks.zip", "stacks.tar.gz", "stacks/dataset.csv", "stacks.zip?token=secret"])
-def test_web_server(box: Sandbox, shelf: Path, web: str, name: str) -> None:
+def test_web_server(box: ServedSandbox, shelf: Path, web: str, name: str) -> None:
     """An archive or a table at a URL; a token in the URL is used and never shown or written."""
     output = box.succeed(f"{web}/{name}")
     assert_landed(box, shelf / "stacks", tiffs(NAMES))
@@ -90,7 +91,7 @@ def test_web_server(box: Sandbox, shelf: Path, web: str, name: str) -> None:
     assert "secret" not in output
 
 
-def test_web_server_with_awkward_file_names(box: Sandbox, shelf: Path, web: str) -> None:
+def test_web_server_with_awkward_file_names(box: ServedSandbox, shelf: Path, web: str) -> None:
     """Spaces, signs with a meaning in URLs and letters beyond ASCII are file names, too."""
     source = shelf / "stacks"
     awkward = "images/50% of #1 ü+.tif"
@@ -100,13 +101,13 @@ def test_web_server_with_awkward_file_names(box: Sandbox, shelf: Path, web: str)
     assert_landed(box, source, {"v1": (awkward, "labels/v1.tif")})
 
 
-def test_web_server_that_hangs_up_once(box: Sandbox, shelf: Path, web: str) -> None:
+def test_web_server_that_hangs_up_once(box: ServedSandbox, shelf: Path, web: str) -> None:
     """A dropped connection is tried again."""
     box.succeed(f"{web}/flaky/stacks.zip")
     assert_landed(box, shelf / "stacks", tiffs(NAMES))
 
 
-def test_s3_server(box: Sandbox, shelf: Path) -> None:
+def test_s3_server(box: ServedSandbox, shelf: Path) -> None:
     """A folder in a bucket, with the endpoint and the keys from the environment."""
     with s3_server(shelf.parent) as environment:
         output = box.succeed("s3://shelf/stacks", **environment)
@@ -114,7 +115,7 @@ def test_s3_server(box: Sandbox, shelf: Path) -> None:
     assert output.splitlines()[0].startswith("ingest 1/3 v1: 4 × 24 × 20 voxels")
 
 
-def test_minivess_layout_on_s3(box: Sandbox, shelf: Path) -> None:
+def test_minivess_layout_on_s3(box: ServedSandbox, shelf: Path) -> None:
     """Pairs are found by listing, the spacing by the header."""
     with s3_server(shelf.parent) as environment:
         box.succeed("s3://shelf/minivess/", **environment)
@@ -123,7 +124,7 @@ def test_minivess_layout_on_s3(box: Sandbox, shelf: Path) -> None:
     assert [table_of(box)[0][f"spacing_{axis}_um"] for axis in "zyx"] == ["2.0", "0.5", "0.5"]
 
 
-def test_one_bad_volume_on_s3_is_skipped(box: Sandbox, shelf: Path) -> None:
+def test_one_bad_volume_on_s3_is_skipped(box: ServedSandbox, shelf: Path) -> None:
     """A missing object is the volume's fault, not the server's."""
     (shelf / "stacks" / "labels" / "v2.tif").unlink()
     with s3_server(shelf.parent) as environment:
@@ -134,7 +135,7 @@ def test_one_bad_volume_on_s3_is_skipped(box: Sandbox, shelf: Path) -> None:
     assert "v2: INVALID: label labels/v2.tif: s3://shelf/stacks/labels/v2.tif does not exist" in result.stdout
 
 
-def test_phantom_is_valid_without_a_remark(box: Sandbox) -> None:
+def test_phantom_is_valid_without_a_remark(box: ServedSandbox) -> None:
     """The default input passes every check, groups included."""
     box.succeed(str(PHANTOM))
     report = json.loads((box.raw / "validation.json").read_text())
@@ -143,7 +144,7 @@ def test_phantom_is_valid_without_a_remark(box: Sandbox) -> None:
     assert {each["label_foreground_value"] for each in table_of(box)} == {"1", "255"}
 
 
-def test_real_stacks_are_valid(box: Sandbox) -> None:
+def test_real_stacks_are_valid(box: ServedSandbox) -> None:
     """Six stacks with labels of {0, 255} and {0, 254}, 8 and 16 bit, as they came from their authors."""
     require(REAL_STACKS.is_dir(), "../shared/datasets/vesselnn")
     output = box.succeed(str(REAL_STACKS))
@@ -175,7 +176,11 @@ def _graph(folder: Path, source: str) -> None:
 
 def _dvc(folder: Path, *argv: str, **environment: str) -> str:
     result = subprocess.run(
-        ["dvc", *argv], cwd=folder, env=command_environment(**environment), capture_output=True, text=True
+        ["dvc", *argv],
+        cwd=folder,
+        env=with_warm_commands(command_environment(**environment)),
+        capture_output=True,
+        text=True,
     )
     return result.stdout + result.stderr
 

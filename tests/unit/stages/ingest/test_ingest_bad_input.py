@@ -1,4 +1,4 @@
-"""Bad input to the real ingest process: one screen that names file, value and remedy, and nothing half-written."""
+"""Bad input to the whole program: one screen that names file, value and remedy, and nothing half-written."""
 
 import gzip
 import os
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from stages.common.errors import ExitCode
-from tests.integration.ingest.ingest_sandbox import Sandbox
 from tests.unit.stages.ingest.made import (
     SHAPE_ZYX,
     image_zyx,
@@ -20,6 +19,7 @@ from tests.unit.stages.ingest.made import (
     save_tiff,
     write_table,
 )
+from tests.unit.stages.ingest.sandbox import Sandbox
 
 Damage = Callable[[Path], None]
 SPACING_XYZ = (0.5, 0.5, 2.0)
