@@ -54,6 +54,11 @@ def test_the_environment_is_not_the_machine_s() -> None:
     assert any("target=${localWorkspaceFolder}/.venv,type=volume" in mount for mount in CONFIG["mounts"])
 
 
+def test_terminals_find_the_environment_s_commands() -> None:
+    """The page's `mlflow ui` is typed before anybody has allowed direnv."""
+    assert CONFIG["remoteEnv"]["PATH"] == "${containerWorkspaceFolder}/.venv/bin:${containerEnv:PATH}"
+
+
 def test_a_gpu_is_optional() -> None:
     """`--gpus` as an argument would keep the container from starting if there is none."""
     assert CONFIG["hostRequirements"]["gpu"] == "optional"
