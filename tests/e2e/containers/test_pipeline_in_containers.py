@@ -1,12 +1,20 @@
-"""The whole pipeline in sibling containers of a real daemon: the same results as plain processes give."""
+"""The whole pipeline in sibling containers of a real daemon: the same results as plain processes give.
+
+Its training is stopped and killed on the way, so that every comparison is also one with a training that resumed.
+"""
 
 import filecmp
 import os
+import re
 import shutil
+import subprocess
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from docker.models.containers import Container
 
 from tests.support.clone import TINY, Clone, finished_clone
 from tests.support.docker.containers import client
@@ -14,6 +22,17 @@ from tests.support.docker.containers import client
 CONTAINERS = {"CAPILLARY_EXECUTOR": "docker"}
 OUTS = ("data/raw", "data/processed", "metrics")
 START_S = 300
+Done = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """`dvc repro` in a fresh clone until all is done: stopped by the memory guard, killed, then left alone."""
+
+    clone: Clone
+    stopped: Done
+    killed: Done
+    finished: Done
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +41,45 @@ def by_processes(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.fixture(scope="module")
-def by_containers(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def attempts(tmp_path_factory: pytest.TempPathFactory) -> Attempts:
     client()
     clone = Clone(tmp_path_factory.mktemp("containers") / "clone")
     clone.set_params(TINY)
-    done = clone.run("dvc", "repro", **CONTAINERS)
-    assert clone.ran(done.stdout) == ["ingest", "preprocess", "train@dice_ce-0", "evaluate"]
-    return clone
+    # a limit that every training crosses
+    stopped = clone.run("dvc", "repro", check=False, CAPILLARY_MEMORY_ABORT_GB="0.1", **CONTAINERS)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(clone.run, "dvc", "repro", check=False, **CONTAINERS)
+        kill_after_an_epoch(clone, running)
+        killed = running.result()
+    return Attempts(clone=clone, stopped=stopped, killed=killed, finished=clone.run("dvc", "repro", **CONTAINERS))
+
+
+@pytest.fixture(scope="module")
+def by_containers(attempts: Attempts) -> Clone:
+    return attempts.clone
+
+
+def kill_after_an_epoch(clone: Clone, running: Future[Done]) -> None:
+    """`docker kill` to the training as soon as it has finished an epoch."""
+    container = training_container(clone, running)
+    printed = b""
+    for part in container.logs(stream=True, follow=True):
+        printed += part
+        if re.search(rb"epoch \d/2", printed):
+            container.kill()
+            return
+    raise AssertionError(printed.decode())
+
+
+def training_container(clone: Clone, running: Future[Done]) -> Container:
+    wanted = {"label": [f"capillary.project={clone.root}", "capillary.stage=train"]}
+    deadline = time.monotonic() + START_S
+    while not (found := client().containers.list(filters=wanted)):
+        assert not running.done(), running.result()
+        assert time.monotonic() < deadline, "no container trains"
+        time.sleep(0.05)
+    (container,) = found
+    return container
 
 
 def differing(one: Path, other: Path) -> list[str]:
@@ -38,6 +89,38 @@ def differing(one: Path, other: Path) -> list[str]:
     same, *others = filecmp.cmpfiles(one, other, [str(file) for file in files], shallow=False)
     assert len(same) + sum(map(len, others)) == len(files)
     return [name for names in others for name in names]
+
+
+def test_the_guards_exit_code_reaches_the_caller(attempts: Attempts) -> None:
+    """From a container through launcher and DVC: the message and exit code 8.
+
+    The guard of a plain process is tests/integration/train/test_train_memory_guard.py's, its exit code's way to DVC
+    tests/integration/launcher/test_process_executor.py's.
+    """
+    assert attempts.clone.ran(attempts.stopped.stdout) == ["ingest", "preprocess", "train@dice_ce-0"]
+    output = attempts.stopped.stdout + attempts.stopped.stderr
+    assert attempts.stopped.returncode != 0
+    assert "exited with 8" in output
+    assert "stopped by the memory guard after epoch" in output
+    assert "the limit is 0.1 GB" in output
+
+
+def test_the_same_command_without_the_limit_resumes(attempts: Attempts) -> None:
+    """From the checkpoint that the guard let it write; what had finished before does not run again."""
+    assert attempts.clone.ran(attempts.killed.stdout) == ["train@dice_ce-0"]
+    assert "resuming after epoch" in attempts.killed.stdout
+
+
+def test_a_training_whose_container_is_killed_resumes_in_the_same_run(attempts: Attempts) -> None:
+    """`docker kill` in the middle. That the weights are those of an undisturbed training is tested below."""
+    assert attempts.killed.returncode != 0
+    assert "was killed from outside" in attempts.killed.stdout + attempts.killed.stderr
+    clone = attempts.clone
+    assert clone.ran(attempts.finished.stdout) == ["train@dice_ce-0", "evaluate"]
+    assert "resuming after epoch" in attempts.finished.stdout
+    assert clone.card()["epochs"] == 2
+    (run,) = clone.training_runs()
+    assert clone.doubled_points(run) == []
 
 
 @pytest.mark.parametrize("out", OUTS)
@@ -93,38 +176,3 @@ def test_everything_belongs_to_the_caller_and_no_container_is_left(by_containers
     label = f"capillary.project={by_containers.root}"
     assert client().api.containers(all=True, filters={"label": label}) == []
     assert list((by_containers.root / ".capillary" / "sandbox").iterdir()) == []
-
-
-def test_a_training_whose_container_is_killed_resumes_to_the_same_weights(
-    by_processes: Clone, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """`docker kill` in the middle; the rerun continues from the checkpoint, in the same MLflow run."""
-    clone = finished_clone(tmp_path_factory, tmp_path / "clone")
-    before = {run.info.run_id for run in clone.training_runs()}
-    clone.set_params({"training.max_epochs": "6"})
-    log = tmp_path / "log"
-    first = clone.start("env", "CAPILLARY_EXECUTOR=docker", "dvc", "repro", "train", log=log)
-    name = wait_for_epoch(clone, log)
-    client().containers.get(name).kill()
-    assert first.wait(60) != 0
-    assert "was killed from outside" in log.read_text()
-    assert clone.card()["epochs"] == 2, "the former card is put back"
-    again = clone.run("dvc", "repro", "train", **CONTAINERS)
-    assert "resum" in again.stdout
-    (run,) = [run for run in clone.training_runs() if run.info.run_id not in before]
-    assert clone.doubled_points(run) == []
-    by_processes.set_params({"training.max_epochs": "6"})
-    by_processes.run("dvc", "repro", "train")
-    assert clone.card()["weights_sha256"] == by_processes.card()["weights_sha256"]
-
-
-def wait_for_epoch(clone: Clone, log: Path) -> str:
-    """The name of the container that trains, once it has finished an epoch."""
-    wanted = {"label": [f"capillary.project={clone.root}", "capillary.stage=train"]}
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        running = client().api.containers(filters=wanted)
-        if running and "epoch 2/6" in log.read_text():
-            return str(running[0]["Names"][0]).lstrip("/")
-        time.sleep(0.02)
-    raise AssertionError(log.read_text())
