@@ -23,8 +23,10 @@ from tests.support.docker.containers import (
 pytestmark = pytest.mark.usefixtures("no_run_is_left")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("victim", ["dvc", "launcher"])
+# SIGINT to the launcher alone: tests/integration/places/test_contract.py
+@pytest.mark.parametrize(
+    ("victim", "number"), [("dvc", signal.SIGINT), ("dvc", signal.SIGTERM), ("launcher", signal.SIGTERM)]
+)
 def test_a_request_to_stop_reaches_the_stage(toy: ContainerToy, victim: str, number: signal.Signals) -> None:
     """The stage is asked once, saves its state, and the rerun finds what it saved.
 

@@ -106,15 +106,6 @@ def in_runner(image: str, toy: ContainerToy, *argv: str) -> str:
     return output.decode()
 
 
-def test_the_runner_s_siblings_see_the_project(runner: Container, toy: ContainerToy) -> None:
-    """They are siblings: the machine's daemon knows both, by the machine's own paths."""
-    (sibling,) = toy.containers()
-    assert sibling["Labels"]["capillary.project"] == str(toy.root)
-    sources = {mount["Source"] for mount in client().api.inspect_container(sibling["Id"])["Mounts"]}
-    assert str(toy.root / "data" / "in.txt") in sources
-    assert SOCKET not in sources
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_reaches_the_sibling(runner: Container, toy: ContainerToy, number: signal.Signals) -> None:
     """`docker stop` is a SIGTERM: the stage saves its state before the runner ends."""
@@ -129,7 +120,15 @@ def test_a_request_to_stop_reaches_the_sibling(runner: Container, toy: Container
 
 
 def test_a_killed_runner_takes_its_siblings_along(runner: Container, toy: ContainerToy) -> None:
-    """Nobody is left to end them: they notice by themselves."""
+    """Nobody is left to end them: they notice by themselves.
+
+    They are siblings: the machine's daemon knows both, by the machine's own paths.
+    """
+    (sibling,) = toy.containers()
+    assert sibling["Labels"]["capillary.project"] == str(toy.root)
+    sources = {mount["Source"] for mount in client().api.inspect_container(sibling["Id"])["Mounts"]}
+    assert str(toy.root / "data" / "in.txt") in sources
+    assert SOCKET not in sources
     runner.kill()
     assert_clean(toy)
     assert toy.parts() in (None, whole(1))
@@ -154,8 +153,8 @@ def test_an_experiment_runs_from_the_queue_in_a_folder_of_its_own(image: str, to
     toy.commit()
     in_runner(image, toy, "dvc", "exp", "run", "--queue", "--name", "queued", "-S", "toy.times=2")
     in_runner(image, toy, "dvc", "queue", "start")
-    rows = in_runner(image, toy, "dvc", "exp", "show", "--csv", "--no-pager").splitlines()
+    look = "dvc exp show --csv --no-pager\ndvc exp apply queued"
+    rows = in_runner(image, toy, "sh", "-ec", look).splitlines()
     assert "Failed" not in next(row for row in rows if row.startswith("queued,"))
-    in_runner(image, toy, "dvc", "exp", "apply", "queued")
     assert toy.parts() == whole(2)
     assert toy.containers() == []
