@@ -1,22 +1,28 @@
-"""A machine with nothing but Docker: the pipeline from a fresh clone through compose, in sibling containers."""
+"""A machine with nothing but Docker: an experiment from a fresh clone through compose, in sibling containers."""
 
 from collections.abc import Iterator
 
 import mlflow
 import pytest
 
+from tests.support.clone import TINY, Clone
 from tests.support.docker.compose import ComposeProject
 
 pytestmark = pytest.mark.slow
+EXPERIMENT = ("--config", "configs/experiments/smoke.yaml", "--debug")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeProject]:
-    """A clone in which `docker compose run --rm dvc-runner dvc repro` was the first command."""
-    project = ComposeProject(tmp_path_factory.mktemp("compose") / "clone")
+    """A clone in which `docker compose run --rm dvc-runner capillary experiment …` was the first command."""
+    clone = Clone(tmp_path_factory.mktemp("compose") / "clone")
+    clone.set_params(TINY)
+    project = ComposeProject(clone)
     try:
-        output = project.run("dvc", "repro")
-        assert project.clone.ran(output) == ["ingest", "preprocess", "train@dice_ce-0", "evaluate"]
+        output = project.run("capillary", "experiment", *EXPERIMENT)
+        assert clone.ran(output) == ["ingest", "preprocess", "evaluate"]
+        assert "train@dice_ce-0 done" in output
+        assert "experiment smoke-debug is complete" in output
         yield project
     finally:
         project.close()
@@ -35,7 +41,7 @@ def test_the_whole_pipeline_ran(project: ComposeProject) -> None:
     """Metrics are there, the model is in the server's registry, the stages ran in containers and left none."""
     assert set(project.clone.metrics()["dice_ce"]) >= {"dsc", "centreline_dsc"}
     receipt = project.clone.receipt()
-    assert receipt["run_id"] in experiments(project)
+    assert experiments(project) == {receipt["run_id"]: "smoke-debug"}
     registry = mlflow.MlflowClient(f"http://127.0.0.1:{project.mlflow_port}")
     assert registry.get_model_version(receipt["name"], receipt["version"]).run_id == receipt["run_id"]
     logs = {path.name.rsplit("-", 1)[0] for path in (project.clone.root / ".capillary" / "logs").iterdir()}
@@ -43,8 +49,14 @@ def test_the_whole_pipeline_ran(project: ComposeProject) -> None:
     assert project.stage_containers() == []
 
 
+def test_the_report_names_the_command_that_repeats_it(project: ComposeProject) -> None:
+    """It was written in a sibling, too."""
+    page = (project.clone.root / "reports" / "smoke-debug" / "report.html").read_text()
+    assert f"./just experiment {' '.join(EXPERIMENT)}" in page
+
+
 def test_a_second_run_skips_everything(project: ComposeProject) -> None:
-    """Another runner, the same checkout: nothing runs."""
+    """Another runner, the same checkout: for `dvc repro` nothing is left to run."""
     output = project.run("dvc", "repro")
     assert project.clone.ran(output) == []
     assert "up to date" in output
@@ -55,21 +67,10 @@ def test_all_files_belong_to_the_owner_of_the_checkout(project: ComposeProject) 
     assert project.strangers() == []
 
 
-def test_an_experiment_file_runs_in_containers(project: ComposeProject) -> None:
-    """The one command inside the runner: trainings side by side in siblings, and a report that is its owner's."""
-    output = project.run("capillary", "experiment", "--config", "configs/experiments/smoke.yaml", "--debug")
-    assert "experiment smoke-debug is complete" in output
-    page = (project.clone.root / "reports" / "smoke-debug" / "report.html").read_text()
-    assert "./just experiment --config configs/experiments/smoke.yaml --debug" in page
-    assert {"smoke-debug"} <= set(experiments(project).values())
-    assert project.strangers() == []
-    assert project.stage_containers() == []
-
-
 def test_mlflow_has_the_figures_of_the_dashboard(project: ComposeProject) -> None:
     """Asked as Prometheus asks, by the service's name."""
     ask = "import urllib.request as r; print(r.urlopen('http://mlflow:5000/metrics').read().decode())"
-    figures = project.run("python", "-c", ask)
+    figures = project.compose("exec", "--no-TTY", "mlflow", "python", "-c", ask).stdout
     for name in ("mlflow_http_request_total", "mlflow_http_request_duration_seconds_bucket"):
         assert f"\n{name}{{" in figures
 

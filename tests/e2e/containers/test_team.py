@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
+from tests.support.clone import TINY, Clone
 from tests.support.docker.compose import ComposeProject
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,9 @@ def passwords() -> dict[str, str]:
 def project(tmp_path_factory: pytest.TempPathFactory, passwords: dict[str, str]) -> Iterator[ComposeProject]:
     """The team's services up, the pipeline run, its data pushed to the team's remote, as docs/compose.md tells."""
     lines = ["COMPOSE_PROFILES=team", *(f"{name}='{value}'" for name, value in passwords.items())]
-    project = ComposeProject(tmp_path_factory.mktemp("team") / "clone", "\n".join(lines) + "\n")
+    clone = Clone(tmp_path_factory.mktemp("team") / "clone")
+    clone.set_params(TINY)
+    project = ComposeProject(clone, "\n".join(lines) + "\n")
     try:
         project.compose("up", "--detach", "--wait")
         project.run("dvc", "remote", "add", "--local", "-d", "team", "s3://dvc")

@@ -1,4 +1,4 @@
-"""Its own compose project in a fresh clone: its name, its ports, and nothing left of it afterwards."""
+"""Its own compose project in a clone: its name, its ports, and nothing left of it afterwards."""
 
 import os
 import secrets
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.support.clone import TINY, Clone
+from tests.support.clone import Clone
 from tests.support.docker.containers import client
 from tests.support.parts import command_environment, require
 from tests.support.ports import free_port
@@ -15,14 +15,13 @@ OWNER = 1234  # nobody on this machine
 
 
 class ComposeProject:
-    """A fresh clone that belongs to another user, used with docker alone."""
+    """A clone that belongs to another user, used with docker alone."""
 
-    def __init__(self, root: Path, env_file: str = "") -> None:
+    def __init__(self, clone: Clone, env_file: str = "") -> None:
         client()
         require(shutil.which("docker") is not None, "the docker command")
         require(os.geteuid() == 0, "root, to give the clone to another user")
-        self.clone = Clone(root)
-        self.clone.set_params(TINY)
+        self.clone, root = clone, clone.root
         # the runner reads variables for stages from here; one thread, for the reason in command_environment
         (root / ".env").write_text(f"CAPILLARY_THREADS=1\n{env_file}")
         for path in (root, *root.rglob("*")):
