@@ -3,11 +3,15 @@
 import secrets
 import shutil
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 
 import mlflow
 import pytest
 
-from tests.support.clone import TINY, Clone
+from stages.common.networks.weights import WEIGHTS
+from stages.common.tracking.model_files import FOLDER
+from tests.support.clone import finished_clone
 from tests.support.docker.compose import ComposeProject
 
 pytestmark = pytest.mark.slow
@@ -26,22 +30,34 @@ def passwords() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, passwords: dict[str, str]) -> Iterator[ComposeProject]:
-    """The team's services up, the pipeline run, its data pushed to the team's remote, as docs/compose.md tells."""
+    """A clone whose pipeline ran elsewhere and whose training has changed; the team's services are up."""
     lines = ["COMPOSE_PROFILES=team", *(f"{name}='{value}'" for name, value in passwords.items())]
-    clone = Clone(tmp_path_factory.mktemp("team") / "clone")
-    clone.set_params(TINY)
+    clone = finished_clone(tmp_path_factory, tmp_path_factory.mktemp("team") / "clone")
+    clone.set_params({"training.seed": "7"})
     project = ComposeProject(clone, "\n".join(lines) + "\n")
     try:
         project.compose("up", "--detach", "--wait")
-        project.run("dvc", "remote", "add", "--local", "-d", "team", "s3://dvc")
-        project.run("dvc", "remote", "modify", "--local", "team", "endpointurl", "http://object-store:9000")
-        project.run("dvc", "remote", "modify", "--local", "team", "profile", "team")
-        output = project.run("dvc", "repro")
-        assert project.clone.ran(output) == ["ingest", "preprocess", "train@dice_ce-0", "evaluate"]
-        project.run("dvc", "push")
         yield project
     finally:
         project.close()
+
+
+@pytest.fixture(scope="module")
+def printed(project: ComposeProject) -> str:
+    """What one runner printed: its variables, then a training. All data are pushed to the team's remote."""
+    return in_one_runner(
+        project,
+        "env",
+        "dvc remote add --local -d team s3://dvc",
+        "dvc remote modify --local team endpointurl http://object-store:9000",
+        "dvc remote modify --local team profile team",
+        "dvc repro train",
+        "dvc push",
+    )
+
+
+def in_one_runner(project: ComposeProject, *commands: str) -> str:
+    return project.run("sh", "-ec", "\n".join(commands))
 
 
 def sql(project: ComposeProject, statement: str) -> list[str]:
@@ -62,21 +78,25 @@ def test_all_services_are_healthy(project: ComposeProject) -> None:
     assert {line for line in shown if line} == {f"{name} healthy" for name in SERVERS}
 
 
-def test_runs_are_in_postgres_and_artifacts_in_the_store(project: ComposeProject) -> None:
+def test_runs_are_in_postgres_and_artifacts_in_the_store(project: ComposeProject, printed: str) -> None:
     """Not in the server's own folder."""
+    assert project.clone.ran(printed) == ["train@dice_ce-0"]
     run_id = project.clone.receipt()["run_id"]
     assert run_id in sql(project, "select run_uuid from runs where status = 'FINISHED'")
     assert any(f"/{run_id}/artifacts/model/" in name for name in stored(project, "mlflow"))
     assert project.compose("exec", "--no-TTY", "mlflow", "find", "/mlflow", "-type", "f").stdout == ""
 
 
-def test_no_password_is_on_a_command_line_or_in_a_stage(project: ComposeProject, passwords: dict[str, str]) -> None:
+def test_no_password_is_on_a_command_line_or_in_a_stage(
+    project: ComposeProject, printed: str, passwords: dict[str, str]
+) -> None:
     """Not in any server's processes; and the remote's keys are in no file of the checkout but .env."""
     script = "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
     for service in SERVERS:
         lines = project.compose("exec", "--no-TTY", service, "sh", "-c", script).stdout
         assert not any(value in lines for value in passwords.values()), service
-    assert "S3_" not in project.run("env")
+    assert "MLFLOW_TRACKING_URI=" in printed
+    assert "S3_" not in printed
     config = (project.clone.root / ".dvc" / "config.local").read_text()
     assert not any(value in config for value in passwords.values())
 
@@ -90,17 +110,24 @@ def wipe(project: ComposeProject) -> None:
         file.unlink()
 
 
-def test_data_runs_and_models_survive_down_and_up(project: ComposeProject) -> None:
-    """And a wiped clone pulls everything back: nothing is left to run."""
+@pytest.mark.usefixtures("printed")
+def test_data_runs_and_models_survive_down_and_up(project: ComposeProject, tmp_path: Path) -> None:
+    """The store still has the network's bytes. And a wiped clone pulls everything back: nothing is left to run."""
     card, receipt = project.clone.card(), project.clone.receipt()
     before = {name: stored(project, name) for name in ("dvc", "mlflow")}
     project.compose("down")
     project.compose("up", "--detach", "--wait")
     assert {name: stored(project, name) for name in before} == before
-    registry = mlflow.MlflowClient(f"http://127.0.0.1:{project.mlflow_port}")
-    assert registry.get_model_version(receipt["name"], receipt["version"]).run_id == receipt["run_id"]
+    server = f"http://127.0.0.1:{project.mlflow_port}"
+    version = mlflow.MlflowClient(server).get_model_version(receipt["name"], receipt["version"])
+    assert version.run_id == receipt["run_id"]
+    weights = mlflow.artifacts.download_artifacts(
+        run_id=version.run_id, artifact_path=f"model/{FOLDER}/{WEIGHTS}", tracking_uri=server, dst_path=str(tmp_path)
+    )
+    assert sha256(Path(weights).read_bytes()).hexdigest() == card["files"][WEIGHTS]["sha256"]
     wipe(project)
-    project.run("dvc", "pull")
-    assert project.clone.ran(project.run("dvc", "repro")) == []
+    output = in_one_runner(project, "dvc pull", "dvc repro train")
+    assert project.clone.ran(output) == []
+    assert "up to date" in output
     assert project.clone.card() == card
     assert project.strangers() == []
