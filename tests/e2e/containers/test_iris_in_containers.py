@@ -2,26 +2,35 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 from tests.support.docker.containers import client
-from tests.support.parts import command_environment
+from tests.support.warm import warm_environment
+
+
+def run(folder: Path, *argv: str, executor: str) -> None:
+    """A command in `folder`, whose stages are run by `executor`."""
+    environment = warm_environment(CAPILLARY_EXECUTOR=executor)
+    done = subprocess.run(argv, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_new_project_runs_in_containers(tmp_path: Path) -> None:
     """From `capillary new` to the confusion matrix; the model comes back from the store by the path that wrote it."""
     client()
-    environment = command_environment(CAPILLARY_EXECUTOR="docker")
-    for folder, argv in ((tmp_path, ["capillary", "new", "flowers"]), (tmp_path / "flowers", ["dvc", "repro"])):
-        done = subprocess.run(argv, cwd=folder, env=environment, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    metrics = json.loads((tmp_path / "flowers" / "metrics" / "metrics.json").read_text())
+    root = tmp_path / "flowers"
+    run(tmp_path, "capillary", "new", "flowers", executor="docker")
+    run(root, "dvc", "repro", executor="docker")
+    metrics = metrics_of(root)
     assert metrics["accuracy"] > 0.9
-    card = json.loads((tmp_path / "flowers" / "models" / "card.json").read_text())
+    card = json.loads((root / "models" / "card.json").read_text())
     assert card["name"] == "flowers"
     # a plain process that sees the same files gives the same numbers
-    again = {**environment, "CAPILLARY_EXECUTOR": "process"}
-    argv = [str(Path(sys.prefix, "bin", "dvc")), "repro", "--force", "--single-item", "evaluate"]
-    subprocess.run(argv, cwd=tmp_path / "flowers", env=again, check=True, capture_output=True)
-    assert json.loads((tmp_path / "flowers" / "metrics" / "metrics.json").read_text()) == metrics
+    run(root, "dvc", "repro", "--force", "--single-item", "evaluate", executor="process")
+    assert metrics_of(root) == metrics
+
+
+def metrics_of(root: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((root / "metrics" / "metrics.json").read_text())
+    return metrics
