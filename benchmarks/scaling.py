@@ -38,8 +38,8 @@ from stages.train.cell import plan_cell
 from stages.train.computing.precision import describe_machine
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import PatchDataset, first_batch
-from tests.integration.preprocess_sandbox import Sandbox
 from tests.support.orders import write_order
+from tests.support.stacks.preprocess_sandbox import Sandbox
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 Shape = tuple[int, int, int]

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +15,8 @@ import tifffile
 
 from stages.common.errors import ExitCode
 from stages.common.imaging.volumes import fold_split, read_manifest
-from tests.integration.preprocess_sandbox import Sandbox, add_large, digest
 from tests.support.parts import REAL_STACKS, REPOSITORY, require
+from tests.support.stacks.preprocess_sandbox import Sandbox, add_large, digest
 
 PHANTOM = REPOSITORY / "samples" / "phantom"
 
@@ -35,9 +34,17 @@ def phantoms(empty: Sandbox) -> Sandbox:
     return empty
 
 
-def test_phantoms_become_volumes_and_folds(phantoms: Sandbox) -> None:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sandbox, str]:
+    """The same, prepared by two workers under the shipped params; nobody changes it. And what was printed."""
+    box = Sandbox(tmp_path_factory.mktemp("finished") / "sandbox")
+    box.add_source(PHANTOM)
+    return box, box.succeed(workers=2)
+
+
+def test_phantoms_become_volumes_and_folds(finished: tuple[Sandbox, str]) -> None:
     """All stacks arrive, labels voxel for voxel, one line of progress each, three folds without a split animal."""
-    output = phantoms.succeed(workers=2)
+    phantoms, output = finished
     volumes = read_manifest(phantoms.processed)
     assert [volume.id for volume in volumes] == [f"phantom_{number:02}" for number in range(1, 9)]
     for volume in volumes:
@@ -54,35 +61,33 @@ def test_phantoms_become_volumes_and_folds(phantoms: Sandbox) -> None:
         assert {volume.fold for volume in validation} == {fold}
 
 
-def test_outputs_repeat_byte_for_byte(phantoms: Sandbox) -> None:
+def test_outputs_repeat_byte_for_byte(phantoms: Sandbox, finished: tuple[Sandbox, str]) -> None:
     """Another run, another number of workers, another order of rows: the same files, manifest and splits included."""
-    phantoms.succeed(workers=1)
-    first = phantoms.digests()
+    first = finished[0].digests()
     assert len(first) == 8 * 3 + 3
     table = phantoms.root / "data" / "raw" / "volumes.csv"
     header, *rows = table.read_text().splitlines()
     table.write_text("\n".join([header, *reversed(rows)]) + "\n")
-    phantoms.succeed(workers=4)
+    phantoms.succeed(workers=1)
     assert phantoms.digests() == first
 
 
-def test_the_manifest_s_checksums_are_those_of_the_files(phantoms: Sandbox) -> None:
+def test_the_manifest_s_checksums_are_those_of_the_files(finished: tuple[Sandbox, str]) -> None:
     """`sha256sum data/processed/*/image.npy` gives what manifest.parquet lists."""
-    phantoms.succeed()
+    phantoms, _ = finished
     table = pd.read_parquet(phantoms.processed / "manifest.parquet").set_index("id")
     for name in table.index:
         for array in ("image", "label", "skeleton"):
             assert table.loc[name, f"{array}_sha256"] == digest(phantoms.processed / name / f"{array}.npy")
 
 
-def test_the_written_splits_can_be_given_back(phantoms: Sandbox) -> None:
-    """splits.json as configs/splits/mine.json gives the same folds, whatever the seed."""
-    phantoms.succeed()
-    first = phantoms.digests()
-    shutil.copy(phantoms.processed / "splits.json", phantoms.root / "configs" / "splits" / "mine.json")
+def test_the_written_splits_can_be_given_back(phantoms: Sandbox, finished: tuple[Sandbox, str]) -> None:
+    """splits.json as configs/splits/mine.json gives the same folds, whatever the seed; four workers, too."""
+    written = finished[0].processed / "splits.json"
+    shutil.copy(written, phantoms.root / "configs" / "splits" / "mine.json")
     phantoms.set(splits_file="configs/splits/mine.json", seed=99)
-    phantoms.succeed()
-    assert phantoms.digests() == first
+    phantoms.succeed(workers=4)
+    assert phantoms.digests() == finished[0].digests()
 
 
 def test_an_explicit_split_is_honoured(phantoms: Sandbox) -> None:
@@ -99,10 +104,9 @@ def test_an_explicit_split_is_honoured(phantoms: Sandbox) -> None:
     assert [volume.fold for volume in read_manifest(phantoms.processed)] == [0, 1, 1, -1, -1, -1, -1, -1]
 
 
-def test_resampling_gives_a_common_spacing(phantoms: Sandbox) -> None:
+def test_resampling_gives_a_common_spacing(phantoms: Sandbox, finished: tuple[Sandbox, str]) -> None:
     """Spacings in the manifest are the true ones, near the target; extents stay."""
-    phantoms.succeed()
-    native = read_manifest(phantoms.processed)
+    native = read_manifest(finished[0].processed)
     phantoms.set(resample_to_um=[2, 1.5, 1.5], normalisation="zscore")
     phantoms.succeed()
     for before, after in zip(native, read_manifest(phantoms.processed), strict=True):
@@ -113,71 +117,14 @@ def test_resampling_gives_a_common_spacing(phantoms: Sandbox) -> None:
         assert after.foreground_share == pytest.approx(before.foreground_share, rel=0.25)
 
 
-def test_constant_frames_do_not_move_the_contrast(phantoms: Sandbox) -> None:
+def test_constant_frames_do_not_move_the_contrast(finished: tuple[Sandbox, str]) -> None:
     """On a stack with a frame, percentiles are those of the part inside it."""
-    phantoms.succeed()
-    (framed,) = (volume for volume in read_manifest(phantoms.processed) if volume.id == "phantom_05")
+    (framed,) = (volume for volume in read_manifest(finished[0].processed) if volume.id == "phantom_05")
     stack = tifffile.imread(PHANTOM / "images" / "phantom_05.tif")[:, 8:-8, 8:-8].astype(float)
     low, high = np.percentile(stack, [0.5, 99.5])
     np.testing.assert_allclose(
         framed.image()[:, 8:-8, 8:-8], np.clip((stack - low) / (high - low), 0, 1), rtol=1e-5, atol=1e-7
     )
-
-
-def _cut(box: Sandbox) -> None:
-    file = box.root / "data" / "raw" / "phantom_03" / "image.tif"
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def _flatten(box: Sandbox) -> None:
-    file = box.root / "data" / "raw" / "phantom_03" / "image.tif"
-    tifffile.imwrite(file, np.full_like(tifffile.imread(file), 7), photometric="minisblack")
-
-
-def _exchange(box: Sandbox) -> None:
-    file = box.root / "data" / "raw" / "phantom_03" / "label.tif"
-    shutil.copyfile(box.root / "data" / "raw" / "phantom_08" / "label.tif", file)
-
-
-def _clear(box: Sandbox) -> None:
-    box.write_table([])
-
-
-def _overlap(box: Sandbox) -> None:
-    box.split([{"train": ["phantom_01"], "val": ["phantom_01"]}] * 3)
-
-
-@pytest.mark.parametrize(
-    ("break_it", "code", "says"),
-    [
-        (_cut, ExitCode.DATA, ["phantom_03", "data/raw/phantom_03/image.tif", "remedy"]),
-        (_flatten, ExitCode.DATA, ["volume phantom_03", "no contrast", "data/raw/phantom_03/image.tif"]),
-        (_exchange, ExitCode.DATA, ["volume phantom_03", "label.tif", "instead of"]),
-        (_clear, ExitCode.DATA, ["no valid stack", "validation.json"]),
-        (
-            _overlap,
-            ExitCode.DATA,
-            ["fold 0: volumes are in both train and val", "phantom_01", "configs/splits/mine.json"],
-        ),
-        (lambda box: box.set(num_folds=7), ExitCode.PARAMS, ["7 folds", "6 groups (of 8 volumes)"]),
-        (lambda box: box.set(num_folds=1), ExitCode.PARAMS, ["a single fold"]),
-        (lambda box: box.set(normalization="zscore"), ExitCode.PARAMS, ["did you mean `normalisation`?"]),
-        (lambda box: box.set(splits_file="configs/splits/none.json"), ExitCode.DATA, ["configs/splits/none.json"]),
-        (lambda box: box.set(resample_to_um=[0.01, 0.01, 0.01]), ExitCode.PARAMS, ["voxels", "GB", "phantom_01"]),
-        (lambda box: box.set(resample_to_um=[2000, 500, 500]), ExitCode.PARAMS, ["leaves no voxel"]),
-    ],
-)
-def test_bad_input_is_one_screen_and_an_exit_code(phantoms: Sandbox, break_it: Any, code: int, says: list[str]) -> None:
-    """What failed, with which value, what to do; no traceback; data/raw as it was."""
-    break_it(phantoms)
-    raw = {file: digest(file) for file in (phantoms.root / "data" / "raw").rglob("*.*")}
-    found, output = phantoms.run(workers=2)
-    assert found == code, output
-    assert "Traceback" not in output
-    assert len(output.splitlines()) < 24
-    for text in ("error:", "remedy:", *says):
-        assert text in output
-    assert {file: digest(file) for file in (phantoms.root / "data" / "raw").rglob("*.*")} == raw
 
 
 @pytest.mark.parametrize("workers", [1, 2])

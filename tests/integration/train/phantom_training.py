@@ -13,8 +13,8 @@ from stages.train.params import TrainingParams
 from stages.train.part import RankSetup
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import PatchDataset, first_batch
-from tests.integration.preprocess_sandbox import Sandbox
 from tests.support.parts import REPOSITORY
+from tests.support.stacks.preprocess_sandbox import Sandbox
 from tests.unit.stages.train.tiny import runtime_in
 
 

@@ -1,4 +1,4 @@
-"""A folder as the launcher lays it out for the preprocess stage, and the stage's process in it."""
+"""A folder as the launcher lays it out for the preprocess stage, and the stage in it."""
 
 import csv
 import hashlib
@@ -15,6 +15,8 @@ import numpy as np
 import tifffile
 import yaml
 
+from stages.preprocess.__main__ import main
+from tests.support.in_process import run_in_process
 from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY
 from tests.support.warm import warm_python
@@ -111,6 +113,12 @@ class Sandbox:
         process = self.start(workers, file_limit, warm_python() if file_limit is None else sys.executable)
         output, _ = process.communicate(timeout=120)
         return process.returncode, output
+
+    def run_in_process(self) -> tuple[int, str]:
+        """Exit code and output of the stage in the test's own process, with one worker."""
+        write_order(self.root)
+        done = run_in_process(main, self.root)
+        return done.returncode, done.stdout + done.stderr
 
     def succeed(self, workers: int = 1) -> str:
         """Output of a run that must end with 0; what was there before is removed, as DVC does."""
