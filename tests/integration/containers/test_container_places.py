@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.docker.containers import DOCKERFILE, LIMITS, ContainerToy, client
+from tests.support.warm import with_warm_commands
 
 MODES = """
 def copy(state, times):
@@ -55,7 +56,7 @@ def test_a_project_behind_a_link(make_toy: MakeToy, tmp_path: Path) -> None:
     toy = make_toy()
     (tmp_path / "link").symlink_to(toy.root)
     toy.set("copy")
-    environment = toy.environment(PWD=str(tmp_path / "link"))
+    environment = with_warm_commands(toy.environment(PWD=str(tmp_path / "link")))
     done = subprocess.run(["dvc", "repro"], cwd=tmp_path / "link", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert toy.parts() == {"0.txt": "hello\n"}
@@ -78,24 +79,25 @@ def test_a_cache_of_links(make_toy: MakeToy) -> None:
     assert (toy.root / "data/out/names").read_text() == "data/folder/a b.txt"
 
 
-@pytest.mark.parametrize("kind", ["beside", "absolute", "link"])
-def test_a_dep_outside_of_the_project(make_toy: MakeToy, tmp_path: Path, kind: str) -> None:
+def test_deps_outside_of_the_project(make_toy: MakeToy, tmp_path: Path) -> None:
     """ingest.source may be ../stacks, /mnt/stacks or a link to either."""
     toy = make_toy()
-    outside = tmp_path / "stacks of mine"
-    outside.mkdir()
-    (outside / "x.txt").write_text("outside")
-    name = {"beside": "../stacks of mine", "absolute": str(outside), "link": "data/link"}[kind]
-    if kind == "link":
-        (toy.root / "data" / "link").symlink_to(outside)
+    for name in ("beside of mine", "absolute", "linked"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_text(name)
+    (toy.root / "data" / "link").symlink_to(tmp_path / "linked")
+    deps = ["../beside of mine", str(tmp_path / "absolute"), "data/link"]
     dvc_yaml = toy.root / "dvc.yaml"
-    dvc_yaml.write_text(dvc_yaml.read_text().replace("data/in.txt", name))
+    dvc_yaml.write_text(dvc_yaml.read_text().replace("data/in.txt", ", ".join(deps)))
     modes = toy.root / "stages/toy/modes.py"
-    modes.write_text(modes.read_text().replace("data/in.txt", f"{name}/x.txt"))
-    toy.set("copy", 2)
+    text = "".join(
+        f"\n    (OUT / '{place}').write_text(Path('{dep}/x.txt').read_text())" for place, dep in enumerate(deps)
+    )
+    modes.write_text(f"{modes.read_text()}\ndef outside(state, times):{text}\n")
+    toy.set("outside")
     done = toy.repro()
     assert done.returncode == 0, done.stderr
-    assert toy.parts() == {"0.txt": "outsideoutside"}
+    assert toy.parts() == {"0": "beside of mine", "1": "absolute", "2": "linked"}
 
 
 def test_temporary_experiments(make_toy: MakeToy) -> None:

@@ -1,6 +1,7 @@
 """The dvc-runner's entrypoint: becomes the owner of the checkout, names what is missing, and ends as the last one."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -29,11 +30,9 @@ def image() -> str:
     return build("Dockerfile.dvc-runner")[0]
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout that belongs to a uid which this machine does not know."""
+def make_checkout(root: Path) -> Path:
+    """What the entrypoint looks at, at `root`, as the files of a uid which this machine does not know."""
     require(os.geteuid() == 0, "root, to give files to another user")
-    root = tmp_path / "checkout"
     for name in CHECKOUT:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         if (REPOSITORY / name).is_dir():
@@ -43,6 +42,12 @@ def checkout(tmp_path: Path) -> Path:
     for path in (root, *root.rglob("*")):
         os.chown(path, OWNER, GROUP)
     return root
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout that belongs to a uid which this machine does not know."""
+    return make_checkout(tmp_path / "checkout")
 
 
 def mounts(checkout: Path) -> tuple[str, ...]:
@@ -58,24 +63,52 @@ def run(image: str, checkout: Path, script: str, *options: str) -> subprocess.Co
     return docker_run(*mounts(checkout), *options, image, "sh", "-c", script)
 
 
-def test_the_command_runs_as_the_checkout_s_owner(image: str, checkout: Path) -> None:
-    """uid and gid are the owner's, the only other group is the socket's, and a file made there is the owner's."""
-    done = run(image, checkout, "id -u; id -g; id -G; touch made; docker version --format '{{.Server.Version}}'")
+# what to ask in a container that is started as compose starts it; no answer changes another
+QUESTIONS = {
+    "ids": "id -u; id -g; id -G; touch made",
+    "daemon": "docker version --format '{{.Server.Version}}'",
+    "rights": "grep -E '^(Cap|NoNewPrivs)' /proc/self/status",
+    "names": "whoami; python -c 'import getpass; print(getpass.getuser())'; touch ~/x && git config user.name",
+    "trusted": "git config --system --get-all safe.directory",
+}
+
+
+@pytest.fixture(scope="module")
+def asked(image: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+    """A checkout, and the lines with which one container in it answered each question."""
+    root = make_checkout(tmp_path_factory.mktemp("asked") / "checkout")
+    done = run(image, root, "; ".join(f"echo '# {name}'; {question}" for name, question in QUESTIONS.items()))
     assert done.returncode == 0, done.stderr
-    uid, gid, groups, version = done.stdout.splitlines()
+    parts = re.split(r"^# (\w+)\n", done.stdout, flags=re.MULTILINE)[1:]
+    return root, {name: lines.splitlines() for name, lines in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def test_the_command_runs_as_the_checkout_s_owner(asked: tuple[Path, dict[str, list[str]]]) -> None:
+    """uid and gid are the owner's, the only other group is the socket's, and a file made there is the owner's."""
+    root, answers = asked
+    uid, gid, groups = answers["ids"]
     assert (int(uid), int(gid)) == (OWNER, GROUP)
     assert set(map(int, groups.split())) == {GROUP, Path(SOCKET).stat().st_gid}
-    assert version == client().version()["Version"]
-    made = (checkout / "made").stat()
+    assert answers["daemon"] == [client().version()["Version"]]
+    made = (root / "made").stat()
     assert (made.st_uid, made.st_gid) == (OWNER, GROUP)
 
 
-def test_no_right_of_root_is_kept(image: str, checkout: Path) -> None:
+def test_no_right_of_root_is_kept(asked: tuple[Path, dict[str, list[str]]]) -> None:
     """Neither capabilities nor a way to get some."""
-    done = run(image, checkout, "grep -E '^(Cap|NoNewPrivs)' /proc/self/status")
-    status = dict(line.split(":\t") for line in done.stdout.splitlines())
+    status = dict(line.split(":\t") for line in asked[1]["rights"])
     assert status.pop("NoNewPrivs") == "1"
     assert {int(value, 16) for value in status.values()} == {0}
+
+
+def test_the_owner_has_a_name_and_a_home(asked: tuple[Path, dict[str, list[str]]]) -> None:
+    """git, getpass and whatever keeps a file in HOME work for a uid that nobody knows."""
+    assert asked[1]["names"] == ["capillary"] * 3
+
+
+def test_git_trusts_the_workspace_and_no_other_folder(asked: tuple[Path, dict[str, list[str]]]) -> None:
+    """safe.directory is exactly /workspace."""
+    assert asked[1]["trusted"] == ["/workspace"]
 
 
 def test_a_checkout_of_root_runs_as_root(image: str, checkout: Path) -> None:
@@ -84,18 +117,6 @@ def test_a_checkout_of_root_runs_as_root(image: str, checkout: Path) -> None:
     done = run(image, checkout, "id -u; touch made; grep CapEff /proc/self/status")
     assert done.stdout.split() == ["0", "CapEff:", "0" * 16]
     assert (checkout / "made").stat().st_uid == 0
-
-
-def test_the_owner_has_a_name_and_a_home(image: str, checkout: Path) -> None:
-    """git, getpass and whatever keeps a file in HOME work for a uid that nobody knows."""
-    script = "whoami; python -c 'import getpass; print(getpass.getuser())'; touch ~/x && git config user.name"
-    assert run(image, checkout, script).stdout.split() == ["capillary"] * 3
-
-
-def test_git_trusts_the_workspace_and_no_other_folder(image: str, checkout: Path) -> None:
-    """safe.directory is exactly /workspace."""
-    done = run(image, checkout, "git config --system --get-all safe.directory")
-    assert done.stdout.split() == ["/workspace"]
 
 
 def test_keys_of_the_store_are_a_profile_and_no_variables(image: str, checkout: Path) -> None:
