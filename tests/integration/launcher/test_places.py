@@ -14,6 +14,7 @@ import pytest
 from tests.support.parts import require
 from tests.support.processes import processes_in
 from tests.support.toy import ToyProject
+from tests.support.warm import with_warm_commands
 
 MakeToy = Callable[..., ToyProject]
 MODES = """
@@ -48,7 +49,8 @@ def test_every_way_in_which_dvc_links_its_cache(make_toy: MakeToy, cache_type: s
     """A dep may be a link into the cache: it can be read under every name, and never written."""
     toy = make_toy(MODES.replace("data/in.txt", "data/made/a.txt"))
     (toy.root / "dvc.yaml").write_text(TWO_STAGES)
-    toy.run("dvc", "config", "cache.type", cache_type)
+    with (toy.root / ".dvc/config").open("a") as config:
+        config.write(f"[cache]\n    type = {cache_type}\n")
     toy.set("fine")
     done = toy.repro()
     assert done.returncode == 0, done.stderr
@@ -65,7 +67,7 @@ def test_a_workspace_entered_through_a_link(make_toy: MakeToy, tmp_path: Path) -
     toy = make_toy(MODES)
     (tmp_path / "link").symlink_to(toy.root)
     toy.set("fine")
-    environment = toy.environment(PWD=str(tmp_path / "link"))
+    environment = with_warm_commands(toy.environment(PWD=str(tmp_path / "link")))
     done = subprocess.run(["dvc", "repro"], cwd=tmp_path / "link", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert toy.out("text") == "hello\nhello\n"
@@ -136,7 +138,7 @@ def test_cells_run_side_by_side(make_toy: MakeToy) -> None:
     toy.set("slow")
     runs = []
     for cell in "abc":
-        runs.append(toy.start("dvc", "repro", "-s", f"toy@{cell}"))
+        runs.append(toy.start_warm("dvc", "repro", "-s", f"toy@{cell}"))
         time.sleep(0.7)
     outputs = [run.communicate(timeout=90)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0], outputs

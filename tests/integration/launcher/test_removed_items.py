@@ -1,5 +1,6 @@
 """An item that a matrix lost: its outs count nowhere any more, in the workspace and in every clone of it."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -51,10 +52,10 @@ def git(folder: Path, *argv: str) -> None:
     subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t", *argv], cwd=folder, check=True)
 
 
-@pytest.fixture
-def toy(tmp_path: Path) -> ToyProject:
+@pytest.fixture(scope="module")
+def both_trained(tmp_path_factory: pytest.TempPathFactory) -> ToyProject:
     """Two items, trained; DVC pushes to a folder."""
-    toy = ToyProject(tmp_path / "toy")
+    toy = ToyProject(tmp_path_factory.mktemp("items") / "toy")
     (toy.root / "dvc.yaml").write_text(DVC_YAML)
     (toy.root / "train.sh").write_text(TRAIN)
     (toy.root / ".gitignore").write_text("/.capillary/\n/data/out\n/models/*\n/curves/*\n")
@@ -63,6 +64,13 @@ def toy(tmp_path: Path) -> ToyProject:
     git(toy.root, "add", "-A")
     git(toy.root, "commit", "-qm", "a and b")
     return toy
+
+
+@pytest.fixture
+def toy(both_trained: ToyProject, tmp_path: Path) -> ToyProject:
+    """A copy of it, with its record of trainings."""
+    shutil.copy(both_trained.root.parent / "trained.txt", tmp_path)
+    return both_trained.copy(tmp_path / "toy")
 
 
 def dvc_in(folder: Path, toy: ToyProject, *argv: str) -> subprocess.CompletedProcess[str]:
