@@ -4,7 +4,6 @@ import hashlib
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ ROUNDS = rounds(2, by_hand=30)
 
 @pytest.fixture
 def project(tmp_path: Path) -> CellProject:
-    return CellProject(tmp_path / "project")
+    return CellProject(tmp_path / "project", count=6)
 
 
 def md5(address: str) -> str:
@@ -64,7 +63,7 @@ def test_a_cell_that_fails_ends_no_other(project: CellProject) -> None:
 def test_another_dvc_in_the_workspace_is_waited_for(project: CellProject) -> None:
     """A lock that somebody holds for longer than DVC's 3 s fails no cell."""
     script = "import time; from dvc.repo import Repo\nwith Repo().lock:\n    print('held', flush=True); time.sleep(8)\n"
-    holder = subprocess.Popen([sys.executable, "-c", script], cwd=project.root, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen([warm_python(), "-c", script], cwd=project.root, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     outcomes = project.run(slots=2)
@@ -94,9 +93,9 @@ def test_nothing_is_lost_or_repeated_whatever_happens(tmp_path: Path) -> None:
     """
     draw = random.Random(20261121)
     for number in range(ROUNDS):
-        project = CellProject(tmp_path / f"round{number}")
-        project.set_fates({name: draw.choice(["fail", "kill dvc"]) for name in draw.sample(project.addresses, 4)})
-        process = project.start(slots=draw.choice([2, 3]))
+        project = CellProject(tmp_path / f"round{number}", count=rounds(5, by_hand=8))
+        project.set_fates({name: draw.choice(["fail", "kill dvc"]) for name in draw.sample(project.addresses, 3)})
+        process = project.start(slots=draw.choice([2, 3]), dvc_python=warm_python())
         if number % 2:
             try:
                 process.wait(timeout=draw.uniform(0.5, 6))
