@@ -76,14 +76,15 @@ class _Thinning:
             outer = self._left[self._mask[self._left + side] == 0]
             codes = self._codes(outer)
             chosen = outer[are_simple(codes) & ~_are_ends(codes)]
-            self._take(chosen, is_flat=self._mask[chosen - side] == 0)
-            self._left = self._left[self._mask[self._left] != 0]
+            if len(chosen):
+                self._take(chosen, is_flat=self._mask[chosen - side] == 0)
+                self._left = self._left[self._mask[self._left] != 0]
         return len(self._left) < before
 
     def _take(self, places: Places, *, is_flat: Mask) -> None:
         z, y, x = np.unravel_index(places, self._shape)
         turns = (z & 1) * 4 + (y & 1) * 2 + (x & 1)
-        for turn in range(8):
+        for turn in np.flatnonzero(np.bincount(turns)):  # in a small mask, most turns have no voxel
             now = np.flatnonzero(turns == turn)
             codes = self._codes(places[now])
             goes = are_simple(codes) & ~(_are_ends(codes) & is_flat[now])

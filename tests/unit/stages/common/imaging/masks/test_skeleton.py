@@ -45,9 +45,10 @@ def noise(seed: int, count: int) -> list[Mask]:
 def test_topology_stays_and_nothing_is_added() -> None:
     """Two thousand masks: as many pieces, loops and cavities as before, all of them within the mask."""
     masks = noise(seed=1, count=2000)
-    assert {betti(mask)[1] > 0 for mask in masks} == {betti(mask)[2] > 0 for mask in masks} == {True, False}
-    for mask, line in zip(masks, thinned(masks), strict=True):
-        assert betti(line) == betti(mask)
+    before = [betti(mask) for mask in masks]
+    assert {loops > 0 for _, loops, _ in before} == {cavities > 0 for _, _, cavities in before} == {True, False}
+    for mask, numbers, line in zip(masks, before, thinned(masks), strict=True):
+        assert betti(line) == numbers
         assert not (line & ~mask).any()
 
 
@@ -66,7 +67,8 @@ def _is_needed(line: Mask, without: Mask, around: Mask) -> bool:
     """Whether the voxel in the middle of `around` holds the line together, there or as a whole."""
     rest = around.copy()
     rest[1, 1, 1] = False
-    return betti(line) != betti(without) or ndimage.label(rest, CORNERS)[1] > 1 or ndimage.label(~around, FACES)[1] > 1
+    # most show it there, which is the cheaper question
+    return ndimage.label(rest, CORNERS)[1] > 1 or ndimage.label(~around, FACES)[1] > 1 or betti(line) != betti(without)
 
 
 def bars(section: tuple[int, int], length: int) -> Iterator[Mask]:
