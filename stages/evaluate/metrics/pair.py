@@ -66,7 +66,9 @@ class Pair:
 
     def _of_both(self, describe: Callable[[Mask], Found]) -> tuple[Found, Found]:
         """What `describe` says of each mask; side by side where there are threads, since it leaves Python's lock."""
-        with ThreadPoolExecutor(max_workers=min(self.threads, 2)) as pool:
+        if self.threads == 1:
+            return describe(self.prediction), describe(self.reference)
+        with ThreadPoolExecutor(max_workers=2) as pool:
             prediction, reference = pool.map(describe, (self.prediction, self.reference))
         return prediction, reference
 

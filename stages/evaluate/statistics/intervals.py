@@ -41,10 +41,11 @@ def interval_of_mean(values: Values, confidence: float, lowest: float = -np.inf,
     if spread <= _EQUAL * max(abs(mean), 1.0):
         return Interval(mean=mean, ci_low=mean, ci_high=mean)
     quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
-    below, above = (sign * _without_skewness(sign * quantile, values) for sign in (1, -1))
-    standard_error = spread / np.sqrt(len(values))
-    low = mean - np.clip(below, quantile, MOST_WIDENING * quantile) * standard_error
-    high = mean + np.clip(above, quantile, MOST_WIDENING * quantile) * standard_error
+    per_root = _skewness_per_root(values - mean)
+    below, above = (sign * _without_skewness(sign * quantile, per_root) for sign in (1, -1))
+    standard_error = spread / math.sqrt(len(values))
+    low = mean - min(max(below, quantile), MOST_WIDENING * quantile) * standard_error
+    high = mean + min(max(above, quantile), MOST_WIDENING * quantile) * standard_error
     return Interval(mean=mean, ci_low=float(max(low, lowest)), ci_high=float(min(high, highest)))
 
 
@@ -57,11 +58,15 @@ def interval_text(interval: Interval, digits: int) -> str:
     return rf"{interval.mean:.{digits}f} \[{interval.ci_low:.{digits}f}, {interval.ci_high:.{digits}f}]"
 
 
-def _without_skewness(quantile: float, values: Values) -> float:
-    """g⁻¹(quantile), g as above with the skewness of `values`."""
-    count, deviations = len(values), values - values.mean()
+def _skewness_per_root(deviations: Values) -> float:
+    """γ/√n of values with these `deviations` from their mean."""
+    count = len(deviations)
     biased = float(np.mean(deviations**3) / np.mean(deviations**2) ** 1.5)
-    per_root = biased * math.sqrt(count - 1) / (count - 2)  # G1 / √n
+    return biased * math.sqrt(count - 1) / (count - 2)  # G1 / √n
+
+
+def _without_skewness(quantile: float, per_root: float) -> float:
+    """g⁻¹(quantile), g as above with γ/√n = `per_root`."""
     if abs(per_root) < 1e-6:  # g is T + per_root/6, and the difference of two cube roots would be rounding
         return quantile - per_root / 6
     return float(3 / per_root * (np.cbrt(1 + per_root * (quantile - per_root / 6)) - 1))
