@@ -1,6 +1,7 @@
 """A message that a page of the docs explains is one that the code says: people search the page for its words."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,14 @@ FOREIGN = {
 }
 
 
+@functools.cache
+def texts() -> str:
+    """The texts of all programs. Read when a test asks: whoever only collects the tests does not wait for it."""
+    return "\n".join(_texts())
+
+
 def _texts() -> Iterator[str]:
-    """The texts of all programs; a value in one of them is a line break."""
+    """Each text; a value within one is a line break."""
     for folder in ("capillary", "stages", "services", "serving"):
         for file in (REPOSITORY / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
@@ -49,22 +56,21 @@ def _parts(message: str) -> Iterator[str]:
 
 
 PAGES = [page for page in sorted((REPOSITORY / "docs").rglob("*.md")) if any(_quoted(page))]
-TEXTS = "\n".join(_texts())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_quoted_messages_exist(page: Path) -> None:
-    missing = [part for message in _quoted(page) for part in _parts(message) if part not in TEXTS]
+    missing = [part for message in _quoted(page) for part in _parts(message) if part not in texts()]
     assert [part for part in missing if part not in FOREIGN] == []
 
 
 def test_a_full_disk_costs_no_earlier_result() -> None:
     """`dvc gc -w` alone removes from the cache what other commits and experiments made."""
     pages = "\n".join(page.read_text() for page in (REPOSITORY / "docs").rglob("*.md"))
-    assert re.findall(r"dvc gc -w(?! --all-commits --all-experiments).*", f"{TEXTS}\n{pages}") == []
+    assert re.findall(r"dvc gc -w(?! --all-commits --all-experiments).*", f"{texts()}\n{pages}") == []
 
 
 def test_no_text_forces_the_stages_before_the_one_it_names() -> None:
     """`dvc repro -f STAGE` runs every stage before it too: with evaluate, all trainings."""
     pages = "\n".join(page.read_text() for page in (REPOSITORY / "docs").rglob("*.md"))
-    assert re.findall(r"dvc repro -f (?!-s)[a-z\n{].*", f"{TEXTS}\n{pages}") == []
+    assert re.findall(r"dvc repro -f (?!-s)[a-z\n{].*", f"{texts()}\n{pages}") == []
