@@ -12,7 +12,6 @@ from stages.common.runtime import Compute, Runtime
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
 from tests.support.models.recipe import RECIPE
-from tests.support.tracking.tracked import embedded_runtime
 
 PARAMS: dict[str, Any] = {
     "seed": 7,
@@ -42,6 +41,9 @@ def tiny_params(**changes: object) -> TrainingParams:
 
 def runtime_in(state_dir: Path, compute: Compute) -> Runtime:
     """A run of the stage by hand, with one thread."""
+    # it imports MLflow, which the two processes of distributed/start.py do not need
+    from tests.support.tracking.tracked import embedded_runtime
+
     return embedded_runtime(state_dir, artifact_root=None, compute=compute)
 
 

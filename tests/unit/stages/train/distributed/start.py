@@ -7,7 +7,12 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import start_processes
 
 SIZE = 2
-PRELOADED = ("torch.distributed", "monai.networks.nets", "stages.train.loop.engine", "tests.unit.stages.train.tiny")
+PRELOADED = (
+    "torch.distributed",
+    "stages.common.networks.monai_parts",  # MONAI without what it would bring along
+    "stages.train.loop.engine",
+    "tests.unit.stages.train.tiny",
+)
 
 
 def start_two(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:

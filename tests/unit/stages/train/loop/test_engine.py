@@ -1,4 +1,6 @@
+import functools
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,20 @@ from stages.train.loop.engine import MOST_NONFINITE_IN_ROW
 from stages.train.losses import Loss
 from stages.train.losses.warp import SoftDiceLoss
 from tests.unit.stages.train.loop.tiny_training import TinyTraining, poison, stop_at, without_time
-from tests.unit.stages.train.tiny import tiny_params
+from tests.unit.stages.train.tiny import tiny_params, write_volumes
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyTraining]:
+    """The uninterrupted training of three epochs with a loss, done once for all tests that compare one with it."""
+
+    @functools.cache
+    def train(loss_name: str) -> TinyTraining:
+        folder = tmp_path_factory.mktemp(loss_name)
+        write_volumes(folder / "processed")
+        return TinyTraining(folder / "processed", folder, tiny_params(max_epochs=3), loss_name=loss_name).run()
+
+    return train
 
 
 def test_a_training_learns_validates_on_time_and_at_the_end_and_logs_each_epoch(
@@ -36,12 +51,10 @@ def test_a_training_learns_validates_on_time_and_at_the_end_and_logs_each_epoch(
 
 @pytest.mark.parametrize("step", [0, 2, 4, 8])
 def test_a_training_that_was_stopped_anywhere_ends_bit_equal_to_an_uninterrupted_one(
-    processed: Path, tmp_path: Path, step: int
+    processed: Path, tmp_path: Path, step: int, whole: Callable[[str], TinyTraining]
 ) -> None:
     """First step, end of an epoch, mid-epoch, last step of all: weights, moments, history and best are the same."""
-    params = tiny_params(max_epochs=3)
-    whole = TinyTraining(processed, tmp_path / "whole", params).run()
-
+    params, uninterrupted = tiny_params(max_epochs=3), whole("dice_ce").state
     stopped = TinyTraining(processed, tmp_path / "stopped", params, stop_at(step))
     with pytest.raises(CapillaryError) as stop:
         stopped.run()
@@ -51,26 +64,27 @@ def test_a_training_that_was_stopped_anywhere_ends_bit_equal_to_an_uninterrupted
     assert resumed.state.epoch * 3 + resumed.state.tally.steps_done == step + 1
     resumed.run()
 
-    torch.testing.assert_close(resumed.state.network.state_dict(), whole.state.network.state_dict(), rtol=0, atol=0)
-    torch.testing.assert_close(resumed.state.optimizer.state_dict(), whole.state.optimizer.state_dict(), rtol=0, atol=0)
-    assert without_time(resumed.state.history) == without_time(whole.state.history)
+    torch.testing.assert_close(resumed.state.network.state_dict(), uninterrupted.network.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        resumed.state.optimizer.state_dict(), uninterrupted.optimizer.state_dict(), rtol=0, atol=0
+    )
+    assert without_time(resumed.state.history) == without_time(uninterrupted.history)
     assert resumed.state.best is not None
-    assert whole.state.best is not None
-    assert resumed.state.best.epoch == whole.state.best.epoch
+    assert uninterrupted.best is not None
+    assert resumed.state.best.epoch == uninterrupted.best.epoch
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 7])
 def test_a_loss_that_changes_with_time_ends_bit_equal_wherever_the_training_was_stopped(
-    processed: Path, tmp_path: Path, step: int
+    processed: Path, tmp_path: Path, step: int, whole: Callable[[str], TinyTraining]
 ) -> None:
     """warp changes after 4.5 of 9 steps: stopped in its warm-up, at the change, right after it and well after it."""
-    params = tiny_params(max_epochs=3)
-    whole = TinyTraining(processed, tmp_path / "whole", params, loss_name="warp").run()
+    params, uninterrupted = tiny_params(max_epochs=3), whole("warp").state
     with pytest.raises(CapillaryError):
         TinyTraining(processed, tmp_path / "stopped", params, stop_at(step), loss_name="warp").run()
     resumed = TinyTraining(processed, tmp_path / "stopped", params, loss_name="warp").run()
-    torch.testing.assert_close(resumed.state.network.state_dict(), whole.state.network.state_dict(), rtol=0, atol=0)
-    assert without_time(resumed.state.history) == without_time(whole.state.history)
+    torch.testing.assert_close(resumed.state.network.state_dict(), uninterrupted.network.state_dict(), rtol=0, atol=0)
+    assert without_time(resumed.state.history) == without_time(uninterrupted.history)
 
 
 def test_each_step_asks_the_loss_for_the_share_of_the_training_that_is_done(processed: Path, tmp_path: Path) -> None:
@@ -135,11 +149,10 @@ def test_too_many_faults_in_a_row_stop_the_training_across_epochs_and_resumes(pr
 
 
 def test_a_request_during_the_validation_stops_before_the_epoch_is_closed_and_costs_no_step(
-    processed: Path, tmp_path: Path
+    processed: Path, tmp_path: Path, whole: Callable[[str], TinyTraining]
 ) -> None:
     """The checkpoint has every step of the epoch; the training that resumes validates it and ends as any other."""
-    params = tiny_params(max_epochs=3)
-    whole = TinyTraining(processed, tmp_path / "whole", params).run()
+    params, uninterrupted = tiny_params(max_epochs=3), whole("dice_ce").state
     stopped = TinyTraining(processed, tmp_path / "stopped", params)
 
     class Asking(Volume):
@@ -156,8 +169,8 @@ def test_a_request_during_the_validation_stops_before_the_epoch_is_closed_and_co
     resumed = TinyTraining(processed, tmp_path / "stopped", params)
     assert (resumed.state.epoch, resumed.state.tally.steps_done) == (1, 3)
     resumed.run()
-    torch.testing.assert_close(resumed.state.network.state_dict(), whole.state.network.state_dict(), rtol=0, atol=0)
-    assert without_time(resumed.state.history) == without_time(whole.state.history)
+    torch.testing.assert_close(resumed.state.network.state_dict(), uninterrupted.network.state_dict(), rtol=0, atol=0)
+    assert without_time(resumed.state.history) == without_time(uninterrupted.history)
 
 
 def test_a_smaller_micro_batch_is_the_same_training_to_rounding_and_is_resumed_with(
