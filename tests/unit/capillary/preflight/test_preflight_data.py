@@ -1,11 +1,15 @@
 import contextlib
 import json
+import logging
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import dvc.logger
 import pytest
+from dvc.cli import main as dvc_main
 from dvc.repo import Repo
 
 from capillary.preflight import data as data_checks
@@ -36,74 +40,98 @@ def project(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+@pytest.fixture
+def forked(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The copy, in which DVC's commands are forks of this process: a new process imports DVC, which takes a second."""
+    monkeypatch.setattr(data_checks, "_run", _run_forked)
+    return project
+
+
+def _run_forked(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    out, err = root.with_suffix(".out"), root.with_suffix(".err")
+    child = os.fork()
+    if child == 0:
+        code = -1
+        try:
+            with out.open("w") as sys.stdout, err.open("w") as sys.stderr:
+                os.chdir(root)
+                logging.getLogger("dvc").handlers.clear()
+                dvc.logger.setup()  # to these files
+                code = dvc_main(words)
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+
+
 def check(root: Path) -> Check:
     return check_data(root, critical=True)
 
 
 def test_a_project_that_is_up_to_date_passes(project: Path) -> None:
-    """Nothing is said but that all is here."""
+    """Nothing is said but that all is here. By real commands."""
     assert (check(project).status, check(project).value) == (Status.PASS, "here")
 
 
-def test_a_source_that_was_removed_fails(project: Path) -> None:
+def test_a_source_that_was_removed_fails(forked: Path) -> None:
     """No stage makes it."""
-    (project / "data/in.txt").unlink()
-    found = check(project)
+    (forked / "data/in.txt").unlink()
+    found = check(forked)
     assert found.status is Status.FAIL
     assert found.value == "missing: data/in.txt"
     assert "dvc pull" in found.remedy
 
 
-def test_an_out_that_the_cache_has_comes_back_by_itself(project: Path) -> None:
+def test_an_out_that_the_cache_has_comes_back_by_itself(forked: Path) -> None:
     """So nothing is wrong."""
-    shutil.rmtree(project / "data/out")
-    assert check(project).status is Status.PASS
-    assert "data/out" in check(project).value
+    shutil.rmtree(forked / "data/out")
+    assert check(forked).status is Status.PASS
+    assert "data/out" in check(forked).value
 
 
-def test_an_out_that_was_never_pulled_is_told(project: Path) -> None:
+def test_an_out_that_was_never_pulled_is_told(forked: Path) -> None:
     """As after a clone of a project with a dvc.lock."""
-    shutil.rmtree(project / "data/out")
-    shutil.rmtree(project / ".dvc/cache")
-    found = check(project)
+    shutil.rmtree(forked / "data/out")
+    shutil.rmtree(forked / ".dvc/cache")
+    found = check(forked)
     assert found.status is Status.WARN
     assert "data/out" in found.value
     assert "dvc pull" in found.remedy
 
 
-def test_an_out_that_was_changed_by_hand_is_told(project: Path) -> None:
+def test_an_out_that_was_changed_by_hand_is_told(forked: Path) -> None:
     """It is out of step with dvc.lock, and the next run would write over it."""
-    (project / "data/out/copy.txt").unlink()
-    (project / "data/out/copy.txt").write_text("edited")
-    found = check(project)
+    (forked / "data/out/copy.txt").unlink()
+    (forked / "data/out/copy.txt").write_text("edited")
+    found = check(forked)
     assert found.status is Status.WARN
     assert "data/out" in found.value
     assert "dvc checkout" in found.remedy
 
 
-def test_a_graph_that_dvc_cannot_read_fails(project: Path) -> None:
+def test_a_graph_that_dvc_cannot_read_fails(forked: Path) -> None:
     """In DVC's own words."""
-    (project / "dvc.yaml").write_text("stages: [")
-    found = check(project)
+    (forked / "dvc.yaml").write_text("stages: [")
+    found = check(forked)
     assert found.status is Status.FAIL
     assert "dvc.yaml" in found.value
 
 
-def test_a_dvc_that_still_works_is_told_beside_one_that_was_killed(project: Path) -> None:
+def test_a_dvc_that_still_works_is_told_beside_one_that_was_killed(forked: Path) -> None:
     """DVC warns of the dead one before it gives its error, and only the error counts."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     paths = {"data/in.txt": dead.pid, "data/out": os.getpid()}
-    held = {str(project / path): {"pid": pid, "cmd": "dvc repro"} for path, pid in paths.items()}
-    (project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": held}))
-    found = check(project)
+    held = {str(forked / path): {"pid": pid, "cmd": "dvc repro"} for path, pid in paths.items()}
+    (forked / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": held}))
+    found = check(forked)
     assert (found.status, found.value) == (Status.WARN, "another dvc runs in this project")
 
 
-def test_the_cache_is_where_dvc_says(project: Path) -> None:
+def test_the_cache_is_where_dvc_says(forked: Path) -> None:
     """As its configuration has it."""
-    (project / ".dvc/config").write_text("[cache]\n    dir = /elsewhere/cache\n")
-    assert cache_folder(project) == Path("/elsewhere/cache")
+    (forked / ".dvc/config").write_text("[cache]\n    dir = /elsewhere/cache\n")
+    assert cache_folder(forked) == Path("/elsewhere/cache")
 
 
 def test_data_that_dvc_tracks_by_itself_must_be_pulled() -> None:
