@@ -1,6 +1,7 @@
 """For every tier."""
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Generator
@@ -24,6 +25,16 @@ hypothesis.settings.load_profile("capillary")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # tests side by side compute with a thread each; stages get theirs from the launcher
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class _Formatted(logging.Handler):
+    """In place of pytest's handlers: no record is printed, and one that cannot be formatted fails its test."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.getMessage()
+
+
+logging.getLogger().addHandler(_Formatted())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
