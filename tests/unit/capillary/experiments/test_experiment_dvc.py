@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from dvc.repo import Repo
 from dvc.utils import strictyaml
 from dvc.utils.serialize import _common, _yaml
 
@@ -16,6 +15,7 @@ from capillary.experiments.cells import DVC
 from capillary.experiments.dvc import replace_file
 from capillary.launcher.leftovers import remove_torn
 from tests.support.parts import REPOSITORY, command_environment
+from tests.support.repository import start_dvc
 
 
 def test_a_file_is_written_as_dvc_writes_it(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_write_that_is_cut_short_leaves_the_former_file(tmp_path: Path) -> Non
 
 def test_the_command_line_is_dvcs(tmp_path: Path) -> None:
     """As cells start it, with the writing exchanged: a stage that ran is recorded."""
-    Repo.init(str(tmp_path), no_scm=True)
+    start_dvc(tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'echo 1 > out', outs: [out]}}\n")
     environment = command_environment(PYTHONPATH=str(REPOSITORY))
     subprocess.run([*DVC, "repro", "-q"], cwd=tmp_path, env=environment, check=True)

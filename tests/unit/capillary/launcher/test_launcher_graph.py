@@ -9,7 +9,7 @@ from dvc.repo import Repo
 
 from capillary.launcher.graph import Entry
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
-from tests.support.repository import start_repository
+from tests.support.repository import start_dvc, start_repository
 
 DVC_YAML = """
 stages:
@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "beside").mkdir()
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "params.yaml").write_text("toy: {nested: {deep: [1, 2], other: 3}, rate: 1e-3}\nmore: 1\n")
-    Repo.init(str(root), no_scm=True).close()
+    start_dvc(root)
     return root
 
 

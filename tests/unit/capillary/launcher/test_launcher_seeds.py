@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import yaml
-from dvc.repo import Repo
 
 from capillary.launcher.access import declared_stages
 from capillary.launcher.graph import Entry
@@ -13,6 +12,7 @@ from capillary.launcher.planning import fingerprint_of
 from capillary.params_file import listed_cells
 from stages.common.cell_name import CellName
 from tests.support.parts import REPOSITORY
+from tests.support.repository import start_dvc
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def root(tmp_path: Path) -> Path:
     """The graph of this repository, with its own workspace."""
     for name in ("dvc.yaml", "configs"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
-    Repo.init(str(tmp_path), no_scm=True).close()
+    start_dvc(tmp_path)
     return tmp_path
 
 

@@ -18,6 +18,7 @@ from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError
 from stages.common.machine.gpus import Gpu
 from tests.support.parts import REPOSITORY
+from tests.support.repository import start_dvc
 from tests.support.toy import LIMITS
 
 DVC_YAML = """
@@ -46,7 +47,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    Repo.init(str(root), no_scm=True).close()
+    start_dvc(root)
     monkeypatch.chdir(root)
     for name in [name for name in os.environ if name.startswith("CAPILLARY_")]:
         monkeypatch.delenv(name)
