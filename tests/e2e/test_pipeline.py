@@ -1,13 +1,18 @@
 """The pipeline in a fresh clone: what runs, what is skipped, what is shared."""
 
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from capillary.experiments.forecast import forecast
 from tests.support.clone import Clone, finished_clone
 from tests.support.parts import command_environment, require
 
@@ -18,68 +23,83 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return finished_clone(tmp_path_factory, tmp_path_factory.mktemp("finished") / "clone")
 
 
-@pytest.fixture
-def clone(finished: Clone) -> Iterator[Clone]:
-    """The finished clone, put back as it was after the test."""
-    params = (finished.root / "params.yaml").read_text()
-    yield finished
-    finished.run("git", "checkout", "-q", ".")
-    (finished.root / "params.yaml").write_text(params)
-    finished.run("dvc", "repro")
-
-
-def test_nothing_reruns_when_nothing_changed(clone: Clone) -> None:
+def test_nothing_reruns_when_nothing_changed(finished: Clone) -> None:
     """A second `dvc repro` runs no stage, and says so."""
-    done = clone.run("dvc", "repro")
-    assert clone.ran(done.stdout) == []
+    done = finished.run("dvc", "repro")
+    assert finished.ran(done.stdout) == []
     assert "up to date" in done.stdout
 
 
-def test_git_sees_no_stray_file(clone: Clone) -> None:
+def test_git_sees_no_stray_file(finished: Clone) -> None:
     """A run leaves nothing for Git but the lock file and the edited params."""
-    changed = clone.run("git", "status", "--porcelain").stdout.split("\n")
+    changed = finished.run("git", "status", "--porcelain").stdout.split("\n")
     assert {line[3:] for line in changed if line} <= {"dvc.lock", "params.yaml"}
 
 
-def test_an_added_loss_trains_only_that_loss(clone: Clone) -> None:
-    """Adding cbdice to training.losses runs its cells and the evaluation."""
-    before = clone.card()
-    clone.set_params({"training.losses": "[dice_ce, cbdice]"})
-    done = clone.run("dvc", "repro")
-    assert clone.ran(done.stdout) == ["train@cbdice-0", "evaluate"]
-    assert clone.card() == before
-    assert set(clone.metrics()) == {"dice_ce", "cbdice"}
+@contextmanager
+def edited(file: Path, old: str, new: str) -> Iterator[None]:
+    """`file` with `new` in place of `old`, for a while."""
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        file.write_text(text)
 
 
-def test_edited_train_code_leaves_preprocess_alone(clone: Clone) -> None:
-    """An edit in stages/train reruns training and what depends on it, nothing before it."""
-    code = clone.root / "stages" / "train" / "loop" / "schedule.py"
-    code.write_text(code.read_text() + "\n# a remark\n")
-    done = clone.run("dvc", "repro")
-    assert clone.ran(done.stdout) == ["train@dice_ce-0", "evaluate"]
+def due(clone: Clone) -> list[str]:
+    """The stages that DVC would run now."""
+    with chdir(clone.root):  # DVC names its stages as seen from here
+        stages = forecast(clone.root, yaml.safe_load((clone.root / "params.yaml").read_text()))
+    return [stage.address for stage in stages if stage.runs]
 
 
-def test_a_changed_evaluation_key_reruns_evaluate_alone(clone: Clone) -> None:
-    """Each stage declares the keys that it reads and no others."""
-    clone.set_params({"evaluation.confidence": "0.9"})
-    done = clone.run("dvc", "repro")
-    assert clone.ran(done.stdout) == ["evaluate"]
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reruns"),
+    [
+        ("stages/train/loop/schedule.py", "import math", "import math  # a remark", ["train@dice_ce-0", "evaluate"]),
+        ("params.yaml", "confidence: 0.95", "confidence: 0.9", ["evaluate"]),
+    ],
+    ids=["train code", "evaluation key"],
+)
+def test_an_edit_reruns_what_reads_it_and_what_follows(
+    finished: Clone, file: str, old: str, new: str, reruns: list[str]
+) -> None:
+    """Nothing before it: each stage declares the code and the keys that it reads, and no others."""
+    with edited(finished.root / file, old, new):
+        assert due(finished) == reruns
 
 
-def test_an_experiment_is_listed_by_dvc_and_mlflow(clone: Clone) -> None:
-    """`dvc exp run` in a temporary workspace is listed by `dvc exp show`, and the clone's own store holds its run."""
-    runs_before = len(clone.training_runs())
-    clone.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", "training.seed=2")
-    assert "elsewhere" in clone.run("dvc", "exp", "show", "--csv").stdout
-    runs = clone.training_runs()
+def test_an_experiment_with_another_loss_trains_only_that_loss(finished: Clone) -> None:
+    """`dvc exp run` in a temporary workspace runs the loss's cells and the evaluation of both.
+
+    `dvc exp show` lists it, and the clone's own store holds its run.
+    """
+    runs_before = len(finished.training_runs())
+    losses = "training.losses=[dice_ce,cbdice]"
+    done = finished.run("dvc", "exp", "run", "--temp", "--name", "elsewhere", "-S", losses)
+    assert finished.ran(done.stdout) == ["train@cbdice-0", "evaluate"]
+    shown = shown_experiments(finished)
+    assert set(shown["elsewhere"]["metrics"]["metrics/metrics.json"]["data"]) == {"dice_ce", "cbdice"}
+    card = "models/dice_ce/fold_0.json"
+    assert shown["elsewhere"]["outs"][card]["hash"] == shown["workspace"]["outs"][card]["hash"]
+    runs = finished.training_runs()
     assert len(runs) == runs_before + 1
     assert "elsewhere" in {run.data.tags.get("capillary.experiment") for run in runs}
 
 
-def test_metrics_are_shown_as_a_table(clone: Clone) -> None:
+def shown_experiments(clone: Clone) -> dict[str, Any]:
+    """What `dvc exp show` has of the workspace and of each experiment, by name."""
+    rows = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
+    revisions = [each["revs"][0] for row in rows for each in row["experiments"] or ()]
+    return {each["name"] or each["rev"]: each["data"] for each in (*rows, *revisions)}
+
+
+def test_metrics_are_shown_as_a_table(finished: Clone) -> None:
     """`capillary metrics` shows each loss with its metrics, and the numbers are those of the file."""
-    shown = clone.run("capillary", "metrics", COLUMNS="160").stdout
-    dsc = clone.metrics()["dice_ce"]["dsc"]
+    shown = finished.run("capillary", "metrics", COLUMNS="160").stdout
+    dsc = finished.metrics()["dice_ce"]["dsc"]
     assert f" {dsc['mean']:.3f} " in shown
 
 
@@ -107,13 +127,13 @@ def _wipe(clone: Clone) -> None:
             file.unlink()
 
 
-def test_pushed_data_comes_back_from_a_folder(clone: Clone, tmp_path: Path) -> None:
+def test_pushed_data_comes_back_from_a_folder(finished: Clone, tmp_path: Path) -> None:
     """Push, wipe cache and outputs, pull: nothing reruns."""
-    clone.run("dvc", "remote", "add", "--local", "-d", "-f", "share", str(tmp_path / "remote"))
-    clone.run("dvc", "push")
-    _wipe(clone)
-    clone.run("dvc", "pull")
-    assert clone.ran(clone.run("dvc", "repro").stdout) == []
+    finished.run("dvc", "remote", "add", "--local", "-d", "-f", "share", str(tmp_path / "remote"))
+    finished.run("dvc", "push")
+    _wipe(finished)
+    finished.run("dvc", "pull")
+    assert finished.ran(finished.run("dvc", "repro").stdout) == []
 
 
 @pytest.fixture
@@ -141,12 +161,12 @@ def s3_endpoint(tmp_path: Path) -> Iterator[str]:
         server.kill()
 
 
-def test_pushed_data_comes_back_from_s3(clone: Clone, s3_endpoint: str) -> None:
+def test_pushed_data_comes_back_from_s3(finished: Clone, s3_endpoint: str) -> None:
     """The same against a real S3 server."""
     keys = {"AWS_ACCESS_KEY_ID": "test-key", "AWS_SECRET_ACCESS_KEY": "test-secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    clone.run("dvc", "remote", "add", "--local", "-d", "-f", "bucket", "s3://dvc")
-    clone.run("dvc", "remote", "modify", "--local", "bucket", "endpointurl", s3_endpoint)
-    clone.run("dvc", "push", **keys)
-    _wipe(clone)
-    clone.run("dvc", "pull", **keys)
-    assert clone.ran(clone.run("dvc", "repro").stdout) == []
+    finished.run("dvc", "remote", "add", "--local", "-d", "-f", "bucket", "s3://dvc")
+    finished.run("dvc", "remote", "modify", "--local", "bucket", "endpointurl", s3_endpoint)
+    finished.run("dvc", "push", **keys)
+    _wipe(finished)
+    finished.run("dvc", "pull", **keys)
+    assert finished.ran(finished.run("dvc", "repro").stdout) == []
