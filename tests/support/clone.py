@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +120,34 @@ class Clone:
         return [pair for pair, count in counts.items() if count > 1]
 
 
-def finished_clone(folders: pytest.TempPathFactory, root: Path) -> Clone:
-    """A clone at `root` in which the tiny pipeline ran once, by processes.
+def prepared_clone(folders: pytest.TempPathFactory, root: Path) -> Clone:
+    """A clone at `root` in which the tiny pipeline ran as far as preprocess, with an MLflow store that has no run."""
 
-    It is run by whichever test asks first, for all processes of this test session; each gets its own copy.
-    """
-    shared = folders.getbasetemp()
-    if shared.name.startswith("popen-"):  # one of several test processes, whose folders are in one
-        shared = shared.parent
-    with FileLock(shared / "finished.lock"):
-        if not (shared / "finished").exists():
-            made = Clone(shared / "finished.part")
-            made.set_params(TINY)
-            made.run("dvc", "repro")
-            made.root.rename(shared / "finished")
-    return Clone.copy_of(shared / "finished", root)
+    def make(part: Path) -> None:
+        made = Clone(part)
+        made.set_params(TINY)
+        made.run("dvc", "repro", "preprocess")
+        made.client().search_experiments()  # whoever first asks a new store waits for all of MLflow's migrations
+
+    return Clone.copy_of(_shared(folders, "prepared", make), root)
+
+
+def finished_clone(folders: pytest.TempPathFactory, root: Path) -> Clone:
+    """A clone at `root` in which the tiny pipeline ran once, by processes."""
+
+    def make(part: Path) -> None:
+        prepared_clone(folders, part).run("dvc", "repro")
+
+    return Clone.copy_of(_shared(folders, "finished", make), root)
+
+
+def _shared(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder `name` that `make` makes for whichever test asks first, for all processes of this test session."""
+    session = folders.getbasetemp()
+    if session.name.startswith("popen-"):  # one of several test processes, whose folders are in one
+        session = session.parent
+    with FileLock(session / f"{name}.lock"):
+        if not (session / name).exists():
+            make(session / f"{name}.part")
+            (session / f"{name}.part").rename(session / name)
+    return session / name
