@@ -40,8 +40,10 @@ OWN_NUMBERS = 500  # from here on the server has its own open files
 # what most commands import; what else they do is learnt from them
 PACKAGES = (
     "torch",
+    "torch._inductor",  # by torch.use_deterministic_algorithms
     "monai.networks.nets",
     "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",  # by the first question to an embedded store
     "pandas",
     "skimage.morphology",
     "dvc.cli",
