@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from stages.common.networks.weights import WEIGHTS
+from stages.common.networks.description import WEIGHTS
 from stages.common.tracking.model_files import FOLDER
 from tests.support.clone import finished_clone
 from tests.support.docker.compose import ComposeProject
