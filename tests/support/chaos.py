@@ -1,4 +1,7 @@
-"""How often kills and rounds are repeated: once of each kind in every run of the tests, for hours by hand."""
+"""How often kills and rounds are repeated: once of each kind in every run of the tests, for hours by hand.
+
+So are trainings and places of which one or two show in every run what all of them promise.
+"""
 
 import os
 

@@ -1,4 +1,7 @@
-"""Every loss by what it is for: training a network that finds vessels in stacks it has not seen."""
+"""Losses by what they are for: training a network that finds vessels in stacks it has not seen.
+
+Every loss does so on tiny volumes in tests/unit/stages/train/loop/test_losses_learn.py.
+"""
 
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from stages.train.losses import LOSSES
 from stages.train.part import RankSetup, start_or_resume
 from stages.train.sampling.loading import batches
 from tests.integration.train.phantom_training import plan_training, prepare_phantom, shipped_params
+from tests.support.chaos import BY_HAND
 
 LEAST_DSC = 0.75
 # a small network and few steps: seconds per loss instead of minutes
@@ -30,13 +34,17 @@ SHORT: dict[str, object] = {
 LONGER: dict[str, dict[str, object]] = {"cldice": {"max_epochs": 12}, "skeleton_recall": {"max_epochs": 11}}
 
 
+# overlap alone, and overlap with the centrelines that preprocess has found
+USUAL = ("dice_ce", "skeleton_recall")
+
+
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data/processed of samples/phantom."""
     return prepare_phantom(tmp_path_factory.mktemp("phantom"))
 
 
-@pytest.mark.parametrize("name", list(LOSSES))
+@pytest.mark.parametrize("name", list(LOSSES) if BY_HAND else USUAL)
 def test_a_short_training_finds_the_phantom_s_vessels(phantom: Path, tmp_path: Path, name: str) -> None:
     """The mean DSC of the stacks of the fold that was not trained on reaches 0.75, and no step is skipped."""
     params = shipped_params(**SHORT | LONGER.get(name, {}))
