@@ -16,6 +16,7 @@ from capillary.containers.scratch import work_folder
 from capillary.containers.spec import ContainerHost
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop, tell_of_kill
+from stages.common.errors import ExitCode
 
 PATIENCE_S = 20.0
 
@@ -61,11 +62,14 @@ def tell_of(ending: Ending, plan: StagePlan, place: ContainerHost, stop: Stop, l
     """Say what the stage could not say itself; returns the exit code."""
     if ending.code == 0:
         return 0
-    text = _explanation(ending, plan, place, stop) or _undeclared(plan, log.tail)
+    code = ending.code
+    text = _explanation(ending, plan, place, stop)
+    if text is None and (text := _undeclared(plan, log.tail)) and code == ExitCode.UNEXPECTED:
+        code = ExitCode.UNDECLARED  # the stage saw only a file that is missing
     if text:
         sys.stderr.write(f"{plan.address} {text}\n")
     sys.stderr.write(f"log: {log.file.relative_to(plan.repository)}\n")
-    return stop.exit_code or ending.code
+    return stop.exit_code or code
 
 
 def _explanation(ending: Ending, plan: StagePlan, place: ContainerHost, stop: Stop) -> str | None:
