@@ -185,6 +185,8 @@ def _trained(file: Path, cell: CellName, runtime: Runtime) -> TrainedCell:
         card = read_card(file)
     except OSError as error:
         raise unreadable(file, error) from error
+    except DataError as error:  # also of a card that lacks what every version writes
+        raise DamagedError(error.what, remedy=error.remedy, file=file, value=error.value) from error
     receipt = read_receipt(runtime.receipts, card.fingerprint, runtime.tracking_uri)
     return TrainedCell(cell=cell, card=card, receipt=receipt)
 
