@@ -16,7 +16,7 @@ from stages.common.tracking.cards.card import read_card
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 from tests.support.processes import processes_in
 
-CHANGES: dict[str, object] = {"max_epochs": 24, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}
+CHANGES: dict[str, object] = {"max_epochs": 12, "steps_per_epoch": 5, "batch_size": 3, "validation_interval": 4}
 NO_DISK = Path("/sys")  # in which nobody can write, root neither
 
 
@@ -71,11 +71,27 @@ def _gone(processes: list[psutil.Process]) -> bool:
     return not alive
 
 
-def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupted: Sandbox, tmp_path: Path) -> None:
-    """Rank 1 killed: all start again. SIGTERM: code 143 and a checkpoint. The supervisor killed: nobody stays."""
+def test_a_killed_rank_stops_and_a_killed_supervisor_change_no_bit(uninterrupted: Sandbox, tmp_path: Path) -> None:
+    """One training meets all of them, then ends: its bits are those of one that nobody disturbed, and so is its run."""
     sandbox = make_sandbox(tmp_path, **CHANGES)
+    _kill_a_rank_then_stop(sandbox)
+    _stop_as_a_terminal_does(sandbox)
+    _stop_by_the_memory_guard(sandbox)
+    _kill_the_supervisor(sandbox)
+    result = sandbox.run(processes=2)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "resuming after epoch" in result.stdout
+    assert _outs(sandbox) == _outs(uninterrupted)
+    (run,) = sandbox.runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["processes"] == "2"
+    assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
+
+
+def _kill_a_rank_then_stop(sandbox: Sandbox) -> None:
+    """Rank 1 killed: all start again. SIGTERM: code 143 and a checkpoint."""
     process = sandbox.start(processes=2)
-    _read_until(process, "epoch 3/")
+    _read_until(process, "epoch 2/")  # the checkpoint of the first one is there by then
     os.kill(_workers(sandbox)[1].pid, signal.SIGKILL)
     text = "".join(_read_until(process, "resuming after epoch"))
     assert "rank 1 ended by SIGKILL" in text
@@ -88,28 +104,11 @@ def test_a_killed_rank_a_stop_and_a_killed_supervisor_change_no_bit(uninterrupte
     assert "the checkpoint is written" in text
     assert "Traceback" not in text
 
+
+def _stop_as_a_terminal_does(sandbox: Sandbox) -> None:
+    """Ctrl-C sends SIGINT to every process."""
     process = sandbox.start(processes=2)
-    _read_until(process, "epoch ")
-    workers = _workers(sandbox)
-    process.kill()
-    assert _gone(workers), "the workers outlived the process that started them"
-    _finish(process)
-
-    result = sandbox.run(processes=2)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "resuming after epoch" in result.stdout
-    assert _outs(sandbox) == _outs(uninterrupted)
-    (run,) = sandbox.runs()
-    assert run.info.status == "FINISHED"
-    assert run.data.params["processes"] == "2"
-    assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
-
-
-def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: Sandbox, tmp_path: Path) -> None:
-    """A terminal sends SIGINT to every process; the guard counts all of them. What is left continues bit-equal."""
-    sandbox = make_sandbox(tmp_path, **CHANGES)
-    process = sandbox.start(processes=2)
-    _read_until(process, "epoch 3/")
+    _read_until(process, "resuming after epoch")
     workers = _workers(sandbox)
     for each in [process, *workers]:
         each.send_signal(signal.SIGINT)
@@ -119,18 +118,28 @@ def test_ctrl_c_and_the_memory_guard_stop_all_with_a_checkpoint(uninterrupted: S
     assert "Traceback" not in text
     assert _gone(workers)
 
+
+def _stop_by_the_memory_guard(sandbox: Sandbox) -> None:
+    """It counts all of the processes."""
     guarded = sandbox.run(processes=2, memory_abort_gb=0.2)
     assert guarded.returncode == ExitCode.MEMORY, guarded.stdout + guarded.stderr
     assert "the checkpoint is written: the process tree uses more memory than" in guarded.stderr
 
-    assert sandbox.run(processes=2).returncode == 0
-    assert _outs(sandbox) == _outs(uninterrupted)
+
+def _kill_the_supervisor(sandbox: Sandbox) -> None:
+    """Nobody stays."""
+    process = sandbox.start(processes=2)
+    _read_until(process, "epoch ")
+    workers = _workers(sandbox)
+    process.kill()
+    assert _gone(workers), "the workers outlived the process that started them"
+    _finish(process)
 
 
 @pytest.mark.skipif(not NO_DISK.exists(), reason="a Linux kernel's file system")
 def test_a_checkpoint_that_cannot_be_written_is_what_the_user_reads(tmp_path: Path) -> None:
     """A request to stop ends with the disk's failure and its code: nobody says that the checkpoint is written."""
-    sandbox = make_sandbox(tmp_path, **{**CHANGES, "steps_per_epoch": 400})
+    sandbox = make_sandbox(tmp_path, **{**CHANGES, "steps_per_epoch": 100})
     process = sandbox.start(processes=2)
     _read_until(process, "epoch 1/")
     state = sandbox.folder / "state"
@@ -191,21 +200,15 @@ def _node(folder: Path) -> Sandbox:
     return Sandbox(folder=folder) if folder.exists() else make_sandbox(folder, **CHANGES)
 
 
-def test_a_node_that_goes_away_ends_the_others_and_the_next_start_resumes(
+def test_a_request_to_any_node_stops_all_and_a_node_that_goes_away_ends_the_others(
     tmp_path: Path, uninterrupted: Sandbox
 ) -> None:
-    """The exit code says that other nodes may do it. They end with the bits of two processes on one machine.
+    """After the last start they end with the bits of two processes on one machine.
 
     Only node 0 has outs, runs and words.
     """
-    leads, follows = _start_nodes(tmp_path)
-    _read_until(leads, "epoch 2/")
-    for process in processes_in(tmp_path / "follows"):
-        process.kill()
-    said = _finish(leads)
-    assert leads.returncode == ExitCode.RANK_LOST, said
-    assert "the training lost a process on this node or on another" in said
-    _finish(follows)
+    _ask_the_other_node_to_stop(tmp_path)
+    _lose_the_other_node(tmp_path)
     leads, follows = _start_nodes(tmp_path)
     said, other = "".join(_read_until(leads, "resuming after epoch")) + _finish(leads), _finish(follows)
     assert (leads.returncode, follows.returncode) == (0, 0), said + other
@@ -214,12 +217,24 @@ def test_a_node_that_goes_away_ends_the_others_and_the_next_start_resumes(
     assert [file for file in (tmp_path / "follows").rglob("*") if file.name in ("fold_0.json", "mlflow.db")] == []
 
 
-def test_a_request_to_any_node_stops_all_of_them_after_the_same_step(tmp_path: Path) -> None:
-    """The signal of a node that is preempted reaches that node alone."""
-    leads, follows = _start_nodes(tmp_path)
+def _ask_the_other_node_to_stop(folder: Path) -> None:
+    """The signal of a node that is preempted reaches that node alone: all stop after the same step."""
+    leads, follows = _start_nodes(folder)
     seen = "".join(_read_until(leads, "epoch 1/"))
     follows.send_signal(signal.SIGTERM)
     said, other = seen + _finish(leads), _finish(follows)
     assert (leads.returncode, follows.returncode) == (ExitCode.TERMINATED, ExitCode.TERMINATED), said + other
     assert "stopped by SIGTERM" in said
     assert "the checkpoint is written" in said
+
+
+def _lose_the_other_node(folder: Path) -> None:
+    """The exit code says that other nodes may do it."""
+    leads, follows = _start_nodes(folder)
+    _read_until(leads, "resuming after epoch")
+    for process in processes_in(folder / "follows"):
+        process.kill()
+    said = _finish(leads)
+    assert leads.returncode == ExitCode.RANK_LOST, said
+    assert "the training lost a process on this node or on another" in said
+    _finish(follows)
