@@ -1,20 +1,20 @@
 """The memory guard in a real training whose memory really grows."""
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from stages.common.epoch_line import parse_epoch
 from stages.common.tracking.cards.card import read_card
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
+from tests.support.warm import warm_python
 
 LIMIT_GB = 1.6
-STEPS = 120
+STEPS = 90
 # epochs long enough that the guard cannot but fire in the middle of one
 CHANGES: dict[str, object] = {"max_epochs": 3, "steps_per_epoch": STEPS, "validation_interval": 3}
-# the train stage, next to a thread that takes 60 MB every 20 ms from the second epoch on and notes when psutil sees the
-# process over the limit
+# the train stage, next to a thread that takes 120 MB every 20 ms from the second epoch on, and notes when psutil sees
+# the process over the limit
 GROWING = f"""
 import sys, threading, time
 from pathlib import Path
@@ -25,7 +25,7 @@ def grow():
         time.sleep(0.01)
     blocks, own = [], psutil.Process()
     while own.memory_info().rss <= {LIMIT_GB} * 1e9:
-        blocks.append(bytearray(60_000_000))
+        blocks.append(bytearray(120_000_000))
         time.sleep(0.02)
     Path("crossed").write_text(str(time.time()))
     time.sleep(600)
@@ -46,7 +46,7 @@ def _outs(sandbox: Sandbox) -> tuple[str, bytes]:
 def _train_growing(sandbox: Sandbox) -> tuple[int, list[tuple[float, str]]]:
     """Exit code, and the lines that were printed with the time at which each came."""
     process = subprocess.Popen(
-        [sys.executable, "-c", GROWING, "--loss", "dice_ce", "--fold", "0"],
+        [warm_python(), "-c", GROWING, "--loss", "dice_ce", "--fold", "0"],
         cwd=sandbox.folder,
         env=sandbox.environment(memory_abort_gb=LIMIT_GB),
         stdout=subprocess.PIPE,

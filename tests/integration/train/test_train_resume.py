@@ -9,12 +9,24 @@ import pytest
 
 from stages.common.tracking.cards.card import read_card
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
+from tests.support.chaos import rounds
 
-CHANGES: dict[str, object] = {"max_epochs": 30, "steps_per_epoch": 5, "validation_interval": 4, "precision": "auto"}
+KILLS = rounds(1, by_hand=4)  # at random moments
+EPOCHS = rounds(16, by_hand=30)
+CHANGES: dict[str, object] = {
+    "max_epochs": EPOCHS,
+    "steps_per_epoch": 5,
+    "validation_interval": 4,
+    "precision": "auto",
+}
+
+
+def _card(sandbox: Sandbox) -> Path:
+    return sandbox.folder / "models/dice_ce/fold_0.json"
 
 
 def _outs(sandbox: Sandbox) -> tuple[str, bytes]:
-    card = read_card(sandbox.folder / "models/dice_ce/fold_0.json")
+    card = read_card(_card(sandbox))
     return card.weights_sha256, (sandbox.folder / "metrics/training/dice_ce/fold_0.csv").read_bytes()
 
 
@@ -52,42 +64,36 @@ def _assert_same_as(uninterrupted: Sandbox, killed: Sandbox) -> None:
         (key, point.step) for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)
     )
     assert max(points.values()) == 1
-    assert {step for key, step in points if key == "loss"} == set(range(1, 31))
+    assert {step for key, step in points if key == "loss"} == set(range(1, EPOCHS + 1))
     assert len(client.search_model_versions("name = 'capillary-dice_ce'")) == 1
 
 
-def test_kills_at_random_moments_change_no_bit_and_double_no_point(uninterrupted: Sandbox, tmp_path: Path) -> None:
-    """kill -9 before the first checkpoint, at random moments and while it registers; then on to the end."""
-    killed = make_sandbox(tmp_path, **CHANGES)
-    rng = random.Random(time.time_ns())
-    delays = [
-        ("precision", 0.0),
-        *[("epoch", rng.uniform(0, 0.6)) for _ in range(4)],
-        ("epoch 30/30", rng.uniform(0, 1)),
-    ]
-    for prefix, delay_s in delays:
-        _kill_after(killed.start(), prefix, delay_s, signal.SIGKILL)
-        if (killed.folder / "models/dice_ce/fold_0.json").exists():
-            break
-    result = killed.run()
-    assert result.returncode == 0, f"{delays}\n{result.stdout}{result.stderr}"
-    _assert_same_as(uninterrupted, killed)
-
-
-def test_a_signal_stops_after_the_step_with_a_checkpoint_and_its_exit_code(
+def test_a_signal_and_kills_at_random_moments_change_no_bit_and_double_no_point(
     uninterrupted: Sandbox, tmp_path: Path
 ) -> None:
-    """The user reads where it stopped, and that the same command resumes; it does, to the same bits."""
-    stopped = make_sandbox(tmp_path, **CHANGES)
-    process = stopped.start()
+    """kill -9 before the first checkpoint, SIGTERM, kill -9 at random moments and while it registers; then to the end.
+
+    At SIGTERM the user reads where it stopped, and that the same command resumes.
+    """
+    disturbed = make_sandbox(tmp_path, **CHANGES)
+    _kill_after(disturbed.start(), "precision", 0, signal.SIGKILL)
+    process = disturbed.start()
     output = _kill_after(process, "epoch 3/", 0.05, signal.SIGTERM)
     assert process.returncode == 143, output
     assert "stopped by SIGTERM after epoch" in output
     assert "rerun the same command" in output
     assert "Traceback" not in output
-    (run,) = stopped.runs()
+    (run,) = disturbed.runs()
     assert run.info.status == "KILLED"
     assert "capillary.failure" not in run.data.tags
-    result = stopped.run()
-    assert "resuming after epoch" in result.stdout
-    _assert_same_as(uninterrupted, stopped)
+
+    rng = random.Random(time.time_ns())
+    delays = [("epoch", rng.uniform(0, 0.6)) for _ in range(KILLS)] + [(f"epoch {EPOCHS}/{EPOCHS}", rng.uniform(0, 1))]
+    for prefix, delay_s in delays:
+        output = _kill_after(disturbed.start(), prefix, delay_s, signal.SIGKILL)
+        assert "resuming after epoch" in output
+        if _card(disturbed).exists():
+            break
+    result = disturbed.run()
+    assert result.returncode == 0, f"{delays}\n{result.stdout}{result.stderr}"
+    _assert_same_as(uninterrupted, disturbed)

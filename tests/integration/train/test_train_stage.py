@@ -1,4 +1,7 @@
+import os
 import shutil
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,14 +9,23 @@ import pytest
 import torch
 import yaml
 
+from stages.common.errors import run_main
 from stages.common.imaging.recipe import write_recipe
 from stages.common.networks.weights import weights_sha256
 from stages.common.runtime import Runtime
-from stages.common.tracking.cards.card import read_card
+from stages.common.tracking.cards.card import ModelCard, read_card
 from stages.common.tracking.server import connect
+from stages.train.__main__ import main
+from stages.train.cell import plan_cell
+from stages.train.params import TrainingParams
+from stages.train.resuming.lock import cell_lock
+from stages.train.training import train_cell
 from tests.integration.train.train_sandbox import Sandbox, make_sandbox
 from tests.support.models.recipe import RECIPE
 from tests.support.tracking.tracked import embedded_runtime, load
+from tests.unit.stages.train.tiny import tiny_params
+
+TrainHere = Callable[[Sandbox, TrainingParams], ModelCard]
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +35,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sandbox, str]:
     result = sandbox.run()
     assert result.returncode == 0, result.stdout + result.stderr
     return sandbox, result.stdout
+
+
+@pytest.fixture
+def trained_here() -> Iterator[TrainHere]:
+    """Trains fold 0 of a sandbox in this process; torch is as before afterwards."""
+    threads = torch.get_num_threads()
+
+    def train_here(sandbox: Sandbox, params: TrainingParams) -> ModelCard:
+        cell = plan_cell(sandbox.folder / "data" / "processed", params, "dice_ce", 0)
+        card, _ = train_cell(cell, replace(_runtime(sandbox), stage="train", fingerprint="f" * 12))
+        return card
+
+    yield train_here
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
 
 
 def _runtime(sandbox: Sandbox) -> Runtime:
@@ -97,15 +124,26 @@ def test_mlflow_holds_one_finished_run_with_params_curves_fingerprints_and_the_n
     assert [point.step for point in points] == [1, 2, 3]
 
 
-def test_running_again_after_the_end_changes_neither_card_nor_registry(trained: tuple[Sandbox, str]) -> None:
-    """Killed between training and publishing: the same command rewrites the same outs and registers nothing new."""
+def test_a_second_process_waits_for_the_cell_and_then_changes_neither_card_nor_registry(
+    trained: tuple[Sandbox, str],
+) -> None:
+    """Two never train one cell at once. The later one takes over what is there, as the same command does that was
+    killed between training and publishing: it rewrites the same outs and registers nothing new.
+    """
     sandbox, _ = trained
     outs = [sandbox.folder / "models/dice_ce/fold_0.json", sandbox.folder / "metrics/training/dice_ce/fold_0.csv"]
     before = [path.read_bytes() for path in outs]
     for path in outs:
         path.unlink()
-    result = sandbox.run()
-    assert result.returncode == 0, result.stdout + result.stderr
+    with cell_lock(sandbox.folder / "state"):
+        second = sandbox.start()
+        assert second.stdout is not None
+        waiting = second.stdout.readline()
+    output = second.stdout.read()
+    second.stdout.close()
+    assert second.wait() == 0, output
+    assert waiting == f"waiting for process {os.getpid()}, which holds this cell\n"
+    assert "resuming after epoch 3" in output
     assert [path.read_bytes() for path in outs] == before
     assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
     assert len(sandbox.runs()) == 1
@@ -124,57 +162,44 @@ def test_started_by_hand_on_data_prepared_anew_the_former_checkpoint_is_refused(
     assert "data/processed" in result.stderr
 
 
-def test_what_cannot_be_trained_is_refused_by_name_before_any_run_is_opened(tmp_path: Path) -> None:
+def test_what_cannot_be_trained_is_refused_by_name_before_any_run_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A loss, a fold, a key, a patch: one screen with the remedy and the kind's exit code."""
     sandbox = make_sandbox(tmp_path)
+    monkeypatch.chdir(tmp_path)
     params = yaml.safe_load((tmp_path / "params.yaml").read_text())
     for changes, arguments, code, words in (
         ({}, {"loss": "dise_ce"}, 3, "did you mean `dice_ce`"),
-        ({}, {"fold": 9}, 4, "fold 9 does not exist"),
+        ({}, {"fold": "9"}, 4, "fold 9 does not exist"),
         ({"lrr": 1}, {}, 3, "unknown key `lrr`"),
         ({"filters": [2] * 6}, {}, 3, "patch_voxels"),
         ({"architecture": "segresnt"}, {}, 3, "did you mean `segresnet`"),
     ):
         (tmp_path / "params.yaml").write_text(yaml.safe_dump({"training": {**params["training"], **changes}}))
-        result = sandbox.run(**arguments)
-        assert result.returncode == code, result.stderr
-        assert words in result.stderr
-        assert "remedy:" in result.stderr
-        assert "Traceback" not in result.stderr
+        named = {"loss": "dice_ce", "fold": "0", **arguments}
+        monkeypatch.setattr(sys, "argv", ["stages.train", "--loss", named["loss"], "--fold", named["fold"]])
+        with pytest.raises(SystemExit) as end:
+            run_main(main)
+        said = capsys.readouterr().err
+        assert end.value.code == code, said
+        assert words in said
+        assert "remedy:" in said
     assert not (tmp_path / "mlruns").exists()
     assert _files(sandbox, "models") == []
 
 
 @pytest.mark.parametrize("architecture", ["segresnet", "unet"])
-def test_another_architecture_is_trained_and_registered_the_same_way(tmp_path: Path, architecture: str) -> None:
+def test_another_architecture_is_trained_and_registered_the_same_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], trained_here: TrainHere, architecture: str
+) -> None:
     """From its name in the params to a model that predicts; what has no heads is trained without them."""
-    sandbox = make_sandbox(tmp_path, architecture=architecture, max_epochs=1, precision="auto")
-    result = sandbox.run()
-    assert result.returncode == 0, result.stdout + result.stderr
-    model = load(read_card(tmp_path / "models/dice_ce/fold_0.json"), connect(_runtime(sandbox)))
+    sandbox = make_sandbox(tmp_path)
+    params = tiny_params(architecture=architecture, max_epochs=1, precision="auto")
+    card = trained_here(sandbox, params)
+    model = load(card, connect(_runtime(sandbox)))
     assert type(model).__name__.lower() == architecture
     assert model(torch.rand(1, 1, 4, 16, 16)).shape == (1, 2, 4, 16, 16)
     (run,) = sandbox.runs()
     assert run.data.params["network_heads"] == ("2" if architecture == "segresnet" else "1")
-    assert ("shows no decoder" in result.stdout) == (architecture == "unet")
-
-
-def test_a_second_process_on_the_same_cell_waits_and_then_finds_the_work_done(tmp_path: Path) -> None:
-    """Two processes never train one cell at once; the later one takes over what is there."""
-    sandbox = make_sandbox(tmp_path, max_epochs=40)
-    first = sandbox.start()
-    assert first.stdout is not None
-    for line in first.stdout:
-        if line.startswith("epoch 1/"):
-            break
-    second = sandbox.start()
-    assert second.stdout is not None
-    first_output, second_output = first.stdout.read(), second.stdout.read()
-    assert first.wait() == 0, first_output
-    assert second.wait() == 0, second_output
-    assert f"waiting for process {first.pid}" in second_output or "resuming after epoch 40" in second_output
-    assert "resuming after epoch 40" in second_output
-    assert len(sandbox.client().search_model_versions("name = 'capillary-dice_ce'")) == 1
-    for process in (first, second):
-        assert process.stdout is not None
-        process.stdout.close()
+    assert ("shows no decoder" in capsys.readouterr().out) == (architecture == "unet")
