@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,17 @@ from capillary.lifetimes.stop import Stop
 from capillary.places.choose import choose_place
 from capillary.settings import read_settings
 from stages.common.tracking.cards.card import read_card
+from tests.integration.train.train_sandbox import make_sandbox
+from tests.support.chaos import BY_HAND
 from tests.support.clusters.places import PROFILE, SETTINGS, ray_config
 from tests.support.clusters.ray_cluster import shared_nodes
 from tests.support.clusters.slurm import cluster
 from tests.support.parts import REPOSITORY
+from tests.support.warm import warm_python
 from tests.unit.stages.train.tiny import PARAMS, write_volumes
 
+WARM = ("CAPILLARY_TEST_WARM", "all")
+PLACES = {"slurm": cluster, "ray": shared_nodes}
 CARD, CURVE = "models/dice_ce/fold_0.json", "metrics/training/dice_ce/fold_0.csv"
 
 
@@ -77,6 +83,7 @@ def train(root: Path, **variables: str) -> tuple[str, bytes]:
     settings = read_settings(root, {**os.environ, "CAPILLARY_THREADS": "1", **variables})
     executor: Executor = choose_place(root, "train", settings) or choose_executor(settings)
     access = read_access(root, "train")
+    access = access.model_copy(update={"env": (*access.env, WARM[0])})
     request = StageRequest(
         stage="train", address="train", argv=("--loss", "dice_ce", "--fold", "0"), root=root, repository=root
     )
@@ -87,24 +94,29 @@ def train(root: Path, **variables: str) -> tuple[str, bytes]:
     return read_card(root / CARD).weights_sha256, (root / CURVE).read_bytes()
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs, tasks, stages and their workers start on an interpreter that has the libraries."""
+    monkeypatch.setattr(sys, "executable", warm_python())
+    monkeypatch.setenv(*WARM)
+
+
+def alone(folder: Path) -> tuple[str, bytes]:
     """What two processes on this machine train."""
-    root = make_project(tmp_path_factory.mktemp("alone"))
-    return train(root, CAPILLARY_EXECUTOR="process", CAPILLARY_PROCESSES="2")
+    sandbox = make_sandbox(folder)
+    result = sandbox.run(processes=2)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return read_card(folder / CARD).weights_sha256, (folder / CURVE).read_bytes()
 
 
-@pytest.mark.parametrize(("place", "need"), [("slurm", cluster), ("ray", shared_nodes)])
+@pytest.mark.parametrize(("place", "need"), PLACES.items() if BY_HAND else [("slurm", cluster)])
+@pytest.mark.usefixtures("warm")
 def test_two_nodes_train_what_two_processes_do(
-    tmp_path: Path,
-    alone: tuple[str, bytes],
-    capfd: pytest.CaptureFixture[str],
-    place: str,
-    need: Callable[[], object],
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], place: str, need: Callable[[], object]
 ) -> None:
     """Bit-equal weights and curve, from one process on each node; nothing of the job is left."""
     need()
-    root = make_project(tmp_path)
-    assert train(root, **SETTINGS[place]) == alone
+    root = make_project(tmp_path / "project")
+    assert train(root, **SETTINGS[place]) == alone(tmp_path / "alone")
     assert "2 processes share it" in capfd.readouterr().out
     assert not list((root / ".capillary/jobs").iterdir())
