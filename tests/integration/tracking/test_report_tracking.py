@@ -5,7 +5,6 @@ Preflight's questions are put to the same server.
 
 import dataclasses
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,10 +23,10 @@ from stages.common.statistics.results import Interval
 from stages.common.tracking.receipts import Receipt
 from stages.report.model import TrainedCell
 from stages.report.sources.tracking import Tracked, read_runs
-from tests.support.parts import command_environment
 from tests.support.ports import free_port
 from tests.support.tracking.cards import CARD
 from tests.support.tracking.mlflow_server import mlflow_server
+from tests.support.warm import warm_environment, warm_python
 
 MEASURED = {"dice_ce": {name: Interval(mean=0.1 + 0.2, ci_low=0.1, ci_high=0.5) for name in METRICS}}
 Metrics = Mapping[str, Mapping[str, Interval]]
@@ -141,8 +140,8 @@ def test_preflight_asks_a_real_server_and_changes_nothing(store: tuple[Path, Tra
     assert "experiment capillary deleted" in check_store(database, critical=True).value
     assignment, _, *command = remedy.removeprefix("restore it: ").split()
     assert assignment == f"MLFLOW_TRACKING_URI={server}"
-    argv = [sys.executable, "-m", "mlflow", *command]
-    subprocess.run(argv, env={**command_environment(), **variables}, check=True, capture_output=True)
+    argv = [warm_python(), "-m", "mlflow", *command]
+    subprocess.run(argv, env={**warm_environment(), **variables}, check=True, capture_output=True)
     after = client.get_experiment_by_name("capillary")
     assert (after.lifecycle_stage, after.tags) == ("active", experiment.tags)
     assert {found.name for found in client.search_experiments()} == {"Default", "capillary"}

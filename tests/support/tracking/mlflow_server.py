@@ -2,7 +2,6 @@
 
 import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.parts import command_environment
 from tests.support.ports import free_port
+from tests.support.warm import warm_environment, warm_python
 
 START_S = 500  # on a machine that is busy with other tests
 
@@ -20,11 +19,11 @@ START_S = 500  # on a machine that is busy with other tests
 def mlflow_server(folder: Path, database: Path | None = None) -> Iterator[str]:
     """Its address. The database is `database`, else one in `folder`, which also gets the artifacts and the log."""
     port, log = free_port(), folder / "server.log"
-    argv = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    argv = [warm_python(), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     argv += ["--backend-store-uri", f"sqlite:///{database or folder / 'server.db'}"]
     argv += ["--artifacts-destination", str(folder / "artifacts")]
     # without it, seven more processes import MLflow, as the image of services/mlflow says
-    environment = command_environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    environment = warm_environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
     with log.open("wb") as stream:
         process = subprocess.Popen(
             argv, stdout=stream, stderr=stream, cwd=folder, env=environment, start_new_session=True
