@@ -139,7 +139,7 @@ def test_a_markdown_table_has_one_line_a_row() -> None:
         (ReportPart.VOLUMES, {"volumes": ()}),
         (ReportPart.CURVES, {"curves": ()}),
         (ReportPart.OVERLAYS, {"overlays": ()}),
-        (ReportPart.RUNS, {"runs": (), "cards": ()}),
+        (ReportPart.RUNS, {"runs": (), "trained": ()}),
         (ReportPart.RESOURCES, {"runs": ()}),
         (ReportPart.GIT, {"repository": None}),
     ],
