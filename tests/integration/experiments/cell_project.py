@@ -55,7 +55,7 @@ from stages.common.runtime import read_runtime
 from stages.common.tracking.model_files import pack
 from stages.common.tracking.publishing import network_files
 from stages.common.tracking.receipts import read_receipt
-from stages.common.tracking.registry import ModelCard
+from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.runs import open_run
 from stages.train.resuming.lock import cell_lock
 
