@@ -20,6 +20,10 @@ from typing import TypeVar
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+# Files go through the server, whose address is all that is known to be in reach. From MLflow 3.17 on a server may offer
+# addresses of its own S3 store instead, which only its own network knows, and the client waits for them for minutes.
+os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
+os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
