@@ -7,6 +7,7 @@ Nothing is unpickled: networks are read as `capillary predict` reads them.
 import contextlib
 import json
 import os
+import queue
 import sys
 import threading
 import time
@@ -51,8 +52,12 @@ def main() -> None:
         send(Answer(failure=_failure(_foreseen(error))))
         return
     send(Answer(ready=networks.served, pinned=networks.pinned))
-    for line in sys.stdin:
-        _answer(line, networks, send)
+    stacks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(stacks.put, send), daemon=True).start()
+    # On this thread, which has computed already: another one would get threads of its own for torch's loops. With more
+    # threads than cores, OpenMP's go to sleep after each loop, and a stack takes a seventh longer.
+    while True:
+        _segment(stacks.get(), networks, send)
 
 
 def thread_count() -> int:
@@ -61,13 +66,18 @@ def thread_count() -> int:
     return int(os.environ.get(THREADS) or cores)
 
 
-def _answer(line: str, networks: Networks, send: Send) -> None:
-    """Do what a line asks for. A stack takes minutes, so that looking up the alias does not wait for it."""
-    ask = _parsed(line)
-    if ask["ask"] == "resolve":
-        threading.Thread(target=_resolve, args=(str(ask["reference"]), send), daemon=True).start()
-    else:
-        threading.Thread(target=_segment, args=(ask, networks, send), daemon=True).start()
+def _listen(take_stack: Callable[[dict[str, Any]], None], send: Send) -> None:
+    """Pass on what standard input asks for; looking up the alias does not wait for a stack, which takes minutes.
+
+    Ends the process with standard input: nobody is left to answer.
+    """
+    for line in sys.stdin:
+        ask = _parsed(line)
+        if ask["ask"] == "resolve":
+            threading.Thread(target=_resolve, args=(str(ask["reference"]), send), daemon=True).start()
+        else:
+            take_stack(ask)
+    os._exit(0)
 
 
 def _resolve(reference: str, send: Send) -> None:
