@@ -129,7 +129,7 @@ def run(root: Path, *argv: str, check: bool = True) -> subprocess.CompletedProce
         done = subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True)
     except FileNotFoundError:
         raise CompareError(
-            f"there is no program {argv[0]} on PATH\nremedy: install Git; dvc is in .venv: run `. .venv/bin/activate`"
+            f"{argv[0]} is not on PATH\nremedy: install Git; dvc is in .venv: run `. .venv/bin/activate`"
         ) from None
     if check and done.returncode:
         print(done.stderr, file=sys.stderr)

@@ -64,7 +64,7 @@ class Row:
 def line_chart(
     series: Sequence[Series], *, x_label: str, y_label: str, alt: str, whole_x: bool = False, from_zero: bool = False
 ) -> str:
-    """Lines over common axes, with `from_zero` both from 0; an empty string if there is no point to draw."""
+    """Lines on shared axes, which both start at 0 with `from_zero`. Empty if there is nothing to draw."""
     drawn = [(x, y) for one in series for x, y in one.points if y is not None and _is_drawable(x, y)]
     if not drawn:
         return ""

@@ -82,11 +82,11 @@ def test_a_cache_of_links(make_toy: MakeToy) -> None:
 def test_deps_outside_of_the_project(make_toy: MakeToy, tmp_path: Path) -> None:
     """ingest.source may be ../stacks, /mnt/stacks or a link to either."""
     toy = make_toy()
-    for name in ("beside of mine", "absolute", "linked"):
+    for name in ("my neighbour", "absolute", "linked"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.txt").write_text(name)
     (toy.root / "data" / "link").symlink_to(tmp_path / "linked")
-    deps = ["../beside of mine", str(tmp_path / "absolute"), "data/link"]
+    deps = ["../my neighbour", str(tmp_path / "absolute"), "data/link"]
     dvc_yaml = toy.root / "dvc.yaml"
     dvc_yaml.write_text(dvc_yaml.read_text().replace("data/in.txt", ", ".join(deps)))
     modes = toy.root / "stages/toy/modes.py"
@@ -97,7 +97,7 @@ def test_deps_outside_of_the_project(make_toy: MakeToy, tmp_path: Path) -> None:
     toy.set("outside")
     done = toy.repro()
     assert done.returncode == 0, done.stderr
-    assert toy.parts() == {"0": "beside of mine", "1": "absolute", "2": "linked"}
+    assert toy.parts() == {"0": "my neighbour", "1": "absolute", "2": "linked"}
 
 
 def test_temporary_experiments(make_toy: MakeToy) -> None:

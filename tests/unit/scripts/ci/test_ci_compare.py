@@ -73,7 +73,7 @@ def test_a_page_without_a_plot_is_not_offered() -> None:
 
 @pytest.mark.parametrize(
     ("programs", "words"),
-    [(None, "has no commit nothere: "), ("nowhere", "there is no program git on PATH")],
+    [(None, "has no commit nothere: "), ("nowhere", "git is not on PATH")],
 )
 def test_what_cannot_be_compared_is_said(
     programs: str | None,
