@@ -37,7 +37,8 @@ def main(argv: Sequence[str], places: Places, run: Run) -> int:
                 ["capillary", "experiment", "--config", str(file), *flags], environment(places), places.workspace
             )
         finally:
-            publish(places)
+            # the paths that the experiment printed are those of its workspace
+            print("results are in", ", ".join(map(str, publish(places))) or "no folder: it made none", flush=True)
 
 
 def read_arguments(argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -74,8 +74,11 @@ def commit(workspace: Path, message: str) -> None:
         subprocess.run(["git", *argv], cwd=workspace, check=True)
 
 
-def publish(places: Places) -> None:
-    """Copy metrics, reports and models' cards next to the workspace; each folder is replaced as a whole."""
+def publish(places: Places) -> list[Path]:
+    """Copy metrics, reports and models' cards next to the workspace; each folder is replaced as a whole.
+
+    Returns the folders that were copied."""
+    copied = []
     for name in RESULTS:
         made, shown = places.workspace / name, places.artifacts / name
         if not made.is_dir():
@@ -88,6 +91,8 @@ def publish(places: Places) -> None:
             shown.rename(former)
         fresh.rename(shown)
         shutil.rmtree(former, ignore_errors=True)
+        copied.append(shown)
+    return copied
 
 
 def links(folder: str, names: list[str]) -> set[str]:

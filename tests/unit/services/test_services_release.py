@@ -59,12 +59,15 @@ def container(load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("code", [0, 9, 143])
-def test_the_exit_code_is_the_experiment_s_and_results_come_out_whatever_it_is(container: Container, code: int) -> None:
-    """So a task that was stopped shows what it had."""
+def test_the_exit_code_is_the_experiment_s_and_results_come_out_whatever_it_is(
+    container: Container, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So a task that was stopped shows what it had, and says where."""
     container.code = code
     assert container.start("--config", CONFIG, "--debug") == code
     assert container.argv == ["capillary", "experiment", "--config", str(container.workspace / CONFIG), "--debug"]
     assert (container.places.artifacts / "metrics" / "metrics.json").read_text() == "{}"
+    assert f"results are in {container.places.artifacts / 'metrics'}\n" in capsys.readouterr().out
     assert container.variables["CAPILLARY_EXECUTOR"] == "process"
     assert container.variables["MLFLOW_TRACKING_URI"] == f"sqlite:///{container.places.runs}/mlflow.db"
 
