@@ -5,7 +5,7 @@ import sys
 
 from capillary.lifetimes.interrupts import heed_interrupts
 from capillary.secret_files import keep_private
-from stages.common.errors import run_main
+from stages.common.program.ending import run_main
 
 
 def main() -> None:

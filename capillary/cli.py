@@ -2,6 +2,7 @@
 
 import enum
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from capillary.cache.command import cache
 from capillary.dataset.command import dataset
 from capillary.doctor.command import doctor
 from capillary.export.command import export
+from capillary.message_options import add_message_options, with_variables
 from capillary.models.command import add_commands
 from capillary.places.command import jobs, place
 from capillary.remote.command import remote
@@ -19,7 +21,6 @@ from capillary.weights.command import weights
 
 app = typer.Typer(
     name="capillary",
-    help="Turn labelled 3D stacks of blood vessels into a registered, reproducible segmentation model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,6 +30,26 @@ for name, group in (("cache", cache), ("dataset", dataset), ("export", export), 
 app.add_typer(remote, name="remote")
 app.add_typer(weights, name="weights")
 app.command()(doctor)
+
+
+def _show_version(is_asked: bool) -> None:
+    if not is_asked:
+        return
+    from capillary.provenance.collect import tool_versions
+
+    versions = tool_versions(Path(__file__).resolve().parent.parent)
+    typer.echo(f"capillary {versions['capillary']}, DVC {versions['dvc']}, Python {platform.python_version()}")
+    raise typer.Exit
+
+
+@app.callback()
+@with_variables
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show versions and exit.")
+    ] = False,
+) -> None:
+    """Turn labelled 3D stacks of blood vessels into a registered, reproducible segmentation model."""
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -73,7 +94,10 @@ def preflight(
     from capillary import preflight as checks
     from capillary.settings import read_settings
     from stages.common.errors import ExitCode
+    from stages.common.program.console import answer_is_for_program
 
+    if as_json:
+        answer_is_for_program()
     report = checks.run_preflight(Path.cwd(), read_settings(Path.cwd()), require_gpu=require_gpu)
     if as_json:
         typer.echo(checks.as_json(report))
@@ -354,3 +378,4 @@ def logs(
 
 
 add_commands(app)
+add_message_options(app)

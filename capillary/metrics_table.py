@@ -11,7 +11,7 @@ from capillary.params_file import listed_cells, read_params_file
 from stages.common.errors import DataError
 from stages.common.metrics import METRICS
 from stages.common.params import PARAMS_FILE
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain, print_answer
 
 NONE = "–"
 HELD_OUT = "test"  # a key of a loss in metrics.json
@@ -40,7 +40,9 @@ def show_metrics(root: Path) -> None:
         ) from error
     console.print(*tables, sep="\n")
     if held_out:
-        say("no fold saw the held-out volumes: quote this figure, provided that it was not used to choose anything")
+        print_answer(
+            "no fold saw the held-out volumes: quote this figure, provided that it was not used to choose anything"
+        )
 
 
 def _without_former(metrics: dict[str, Any], root: Path) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def _without_former(metrics: dict[str, Any], root: Path) -> dict[str, Any]:
     former = [loss for loss in metrics if loss not in listed]
     if not former or len(former) == len(metrics):
         return metrics
-    say(f"left out, because params.yaml no longer lists it: {', '.join(former)}; run dvc repro evaluate")
+    print_answer(f"left out, because params.yaml no longer lists it: {', '.join(former)}; run dvc repro evaluate")
     return {loss: values for loss, values in metrics.items() if loss in listed}
 
 

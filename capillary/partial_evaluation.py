@@ -25,7 +25,9 @@ from capillary.report.write import PARTIAL, report_partial
 from capillary.settings import Settings, read_settings
 from stages.common.cell_name import FIRST_SEED, CellName
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 STAGE, MODELS = "evaluate", "models"
 ADDRESS = f"{STAGE}@partial"  # not the entry's own: a search for evaluations in MLflow must not find this one
@@ -78,7 +80,7 @@ def evaluate_complete(root: Path, stop: Stop) -> int:
     missing = missing_cells(forecast(root, params), cells)
     refuse_all_or_none(cells, missing)
     for cell, why in missing.items():
-        say(f"without {cell.words}: {why}")
+        log.warning(f"without {cell.words}: {why}")
     settings = read_settings(root)
     executor = choose_executor(settings)
     plan = plan_partial(root, [cell for cell in cells if cell not in missing], list(missing), settings, executor)
@@ -91,7 +93,7 @@ def evaluate_complete(root: Path, stop: Stop) -> int:
     code = executor.execute(plan, stop, publish_outs)
     if code == 0:
         report_partial(root, stop)
-        say(f"wrote {OUT}; when all cells are trained, dvc repro evaluates them all")
+        log.info(f"wrote {OUT}; when all cells are trained, dvc repro evaluates them all")
     return code
 
 

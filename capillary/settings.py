@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, ValidationInfo
@@ -16,6 +16,7 @@ from pydantic_core import PydanticUseDefault
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import nearest
+from stages.common.program.messages import FORMATS, LEVELS, LOG_FORMAT, LOG_LEVEL, Format, Level
 from stages.common.tracking.address import without_login
 
 # what a process needs to start, to speak the user's language and to verify certificates; never a secret
@@ -104,6 +105,14 @@ def _place(value: object, info: ValidationInfo) -> object:
 
 def _tracking(value: object, info: ValidationInfo) -> object:
     return _one_of(_variable(info), value, list(TrackingName)) if isinstance(value, str) else value
+
+
+def _level(value: object, info: ValidationInfo) -> object:
+    return _one_of(_variable(info), value, LEVELS) if isinstance(value, str) else value
+
+
+def _format(value: object, info: ValidationInfo) -> object:
+    return _one_of(_variable(info), value, FORMATS) if isinstance(value, str) else value
 
 
 def _switch(value: object, info: ValidationInfo) -> object:
@@ -219,6 +228,10 @@ class Settings:
     resume: Switch = True
     checkpoint_dir: str = ".capillary/state"
     lineage: Annotated[str | None, BeforeValidator(_lineage)] = None  # where events of stages go (docs/lineage.md)
+    log_level: Annotated[Level, BeforeValidator(_level)] = (
+        "info"  # of messages while something works (docs/messages.md)
+    )
+    log_format: Annotated[Format, BeforeValidator(_format)] = "text"
     pushgateway: Annotated[str | None, BeforeValidator(_pushgateway)] = None  # and their figures (docs/monitoring.md)
 
     @property
@@ -253,6 +266,15 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
     variables = {name: value for name, value in merged.items() if value}
     told: dict[str, Any] = {field: variables[name] for name, field in SETTINGS.items() if name in variables}
     return Settings(images=_read_images(variables), variables=variables, **told)
+
+
+def read_message_settings(repository: Path, environment: Mapping[str, str]) -> tuple[Level, Format]:
+    """(`log_level`, `log_format`) alone, for commands that need no other setting. Raises CapillaryError (usage)."""
+    merged = {**_read_dotenv(repository / ".env"), **environment}
+    level, form = merged.get(LOG_LEVEL) or "info", merged.get(LOG_FORMAT) or "text"
+    _one_of(LOG_LEVEL, level, LEVELS)
+    _one_of(LOG_FORMAT, form, FORMATS)
+    return cast(Level, level), cast(Format, form)
 
 
 def _read_dotenv(file: Path) -> Mapping[str, str | None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import os
 import socket
 
@@ -17,8 +18,12 @@ from serving.jobs.store import JobStore
 from serving.models.keeper import Models
 from serving.service import Service
 from serving.settings import THREADS, ServeSettings, listed
-from stages.common.errors import CapillaryError, ExitCode, run_main
-from stages.common.progress import say
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.program.ending import run_main
+from stages.common.program.messages import LOG_FORMAT, LOG_LEVEL, get_logger, print_messages
+
+log = get_logger(__name__)
+get_logger("uvicorn").setLevel(logging.WARNING)
 
 SECRETS = ("CAPILLARY_SERVE_TOKENS", "CAPILLARY_SERVE_ADMIN_TOKENS", "CAPILLARY_SERVE_URLS")
 
@@ -26,8 +31,9 @@ SECRETS = ("CAPILLARY_SERVE_TOKENS", "CAPILLARY_SERVE_ADMIN_TOKENS", "CAPILLARY_
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     settings = read_settings()
+    print_messages(settings.log_level, settings.log_format)
     service = build_service(settings)
-    say(f"listening on http://{settings.host}:{settings.port}" + (", open" if service.tokens.is_open else ""))
+    log.info(f"listening on http://{settings.host}:{settings.port}" + (", open" if service.tokens.is_open else ""))
     Server(service).run()
 
 
@@ -51,7 +57,7 @@ def listening(service: Service) -> uvicorn.Config:
         create_app(service),
         host=settings.host,
         port=settings.port,
-        log_level="warning",
+        log_config=None,  # its warnings are printed as the service's own messages
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=int(settings.grace_s) + 1,
@@ -76,6 +82,7 @@ def build_service(settings: ServeSettings) -> Service:
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     if settings.threads is not None:
         environment[THREADS] = str(settings.threads)
+    environment |= {LOG_LEVEL: settings.log_level, LOG_FORMAT: settings.log_format}
     figures = Figures()
     models = Models(settings.model, environment, figures)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,8 +96,8 @@ def build_service(settings: ServeSettings) -> Service:
 def _tokens(settings: ServeSettings) -> Tokens:
     users, admins = listed(settings.tokens), listed(settings.admin_tokens)
     if short := count_short((*users, *admins)):
-        say(
-            f"warning: {short} of the tokens have fewer than {LEAST_CHARACTERS} characters and can be guessed; "
+        log.warning(
+            f"{short} of the tokens have fewer than {LEAST_CHARACTERS} characters and can be guessed; "
             "make one with `openssl rand -hex 32`"
         )
     tokens = hashed(users, admins)

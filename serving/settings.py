@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from stages.common.program.messages import Format, Level
+
 THREADS = "CAPILLARY_THREADS"  # passed on to the workers, which are separate processes
 
 
@@ -38,6 +40,8 @@ class ServeSettings(BaseSettings):
     urls: SecretStr = Field(default=SecretStr(""), validation_alias="CAPILLARY_SERVE_URLS")
     watch_s: float = Field(default=30.0, gt=0, validation_alias="CAPILLARY_SERVE_WATCH_S")
     grace_s: float = Field(default=10.0, gt=0, validation_alias="CAPILLARY_GRACE_S")
+    log_level: Level = Field(default="info", validation_alias="CAPILLARY_LOG_LEVEL")
+    log_format: Format = Field(default="text", validation_alias="CAPILLARY_LOG_FORMAT")
     threads: int | None = Field(default=None, ge=1, validation_alias=THREADS)
 
     @property

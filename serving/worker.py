@@ -22,16 +22,18 @@ from serving.jobs.record import Request, Result
 from serving.models.messages import Answer, Message, line_of
 from serving.models.networks import Networks, load_networks, pinned_reference, self_test
 from serving.models.view import write_view
-from serving.settings import THREADS
+from serving.settings import THREADS, ServeSettings
 from stages.common.errors import CapillaryError, find_foreseen
 from stages.common.machine.cores import allowed_cores
 from stages.common.monitoring.memory_guard import guarding
-from stages.common.progress import say
+from stages.common.program.messages import get_logger, print_messages
 from stages.common.requests.prediction.request import StackRequest
 from stages.common.runtime import read_runtime
 from stages.predict.disk.scratch import Scratch
 from stages.predict.reporting import Report, Tick
 from stages.predict.steps import Method, compute, prepare, survey, write
+
+log = get_logger(__name__)
 
 Send = Callable[[Message], None]
 # step of a stack → the shares of its time, about, at which the step begins and ends
@@ -41,6 +43,8 @@ SPANS = {"read": (0.0, 0.1), "predict": (0.1, 1.0)}
 def main() -> None:
     """Load, prove the networks on a test stack, then answer until standard input ends."""
     send = _own_output()
+    told = ServeSettings()
+    print_messages(told.log_level, told.log_format)
     threading.excepthook = _end_process
     try:
         runtime = read_runtime()
@@ -155,7 +159,7 @@ def _report(note: Callable[[float], None]) -> Report:
 
         yield tick
 
-    return Report(say=say, warn=lambda text: say(f"warning: {text}"), steps=steps)
+    return Report(inform=log.info, warn=log.warning, steps=steps)
 
 
 def _end_process(lost: threading.ExceptHookArgs) -> None:

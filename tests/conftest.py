@@ -9,6 +9,8 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+from stages.common.program.console import console
+from stages.common.program.messages import print_messages
 from tests.support.schedule import RECORD_OPTION, Schedule
 
 # projects that tests make have none of this repository's settings: DVC would report home from each command in them
@@ -45,6 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The order of files."""
     config.pluginmanager.register(Schedule(config), "capillary-schedule")
+
+
+def pytest_runtest_teardown() -> None:
+    """What a program chose for its whole life ends with the test that ran it in this process."""
+    console.stderr = False
+    print_messages("info", "text")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,7 +11,7 @@ from capillary.cache.judge import Judgement, Verdict, failed, judge
 from capillary.cache.project import CurrentEntry, Project
 from capillary.cache.recompute import audit_folder, command_of, has_server, plan_again, reads_registry
 from capillary.cache.recorded import Recorded
-from capillary.cache.show import as_json, say_chosen, say_judgement, say_left_out, say_summary, stdout_as_stderr
+from capillary.cache.show import as_json, show_chosen, show_judgement, show_left_out, show_summary, stdout_as_stderr
 from capillary.compute.circumstances import digests_of, recall
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher.access import read_access, stage_of
@@ -47,19 +47,19 @@ def run_audit(question: Question, root: Path, stop: Stop, *, json: bool) -> int:
     project = Project(root)
     chosen = plan_audit(question, project, settings)
     if not json:
-        say_left_out(chosen.left_out)
-        say_chosen(len(chosen.records), chosen.of, chosen.seed)
+        show_left_out(chosen.left_out)
+        show_chosen(len(chosen.records), chosen.of, chosen.seed)
     executor = choose_executor(settings)
     judgements = []
     with stdout_as_stderr() if json else contextlib.nullcontext():  # a stage prints its progress
         for judgement in _judgements(chosen.records, project, settings, executor, stop):
             judgements.append(judgement)
             if not json:
-                say_judgement(judgement, root)
+                show_judgement(judgement, root)
     if json:
         print(as_json(judgements, root, seed=chosen.seed, of=chosen.of))  # noqa: T201 - for machines
     else:
-        say_summary(judgements)
+        show_summary(judgements)
     return stop.exit_code or exit_code(judgements)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from capillary.cache.judge import Judgement, Verdict
 from capillary.integrity.lock_file import LOCK_FILE
-from stages.common.progress import say
+from stages.common.program.console import print_answer
 
 _WORDS = {
     Verdict.CONFIRMED: "is confirmed",
@@ -21,33 +21,33 @@ _WORDS = {
 }
 
 
-def say_left_out(reasons: Mapping[str, str]) -> None:
+def show_left_out(reasons: Mapping[str, str]) -> None:
     """The stages whose results cannot be audited."""
     for address, reason in reasons.items():
-        say(f"not audited: {address}: {reason}")
+        print_answer(f"not audited: {address}: {reason}")
 
 
-def say_chosen(count: int, of: int, seed: int) -> None:
+def show_chosen(count: int, of: int, seed: int) -> None:
     """How many are recomputed, and how to choose the same ones again."""
-    say(f"recomputing {count} of {of} recorded results (--seed {seed} chooses these again)")
+    print_answer(f"recomputing {count} of {of} recorded results (--seed {seed} chooses these again)")
 
 
-def say_judgement(found: Judgement, root: Path) -> None:
+def show_judgement(found: Judgement, root: Path) -> None:
     """What became of one result, and what to do about one that nothing explains."""
-    say(f"{found.record.address} {_WORDS[found.verdict]}")
+    print_answer(f"{found.record.address} {_WORDS[found.verdict]}")
     for out, (recorded, now) in found.differing.items():
-        say(f"  {out}: recorded {recorded}, now {now}")
+        print_answer(f"  {out}: recorded {recorded}, now {now}")
     for reason in found.reasons:
-        say(f"  {reason}")
+        print_answer(f"  {reason}")
     if found.verdict is Verdict.UNEXPLAINED:
-        say(f"  recorded in: {', '.join(_relative(file, root) for file in found.record.files)}")
-        say(f"  remove it and compute it again: {removal(found, root)}")
+        print_answer(f"  recorded in: {', '.join(_relative(file, root) for file in found.record.files)}")
+        print_answer(f"  remove it and compute it again: {removal(found, root)}")
 
 
-def say_summary(judgements: Sequence[Judgement]) -> None:
+def show_summary(judgements: Sequence[Judgement]) -> None:
     """How many of each kind."""
     counts = {verdict: sum(each.verdict is verdict for each in judgements) for verdict in Verdict}
-    say(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "nothing is recorded")
+    print_answer(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "nothing is recorded")
 
 
 def removal(found: Judgement, root: Path) -> str:
@@ -60,7 +60,7 @@ def removal(found: Judgement, root: Path) -> str:
 
 
 def as_json(judgements: Sequence[Judgement], root: Path, *, seed: int, of: int) -> str:
-    """All that `say_judgement` says, as one JSON object."""
+    """All that `show_judgement` says, as one JSON object."""
     return json.dumps({"seed": seed, "recorded": of, "results": [_entry(each, root) for each in judgements]}, indent=2)
 
 

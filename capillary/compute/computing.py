@@ -9,8 +9,10 @@ from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits, find_limits
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import Compute
+
+log = get_logger(__name__)
 
 MOST_AUTO_WORKERS = 8  # a patch takes milliseconds: more loaders wait for the GPU
 CORES_A_SLOT = 4  # small networks gain little from more threads, so large CPUs are better shared
@@ -64,7 +66,7 @@ def stage_compute(
     hardware = Hardware(gpus=find_gpus(), limits=limits)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     for warning in choice.warnings:
-        say(f"warning: {warning}")
+        log.warning(warning)
     return resolve(choice, hardware, settings)
 
 

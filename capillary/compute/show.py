@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.table import Table
 
 from capillary.compute.computing import find_slots, resolve
@@ -13,22 +14,24 @@ from capillary.compute.environment import Environment, detect_environment, read_
 from capillary.compute.hardware import GB, Hardware
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import Settings, read_settings
-from stages.common.progress import console, plain, say
+from stages.common.program.console import answer_is_for_program, console, plain, print_answer
 
 
 def show_profile(root: Path, find_hardware: Callable[[Settings], Hardware], *, as_json: bool) -> None:
     """Print what stages of the workspace `root` have to compute with, and how they would use it."""
+    if as_json:
+        answer_is_for_program()
     settings = read_settings(root)
     environment = detect_environment(read_environment_signals(settings.variables))
     hardware = find_hardware(settings)
     choice = choose_profile(hardware, settings.profile, read_table(root))
     computing = computed(choice, hardware, settings)
     if as_json:
-        console.print(json.dumps(facts(environment, hardware, choice, computing), indent=2), markup=False)
+        typer.echo(json.dumps(facts(environment, hardware, choice, computing), indent=2))
         return
     console.print(table(environment, hardware, choice, computing))
     for warning in choice.warnings:
-        say(f"warning: {warning}")
+        print_answer(f"warning: {warning}")
 
 
 def computed(choice: Choice, hardware: Hardware, settings: Settings) -> dict[str, Any]:

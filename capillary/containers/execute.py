@@ -35,7 +35,9 @@ from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits, find_limits
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 # how long the stage's supervisor may take to obey SIGKILL before the daemon is asked to do it
 KILL_PATIENCE_S = 5.0
@@ -119,7 +121,7 @@ class ContainerExecutor:
         found = siblings(self._api, paths.translate(plan.repository))
         for orphan in orphans(found, plan.repository):
             if orphan.state == plan.state_dir.name:
-                say(f"{plan.address}: ending {orphan.name}, whose launcher has died")
+                log.warning(f"{plan.address}: ending {orphan.name}, whose launcher has died")
                 end(self._api, orphan)
 
     def _run(self, plan: StagePlan, scratch: Scratch, place: ContainerHost, stop: Stop) -> int:
@@ -152,6 +154,8 @@ class ContainerExecutor:
                 connection=Connection(self._api, container.id),
                 watch=EndingWatch(self._api, container.id),
             )
+            body = container.spec.body
+            log.debug(f"{plan.address}: container {container.spec.name} of {body['Image']}, {body['HostConfig']}")
             # before the start: should this process die now, the container has nothing to do and ends
             running.connection.send_start(container.spec.secrets, plan.grace_s)
             self._api.start(container.id)
@@ -174,7 +178,7 @@ class ContainerExecutor:
 
         if not self._gpus:
             if plan.access.gpu == "auto" and plan.gated is None:
-                say(f"{plan.address}: containers get no GPU on this machine; it runs on the CPU")
+                log.warning(f"{plan.address}: containers get no GPU on this machine; it runs on the CPU")
             return create([])
         if plan.order.compute.device == "cpu":
             return create([])  # the profile's choice: a GPU is left to those who use it

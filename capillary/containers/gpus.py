@@ -12,7 +12,9 @@ from capillary.containers.daemon import plain_errors
 from capillary.lifetimes.stop import Stop
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine.gpus import DRIVER_FILE, SMI_ARGUMENTS, DriverBrokenError, Gpu, parse_smi
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 POLL_S = 2.0
 Container = TypeVar("Container")
@@ -76,10 +78,10 @@ def take_free(
     while stop.asked is None:
         for gpu in gpus:
             if container := create(gpu):
-                say(f"{address} runs on GPU {gpu.index} ({gpu.name})")
+                log.info(f"{address} runs on GPU {gpu.index} ({gpu.name})")
                 return container
         if not said:
-            say(f"{address} waits for a free GPU; capillary ps shows which stages use them")
+            log.info(f"{address} waits for a free GPU; capillary ps shows which stages use them")
             said = True
         time.sleep(POLL_S)
     return None

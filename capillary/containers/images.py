@@ -21,7 +21,9 @@ from capillary.proxies import credentials_in, loopback_proxies, proxy_names, wit
 from capillary.settings import ExecutorName, ImageSettings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.lifetimes.locks import take
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 TARGET = "runtime"
 TAIL_LINES = 15
@@ -147,7 +149,9 @@ def ensure_built(
         return
     with _turn(lock_folder / "build.lock", stop):
         if stop.asked is None and not is_built(api, environment.tag):
-            say(f"building {environment.tag}, once until its Dockerfile or requirements change; this takes minutes")
+            log.info(
+                f"building {environment.tag}, once until its Dockerfile or requirements change; this takes minutes"
+            )
             _build(environment, settings, stop)
 
 
@@ -157,7 +161,7 @@ def _turn(lock: Path, stop: Stop) -> Iterator[None]:
     told = False
     while (stream := take(lock, make_folder=True)) is None and stop.asked is None:
         if not told:
-            say("waiting for another command of this project, which builds an image")
+            log.info("waiting for another command of this project, which builds an image")
             told = True
         time.sleep(_POLL_S)
     with stream or contextlib.nullcontext():
@@ -167,7 +171,9 @@ def _turn(lock: Path, stop: Stop) -> Iterator[None]:
 def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> None:
     variables = settings.client_environment
     if names := loopback_proxies(variables):
-        say(f"the proxy of {', '.join(names)} listens on this machine only: the build uses the machine's own network")
+        log.info(
+            f"the proxy of {', '.join(names)} listens on this machine only: the build uses the machine's own network"
+        )
     urls = [*(variables[name] for name in proxy_names(variables)), environment.torch_index]
     hidden = credentials_in(urls)
     # docker itself draws on the terminal; what holds a password goes through this process

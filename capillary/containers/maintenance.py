@@ -19,7 +19,10 @@ from capillary.lifetimes.stop import Stop
 from capillary.settings import ExecutorName, Settings, read_settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain, print_answer
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 
 def show_siblings(repository: Path) -> None:
@@ -27,7 +30,7 @@ def show_siblings(repository: Path) -> None:
     api = connect(read_settings(repository).variables)
     found = _of_project(api, repository)
     if not found:
-        say("no stage of this project runs in a container")
+        print_answer("no stage of this project runs in a container")
         return
     lost = {each.id for each in orphans(found, repository)}
     table = Table("stage", "container", "status", "image", "launcher")
@@ -53,7 +56,7 @@ def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:
     for name in stages or known:
         environment = executor.environment(repository, name, read_access(repository, name))
         if is_built(api, environment.tag):
-            say(f"{environment.tag} is there")
+            log.info(f"{environment.tag} is there")
         ensure_built(api, environment, settings.images, repository / ".capillary", stop)
         if stop.asked is not None:
             return
@@ -74,7 +77,7 @@ def clean(repository: Path, *, state: bool, images: bool, used: Collection[str] 
         remove_resume_folders(repository / settings.checkpoint_dir, {*used, *in_containers})
     if images and api:
         _remove_old_images(api, repository)
-    say("clean")
+    log.info("clean")
 
 
 def _daemon(settings: Settings, *, required: bool) -> docker.APIClient | None:
@@ -84,7 +87,7 @@ def _daemon(settings: Settings, *, required: bool) -> docker.APIClient | None:
     except ServiceError:
         if required or settings.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}:
             raise
-        say("no Docker daemon answers: leftover containers are not removed")
+        log.warning("no Docker daemon answers: leftover containers are not removed")
         return None
 
 
@@ -93,7 +96,7 @@ def _end_orphans(api: docker.APIClient, repository: Path) -> set[str]:
     found = _of_project(api, repository)
     lost = list(orphans(found, repository))
     for orphan in lost:
-        say(f"ending {orphan.name}, whose launcher has died")
+        log.warning(f"ending {orphan.name}, whose launcher has died")
         end(api, orphan)
     return {each.state for each in found if each not in lost}
 
@@ -113,10 +116,10 @@ def _remove_old_images(api: docker.APIClient, repository: Path) -> None:
         for tag in image["RepoTags"] or ():
             if tag in current:
                 continue
-            say(f"removing the image {tag}")
+            log.info(f"removing the image {tag}")
             try:
                 api.remove_image(tag)
             except APIError as error:
                 if error.status_code != 409:  # a container uses it
                     raise
-                say(f"{tag} stays: a container uses it")
+                log.info(f"{tag} stays: a container uses it")

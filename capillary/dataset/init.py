@@ -16,8 +16,10 @@ from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.table import TABLE
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.spacing import MAX_UM, MIN_UM, is_sane
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.text import visible
+
+log = get_logger(__name__)
 
 _READERS = ("pandas", "pandera", "fsspec", "tifffile", "nibabel")  # of the extra `stages`
 _SHOWN = 12  # remarks on a screen
@@ -114,7 +116,7 @@ def _write(target: Path, table: bytes) -> None:
 def _report(draft: Any, target: Path, *, is_written: bool) -> None:
     """What was understood and what is left to do; on stderr for a dry run, whose output is the table."""
     module = importlib.import_module("stages.ingest.draft")
-    tell = say if is_written else _to_stderr
+    tell = log.info if is_written else _to_stderr
     for note in (*draft.notes, *module.remarks_of(draft.rows, _SHOWN)):
         tell(f"note: {note}")
     empty = [row.candidate.id for row in draft.without_spacing]

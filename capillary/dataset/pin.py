@@ -19,8 +19,10 @@ from stages.common.dataset.hub import (
     read_pin,
 )
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import HubLogin, hub_login
+
+log = get_logger(__name__)
 
 FOLDER = Path("configs", "sources")
 
@@ -51,8 +53,8 @@ def pin(request: PinRequest) -> None:
     found = _ask(address, _login(request.root))
     with atomic_write(target) as stream:
         stream.write(pin_bytes(found))
-    say(f"{_change(former, found)}; wrote {name}")
-    say(f"set ingest.source: {name} in params.yaml, and keep {name} in Git")
+    log.info(f"{_change(former, found)}; wrote {name}")
+    log.info(f"set ingest.source: {name} in params.yaml, and keep {name} in Git")
 
 
 def _former(target: Path, shown: Path) -> HubPin | None:
@@ -83,7 +85,7 @@ def _ask(address: HubAddress, login: HubLogin) -> HubPin:
     found = files.take_entries(asked.entries(commit), address.folder, address.text).values()
     if not found:
         raise DataError(f"{address.text} holds no file", remedy="correct the folder", file=address.text)
-    say(f"{address.text} holds {len(found):,} files, {sum(file.size for file in found):,} bytes")
+    log.info(f"{address.text} holds {len(found):,} files, {sum(file.size for file in found):,} bytes")
     return HubPin(address=address, commit=commit)
 
 

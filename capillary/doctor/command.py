@@ -14,7 +14,10 @@ def doctor(
     from capillary.doctor import examine
     from capillary.settings import read_settings
     from stages.common.errors import ExitCode
+    from stages.common.program.console import answer_is_for_program
 
+    if as_json:
+        answer_is_for_program()
     report = examine.examine(Path.cwd(), read_settings(Path.cwd()))
     if as_json:
         typer.echo(examine.as_json(report))

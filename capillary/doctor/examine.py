@@ -24,7 +24,7 @@ from stages.common.preflight.checks.service import REFUSED, Answer, Kind
 from stages.common.preflight.checks.services import ask_all, check_services, services_of
 from stages.common.preflight.params import PreflightParams, ServiceParams
 from stages.common.preflight.table import STYLES
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain, print_answer
 
 WORDS = {Status.PASS: "ok", Status.WARN: "warning", Status.FAIL: "fault"}
 REGISTRY = "registry"
@@ -131,4 +131,4 @@ def show(report: Report) -> None:
     """In colours on a terminal."""
     for check in report.checks:
         console.print(plain(line(check), STYLES[check.status]))
-    say(summary(report))
+    print_answer(summary(report))

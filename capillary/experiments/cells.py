@@ -5,6 +5,7 @@ dvc.lock entry by entry, so that several of its processes can work in one worksp
 lock instead of giving up on it.
 """
 
+import shlex
 import signal
 import sys
 import time
@@ -20,6 +21,9 @@ from capillary.lifetimes.group import start_group
 from capillary.lifetimes.leash import kill_group, leash
 from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Phase, Policy, Shutdown, event_of
 from stages.common.lifetimes.signals import is_ignored, signal_group
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 DVC = (sys.executable, "-P", "-m", "capillary.experiments.dvc")
 # --wait-for-lock waits for the repository's lock; a path that another process works on is refused at once
@@ -138,11 +142,11 @@ class Cells:
         self._listener.ended(outcome)
         return outcome
 
-    def _repro(self, address: str, slot: Slot, log: IO[str]) -> tuple[int, bool]:
+    def _repro(self, address: str, slot: Slot, stream: IO[str]) -> tuple[int, bool]:
         """(exit code, whether the stage's command ran) of `dvc repro -s`, repeated while another DVC is in its way."""
         for _ in range(MOST_BUSY_TRIES):
             output = _Output()
-            code = self._attempt(address, slot, log, output)
+            code = self._attempt(address, slot, stream, output)
             if output.torn:
                 remove_torn(self._root)
             elif code == 0 or not output.busy or self._stopping:
@@ -151,8 +155,9 @@ class Cells:
                 time.sleep(BUSY_PAUSE_S)
         return code, output.ran
 
-    def _attempt(self, address: str, slot: Slot, log: IO[str], output: "_Output") -> int:
+    def _attempt(self, address: str, slot: Slot, stream: IO[str], output: "_Output") -> int:
         argv = [*DVC, "--wait-for-lock", "repro", "--single-item", address]
+        log.debug(f"{address}: {shlex.join(argv)} with {dict(slot.environment)}")
         with leash() as tie:
             process = start_group(argv, self._root, {**self._environment, **slot.environment})
             self._groups.add(process.pid)
@@ -161,8 +166,8 @@ class Cells:
                 kill_group(process.pid)
             assert process.stdout is not None
             for line in process.stdout:
-                log.write(line)
-                log.flush()
+                stream.write(line)
+                stream.flush()
                 output.read(line)
                 self._listener.printed(address, line.rstrip("\n"))
             code = process.wait()

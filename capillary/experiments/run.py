@@ -20,7 +20,7 @@ from capillary.experiments.forecast import StageForecast, forecast
 from capillary.experiments.record import choose_name, read_record, write_record
 from capillary.experiments.sections import Sections
 from capillary.experiments.services import start_services
-from capillary.experiments.show import say_end, say_plan
+from capillary.experiments.show import show_plan, tell_end
 from capillary.experiments.slots import machine_facts, plan_slots
 from capillary.experiments.view import View
 from capillary.experiments.workspace import apply_overrides, base_params
@@ -31,14 +31,16 @@ from capillary.lifetimes.stop import listening
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values, known_keys, listed_cells
 from capillary.places.lines import JobLine
-from capillary.preflight import run_preflight, show
+from capillary.preflight import run_preflight, tell
 from capillary.report import CellFact, RunFacts, folder_of, write_report
 from capillary.settings import OFF, Settings, read_settings
 from capillary.weights.choice import weights_in_remote
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.lifetimes.signals import Handler, handled, is_ignored
-from stages.common.progress import say
+from stages.common.program.messages import LOG_LEVEL, get_logger
+
+log = get_logger(__name__)
 
 BEFORE, AFTER = "preprocess", "evaluate"
 LOGS = Path(".capillary", "logs", "experiments")
@@ -86,16 +88,16 @@ def run_experiment(file: Path, root: Path, options: Options) -> int:
         experiment=experiment.params,
         services=sections.services,
     )
-    show(preflight)
+    tell(preflight)
     remove_torn(root)
     plan = forecast(root, experiment.params)
     if lost := forgotten(root):
-        say(f"note: dvc.lock lacks {', '.join(lost)}, which the commit has; `git restore dvc.lock` brings it back")
+        log.info(f"note: dvc.lock lacks {', '.join(lost)}, which the commit has; `git restore dvc.lock` brings it back")
     if options.dry_run:
-        say_plan(experiment.config, plan, plan_slots(root, experiment.settings, len(experiment.cells)))
+        show_plan(experiment.config, plan, plan_slots(root, experiment.settings, len(experiment.cells)))
         return ExitCode.PREFLIGHT if preflight.failed else 0
     if preflight.failed:
-        say("nothing was started; see the remedies above")
+        log.error("nothing was started; see the remedies above")
         return ExitCode.PREFLIGHT
     return _run(experiment, plan)
 
@@ -147,7 +149,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
     root, config = experiment.root, experiment.config
     unchanged = not any(stage.runs for stage in plan)
     name = choose_name(config, read_record(root, config), unchanged=unchanged, taken=_experiment_names(root))
-    say(f"experiment {name}: {config.sections.experiment.description}")
+    log.info(f"experiment {name}: {config.sections.experiment.description}")
     write_record(root, config, name, finished=False)
     apply_overrides(root, config.overrides)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -171,7 +173,7 @@ def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:
     if code == 0:
         write_record(root, config, name, finished=True)
         show_metrics(root)
-    say_end(name, outcomes, code)
+    tell_end(name, outcomes, code)
     return code or report_code
 
 
@@ -179,7 +181,7 @@ def _report(root: Path, name: str, facts: RunFacts) -> int:
     """Write the report; returns the exit code. Without it the experiment is as finished as with it."""
     try:
         with listening() as stop:
-            say(f"report: {write_report(root, name, facts, stop)}")
+            log.info(f"report: {write_report(root, name, facts, stop)}")
     except CapillaryError as error:
         sys.stderr.write(f"{error.report()}\n")
         return error.code
@@ -199,10 +201,13 @@ def _stages(
         return code, [], []
     slots = plan_slots(root, experiment.settings, len(experiment.cells))
     due = [address for address in experiment.cells if address not in unchanged]
-    if code := submit_ahead(root, environment, due, experiment.settings):
+    # what cells print is read for the view, whatever of it is shown
+    level = "debug" if experiment.settings.log_level == "debug" else "info"
+    of_cells = {**environment, LOG_LEVEL: level}
+    if code := submit_ahead(root, of_cells, due, experiment.settings):
         return code, [], []
     with View(list(experiment.cells)) as view:
-        cells = Cells(root, environment, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
+        cells = Cells(root, of_cells, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
         with passing_on(lambda: cells.stop(asked.code - 128)) as asked:
             outcomes = cells.run(list(experiment.cells), slots, unchanged)
     if asked.code:

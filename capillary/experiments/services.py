@@ -3,6 +3,7 @@
 An experiment starts those that do not answer and never stops one; `capillary up`, `down` and `logs` are for people.
 """
 
+import shlex
 import shutil
 import signal
 import socket
@@ -13,7 +14,9 @@ from urllib.parse import urlsplit
 
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 DEV, TEAM = "dev", "team"  # MLflow on SQLite; on PostgreSQL and an S3 store, which a team shares
 EVERY_PROFILE = ("--profile", TEAM)  # with it Compose sees all services, whatever .env chooses
@@ -39,7 +42,7 @@ def start_services(root: Path, settings: Settings, docker_profile: str) -> None:
 
 def up(root: Path, docker_profile: str) -> None:
     """Start the services of the profile and wait until each is healthy. Raises ServiceError when one is not."""
-    say("starting services (docker compose up)")
+    log.info("starting services (docker compose up)")
     profile = () if docker_profile == DEV else ("--profile", docker_profile)
     argv = [*profile, "up", "--detach", "--wait", "--wait-timeout", str(HEALTHY_WITHIN_S)]
     if _uninterrupted(_compose(root, argv)):
@@ -49,7 +52,7 @@ def up(root: Path, docker_profile: str) -> None:
             remedy="see `docker compose ps` and `./just logs`; docs/compose.md says what .env needs",
         )
     port = read_settings(root).variables.get("MLFLOW_PORT", "5000")
-    say(f"the services are healthy; MLflow is at http://127.0.0.1:{port}")
+    log.info(f"the services are healthy; MLflow is at http://127.0.0.1:{port}")
 
 
 def down(root: Path) -> None:
@@ -60,8 +63,8 @@ def down(root: Path) -> None:
             file=root / "docker-compose.yml",
             remedy="see Docker Compose's message above; `docker compose ps` shows what is still running",
         )
-    say("the services are stopped; their volumes keep runs, models and files, which `./just up` brings back")
-    say(f"to delete all of it permanently: docker compose {' '.join(EVERY_PROFILE)} down --volumes")
+    log.info("the services are stopped; their volumes keep runs, models and files, which `./just up` brings back")
+    log.info(f"to delete all of it permanently: docker compose {' '.join(EVERY_PROFILE)} down --volumes")
 
 
 def logs(root: Path, names: Sequence[str]) -> int:
@@ -77,6 +80,7 @@ def _compose(root: Path, argv: Sequence[str]) -> int:
             "the services need Docker, and there is no docker command",
             remedy="install Docker, or unset MLFLOW_TRACKING_URI: runs are then kept in mlruns/mlflow.db",
         )
+    log.debug(f"runs docker compose {shlex.join(argv)}")
     process = subprocess.Popen(["docker", "compose", *argv], cwd=root)
     while True:
         try:

@@ -7,10 +7,13 @@ from rich.table import Table
 from capillary.experiments.cells import Outcome, Slot
 from capillary.experiments.config import ExperimentConfig
 from capillary.experiments.forecast import StageForecast
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain, print_answer
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 
-def say_plan(config: ExperimentConfig, plan: Sequence[StageForecast], slots: Sequence[Slot]) -> None:
+def show_plan(config: ExperimentConfig, plan: Sequence[StageForecast], slots: Sequence[Slot]) -> None:
     """A row per stage: whether it would run, and why; then where the cells would run."""
     table = Table(title=plain(f"{config.name}: what would run"), title_justify="left")
     for name in ("stage", "", "why"):
@@ -19,17 +22,19 @@ def say_plan(config: ExperimentConfig, plan: Sequence[StageForecast], slots: Seq
         table.add_row(plain(stage.address), "[cyan]run[/]" if stage.runs else "skip", plain(stage.why))
     console.print(table)
     running = sum(stage.runs for stage in plan)
-    say(f"{running} of {len(plan)} stages would run; cells side by side on: {', '.join(slot.name for slot in slots)}")
+    print_answer(
+        f"{running} of {len(plan)} stages would run; cells side by side on: {', '.join(slot.name for slot in slots)}"
+    )
 
 
-def say_end(name: str, outcomes: Sequence[Outcome], code: int) -> None:
+def tell_end(name: str, outcomes: Sequence[Outcome], code: int) -> None:
     """Which cells failed, and what to do."""
     failed = [outcome for outcome in outcomes if outcome.code]
     if code == 0:
-        say(f"experiment {name} is complete; compare with others: dvc exp show")
+        log.info(f"experiment {name} is complete; compare with others: dvc exp show")
         return
     for outcome in failed:
-        say(f"{outcome.address} ended with exit code {outcome.code}: {outcome.log}")
+        log.error(f"{outcome.address} ended with exit code {outcome.code}: {outcome.log}")
     if failed and len(failed) < len(outcomes):
-        say("to measure the trained cells now: capillary evaluate --complete (metrics/partial, reports/partial)")
-    say(f"experiment {name} is not complete; repeat the same command: it runs only what is missing")
+        log.info("to measure the trained cells now: capillary evaluate --complete (metrics/partial, reports/partial)")
+    log.error(f"experiment {name} is not complete; repeat the same command: it runs only what is missing")

@@ -13,7 +13,10 @@ from rich.table import Table
 from capillary.experiments.cells import Outcome, Slot
 from capillary.places.lines import JobLine, parse_job
 from stages.common.epoch_line import EpochLine, parse_epoch
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain
+from stages.common.program.messages import can_draw, get_logger, message_of, with_facts
+
+log = get_logger(__name__)
 
 COLUMNS = ("cell", "state", "epoch", "loss", "DSC", "left", "memory")
 NUMBERS = COLUMNS[2:]
@@ -46,49 +49,53 @@ class View:
         self._rows = dict.fromkeys(addresses, Row())
         self._started = time.monotonic()
         self._lock = threading.Lock()  # cells report from threads of their own
+        self._is_drawn = can_draw()
         self._live = Live(console=console, get_renderable=self.table, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
-        if console.is_terminal:
+        if self._is_drawn:
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if console.is_terminal:
+        if self._is_drawn:
             self._live.stop()
             console.print(self.table())
 
     def started(self, address: str, slot: Slot) -> None:
         """A cell got a slot."""
         self._set(address, state="running")
-        if not console.is_terminal:
-            say(f"{address} starts on {slot.name}")
+        if not self._is_drawn:
+            log.info(f"{address} starts on {slot.name}")
 
     def printed(self, address: str, line: str) -> None:
         """A line of a cell's output; epochs and news of its job are shown, the rest is in its log."""
-        if job := parse_job(line):
+        message = message_of(line)
+        if job := parse_job(message):
             self._set(address, job=job)
-            if not console.is_terminal:
-                say(f"{address} {line}")
-        epoch = parse_epoch(line)
+            if not self._is_drawn:
+                log.info(f"{address} {message}")
+        epoch = parse_epoch(message)
         if epoch is None:
             return
         dsc = self._rows[address].validation_dsc if epoch.validation_dsc is None else epoch.validation_dsc
         self._set(address, epoch=epoch, validation_dsc=dsc)
-        if not console.is_terminal:
-            say(f"{address} {line}")
+        if not self._is_drawn:
+            log.info(f"{address} {message}", extra=with_facts(epoch))
 
     def ended(self, outcome: Outcome) -> None:
         """A cell ended. A failure is told at once, with the end of what it printed."""
         state = _state(outcome)
         self._set(outcome.address, state=state)
-        say(f"{outcome.address} {state} after {outcome.seconds:.0f} s")
-        if state == "failed":
-            say(f"  exit code {outcome.code}; all that it printed: {outcome.log}")
-            for line in outcome.log.read_text(encoding="utf-8").splitlines()[-TAIL_LINES:]:
-                say(f"  | {line}")
+        if state != "failed":
+            log.info(f"{outcome.address} {state} after {outcome.seconds:.0f} s")
+            return
+        log.error(f"{outcome.address} {state} after {outcome.seconds:.0f} s")
+        log.error(f"  exit code {outcome.code}; all that it printed: {outcome.log}")
+        for line in outcome.log.read_text(encoding="utf-8").splitlines()[-TAIL_LINES:]:
+            log.error(f"  | {message_of(line)}")
 
     def job_of(self, address: str) -> JobLine | None:
         """What its head said last of the job of a cell."""

@@ -11,7 +11,9 @@ from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 CARD, PACKAGE = "card.json", "package"  # as the stage knows them
 
@@ -41,7 +43,7 @@ def run_export(asked: Export, root: Path, stop: Stop) -> int:
     plan = plan_step(step, root, settings, executor, also={CARD: card} if is_card else None)
     code = executor.execute(plan, stop, lambda work: publish_file(work / PACKAGE, asked.folder.absolute()))
     if code == 0:
-        say(f"wrote {asked.folder}; to check it: bioimageio test {asked.folder / 'rdf.yaml'}")
+        log.info(f"wrote {asked.folder}; to check it: bioimageio test {asked.folder / 'rdf.yaml'}")
     return code
 
 

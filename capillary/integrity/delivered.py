@@ -17,7 +17,9 @@ from pathlib import Path
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
 from stages.common.lifetimes.locks import locked
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 MEMORY = Path(".capillary", "verified.json")
 _CHUNK_BYTES = 1 << 22
@@ -68,7 +70,7 @@ def _read(files: Sequence[Path], is_stopped: Callable[[], bool]) -> list[str | N
     """The MD5 of each of `files`, None for those that a stop came before."""
     size = sum(file.stat().st_size for file in files)
     if size > _TOLD_BYTES:
-        say(f"checking {size / 1e9:.1f} GB that DVC's cache delivered, once")
+        log.info(f"checking {size / 1e9:.1f} GB that DVC's cache delivered, once")
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda file: _md5(file, is_stopped), files))
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.lifetimes.locks import is_held
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 TORN = "JSON structure is corrupted"  # what DVC says, whatever it is asked for, when its list is torn
 
@@ -33,9 +35,9 @@ def remove_resume_folders(states: Path, used: Collection[str]) -> None:
         if folder.name in used:
             continue
         if is_held(folder / "lock"):  # by a training (stages/train/resuming/lock.py)
-            say(f"{folder} stays: its run is active")
+            log.info(f"{folder} stays: its run is active")
             continue
-        say(f"removing {folder}: its run can no longer be resumed")
+        log.info(f"removing {folder}: its run can no longer be resumed")
         shutil.rmtree(folder)
 
 
@@ -66,10 +68,10 @@ def clear(clearance: CleanupPlan, root: Path, address: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, target)
         _remove_empty(file.parent, root)
-        say(f"{address} would depend on {file.relative_to(root)}, which no stage makes: moved to {target}")
+        log.warning(f"{address} would depend on {file.relative_to(root)}, which no stage makes: moved to {target}")
     if clearance.removed:
         names = ", ".join(str(file.relative_to(root)) for file in clearance.removed)
-        say(f"removed, because no stage makes them now (DVC's cache keeps them): {names}")
+        log.info(f"removed, because no stage makes them now (DVC's cache keeps them): {names}")
 
 
 def _free(wanted: Path) -> Path:

@@ -24,7 +24,7 @@ from capillary.launcher.plan import (
 from capillary.settings import BASE_VARIABLES, Settings
 from stages.common.dataset.hub import is_pin
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.runtime import ORDER_FILE, Compute, Monitoring, StageOrder
+from stages.common.runtime import ORDER_FILE, Compute, Messages, Monitoring, StageOrder
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 
 
@@ -99,6 +99,7 @@ def _order_of(
         registered_model=registered_model(settings),
         rehearsal=is_rehearsal(settings, request.root),
         compute=compute,
+        messages=Messages(level=settings.log_level, form=settings.log_format),
         monitoring=Monitoring(interval_s=settings.monitor_interval_s, memory_abort_gb=settings.memory_abort_gb),
     )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import signal
 import site
 import subprocess
@@ -23,7 +24,9 @@ from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.settings import Settings
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits, find_limits
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 # where systems keep programs, libraries, certificates, devices and their own state; data lives elsewhere
 SYSTEM_FOLDERS = (
@@ -69,6 +72,7 @@ def _run(plan: StagePlan, box: Sandbox, stop: Stop) -> int:
     policy_file = box.base / "policy.json"
     policy_file.write_text(json.dumps(asdict(policy_of(plan, box))))
     argv = [sys.executable, "-P", "-m", GUARD_MODULE, str(policy_file), f"stages.{plan.stage}", *plan.argv]
+    log.debug(f"{plan.address}: starts in {box.work} as a plain process: {shlex.join(argv[5:])}")
     with leash() as tie:
         process = subprocess.Popen(  # no shell: argv is the plan's
             argv, cwd=box.work, env=environment_of(plan, box), stdin=subprocess.DEVNULL, process_group=0
@@ -91,7 +95,7 @@ def _warn_root(plan: StagePlan) -> None:
     from capillary.lifetimes.caller import first_in_run  # for root alone
 
     if first_in_run(plan.repository, "root"):
-        say(
+        log.info(
             "note: stages run as plain processes of root: the guard finds mistakes, but cannot restrain root; "
             "use containers (CAPILLARY_EXECUTOR=docker) or another user for isolation (docs/security.md)"
         )

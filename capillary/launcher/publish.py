@@ -11,6 +11,9 @@ from pathlib import Path
 
 from capillary.launcher.plan import INPUTS
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 _KINDS = {stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 _RENAME_EXCHANGE = 2  # linux/fs.h
@@ -95,6 +98,7 @@ def publish(work: Path, outs: Sequence[str], root: Path) -> None:
     """Move `outs` from `work` into the workspace `root`. Each previous out stands until the new one takes its place."""
     for out in outs:
         publish_file(work / out, root / out)
+        log.debug(f"{out} is in the workspace")
 
 
 def publish_file(source: Path, target: Path) -> None:

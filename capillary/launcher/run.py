@@ -28,7 +28,9 @@ from capillary.stage_events.recording import channels, recorded
 from capillary.stage_events.stage_run import StageRun
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine.limits import find_limits
-from stages.common.progress import say
+from stages.common.program.messages import get_logger, print_messages
+
+log = get_logger(__name__)
 
 if TYPE_CHECKING:
     from capillary.places.choose import Place
@@ -48,13 +50,15 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
     try:
         check_params(request.root)  # all of it: a wrong `evaluation` must not cost the trainings before it
         settings = read_settings(request.repository)
+        print_messages(settings.log_level, settings.log_format, request.address)
         place = _place(request, settings)
         if place is not None and request.gated is not None:
-            say(f"{request.stage} runs in the job of {request.gated}, on its node")
+            log.info(f"{request.stage} runs in the job of {request.gated}, on its node")
             code = 0
             return 0
         executor: Executor = place or choose_executor(settings)
         plan = checked_plan(request, entry, settings, executor, stop)
+        _tell_plan(plan)
         if place is not None:
             hand_gates(place, request, entry, settings)
 
@@ -75,6 +79,16 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
         # the outs stand, or nothing was kept: there is nothing to resume
         shutil.rmtree(plan.state_dir)
     return code
+
+
+def _tell_plan(plan: StagePlan) -> None:
+    """For those who ask for details: what the run is known by, and what the stage gets. Of variables only the names."""
+    log.debug(f"{plan.address}: fingerprint {plan.order.fingerprint[:16]}, environment {' '.join(plan.environment_id)}")
+    for name, digest in plan.dep_hashes.items():
+        log.debug(f"{plan.address}: reads {name} ({digest[:12]})")
+    variables = sorted({*plan.environment, *plan.user_environment})
+    log.debug(f"{plan.address}: gets the variables {', '.join(variables)}")
+    log.debug(f"{plan.address}: computes with {plan.order.compute}")
 
 
 def _place(request: StageRequest, settings: Settings) -> "Place | None":
@@ -128,7 +142,7 @@ def _run_or_take(
     """Run `plan`, unless it had finished before DVC could record it; returns the exit code."""
     try:
         if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
-            say(f"{plan.address} had finished before DVC could record it; the outs of that run are used")
+            log.info(f"{plan.address} had finished before DVC could record it; the outs of that run are used")
             return 0
         return _execute(executor, plan, settings, stop, publish_outs)
     finally:
@@ -265,7 +279,7 @@ def refuse_changed_deps(plan: StagePlan, now: Mapping[str, str]) -> None:
 def _restore(entry: Entry) -> None:
     restored = entry.restore_outs()
     if restored:
-        say(f"former {', '.join(restored)} restored from DVC's cache")
+        log.info(f"former {', '.join(restored)} restored from DVC's cache")
 
 
 def _keep_circumstances(plan: StagePlan, settings: Settings, executor: Executor) -> None:

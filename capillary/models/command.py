@@ -97,9 +97,10 @@ def _ask(argv: Sequence[str], display: Callable[[dict[str, Any]], None], *, as_j
 
     from capillary.lifetimes.stop import listening
     from capillary.models.ask import ask_registry
-    from stages.common.progress import console
+    from stages.common.program.console import answer_is_for_program
 
-    console.stderr = as_json  # remarks on the way are not part of the answer
+    if as_json:
+        answer_is_for_program()
     with listening() as stop:
         code, answer = ask_registry(argv, Path.cwd(), stop)
     if code:

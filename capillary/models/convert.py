@@ -17,9 +17,11 @@ from capillary.models.steps import Step, run_step
 from capillary.settings import Settings, read_settings
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.conversion import CARDS, CONVERTED, FETCHED
 from stages.common.text import json_value
+
+log = get_logger(__name__)
 
 MODELS = "models"
 
@@ -79,7 +81,7 @@ def _run(steps: Sequence[Step], folder: Path, settings: Settings, executor: Exec
             return code
         assert step.makes is not None
         if not any((folder / step.makes).iterdir()):
-            say("nothing was converted")
+            log.warning("nothing was converted")
             return 0
     return 0
 
@@ -95,7 +97,7 @@ def _update_cards(root: Path, files: Sequence[Path]) -> None:
         if named in new:
             with atomic_write(card) as stream:
                 stream.write(json.dumps(new[named]["card"], indent=2).encode() + b"\n")
-            say(f"{card.relative_to(root)} is that of version {new[named]['version']} now")
+            log.info(f"{card.relative_to(root)} is that of version {new[named]['version']} now")
 
 
 def _named_by(card: Path) -> tuple[object, object] | None:

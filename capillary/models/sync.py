@@ -8,13 +8,13 @@ from capillary.launcher.plan import OUTBOX
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import read_settings
-from stages.common.progress import say
+from stages.common.program.console import print_answer
 
 
 def run_sync(root: Path, stop: Stop) -> int:
     """Publish; returns the exit code. Nothing is started where nothing waits."""
     if not waiting(root):
-        say("nothing waits to be published")
+        print_answer("nothing waits to be published")
         return 0
     settings = read_settings(root)
     step = Step(stage="sync", argv=(), takes=None, makes=None, root=root)

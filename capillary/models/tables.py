@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from stages.common.metrics import METRICS
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain, print_answer
 
 NARROW = ("version", "metric", "mean", "difference")  # a number is not broken
 HISTORY = ("when", "what", "from", "to", "who", "why")
@@ -16,7 +16,7 @@ def show_models(answer: Mapping[str, Any]) -> None:
     """Every registered model, and the trainings of each."""
     models = answer["models"]
     if not models:
-        say("nothing is registered yet: dvc repro, or ./just experiment, registers what it evaluates")
+        print_answer("nothing is registered yet: dvc repro, or ./just experiment, registers what it evaluates")
         return
     for model in models:
         if model["kind"] == "trainings":
@@ -33,11 +33,11 @@ def show_one(answer: Mapping[str, Any]) -> None:
         _show_history(answer["history"])
         return
     head = f"{answer['name']} version {answer['version']}"
-    say(f"{head} ({answer['kind']})" + (f", {', '.join(answer['aliases'])}" if answer["aliases"] else ""))
+    print_answer(f"{head} ({answer['kind']})" + (f", {', '.join(answer['aliases'])}" if answer["aliases"] else ""))
     if answer["kind"] == "network":
         _print("tags", ("tag", "value"), [(name, text[:100]) for name, text in sorted(answer["tags"].items())])
         return
-    say(f"training {answer['training']} of {answer['loss']}, run {answer['run']}")
+    print_answer(f"training {answer['training']} of {answer['loss']}, run {answer['run']}")
     _print(
         "means", ("metric", "mean"), [(_title(name), _mean(name, found)) for name, found in answer["summary"].items()]
     )
@@ -50,24 +50,32 @@ def show_decision(answer: Mapping[str, Any]) -> None:
     """What became of a promotion or rollback."""
     entry = answer["entry"]
     champion = answer["aliases"].get("champion")
-    say(f"champion of {answer['name']}: version {champion}" + (f" (was {entry['from']})" if entry["from"] else ""))
+    print_answer(
+        f"champion of {answer['name']}: version {champion}" + (f" (was {entry['from']})" if entry["from"] else "")
+    )
     if champion != entry["to"]:
-        say(f"version {entry['to']} was overtaken in the meantime: capillary show {answer['name']} has the history")
+        print_answer(
+            f"version {entry['to']} was overtaken in the meantime: capillary show {answer['name']} has the history"
+        )
     values = entry["values"]
     if values.get("difference") is not None:
-        say(f"{_title(entry['metric'])}: {_paired(entry['metric'], values)} on {values['volumes']:g} common volumes")
+        print_answer(
+            f"{_title(entry['metric'])}: {_paired(entry['metric'], values)} on {values['volumes']:g} common volumes"
+        )
 
 
 def show_comparison(answer: Mapping[str, Any]) -> None:
     """Two trainings side by side."""
     names = [f"{one['name']}/{one['version']}" for one in answer["trainings"]]
     for name, one in zip(names, answer["trainings"], strict=True):
-        say(f"{name}: training {one['training']} of {one['loss']}, {one['cells']} networks, {one['volumes']} volumes")
+        print_answer(
+            f"{name}: training {one['training']} of {one['loss']}, {one['cells']} networks, {one['volumes']} volumes"
+        )
     rows = [(each["name"], _text(each["one"]), _text(each["other"])) for each in answer["params"]]
     if rows:
         _print("what differs", ("", *names), rows)
     else:
-        say("both were trained and evaluated the same way")
+        print_answer("both were trained and evaluated the same way")
     lines = [
         (
             _title(each["metric"]),
@@ -80,7 +88,7 @@ def show_comparison(answer: Mapping[str, Any]) -> None:
     ]
     _print("means, and paired differences", ("metric", *names, "difference", "volumes"), lines)
     for reason in dict.fromkeys(each["paired"]["why_not"] for each in answer["metrics"] if each["paired"]["why_not"]):
-        say(f"not comparable: {reason}")
+        print_answer(f"not comparable: {reason}")
 
 
 def _show_trainings(model: Mapping[str, Any]) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from capillary.new_project.sample import project_files, read_sample
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 # also the name of a model and an experiment in MLflow, and of a folder: what all of them take
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -58,13 +60,13 @@ def new(name: str, folder: Path | None, environment: Mapping[str, str]) -> None:
     """`capillary new`: make the project and say what comes next."""
     project = plan_project(name, folder or Path(name))
     committed = create_project(project, environment)
-    say(f"made {project.folder}")
+    log.info(f"made {project.folder}")
     if not committed:
-        say(
+        log.info(
             "nothing is committed, because Git has no identity: git config --global user.name and user.email, "
             "then git commit there"
         )
-    say(f"next: cd {project.folder} && dvc repro; README.md says what to change first")
+    log.info(f"next: cd {project.folder} && dvc repro; README.md says what to change first")
 
 
 def _refuse_name(name: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import typer
 from rich.table import Table
 
 from capillary.places.held import is_held
@@ -17,8 +18,11 @@ from capillary.places.slurm.submitted import BUNDLE_FILE, Submitted, read_submit
 from capillary.settings import PlaceName
 from stages.common.epoch_line import EpochLine, parse_epoch
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain, print_answer
+from stages.common.program.messages import get_logger, message_of
 from stages.common.runtime import ORDER_FILE, read_order
+
+log = get_logger(__name__)
 
 _TAIL_BYTES = 65536
 POLL_S = 0.5
@@ -45,10 +49,10 @@ def show_jobs(repository: Path, *, as_json: bool) -> None:
     """Print the jobs as a table, or as JSON."""
     found = [facts_of(folder) for folder in folders(repository)]
     if as_json:
-        console.print(json.dumps([asdict(facts) for facts in found], indent=2), markup=False)
+        typer.echo(json.dumps([asdict(facts) for facts in found], indent=2))
         return
     if not found:
-        say("no job of this project is in the queue or running")
+        print_answer("no job of this project is in the queue or running")
         return
     table = Table("cell", "job", "state", "node", "epoch", "waited", "retried")
     for facts in found:
@@ -105,7 +109,7 @@ def _waited_s(submitted: Submitted | None, taken: Sequence[Attempt]) -> float | 
 
 def _last_epoch(folder: Path) -> EpochLine | None:
     lines = _tail(folder / LOG_FILE).decode(errors="replace").splitlines()
-    return next((epoch for line in reversed(lines) if (epoch := parse_epoch(line))), None)
+    return next((epoch for line in reversed(lines) if (epoch := parse_epoch(message_of(line)))), None)
 
 
 def _tail(log: Path) -> bytes:
@@ -176,7 +180,7 @@ def cancel_jobs(repository: Path, names: Sequence[str], *, every: bool) -> None:
     for folder in dict.fromkeys(chosen):
         _cancel(folder)
     if not chosen:
-        say("no job of this project is in the queue or running")
+        print_answer("no job of this project is in the queue or running")
 
 
 def _named(repository: Path, name: str) -> list[Path]:
@@ -188,11 +192,11 @@ def _cancel(folder: Path) -> None:
     cell = read_order(folder / ORDER_FILE).stage
     is_task = read_job(folder).place is not PlaceName.SLURM
     if read_ended(folder) is not None or (submitted is None and not is_task):
-        say(f"{cell}: its job is over already")
+        log.info(f"{cell}: its job is over already")
         return
     (folder / STOP_FILE).touch()
     if submitted is None:  # what runs it looks for the mark (capillary/places/ray/task.py)
-        say(f"{cell}: its task is asked to checkpoint and end")
+        log.info(f"{cell}: its task is asked to checkpoint and end")
         return
     if (folder / BUNDLE_FILE).is_file():
         from capillary.places.apart.place import tell_to_end  # DVC, for nodes without a shared disk only
@@ -201,10 +205,10 @@ def _cancel(folder: Path) -> None:
     info = queue.ask(submitted.job)
     if isinstance(info, queue.JobInfo) and info.is_pending:
         queue.cancel(submitted.job)
-        say(f"{cell}: job {submitted.job} is removed from the queue")
+        log.info(f"{cell}: job {submitted.job} is removed from the queue")
     else:
         queue.ask_to_checkpoint(submitted.job)
-        say(f"{cell}: job {submitted.job} is asked to checkpoint and end")
+        log.info(f"{cell}: job {submitted.job} is asked to checkpoint and end")
 
 
 def withdraw(repository: Path, cells: Collection[str]) -> None:
@@ -224,7 +228,7 @@ def clean_jobs(repository: Path) -> None:
     for folder in sorted((repository / JOBS).glob("*")):
         if is_held(folder) or _may_run(folder):
             continue
-        say(f"removing {folder}: its job is over")
+        log.info(f"removing {folder}: its job is over")
         shutil.rmtree(folder)
 
 

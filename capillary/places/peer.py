@@ -14,7 +14,8 @@ from capillary.places.job import read_job
 from capillary.places.nodes import peer_folder, rendezvous_of
 from capillary.places.outcome import Ended, write_ended
 from capillary.places.work import node_name, prepare, report
-from stages.common.errors import CapillaryError, ExitCode, run_main
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.program.ending import run_main
 from stages.common.runtime import Rendezvous
 
 

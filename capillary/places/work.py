@@ -20,9 +20,12 @@ from capillary.places.job import GATES, Job, plan_of, read_job, refuse_changed
 from capillary.places.nodes import Others, StartedElsewhere, forget_peers
 from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, attempts, read_ended, write_attempt, write_ended
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
-from stages.common.errors import CapillaryError, ExitCode, find_foreseen, run_main
-from stages.common.progress import say
+from stages.common.errors import CapillaryError, ExitCode, find_foreseen
+from stages.common.program.ending import run_main
+from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, Rendezvous, read_order
+
+log = get_logger(__name__)
 
 # attempts that are cut short without a checkpoint, one after the other, before nobody tries again
 MOST_IN_VAIN = 3
@@ -44,7 +47,7 @@ def run_job(
     attempt = Attempt(node=node_name(), started=time.time())
     write_attempt(folder, attempt)
     if (folder / STOP_FILE).exists():  # asked while it waited, or before it could hear a signal
-        say("the job was asked to end before it began")
+        log.warning("the job was asked to end before it began")
         write_ended(
             folder, Ended(code=ExitCode.TERMINATED, node=attempt.node, started=attempt.started, ended=time.time())
         )
@@ -146,12 +149,12 @@ def _is_worth_another(job: Job, folder: Path, stop: Stop, code: int) -> bool:
     if not (lost or stop.asked is not None) or (folder / STOP_FILE).exists():
         return False
     if not job.access.resume:
-        say(f"{job.stage} cannot resume, so it is not started again; raise the time limit of its jobs")
+        log.warning(f"{job.stage} cannot resume, so it is not started again; raise the time limit of its jobs")
         return False
     if _attempts_in_vain(folder) < MOST_IN_VAIN:
         return True
     remedy = "see above for what ended a process" if lost else "raise the time limit of its jobs"
-    say(f"{MOST_IN_VAIN} attempts were cut short before they wrote a checkpoint; {remedy}")
+    log.warning(f"{MOST_IN_VAIN} attempts were cut short before they wrote a checkpoint; {remedy}")
     return False
 
 

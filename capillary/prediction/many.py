@@ -18,9 +18,11 @@ from capillary.prediction.spread.stacks import spread_stacks
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.lifetimes.locks import take
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest
 from stages.common.requests.prediction.results import stacks_failed
+
+log = get_logger(__name__)
 
 HIDDEN = ".capillary-predict"  # in the output folder, so that a finished file is only renamed
 
@@ -117,6 +119,6 @@ def _summarise(counts: dict[str, int], total: int, folder: Path, code: int) -> N
     done = counts["done"] + counts["unchanged"]
     before = f" ({counts['unchanged']} of them before)" if counts["unchanged"] else ""
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
-    say(f"{done} of {total} stacks are done{before}{failed}: {folder / TABLE_FILE}")
+    log.info(f"{done} of {total} stacks are done{before}{failed}: {folder / TABLE_FILE}")
     if done + counts["failed"] < total and code:
-        say("the same command with --resume continues")
+        log.info("the same command with --resume continues")

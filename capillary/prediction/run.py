@@ -12,8 +12,10 @@ from capillary.prediction.running import Runner, choose_runner, execute
 from capillary.prediction.spread.parts import address_of
 from capillary.prediction.spread.traces import shared_traces, traces_of
 from capillary.settings import read_settings
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest
+
+log = get_logger(__name__)
 
 
 def run_prediction(request: PredictRequest, root: Path, stop: Stop) -> int:
@@ -34,7 +36,7 @@ def run_prediction(request: PredictRequest, root: Path, stop: Stop) -> int:
     def publish(work: Path) -> None:
         for out, target in zip(plan.stage.outs, stack.files, strict=True):
             publish_file(work / out, target.absolute())
-        say(f"wrote {', '.join(map(str, stack.files))}")
+        log.info(f"wrote {', '.join(map(str, stack.files))}")
 
     return execute(plan, runner.executor, stop, publish)
 

@@ -9,8 +9,10 @@ from stages.common.dataset.paths import Tree, is_absolute, is_short, stays_insid
 from stages.common.dataset.table import MAX_TABLE_BYTES, read_rows, refuse_more
 from stages.common.dataset.table import Row as TableRow
 from stages.common.errors import DataError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PartialSpacing
+
+log = get_logger(__name__)
 
 IMAGE = "image"
 
@@ -35,7 +37,7 @@ def read_stack_table(file: Path, root: Path) -> tuple[Row, ...]:
     refuse_more("bytes", file.stat().st_size, MAX_TABLE_BYTES, str(file))
     table = read_rows(file.read_bytes(), str(file), required=(IMAGE,))
     for note in table.notes:
-        say(f"{file.name}: {note}")
+        log.warning(f"{file.name}: {note}")
     tree = Tree(list_folder=lambda folder: _names(file.parent / folder, file.parent))
     return tuple(_row(row, file, root, tree) for row in table.rows)
 
@@ -68,7 +70,7 @@ def _image(row: TableRow, file: Path, root: Path, tree: Tree) -> Path:
     if found.fault:
         raise DataError(f"line {row.line}: image {text!r} {found.fault}", file=file, remedy="correct the line")
     if found.note:
-        say(f"{file.name}: line {row.line}: {found.note}")
+        log.warning(f"{file.name}: line {row.line}: {found.note}")
     place = file.parent / found.path
     allowed = (file.parent.resolve(), (root / ".dvc" / "cache").resolve())
     if not any(place.resolve().is_relative_to(folder) for folder in allowed):

@@ -40,10 +40,13 @@ from stages.common.preflight.checks.service import Answer, Service
 from stages.common.preflight.checks.services import ask_all, check_services, services_of, to_be_asked
 from stages.common.preflight.listed import Where, make_checks
 from stages.common.preflight.params import CONFIG_FILE, PreflightParams
-from stages.common.preflight.table import lines, print_table
-from stages.common.progress import console, say
+from stages.common.preflight.table import lines, log_checks, print_table
+from stages.common.program.console import console, print_answer
+from stages.common.program.messages import can_draw, get_logger
 from stages.common.runtime import NOTHING_KNOWN, Need
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
+
+log = get_logger(__name__)
 
 _TRAIN = "train"
 
@@ -172,8 +175,16 @@ def show(report: Report) -> None:
     if console.is_terminal:
         print_table(report, console)
         return
-    for line in lines(report, every=True):
-        say(line)
+    for line in lines(report):
+        print_answer(line)
+
+
+def tell(report: Report) -> None:
+    """The same as messages of a command that does more than to check."""
+    if can_draw():
+        print_table(report, console)
+    else:
+        log_checks(report, log, every=True)
 
 
 def as_json(report: Report) -> str:

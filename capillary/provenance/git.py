@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.address import without_login
+
+log = get_logger(__name__)
 
 MOST_BYTES = 1 << 20  # of a diff
 # kept whole next to the diff: nearly every run changes them
@@ -162,7 +164,9 @@ def _git(
         return done.stdout
     if any((folder / ".git").exists() for folder in (root, *root.parents)):
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        say(f"the run's commit is not recorded in full: git {arguments[0]} failed ({said[0] if said else 'silently'})")
+        log.warning(
+            f"the run's commit is not recorded in full: git {arguments[0]} failed ({said[0] if said else 'silently'})"
+        )
     return None
 
 

@@ -15,8 +15,10 @@ from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.preflight.checks.mlflow_server import ask_mlflow
 from stages.common.preflight.checks.service import Kind as ServiceKind
 from stages.common.preflight.checks.service import Service
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.address import VARIABLE
+
+log = get_logger(__name__)
 
 _MLFLOW_TIMEOUT_S = 10.0
 
@@ -40,9 +42,9 @@ def set_up_remote(request: Request, root: Path, person: Person) -> None:
     except ServiceError as error:
         raise ServiceError(f"{error.what}; nothing was written", remedy=error.remedy, value=error.value) from error
     for name in write_remote(plan, root):
-        say(f"wrote {name}")
+        log.info(f"wrote {name}")
     default = ", the default" if plan.default else ""
-    say(f"the remote {plan.name} is set up{default}; commit {PUBLIC}, then dvc push")
+    log.info(f"the remote {plan.name} is set up{default}; commit {PUBLIC}, then dvc push")
 
 
 def read_config(root: Path) -> dict[str, Any]:
@@ -90,10 +92,10 @@ def _refuse_replacing(
 def _prove(plan: RemotePlan, config: Mapping[str, Any], root: Path, variables: Mapping[str, str]) -> None:
     options = config_of(plan, root)
     prove(plan.name, {**config, "remote": {**config["remote"], plan.name: options}})
-    say(f"{place_of(options)} stored a file, returned it and removed it")
+    log.info(f"{place_of(options)} stored a file, returned it and removed it")
     if plan.variables:
         _prove_mlflow(plan, variables)
-        say(f"MLflow at {plan.variables[VARIABLE]} answers and accepts this login")
+        log.info(f"MLflow at {plan.variables[VARIABLE]} answers and accepts this login")
 
 
 def _prove_mlflow(plan: RemotePlan, variables: Mapping[str, str]) -> None:

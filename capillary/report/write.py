@@ -9,8 +9,10 @@ from capillary.report.repository import current_experiment
 from capillary.report.run import run_report
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.report import MARKDOWN, METRICS_FOLDER, PAGE, Damage, RunFacts
+
+log = get_logger(__name__)
 
 WORKSPACE = "workspace"
 PARTIAL = "partial"  # a folder below metrics/ and below reports/
@@ -40,8 +42,8 @@ def report_workspace(root: Path, name: str | None, stop: Stop) -> None:
     """
     folder = folder_of(root, name or current_experiment(root) or WORKSPACE)
     damaged = _write(root, folder, RunFacts(), stop)
-    say(f"report: {folder / PAGE}")
-    say(f"        {folder / MARKDOWN}")
+    log.info(f"report: {folder / PAGE}")
+    log.info(f"        {folder / MARKDOWN}")
     if damaged:
         raise _incomplete(damaged)
 
@@ -61,7 +63,7 @@ def report_partial(root: Path, stop: Stop) -> None:
     """Of the results in metrics/partial/, under their own name."""
     folder = root / "reports" / PARTIAL
     _write(root, folder, RunFacts(), stop, METRICS_FOLDER / PARTIAL)
-    say(f"report: {folder / PAGE}")
+    log.info(f"report: {folder / PAGE}")
 
 
 def folder_of(root: Path, name: str) -> Path:

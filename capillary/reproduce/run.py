@@ -19,7 +19,7 @@ from capillary.reproduce.training import CommandRunner, read_trained
 from capillary.reproduce.verdict import CellVerdict, Verdict, lines_of
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.progress import say
+from stages.common.program.console import print_answer
 from stages.common.provenance.record import PARAMS
 from stages.common.requests.reproduction import FETCHED, Fetched
 
@@ -54,14 +54,14 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
             return code
         fetched, recipes = read_recipes(Path(name) / FETCHED)
     for line in (*consent(fetched, recipes), *_remotes_changed(root, recipes)):
-        say(line)
+        print_answer(line)
     if not asked.agreed and not ask("Do you trust this commit and these changes, and train?"):
         raise CapillaryError("nothing was trained", remedy="answer yes, or give --yes", code=ExitCode.USAGE)
     for recipe in recipes:  # before the first of them takes hours
         ensure_commit(root, recipe.first.commit, recipe.first.host.remote)
     verdict = _reproduce(fetched, recipes, _Context(root=root, settings=settings, stop=stop, keep=asked.keep))
     for line in lines_of(verdict):
-        say(line)
+        print_answer(line)
     return verdict.exit_code
 
 
@@ -102,15 +102,15 @@ def _reproduce(fetched: Fetched, recipes: tuple[Recipe, ...], place: _Context) -
             if fetched.metrics and len(recipes) == 1:
                 metrics = work.evaluate(recipe.first.cell.loss)
             if place.keep:
-                say(f"kept: {project.root}")
+                print_answer(f"kept: {project.root}")
     if fetched.metrics and not metrics:
-        say("the metrics are not compared: the cells were trained in different states of the project")
+        print_answer("the metrics are not compared: the cells were trained in different states of the project")
     return Verdict(label=fetched.label, cells=tuple(cells), metrics_then=fetched.metrics, metrics_now=metrics)
 
 
 def _cells(recipe: Recipe, work: CommandRunner) -> Iterator[CellVerdict]:
     for original in recipe.originals:
-        say(f"training {original.cell.label} again: {original.record.stage}")
+        print_answer(f"training {original.cell.label} again: {original.record.stage}")
         work.train(original.record.stage)
         yield _verdict(original, work)
 

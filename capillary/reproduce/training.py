@@ -17,8 +17,10 @@ from capillary.reproduce.project import Project
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.lifetimes.signals import signal_group
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.provenance.record import FOLDER, LOCK, PARAMS, RECORD, read_record
+
+log = get_logger(__name__)
 
 DVC = (sys.executable, "-m", "dvc")
 DATA = "preprocess"
@@ -39,9 +41,9 @@ class CommandRunner:
         """The data of the training: by its hash from the cache or a remote, else made again from its source."""
         for words in ("checkout", "pull"):
             if self._runs(words, "--quiet", DATA) and self._has_data():
-                say("the data are those of the training, according to DVC's hash")
+                log.info("the data are those of the training, according to DVC's hash")
                 return
-        say("the data are in neither the cache nor a remote: they are made again from the source")
+        log.warning("the data are in neither the cache nor a remote: they are made again from the source")
         self._do("repro", DATA)
 
     def train(self, address: str) -> None:

@@ -12,9 +12,11 @@ from typing import Protocol
 from capillary.settings import Settings
 from capillary.stage_events.stage_run import StageRun
 from stages.common.errors import find_foreseen
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.text import visible
 from stages.common.tracking.address import without_login
+
+log = get_logger(__name__)
 
 LIMIT_S = 2.0  # that the end of a stage may wait for its listeners, all in all
 BEAT_S = 15.0
@@ -89,7 +91,7 @@ def recorded(
         for thread in threads:
             channel, fault = thread.channel, thread.fault_at(deadline)
             if fault and is_first(channel.name):
-                say(f"note: no {channel.name} ({without_login(channel.address)}): {fault}; stages run without it")
+                log.warning(f"no {channel.name} ({without_login(channel.address)}): {fault}; stages run without it")
 
 
 class _ListenerThread:

@@ -12,7 +12,9 @@ from capillary.models.steps import Step, plan_step
 from capillary.settings import Settings, read_settings
 from capillary.weights.choice import FILE, weights_in_remote
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 # as the stage calls them
 CARDS, MADE, FORMER = "models", "kept", "former"
@@ -35,7 +37,7 @@ def keep_weights(root: Path, stop: Stop) -> int:
     code = _make(root, settings, choose_executor(settings), stop)
     if code == 0:
         _hand_to_dvc(root)
-        say(f"{WEIGHTS}/ is up to date: commit {WEIGHTS}.dvc, then dvc push")
+        log.info(f"{WEIGHTS}/ is up to date: commit {WEIGHTS}.dvc, then dvc push")
     return code
 
 

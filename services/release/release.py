@@ -38,7 +38,9 @@ def main(argv: Sequence[str], places: Places, run: Run) -> int:
             )
         finally:
             # the paths that the experiment printed are those of its workspace
-            print("results are in", ", ".join(map(str, publish(places))) or "no folder: it made none", flush=True)
+            copied = ", ".join(map(str, publish(places)))
+            sys.stdout.write(f"results are in {copied}\n" if copied else "there are no results\n")
+            sys.stdout.flush()
 
 
 def read_arguments(argv: Sequence[str]) -> tuple[str, list[str]]:

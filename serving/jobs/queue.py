@@ -13,7 +13,9 @@ from serving.figures import Figures
 from serving.jobs.record import MOST_ATTEMPTS, Failure, Job, Request, Result, Served, State
 from serving.jobs.store import JobStore
 from stages.common.errors import CapillaryError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 SWEEP_S = 60.0
 DISK_PAUSE_S = 5.0  # after a disk that took no record
@@ -129,7 +131,7 @@ class Queue:
             lost = None if self._running.cancelled() else self._running.exception()
             self._running, self._running_id = None, None
             if isinstance(lost, OSError):  # a full disk is for the operator to see, and no reason to end the queue
-                say(f"warning: job {waiting[0].id} waits, because its record cannot be written: {lost}")
+                log.warning(f"job {waiting[0].id} waits, because its record cannot be written: {lost}")
                 self.store.hold(waiting[0])
                 await asyncio.sleep(DISK_PAUSE_S)
             elif lost is not None:
@@ -140,11 +142,11 @@ class Queue:
         while True:
             try:
                 if taken := self.store.adopt():
-                    say(f"{taken} jobs of a service that ended were taken over")
+                    log.info(f"{taken} jobs of a service that ended were taken over")
                     self._wake.set()
                 self.remove_old(time.time() - keep_s)
             except OSError as error:
-                say(f"warning: old jobs cannot be removed or taken over: {error}")
+                log.warning(f"old jobs cannot be removed or taken over: {error}")
             await asyncio.sleep(SWEEP_S)
 
     def remove_old(self, before: float) -> None:
@@ -205,7 +207,7 @@ class Queue:
         if self._state(job.id).has_ended:
             return
         if job.attempts < MOST_ATTEMPTS:
-            say(f"job {job.id}: its process ended; it runs again ({job.attempts} of {MOST_ATTEMPTS})")
+            log.warning(f"job {job.id}: its process ended; it runs again ({job.attempts} of {MOST_ATTEMPTS})")
             self.store.save(job.model_copy(update={"state": State.QUEUED, "progress": 0.0, "started": None}))
             return
         what = f"the segmenting process died {job.attempts} times on this stack"

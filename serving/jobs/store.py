@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from serving.jobs.homes import Homes
 from serving.jobs.record import MOST_ATTEMPTS, Failure, Job, State
 from stages.common.atomic import atomic_write
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 RECORD, JOBS = "job.json", "jobs"
 ID = re.compile(r"[0-9a-f]{32}")
@@ -124,7 +126,7 @@ class JobStore:
             job = self._read(folder)
             if job is None:
                 self._aside.mkdir(exist_ok=True)
-                say(f"{folder.name} is not a complete job; it was moved to {self._aside}")
+                log.warning(f"{folder.name} is not a complete job; it was moved to {self._aside}")
                 folder.rename(self._aside / folder.name)
             elif job.state is State.RUNNING:  # the service ended in the middle of it
                 yield self._requeued(job)

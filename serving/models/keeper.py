@@ -10,7 +10,9 @@ from serving.jobs.queue import Note, WorkerLostError
 from serving.jobs.record import Job, Result, Served
 from serving.models.process import WORKER_ARGV, Worker
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 RETRY_S = 5.0
 
@@ -103,7 +105,7 @@ class Models:
     def _failed_because(self, what: str, remedy: str = "") -> None:
         """Keep the reason, and log it once: the same one may come back every few seconds."""
         if what != self.failure:
-            say(f"model: {what}{remedy}")
+            log.warning(f"model: {what}{remedy}")
         self.failure = what
 
     async def _follow(self) -> None:
@@ -149,7 +151,7 @@ class Models:
         assert served is not None
         self._figures.model.clear()
         self._figures.model.labels(name=served.name, version=served.version, sha256=served.weights_sha256).set(1)
-        say(f"{served.name} version {served.version} answers (weights {served.weights_sha256[:12]})")
+        log.info(f"{served.name} version {served.version} answers (weights {served.weights_sha256[:12]})")
 
     async def _available(self) -> Worker:
         while self._current is None or not self._current.is_alive:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from stages.bioimageio.package import PACKAGE, Labels, write_package
 from stages.bioimageio.source import network_of
-from stages.common.errors import run_main
 from stages.common.registered.finding import places_of
 from stages.common.registered.loading import load_described
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 
 
 def main() -> None:
@@ -26,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

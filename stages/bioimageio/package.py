@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from stages.bioimageio.page import page
 from stages.bioimageio.recipe import prepare, preprocessing, refuse_inexpressible
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.cards.card import ModelCard
+
+log = get_logger(__name__)
 
 PACKAGE = "package"
 FORMAT = "0.5.3"
@@ -71,7 +73,7 @@ def write_package(
     text = yaml.safe_dump(describe(card, labels, files, step), sort_keys=False, allow_unicode=True)
     (folder / RDF).write_text(text, encoding="utf-8")
     size = sum(file.stat().st_size for file in folder.iterdir())
-    say(f"exported loss {card.loss}, fold {card.fold} as BioImage.IO {FORMAT} ({size:,} bytes)")
+    log.info(f"exported loss {card.loss}, fold {card.fold} as BioImage.IO {FORMAT} ({size:,} bytes)")
 
 
 def example(patch_voxels: Sequence[int]) -> NDArray[np.float32]:

@@ -2,10 +2,7 @@
 
 import enum
 import errno
-import signal
-import sys
 from collections.abc import Callable
-from typing import NoReturn
 
 from stages.common.text import visible
 
@@ -143,22 +140,3 @@ def find_foreseen(error: BaseException | None) -> CapillaryError | None:
             )
         error = error.__cause__ or error.__context__
     return None
-
-
-def exit_with(error: CapillaryError) -> NoReturn:
-    """Print the report of `error` and leave with its exit code."""
-    print(error.report(), file=sys.stderr, flush=True)  # noqa: T201 - the one place that reports an error to the user
-    sys.exit(error.code)
-
-
-def run_main(main: Callable[[], None]) -> None:
-    """Run a program's `main`; turn foreseen failures into a report and an exit code, others keep their traceback."""
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except Exception as error:
-        foreseen = find_foreseen(error)
-        if foreseen is None:
-            raise
-        exit_with(foreseen)

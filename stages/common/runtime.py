@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from stages.common.errors import ParamsError
 from stages.common.params import nearest
+from stages.common.program.messages import Format, Level
 
 ORDER_FILE = Path("order.json")
 BY_HAND = "by-hand"
@@ -72,6 +73,14 @@ class Monitoring:
 
     interval_s: _Amount | None = 10.0
     memory_abort_gb: _Amount | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Messages:
+    """What the stage tells the user while it works: from which level on, and in which format."""
+
+    level: Level = "info"
+    form: Format = "text"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -191,6 +200,7 @@ class StageOrder:
     rehearsal: bool = False
     compute: Compute = dataclasses.field(default_factory=Compute)
     monitoring: Monitoring = Monitoring()
+    messages: Messages = Messages()
     gate: GateOrder | None = None
     rendezvous: Rendezvous | None = None
     provenance: Provenance | None = None  # of stages that track their runs
@@ -239,7 +249,7 @@ class GateRuntime(GateOrder):
 
 
 _FORMAT = TypeAdapter(StageOrder)
-_PARTS = (StageOrder, Compute, Rendezvous, Monitoring, GateOrder, Need, Provenance, SourceData)
+_PARTS = (StageOrder, Compute, Rendezvous, Monitoring, Messages, GateOrder, Need, Provenance, SourceData)
 _KEYS = [key.name for part in _PARTS for key in dataclasses.fields(part)]
 
 

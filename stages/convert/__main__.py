@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from stages.common.errors import run_main
 from stages.common.requests.conversion import CONVERTED, FETCHED
+from stages.common.stage_main import run_stage
 from stages.convert.convert import convert_all
 
 
@@ -13,4 +13,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -12,10 +12,12 @@ from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescri
 from stages.common.networks.loading import load_network
 from stages.common.networks.plan import NetworkPlan
 from stages.common.networks.weights import ties_of, weights_bytes, weights_sha256
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.conversion import PICKLE, OldVersion, read_versions, write_version
 from stages.convert.admitted import unpickle
 from stages.convert.plans import plan_of
+
+log = get_logger(__name__)
 
 
 def convert_all(fetched: Path, converted: Path) -> None:
@@ -32,7 +34,7 @@ def convert_all(fetched: Path, converted: Path) -> None:
     if refused and not done:
         raise refused[0]
     for one in refused:
-        say(f"not converted: {one.what} ({one.value})")
+        log.warning(f"not converted: {one.what} ({one.value})")
 
 
 def convert(pickle: Path, version: OldVersion, folder: Path) -> None:

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from stages.common.cell_name import cell_from
-from stages.common.errors import run_main
 from stages.common.params import load_params
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 from stages.evaluate.evaluate import evaluate
 from stages.evaluate.params import EvaluateParams
 
@@ -27,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -7,9 +7,11 @@ from pathlib import Path
 from stages.common.cell_name import CellName
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Volume, fold_split, read_manifest
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.cards.card import ModelCard, read_card
 from stages.evaluate.params import Training
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ def read_cells(training: Training, processed: Path, models: Path, left_out: Coll
     validation = {fold: tuple(fold_split(processed, fold)[1]) for fold in folds}
     held_out = tuple(volume for volume in read_manifest(processed) if volume.is_held_out)
     for fold in (fold for fold, volumes in validation.items() if not volumes):
-        say(f"fold {fold} has no validation volume and does not enter the means")
+        log.warning(f"fold {fold} has no validation volume and does not enter the means")
     if not any(validation.values()):
         raise DataError(
             "no fold has a validation volume, so there is nothing to evaluate",

@@ -18,7 +18,7 @@ from stages.common.inference import predict_probability
 from stages.common.layout import lay_out_for_prediction
 from stages.common.metrics import METRICS
 from stages.common.monitoring.memory_guard import MemoryGuard
-from stages.common.progress import Steps, progress
+from stages.common.program.progress import Steps, progress
 from stages.common.registered.finding import FoundNetwork
 from stages.common.registered.loading import autocast_of, load_model
 from stages.common.runtime import Runtime

@@ -10,7 +10,7 @@ import pyarrow.parquet
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import MANIFEST, SPLITS, read_splits
 from stages.common.metrics import METRICS
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.publishers import TRAINING_KIND
 from stages.common.registered.trainings import training as form
 from stages.common.registered.trainings.mixing import refuse_mixed
@@ -23,6 +23,8 @@ from stages.evaluate.cells import Cell
 from stages.evaluate.params import EvaluateParams, Evaluation
 from stages.evaluate.row import Row
 from stages.evaluate.statistics.summary import Summary
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def publish_all(trainings: Sequence[Training], cards: Sequence[ModelCard], run: 
         try:
             refuse_mixed([card for card in cards if card.loss == training.loss])
         except DataError as error:
-            say(f"{training.loss} is not registered as a training: {error.what} ({error.value})")
+            log.warning(f"{training.loss} is not registered as a training: {error.what} ({error.value})")
             continue
         run.publish(TRAINING_KIND, {form.FILE: training_json(training), **tables})
 

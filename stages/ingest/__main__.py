@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stages.common.errors import run_main
 from stages.common.params import load_params
 from stages.common.runtime import read_hub_login, read_runtime
+from stages.common.stage_main import run_stage
 from stages.ingest.ingest import ingest
 from stages.ingest.params import IngestParams
 from stages.ingest.sources.source import Hub
@@ -18,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from stages.common.errors import DataError
 from stages.common.imaging.labels.meaning import write_meaning
-from stages.common.progress import progress, say
+from stages.common.program.messages import get_logger
+from stages.common.program.progress import progress
 from stages.ingest.arrival import files_to_expect
 from stages.ingest.candidates import Candidate
 from stages.ingest.inspection import Inspection
@@ -17,6 +18,8 @@ from stages.ingest.layout import list_candidates
 from stages.ingest.params import Ingest
 from stages.ingest.sources.source import PUBLIC_HUB, Hub, open_source
 from stages.ingest.verdicts import Verdict, refuse, write_tables
+
+log = get_logger(__name__)
 
 _SCRATCH = ".incoming"
 
@@ -48,7 +51,7 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = P
         notes = [*offer.notes, *(f"{text} (volumes: {count})" for text, count in inspection.notes.items())]
         notes += [f"no label has the value {value:g} that the settings name" for value in inspection.absent_values()]
         for note in notes:
-            say(f"note: {note}")
+            log.info(f"note: {note}")
         _decide(verdicts, source.shown, skip=params.on_invalid == "skip")
         write_tables(raw, verdicts, source.shown, notes)
         write_meaning(raw, params.meaning)
@@ -88,5 +91,5 @@ def _decide(verdicts: Sequence[Verdict], source: str, *, skip: bool) -> None:
     if failing and (not skip or len(failing) == len(verdicts)):
         raise refuse(failing, len(verdicts), source, may_skip=len(failing) < len(verdicts))
     if failing:
-        say(f"skipped {len(failing)} of {len(verdicts)}: {', '.join(verdict.id for verdict in failing)}")
-    say(f"{len(verdicts) - len(failing)} volumes from {source} are valid")
+        log.warning(f"skipped {len(failing)} of {len(verdicts)}: {', '.join(verdict.id for verdict in failing)}")
+    log.info(f"{len(verdicts) - len(failing)} volumes from {source} are valid")

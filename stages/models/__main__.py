@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from stages.common.errors import run_main
-from stages.common.progress import console
+from stages.common.program.console import answer_is_for_program
 from stages.common.requests.conversion import CARDS, CONVERTED, FETCHED
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 from stages.common.tracking.server import Server, connect
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     if given.step in ("fetch", "register", "provenance"):
         _convert(given, connect(read_runtime()))
         return
-    console.stderr = True  # the answer is for a program
+    answer_is_for_program()
     _answer(given, connect(read_runtime()))
 
 
@@ -72,4 +72,4 @@ def _answer(given: argparse.Namespace, server: Server) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

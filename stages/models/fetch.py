@@ -7,7 +7,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DataError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.files import fetch_file
 from stages.common.registered.references import find_versions
@@ -17,6 +17,8 @@ from stages.common.text import json_value
 from stages.common.tracking.names import START
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, FORMAT_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server
+
+log = get_logger(__name__)
 
 PICKLED = "data/model.pth"  # where earlier versions of capillary left the model
 MOST_BYTES = 4 << 30
@@ -37,11 +39,11 @@ def fetch(references: Sequence[str], folder: Path, server: Server) -> None:
         except DataError as error:
             if named:
                 raise
-            say(f"not converted: {error.what}")
+            log.warning(f"not converted: {error.what}")
             continue
         write_version(folder / str(number), old)
         (folder / str(number) / PICKLE).write_bytes(content)
-        say(f"fetched {old.label} ({len(content):,} bytes)")
+        log.info(f"fetched {old.label} ({len(content):,} bytes)")
 
 
 def _all(server: Server) -> list[ModelVersion]:
@@ -54,9 +56,9 @@ def _all(server: Server) -> list[ModelVersion]:
 def _pending(versions: Sequence[ModelVersion], server: Server) -> Iterator[ModelVersion]:
     for version in versions:
         if FORMAT_TAG in version.tags:
-            say(f"{version.name}/{version.version} is not a pickle: nothing to convert")
+            log.info(f"{version.name}/{version.version} is not a pickle: nothing to convert")
         elif (newer := _successor(version, server)) is not None:
-            say(f"{version.name}/{version.version} was converted before, as version {newer}")
+            log.info(f"{version.name}/{version.version} was converted before, as version {newer}")
         else:
             yield version
 

@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from pydantic import ValidationError
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
 from stages.common.registered import tags
 from stages.common.registered.aliases import aliases_of
@@ -23,6 +23,8 @@ from stages.common.tracking.names import START
 from stages.common.tracking.registry import CARD_TAG, FOLD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import RefusedError, Server
 from stages.models.run_files import fetch_artifact
+
+log = get_logger(__name__)
 
 TRAINING_FILE = "training.json"
 TRAINING_BYTES = 64 << 20
@@ -40,7 +42,7 @@ def fetch_provenance(reference: str, folder: Path, server: Server) -> None:
     for number, cell in enumerate(cells):
         _fetch_files(cell, folder / str(number), server)
     write_fetched(folder, fetched)
-    say(f"{fetched.label}: {len(cells)} {'cell' if len(cells) == 1 else 'cells'}")
+    log.info(f"{fetched.label}: {len(cells)} {'cell' if len(cells) == 1 else 'cells'}")
 
 
 def find_one(reference: str, server: Server) -> ModelVersion:

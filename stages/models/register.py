@@ -7,12 +7,14 @@ from pathlib import Path
 from stages.common.errors import DataError
 from stages.common.networks.description import DESCRIPTION, DESCRIPTION_BYTES, WEIGHTS, read_description
 from stages.common.networks.loading import load_network
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.conversion import OldVersion, read_versions
 from stages.common.tracking.cards.card import ModelCard, card_from, card_json, without_assigned
 from stages.common.tracking.model_files import Package, pack
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, register_model, set_alias
 from stages.common.tracking.server import Server
+
+log = get_logger(__name__)
 
 
 def register_all(converted: Path, cards: Path, server: Server) -> None:
@@ -22,7 +24,7 @@ def register_all(converted: Path, cards: Path, server: Server) -> None:
         card, version = _register(_package(folder, old), old, server)
         made = {"name": old.name, "converted_from": old.version, "version": version, "card": asdict(card)}
         (cards / f"{folder.name}.json").write_text(json.dumps(made, indent=2))
-        say(f"registered {old.label} again as {old.name}/{version}")
+        log.info(f"registered {old.label} again as {old.name}/{version}")
 
 
 def _package(folder: Path, old: OldVersion) -> Package:

@@ -1,9 +1,9 @@
 """python -m stages.predict: stacks that nobody labelled → their masks, as request.json of the working folder says."""
 
-from stages.common.errors import run_main
 from stages.common.params import load_params
 from stages.common.requests.prediction.request import read_request
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 from stages.predict.params import PredictParams
 from stages.predict.predict import predict
 
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

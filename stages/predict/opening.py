@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from stages.common.monitoring.memory_guard import guarding
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
 from stages.common.registered.referred import find_by_reference
 from stages.common.requests.prediction.request import PredictRequest
@@ -16,6 +16,8 @@ from stages.common.tracking.server import connect
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.params import Evaluation
 from stages.predict.steps import Method
+
+log = get_logger(__name__)
 
 BATCH_SIZE = 2  # patches that go through the network at a time, where the profile says nothing
 
@@ -34,7 +36,7 @@ def opened(
     networks = find_asked(request, runtime)
     cards = tuple(network.card for network in networks)
     names = ", ".join(f"{network.title} ({_place(network.card, cards)})" for network in networks)
-    say(f"predicting with {names}" + (": the mean of their probabilities" if len(networks) > 1 else ""))
+    log.info(f"predicting with {names}" + (": the mean of their probabilities" if len(networks) > 1 else ""))
     use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
     ensemble = load_ensemble(networks, torch.device("cuda" if use_gpu else "cpu"))
     batch_size = runtime.compute.micro_batch or BATCH_SIZE

@@ -4,7 +4,7 @@ from math import prod
 
 import torch
 
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest
 from stages.common.requests.prediction.results import stacks_failed, vessel_words
 from stages.common.runtime import Runtime
@@ -16,6 +16,8 @@ from stages.predict.opening import opened
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
 from stages.predict.steps import compute, prepare, survey, write
+
+log = get_logger(__name__)
 
 
 def predict(request: PredictRequest, evaluation: Evaluation, runtime: Runtime) -> None:
@@ -43,7 +45,7 @@ def predict_one(request: PredictRequest, evaluation: Evaluation, runtime: Runtim
         prepared = prepare(stack, place, method, scratch, lambda needed, _: scratch.refuse_full_disk(needed), ALOUD)
         computed = compute(prepared, place, method, scratch, ALOUD)
         write(stack, place, computed)
-        say(vessel_words(computed.vessel_voxels, prod(place.shape_zyx)))
+        log.info(vessel_words(computed.vessel_voxels, prod(place.shape_zyx)))
 
 
 def predict_many(request: PredictRequest, evaluation: Evaluation, runtime: Runtime) -> None:

@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from stages.common.progress import progress, say
+from stages.common.program.messages import get_logger
+from stages.common.program.progress import progress
+
+log = get_logger(__name__)
 
 Tick = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`say` takes what is good to know, `warn` what may be wrong; `steps(title, total)` gives a counter of steps."""
+    """`inform` takes what is good to know, `warn` what may be wrong; `steps(title, total)` gives a counter of steps."""
 
-    say: Callable[[str], None]
+    inform: Callable[[str], None]
     warn: Callable[[str], None]
     steps: Callable[[str, int], AbstractContextManager[Tick]]
 
@@ -25,7 +28,7 @@ def _shown(title: str, total: int) -> Iterator[Tick]:
         yield steps.tick
 
 
-ALOUD = Report(say=say, warn=lambda text: say(f"warning: {text}"), steps=_shown)
+ALOUD = Report(inform=log.info, warn=log.warning, steps=_shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +41,11 @@ class Remarks:
 
     def report(self) -> Report:
         """Warnings are said under the stack's name and kept; steps are counted in silence."""
-        return Report(say=_drop, warn=self._warn, steps=lambda _title, _total: contextlib.nullcontext(self.check))
+        return Report(inform=_drop, warn=self._warn, steps=lambda _title, _total: contextlib.nullcontext(self.check))
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
-        say(f"{self.name}: warning: {text}")
+        log.warning(f"{self.name}: {text}")
 
 
 def _drop(_text: str) -> None:

@@ -54,7 +54,7 @@ def choose_spacing(stack: OpenStack, given_um: PartialSpacing | None, report: Re
         report.warn(warning)
     if (z, y, x) != (None, None, None):
         return _given(filled((z, y, x), told.spacing_um), report)
-    report.say(f"voxels of {show(told.spacing_um)} µm ({told.source})")
+    report.inform(f"voxels of {show(told.spacing_um)} µm ({told.source})")
     return told.spacing_um
 
 

@@ -155,7 +155,7 @@ def _probability(prepared: Prepared, method: Method, scratch: Scratch, report: R
     image, grid = prepared.image, prepared.grid
     if grid == image.shape:
         return _predict(Normalised(volume=image, scale=prepared.scale), method, scratch, report)
-    report.say(f"resampled to {' × '.join(map(str, grid))} voxels, as in training")
+    report.inform(f"resampled to {' × '.join(map(str, grid))} voxels, as in training")
     resampled = scratch.volume("resampled", grid, np.float32)
     resampled.append(resample_slices(image, grid, scratch.file("in_plane")))
     found = _predict(Normalised(volume=resampled, scale=prepared.scale), method, scratch, report)
@@ -202,5 +202,5 @@ def without_small(
     """The slices (yx) of `mask`, which is read twice, without connected parts below `least_um3`."""
     parts = Components(mask)
     small = parts.below(least_um3, spacing_um)
-    report.say(f"removed {np.count_nonzero(small)} of {len(small)} connected parts, below {least_um3:g} µm³")
+    report.inform(f"removed {np.count_nonzero(small)} of {len(small)} connected parts, below {least_um3:g} µm³")
     return parts.only(~small)

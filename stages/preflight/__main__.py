@@ -2,24 +2,25 @@
 
 from pathlib import Path
 
-from stages.common.errors import run_main
 from stages.common.params import load_params
 from stages.common.preflight.params import CONFIG_FILE, PreflightParams
-from stages.common.preflight.table import lines
-from stages.common.progress import say
+from stages.common.preflight.table import log_checks
+from stages.common.program.messages import get_logger
 from stages.common.runtime import read_gate_runtime
+from stages.common.stage_main import run_stage
 from stages.preflight.gate import look, refuse
+
+log = get_logger(__name__)
 
 
 def main() -> None:
     """Look, tell, refuse."""
     runtime = read_gate_runtime()
     report = look(load_params(PreflightParams, Path(CONFIG_FILE)), runtime)
-    for line in lines(report):
-        say(line)
+    log_checks(report, log)
     if report.failed:
         raise refuse(report, runtime.gated)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

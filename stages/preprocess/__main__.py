@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stages.common.errors import run_main
 from stages.common.params import load_params
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 from stages.preprocess.params import PreprocessParams
 from stages.preprocess.preprocess import preprocess
 
@@ -20,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

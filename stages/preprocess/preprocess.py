@@ -24,7 +24,8 @@ from stages.common.imaging.volumes import (
     write_manifest,
     write_splits,
 )
-from stages.common.progress import progress, say
+from stages.common.program.messages import get_logger
+from stages.common.program.progress import progress
 from stages.preprocess.folds import Member, check_enough, draw_folds
 from stages.preprocess.params import Preprocess
 from stages.preprocess.pool import prepared_volumes
@@ -32,6 +33,8 @@ from stages.preprocess.prepare import Prepared, Task
 from stages.preprocess.raw import RawVolume, read_raw
 from stages.preprocess.resample import target_grid
 from stages.preprocess.splits import groups_astride, read_splits_file
+
+log = get_logger(__name__)
 
 
 def preprocess(params: Preprocess, *, workers: int, raw: Path, processed: Path) -> None:
@@ -49,9 +52,9 @@ def preprocess(params: Preprocess, *, workers: int, raw: Path, processed: Path) 
     write_splits(processed, folds)
     write_recipe(processed, params.recipe())
     for index, fold in enumerate(folds):
-        say(f"fold {index}: {len(fold.train)} volumes train, {len(fold.val)} validate ({', '.join(fold.val)})")
+        log.info(f"fold {index}: {len(fold.train)} volumes train, {len(fold.val)} validate ({', '.join(fold.val)})")
     if held_out:
-        say(f"held out: {len(held_out)} volumes that no fold sees ({', '.join(sorted(held_out))})")
+        log.info(f"held out: {len(held_out)} volumes that no fold sees ({', '.join(sorted(held_out))})")
 
 
 def _given_folds(params: Preprocess, volumes: Sequence[RawVolume], listed: Collection[str]) -> tuple[Fold, ...] | None:
@@ -65,7 +68,7 @@ def _given_folds(params: Preprocess, volumes: Sequence[RawVolume], listed: Colle
         return None
     refuse_share_of_given_folds(asked, params.splits_file)
     for warning in groups_astride(folds, {volume.id: volume.group for volume in seen}):
-        say(warning)
+        log.warning(warning)
     return folds
 
 
@@ -102,7 +105,7 @@ def _prepare(tasks: Sequence[Task], workers: int) -> list[Prepared]:
             shape = "×".join(map(str, prepared.task.shape_zyx))
             steps.advance(f"{name} {shape}, {prepared.foreground_share:.1%} foreground{_how_much(prepared)}")
             if prepared.lost_parts:
-                say(_what_is_lost(prepared))
+                log.warning(_what_is_lost(prepared))
             done[name] = prepared
     return [done[task.raw.id] for task in tasks]
 

@@ -43,7 +43,7 @@ def groups_astride(folds: Iterable[Fold], group_of: Mapping[str, str]) -> list[s
     for index, fold in enumerate(folds):
         shared = {group_of[name] for name in fold.train} & {group_of[name] for name in fold.val}
         if shared:
-            warnings.append(f"warning: fold {index} has these groups in both train and val: {_names(shared)}")
+            warnings.append(f"fold {index} has these groups in both train and val: {_names(shared)}")
     return warnings
 
 

@@ -1,8 +1,8 @@
 """python -m stages.report: the results of a workspace as pages, as request.json of the working folder says."""
 
-from stages.common.errors import run_main
 from stages.common.requests.report import read_request
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 from stages.report.collect import collect
 from stages.report.write import write_report
 
@@ -13,4 +13,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from stages.common.errors import run_main
 from stages.common.registered.publishers import PUBLISHERS
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 from stages.common.tracking.runs import destination
 from stages.sync.sync import sync
 
@@ -18,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, DamagedError, DataError, ServiceError, machine_error
-from stages.common.progress import say
+from stages.common.program.console import print_answer
+from stages.common.program.messages import get_logger
 from stages.common.tracking.server import OutageError, redact
 from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.folder import Spool
 from stages.common.tracking.spool.listing import foreign_in, last_status, spools_in
 from stages.common.tracking.spool.sending import Sending
+
+log = get_logger(__name__)
 
 
 class State(enum.StrEnum):
@@ -40,13 +43,13 @@ def sync(outbox: Path, to: Destination) -> None:
         # a training whose networks were among what came after it
         results = [one for one in results if one.failure is None] + publish_all(list(spools_in(outbox)), to)
     for folder in foreign_in(outbox):
-        say(f"{folder} is not a run of this version of capillary: it is left alone")
+        log.warning(f"{folder} is not a run of this version of capillary: it is left alone")
     if not results:
-        say("nothing waits to be published")
+        print_answer("nothing waits to be published")
     counts = {state: sum(one.state is state for one in results) for state in State}
     words = [f"{count} {state}" for state, count in counts.items() if count]
     if words:
-        say(f"{', '.join(words)} ({redact(to.server.uri)})")
+        print_answer(f"{', '.join(words)} ({redact(to.server.uri)})")
     waiting = [one for one in results if one.failure is not None]
     if waiting:
         first = waiting[0].failure
@@ -66,7 +69,7 @@ def publish_all(spools: Sequence[Spool], to: Destination) -> list[Result]:
         result = _result(spool, State.WAITING, dead) if dead is not None else publish(spool, to)
         if isinstance(result.failure, OutageError):
             dead = result.failure
-        say(f"{result.name}: {result.state}" + ("" if result.failure is None else f" ({result.failure.what})"))
+        print_answer(f"{result.name}: {result.state}" + ("" if result.failure is None else f" ({result.failure.what})"))
         results.append(result)
     return results
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from stages.common.cell_name import CellName
-from stages.common.errors import run_main
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 from stages.common.tracking.cards.card import write_card
 from stages.train.cell import plan_cell
 from stages.train.launch import train
@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -23,8 +23,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
-from stages.common.progress import console, say
+from stages.common.program.messages import get_logger, print_nothing
 from stages.common.runtime import Rendezvous, Runtime
+from stages.common.stage_main import tell_as
 from stages.common.tracking.cards.card import ModelCard
 from stages.train.cell import Cell
 from stages.train.distributed.ranks import Ranks
@@ -34,6 +35,8 @@ from stages.train.part import find_device
 from stages.train.resuming.interrupt import Interrupt, listening
 from stages.train.resuming.lock import cell_lock
 from stages.train.training import follow, lead, train_cell
+
+log = get_logger(__name__)
 
 MOST_RESTARTS = 3
 # how long a rank waits for the others: a GPU's probe may compile, and rank 0 may wait for the tracking server
@@ -76,7 +79,7 @@ def usable_processes(runtime: Runtime, batch_size: int) -> int:
     possible -= possible % nodes
     if wanted > possible:
         limit = "GPUs" if on_gpu and possible + nodes <= batch_size else "patches in a batch"
-        say(f"{possible} processes instead of {wanted}: there are no more {limit}")
+        log.info(f"{possible} processes instead of {wanted}: there are no more {limit}")
     return min(wanted, possible)
 
 
@@ -109,7 +112,9 @@ def _supervise(cell: Cell, runtime: Runtime, processes: int) -> Trained | None:
                         raise _lost(error) from error
                     if start > MOST_RESTARTS:
                         raise _died(error) from error
-                    say(f"{_how(error)}; all start again from the checkpoint ({start} of {MOST_RESTARTS} times)")
+                    log.warning(
+                        f"{_how(error)}; all start again from the checkpoint ({start} of {MOST_RESTARTS} times)"
+                    )
                 else:
                     return reports.get(0)
     raise AssertionError("the loop ends by returning or raising")
@@ -149,7 +154,10 @@ def _work(cell: Cell, runtime: Runtime, board: StopChannel) -> Trained | None:
     rank, size = distributed.get_rank(), distributed.get_world_size()
     local = int(os.environ["LOCAL_RANK"])
     ranks = Ranks(rank=rank, size=size, batch_size=cell.params.batch_size, local=local)
-    console.quiet = not ranks.leads
+    if ranks.leads:
+        tell_as(runtime)
+    else:
+        print_nothing()
     try:
         trained = _train_rank(cell, runtime, RelayedInterrupt(board), ranks)
         distributed.destroy_process_group()

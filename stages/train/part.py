@@ -9,7 +9,7 @@ from torch.utils import deterministic
 
 from stages.common.layout import copy_channels_last
 from stages.common.networks.catalogue import build_network
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import Compute, Runtime
 from stages.train.cell import Cell
 from stages.train.computing.precision import Decision, confirm_precision, describe_machine
@@ -20,6 +20,8 @@ from stages.train.loop.state import TrainingState
 from stages.train.losses import Loss, build_loss
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch, PatchDataset, first_batch
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def start_or_resume(part: RankSetup, load: Callable[[], dict[str, Any] | None]) 
     decision, switches = ranks.once(lambda: _choices(part, network, saved))
     switches = shared_by(switches, ranks.size, resumed_here=saved is not None)
     switches.apply(network)
-    say(f"precision {decision.name}: {decision.reason}; {switches.describe()}")
+    log.info(f"precision {decision.name}: {decision.reason}; {switches.describe()}")
     state = TrainingState(
         network=network,
         optimizer=torch.optim.AdamW(network.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay),
@@ -93,7 +95,7 @@ def start_or_resume(part: RankSetup, load: Callable[[], dict[str, Any] | None]) 
     )
     if saved is not None:
         state.restore(saved)
-        say(f"resuming after epoch {state.epoch}, step {state.tally.steps_done}")
+        log.info(f"resuming after epoch {state.epoch}, step {state.tally.steps_done}")
     return state
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stages.common.errors import run_main
 from stages.common.registered.finding import places_of
 from stages.common.runtime import read_runtime
+from stages.common.stage_main import run_stage
 from stages.weights.keep import FORMER, MADE, keep_all
 
 
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from stages.common.errors import DataError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.finding import Places, find_network
 from stages.common.registered.kept import read_kept, weights_from_remote
 from stages.common.registered.loading import files_of
 from stages.common.tracking.cards.card import ModelCard, read_card
+
+log = get_logger(__name__)
 
 MADE, FORMER = "kept", "former"
 
@@ -27,7 +29,7 @@ def keep_all(models: Path, made: Path, places: Places, *, former: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _contents(card, places, former).items():
             (folder / name).write_bytes(content)
-    say(f"{len(cards)} networks are kept")
+    log.info(f"{len(cards)} networks are kept")
 
 
 def _contents(card: ModelCard, places: Places, former: Path) -> dict[str, bytes]:

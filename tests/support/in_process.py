@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from stages.common.errors import run_main
+from stages.common.program.ending import run_main
 
 
 def run_in_process(main: Callable[[], None], folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

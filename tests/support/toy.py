@@ -24,7 +24,7 @@ PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
 import yaml
-from stages.common.errors import run_main
+from stages.common.program.ending import run_main
 
 
 def main():

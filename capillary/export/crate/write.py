@@ -9,7 +9,9 @@ from pathlib import Path
 from capillary.export.crate.document import Document
 from capillary.export.crate.facts import Facts, read_facts
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ def write_crate(request: CrateRequest, root: Path) -> None:
         new.rename(request.folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    say(f"crate: {request.folder} ({len(facts.files)} results, {len(facts.stages)} stage runs)")
+    log.info(f"crate: {request.folder} ({len(facts.files)} results, {len(facts.stages)} stage runs)")
 
 
 def _write(request: CrateRequest, root: Path, facts: Facts, folder: Path) -> None:

@@ -37,9 +37,12 @@ from capillary.places.outcome import (
 from capillary.places.slurm import queue
 from capillary.places.slurm.node import RUNNING, own_job
 from capillary.places.work import node_name, run_job
-from stages.common.errors import CapillaryError, run_main
-from stages.common.progress import say
+from stages.common.errors import CapillaryError
+from stages.common.program.ending import run_main
+from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, StageOrder, order_json, read_order
+
+log = get_logger(__name__)
 
 POLL_S = 10.0
 STATE_TURNS = 6  # polls between two looks at the checkpoints, which may be large
@@ -182,7 +185,7 @@ def run(work: Path, stop: Stop) -> int:
         node.settle()
         node.fetch()
     except CapillaryError as error:
-        say(error.report())
+        log.error(error.report())
         code = error.code
         write_ended(node.folder, Ended(code=code, node=node_name(), started=started, ended=time.time()))
     node.send()
@@ -203,12 +206,12 @@ def _again(node: Node, job: str, ended: Ended) -> None:
     info = queue.ask(job)
     if isinstance(info, queue.JobInfo) and info.state != RUNNING:
         return
-    say("the job was cut short: it returns to the queue and resumes from its checkpoint")
+    log.warning("the job was cut short: it returns to the queue and resumes from its checkpoint")
     node.send()
     node.write(REQUEUED_FILE, b"")
     shutil.rmtree(node.work, ignore_errors=True)  # what requeues a job ends this process, too
     if refusal := queue.requeue(job):
-        say(f"Slurm does not requeue it: {refusal}")
+        log.warning(f"Slurm does not requeue it: {refusal}")
         node.write(ENDED_FILE, ended.model_dump_json().encode())
 
 

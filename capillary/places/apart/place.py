@@ -23,8 +23,10 @@ from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.submitted import BUNDLE_FILE
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.address import VARIABLE
+
+log = get_logger(__name__)
 
 ID_FILE = "mailboxes"
 LOOK_S = 5.0
@@ -90,7 +92,7 @@ class Mirror(Follower):
             try:
                 self._look()
             except (OSError, DvcException) as error:
-                say(f"the remote does not answer ({error}); the job keeps running, and this command waits")
+                log.warning(f"the remote does not answer ({error}); the job keeps running, and this command waits")
             self._looked_s = time.monotonic()
         super().pump()
 
@@ -104,7 +106,7 @@ class Mirror(Follower):
             self._remote.write(self._box, STOP_FILE, b"")
             self._told = True
         except (OSError, DvcException) as error:
-            say(f"the remote does not answer ({error}); Ctrl-C again cancels the job at once")
+            log.warning(f"the remote does not answer ({error}); Ctrl-C again cancels the job at once")
 
     def _look(self) -> None:
         if (self._folder / STOP_FILE).exists() and not self._told:

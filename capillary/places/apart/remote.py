@@ -15,7 +15,9 @@ from dvc_data.hashfile.transfer import transfer
 from capillary.cache.objects import is_digest, listed
 from capillary.secret_names import DVC_SECRETS
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 MAILBOXES = "capillary-jobs"
 HASH = "md5"
@@ -93,6 +95,7 @@ class Remote:
 
     def _move(self, source: Any, target: Any, digests: Collection[str], *, shallow: bool = False) -> None:
         """`shallow` moves the list of a folder alone: DVC takes what has the list to have the files as well."""
+        log.debug(f"moves {len(digests)} objects between the cache and the remote {self.name}")
         lost: list[HashInfo] = []
         result = transfer(
             source,
@@ -146,7 +149,7 @@ def patiently(act: Callable[[], Result], minutes: int = 4) -> Result:
         try:
             return act()
         except (OSError, DvcException) as error:
-            say(f"the remote does not answer ({error}); trying again in {pause_s:g} s")
+            log.warning(f"the remote does not answer ({error}); trying again in {pause_s:g} s")
             time.sleep(pause_s)
     try:
         return act()

@@ -23,7 +23,9 @@ from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 ADDRESS = "RAY_ADDRESS"
 MOST_SUBMISSIONS = 5
@@ -99,7 +101,7 @@ class RayPlace:
                 cluster.release(task, PATIENCE_S)
                 if requests or not (end == CUT_SHORT or self._is_repeated(end, tried)):
                     break
-                say(f"task {task.name} of {plan.address} was cut short; it is submitted again and resumes")
+                log.warning(f"task {task.name} of {plan.address} was cut short; it is submitted again and resumes")
         finally:
             follower.close()
         return end

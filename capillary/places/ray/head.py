@@ -9,7 +9,9 @@ from capillary.places.lines import JobLine, format_job
 from capillary.places.outcome import STOP_FILE, Ended, attempts, read_ended
 from capillary.places.ray.cluster import Lost, RayCluster, Task, lacking
 from capillary.places.ray.config import RayProfile
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 POLL_S = 0.5
 _HINT_AFTER_S = 15.0
@@ -38,7 +40,7 @@ class Head:
 
     def wait(self) -> Ended | Lost | str:
         """How the job ended, from its ended.json; otherwise why Ray lost it, or what a task without one returned."""
-        self._say_line("queued")
+        self._tell_of("queued")
         while True:
             self._obey()
             result = self._cluster.result(self._task, POLL_S)
@@ -47,7 +49,7 @@ class Head:
             if result is None:
                 continue
             if (ended := read_ended(self._folder)) is not None:
-                self._say_line("ended", node=ended.node)
+                self._tell_of("ended", node=ended.node)
                 return ended
             return result
 
@@ -60,17 +62,17 @@ class Head:
         if self._obeyed > 1 or not list(attempts(self._folder)):
             self._cluster.cancel(self._task)
         else:
-            say(f"task {self._task.name} is asked to checkpoint and end; Ctrl-C again kills it")
+            log.info(f"task {self._task.name} is asked to checkpoint and end; Ctrl-C again kills it")
 
     def _tell_state(self) -> None:
         taken = list(attempts(self._folder))
         if taken:
-            self._say_line("running", node=taken[-1].node)
+            self._tell_of("running", node=taken[-1].node)
         elif not self._hinted and self._clock() - self._began_s > _HINT_AFTER_S:
             self._hinted = True
-            self._say_line("queued", reason=lacking(self._cluster.nodes(), self._profile) or "the cluster is busy")
+            self._tell_of("queued", reason=lacking(self._cluster.nodes(), self._profile) or "the cluster is busy")
 
-    def _say_line(self, state: str, *, reason: str = "", node: str = "") -> None:
+    def _tell_of(self, state: str, *, reason: str = "", node: str = "") -> None:
         taken = list(attempts(self._folder))
         key = f"{state} {reason} {len(taken)}"
         if key == self._said:
@@ -85,4 +87,4 @@ class Head:
             waited_s=max(0.0, waited_s),
             retries=max(len(taken) - 1, 0),
         )
-        say(format_job(line))
+        log.info(format_job(line))

@@ -28,8 +28,11 @@ from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.script import options
 from capillary.places.slurm.submitted import exported_names, find_live, submit_array
 from capillary.settings import Settings, read_settings
-from stages.common.errors import CapillaryError, run_main
-from stages.common.progress import say
+from stages.common.errors import CapillaryError
+from stages.common.program.ending import run_main
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 MOST_TASKS = 1000  # Slurm's own default (MaxArraySize); cells beyond them are submitted by their heads
 
@@ -125,9 +128,9 @@ def _submit(jobs: Sequence[Written], most: int) -> None:
     try:
         submitted = submit_array(folders, first.exported, first.profile, most, os.environ)
     except CapillaryError as error:
-        say(f"Slurm takes no array of {len(jobs)} jobs ({error.value}); each cell is submitted by itself")
+        log.warning(f"Slurm takes no array of {len(jobs)} jobs ({error.value}); each cell is submitted by itself")
         return  # the folders stay: an answer that came too late is not a rejection, and heads look for the array
-    say(f"{len(jobs)} equal cells are tasks of the array {submitted[0].number}; at most {most} run at once")
+    log.info(f"{len(jobs)} equal cells are tasks of the array {submitted[0].number}; at most {most} run at once")
 
 
 def main() -> None:

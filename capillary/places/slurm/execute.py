@@ -24,7 +24,9 @@ from capillary.settings import ExecutorName, PlaceName, Settings, TorchName
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 _RESUBMITTED = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"}
 MOST_SUBMISSIONS = 5
@@ -89,7 +91,7 @@ class SlurmPlace:
                 return requests.exit_code
             if end not in _RESUBMITTED or tried == MOST_SUBMISSIONS:
                 break
-            say(f"job {submitted.job} of {plan.address} was lost ({end}); it is submitted again and resumes")
+            log.warning(f"job {submitted.job} of {plan.address} was lost ({end}); it is submitted again and resumes")
         remove(folder)
         if requests.exit_code:
             return requests.exit_code

@@ -15,7 +15,9 @@ from capillary.places.outcome import REQUEUED_FILE, STOP_FILE, Ended, attempts, 
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import Submitted
 from capillary.places.slurm.watch import Watch
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 POLL_S = 0.5  # between two looks into the folder, which cost the cluster's controller nothing
 CANCELLED = "CANCELLED"
@@ -72,7 +74,7 @@ class Head:
             self._follower.pump()
             if (ended := read_ended(self._folder)) is not None:
                 self._follower.pump()
-                self._say_line("ended", node=ended.node)
+                self._tell_of("ended", node=ended.node)
                 return ended
             if word := self._obey():
                 return word
@@ -92,18 +94,20 @@ class Head:
         with contextlib.suppress(OSError):
             os.listdir(self._folder)  # noqa: PTH208 - to be opened is enough
         if (ended := read_ended(self._folder)) is not None:
-            self._say_line("ended", node=ended.node)
+            self._tell_of("ended", node=ended.node)
         return ended
 
     def _obey(self) -> str | None:
         """Do what this head was asked; returns how the job ended if that ends it."""
         if self._requests.leave:
-            say(f"job {self._job.job} keeps running; the same command finds it again, capillary jobs cancel ends it")
+            log.info(
+                f"job {self._job.job} keeps running; the same command finds it again, capillary jobs cancel ends it"
+            )
             return DETACHED
         if self._requests.stop_at_once:
             if not (refusal := queue.cancel(self._job.job)):
                 return CANCELLED
-            say(f"Slurm did not cancel job {self._job.job}, which may keep running: {refusal}")
+            log.warning(f"Slurm did not cancel job {self._job.job}, which may keep running: {refusal}")
             return DETACHED  # its folder stays
         if self._requests.stop_job and not self._asked:
             self._asked = True
@@ -128,7 +132,7 @@ class Head:
         if self._info is not None and self._info.is_pending:
             queue.cancel(self._job.job)
         else:
-            say(f"job {self._job.job} is asked to checkpoint and end; Ctrl-C again cancels it at once")
+            log.info(f"job {self._job.job} is asked to checkpoint and end; Ctrl-C again cancels it at once")
             queue.ask_to_checkpoint(self._job.job)
 
     def _hasten(self, info: queue.JobInfo) -> None:
@@ -141,11 +145,11 @@ class Head:
 
     def _tell_state(self, info: queue.JobInfo) -> None:
         if info.is_pending:
-            self._say_line("queued", reason=info.reason)
+            self._tell_of("queued", reason=info.reason)
         elif info.state == "RUNNING":
-            self._say_line("running", node=info.node)
+            self._tell_of("running", node=info.node)
 
-    def _say_line(self, state: str, *, reason: str = "", node: str = "") -> None:
+    def _tell_of(self, state: str, *, reason: str = "", node: str = "") -> None:
         key = f"{state} {reason} {node} {self._info.restarts if self._info else 0}"
         if key == self._said:
             return
@@ -161,10 +165,12 @@ class Head:
             waited_s=max(0.0, waited_s),
             retries=retries,
         )
-        say(format_job(line))
+        log.info(format_job(line))
 
     def _tell_silence(self, answer: queue.JobInfo | queue.NoAnswer) -> None:
         silent = answer is queue.NoAnswer.SILENT
         if silent and not self._silent:
-            say(f"Slurm does not answer about job {self._job.job}; the job keeps running, and this command waits")
+            log.warning(
+                f"Slurm does not answer about job {self._job.job}; the job keeps running, and this command waits"
+            )
         self._silent = silent

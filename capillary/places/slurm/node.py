@@ -11,8 +11,11 @@ from capillary.places.outcome import REQUEUED_FILE, Ended, read_ended, write_end
 from capillary.places.slurm import queue
 from capillary.places.slurm.step import find_others
 from capillary.places.work import node_name, run_job
-from stages.common.errors import ExitCode, run_main
-from stages.common.progress import say
+from stages.common.errors import ExitCode
+from stages.common.program.ending import run_main
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 RUNNING = "RUNNING"
 
@@ -42,13 +45,13 @@ def _again(folder: Path, job: str, code: int, started: float) -> None:
     info = queue.ask(job)
     if isinstance(info, queue.JobInfo) and info.state != RUNNING:
         return
-    say("the job was cut short: it returns to the queue and resumes from its checkpoint")
+    log.warning("the job was cut short: it returns to the queue and resumes from its checkpoint")
     if code == ExitCode.RANK_LOST:
         (folder / REQUEUED_FILE).unlink(missing_ok=True)  # Slurm may not know yet that a node is gone
     else:
         (folder / REQUEUED_FILE).touch()
     if refusal := queue.requeue(job):
-        say(f"Slurm does not requeue it: {refusal}")
+        log.warning(f"Slurm does not requeue it: {refusal}")
         code = ExitCode.MACHINE if code == ExitCode.RANK_LOST else code
         write_ended(folder, Ended(code=code, node=node_name(), started=started, ended=time.time()))
 

@@ -1,6 +1,7 @@
 """Slurm's own commands: submit, ask, signal, cancel, requeue. A command that fails never counts as an answer."""
 
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from enum import Enum
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 TIMEOUT_S = 60
 DEFAULT_MIN_JOB_AGE_S = 300.0
@@ -152,6 +156,7 @@ def min_job_age_s() -> float:
 
 
 def _run(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    log.debug(f"asks Slurm: {shlex.join(argv)}")
     try:
         return subprocess.run(
             argv,

@@ -13,8 +13,10 @@ from capillary.places.nodes import PATIENCE_S, choose_meeting, joint_code, rende
 from capillary.places.slurm import queue
 from capillary.places.slurm.script import step_argv
 from stages.common.errors import ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, Rendezvous, read_order
+
+log = get_logger(__name__)
 
 # what the stage here may take to end after the others did: rank 0 may wait for its disk and the tracking server
 NOTICE_S = 90.0
@@ -62,7 +64,7 @@ class Step:
 
     def _watch(self) -> None:
         if self._process.wait() != 0 and not self._ended.wait(NOTICE_S) and not (self._stop and self._stop.asked):
-            say("another node ended, and the stage did not notice; it is ended on this one, too")
+            log.warning("another node ended, and the stage did not notice; it is ended on this one, too")
             self._failed = True
             ask_to_stop()
 

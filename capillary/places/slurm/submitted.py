@@ -34,8 +34,10 @@ from capillary.places.slurm.script import (
 from capillary.settings import BASE_VARIABLES
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, read_order
+
+log = get_logger(__name__)
 
 ID_FILE = "jobid"
 ARRAY_FILE = "array.json"
@@ -117,12 +119,12 @@ def submit_array(
 def _find(plan: StagePlan, folder: Path) -> Submitted | None:
     ended = read_ended(folder)
     if ended is not None and ended.code:
-        say(f"{plan.address}: its previous job ended with exit code {ended.code}; a new one is submitted")
+        log.warning(f"{plan.address}: its previous job ended with exit code {ended.code}; a new one is submitted")
     known = find_live(plan, folder)
     if known is None:
         return None
     changed = "" if known.order == digest_of(plan.order) else ", which keeps the settings it was submitted with"
-    say(f"{plan.address}: found its job {known.job}{changed}")
+    log.info(f"{plan.address}: found its job {known.job}{changed}")
     return known
 
 

@@ -13,10 +13,12 @@ from capillary.prediction.plan import cards_of, visible_params
 from capillary.prediction.running import choose_runner
 from capillary.prediction.spread.traces import shared_traces, traces_of
 from capillary.settings import read_settings
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.content import hash_of
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from stages.common.requests.prediction.results import vessel_words
+
+log = get_logger(__name__)
 
 
 def predict_by_blocks(request: PredictRequest, root: Path, stop: Stop) -> int:
@@ -43,11 +45,11 @@ def predict_by_blocks(request: PredictRequest, root: Path, stop: Stop) -> int:
         )
         code = _work(steps, cleans=cleans)
         if code:
-            say("the same command continues with the blocks that are missing")
+            log.info("the same command continues with the blocks that are missing")
             return code
         _publish(stack, kept, cleans=cleans)
         shutil.rmtree(kept.folder)
-    say(f"wrote {', '.join(map(str, stack.files))}")
+    log.info(f"wrote {', '.join(map(str, stack.files))}")
     return 0
 
 
@@ -60,7 +62,7 @@ def _work(steps: Steps, *, cleans: bool) -> int:
     if code := steps.predict(survey) or steps.stop.exit_code:
         return code
     if not cleans:
-        say(vessel_words(sum(steps.kept.done(survey).values()), prod(survey.shape_zyx)))
+        log.info(vessel_words(sum(steps.kept.done(survey).values()), prod(survey.shape_zyx)))
     return steps.join(cleans=cleans) or steps.stop.exit_code
 
 

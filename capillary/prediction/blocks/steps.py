@@ -16,9 +16,11 @@ from capillary.prediction.spread.heads import Heads
 from capillary.prediction.spread.parts import Carried, Part, address_of, cut, folder_of
 from capillary.prediction.spread.traces import traces_of
 from capillary.settings import Settings
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.records import ASSEMBLED, SURVEY_FILE, BlockSurvey
 from stages.common.requests.prediction.request import BlockWork, PredictRequest, StackRequest
+
+log = get_logger(__name__)
 
 MOST_BLOCKS_IN_JOB = 64
 
@@ -56,7 +58,7 @@ class Steps:
         done = self.kept.done(survey)
         missing = tuple(number for number in range(survey.grid.count) if number not in done)
         if done and missing:
-            say(f"{len(done)} of {survey.grid.count} blocks are done; the others follow")
+            log.info(f"{len(done)} of {survey.grid.count} blocks are done; the others follow")
         if not missing:
             return 0
         if self.runner.jobs is not None:
@@ -96,7 +98,7 @@ class Steps:
             for number, numbers in enumerate(cut(range(survey.grid.count), MOST_BLOCKS_IN_JOB, most), start=1)
             if not missing.isdisjoint(numbers)
         ]
-        say(f"{len(missing)} blocks in {len(parts)} jobs, at most {most} at once; {self.runner.jobs.described}")
+        log.info(f"{len(missing)} blocks in {len(parts)} jobs, at most {most} at once; {self.runner.jobs.described}")
         heads = Heads(most, self.kept.parts)
         stores = [file.name for file in (self.stack.mask, self.stack.probability) if file is not None]
         failed = 0

@@ -11,7 +11,8 @@ from capillary.prediction.plan import OUTPUT, STAGE, RunOf, plan_prediction
 from capillary.prediction.running import execute
 from capillary.prediction.spread.parts import Part
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, ExitCode, run_main
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.program.ending import run_main
 
 
 def run_part(part: Part, stop: Stop) -> int:

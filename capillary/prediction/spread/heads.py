@@ -9,7 +9,9 @@ from pathlib import Path
 from capillary.lifetimes.group import start_group
 from capillary.prediction.spread.parts import Part
 from stages.common.lifetimes.signals import signal_group
-from stages.common.progress import say
+from stages.common.program.messages import get_logger, message_of
+
+log = get_logger(__name__)
 
 HEAD = (sys.executable, "-P", "-m", "capillary.prediction.spread.head")
 
@@ -62,7 +64,7 @@ class Heads:
             signal_group(process.pid, signal.SIGTERM)
         assert process.stdout is not None
         for line in process.stdout:
-            say(f"{part.address}: {line.rstrip()}")
+            log.info(f"{part.address}: {message_of(line.rstrip())}")
         code = process.wait()
         self._groups.discard(process.pid)
         return code if code >= 0 else 128 - code

@@ -13,8 +13,10 @@ from capillary.prediction.spread.heads import Heads
 from capillary.prediction.spread.parts import Part, address_of, cut, folder_of
 from capillary.prediction.spread.traces import shared_traces, traces_of
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
+
+log = get_logger(__name__)
 
 if TYPE_CHECKING:
     from capillary.places.choose import Jobs
@@ -30,7 +32,7 @@ def spread_stacks(
     The exit code is that of the request to stop, or of the first job that failed.
     """
     parts = parts_of(request, root, jobs.most, hidden / "parts")
-    say(f"{len(request.stacks)} stacks in {len(parts)} jobs, at most {jobs.most} at once; {jobs.described}")
+    log.info(f"{len(request.stacks)} stacks in {len(parts)} jobs, at most {jobs.most} at once; {jobs.described}")
     heads = Heads(jobs.most, hidden / "work")
     taking = Taking(request, hidden, history)
     failed = 0

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.monitoring.process_memory import ProcessTree
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 POLL_S = 0.2
 
@@ -70,5 +72,5 @@ def _watch(guard: MemoryGuard, limit_gb: float, poll_s: float, wait: Callable[[f
         measured_gb = tree.rss_gb()
         if measured_gb > limit_gb:
             guard.crossing = Crossing(limit_gb=limit_gb, measured_gb=measured_gb)
-            say(f"memory guard: {measured_gb:.2f} GB resident, the limit is {limit_gb:g} GB: stopping")
+            log.warning(f"memory guard: {measured_gb:.2f} GB resident, the limit is {limit_gb:g} GB: stopping")
             return

@@ -8,7 +8,9 @@ from stages.common.networks.architecture import Architecture
 from stages.common.networks.plan import NetworkPlan
 from stages.common.networks.supervision import DeeplySupervised
 from stages.common.params import nearest
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "dynunet": Architecture(build=dynunet.build, decode=dynunet.decode),
@@ -41,6 +43,6 @@ def build_network(plan: NetworkPlan, seed: int, *, architecture: str, deep_super
         if not deep_supervision:
             return network
         if chosen.decode is None:
-            say(f"{architecture} shows no decoder: trained without deep supervision")
+            log.warning(f"{architecture} shows no decoder: trained without deep supervision")
             return network
         return DeeplySupervised(network, chosen.decode, plan.filters[1:-1])

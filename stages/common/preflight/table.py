@@ -1,12 +1,16 @@
 """What a person sees of a report: a table, or the lines that matter."""
 
+import logging
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stages.common.preflight.check import Check, Report, Status
-from stages.common.progress import plain
+from stages.common.program.console import plain
+from stages.common.program.messages import with_facts
 
+_LEVELS = {Status.PASS: logging.INFO, Status.WARN: logging.WARNING, Status.FAIL: logging.ERROR}
 STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
 
 
@@ -22,10 +26,17 @@ def print_table(report: Report, console: Console) -> None:
     console.print(summary(report))
 
 
-def lines(report: Report, *, every: bool = False) -> list[str]:
-    """For a log: one line per check that is not well, or `every` one, and the summary."""
-    shown = (check for check in report.checks if every or check.status is not Status.PASS)
-    return [*(_line(check) for check in shown), summary(report)]
+def lines(report: Report) -> list[str]:
+    """One line per check, and the summary."""
+    return [*(f"{check.status} {_words(check)}" for check in report.checks), summary(report)]
+
+
+def log_checks(report: Report, log: logging.Logger, *, every: bool = False) -> None:
+    """The lines of the checks that are not well, or of `every` one, as messages, and the summary."""
+    for check in report.checks:
+        if every or check.status is not Status.PASS:
+            log.log(_LEVELS[check.status], _words(check), extra=with_facts(check, f"{check.status} "))
+    log.info(summary(report))
 
 
 def summary(report: Report) -> str:
@@ -34,7 +45,7 @@ def summary(report: Report) -> str:
     return f"preflight: {passed} passed, {warned} warning{'' if warned == 1 else 's'}, {failed} failed"
 
 
-def _line(check: Check) -> str:
+def _words(check: Check) -> str:
     wanted = f" ({check.threshold})" if check.threshold else ""
     remedy = f"; remedy: {check.remedy}" if check.remedy else ""
-    return f"{check.status} {check.name}: {check.value}{wanted}{remedy}"
+    return f"{check.name}: {check.value}{wanted}{remedy}"

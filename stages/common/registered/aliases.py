@@ -6,11 +6,13 @@ import time
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DataError, ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.pointers import TAG, TOO_LATE_NS, pointers_of, resolve
 from stages.common.registered.refusals import explained, means_missing
 from stages.common.registered.versions import list_versions, nothing
 from stages.common.tracking.server import RefusedError, Server
+
+log = get_logger(__name__)
 
 
 def aliases_of(name: str, server: Server) -> dict[str, ModelVersion]:
@@ -48,7 +50,9 @@ def point(name: str, alias: str, version: str, server: Server, *, after: int = 0
         why = ServiceError(error.what, remedy=error.remedy, value=error.value)
         raise explained(error, server, why) from error
     if not taken:
-        say(f"this server does not support aliases: version {version} of {name} carries the tag {TAG}{alias} instead")
+        log.warning(
+            f"this server does not support aliases: version {version} of {name} carries the tag {TAG}{alias} instead"
+        )
 
 
 def _no_newer(name: str, after: int) -> DataError:

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import DataError, ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.files import fetch_file, fetch_run_file, folders_of_run
 from stages.common.registered.kept import read_kept_file, weights_from_remote
 from stages.common.runtime import Runtime
@@ -35,6 +35,8 @@ from stages.common.tracking.registry import (
 from stages.common.tracking.runs import destination
 from stages.common.tracking.server import RefusedError, Server, redact
 from stages.common.tracking.spool.listing import folders_of_kind
+
+log = get_logger(__name__)
 
 PATIENCE_S = 12.0
 
@@ -125,7 +127,9 @@ def _on_server(card: ModelCard, server: Server, receipts: Path | None) -> FoundN
     except RefusedError as error:
         if not error.is_missing_endpoint:
             raise
-        say(f"MLflow at {redact(server.uri)} has no model registry: looking for the network among the runs' files")
+        log.warning(
+            f"MLflow at {redact(server.uri)} has no model registry: looking for the network among the runs' files"
+        )
         return _among_files(card, server, receipts)
     suitable = [version for version in versions if _is_of(version, card)]
     # the same weights may have been trained for other patches: the files decide, and the newest of equal ones is taken
@@ -167,7 +171,7 @@ def _runs_of(card: ModelCard, server: Server, receipts: Path | None) -> Iterator
         try:
             yield server.call("find a run", lambda: server.client.get_run(receipt.run_id))
         except RefusedError:
-            say(f"the run {receipt.run_id} of {card.model_name} is no longer at {redact(server.uri)}")
+            log.warning(f"the run {receipt.run_id} of {card.model_name} is no longer at {redact(server.uri)}")
     experiment = server.call("find its experiment", lambda: server.client.get_experiment_by_name(EXPERIMENT))
     if experiment is None:
         return

@@ -6,12 +6,14 @@ from stages.common.errors import DataError, ServiceError
 from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription, read_description
 from stages.common.networks.loading import load_network, outline, refuse_size
 from stages.common.networks.weights import weights_sha256
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.finding import FoundNetwork
 from stages.common.registered.kept import read_kept, weights_from_remote
 from stages.common.tracking.cards.card import ModelCard, address_words
 from stages.common.tracking.model_files import file_of
 from stages.common.tracking.server import RefusedError
+
+log = get_logger(__name__)
 
 CARDS = "models"
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -52,7 +54,7 @@ def files_of(network: FoundNetwork) -> dict[str, bytes]:
         folder = weights_from_remote(network.card)
         if folder is None:
             raise
-        say(f"{network.label} is read from {folder}: {error.what}")
+        log.warning(f"{network.label} is read from {folder}: {error.what}")
         return read_kept(folder, network.card)
 
 

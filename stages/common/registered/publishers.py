@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.promotion.publishing import PublishedTraining, publish_training
 from stages.common.registered.trainings.training import FILE, Training, training_from
 from stages.common.registered.versions import has_registry
 from stages.common.tracking import publishing
 from stages.common.tracking.publishing import Published, Publisher, read_local_file
 from stages.common.tracking.server import Server, redact
+
+log = get_logger(__name__)
 
 TRAINING_KIND = "training"
 _TRAINING_BYTES = 64 << 20
@@ -28,7 +30,7 @@ def publish(server: Server, run_id: str, folder: Path) -> Published:
         version = published.version
         _tell(training, published)
     else:
-        say(f"MLflow at {redact(server.uri)} has no model registry: {name} gets no version, and no champion")
+        log.warning(f"MLflow at {redact(server.uri)} has no model registry: {name} gets no version, and no champion")
     return Published(fingerprint=training.id, name=name, version=version, weights_sha256="")
 
 
@@ -40,9 +42,9 @@ PUBLISHERS: Mapping[str, Publisher] = {
 
 def _tell(training: Training, published: PublishedTraining) -> None:
     label = f"{published.name} version {published.version}"
-    say(f"registered {label}: training {training.id} of {training.loss}" + (", a rehearsal" * training.rehearsal))
+    log.info(f"registered {label}: training {training.id} of {training.loss}" + (", a rehearsal" * training.rehearsal))
     if published.standing is None:
         return
     if published.entry is not None:
-        say(f"{label} was compared for champion: {published.entry.why}")
-    say(f"champion of {published.name}: version {published.standing.champion}")
+        log.info(f"{label} was compared for champion: {published.entry.why}")
+    log.info(f"champion of {published.name}: version {published.standing.champion}")

@@ -31,7 +31,8 @@ _STAGES = Path(__file__).parents[2]
 # what served_model.py imports, directly or not
 _TRAVELS = (
     *("__init__.py", "common/__init__.py", "common/atomic.py", "common/errors.py", "common/params.py"),
-    *("common/progress.py", "common/text.py", "common/imaging/__init__.py", "common/imaging/recipe.py"),
+    *("common/program/__init__.py", "common/program/console.py", "common/program/messages.py"),
+    *("common/text.py", "common/imaging/__init__.py", "common/imaging/recipe.py"),
     "common/imaging/zyx.py",
     "common/networks",
 )

@@ -13,13 +13,15 @@ from mlflow.entities import RunTag
 
 from stages.common.errors import CapillaryError, DamagedError
 from stages.common.networks.description import DESCRIPTION, FILES, read_description
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.text import json_value
 from stages.common.tracking.cards.card import ModelCard, card_from, card_json
 from stages.common.tracking.model_files import Package, file_of
 from stages.common.tracking.registry import CARD_TAG, NETWORK, WEIGHTS_TAG, register_model, upload_model
 from stages.common.tracking.server import RefusedError, Server, redact, settled
 from stages.common.tracking.spool.plain import read_plain
+
+log = get_logger(__name__)
 
 CARD = "card.json"
 TAGS = "tags.json"  # more tags of the version
@@ -81,14 +83,16 @@ def publish_network(server: Server, run_id: str, folder: Path) -> Published:
             fingerprint=card.fingerprint,
             extra_tags={**_tags(folder), CARD_TAG: card_json(card)},
         )
-        say(f"registered {name} version {version} (run {run_id})")
+        log.info(f"registered {name} version {version} (run {run_id})")
     except RefusedError as error:
         if not error.is_missing_endpoint:
             raise
         name, version = card.model_name, ""
         with settled(server):
             upload_model(package, server, run_id, NETWORK)
-        say(f"MLflow at {redact(server.uri)} has no model registry: the network of {name} is kept in the run {run_id}")
+        log.warning(
+            f"MLflow at {redact(server.uri)} has no model registry: the network of {name} is kept in the run {run_id}"
+        )
     return Published(fingerprint=card.fingerprint, name=name, version=version, weights_sha256=card.weights_sha256)
 
 

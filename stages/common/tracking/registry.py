@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.model_files import Package, mlflow_folder
 from stages.common.tracking.names import of_loss
 from stages.common.tracking.server import RefusedError, Server, settled, uploads
+
+log = get_logger(__name__)
 
 WEIGHTS_TAG = "capillary.weights_sha256"
 ALIAS_TAG = "capillary.alias"
@@ -120,4 +122,4 @@ def set_alias(server: Server, name: str, alias: str, version: str) -> None:
         server.call("set an alias", lambda: client.set_registered_model_alias(name, alias, version))
     except RefusedError as error:
         server.call("tag a version", lambda: client.set_model_version_tag(name, version, ALIAS_TAG, alias))
-        say(f"{error.what}: version {version} of {name} carries the tag {ALIAS_TAG} = {alias} instead")
+        log.warning(f"{error.what}: version {version} of {name} carries the tag {ALIAS_TAG} = {alias} instead")

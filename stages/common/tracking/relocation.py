@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from stages.common.errors import ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.address import EXPERIMENT
+
+log = get_logger(__name__)
 
 ARTIFACTS = "artifacts"  # next to the database, where the launcher has a new store keep them
 BUSY_PATIENCE_S = 60.0
@@ -62,7 +64,7 @@ def settle(file: Path) -> int:
             value=error,
         ) from error
     if count:
-        say(f"the MLflow store {file.name} was in {former} and is in {here} now: {count} locations were rewritten")
+        log.info(f"the MLflow store {file.name} was in {former} and is in {here} now: {count} locations were rewritten")
     return count
 
 

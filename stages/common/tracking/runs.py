@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from stages.common.errors import CapillaryError, ExitCode, ServiceError, machine_error
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import Runtime
 from stages.common.text import visible
 from stages.common.tracking.publishing import PUBLISHERS, Publisher
@@ -21,6 +21,8 @@ from stages.common.tracking.spool.sender import Outcome, Sender
 from stages.common.tracking.spool.writing import Writer, now_ms
 from stages.common.tracking.stopping import stop_asked
 from stages.common.tracking.system_metrics import ARTIFACT_FOLDER, SystemSampler
+
+log = get_logger(__name__)
 
 START_PATIENCE_S = 20.0
 FAILED_PATIENCE_S = 10.0
@@ -124,7 +126,7 @@ class TrackedRun:
         texts = {key: _short(key, visible(str(value))) for key, value in params.items()}
         for key in texts.keys() & self.writer.params.keys():
             if texts[key] != self.writer.params[key]:
-                say(
+                log.warning(
                     f"MLflow keeps param {key} = {self.writer.params[key]} from the start of the run; it is now "
                     f"{texts[key]}"
                 )
@@ -175,11 +177,13 @@ class TrackedRun:
         if self._runtime.tracking == "required" and not outcome.is_sent:
             raise _required("the work is done and kept, but not published", self._place(), outcome)
         if unkept:
-            say(f"{self._lost(unkept).what}. {'The rest is published' if outcome.is_sent else self._waits(outcome)}")
+            log.warning(
+                f"{self._lost(unkept).what}. {'The rest is published' if outcome.is_sent else self._waits(outcome)}"
+            )
         elif outcome.is_sent and self._sender is not None:
             self.writer.spool.remove()
         else:
-            say(self._waits(outcome))
+            log.warning(self._waits(outcome))
 
     def _lost(self, unkept: int) -> ServiceError:
         folder = self.writer.spool.folder
@@ -254,7 +258,7 @@ def _required(what: str, place: str, outcome: Outcome) -> ServiceError:
 def _short(key: str, text: str) -> str:
     if len(text) <= MAX_PARAM_CHARACTERS:
         return text
-    say(f"MLflow param {key} is cut to {MAX_PARAM_CHARACTERS} of its {len(text)} characters")
+    log.warning(f"MLflow param {key} is cut to {MAX_PARAM_CHARACTERS} of its {len(text)} characters")
     return text[:MAX_PARAM_CHARACTERS]
 
 

@@ -33,11 +33,14 @@ from mlflow.exceptions import HTTP_STATUS_TO_ERROR_CODE, MlflowException, RestEx
 
 from stages.common.errors import ServiceError
 from stages.common.lifetimes.locks import locked
+from stages.common.program.messages import get_logger
 from stages.common.runtime import Runtime
 from stages.common.text import visible
 from stages.common.tracking.address import without_login
 from stages.common.tracking.database_file import refuse_damaged_database
 from stages.common.tracking.relocation import ARTIFACTS, settle
+
+log = get_logger(__name__)
 
 PATIENCE_S = 120.0
 REQUEST_TIMEOUT_S = 60
@@ -135,6 +138,7 @@ class Server:
         deadline = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         pause_s = 0.5
         while True:
+            log.debug(f"asks MLflow at {redact(self.uri)} to {what}")
             try:
                 with transport:
                     return _numbered(ask())

@@ -17,8 +17,10 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
 from stages.common.monitoring.process_memory import ProcessTree
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.spool.writing import Writer, now_ms
+
+log = get_logger(__name__)
 
 PREFIX = "system/"
 SAMPLE_PATIENCE_S = 10.0
@@ -62,7 +64,7 @@ class SystemSampler:
             if self.file is not None:
                 append_row(self.file, {"unix_time_s": time_ms / 1000, **sample})
         except OSError as error:
-            say(f"a sample of the system metrics is lost to {self.file}: {error}")
+            log.warning(f"a sample of the system metrics is lost to {self.file}: {error}")
         self._writer.add_points({PREFIX + key: value for key, value in sample.items()}, step, time_ms)
 
 

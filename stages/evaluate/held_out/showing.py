@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from stages.common.metrics import METRICS
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain, print_answer
 from stages.common.statistics.groups import LEAST_GROUPS
 from stages.common.statistics.results import Interval
 from stages.evaluate.held_out.rows import HeldOutResult
@@ -30,10 +30,10 @@ def print_held_out(results: Mapping[str, HeldOutResult], evaluation: Evaluation)
         table.add_section()
     console.print(table)
     for loss, result in results.items():
-        say(f"{loss}: {result.volumes} held-out volumes of {result.groups} groups, {result.networks} networks")
+        print_answer(f"{loss}: {result.volumes} held-out volumes of {result.groups} groups, {result.networks} networks")
         if result.groups < LEAST_GROUPS:
-            say(f"{loss}: too few held-out groups for an interval, which needs {LEAST_GROUPS}")
-    say(f"no fold saw these volumes: {QUOTE}")
+            print_answer(f"{loss}: too few held-out groups for an interval, which needs {LEAST_GROUPS}")
+    print_answer(f"no fold saw these volumes: {QUOTE}")
 
 
 def points_of(results: Mapping[str, HeldOutResult]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from stages.common.cell_name import seed_words
 from stages.common.metrics import METRICS, Metric
-from stages.common.progress import console, plain, say
+from stages.common.program.console import console, plain, print_answer
 from stages.common.statistics.groups import LEAST_GROUPS, group_means
 from stages.common.tracking.runs import TrackedRun
 from stages.evaluate.held_out.rows import HeldOutResult
@@ -47,36 +47,40 @@ def print_summary(rows: list[Row], summary: Summary, evaluation: Evaluation, cov
         table.add_section()
     console.print(table)
     if coverage is not None and is_partial:
-        say(f"partial: {coverage.words()} left out; means of losses with other volumes are not comparable")
+        print_answer(f"partial: {coverage.words()} left out; means of losses with other volumes are not comparable")
     for loss in counts:
-        _say_what_is_independent(loss, [row for row in averaged if row.loss == loss], METRICS[evaluation.metrics[0]])
-    _say_what_is_labelled(rows)
+        _show_what_is_independent(loss, [row for row in averaged if row.loss == loss], METRICS[evaluation.metrics[0]])
+    _show_what_is_labelled(rows)
     for row in (row for row in rows if row.measurement.rule != "measured"):
         where = f"{row.loss} fold {row.fold}{seed_words(row.seed)} {row.id}"
-        say(f"{where}: set by the rule `{row.measurement.rule}` instead of measured")
+        print_answer(f"{where}: set by the rule `{row.measurement.rule}` instead of measured")
 
 
-def _say_what_is_independent(loss: str, rows: list[Row], lead: Metric) -> None:
+def _show_what_is_independent(loss: str, rows: list[Row], lead: Metric) -> None:
     values = np.array([row.measurement.values[lead.name] for row in rows])
     means = group_means(values, [row.group for row in rows])
     if len(means) < len(rows):
-        say(f"{loss}: {len(rows)} volumes of {len(means)} groups, and only groups are independent")
+        print_answer(f"{loss}: {len(rows)} volumes of {len(means)} groups, and only groups are independent")
     if len(means) < LEAST_GROUPS:
         shown = ", ".join(f"{mean:.{lead.digits}f}" for mean in means)
-        say(f"{loss}: too few groups for an interval, which needs {LEAST_GROUPS}; {lead.title} by group: {shown}")
+        print_answer(
+            f"{loss}: too few groups for an interval, which needs {LEAST_GROUPS}; {lead.title} by group: {shown}"
+        )
 
 
-def _say_what_is_labelled(rows: list[Row]) -> None:
+def _show_what_is_labelled(rows: list[Row]) -> None:
     shares = {(row.fold, row.id): row.measurement.labelled_share for row in rows}
     part = [share for share in shares.values() if share < 1]
     if part:
         mean = sum(shares.values()) / len(shares)
-        say(f"{mean:.1%} of the voxels are labelled, and nothing else counts (in part: {len(part)} of {len(shares)})")
+        print_answer(
+            f"{mean:.1%} of the voxels are labelled, and nothing else counts (in part: {len(part)} of {len(shares)})"
+        )
     for row in rows:
         missing = [METRICS[name].title for name, value in row.measurement.values.items() if math.isnan(value)]
         if missing:
             what = f"not measured: {', '.join(missing)}; no block of labelled voxels (docs/labels.md)"
-            say(f"{row.loss} fold {row.fold}{seed_words(row.seed)} {row.id}: {what}")
+            print_answer(f"{row.loss} fold {row.fold}{seed_words(row.seed)} {row.id}: {what}")
 
 
 def print_spreads(found: Sequence[Spread], evaluation: Evaluation) -> None:
@@ -86,7 +90,7 @@ def print_spreads(found: Sequence[Spread], evaluation: Evaluation) -> None:
         if one.metric == lead.name and one.sd_over_seeds is not None:
             folds = "" if one.sd_over_folds is None else f", {one.sd_over_folds:.{lead.digits}f} over {one.folds} folds"
             seeds = f"{one.sd_over_seeds:.{lead.digits}f} over {one.seeds} seeds"
-            say(f"{one.loss}: the mean {lead.title} has a standard deviation of {seeds}{folds}")
+            print_answer(f"{one.loss}: the mean {lead.title} has a standard deviation of {seeds}{folds}")
 
 
 def log_results(

@@ -3,8 +3,11 @@
 import time
 from contextlib import ExitStack
 
-from stages.common.progress import Steps, progress, say
+from stages.common.program.messages import get_logger
+from stages.common.program.progress import Steps, progress
 from stages.common.requests.prediction.results import StackResult
+
+log = get_logger(__name__)
 
 
 class Showing:
@@ -29,7 +32,7 @@ class Showing:
         assert self._steps is not None
         self._computed += result.status == "done"
         if result.status == "failed":
-            say(f"{name}: failed: {result.words[-1]}")
+            log.error(f"{name}: failed: {result.words[-1]}")
         left = self._total - self._steps.done - 1
         line = f"predict {self._steps.done + 1}/{self._total} {name}: {_what(result)}{self._rest(left)}"
         self._steps.advance(f"{name}: {_what(result)}", line)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.records import ASSEMBLED
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from stages.common.requests.prediction.results import vessel_words
@@ -19,6 +19,8 @@ from stages.predict.files.writing import StackGeometry, write_mask
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
 from stages.predict.steps import survey, without_small
+
+log = get_logger(__name__)
 
 
 def join_blocks(request: PredictRequest, evaluation: Evaluation, _runtime: Runtime) -> None:
@@ -48,7 +50,7 @@ def _clean(source: Path, target: Path, place: StackGeometry, least_um3: float, s
 
     with StoredVolume(source, None, scratch) as mask:
         write_mask(target, counted(without_small(mask, least_um3, place.spacing_um, ALOUD)), place)
-    say(vessel_words(sum(counts), prod(place.shape_zyx)))
+    log.info(vessel_words(sum(counts), prod(place.shape_zyx)))
 
 
 def _draw(stack: StackRequest, file: Path, mask: Path, place: StackGeometry, scratch: Scratch) -> None:

@@ -6,7 +6,7 @@ from stages.common.errors import CapillaryError, ExitCode
 from stages.common.imaging.intensities.normalise import measure_scale
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.zyx import Shape
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.grid import choose_block
 from stages.common.requests.prediction.records import MOST_BLOCKS, SURVEY_FILE, BlockSurvey
 from stages.common.requests.prediction.request import PredictRequest
@@ -22,6 +22,8 @@ from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
 from stages.predict.source import target_grid
 from stages.predict.steps import survey
+
+log = get_logger(__name__)
 
 
 def survey_stack(request: PredictRequest, evaluation: Evaluation, runtime: Runtime) -> None:
@@ -58,7 +60,7 @@ def survey_stack(request: PredictRequest, evaluation: Evaluation, runtime: Runti
 
 def _leave(found: BlockSurvey, file: Path) -> None:
     sizes = " × ".join(map(str, found.block_zyx))
-    say(f"the stack is predicted in {found.grid.count:,} blocks of at most {sizes} voxels")
+    log.info(f"the stack is predicted in {found.grid.count:,} blocks of at most {sizes} voxels")
     file.write_text(found.model_dump_json(), encoding="utf-8")
 
 

@@ -16,8 +16,10 @@ from stages.common.imaging.formats.geometry import Geometry, nifti_affine
 from stages.common.imaging.formats.nifti.stack import Nifti, open_nifti
 from stages.common.imaging.suffixes import NIFTI_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from stages.common.imaging.zyx import Shape, Spacing
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.predict.files.zarr_writing import write_zarr
+
+log = get_logger(__name__)
 
 # what offsets of 32 bits can reach, with room for what a TIFF holds next to its slices
 MAX_PLAIN_TIFF_BYTES = 2**32 - 2**25
@@ -73,7 +75,7 @@ def _write_tiff(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any]
     large = int(np.prod(place.shape_zyx)) * dtype.itemsize > MAX_PLAIN_TIFF_BYTES
     if large or suffix_of(file.name) in (".ome.tif", ".ome.tiff"):
         if suffix_of(file.name) in (".tif", ".tiff"):
-            say(f"{file.name} is too large for ImageJ's TIFF format: it is written as a BigTIFF with OME metadata")
+            log.info(f"{file.name} is too large for ImageJ's TIFF format: it is written as a BigTIFF with OME metadata")
         sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
         units = {f"PhysicalSize{axis}Unit": "µm" for axis in "ZYX"}
         tifffile.imwrite(

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from stages.common.layout import copy_channels_last, keeps_channels_last
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import Compute
 from stages.train.computing.gradients import add_gradients
 from stages.train.computing.microbatch import largest_micro_batch, try_step
@@ -18,6 +18,8 @@ from stages.train.computing.precision import DTYPES, Decision, LossFunction, dec
 from stages.train.computing.switches import Switches, Variant, asked_for, fastest
 from stages.train.params import Precision, TrainingParams
 from stages.train.sampling.loading import Batch
+
+log = get_logger(__name__)
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 5
@@ -69,7 +71,7 @@ def probe_cpu(
         decision.autocast_dtype is None
         and not (worst := probe(network, batch, loss, DTYPES["fp32"], candidate)).acceptable
     ):
-        say(f"channels last is refused: {worst.describe()}")
+        log.info(f"channels last is refused: {worst.describe()}")
         return decide(), plain
     return decision, replace(plain, channels_last=True)
 
@@ -102,11 +104,11 @@ def seconds_of(
         if (variant.channels_last or variant.compiled) and not (
             worst := probe(network, batch, loss, dtype, candidate=candidate)
         ).acceptable:
-            say(f"{variant.describe()} is refused: {worst.describe()}")
+            log.info(f"{variant.describe()} is refused: {worst.describe()}")
             return None
         return _median_s(candidate, batch, loss, dtype)
     except RuntimeError as error:  # what torch's compiler raises, and kernels that a memory format lacks
-        say(f"{variant.describe()} does not run here: {str(error).splitlines()[0]}")
+        log.info(f"{variant.describe()} does not run here: {str(error).splitlines()[0]}")
         return None
 
 

@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from stages.common.layout import lay_out_channels_last
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import Compute
+
+log = get_logger(__name__)
 
 MARGIN = 0.1  # a switch has to save this share of a step: less is noise, and not worth its risk
 
@@ -81,14 +83,16 @@ def resumed(kept: Switches, compute: Compute, batch_size: int) -> Switches:
     """The switches of a checkpoint; a micro-batch that is asked for by number wins, since memory may force it."""
     if compute.micro_batch is None or _whole(compute.micro_batch, batch_size) == kept.micro_batch:
         return kept
-    say(f"{compute.micro_batch} patches at a time from here on: rounding differs from a training that had it always")
+    log.warning(
+        f"{compute.micro_batch} patches at a time from here on: rounding differs from a training that had it always"
+    )
     return replace(kept, micro_batch=_whole(compute.micro_batch, batch_size))
 
 
 def shared_by(switches: Switches, processes: int, *, resumed_here: bool) -> Switches:
     """`switches` of a training on so many `processes`; a resumed one says when it had another number before."""
     if resumed_here and processes != switches.processes:
-        say(
+        log.warning(
             f"{processes} instead of {switches.processes} processes from here on: rounding differs from a training that"
             " had as many always"
         )

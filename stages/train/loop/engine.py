@@ -12,7 +12,8 @@ from stages.common.epoch_line import EpochLine, format_epoch
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.imaging.volumes import Volume
 from stages.common.monitoring.process_memory import ProcessTree
-from stages.common.progress import progress, say
+from stages.common.program.messages import get_logger
+from stages.common.program.progress import progress
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.schedule import Schedule
@@ -24,6 +25,8 @@ from stages.train.params import TrainingParams
 from stages.train.resuming.background import Saver
 from stages.train.resuming.interrupt import Interrupt
 from stages.train.sampling.loading import Batch
+
+log = get_logger(__name__)
 
 MOST_NONFINITE_IN_ROW = 10
 
@@ -68,7 +71,7 @@ def run_training(setup: Setup, state: TrainingState) -> None:
             setup.checkpoints.save(state.as_dict())
             setup.log(record)
             line = _epoch_line(record, params, _remaining_s(state, params, epochs_here), setup.tree)
-            shown.advance(_brief(line), format_epoch(line))
+            shown.advance(_brief(line), format_epoch(line), line)
             _stop_if_asked(setup, state)
 
 
@@ -98,7 +101,7 @@ def _note_skip(state: TrainingState, fault: str, volumes: list[str]) -> None:
     state.tally.nonfinite_steps += 1
     state.nonfinite_in_row += 1
     where = f"epoch {state.epoch + 1}, step {state.tally.steps_done}, volumes {', '.join(volumes)}"
-    say(f"step skipped, weights unchanged: {fault} ({where})")
+    log.warning(f"step skipped, weights unchanged: {fault} ({where})")
     if state.nonfinite_in_row >= MOST_NONFINITE_IN_ROW:
         raise CapillaryError(
             f"{state.nonfinite_in_row} steps in a row were not finite: {fault} ({where})",

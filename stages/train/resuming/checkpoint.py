@@ -15,7 +15,9 @@ import torch
 
 from stages.common.atomic import atomic_write, name_twice
 from stages.common.errors import DataError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 NAME = "checkpoint.pt"
 PREVIOUS = "checkpoint.prev.pt"
@@ -42,6 +44,7 @@ class Checkpoints:
         with atomic_write(current) as stream:
             stream.write(_MAGIC + b" " + hashlib.sha256(payload).hexdigest().encode() + b"\n")
             stream.write(payload)
+        log.debug(f"wrote the checkpoint {current} ({len(payload):,} bytes)")
 
     def load(self) -> dict[str, Any] | None:
         """The state of the latest readable checkpoint, on the CPU; None when there is none.
@@ -59,7 +62,7 @@ class Checkpoints:
             if payload is None:
                 aside = file.with_name(f"{file.stem}.unreadable.pt")
                 file.replace(aside)
-                say(f"the checkpoint {file} is damaged (its checksum is wrong) and set aside as {aside.name}")
+                log.warning(f"the checkpoint {file} is damaged (its checksum is wrong) and set aside as {aside.name}")
                 continue
             content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
             self._refuse_foreign(content["identity"], file)

@@ -9,7 +9,9 @@ from typing import IO
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.lifetimes.locks import holder_of, note_holder, take
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 PATIENCE_S = 30.0  # for loader workers that outlive a killed training by a few seconds
 _POLL_S = 0.25
@@ -36,7 +38,7 @@ def _acquire(file: Path, patience_s: float) -> IO[bytes]:
                 value=f"process {pid}",
             )
         if not told:
-            say(f"waiting for process {pid}, which holds this cell")
+            log.info(f"waiting for process {pid}, which holds this cell")
             told = True
         time.sleep(_POLL_S)
     return stream

@@ -10,7 +10,8 @@ DOOR = """
 import json
 from pathlib import Path
 import yaml
-from stages.common.errors import CapillaryError, ExitCode, run_main
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.program.ending import run_main
 
 
 def main():

@@ -31,7 +31,7 @@ def grow():
     time.sleep(600)
 
 threading.Thread(target=grow, daemon=True).start()
-from stages.common.errors import run_main
+from stages.common.program.ending import run_main
 from stages.train.__main__ import main
 sys.argv[0] = "stages.train"
 run_main(main)

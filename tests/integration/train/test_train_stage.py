@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from stages.common.errors import run_main
 from stages.common.imaging.recipe import write_recipe
 from stages.common.networks.weights import weights_sha256
+from stages.common.program.ending import run_main
 from stages.common.runtime import Runtime
 from stages.common.tracking.cards.card import ModelCard, read_card
 from stages.common.tracking.server import connect

@@ -31,7 +31,7 @@ MAIN = """
 import json
 from pathlib import Path
 import yaml
-from stages.common.errors import run_main
+from stages.common.program.ending import run_main
 from stages.toy import modes
 
 

@@ -1,8 +1,11 @@
 import importlib
 import json
+import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from capillary.cli import app
 from capillary.experiments.run import Options
 from capillary.launcher.run import stage_hardware
 from capillary.lifetimes.stop import Stop
+from stages.common.errors import CapillaryError
 from stages.common.preflight.check import Report, missed
+from stages.common.program.messages import LOG_FORMAT, LOG_LEVEL
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from tests.support.parts import REPOSITORY
 
@@ -76,6 +81,88 @@ def test_every_command_explains_itself(names: tuple[str, ...]) -> None:
         command = command.commands[name]
     for text in (command.help, *(param.help for param in command.params if getattr(param, "help", None))):
         assert Text.from_markup(text).plain == text
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object, ...]]:
+    """(level, format) of what is printed, each time that they are chosen."""
+    chosen: list[tuple[object, ...]] = []
+    for name in (LOG_LEVEL, LOG_FORMAT):
+        monkeypatch.setenv(name, "")  # and put back as it was
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("capillary.message_options.print_messages", lambda *words: chosen.append(words))
+    monkeypatch.setattr("capillary.containers.maintenance.show_siblings", lambda _root: None)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["ps"], ("info", "text")),
+        (["ps", "-v"], ("debug", "text")),
+        (["ps", "--verbose", "--log-format", "json"], ("debug", "json")),
+        (["ps", "--quiet"], ("warning", "text")),
+        (["-q", "ps"], ("warning", "text")),
+        (["-q", "ps", "-v"], ("debug", "text")),
+        (["--log-format=json", "ps"], ("info", "json")),
+    ],
+)
+def test_a_command_prints_what_its_options_say_and_so_do_those_that_it_starts(
+    told: list[tuple[object, ...]], words: list[str], expected: tuple[str, str]
+) -> None:
+    """They stand before the command or after it. DVC and stages get variables."""
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert told[-1] == expected
+    assert (os.environ[LOG_LEVEL] or "info", os.environ[LOG_FORMAT] or "text") == expected
+
+
+def test_env_says_what_is_printed_and_an_option_wins(told: list[tuple[object, ...]]) -> None:
+    """As every setting of the machine."""
+    Path(".env").write_text(f"{LOG_LEVEL}=error\n{LOG_FORMAT}=json\n")
+    for name in (LOG_LEVEL, LOG_FORMAT):
+        del os.environ[name]
+    run("ps")
+    assert told[-1] == ("error", "json")
+    run("ps", "-v")
+    assert told[-1] == ("debug", "json")
+
+
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [
+        (["ps", "-q", "-v"], ""),
+        (["ps", "--log-format", "xml"], ""),
+        (["ps"], "loud"),
+    ],
+)
+def test_what_cannot_be_printed_is_refused(
+    told: list[tuple[object, ...]], words: list[str], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is done."""
+    monkeypatch.setenv(LOG_LEVEL, variable)
+    done = run(*words)
+    assert done.exit_code == 2 or isinstance(done.exception, CapillaryError)
+    assert "ps" not in told
+
+
+def test_every_command_has_the_options_and_its_own() -> None:
+    """Also those of groups; the function behind does not see them. A group that runs nothing itself has none."""
+    for names in _commands(get_command(app)):
+        command: Any = get_command(app)
+        for name in names:
+            command = command.commands[name]
+        if names and hasattr(command, "commands") and not command.invoke_without_command:
+            continue
+        assert {"verbose", "quiet", "log_format"} <= {param.name for param in command.params}, names
+
+
+def test_the_version_is_that_of_the_checkout_that_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Wherever it is asked."""
+    monkeypatch.chdir(tmp_path)
+    done = run("--version")
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    assert done.output.startswith(f"capillary {version}, DVC {metadata.version('dvc')}, Python ")
 
 
 @pytest.mark.parametrize("threshold", ["1", "1.5", "-0.1", "nan"])

@@ -44,9 +44,9 @@ def _host_side() -> list[Path]:
         "held_out",  # preflight asks whether enough are left
         "metrics",
         "params",
-        "progress",
     )
     of_lifetimes = (f"lifetimes/{name}" for name in ("__init__", "locks", "shutdown", "signals"))
+    of_programs = (f"program/{name}" for name in ("__init__", "console", "ending", "messages", "progress"))
     of_runs = ("runtime", "text", "provenance/__init__", "provenance/record")
     headers = ("spacing", "formats/__init__", "formats/header")  # what can be a spacing
     of_imaging = (
@@ -55,7 +55,7 @@ def _host_side() -> list[Path]:
     )
     of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file", "names"))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
-    files = (*names, *of_lifetimes, *of_runs, *of_imaging, *of_tracking, *of_networks)
+    files = (*names, *of_lifetimes, *of_programs, *of_runs, *of_imaging, *of_tracking, *of_networks)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]
     shared += (REPOSITORY / "stages" / "common" / "dataset").glob("*.py")  # how people write down a set
     shared += (REPOSITORY / "stages" / "common" / "machine").glob("*.py")

@@ -99,7 +99,7 @@ def test_without_a_model_the_service_lives_but_is_not_ready(start: Start) -> Non
 def test_a_reason_is_logged_once_and_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is tried again every few seconds, which fills no log with one line."""
     lines: list[str] = []
-    monkeypatch.setattr("serving.models.keeper.say", lines.append)
+    monkeypatch.setattr("serving.models.keeper.log.warning", lines.append)
     models = Models("vessels@champion", {}, Figures())
     no_card, no_server = DataError("no card", remedy="train one"), DataError("no server", remedy="start it")
     attempts = AsyncMock(side_effect=[no_card, no_card, no_server, no_card, asyncio.CancelledError])

@@ -14,9 +14,11 @@ from pydantic import Field
 
 from stages.common.errors import DataError
 from stages.common.params import Finite, Params
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered.pointers import TOO_LATE_NS, Tagged
 from stages.common.text import json_value
+
+log = get_logger(__name__)
 
 PREFIX = "capillary.promotion."
 MOST_REASON = 1000  # characters: a tag of MLflow 2.7 takes 5000 in all
@@ -106,7 +108,9 @@ def entries_of(version: Tagged) -> Iterator[Entry]:
                 raise TypeError("it is not an object")
             entry = Entry.model_validate({"former": data.pop("from"), **data, "key": key})
         except (ValueError, KeyError, TypeError):
-            say(f"the tag {name} of {version.name}/{version.version} is not an entry of its history and is ignored")
+            log.warning(
+                f"the tag {name} of {version.name}/{version.version} is not an entry of its history and is ignored"
+            )
             continue
         if entry.to == str(version.version):
             yield entry

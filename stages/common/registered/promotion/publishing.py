@@ -13,7 +13,7 @@ from mlflow.entities import Metric, RunTag
 from mlflow.entities.model_registry import ModelVersion
 
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.registered import tags
 from stages.common.registered.promotion.champion import Standing, stand
 from stages.common.registered.promotion.history import Entry
@@ -35,6 +35,8 @@ from stages.common.registered.versions import ensure_name, list_versions, networ
 from stages.common.tracking import names
 from stages.common.tracking.publishing import read_local_file
 from stages.common.tracking.server import RefusedError, Server, patient_transfers, settled
+
+log = get_logger(__name__)
 
 WHO = "evaluate"
 
@@ -144,11 +146,13 @@ def _link_runs(training: Training, networks: list[ModelVersion], server: Server,
     for cell, network in zip(training.cells, networks, strict=True):
         points = [Metric(f"evaluation.{name}", value, when_ms, 0) for name, value in fold_means(training, cell).items()]
         links = [RunTag(tags.EVALUATION_RUN, run_id)]
-        log = partial(server.client.log_batch, str(network.run_id), metrics=points, tags=links)
+        batch = partial(server.client.log_batch, str(network.run_id), metrics=points, tags=links)
         try:
-            server.call("log metrics", log)
+            server.call("log metrics", batch)
         except RefusedError as error:
-            say(f"the run of {network.name}/{network.version} does not accept the metrics of its fold ({error.value})")
+            log.warning(
+                f"the run of {network.name}/{network.version} does not accept the metrics of its fold ({error.value})"
+            )
     runs = ", ".join(dict.fromkeys(str(network.run_id) for network in networks))
     key = f"{tags.TRAIN_RUNS}.{training.loss}"
     server.call("tag a run", lambda: server.client.set_tag(run_id, key, runs[:5000]))

@@ -9,10 +9,12 @@ from typing import IO
 from urllib.parse import quote
 from uuid import uuid4
 
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.spool.folder import Spool, create
 from stages.common.tracking.spool.listing import last_status, spools_in
 from stages.common.tracking.spool.records import Head
+
+log = get_logger(__name__)
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -43,7 +45,7 @@ def open_spool(outbox: Path, wanted: RunRequest, now_ms: int) -> tuple[Spool, IO
         return _former(outbox, wanted) or _new(outbox, wanted, now_ms)
     except OSError as error:
         temporary = Path(tempfile.mkdtemp(prefix="capillary-outbox-"))
-        say(
+        log.warning(
             f"the record of this run cannot be written to {outbox} ({error.strerror or error}): it is kept in "
             f"{temporary}, and lost if no server takes it before the stage ends. Free space on the disk of {outbox}"
         )

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import IO
 
 from stages.common.errors import CapillaryError, machine_error
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.server import redact
 from stages.common.tracking.spool.destination import Destination
 from stages.common.tracking.spool.folder import Spool
 from stages.common.tracking.spool.sending import ANSWER_PATIENCE_S, Sending
+
+log = get_logger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 POLL_S = 0.1
@@ -149,7 +151,7 @@ class Sender:
             self._failed(known)
             return False
         if self._failure is not None:
-            say(f"MLflow at {self._place} answers again: what waited is published")
+            log.info(f"MLflow at {self._place} answers again: what waited is published")
         self._failure, self._pause_s, self._done = None, FIRST_PAUSE_S, asked
         return True
 
@@ -157,5 +159,7 @@ class Sender:
         """Say it, once for each kind of failure."""
         if self._failure is None or self._failure.what != error.what:
             why = "" if error.value is None else f" ({error.value})"
-            say(f"{error.what}{why}: the work continues, and its record waits on this disk. Remedy: {error.remedy}")
+            log.warning(
+                f"{error.what}{why}: the work continues, and its record waits on this disk. Remedy: {error.remedy}"
+            )
         self._failure = error

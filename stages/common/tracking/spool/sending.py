@@ -17,7 +17,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from stages.common.errors import CapillaryError, ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.text import visible
 from stages.common.tracking.receipts import Receipt, write_receipt
 from stages.common.tracking.server import RefusedError, redact, settled, uploads
@@ -35,6 +35,8 @@ from stages.common.tracking.spool.records import (
     TagsRecord,
 )
 from stages.common.tracking.spool.server_run import RECORD_TAG, ServerRuns
+
+log = get_logger(__name__)
 
 FAILURE_TAG = "capillary.failure"
 CALL_PATIENCE_S = 5.0  # for an outage of moments; a longer one is the caller's
@@ -102,13 +104,13 @@ class Sending:
         try:
             return self._send(records)
         except _UnsendableError as error:
-            say(f"left out of the MLflow run: {error}")
+            log.warning(f"left out of the MLflow run: {error}")
             return len(records)
         except RefusedError as error:
             if not _will_never_be_taken(error) or isinstance(records[0], PublishRecord):
                 raise
             self._refuse_a_lost_run(error)
-            say(f"left out of the MLflow run: {error.what} ({error.value})")
+            log.warning(f"left out of the MLflow run: {error.what} ({error.value})")
             return len(records)
 
     def _refuse_a_lost_run(self, error: RefusedError) -> None:
@@ -152,7 +154,7 @@ class Sending:
                 middle = len(items) // 2
                 return self._log(kind, items[:middle]) + self._log(kind, items[middle:])
             name = items[0].key[:100]
-            say(f"left out of the MLflow run: {visible(name)}, because {error.what} ({error.value})")
+            log.warning(f"left out of the MLflow run: {visible(name)}, because {error.what} ({error.value})")
             return 1
 
     def _steps(self, key: str) -> set[int]:
@@ -233,7 +235,7 @@ class Sending:
     def _take(self, found: Run | None) -> None:
         run = found or self._runs.create()
         if found is not None and found.info.run_id != self._sent.run_id:
-            say(f"continuing MLflow run {found.info.run_id}")
+            log.info(f"continuing MLflow run {found.info.run_id}")
         self._run, self._known_params = run, set(run.data.params)
         self._keys_there, self._steps_there = set(run.data.metrics), {}
         if run.data.tags.get(RECORD_TAG) != self._spool.head.id:

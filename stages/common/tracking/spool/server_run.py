@@ -12,11 +12,13 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from stages.common.errors import ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.address import EXPERIMENT, restore_command
 from stages.common.tracking.server import RefusedError, Server, redact
 from stages.common.tracking.spool.folder import Spool
 from stages.common.tracking.spool.listing import spools_in
+
+log = get_logger(__name__)
 
 RECORD_TAG = "capillary.record"  # on a run: the id of the spool that it was made from
 _MOST_FOUND = 100
@@ -46,10 +48,10 @@ class ServerRuns:
                 raise
             run = None
         if run is None or run.info.lifecycle_stage == "deleted":
-            say(f"MLflow at {redact(self._server.uri)} does not have the run {run_id} any more")
+            log.warning(f"MLflow at {redact(self._server.uri)} does not have the run {run_id} any more")
             return None
         if run.data.tags.get(RECORD_TAG) != self._spool.head.id or run.info.experiment_id != self._experiment():
-            say(f"the run {run_id} at {redact(self._server.uri)} belongs to another record: it is left alone")
+            log.warning(f"the run {run_id} at {redact(self._server.uri)} belongs to another record: it is left alone")
             return None
         return run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from stages.common.atomic import atomic_write
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.tracking.spool.folder import FILES, PUBLISH, Spool
 from stages.common.tracking.spool.records import (
     FileRecord,
@@ -21,6 +21,8 @@ from stages.common.tracking.spool.records import (
     TagsRecord,
     line_of,
 )
+
+log = get_logger(__name__)
 
 MOST_WAITING = 100_000  # lines in memory while the disk takes none: a few days of a training
 
@@ -145,7 +147,7 @@ class Writer:
         """Once: a line per point would hide the training's own."""
         if not self._is_told:
             self._is_told = True
-            say(
+            log.warning(
                 f"the record of this run cannot be written to {self.spool.folder} ({error.strerror or error}): the "
                 "work continues, and what the disk cannot hold waits in memory. Free space on this disk"
             )

@@ -20,10 +20,12 @@ from stages.common.atomic import atomic_write
 from stages.common.dataset.hub import HubAddress
 from stages.common.errors import DataError
 from stages.common.lifetimes.locks import locked
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.ingest.sources.archives.limits import refuse_full_disk
 from stages.ingest.sources.hub.client import HubClient
 from stages.ingest.sources.hub.files import HubFile, as_entries, take_entries
+
+log = get_logger(__name__)
 
 _MOST_ANEW = 2  # downloads of one file whose content is not what the Hub lists
 
@@ -101,7 +103,7 @@ class HubCache:
             return
         needed = sum(file.size for file in files)
         refuse_full_disk(needed, self.folder, self._address.text, "the data set")
-        say(f"downloading {len(files)} files ({needed:,} bytes) of {self._address.at(self.commit)}")
+        log.info(f"downloading {len(files)} files ({needed:,} bytes) of {self._address.at(self.commit)}")
         by_part = {place.with_name(f"{place.name}.part"): file for file in files for place in [self.place_of(file)]}
         self.client.download(
             ((file.path, file.size, part) for part, file in by_part.items()),

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from stages.common.dataset.hub import MAX_PIN_BYTES, HubPin, parse_address, read_pin
 from stages.common.errors import DataError, ServiceError
-from stages.common.progress import say
+from stages.common.program.messages import get_logger
 from stages.common.runtime import HubLogin
 from stages.ingest.sources.archives.archive import is_archive
 from stages.ingest.sources.hub.cache import HubCache, cache_folder
 from stages.ingest.sources.hub.client import HubClient
 from stages.ingest.sources.hub.files import HubFile
 from stages.ingest.sources.local import TABLE
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ def open_pin(file: Path, shown: str, downloads: Path, login: HubLogin) -> HubFol
         pin = read_pin(stream.read(MAX_PIN_BYTES + 1), shown)
     client = HubClient(login=login, address=pin.address)
     if not pin.address.names_commit:
-        say(f"note: {_moved(client, pin, shown)}")
+        log.info(f"note: {_moved(client, pin, shown)}")
     return _folder(client, pin.commit, downloads)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from capillary.cache.audit import exit_code
 from capillary.cache.judge import Judgement, Verdict, failed, judge
-from capillary.cache.show import as_json, removal, say_judgement
+from capillary.cache.show import as_json, removal, show_judgement
 from capillary.compute.circumstances import Circumstances
 from stages.common.errors import ExitCode
 from tests.unit.capillary.cache.records import A, B, C, record
@@ -51,7 +51,7 @@ def test_a_poisoned_result_is_named_with_its_hash_and_what_removes_it(capsys: py
     """In the words for people and in the JSON."""
     found = judged(C, None)
     command = "rm -f .dvc/cache/runs/ab/abc/def && dvc repro --force --single-item train@a-0"
-    say_judgement(found, ROOT)
+    show_judgement(found, ROOT)
     said = capsys.readouterr().out
     assert f"models/card.json: recorded {B}, now {C}" in said
     assert command in said

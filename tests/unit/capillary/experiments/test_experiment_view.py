@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,8 @@ from capillary.experiments.cells import Outcome, Slot
 from capillary.experiments.view import View
 from capillary.places.lines import JobLine, format_job
 from stages.common.epoch_line import EpochLine, format_epoch
+from stages.common.program import messages
+from stages.common.program.messages import print_messages
 
 SLOT = Slot(name="slot 1 (1 thread)", environment={})
 
@@ -134,19 +137,32 @@ def test_the_last_words_of_a_failure_are_few(tmp_path: Path, capsys: pytest.Capt
     assert words == [f"  | line {number}" for number in range(8, 20)]
 
 
-def test_a_terminal_shows_a_table_that_stays_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_terminal_shows_a_table_that_stays_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It replaces the lines about starts and epochs; ends are told above it."""
-    terminal = Console(width=100, force_terminal=True, file=io.StringIO(), _environ={})
-    monkeypatch.setattr(view_module, "console", terminal)
+    terminal = Console(width=100, force_terminal=True, file=io.StringIO(), highlight=False, _environ={})
+    for module in (view_module, messages):
+        monkeypatch.setattr(module, "console", terminal)
     with View(["train@a-0"]) as view:
         view.started("train@a-0", SLOT)
         view.printed("train@a-0", line(1))
         assert view._live.is_started
         view.ended(outcome("train@a-0", 0, tmp_path))
     assert not view._live.is_started
-    assert capsys.readouterr().out == "train@a-0 done after 3 s\n"
+    assert "train@a-0 done after 3 s" in terminal.file.getvalue()
     last_table = terminal.file.getvalue().rpartition("cells done")[2]
     assert "1/9" in last_table
     assert "done" in last_table
+
+
+def test_json_of_a_cell_is_understood_and_passed_on_with_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """The cell prints JSON as the experiment does: each epoch is one object again, also of jobs and of failures."""
+    print_messages("info", "json")
+    with View(["train@a-0"]) as view:
+        view.printed("train@a-0", json.dumps({"level": "info", "message": line(3, dsc=0.8125), "epoch": 3}))
+        view.printed("train@a-0", json.dumps({"message": format_job(JobLine(job="7", state="running", node="n2"))}))
+        view.printed("train@a-0", json.dumps({"message": "precision bf16: because"}))
+    assert "3/9" in row_of(view, "train@a-0")
+    epoch, job = map(json.loads, capsys.readouterr().out.splitlines())
+    assert epoch["message"] == f"train@a-0 {line(3, dsc=0.8125)}"
+    assert (epoch["epoch"], epoch["epochs"], epoch["loss"], epoch["validation_dsc"]) == (3, 9, 0.5, 0.8125)
+    assert "n2" in job["message"]

@@ -47,6 +47,19 @@ def test_every_stage_runs_in_the_workspace_under_the_experiments_name(workspace:
     assert (training["max_epochs"], training["folds"]) == (7, [1])
 
 
+@pytest.mark.parametrize(("asked", "of_cells"), [("warning", "info"), ("debug", "debug"), ("", "info")])
+def test_cells_tell_their_epochs_whatever_is_shown(
+    workspace: Workspace, shown: list[Path], monkeypatch: pytest.MonkeyPatch, asked: str, of_cells: str
+) -> None:
+    """Their lines are read for the view and the report. The stages before and after print what was asked for."""
+    monkeypatch.setenv("CAPILLARY_LOG_LEVEL", asked)
+    workspace.dvc.does('[ "$1" = exp ] || echo "${address:-none} $CAPILLARY_LOG_LEVEL" >> said')
+    assert workspace.run() == 0
+    said = [line.partition(" ")[::2] for line in (workspace.root / "said").read_text().splitlines()]
+    assert {level for address, level in said if address.startswith("train")} == {of_cells}
+    assert {level for address, level in said if not address.startswith("train")} == {asked}
+
+
 def test_the_report_hears_what_only_the_runner_knows(workspace: Workspace, shown: list[Path]) -> None:
     """Description, command, profile, time, and how each cell ended."""
     workspace.dvc.does('[ -n "$address" ] && echo "Running stage \'$address\':"; true')

@@ -14,7 +14,7 @@ from capillary.launcher.plan import StagePlan, StageRequest
 from capillary.launcher.planning import fingerprint_of, plan_stage
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
-from stages.common.runtime import Monitoring, order_json
+from stages.common.runtime import Messages, Monitoring, order_json
 from tests.support.parts import REPOSITORY
 from tests.support.toy import LIMITS
 
@@ -117,6 +117,15 @@ def test_limits_of_memory_reach_the_stage(root: Path) -> None:
     told = plan(root, CAPILLARY_MEMORY_ABORT_GB="1.5", CAPILLARY_MONITOR_INTERVAL_S="2").order.monitoring
     assert told == Monitoring(interval_s=2.0, memory_abort_gb=1.5)
     assert plan(root, CAPILLARY_MONITOR_INTERVAL_S="off").order.monitoring.interval_s is None
+
+
+def test_what_is_printed_reaches_the_stage_and_changes_nothing_else(root: Path) -> None:
+    """It is in the order, as the user chose it, and in no fingerprint."""
+    assert plan(root).order.messages == Messages(level="info", form="text")
+    told = plan(root, CAPILLARY_LOG_LEVEL="debug", CAPILLARY_LOG_FORMAT="json")
+    assert told.order.messages == Messages(level="debug", form="json")
+    assert fingerprints(told) == fingerprints(plan(root))
+    assert told.environment == plan(root).environment
 
 
 def records(repository: Path) -> tuple[Path, Path]:

@@ -104,7 +104,7 @@ def test_a_gateway_that_is_gone_costs_one_line(
     with recorded(lambda: stage_run(tmp_path), listening, lambda name: name == "figures") as codes:
         codes.append(0)
     said = " ".join(capsys.readouterr().out.split())
-    assert said.startswith("note: no figures (http://127.0.0.1:9): ")
+    assert said.startswith("warning: no figures (http://127.0.0.1:9): ")
     assert "Connection refused" in said
 
 

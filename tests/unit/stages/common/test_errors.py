@@ -142,7 +142,8 @@ def test_exit_codes_are_those_that_users_know() -> None:
 def test_a_program_ends_with_the_code_of_its_failure(statement: str, code: int, text: str) -> None:
     """Foreseen failures end with a report, defects keep their traceback."""
     program = f"""
-from stages.common.errors import CapillaryError, ExitCode, run_main
+from stages.common.errors import CapillaryError, ExitCode
+from stages.common.program.ending import run_main
 def main():
     {statement}
 run_main(main)

@@ -12,6 +12,7 @@ from stages.common.errors import ExitCode, ParamsError
 from stages.common.runtime import (
     Compute,
     GateOrder,
+    Messages,
     Monitoring,
     Need,
     StageOrder,
@@ -43,6 +44,7 @@ WHOLE = StageOrder(
         processes=5,
     ),
     monitoring=Monitoring(interval_s=None, memory_abort_gb=1.5),
+    messages=Messages(level="debug", form="json"),
     gate=GateOrder(
         gated="train@warp-1",
         gpu="required",
@@ -78,6 +80,7 @@ def test_a_stage_that_is_started_by_hand_has_every_default() -> None:
         "nodes": 1,
     }
     assert runtime.pop("monitoring") == {"interval_s": 10.0, "memory_abort_gb": None}
+    assert runtime.pop("messages") == {"level": "info", "form": "text"}
     assert runtime == {
         "version": 1,
         "stage": "by-hand",

@@ -10,9 +10,12 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from stages.common import progress as progress_module
 from stages.common.errors import DataError
-from stages.common.progress import Steps, plain, progress, say
+from stages.common.program import messages
+from stages.common.program import progress as progress_module
+from stages.common.program.console import plain, print_answer
+from stages.common.program.messages import get_logger
+from stages.common.program.progress import Steps, progress
 from stages.common.text import as_csv, find_hidden, harmless, visible
 from tests.support.attacks import FORMULAS, HIDDEN, MARKUP, shows_all
 
@@ -71,14 +74,15 @@ def test_a_table_keeps_numbers_exactly() -> None:
 
 @pytest.mark.parametrize("text", [*HIDDEN.values(), *MARKUP.values()], ids=[*HIDDEN, *MARKUP])
 def test_a_line_shows_all_and_is_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`say` prints no escape sequence, no second line, no markup, no picture for a word between colons."""
-    say(text)
-    assert capsys.readouterr().out == visible(text) + "\n"
+    """`print_answer` prints no escape sequence, no second line, no markup, no picture for a word between colons."""
+    print_answer(text)
+    get_logger("stages.x").info(text)
+    assert capsys.readouterr().out.splitlines() == [visible(text)] * 2
 
 
 @pytest.mark.parametrize("text", [*HIDDEN.values(), *MARKUP.values()], ids=[*HIDDEN, *MARKUP])
 def test_a_cell_of_a_table_shows_all(text: str) -> None:
-    """As `say`, within a table."""
+    """As `print_answer`, within a table."""
     out = io.StringIO()
     table = Table("name", box=None)
     table.add_row(plain(text))
@@ -89,7 +93,9 @@ def test_a_cell_of_a_table_shows_all(text: str) -> None:
 @pytest.mark.parametrize("text", HIDDEN.values(), ids=HIDDEN)
 def test_a_bar_shows_all(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The name of a step on a terminal cannot move its cursor."""
-    monkeypatch.setattr(progress_module, "console", Console(file=io.StringIO(), force_terminal=True, width=100))
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    for module in (messages, progress_module):
+        monkeypatch.setattr(module, "console", terminal)
     with progress("ingest", 1) as steps:
         assert isinstance(steps, Steps)
         steps.advance(text)

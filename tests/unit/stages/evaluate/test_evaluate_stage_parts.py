@@ -120,7 +120,7 @@ def test_a_fold_that_holds_nothing_out_is_reported(
     """One line per such fold; other folds are not mentioned."""
     write_cards(tmp_path / "models", ("dice_ce",), (0, 2))
     read_cells(trained(losses=("dice_ce",), folds=(0, 2)), processed, tmp_path / "models")
-    assert capsys.readouterr().out == "fold 2 has no validation volume and does not enter the means\n"
+    assert capsys.readouterr().out == "warning: fold 2 has no validation volume and does not enter the means\n"
 
 
 def test_a_fold_that_the_splits_do_not_hold_is_refused(processed: Path, tmp_path: Path) -> None:

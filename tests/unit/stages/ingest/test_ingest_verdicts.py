@@ -171,7 +171,7 @@ def test_skip_goes_on_with_the_valid_ones(tmp_path: Path, capsys: pytest.Capture
     assert "empty" in report["volumes"][1]["reasons"][0]
     assert not (raw / "v2").exists()
     said = capsys.readouterr().out.splitlines()
-    assert said[-2:] == ["skipped 1 of 3: v2", f"2 volumes from {source} are valid"]
+    assert said[-2:] == ["warning: skipped 1 of 3: v2", f"2 volumes from {source} are valid"]
 
 
 def test_skip_fails_when_nothing_is_left(tmp_path: Path) -> None:

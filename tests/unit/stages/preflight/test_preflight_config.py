@@ -11,11 +11,13 @@ from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from stages.common.params import load_params
 from stages.common.preflight.check import Report, Status, at_least, missed, passed, report_of, warned
 from stages.common.preflight.params import CONFIG_FILE, PreflightParams
-from stages.common.preflight.table import lines, print_table
+from stages.common.preflight.table import lines, log_checks, print_table
+from stages.common.program.messages import get_logger, print_messages
 from stages.preflight.gate import refuse
 from tests.support.parts import REPOSITORY
 
 TEXT = (REPOSITORY / CONFIG_FILE).read_text()
+LOG = get_logger("stages.preflight.example")
 REPORT = Report(
     (
         passed("ram", "5 GB available", "at least 1 GB", critical=True),
@@ -125,18 +127,42 @@ def test_the_table_shows_every_check_and_each_remedy_once() -> None:
     assert [row.split()[0] for row in rows] == ["ram", "swap", "disk"]
 
 
-def test_a_log_has_a_line_for_what_matters() -> None:
-    """What passed is counted."""
-    assert lines(REPORT) == [
+def test_a_gate_s_log_has_a_line_for_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
+    """What passed is counted. Each line has the level of its check."""
+    log_checks(REPORT, LOG)
+    assert capsys.readouterr().out.splitlines() == [
         "warn swap: 90% [used] (at most 80%); remedy: empty it",
         "fail disk of workspace: 0.1 GB free (at least 1 GB); remedy: free space",
         "preflight: 1 passed, 1 warning, 1 failed",
     ]
-    assert lines(REPORT, every=True) == ["pass ram: 5 GB available (at least 1 GB)", *lines(REPORT)]
-    assert lines(Report((passed("shared memory", "not used"),)), every=True) == [
+
+
+def test_a_log_of_every_check_is_what_an_answer_has(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line per check, then the summary."""
+    log_checks(REPORT, LOG, every=True)
+    assert capsys.readouterr().out.splitlines() == lines(REPORT)
+    assert lines(REPORT)[0] == "pass ram: 5 GB available (at least 1 GB)"
+    assert lines(Report((passed("shared memory", "not used"),))) == [
         "pass shared memory: not used",
         "preflight: 1 passed, 0 warnings, 0 failed",
     ]
+
+
+def test_a_check_as_json_has_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    """And the level that its status means."""
+    print_messages("warning", "json")
+    log_checks(REPORT, LOG, every=True)
+    warned, failed = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (warned["level"], warned["name"], warned["status"], warned["remedy"]) == (
+        "warning",
+        "swap",
+        "warn",
+        "empty it",
+    )
+    assert (failed["level"], failed["message"]) == (
+        "error",
+        "disk of workspace: 0.1 GB free (at least 1 GB); remedy: free space",
+    )
 
 
 def test_reports_of_several_groups_keep_their_order() -> None:

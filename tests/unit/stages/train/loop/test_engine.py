@@ -124,7 +124,7 @@ def test_apoisoned_batch_is_named_counted_skipped_and_survived(
     training = TinyTraining(processed, tmp_path, tiny_params(), poison({1, 4})).run()
     assert [record.nonfinite_steps for record in training.state.history] == [1, 1]
     assert all(torch.isfinite(parameter).all() for parameter in training.state.network.parameters())
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("step skipped"))
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: step skipped"))
     assert "the loss is nan" in line
     assert "epoch 1, step 2, volumes volume_" in line
 

@@ -5,26 +5,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
+from stages.common.program.console import console
+from stages.common.program.messages import can_draw, get_logger, with_facts
 from stages.common.text import visible
 
-# wide in a log, so that a line of progress stays one line
-console = Console(highlight=False, soft_wrap=True, emoji=False)
+log = get_logger(__name__)
 
 LOG_EVERY_S = 10.0  # between two lines about many small steps
-
-
-def say(text: str) -> None:
-    """One line to the user, plain: square brackets are not markup, and what shows nothing is an escape."""
-    console.print(visible(text), markup=False, emoji=False)
-
-
-def plain(text: object, style: str = "") -> Text:
-    """`text` for a cell or a title of a table: as plain as what `say` prints. `style` is rich's."""
-    return Text(visible(str(text)), style=style)
 
 
 @dataclass
@@ -38,11 +27,14 @@ class Steps:
     _bar: Progress | None = None
     _told: float = field(default_factory=time.monotonic)
 
-    def advance(self, what: str, line: str | None = None) -> None:
-        """Count one step as finished; `what` names it and its result. A log shows `line` instead, if there is one."""
+    def advance(self, what: str, line: str | None = None, facts: object = None) -> None:
+        """Count one step as finished; `what` names it and its result. A log shows `line` instead, if there is one, and
+        the fields of the dataclass `facts` in JSON."""
         self.done += 1
         if self._bar is None:
-            say(line or f"{self.title} {self.done}/{self.total} {what} ({time.monotonic() - self.started:.1f} s)")
+            passed_s = time.monotonic() - self.started
+            text = line or f"{self.title} {self.done}/{self.total} {what} ({passed_s:.1f} s)"
+            log.info(text, extra=with_facts(facts))
         else:
             self._bar.update(self._bar.task_ids[0], advance=1, description=visible(f"{self.title} {what}"))
 
@@ -54,13 +46,13 @@ class Steps:
             self._bar.update(self._bar.task_ids[0], advance=1, description=self.title)
         elif self.done == self.total or now - self._told > LOG_EVERY_S:
             self._told = now
-            say(f"{self.title} {self.done}/{self.total} ({now - self.started:.1f} s)")
+            log.info(f"{self.title} {self.done}/{self.total} ({now - self.started:.1f} s)")
 
 
 @contextlib.contextmanager
 def progress(title: str, total: int, done: int = 0) -> Iterator[Steps]:
     """Show `total` steps of which `done` are finished already (a resumed run)."""
-    if not console.is_terminal:
+    if not can_draw():
         yield Steps(title, total, done)
         return
     columns = (

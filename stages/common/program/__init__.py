@@ -1,0 +1,1 @@
+"""How a program of ours speaks, shows progress, and ends."""
