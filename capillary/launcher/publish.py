@@ -4,6 +4,7 @@ import ctypes
 import errno
 import itertools
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Sequence
@@ -71,11 +72,31 @@ def _real_place(place: Path) -> Path:
 
 def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
     """What is neither a plain file nor a folder in `place`, itself included, and which kind it is."""
-    inner = (Path(parent, name) for parent, folders, files in os.walk(place) for name in sorted([*folders, *files]))
+    inner = (Path(parent, name) for parent, folders, files in _walk(place) for name in sorted([*folders, *files]))
     for path in itertools.chain([place], inner):
         mode = path.lstat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             yield path, _KINDS.get(stat.S_IFMT(mode), "special file")
+
+
+def _walk(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, but raises CapillaryError for a folder that cannot be listed.
+
+    os.walk takes it for an empty one; whoever knows a name in it could still follow a link there.
+    """
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return  # `place` is a file, or is not there
+        raise CapillaryError(
+            "a stage left a folder that cannot be looked into",
+            file=error.filename,
+            value=error.strerror,
+            remedy=f"write folders that you can list, or remove it: chmod -R u+rwX {shlex.quote(str(error.filename))}",
+            code=ExitCode.UNDECLARED,
+        ) from error
+
+    return os.walk(place, onerror=refuse)
 
 
 def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator[Path]:
@@ -83,7 +104,7 @@ def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator
     whole = {work / out for out in outs}
     inputs = {work / name for name in INPUTS}
     hidden = {(out.parent, f".{out.name}.") for out in whole}
-    for parent, folders, files in os.walk(work):
+    for parent, folders, files in _walk(work):
         place = Path(parent)
         folders[:] = [name for name in folders if place / name not in whole and place / name not in links]
         linked = [name for name in folders if (place / name).is_symlink()]

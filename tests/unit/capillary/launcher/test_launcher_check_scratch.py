@@ -1,11 +1,16 @@
+import contextlib
 import os
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from capillary.launcher.publish import check_scratch
 from stages.common.errors import CapillaryError, ExitCode
+
+NOBODY = 65534
 
 
 def make_out(folder: Path, text: str) -> None:
@@ -122,3 +127,35 @@ def test_a_special_file_in_an_out_is_refused_by_name(work: Path, monkeypatch: py
     with pytest.raises(CapillaryError, match=f"the out data/out of toy holds a {kind}") as caught:
         check(work)
     assert str(caught.value.file) == "sub/x"
+
+
+@pytest.mark.parametrize("place", ["data/out/sub", "elsewhere"])
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o311])
+def test_a_folder_that_cannot_be_listed_is_refused(place: str, mode: int) -> None:
+    """It may hold a link, which whoever knows its name can follow. No mode keeps root out."""
+    with tempfile.TemporaryDirectory() as folder, temporary_user(Path(folder)):
+        work = Path(folder, "work")
+        make_out(work / "data/out", "new")
+        (work / place).mkdir(exist_ok=True)
+        (work / place / "id_rsa").symlink_to("/etc/hostname")
+        (work / place).chmod(mode)
+        try:
+            with pytest.raises(CapillaryError, match="cannot be looked into") as caught:
+                check(work)
+        finally:
+            (work / place).chmod(0o755)
+    assert (caught.value.file, caught.value.code) == (str(work / place), ExitCode.UNDECLARED)
+
+
+@contextlib.contextmanager
+def temporary_user(folder: Path) -> Iterator[None]:
+    """In the block root is nobody, who owns `folder`; another user stays who they are."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(folder, NOBODY, -1)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
