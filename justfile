@@ -92,11 +92,12 @@ setup-dev:
 docs COMMAND="build": setup-dev
     NO_MKDOCS_2_WARNING=1 mkdocs {{COMMAND}}
 
-# ruff, mypy, and zizmor for the workflows
+# ruff, mypy, the rules of imports, and zizmor for the workflows
 lint: setup-dev
     ruff check .
     ruff format --check .
     mypy
+    pytest --quiet tests/unit/repository/test_rooms.py
     zizmor --offline --quiet --no-progress .github
 
 # seconds

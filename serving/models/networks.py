@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from serving.jobs.record import Served
+from stages.common.device import choose_device
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
 from stages.common.inference import Flips
 from stages.common.params import validate_params
@@ -48,9 +49,8 @@ class Networks:
 def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
     """Load what `reference` means (see find_served). Raises CapillaryError if there is nothing whole."""
     networks = find_served(reference, root, runtime)
-    use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
     return Networks(
-        ensemble=load_ensemble(networks, torch.device("cuda" if use_gpu else "cpu")),
+        ensemble=load_ensemble(networks, choose_device(runtime.compute)),
         evaluation=evaluation_of(root),
         channel=(read_yaml(root / PARAMS_FILE).get("ingest") or {}).get("channel"),
         batch_size=runtime.compute.micro_batch or BATCH_SIZE,

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from stages.common.cell_name import CellName, seed_words
+from stages.common.device import choose_device
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
@@ -127,7 +128,7 @@ def _predict_cells(
     runtime: Runtime,
     folder: Path,
 ) -> Iterator[OutOfFold | HeldOut]:
-    device = "cuda" if torch.cuda.is_available() and runtime.compute.device != "cpu" else "cpu"
+    device = choose_device(runtime.compute)
     for loss in _losses(cells):
         own, sums = [cell for cell in cells if cell.loss == loss], RunningSums(folder)
         for cell in own:

@@ -3,8 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
-import torch
-
+from stages.common.device import choose_device
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.program.messages import get_logger
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
@@ -37,8 +36,7 @@ def opened(
     cards = tuple(network.card for network in networks)
     names = ", ".join(f"{network.title} ({_place(network.card, cards)})" for network in networks)
     log.info(f"predicting with {names}" + (": the mean of their probabilities" if len(networks) > 1 else ""))
-    use_gpu = torch.cuda.is_available() and runtime.compute.device != "cpu"
-    ensemble = load_ensemble(networks, torch.device("cuda" if use_gpu else "cpu"))
+    ensemble = load_ensemble(networks, choose_device(runtime.compute))
     batch_size = runtime.compute.micro_batch or BATCH_SIZE
     with guarding(runtime.monitoring.memory_abort_gb) as guard:
         domains = tuple(card.domain for card in cards if card.domain is not None)

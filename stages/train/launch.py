@@ -22,6 +22,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from stages.common.device import choose_device
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.program.messages import get_logger, print_nothing
 from stages.common.runtime import Rendezvous, Runtime
@@ -31,7 +32,6 @@ from stages.train.cell import Cell
 from stages.train.distributed.ranks import Ranks
 from stages.train.distributed.stop import RelayedInterrupt, StopChannel, live_and_die_with_parent, relaying
 from stages.train.loop.history import EpochRecord
-from stages.train.part import find_device
 from stages.train.resuming.interrupt import Interrupt, listening
 from stages.train.resuming.lock import cell_lock
 from stages.train.training import follow, lead, train_cell
@@ -74,7 +74,7 @@ def usable_processes(runtime: Runtime, batch_size: int) -> int:
             remedy="raise training.batch_size, or lower `nodes` in configs/slurm.yaml or configs/ray.yaml",
             code=ExitCode.PARAMS,
         )
-    on_gpu = find_device(runtime.compute).type == "cuda"
+    on_gpu = choose_device(runtime.compute).type == "cuda"
     possible = min(batch_size, nodes * torch.cuda.device_count() if on_gpu else batch_size)
     possible -= possible % nodes
     if wanted > possible:
@@ -193,7 +193,7 @@ def _lost_another(error: Exception) -> bool:
 
 
 def _backend(runtime: Runtime) -> str:
-    return "cpu:gloo,cuda:nccl" if find_device(runtime.compute).type == "cuda" else "gloo"
+    return "cpu:gloo,cuda:nccl" if choose_device(runtime.compute).type == "cuda" else "gloo"
 
 
 def _how(error: ChildFailedError) -> str:

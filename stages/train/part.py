@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch.utils import deterministic
 
+from stages.common.device import choose_device
 from stages.common.layout import copy_channels_last
 from stages.common.networks.catalogue import build_network
 from stages.common.program.messages import get_logger
-from stages.common.runtime import Compute, Runtime
+from stages.common.runtime import Runtime
 from stages.train.cell import Cell
 from stages.train.computing.precision import Decision, confirm_precision, describe_machine
 from stages.train.computing.probe import fit, probe_cpu, probe_gpu
@@ -40,7 +41,7 @@ class RankSetup:
 
 def set_up_rank(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks) -> RankSetup:
     """Set torch up for `cell` on the device of this rank and draw the first batch."""
-    device = find_device(runtime.compute, ranks.local)
+    device = choose_device(runtime.compute, ranks.local)
     configure_torch(runtime, device)
     loss = build_loss(cell.loss)
     keep = runtime.compute.cache == "memory"
@@ -55,12 +56,6 @@ def set_up_rank(cell: Cell, runtime: Runtime, interrupt: Interrupt, ranks: Ranks
         device=device,
         ranks=ranks,
     )
-
-
-def find_device(compute: Compute, local_rank: int = 0) -> torch.device:
-    """Where process number `local_rank` of this node computes: a GPU each, or all of them the CPU."""
-    on_gpu = torch.cuda.is_available() and compute.device != "cpu"
-    return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
 
 
 def configure_torch(runtime: Runtime, device: torch.device) -> None:

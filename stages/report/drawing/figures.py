@@ -9,7 +9,7 @@ from stages.common.metrics import Metric
 from stages.common.statistics.results import Interval
 from stages.report.drawing.charts import Mark, Row, Series, dot_plot, line_chart
 from stages.report.model import Report, VolumeResult
-from stages.report.pages.words import difference_text, interval_text, number
+from stages.report.words import difference_text, interval_text, number
 
 MOST_ROWS = 40  # of volumes in one chart; beyond, the table tells them better
 MOST_VOLUME_CHARTS = 3  # the first metrics; the others are in the table

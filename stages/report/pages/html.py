@@ -6,11 +6,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.common.text import visible
+from stages.report import words
 from stages.report.drawing import figures
 from stages.report.drawing.charts import legend_key
 from stages.report.drawing.reliability import calibration_figures
 from stages.report.model import Report
-from stages.report.pages import words
 from stages.report.pages.summary import environment_rows, tiles, training_rows
 from stages.report.sources.results import data_uri
 

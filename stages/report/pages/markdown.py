@@ -6,7 +6,7 @@ from stages.common.requests.report import ReportPart
 from stages.common.text import visible
 from stages.report.model import Report
 from stages.report.pages.summary import environment_rows, tiles, training_rows
-from stages.report.pages.words import (
+from stages.report.words import (
     CHOSEN_HERE,
     NONE,
     band_text,

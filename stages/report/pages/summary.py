@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stages.common.requests.report import SHORT, CellFact, Repository
 from stages.report.model import Report, TrackedRun, TrainedCell
-from stages.report.pages.words import NONE, duration, moment, volume_counts
+from stages.report.words import NONE, duration, moment, volume_counts
 
 MEMORY = "system/process_tree_memory_megabytes"
 

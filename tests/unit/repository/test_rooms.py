@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Set
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from statistics import median
 
 from tests.support.parts import REPOSITORY
 
@@ -13,7 +14,6 @@ from tests.support.parts import REPOSITORY
 ALLOWED = {
     ("capillary", "launcher", "containers"): "executors.py loads the executor for containers if it is the one",
     ("capillary", "launcher", "places"): "run.py asks for the place beyond this machine, if the settings name one",
-    ("stages.report", "drawing", "pages"): "charts say numbers in the words of the pages",
 }
 Edge = tuple[str, str, str]
 
@@ -75,7 +75,8 @@ def test_nothing_in_a_folder_imports_in_a_circle() -> None:
 def test_the_tool_is_above_the_stages() -> None:
     """No stage imports it, and no stage another one; what stages share knows none of them."""
     assert ("", "stages", "capillary") not in edges()
-    own = {"predict", "evaluate", "train", "ingest", "preprocess", "preflight"}
+    own = {file.parent.name for file in (REPOSITORY / "stages").glob("*/__main__.py")}
+    assert len(own) >= 12
     assert {edge for edge in edges() if edge[0] == "stages" and edge[2] in own} == set()
 
 
@@ -102,9 +103,22 @@ def test_handlers_of_signals_and_locks_have_one_room() -> None:
 
 def test_what_is_said_along_z_y_and_x_has_one_home() -> None:
     """A name for three sizes, spacings or slices of its own would mean the same, or nearly."""
-    alias = re.compile(r"^\w+ = tuple\[(int|float|float \\| None|slice)(, \1){2}\]", re.MULTILINE)
+    alias = re.compile(r"^\w+ = tuple\[(int|float|float \| None|slice)(, \1){2}\]", re.MULTILINE)
     named = {name for name, file in MODULES.items() if alias.search(file.read_text())}
     assert named == {"stages.common.imaging.zyx"}
+
+
+def test_functions_stay_short() -> None:
+    """What has a name of its own is read once, and is tested by itself."""
+    lines = [
+        (node.end_lineno or node.lineno) - node.lineno + 1
+        for top in ("capillary", "stages", "serving", "services")
+        for file in (REPOSITORY / top).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert median(lines) <= 8
+    assert max(lines) <= 60
 
 
 def test_a_loop_is_found_over_any_number_of_steps() -> None:

@@ -17,7 +17,7 @@ from stages.report.drawing.figures import (
     volume_figures,
 )
 from stages.report.model import Report
-from stages.report.pages.words import fold_means
+from stages.report.words import fold_means
 from tests.unit.stages.report import drawn
 from tests.unit.stages.report.made import LOSSES, made_report
 

@@ -14,9 +14,9 @@ from stages.common.tracking.cards.card import card_json
 from stages.report.model import HeldOut, Spread
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
-from stages.report.pages.words import quote_words, spread_words, volume_counts
 from stages.report.sources.held_out import read_held_out, read_spreads
 from stages.report.sources.results import read_bands, read_metrics, read_trained, read_volumes
+from stages.report.words import quote_words, spread_words, volume_counts
 from tests.support.tracking.cards import CARD
 from tests.unit.stages.report.made import made_report
 

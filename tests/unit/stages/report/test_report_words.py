@@ -14,7 +14,7 @@ from stages.report.model import Coverage, Report
 from stages.report.pages.html import to_html
 from stages.report.pages.markdown import to_markdown
 from stages.report.pages.summary import tiles
-from stages.report.pages.words import (
+from stages.report.words import (
     FEW_VOLUMES,
     better,
     cautions,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils import deterministic
 
+from stages.common.device import choose_device
 from stages.common.errors import CapillaryError
 from stages.common.runtime import Compute
 from stages.train import part as part_module
@@ -15,7 +16,7 @@ from stages.train.cell import Cell, plan_cell
 from stages.train.computing.precision import Decision, describe_machine
 from stages.train.computing.switches import Switches
 from stages.train.distributed.ranks import ALONE, Ranks
-from stages.train.part import RankSetup, configure_torch, find_device, set_up_rank, start_or_resume
+from stages.train.part import RankSetup, configure_torch, set_up_rank, start_or_resume
 from stages.train.resuming.interrupt import Interrupt
 from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.train.tiny import runtime_in, tiny_params
@@ -51,7 +52,7 @@ def test_each_rank_has_a_gpu_of_its_own_unless_the_cpu_is_asked_for_or_is_all_th
 ) -> None:
     """The profile's `device: cpu` wins over a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    assert find_device(Compute(device=device), rank) == torch.device(found)
+    assert choose_device(Compute(device=device), rank) == torch.device(found)
 
 
 def test_torch_is_set_up_to_compute_the_same_each_time_on_the_asked_number_of_threads(tmp_path: Path) -> None:
