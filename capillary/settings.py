@@ -1,4 +1,4 @@
-"""Settings of the tool on this machine, from the environment and .env. The one place that reads either."""
+"""Settings of the tool on this machine, from the environment and .env."""
 
 import dataclasses
 import fnmatch

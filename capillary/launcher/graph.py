@@ -1,6 +1,4 @@
-"""dvc.yaml as DVC itself reads it: the entry behind DVC_ROOT and DVC_STAGE. Besides capillary.experiments.forecast
-the one module that imports dvc.
-"""
+"""dvc.yaml as DVC itself reads it: the entry behind DVC_ROOT and DVC_STAGE."""
 
 import filecmp
 import functools

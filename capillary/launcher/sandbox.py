@@ -178,7 +178,7 @@ def _climbs(name: str) -> int:
 
 
 def links_of(deps: Iterable[Dep], work: Path) -> dict[Path, Path]:
-    """Link in the sandbox → place, for every dep with a relative path that does not be in another dep."""
+    """Link in the sandbox → place, for every dep with a relative path, except those inside another dep."""
     places = {
         Path(os.path.normpath(dep.name)): dep.host for dep in deps if dep.host and not PurePath(dep.name).is_absolute()
     }

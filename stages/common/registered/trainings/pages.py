@@ -21,7 +21,7 @@ def model_description(name: str) -> str:
     """The description of the registered model."""
     return (
         f"Trainings of {name.removeprefix('capillary-')}. Each version is one training: the networks of all folds and "
-        "seeds of one loss. The alias **champion** is the best so far, **candidate** the one evaluated last, "
+        "seeds of one loss. The alias **champion** is the best so far, **candidate** the one compared with it last, "
         "**previous** the champion before this one. Tags `capillary.promotion.…` on the versions hold the history. "
         f"Predict with `capillary predict --model {name}@champion`."
     )
