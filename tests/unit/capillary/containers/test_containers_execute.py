@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from capillary.containers.execute import ContainerExecutor
 from capillary.containers.images import Environment
 from capillary.lifetimes.stop import Stop, listening
 from capillary.settings import ImageSettings, read_settings
-from stages.common.errors import CapillaryError, ServiceError
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.machine.limits import find_limits
 from tests.unit.capillary.containers.fake_container import Container, Run, finish, work
 from tests.unit.capillary.containers.fake_daemon import refusal
@@ -127,6 +127,30 @@ def test_outs_are_checked_before_they_are_published(run: Run) -> None:
 
     with pytest.raises(CapillaryError, match="without writing its out data/out"):
         run(program)
+    assert run.published == []
+    assert run.left == []
+
+
+@pytest.mark.parametrize("place", ["data/out", "data/out/deep/id_rsa"])
+@pytest.mark.parametrize("kind", ["link to a file", "link to a folder", "pipe"])
+def test_what_a_container_leaves_is_not_trusted(run: Run, tmp_path: Path, place: str, kind: str) -> None:
+    """A link of its to one of the user's keys would be read, cached and pushed; nothing of the stage is published."""
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_rsa").write_text("a key")
+
+    def program(container: Container) -> int:
+        container.start_line()
+        left = container.folder("data") / PurePath(place).relative_to("data")
+        left.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "pipe":
+            os.mkfifo(left)
+        else:
+            left.symlink_to(tmp_path / ".ssh" / ("id_rsa" if kind == "link to a file" else ""))
+        return 0
+
+    with pytest.raises(CapillaryError, match=f"(is|holds) a {kind.split()[0]}") as refused:
+        run(program)
+    assert refused.value.code == ExitCode.UNDECLARED
     assert run.published == []
     assert run.left == []
 

@@ -118,6 +118,19 @@ def test_round_tubes_in_any_direction() -> None:
         assert across[line & (np.abs(along) <= length / 2 - radius)].max() <= 1.5
 
 
+def test_no_round_tube_along_an_axis_is_lost() -> None:
+    """Whatever its radius, and wherever its axis lies between voxels: one line, right within two radii and a voxel."""
+    rng = np.random.default_rng(5)
+    for number in range(300):
+        radius, length, size = rng.uniform(0.8, 5), int(rng.integers(12, 24)), 30
+        places = np.moveaxis(np.stack(np.indices((size, 14, 14)), axis=-1), 0, number % 3)
+        along, y, x = places[..., 0] - 3, places[..., 1] - 6.5 + rng.random(), places[..., 2] - 6.5 + rng.random()
+        mask = (along >= 0) & (along < length) & (np.hypot(y, x) <= radius)
+        line = skeleton(mask)
+        assert betti(line) == (1, 0, 0), (radius, length)
+        assert length - 2 * radius - 1.5 <= np.ptp(along[line]) + 1 <= length
+
+
 def test_every_arm_of_a_tree_is_reached() -> None:
     """Arms of unlike width about a thick middle: the line comes as near to each tip as the arm is wide."""
     rng = np.random.default_rng(4)
