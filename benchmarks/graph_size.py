@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import yaml
 
-from capillary.experiments.cells import DVC
+from capillary.dvc.commands import KILL_SAFE_DVC
 from tests.support.parts import REPOSITORY, command_environment
 from tests.support.repository import start_repository
 
@@ -76,7 +76,9 @@ def _outs(stages: dict[str, Any], training: dict[str, Any]) -> dict[str, str]:
 
 
 def _dvc(root: Path, *argv: str) -> None:
-    done = subprocess.run([*DVC, *argv], cwd=root, env=_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*KILL_SAFE_DVC, *argv], cwd=root, env=_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"dvc {' '.join(argv)} failed: {done.stdout}{done.stderr}")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from capillary.compute.computing import stage_compute
-from capillary.experiments.forecast import StageForecast, forecast
+from capillary.dvc.forecast import StageForecast, forecast
+from capillary.dvc.graph import Entry
 from capillary.integrity.delivered import Delivered, refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher.access import read_access
 from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan, StageRequest
 from capillary.launcher.planning import plan_stage
 from capillary.launcher.publish import publish, refuse_foreign

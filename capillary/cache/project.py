@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dvc.dependency import ParamsDependency
-from dvc.repo import Repo
-
 from capillary.cache.recorded import Recorded, in_lock_file, in_run_cache, merged
+from capillary.dvc.repository import file_deps, open_repository
 from capillary.launcher.access import stage_of
 from capillary.launcher.plan import CODE_FOLDER
 
@@ -38,14 +36,11 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._repo = Repo(str(root))
+        self._repo = open_repository(root)
         self.cache = Path(self._repo.cache.local.path)
         self._stages = [stage for stage in self._repo.index.stages if stage.cmd]
         self._deps = {
-            dep.def_path: dep
-            for stage in self._stages
-            for dep in stage.deps
-            if not isinstance(dep, ParamsDependency) and dep.protocol == "local"
+            dep.def_path: dep for stage in self._stages for dep in file_deps(stage) if dep.protocol == "local"
         }
         self._hashes: dict[str, str] = {}
 
@@ -72,7 +67,7 @@ class Project:
         return self._hashes[dep]
 
     def _present(self, stage: Any) -> CurrentEntry:
-        cmd, deps = stage.cmd, [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+        cmd, deps = stage.cmd, file_deps(stage)
         outs = stage.outs
         return CurrentEntry(
             address=stage.addressing,

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from capillary.cache.objects import restore
 from capillary.cache.project import Project
 from capillary.cache.recorded import Recorded
 from capillary.compute.circumstances import Circumstances, circumstances_here
 from capillary.compute.computing import stage_compute
+from capillary.dvc.objects import restore
 from capillary.launcher import process
 from capillary.launcher.access import StageAccess, read_access, stage_of
 from capillary.launcher.executors import Executor

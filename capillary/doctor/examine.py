@@ -11,9 +11,9 @@ from capillary.doctor.proxy import check_proxy
 from capillary.doctor.remote import check_remote
 from capillary.doctor.token import check_token
 from capillary.doctor.weights import check_weights
+from capillary.dvc.config import read_config
 from capillary.preflight.docker import check_docker, reach_daemon
 from capillary.preflight.run import read_preflight
-from capillary.remote.setup import read_config
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError
 from stages.common.preflight.check import Check, Report, Status, missed, passed, report_of

@@ -7,7 +7,6 @@ lock instead of giving up on it.
 
 import shlex
 import signal
-import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from capillary.dvc.commands import BUSY, KILL_SAFE_DVC
 from capillary.experiments.assignment import Assignment
 from capillary.launcher.leftovers import TORN, remove_torn
 from capillary.lifetimes.group import start_group
@@ -25,9 +25,6 @@ from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
 
-DVC = (sys.executable, "-P", "-m", "capillary.experiments.dvc")
-# --wait-for-lock waits for the repository's lock; a path that another process works on is refused at once
-BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 MOST_BUSY_TRIES = 60
 BUSY_PAUSE_S = 2.0
 STOPPED = 130
@@ -156,7 +153,7 @@ class Cells:
         return code, output.ran
 
     def _attempt(self, address: str, slot: Slot, stream: IO[str], output: "_Output") -> int:
-        argv = [*DVC, "--wait-for-lock", "repro", "--single-item", address]
+        argv = [*KILL_SAFE_DVC, "--wait-for-lock", "repro", "--single-item", address]
         log.debug(f"{address}: {shlex.join(argv)} with {dict(slot.environment)}")
         with leash() as tie:
             process = start_group(argv, self._root, {**self._environment, **slot.environment})

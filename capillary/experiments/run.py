@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capillary.dvc.commands import KILL_SAFE_DVC
+from capillary.dvc.forecast import StageForecast, forecast
 from capillary.experiments.arrays import leave_queue, submit_ahead
-from capillary.experiments.cells import DVC, Cells, Outcome
+from capillary.experiments.cells import Cells, Outcome
 from capillary.experiments.config import ExperimentConfig, read_experiment, with_overrides
-from capillary.experiments.forecast import StageForecast, forecast
 from capillary.experiments.record import choose_name, read_record, write_record
 from capillary.experiments.sections import Sections
 from capillary.experiments.services import start_services
@@ -243,7 +244,7 @@ def _dvc(root: Path, environment: Mapping[str, str], *argv: str) -> int:
 
     `kill` reaches this process alone: the signal is passed on to DVC, and the stage notices when DVC ends.
     """
-    with subprocess.Popen([*DVC, "--wait-for-lock", *argv], cwd=root, env=dict(environment)) as process:
+    with subprocess.Popen([*KILL_SAFE_DVC, "--wait-for-lock", *argv], cwd=root, env=dict(environment)) as process:
         passed = {number: _to(process) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}
         try:
             with handled(passed):
@@ -264,7 +265,7 @@ def _environment() -> dict[str, str]:
 
 
 def _experiment_names(root: Path) -> set[str]:
-    argv = [*DVC, "exp", "list", "--all-commits", "--name-only"]
+    argv = [*KILL_SAFE_DVC, "exp", "list", "--all-commits", "--name-only"]
     listed = subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True)
     if listed.returncode:
         raise CapillaryError(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from capillary.dvc.forecast import StageForecast
 from capillary.experiments.cells import Outcome, Slot
 from capillary.experiments.config import ExperimentConfig
-from capillary.experiments.forecast import StageForecast
 from stages.common.program.console import console, plain, print_answer
 from stages.common.program.messages import get_logger
 

@@ -9,13 +9,13 @@ from capillary.compute.circumstances import circumstances_here
 from capillary.compute.circumstances import keep as keep_circumstances
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
+from capillary.dvc.graph import Entry
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher import finished, process
 from capillary.launcher.access import is_gate, read_access, stage_of
 from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate
-from capillary.launcher.graph import Entry
 from capillary.launcher.leftovers import clear, plan_cleanup
 from capillary.launcher.plan import StagePlan, StageRequest
 from capillary.launcher.planning import plan_stage

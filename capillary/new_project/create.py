@@ -4,13 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from capillary.dvc.commands import DVC
 from capillary.new_project.sample import project_files, read_sample
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.program.messages import get_logger
@@ -48,7 +48,7 @@ def create_project(project: NewProject, environment: Mapping[str, str]) -> bool:
     variables = {name: value for name, value in environment.items() if name not in _OF_ANOTHER}
     with _whole(project.folder) as base:
         _run("git init", ["git", "init", "--quiet"], base, variables)
-        _run("dvc init", [sys.executable, "-m", "dvc", "init"], base, variables)
+        _run("dvc init", [*DVC, "init"], base, variables)
         for name, content in project.files.items():
             (base / name).parent.mkdir(parents=True, exist_ok=True)
             (base / name).write_bytes(content)

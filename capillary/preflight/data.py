@@ -2,17 +2,14 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from capillary.dvc.commands import BUSY, DVC
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.preflight.check import Check, missed, passed, warned
-
-DVC = (sys.executable, "-m", "dvc")
-_BUSY = ("Unable to acquire lock", "is busy, it is being blocked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ def check_data(root: Path, *, critical: bool) -> Check:
     try:
         status, data = _ask(root, "status", "--json"), _ask(root, "data", "status", "--json")
     except CapillaryError as error:
-        if any(word in str(error.value) for word in _BUSY):
+        if any(word in str(error.value) for word in BUSY):
             return warned("data", "another dvc runs in this project", "", "wait for it, then check again")
         return missed("data", str(error.value), "DVC can tell", error.remedy, critical=critical)
     return judge(read_state(status, data), critical=critical)

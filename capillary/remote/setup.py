@@ -33,6 +33,8 @@ def set_up_remote(request: Request, root: Path, person: Person) -> None:
             "this is not a DVC repository", file=root, remedy="run it in the project's folder", code=ExitCode.USAGE
         )
     refuse_missing_package(request.kind)
+    from capillary.dvc.config import read_config  # here: DVC takes half a second
+
     config = read_config(root)
     variables = read_settings(root).variables
     plan = plan_remote(complete(request, variables, list(config["remote"]), person), root)
@@ -45,18 +47,6 @@ def set_up_remote(request: Request, root: Path, person: Person) -> None:
         log.info(f"wrote {name}")
     default = ", the default" if plan.default else ""
     log.info(f"the remote {plan.name} is set up{default}; commit {PUBLIC}, then dvc push")
-
-
-def read_config(root: Path) -> dict[str, Any]:
-    """DVC's configuration of the project `root`, of this user and of this machine together."""
-    from dvc.config import Config, ConfigError  # here: DVC takes half a second
-
-    try:
-        return dict(Config(str(root / ".dvc"), validate=True))
-    except ConfigError as error:
-        raise CapillaryError(
-            f"DVC cannot read its configuration: {error}", remedy=f"correct {PUBLIC}", code=ExitCode.USAGE
-        ) from error
 
 
 def config_of(plan: RemotePlan, root: Path) -> dict[str, str]:

@@ -36,12 +36,14 @@ def prove(name: str, config: Mapping[str, Any], timeout_s: int = 10) -> None:
 
     Raises ServiceError when any of it fails; at worst that object stays behind.
     """
+    from capillary.dvc.config import open_remote  # here: DVC takes half a second
+
     options = config["remote"][name]
     limited = {**options, **_limits(str(options["url"]), timeout_s)}
     step = "be reached"
     system, folder = None, ""
     try:
-        system, folder = _open({**config, "remote": {**config["remote"], name: limited}}, name)
+        system, folder = open_remote({**config, "remote": {**config["remote"], name: limited}}, name)
         place, content = f"{folder.rstrip('/')}/{PROBE}{secrets.token_hex(8)}", secrets.token_bytes(64)
         step = "take a file"
         system.makedirs(folder, exist_ok=True)
@@ -71,13 +73,6 @@ def _limits(url: str, timeout_s: int) -> dict[str, int]:
     if scheme == "s3":
         return {"connect_timeout": timeout_s, "read_timeout": timeout_s}
     return {"timeout": timeout_s} if scheme == "ssh" else {}
-
-
-def _open(config: Mapping[str, Any], name: str) -> tuple[Any, str]:
-    from dvc.fs import get_cloud_fs  # here: DVC takes half a second
-
-    kind, options, folder = get_cloud_fs(config, name=name)
-    return kind(**options), folder
 
 
 def _reads(system: Any, folder: str) -> bool:

@@ -4,7 +4,6 @@ import io
 import json
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from capillary.dvc.commands import DVC
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.params_file import known_keys, read_params_file, whole_values
 from capillary.report.set_params import set_param_arguments
@@ -122,7 +122,7 @@ def current_experiment(root: Path) -> str | None:
 def changed_stages(root: Path) -> tuple[str, ...]:
     """The stages whose deps, params or outs are not those of dvc.lock. Raises CapillaryError if DVC cannot tell."""
     refuse_damaged_lock(root)
-    argv = [sys.executable, "-m", "dvc", "status", "--json"]
+    argv = [*DVC, "status", "--json"]
     done = subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True)
     try:
         return tuple(json.loads(done.stdout))

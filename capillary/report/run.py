@@ -54,7 +54,7 @@ def _following_links(plan: StagePlan) -> StagePlan:
     places = [dep.host for dep in plan.deps if dep.host is not None and dep.name in RESULTS]
     if not any(file.is_symlink() for place in places for file in place.rglob("*")):
         return plan
-    from capillary.launcher.graph import cache_dir_of
+    from capillary.dvc.repository import cache_dir_of
 
     return dataclasses.replace(plan, order=dataclasses.replace(plan.order, cache_dir=cache_dir_of(plan.root)))
 

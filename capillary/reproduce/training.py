@@ -3,13 +3,13 @@
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from capillary.dvc.commands import DVC
 from capillary.lifetimes.leash import kill_group, leash
 from capillary.lifetimes.stop import Stop
 from capillary.reproduce.differences import Trained
@@ -22,7 +22,6 @@ from stages.common.provenance.record import FOLDER, LOCK, PARAMS, RECORD, read_r
 
 log = get_logger(__name__)
 
-DVC = (sys.executable, "-m", "dvc")
 DATA = "preprocess"
 # a training must train, whatever the cache remembers of it; and nobody is to find its outs there
 _ANEW = ("--single-item", "--no-run-cache", "--no-commit")

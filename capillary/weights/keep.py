@@ -1,9 +1,9 @@
 """`capillary weights keep`: the networks of the cards into weights/, and weights/ into DVC's keeping."""
 
 import subprocess
-import sys
 from pathlib import Path
 
+from capillary.dvc.commands import DVC
 from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.plan import WEIGHTS
 from capillary.launcher.publish import publish_file
@@ -18,7 +18,6 @@ log = get_logger(__name__)
 
 # as the stage calls them
 CARDS, MADE, FORMER = "models", "kept", "former"
-DVC = (sys.executable, "-m", "dvc")
 
 
 def keep_weights(root: Path, stop: Stop) -> int:

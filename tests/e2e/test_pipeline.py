@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from capillary.experiments.forecast import forecast
+from capillary.dvc.forecast import forecast
 from tests.support.clone import Clone, finished_clone
 from tests.support.parts import command_environment, require
 

@@ -16,12 +16,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dvc.exceptions import DvcException
-
-from capillary.cache.objects import restore
+from capillary.dvc.errors import DvcException
+from capillary.dvc.objects import restore
+from capillary.dvc.remote import MOST_BYTES, Remote, patiently
 from capillary.lifetimes.stop import Stop, listening
 from capillary.places.apart.bundle import APART_FILE, MOST_ARCHIVE_BYTES, Apart, tar_of, untar
-from capillary.places.apart.remote import MOST_BYTES, Remote, patiently
 from capillary.places.job import GATES, JOB_FILE, LOG_FILE, JobDep, read_job
 from capillary.places.outcome import (
     ATTEMPTS,

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
-from dvc.exceptions import DvcException
-
-from capillary.cache.objects import restore
+from capillary.dvc.errors import DvcException
+from capillary.dvc.objects import restore
+from capillary.dvc.remote import MOST_BYTES, Remote, patiently
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.apart.bundle import MOST_ARCHIVE_BYTES, Apart, pack, untar
 from capillary.places.apart.node import OUTBOX, OUTS_LIST, RECEIPTS, STATE
-from capillary.places.apart.remote import MOST_BYTES, Remote, patiently
 from capillary.places.follow import Follower
 from capillary.places.job import LOG_FILE, Job, job_folder
 from capillary.places.outcome import ATTEMPTS, ENDED_FILE, OUTS, REQUEUED_FILE, STOP_FILE, read_ended

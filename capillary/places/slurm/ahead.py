@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvc.exceptions import DvcException
-
+from capillary.dvc.errors import DvcException
+from capillary.dvc.graph import Entry
 from capillary.launcher import finished
 from capillary.launcher.access import is_gate, stage_of
-from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.provenance import forget
 from capillary.launcher.run import checked_plan, hand_gates, look_at_state, read_request

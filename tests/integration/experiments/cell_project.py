@@ -91,7 +91,7 @@ from capillary.experiments import cells as experiments
 from capillary.experiments.cells import Cells, Slot
 from capillary.lifetimes.interrupts import passing_on
 
-experiments.DVC = (os.environ["DVC_PYTHON"], *experiments.DVC[1:])
+experiments.KILL_SAFE_DVC = (os.environ["DVC_PYTHON"], *experiments.KILL_SAFE_DVC[1:])
 
 
 class Quiet:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from capillary.dvc.remote import MAILBOXES, Remote
 from capillary.launcher.executors import Executor
 from capillary.launcher.plan import StagePlan
-from capillary.places.apart.remote import MAILBOXES, Remote
 from capillary.places.job import job_folder
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import read_submitted

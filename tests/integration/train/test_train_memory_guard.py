@@ -73,7 +73,7 @@ def test_a_growing_training_is_stopped_in_mid_epoch_and_ends_as_an_undisturbed_o
     output = "\n".join(text for _, text in lines)
     assert code == 8, output
     crossed = float((grown.folder / "crossed").read_text())
-    asked = next(when for when, text in lines if text.startswith("memory guard: "))
+    asked = next(when for when, text in lines if text.startswith("warning: memory guard: "))
     assert asked - crossed <= 1, output
     assert "Traceback" not in output
     assert f"GB resident, the limit is {LIMIT_GB:g} GB" in output

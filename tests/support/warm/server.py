@@ -51,7 +51,7 @@ PACKAGES = (
     "typer",
 )
 OWN = ("capillary", "stages")
-HOST_SIDE = ("capillary.cli", "capillary.launcher.command", "capillary.experiments.dvc", "capillary.containers.execute")
+HOST_SIDE = ("capillary.cli", "capillary.launcher.command", "capillary.dvc.command", "capillary.containers.execute")
 
 
 def serve(listener: socket.socket, run: int, lessons: IO[str], known: set[str]) -> Callable[[], object]:

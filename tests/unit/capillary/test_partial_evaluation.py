@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from capillary import partial_evaluation
 from capillary.cli import app
-from capillary.experiments.forecast import StageForecast
+from capillary.dvc.forecast import StageForecast
 from capillary.integrity import lock_file
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop

@@ -93,6 +93,25 @@ def test_no_allowed_step_is_left_over() -> None:
     assert all(loop_in(edge[0], edges() - (ALLOWED.keys() - {edge})) for edge in ALLOWED)
 
 
+def test_dvc_s_api_has_one_room() -> None:
+    """A new version of DVC changes code there, and nowhere else."""
+    users = {name for name, file in MODULES.items() if any(_is_dvc(other) for other in _all_imports(file))}
+    assert users
+    assert {name for name in users if not name.startswith("capillary.dvc.")} == set()
+
+
+def _all_imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def _is_dvc(module: str) -> bool:
+    return module.split(".")[0] in {"dvc", "dvc_data", "dvc_objects"}
+
+
 def test_handlers_of_signals_and_locks_have_one_room() -> None:
     """Elsewhere they would follow rules of their own."""
     folders = [REPOSITORY / name for name in ("capillary", "stages", "services", "serving")]

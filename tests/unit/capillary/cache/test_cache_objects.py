@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from capillary.cache.objects import restore
 from capillary.compute.circumstances import digests_of
+from capillary.dvc.objects import restore
 from stages.common.errors import DamagedError, DataError
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from capillary.dvc.forecast import StageForecast
 from capillary.experiments import show
 from capillary.experiments.cells import Outcome, Slot
 from capillary.experiments.config import ExperimentConfig
-from capillary.experiments.forecast import StageForecast
 from capillary.experiments.sections import ExperimentHead, Sections
 from capillary.experiments.show import show_plan, tell_end
 

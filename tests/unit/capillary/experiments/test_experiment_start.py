@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from capillary.dvc.forecast import StageForecast
 from capillary.experiments import run
-from capillary.experiments.forecast import StageForecast
 from capillary.experiments.run import Options, run_experiment
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from stages.common.preflight.check import Check, Report, missed, passed

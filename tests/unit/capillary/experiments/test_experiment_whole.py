@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from capillary.dvc.forecast import StageForecast
 from capillary.experiments import run
-from capillary.experiments.forecast import StageForecast
 from stages.common.errors import ExitCode, ServiceError
 from tests.unit.capillary.experiments.workspace import CHANGED, UNCHANGED, Workspace
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from capillary.dvc.forecast import StageForecast
 from capillary.experiments import run
-from capillary.experiments.forecast import StageForecast
 from capillary.experiments.run import Experiment, Options, read
 from capillary.lifetimes.stop import Stop
 from capillary.report import RunFacts

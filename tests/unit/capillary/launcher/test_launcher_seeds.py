@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from capillary.dvc.graph import Entry
 from capillary.launcher.access import declared_stages
-from capillary.launcher.graph import Entry
 from capillary.launcher.planning import fingerprint_of
 from capillary.params_file import listed_cells
 from stages.common.cell_name import CellName

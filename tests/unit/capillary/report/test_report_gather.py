@@ -262,7 +262,7 @@ def test_results_that_are_links_into_a_cache_can_be_followed(
     root: Path, workspace: Callable[..., ReportRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DVC says where its cache is."""
-    monkeypatch.setattr("capillary.launcher.graph.cache_dir_of", lambda _root: Path("/cache"))
+    monkeypatch.setattr("capillary.dvc.repository.cache_dir_of", lambda _root: Path("/cache"))
     files = {PAGE: b"", MARKDOWN: b"", DAMAGES: damages_json(())}
     (root / "metrics").mkdir()
     (root / "metrics" / "metrics.json").write_text("{}")

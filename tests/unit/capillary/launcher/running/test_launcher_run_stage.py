@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from capillary.dvc.graph import Entry
 from capillary.launcher import finished
 from capillary.launcher.access import StageAccess
-from capillary.launcher.graph import Entry
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import plan_request, read_request, run_stage
 from capillary.lifetimes.stop import Stop

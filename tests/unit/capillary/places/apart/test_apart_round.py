@@ -8,12 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from capillary.dvc import remote
+from capillary.dvc.remote import Remote
 from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places import jobs
-from capillary.places.apart import node, remote
+from capillary.places.apart import node
 from capillary.places.apart.place import ApartPlace, Mirror, box_of
-from capillary.places.apart.remote import Remote
 from capillary.places.collect import collect
 from capillary.places.held import held
 from capillary.places.job import job_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from capillary.cache.objects import restore
-from capillary.places.apart.remote import Remote, patiently
+from capillary.dvc.objects import restore
+from capillary.dvc.remote import Remote, patiently
 from stages.common.errors import CapillaryError, DataError, ServiceError
 
 CONFIG = "[core]\n    no_scm = true\n    remote = lab\n['remote \"lab\"']\n    url = {url}\n"

@@ -12,7 +12,7 @@ from dvc_data.hashfile.build import build
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.transfer import transfer
 
-from capillary.cache.objects import is_digest, listed
+from capillary.dvc.objects import is_digest, listed
 from capillary.secret_names import DVC_SECRETS
 from stages.common.errors import CapillaryError, DataError, ExitCode, ServiceError
 from stages.common.program.messages import get_logger

@@ -13,8 +13,8 @@ from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 
-from capillary.experiments import forecast as forecast_module
-from capillary.experiments.forecast import StageForecast, _patient_status, _walk, _WithParams, forecast
+from capillary.dvc import forecast as forecast_module
+from capillary.dvc.forecast import StageForecast, _patient_status, _walk, _WithParams, forecast
 from stages.common.errors import CapillaryError, ExitCode
 
 PARAMS = {"a": {"times": 1}, "b": {"times": 1}}

@@ -10,9 +10,9 @@ import pytest
 from dvc.utils import strictyaml
 from dvc.utils.serialize import _common, _yaml
 
-from capillary.experiments import dvc as dvc_module
-from capillary.experiments.cells import DVC
-from capillary.experiments.dvc import replace_file
+from capillary.dvc import command as dvc_module
+from capillary.dvc.command import replace_file
+from capillary.dvc.commands import KILL_SAFE_DVC
 from capillary.launcher.leftovers import remove_torn
 from tests.support.parts import REPOSITORY, command_environment
 from tests.support.repository import start_dvc
@@ -47,7 +47,7 @@ def test_the_command_line_is_dvcs(tmp_path: Path) -> None:
     start_dvc(tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'echo 1 > out', outs: [out]}}\n")
     environment = command_environment(PYTHONPATH=str(REPOSITORY))
-    subprocess.run([*DVC, "repro", "-q"], cwd=tmp_path, env=environment, check=True)
+    subprocess.run([*KILL_SAFE_DVC, "repro", "-q"], cwd=tmp_path, env=environment, check=True)
     assert "out" in (tmp_path / "dvc.lock").read_text()
 
 

@@ -1,4 +1,4 @@
-"""python -m capillary.experiments.dvc: DVC with two changes, so that a kill at any moment leaves dvc.lock whole, and
+"""python -m capillary.dvc.command: DVC with two changes, so that a kill at any moment leaves dvc.lock whole, and
 that hundreds of cells in it do not slow each one down (integrity/fast_lock.py).
 
 DVC empties dvc.lock and then writes it again, which takes tens of milliseconds: who is killed meanwhile leaves half of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from capillary.launcher.graph import Entry
+from capillary.dvc.graph import Entry
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 from tests.support.repository import start_dvc, start_repository
 

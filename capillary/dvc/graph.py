@@ -20,11 +20,6 @@ from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 
 
-def cache_dir_of(root: Path) -> Path:
-    """DVC's local cache of the workspace `root`, as its setting cache.dir names it."""
-    return Path(Repo(str(root)).cache.local_cache_dir)
-
-
 class Entry:
     """One stage of dvc.yaml, resolved by DVC (matrix, templates, lock file)."""
 

@@ -1,0 +1,1 @@
+"""DVC: the one room that knows its Python API, the forms of its files and how to start it."""
