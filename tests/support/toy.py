@@ -143,8 +143,10 @@ class ToyProject:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         (root / "stages" / "common").mkdir()
-        for name in ("__init__", "errors", "params", "progress", "text"):
+        for name in ("__init__", "errors", "params", "text"):
             shutil.copy(REPOSITORY / "stages" / "common" / f"{name}.py", root / "stages" / "common")
+        program = REPOSITORY / "stages" / "common" / "program"
+        shutil.copytree(program, root / "stages/common/program", ignore=shutil.ignore_patterns("__pycache__"))
         self.set("copy")
         start_repository(root)
         for argv in (["git", "add", "-A"], ["git", "commit", "-qm", "toy"]):
