@@ -31,12 +31,16 @@ class Attempt(Params):
 
 
 class Ended(Params):
-    """How a job ended; `started` and `ended` are those of its last attempt, in seconds since 1970."""
+    """How a job ended; `started` and `ended` are those of its last attempt, in seconds since 1970.
+
+    `full` is the node's folder for temporary files if the job failed because the node's own disk is full.
+    """
 
     code: Annotated[int, Field(ge=0, le=255)]
     node: _Name
     started: _Time
     ended: _Time
+    full: Annotated[str, Field(max_length=4096)] = ""
 
 
 Left = TypeVar("Left", Attempt, Ended)

@@ -16,9 +16,10 @@ from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import publish
 from capillary.lifetimes.stop import Stop, listening
-from capillary.places.job import GATES, Job, plan_of, read_job, refuse_changed
+from capillary.places.job import GATES, LOG_FILE, Job, plan_of, read_job, refuse_changed
 from capillary.places.nodes import Others, StartedElsewhere, forget_peers
 from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, attempts, read_ended, write_attempt, write_ended
+from capillary.places.room import is_full, lacked_space, scratch_folder, size_of
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.program.ending import run_main
@@ -46,6 +47,7 @@ def run_job(
     job = read_job(folder)
     attempt = Attempt(node=node_name(), started=time.time())
     write_attempt(folder, attempt)
+    since = size_of(folder / LOG_FILE)
     if (folder / STOP_FILE).exists():  # asked while it waited, or before it could hear a signal
         log.warning("the job was asked to end before it began")
         write_ended(
@@ -61,8 +63,17 @@ def run_job(
         before_end()
         if not _is_worth_another(job, folder, stop, code):
             code = ExitCode.MACHINE if code == ExitCode.RANK_LOST else code  # no further attempt
-            write_ended(folder, Ended(code=code, node=attempt.node, started=attempt.started, ended=time.time()))
+            full = "" if stop.asked else _full_disk(folder, code, since)
+            ended = Ended(code=code, node=attempt.node, started=attempt.started, ended=time.time(), full=full)
+            write_ended(folder, ended)
     return code
+
+
+def _full_disk(folder: Path, code: int, since: int) -> str:
+    """The node's folder for temporary files if the job failed for want of space, and not in the shared `folder`."""
+    scratch = scratch_folder(os.environ)
+    lacked = lacked_space(code, scratch, folder / LOG_FILE, since) and not is_full(folder)
+    return str(scratch) if lacked else ""
 
 
 def _carry_out_together(job: Job, folder: Path, stop: Stop, others: Others | None) -> int:

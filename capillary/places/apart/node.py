@@ -33,10 +33,11 @@ from capillary.places.outcome import (
     read_ended,
     write_ended,
 )
+from capillary.places.room import lacked_space, tells_of_space
 from capillary.places.slurm import queue
 from capillary.places.slurm.node import RUNNING, own_job
 from capillary.places.work import node_name, run_job
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, ExitCode, ServiceError, machine_error
 from stages.common.program.ending import run_main
 from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, StageOrder, order_json, read_order
@@ -78,9 +79,27 @@ class Node:
         self.look_for_stop()
         if (state := self._read(STATE, MOST_ARCHIVE_BYTES)) is not None:
             untar(state, self._order.state_dir)
-        patiently(lambda: self._remote.pull(sorted(set(self._apart.fetched.values()))), PATIENCE_MIN)
+        patiently(self._pull, PATIENCE_MIN)
         for name, digest in self._apart.fetched.items():
             restore(self._remote.cache, digest, self._project / name)
+
+    def _pull(self) -> None:
+        """A remote that is away may come back; space here does not."""
+        try:
+            self._remote.pull(sorted(set(self._apart.fetched.values())))
+        except OSError as error:
+            if (full := machine_error(error)) and tells_of_space(error):
+                raise full from error
+            raise
+
+    def lacks_space(self, error: Exception) -> bool:
+        """Whether `error` came of a full disk here, where all is that the job has; not of one at the remote."""
+        told = tells_of_space(error) or lacked_space(ExitCode.MACHINE, self.work, self.folder / LOG_FILE, 0)
+        return told and not isinstance(error, ServiceError)
+
+    def for_want_of_space(self, ended: Ended) -> Ended:
+        """`ended` of a job that another node may have the space for."""
+        return ended.model_copy(update={"full": str(self.work.parent)})
 
     def look_for_stop(self) -> None:
         """Take the head's request to end, if it made one."""
@@ -179,11 +198,24 @@ def _sending(node: Node) -> Iterator[None]:
 def run(work: Path, stop: Stop) -> int:
     """Carry out the job in `work`; returns its exit code."""
     node, started = Node(work), time.time()
+    try:
+        return _attempt(node, stop, started)
+    except (CapillaryError, OSError) as error:
+        if not node.lacks_space(error):
+            raise
+        ended = Ended(code=ExitCode.MACHINE, node=node_name(), started=started, ended=time.time())
+        node.write(ENDED_FILE, node.for_want_of_space(ended).model_dump_json().encode())  # not on this disk
+        return ExitCode.MACHINE
+
+
+def _attempt(node: Node, stop: Stop, started: float) -> int:
     code = 0
     try:
         node.settle()
         node.fetch()
     except CapillaryError as error:
+        if node.lacks_space(error):
+            raise
         log.error(error.report())
         code = error.code
         write_ended(node.folder, Ended(code=code, node=node_name(), started=started, ended=time.time()))
@@ -193,10 +225,12 @@ def run(work: Path, stop: Stop) -> int:
             code = run_job(node.folder, stop, before_end=node.look_for_stop)
     if code:
         node.keep_state()
-    if read_ended(node.folder) is not None:
-        node.deliver()
-    else:
+    if (ended := read_ended(node.folder)) is None:
         _again(node, own_job(os.environ), Ended(code=code, node=node_name(), started=started, ended=time.time()))
+    elif stop.asked is None and lacked_space(code, node.work, node.folder / LOG_FILE, 0):
+        node.write(ENDED_FILE, node.for_want_of_space(ended).model_dump_json().encode())
+    else:
+        node.deliver()
     return code
 
 

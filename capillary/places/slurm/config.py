@@ -1,6 +1,7 @@
 """configs/slurm.yaml: what jobs ask of a Slurm cluster, and which stages run as jobs."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,7 @@ SLURM_FILE = "configs/slurm.yaml"
 LEAST_WARNING_S = 30
 _TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d){0,2}")
 _OPTION = re.compile(r"--(?P<name>[a-z][a-z0-9-]*)(=[^\s].*)?")
+_EXCLUDE = "--exclude="
 _NAME = re.compile(r"[A-Za-z0-9_.:/@+-]+(,[A-Za-z0-9_.:/@+-]+)*")
 # what the script and its submission say themselves
 OWN_OPTIONS = frozenset(
@@ -43,6 +45,15 @@ class SlurmProfile(JobProfile):
     def is_apart(self) -> bool:
         """Whether the nodes share no disk with the head."""
         return self.files == "remote"
+
+    def without(self, nodes: Collection[str]) -> Self:
+        """This profile for jobs that do not run on `nodes`, nor on those that `extra` excludes."""
+        if not nodes:
+            return self
+        excluded = [line for line in self.extra if line.startswith(_EXCLUDE)]
+        named = (line.removeprefix(_EXCLUDE) for line in excluded)
+        others = (line for line in self.extra if line not in excluded)
+        return self.model_copy(update={"extra": (*others, f"{_EXCLUDE}{','.join([*named, *nodes])}")})
 
     @model_validator(mode="after")
     def _apart_as_processes(self) -> Self:

@@ -1,5 +1,6 @@
 """How a job without an ended.json ended according to Slurm, in plain words with a remedy."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from capillary.places.slurm.watch import GONE
@@ -41,3 +42,17 @@ def explain(word: str, address: str, job: str, log: Path) -> CapillaryError:
     """The error for a job of `address` without an ended.json, which Slurm says ended with `word`."""
     what, remedy, code = _CAUSES.get(word, _UNKNOWN)
     return CapillaryError(f"job {job} of {address} {what}", file=log, value=word, remedy=remedy, code=code)
+
+
+def nodes_full(address: str, full: Mapping[str, str]) -> CapillaryError:
+    """The error for a job of `address` for which no node is left. `full` maps nodes to their folders for temporary
+    files.
+    """
+    return CapillaryError(
+        f"the job of {address} found the disk of every node full that it ran on: {', '.join(full)}",
+        file=", ".join(dict.fromkeys(full.values())),
+        value=f"Slurm was asked for other nodes (--exclude={','.join(full)})",
+        remedy="free space in that folder on these nodes, or ask for nodes that have it (extra: [--tmp=20G] in "
+        "configs/slurm.yaml); then repeat to resume",
+        code=ExitCode.MACHINE,
+    )

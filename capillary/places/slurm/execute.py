@@ -12,14 +12,14 @@ from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
-from capillary.places.held import held, remove
+from capillary.places.held import clear, held, remove
 from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
 from capillary.places.outcome import Ended
 from capillary.places.share import limits_of, stand_ins
 from capillary.places.slurm.config import SLURM_FILE, SlurmProfile
-from capillary.places.slurm.endings import explain
+from capillary.places.slurm.endings import explain, nodes_full
 from capillary.places.slurm.head import DETACHED, Head, Requests
-from capillary.places.slurm.submitted import find_or_submit
+from capillary.places.slurm.submitted import Submitted, find_or_submit
 from capillary.settings import ExecutorName, PlaceName, Settings, TorchName
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine.gpus import Gpu
@@ -77,13 +77,21 @@ class SlurmPlace:
             return self._run(plan, folder, Requests(stop=stop, delivered=requests), publish)
 
     def _run(self, plan: StagePlan, folder: Path, requests: Requests, publish: Callable[[Path], None]) -> int:
+        full: dict[str, str] = {}  # node → its folder for temporary files, which is full
         for tried in range(1, MOST_SUBMISSIONS + 1):
-            submitted = find_or_submit(plan, folder, self._profile, self.write, self.variables())
+            submitted = self._submitted(plan, folder, full)
             follower = self.follower(plan, folder)
             try:
                 end = Head(folder, submitted, follower, requests).wait()
             finally:
                 follower.close()
+            if isinstance(end, Ended) and end.full and not requests.exit_code:
+                full[end.node] = end.full
+                if tried == MOST_SUBMISSIONS:
+                    break
+                _tell_of_full(plan, end, full)
+                clear(folder)
+                continue
             if isinstance(end, Ended):
                 code = collect(plan, folder, end, publish)
                 return requests.exit_code or code
@@ -95,7 +103,20 @@ class SlurmPlace:
         remove(folder)
         if requests.exit_code:
             return requests.exit_code
+        if isinstance(end, Ended):
+            raise nodes_full(plan.address, full)
         raise explain(str(end), plan.address, submitted.job, follower.kept)
+
+    def _submitted(self, plan: StagePlan, folder: Path, full: Mapping[str, str]) -> Submitted:
+        """The job of `plan`, found again or submitted, without the nodes that are `full`."""
+        profile = self._profile.without(full)
+        try:
+            return find_or_submit(plan, folder, profile, self.write, self.variables())
+        except CapillaryError as error:
+            if not full or error.code != ExitCode.SERVICE:
+                raise
+            remove(folder)
+            raise nodes_full(plan.address, full) from error
 
     def write(self, plan: StagePlan, folder: Path) -> list[Job]:
         """Write the jobs of the gates of `plan`, and its own, into `folder`."""
@@ -135,3 +156,10 @@ class SlurmPlace:
             )
         build = choose_build(images, pinned_cuda(repository), None) if with_torch else None
         return [environment_for(repository, stage, images, build).tag, architecture()]
+
+
+def _tell_of_full(plan: StagePlan, end: Ended, full: Mapping[str, str]) -> None:
+    log.warning(
+        f"the disk of node {end.node} is full ({end.full}); the job of {plan.address} is submitted again without "
+        f"that node (--exclude={','.join(full)})"
+    )

@@ -13,8 +13,10 @@ from capillary.places.follow import Follower
 from capillary.places.lines import JobLine, format_job
 from capillary.places.outcome import REQUEUED_FILE, STOP_FILE, Ended, attempts, read_ended
 from capillary.places.slurm import queue
+from capillary.places.slurm.script import NO_ROOM, ROOM
 from capillary.places.slurm.submitted import Submitted
 from capillary.places.slurm.watch import Watch
+from stages.common.errors import ExitCode
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -82,7 +84,7 @@ class Head:
                 if word := self._question():
                     self._follower.catch_up()
                     self._follower.pump()
-                    return self._look_again() or word
+                    return self._look_again() or self._without_room() or word
                 next_question_s = time.time() + self._watch.delay_s
             time.sleep(POLL_S)
 
@@ -96,6 +98,14 @@ class Head:
         if (ended := read_ended(self._folder)) is not None:
             self._tell_of("ended", node=ended.node)
         return ended
+
+    def _without_room(self) -> Ended | None:
+        """The end of a job whose node could not even hold what its script brings along (script.apart_script)."""
+        info = self._info
+        if info is None or not info.is_terminal or info.code != NO_ROOM:
+            return None
+        self._tell_of("ended", node=info.node)
+        return Ended(code=ExitCode.MACHINE, node=info.node, started=self._job.at, ended=time.time(), full=ROOM)
 
     def _obey(self) -> str | None:
         """Do what this head was asked; returns how the job ended if that ends it."""

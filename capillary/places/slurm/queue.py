@@ -35,13 +35,17 @@ class NoAnswer(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobInfo:
-    """A job as `scontrol show job` describes it. `node` is empty while it waits, `reason` if Slurm names none."""
+    """A job as `scontrol show job` describes it; `code` is the exit code of its script.
+
+    `node` is empty while it waits, `reason` if Slurm names none.
+    """
 
     state: str
     reason: str
     node: str
     restarts: int
     name: str
+    code: int = 0
 
     @property
     def is_terminal(self) -> bool:
@@ -91,10 +95,11 @@ def parse_job(text: str) -> JobInfo | NoAnswer:
         node="" if node == "(null)" else node,
         restarts=int(found.get("Restarts", "0")),
         name=found.get("JobName", ""),
+        code=int(found.get("ExitCode", "0:0").partition(":")[0]),
     )
 
 
-_KEYS = ("JobState", "Reason", "NodeList", "BatchHost", "Restarts", "JobName")
+_KEYS = ("JobState", "Reason", "NodeList", "BatchHost", "Restarts", "JobName", "ExitCode")
 
 
 def find_by_name(name: str, folder: Path) -> list[str]:

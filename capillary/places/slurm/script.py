@@ -12,6 +12,8 @@ from capillary.places.job import LOG_FILE
 from capillary.places.slurm.config import SlurmProfile
 
 SCRIPT_FILE = "job.sh"
+NO_ROOM = 28  # the exit code of a script whose node cannot hold what it brings along
+ROOM = "$SLURM_TMPDIR, $TMPDIR or /tmp"
 _MIB = 1 << 20
 
 
@@ -50,8 +52,8 @@ def apart_script(profile: SlurmProfile, name: str, python: str, bundle: bytes) -
     encoded = base64.encodebytes(bundle).decode()
     return (
         f"{_head(profile, name)}"
-        'work=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/capillary-XXXXXXXX") || exit 1\n'
-        f"base64 -d <<'END' | tar -xzf - -C \"$work\" || exit 1\n{encoded}END\n"
+        f'work=$(mktemp -d "${{SLURM_TMPDIR:-${{TMPDIR:-/tmp}}}}/capillary-XXXXXXXX") || exit {NO_ROOM}\n'
+        f'base64 -d <<\'END\' | tar -xzf - -C "$work" || {{ rm -rf "$work"; exit {NO_ROOM}; }}\n{encoded}END\n'
         f'exec >>"$work/job/{LOG_FILE}" 2>&1\n'
         'export PYTHONPATH="$work/code"\n'
         f'{shlex.join(["exec", python, "-P", "-m", "capillary.places.apart.node"])} "$work"\n'

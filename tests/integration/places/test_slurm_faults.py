@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from capillary.places.job import job_folder
+from capillary.places.lines import parse_job
 from capillary.places.outcome import attempts
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import Submitted, read_submitted
@@ -80,6 +81,20 @@ def test_a_node_that_loses_its_power(start: Start, project: PlaceProject, number
         power_on(first.node)
     assert "retries 1" in head.text()
     assert project.out()["copy"] == "hello\n"
+    assert until(lambda: project.leftovers() == [])
+
+
+@pytest.mark.parametrize("number", range(rounds(0, by_hand=3)))
+def test_a_node_whose_disk_is_full(start: Start, project: PlaceProject, number: int) -> None:
+    """Another node does the work, and the head names the one that could not."""
+    head = start("full")
+    assert head.code() == 0, head.text()
+    (warning,) = (line for line in head.text().splitlines() if "is full" in line)
+    first, *_, last = [line.node for line in map(parse_job, head.text().splitlines()) if line and line.state == "ended"]
+    assert first != last
+    assert f"the disk of node {first} is full (" in warning
+    assert f"--exclude={first}" in warning
+    assert project.out() == {"copy": "hello\n"}
     assert until(lambda: project.leftovers() == [])
 
 

@@ -62,6 +62,13 @@ def fail():
     sys.exit(9)
 
 
+def full():
+    if not (STATE / "tried").exists():
+        (STATE / "tried").touch()
+        sys.stderr.write(os.strerror(28) + "\\n")
+        sys.exit(6)
+
+
 def save():
     def leave(number, frame):
         (STATE / "saved").write_text("checkpoint")

@@ -1,6 +1,7 @@
 """A job's folder holds the whole plan but its secrets, and a node carries it out as the launcher would."""
 
 import dataclasses
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import Dep, StagePlan
 from capillary.launcher.provenance import forget, with_provenance
 from capillary.lifetimes.stop import Stop
+from capillary.places import work
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
 from capillary.places.nodes import (
     choose_meeting,
@@ -25,6 +27,7 @@ from capillary.places.nodes import (
 )
 from capillary.places.outcome import Attempt, attempts, read_ended, write_attempt
 from capillary.places.peer import run_peer
+from capillary.places.room import is_full, lacked_space
 from capillary.places.work import MOST_IN_VAIN, NO_CHECKPOINTS, run_job
 from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
@@ -345,6 +348,59 @@ def test_a_job_that_was_asked_to_end_in_the_queue_computes_nothing(
     assert run_job(folder, Stop()) == ExitCode.TERMINATED
     assert ran == []
     assert read_ended(folder) is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "shared_full", "told"),
+    [
+        ("value: No space left on device", 6, False, True),
+        ("RuntimeError: write(): Disk quota exceeded", 1, False, True),
+        ("value: No space left on device", 6, True, False),
+        ("value: No space left on device", 7, False, False),
+        ("value: Permission denied", 6, False, False),
+    ],
+)
+def test_a_node_whose_own_disk_is_full_is_named(
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: str,
+    code: int,
+    shared_full: bool,
+    told: bool,
+) -> None:
+    """Another one may have space, unless the disk that all share is full, or the fault is another."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    folder = write()
+    (folder / "log").write_text("a former attempt: No space left on device\n")
+    monkeypatch.setattr(work, "is_full", lambda place: shared_full and place == folder)
+
+    def fail(*_: object) -> int:
+        with (folder / "log").open("a") as log:
+            log.write(words)
+        return code
+
+    monkeypatch.setattr(process, "execute", fail)
+    assert run_job(folder, Stop()) == code
+    ended = read_ended(folder)
+    assert ended is not None
+    assert ended.full == (str(tmp_path) if told else "")
+
+
+def test_a_disk_that_takes_nothing_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked by writing: quotas are in no count of free blocks. A folder that is missing is another fault."""
+    assert not is_full(tmp_path)
+    assert not is_full(tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == []
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        monkeypatch.setattr(os, "posix_fallocate", lambda *_, number=number: _raise(number))
+        assert is_full(tmp_path)
+        assert lacked_space(6, tmp_path, tmp_path / "log", 0)
+        assert not lacked_space(4, tmp_path, tmp_path / "log", 0)
+
+
+def _raise(number: int) -> None:
+    raise OSError(number, os.strerror(number))
 
 
 def test_the_folder_of_no_job_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """From a head to a node that sees nothing of its disk, and back, without a cluster: the batch script's work by hand."""
 
+import errno
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,8 @@ from capillary.places.outcome import Ended, read_ended, write_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import _remember
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.runtime import read_order
 from tests.unit.capillary.places.slurm.conftest import FakeSlurm
 from tests.unit.capillary.places.slurm.test_slurm_config import profile
 
@@ -142,6 +145,61 @@ def test_results_wait_for_a_remote_that_is_away_for_long(
     monkeypatch.setattr(Remote, "push", away)
     job.deliver()
     assert Remote(plan.root).read(box_of(job_folder(plan)), "ended.json") is not None
+
+
+@pytest.mark.parametrize("when", ["fetch", "run"])
+def test_a_node_without_space_says_so(
+    plan: StagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """At once, not after an hour as for a remote that is away, and without writing to its disk."""
+    written(plan)
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*((Remote, "pull") if when == "fetch" else (node, "run_job")), full)
+    monkeypatch.setattr(node, "write_ended", full)
+    assert carry_out(plan, tmp_path / "node", monkeypatch) == ExitCode.MACHINE
+    Mirror(plan, job_folder(plan)).catch_up()
+    ended = read_ended(job_folder(plan))
+    assert ended is not None
+    assert (ended.code, ended.full) == (ExitCode.MACHINE, str(tmp_path))
+
+
+def test_a_stage_that_found_a_full_disk_on_a_node_apart(
+    plan: StagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log says so; its checkpoints go to the next node."""
+    written(plan)
+
+    def fail(folder: Path, *_: object, **__: object) -> int:
+        (folder / "log").write_text("No space left on device")
+        state = read_order(folder / "order.json").state_dir
+        state.mkdir(parents=True)
+        (state / "saved").write_text("checkpoint")
+        write_ended(folder, Ended(code=6, node="n1", started=1.0, ended=2.0))
+        return 6
+
+    monkeypatch.setattr(node, "run_job", fail)
+    assert carry_out(plan, tmp_path / "node", monkeypatch) == ExitCode.MACHINE
+    Mirror(plan, job_folder(plan)).catch_up()
+    ended = read_ended(job_folder(plan))
+    assert ended is not None
+    assert ended.full == str(tmp_path)
+    assert Remote(plan.root).read(box_of(job_folder(plan)), node.STATE) is not None
+
+
+def test_a_full_remote_is_not_the_node_s_fault(
+    plan: StagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node would meet it, too."""
+    written(plan)
+    with tarfile.open(fileobj=io.BytesIO((job_folder(plan) / "bundle.tar.gz").read_bytes())) as archive:
+        archive.extractall(tmp_path / "node")
+    job = node.Node(tmp_path / "node")
+    away = ServiceError("DVC's remote does not answer", remedy="-")
+    away.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not job.lacks_space(away)
 
 
 def test_what_a_node_cannot_have_is_refused(plan: StagePlan, make_plan: Make) -> None:

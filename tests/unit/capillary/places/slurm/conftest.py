@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +26,10 @@ class FakeSlurm:
         self.jobs: list[subprocess.CompletedProcess[str]] = [done(stdout=job("RUNNING", node="n1"))]
         self.named: list[str] = []
         self.squeue_code = 0
+        self.scripts: list[str] = []  # that were submitted
         self.environment: dict[str, str] = {}
         self.refuses = ""  # to cancel
+        self.rejects: Callable[[str], bool] = lambda _script: False  # a job that no node can run
 
     def __call__(self, argv: Sequence[str], environment: Any = None) -> "subprocess.CompletedProcess[str]":
         self.asked.append(list(argv))
@@ -36,6 +39,9 @@ class FakeSlurm:
             return done("\n".join(self.named), "no answer", self.squeue_code)
         if argv[0] == "sbatch":
             self.environment = dict(environment)
+            self.scripts.append(Path(argv[-1]).read_text())
+            if self.rejects(self.scripts[-1]):
+                return done(stderr="Requested node configuration is not available", code=1)
             return done("4711;double\n")
         if argv[0] == "scancel" and self.refuses:
             return done(stderr=self.refuses, code=1)
@@ -46,10 +52,10 @@ class FakeSlurm:
         return [argv[1:] for argv in self.asked if argv[0] == program and argv[1] != "show"]
 
 
-def job(state: str, *, reason: str = "None", node: str = "(null)", restarts: int = 0) -> str:
+def job(state: str, *, reason: str = "None", node: str = "(null)", restarts: int = 0, code: int = 0) -> str:
     return (
         f"JobId=4711 JobName={NAME} UserId=me(1) JobState={state} Reason={reason} Dependency=(null) "
-        f"Restarts={restarts} NodeList={node} Command=/a JobState=FAILED/job.sh"
+        f"Restarts={restarts} ExitCode={code}:0 NodeList={node} Command=/a JobState=FAILED/job.sh"
     )
 
 

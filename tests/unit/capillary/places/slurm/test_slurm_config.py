@@ -12,6 +12,7 @@ import pytest
 
 from capillary.places.slurm.config import SlurmConfig, SlurmProfile, read_config
 from capillary.places.slurm.script import (
+    NO_ROOM,
     apart_script,
     array_name,
     array_script,
@@ -105,6 +106,13 @@ def test_what_a_profile_leaves_open_is_the_cluster_s() -> None:
     assert shlex.split(script.splitlines()[-1])[-1] == "/job; rm -rf"
 
 
+def test_nodes_that_are_not_to_be_used_join_those_of_the_profile() -> None:
+    """Slurm takes the last of several --exclude."""
+    assert profile().without([]) == profile()
+    chosen = profile(extra=("--exclude=n[7-9]", "--constraint=a100")).without(["n1", "n2"])
+    assert chosen.extra == ("--constraint=a100", "--exclude=n[7-9],n1,n2")
+
+
 def test_the_script_for_a_node_apart_brings_everything_along(tmp_path: Path) -> None:
     """It unpacks itself into a folder of the node, works there, and names nothing of this machine."""
     packed = io.BytesIO()
@@ -123,6 +131,9 @@ def test_the_script_for_a_node_apart_brings_everything_along(tmp_path: Path) -> 
     (work,) = tmp_path.glob("capillary-*")
     assert done.returncode == 0
     assert "job.json" in (work / "job/log").read_text()
+    for no_room in (script, script.replace("mktemp -d", "mktemp -d -u")):  # no folder, and nothing to be written there
+        environment["TMPDIR"] = str(tmp_path / "full")
+        assert subprocess.run(["bash"], input=no_room, text=True, env=environment, check=False).returncode == NO_ROOM
     argv = submit_apart_argv(Path("/jobs/a/job.sh"), ["PATH"])
     assert argv[2:] == ["--export=PATH", "--output=/dev/null", "--chdir=/", "/jobs/a/job.sh"]
 

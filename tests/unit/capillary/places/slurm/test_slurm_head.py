@@ -305,6 +305,61 @@ def test_a_job_that_a_node_took_with_it_is_submitted_again(
     assert len(slurm.said("sbatch")) == 2
 
 
+def full(node: str) -> Ended:
+    return Ended(code=ExitCode.MACHINE, node=node, started=1.0, ended=2.0, full="/scratch")
+
+
+def test_a_job_whose_node_has_a_full_disk_is_submitted_again_without_it(
+    run: Run, slurm: FakeSlurm, at_once: None, on_question: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether the node's program says so, or its script could not even unpack what it brings along."""
+    slurm.jobs = [
+        done(stdout=job("RUNNING", node="n1")),
+        *[done(stdout=job("FAILED", node="n2", code=28))] * 2,
+        PENDING,
+    ]
+
+    def node() -> None:
+        if len(slurm.scripts) != 2:
+            run.leave(full("n1") if len(slurm.scripts) == 1 else WELL)
+
+    on_question(node)
+    assert run.execute() == 0
+    assert run.published == ["made"]
+    excluded = [[line for line in script.splitlines() if "--exclude" in line] for script in slurm.scripts]
+    assert excluded == [[], ["#SBATCH --exclude=n1"], ["#SBATCH --exclude=n1,n2"]]
+    printed = capsys.readouterr().out
+    assert "the disk of node n1 is full (/scratch)" in printed
+    assert "the disk of node n2 is full ($SLURM_TMPDIR, $TMPDIR or /tmp)" in printed
+
+
+@pytest.mark.parametrize(("others", "tries"), [(1, 2), (9, 5)])
+def test_nodes_with_full_disks_are_named_when_none_is_left(
+    run: Run, slurm: FakeSlurm, on_question: Callable[..., None], others: int, tries: int
+) -> None:
+    """Slurm rejects a job that no node is left for; and nobody fills the disks of a whole cluster."""
+    slurm.rejects = lambda script: script.count("--exclude") > 0 and len(slurm.scripts) > others
+    on_question(lambda: run.leave(full(f"n{len(slurm.scripts)}")))
+    with pytest.raises(CapillaryError, match="found the disk of every node full that it ran on: n1") as caught:
+        run.execute()
+    assert (caught.value.file, caught.value.code) == ("/scratch", ExitCode.MACHINE)
+    assert "--tmp=" in caught.value.remedy
+    assert len(slurm.scripts) == tries
+    assert not run.folder.exists()
+
+
+def test_ctrl_c_ends_a_job_that_found_a_full_disk(run: Run, slurm: FakeSlurm, on_question: Callable[..., None]) -> None:
+    """It is not submitted again."""
+
+    def node() -> None:
+        run.stop.receive(signal.SIGINT, None)
+        run.leave(full("n1"))
+
+    on_question(node)
+    assert run.execute() == 130
+    assert len(slurm.scripts) == 1
+
+
 def test_outs_that_are_links_are_not_published(run: Run, on_question: Callable[..., None], tmp_path: Path) -> None:
     """A node may be anybody's; the folder stays, to be looked at."""
     secret = tmp_path / "secret"
