@@ -1,7 +1,8 @@
 """A Ray cluster of several nodes on this machine, in its own process: heads of tests are forks, which Ray's client
 does not survive.
 
-    python -m tests.support.clusters.ray_cluster NODES      prints its address; `lose` takes a node away without grace
+    python -m tests.support.clusters.ray_cluster NODES      prints its address; `lose` takes a node away without
+    grace, `used` says how many CPUs its tasks have
 """
 
 import atexit
@@ -30,11 +31,18 @@ class RayNodes:
 
     def lose_one(self) -> None:
         """A node and everything on it is gone at once."""
+        assert self._ask("lose") == "lost"
+
+    def used_cpus(self) -> float:
+        """How many CPUs its tasks have been given."""
+        return float(self._ask("used"))
+
+    def _ask(self, word: str) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("lose\n")
+        self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
-        assert self._process.stdout.readline() == "lost\n"
+        return self._process.stdout.readline().strip()
 
 
 @contextmanager
@@ -77,19 +85,27 @@ def main(count: int, cpus: int) -> None:
     """Start the cluster and do what the lines on stdin ask for."""
     from ray.cluster_utils import Cluster
 
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # Ray prints what it has to say of lost nodes
     head = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     others = [cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES) for _ in range(count - 1)]
-    _say(cluster.address)
-    for _ in sys.stdin:
-        cluster.remove_node(others.pop(), allow_graceful=False)
-        _say("lost")
+    answers.write(f"{cluster.address}\n")
+    for line in sys.stdin:
+        if line == "lose\n":
+            cluster.remove_node(others.pop(), allow_graceful=False)
+            answers.write("lost\n")
+        else:
+            answers.write(f"{_used_cpus(cluster.address)}\n")
     cluster.shutdown()
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+def _used_cpus(address: str) -> float:
+    import ray
+
+    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+    total, free = ray.cluster_resources(), ray.available_resources()
+    return total.get("CPU", 0.0) - free.get("CPU", 0.0)
 
 
 if __name__ == "__main__":
