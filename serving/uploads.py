@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.failures import Refusal
 
-FIELDS = ("spacing_um", "format", "probability", "picture", "view", "url")
+FIELDS = ("spacing_um", "dataset", "format", "probability", "picture", "view", "url")
 MOST_FIELD_BYTES = 4096
 MOST_PARTS = 8
 SAFE_NAME = re.compile(r"[^\w .()+-]", re.ASCII)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from serving.jobs.files import result_files, stack_file
+from serving.jobs.files import result_files, stack_path
 from serving.jobs.record import Request, Result
 from serving.models.messages import Answer, Message, line_of
 from serving.models.networks import Networks, load_networks, pinned_reference, self_test
@@ -113,7 +113,7 @@ def segment(folder: Path, request: Request, networks: Networks, note: Callable[[
     """Segment the stack in `folder` by the steps of `capillary predict`; its files appear there."""
     began, files = time.monotonic(), result_files(folder, request)
     stack = StackRequest(
-        image=stack_file(folder, request),
+        image=stack_path(folder, request),
         mask=files["mask"],
         probability=files.get("probability"),
         picture=files.get("picture"),

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common.imaging.suffixes import is_pattern, split_inside, suffix_of
-
-_WITH_NEIGHBOURS = (".nhdr", ".mhd")  # headers whose voxels are in a file next to them
+from stages.common.imaging.suffixes import DETACHED_SUFFIXES, is_pattern, split_inside, suffix_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +24,7 @@ def locate(image: Path) -> StackPath:
     file, place = split_inside(str(image))
     if place:
         return StackPath(host=Path(file), inside=f"{Path(file).name}:/{place}")
-    is_several = (is_pattern(image.name) and not image.exists()) or suffix_of(image.name) in _WITH_NEIGHBOURS
+    is_several = (is_pattern(image.name) and not image.exists()) or suffix_of(image.name) in DETACHED_SUFFIXES
     if is_several:
         folder = image.absolute().parent
         return StackPath(host=folder, inside=f"{folder.name}/{image.name}")

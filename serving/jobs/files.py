@@ -8,8 +8,14 @@ MEDIA_TYPES = {".tif": "image/tiff", ".nii.gz": "application/gzip", ".png": "ima
 
 
 def stack_file(folder: Path, request: Request) -> Path:
-    """The stack as it came."""
-    return folder / f"stack{request.suffix}"
+    """The file or folder with the stack: as it came, or unpacked."""
+    return folder / (request.unpacked or f"stack{request.suffix}")
+
+
+def stack_path(folder: Path, request: Request) -> Path:
+    """The stack as `capillary predict` names it: `stack_file`, or an array in it (stack.h5:/place)."""
+    file = stack_file(folder, request)
+    return Path(f"{file}:/{request.dataset}") if request.dataset else file
 
 
 def result_files(folder: Path, request: Request) -> dict[str, Path]:

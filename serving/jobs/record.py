@@ -48,11 +48,16 @@ class Failure(Stored):
 
 
 class Request(Stored):
-    """What a client asked for. `suffix` is the stack's, `spacing_um` z, y, x where the file has none.
-    `view` asks for small copies of stack and mask, which the page shows."""
+    """What a client asked for. `suffix` is that of `file_name`, `spacing_um` z, y, x where the file has none.
+
+    `unpacked` is where the stack of an archive is in the job's folder, `dataset` the place of the array in an HDF5
+    file. `view` asks for small copies of stack and mask, which the page shows.
+    """
 
     file_name: str = Field(max_length=300)
     suffix: str
+    unpacked: str = ""
+    dataset: str = ""
     spacing_um: tuple[float, float, float] | None = None
     mask_suffix: Literal[".tif", ".nii.gz"] = ".tif"
     probability: bool = False

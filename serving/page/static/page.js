@@ -25,6 +25,8 @@ async function send(file) {
   const body = new FormData();
   const spacing = byId("spacing").value.replace(/\s/g, "");
   if (spacing) body.append("spacing_um", spacing);
+  const dataset = byId("dataset").value.trim();
+  if (dataset) body.append("dataset", dataset);
   body.append("view", "yes");
   body.append("stack", file);
   try {

@@ -22,6 +22,14 @@ SUFFIXES = (
 WRITTEN_SUFFIXES = (*(suffix for suffix in PLAIN_SUFFIXES if suffix != ".lsm"), *ZARR_SUFFIXES)
 READ = f"{', '.join(SUFFIXES)}, or a folder of slices"  # for messages
 SLICE_SUFFIXES = (".tif", ".tiff", ".png")  # of the files in a folder of slices
+# what programs and people leave next to the slices
+_IGNORED_SUFFIXES = (
+    *(".txt", ".csv", ".tsv", ".xml", ".json", ".ini", ".log", ".md", ".html", ".pdf", ".yaml", ".yml", ".db"),
+    *(".companion.ome", ".tfw", ".info", ".lnk", ".bak", ".tmp", ".sha256", ".md5", ".dvc", ".gitignore"),
+)
+_IGNORED_FOLDERS = ("__macosx", "@eadir")
+ZARR_METADATA = (".zarray", ".zgroup", ".zattrs", "zarr.json")  # one of these makes a folder a Zarr store
+DETACHED_SUFFIXES = (".nhdr", ".mhd")  # headers whose voxels are in a file next to them
 _INSIDE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, HDF5_SUFFIXES))})):(.*)", re.IGNORECASE | re.DOTALL)
 _PLACES = re.compile(r"\*|\{z\}")
 
@@ -57,3 +65,14 @@ def may_name_stack(path: str) -> bool:
     """Whether `path` names a file that is read, a pattern of slices, or what can be a folder of slices."""
     is_bare = path != "" and "." not in path.rpartition("/")[2]
     return suffix_of(path) is not None or is_pattern(path) or path.endswith("/") or is_bare
+
+
+def is_slice(name: str) -> bool:
+    """Whether a file of this name can be a slice."""
+    return name.lower().endswith(SLICE_SUFFIXES) and not name.startswith(".")
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of this name next to the slices means nothing."""
+    lower = name.lower()
+    return lower.startswith(".") or lower.endswith(_IGNORED_SUFFIXES) or lower in _IGNORED_FOLDERS

@@ -1,11 +1,13 @@
 """The service as a process with real networks: the mask of `capillary predict`, a swap, an end that loses nothing."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,6 +73,20 @@ def _until(holds: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
 
 
+def _mask_of_zipped_slices(client: httpx.Client, stack: Path) -> bytes:
+    """The mask of `stack` sent as a zip of a folder of slices."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as zipped:
+        for z, plane in enumerate(tifffile.imread(stack)):
+            page = io.BytesIO()
+            tifffile.imwrite(page, plane)
+            zipped.writestr(f"mouse/z{z}.tif", page.getvalue())
+    files = {"stack": ("mouse.zip", packed.getvalue())}
+    answer = client.post("/v1/segment", files=files, data={"spacing_um": "5,1,1"})
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
 def test_a_mask_has_the_bytes_of_predict_and_a_new_model_takes_over(project: PredictionProject, stack: Path) -> None:
     """SIGTERM ends the process and its worker."""
     done = project.predict(str(stack), str(stack.with_name("seg.tif")), "--spacing-um", "5,1,1")
@@ -85,6 +101,7 @@ def test_a_mask_has_the_bytes_of_predict_and_a_new_model_takes_over(project: Pre
         assert client.get(f"{path}/mask").content == stack.with_name("seg.tif").read_bytes()
         assert job["result"]["shape_zyx"] == list(SHAPE)
         assert client.get(f"{path}/view_mask").status_code == 200
+        assert _mask_of_zipped_slices(client, stack) == stack.with_name("seg.tif").read_bytes()
 
         before = client.get("/v1/models").json()["current"]["versions"]
         project.register(brightness_network(-9.0), fold=0)

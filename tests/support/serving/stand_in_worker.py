@@ -24,7 +24,7 @@ def _resolved(reference: str) -> str:
 
 def _segment(ask: dict[str, Any], served: dict[str, str]) -> None:
     job, folder, request = ask["job"], Path(ask["folder"]), ask["request"]
-    text = (folder / f"stack{request['suffix']}").read_bytes()
+    text = (folder / (request["unpacked"] or f"stack{request['suffix']}")).read_bytes()
     word = text.split()[0].decode("ascii", "replace")
     _answer(job=job, progress=0.5)
     if word == "die":

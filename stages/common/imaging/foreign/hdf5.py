@@ -20,6 +20,7 @@ from stages.common.imaging.suffixes import split_inside
 
 MAX_OBJECTS = 10_000
 _SHOWN = 8
+_NAME_ONE = "name one: {}:/place/of/array, or /place/of/array in the service's field dataset"
 _SPACING = "element_size_um"
 # of the library itself and of h5py: deflate, shuffle, checksum, szip, n-bit, scale-offset, LZF
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
@@ -104,7 +105,7 @@ def _only(file: Any, path: Path) -> Any:
             seen += 1
             if seen > MAX_OBJECTS:
                 what = f"it holds more than {MAX_OBJECTS:,} objects; name one (file.h5:/place)"
-                raise not_a_stack(path, what, f"name one: {path.name}:/place/of/array")
+                raise not_a_stack(path, what, _NAME_ONE.format(path.name))
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
             each = group[name]
@@ -115,7 +116,7 @@ def _only(file: Any, path: Path) -> Any:
     if len(found) != 1:
         names = ", ".join(sorted(each.name for each in found)[:_SHOWN]) or "none"
         text = f"it holds {len(found)} arrays of three axes ({names})"
-        raise DataError(text, remedy=f"name one: {path.name}:/place/of/array", file=path)
+        raise DataError(text, remedy=_NAME_ONE.format(path.name), file=path)
     return found[0]
 
 

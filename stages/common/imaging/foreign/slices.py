@@ -30,29 +30,12 @@ from stages.common.imaging.stacks import (
     refuse_other_forms,
     refusing_damage,
 )
-from stages.common.imaging.suffixes import SLICE_SUFFIXES, is_pattern, pattern_of
+from stages.common.imaging.suffixes import SLICE_SUFFIXES, is_ignored, is_pattern, is_slice, pattern_of
 
 MAX_SLICES = 1 << 16
-# what programs and people leave next to the slices
-_IGNORED_SUFFIXES = (
-    *(".txt", ".csv", ".tsv", ".xml", ".json", ".ini", ".log", ".md", ".html", ".pdf", ".yaml", ".yml", ".db"),
-    *(".companion.ome", ".tfw", ".info", ".lnk", ".bak", ".tmp", ".sha256", ".md5", ".dvc", ".gitignore"),
-)
-_IGNORED_FOLDERS = ("__macosx", "@eadir")
 _NUMBERS = re.compile(r"(\d+)")
 _PATTERN = "name those of one stack by a pattern, such as folder/z*.tif or folder/z{z}_c0.tif"
 _NO_DEPTH = "no distance between slices"
-
-
-def is_slice(name: str) -> bool:
-    """Whether a file of this name can be a slice."""
-    return name.lower().endswith(SLICE_SUFFIXES) and not name.startswith(".")
-
-
-def is_ignored(name: str) -> bool:
-    """Whether a file or folder of this name next to the slices means nothing."""
-    lower = name.lower()
-    return lower.startswith(".") or lower.endswith(_IGNORED_SUFFIXES) or lower in _IGNORED_FOLDERS
 
 
 @contextlib.contextmanager
@@ -212,7 +195,7 @@ def _shape_and_type(file: Path, channel: Channel) -> tuple[tuple[int, int], np.d
                 (depth, y, x), dtype = opened.shape_zyx, opened.dtype
         if depth > 1:
             what = f"it holds {depth} slices itself; name the file as the stack"
-            raise not_a_stack(file, what, "name the file as the stack")
+            raise not_a_stack(file, what, "name the file as the stack; send the service one stack at a time")
         return (y, x), dtype
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import MAX_AXES
 from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack
+from stages.common.imaging.suffixes import ZARR_METADATA
 
 MAX_JSON_BYTES = 1 << 24
-ARRAY, GROUP, ATTRIBUTES, BOTH = ".zarray", ".zgroup", ".zattrs", "zarr.json"
+ARRAY, GROUP, ATTRIBUTES, BOTH = ZARR_METADATA
 # codecs that give bytes for bytes, with the name by which bombs.py knows them
 _CODECS = {
     **{"blosc": "blosc", "zstd": "zstd", "zlib": "deflate", "gzip": "deflate", "lz4": "lz4"},
@@ -40,7 +41,7 @@ class ZarrArray:
 
 def is_zarr(folder: Path) -> bool:
     """Whether `folder` is a group or an array of Zarr."""
-    return any((folder / name).is_file() for name in (ARRAY, GROUP, ATTRIBUTES, BOTH))
+    return any((folder / name).is_file() for name in ZARR_METADATA)
 
 
 def read_json(file: Path) -> dict[str, Any]:

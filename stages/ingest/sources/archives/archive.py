@@ -105,14 +105,15 @@ class ArchiveFolder:
                 self._files[member.place] = file
 
 
-def open_archive(archive: Path, scratch: Path, *, shown: str) -> ArchiveFolder:
+def open_archive(archive: Path, scratch: Path, *, shown: str, most_bytes: int | None = None) -> ArchiveFolder:
     """List `archive`, which must stay where it is; what is wanted of it will be unpacked under `scratch`.
 
-    Raises DataError for one that is damaged, asks for too much, or has a member whose name leads elsewhere.
+    Raises DataError for one that is damaged, asks for too much, or has a member whose name leads elsewhere;
+    LargeArchiveError where its members take more than `most_bytes` together.
     """
     written = scratch / "unpacked"
     written.mkdir()
-    budget = Budget(shown=shown, archive_bytes=archive.stat().st_size)
+    budget = Budget(shown=shown, archive_bytes=archive.stat().st_size, most_bytes=most_bytes)
     with _explaining(shown):
         members = list_zip(archive, budget) if _is_zip(archive) else list_tar(archive, budget)
     return ArchiveFolder(archive=archive, listing=Listing(members, shown), written=written, shown=shown)

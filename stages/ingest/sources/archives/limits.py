@@ -17,12 +17,20 @@ _ARCHIVE = "the archive"
 _RESERVE_BYTES = 1 << 26  # of the disk, for what ingest writes besides
 
 
+class LargeArchiveError(DataError):
+    """An archive that unpacks to more than was allowed for."""
+
+
 @dataclass(kw_only=True)
 class Budget:
-    """What the headers of `shown`, an archive of `archive_bytes`, have claimed so far. Too much is a DataError."""
+    """What the headers of `shown`, an archive of `archive_bytes`, have claimed so far. Too much is a DataError.
+
+    `most_bytes` is what all members together may take; LargeArchiveError beyond that.
+    """
 
     shown: str
     archive_bytes: int
+    most_bytes: int | None = None
     members: int = 0
     list_bytes: int = 0
     unpacked_bytes: int = 0
@@ -33,6 +41,9 @@ class Budget:
         self.unpacked_bytes += size
         if self.members > MAX_MEMBERS:
             raise self._refused(f"it holds more than {MAX_MEMBERS:,} members", name, "pack only the stacks")
+        if self.most_bytes is not None and self.unpacked_bytes > self.most_bytes:
+            what = f"the archive {self.shown} unpacks to more than {self.most_bytes:,} bytes"
+            raise LargeArchiveError(what, remedy="pack only the stack", file=self.shown)
         most = max(SMALL_BYTES, self.archive_bytes * MAX_EXPANSION)
         if self.unpacked_bytes > most:
             raise self._refused(
