@@ -6,9 +6,7 @@ import shutil
 import subprocess
 from typing import Any
 
-import pytest
-
-from tests.support.parts import REPOSITORY
+from tests.support.parts import REPOSITORY, require
 
 FOLDER = REPOSITORY / ".devcontainer"
 CONFIG: dict[str, Any] = json.loads(
@@ -88,10 +86,10 @@ def test_direnv_loads_what_is_there() -> None:
 
 
 def test_the_devcontainer_tool_reads_it() -> None:
-    """Where the tool is installed (npm: @devcontainers/cli), it takes the file without a complaint."""
-    if (tool := shutil.which("devcontainer")) is None:
-        pytest.skip("needs the devcontainer command (npm: @devcontainers/cli)")
-    argv = [tool, "read-configuration", "--workspace-folder", str(REPOSITORY), "--include-merged-configuration"]
+    """It takes the file without a complaint."""
+    tool = shutil.which("devcontainer")
+    require(tool is not None, "the devcontainer command (scripts/ci/devcontainer.sh)")
+    argv = [str(tool), "read-configuration", "--workspace-folder", str(REPOSITORY), "--include-merged-configuration"]
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
