@@ -25,6 +25,7 @@ from stages.report.words import (
     effect_text,
     fold_means,
     interval_text,
+    labelled_words,
     listed,
     moment,
     number,
@@ -174,6 +175,31 @@ def test_many_rules_are_not_all_named(ruled: int, more: str) -> None:
     found = cautions(made_report(volumes=volumes))[-1]
     assert found.startswith("Set by a rule instead of measured: v0 (dice_ce, empty), v1")
     assert found.endswith(f"v3 (dice_ce, empty) and v4 (dice_ce, empty){more}.")
+
+
+def test_what_share_is_labelled_is_told_in_words() -> None:
+    """A volume counts once, however many losses have it; where all is labelled there is nothing to tell."""
+    shares = {"stack0": 0.05, "stack1": 0.15}
+    volumes = tuple(dataclasses.replace(one, labelled_share=shares.get(one.id, 1.0)) for one in made_report().volumes)
+    sentence = (
+        "55.0% of the voxels are labelled (a mean over volumes; 2 of 4 are labelled in part). "
+        "All numbers are of those voxels alone (docs/labels.md)."
+    )
+    report = made_report(volumes=volumes)
+    assert labelled_words(report) == sentence
+    assert sentence in cautions(report)
+    assert sentence in to_html(report)
+    assert labelled_words(made_report()) == ""
+
+
+def test_a_metric_that_needs_larger_labelled_blocks_is_told() -> None:
+    """One volume without a value is enough; a missing value where all is labelled has another reason."""
+    first, *others = made_report().volumes[:4]
+    without = dataclasses.replace(first, values={**first.values, "hd95_um": math.nan})
+    in_part = dataclasses.replace(without, labelled_share=0.2)
+    told = labelled_words(made_report(volumes=(in_part, *others)))
+    assert told.endswith("(docs/labels.md). A metric without a value (–) needs larger labelled blocks.")
+    assert labelled_words(made_report(volumes=(without, *others))) == ""
 
 
 def test_enough_volumes_need_no_word() -> None:
