@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capillary.cache.choose import choose
-from capillary.cache.judge import Judgement, Verdict, failed, judge
+from capillary.cache.judge import Judgement, Verdict, failed, judge, not_comparable
 from capillary.cache.project import CurrentEntry, Project
-from capillary.cache.recompute import audit_folder, command_of, has_server, plan_again, reads_registry
+from capillary.cache.recompute import (
+    audit_folder,
+    circumstances_now,
+    command_of,
+    has_server,
+    plan_again,
+    reads_registry,
+)
 from capillary.cache.recorded import Recorded
 from capillary.cache.show import as_json, show_chosen, show_judgement, show_left_out, show_summary, stdout_as_stderr
-from capillary.compute.circumstances import digests_of, recall
+from capillary.compute.circumstances import Circumstances, digests_of, recall
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.launcher.access import read_access, stage_of
 from capillary.launcher.executors import Executor, choose_executor
@@ -32,12 +39,13 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSelection:
-    """What is recomputed, of how many, and the stages that cannot be, with the reason."""
+    """What is recomputed, of how many, the stages that cannot be, with the reason, and the results of elsewhere."""
 
     records: tuple[Recorded, ...]
     of: int
     seed: int
     left_out: dict[str, str]
+    not_comparable: tuple[Judgement, ...]
 
 
 def run_audit(question: Question, root: Path, stop: Stop, *, json: bool) -> int:
@@ -45,12 +53,14 @@ def run_audit(question: Question, root: Path, stop: Stop, *, json: bool) -> int:
     refuse_damaged_lock(root)
     settings = read_settings(root)
     project = Project(root)
-    chosen = plan_audit(question, project, settings)
+    executor = choose_executor(settings)
+    chosen = plan_audit(question, project, settings, executor)
     if not json:
         show_left_out(chosen.left_out)
+        for judgement in chosen.not_comparable:
+            show_judgement(judgement, root)
         show_chosen(len(chosen.records), chosen.of, chosen.seed)
-    executor = choose_executor(settings)
-    judgements = []
+    judgements = list(chosen.not_comparable)
     with stdout_as_stderr() if json else contextlib.nullcontext():  # a stage prints its progress
         for judgement in _judgements(chosen.records, project, settings, executor, stop):
             judgements.append(judgement)
@@ -63,7 +73,7 @@ def run_audit(question: Question, root: Path, stop: Stop, *, json: bool) -> int:
     return stop.exit_code or exit_code(judgements)
 
 
-def plan_audit(question: Question, project: Project, settings: Settings) -> AuditSelection:
+def plan_audit(question: Question, project: Project, settings: Settings, executor: Executor) -> AuditSelection:
     """What `question` asks for. Raises CapillaryError for a stage that dvc.yaml does not have."""
     stages = [each for each in project.stages() if question.stage in (None, each.stage, each.address)]
     if not stages:
@@ -76,9 +86,15 @@ def plan_audit(question: Question, project: Project, settings: Settings) -> Audi
     reasons = {each.address: reason for each in stages if (reason := _obstacle(each, project.root, settings))}
     records = project.records([each for each in stages if each.address not in reasons])
     records = [each for each in records if command_of(each, stage_of(project.root, each.address)) is not None]
+    elsewhere = _not_comparable(records, project.root, settings, executor)
+    records = [each for each in records if each.identity not in elsewhere]
     seed = secrets.randbelow(2**31) if question.seed is None else question.seed
     return AuditSelection(
-        records=tuple(choose(records, question.share, seed)), of=len(records), seed=seed, left_out=reasons
+        records=tuple(choose(records, question.share, seed)),
+        of=len(records),
+        seed=seed,
+        left_out=reasons,
+        not_comparable=tuple(elsewhere.values()),
     )
 
 
@@ -88,6 +104,31 @@ def exit_code(judgements: Sequence[Judgement]) -> int:
     if Verdict.UNEXPLAINED in verdicts:
         return ExitCode.DATA
     return ExitCode.CELLS_FAILED if Verdict.NOT_RECOMPUTED in verdicts else 0
+
+
+def _not_comparable(
+    records: Sequence[Recorded], root: Path, settings: Settings, executor: Executor
+) -> dict[str, Judgement]:
+    """Identity → what is said of each result that is known to come from another environment than this machine's."""
+    known = [(each, found) for each in records if (found := recall(root, each.address, each.outs)) is not None]
+    here: dict[str, Circumstances | None] = {}
+    judgements = {}
+    for record, found in known:
+        stage = stage_of(root, record.address)
+        if stage not in here:
+            here[stage] = _now(root, stage, settings, executor)
+        now = here[stage]
+        if now is not None and (judgement := not_comparable(record, found, now)) is not None:
+            judgements[record.identity] = judgement
+    return judgements
+
+
+def _now(root: Path, stage: str, settings: Settings, executor: Executor) -> Circumstances | None:
+    """None for a stage that cannot run here: its recomputation says why."""
+    try:
+        return circumstances_now(root, stage, settings, executor)
+    except CapillaryError:
+        return None
 
 
 def _obstacle(stage: CurrentEntry, root: Path, settings: Settings) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from capillary.cache.recorded import Recorded
-from capillary.compute.circumstances import Circumstances, differences
+from capillary.compute.circumstances import Circumstances, differences, differing_key
 
 
 class Verdict(StrEnum):
@@ -14,6 +14,7 @@ class Verdict(StrEnum):
     CONFIRMED = "confirmed"
     EXPLAINED = "explained"
     UNEXPLAINED = "unexplained"
+    NOT_COMPARABLE = "not comparable"
     NOT_RECOMPUTED = "not recomputed"
 
 
@@ -47,6 +48,18 @@ def judge(
     verdict = Verdict.EXPLAINED if reasons else Verdict.UNEXPLAINED
     same = ("it was computed on this CPU type, with these packages, threads and processes",)
     return Judgement(record=record, verdict=verdict, differing=differing, reasons=reasons or same)
+
+
+def not_comparable(record: Recorded, recorded_in: Circumstances, now: Circumstances) -> Judgement | None:
+    """What is said of a result of another image, CPU type or number of threads or processes; None for one of these."""
+    key = differing_key(recorded_in, now)
+    if not key:
+        return None
+    reasons = differences(recorded_in, now)[: len(key)]
+    if {"threads", "processes"}.issuperset(key):
+        wanted = f"CAPILLARY_THREADS={recorded_in.threads} CAPILLARY_PROCESSES={recorded_in.processes}"
+        reasons.append(f"to compute it so here: {wanted} capillary cache audit --stage {record.address}")
+    return Judgement(record=record, verdict=Verdict.NOT_COMPARABLE, differing={}, reasons=tuple(reasons))
 
 
 def failed(record: Recorded, reason: str) -> Judgement:

@@ -27,6 +27,7 @@ from capillary.launcher.plan import Dep, StagePlan, StageRequest
 from capillary.launcher.planning import plan_stage
 from capillary.settings import Settings
 from stages.common.errors import DataError
+from stages.common.runtime import Compute
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 
 ROOM = Path(".capillary", "audit")
@@ -112,8 +113,7 @@ def plan_again(
     access = read_access(project.root, stage)
     if reads_registry(access):
         _copy_store(project.root, folder / "repository")
-    identity = executor.environment_id(project.root, stage, access)
-    compute = stage_compute(project.root, settings, None if access.gpu == "none" else lambda: executor.gpus(settings))
+    identity, compute = _environment(project.root, stage, access, settings, executor)
     request = StageRequest(
         stage=stage, address=record.address, argv=argv, root=workspace, repository=folder / "repository"
     )
@@ -122,6 +122,19 @@ def plan_again(
     real = tuple(Dep(name=dep.name, host=dep.host and dep.host.resolve()) for dep in plan.deps)
     now = circumstances_here(identity, compute, in_container=executor is not process)
     return Recomputation(plan=dataclasses.replace(plan, deps=real), circumstances=now)
+
+
+def circumstances_now(root: Path, stage: str, settings: Settings, executor: Executor) -> Circumstances:
+    """Under which circumstances this machine computes `stage`."""
+    identity, compute = _environment(root, stage, read_access(root, stage), settings, executor)
+    return circumstances_here(identity, compute, in_container=executor is not process)
+
+
+def _environment(
+    root: Path, stage: str, access: StageAccess, settings: Settings, executor: Executor
+) -> tuple[list[str], Compute]:
+    find_gpus = None if access.gpu == "none" else lambda: executor.gpus(settings)
+    return executor.environment_id(root, stage, access), stage_compute(root, settings, find_gpus)
 
 
 def reads_registry(access: StageAccess) -> bool:

@@ -17,6 +17,7 @@ _WORDS = {
     Verdict.CONFIRMED: "is confirmed",
     Verdict.EXPLAINED: "differs because of the machine",
     Verdict.UNEXPLAINED: "differs for no known reason",
+    Verdict.NOT_COMPARABLE: "was computed in another environment, and is not recomputed",
     Verdict.NOT_RECOMPUTED: "could not be computed again",
 }
 

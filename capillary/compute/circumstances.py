@@ -1,7 +1,7 @@
 """Under which circumstances a result was computed: what may change its last bits although deps and params are equal.
 
-Each result that is computed here leaves a small file. `capillary cache audit` reads it to tell a difference that
-another CPU or another package explains from one that nothing explains.
+Each result that is computed here, or by a job of this machine, leaves a small file. `capillary cache audit` reads it to
+tell a difference that another CPU or another package explains from one that nothing explains.
 """
 
 import hashlib
@@ -11,8 +11,10 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 from urllib.parse import quote
+
+from pydantic import BaseModel, Field, ValidationError
 
 from stages.common.atomic import atomic_write
 from stages.common.machine.cpu import cpu_model
@@ -21,6 +23,8 @@ from stages.common.runtime import Compute
 _ROOM = Path(".capillary", "circumstances")
 _MOST_BYTES = 1 << 28  # larger outs are stacks, which are made without floating-point sums over threads
 _MOST_NAMED = 4
+_KEY = ("environment", "cpu", "device", "threads", "processes")
+MOST_NOTE_BYTES = 1 << 18
 _DISTRIBUTION = re.compile(r"(?P<name>.+)-(?P<version>[^-]+)\.dist-info")
 
 
@@ -38,6 +42,21 @@ class Circumstances:
     processes: int
 
 
+_Word = Annotated[str, Field(max_length=300, pattern="^[\\x20-\\x7e\\u00a0-\\uffff]*$")]  # they are printed
+_Number = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class _Note(BaseModel):
+    """What a node or a colleague says of the circumstances; further keys are ignored."""
+
+    environment: Annotated[tuple[_Word, ...], Field(max_length=16)]
+    packages: Annotated[dict[_Word, _Word], Field(max_length=10_000)]
+    cpu: _Word
+    device: _Word
+    threads: _Number
+    processes: _Number
+
+
 def circumstances_here(environment: Sequence[str], compute: Compute, *, in_container: bool) -> Circumstances:
     """Those of a stage that this machine runs now."""
     return Circumstances(
@@ -50,11 +69,15 @@ def circumstances_here(environment: Sequence[str], compute: Compute, *, in_conta
     )
 
 
+def differing_key(recorded: Circumstances, now: Circumstances) -> list[str]:
+    """Which parts of the environment key differ: image or interpreter, CPU type, device, threads, processes."""
+    return [name for name in _KEY if getattr(recorded, name) != getattr(now, name)]
+
+
 def differences(recorded: Circumstances, now: Circumstances) -> list[str]:
     """What differs between two circumstances, in words; empty when nothing does."""
-    names = ("environment", "cpu", "device", "threads", "processes")
-    pairs = ((name, getattr(recorded, name), getattr(now, name)) for name in names)
-    found = [f"{name}: {_words(one)} then, {_words(other)} now" for name, one, other in pairs if one != other]
+    pairs = ((name, getattr(recorded, name), getattr(now, name)) for name in differing_key(recorded, now))
+    found = [f"{name}: {_words(one)} then, {_words(other)} now" for name, one, other in pairs]
     changed = [
         f"{name} {recorded.packages.get(name, 'missing')} then, {now.packages.get(name, 'missing')} now"
         for name in sorted(recorded.packages.keys() | now.packages.keys())
@@ -68,10 +91,14 @@ def keep(repository: Path, address: str, root: Path, outs: Sequence[str], found:
     """Remember under which circumstances the published `outs` of `root` were computed."""
     if sum(file.stat().st_size for out in outs for file in _files_of(root / out)) > _MOST_BYTES:
         return
-    digests = digests_of(root, outs)
-    text = json.dumps({"address": address, "outs": digests, **asdict(found)}, indent=1)
+    keep_of(repository, address, digests_of(root, outs), found)
+
+
+def keep_of(repository: Path, address: str, digests: Mapping[str, str], found: Circumstances) -> None:
+    """Remember under which circumstances the outs with these `digests` were computed."""
+    note = json.dumps({"address": address, "outs": dict(digests), **asdict(found)}, indent=1)
     with atomic_write(_file(repository, address, digests)) as stream:
-        stream.write(text.encode())
+        stream.write(note.encode())
 
 
 def recall(repository: Path, address: str, digests: Mapping[str, str]) -> Circumstances | None:
@@ -80,14 +107,23 @@ def recall(repository: Path, address: str, digests: Mapping[str, str]) -> Circum
     A file that cannot be read counts as none: it is this machine's own note, and only explains.
     """
     try:
-        found: Any = json.loads(_file(repository, address, digests).read_bytes())
-        return Circumstances(
-            environment=tuple(found["environment"]),
-            packages=dict(found["packages"]),
-            **{name: found[name] for name in ("cpu", "device", "threads", "processes")},
-        )
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return read_note(_file(repository, address, digests).read_bytes())
+    except FileNotFoundError:
         return None
+
+
+def note_of(found: Circumstances) -> bytes:
+    """`found` as it travels between machines."""
+    return json.dumps(asdict(found)).encode()
+
+
+def read_note(content: bytes) -> Circumstances | None:
+    """The circumstances that another machine noted; None for anything else."""
+    try:
+        note = _Note.model_validate_json(content)
+    except ValidationError:
+        return None
+    return Circumstances(**dict(note))
 
 
 def digests_of(root: Path, outs: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capillary.compute.circumstances import circumstances_here
+from capillary.compute.circumstances import Circumstances, circumstances_here
 from capillary.compute.circumstances import keep as keep_circumstances
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
@@ -67,7 +67,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
                 refuse_changed_deps(plan, entry.dep_hashes())
             finished.keep(plan, work)
             publish(work, plan.outs, plan.root)
-            _keep_circumstances(plan, settings, executor)
+            _keep_circumstances(plan, executor, in_job=place is not None)
 
         look_at_state(plan, settings)
         # what dvc.lock knows already is asked for again on purpose: dvc repro --force, or an out that was removed
@@ -282,9 +282,19 @@ def _restore(entry: Entry) -> None:
         log.info(f"former {', '.join(restored)} restored from DVC's cache")
 
 
-def _keep_circumstances(plan: StagePlan, settings: Settings, executor: Executor) -> None:
-    """Remember how the outs were computed, for an audit of the cache. A gate has none; of a node little is known."""
-    if plan.gated is not None or settings.is_elsewhere:
+def _keep_circumstances(plan: StagePlan, executor: Executor, *, in_job: bool) -> None:
+    """Remember how the outs were computed, for an audit of the cache. A gate has none."""
+    if plan.gated is not None:
         return
-    found = circumstances_here(plan.environment_id, plan.order.compute, in_container=executor is not process)
-    keep_circumstances(plan.repository, plan.address, plan.root, plan.outs, found)
+    found = _left_by_node(plan) if in_job else None
+    if not in_job:
+        found = circumstances_here(plan.environment_id, plan.order.compute, in_container=executor is not process)
+    if found is not None:
+        keep_circumstances(plan.repository, plan.address, plan.root, plan.outs, found)
+
+
+def _left_by_node(plan: StagePlan) -> Circumstances | None:
+    from capillary.places.job import job_folder
+    from capillary.places.outcome import read_circumstances
+
+    return read_circumstances(job_folder(plan))

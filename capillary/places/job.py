@@ -10,6 +10,7 @@
     stop            made by the head: the job is to checkpoint and end, not to run again
     requeued        made by a job that returned to the queue
     outs/           the complete outs of a stage that succeeded
+    circumstances.json  what the node computed them with, for an audit
     ended.json      exit code, node and times of a job that is over; written last
     log             what the job printed
 

@@ -9,12 +9,17 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
 
+from capillary.compute.circumstances import MOST_NOTE_BYTES, Circumstances, note_of, read_note
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
 from stages.common.params import Params
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
 
 ATTEMPTS = "attempts"
 ENDED_FILE = "ended.json"
+CIRCUMSTANCES_FILE = "circumstances.json"
 STOP_FILE = "stop"
 REQUEUED_FILE = "requeued"  # the job itself went back into the queue
 OUTS = "outs"
@@ -71,13 +76,42 @@ def read_ended(folder: Path) -> Ended | None:
     return _read(folder / ENDED_FILE, Ended)
 
 
+def write_circumstances(folder: Path, found: Circumstances) -> None:
+    """Record what the node computes the job with."""
+    with atomic_write(folder / CIRCUMSTANCES_FILE) as stream:
+        stream.write(note_of(found))
+
+
+def read_circumstances(folder: Path) -> Circumstances | None:
+    """What the node computed the job with; None if it does not say so, or nothing that a job would write."""
+    file = folder / CIRCUMSTANCES_FILE
+    try:
+        content = _content(file, MOST_NOTE_BYTES)
+    except DamagedError as error:
+        log.warning(f"{error.what} ({error.value}); an audit will know nothing of the node: {file}")
+        return None
+    found = None if content is None else read_note(content)
+    if content is not None and found is None:
+        log.warning(f"an audit will know nothing of the node, since its note of itself is damaged: {file}")
+    return found
+
+
 def _write(file: Path, left: Params) -> None:
     with atomic_write(file) as stream:
         stream.write(left.model_dump_json().encode() + b"\n")
 
 
 def _read(file: Path, kind: type[Left]) -> Left | None:
-    """`file` as `kind`, read without following a link and no further than what a job writes."""
+    """`file` as `kind`; DamagedError for anything else."""
+    content = _content(file, _MOST_BYTES)
+    try:
+        return None if content is None else kind.model_validate_json(content)
+    except ValidationError as error:
+        raise _damaged(file, str(error).splitlines()[0]) from error
+
+
+def _content(file: Path, most_bytes: int) -> bytes | None:
+    """What `file` holds, read without following a link and no further than what a job writes."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -87,11 +121,7 @@ def _read(file: Path, kind: type[Left]) -> Left | None:
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _damaged(file, "it is not a plain file")
-        content = stream.read(_MOST_BYTES)
-    try:
-        return kind.model_validate_json(content)
-    except ValidationError as error:
-        raise _damaged(file, str(error).splitlines()[0]) from error
+        return stream.read(most_bytes)
 
 
 def _damaged(file: Path, why: str | None) -> DamagedError:

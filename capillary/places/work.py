@@ -12,13 +12,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from capillary.compute.circumstances import circumstances_here
+from capillary.launcher import process
 from capillary.launcher.executors import Executor, choose_executor
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import publish
 from capillary.lifetimes.stop import Stop, listening
 from capillary.places.job import GATES, LOG_FILE, Job, plan_of, read_job, refuse_changed
 from capillary.places.nodes import Others, StartedElsewhere, forget_peers
-from capillary.places.outcome import OUTS, STOP_FILE, Attempt, Ended, attempts, read_ended, write_attempt, write_ended
+from capillary.places.outcome import (
+    OUTS,
+    STOP_FILE,
+    Attempt,
+    Ended,
+    attempts,
+    read_ended,
+    write_attempt,
+    write_circumstances,
+    write_ended,
+)
 from capillary.places.room import is_full, lacked_space, scratch_folder, size_of
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
@@ -104,6 +116,8 @@ def _carry_out(job: Job, folder: Path, stop: Stop, rendezvous: Rendezvous | None
     plan, executor = prepare(job, folder, rendezvous)
 
     def keep_outs(work: Path) -> None:
+        here = circumstances_here(job.environment_id, plan.order.compute, in_container=executor is not process)
+        write_circumstances(folder, here)
         _keep_outs(plan, work, folder)
 
     return executor.execute(plan, stop, keep_outs)

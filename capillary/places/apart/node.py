@@ -24,6 +24,7 @@ from capillary.places.apart.bundle import APART_FILE, MOST_ARCHIVE_BYTES, Apart,
 from capillary.places.job import GATES, JOB_FILE, LOG_FILE, JobDep, read_job
 from capillary.places.outcome import (
     ATTEMPTS,
+    CIRCUMSTANCES_FILE,
     ENDED_FILE,
     OUTS,
     REQUEUED_FILE,
@@ -130,6 +131,8 @@ class Node:
         for name, place in ((OUTBOX, self._order.outbox), (RECEIPTS, self._order.receipts)):
             if place is not None and place.is_dir():
                 self.write(name, tar_of(place))
+        if (note := self.folder / CIRCUMSTANCES_FILE).is_file():
+            self.write(CIRCUMSTANCES_FILE, note.read_bytes())
         self.send()
         self.write(ENDED_FILE, (self.folder / ENDED_FILE).read_bytes())
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
+from capillary.compute.circumstances import MOST_NOTE_BYTES
 from capillary.dvc.errors import DvcException
 from capillary.dvc.objects import restore
 from capillary.dvc.remote import MOST_BYTES, Remote, patiently
@@ -17,7 +18,15 @@ from capillary.places.apart.bundle import MOST_ARCHIVE_BYTES, Apart, pack, untar
 from capillary.places.apart.node import OUTBOX, OUTS_LIST, RECEIPTS, STATE
 from capillary.places.follow import Follower
 from capillary.places.job import LOG_FILE, Job, job_folder
-from capillary.places.outcome import ATTEMPTS, ENDED_FILE, OUTS, REQUEUED_FILE, STOP_FILE, read_ended
+from capillary.places.outcome import (
+    ATTEMPTS,
+    CIRCUMSTANCES_FILE,
+    ENDED_FILE,
+    OUTS,
+    REQUEUED_FILE,
+    STOP_FILE,
+    read_ended,
+)
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.submitted import BUNDLE_FILE
 from stages.common.atomic import atomic_write
@@ -119,6 +128,8 @@ class Mirror(Follower):
             self._take(REQUEUED_FILE, requeued)
         if read_ended(self._folder) is None and (ended := self._read(ENDED_FILE)) is not None:
             self._take_results()
+            if (note := self._read(CIRCUMSTANCES_FILE, MOST_NOTE_BYTES)) is not None:
+                self._take(CIRCUMSTANCES_FILE, note)
             self._take(ENDED_FILE, ended)
 
     def _take_log(self, attempts: int) -> None:

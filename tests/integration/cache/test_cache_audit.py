@@ -62,6 +62,15 @@ def test_a_poisoned_result_is_found_and_the_command_that_is_named_removes_it(tmp
     assert {file: file.read_bytes() for file in before} == before
     assert list((toy.root / ".capillary" / "audit").iterdir()) == []
 
+    notes = list((toy.root / ".capillary" / "circumstances").iterdir())
+    texts = {note: note.read_text() for note in notes}
+    for note, text in texts.items():
+        note.write_text(json.dumps({**json.loads(text), "cpu": "of another machine"}))
+    elsewhere = json.loads(audit(toy, "--json").stdout)["results"]
+    assert sorted(each["verdict"] for each in elsewhere) == ["not comparable", "unexplained"]
+    for note, text in texts.items():
+        note.write_text(text)
+
     for command in bad["removal"].split(" && "):
         assert toy.run(*shlex.split(command)).returncode == 0
     assert audit(toy).returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from capillary.cache.audit import exit_code
-from capillary.cache.judge import Judgement, Verdict, failed, judge
+from capillary.cache.judge import Judgement, Verdict, failed, judge, not_comparable
 from capillary.cache.show import as_json, removal, show_judgement
 from capillary.compute.circumstances import Circumstances
 from stages.common.errors import ExitCode
@@ -42,6 +42,32 @@ def test_only_other_circumstances_explain_a_difference(
     assert found.differing == ({} if now == B else {"models/card.json": (B, C)})
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"packages": {"torch": "1"}}, None),
+        ({"cpu": "Xeon", "packages": {"torch": "1"}}, ("cpu: Xeon then, EPYC now",)),
+        ({"environment": ("image:1",)}, ("environment: image:1 then, 3.11.7 now",)),
+        (
+            {"threads": 4},
+            (
+                "threads: 4 then, 1 now",
+                "to compute it so here: "
+                "CAPILLARY_THREADS=4 CAPILLARY_PROCESSES=1 capillary cache audit --stage train@a-0",
+            ),
+        ),
+    ],
+)
+def test_a_result_of_another_environment_is_not_compared(
+    changes: dict[str, object], words: tuple[str, ...] | None
+) -> None:
+    """Image or interpreter, CPU type, threads, processes. Packages alone explain a difference, should there be one."""
+    found = not_comparable(record(), replace(NOW, **changes), NOW)  # type: ignore[arg-type]  # its own fields
+    assert (None if found is None else found.reasons) == words
+    assert found is None or found.verdict is Verdict.NOT_COMPARABLE
+
+
 def test_an_out_that_is_not_made_any_more_differs() -> None:
     """A record may name more than its stage makes."""
     assert judge(record(outs={"x": A, "y": B}), {"x": A}, NOW, NOW).differing == {"y": (B, "missing")}
@@ -70,7 +96,7 @@ def test_a_result_of_the_run_cache_alone_is_removed_there() -> None:
     ("verdicts", "code"),
     [
         ([], 0),
-        ([Verdict.CONFIRMED, Verdict.EXPLAINED], 0),
+        ([Verdict.CONFIRMED, Verdict.EXPLAINED, Verdict.NOT_COMPARABLE], 0),
         ([Verdict.CONFIRMED, Verdict.NOT_RECOMPUTED], ExitCode.CELLS_FAILED),
         ([Verdict.NOT_RECOMPUTED, Verdict.UNEXPLAINED], ExitCode.DATA),
     ],

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from capillary.compute import circumstances as module
-from capillary.compute.circumstances import Circumstances, differences, digests_of, installed_packages, keep, recall
+from capillary.compute.circumstances import (
+    Circumstances,
+    differences,
+    digests_of,
+    installed_packages,
+    keep,
+    note_of,
+    read_note,
+    recall,
+)
 
 HERE = Circumstances(
     environment=("3.11.7", "x86_64"), packages={"torch": "2.13.0"}, cpu="EPYC", device="auto", threads=2, processes=1
@@ -48,6 +57,16 @@ def test_circumstances_belong_to_one_result(tmp_path: Path) -> None:
     (note,) = (tmp_path / ".capillary" / "circumstances").iterdir()
     note.write_text('{"cpu": 1}')
     assert recall(tmp_path, "train@a/b-0", digests) is None
+
+
+def test_what_another_machine_notes_is_checked() -> None:
+    """It goes to a terminal: no control characters, nothing that fills it."""
+    assert read_note(note_of(HERE)) == HERE
+    changes: list[dict[str, object]] = [{"cpu": "\x1b[2J"}, {"cpu": "x" * 301}, {"threads": -1}, {"packages": {"a": 1}}]
+    for change in changes:
+        assert read_note(note_of(replace(HERE, **change))) is None  # type: ignore[arg-type]  # keys of Circumstances
+    for content in (b"", b"[]", b"\xff", b"[" * 100_000):
+        assert read_note(content) is None
 
 
 def test_large_outs_leave_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

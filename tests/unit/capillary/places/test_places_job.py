@@ -25,12 +25,13 @@ from capillary.places.nodes import (
     source_towards,
     wait_for_codes,
 )
-from capillary.places.outcome import Attempt, attempts, read_ended, write_attempt
+from capillary.places.outcome import Attempt, attempts, read_circumstances, read_ended, write_attempt
 from capillary.places.peer import run_peer
 from capillary.places.room import is_full, lacked_space
 from capillary.places.work import MOST_IN_VAIN, NO_CHECKPOINTS, run_job
 from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.machine.cpu import cpu_model
 from stages.common.runtime import Compute, Rendezvous, read_order
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.resuming.lock import cell_lock
@@ -159,6 +160,15 @@ def test_a_node_runs_the_job_and_leaves_its_outs_whole(write: Write, monkeypatch
     ended = read_ended(folder)
     assert ended is not None
     assert (ended.code, ended.node) == (0, "n7")
+    found = read_circumstances(folder)
+    assert found is not None
+    assert (found.environment, found.cpu) == (read_job(folder).environment_id, cpu_model())
+    assert found.packages["pytest"] == pytest.__version__
+    (folder / "circumstances.json").write_text('{"cpu": "\x1b[2J"}')
+    assert read_circumstances(folder) is None
+    (folder / "circumstances.json").unlink()
+    (folder / "circumstances.json").symlink_to("ended.json")
+    assert read_circumstances(folder) is None
     assert run_job(folder, Stop()) == 0
     assert len(list(attempts(folder))) == 1
     assert list((folder / ".capillary/sandbox").iterdir()) == []

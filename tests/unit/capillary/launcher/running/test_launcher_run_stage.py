@@ -2,21 +2,26 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
 
+from capillary.compute.circumstances import Circumstances, digests_of, recall
 from capillary.dvc.graph import Entry
 from capillary.launcher import finished
 from capillary.launcher.access import StageAccess
 from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import plan_request, read_request, run_stage
 from capillary.lifetimes.stop import Stop
+from capillary.places import choose
+from capillary.places.job import job_folder
+from capillary.places.outcome import write_circumstances
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError
 from stages.common.machine.gpus import Gpu
+from stages.common.machine.limits import Limits, find_limits
 from tests.support.parts import REPOSITORY
 from tests.support.repository import start_dvc
 from tests.support.toy import LIMITS
@@ -337,3 +342,27 @@ def test_a_damaged_dvc_lock_is_refused_before_anything_is_planned(root: Path, ex
     with pytest.raises(DamagedError, match=r"dvc\.lock ends within the record of toy"):
         run()
     assert executor.plans == []
+
+
+def test_what_a_node_computed_with_is_kept_for_an_audit(
+    root: Path, executor: HereExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a result that a job made the node says it, not the machine that collects it."""
+    node = Circumstances(environment=("here",), packages={}, cpu="of n7", device="cpu", threads=3, processes=1)
+
+    class InJob(HereExecutor):
+        def take_gates(self, gates: Sequence[StagePlan]) -> None:
+            assert [gate.stage for gate in gates] == ["door"]
+
+        def limits(self) -> Limits:
+            return find_limits()
+
+        def execute(self, plan: StagePlan, stop: Stop, publish: Callable[[Path], None]) -> int:
+            job_folder(plan).mkdir(parents=True)
+            write_circumstances(job_folder(plan), node)
+            return executor.execute(plan, stop, publish)
+
+    monkeypatch.setattr(choose, "choose_place", lambda *_: InJob())
+    monkeypatch.setenv("CAPILLARY_PLACE", "slurm")
+    assert run() == 0
+    assert recall(root, "toy", digests_of(root, ["data/out"])) == node

@@ -20,7 +20,7 @@ from capillary.places.apart.place import ApartPlace, Mirror, box_of
 from capillary.places.collect import collect
 from capillary.places.held import held
 from capillary.places.job import job_folder
-from capillary.places.outcome import Ended, read_ended, write_ended
+from capillary.places.outcome import Ended, read_circumstances, read_ended, write_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import _remember
 from capillary.settings import read_settings
@@ -116,6 +116,7 @@ def test_a_job_goes_to_a_node_and_back(plan: StagePlan, tmp_path: Path, monkeypa
         assert ended is not None
         assert ended.code == code
         assert (folder / "log").read_text() == "a node's words\n"
+    assert read_circumstances(folder) is not None
     kept = [file.read_bytes() for place in (folder, tmp_path / "lab") for file in place.rglob("*") if file.is_file()]
     assert not any(b"s3cr3t" in content for content in kept)
     with held(folder, "toy@a"):
