@@ -17,7 +17,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("CAPILLARY_EXECUTOR", "process")
     monkeypatch.setenv("CAPILLARY_PROFILE", "cpu")
     made = Workspace(tmp_path)
-    monkeypatch.setattr(run, "DVC", made.dvc.argv)
-    monkeypatch.setattr(cells, "DVC", made.dvc.argv)
+    monkeypatch.setattr(run, "KILL_SAFE_DVC", made.dvc.argv)
+    monkeypatch.setattr(cells, "KILL_SAFE_DVC", made.dvc.argv)
     monkeypatch.setattr(run, "write_report", made.write_report)
     return made

@@ -119,6 +119,6 @@ def test_a_request_to_end_the_command_ends_the_stage_that_it_runs(
 ) -> None:
     """`kill` reaches the command alone: DVC and its stage would go on without it."""
     stand_in = f"import os, signal, time; os.kill({os.getpid()}, signal.SIGTERM); time.sleep(5)"
-    monkeypatch.setattr(run, "DVC", [sys.executable, "-c", stand_in])
+    monkeypatch.setattr(run, "KILL_SAFE_DVC", [sys.executable, "-c", stand_in])
     with handled({signal.SIGTERM: lambda *_: None}):  # for this test's own process
         assert run._dvc(tmp_path, os.environ, "repro", "evaluate") == 128 + signal.SIGTERM

@@ -38,7 +38,7 @@ class Listener:
     def printed(self, address, line): print(line, flush=True)
     def ended(self, outcome): pass
 
-cells.DVC = ("sh", "-c", "exec 3> alive; echo ready; sleep 10; echo survived >&3")
+cells.KILL_SAFE_DVC = ("sh", "-c", "exec 3> alive; echo ready; sleep 10; echo survived >&3")
 slot = cells.Slot(name="slot 1", environment={})
 cells.Cells(Path.cwd(), {"PATH": "/usr/bin:/bin"}, Path("logs"), Listener()).run(["a"], [slot])
 """
@@ -96,7 +96,7 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     made = Project(tmp_path)
-    monkeypatch.setattr(cells_module, "DVC", made.dvc.argv)
+    monkeypatch.setattr(cells_module, "KILL_SAFE_DVC", made.dvc.argv)
     return made
 
 
