@@ -18,6 +18,7 @@ from stages.evaluate.held_out.rows import summarise_held_out
 from stages.evaluate.held_out.showing import print_held_out
 from stages.evaluate.held_out.tables import write_held_out
 from stages.evaluate.labelled import refuse_unmeasured_lead
+from stages.evaluate.networks_first import networks_first
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.partial import comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose, write_overlays
@@ -68,6 +69,7 @@ def evaluate(
             run_name="partial evaluation" if coverage.is_partial else "evaluation",
             load_file=Path(temporary) / LOAD_FILE,
             publishers=PUBLISHERS,
+            first=networks_first(runtime.outbox),
         ) as run,
     ):
         run.log_params(_settings_of(params))

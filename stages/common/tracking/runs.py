@@ -15,7 +15,7 @@ from stages.common.runtime import Runtime
 from stages.common.text import visible
 from stages.common.tracking.publishing import PUBLISHERS, Publisher
 from stages.common.tracking.server import RefusedError, connect, redact
-from stages.common.tracking.spool.destination import Destination
+from stages.common.tracking.spool.destination import Destination, First, nothing_first
 from stages.common.tracking.spool.opening import RunRequest, open_spool
 from stages.common.tracking.spool.sender import Outcome, Sender
 from stages.common.tracking.spool.writing import Writer, now_ms
@@ -40,6 +40,7 @@ def open_run(
     load_file: Path | None = None,
     stopped: Callable[[], bool] | None = None,
     publishers: Mapping[str, Publisher] = PUBLISHERS,
+    first: First = nothing_first,
 ) -> "TrackedRun":
     """The record of this stage and fingerprint: continued when there is one that did not finish, else begun.
 
@@ -47,10 +48,10 @@ def open_run(
     `run_id`, from a checkpoint, wins over the search. A stage started by hand has no fingerprint, so it continues by
     `run_id` only. `load_file` collects what `system_metrics` samples, and is logged when the run finishes. `stopped`
     says whether somebody asked to stop, where the caller hears the signals itself. `publishers` are those of what the
-    stage may publish.
+    stage may publish; `first` is done before each of them.
     Under CAPILLARY_TRACKING=required raises ServiceError when the server does not take the run.
     """
-    to = destination(runtime, publishers)  # an embedded store that is damaged is refused before anything begins
+    to = destination(runtime, publishers, first)  # an embedded store that is damaged is refused before anything begins
     spool, lock = open_spool(runtime.outbox, _wanted(runtime, cell_tags, run_name, run_id), now_ms())
     sender = None if to is None else Sender(spool, to)
     run = TrackedRun(runtime, Writer(spool, lock, sender.added if sender else _nobody), sender, stopped)
@@ -66,7 +67,9 @@ def open_run(
     return run
 
 
-def destination(runtime: Runtime, publishers: Mapping[str, Publisher] = PUBLISHERS) -> Destination | None:
+def destination(
+    runtime: Runtime, publishers: Mapping[str, Publisher] = PUBLISHERS, first: First = nothing_first
+) -> Destination | None:
     """Where a run is sent to; None if nobody is to be asked. The embedded store is a file, which is always there."""
     if runtime.tracking == "offline" and not runtime.is_embedded:
         return None
@@ -75,6 +78,7 @@ def destination(runtime: Runtime, publishers: Mapping[str, Publisher] = PUBLISHE
         artifact_root=runtime.artifact_root,
         receipts=runtime.receipts,
         publishers=publishers,
+        first=first,
     )
 
 

@@ -28,11 +28,24 @@ class Published(Protocol):
         """Of the network, empty where it is none."""
 
 
+# (where to, a folder, what is called with the patience that the next answer may need); done before the folder is handed
+# to its publisher, perhaps several times. It never raises.
+First = Callable[["Destination", Path, Callable[[float], None]], None]
+
+
+def nothing_first(_to: "Destination", _folder: Path, _answered: Callable[[float], None]) -> None:
+    """Folders that need nothing else."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where a spool is sent. `artifact_root` is for a store that is a file; `publishers` are publishing.py's."""
+    """Where a spool is sent. `artifact_root` is for a store that is a file; `publishers` are publishing.py's.
+
+    `first` is called before each of them.
+    """
 
     server: Server
     artifact_root: str | None
     receipts: Path
     publishers: Mapping[str, Callable[[Server, str, Path], Published]]
+    first: First = nothing_first

@@ -39,5 +39,10 @@ def last_status(spool: Spool) -> str:
 def folders_of_kind(outbox: Path, publisher: str) -> Iterator[Path]:
     """The folders in `outbox` that wait for `publisher`; of a run that is repeated, the last one first."""
     for spool in reversed(list(spools_in(outbox))):
-        records = [record for record, _ in spool.records() if isinstance(record, PublishRecord)]
-        yield from (spool.folder / PUBLISH / one.folder for one in reversed(records) if one.publisher == publisher)
+        yield from folders_in(spool, publisher)
+
+
+def folders_in(spool: Spool, publisher: str) -> Iterator[Path]:
+    """Those of one run."""
+    records = [record for record, _ in spool.records() if isinstance(record, PublishRecord)]
+    yield from (spool.folder / PUBLISH / one.folder for one in reversed(records) if one.publisher == publisher)

@@ -207,6 +207,7 @@ class Sending:
         publisher = self._to.publishers.get(record.publisher)
         if publisher is None or folder.is_symlink() or folder.parent.is_symlink() or not folder.is_dir():
             raise _UnsendableError(f"{folder} ({record.publisher})")
+        self._to.first(self._to, folder, self._answered)
         sizes = sum(file.lstat().st_size for file in folder.iterdir())
         self._answered(PREPARING_S + patience_for(sizes))
         published = _as_service_error(partial(publisher, self._server, self.run_id, folder), record.publisher)
