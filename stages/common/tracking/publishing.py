@@ -16,6 +16,7 @@ from stages.common.networks.description import DESCRIPTION, FILES, read_descript
 from stages.common.program.messages import get_logger
 from stages.common.text import json_value
 from stages.common.tracking.cards.card import ModelCard, card_from, card_json
+from stages.common.tracking.cards.page import network_page
 from stages.common.tracking.model_files import Package, file_of
 from stages.common.tracking.registry import CARD_TAG, NETWORK, WEIGHTS_TAG, register_model, upload_model
 from stages.common.tracking.server import RefusedError, Server, redact, settled
@@ -83,6 +84,7 @@ def publish_network(server: Server, run_id: str, folder: Path) -> Published:
             fingerprint=card.fingerprint,
             extra_tags={**_tags(folder), CARD_TAG: card_json(card)},
         )
+        _describe(server, name, version, card)
         log.info(f"registered {name} version {version} (run {run_id})")
     except RefusedError as error:
         if not error.is_missing_endpoint:
@@ -94,6 +96,19 @@ def publish_network(server: Server, run_id: str, folder: Path) -> Published:
             f"MLflow at {redact(server.uri)} has no model registry: the network of {name} is kept in the run {run_id}"
         )
     return Published(fingerprint=card.fingerprint, name=name, version=version, weights_sha256=card.weights_sha256)
+
+
+def _describe(server: Server, name: str, version: str, card: ModelCard) -> None:
+    """Give the version its page, unless it has one. A server that takes none has the network all the same."""
+    client, page = server.client, network_page(card, name, version)
+    try:
+        known = server.call("find a model version", lambda: client.get_model_version(name, version))
+        if not known.description:
+            server.call("describe a version", lambda: client.update_model_version(name, version, page))
+    except RefusedError as error:
+        if not (error.is_about_content or error.is_missing_endpoint):
+            raise
+        log.warning(f"{name} version {version} has no description: {error.what} ({error.value})")
 
 
 Publisher = Callable[[Server, str, Path], Published]  # (server, its run, folder)

@@ -3,6 +3,7 @@
 Everything here may be repeated at any time: what is there already is found, and stays.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +33,12 @@ from stages.common.registered.trainings.training import (
     training_json,
 )
 from stages.common.registered.versions import ensure_name, list_versions, network_version
+from stages.common.text import json_value
 from stages.common.tracking import names
+from stages.common.tracking.cards.card import card_from
+from stages.common.tracking.cards.page import in_training, network_page
 from stages.common.tracking.publishing import read_local_file
+from stages.common.tracking.registry import CARD_TAG
 from stages.common.tracking.server import RefusedError, Server, patient_transfers, settled
 
 log = get_logger(__name__)
@@ -66,6 +71,7 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     short = short_tags(placed, run_id, held_out=held_out_mean(folder, training), commit=_commit(networks))
     version = _registered(placed, server, run_id, folder, short)
     _link_runs(placed, networks, server, run_id)
+    _name_on_pages(f"{name}/{version}", networks, server)
     found: tuple[Standing | None, Entry | None] = (None, None)
     if training.stands:
         found = stand(ServerRecord(name, server), version, WHO)
@@ -156,6 +162,27 @@ def _link_runs(training: Training, networks: list[ModelVersion], server: Server,
     runs = ", ".join(dict.fromkeys(str(network.run_id) for network in networks))
     key = f"{tags.TRAIN_RUNS}.{training.loss}"
     server.call("tag a run", lambda: server.client.set_tag(run_id, key, runs[:5000]))
+
+
+def _name_on_pages(label: str, networks: Sequence[ModelVersion], server: Server) -> None:
+    """Name the training on the pages of its networks."""
+    for network in networks:
+        name, number, page = network.name, str(network.version), network.description or _page(network)
+        if (text := in_training(page, label)) == network.description:
+            continue
+        describe = partial(server.client.update_model_version, name, number, text)
+        try:
+            server.call("describe a version", describe)
+        except RefusedError as error:
+            log.warning(f"the page of {name}/{number} does not name the training {label}: {error.what} ({error.value})")
+
+
+def _page(network: ModelVersion) -> str:
+    """The page of a version that was registered before networks had one; empty where its card cannot be read."""
+    with contextlib.suppress(CapillaryError, ValueError):
+        card = card_from(json_value(network.tags.get(CARD_TAG, "")), network.name, "train it again")
+        return network_page(card, network.name, str(network.version))
+    return ""
 
 
 def _describe(training: Training, version: str, server: Server, run_id: str, entry: Entry | None) -> None:

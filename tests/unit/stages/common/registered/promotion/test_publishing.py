@@ -138,6 +138,7 @@ def test_a_training_is_found_with_all_of_its_networks_and_its_numbers(
         assert words in version.description
     run = server.client.get_run(version.tags[tags.EVALUATION_RUN])
     assert run.data.tags[f"{tags.TRAIN_RUNS}.dice_ce"] == ", ".join(str(one.run_id) for one in networks)
+    assert "Evaluated as part of `capillary-whole/1`." in networks[0].description
     fold = server.client.get_run(str(networks[0].run_id))
     assert fold.data.metrics["evaluation.dsc"] == pytest.approx(0.56)  # the mean of volumes 0, 2 and 4
     assert fold.data.tags[tags.EVALUATION_RUN] == run.info.run_id
