@@ -59,8 +59,8 @@ class Nifti:
         return voxels.reshape(self.geometry.shape)
 
     def read(self) -> NDArray[Any]:
-        """The voxels in z, y, x. TooLargeError if memory does not hold them."""
-        return np.ascontiguousarray(self.file_order().transpose(self.geometry.array_axes_zyx))
+        """The voxels in z, y, x, in the machine's byte order. TooLargeError if memory does not hold them."""
+        return _plain(self.file_order().transpose(self.geometry.array_axes_zyx))
 
     def slices(self) -> Iterator[NDArray[Any]]:
         """The slices (yx). A file in which z is not the last axis is read whole: its slices are all over it."""
@@ -73,7 +73,7 @@ class Nifti:
         extra = (0,) * (len(self.image.shape) - 3)
         for z in range(self.image.shape[2]):
             plane = np.asanyarray(self.image.dataobj[(slice(None), slice(None), z, *extra)])
-            yield np.ascontiguousarray(plane.transpose(y_axis, x_axis))
+            yield _plain(plane.transpose(y_axis, x_axis))
 
     def header(self) -> StackHeader:
         """Axes, spacing and remarks."""
@@ -109,6 +109,11 @@ class Nifti:
         stored = int(image.header.get_data_dtype().itemsize)
         read = stored if self._is_unscaled else np.dtype(np.float64).itemsize
         refuse_large(voxels * (stored + read + FLOAT), voxels * read, self.path)
+
+
+def _plain(voxels: NDArray[Any]) -> NDArray[Any]:
+    """`voxels` in one piece, in the machine's byte order."""
+    return np.ascontiguousarray(voxels, dtype=voxels.dtype.newbyteorder("="))
 
 
 def open_nifti(path: Path) -> Nifti:

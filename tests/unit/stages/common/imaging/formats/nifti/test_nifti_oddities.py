@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import read_header, read_stack
+from stages.common.imaging.reading import open_stack, read_header, read_stack
+from stages.ingest.checks import check_image
 from tests.support.stacks.any_form import read_shape
 from tests.unit.stages.common.imaging.formats.raw_files import nifti_1, nifti_2
 
@@ -47,3 +48,18 @@ def test_a_millimetre_by_default_is_no_spacing(
     spacing = read_header(tmp_path / "a.nii").spacing
     assert (spacing.numbers_zyx is not None) == known
     assert ("1 × 1 × 1 mm from the origin" in spacing.missing) != known
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_the_other_byte_order_is_not_that_of_the_voxels_read(tmp_path: Path, name: str) -> None:
+    """Fiji writes big-endian files; whole and slice by slice they give what OpenStack says, and the table lists."""
+    stack = np.arange(-60, 60, dtype=np.int16).reshape(SHAPE[::-1])
+    header = nib.Nifti1Header(endianness=">")
+    header.set_data_dtype(stack.dtype)
+    nib.save(nib.Nifti1Image(stack.T, np.diag([1, 1, 5, 1]), header), tmp_path / name)  # type: ignore[no-untyped-call]
+    with open_stack(tmp_path / name) as opened:
+        slices = np.stack(list(opened.read_slices()))
+        assert [opened.dtype.str, opened.read().dtype.str, slices.dtype.str] == [np.dtype(np.int16).str] * 3
+        np.testing.assert_array_equal(opened.read(), stack)
+        np.testing.assert_array_equal(slices, stack)
+    assert check_image(tmp_path / name).dtype == "int16"
