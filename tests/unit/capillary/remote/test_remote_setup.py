@@ -257,7 +257,7 @@ def test_a_failed_round_trip_says_why(store: Store, words: str, monkeypatch: pyt
         assert config["remote"]["s3"]["connect_timeout"] > 0
         return store, "b/f"
 
-    monkeypatch.setattr(trial, "_open", open_store)
+    monkeypatch.setattr("capillary.dvc.config.open_remote", open_store)
     with pytest.raises(ServiceError, match=words) as raised:
         prove("s3", {"remote": {"s3": {**PLAN.public, **PLAN.secret}}})
     assert "sesame" not in raised.value.report()
