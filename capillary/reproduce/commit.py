@@ -44,6 +44,13 @@ def add_worktree(root: Path, commit: str, folder: Path) -> None:
         raise _failed("cannot check out the commit", folder, done)
 
 
+def check_out(tree: Path, commit: str) -> None:
+    """Bring the tracked files of the worktree `tree` to `commit`, over changes to them. Raises CapillaryError."""
+    done = _git(tree, "checkout", "--quiet", "--force", "--detach", commit)
+    if done.returncode:
+        raise _failed("cannot check out the commit", tree, done)
+
+
 def remove_worktree(root: Path, folder: Path) -> None:
     """Make Git forget `folder` and remove its files; nothing if it is gone."""
     _git(root, "worktree", "remove", "--force", "--force", str(folder))

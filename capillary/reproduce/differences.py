@@ -1,4 +1,4 @@
-"""What differs between two trainings, each difference with its name and both values."""
+"""What differs between two runs of a stage, each difference with its name and both values."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,7 @@ from stages.common.provenance.record import ProvenanceRecord
 from stages.common.runtime import Provenance
 
 ABSENT = "–"
+CARDS = "models"
 MOST_PACKAGES = 20
 # a package that computes comes first in the list
 _COMPUTING = ("torch", "monai", "numpy", "scipy", "scikit-image", "nvidia-", "safetensors")
@@ -26,7 +27,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """One training as far as it can be compared. `params` are those of params.yaml, all stages."""
+    """One training or evaluation as far as it can be compared. `params` are those of params.yaml, all stages."""
 
     record: ProvenanceRecord
     params: Mapping[str, Any]
@@ -43,6 +44,11 @@ def differences(then: Trained, now: Trained) -> tuple[Difference, ...]:
         *_incomplete(then.record),
     )
     return tuple(pair for pair in pairs if pair.then != pair.now)
+
+
+def evaluation_differences(then: Trained, now: Trained) -> tuple[Difference, ...]:
+    """The same of two evaluations, but for the cards: weights are compared by themselves, and one loss is evaluated."""
+    return tuple(each for each in differences(then, now) if each.name != f"data: {CARDS}")
 
 
 def _pair(name: str, then: object, now: object) -> Difference:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from capillary.reproduce.commit import add_worktree, apply_changes, remove_worktree, touched_files
+from capillary.reproduce.commit import add_worktree, apply_changes, check_out, remove_worktree, touched_files
 from capillary.reproduce.dvc_config import local_config
 from capillary.reproduce.patch import refuse_unsafe
-from capillary.reproduce.recipe import Recipe
+from capillary.reproduce.recipe import Recipe, Recorded
 from capillary.reproduce.recorded_yaml import read_mapping
 from capillary.settings import Settings
 from stages.common.errors import DataError
@@ -83,16 +83,35 @@ def _remove(repository: Path, base: Path) -> None:
 def _lay(repository: Path, recipe: Recipe, cache_dir: Path, base: Path) -> Project:
     first, tree = recipe.first, base / _TREE
     add_worktree(repository, first.commit, tree)
-    root = tree / first.host.prefix
-    _refuse_other_layout(root, tree)
-    if first.diff:
-        refuse_unsafe(first.diff, touched_files(tree, first.diff))
-        apply_changes(tree, first.host.prefix, first.diff)
-    read_mapping(first.params, PARAMS)
-    _write(root / PARAMS, first.params)
-    _write(root / LOCK, data_lock(first.lock))
-    _write(root / ".dvc" / "config.local", local_config(repository / ".dvc", cache_dir), mode=0o600)  # credentials
-    return Project(base=base, tree=tree, root=root)
+    project = Project(base=base, tree=tree, root=tree / first.host.prefix)
+    _change(project, first)
+    _write(project.root / LOCK, data_lock(first.lock))
+    config = local_config(repository / ".dvc", cache_dir)
+    _write(project.root / ".dvc" / "config.local", config, mode=0o600)  # credentials
+    return project
+
+
+def move(project: Project, then: Recorded, now: Recorded) -> None:
+    """Bring the code, changes and params of `project` from the state `then` to `now`; what was made in it stays.
+
+    Their commits must be there, and the project in the same folder of both. Raises CapillaryError.
+    """
+    lock = (project.root / LOCK).read_bytes()
+    for name in touched_files(project.tree, then.diff) if then.diff else ():
+        (project.root / name).unlink(missing_ok=True)  # a file that Git does not know would stay
+    check_out(project.tree, now.commit)
+    _change(project, now)
+    _write(project.root / LOCK, lock)
+
+
+def _change(project: Project, recorded: Recorded) -> None:
+    """The changes and params of `recorded`, on top of its commit."""
+    _refuse_other_layout(project.root, project.tree)
+    if recorded.diff:
+        refuse_unsafe(recorded.diff, touched_files(project.tree, recorded.diff))
+        apply_changes(project.tree, recorded.host.prefix, recorded.diff)
+    read_mapping(recorded.params, PARAMS)
+    _write(project.root / PARAMS, recorded.params)
 
 
 def _refuse_other_layout(root: Path, tree: Path) -> None:

@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.program.messages import get_logger
 from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, ProvenanceRecord, read_record
-from stages.common.requests.reproduction import Fetched, FetchedCell, read_fetched
+from stages.common.requests.reproduction import EVALUATION, Fetched, FetchedCell, read_fetched
 from stages.common.runtime import Provenance
+
+log = get_logger(__name__)
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _ADDRESS = re.compile(r"[A-Za-z0-9_-]+@[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_EVALUATE = re.compile("evaluate")
 _PREFIX = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_. -]*/)*")
+_WITHOUT = "the metrics are measured with the code and params of the networks' trainings, which may differ"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Original:
-    """One cell as it was trained the first time."""
+class Recorded:
+    """One run of a stage as it was the first time: its record, and the files that its host handed over."""
 
-    cell: FetchedCell
     record: ProvenanceRecord
     diff: bytes
     params: bytes
@@ -28,7 +32,7 @@ class Original:
 
     @property
     def host(self) -> Provenance:
-        """The host's half of its provenance, which read_original has made sure of."""
+        """The host's half of its provenance, which whoever read it has made sure of."""
         assert self.record.host is not None
         return self.record.host
 
@@ -37,6 +41,13 @@ class Original:
         """The same."""
         assert self.host.commit is not None
         return self.host.commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original(Recorded):
+    """One cell as it was trained the first time."""
+
+    cell: FetchedCell
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -65,6 +76,24 @@ def read_recipes(folder: Path) -> tuple[Fetched, tuple[Recipe, ...]]:
     return fetched, group(originals)
 
 
+def read_evaluation(folder: Path, label: str) -> Recorded | None:
+    """How the training `label` was evaluated; None, which is said, where its run has no record that suffices.
+
+    Raises DataError for a record that is not what capillary writes.
+    """
+    inner = folder / EVALUATION
+    if not (inner / RECORD).is_file():
+        log.warning(f"evaluate's own provenance is missing in the run of {label}: {_WITHOUT}")
+        return None
+    record = read_record((inner / RECORD).read_bytes(), f"the evaluation of {label}")
+    files = _contents(inner)
+    if lack := _lack(record, files):
+        log.warning(f"{label} cannot be evaluated exactly as it was: {lack[0]}. {_WITHOUT.capitalize()}")
+        return None
+    _refuse_other_form(f"the evaluation of {label}", record, files, _EVALUATE)
+    return Recorded(record=record, diff=files[DIFF], params=files[PARAMS], lock=files[LOCK])
+
+
 def group(originals: Iterable[Original]) -> tuple[Recipe, ...]:
     """Cells of one state of the project together, in the order in which they come."""
     groups: dict[tuple[str, ...], list[Original]] = {}
@@ -75,27 +104,39 @@ def group(originals: Iterable[Original]) -> tuple[Recipe, ...]:
 
 def _read_original(cell: FetchedCell, folder: Path) -> Original:
     record = read_record((folder / RECORD).read_bytes(), cell.label)
-    files = {name: _content(folder / name) for name in (DIFF, PARAMS, LOCK)}
+    files = _contents(folder)
     refuse_unusable(cell.label, record, files)
     return Original(cell=cell, record=record, diff=files[DIFF], params=files[PARAMS], lock=files[LOCK])
 
 
-def _content(file: Path) -> bytes:
-    return file.read_bytes() if file.is_file() else b""
+def _contents(folder: Path) -> dict[str, bytes]:
+    files = {name: folder / name for name in (DIFF, PARAMS, LOCK)}
+    return {name: file.read_bytes() if file.is_file() else b"" for name, file in files.items()}
 
 
 def refuse_unusable(label: str, record: ProvenanceRecord, files: Mapping[str, bytes]) -> None:
     """Raise CapillaryError if the record does not suffice, or is not what capillary writes."""
-    host = record.host
-    if host is None or host.commit is None:
-        raise _impossible(label, "it was trained without Git, so its code is unknown", "train in a Git repository")
-    if host.diff == "too large":
-        raise _impossible(
-            label, "the changes on top of its commit were too large to be kept", "commit before you train"
-        )
+    if lack := _lack(record, files):
+        raise _impossible(label, *lack)
+    _refuse_other_form(label, record, files, _ADDRESS)
+
+
+def _lack(record: ProvenanceRecord, files: Mapping[str, bytes]) -> tuple[str, str] | None:
+    """Why the record does not suffice, and what to do the next time; None if it does."""
+    if record.host is None or record.host.commit is None:
+        return "it was made without Git, so its code is unknown", "run stages in a Git repository"
+    if record.host.diff == "too large":
+        return "the changes on top of its commit were too large to be kept", "commit before you train"
     if not files[PARAMS]:
-        raise _impossible(label, f"its run has no {PARAMS}", "name another version")
-    if not COMMIT.fullmatch(host.commit) or not _ADDRESS.fullmatch(record.stage) or not _is_prefix(host.prefix):
+        return f"its run has no {PARAMS}", "name another version"
+    return None
+
+
+def _refuse_other_form(
+    label: str, record: ProvenanceRecord, files: Mapping[str, bytes], address: re.Pattern[str]
+) -> None:
+    host = record.host or Provenance()
+    if not COMMIT.fullmatch(host.commit or "") or not address.fullmatch(record.stage) or not _is_prefix(host.prefix):
         value = f"{host.commit}, {record.stage}, {host.prefix}"
         raise DataError(
             f"the provenance of {label} does not have the form that capillary writes",
@@ -122,14 +163,18 @@ def _impossible(label: str, why: str, next_time: str) -> CapillaryError:
     )
 
 
-def consent(fetched: Fetched, recipes: Sequence[Recipe]) -> Iterator[str]:
+def consent(fetched: Fetched, recipes: Sequence[Recipe], evaluation: Recorded | None = None) -> Iterator[str]:
     """The lines that somebody agrees to before the code of another time and place runs here."""
     yield f"{fetched.label} will be trained again, which runs code named by its registry:"
     for recipe in recipes:
-        host = recipe.first.host
-        stages = ", ".join(original.record.stage for original in recipe.originals)
-        yield f"  commit {host.commit} (recorded from {host.remote or 'a repository without a remote'})"
-        yield f"    {_changes(host)}; {stages}"
+        yield from _agreed(recipe.first.host, ", ".join(original.record.stage for original in recipe.originals))
+    if evaluation is not None:
+        yield from _agreed(evaluation.host, evaluation.record.stage)
+
+
+def _agreed(host: Provenance, stages: str) -> Iterator[str]:
+    yield f"  commit {host.commit} (recorded from {host.remote or 'a repository without a remote'})"
+    yield f"    {_changes(host)}; {stages}"
 
 
 def _changes(host: Provenance) -> str:

@@ -1,7 +1,7 @@
 """`capillary reproduce MODEL`: from a registry's entry to a verdict."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.reproduce.commit import ensure_commit, is_repository, touched_files
 from capillary.reproduce.differences import Trained, differences
+from capillary.reproduce.evaluating import Measured, measure, why_not
 from capillary.reproduce.patch import sets_remotes
-from capillary.reproduce.project import environment_of, laid_out
-from capillary.reproduce.recipe import Original, Recipe, consent, read_recipes
+from capillary.reproduce.project import Project, environment_of, laid_out
+from capillary.reproduce.recipe import Original, Recipe, Recorded, consent, read_evaluation, read_recipes
 from capillary.reproduce.recorded_yaml import read_mapping
 from capillary.reproduce.training import CommandRunner, read_trained
 from capillary.reproduce.verdict import CellVerdict, Verdict, lines_of
@@ -53,21 +54,25 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
         if code := _fetch(asked.reference, root, Path(name), settings, stop):
             return code
         fetched, recipes = read_recipes(Path(name) / FETCHED)
-    for line in (*consent(fetched, recipes), *_remotes_changed(root, recipes)):
+        evaluation = read_evaluation(Path(name) / FETCHED, fetched.label) if fetched.metrics else None
+    states = [*(recipe.first for recipe in recipes), *([evaluation] if evaluation else [])]
+    for line in (*consent(fetched, recipes, evaluation), *_remotes_changed(root, states)):
         print_answer(line)
     if not asked.agreed and not ask("Do you trust this commit and these changes, and train?"):
         raise CapillaryError("nothing was trained", remedy="answer yes, or give --yes", code=ExitCode.USAGE)
-    for recipe in recipes:  # before the first of them takes hours
-        ensure_commit(root, recipe.first.commit, recipe.first.host.remote)
-    verdict = _reproduce(fetched, recipes, _Context(root=root, settings=settings, stop=stop, keep=asked.keep))
+    for state in states:  # before the first of them takes hours
+        ensure_commit(root, state.commit, state.host.remote)
+    verdict = _reproduce(
+        fetched, recipes, evaluation, _Context(root=root, settings=settings, stop=stop, keep=asked.keep)
+    )
     for line in lines_of(verdict):
         print_answer(line)
     return verdict.exit_code
 
 
-def _remotes_changed(root: Path, recipes: tuple[Recipe, ...]) -> Iterator[str]:
+def _remotes_changed(root: Path, states: Sequence[Recorded]) -> Iterator[str]:
     """What somebody should know of changes to DVC's config, as the diffs have them: a record may not list them."""
-    if any(sets_remotes(touched_files(root, recipe.first.diff)) for recipe in recipes if recipe.first.diff):
+    if any(sets_remotes(touched_files(root, state.diff)) for state in states if state.diff):
         yield (
             "  warning: the changes are also to .dvc/config, which names DVC's remotes: whoever made them can have "
             "your logins of .dvc/config.local sent to a server of their own"
@@ -89,23 +94,34 @@ def _fetch(reference: str, root: Path, folder: Path, settings: Settings, stop: S
     return run_step(step, folder, settings, choose_executor(settings), stop)
 
 
-def _reproduce(fetched: Fetched, recipes: tuple[Recipe, ...], place: _Context) -> Verdict:
+def _reproduce(fetched: Fetched, recipes: tuple[Recipe, ...], evaluation: Recorded | None, place: _Context) -> Verdict:
     cells: list[CellVerdict] = []
-    metrics: Mapping[str, float] = {}
-    cache_dir = cache_dir_of(place.root)
+    measured = Measured(metrics={})
+    cache_dir, reason = cache_dir_of(place.root), why_not(recipes, evaluation)
     for recipe in recipes:
         with laid_out(place.root, recipe, cache_dir, keep=place.keep) as project:
-            environment = environment_of(place.settings, project, recipe.first.record.computing)
-            work = CommandRunner(project, environment, place.stop, place.settings.grace_s)
+            work = _runner(project, recipe.first, place)
             work.get_data()
             cells.extend(_cells(recipe, work))
-            if fetched.metrics and len(recipes) == 1:
-                metrics = work.evaluate(recipe.first.cell.loss)
+            if fetched.metrics and not reason:
+                measured = measure(recipe, evaluation, _runner(project, evaluation or recipe.first, place))
             if place.keep:
                 print_answer(f"kept: {project.root}")
-    if fetched.metrics and not metrics:
-        print_answer("the metrics are not compared: the cells were trained in different states of the project")
-    return Verdict(label=fetched.label, cells=tuple(cells), metrics_then=fetched.metrics, metrics_now=metrics)
+    if fetched.metrics and reason:
+        print_answer(f"the metrics are not compared: {reason}")
+    return Verdict(
+        label=fetched.label,
+        cells=tuple(cells),
+        metrics_then=fetched.metrics,
+        metrics_now=measured.metrics,
+        reasons=measured.reasons,
+    )
+
+
+def _runner(project: Project, recorded: Recorded, place: _Context) -> CommandRunner:
+    """What runs DVC in `project`, with as many threads and processes as when `recorded` was made."""
+    environment = environment_of(place.settings, project, recorded.record.computing)
+    return CommandRunner(project, environment, place.stop, place.settings.grace_s)
 
 
 def _cells(recipe: Recipe, work: CommandRunner) -> Iterator[CellVerdict]:

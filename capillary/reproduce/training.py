@@ -3,9 +3,10 @@
 import json
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ruamel.yaml import YAML
 
@@ -18,7 +19,7 @@ from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.lifetimes.signals import signal_group
 from stages.common.program.messages import get_logger
-from stages.common.provenance.record import FOLDER, LOCK, PARAMS, RECORD, read_record
+from stages.common.provenance.record import FOLDER, LOCK, PARAMS, RECORD, ProvenanceRecord, read_record
 
 log = get_logger(__name__)
 
@@ -56,6 +57,14 @@ class CommandRunner:
         found = json.loads((self.project.root / "metrics" / "metrics.json").read_text(encoding="utf-8"))
         return {name: one["mean"] for name, one in found[loss].items() if one.get("mean") is not None}
 
+    def changed_for(self, addresses: Sequence[str]) -> str:
+        """What the stages `addresses` depend on and is no longer as they had it, as DVC says; empty if all of it is."""
+        with tempfile.TemporaryFile() as answer:
+            if self._run("status", "--json", *addresses, output=answer):
+                return "DVC cannot say what"
+            answer.seek(0)
+            return ", ".join(sorted(set(_changed(json.load(answer)))))
+
     def _has_data(self) -> bool:
         """Whether dvc.lock names the data and they are there: DVC passes over what it has no record of."""
         recorded = _entry(self.project.root, DATA).get("outs", [])
@@ -79,13 +88,12 @@ class CommandRunner:
             )
 
     def _runs(self, *words: str) -> bool:
-        return self._run(*words, quiet=True) == 0
+        return self._run(*words, output=subprocess.DEVNULL) == 0
 
-    def _run(self, *words: str, quiet: bool = False) -> int:
+    def _run(self, *words: str, output: IO[bytes] | int | None = None) -> int:
         """The exit code of DVC's command. It is asked to end as a shell asks: DVC itself does not listen to Ctrl-C."""
         if self._stop.asked is not None:
             return self._stop.exit_code
-        output = subprocess.DEVNULL if quiet else None
         with leash() as tie:
             process = subprocess.Popen(
                 [*DVC, *words],
@@ -93,7 +101,7 @@ class CommandRunner:
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=output,
+                stderr=subprocess.DEVNULL if output is not None else None,
                 process_group=0,
             )
             tie(process.pid)
@@ -113,9 +121,7 @@ def set_losses(file: Path, losses: list[str]) -> None:
 
 def read_trained(project: Project, address: str) -> tuple[Trained, Mapping[str, Any]]:
     """What the training `address` of `project` left: its record with the params, and its card."""
-    files = sorted(project.root.glob(f"mlruns/**/{FOLDER}/{RECORD}"), key=lambda file: file.stat().st_mtime)
-    records = (read_record(file.read_bytes(), file) for file in reversed(files))
-    record = next((one for one in records if one.stage == address), None)
+    record = read_last(project, address)
     card = next(_cards(project.root, address), None)
     if record is None or card is None:
         raise DataError(
@@ -124,6 +130,23 @@ def read_trained(project: Project, address: str) -> tuple[Trained, Mapping[str, 
             file=project.root,
         )
     return Trained(record=record, params=read_yaml(project.root / PARAMS)), card
+
+
+def read_last(project: Project, address: str) -> ProvenanceRecord | None:
+    """The record that the last run of the stage `address` left in the store of `project`; None if there is none."""
+    files = sorted(project.root.glob(f"mlruns/**/{FOLDER}/{RECORD}"), key=lambda file: file.stat().st_mtime)
+    records = (read_record(file.read_bytes(), file) for file in reversed(files))
+    return next((one for one in records if one.stage == address), None)
+
+
+def _changed(status: Mapping[str, Any]) -> Iterator[str]:
+    """The names in the answer of `dvc status`: files, params, and the command itself."""
+    for entry in (each for entries in status.values() for each in entries):
+        if isinstance(entry, str):
+            yield entry.removeprefix("changed ")
+            continue
+        for name, what in entry.get("changed deps", {}).items():
+            yield from what if isinstance(what, dict) else (name,)
 
 
 def _cards(root: Path, address: str) -> Iterator[Mapping[str, Any]]:

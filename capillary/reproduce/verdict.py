@@ -30,12 +30,16 @@ class CellVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All of it. The metrics are those of evaluate, empty if none were compared."""
+    """All of it. The metrics are those of evaluate, empty if none were compared.
+
+    `reasons` are what differs between the two evaluations; None if nothing was recorded of the first one.
+    """
 
     label: str
     cells: tuple[CellVerdict, ...]
     metrics_then: Mapping[str, float]
     metrics_now: Mapping[str, float]
+    reasons: tuple[Difference, ...] | None = None
 
     @property
     def metric_differences(self) -> tuple[Difference, ...]:
@@ -64,10 +68,24 @@ def lines_of(verdict: Verdict) -> Iterator[str]:
     """The verdict as people read it."""
     for cell in verdict.cells:
         yield from _cell_lines(cell)
-    yield from (_shown(each) for each in verdict.metric_differences)
-    if verdict.metrics_now and not verdict.metric_differences:
-        yield f"metrics: identical ({len(verdict.metrics_then)} means)"
+    if verdict.metrics_now:
+        yield from _metric_lines(verdict)
     yield f"{verdict.label}: {'identical' if verdict.is_identical else 'trained again, but it differs'}"
+
+
+def _metric_lines(verdict: Verdict) -> Iterator[str]:
+    found, reasons = verdict.metric_differences, verdict.reasons
+    if not found:
+        yield f"metrics: identical ({len(verdict.metrics_then)} means)"
+        if reasons:
+            yield f"  although {_names(reasons)} differ"
+        return
+    yield from (_shown(each) for each in found)
+    if reasons is None:
+        yield "  evaluate's own provenance is missing: its code or params may have been others than those used here"
+    elif not reasons and all(cell.is_identical for cell in verdict.cells):
+        yield "  nothing that was recorded of the evaluation differs"
+    yield from (f"  evaluation: {_shown(each).strip()}" for each in (reasons or ())[:MOST_DIFFERENCES])
 
 
 def _cell_lines(cell: CellVerdict) -> Iterator[str]:

@@ -23,6 +23,7 @@ from stages.evaluate.params import EvaluateParams
 from stages.evaluate.partial import comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import Evaluated, evaluate_cells
+from stages.evaluate.provenance import log_provenance
 from stages.evaluate.results.outputs import write_bands, write_outputs
 from stages.evaluate.results.report import log_results, print_spreads, print_summary
 from stages.evaluate.row import first_of_each, over_seeds
@@ -73,6 +74,7 @@ def evaluate(
         ) as run,
     ):
         run.log_params(_settings_of(params))
+        log_provenance(run, used, params, runtime)
         evaluated = evaluate_cells(cells, params.evaluation, networks, runtime, guard)
         rows, first_seed = evaluated.rows, params.training.seed
         averaged = over_seeds(rows)

@@ -3,11 +3,13 @@
 import contextlib
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from pydantic import ValidationError
 
@@ -17,7 +19,7 @@ from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
 from stages.common.registered import tags
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.refusals import explained
-from stages.common.requests.reproduction import MOST_CELLS, Fetched, FetchedCell, write_fetched
+from stages.common.requests.reproduction import EVALUATION, MOST_CELLS, Fetched, FetchedCell, write_fetched
 from stages.common.text import json_value
 from stages.common.tracking.names import START
 from stages.common.tracking.registry import CARD_TAG, FOLD_TAG, WEIGHTS_TAG
@@ -41,6 +43,8 @@ def fetch_provenance(reference: str, folder: Path, server: Server) -> None:
     fetched, cells = _described(version, server)
     for number, cell in enumerate(cells):
         _fetch_files(cell, folder / str(number), server)
+    if fetched.kind == "training":
+        _fetch_evaluation(version, folder / EVALUATION, server)
     write_fetched(folder, fetched)
     log.info(f"{fetched.label}: {len(cells)} {'cell' if len(cells) == 1 else 'cells'}")
 
@@ -158,12 +162,29 @@ def _fetch_files(version: ModelVersion, folder: Path, server: Server) -> None:
         run = server.call("find a run", lambda: server.client.get_run(version.run_id or ""))
     except RefusedError as error:
         raise _without(label, f"its run {version.run_id} is gone") from error
+    _fetch_artifacts(run, folder, server)
+    if not (folder / RECORD).is_file():
+        raise _without(label, f"its run {version.run_id} has no {FOLDER}/{RECORD}")
+
+
+def _fetch_evaluation(version: ModelVersion, folder: Path, server: Server) -> None:
+    """Leave in `folder` what evaluate recorded; nothing of a version that was registered before evaluate did so."""
+    try:
+        run = server.call("find a run", lambda: server.client.get_run(version.run_id or ""))
+    except RefusedError as error:
+        log.warning(f"the run {version.run_id} of the evaluation is not there: {error.what}")
+        return
+    folder.mkdir()
+    _fetch_artifacts(run, folder, server)
+    if not (folder / RECORD).is_file():
+        shutil.rmtree(folder)
+
+
+def _fetch_artifacts(run: Run, folder: Path, server: Server) -> None:
     for name, most_bytes in MOST_BYTES.items():
         content = fetch_artifact(run.info.artifact_uri, f"{FOLDER}/{name}", most_bytes, server)
         if content is not None:
             (folder / name).write_bytes(content)
-    if not (folder / RECORD).is_file():
-        raise _without(label, f"its run {version.run_id} has no {FOLDER}/{RECORD}")
 
 
 def _without(label: str, why: str) -> DataError:

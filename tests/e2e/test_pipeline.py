@@ -104,16 +104,40 @@ def test_metrics_are_shown_as_a_table(finished: Clone) -> None:
     assert f" {dsc['mean']:.3f} " in shown
 
 
-def test_a_network_is_reproduced_bit_by_bit_in_another_clone(finished: Clone, tmp_path: Path) -> None:
-    """From its registry's entry alone, with data by hash. Nothing is registered, nothing stays behind."""
+@contextmanager
+def evaluated_otherwise(clone: Clone) -> Iterator[str]:
+    """The last training of `clone`, as it was evaluated later with another threshold and other code; then as before."""
+    lock = (clone.root / "dvc.lock").read_bytes()
+    code = clone.root / "stages" / "evaluate" / "row.py"
+    try:
+        with (
+            edited(clone.root / "params.yaml", "threshold: 0.9", "threshold: 0.8"),
+            edited(code, "import math", "import math  # a remark"),
+        ):
+            assert clone.ran(clone.run("dvc", "repro").stdout) == ["evaluate"]
+        versions = clone.client().search_model_versions("name = 'capillary-default'")
+        yield f"capillary-default/{max(int(version.version) for version in versions)}"
+    finally:
+        (clone.root / "dvc.lock").write_bytes(lock)
+        clone.run("dvc", "checkout", "--force")
+
+
+def test_a_training_is_reproduced_bit_by_bit_in_another_clone(finished: Clone, tmp_path: Path) -> None:
+    """From its registry's entry alone, with data by hash: trained as it was, then evaluated as it was evaluated.
+
+    Nothing is registered, nothing stays behind.
+    """
     other = Clone(tmp_path / "other", finished.root)
     other.run("dvc", "config", "--local", "cache.dir", str(finished.root / ".dvc" / "cache"))
-    versions = len(finished.client().search_model_versions("name = 'capillary-dice_ce'"))
     store = f"sqlite:///{finished.root / 'mlruns' / 'mlflow.db'}"
-    done = other.run("capillary", "reproduce", "capillary-dice_ce/1", "--yes", MLFLOW_TRACKING_URI=store)
+    with evaluated_otherwise(finished) as training:
+        versions = len(finished.client().search_model_versions("name = 'capillary-dice_ce'"))
+        done = other.run("capillary", "reproduce", training, "--yes", MLFLOW_TRACKING_URI=store)
     assert "the data are those of the training, according to DVC's hash" in done.stdout
-    assert "capillary-dice_ce/1 (train@dice_ce-0): identical, weights " in done.stdout
+    assert "(train@dice_ce-0): identical, weights " in done.stdout
     assert finished.card()["weights_sha256"][:12] in done.stdout
+    assert "metrics: identical" in done.stdout
+    assert "although" not in done.stdout
     assert len(finished.client().search_model_versions("name = 'capillary-dice_ce'")) == versions
     assert not any((other.root / ".capillary" / "reproduce").iterdir())
     assert other.run("git", "worktree", "list").stdout.count("\n") == 1

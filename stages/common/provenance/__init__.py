@@ -1,1 +1,1 @@
-"""Where a network comes from: the record that a training leaves, and what a machine says of itself."""
+"""Where a network and its evaluation come from: the record that a run leaves, and what a machine says of itself."""

@@ -1,4 +1,4 @@
-"""provenance.json: all that decides a training's result, in a form that another version of this program can check."""
+"""provenance.json: all that decides a run's result, in a form that another version of this program can check."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -57,7 +57,7 @@ class Computing(_Part):
 
 
 class ProvenanceRecord(_Part):
-    """One training. `stage` is its address in dvc.yaml; `host` is None for a stage that was started by hand."""
+    """One training or evaluation. `stage` is its address in dvc.yaml; `host` is None for one started by hand."""
 
     version: Literal[1] = 1
     stage: _Text

@@ -2,6 +2,7 @@
 
 provenance/fetched.json   what was named, and its cells
 provenance/<n>/           provenance.json, changes.diff, params.yaml, dvc.lock of cell n, as far as its run has them
+provenance/evaluation/    the same of the evaluation of a training; not there if its run has none
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ from stages.common.params import Finite, Params
 
 FETCHED = "provenance"
 INDEX = "fetched.json"
+EVALUATION = "evaluation"
 MOST_CELLS = 500
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]

@@ -68,7 +68,10 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
     networks = [network_version(cell.loss, cell.weights_sha256, server) for cell in training.cells]
     placed = training.model_copy(update={"cells": tuple(map(_placed, training.cells, networks))})
     ensure_name(name, server)
-    short = short_tags(placed, run_id, held_out=held_out_mean(folder, training), commit=_commit(networks))
+    short = {
+        **short_tags(placed, run_id, held_out=held_out_mean(folder, training)),
+        **_commits(networks, run_id, server),
+    }
     version = _registered(placed, server, run_id, folder, short)
     _link_runs(placed, networks, server, run_id)
     _name_on_pages(f"{name}/{version}", networks, server)
@@ -101,9 +104,12 @@ def _placed(cell: Cell, network: ModelVersion) -> Cell:
     return cell.model_copy(update={"name": network.name, "version": str(network.version)})
 
 
-def _commit(networks: Sequence[ModelVersion]) -> str:
-    """The commit that the networks were trained at; all of them where they differ, which equal code makes no matter."""
-    return ", ".join(sorted({one.tags[tags.COMMIT] for one in networks if tags.COMMIT in one.tags}))[:500]
+def _commits(networks: Sequence[ModelVersion], run_id: str, server: Server) -> dict[str, str]:
+    """Tags with the commits that the networks were trained at, which may be several of equal code, and evaluate's."""
+    trained = ", ".join(sorted({one.tags[tags.COMMIT] for one in networks if tags.COMMIT in one.tags}))[:500]
+    run = server.call("find a run", lambda: server.client.get_run(run_id))
+    found = {tags.COMMIT: trained, tags.EVALUATION_COMMIT: run.data.tags.get(tags.COMMIT, "")}
+    return {name: text for name, text in found.items() if text}
 
 
 def _registered(training: Training, server: Server, run_id: str, folder: Path, short: dict[str, str]) -> str:

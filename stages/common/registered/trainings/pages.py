@@ -27,13 +27,9 @@ def model_description(name: str) -> str:
     )
 
 
-def short_tags(
-    training: Training, run_id: str, *, held_out: Interval | None = None, commit: str = ""
-) -> dict[str, str]:
-    """The tags of the version, short enough for a table. `held_out` is the ensemble's mean of the metric that decides,
-    `commit` the one that the networks were trained at.
-    """
-    known = {tags.HELD_OUT: "" if held_out is None else _numbers(held_out, training.lead.digits), tags.COMMIT: commit}
+def short_tags(training: Training, run_id: str, *, held_out: Interval | None = None) -> dict[str, str]:
+    """The version's tags, short enough for a table. `held_out` is the ensemble's mean of the metric that decides."""
+    known = {tags.HELD_OUT: "" if held_out is None else _numbers(held_out, training.lead.digits)}
     found = {
         tags.KIND: tags.TRAINING_KIND,
         tags.TRAINING: training.id,
@@ -112,5 +108,6 @@ def _networks(training: Training) -> Iterator[str]:
 def _links(run_id: str) -> str:
     return (
         f"Pictures and tables: artifacts `evaluation/` of the run `{run_id}`. The runs of the networks have "
-        "the metrics `evaluation.…` of their fold."
+        "the metrics `evaluation.…` of their fold. Where each run comes from (commit, changes, params, packages): "
+        "its artifacts `provenance/`."
     )

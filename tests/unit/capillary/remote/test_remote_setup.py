@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from configobj import ConfigObj
 
-from capillary.remote import kinds, setup, trial, writing
+from capillary.remote import kinds, setup, writing
 from capillary.remote.asking import Request, complete
 from capillary.remote.kind import Kind
 from capillary.remote.kinds import checked_url, refuse_missing_package

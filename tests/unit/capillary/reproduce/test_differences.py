@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from capillary.reproduce.differences import MOST_PACKAGES, Difference, Trained, differences
+from capillary.reproduce.differences import MOST_PACKAGES, Difference, Trained, differences, evaluation_differences
 from capillary.reproduce.verdict import CellVerdict, Verdict, lines_of
 from stages.common.errors import ExitCode
 from stages.common.runtime import SourceData
@@ -123,3 +123,28 @@ def test_the_verdict_and_its_exit_code(cell: CellVerdict, metrics: dict[str, flo
     assert verdict.exit_code == code
     assert ExitCode.DIFFERS == 11
     assert said in "\n".join(lines_of(verdict))
+
+
+@pytest.mark.parametrize(
+    ("dsc", "reasons", "said"),
+    [
+        (0.125, (THREADS,), "  evaluation: threads: 4 → 1"),
+        (0.125, (), "  nothing that was recorded of the evaluation differs"),
+        (0.125, None, "  evaluate's own provenance is missing"),
+        (0.25, (THREADS,), "  although threads differ"),
+    ],
+)
+def test_other_metrics_have_reasons_as_other_weights_have(
+    dsc: float, reasons: tuple[Difference, ...] | None, said: str
+) -> None:
+    """What differs between the evaluations, or that nobody can know because nothing was recorded of the first."""
+    metrics = {"metrics_then": {"dsc": 0.25}, "metrics_now": {"dsc": dsc}}
+    verdict = Verdict(label="capillary-default/2", cells=(SAME,), reasons=reasons, **metrics)
+    assert verdict.exit_code == (0 if dsc == 0.25 else 11)
+    assert said in "\n".join(lines_of(verdict))
+
+
+def test_cards_are_no_reason_for_other_metrics() -> None:
+    """Those of other losses are not there when one is evaluated, and weights are compared by themselves."""
+    one, other = (changed({"data": {"data/processed": data, "models": data}}) for data in ("aa.dir", "bb.dir"))
+    assert [each.name for each in evaluation_differences(one, other)] == ["data: data/processed"]

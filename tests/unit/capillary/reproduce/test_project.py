@@ -1,5 +1,6 @@
 """The project as it was, laid out from its commit in its own folder. Real Git, no DVC."""
 
+import dataclasses
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from capillary.reproduce.commit import ensure_commit, touched_files
 from capillary.reproduce.dvc_config import local_config
 from capillary.reproduce.patch import refuse_unsafe
-from capillary.reproduce.project import FOLDER, computing_variables, data_lock, environment_of, laid_out
+from capillary.reproduce.project import FOLDER, computing_variables, data_lock, environment_of, laid_out, move
 from capillary.reproduce.recipe import Original, Recipe
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, DataError
@@ -81,6 +82,37 @@ def test_the_project_is_laid_out_and_removed(origin: Path, tmp_path: Path) -> No
     assert (origin / "code.py").read_text() == "the user's own edit\n"
     assert run_git(origin, "worktree", "list").count("\n") == 0
     assert not any((origin / FOLDER).iterdir())
+
+
+NEW = b"""diff --git a/new.py b/new.py
+new file mode 100644
+--- /dev/null
++++ b/new.py
+@@ -0,0 +1 @@
++b = 1
+"""
+
+
+def test_a_project_moves_to_the_state_of_its_evaluation(origin: Path, tmp_path: Path) -> None:
+    """Commit, changes and params; what was made stays, DVC's record of it too, and nothing of the former changes."""
+    trained = recipe(run_git(origin, "rev-parse", "HEAD"), PATCH + NEW)
+    (origin / "code.py").write_text("a = 1\nb = 2\n")
+    run_git(origin, "commit", "-qam", "evaluate otherwise")
+    commit = run_git(origin, "rev-parse", "HEAD")
+    now = dataclasses.replace(recipe(commit).first, params=b"evaluation: {threshold: 0.4}\n")
+    with laid_out(origin, trained, tmp_path / "cache", keep=False) as project:
+        assert (project.root / "new.py").is_file()
+        (project.root / "dvc.lock").write_text("of the training\n")
+        (project.root / "made").write_text("by the training\n")
+        move(project, trained.first, now)
+        assert (project.root / "code.py").read_text() == "a = 1\nb = 2\n"
+        assert (project.root / "params.yaml").read_bytes() == now.params
+        assert (project.root / "dvc.lock").read_text() == "of the training\n"
+        assert (project.root / "made").is_file()
+        assert not (project.root / "new.py").exists()
+        move(project, now, trained.first)
+        assert (project.root / "code.py").read_text() == "a = 2\n"
+        assert (project.root / "new.py").is_file()
 
 
 def test_what_is_kept_stays_and_what_was_killed_goes(origin: Path, tmp_path: Path) -> None:

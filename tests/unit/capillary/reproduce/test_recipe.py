@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from capillary.reproduce.recipe import consent, group, read_recipes, refuse_unusable
+from capillary.reproduce.recipe import consent, group, read_evaluation, read_recipes, refuse_unusable
 from capillary.reproduce.recorded_yaml import read_mapping
 from stages.common.errors import CapillaryError, DamagedError, DataError
 from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, record_bytes
-from stages.common.requests.reproduction import Fetched, FetchedCell, read_fetched, write_fetched
+from stages.common.requests.reproduction import EVALUATION, Fetched, FetchedCell, read_fetched, write_fetched
 from tests.support.tracking.provenance import provenance_record
 
 DIFFED = b"diff --git a/x b/x\n"
@@ -73,6 +73,53 @@ def test_a_record_that_cannot_be_trained_is_refused(host: dict[str, Any], files:
     given = {DIFF: b"", PARAMS: b"a: 1\n", LOCK: b"", **files}
     with pytest.raises(CapillaryError, match=said):
         refuse_unusable("capillary-dice_ce/1", provenance_record(host), given)
+
+
+def evaluated(folder: Path, host: dict[str, Any], **record: Any) -> Path:
+    """What the step leaves of a training whose evaluation has a record with `host`."""
+    fetch(folder, {})
+    inner = folder / EVALUATION
+    inner.mkdir()
+    (inner / RECORD).write_bytes(record_bytes(provenance_record(host, **{"stage": "evaluate", **record})))
+    (inner / PARAMS).write_text("evaluation: {threshold: 0.4}\n")
+    if "diff_sha256" in host:
+        (inner / DIFF).write_bytes(DIFFED)
+    return folder
+
+
+def test_an_evaluation_has_its_own_commit_changes_and_params(tmp_path: Path) -> None:
+    """Which may be newer than those of its networks, and are shown before anybody agrees."""
+    folder = evaluated(tmp_path / "f", {**CHANGED, "commit": "e" * 40})
+    fetched, recipes = read_recipes(folder)
+    found = read_evaluation(folder, fetched.label)
+    assert found is not None
+    assert (found.commit, found.diff, found.params) == ("e" * 40, DIFFED, b"evaluation: {threshold: 0.4}\n")
+    text = "\n".join(consent(fetched, recipes, found))
+    assert f"commit {'e' * 40}" in text
+    assert "a diff of 19 bytes: x; evaluate" in text
+
+
+@pytest.mark.parametrize("host", [{"commit": None}, {"diff": "too large"}, None])
+def test_an_evaluation_without_a_record_that_suffices_is_said(
+    tmp_path: Path, host: dict[str, Any] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as that of a version from before evaluate recorded it: its networks can be trained again all the same."""
+    folder = fetch(tmp_path / "f", {}) if host is None else evaluated(tmp_path / "f", host)
+    assert read_evaluation(folder, "capillary-default/1") is None
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("own provenance is missing" if host is None else "cannot be evaluated exactly as it was") in said
+    assert "measured with the code and params of the networks' trainings" in said.lower()
+
+
+@pytest.mark.parametrize(
+    ("host", "record"), [({}, {"stage": "--all"}), ({"commit": "--x"}, {}), ({"diff_sha256": "a" * 64}, {})]
+)
+def test_a_record_of_an_evaluation_in_another_form_is_refused(
+    tmp_path: Path, host: dict[str, Any], record: dict[str, Any]
+) -> None:
+    """As that of a network is."""
+    with pytest.raises(DataError):
+        read_evaluation(evaluated(tmp_path / "f", host, **record), "capillary-default/1")
 
 
 def test_an_address_that_is_an_option_is_refused() -> None:

@@ -10,7 +10,7 @@ from mlflow.exceptions import RestException
 
 from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.provenance.record import FOLDER, MOST_BYTES, PARAMS, RECORD, record_bytes
-from stages.common.requests.reproduction import read_fetched
+from stages.common.requests.reproduction import EVALUATION, read_fetched
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server, connect
 from stages.models.provenance import fetch_provenance
@@ -36,11 +36,11 @@ class Registry:
         usual = {"capillary.fold": str(fold), WEIGHTS_TAG: f"{fold}" * 64, CARD_TAG: '{"validation_dsc": 0.5}'}
         return self._register(NAME, {f"{FOLDER}/{name}": content for name, content in files.items()}, {**usual, **tags})
 
-    def training(self, content: object) -> str:
-        """The number of a new version of a training with `content` in its training.json."""
-        return self._register(
-            TRAINING, {"model/training.json": json.dumps(content).encode()}, {"capillary.kind": "training"}
-        )
+    def training(self, content: object, recorded: dict[str, bytes] | None = None) -> str:
+        """The number of a new version of a training with `content` in its training.json, evaluated as `recorded`."""
+        files = {f"{FOLDER}/{name}": file for name, file in (recorded or {}).items()}
+        files["model/training.json"] = json.dumps(content).encode()
+        return self._register(TRAINING, files, {"capillary.kind": "training"})
 
     def _register(self, name: str, files: dict[str, bytes], tags: dict[str, str]) -> str:
         client = self.server.client
@@ -84,6 +84,11 @@ def test_a_network_and_a_training_are_described(registry: Registry, tmp_path: Pa
     assert (fetched.kind, fetched.metrics) == ("training", {"dsc": 0.75})
     assert [(one.fold, one.version, one.validation_dsc) for one in fetched.cells] == [(0, first, 0.5), (1, second, 0.5)]
     assert sorted(file.name for file in (tmp_path / "training" / "1").iterdir()) == [PARAMS, RECORD]
+    assert not (tmp_path / "training" / EVALUATION).exists(), "a version from before evaluate recorded it"
+
+    evaluated = registry.training({"cells": [cell(0, first)], "summary": summary}, FILES)
+    fetch_provenance(f"{TRAINING}/{evaluated}", tmp_path / "evaluated", registry.server)
+    assert sorted(file.name for file in (tmp_path / "evaluated" / EVALUATION).iterdir()) == [PARAMS, RECORD]
 
     registry.server.client.set_registered_model_alias(TRAINING, "champion", number)
     fetch_provenance(f"{TRAINING}@champion", tmp_path / "champion", registry.server)

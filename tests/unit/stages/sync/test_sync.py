@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import ServiceError
+from stages.common.registered.waiting import State
 from stages.common.tracking.spool.folder import Spool
 from stages.common.tracking.spool.listing import spools_in
-from stages.sync.sync import State, publish_all, sync
+from stages.sync.sync import publish_all, sync
 from tests.support.tracking.mlflow_fake import AWAY, REVOKED, FakeMlflow, nothing
 from tests.unit.stages.common.tracking.opened import Clock
 from tests.unit.stages.common.tracking.spool.made import POINTS, fill, to, write
