@@ -10,7 +10,7 @@ from stages.common.machine.cpu import cpu_model
 from stages.common.machine.limits import find_limits
 
 # what decides a result, in the order in which a reader looks for it
-PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image", "mlflow")
+PACKAGES = ("torch", "monai", "numpy", "scipy", "mlflow")
 PINS = ("stages/train/requirements.txt", "stages/evaluate/requirements.txt")
 
 

@@ -1,10 +1,8 @@
 """A stack on another grid: how many voxels a spacing asks for, and values in between by linear interpolation."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from skimage.transform import resize
+from scipy.ndimage import gaussian_filter, zoom
 
 from stages.common.imaging.zyx import Shape, Spacing
 
@@ -28,8 +26,8 @@ def resample(image: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.f
 
     Axes that get coarser are blurred first with σ = (factor - 1) / 2 voxels against aliasing.
     """
-    scale: Any = resize  # scikit-image's types leave it out
-    resampled: NDArray[np.float32] = scale(
-        image.astype(np.float32), shape, order=1, mode="edge", anti_aliasing=True, preserve_range=True
-    )
-    return resampled
+    source = image.astype(np.float32)
+    factors = np.divide(source.shape, shape)
+    blurred = gaussian_filter(source, np.maximum(0, (factors - 1) / 2), mode="nearest")
+    resampled: NDArray[np.float32] = zoom(blurred, 1 / factors, order=1, mode="nearest", grid_mode=True)
+    return np.clip(resampled, source.min(), source.max(), out=resampled)  # rounding may leave the stack's own range
