@@ -12,7 +12,7 @@ import yaml
 from serving.jobs.record import Served
 from stages.common.device import choose_device
 from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
-from stages.common.inference import Flips
+from stages.common.inference import BATCH_SIZE, Flips
 from stages.common.params import validate_params
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
@@ -22,7 +22,6 @@ from stages.common.tracking.cards.card import read_card
 from stages.common.tracking.names import CHAMPION, DEFAULT
 from stages.common.tracking.server import Server, connect
 from stages.predict.models.ensemble import Ensemble, load_ensemble
-from stages.predict.opening import BATCH_SIZE
 from stages.predict.params import Evaluation, PredictParams
 
 AUTO = "auto"

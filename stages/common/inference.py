@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from stages.common.networks.monai_parts import sliding_window_inference
 
+BATCH_SIZE = 2  # patches that go through the network at a time, where the profile says nothing
+# by the precision of a description or card
+AUTOCAST: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIGMA_SCALE = 0.125  # standard deviation of the weights, as a share of the patch
 
 Flips = Literal["none", "in_plane", "all"]
@@ -23,7 +26,7 @@ def predict_probability(
     image_zyx: NDArray[np.float32],
     patch_voxels: Sequence[int],
     overlap: float,
-    batch_size: int = 2,
+    batch_size: int = BATCH_SIZE,
     autocast_dtype: torch.dtype | None = None,
     flips: Flips = "none",
 ) -> NDArray[np.float32]:

@@ -6,8 +6,8 @@ from stages.common.imaging.intensities.distribution import measure_intensities
 from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.spacing import show
 from stages.common.imaging.zyx import Spacing
+from stages.common.tiling.volume import Volume
 from stages.common.tracking.cards.domain import TrainingDomain
-from stages.predict.disk.volume import Volume
 
 # A vessel twice as wide in voxels is another shape to a network; within a factor of 2 augmentation and a few levels of
 # pooling cope.

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from stages.common.device import choose_device
+from stages.common.inference import BATCH_SIZE
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.program.messages import get_logger
 from stages.common.registered.finding import FoundNetwork, find_networks, places_of
@@ -17,8 +18,6 @@ from stages.predict.params import Evaluation
 from stages.predict.steps import Method
 
 log = get_logger(__name__)
-
-BATCH_SIZE = 2  # patches that go through the network at a time, where the profile says nothing
 
 
 def _place(card: ModelCard, cards: Sequence[ModelCard]) -> str:

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats.opened import OpenStack
-from stages.common.imaging.grid import grid_for
 from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.recipe import READING, Recipe
 from stages.common.imaging.spacing import filled, is_sane, show, spacing_of
-from stages.common.imaging.zyx import PartialSpacing, Shape, Spacing
+from stages.common.imaging.zyx import PartialSpacing, Spacing
+from stages.common.tiling.volume import DiskVolume
 from stages.predict.disk.scratch import Scratch
-from stages.predict.disk.volume import DiskVolume
 from stages.predict.reporting import ALOUD, Report
 
 
@@ -109,18 +108,6 @@ def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """`dtype` in this machine's order of bytes; floats longer than 64 bits lose what no image has."""
     native = dtype.newbyteorder("=")
     return np.dtype(np.float64) if native.kind == "f" and native.itemsize > 8 else native
-
-
-def target_grid(shape_zyx: Shape, spacing_um: Spacing, recipe: Recipe) -> Shape:
-    """The grid that the networks know. Raises DataError when the stack would have no voxel on it."""
-    shape, _ = grid_for(shape_zyx, spacing_um, recipe.resample_to_um)
-    if min(shape) < 1:
-        raise DataError(
-            f"resampled to {recipe.resample_to_um} µm, as in training, this stack has no voxel on an axis",
-            remedy="check the spacing",
-            value=f"{show(shape_zyx)} voxels of {show(spacing_um)} µm",
-        )
-    return shape
 
 
 def planes_above(probability: DiskVolume, threshold: float) -> Iterator[NDArray[np.bool_]]:

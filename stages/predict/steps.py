@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common.errors import DataError
 from stages.common.imaging.intensities.normalise import Scale, measure_scale
 from stages.common.imaging.masks.components import Components
 from stages.common.imaging.reading import open_stack
@@ -20,10 +19,11 @@ from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.requests.prediction.request import StackRequest
+from stages.common.tiling.resampling import resample_slices, target_grid
+from stages.common.tiling.tiles import finite, predict_slices, tile
+from stages.common.tiling.volume import DiskVolume
 from stages.common.tracking.cards.domain import TrainingDomain
-from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import Scratch, bytes_needed
-from stages.predict.disk.volume import DiskVolume
 from stages.predict.domain import doubts_about
 from stages.predict.files.picture import write_picture
 from stages.predict.files.writing import StackGeometry, write_mask, write_probability
@@ -36,10 +36,8 @@ from stages.predict.source import (
     decode,
     decoded_type,
     planes_above,
-    target_grid,
     warn_of_older_reading,
 )
-from stages.predict.tiling.tiles import predict_slices, tile
 
 # takes the bytes that all steps need on the disk, and those of the decoded voxels
 Claim = Callable[[int, int], None]
@@ -175,16 +173,6 @@ def _predict(source: Normalised, method: Method, scratch: Scratch, report: Repor
 
         slices = predict_slices(source.read, method.probability, tiling, scratch.file("sums"), method.batch_size, done)
         return scratch.volume("probability", shape, np.float32).append(finite(plane) for plane in slices)
-
-
-def finite(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`plane`, a slice of a probability. Raises DataError where it holds NaN."""
-    if not np.isfinite(plane).all():
-        raise DataError(
-            "the network predicts NaN on this stack",
-            remedy="train it with training.precision=fp32, or check whether the intensities of this stack are unusual",
-        )
-    return plane
 
 
 def _without_small(

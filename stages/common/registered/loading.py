@@ -3,6 +3,7 @@
 import torch
 
 from stages.common.errors import DataError, ServiceError
+from stages.common.inference import AUTOCAST
 from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription, read_description
 from stages.common.networks.loading import load_network, outline, refuse_size
 from stages.common.networks.weights import weights_sha256
@@ -16,7 +17,6 @@ from stages.common.tracking.server import RefusedError
 log = get_logger(__name__)
 
 CARDS = "models"
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_model(network: FoundNetwork) -> torch.nn.Module:
@@ -106,10 +106,10 @@ def _fetch(name: str, network: FoundNetwork) -> bytes:
 
 def autocast_of(card: ModelCard) -> torch.dtype | None:
     """The type in which the card's network computes, None for plain float32. DataError for one that is unknown."""
-    if card.precision not in _AUTOCAST:
+    if card.precision not in AUTOCAST:
         raise DataError(
             f"the model card of loss {card.loss}, fold {card.fold} names an unknown precision",
-            remedy=f"train it again; known: {', '.join(_AUTOCAST)}",
+            remedy=f"train it again; known: {', '.join(AUTOCAST)}",
             value=card.precision,
         )
-    return _AUTOCAST[card.precision]
+    return AUTOCAST[card.precision]

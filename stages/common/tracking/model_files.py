@@ -14,27 +14,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.imaging.recipe import Recipe
 from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription, description_bytes
 from stages.common.networks.loading import load_network
-from stages.common.networks.plan import NetworkPlan
 from stages.common.networks.weights import weights_bytes, weights_sha256
 from stages.common.tracking.cards.card import ModelFile
 
+if TYPE_CHECKING:
+    from mlflow.types import Schema
+
 FOLDER = "artifacts"  # where MLflow keeps them within a model's folder
-_PINNED = ("torch", "monai", "numpy", "mlflow", "pydantic", "safetensors", "pyyaml", "rich")
+_PINNED = ("torch", "monai", "numpy", "scipy", "mlflow", "pydantic", "safetensors", "pyyaml", "rich")
 _STAGES = Path(__file__).parents[2]
 # what served_model.py imports, directly or not
 _TRAVELS = (
     *("__init__.py", "common/__init__.py", "common/atomic.py", "common/errors.py", "common/params.py"),
     *("common/program/__init__.py", "common/program/console.py", "common/program/messages.py"),
-    *("common/text.py", "common/imaging/__init__.py", "common/imaging/recipe.py"),
-    "common/imaging/zyx.py",
-    "common/networks",
+    *("common/text.py", "common/inference.py", "common/layout.py", "common/networks", "common/tiling"),
+    *("common/imaging/__init__.py", "common/imaging/grid.py", "common/imaging/recipe.py", "common/imaging/zyx.py"),
+    *(f"common/imaging/intensities/{name}.py" for name in ("__init__", "normalise", "percentiles")),
 )
 
 
@@ -43,7 +48,7 @@ class Package:
     """A network ready for the registry: the contents of its files by name, and what they add up to."""
 
     contents: Mapping[str, bytes]
-    plan: NetworkPlan
+    description: ModelDescription
     weights_sha256: str
 
     @property
@@ -69,7 +74,7 @@ def pack(network: torch.nn.Module, description: ModelDescription) -> Package:
             code=ExitCode.UNEXPECTED,
             value=f"{found} instead of {expected}",
         )
-    return Package(contents=contents, plan=description.network_plan(), weights_sha256=expected)
+    return Package(contents=contents, description=description, weights_sha256=expected)
 
 
 @contextlib.contextmanager
@@ -77,9 +82,7 @@ def mlflow_folder(package: Package) -> Iterator[Path]:
     """A temporary folder with `package` as an MLflow model."""
     import mlflow.pyfunc  # here: who only reads models needs no MLflow flavour
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
-    tensor = Schema([TensorSpec(np.dtype("float32"), (-1, 1, -1, -1, -1))])
     with tempfile.TemporaryDirectory() as name, _quietly():
         from stages.common.tracking import served_model  # in the quiet: its class is defined at the import
 
@@ -93,8 +96,8 @@ def mlflow_folder(package: Package) -> Iterator[Path]:
             python_model=str(served),
             artifacts={"description": str(folder / DESCRIPTION), "weights": str(folder / WEIGHTS)},
             code_paths=[str(_travelling_code(folder))],
-            signature=ModelSignature(inputs=tensor, outputs=tensor),
-            input_example=np.zeros((1, 1, *_smallest_patch(package.plan)), np.float32),
+            signature=ModelSignature(_stacks("float64"), _stacks("uint8"), served_model.PARAMS),
+            input_example=_example(package.description.preparation()),
             pip_requirements=pinned_requirements(),
         )
         yield folder / "model"
@@ -125,9 +128,19 @@ def _travelling_code(folder: Path) -> Path:
     return stages
 
 
-def _smallest_patch(plan: NetworkPlan) -> tuple[int, ...]:
-    """The smallest patch that the network takes: one voxel and its neighbour at the bottleneck."""
-    return tuple(2 * int(np.prod([stride[axis] for stride in plan.strides])) for axis in range(3))
+def _stacks(dtype: str) -> "Schema":
+    """MLflow's word for a stack (z, y, x). It knows one type for each tensor: float64 holds what images do."""
+    from mlflow.types import Schema, TensorSpec
+
+    return Schema([TensorSpec(np.dtype(dtype), (-1, -1, -1))])
+
+
+def _example(recipe: Recipe) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """A winding vessel in the noise of photons, and what a request must say of it."""
+    z, y, x = np.indices((5, 16, 16))
+    distance = np.hypot(z - 2, y - 8 - 4 * np.sin(x / 4))
+    stack = np.random.default_rng(0).poisson(40 + 160 * np.exp(-(distance**2) / 4)).astype(np.float64)
+    return stack, {"spacing_um": list(recipe.resample_to_um)} if recipe.resample_to_um else {}
 
 
 def pinned_requirements() -> Sequence[str]:

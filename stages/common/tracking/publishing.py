@@ -142,8 +142,8 @@ def _package(folder: Path, card: ModelCard) -> Package:
     for name, content in contents.items():
         if file_of(content) != card.files[name]:
             raise _damaged(folder / name, "it is not the file that its card describes")
-    plan = read_description(contents[DESCRIPTION], str(folder / DESCRIPTION)).network_plan()
-    return Package(contents=contents, plan=plan, weights_sha256=card.weights_sha256)
+    description = read_description(contents[DESCRIPTION], str(folder / DESCRIPTION))
+    return Package(contents=contents, description=description, weights_sha256=card.weights_sha256)
 
 
 def _damaged(file: Path, why: str) -> DamagedError:

@@ -16,16 +16,16 @@ from stages.common.requests.prediction.grid import chunk_shape
 from stages.common.requests.prediction.records import SURVEY_FILE, BlockResult, BlockResults, BlockSurvey
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from stages.common.runtime import Runtime
+from stages.common.tiling.tiles import finite, predict_slices, tile
 from stages.predict.batch.keys import method_key
+from stages.predict.blocks.regions import Region, region_of
 from stages.predict.blocks.stores import Stores
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.stored import StoredVolume
 from stages.predict.opening import opened
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
-from stages.predict.steps import Method, finite
-from stages.predict.tiling.regions import Region, region_of
-from stages.predict.tiling.tiles import predict_slices, tile
+from stages.predict.steps import Method
 
 _FLOAT = 4
 

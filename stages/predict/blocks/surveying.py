@@ -11,6 +11,7 @@ from stages.common.requests.prediction.grid import choose_block
 from stages.common.requests.prediction.records import MOST_BLOCKS, SURVEY_FILE, BlockSurvey
 from stages.common.requests.prediction.request import PredictRequest
 from stages.common.runtime import Runtime
+from stages.common.tiling.resampling import target_grid
 from stages.predict.batch.keys import method_key
 from stages.predict.disk.scratch import Scratch
 from stages.predict.disk.stored import StoredVolume
@@ -20,7 +21,6 @@ from stages.predict.models.ensemble import refuse_unlike
 from stages.predict.opening import find_asked
 from stages.predict.params import Evaluation
 from stages.predict.reporting import ALOUD
-from stages.predict.source import target_grid
 from stages.predict.steps import survey
 
 log = get_logger(__name__)

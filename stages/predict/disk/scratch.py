@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.imaging.zyx import Shape
-from stages.predict.disk.volume import DiskVolume
+from stages.common.tiling.volume import DiskVolume
 
 FLOAT = 4  # bytes of a probability, of a sum, and of a resampled intensity
 MASK = 1

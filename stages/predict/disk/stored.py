@@ -14,8 +14,8 @@ from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.reading import open_stack
 from stages.common.imaging.zyx import Box
+from stages.common.tiling.volume import DiskVolume
 from stages.predict.disk.scratch import Scratch
-from stages.predict.disk.volume import DiskVolume
 
 _SLABS = itertools.count()  # several volumes may share a scratch
 

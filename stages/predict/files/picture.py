@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from stages.common.imaging.zyx import Spacing
-from stages.predict.disk.volume import Volume
+from stages.common.tiling.volume import Volume
 
 MAX_SIDE = 800  # pixels of one of the four panels
 GAP = 8  # pixels between them

@@ -93,7 +93,7 @@ def card_of(network: torch.nn.Module, **changes: Any) -> ModelCard:
     card = dataclasses.replace(
         CARD,
         weights_sha256=package.weights_sha256,
-        patch_voxels=package.plan.patch_voxels,
+        patch_voxels=package.description.plan.patch_voxels,
         files=package.files,
     )
     return dataclasses.replace(card, **changes)

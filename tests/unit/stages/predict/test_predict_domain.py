@@ -11,8 +11,8 @@ from stages.common.imaging.intensities.distribution import of_array
 from stages.common.imaging.intensities.normalise import apply_scale, measure_scale
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.volumes import Grid, Volume
+from stages.common.tiling.volume import DiskVolume
 from stages.common.tracking.cards.domain import TrainingDomain, domain_from
-from stages.predict.disk.volume import DiskVolume
 from stages.predict.domain import doubts_about
 from stages.train.domain import measure_domain
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.predict.disk.volume import DiskVolume
+from stages.common.tiling.volume import DiskVolume
 from stages.predict.files.picture import GAP, MAX_SIDE, OUTLINE_RGB, write_picture
 
 SHAPE = (5, 20, 30)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.requests.prediction.grid import BLOCK_VOXELS, BlockGrid, choose_block, chunk_files, chunk_shape
-from stages.predict.tiling.regions import region_of
-from stages.predict.tiling.tiles import Tiling, predict_slices, tile
+from stages.common.tiling.tiles import Tiling, predict_slices, tile
+from stages.predict.blocks.regions import region_of
 
 Shape = tuple[int, int, int]
 BATCH = 3

@@ -15,15 +15,15 @@ from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.stacks import read_stack
 from stages.common.imaging.zyx import PartialSpacing, Spacing
+from stages.common.tiling.resampling import target_grid
+from stages.common.tiling.volume import DiskVolume
 from stages.predict.disk.scratch import Scratch
-from stages.predict.disk.volume import DiskVolume
 from stages.predict.source import (
     Normalised,
     choose_spacing,
     decode,
     decoded_type,
     planes_above,
-    target_grid,
     warn_of_older_reading,
 )
 from tests.support.stacks.small import STACK, save_nifti, save_tiff

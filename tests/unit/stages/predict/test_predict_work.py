@@ -22,11 +22,11 @@ from stages.common.registered.finding import Places, find_networks
 from stages.common.registered.referred import find_by_reference
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from stages.common.runtime import Runtime
+from stages.common.tiling.resampling import resample_slices
+from stages.common.tiling.volume import DiskVolume
 from stages.common.tracking.cards.card import read_card
 from stages.common.tracking.server import Server, connect
-from stages.predict.disk.resampling import resample_slices
 from stages.predict.disk.scratch import OVERHEAD_BYTES, Scratch
-from stages.predict.disk.volume import DiskVolume
 from stages.predict.models.ensemble import load_ensemble
 from stages.predict.params import Evaluation
 from stages.predict.predict import predict

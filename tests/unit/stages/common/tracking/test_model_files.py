@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from stages.common.errors import CapillaryError, DataError
+from stages.common.inference import predict_probability
 from stages.common.networks.description import DESCRIPTION, WEIGHTS
 from stages.common.networks.weights import weights_sha256
 from stages.common.tracking.cards.card import ModelCard, ModelFile
@@ -137,19 +140,19 @@ def test_a_network_that_its_description_does_not_build_is_not_registered() -> No
 def test_a_registered_model_works_with_mlflow_alone(tmp_path: Path) -> None:
     """Its code travels with it: it is loaded where no checkout is on the path, and holds no path of this machine."""
     network = random_network().eval()
-    patch = torch.rand(1, 1, 4, 6, 6)
+    stack = np.random.default_rng(0).random((3, 17, 20), dtype=np.float32)
     program = (
         "import sys, json, numpy, mlflow.pyfunc; model = mlflow.pyfunc.load_model(sys.argv[1]);"
         "import stages; assert stages.__file__.startswith(sys.argv[1]), stages.__file__;"
-        "print(json.dumps(model.predict(numpy.asarray(json.loads(sys.argv[2]), dtype='float32')).tolist()))"
+        "stack = numpy.asarray(json.loads(sys.argv[2]), dtype='float64');"
+        "print(json.dumps(model.predict(stack, params={'probability': True}).tolist()))"
     )
     with mlflow_folder(package_of(network)) as folder:
         text = (folder / "MLmodel").read_text()
-        argv = [sys.executable, "-P", "-c", program, str(folder), str(patch.tolist())]
+        argv = [sys.executable, "-P", "-c", program, str(folder), str(stack.tolist())]
         done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
-    with torch.inference_mode():
-        expected = network(patch).softmax(dim=1)[:, 1:]
-    torch.testing.assert_close(torch.tensor(eval(done.stdout.splitlines()[-1])), expected)
+    expected = predict_probability(network, stack, (4, 16, 16), 0.5)
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, atol=1e-6)
     assert str(Path(__file__).parents[5]) not in text
     assert "signature" in text

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from stages.common.imaging.intensities.normalise import measure_scale
 from stages.common.imaging.intensities.percentiles import percentiles
 from stages.common.imaging.recipe import Recipe
-from stages.predict.disk.volume import DiskVolume
+from stages.common.tiling.volume import DiskVolume
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64", ">u2", ">f4")
 

@@ -13,8 +13,8 @@ from monai.inferers.utils import sliding_window_inference
 from numpy.typing import NDArray
 
 from stages.common.inference import SIGMA_SCALE, Flips, patch_probability, predict_probability
-from stages.predict.disk.volume import DiskVolume
-from stages.predict.tiling.tiles import Tiling, predict_slices, tile
+from stages.common.tiling.tiles import Tiling, predict_slices, tile
+from stages.common.tiling.volume import DiskVolume
 
 Shape = tuple[int, int, int]
 ROUNDING = 2.0**-24  # relative rounding error of float32

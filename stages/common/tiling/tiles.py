@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.common.errors import DataError
 from stages.common.imaging.zyx import Shape
-from stages.predict.disk.volume import DiskVolume
-from stages.predict.tiling.windows import Axis, axis_for, plane_of_weights, weights_of
+from stages.common.tiling.volume import DiskVolume
+from stages.common.tiling.windows import Axis, axis_for, plane_of_weights, weights_of
 
 ReadBand = Callable[[slice, slice], NDArray[np.float32]]
 Predict = Callable[[torch.Tensor], torch.Tensor]
@@ -78,6 +79,16 @@ def predict_slices(
             for z in range(finished, until):
                 yield _finish(ring, z, tiling)
             finished = until
+
+
+def finite(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`plane`, a slice of a probability. Raises DataError where it holds NaN."""
+    if not np.isfinite(plane).all():
+        raise DataError(
+            "the network predicts NaN on this stack",
+            remedy="train it with training.precision=fp32, or check whether the intensities of this stack are unusual",
+        )
+    return plane
 
 
 def _predict_band(

@@ -8,8 +8,8 @@ together: what a network computes may depend on the batch in its last digits, wi
 from dataclasses import dataclass
 
 from stages.common.imaging.zyx import Box
-from stages.predict.tiling.tiles import Tiling
-from stages.predict.tiling.windows import Axis
+from stages.common.tiling.tiles import Tiling
+from stages.common.tiling.windows import Axis
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Whole volumes on the disk: read in parts, resampled, and predicted by sliding windows."""

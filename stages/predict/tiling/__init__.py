@@ -1,1 +1,0 @@
-"""Sliding windows over a volume on the disk."""
