@@ -116,6 +116,10 @@ test-e2e *ARGS: setup-dev
 test-mutants *ARGS: setup-dev
     @python -m scripts.mutants {{ARGS}}
 
+# install each extra, or those named, into an environment of its own, and import it: ./just test-extras crate ssh
+test-extras *EXTRAS: setup
+    @python -m scripts.extras {{EXTRAS}}
+
 # write constraints.txt again from pyproject.toml (needs uv)
 lock:
     uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate \

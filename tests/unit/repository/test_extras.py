@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from scripts import extras
 from tests.support.parts import REPOSITORY
 
 EXTRAS: dict[str, list[str]] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"][
@@ -58,7 +59,7 @@ def test_what_is_installed_of_an_extra_works(extra: str, line: str) -> None:
     try:
         version(name)
     except PackageNotFoundError:
-        pytest.skip(f"needs {name}, of the extra {extra}")
+        pytest.skip(f"needs {name}; to install an extra takes a minute: ./just test-extras {extra}")
     if name in PROGRAMS:
         return
     module = MODULES.get(name, name.replace("-", "_"))
@@ -81,3 +82,10 @@ def test_the_gpu_extra_refuses_the_cpu_build() -> None:
 def test_each_extra_is_described(extra: str) -> None:
     """docs/extras.md says what it is for."""
     assert f"| `{extra}` |" in (REPOSITORY / "docs" / "extras.md").read_text()
+
+
+def test_the_recipe_that_installs_extras_refuses_a_name_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is installed."""
+    assert extras.main(["crate", "mlop"]) == 2
+    assert "there is no extra mlop" in capsys.readouterr().err
+    assert extras.names_of(["moto[server]>=5.2", "types-PyYAML>=6.0"]) == ["moto", "types-pyyaml"]
