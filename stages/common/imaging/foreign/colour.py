@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from stages.common.imaging.formats.channels import Channel, channel_number
+from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.claims import refuse_impossible
 from stages.common.imaging.formats.damage import damaged
 from stages.common.imaging.formats.header import SINGLE, StackHeader
@@ -23,19 +23,20 @@ from stages.common.imaging.formats.tiff.header import evidence_in
 from stages.common.imaging.formats.tiff.pages import choose_series
 from stages.common.imaging.formats.tiff.stack import colour_of, ome_image, open_tiff, refuse_colour
 
-IN_COLOUR = "it is stored in colour, with red, green and blue alike; one of them is read"
+IN_COLOUR = "it is stored in colour: red is read, and refused unless green and blue are equal to it"
 
 
 @contextlib.contextmanager
 def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
     """The stack in `path`. Its slices raise DataError where the colours differ.
 
-    Raises DataError for several axes besides the colours.
+    Raises DataError for several axes besides the colours, and for a chosen channel: a grey stack has one, 0.
     """
     with open_tiff(path) as tiff:
         series, _ = choose_series(tiff, path)
         pages = _pages(tiff, series, path)
-        channel_number(("",), channel, path)
+        if channel not in (None, 0):  # "it has 1 channel (0)" would lead to the next refusal
+            raise refuse_colour(series, path)
         refuse_impossible(claim_of_pages(series, pages, tiff.filehandle.size), path)
         dtype = np.dtype(series.dtype)
         check_dtype(dtype, path)

@@ -209,8 +209,9 @@ def refuse_colour(what: tifffile.TiffPageSeries | tifffile.TiffPage, path: Path)
     """The error that `what` is in colour."""
     return ColourError(
         f"it is a colour image ({what.axes}: {shape_text(tuple(what.shape))})",
-        remedy="save one channel as a stack of grey slices (with tifffile: photometric='minisblack', or it takes a "
-        "last axis of 3 or 4 for colours)",
+        remedy="save one colour as a stack of grey slices. tifffile takes a last axis of 3 or 4 for colours: save a "
+        "grey stack of that width with tifffile.imwrite(new, tifffile.imread(old), photometric='minisblack'). "
+        "ingest.channel does not choose among colours",
         file=path,
     )
 

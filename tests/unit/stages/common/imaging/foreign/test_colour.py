@@ -37,7 +37,7 @@ def test_equal_colours_are_grey(tmp_path: Path, array: np.ndarray, how: dict[str
     assert np.array_equal(read_stack(file), GREY)
     assert np.array_equal(np.stack(list(read_slices(file))), GREY)
     assert read_shape(file) == GREY.shape
-    assert "red, green and blue alike" in " ".join(read_header(file).remarks)
+    assert "it is stored in colour" in " ".join(read_header(file).remarks)
 
 
 @pytest.mark.parametrize("planes", [np.moveaxis(THREE[0], -1, 0), THREE[0]], ids=["planar", "interleaved"])
@@ -95,3 +95,17 @@ def test_ingest_keeps_one_colour(tmp_path: Path) -> None:
     assert arrived.is_converted
     assert [file.name for file in raw.iterdir()] == ["label.tif"]
     assert np.array_equal(stacks.read_stack(arrived.file), GREY)
+
+
+def test_a_grey_stack_of_width_3_is_refused_with_what_helps(tmp_path: Path) -> None:
+    """As tifffile saves it by default; no channel leads on, nothing is claimed unseen, and the remedy's line works."""
+    old, new, stack = tmp_path / "old.tif", tmp_path / "new.tif", np.arange(240, dtype=np.uint8).reshape(8, 10, 3)
+    tifffile.imwrite(old, stack)
+    assert "alike" not in " ".join(read_header(old).remarks)
+    for channel in (None, 0, 1, "red"):
+        with pytest.raises(DataError, match="colour image") as refused:
+            read_stack(old, channel)
+        line = "tifffile.imwrite(new, tifffile.imread(old), photometric='minisblack')"
+        assert line in refused.value.remedy
+    exec(line, {"tifffile": tifffile, "old": old, "new": new})
+    assert np.array_equal(read_stack(new), stack)
