@@ -1,6 +1,8 @@
 """What a real embedded registry gives of how its models came to be, and what of it is refused."""
 
 import json
+import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from stages.common.requests.reproduction import EVALUATION, read_fetched
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server, connect
 from stages.models.provenance import fetch_provenance
+from tests.support.models.pickled import Planted
 from tests.support.tracking.provenance import provenance_record
 from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import Failing
@@ -41,6 +44,13 @@ class Registry:
         files = {f"{FOLDER}/{name}": file for name, file in (recorded or {}).items()}
         files["model/training.json"] = json.dumps(content).encode()
         return self._register(TRAINING, files, {"capillary.kind": "training"})
+
+    def planted_training(self, files: dict[str, bytes], planted: dict[str, bytes]) -> str:
+        """The number of a training of one network with `files`; the artifacts of both hold `planted` as well."""
+        tags = {"capillary.fold": "0", WEIGHTS_TAG: "0" * 64, CARD_TAG: '{"validation_dsc": 0.5}'}
+        network = self._register(NAME, {**planted, **files}, tags)
+        training = json.dumps({"cells": [cell(0, network)]}).encode()
+        return self._register(TRAINING, {**planted, "model/training.json": training}, {"capillary.kind": "training"})
 
     def _register(self, name: str, files: dict[str, bytes], tags: dict[str, str]) -> str:
         client = self.server.client
@@ -97,6 +107,23 @@ def test_a_network_and_a_training_are_described(registry: Registry, tmp_path: Pa
     fetch_provenance(NAME, tmp_path / "newest", registry.server)
     fetched = read_fetched(tmp_path / "newest")
     assert (fetched.kind, fetched.label, fetched.metrics) == ("network", f"{NAME}/{second}", {})
+
+
+def test_code_planted_in_a_training_and_its_runs_is_not_run(registry: Registry, tmp_path: Path) -> None:
+    """Pickles and programs next to everything that is read, under every name that some loader would take."""
+    marker = tmp_path / "planted"
+    trap, code = pickle.dumps(Planted(marker)), f"open({str(marker)!r}, 'w').close()\n".encode()
+    flavour = b"flavors:\n  python_function: {loader_module: planted, code: model, python_model: python_model.pkl}\n"
+    names = {"python_model.pkl": trap, "model.pth": trap, "planted.py": code, "__init__.py": code, "MLmodel": flavour}
+    planted = {f"{room}/{name}": content for room in (FOLDER, "evaluation", "model") for name, content in names.items()}
+    number = registry.planted_training({f"{FOLDER}/{name}": content for name, content in FILES.items()}, planted)
+
+    fetch_provenance(f"{TRAINING}/{number}", tmp_path / "training", registry.server)
+    assert not marker.exists()
+    assert "planted" not in sys.modules
+    assert sorted(file.name for file in (tmp_path / "training" / "0").iterdir()) == [PARAMS, RECORD]
+    pickle.loads(trap)  # that the trap works
+    assert marker.exists()
 
 
 @pytest.mark.parametrize(
