@@ -20,7 +20,7 @@ from stages.evaluate.held_out.tables import write_held_out
 from stages.evaluate.labelled import refuse_unmeasured_lead
 from stages.evaluate.networks_first import networks_first
 from stages.evaluate.params import EvaluateParams
-from stages.evaluate.partial import comparable, coverage_of
+from stages.evaluate.partial import Coverage, comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose, write_overlays
 from stages.evaluate.predict import Evaluated, evaluate_cells
 from stages.evaluate.provenance import log_provenance
@@ -55,8 +55,7 @@ def evaluate(
     coverage = coverage_of(params.training, processed, left_out)
     refuse_too_few_folds(cells, params.evaluation)
     refuse_unmeasured_lead(cells, params.evaluation)
-    torch.set_num_threads(runtime.threads)
-    torch.backends.cudnn.deterministic = True
+    _configure_torch(runtime)
     used = [cell for cell in cells if cell.volumes or cell.held_out]
     found = find_networks([cell.card for cell in used], places_of(runtime))
     networks = {cell.name: network for cell, network in zip(used, found, strict=True)}
@@ -65,8 +64,7 @@ def evaluate(
         guarding(runtime.monitoring.memory_abort_gb) as guard,
         open_run(
             runtime,
-            cell_tags={"losses": ", ".join(params.training.losses)}
-            | ({"missing": coverage.words()} if coverage.is_partial else {}),
+            cell_tags=_tags_of(params, coverage),
             run_name="partial evaluation" if coverage.is_partial else "evaluation",
             load_file=Path(temporary) / LOAD_FILE,
             publishers=PUBLISHERS,
@@ -97,6 +95,16 @@ def evaluate(
     print_summary(rows, summary, params.evaluation, coverage)
     print_spreads(spread, params.evaluation)
     print_held_out(held_out, params.evaluation)
+
+
+def _configure_torch(runtime: Runtime) -> None:
+    torch.set_num_threads(runtime.threads)
+    torch.backends.cudnn.deterministic = True
+
+
+def _tags_of(params: EvaluateParams, coverage: Coverage) -> dict[str, str]:
+    tags = {"losses": ", ".join(params.training.losses)}
+    return {**tags, "missing": coverage.words()} if coverage.is_partial else tags
 
 
 def _calibration_errors(evaluated: Evaluated) -> dict[str, float]:
