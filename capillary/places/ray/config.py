@@ -10,7 +10,9 @@ from capillary.places.share import Amount, JobProfile
 from stages.common.params import Params
 
 RAY_FILE = "configs/ray.yaml"
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")  # of an object in Kubernetes; KubeRay adds its own endings
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")  # of an object in Kubernetes
+# KubeRay takes 47 characters for a job, of which 6 are what `generateName` adds, and a letter as the first
+_CLUSTER = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.:/@-]*")
 
 
@@ -32,7 +34,14 @@ class KubernetesConfig(Params):
     head_cpus: PositiveInt
     head_memory_gb: Amount
 
-    @field_validator("name", "namespace", "claim")
+    @field_validator("name")
+    @classmethod
+    def _cluster_name(cls, name: str) -> str:
+        if not _CLUSTER.fullmatch(name):
+            raise ValueError("must be at most 41 lower-case letters, digits and -, and begin with a letter")
+        return name
+
+    @field_validator("namespace", "claim")
     @classmethod
     def _object_name(cls, name: str) -> str:
         if not _NAME.fullmatch(name):

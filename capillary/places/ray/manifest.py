@@ -19,6 +19,7 @@ RAY_VERSION = "2.60.0"  # as in constraints.txt: head, workers and drivers must 
 CELLS = "train"
 _VOLUME = "project"
 _MIB = 1 << 20
+_KEPT_S = 300  # a job's pods after its end, to look at their logs
 Tree = dict[str, Any]
 
 
@@ -47,26 +48,32 @@ def render(root: Path, kind: Kind, experiment: Path) -> str:
 
 def cluster(config: RayConfig, profile: RayProfile) -> Tree:
     """A RayCluster."""
-    return _object("RayCluster", config.kubernetes, _cluster_spec(config.kubernetes, profile))
+    kubernetes = config.kubernetes
+    return _object("RayCluster", {"name": kubernetes.name}, kubernetes, _cluster_spec(kubernetes, profile))
 
 
 def job(config: RayConfig, profile: RayProfile, experiment: Path) -> Tree:
-    """A RayJob that runs an experiment on its own cluster and removes that when it has ended."""
+    """A RayJob that runs an experiment on its own cluster, which is removed soon after its end.
+
+    `kubectl create` gives it a name of its own, so that the same manifest can be submitted again.
+    """
     kubernetes = config.kubernetes
     command = shlex.join(["capillary", "experiment", "--config", str(experiment)])
+    whole = f"cd {shlex.quote(kubernetes.folder)} && CAPILLARY_PLACE={PlaceName.RAY} {command}"
     spec = {
-        "entrypoint": f"cd {shlex.quote(kubernetes.folder)} && CAPILLARY_PLACE={PlaceName.RAY} {command}",
+        # one word for the shell of the submitter's pod, which has no project: `ray job submit … -- ENTRYPOINT ;`
+        "entrypoint": shlex.join(["sh", "-c", whole]),
         "submissionMode": "K8sJobMode",
         "backoffLimit": 0,  # the same command again resumes; an experiment that failed needs a look first
         "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": _KEPT_S,
         "rayClusterSpec": _cluster_spec(kubernetes, profile),
     }
-    return _object("RayJob", kubernetes, spec)
+    return _object("RayJob", {"generateName": f"{kubernetes.name}-"}, kubernetes, spec)
 
 
-def _object(kind: str, kubernetes: KubernetesConfig, spec: Tree) -> Tree:
-    named = {"name": kubernetes.name, "namespace": kubernetes.namespace}
-    return {"apiVersion": API, "kind": kind, "metadata": named, "spec": spec}
+def _object(kind: str, named: Tree, kubernetes: KubernetesConfig, spec: Tree) -> Tree:
+    return {"apiVersion": API, "kind": kind, "metadata": {**named, "namespace": kubernetes.namespace}, "spec": spec}
 
 
 def _cluster_spec(kubernetes: KubernetesConfig, profile: RayProfile) -> Tree:

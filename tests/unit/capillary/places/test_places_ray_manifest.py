@@ -1,9 +1,12 @@
-"""KubeRay's objects: what its schema requires is there, and each number is the one of configs/ray.yaml."""
+"""KubeRay's objects: right by its schema, and each number is the one of configs/ray.yaml."""
 
-import re
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -12,13 +15,8 @@ from capillary.places.ray.manifest import RAY_VERSION, Kind, render
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError
 from tests.support.parts import REPOSITORY
+from tests.unit.capillary.places.kuberay_schema import schema_of
 
-# required by ray.io/v1: dotted path of an object → its keys
-REQUIRED = {
-    "": {"apiVersion", "kind", "metadata", "spec"},
-    "headGroupSpec": {"rayStartParams", "template"},
-    "workerGroupSpecs": {"groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"},
-}
 CONFIG = read_config(REPOSITORY)
 
 
@@ -27,23 +25,45 @@ def rendered(kind: Kind, root: Path = REPOSITORY) -> dict[str, Any]:
     return found
 
 
+def groups_of(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """The head's group, and those of the workers."""
+    spec = tree["spec"].get("rayClusterSpec", tree["spec"])
+    return [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+
+
 @pytest.mark.parametrize("kind", Kind)
-def test_what_the_schema_requires_is_there(kind: Kind) -> None:
-    """Of the object, its head and each group of workers; what is a string there is a string here."""
+def test_an_object_is_right_by_the_schema(kind: Kind) -> None:
+    """Strictly, KubeRay's for its own fields and Kubernetes' for pods."""
     tree = rendered(kind)
-    assert (tree["apiVersion"], REQUIRED[""] - tree.keys()) == ("ray.io/v1", set())
-    spec = tree["spec"] if kind is Kind.CLUSTER else tree["spec"]["rayClusterSpec"]
-    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
-    assert REQUIRED["headGroupSpec"] <= groups[0].keys()
-    for group in groups[1:]:
-        assert REQUIRED["workerGroupSpecs"] <= group.keys()
+    jsonschema.validate(tree, schema_of(tree["kind"]))
+    for group in groups_of(tree):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, **group["template"]}
+        kubernetes_validate.validate(pod, "1.37", strict=True)
+    for group in groups_of(tree)[1:]:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
-    for group in groups:
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
-        (container,) = group["template"]["spec"]["containers"]
-        limits = container["resources"]["limits"]
-        assert re.fullmatch(r"\d+", limits["cpu"])
-        assert re.fullmatch(r"\d+Mi", limits["memory"])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.ttlSecondsAfterFinish", 1),
+        ("spec.backoffLimit", "0"),
+        ("spec.rayClusterSpec.headGroupSpec.rayStartParams", {"num-cpus": 0}),
+        ("spec.rayClusterSpec.workerGroupSpecs.0.maxReplica", 2),
+        ("spec.rayClusterSpec.workerGroupSpecs.0.replicas", 2.5),
+        ("spec.submissionMode", "k8sJobMode"),
+    ],
+)
+def test_the_schema_refuses_a_slip(path: str, value: object) -> None:
+    """A field that KubeRay does not have is dropped by the API server without a word."""
+    tree = rendered(Kind.JOB)
+    *way, last = path.split(".")
+    place: Any = tree
+    for step in way:
+        place = place[int(step) if step.isdecimal() else step]
+    place[last] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(tree, schema_of("RayJob"))
 
 
 def test_every_pod_sees_the_project_at_one_path() -> None:
@@ -67,12 +87,45 @@ def test_a_worker_holds_one_cell(tmp_path: Path) -> None:
     assert container["resources"]["limits"] == {"cpu": "6", "memory": "1907Mi", "nvidia.com/gpu": "1"}
 
 
-def test_a_job_runs_an_experiment_in_the_project() -> None:
-    """Once: what failed needs a look."""
-    spec = rendered(Kind.JOB)["spec"]
-    command = "CAPILLARY_PLACE=ray capillary experiment --config configs/experiments/default.yaml"
-    assert spec["entrypoint"] == f"cd {CONFIG.kubernetes.folder} && {command}"
+def test_a_job_can_be_submitted_again() -> None:
+    """`kubectl create` gives each a name of its own. It runs once: what failed needs a look."""
+    tree = rendered(Kind.JOB)
+    assert tree["metadata"] == {"generateName": f"{CONFIG.kubernetes.name}-", "namespace": "default"}
+    spec = tree["spec"]
     assert (spec["backoffLimit"], spec["shutdownAfterJobFinishes"]) == (0, True)
+    assert spec["ttlSecondsAfterFinished"] > 0
+
+
+def test_a_job_runs_an_experiment_in_the_project(tmp_path: Path) -> None:
+    """KubeRay pastes the entrypoint into a shell's command, whose `ray job submit` hands it to another shell."""
+    tree = read_yaml(REPOSITORY / "configs" / "ray.yaml")
+    tree["kubernetes"]["folder"] = str(tmp_path / "my project")
+    for folder in ("configs", "my project", "bin"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "configs/ray.yaml").write_text(yaml.safe_dump(tree))
+    (tmp_path / "bin/capillary").write_text('#!/bin/sh\necho "$PWD: $CAPILLARY_PLACE $*"\n')
+    (tmp_path / "bin/capillary").chmod(0o755)
+    entrypoint = rendered(Kind.JOB, tmp_path)["spec"]["entrypoint"]
+    submitted = _output_of(f"printf '%s\\n' {entrypoint} ;").splitlines()
+    assert submitted[:2] == ["sh", "-c"]
+    done = _output_of(subprocess.list2cmdline(submitted), PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert done == f"{tmp_path}/my project: ray experiment --config configs/experiments/default.yaml\n"
+
+
+def _output_of(command: str, **variables: str) -> str:
+    done = subprocess.run(["bash", "-c", command], env={**os.environ, **variables}, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("name", ["7seas", "a" * 42, "Lab", "a-"])
+def test_a_name_that_kuberay_refuses_is_refused_first(tmp_path: Path, name: str) -> None:
+    """It begins with a letter, and leaves room for the endings of jobs and of their clusters."""
+    tree = read_yaml(REPOSITORY / "configs" / "ray.yaml")
+    tree["kubernetes"]["name"] = name
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "ray.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(CapillaryError, match=r"kubernetes"):
+        rendered(Kind.CLUSTER, tmp_path)
 
 
 def test_the_version_of_ray_is_the_one_that_is_pinned() -> None:
