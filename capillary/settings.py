@@ -38,6 +38,7 @@ BASE_VARIABLES = (
 
 
 PREFIX = "CAPILLARY_"
+SHARED_CACHE = f"{PREFIX}SHARED_CACHE"
 OFF = "off"
 TORCH_BUILD = re.compile(r"cu\d{3}")  # as wheels call it: cu126 is CUDA 12.6
 
@@ -157,6 +158,18 @@ def _lineage(value: object, info: ValidationInfo) -> object:
     return value
 
 
+def _shared_cache(value: object, info: ValidationInfo) -> object:
+    """The name of a remote in .dvc/config, or `default`."""
+    if not isinstance(value, str):
+        return value
+    if value == OFF:
+        return None
+    if not re.fullmatch(r"[\w.-]+", value):
+        remedy = "the name of one of DVC's remotes (`dvc remote list`), default or off"
+        _refuse(_variable(info), "is not the name of a remote", without_login(value), remedy)
+    return value
+
+
 def _pushgateway(value: object, info: ValidationInfo) -> object:
     """A Pushgateway's URL."""
     if not isinstance(value, str):
@@ -232,6 +245,7 @@ class Settings:
         "info"  # of messages while something works (docs/messages.md)
     )
     log_format: Annotated[Format, BeforeValidator(_format)] = "text"
+    shared_cache: Annotated[str | None, BeforeValidator(_shared_cache)] = None  # a remote of DVC (docs/cache.md)
     pushgateway: Annotated[str | None, BeforeValidator(_pushgateway)] = None  # and their figures (docs/monitoring.md)
 
     @property

@@ -21,8 +21,13 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in `file`; ParamsError when it is missing, not YAML, not a mapping or without an end."""
     if not file.is_file():
         raise ParamsError(f"there is no {file.name} here", file=file, remedy="run this in the project's own folder")
+    return parse_yaml(file.read_bytes(), file)
+
+
+def parse_yaml(content: bytes, file: Path) -> dict[str, Any]:
+    """As `read_yaml`, the `content` of a `file` that was read elsewhere."""
     try:
-        text = file.read_bytes().decode()
+        text = content.decode()
         tree = copy.deepcopy(_parse(text))
     except UnicodeDecodeError as error:
         where = f"byte {error.start} is {error.object[error.start]:#04x}"

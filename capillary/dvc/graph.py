@@ -12,10 +12,12 @@ from dvc.dependency import ParamsDependency
 from dvc.exceptions import CheckoutError, DvcException
 from dvc.repo import Repo
 from dvc.scm import NoSCM
-from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_stage_hash
 from dvc.stage.exceptions import StageNotFound
+from dvc.stage.serialize import to_single_stage_lockfile
 
 from capillary.integrity.delivered import Delivered
+from capillary.launcher.claim import RunClaim
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 
@@ -183,6 +185,28 @@ class Entry:
         except RunCacheNotFoundError:
             return False
         return True
+
+    def claim(self) -> RunClaim | None:
+        """What a run cache knows a run of this entry by, with deps and params as they are now; None where DVC keeps no
+        run: a dep is a URL, or an out stays in place.
+        """
+        stage, is_recorded = self._stage, self.is_recorded()
+        is_here = all(not out.changed_cache() for out in stage.outs if out.use_cache)
+        recorded = {out.def_path: out.hash_info for out in stage.outs if is_recorded and out.hash_name == "md5"}
+        stage.save_deps()
+        if not _can_hash(stage):
+            return None
+        record = to_single_stage_lockfile(stage)
+        return RunClaim(
+            address=stage.addressing,
+            key=_get_stage_hash(stage),
+            cmd=record["cmd"],
+            deps=[dict(dep) for dep in record["deps"]],
+            params={file: dict(values) for file, values in record.get("params", {}).items()},
+            outs=tuple(out.def_path for out in stage.outs),
+            recorded={name: str(found.value) for name, found in recorded.items() if found},
+            is_wanted=not (is_recorded and is_here),
+        )
 
     def restore_outs(self) -> list[str]:
         """Put back the outs that dvc.lock knows and the cache holds; DVC removed them before it started the stage."""

@@ -40,6 +40,12 @@ def listed(cache: Path, digest: str) -> Iterator[tuple[PurePosixPath, str]]:
         yield path, each["md5"]
 
 
+def refuse_missing(cache: Path, digest: str) -> None:
+    """Raise DataError when `cache` lacks a part of the file or folder with `digest`."""
+    for each in (each for _, each in listed(cache, digest)) if digest.endswith(_FOLDER) else [digest]:
+        _object(cache, each)
+
+
 def is_digest(text: str) -> bool:
     """Whether it is the MD5 of a file or folder: a path that is made of anything else may lead out of the cache."""
     return _DIGEST.fullmatch(text.removesuffix(_FOLDER)) is not None

@@ -1,4 +1,6 @@
-"""The cells of an experiment in the queue of a cluster, before their heads start and after they were stopped."""
+"""The cells of an experiment before their heads start and after they were stopped: what others computed of them, and
+what is in the queue of a cluster.
+"""
 
 import signal
 import subprocess
@@ -10,6 +12,21 @@ from capillary.lifetimes.interrupts import passing_on
 from capillary.settings import PlaceName, Settings
 
 AHEAD = (sys.executable, "-P", "-m", "capillary.places.slurm.ahead")
+PREFETCH = (sys.executable, "-P", "-m", "capillary.cache.prefetch")
+
+
+def fetch_ahead(root: Path, environment: Mapping[str, str], cells: Sequence[str], settings: Settings) -> int:
+    """Fetch what others computed of `cells`, where the settings name a shared cache. Returns 0, or the exit code of a
+    request to stop. If anything else goes wrong, cells are computed.
+    """
+    if settings.shared_cache is None or not cells:
+        return 0
+    with (
+        subprocess.Popen([*PREFETCH, *cells], cwd=root, env=dict(environment)) as process,
+        passing_on(process.terminate) as asked,
+    ):
+        process.wait()
+    return asked.code
 
 
 def submit_ahead(root: Path, environment: Mapping[str, str], cells: Sequence[str], settings: Settings) -> int:

@@ -27,6 +27,7 @@ log = get_logger(__name__)
 
 MOST_BUSY_TRIES = 60
 BUSY_PAUSE_S = 2.0
+FETCHED = "is in the shared cache"  # a stage says so instead of computing (capillary/cache/shared.py)
 STOPPED = 130
 
 
@@ -183,4 +184,4 @@ class _Output:
     def read(self, line: str) -> None:
         self.busy = self.busy or any(words in line for words in BUSY)
         self.torn = self.torn or TORN in line
-        self.ran = self.ran or line.startswith("Running stage")
+        self.ran = (self.ran or line.startswith("Running stage")) and FETCHED not in line

@@ -15,7 +15,7 @@ from typing import Any
 
 from capillary.dvc.commands import KILL_SAFE_DVC
 from capillary.dvc.forecast import StageForecast, forecast
-from capillary.experiments.arrays import leave_queue, submit_ahead
+from capillary.experiments.arrays import fetch_ahead, leave_queue, submit_ahead
 from capillary.experiments.cells import Cells, Outcome
 from capillary.experiments.config import ExperimentConfig, read_experiment, with_overrides
 from capillary.experiments.record import choose_name, read_record, write_record
@@ -205,8 +205,9 @@ def _stages(
     # what cells print is read for the view, whatever of it is shown
     level = "debug" if experiment.settings.log_level == "debug" else "info"
     of_cells = {**environment, LOG_LEVEL: level}
-    if code := submit_ahead(root, of_cells, due, experiment.settings):
-        return code, [], []
+    for ahead in (fetch_ahead, submit_ahead):
+        if code := ahead(root, of_cells, due, experiment.settings):
+            return code, [], []
     with View(list(experiment.cells)) as view:
         cells = Cells(root, of_cells, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
         with passing_on(lambda: cells.stop(asked.code - 128)) as asked:

@@ -33,6 +33,7 @@ from stages.common.program.messages import get_logger, print_messages
 log = get_logger(__name__)
 
 if TYPE_CHECKING:
+    from capillary.cache.shared import SharedCache
     from capillary.places.choose import Place
 
 ASIDE = Path(".capillary", "aside")
@@ -139,14 +140,44 @@ def _run_or_take(
     stop: Stop,
     publish_outs: Callable[[Path], None],
 ) -> int:
-    """Run `plan`, unless it had finished before DVC could record it; returns the exit code."""
+    """Run `plan`, unless it had finished before DVC could record it, or somebody shared its result; returns the exit
+    code.
+    """
     try:
         if settings.resume and plan.access.resume and not entry.is_recorded() and finished.take(plan):
             log.info(f"{plan.address} had finished before DVC could record it; the outs of that run are used")
             return 0
-        return _execute(executor, plan, settings, stop, publish_outs)
+        shared = _shared_cache(plan, settings, entry, stop)
+        if shared is not None and _take_shared(shared, plan, entry):
+            return 0
+        code = _execute(executor, plan, settings, stop, publish_outs)
+        if code == 0 and shared is not None and plan.gated is None:
+            shared.push()
+        return code
     finally:
         forget(plan)
+
+
+def _shared_cache(plan: StagePlan, settings: Settings, entry: Entry, stop: Stop) -> "SharedCache | None":
+    """What others computed of this entry, where the settings name a remote and DVC can know a run again."""
+    if settings.shared_cache is None:
+        return None
+    from capillary.cache.shared import open_shared  # for those who share only
+
+    return open_shared(plan.root, plan.repository, entry, settings, stop)
+
+
+def _take_shared(shared: "SharedCache", plan: StagePlan, entry: Entry) -> bool:
+    """Publish the outs that somebody shared; whether there are any. A gate only looks: its stage then runs nothing."""
+    if plan.gated is not None:
+        shared.has_warned = True  # its stage warns, if the remote does not answer
+        return shared.fetch() is not None
+
+    def publish_shared(work: Path) -> None:
+        refuse_changed_deps(plan, entry.dep_hashes())
+        publish(work, plan.outs, plan.root)
+
+    return shared.take(publish_shared)
 
 
 def _execute(

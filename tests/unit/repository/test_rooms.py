@@ -12,6 +12,7 @@ from tests.support.parts import REPOSITORY
 
 # (folder, who imports, whom) → why this step back is allowed
 ALLOWED = {
+    ("capillary", "launcher", "cache"): "run.py asks the shared cache, if the settings name one",
     ("capillary", "launcher", "containers"): "executors.py loads the executor for containers if it is the one",
     ("capillary", "launcher", "places"): "run.py asks for the place beyond this machine, if the settings name one",
 }

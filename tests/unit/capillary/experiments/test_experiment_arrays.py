@@ -66,3 +66,20 @@ def test_only_ctrl_c_takes_jobs_out_of_the_queue(
     assert withdrawn == ([CELLS] if leaves else [])
     arrays.leave_queue(tmp_path, CELLS, read_settings(tmp_path, {}), 130)
     assert len(withdrawn) == leaves
+
+
+@pytest.mark.usefixtures("default_signals")
+def test_results_of_others_are_fetched_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where a cache is shared; whatever goes wrong, cells are computed, and who stops is heard at once."""
+    said = tmp_path / "said"
+    sharing = read_settings(tmp_path, {"CAPILLARY_SHARED_CACHE": "lab"})
+    program = "import os, sys; open('said', 'a').write(' '.join(sys.argv[1:]) + os.environ['X']); sys.exit(1)"
+    monkeypatch.setattr(arrays, "PREFETCH", (sys.executable, "-c", program))
+    assert arrays.fetch_ahead(tmp_path, {"X": "1"}, CELLS, read_settings(tmp_path, {})) == 0
+    assert arrays.fetch_ahead(tmp_path, {"X": "1"}, [], sharing) == 0
+    assert not said.exists()
+    assert arrays.fetch_ahead(tmp_path, {"X": "1"}, CELLS, sharing) == 0
+    assert said.read_text() == "train@a-0 train@a-11"
+    stopping = "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    monkeypatch.setattr(arrays, "PREFETCH", (sys.executable, "-c", stopping))
+    assert arrays.fetch_ahead(tmp_path, {}, CELLS, sharing) == 143
