@@ -20,12 +20,12 @@ from typing import TypeVar
 from capillary.cache.recompute import has_server, reads_registry
 from capillary.cache.shared_record import MOST_BYTES, SharedResult, read_record, record_of
 from capillary.compute.circumstances import MOST_NOTE_BYTES, digests_of, keep_of, note_of, read_note, recall
+from capillary.dvc.claim import RunClaim
 from capillary.dvc.content import RemoteContent
 from capillary.dvc.graph import Entry
 from capillary.dvc.objects import refuse_missing, restore
 from capillary.dvc.run_cache import content_of, name_of
 from capillary.launcher.access import read_access, stage_of
-from capillary.launcher.claim import RunClaim
 from capillary.lifetimes.stop import Stop
 from capillary.settings import SHARED_CACHE, Settings
 from capillary.weights.choice import weights_in_remote

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from capillary.dvc.claim import RunClaim
 from capillary.dvc.objects import is_digest
-from capillary.launcher.claim import RunClaim
 from capillary.yaml_file import parse_yaml
 from stages.common.errors import DamagedError, ParamsError
 

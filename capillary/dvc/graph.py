@@ -16,8 +16,8 @@ from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_stage_hash
 from dvc.stage.exceptions import StageNotFound
 from dvc.stage.serialize import to_single_stage_lockfile
 
+from capillary.dvc.claim import RunClaim
 from capillary.integrity.delivered import Delivered
-from capillary.launcher.claim import RunClaim
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ExitCode, ParamsError
 

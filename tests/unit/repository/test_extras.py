@@ -20,7 +20,13 @@ EXTRAS: dict[str, list[str]] = tomllib.loads((REPOSITORY / "pyproject.toml").rea
 REQUIREMENTS = sorted({(extra, line) for extra, lines in EXTRAS.items() for line in lines})
 # distribution → the module that it provides, where the names differ
 MODULES = {
-    **{"pyyaml": "yaml", "pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"},
+    **{
+        "pyyaml": "yaml",
+        "pillow": "PIL",
+        "scikit-image": "skimage",
+        "scikit-learn": "sklearn",
+        "simpleitk": "SimpleITK",
+    },
     **{"pytest-timeout": "pytest_timeout", "pytest-xdist": "xdist", "cosmic-ray": "cosmic_ray"},
     **{"mkdocs-material": "material", "pymdown-extensions": "pymdownx", "pynrrd": "nrrd"},
     "bioimageio-spec": "bioimageio.spec",

@@ -7,7 +7,7 @@ import pytest
 from dvc.utils.serialize import dumps_yaml
 
 from capillary.cache.shared_record import read_record, record_of
-from capillary.launcher.claim import RunClaim
+from capillary.dvc.claim import RunClaim
 from stages.common.errors import DamagedError
 from tests.unit.capillary.cache.records import A, B, C
 
