@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from capillary.places.held import is_held
 from capillary.places.job import JOB_FILE, JOBS, LOG_FILE, read_job
-from capillary.places.outcome import STOP_FILE, Attempt, attempts, read_ended
+from capillary.places.outcome import STOP_FILE, Attempt, Ended, attempts, read_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import BUNDLE_FILE, Submitted, read_submitted
 from capillary.settings import PlaceName
@@ -26,6 +27,7 @@ log = get_logger(__name__)
 
 _TAIL_BYTES = 65536
 POLL_S = 0.5
+LOOK_S = 5.0  # between two questions to Slurm, or looks into a job's mailbox
 NONE = "–"
 
 
@@ -70,12 +72,14 @@ def folders(repository: Path) -> list[Path]:
 
 def facts_of(folder: Path) -> JobFacts:
     """What the node of the job in `folder` and Slurm say about it."""
-    order = read_order(folder / ORDER_FILE)
-    submitted, taken, epoch = read_submitted(folder), list(attempts(folder)), _last_epoch(folder)
+    order, submitted = read_order(folder / ORDER_FILE), read_submitted(folder)
+    with tempfile.TemporaryDirectory() as own:
+        seen = _look(folder, Path(own))
+        taken, epoch, ended = list(attempts(seen)), _last_epoch(seen), read_ended(seen)
     return JobFacts(
         cell=order.stage,
         job=submitted.job if submitted else None,
-        state=_state(folder, submitted, taken),
+        state=_state(folder, submitted, taken, ended),
         node=taken[-1].node if taken else None,
         epoch=epoch.epoch if epoch else None,
         epochs=epoch.epochs if epoch else None,
@@ -86,8 +90,23 @@ def facts_of(folder: Path) -> JobFacts:
     )
 
 
-def _state(folder: Path, submitted: Submitted | None, taken: Sequence[Attempt]) -> str:
-    ended = read_ended(folder)
+def _look(folder: Path, own: Path) -> Path:
+    """Where to look for what the node of the job in `folder` tells: there, or `own`, filled from the job's mailbox."""
+    if not (folder / BUNDLE_FILE).is_file() or read_ended(folder) is not None:
+        return folder
+    from dvc.exceptions import DvcException  # for nodes without a shared disk only
+
+    from capillary.places.apart.view import fill
+
+    try:
+        fill(read_job(folder).root, folder, own)
+    except (OSError, DvcException, CapillaryError) as error:
+        log.warning(f"the remote does not answer ({error}); this is what the job's head saw last")
+        return folder
+    return own
+
+
+def _state(folder: Path, submitted: Submitted | None, taken: Sequence[Attempt], ended: Ended | None) -> str:
     if ended is not None:
         return "done, not collected yet" if ended.code == 0 else f"failed ({ended.code}), not collected yet"
     if read_job(folder).place is not PlaceName.SLURM:
@@ -123,18 +142,24 @@ def _tail(log: Path) -> bytes:
 def show_log(repository: Path, name: str, *, follow: bool) -> None:
     """Print what the job `name` (its cell or its number) printed; with `follow` until it is over."""
     folder = find(repository, name)
-    chunks = _growing(folder) if follow else iter([_tail(folder / LOG_FILE)])
-    for chunk in chunks:
-        console.file.write(chunk.decode(errors="replace"))
-        console.file.flush()
+    with tempfile.TemporaryDirectory() as own:
+        chunks = _growing(folder, Path(own)) if follow else iter([_tail(_look(folder, Path(own)) / LOG_FILE)])
+        for chunk in chunks:
+            console.file.write(chunk.decode(errors="replace"))
+            console.file.flush()
 
 
-def _growing(folder: Path) -> Iterator[bytes]:
-    """The log so far and as it grows, until the job is over and its head has collected it."""
-    at = 0
+def _growing(folder: Path, own: Path) -> Iterator[bytes]:
+    """The log so far and as it grows, until the job is over; its mailbox, if it has one, is copied into `own`."""
+    at, asked_s = 0, time.monotonic()
+    pause_s = LOOK_S if (folder / BUNDLE_FILE).is_file() else POLL_S
     while True:
-        over = read_ended(folder) is not None or not folder.exists()
-        log = folder / LOG_FILE
+        is_collected = not folder.exists()
+        seen = own if is_collected else _look(folder, own)
+        over = is_collected or read_ended(seen) is not None
+        if not over and time.monotonic() - asked_s >= LOOK_S:
+            over, asked_s = _has_died(folder), time.monotonic()
+        log = seen / LOG_FILE
         if log.is_file() and not log.is_symlink():
             with log.open("rb") as stream:
                 stream.seek(at)
@@ -143,7 +168,18 @@ def _growing(folder: Path) -> Iterator[bytes]:
             yield chunk
         if over:
             return
-        time.sleep(POLL_S)
+        time.sleep(pause_s)
+
+
+def _has_died(folder: Path) -> bool:
+    """Whether Slurm says that the job is over, which may have been killed before it could say so itself."""
+    submitted = read_submitted(folder)
+    return submitted is not None and _is_over(submitted)
+
+
+def _is_over(submitted: Submitted) -> bool:
+    info = queue.ask(submitted.job)
+    return info is queue.NoAnswer.GONE or (isinstance(info, queue.JobInfo) and info.is_terminal)
 
 
 def find(repository: Path, name: str) -> Path:
@@ -235,12 +271,15 @@ def clean_jobs(repository: Path) -> None:
 def _may_run(folder: Path) -> bool:
     """Whether a job may still use `folder`; a job that succeeded stays there until it is collected."""
     try:
-        ended, submitted = read_ended(folder), read_submitted(folder)
+        with tempfile.TemporaryDirectory() as own:
+            seen = _look(folder, Path(own))
+            ended, submitted = read_ended(seen), read_submitted(folder)
     except DamagedError:
         return False
+    if ended is None and seen == folder and (folder / BUNDLE_FILE).is_file():
+        return True  # its remote does not answer, and may have what the job has made
     if ended is not None:
         return ended.code == 0
     if submitted is None:
         return (folder / JOB_FILE).is_file() and read_job(folder).place is not PlaceName.SLURM
-    info = queue.ask(submitted.job)
-    return info is queue.NoAnswer.SILENT or (isinstance(info, queue.JobInfo) and not info.is_terminal)
+    return not _is_over(submitted)

@@ -58,6 +58,15 @@ class ApartPlace(SlurmPlace):
         """With those of the project's .env, which no node can read."""
         return self._settings.variables
 
+    def catch_up(self, plan: StagePlan, folder: Path) -> None:
+        """Fetch what the job of a former head has left: Slurm calls it over, and only the mailbox has its result."""
+        if (folder / BUNDLE_FILE).is_file():
+            mirror = Mirror(plan, folder)
+            try:
+                mirror.catch_up()
+            finally:
+                mirror.close()
+
     def follower(self, plan: StagePlan, folder: Path) -> Follower:
         """What copies the files that a job leaves in the remote into `folder`."""
         return Mirror(plan, folder)

@@ -110,6 +110,7 @@ class SlurmPlace:
     def _submitted(self, plan: StagePlan, folder: Path, full: Mapping[str, str]) -> Submitted:
         """The job of `plan`, found again or submitted, without the nodes that are `full`."""
         profile = self._profile.without(full)
+        self.catch_up(plan, folder)
         try:
             return find_or_submit(plan, folder, profile, self.write, self.variables())
         except CapillaryError as error:
@@ -126,6 +127,9 @@ class SlurmPlace:
     def variables(self) -> Mapping[str, str]:
         """The environment from which jobs get the variables that they need."""
         return os.environ
+
+    def catch_up(self, plan: StagePlan, folder: Path) -> None:
+        """Nothing to fetch for a head that finds the job of a former one: the nodes share this machine's disk."""
 
     def follower(self, plan: StagePlan, folder: Path) -> Follower:
         """Who shows the log of the job in `folder`."""

@@ -202,3 +202,14 @@ def test_cleaning(
         assert folder.exists()
     jobs.clean_jobs(root)
     assert folder.exists() == stays
+
+
+def test_a_log_is_not_followed_for_ever(
+    folder: Path, root: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job that Slurm killed leaves no word of its end."""
+    (folder / "log").write_text("so far\n")
+    cluster.knows = dataclasses.replace(RUNNING, state="OUT_OF_MEMORY")
+    monkeypatch.setattr(jobs, "LOOK_S", 0.0)
+    jobs.show_log(root, "4711", follow=True)
+    assert capsys.readouterr().out == "so far\n"

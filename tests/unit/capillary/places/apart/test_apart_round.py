@@ -26,7 +26,7 @@ from capillary.places.slurm.submitted import _remember
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.runtime import read_order
-from tests.unit.capillary.places.slurm.conftest import FakeSlurm
+from tests.unit.capillary.places.slurm.conftest import FakeSlurm, done, job
 from tests.unit.capillary.places.slurm.test_slurm_config import profile
 
 CONFIG = "[core]\n    no_scm = true\n    remote = lab\n['remote \"lab\"']\n    url = {url}\n"
@@ -43,6 +43,7 @@ if not (state / "saved").exists():
 Path("data/out").mkdir()
 Path("data/out/text").write_text(Path("data/in.txt").read_text() + os.environ["TOY_TOKEN"].upper())
 """
+WELL = b'{"code": 0, "node": "n1", "started": 1, "ended": 2}'
 Make = Callable[..., StagePlan]
 
 
@@ -236,6 +237,66 @@ def test_capillary_jobs_reaches_a_node_that_sees_no_folder(
     assert Remote(plan.root).read(box_of(job_folder(plan)), "stop") == b""
     assert slurm.said("scancel") == [["--signal=TERM", "--batch", "4711"]]
     assert "is asked to checkpoint and end" in capsys.readouterr().out
+
+
+@pytest.fixture
+def told(plan: StagePlan, slurm: FakeSlurm) -> Remote:
+    """The mailbox of a job whose head is gone: an attempt, and what it printed."""
+    written(plan)
+    _remember(job_folder(plan), 4711)
+    lab, box = Remote(plan.root), box_of(job_folder(plan))
+    lab.write(box, "attempts/1.json", b'{"node": "n1", "started": 1}')
+    lab.write(box, "log-1", b"a node's words\n")
+    return lab
+
+
+def test_capillary_jobs_shows_a_job_whose_head_is_gone(
+    plan: StagePlan, told: Remote, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node and its log are in the mailbox, and so is its end; the job's folder is its head's alone."""
+    folder = job_folder(plan)
+    before = sorted(folder.rglob("*"))
+    assert (jobs.facts_of(folder).node, jobs.facts_of(folder).state) == ("n1", "running")
+
+    def end(_pause_s: float) -> None:
+        told.write(box_of(folder), "log-1", b"a node's words\nthe last ones\n")
+        told.write(box_of(folder), "ended.json", WELL)
+
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(sleep=end, monotonic=lambda: 0.0))
+    jobs.show_log(plan.repository, "4711", follow=True)
+    assert capsys.readouterr().out == "a node's words\nthe last ones\n"
+    assert jobs.facts_of(folder).state == "done, not collected yet"
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_capillary_jobs_says_so_when_the_remote_is_away(
+    plan: StagePlan, told: Remote, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And shows what it knows."""
+    monkeypatch.setattr(Remote, "read", _away)
+    assert jobs.facts_of(job_folder(plan)).node is None
+    assert "the remote does not answer (no route)" in capsys.readouterr().out
+
+
+def _away(*_: object) -> None:
+    raise OSError("no route")
+
+
+def test_a_job_that_ended_while_no_head_was_there_is_collected(
+    plan: StagePlan, told: Remote, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm says for minutes that it is over, and the result is in the mailbox: nothing is submitted or removed."""
+    told.write(box_of(job_folder(plan)), "ended.json", WELL)
+    slurm.jobs = [done(stdout=job("COMPLETED"))]
+    for read in (_away, Remote.read):
+        with monkeypatch.context() as patch:
+            patch.setattr(Remote, "read", read)
+            jobs.clean_jobs(plan.repository)
+    place = ApartPlace(read_settings(plan.root, {}), profile(files="remote"))
+    place.environment_id(plan.root, "toy", plan.access)
+    with pytest.raises(CapillaryError, match="its outs did not arrive here"):  # as this job has made none
+        place.execute(plan, Stop(), lambda _: None)
+    assert slurm.said("sbatch") == []
 
 
 def test_a_request_to_end_reaches_the_node(plan: StagePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
