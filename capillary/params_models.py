@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, UsageError
 
 _REMEDY = "let it import only pydantic, and define in `class {name}(BaseModel)` what params.yaml has for this stage"
 
@@ -33,9 +33,8 @@ def load_model(file: Path, name: str) -> type[BaseModel]:
 
 
 def _refused(file: Path, name: str, what: str) -> CapillaryError:
-    return CapillaryError(
+    return UsageError(
         f"stages/{file.parent.name}/params.py {what}",
         file=file,
         remedy=_REMEDY.format(name=name),
-        code=ExitCode.USAGE,
     )

@@ -24,7 +24,7 @@ from capillary.params_file import check_params, listed_cells, read_params_file
 from capillary.report.write import PARTIAL, report_partial
 from capillary.settings import Settings, read_settings
 from stages.common.cell_name import FIRST_SEED, CellName
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, UsageError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -106,10 +106,9 @@ def missing_cells(stages: Sequence[StageForecast], cells: Sequence[CellName]) ->
 def refuse_all_or_none(cells: Sequence[CellName], missing: Mapping[CellName, str]) -> None:
     """Raise CapillaryError if a partial evaluation would be empty or whole."""
     if not missing:
-        raise CapillaryError(
+        raise UsageError(
             "every cell is complete, so nothing needs to be left out",
             remedy="run dvc repro evaluate, which measures all of them",
-            code=ExitCode.USAGE,
         )
     if len(missing) == len(cells):
         first, why = next(iter(missing.items()))

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from dotenv import dotenv_values
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pydantic_settings")
 
@@ -17,10 +17,9 @@ def run_service(root: Path, *, port: int | None, model: str | None) -> NoReturn:
     """Become the service, in the project `root`: a signal for this process is one for the service."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise CapillaryError(
+        raise UsageError(
             f"the service needs {', '.join(missing)}",
             remedy="./just serve installs it, or: pip install 'capillary[serve]'",
-            code=ExitCode.USAGE,
         )
     environment = environment_of(root, port=port, model=model)
     os.chdir(root)

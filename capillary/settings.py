@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ValidationInfo
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticUseDefault
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.params import nearest
 from stages.common.program.messages import FORMATS, LEVELS, LOG_FORMAT, LOG_LEVEL, Format, Level
 from stages.common.tracking.address import without_login
@@ -81,7 +81,7 @@ class TorchName(StrEnum):
 
 
 def _refuse(name: str, what: str, value: str, remedy: str) -> NoReturn:
-    raise CapillaryError(f"{name} {what}", value=value, remedy=f"set {name} to {remedy}", code=ExitCode.USAGE)
+    raise UsageError(f"{name} {what}", value=value, remedy=f"set {name} to {remedy}")
 
 
 def _variable(info: ValidationInfo) -> str:
@@ -295,11 +295,10 @@ def _read_dotenv(file: Path) -> Mapping[str, str | None]:
     try:
         return dotenv_values(file)
     except UnicodeDecodeError as error:
-        raise CapillaryError(
+        raise UsageError(
             f"{file.name} is not UTF-8 text (at byte {error.start:,})",
             file=file,
             remedy="save it as UTF-8: PowerShell's > writes UTF-16, older editors a code page of their own",
-            code=ExitCode.USAGE,
         ) from None
 
 
@@ -324,10 +323,9 @@ def _read_torch_indexes(variables: Mapping[str, str]) -> dict[str, str]:
         if not variable.startswith("CAPILLARY_TORCH_INDEX_"):
             continue
         if name != "cpu" and not TORCH_BUILD.fullmatch(name):
-            raise CapillaryError(
+            raise UsageError(
                 f"{variable} names no build of torch",
                 remedy="name it CAPILLARY_TORCH_INDEX_CU126 (its CUDA is 12.6), …_CU130 and so on, or …_CPU",
-                code=ExitCode.USAGE,
             )
         indexes[name] = url
     return indexes

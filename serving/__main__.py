@@ -18,7 +18,7 @@ from serving.jobs.store import JobStore
 from serving.models.keeper import Models
 from serving.service import Service
 from serving.settings import THREADS, ServeSettings, listed
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.program.ending import run_main
 from stages.common.program.messages import LOG_FORMAT, LOG_LEVEL, get_logger, print_messages
 
@@ -72,9 +72,7 @@ def read_settings() -> ServeSettings:
         return ServeSettings()
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        raise CapillaryError(
-            f"{first['loc'][0]}: {first['msg']}", remedy="correct it in the environment or .env", code=ExitCode.USAGE
-        ) from None
+        raise UsageError(f"{first['loc'][0]}: {first['msg']}", remedy="correct it in the environment or .env") from None
 
 
 def build_service(settings: ServeSettings) -> Service:
@@ -102,10 +100,9 @@ def _tokens(settings: ServeSettings) -> Tokens:
         )
     tokens = hashed(users, admins)
     if tokens.is_open and not settings.open_access and not _is_loopback(settings.host):
-        raise CapillaryError(
+        raise UsageError(
             f"{settings.host} can be reached from other machines without a token",
             remedy="set CAPILLARY_SERVE_TOKENS, or SERVE_HOST=127.0.0.1",
-            code=ExitCode.USAGE,
         )
     return tokens
 

@@ -25,7 +25,7 @@ from capillary.launcher.access import read_access, stage_of
 from capillary.launcher.executors import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.settings import Settings, read_settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +77,10 @@ def plan_audit(question: Question, project: Project, settings: Settings, executo
     """What `question` asks for. Raises CapillaryError for a stage that dvc.yaml does not have."""
     stages = [each for each in project.stages() if question.stage in (None, each.stage, each.address)]
     if not stages:
-        raise CapillaryError(
+        raise UsageError(
             f"dvc.yaml has no stage {question.stage}",
             file=project.root / "dvc.yaml",
             remedy="`dvc stage list` shows the names",
-            code=ExitCode.USAGE,
         )
     reasons = {each.address: reason for each in stages if (reason := _obstacle(each, project.root, settings))}
     records = project.records([each for each in stages if each.address not in reasons])

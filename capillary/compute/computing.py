@@ -6,7 +6,7 @@ from pathlib import Path
 from capillary.compute.hardware import Hardware
 from capillary.compute.profiles import COMPUTE_FILE, Choice, choose_profile, read_table
 from capillary.settings import Settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits, find_limits
 from stages.common.program.messages import get_logger
@@ -74,11 +74,10 @@ def _processes(wanted: int, nodes: int) -> int:
     """How many processes share a training on `nodes` machines: at least one on each, as many on each."""
     processes = max(wanted, nodes)
     if processes % nodes:
-        raise CapillaryError(
+        raise UsageError(
             f"{processes} processes cannot be shared equally by {nodes} nodes",
             remedy=f"set CAPILLARY_PROCESSES (or `processes` in {COMPUTE_FILE}) to a multiple of {nodes}, or change "
             "`nodes` of the profile of its jobs",
-            code=ExitCode.USAGE,
         )
     return processes
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capillary.settings import Settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.machine.gpus import DRIVER_FILE, DriverBrokenError, Gpu, find_devices, visible_of
 from stages.common.machine.limits import Limits, find_limits
 
@@ -64,10 +64,9 @@ def allowed(gpus: Sequence[Gpu], wanted: str) -> tuple[Gpu, ...]:
     known = {name: gpu for gpu in gpus for name in (str(gpu.index), gpu.uuid)}
     if unknown := [name for name in names if name not in known]:
         listed = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in gpus)
-        raise CapillaryError(
+        raise UsageError(
             f"there is no GPU {unknown[0]}",
             value=f"CAPILLARY_GPUS={wanted}",
             remedy=f"name GPUs that stages can have: {listed}" if gpus else "unset it: stages can have no GPU here",
-            code=ExitCode.USAGE,
         )
     return tuple(dict.fromkeys(known[name] for name in names))

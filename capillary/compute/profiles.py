@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from capillary.compute.hardware import GB, Hardware
 from capillary.yaml_file import read_yaml
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.machine.gpus import Gpu
 from stages.common.params import Params, nearest, validate_params
 
@@ -84,11 +84,10 @@ def choose_profile(hardware: Hardware, explicit: str, table: ProfileTable) -> Ch
 def _explicit(hardware: Hardware, name: str, table: ProfileTable) -> Choice:
     if name not in table.profiles:
         known = [AUTO, *table.profiles]
-        raise CapillaryError(
+        raise UsageError(
             f"there is no profile `{name}`; {nearest(name, known)}",
             value=f"CAPILLARY_PROFILE={name}",
             remedy=f"set CAPILLARY_PROFILE (or compute.profile) to one of {', '.join(known)}",
-            code=ExitCode.USAGE,
         )
     profile = table.profiles[name]
     gpus = () if profile.device == "cpu" else hardware.gpus

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capillary.settings import ImageSettings, TorchName
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.machine.gpus import driver_runs, numbers_of
 
 CPU = "cpu"
@@ -80,11 +80,10 @@ def _named(builds: Sequence[TorchBuild], label: str) -> TorchBuild:
         if build.label == label:
             return build
     known = ", ".join(str(build.label) for build in builds if build.label) or "none"
-    raise CapillaryError(
+    raise UsageError(
         f"no package index is known for the build of torch in CAPILLARY_TORCH (known builds: {known})",
         value=label,
         remedy=f"set CAPILLARY_TORCH_INDEX_{label.upper()} to a package index that has it, or CAPILLARY_TORCH=auto",
-        code=ExitCode.USAGE,
     )
 
 

@@ -12,7 +12,7 @@ from requests.exceptions import ReadTimeout
 
 from capillary.containers.podman import service as podman
 from capillary.settings import ExecutorName
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import CapillaryError, MachineError, ServiceError
 
 # for answers; what takes longer (streams, waiting) has no limit
 TIMEOUT_S = 60
@@ -57,11 +57,10 @@ def plain_errors(what: str) -> Iterator[None]:
     except (RequestsConnectionError, ReadTimeout) as error:
         raise daemon_gone(what) from error
     except ImageNotFound as error:
-        raise CapillaryError(
+        raise MachineError(
             f"Docker could not {what}: its image is missing",
             value=error.explanation,
             remedy="run ./just build, which builds the images of all stages, then repeat",
-            code=ExitCode.MACHINE,
         ) from error
     except APIError as error:
         raise explain(str(error.explanation or error), what) from error
@@ -89,9 +88,8 @@ def explain(message: str, what: str) -> CapillaryError:
         "is not running": "the container that runs dvc was stopped in the meantime; repeat",
     }
     remedy = next((text for part, text in remedies.items() if part.lower() in message.lower()), None)
-    return CapillaryError(
+    return MachineError(
         f"Docker could not {what}",
         value=message,
         remedy=remedy or "read the daemon's message above; docs/docker-socket.md lists the usual causes",
-        code=ExitCode.MACHINE,
     )

@@ -10,7 +10,7 @@ from docker.errors import APIError, ImageNotFound
 
 from capillary.containers.daemon import plain_errors
 from capillary.lifetimes.stop import Stop
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, MachineError
 from stages.common.machine.gpus import DRIVER_FILE, SMI_ARGUMENTS, DriverBrokenError, Gpu, parse_smi
 from stages.common.program.messages import get_logger
 
@@ -55,10 +55,9 @@ def find_gpus(api: docker.APIClient, base_image: str) -> tuple[Gpu, ...]:
 
 def refuse_no_gpu(address: str) -> CapillaryError:
     """What a stage that requires a GPU says if there is none."""
-    return CapillaryError(
+    return MachineError(
         f"{address} requires a GPU (gpu: required in configs/stages.yaml), and containers get none on this machine",
         remedy="install the NVIDIA driver and Container Toolkit, free a GPU in CAPILLARY_GPUS, or set gpu: auto",
-        code=ExitCode.MACHINE,
     )
 
 

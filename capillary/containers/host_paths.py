@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import MachineError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +59,10 @@ class MountedPaths:
                 return str(PurePosixPath(mount.source) / real.relative_to(mount.destination))
         leads = "" if real == path.absolute() else f", which leads to {real}"
         folder = real if real.is_dir() else real.parent
-        raise CapillaryError(
+        raise MachineError(
             f"containers of stages cannot see {path}{leads}: it exists only in this container ({self._container[:12]})",
             file=path,
             remedy=f"mount its folder from the host when this container starts: --volume HOST_FOLDER:{folder}",
-            code=ExitCode.MACHINE,
         )
 
     def below(self, path: Path) -> list[Mount]:

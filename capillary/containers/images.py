@@ -19,7 +19,7 @@ from capillary.containers.podman import service as podman
 from capillary.lifetimes.stop import Stop
 from capillary.proxies import credentials_in, loopback_proxies, proxy_names, without
 from capillary.settings import ExecutorName, ImageSettings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, MachineError, UsageError
 from stages.common.lifetimes.locks import take
 from stages.common.program.messages import get_logger
 
@@ -108,11 +108,10 @@ def environment_for(root: Path, stage: str, settings: ImageSettings, torch: Torc
     environment = Environment(stage=stage, root=root, build_args=arguments, torch_index=index)
     for file in environment.files:
         if not file.is_file():
-            raise CapillaryError(
+            raise UsageError(
                 f"the image of {stage} cannot be built without {file.relative_to(root)}",
                 file=file,
                 remedy="restore it (git checkout), or set CAPILLARY_EXECUTOR=process to run without containers",
-                code=ExitCode.USAGE,
             )
     return environment
 
@@ -203,10 +202,9 @@ def _start(environment: Environment, variables: Mapping[str, str], *, to_termina
         )
     except FileNotFoundError as error:
         package = "Docker's command line (docker-ce-cli, docker-cli)" if program == "docker" else program
-        raise CapillaryError(
+        raise MachineError(
             f"images are built by the {program} command, which is not on PATH",
             remedy=f"install {package}, or set CAPILLARY_EXECUTOR=process",
-            code=ExitCode.MACHINE,
         ) from error
 
 
@@ -217,11 +215,10 @@ def _build_error(environment: Environment, last: str, loopback: Sequence[str]) -
         f"; {', '.join(loopback)} names a loopback address, which for the build is the Docker daemon's own; if the "
         "daemon runs elsewhere (DOCKER_HOST, Docker Desktop, rootless), name an address that it can reach"
     )
-    return CapillaryError(
+    return MachineError(
         f"the image of {environment.stage} could not be built",
         file=environment.dockerfile.relative_to(environment.root),
         value=last,
         remedy="read the build's output (the usual causes are a missing network and a full disk), then "
         f"repeat: finished steps are kept{proxy if loopback else ''}",
-        code=ExitCode.MACHINE,
     )

@@ -18,7 +18,7 @@ from capillary.launcher.sandbox import sweep
 from capillary.lifetimes.stop import Stop
 from capillary.settings import ExecutorName, Settings, read_settings
 from capillary.yaml_file import read_yaml
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import ServiceError, UsageError
 from stages.common.program.console import console, plain, print_answer
 from stages.common.program.messages import get_logger
 
@@ -44,11 +44,10 @@ def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:
     """Build the environment images of `stages`, or of all, that the daemon lacks."""
     known = list(read_yaml(repository / ACCESS_FILE))
     if unknown := [name for name in stages if name not in known]:
-        raise CapillaryError(
+        raise UsageError(
             f"there is no stage {unknown[0]}",
             file=ACCESS_FILE,
             remedy=f"name some of {', '.join(known)}, or none for all",
-            code=ExitCode.USAGE,
         )
     settings = read_settings(repository)
     executor = ContainerExecutor(settings)

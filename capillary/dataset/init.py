@@ -14,7 +14,7 @@ import typer
 from stages.common.atomic import atomic_write
 from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.table import TABLE
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, MachineError, UsageError
 from stages.common.imaging.spacing import MAX_UM, MIN_UM, is_sane
 from stages.common.program.messages import get_logger
 from stages.common.text import visible
@@ -44,10 +44,9 @@ def write_draft(request: Request) -> None:
     target = request.folder / TABLE
     _check_folder(request.folder)
     if os.path.lexists(target) and not (request.force or request.dry_run):
-        raise CapillaryError(
+        raise UsageError(
             f"the folder already has a {TABLE}",
             remedy="replace it with --force, or see what would be written with --dry-run",
-            code=ExitCode.USAGE,
             file=target,
         )
     draft = _read(request.folder)
@@ -75,10 +74,9 @@ def _read(folder: Path) -> Any:
     """A stages.ingest.draft.Draft, by ingest's own code, which needs the readers of the extra `stages`."""
     missing = [name for name in _READERS if importlib.util.find_spec(name) is None]
     if missing:
-        raise CapillaryError(
+        raise MachineError(
             f"reading stacks needs packages that are not installed: {', '.join(missing)}",
             remedy="install them with ./just setup stages",
-            code=ExitCode.MACHINE,
         )
     module = importlib.import_module("stages.ingest.draft")
     with tempfile.TemporaryDirectory(prefix="capillary-") as scratch:
@@ -100,10 +98,9 @@ def _lengths(text: str) -> tuple[float, float, float]:
     numbers = [number for part in text.split(",") if (number := micrometres_in(part.strip())) is not None]
     if len(numbers) == 3 and len(text.split(",")) == 3 and is_sane((numbers[0], numbers[1], numbers[2])):
         return numbers[0], numbers[1], numbers[2]
-    raise CapillaryError(
+    raise UsageError(
         f"--spacing-um needs three lengths from {MIN_UM:g} to {MAX_UM:g} µm: {text}",
         remedy="write Z,Y,X in µm, such as 5,0.994,0.994",
-        code=ExitCode.USAGE,
     )
 
 

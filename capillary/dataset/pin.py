@@ -18,7 +18,7 @@ from stages.common.dataset.hub import (
     pin_bytes,
     read_pin,
 )
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, MachineError, UsageError
 from stages.common.program.messages import get_logger
 from stages.common.runtime import HubLogin, hub_login
 
@@ -41,13 +41,11 @@ def pin(request: PinRequest) -> None:
     try:
         address = parse_address(request.source)
     except ValueError as error:
-        raise CapillaryError(
-            f"{request.source} {error}", remedy=f"write {FORM}", code=ExitCode.USAGE, value=request.source
-        ) from error
+        raise UsageError(f"{request.source} {error}", remedy=f"write {FORM}", value=request.source) from error
     name = request.file or FOLDER / f"{address.repo.rpartition('/')[2]}{PIN_SUFFIX}"
     if not name.name.endswith(PIN_SUFFIX):
         what = f"{name} does not end in {PIN_SUFFIX}, by which ingest knows such a file"
-        raise CapillaryError(what, remedy=f"call it {name.name}{PIN_SUFFIX}", code=ExitCode.USAGE, file=name)
+        raise UsageError(what, remedy=f"call it {name.name}{PIN_SUFFIX}", file=name)
     target = request.root / name
     former = _former(target, name)
     found = _ask(address, _login(request.root))
@@ -74,10 +72,9 @@ def _login(root: Path) -> HubLogin:
 def _ask(address: HubAddress, login: HubLogin) -> HubPin:
     """The commit that the address means now, if the folder is there."""
     if importlib.util.find_spec("aiohttp") is None:
-        raise CapillaryError(
+        raise MachineError(
             "asking the Hub needs aiohttp, which is not installed",
             remedy="install it with ./just setup stages",
-            code=ExitCode.MACHINE,
         )
     client, files = (importlib.import_module(f"stages.ingest.sources.hub.{name}") for name in ("client", "files"))
     asked = client.HubClient(login=login, address=address)

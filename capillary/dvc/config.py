@@ -7,7 +7,7 @@ from typing import Any
 from dvc.config import Config, ConfigError
 from dvc.fs import get_cloud_fs
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 
 
 def read_config(root: Path) -> dict[str, Any]:
@@ -15,9 +15,7 @@ def read_config(root: Path) -> dict[str, Any]:
     try:
         return dict(Config(str(root / ".dvc"), validate=True))
     except ConfigError as error:
-        raise CapillaryError(
-            f"DVC cannot read its configuration: {error}", remedy="correct .dvc/config", code=ExitCode.USAGE
-        ) from error
+        raise UsageError(f"DVC cannot read its configuration: {error}", remedy="correct .dvc/config") from error
 
 
 def open_remote(config: Mapping[str, Any], name: str) -> tuple[Any, str]:

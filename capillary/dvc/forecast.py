@@ -13,7 +13,7 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 
 MOST_NAMES = 4
 BUSY_PATIENCE_S = 60
@@ -54,11 +54,10 @@ def forecast(root: Path, params: Mapping[str, Any]) -> list[StageForecast]:
         repo = Repo(str(root), fs=fs, _wait_for_lock=True)
         return list(_walk(repo.index.graph, _patient_status(repo)))
     except DvcException as error:
-        raise CapillaryError(
+        raise UsageError(
             f"DVC cannot read this project: {error}",
             file=root / "dvc.yaml",
             remedy="correct what DVC names; `dvc status` shows whether DVC can read the project",
-            code=ExitCode.USAGE,
         ) from error
 
 

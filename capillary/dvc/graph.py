@@ -19,7 +19,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from capillary.dvc.claim import RunClaim
 from capillary.integrity.delivered import Delivered
 from capillary.yaml_file import read_yaml
-from stages.common.errors import CapillaryError, ExitCode, ParamsError
+from stages.common.errors import ParamsError, UsageError
 
 
 class Entry:
@@ -30,18 +30,16 @@ class Entry:
         try:
             self._stage = Repo(str(root)).stage.load_one(path=str(root / "dvc.yaml"), name=address)
         except StageNotFound as error:
-            raise CapillaryError(
+            raise UsageError(
                 f"dvc.yaml has no stage {address}",
                 file=root / "dvc.yaml",
                 remedy="run the stage through dvc repro; `dvc stage list` shows the names",
-                code=ExitCode.USAGE,
             ) from error
         except DvcException as error:
-            raise CapillaryError(
+            raise UsageError(
                 f"DVC cannot read the entry {address}: {error}",
                 file=root / "dvc.yaml",
                 remedy="correct what DVC names; `dvc stage list` shows whether DVC can read the entry",
-                code=ExitCode.USAGE,
             ) from error
 
     @property

@@ -9,7 +9,7 @@ from dvc.exceptions import DvcException
 
 from capillary.dvc.content import RemoteContent
 from capillary.secret_names import DVC_SECRETS
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import CapillaryError, ServiceError, UsageError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -33,11 +33,10 @@ class Remote(RemoteContent):
         """The settings of the remote that Git tracks, and so hold no secret; a folder by its whole path."""
         kept: dict[str, Any] = self._repo.config.load_one("repo")["remote"].get(self.name, {})
         if "url" not in kept:
-            raise CapillaryError(
+            raise UsageError(
                 f"the remote {self.name} is not in .dvc/config, which goes along with jobs",
                 file=".dvc/config.local",
                 remedy=f"dvc remote add --default {self.name} URL, and leave only its secrets in .dvc/config.local",
-                code=ExitCode.USAGE,
             )
         return {key: str(value) for key, value in kept.items() if key not in DVC_SECRETS}
 
@@ -80,10 +79,9 @@ def patiently(act: Callable[[], Result], minutes: int = 4) -> Result:
 
 
 def _without_remote(root: Path, error: Exception) -> CapillaryError:
-    return CapillaryError(
+    return UsageError(
         "nodes without a shared disk need DVC's remote",
         file=root / ".dvc/config",
         value=error,
         remedy="dvc remote add --default NAME URL (docs/remotes.md), or `files: shared` in configs/slurm.yaml",
-        code=ExitCode.USAGE,
     )

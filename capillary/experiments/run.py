@@ -37,7 +37,7 @@ from capillary.report import CellFact, RunFacts, folder_of, write_report
 from capillary.settings import OFF, Settings, read_settings
 from capillary.weights.choice import weights_in_remote
 from stages.common.cell_name import CellName
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, UsageError
 from stages.common.lifetimes.signals import Handler, handled, is_ignored
 from stages.common.program.messages import LOG_LEVEL, get_logger
 
@@ -269,11 +269,10 @@ def _experiment_names(root: Path) -> set[str]:
     argv = [*KILL_SAFE_DVC, "exp", "list", "--all-commits", "--name-only"]
     listed = subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True)
     if listed.returncode:
-        raise CapillaryError(
+        raise UsageError(
             "DVC cannot list the experiments of this project",
             file=root,
             value=listed.stderr.strip(),
             remedy="run this in the project's own folder: a Git repository with at least one commit",
-            code=ExitCode.USAGE,
         )
     return set(listed.stdout.split())

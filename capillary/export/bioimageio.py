@@ -10,7 +10,7 @@ from capillary.launcher.publish import publish_file
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, UsageError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -50,11 +50,10 @@ def run_export(asked: Export, root: Path, stop: Stop) -> int:
 def refuse_full(folder: Path) -> None:
     """Nothing of the user's is replaced."""
     if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-        raise CapillaryError(
+        raise UsageError(
             "the package needs a new folder, and this one exists",
             file=folder,
             remedy="name another folder, or remove this one",
-            code=ExitCode.USAGE,
         )
 
 
@@ -69,9 +68,8 @@ def _git_user(root: Path) -> str:
     """Who would commit here; a package must name somebody."""
     done = subprocess.run(["git", "config", "user.name"], cwd=root, check=False, capture_output=True, text=True)
     if done.returncode or not done.stdout.strip():
-        raise CapillaryError(
+        raise UsageError(
             "the package needs an author, and Git has no user.name",
             remedy="give --author NAME",
-            code=ExitCode.USAGE,
         )
     return done.stdout.strip()

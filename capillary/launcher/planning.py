@@ -23,7 +23,7 @@ from capillary.launcher.plan import (
 )
 from capillary.settings import BASE_VARIABLES, Settings
 from stages.common.dataset.hub import is_pin
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import DataError, UsageError
 from stages.common.runtime import ORDER_FILE, Compute, Messages, Monitoring, StageOrder
 from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 
@@ -132,11 +132,10 @@ def _digest(value: object) -> str:
 
 def _refuse_taken_name(names: Sequence[str]) -> None:
     if any(os.path.normpath(name) == str(ORDER_FILE) for name in names):
-        raise CapillaryError(
+        raise UsageError(
             f"{ORDER_FILE} is the file that tells a stage how to run, and cannot be a dep or an out",
             file="dvc.yaml",
             remedy="rename your file, or keep it in a folder",
-            code=ExitCode.USAGE,
         )
 
 
@@ -145,11 +144,10 @@ def _locate(name: str, root: Path) -> Dep:
         return Dep(name=name, host=None)
     host = Path(os.path.normpath(root / name))
     if not host.exists():
-        raise CapillaryError(
+        raise DataError(
             f"dependency {name} does not exist",
             file=host,
             remedy="create it, correct its path in params.yaml or dvc.yaml, or fetch it with dvc pull",
-            code=ExitCode.DATA,
         )
     return Dep(name=name, host=host)
 
@@ -163,11 +161,10 @@ def _kept_weights(access: StageAccess, root: Path) -> Iterator[Dep]:
 def _inside(out: str) -> str:
     normal = PurePath(os.path.normpath(out))
     if normal.is_absolute() or ".." in normal.parts:
-        raise CapillaryError(
+        raise UsageError(
             f"out {out} is outside the workspace",
             file="dvc.yaml",
             remedy="make the stage write inside the folder of dvc.yaml",
-            code=ExitCode.USAGE,
         )
     return out
 

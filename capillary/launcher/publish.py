@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from capillary.launcher.plan import INPUTS
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, UndeclaredError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -36,11 +36,10 @@ def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], addr
             )
         refuse_foreign(work / out, f"the out {out} of {address}", "write plain files and folders only")
     if stray := sorted(_stray(work, outs, links)):
-        raise CapillaryError(
+        raise UndeclaredError(
             f"{address} wrote what dvc.yaml does not declare",
             file=", ".join(str(path.relative_to(work)) for path in stray[:5]),
             remedy="declare it under outs in dvc.yaml, or write it to a temporary folder (tempfile, TMPDIR)",
-            code=ExitCode.UNDECLARED,
         )
 
 
@@ -56,12 +55,11 @@ def refuse_foreign(place: Path, name: str, remedy: str, *, cache: Path | None = 
         target = Path(os.path.realpath(path))
         if kind == "link" and any(target.is_relative_to(folder) for folder in allowed):
             continue
-        raise CapillaryError(
+        raise UndeclaredError(
             f"{name} {'is' if path == place else 'holds'} a {kind}",
             file=place.name if path == place else path.relative_to(place),
             value=str(path.readlink()) if kind == "link" else None,
             remedy=remedy,
-            code=ExitCode.UNDECLARED,
         )
 
 
@@ -88,12 +86,11 @@ def _walk(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     def refuse(error: OSError) -> None:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return  # `place` is a file, or is not there
-        raise CapillaryError(
+        raise UndeclaredError(
             "a stage left a folder that cannot be looked into",
             file=error.filename,
             value=error.strerror,
             remedy=f"write folders that you can list, or remove it: chmod -R u+rwX {shlex.quote(str(error.filename))}",
-            code=ExitCode.UNDECLARED,
         ) from error
 
     return os.walk(place, onerror=refuse)

@@ -26,7 +26,7 @@ from capillary.params_file import check_params
 from capillary.settings import Settings, read_settings
 from capillary.stage_events.recording import channels, recorded
 from capillary.stage_events.stage_run import StageRun
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import DataError, ExitCode, UsageError
 from stages.common.machine.limits import find_limits
 from stages.common.program.messages import get_logger, print_messages
 
@@ -253,27 +253,24 @@ def read_request(name: str, argv: tuple[str, ...], environment: Mapping[str, str
     """
     root = Path.cwd()
     if not (root / "dvc.yaml").is_file():
-        raise CapillaryError(
+        raise UsageError(
             "there is no dvc.yaml in the folder in which this stage starts",
             file=root,
             remedy="run dvc repro in the project; entries with `wdir` are not supported",
-            code=ExitCode.USAGE,
         )
     address = environment.get("DVC_STAGE", name).rpartition(":")[2]  # sub/dvc.yaml:train, when run from further up
     gated = address if is_gate(root, name) else None
     if gated is None and (own := stage_of(root, address)) != name:
-        raise CapillaryError(
+        raise UsageError(
             f"the cmd of {address} runs the stage {name}",
             file="dvc.yaml",
             remedy=f"write `capillary stage {own}` in the cmd of this entry",
-            code=ExitCode.USAGE,
         )
     if gated == name:
-        raise CapillaryError(
+        raise UsageError(
             f"{name} is a gate: it runs in the entry of another stage, before that stage",
             file="dvc.yaml",
             remedy="run dvc repro; to check only this machine: capillary preflight",
-            code=ExitCode.USAGE,
         )
     dvc_root = Path(environment.get("DVC_ROOT", root)).resolve()
     repository = _repository_of(root, dvc_root)
@@ -299,11 +296,10 @@ def refuse_changed_deps(plan: StagePlan, now: Mapping[str, str]) -> None:
     """Raise CapillaryError when a dep is not what it was: DVC would record the outs as made from what it is `now`."""
     changed = [name for name, value in plan.dep_hashes.items() if now[name] != value]
     if changed:
-        raise CapillaryError(
+        raise DataError(
             f"the outs of {plan.address} are not published: its deps changed while it ran",
             file=", ".join(changed),
             remedy="repeat dvc repro without touching these files; if nobody did, the stage itself wrote into them",
-            code=ExitCode.DATA,
         )
 
 

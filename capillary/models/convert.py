@@ -16,7 +16,7 @@ from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import Settings, read_settings
 from stages.common.atomic import atomic_write
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.program.messages import get_logger
 from stages.common.requests.conversion import CARDS, CONVERTED, FETCHED
 from stages.common.text import json_value
@@ -39,10 +39,9 @@ def run_conversion(conversion: Conversion, root: Path, stop: Stop, ask: Callable
     settings = read_settings(root)
     executor = choose_executor(settings)
     if not conversion.agreed and not ask(consent(in_container=executor is not process)):
-        raise CapillaryError(
+        raise UsageError(
             "nothing was converted",
             remedy="answer yes, give --yes, or train the models again",
-            code=ExitCode.USAGE,
         )
     (root / ".capillary").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="convert-", dir=root / ".capillary") as name:

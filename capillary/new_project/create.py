@@ -12,7 +12,7 @@ from pathlib import Path
 
 from capillary.dvc.commands import DVC
 from capillary.new_project.sample import project_files, read_sample
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, MachineError, UsageError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -71,11 +71,10 @@ def new(name: str, folder: Path | None, environment: Mapping[str, str]) -> None:
 
 def _refuse_name(name: str) -> None:
     if not NAME.fullmatch(name):
-        raise CapillaryError(
+        raise UsageError(
             "this cannot be the name of a project",
             value=name,
             remedy="use 1 to 40 lower-case letters, digits, - and _, beginning with a letter",
-            code=ExitCode.USAGE,
         )
 
 
@@ -89,7 +88,7 @@ def _refuse_folder(folder: Path) -> None:
 
 
 def _refused(folder: Path, what: str, remedy: str) -> CapillaryError:
-    return CapillaryError(f"the folder of the new project {what}", file=folder, remedy=remedy, code=ExitCode.USAGE)
+    return UsageError(f"the folder of the new project {what}", file=folder, remedy=remedy)
 
 
 @contextmanager
@@ -126,11 +125,10 @@ def _commit(name: str, base: Path, variables: Mapping[str, str]) -> bool:
 def _run(name: str, argv: list[str], base: Path, variables: Mapping[str, str]) -> None:
     done = _started(argv, base, variables)
     if done.returncode:
-        raise CapillaryError(
+        raise MachineError(
             f"`{name}` failed in the new project; nothing of it is kept",
             value=(done.stderr or done.stdout).strip(),
             remedy="correct what the message names, then repeat",
-            code=ExitCode.MACHINE,
         )
 
 
@@ -140,8 +138,7 @@ def _started(argv: list[str], base: Path, variables: Mapping[str, str]) -> "subp
             argv, cwd=base, env=variables, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
     except FileNotFoundError as error:
-        raise CapillaryError(
+        raise MachineError(
             f"a new project needs {argv[0]}, which is not on PATH",
             remedy=f"install {argv[0]}, then repeat",
-            code=ExitCode.MACHINE,
         ) from error

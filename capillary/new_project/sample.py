@@ -5,7 +5,7 @@ In a checkout they are in samples/iris. A wheel has a copy of them next to this 
 
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 
 _HERE = Path(__file__).parent
 LIST = _HERE / "sample.txt"
@@ -20,10 +20,9 @@ def read_sample(places: tuple[Path, ...] = PLACES) -> dict[str, bytes]:
     """Relative path → content. Raises CapillaryError (usage) where this installation came without the sample."""
     folder = next((place for place in places if (place / "dvc.yaml").is_file()), None)
     if folder is None:
-        raise CapillaryError(
+        raise UsageError(
             "this installation of capillary lacks the files of a new project",
             remedy="install capillary from a wheel or run it in a checkout: the dvc-runner's image has no sample",
-            code=ExitCode.USAGE,
         )
     return {name: (folder / name).read_bytes() for name in LIST.read_text().split()}
 

@@ -7,7 +7,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.launcher.publish import check_scratch
 from capillary.places.held import remove
 from capillary.places.outcome import OUTS, Ended
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, MachineError
 
 
 def collect(plan: StagePlan, folder: Path, ended: Ended, publish: Callable[[Path], None]) -> int:
@@ -27,10 +27,9 @@ def collect(plan: StagePlan, folder: Path, ended: Ended, publish: Callable[[Path
 
 
 def _without_outs(address: str, node: str, outs: Path) -> CapillaryError:
-    return CapillaryError(
+    return MachineError(
         f"the job of {address} succeeded on {node}, but its outs did not arrive here",
         file=outs,
         remedy="check that the node and this machine share the project's folder; then remove the folder of the job and "
         "repeat the command",
-        code=ExitCode.MACHINE,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, MachineError
 from stages.common.lifetimes import locks
 
 LOCK_FILE = "head.lock"
@@ -60,9 +60,8 @@ def _take(folder: Path, address: str) -> IO[bytes]:
 
 
 def _other_head(address: str, holder: str) -> CapillaryError:
-    return CapillaryError(
+    return MachineError(
         f"another command already waits for the job of {address}",
         value=holder,
         remedy=f"let that command finish; capillary jobs logs -f {address} shows what the job prints",
-        code=ExitCode.MACHINE,
     )

@@ -38,7 +38,7 @@ from capillary.launcher.sandbox import write_inputs
 from capillary.places.stamps import Stamp, stamp_of
 from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.atomic import atomic_write
-from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.errors import DamagedError, DataError, MachineError
 from stages.common.params import PARAMS_FILE, Params
 from stages.common.runtime import ORDER_FILE, StageOrder, order_json, read_order
 from stages.common.tracking.address import VARIABLE
@@ -197,12 +197,11 @@ def refuse_changed(job: Job) -> None:
         now = stamp_of(dep.host) if os.path.lexists(dep.host) else None
         if now != dep.stamp:
             what = "is missing on this node" if now is None else "is different on this node"
-            raise CapillaryError(
+            raise DataError(
                 f"{dep.name} {what}",
                 file=dep.host,
                 remedy="if it changed after the job was submitted, repeat the command; if not, the node does not "
                 "share the project's folder: keep the project on a file system that all nodes mount at the same path",
-                code=ExitCode.DATA,
             )
 
 
@@ -264,10 +263,9 @@ def _value_of(variable: JobVariable, settings: Settings) -> str:
     value = settings.variables.get(variable.name)
     if value is None:
         place = "the project's .env" if variable.kept_in == "file" else "the environment of the job"
-        raise CapillaryError(
+        raise MachineError(
             f"{variable.name} is not in {place} on this node",
             remedy="add it to the project's .env, which every node reads, and repeat the command",
-            code=ExitCode.MACHINE,
         )
     return value
 

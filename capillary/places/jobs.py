@@ -18,7 +18,7 @@ from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import BUNDLE_FILE, Submitted, read_submitted
 from capillary.settings import PlaceName
 from stages.common.epoch_line import EpochLine, parse_epoch
-from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.errors import CapillaryError, DamagedError, UsageError
 from stages.common.program.console import console, plain, print_answer
 from stages.common.program.messages import get_logger, message_of
 from stages.common.runtime import ORDER_FILE, read_order
@@ -189,10 +189,9 @@ def find(repository: Path, name: str) -> Path:
     if not found:
         tasks = [known[folder][-1] for folder in tasks_of(repository, name)]
         listed = ", ".join(tasks or [names[0] for names in known.values()]) or "there are none"
-        raise CapillaryError(
+        raise UsageError(
             f"{name} is an array of jobs" if tasks else f"this project has no job {name}",
             remedy=f"name a cell or a job number from `capillary jobs`: {listed}",
-            code=ExitCode.USAGE,
         )
     return found[-1]
 

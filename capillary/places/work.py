@@ -33,7 +33,7 @@ from capillary.places.outcome import (
 )
 from capillary.places.room import is_full, lacked_space, scratch_folder, size_of
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
-from stages.common.errors import CapillaryError, ExitCode, find_foreseen
+from stages.common.errors import CapillaryError, ExitCode, MachineError, find_foreseen
 from stages.common.program.ending import run_main
 from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, Rendezvous, read_order
@@ -194,11 +194,10 @@ def _attempts_in_vain(folder: Path) -> int:
 
 def _refuse_other_environment(job: Job, found: list[str]) -> None:
     if tuple(found) != job.environment_id:
-        raise CapillaryError(
+        raise MachineError(
             f"this node has other packages for {job.stage}",
             value=f"{' '.join(found)}, but the job was planned for {' '.join(job.environment_id)}",
             remedy="keep the Python environment on the shared file system, and choose nodes of the same kind",
-            code=ExitCode.MACHINE,
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from stages.common.cell_name import CellName
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, UsageError
 from stages.common.text import json_value
 
 MODELS = "models"
@@ -117,10 +117,9 @@ def _only_loss(listed: Sequence[str], found: Sequence[str]) -> str:
             remedy=f"train them (dvc repro), or name one from before, such as --loss {found[0]}",
         )
     if len(listed) > 1:
-        raise CapillaryError(
+        raise UsageError(
             f"models/ has models of {len(listed)} losses",
             value=", ".join(listed),
             remedy=f"choose one, such as --loss {listed[0]} (capillary metrics compares them)",
-            code=ExitCode.USAGE,
         )
     return listed[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from capillary.prediction.names import usage
 from capillary.prediction.stack_path import locate
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, MachineError
 from stages.common.imaging.suffixes import READ, WRITTEN_SUFFIXES, ZARR_SUFFIXES, suffix_of
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
 
@@ -64,10 +64,9 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             return
     except OSError as error:
-        raise CapillaryError(
+        raise MachineError(
             "nothing can be written here",
             file=folder,
             value=error.strerror,
             remedy="choose another folder, or change its permissions",
-            code=ExitCode.MACHINE,
         ) from error

@@ -16,7 +16,7 @@ from capillary.prediction.plan import plan_prediction
 from capillary.prediction.running import Runner, choose_runner, execute
 from capillary.prediction.spread.stacks import spread_stacks
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.lifetimes.locks import take
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest
@@ -102,14 +102,13 @@ def work_folder(folder: Path) -> Iterator[Path]:
 def locked(hidden: Path) -> Iterator[Path]:
     """Hold the folder `hidden` for the block. Raises CapillaryError where another run does."""
     if hidden.is_symlink():
-        raise CapillaryError("this is a link", file=hidden, remedy="remove it", code=ExitCode.USAGE)
+        raise UsageError("this is a link", file=hidden, remedy="remove it")
     lock = take(hidden / "lock")
     if lock is None:
-        raise CapillaryError(
+        raise UsageError(
             "another capillary predict is writing into this folder",
             file=hidden.parent,
             remedy="wait until it ends, or choose another folder",
-            code=ExitCode.USAGE,
         )
     with lock:
         yield hidden

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, UsageError
 from stages.common.imaging.suffixes import split_inside, suffix_of
 from stages.common.requests.prediction.request import BlockWork, PartialSpacing, Spacing, StackRequest
 
@@ -63,4 +63,4 @@ def _numbers(text: str) -> Iterator[float]:
 
 def usage(what: str, remedy: str, file: Path | None = None, value: object | None = None) -> CapillaryError:
     """An error of the command line."""
-    return CapillaryError(what, remedy=remedy, file=file, value=value, code=ExitCode.USAGE)
+    return UsageError(what, remedy=remedy, file=file, value=value)

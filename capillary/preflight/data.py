@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from capillary.dvc.commands import BUSY, DVC
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, DataError
 from stages.common.preflight.check import Check, missed, passed, warned
 
 
@@ -101,11 +101,10 @@ def _names(paths: tuple[str, ...]) -> str:
 def _ask(root: Path, *words: str) -> Mapping[str, Any]:
     done = _run(root, *words)
     if done.returncode:
-        raise CapillaryError(
+        raise DataError(
             f"dvc {words[0]} fails",
             value=error_of(done.stderr) or f"dvc ended with {done.returncode}",
             remedy=f"dvc {' '.join(words[:-1])} shows it; correct what it names",
-            code=ExitCode.DATA,
         )
     answer: Mapping[str, Any] = json.loads(done.stdout or "{}")
     return answer

@@ -12,7 +12,7 @@ import typer
 from capillary.remote.kind import Kind
 from capillary.remote.kinds import EXAMPLES, checked_url
 from capillary.remote.plans import Answers, owner_of
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, UsageError
 
 TOKEN = "DAGSHUB_USER_TOKEN"  # noqa: S105 - the name of a variable, as DagsHub's own client reads it
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -99,11 +99,10 @@ def complete(request: Request, variables: Mapping[str, str], remotes: Sequence[s
 def _refuse_name(name: str) -> None:
     """DVC reads capitals as small letters, and cannot read its file if a name has a quote, a line break or %( in it."""
     if not _NAME.fullmatch(name):
-        raise CapillaryError(
+        raise UsageError(
             "this cannot be the name of a remote",
             value=name,
             remedy="give a --name of small letters, digits and . _ -",
-            code=ExitCode.USAGE,
         )
 
 
@@ -161,8 +160,7 @@ def _first(variables: Mapping[str, str], *names: str) -> str:
 
 def _missing(what: str, how: str, example: str) -> CapillaryError:
     place = os.path.basename(sys.argv[0]) or "capillary"  # noqa: PTH119 - a name, not a path
-    return CapillaryError(
+    return UsageError(
         f"{what} is missing, and there is no terminal to ask for it",
         remedy=f"give {how} ({example}), or run {place} remote setup in a terminal",
-        code=ExitCode.USAGE,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from capillary.remote.kind import Kind
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, UsageError
 from stages.common.tracking.address import without_login
 
 
@@ -43,10 +43,9 @@ def refuse_missing_package(kind: Kind) -> None:
     if package is None or importlib.util.find_spec(package.module) is not None:
         return
     ours = f", or ./just setup {package.extra}" if package.extra else ""
-    raise CapillaryError(
+    raise UsageError(
         f"a {kind} remote needs the package {package.name}, which is not installed",
         remedy=f".venv/bin/pip install -c constraints.txt {package.name}{ours}",
-        code=ExitCode.USAGE,
     )
 
 
@@ -76,6 +75,4 @@ def _folder(url: str) -> str:
 
 
 def _refused(kind: Kind, what: str, url: str) -> CapillaryError:
-    return CapillaryError(
-        f"the URL of the remote {what}", value=url, remedy=f"write it like {EXAMPLES[kind]}", code=ExitCode.USAGE
-    )
+    return UsageError(f"the URL of the remote {what}", value=url, remedy=f"write it like {EXAMPLES[kind]}")

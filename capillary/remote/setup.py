@@ -11,7 +11,7 @@ from capillary.remote.plans import RemotePlan, plan_remote
 from capillary.remote.trial import place_of, prove
 from capillary.remote.writing import PUBLIC, write_remote
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import ServiceError, UsageError
 from stages.common.preflight.checks.mlflow_server import ask_mlflow
 from stages.common.preflight.checks.service import Kind as ServiceKind
 from stages.common.preflight.checks.service import Service
@@ -29,9 +29,7 @@ def set_up_remote(request: Request, root: Path, person: Person) -> None:
     Raises CapillaryError for what is missing or refused, ServiceError when the remote does not work.
     """
     if not (root / ".dvc").is_dir():
-        raise CapillaryError(
-            "this is not a DVC repository", file=root, remedy="run it in the project's folder", code=ExitCode.USAGE
-        )
+        raise UsageError("this is not a DVC repository", file=root, remedy="run it in the project's folder")
     refuse_missing_package(request.kind)
     from capillary.dvc.config import read_config  # here: DVC takes half a second
 
@@ -71,11 +69,10 @@ def _refuse_replacing(
     question = f"The remote {plan.name} currently has the address {former['url']}. Replace it?"
     if request.yes or (person.is_there and person.agrees(question)):
         return
-    raise CapillaryError(
+    raise UsageError(
         f"a remote {plan.name} with another address already exists",
         value=former["url"],
         remedy="give another --name, or --yes to replace it",
-        code=ExitCode.USAGE,
     )
 
 

@@ -10,7 +10,7 @@ from configobj import ConfigObj, ConfigObjError
 
 from capillary.remote.plans import RemotePlan
 from capillary.secret_files import PRIVATE
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 
 PUBLIC, SECRET, VARIABLES = ".dvc/config", ".dvc/config.local", ".env"
 _PLAIN_VALUE = re.compile(r"[\w@%+=:,./-]*")
@@ -47,17 +47,14 @@ def _config(file: Path, remote: str, options: Mapping[str, str], *, default: boo
     try:
         config = ConfigObj(io.BytesIO(_read(file)), encoding="utf-8", default_encoding="utf-8")
     except (ConfigObjError, UnicodeDecodeError) as error:
-        raise CapillaryError(
-            f"DVC's configuration cannot be read: {error}", file=file, remedy="correct it", code=ExitCode.USAGE
-        ) from error
+        raise UsageError(f"DVC's configuration cannot be read: {error}", file=file, remedy="correct it") from error
     section = f'remote "{remote}"'
     config.pop(section, None)
     if name := next((name for name, value in options.items() if "%(" in value), None):
-        raise CapillaryError(
+        raise UsageError(
             f"the value of {name} cannot be written to {file.name}: DVC takes %( in it for a reference",
             file=file,
             remedy="make another key or token, without %(",
-            code=ExitCode.USAGE,
         )
     if options:
         config[section] = dict(options)
@@ -87,21 +84,19 @@ def _quoted(name: str, value: str) -> str:
     if _PLAIN_VALUE.fullmatch(value):
         return value
     if any(sign in value for sign in ("'", "\n", "\r", "\\", "${")):
-        raise CapillaryError(
+        raise UsageError(
             f"the value of {name} cannot be written to {VARIABLES}: it holds a quote, a backslash, a line break or ${{",
             remedy="copy the token again, without quotes around it",
-            code=ExitCode.USAGE,
         )
     return f"'{value}'"
 
 
 def _read(file: Path) -> bytes:
     if file.is_symlink():
-        raise CapillaryError(
+        raise UsageError(
             f"{file.name} is a link and was not changed",
             file=file,
             remedy="replace the link with a regular file, then repeat",
-            code=ExitCode.USAGE,
         )
     return file.read_bytes() if file.exists() else b""
 

@@ -16,7 +16,7 @@ from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.params_file import known_keys, read_params_file, whole_values
 from capillary.report.set_params import set_param_arguments
 from capillary.yaml_file import leaves
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.requests.report import SHORT, Param, Repository
 
 # written by the run itself, or repeated by the command
@@ -48,12 +48,11 @@ def _changed_files(status: str) -> Iterator[str]:
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=root, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise CapillaryError(
+        raise UsageError(
             "Git does not answer",
             file=root,
             value=done.stderr.strip(),
             remedy="run this in the project's own folder: a Git repository with at least one commit",
-            code=ExitCode.USAGE,
         )
     return done.stdout
 
@@ -127,9 +126,8 @@ def changed_stages(root: Path) -> tuple[str, ...]:
     try:
         return tuple(json.loads(done.stdout))
     except ValueError as error:
-        raise CapillaryError(
+        raise UsageError(
             "DVC cannot compare the files with dvc.lock",
             value=(done.stderr.strip().splitlines() or ["it says nothing"])[-1],
             remedy="run `dvc status` and do what it says",
-            code=ExitCode.USAGE,
         ) from error

@@ -8,7 +8,7 @@ from capillary.report.gather import gather
 from capillary.report.repository import current_experiment
 from capillary.report.run import run_report
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.errors import DamagedError, UsageError
 from stages.common.program.messages import get_logger
 from stages.common.requests.report import MARKDOWN, METRICS_FOLDER, PAGE, Damage, RunFacts
 
@@ -69,17 +69,15 @@ def report_partial(root: Path, stop: Stop) -> None:
 def folder_of(root: Path, name: str) -> Path:
     """The folder of the report called `name`; raises CapillaryError for a name that none can have."""
     if name == PARTIAL:
-        raise CapillaryError(
+        raise UsageError(
             "this name is reserved for the report of an unfinished evaluation",
             value=name,
             remedy="choose another one",
-            code=ExitCode.USAGE,
         )
     if not name.strip() or name.startswith(".") or "/" in name or not name.isprintable():
-        raise CapillaryError(
+        raise UsageError(
             "a report's name is the name of its folder",
             value=name,
             remedy="choose a name without a slash and without a dot at its start",
-            code=ExitCode.USAGE,
         )
     return root / "reports" / name

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, DataError, ServiceError, UsageError
 from stages.common.text import visible
 
 # hooks are the user's, and were written for checkouts of their own
@@ -27,13 +27,12 @@ def ensure_commit(root: Path, commit: str, recorded_remote: str | None) -> None:
             if _has(root, commit):
                 return
     where = f"; it was recorded from {visible(recorded_remote)}" if recorded_remote else ""
-    raise CapillaryError(
+    raise DataError(
         f"neither this repository nor its remotes have the commit {commit}{where}",
         file=root,
         value=f"remotes: {', '.join(remotes) or 'none'}",
         remedy="run this in a clone of the repository that trained the model; or, if you trust that address, add it "
         "(git remote add NAME URL) and repeat. A commit that was never pushed exists only where it was made",
-        code=ExitCode.DATA,
     )
 
 
@@ -98,21 +97,19 @@ def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> "subprocess.Compl
             timeout=FETCH_PATIENCE_S,
         )
     except FileNotFoundError as error:
-        raise CapillaryError("git is not on PATH", remedy="install Git", code=ExitCode.USAGE) from error
+        raise UsageError("git is not on PATH", remedy="install Git") from error
     except subprocess.TimeoutExpired as error:
-        raise CapillaryError(
+        raise ServiceError(
             f"git {arguments[0]} took more than {FETCH_PATIENCE_S} s",
             remedy="fetch the commit yourself, then repeat",
-            code=ExitCode.SERVICE,
         ) from error
 
 
 def _failed(what: str, folder: Path, done: "subprocess.CompletedProcess[bytes]") -> CapillaryError:
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return CapillaryError(
+    return DataError(
         what,
         file=folder,
         value="\n".join(said[:5]) or "Git says nothing",
         remedy="name another version, or see its provenance in MLflow and follow it by hand",
-        code=ExitCode.DATA,
     )

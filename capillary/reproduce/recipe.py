@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import CapillaryError, DataError
 from stages.common.program.messages import get_logger
 from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, ProvenanceRecord, read_record
 from stages.common.requests.reproduction import EVALUATION, Fetched, FetchedCell, read_fetched
@@ -156,10 +156,9 @@ def _is_prefix(prefix: str) -> bool:
 
 
 def _impossible(label: str, why: str, next_time: str) -> CapillaryError:
-    return CapillaryError(
+    return DataError(
         f"{label} cannot be trained again exactly: {why}",
         remedy=f"{next_time}; docs/reproduce.md lists what a record needs",
-        code=ExitCode.DATA,
     )
 
 

@@ -19,7 +19,7 @@ from capillary.reproduce.recorded_yaml import read_mapping
 from capillary.reproduce.training import CommandRunner, read_trained
 from capillary.reproduce.verdict import CellVerdict, Verdict, lines_of
 from capillary.settings import Settings, read_settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.program.console import print_answer
 from stages.common.provenance.record import PARAMS
 from stages.common.requests.reproduction import FETCHED, Fetched
@@ -59,7 +59,7 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
     for line in (*consent(fetched, recipes, evaluation), *_remotes_changed(root, states)):
         print_answer(line)
     if not asked.agreed and not ask("Do you trust this commit and these changes, and train?"):
-        raise CapillaryError("nothing was trained", remedy="answer yes, or give --yes", code=ExitCode.USAGE)
+        raise UsageError("nothing was trained", remedy="answer yes, or give --yes")
     for state in states:  # before the first of them takes hours
         ensure_commit(root, state.commit, state.host.remote)
     verdict = _reproduce(
@@ -81,11 +81,10 @@ def _remotes_changed(root: Path, states: Sequence[Recorded]) -> Iterator[str]:
 
 def _refuse_other_folder(root: Path) -> None:
     if not (root / "dvc.yaml").is_file() or not is_repository(root):
-        raise CapillaryError(
+        raise UsageError(
             "a model can only be reproduced in a clone of its project, and this folder is not one",
             file=root,
             remedy="clone the repository that trained it and run this in the clone, in the folder of dvc.yaml",
-            code=ExitCode.USAGE,
         )
 
 

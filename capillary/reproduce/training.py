@@ -79,12 +79,11 @@ class CommandRunner:
                 code=ExitCode(self._stop.exit_code) if self._stop.exit_code in set(ExitCode) else ExitCode.INTERRUPTED,
             )
         if code:
-            raise CapillaryError(
+            raise DataError(
                 f"dvc {words[0]} {words[-1]} failed",
                 file=self.project.root,
                 value=f"exit code {code}",
                 remedy="the lines above say why; --keep keeps the folder so that you can look at it",
-                code=ExitCode.DATA,
             )
 
     def _runs(self, *words: str) -> bool:

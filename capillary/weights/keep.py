@@ -11,7 +11,7 @@ from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.settings import Settings, read_settings
 from capillary.weights.choice import FILE, weights_in_remote
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import DataError, UsageError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -26,11 +26,10 @@ def keep_weights(root: Path, stop: Stop) -> int:
     Raises CapillaryError (usage) unless the team chose it, and for a weights/ that DVC does not take.
     """
     if not weights_in_remote(root):
-        raise CapillaryError(
+        raise UsageError(
             "this team keeps networks in the registry only",
             file=FILE,
             remedy="set tracking.weights_in_remote: true there, and commit it",
-            code=ExitCode.USAGE,
         )
     settings = read_settings(root)
     code = _make(root, settings, choose_executor(settings), stop)
@@ -53,9 +52,8 @@ def _hand_to_dvc(root: Path) -> None:
         [*DVC, "add", "--quiet", WEIGHTS], cwd=root, check=False, capture_output=True, text=True, errors="replace"
     )
     if done.returncode:
-        raise CapillaryError(
+        raise DataError(
             f"DVC cannot add {WEIGHTS}/",
             value=done.stderr.strip()[-500:],
             remedy=f"correct what DVC names, then repeat: dvc add {WEIGHTS}",
-            code=ExitCode.DATA,
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.lifetimes.locks import take
 
 MOST = 64
@@ -46,9 +46,8 @@ class Homes:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             if (lock := take(path / LOCK, permissions=0o600)) is not None:
                 return path, lock
-        raise CapillaryError(
+        raise UsageError(
             f"{MOST} services already use this folder",
             file=self._paths[0],
             remedy="end some of them, or give this one its own folder in CAPILLARY_SERVE_FOLDER",
-            code=ExitCode.USAGE,
         )

@@ -9,7 +9,7 @@ from serving.figures import Figures
 from serving.jobs.queue import Note, WorkerLostError
 from serving.jobs.record import Job, Result, Served
 from serving.models.process import WORKER_ARGV, Worker
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, UsageError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -90,7 +90,7 @@ class Models:
     async def go_back(self) -> Served:
         """Let the previous model answer again, until the alias moves on. Raises CapillaryError if there is none."""
         if not self._previous:
-            raise CapillaryError("there is no previous model to return to", remedy="promote one", code=ExitCode.USAGE)
+            raise UsageError("there is no previous model to return to", remedy="promote one")
         self._left_by_hand = self._pinned
         await self._swap_to(self._previous)
         served = self.served

@@ -11,7 +11,7 @@ import yaml
 
 from serving.jobs.record import Served
 from stages.common.device import choose_device
-from stages.common.errors import CapillaryError, DataError, ExitCode, ParamsError
+from stages.common.errors import DataError, ParamsError
 from stages.common.inference import BATCH_SIZE, Flips
 from stages.common.params import validate_params
 from stages.common.registered.aliases import aliases_of
@@ -65,12 +65,11 @@ def evaluation_of(root: Path) -> Evaluation:
     fields = Evaluation.model_fields
     given = {key: value for key, value in (read_yaml(file).get("evaluation") or {}).items() if key in fields}
     if given.get("min_component_um3") == AUTO:
-        raise CapillaryError(
+        raise ParamsError(
             "evaluation.min_component_um3 is auto, which a service cannot use: the size belongs to one loss, and the "
             "service may change its model",
             file=file,
             remedy="set it to a size in µm³, or to null",
-            code=ExitCode.PARAMS,
         )
     return validate_params(PredictParams, {"evaluation": given}, str(file)).evaluation
 
@@ -150,11 +149,10 @@ def self_test(ensemble: Ensemble, flips: Flips) -> None:
     first, second = (ensemble.probability(noise, flips).cpu().float() for _ in range(2))
     whole = bool(torch.isfinite(first).all()) and float(first.min()) >= 0 and float(first.max()) <= 1
     if not whole or not torch.equal(first, second):
-        raise CapillaryError(
+        raise DataError(
             "the networks failed their self-test: "
             + ("two passes over the same patch differ" if whole else "their output is not a probability"),
             remedy="promote another version",
-            code=ExitCode.DATA,
         )
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from serving.jobs.queue import Note, WorkerLostError
 from serving.jobs.record import Job, Result, Served
 from serving.models.messages import LONGEST_LINE, Answer, Resolve, Segment, line_of
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.lifetimes.signals import signal_group
 
 WORKER_ARGV = (sys.executable, "-P", "-m", "serving.worker")
@@ -139,12 +139,11 @@ class Worker:
 
 def _error(answer: Answer) -> CapillaryError:
     failure = answer.failure or {}
-    return CapillaryError(
+    return DataError(
         str(failure.get("what", "the worker gave no reason")),
         remedy=str(failure.get("remedy", "look at the service's log")),
-        code=ExitCode.DATA,
     )
 
 
 def _no_model(what: str) -> CapillaryError:
-    return CapillaryError(what, remedy="look at the service's log above this line", code=ExitCode.SERVICE)
+    return ServiceError(what, remedy="look at the service's log above this line")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import ServiceError, UsageError
 from stages.common.registered.finding import FoundNetwork, Places, find_network
 from stages.common.registered.referred import find_by_reference
 from stages.common.tracking.cards.card import read_card
@@ -23,10 +23,9 @@ def network_of(reference: str | None, file: Path | None, places: Places) -> Foun
         )
     found = find_by_reference(reference or "", places.server)
     if len(found) > 1:
-        raise CapillaryError(
+        raise UsageError(
             f"{reference} means {len(found)} networks, but a package holds one",
             value=", ".join(f"{network.name}/{network.version}" for network in found),
             remedy="name one of them",
-            code=ExitCode.USAGE,
         )
     return found[0]

@@ -3,6 +3,7 @@
 import enum
 import errno
 from collections.abc import Callable
+from typing import ClassVar
 
 from stages.common.text import visible
 
@@ -72,29 +73,53 @@ def _rebuild(kind: type[CapillaryError], args: tuple[object, ...], state: dict[s
     return error
 
 
-class ParamsError(CapillaryError):
+class _OfOneKind(CapillaryError):
+    """A failure whose class says the exit code."""
+
+    kind: ClassVar[ExitCode]
+
+    def __init__(self, what: str, *, remedy: str, file: object | None = None, value: object | None = None) -> None:
+        super().__init__(what, remedy=remedy, code=self.kind, file=file, value=value)
+
+
+class UsageError(_OfOneKind):
+    """A command, an option or a setting of this machine is wrong."""
+
+    kind = ExitCode.USAGE
+
+
+class ParamsError(_OfOneKind):
     """A key or value in params.yaml or an experiment file is wrong."""
 
-    def __init__(self, what: str, *, remedy: str, file: object | None = None, value: object | None = None) -> None:
-        super().__init__(what, remedy=remedy, code=ExitCode.PARAMS, file=file, value=value)
+    kind = ExitCode.PARAMS
 
 
-class DataError(CapillaryError):
+class DataError(_OfOneKind):
     """The user's data is missing, unreadable or inconsistent."""
 
-    def __init__(self, what: str, *, remedy: str, file: object | None = None, value: object | None = None) -> None:
-        super().__init__(what, remedy=remedy, code=ExitCode.DATA, file=file, value=value)
+    kind = ExitCode.DATA
 
 
 class DamagedError(DataError):
     """A file that a run relies on is there, but not whole. Nobody deletes or replaces it but the user."""
 
 
-class ServiceError(CapillaryError):
-    """A server (MLflow, an object store) does not answer or refuses."""
+class UndeclaredError(_OfOneKind):
+    """A stage reads, writes or leaves what dvc.yaml does not give it."""
 
-    def __init__(self, what: str, *, remedy: str, file: object | None = None, value: object | None = None) -> None:
-        super().__init__(what, remedy=remedy, code=ExitCode.SERVICE, file=file, value=value)
+    kind = ExitCode.UNDECLARED
+
+
+class MachineError(_OfOneKind):
+    """The machine lacks what is needed: space, memory, a permission, a GPU, a program."""
+
+    kind = ExitCode.MACHINE
+
+
+class ServiceError(_OfOneKind):
+    """A server (MLflow, an object store, the container engine) does not answer or refuses."""
+
+    kind = ExitCode.SERVICE
 
 
 _MACHINE_REMEDIES = {
@@ -119,9 +144,7 @@ def machine_error(error: OSError) -> CapillaryError | None:
     if known is None:
         return None
     what, remedy = known
-    return CapillaryError(
-        f"cannot write or read: {what}", remedy=remedy, code=ExitCode.MACHINE, file=error.filename, value=error.strerror
-    )
+    return MachineError(f"cannot write or read: {what}", remedy=remedy, file=error.filename, value=error.strerror)
 
 
 def find_foreseen(error: BaseException | None) -> CapillaryError | None:
@@ -132,10 +155,9 @@ def find_foreseen(error: BaseException | None) -> CapillaryError | None:
         if isinstance(error, OSError) and (known := machine_error(error)):
             return known
         if isinstance(error, MemoryError):
-            return CapillaryError(
+            return MachineError(
                 "there is not enough memory",
                 remedy="free memory, set CAPILLARY_WORKERS=1 to work on one volume at a time, or use a larger machine",
-                code=ExitCode.MACHINE,
                 value=str(error) or None,
             )
         error = error.__cause__ or error.__context__

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.registered.promotion.champion import Standing, decide, roll_back
 from stages.common.registered.promotion.history import MOST_REASON, Entry
 from stages.common.registered.promotion.server_record import ServerRecord
@@ -20,10 +20,9 @@ def promote(reference: str, server: Server, *, who: str, reason: str) -> dict[st
     _refuse_reason(reason)
     version = named_version(reference, server)
     if read_training(version, server).rehearsal:
-        raise CapillaryError(
+        raise UsageError(
             f"{version.name}/{version.version} is a rehearsal: its numbers mean nothing, so aliases never point to it",
             remedy="promote a training of all folds and volumes; capillary models lists them",
-            code=ExitCode.USAGE,
         )
     record = ServerRecord(version.name, server)
     return _answer(version.name, *decide(record, str(version.version), who=_short(who), why=visible(reason)))
@@ -45,8 +44,7 @@ def _short(who: str) -> str:
 
 def _refuse_reason(reason: str) -> None:
     if not reason.strip() or len(reason) > MOST_REASON:
-        raise CapillaryError(
+        raise UsageError(
             "a reason is needed" if not reason.strip() else f"the reason has {len(reason)} characters",
             remedy=f"say why in up to {MOST_REASON} characters: --reason '…'",
-            code=ExitCode.USAGE,
         )

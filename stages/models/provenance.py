@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from pydantic import ValidationError
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import CapillaryError, DataError
 from stages.common.program.messages import get_logger
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
 from stages.common.registered import tags
@@ -198,9 +198,8 @@ def _without(label: str, why: str) -> DataError:
 
 
 def _not_a_training(label: str, why: str) -> CapillaryError:
-    return CapillaryError(
+    return DataError(
         f"{TRAINING_FILE} of {label} does not have the form that evaluate registers",
         remedy="name one of its networks, such as capillary-dice_ce/3, or evaluate again",
-        code=ExitCode.DATA,
         value=why,
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, UsageError
 from stages.common.imaging.formats.opened import OpenStack
 from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.recipe import READING, Recipe
@@ -43,11 +43,10 @@ def choose_spacing(stack: OpenStack, given_um: PartialSpacing | None, report: Re
     if z is not None and y is not None and x is not None:
         return _given((z, y, x), report)
     if told.spacing_um is None:
-        raise CapillaryError(
+        raise UsageError(
             f"the spacing of this stack is unknown: {told.reason}",
             file=stack.path.name,
             remedy="give it in µm: --spacing-um Z,Y,X, or the service's field spacing_um, such as 5,0.994,0.994",
-            code=ExitCode.USAGE,
         )
     for warning in told.warnings:
         report.warn(warning)

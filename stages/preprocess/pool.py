@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, MachineError
 from stages.common.lifetimes.signals import install
 from stages.preprocess.prepare import Prepared, Task, prepare
 
@@ -47,10 +47,9 @@ def _collect(futures: dict[concurrent.futures.Future[Prepared], Task], workers: 
             yield future.result()
         except BrokenProcessPool as error:
             unfinished = [task.raw.id for waiting, task in futures.items() if waiting.exception() is not None]
-            raise CapillaryError(
+            raise MachineError(
                 "a worker process was killed, most likely because memory ran out",
                 remedy="set CAPILLARY_WORKERS=1 to prepare one volume at a time, or use a machine with more memory",
-                code=ExitCode.MACHINE,
                 value=f"working on some of: {', '.join(unfinished[:workers])}",
             ) from error
 

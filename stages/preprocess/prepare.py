@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, MachineError
 from stages.common.imaging.grid import resample
 from stages.common.imaging.intensities.normalise import apply_scale, measure_scale
 from stages.common.imaging.labels.meaning import Label, interpret
@@ -78,10 +78,9 @@ def prepare(task: Task) -> Prepared:
             native_labelled=_save_labelled(task.folder / "native_labelled.npy", native) if task.is_resampled else "",
         )
     except MemoryError as error:
-        raise CapillaryError(
+        raise MachineError(
             f"volume {task.raw.id}: does not fit into memory",
             remedy="set CAPILLARY_WORKERS=1 to prepare one volume at a time, or use a machine with more memory",
-            code=ExitCode.MACHINE,
             value=f"{task.voxels:,} voxels",
         ) from error
     return Prepared(

@@ -23,7 +23,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from stages.common.device import choose_device
-from stages.common.errors import CapillaryError, ExitCode, find_foreseen
+from stages.common.errors import CapillaryError, ExitCode, MachineError, ParamsError, find_foreseen
 from stages.common.program.messages import get_logger, print_nothing
 from stages.common.runtime import Rendezvous, Runtime
 from stages.common.stage_main import tell_as
@@ -69,10 +69,9 @@ def usable_processes(runtime: Runtime, batch_size: int) -> int:
     """
     wanted, nodes = runtime.compute.processes, _nodes(runtime)
     if batch_size < nodes:
-        raise CapillaryError(
+        raise ParamsError(
             f"a batch of {batch_size} patches cannot be shared by {nodes} nodes",
             remedy="raise training.batch_size, or lower `nodes` in configs/slurm.yaml or configs/ray.yaml",
-            code=ExitCode.PARAMS,
         )
     on_gpu = choose_device(runtime.compute).type == "cuda"
     possible = min(batch_size, nodes * torch.cuda.device_count() if on_gpu else batch_size)
@@ -222,11 +221,10 @@ def _not_met(error: Exception) -> CapillaryError:
 
 
 def _died(error: ChildFailedError) -> CapillaryError:
-    return CapillaryError(
+    return MachineError(
         f"a process of the training died, and again after {MOST_RESTARTS} restarts",
         remedy="see above for the cause, and dmesg for a lack of memory; then rerun the same command: the training "
         "resumes "
         "from its checkpoint. CAPILLARY_PROCESSES=1 trains in one process",
-        code=ExitCode.MACHINE,
         value=_how(error),
     )

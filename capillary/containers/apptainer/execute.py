@@ -23,7 +23,7 @@ from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.leash import kill_group, leash
 from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.settings import Settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import MachineError
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits
 
@@ -38,10 +38,9 @@ class ApptainerExecutor:
         self._settings = settings
         self._image: Path | None = None
         if shutil.which(PROGRAM, path=settings.variables.get("PATH")) is None:
-            raise CapillaryError(
+            raise MachineError(
                 "apptainer is not on PATH",
                 remedy="load it (often: module load apptainer), or set CAPILLARY_EXECUTOR=process",
-                code=ExitCode.MACHINE,
             )
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:

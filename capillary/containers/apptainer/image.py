@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import MachineError
 
 
 def image_file(folder: Path, tag: str) -> Path:
@@ -15,10 +15,9 @@ def require_image(folder: Path, tag: str, stage: str) -> Path:
     file = image_file(folder, tag)
     if file.is_file():
         return file
-    raise CapillaryError(
+    raise MachineError(
         f"there is no Apptainer image file for {stage}",
         file=file,
         remedy=f"where Docker runs: ./just build {stage}, then docker save {tag} --output image.tar; where Apptainer "
         f"runs: apptainer build '{file}' docker-archive:image.tar",
-        code=ExitCode.MACHINE,
     )

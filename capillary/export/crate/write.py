@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capillary.export.crate.document import Document
 from capillary.export.crate.facts import Facts, read_facts
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -26,11 +26,10 @@ class CrateRequest:
 def write_crate(request: CrateRequest, root: Path) -> None:
     """Write the crate of the project `root`. Raises CapillaryError if it cannot, and then leaves nothing."""
     if os.path.lexists(request.folder):
-        raise CapillaryError(
+        raise UsageError(
             "the folder of the crate already exists",
             file=request.folder,
             remedy="name a new one, or remove it",
-            code=ExitCode.USAGE,
         )
     facts = read_facts(root)
     request.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -48,10 +47,9 @@ def _write(request: CrateRequest, root: Path, facts: Facts, folder: Path) -> Non
     try:
         from rocrate.rocrate import ROCrate  # an extra
     except ImportError as error:
-        raise CapillaryError(
+        raise UsageError(
             "the package rocrate is not installed",
             remedy="./just setup crate, or: pip install -c constraints.txt rocrate",
-            code=ExitCode.USAGE,
         ) from error
     crate = ROCrate(version="1.1")
     Document(crate, root, facts).build(request.name or root.resolve().name, request.license)

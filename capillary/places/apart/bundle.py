@@ -20,7 +20,7 @@ import stages
 from capillary.places.held import LOCK_FILE
 from capillary.places.job import LOG_FILE
 from capillary.places.slurm.submitted import BUNDLE_FILE
-from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.errors import DamagedError, UsageError
 from stages.common.params import Params
 
 APART_FILE = "apart.json"
@@ -57,12 +57,11 @@ def pack(apart: Apart, config: str, carried: Mapping[str, Path]) -> bytes:
         _write(archive, APART_FILE, apart.model_dump_json())
     if packed.tell() > MOST_BYTES:
         largest = max(carried, key=lambda name: sum(file.stat().st_size for file in _files(carried[name])))
-        raise CapillaryError(
+        raise UsageError(
             "what a job has to carry along does not fit into a batch script",
             file=largest,
             value=f"{packed.tell()} bytes, at most {MOST_BYTES}",
             remedy=f"let DVC track it (dvc add {largest}), so that it goes through the remote",
-            code=ExitCode.USAGE,
         )
     return packed.getvalue()
 

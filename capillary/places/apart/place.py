@@ -30,7 +30,7 @@ from capillary.places.outcome import (
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.submitted import BUNDLE_FILE
 from stages.common.atomic import atomic_write
-from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.errors import CapillaryError, DamagedError, ExitCode, UsageError
 from stages.common.program.messages import get_logger
 from stages.common.tracking.address import VARIABLE
 
@@ -213,19 +213,17 @@ def _config_of(remote: Remote) -> str:
 
 def _inside(name: str) -> str:
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise CapillaryError(
+        raise UsageError(
             f"{name} is outside the project, and a node without a shared disk cannot have it",
             file="dvc.yaml",
             remedy="move it into the project, or let the stage run on this machine (`stages` in configs/slurm.yaml)",
-            code=ExitCode.USAGE,
         )
     return name
 
 
 def _refuse_embedded_store(plan: StagePlan) -> None:
     if plan.environment.get(VARIABLE, "").startswith("sqlite:"):
-        raise CapillaryError(
+        raise UsageError(
             f"{plan.stage} keeps its runs in mlruns/, which a node without a shared disk cannot reach",
             remedy="set MLFLOW_TRACKING_URI to a server that the nodes reach (docs/tracking.md)",
-            code=ExitCode.USAGE,
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from capillary.places.ray.config import RayProfile
 from capillary.places.ray.task import choose_meeting, run_folder, run_part
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import ServiceError, UsageError
 from stages.common.lifetimes.signals import STOPS, kept
 
 GB = 10**9
@@ -169,10 +169,9 @@ def _import_ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise CapillaryError(
+        raise UsageError(
             "CAPILLARY_PLACE=ray needs Ray, which is not installed",
             remedy="./just setup ray, or set CAPILLARY_PLACE=local",
-            code=ExitCode.USAGE,
         ) from error
 
 

@@ -20,7 +20,7 @@ from capillary.places.ray.head import Head
 from capillary.places.ray.task import CUT_SHORT, NO_FOLDER
 from capillary.places.share import limits_of, stand_ins
 from capillary.settings import ExecutorName, PlaceName, Settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, MachineError, UsageError
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits
 from stages.common.program.messages import get_logger
@@ -123,31 +123,26 @@ class RayPlace:
 
 def _refuse_one_machine(profile: RayProfile, address: str | None) -> None:
     if profile.nodes > 1 and address is None:
-        raise CapillaryError(
+        raise UsageError(
             f"`nodes: {profile.nodes}` needs a Ray cluster, and without {ADDRESS} Ray starts on this machine alone",
             remedy=f"set {ADDRESS} to the cluster, or nodes: 1 in {RAY_FILE}; several processes of one machine: "
             "CAPILLARY_PROCESSES",
-            code=ExitCode.USAGE,
         )
 
 
 def explain(end: Lost | str, address: str, cluster: str | None) -> CapillaryError:
     """The error for a job of `address` that left no ended.json."""
     if isinstance(end, str) and end.startswith(NO_FOLDER):
-        return CapillaryError(
+        return MachineError(
             f"the node {end.removeprefix(NO_FOLDER).strip()} does not see the folder of the job of {address}",
             value=f"{ADDRESS}={cluster}",
             remedy="keep the project on a file system that the head and all nodes mount at the same path",
-            code=ExitCode.MACHINE,
         )
     if isinstance(end, Lost):
         remedy = _REMEDIES.get(end.why, "repeat to resume")
-        return CapillaryError(
-            f"the task of {address}: {end.why}", value=end.words or None, remedy=remedy, code=ExitCode.MACHINE
-        )
-    return CapillaryError(
+        return MachineError(f"the task of {address}: {end.why}", value=end.words or None, remedy=remedy)
+    return MachineError(
         f"the task of {address} was cut short {MOST_SUBMISSIONS} times",
         value=end,
         remedy="see its log (.capillary/logs) for the reason, then repeat to resume",
-        code=ExitCode.MACHINE,
     )

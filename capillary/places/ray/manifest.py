@@ -12,7 +12,7 @@ import yaml
 
 from capillary.places.ray.config import RAY_FILE, KubernetesConfig, RayConfig, RayProfile, read_config
 from capillary.settings import PlaceName
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import ParamsError
 
 API = "ray.io/v1"
 RAY_VERSION = "2.60.0"  # as in constraints.txt: head, workers and drivers must have the same
@@ -35,11 +35,10 @@ def render(root: Path, kind: Kind, experiment: Path) -> str:
     config = read_config(root)
     profile = config.profile_of(CELLS)
     if profile is None:
-        raise CapillaryError(
+        raise ParamsError(
             f"{RAY_FILE} does not run `{CELLS}` as tasks, so workers would have nothing to do",
             remedy=f"add `{CELLS}: <profile>` to stages",
             file=root / RAY_FILE,
-            code=ExitCode.PARAMS,
         )
     tree = cluster(config, profile) if kind is Kind.CLUSTER else job(config, profile, experiment)
     text: str = yaml.safe_dump(tree, sort_keys=False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from capillary.places.slurm.watch import GONE
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, MachineError
 
 _CAUSES = {
     "OUT_OF_MEMORY": (
@@ -48,11 +48,10 @@ def nodes_full(address: str, full: Mapping[str, str]) -> CapillaryError:
     """The error for a job of `address` for which no node is left. `full` maps nodes to their folders for temporary
     files.
     """
-    return CapillaryError(
+    return MachineError(
         f"the job of {address} found the disk of every node full that it ran on: {', '.join(full)}",
         file=", ".join(dict.fromkeys(full.values())),
         value=f"Slurm was asked for other nodes (--exclude={','.join(full)})",
         remedy="free space in that folder on these nodes, or ask for nodes that have it (extra: [--tmp=20G] in "
         "configs/slurm.yaml); then repeat to resume",
-        code=ExitCode.MACHINE,
     )

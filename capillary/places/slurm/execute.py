@@ -21,7 +21,7 @@ from capillary.places.slurm.endings import explain, nodes_full
 from capillary.places.slurm.head import DETACHED, Head, Requests
 from capillary.places.slurm.submitted import Submitted, find_or_submit
 from capillary.settings import ExecutorName, PlaceName, Settings, TorchName
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, UsageError
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits
 from stages.common.program.messages import get_logger
@@ -152,11 +152,10 @@ class SlurmPlace:
         images = self._settings.images
         with_torch = access.gpu != "none" and holds_torch(repository, stage)
         if with_torch and self._profile.gpus and images.torch is TorchName.AUTO:
-            raise CapillaryError(
+            raise UsageError(
                 "the head does not see the GPUs of the nodes, so it cannot choose a build of torch for their driver",
                 value="CAPILLARY_TORCH=auto",
                 remedy="set CAPILLARY_TORCH to the build that the nodes can run, such as cu126 (docs/images.md)",
-                code=ExitCode.USAGE,
             )
         build = choose_build(images, pinned_cuda(repository), None) if with_torch else None
         return [environment_for(repository, stage, images, build).tag, architecture()]

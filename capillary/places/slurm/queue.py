@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import MachineError, ServiceError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -63,12 +63,11 @@ def submit(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     done = _run(argv, environment)
     number = done.stdout.strip().partition(";")[0]
     if done.returncode or not number.isdecimal():
-        raise CapillaryError(
+        raise ServiceError(
             "Slurm rejected the job",
             value=(done.stderr or done.stdout).strip(),
             remedy="correct what Slurm names in configs/slurm.yaml (sinfo lists partitions, `sacctmgr show assoc` "
             "accounts), then repeat",
-            code=ExitCode.SERVICE,
         )
     return int(number)
 
@@ -175,10 +174,9 @@ def _run(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> "
             start_new_session=True,  # a Ctrl-C is for the head, which decides what it means
         )
     except FileNotFoundError as error:
-        raise CapillaryError(
+        raise MachineError(
             f"`{argv[0]}` is not on PATH: this machine has no Slurm",
             remedy="run this on a login node of the cluster, or set CAPILLARY_PLACE=local",
-            code=ExitCode.MACHINE,
         ) from error
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(argv, 1, "", f"{argv[0]} did not answer within {TIMEOUT_S} s")

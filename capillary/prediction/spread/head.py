@@ -11,7 +11,7 @@ from capillary.prediction.plan import OUTPUT, STAGE, RunOf, plan_prediction
 from capillary.prediction.running import execute
 from capillary.prediction.spread.parts import Part
 from capillary.settings import read_settings
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.program.ending import run_main
 
 
@@ -20,11 +20,10 @@ def run_part(part: Part, stop: Stop) -> int:
     settings = read_settings(part.root)
     place = choose_place(part.root, STAGE, settings)
     if place is None:
-        raise CapillaryError(
+        raise UsageError(
             "the place of this prediction is no longer configured",
             value=f"CAPILLARY_PLACE={settings.place}",
             remedy=f"name a profile for {STAGE} under `stages` in its file in configs/, then repeat the command",
-            code=ExitCode.USAGE,
         )
     reads = tuple(Dep(name=one.name, host=one.host, is_carried=one.is_small) for one in part.reads)
     run = RunOf(address=part.address, hashes=part.traces, deps=reads, limits=place.limits)

@@ -7,7 +7,7 @@ import re
 
 from mlflow.entities.model_registry import ModelVersion
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, UsageError
 from stages.common.registered.aliases import aliases_of
 from stages.common.registered.trainings.reading import is_training, networks_of
 from stages.common.registered.versions import get_version, nothing
@@ -31,10 +31,9 @@ def named_versions(reference: str, server: Server) -> list[ModelVersion]:
     """What `reference` names, a training as the one version that it is. Raises as find_versions."""
     form = _REFERENCE.fullmatch(reference)
     if form is None:
-        raise CapillaryError(
+        raise UsageError(
             "this is not a model's name: the forms are NAME, NAME@ALIAS and NAME/VERSION",
             remedy="write it like capillary-default@champion or capillary-default/3",
-            code=ExitCode.USAGE,
             value=reference,
         )
     name, alias, version = form["name"], form["alias"], form["version"]
@@ -48,10 +47,9 @@ def named_version(reference: str, server: Server) -> ModelVersion:
     """The one version that `reference` names. Raises as find_versions, and CapillaryError (usage) for several."""
     found = named_versions(reference, server)
     if len(found) > 1:
-        raise CapillaryError(
+        raise UsageError(
             f"{reference} names {len(found)} networks, not one version",
             remedy="write NAME@ALIAS or NAME/VERSION",
-            code=ExitCode.USAGE,
             value=", ".join(f"{one.name}/{one.version}" for one in found),
         )
     return found[0]

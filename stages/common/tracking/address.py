@@ -9,7 +9,7 @@ import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, UsageError
 from stages.common.params import nearest
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -130,4 +130,4 @@ def _no_scheme(uri: str, plain: str) -> CapillaryError:
 
 
 def _refused(what: str, plain: str, remedy: str) -> CapillaryError:
-    return CapillaryError(f"{VARIABLE} {what}", value=plain, remedy=remedy, code=ExitCode.USAGE)
+    return UsageError(f"{VARIABLE} {what}", value=plain, remedy=remedy)

@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 from fsspec import AbstractFileSystem
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import MachineError
 
 CONNECT_TIMEOUT_S = 15
 READ_TIMEOUT_S = 60
@@ -37,11 +37,10 @@ class Service:
         try:
             return fsspec.filesystem(self.scheme, **self.options, **_timeouts(self.scheme))
         except ImportError as error:
-            raise CapillaryError(
+            raise MachineError(
                 f"{self.scheme}:// needs the package {self.package}, which is not installed",
                 remedy="install it with ./just setup mlops; "
                 f"for the container add `{self.package}` to stages/ingest/requirements.txt",
-                code=ExitCode.MACHINE,
                 value=f"{self.scheme}://",
             ) from error
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, MachineError
 from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.zyx import Box
 from stages.common.machine.memory import memory_room
@@ -118,9 +118,8 @@ def _refuse_large(region: Region, box: Box, itemsize: int) -> None:
     slab = 3 * _FLOAT * chunk_shape((sizes[0], sizes[1], sizes[2]))[0] * sizes[1] * sizes[2]
     needed, room = itemsize * prod((z, y, x)) + band + slab, memory_room()
     if needed > room.bytes:
-        raise CapillaryError(
+        raise MachineError(
             f"a block of {' × '.join(map(str, sizes))} voxels does not fit into memory",
             value=f"{needed / 1e9:.1f} GB are needed, {room.bytes / 1e9:.1f} GB {room.where}",
             remedy="choose smaller ones, such as --blocks 64,512,512, or use a machine with more memory",
-            code=ExitCode.MACHINE,
         )

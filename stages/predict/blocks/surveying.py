@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import UsageError
 from stages.common.imaging.intensities.normalise import measure_scale
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.zyx import Shape
@@ -69,20 +69,18 @@ def _refuse_resampling(place: StackGeometry, recipe: Recipe) -> None:
     if grid == place.shape_zyx:
         return
     z, y, x = recipe.resample_to_um or place.spacing_um
-    raise CapillaryError(
+    raise UsageError(
         "this stack cannot be predicted by blocks: its networks were trained on voxels of another size",
         file=place.source.name,
         value=f"{z:g} × {y:g} × {x:g} µm, the stack has {' × '.join(f'{size:g}' for size in place.spacing_um)} µm",
         remedy="leave --blocks out, or resample the stack to the size of the networks first",
-        code=ExitCode.USAGE,
     )
 
 
 def _refuse_many(count: int, block_zyx: Shape) -> None:
     if count > MOST_BLOCKS:
-        raise CapillaryError(
+        raise UsageError(
             f"the stack would be cut into {count:,} blocks, more than {MOST_BLOCKS:,}",
             value=" × ".join(map(str, block_zyx)),
             remedy="choose larger ones, or leave the size to capillary: --blocks auto",
-            code=ExitCode.USAGE,
         )

@@ -9,7 +9,7 @@ from typing import Self
 
 from numpy.typing import DTypeLike
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import MachineError
 from stages.common.imaging.zyx import Shape
 from stages.common.tiling.volume import DiskVolume
 
@@ -54,10 +54,9 @@ class Scratch:
         """Raise CapillaryError when there is no room for `needed` bytes."""
         free = shutil.disk_usage(self._out.parent).free
         if needed > free:
-            raise CapillaryError(
+            raise MachineError(
                 "the disk has too little free space to process this stack",
                 remedy="free space on this disk, or run capillary in a project on another one",
-                code=ExitCode.MACHINE,
                 file=self._out.parent.resolve(),
                 value=f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free",
             )

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import CapillaryError, DataError, UsageError
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.reading import open_stack
 from stages.common.imaging.zyx import Box
@@ -79,9 +79,8 @@ class StoredVolume:
 
 
 def _only_whole(file: Path) -> CapillaryError:
-    return CapillaryError(
+    return UsageError(
         "this stack cannot be predicted by blocks: its format is not read in parts",
         file=file.name,
         remedy="save it as OME-Zarr, HDF5 or a TIFF of one page per slice, or leave --blocks out",
-        code=ExitCode.USAGE,
     )

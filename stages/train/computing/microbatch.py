@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import MachineError
 from stages.train.computing.gradients import add_gradients
 from stages.train.computing.precision import LossFunction
 from stages.train.sampling.loading import Batch
@@ -20,11 +20,10 @@ def largest_micro_batch(attempt: Callable[[int], None], batch_size: int) -> int:
     size = batch_size
     while not _fits(attempt, size):
         if size == 1:
-            raise CapillaryError(
+            raise MachineError(
                 "one patch does not fit into the memory of the GPU",
                 remedy="reduce training.patch_voxels or training.filters, free GPU memory (nvidia-smi shows what uses "
                 "it), or compute on the CPU: CAPILLARY_PROFILE=cpu",
-                code=ExitCode.MACHINE,
             )
         size = (size + 1) // 2
     return size

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, MachineError
 from stages.common.networks.supervision import heads_of
 from stages.train.losses.heads import loss_of_heads
 from stages.train.params import Precision
@@ -200,9 +200,8 @@ def _relative(difference: Tensor, gradient: Tensor, floor: float) -> float:
 
 
 def _refused(worst: Deviation) -> CapillaryError:
-    return CapillaryError(
+    return MachineError(
         "bf16 would train on wrong gradients with this network on this machine",
         remedy="set training.precision to auto or fp32, or change training.patch_voxels or torch's version",
-        code=ExitCode.MACHINE,
         value=worst.describe(),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import MachineError
 from stages.common.lifetimes.locks import holder_of, note_holder, take
 from stages.common.program.messages import get_logger
 
@@ -31,10 +31,9 @@ def _acquire(file: Path, patience_s: float) -> IO[bytes]:
     while (stream := take(file, make_folder=True)) is None:
         pid = holder_of(file)
         if time.monotonic() > deadline:
-            raise CapillaryError(
+            raise MachineError(
                 "another process trains this cell",
                 remedy=f"wait for process {pid} or end it, then repeat: the training resumes from its checkpoint",
-                code=ExitCode.MACHINE,
                 value=f"process {pid}",
             )
         if not told:

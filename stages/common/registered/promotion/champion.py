@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import ServiceError, UsageError
 from stages.common.registered.promotion.comparing import Comparison
 from stages.common.registered.promotion.history import EVALUATED, PROMOTED, ROLLED_BACK, Entry, Kind, iso_time, new_key
 from stages.common.tracking.names import CANDIDATE, CHAMPION, PREVIOUS
@@ -136,10 +136,9 @@ def decide(record: Record, version: str, *, who: str, why: str, rolls_back: bool
     former = standing(state.entries, record.compare)
     champion = former.champion if former.champion != version else former.previous
     if former.champion == version == state.aliases.get(CHAMPION):
-        raise CapillaryError(
+        raise UsageError(
             f"version {version} is already the champion",
             remedy="promote another version; capillary models lists them",
-            code=ExitCode.USAGE,
         )
     found = None if champion is None else record.compare(version, champion)
     kind: Kind = ROLLED_BACK if rolls_back else PROMOTED
@@ -152,10 +151,9 @@ def roll_back(record: Record, *, who: str, why: str) -> tuple[Standing, Entry]:
     """Make the previous champion the champion again. Raises CapillaryError (usage) where there was none."""
     former = standing(record.read().entries, record.compare).previous
     if former is None:
-        raise CapillaryError(
+        raise UsageError(
             "there was no champion before this one",
             remedy="promote a version by its number: capillary promote NAME/VERSION --reason …",
-            code=ExitCode.USAGE,
         )
     return decide(record, former, who=who, why=why, rolls_back=True)
 

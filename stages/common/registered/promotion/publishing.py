@@ -13,7 +13,7 @@ from pathlib import Path
 from mlflow.entities import Metric, RunTag
 from mlflow.entities.model_registry import ModelVersion
 
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import CapillaryError, ServiceError, UsageError
 from stages.common.program.messages import get_logger
 from stages.common.registered import tags
 from stages.common.registered.promotion.champion import Standing, stand
@@ -85,17 +85,15 @@ def publish_training(server: Server, run_id: str, folder: Path) -> PublishedTrai
 def _refuse_name(name: str, loss: str) -> None:
     """A registered model of another program is none of evaluate's."""
     if not name.startswith(names.START):
-        raise CapillaryError(
+        raise UsageError(
             f"a training belongs to a model whose name begins with {names.START}",
             remedy="remove its folder from the outbox, then evaluate again",
-            code=ExitCode.USAGE,
             value=name,
         )
     if name == names.of_loss(loss):
-        raise CapillaryError(
+        raise UsageError(
             f"{name} contains the networks of the loss {loss} and cannot contain trainings",
             remedy="give the experiment another name",
-            code=ExitCode.USAGE,
             value=name,
         )
 

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common.errors import CapillaryError, DataError, ExitCode
+from stages.common.errors import DataError, MachineError
 
 MAX_MEMBERS = 100_000
 MAX_NAME_BYTES = 4096  # of a member with its folders, and of what a link leads to
@@ -78,10 +78,9 @@ def refuse_full_disk(needed: int, folder: Path, shown: str, kind: str = _ARCHIVE
     free = shutil.disk_usage(folder).free
     if needed + _RESERVE_BYTES > free:
         told = "by its headers" if kind == _ARCHIVE else "by its list of files"
-        raise CapillaryError(
+        raise MachineError(
             f"the disk has no room for the files to fetch from {kind} {shown}",
             remedy="free space on the disk of the project, or move the project to a larger one",
-            code=ExitCode.MACHINE,
             file=shown,
             value=f"{needed:,} bytes {told}, {free:,} are free",
         )
