@@ -3,8 +3,8 @@
 import itertools
 from pathlib import Path
 
+from capillary.dvc.remote import Remote
 from capillary.places.apart.place import box_of
-from capillary.places.apart.remote import Remote
 from capillary.places.job import LOG_FILE
 from capillary.places.outcome import ATTEMPTS, ENDED_FILE
 
