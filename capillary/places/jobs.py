@@ -94,7 +94,7 @@ def _look(folder: Path, own: Path) -> Path:
     """Where to look for what the node of the job in `folder` tells: there, or `own`, filled from the job's mailbox."""
     if not (folder / BUNDLE_FILE).is_file() or read_ended(folder) is not None:
         return folder
-    from dvc.exceptions import DvcException  # for nodes without a shared disk only
+    from capillary.dvc.errors import DvcException  # for nodes without a shared disk only
 
     from capillary.places.apart.view import fill
 

@@ -7,7 +7,7 @@ from docker.errors import ImageNotFound, NotFound
 from capillary.containers import gpus as finding
 from capillary.containers.gpus import container_name, find_gpus, refuse_no_gpu, take_free
 from capillary.lifetimes.stop import Stop
-from stages.common.errors import CapillaryError, ExitCode, ServiceError
+from stages.common.errors import CapillaryError, ExitCode, MachineError, ServiceError
 from stages.common.machine.gpus import SMI_ARGUMENTS, Gpu
 from tests.unit.capillary.containers.fake_daemon import Daemon, refusal
 
@@ -152,5 +152,5 @@ def test_a_required_gpu_that_is_missing_is_the_machine_s_fault() -> None:
     """In words that a user can act on."""
     error = refuse_no_gpu("train@x")
     assert "train@x requires a GPU" in error.what
-    assert (error.code, type(error)) == (ExitCode.MACHINE, CapillaryError)
+    assert (error.code, type(error)) == (ExitCode.MACHINE, MachineError)
     assert not isinstance(error, ServiceError)
