@@ -95,7 +95,6 @@ def _look(folder: Path, own: Path) -> Path:
     if not (folder / BUNDLE_FILE).is_file() or read_ended(folder) is not None:
         return folder
     from capillary.dvc.errors import DvcException  # for nodes without a shared disk only
-
     from capillary.places.apart.view import fill
 
     try:
