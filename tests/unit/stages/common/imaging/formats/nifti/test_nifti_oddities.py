@@ -52,7 +52,7 @@ def test_a_millimetre_by_default_is_no_spacing(
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_the_other_byte_order_is_not_that_of_the_voxels_read(tmp_path: Path, name: str) -> None:
-    """Some programs write big-endian files; whole and slice by slice they give what OpenStack says, and the table lists."""
+    """Of a big-endian file: whole and slice by slice, voxels are what OpenStack says and the table lists."""
     stack = np.arange(-60, 60, dtype=np.int16).reshape(SHAPE[::-1])
     header = nib.Nifti1Header(endianness=">")
     header.set_data_dtype(stack.dtype)
