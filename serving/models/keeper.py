@@ -90,7 +90,7 @@ class Models:
     async def go_back(self) -> Served:
         """Let the previous model answer again, until the alias moves on. Raises CapillaryError if there is none."""
         if not self._previous:
-            raise UsageError("there is no previous model to return to", remedy="promote one")
+            raise UsageError("the service has no previous model", remedy="promote another training first")
         self._left_by_hand = self._pinned
         await self._swap_to(self._previous)
         served = self.served
