@@ -44,7 +44,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def by_hand(toy: ContainerToy, image: str, scratch: Path) -> list[str]:
-    """`docker run` as the launcher's container is made: see capillary/containers/spec.py."""
+    """`docker run` as the launcher's container is made: see capillary/executors/container/spec.py."""
     work = "/work/toy"
     write_order(toy.root, state_dir=Path("/state"))
     deps = ("data/in.txt", "stages/toy", "stages/common", "stages/__init__.py", "params.yaml", "order.json")

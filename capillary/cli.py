@@ -259,7 +259,7 @@ def build(
     ] = None,
 ) -> None:
     """Build the stages' environment images ahead of time."""
-    from capillary.containers.maintenance import build_images
+    from capillary.executors.container.maintenance import build_images
     from capillary.lifetimes.stop import listening
 
     with listening() as stop:
@@ -270,7 +270,7 @@ def build(
 @app.command()
 def ps() -> None:
     """Show the containers of this project's stages."""
-    from capillary.containers.maintenance import show_siblings
+    from capillary.executors.container.maintenance import show_siblings
 
     show_siblings(Path.cwd())
 
@@ -281,7 +281,7 @@ def clean(
     images: Annotated[bool, typer.Option("--images", help="Also remove images whose files have changed.")] = False,
 ) -> None:
     """Remove what killed runs left behind: containers, temporary folders, and folders of finished jobs."""
-    from capillary.containers.maintenance import clean as clean_project
+    from capillary.executors.container.maintenance import clean as clean_project
     from capillary.places.jobs import clean_jobs, live_states
 
     clean_jobs(Path.cwd())

@@ -12,15 +12,15 @@ from typing import Any
 from capillary.compute.computing import stage_compute
 from capillary.dvc.forecast import StageForecast, forecast
 from capillary.dvc.graph import Entry
+from capillary.executors.choose import Executor, choose_executor
 from capillary.integrity.delivered import Delivered, refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
-from capillary.launcher.access import read_access
-from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.plan import StagePlan, StageRequest
-from capillary.launcher.planning import plan_stage
-from capillary.launcher.publish import publish, refuse_foreign
 from capillary.lifetimes.stop import Stop
 from capillary.params_file import check_params, listed_cells, read_params_file
+from capillary.planning.access import read_access
+from capillary.planning.make_plan import plan_stage
+from capillary.planning.plan import StagePlan, StageRequest
+from capillary.publishing.publish import publish, refuse_foreign
 from capillary.report.write import PARTIAL, report_partial
 from capillary.settings import Settings, read_settings
 from stages.common.cell_name import FIRST_SEED, CellName

@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from capillary.containers.execute import ContainerExecutor
-from capillary.launcher.access import ACCESS_FILE, read_access
+from capillary.executors.container.execute import ContainerExecutor
+from capillary.planning.access import ACCESS_FILE, read_access
 from capillary.settings import read_settings
 from capillary.yaml_file import read_yaml
 

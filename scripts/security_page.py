@@ -12,8 +12,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from capillary.launcher.access import ACCESS_FILE, StageAccess, is_gate, read_access
-from capillary.launcher.gate import config_of
+from capillary.planning.access import ACCESS_FILE, StageAccess, is_gate, read_access
+from capillary.planning.gate import config_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = Path("docs", "security.md")

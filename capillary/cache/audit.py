@@ -20,10 +20,10 @@ from capillary.cache.recompute import (
 from capillary.cache.recorded import Recorded
 from capillary.cache.show import as_json, show_chosen, show_judgement, show_left_out, show_summary, stdout_as_stderr
 from capillary.compute.circumstances import Circumstances, digests_of, recall
+from capillary.executors.choose import Executor, choose_executor
 from capillary.integrity.lock_file import refuse_damaged_lock
-from capillary.launcher.access import read_access, stage_of
-from capillary.launcher.executors import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
+from capillary.planning.access import read_access, stage_of
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, UsageError
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from capillary.cache.recorded import Recorded, in_lock_file, in_run_cache, merged
 from capillary.dvc.repository import file_deps, open_repository
-from capillary.launcher.access import stage_of
-from capillary.launcher.plan import CODE_FOLDER
+from capillary.planning.access import stage_of
+from capillary.planning.plan import CODE_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)

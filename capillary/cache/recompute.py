@@ -20,11 +20,11 @@ from capillary.cache.recorded import Recorded
 from capillary.compute.circumstances import Circumstances, circumstances_here
 from capillary.compute.computing import stage_compute
 from capillary.dvc.objects import restore
-from capillary.launcher import process
-from capillary.launcher.access import StageAccess, read_access, stage_of
-from capillary.launcher.executors import Executor
-from capillary.launcher.plan import Dep, StagePlan, StageRequest
-from capillary.launcher.planning import plan_stage
+from capillary.executors.choose import Executor
+from capillary.executors.process import execute as process
+from capillary.planning.access import StageAccess, read_access, stage_of
+from capillary.planning.make_plan import plan_stage
+from capillary.planning.plan import Dep, StagePlan, StageRequest
 from capillary.settings import Settings
 from stages.common.errors import DataError
 from stages.common.runtime import Compute

@@ -25,8 +25,8 @@ from capillary.dvc.content import RemoteContent
 from capillary.dvc.graph import Entry
 from capillary.dvc.objects import refuse_missing, restore
 from capillary.dvc.run_cache import content_of, name_of
-from capillary.launcher.access import read_access, stage_of
 from capillary.lifetimes.stop import Stop
+from capillary.planning.access import read_access, stage_of
 from capillary.settings import SHARED_CACHE, Settings
 from capillary.weights.choice import weights_in_remote
 from stages.common.atomic import atomic_write

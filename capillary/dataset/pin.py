@@ -5,7 +5,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from capillary.launcher.access import read_access, variables_for
+from capillary.planning.access import read_access, variables_for
 from capillary.settings import read_settings
 from stages.common.atomic import atomic_write
 from stages.common.dataset.hub import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from capillary.launcher.plan import WEIGHTS
+from capillary.planning.plan import WEIGHTS
 from capillary.weights.choice import weights_in_remote
 from stages.common.preflight.check import Check, passed, warned
 from stages.common.text import json_value

@@ -11,7 +11,7 @@ from pathlib import Path
 from capillary.lifetimes.interrupts import passing_on
 from capillary.settings import PlaceName, Settings
 
-AHEAD = (sys.executable, "-P", "-m", "capillary.places.slurm.ahead")
+AHEAD = (sys.executable, "-P", "-m", "capillary.launcher.ahead")
 PREFETCH = (sys.executable, "-P", "-m", "capillary.cache.prefetch")
 
 

@@ -16,9 +16,9 @@ from typing import IO, Protocol
 
 from capillary.dvc.commands import BUSY, KILL_SAFE_DVC
 from capillary.experiments.assignment import Assignment
-from capillary.launcher.leftovers import TORN, remove_torn
 from capillary.lifetimes.group import start_group
 from capillary.lifetimes.leash import kill_group, leash
+from capillary.publishing.leftovers import TORN, remove_torn
 from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Phase, Policy, Shutdown, event_of
 from stages.common.lifetimes.signals import is_ignored, signal_group
 from stages.common.program.messages import get_logger

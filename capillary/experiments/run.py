@@ -26,13 +26,13 @@ from capillary.experiments.slots import machine_facts, plan_slots
 from capillary.experiments.view import View
 from capillary.experiments.workspace import apply_overrides, base_params
 from capillary.integrity.lock_file import forgotten, refuse_damaged_lock
-from capillary.launcher.leftovers import remove_torn
 from capillary.lifetimes.interrupts import passing_on
 from capillary.lifetimes.stop import listening
 from capillary.metrics_table import show_metrics
 from capillary.params_file import check_params, check_values, known_keys, listed_cells
 from capillary.places.lines import JobLine
 from capillary.preflight import run_preflight, tell
+from capillary.publishing.leftovers import remove_torn
 from capillary.report import CellFact, RunFacts, folder_of, write_report
 from capillary.settings import OFF, Settings, read_settings
 from capillary.weights.choice import weights_in_remote

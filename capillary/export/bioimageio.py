@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capillary.launcher.executors import choose_executor
-from capillary.launcher.publish import publish_file
+from capillary.executors.choose import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
+from capillary.publishing.publish import publish_file
 from capillary.settings import read_settings
 from stages.common.errors import DataError, UsageError
 from stages.common.program.messages import get_logger

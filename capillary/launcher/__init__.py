@@ -1,1 +1,1 @@
-"""Planning a stage (planning.py) makes a value (plan.py); executing it is the work of one executor (process.py)."""
+"""`capillary stage`, as DVC starts it: plans a stage, has an executor or a place run it, publishes its outs."""

@@ -10,19 +10,20 @@ from capillary.compute.circumstances import keep as keep_circumstances
 from capillary.compute.computing import stage_compute
 from capillary.compute.hardware import Hardware
 from capillary.dvc.graph import Entry
+from capillary.executors.choose import Executor, choose_executor
+from capillary.executors.process import execute as process
 from capillary.integrity.delivered import refuse_damaged
 from capillary.integrity.lock_file import refuse_damaged_lock
-from capillary.launcher import finished, process
-from capillary.launcher.access import is_gate, read_access, stage_of
-from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.gate import gate_access, gate_of, gates_before, plan_gate
-from capillary.launcher.leftovers import clear, plan_cleanup
-from capillary.launcher.plan import StagePlan, StageRequest
-from capillary.launcher.planning import plan_stage
-from capillary.launcher.provenance import forget, with_provenance
-from capillary.launcher.publish import publish, refuse_foreign
 from capillary.lifetimes.stop import Stop
 from capillary.params_file import check_params
+from capillary.planning.access import is_gate, read_access, stage_of
+from capillary.planning.gate import gate_access, gate_of, gates_before, plan_gate
+from capillary.planning.make_plan import plan_stage
+from capillary.planning.plan import StagePlan, StageRequest
+from capillary.planning.provenance import forget, with_provenance
+from capillary.publishing import finished
+from capillary.publishing.leftovers import clear, plan_cleanup
+from capillary.publishing.publish import publish, refuse_foreign
 from capillary.settings import Settings, read_settings
 from capillary.stage_events.recording import channels, recorded
 from capillary.stage_events.stage_run import StageRun

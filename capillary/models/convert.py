@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from capillary.launcher import process
-from capillary.launcher.executors import Executor, choose_executor
+from capillary.executors.choose import Executor, choose_executor
+from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.settings import Settings, read_settings

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from capillary.compute.computing import stage_compute
-from capillary.launcher.access import read_access
-from capillary.launcher.executors import Executor
-from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest
-from capillary.launcher.planning import plan_stage
-from capillary.launcher.publish import publish_file
+from capillary.executors.choose import Executor
 from capillary.lifetimes.stop import Stop
+from capillary.planning.access import read_access
+from capillary.planning.make_plan import plan_stage
+from capillary.planning.plan import CODE_FOLDER, Dep, StagePlan, StageRequest
+from capillary.publishing.publish import publish_file
 from capillary.settings import Settings
 
 

@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from capillary.launcher.executors import choose_executor
-from capillary.launcher.plan import OUTBOX
+from capillary.executors.choose import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
+from capillary.planning.plan import OUTBOX
 from capillary.settings import read_settings
 from stages.common.program.console import print_answer
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Protocol
 
 from capillary.compute.hardware import Hardware
-from capillary.launcher.executors import Executor
-from capillary.launcher.plan import StagePlan
+from capillary.executors.choose import Executor
 from capillary.places.ray.config import read_config as read_ray_config
 from capillary.places.ray.execute import RayPlace
 from capillary.places.share import JobProfile
 from capillary.places.slurm.config import SlurmProfile, read_config
 from capillary.places.slurm.execute import SlurmPlace
+from capillary.planning.plan import StagePlan
 from capillary.settings import PlaceName, Settings
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from capillary.launcher.plan import StagePlan
-from capillary.launcher.publish import check_scratch
 from capillary.places.held import remove
 from capillary.places.outcome import OUTS, Ended
+from capillary.planning.plan import StagePlan
+from capillary.publishing.publish import check_scratch
 from stages.common.errors import CapillaryError, MachineError
 
 

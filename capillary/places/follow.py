@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from capillary.containers.logs import Log
+from capillary.executors.container.logs import Log
 from capillary.places.job import LOG_FILE
 from stages.common.errors import DamagedError
 

@@ -32,10 +32,10 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from capillary.launcher.access import StageAccess, names_for
-from capillary.launcher.plan import Dep, StagePlan
-from capillary.launcher.sandbox import write_inputs
+from capillary.executors.sandbox import write_inputs
 from capillary.places.stamps import Stamp, stamp_of
+from capillary.planning.access import StageAccess, names_for
+from capillary.planning.plan import Dep, StagePlan
 from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError, DataError, MachineError

@@ -13,10 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from capillary.compute.circumstances import circumstances_here
-from capillary.launcher import process
-from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.plan import StagePlan
-from capillary.launcher.publish import publish
+from capillary.executors.choose import Executor, choose_executor
+from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop, listening
 from capillary.places.job import GATES, LOG_FILE, Job, plan_of, read_job, refuse_changed
 from capillary.places.nodes import Others, StartedElsewhere, forget_peers
@@ -32,6 +30,8 @@ from capillary.places.outcome import (
     write_ended,
 )
 from capillary.places.room import is_full, lacked_space, scratch_folder, size_of
+from capillary.planning.plan import StagePlan
+from capillary.publishing.publish import publish
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, MachineError, find_foreseen
 from stages.common.program.ending import run_main

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from capillary.launcher.plan import Dep
+from capillary.planning.plan import Dep
 from capillary.prediction.stack_path import locate
 
 INPUT = "input"  # where the stage finds the stacks, whatever their folders are outside

@@ -10,11 +10,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from capillary.compute.computing import stage_compute
-from capillary.launcher.access import read_access
-from capillary.launcher.executors import Executor
-from capillary.launcher.plan import CODE_FOLDER, Dep, StagePlan, StageRequest
-from capillary.launcher.planning import plan_stage
+from capillary.executors.choose import Executor
 from capillary.params_file import listed_cells, read_params_file, refuse_unknown_keys
+from capillary.planning.access import read_access
+from capillary.planning.make_plan import plan_stage
+from capillary.planning.plan import CODE_FOLDER, Dep, StagePlan, StageRequest
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.components import chosen_size_um3
 from capillary.prediction.mounts import mounted

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from capillary.launcher.publish import publish_file
 from capillary.lifetimes.stop import Stop
 from capillary.prediction.blocks.run import predict_by_blocks
 from capillary.prediction.checks import check_request
@@ -11,6 +10,7 @@ from capillary.prediction.plan import RunOf, plan_prediction
 from capillary.prediction.running import Runner, choose_runner, execute
 from capillary.prediction.spread.parts import address_of
 from capillary.prediction.spread.traces import shared_traces, traces_of
+from capillary.publishing.publish import publish_file
 from capillary.settings import read_settings
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.sandbox import own_folder
+from capillary.executors.choose import Executor, choose_executor
+from capillary.executors.sandbox import own_folder
 from capillary.lifetimes.stop import Stop
 from capillary.prediction.plan import STAGE, PredictPlan
 from capillary.settings import Settings

@@ -7,8 +7,8 @@ from typing import Any
 
 import docker
 
-from capillary.containers import gpus
-from capillary.containers.daemon import connect, plain_errors
+from capillary.executors.container import gpus
+from capillary.executors.container.daemon import connect, plain_errors
 from capillary.settings import ExecutorName, Settings
 from stages.common.errors import ServiceError
 from stages.common.machine.gpus import Gpu

@@ -11,10 +11,10 @@ from capillary.compute.hardware import Hardware
 from capillary.compute.need import estimate, run_shape
 from capillary.compute.profiles import choose_profile, read_table
 from capillary.compute.volumes import find_volumes
-from capillary.containers.execute import ContainerExecutor
-from capillary.containers.images import Environment, is_built
-from capillary.launcher.access import ACCESS_FILE, declared_stages, is_gate, read_access, stage_of
+from capillary.executors.container.execute import ContainerExecutor
+from capillary.executors.container.images import Environment, is_built
 from capillary.places.choose import choose_place
+from capillary.planning.access import ACCESS_FILE, declared_stages, is_gate, read_access, stage_of
 from capillary.preflight.docker import Daemon
 from capillary.settings import ExecutorName, Settings
 from capillary.yaml_file import read_yaml

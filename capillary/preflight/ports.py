@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import docker
 import psutil
 
-from capillary.containers.daemon import plain_errors
+from capillary.executors.container.daemon import plain_errors
 from capillary.yaml_file import read_yaml
 from stages.common.preflight.check import Check, missed, passed
 

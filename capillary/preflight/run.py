@@ -10,10 +10,10 @@ from typing import Any
 
 from capillary.compute.hardware import allowed
 from capillary.compute.torch_builds import CPU, choose_build, pinned_cuda
-from capillary.containers.own_container import inspect_own
-from capillary.launcher.access import declared_stages, is_gate, read_access, variables_for
+from capillary.executors.container.own_container import inspect_own
 from capillary.params_file import check_params, read_params_file
 from capillary.places.choose import Jobs, jobs_of
+from capillary.planning.access import declared_stages, is_gate, read_access, variables_for
 from capillary.preflight.data import cache_folder, check_data
 from capillary.preflight.docker import Daemon, check_docker, check_docker_disk, check_docker_gpus, find_daemon
 from capillary.preflight.folds import check_folds, check_network

@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from capillary.launcher.executors import choose_executor
-from capillary.launcher.plan import StagePlan
-from capillary.launcher.publish import publish_file
+from capillary.executors.choose import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
+from capillary.planning.plan import StagePlan
+from capillary.publishing.publish import publish_file
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.requests.report import DAMAGES, OUT, REQUEST_FILE, Damage, ReportRequest, read_damages, request_json

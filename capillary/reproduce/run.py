@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capillary.dvc.repository import cache_dir_of
-from capillary.launcher.executors import choose_executor
+from capillary.executors.choose import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.reproduce.commit import ensure_commit, is_repository, touched_files

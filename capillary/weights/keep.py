@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 from capillary.dvc.commands import DVC
-from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.plan import WEIGHTS
-from capillary.launcher.publish import publish_file
+from capillary.executors.choose import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
+from capillary.planning.plan import WEIGHTS
+from capillary.publishing.publish import publish_file
 from capillary.settings import Settings, read_settings
 from capillary.weights.choice import FILE, weights_in_remote
 from stages.common.errors import DataError, UsageError

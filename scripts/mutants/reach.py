@@ -29,7 +29,7 @@ INTEGRATION = {
     "stages/report": ["test_report.py", "test_report_tracking.py"],
     "capillary/report": ["test_report.py"],
     "capillary/experiments": ["experiments"],
-    "capillary/containers": ["containers"],
+    "capillary/executors": ["containers", "launcher"],
     "capillary/prediction": ["test_predict_command.py"],
     "capillary/preflight": ["test_preflight_command.py"],
     "capillary": ["launcher", "test_preflight_command.py"],

@@ -44,7 +44,7 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
 
 def stage_of(gated: str, code: Path = Path("stages")) -> str:
     """The stage that the entry `gated` runs: `train` of `train@dice_ce-0` and of `train_seed@dice_ce-0-7`, whose pins
-    are here (capillary/launcher/access.py has the rule).
+    are here (capillary/planning/access.py has the rule).
     """
     entry = gated.split("@")[0]
     known = (file.parent.name for file in code.glob("*/requirements.txt"))

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from capillary.launcher.plan import StagePlan
+from capillary.planning.plan import StagePlan
 from stages.common.runtime import ORDER_FILE, Compute, GateOrder, Monitoring, StageOrder, order_json
 
 PARTS: dict[str, Any] = {"compute": Compute(), "monitoring": Monitoring(), "gate": GateOrder()}

@@ -12,7 +12,6 @@ from capillary.compute.circumstances import MOST_NOTE_BYTES
 from capillary.dvc.errors import DvcException
 from capillary.dvc.objects import restore
 from capillary.dvc.remote import MOST_BYTES, Remote, patiently
-from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.apart.bundle import MOST_ARCHIVE_BYTES, Apart, pack, untar
 from capillary.places.apart.node import OUTBOX, OUTS_LIST, RECEIPTS, STATE
@@ -29,6 +28,7 @@ from capillary.places.outcome import (
 )
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.submitted import BUNDLE_FILE
+from capillary.planning.plan import StagePlan
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DamagedError, ExitCode, UsageError
 from stages.common.program.messages import get_logger

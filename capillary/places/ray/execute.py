@@ -4,9 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from capillary.launcher import process
-from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import StagePlan
+from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
@@ -19,6 +17,8 @@ from capillary.places.ray.config import RAY_FILE, RayProfile
 from capillary.places.ray.head import Head
 from capillary.places.ray.task import CUT_SHORT, NO_FOLDER
 from capillary.places.share import limits_of, stand_ins
+from capillary.planning.access import StageAccess
+from capillary.planning.plan import StagePlan
 from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.errors import CapillaryError, MachineError, UsageError
 from stages.common.machine.gpus import Gpu

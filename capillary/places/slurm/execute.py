@@ -5,10 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from capillary.compute.torch_builds import choose_build, pinned_cuda
-from capillary.containers.images import architecture, environment_for, holds_torch
-from capillary.launcher import process
-from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import StagePlan
+from capillary.executors.container.images import architecture, environment_for, holds_torch
+from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
@@ -20,6 +18,8 @@ from capillary.places.slurm.config import SLURM_FILE, SlurmProfile
 from capillary.places.slurm.endings import explain, nodes_full
 from capillary.places.slurm.head import DETACHED, Head, Requests
 from capillary.places.slurm.submitted import Submitted, find_or_submit
+from capillary.planning.access import StageAccess
+from capillary.planning.plan import StagePlan
 from capillary.settings import ExecutorName, PlaceName, Settings, TorchName
 from stages.common.errors import CapillaryError, ExitCode, UsageError
 from stages.common.machine.gpus import Gpu

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from capillary.launcher.plan import StagePlan
 from capillary.places.held import clear
 from capillary.places.job import Job, digest_of
 from capillary.places.outcome import read_ended
@@ -31,6 +30,7 @@ from capillary.places.slurm.script import (
     submit_array_argv,
     submit_environment,
 )
+from capillary.planning.plan import StagePlan
 from capillary.settings import BASE_VARIABLES
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError

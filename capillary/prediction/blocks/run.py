@@ -4,7 +4,6 @@ import shutil
 from math import prod
 from pathlib import Path
 
-from capillary.launcher.publish import publish_file, refuse_foreign
 from capillary.lifetimes.stop import Stop
 from capillary.prediction.blocks.kept import Kept, kept_folder
 from capillary.prediction.blocks.steps import Steps
@@ -12,6 +11,7 @@ from capillary.prediction.checks import check_request
 from capillary.prediction.plan import cards_of, visible_params
 from capillary.prediction.running import choose_runner
 from capillary.prediction.spread.traces import shared_traces, traces_of
+from capillary.publishing.publish import publish_file, refuse_foreign
 from capillary.settings import read_settings
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.content import hash_of

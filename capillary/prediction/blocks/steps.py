@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from capillary.launcher.plan import Dep
-from capillary.launcher.publish import publish_file
 from capillary.lifetimes.stop import Stop
+from capillary.planning.plan import Dep
 from capillary.prediction.blocks.kept import Kept
 from capillary.prediction.blocks.merging import merge
 from capillary.prediction.plan import OUTPUT, RunOf, plan_prediction
@@ -15,6 +14,7 @@ from capillary.prediction.running import Runner, execute
 from capillary.prediction.spread.heads import Heads
 from capillary.prediction.spread.parts import Carried, Part, address_of, cut, folder_of
 from capillary.prediction.spread.traces import traces_of
+from capillary.publishing.publish import publish_file
 from capillary.settings import Settings
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.records import ASSEMBLED, SURVEY_FILE, BlockSurvey

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from capillary.launcher.publish import publish_file, refuse_foreign
 from capillary.prediction.output.records import History, Record, append_record, hashes_of
 from capillary.prediction.output.table import write_table
+from capillary.publishing.publish import publish_file, refuse_foreign
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.requests.prediction.request import StackRequest
 from stages.common.requests.prediction.results import RESULTS_FILE, StackResult

@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from capillary.launcher.plan import Dep
-from capillary.launcher.publish import publish_file
 from capillary.lifetimes.stop import Stop, listening
 from capillary.places.choose import choose_place
+from capillary.planning.plan import Dep
 from capillary.prediction.plan import OUTPUT, STAGE, RunOf, plan_prediction
 from capillary.prediction.running import execute
 from capillary.prediction.spread.parts import Part
+from capillary.publishing.publish import publish_file
 from capillary.settings import read_settings
 from stages.common.errors import UsageError
 from stages.common.program.ending import run_main

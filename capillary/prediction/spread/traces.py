@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from capillary.launcher.plan import CODE_FOLDER
 from capillary.places.stamps import stamp_of
+from capillary.planning.plan import CODE_FOLDER
 from capillary.prediction.mounts import mounted
 from capillary.prediction.plan import STAGE, cards_of, channel_of, visible_params
 from stages.common.requests.prediction.content import hash_of

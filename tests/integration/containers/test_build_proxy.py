@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from capillary.containers.images import Environment, ensure_built
+from capillary.executors.container.images import Environment, ensure_built
 from capillary.lifetimes.stop import Stop
 from capillary.settings import ImageSettings, TorchName
 from tests.support.docker.containers import client

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from capillary.compute.computing import stage_compute
-from capillary.launcher.access import read_access
-from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.plan import StageRequest
-from capillary.launcher.planning import plan_stage
-from capillary.launcher.publish import publish
+from capillary.executors.choose import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.places.choose import choose_place
+from capillary.planning.access import read_access
+from capillary.planning.make_plan import plan_stage
+from capillary.planning.plan import StageRequest
+from capillary.publishing.publish import publish
 from capillary.settings import read_settings
 from stages.common.tracking.cards.card import read_card
 from tests.integration.train.train_sandbox import make_sandbox

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from capillary.dvc.remote import MAILBOXES, Remote
-from capillary.launcher.executors import Executor
-from capillary.launcher.plan import StagePlan
+from capillary.executors.choose import Executor
 from capillary.places.job import job_folder
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import read_submitted
+from capillary.planning.plan import StagePlan
 from tests.support.clusters.places import PROFILE, Head, PlaceProject, ended_heads, until
 from tests.support.clusters.slurm import cluster
 from tests.support.parts import require

@@ -18,13 +18,13 @@ from typing import IO, Any
 import yaml
 
 from capillary.compute.computing import stage_compute
-from capillary.launcher.access import StageAccess
-from capillary.launcher.executors import Executor, choose_executor
-from capillary.launcher.plan import StagePlan, StageRequest
-from capillary.launcher.planning import plan_stage
-from capillary.launcher.publish import publish
+from capillary.executors.choose import Executor, choose_executor
 from capillary.lifetimes.stop import listening
 from capillary.places.choose import choose_place
+from capillary.planning.access import StageAccess
+from capillary.planning.make_plan import plan_stage
+from capillary.planning.plan import StagePlan, StageRequest
+from capillary.publishing.publish import publish
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError
 from tests.support.parts import REPOSITORY

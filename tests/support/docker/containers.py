@@ -11,7 +11,7 @@ import docker
 import psutil
 from docker.errors import DockerException
 
-from capillary.launcher.leftovers import TORN
+from capillary.publishing.leftovers import TORN
 from tests.support.parts import REPOSITORY, require
 from tests.support.toy import ToyProject
 

@@ -51,7 +51,12 @@ PACKAGES = (
     "typer",
 )
 OWN = ("capillary", "stages")
-HOST_SIDE = ("capillary.cli", "capillary.launcher.command", "capillary.dvc.command", "capillary.containers.execute")
+HOST_SIDE = (
+    "capillary.cli",
+    "capillary.launcher.command",
+    "capillary.dvc.command",
+    "capillary.executors.container.execute",
+)
 
 
 def serve(listener: socket.socket, run: int, lessons: IO[str], known: set[str]) -> Callable[[], object]:

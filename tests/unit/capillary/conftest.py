@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import Dep, StagePlan
+from capillary.planning.access import StageAccess
+from capillary.planning.plan import Dep, StagePlan
 from stages.common.runtime import Compute, StageOrder
 from tests.support.orders import change_plan
 

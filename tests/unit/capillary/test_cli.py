@@ -37,7 +37,7 @@ finally:
     print("LOADED", *sorted({name.split(".")[0] for name in sys.modules}))
 """
 
-MAINTENANCE = "capillary.containers.maintenance"
+MAINTENANCE = "capillary.executors.container.maintenance"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["stage", "--help"], ["experiment", "--help"], ["report", "--help"]])
@@ -91,7 +91,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object, 
         monkeypatch.setenv(name, "")  # and put back as it was
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("capillary.message_options.print_messages", lambda *words: chosen.append(words))
-    monkeypatch.setattr("capillary.containers.maintenance.show_siblings", lambda _root: None)
+    monkeypatch.setattr("capillary.executors.container.maintenance.show_siblings", lambda _root: None)
     return chosen
 
 

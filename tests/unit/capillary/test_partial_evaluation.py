@@ -15,9 +15,9 @@ from capillary import partial_evaluation
 from capillary.cli import app
 from capillary.dvc.forecast import StageForecast
 from capillary.integrity import lock_file
-from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.partial_evaluation import evaluate_complete, missing_cells, refuse_all_or_none
+from capillary.planning.plan import StagePlan
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DamagedError, DataError, ExitCode
 from stages.common.machine.gpus import Gpu

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from capillary.launcher import process
-from capillary.launcher.plan import Dep, StagePlan
-from capillary.launcher.sandbox import links_of, outermost
+from capillary.executors.process import execute as process
+from capillary.executors.sandbox import links_of, outermost
 from capillary.lifetimes.stop import Stop
+from capillary.planning.plan import Dep, StagePlan
 from capillary.prediction import running
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.checks import check_request

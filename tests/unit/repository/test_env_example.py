@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from capillary.launcher.access import ACCESS_FILE
+from capillary.planning.access import ACCESS_FILE
 from capillary.settings import BASE_VARIABLES, SETTINGS
 from tests.support.parts import REPOSITORY
 

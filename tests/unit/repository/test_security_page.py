@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.access import StageAccess
+from capillary.planning.access import StageAccess
 from scripts.security_page import main
 from tests.support.parts import REPOSITORY
 

@@ -12,8 +12,8 @@ from dvc.ignore import DvcIgnoreFilter
 from dvc.repo import Repo
 from sklearn.datasets import load_iris
 
-from capillary.launcher.access import read_access
 from capillary.params_file import check_params
+from capillary.planning.access import read_access
 from tests.support.parts import REPOSITORY
 
 IRIS = REPOSITORY / "samples" / "iris"

@@ -130,7 +130,7 @@ def _read(archive: Path, members: list[Member]) -> Iterator[tuple[Member, _Conte
 def _write(file: Path, content: _Content, size: int) -> None:
     """Write `size` bytes of `content`, never more, to a file that must not be there, not even as a link.
 
-    `file` is a path, not a name in an open folder: the guard judges writes by it (capillary/launcher/guard/).
+    `file` is a path, not a name in an open folder: the guard judges writes by it (capillary/executors/process/guard/).
     """
     number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     with open(number, "wb") as stream:  # noqa: PTH123 - an open file's number

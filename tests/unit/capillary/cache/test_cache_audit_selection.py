@@ -7,7 +7,7 @@ import pytest
 
 from capillary.cache import audit
 from capillary.compute.circumstances import Circumstances, keep_of
-from capillary.launcher import process
+from capillary.executors.process import execute as process
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from tests.unit.capillary.cache.records import C, record

@@ -16,10 +16,10 @@ from capillary.cache.prefetch import prefetch
 from capillary.compute import circumstances
 from capillary.compute.circumstances import digests_of, recall
 from capillary.dvc.graph import Entry
-from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import run_stage
 from capillary.lifetimes.stop import Stop
+from capillary.planning.access import StageAccess
+from capillary.planning.plan import StagePlan
 from capillary.settings import Settings, read_settings
 from stages.common.machine.gpus import Gpu
 from tests.support.repository import start_dvc

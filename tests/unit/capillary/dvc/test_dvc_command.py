@@ -13,7 +13,7 @@ from dvc.utils.serialize import _common, _yaml
 from capillary.dvc import command as dvc_module
 from capillary.dvc.command import replace_file
 from capillary.dvc.commands import KILL_SAFE_DVC
-from capillary.launcher.leftovers import remove_torn
+from capillary.publishing.leftovers import remove_torn
 from tests.support.parts import REPOSITORY, command_environment
 from tests.support.repository import start_dvc
 

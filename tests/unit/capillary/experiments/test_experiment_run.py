@@ -9,7 +9,7 @@ from capillary.experiments import run
 from capillary.experiments.cells import Outcome
 from capillary.experiments.run import _environment, _experiment_names, _fact, variables_of
 from capillary.experiments.sections import Compute, Debug, ExperimentHead, Monitoring, Resume, Sections
-from capillary.launcher.naming import is_rehearsal, leaves_volumes_out, registered_model
+from capillary.planning.naming import is_rehearsal, leaves_volumes_out, registered_model
 from capillary.settings import read_settings
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode

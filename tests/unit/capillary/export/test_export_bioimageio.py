@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from capillary.executors.process import execute as process
 from capillary.export import bioimageio
 from capillary.export.bioimageio import Export, refuse_full, run_export
-from capillary.launcher import process
-from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
+from capillary.planning.plan import StagePlan
 from stages.common.errors import CapillaryError, ExitCode
 from tests.support.parts import REPOSITORY
 

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from capillary.cli import app
-from capillary.launcher import process
-from capillary.launcher.plan import OUTBOX, RECEIPTS
+from capillary.executors.process import execute as process
 from capillary.models import ask
 from capillary.models.known import known_names
 from capillary.models.steps import Step, plan_step
+from capillary.planning.plan import OUTBOX, RECEIPTS
 from capillary.settings import read_settings
 from stages.common.text import find_hidden
 from tests.support.parts import REPOSITORY

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher import process
+from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop
 from capillary.models import convert as command
 from capillary.models.convert import Conversion, consent, run_conversion

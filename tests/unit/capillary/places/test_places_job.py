@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher import process
-from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import Dep, StagePlan
-from capillary.launcher.provenance import forget, with_provenance
+from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop
 from capillary.places import work
 from capillary.places.job import Handover, job_folder, plan_of, read_job, refuse_changed, write_job
@@ -29,6 +26,9 @@ from capillary.places.outcome import Attempt, attempts, read_circumstances, read
 from capillary.places.peer import run_peer
 from capillary.places.room import is_full, lacked_space
 from capillary.places.work import MOST_IN_VAIN, NO_CHECKPOINTS, run_job
+from capillary.planning.access import StageAccess
+from capillary.planning.plan import Dep, StagePlan
+from capillary.planning.provenance import forget, with_provenance
 from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.machine.cpu import cpu_model

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.plan import StagePlan
 from capillary.places import jobs
 from capillary.places.held import held
 from capillary.places.job import Handover, job_folder, write_job
@@ -15,6 +14,7 @@ from capillary.places.outcome import Attempt, Ended, write_attempt, write_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.queue import JobInfo, NoAnswer
 from capillary.places.slurm.submitted import _remember
+from capillary.planning.plan import StagePlan
 from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.epoch_line import EpochLine, format_epoch
 from stages.common.errors import CapillaryError

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.job import job_folder
 from capillary.places.outcome import STOP_FILE, Attempt, Ended, write_attempt, write_ended
@@ -19,6 +18,7 @@ from capillary.places.ray.config import RayConfig, RayProfile, read_config
 from capillary.places.ray.execute import RayPlace, explain
 from capillary.places.ray.head import Head
 from capillary.places.ray.task import CUT_SHORT, ENDED, NO_FOLDER
+from capillary.planning.plan import StagePlan
 from capillary.settings import read_settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ParamsError

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from capillary.compute.hardware import Hardware
-from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.choose import Jobs
+from capillary.planning.plan import StagePlan
 from capillary.prediction.spread.parts import Part
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits, find_limits

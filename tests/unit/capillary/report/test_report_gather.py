@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
+from capillary.planning.plan import StagePlan
 from capillary.report import gather as gathering
 from capillary.report import machine, run, write
 from capillary.report.gather import gather

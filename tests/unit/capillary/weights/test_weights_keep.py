@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from capillary.launcher import process
-from capillary.launcher.access import read_access
-from capillary.launcher.planning import _kept_weights
+from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
+from capillary.planning.access import read_access
+from capillary.planning.make_plan import _kept_weights
 from capillary.settings import read_settings
 from capillary.weights import keep
 from capillary.weights.choice import weights_in_remote

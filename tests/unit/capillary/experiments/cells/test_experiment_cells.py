@@ -13,7 +13,7 @@ import pytest
 
 from capillary.experiments import cells as cells_module
 from capillary.experiments.cells import FETCHED, Cells, Outcome, Slot
-from capillary.launcher.leftovers import TORN
+from capillary.publishing.leftovers import TORN
 from tests.support.parts import REPOSITORY, command_environment
 from tests.unit.capillary.experiments.fake_dvc import FakeDvc
 

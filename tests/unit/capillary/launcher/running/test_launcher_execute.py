@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from capillary.launcher.plan import StagePlan
-from capillary.launcher.process import environment_of, execute, policy_of
-from capillary.launcher.sandbox import GUARD_MODULE, sandbox
+from capillary.executors.process.execute import environment_of, execute, policy_of
+from capillary.executors.sandbox import GUARD_MODULE, sandbox
 from capillary.lifetimes.stop import Stop, listening
+from capillary.planning.plan import StagePlan
 from stages.common.errors import CapillaryError, ExitCode
 
 HEAD = """

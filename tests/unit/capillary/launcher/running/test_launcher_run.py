@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from capillary.launcher import process
-from capillary.launcher.executors import choose_executor
-from capillary.launcher.plan import StagePlan
+from capillary.executors.choose import choose_executor
+from capillary.executors.process import execute as process
 from capillary.launcher.run import read_request, refuse_changed_deps, stage_hardware
+from capillary.planning.plan import StagePlan
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.machine.gpus import Gpu
@@ -122,7 +122,9 @@ def test_where_a_daemon_answers_stages_run_in_containers(
 ) -> None:
     """Unless processes are asked for: then no daemon is."""
     asked: list[Settings] = []
-    monkeypatch.setattr("capillary.containers.execute.ContainerExecutor", lambda settings: asked.append(settings) or 5)
+    monkeypatch.setattr(
+        "capillary.executors.container.execute.ContainerExecutor", lambda settings: asked.append(settings) or 5
+    )
     settings = read_settings(tmp_path, {"CAPILLARY_EXECUTOR": name})
     assert choose_executor(settings) == 5
     assert choose_executor(read_settings(tmp_path, {"CAPILLARY_EXECUTOR": "process"})) is process

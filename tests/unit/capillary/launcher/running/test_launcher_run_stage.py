@@ -10,14 +10,14 @@ from dvc.repo import Repo
 
 from capillary.compute.circumstances import Circumstances, digests_of, recall
 from capillary.dvc.graph import Entry
-from capillary.launcher import finished
-from capillary.launcher.access import StageAccess
-from capillary.launcher.plan import StagePlan
 from capillary.launcher.run import plan_request, read_request, run_stage
 from capillary.lifetimes.stop import Stop
 from capillary.places import choose
 from capillary.places.job import job_folder
 from capillary.places.outcome import write_circumstances
+from capillary.planning.access import StageAccess
+from capillary.planning.plan import StagePlan
+from capillary.publishing import finished
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError
 from stages.common.machine.gpus import Gpu

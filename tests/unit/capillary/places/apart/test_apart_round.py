@@ -12,7 +12,6 @@ import pytest
 
 from capillary.dvc import remote
 from capillary.dvc.remote import Remote
-from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places import jobs
 from capillary.places.apart import node
@@ -23,6 +22,7 @@ from capillary.places.job import job_folder
 from capillary.places.outcome import Ended, read_circumstances, read_ended, write_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import _remember
+from capillary.planning.plan import StagePlan
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.runtime import read_order

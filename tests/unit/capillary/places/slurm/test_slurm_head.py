@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from capillary.launcher.plan import StagePlan
 from capillary.lifetimes.stop import Stop
 from capillary.places.held import held
 from capillary.places.job import job_folder
@@ -20,6 +19,7 @@ from capillary.places.slurm import head, watch
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.places.slurm.script import array_name
 from capillary.places.slurm.submitted import read_submitted
+from capillary.planning.plan import StagePlan
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode
 from tests.unit.capillary.places.slurm.conftest import NAME, FakeSlurm, done, job

@@ -1,0 +1,187 @@
+"""From scratch to workspace: the outs of a stage that ended well, checked first, each replaced in one step."""
+
+import ctypes
+import errno
+import itertools
+import os
+import shlex
+import shutil
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from capillary.planning.plan import INPUTS
+from stages.common.errors import CapillaryError, ExitCode, UndeclaredError
+from stages.common.program.messages import get_logger
+
+log = get_logger(__name__)
+
+_KINDS = {stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_AT_FDCWD = -100  # fcntl.h
+
+
+def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], address: str) -> None:
+    """Raise CapillaryError when the working folder `work` holds anything but whole outs of plain files and folders.
+
+    `links` are the links to deps in it. Finds what the guard cannot see: files written by other programs or C code.
+    """
+    for out in outs:
+        if not os.path.lexists(work / out):
+            raise CapillaryError(
+                f"{address} ended without writing its out {out}",
+                file=out,
+                remedy="write it in the stage, or remove it from the entry in dvc.yaml",
+                code=ExitCode.UNEXPECTED,
+            )
+        refuse_foreign(work / out, f"the out {out} of {address}", "write plain files and folders only")
+    if stray := sorted(_stray(work, outs, links)):
+        raise UndeclaredError(
+            f"{address} wrote what dvc.yaml does not declare",
+            file=", ".join(str(path.relative_to(work)) for path in stray[:5]),
+            remedy="declare it under outs in dvc.yaml, or write it to a temporary folder (tempfile, TMPDIR)",
+        )
+
+
+def refuse_foreign(place: Path, name: str, remedy: str, *, cache: Path | None = None) -> None:
+    """Raise CapillaryError when `place`, called `name`, is or holds anything but plain files and folders.
+
+    A stage is not trusted: a link to one of the user's keys would be read, cached and pushed as if it were a result, or
+    mounted for the next stage, and a pipe would be waited for. With `cache`, links into that folder (DVC's cache) and
+    into `place` itself may stay.
+    """
+    allowed = [] if cache is None else [_real_place(place), Path(os.path.realpath(cache))]
+    for path, kind in _foreign(place):
+        target = Path(os.path.realpath(path))
+        if kind == "link" and any(target.is_relative_to(folder) for folder in allowed):
+            continue
+        raise UndeclaredError(
+            f"{name} {'is' if path == place else 'holds'} a {kind}",
+            file=place.name if path == place else path.relative_to(place),
+            value=str(path.readlink()) if kind == "link" else None,
+            remedy=remedy,
+        )
+
+
+def _real_place(place: Path) -> Path:
+    """Where `place` lies, without following `place` itself."""
+    return Path(os.path.realpath(place.parent)) / place.name
+
+
+def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
+    """What is neither a plain file nor a folder in `place`, itself included, and which kind it is."""
+    inner = (Path(parent, name) for parent, folders, files in _walk(place) for name in sorted([*folders, *files]))
+    for path in itertools.chain([place], inner):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            yield path, _KINDS.get(stat.S_IFMT(mode), "special file")
+
+
+def _walk(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, but raises CapillaryError for a folder that cannot be listed.
+
+    os.walk takes it for an empty one; whoever knows a name in it could still follow a link there.
+    """
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return  # `place` is a file, or is not there
+        raise UndeclaredError(
+            "a stage left a folder that cannot be looked into",
+            file=error.filename,
+            value=error.strerror,
+            remedy=f"write folders that you can list, or remove it: chmod -R u+rwX {shlex.quote(str(error.filename))}",
+        ) from error
+
+    return os.walk(place, onerror=refuse)
+
+
+def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator[Path]:
+    """Files that are neither in an out nor declared; hidden temporary files next to an out do not count."""
+    whole = {work / out for out in outs}
+    inputs = {work / name for name in INPUTS}
+    hidden = {(out.parent, f".{out.name}.") for out in whole}
+    for parent, folders, files in _walk(work):
+        place = Path(parent)
+        folders[:] = [name for name in folders if place / name not in whole and place / name not in links]
+        linked = [name for name in folders if (place / name).is_symlink()]
+        for name in [*files, *linked]:
+            path = place / name
+            temporary = any(place == folder and name.startswith(start) for folder, start in hidden)
+            if not (path in whole or path in links or temporary or path in inputs):
+                yield path
+
+
+def publish(work: Path, outs: Sequence[str], root: Path) -> None:
+    """Move `outs` from `work` into the workspace `root`. Each previous out stands until the new one takes its place."""
+    for out in outs:
+        publish_file(work / out, root / out)
+        log.debug(f"{out} is in the workspace")
+
+
+def publish_file(source: Path, target: Path) -> None:
+    """Move a file or folder to `target`, which stands as it is until the new one takes its place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    ready = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        _bring(source, ready)
+        if os.path.lexists(target) and (ready.is_dir() or target.is_dir()):
+            _swap(ready, target)
+        else:
+            ready.replace(target)
+    finally:
+        _remove(ready)
+
+
+def _bring(source: Path, ready: Path) -> None:
+    """Move `source` next to its target; copy it where that is another file system (also one mounted twice)."""
+    try:
+        source.rename(ready)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        if source.is_dir():
+            shutil.copytree(source, ready, symlinks=True, copy_function=_copy)
+        else:
+            _copy(source, ready)
+
+
+class _CopyError(Exception):
+    """Not an OSError: copytree would gather those and continue, while a full disk must end it, with its own reason."""
+
+
+def _copy(source: str | Path, copy: str | Path) -> None:
+    try:
+        shutil.copy2(source, copy, follow_symlinks=False)
+    except OSError as error:
+        raise _CopyError(str(copy)) from error
+
+
+def _swap(ready: Path, target: Path) -> None:
+    """Exchange the two names: in one step on Linux; elsewhere in two, with a moment without `target`."""
+    if _exchange(ready, target):
+        return
+    former = ready.with_suffix(".former")
+    target.rename(former)
+    try:
+        ready.rename(target)
+    except BaseException:
+        former.rename(target)
+        raise
+    former.rename(ready)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths by renameat2; False if the system or the file system cannot."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    if swap is None:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    return bool(swap(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
