@@ -96,9 +96,9 @@ target "light" {
   name       = stage
   matrix     = { stage = ["ingest", "preprocess", "preflight"] }
   inherits   = ["_common"]
-  dockerfile = "stages/${stage}/Dockerfile"
+  dockerfile = "stages/Dockerfile"
   target     = "release"
-  args       = { BASE = BASE, VERSION = TAG }
+  args       = { BASE = BASE, VERSION = TAG, STAGE = stage }
   tags       = ["${REGISTRY}capillary-${stage}:${TAG}"]
 }
 
@@ -106,11 +106,12 @@ target "torch" {
   name       = "${stage}-${torch}"
   matrix     = { stage = ["train", "evaluate"], torch = ["cpu", "cuda"] }
   inherits   = ["_common"]
-  dockerfile = "stages/${stage}/Dockerfile"
+  dockerfile = "stages/Dockerfile"
   target     = "release"
   args = {
     BASE        = BASE
     VERSION     = TAG
+    STAGE       = stage
     TORCH       = torch
     # an index that is another one than before makes the layers again; the index itself is a secret
     TORCH_INDEX_ID = sha256(torch == "cuda" ? TORCH_INDEX_CUDA : TORCH_INDEX_CPU)

@@ -26,6 +26,7 @@ from stages.common.program.messages import get_logger
 log = get_logger(__name__)
 
 TARGET = "runtime"
+SCRIPTS = Path("services", "images")  # that the Dockerfile for all stages runs
 TAIL_LINES = 15
 _POLL_S = 0.2
 _INDEX = "TORCH_INDEX"  # the variable that the docker command finds the index in: its URL may hold a password
@@ -45,14 +46,20 @@ class Environment:
 
     @property
     def dockerfile(self) -> Path:
-        """The stage's Dockerfile."""
-        return self.root / "stages" / self.stage / "Dockerfile"
+        """The stage's own, or the one for all stages that have none."""
+        own, common = self.root / "stages" / self.stage / "Dockerfile", self.root / "stages" / "Dockerfile"
+        return common if common.is_file() and not own.is_file() else own
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All that decides what the image holds."""
-        folder = self.root / "stages" / self.stage
-        return (folder / "Dockerfile", folder / "requirements.txt", self.root / "constraints.txt")
+        pins = (self.root / "stages" / self.stage / "requirements.txt", self.root / "constraints.txt")
+        scripts = sorted((self.root / SCRIPTS).glob("*.sh")) if self._is_common else ()
+        return (self.dockerfile, *pins, *scripts)
+
+    @property
+    def _is_common(self) -> bool:
+        return self.dockerfile.parent.name != self.stage
 
     @property
     def tag(self) -> str:
@@ -89,7 +96,8 @@ class Environment:
         return {**variables, **secret, "DOCKER_BUILDKIT": "1"}
 
     def _arguments(self) -> list[tuple[str, str]]:
-        return sorted(self.build_args.items())
+        stage = {"STAGE": self.stage} if self._is_common else {}
+        return sorted({**self.build_args, **stage}.items())
 
 
 def environment_for(root: Path, stage: str, settings: ImageSettings, torch: TorchBuild | None) -> Environment:

@@ -72,7 +72,7 @@ def test_it_is_set_up_by_the_recipe() -> None:
 def test_the_base_is_an_argument_and_files_reach_the_build() -> None:
     """The same base as the images of the stages; what is copied is on the whitelist of .dockerignore."""
     assert f"ARG BASE={CONFIG['build']['args']['BASE']}\n" in _dockerfile()
-    assert f"ARG BASE={CONFIG['build']['args']['BASE']}\n" in (REPOSITORY / "stages/train/Dockerfile").read_text()
+    assert f"ARG BASE={CONFIG['build']['args']['BASE']}\n" in (REPOSITORY / "stages/Dockerfile").read_text()
     copied = re.findall(r"^COPY (\S+) ", _dockerfile(), re.MULTILINE)
     allowed = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert [name for name in copied if not name.startswith("--from") and f"!{name}" not in allowed] == []

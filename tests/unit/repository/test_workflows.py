@@ -107,11 +107,11 @@ def test_the_scripts_are_there_and_called() -> None:
 def test_every_dockerfile_is_built_and_scanned() -> None:
     """An image that is added to the product is added to its release."""
     include: list[dict[str, Any]] = JOBS["images.image"]["strategy"]["matrix"]["include"]
-    dockerfiles = [*REPOSITORY.glob("stages/*/Dockerfile"), *REPOSITORY.glob("services/*/Dockerfile")]
-    expected = {str(file.relative_to(REPOSITORY)) for file in dockerfiles} | {
-        *("Dockerfile.dvc-runner", "Dockerfile.release", "serving/Dockerfile"),
-    }
-    assert {entry["file"] for entry in include} == expected
+    services = {str(file.relative_to(REPOSITORY)) for file in REPOSITORY.glob("services/*/Dockerfile")}
+    own = {"Dockerfile.dvc-runner", "Dockerfile.release", "serving/Dockerfile", "stages/Dockerfile"}
+    assert {entry["file"] for entry in include} == services | own
+    of_stages = {entry["stage"] for entry in include if entry["file"] == "stages/Dockerfile"}
+    assert of_stages == {file.parent.name for file in REPOSITORY.glob("stages/*/requirements.txt")}
     torch = {(entry["name"], entry["torch"]) for entry in include if "torch" in entry}
     both = {(name, build) for name in ("train", "evaluate", "experiment") for build in ("cpu", "cuda")}
     assert torch == both | {("serve", "cpu")}

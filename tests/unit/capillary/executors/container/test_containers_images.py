@@ -41,6 +41,22 @@ def test_the_tag_is_the_environment(root: Path) -> None:
     assert len(tags) == 6
 
 
+def test_a_stage_without_a_dockerfile_has_the_common_one(root: Path) -> None:
+    """Its tag changes with the scripts that one runs; the stage's own comes first."""
+    own = environment_for(root, "toy", SETTINGS, None).tag
+    for name in ("stages/Dockerfile", "services/images/trim.sh"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    assert environment_for(root, "toy", SETTINGS, None).tag == own
+    (root / "stages/toy/Dockerfile").unlink()
+    common = environment_for(root, "toy", SETTINGS, None)
+    tag, argv = common.tag, common.build_argv({})
+    assert argv[argv.index("--file") + 1] == f"{root}/stages/Dockerfile"
+    assert "STAGE=toy" in argv
+    (root / "services/images/trim.sh").write_text("another")
+    assert len({own, tag, common.tag}) == 3
+
+
 def test_files_cannot_pass_for_one_another(root: Path) -> None:
     """A line that moves from one file's end to the next one's start is a change."""
     first = environment_for(root, "toy", SETTINGS, None).tag
