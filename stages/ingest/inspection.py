@@ -196,6 +196,8 @@ class _Case:
 
     def _compare(self, label: Path, image: Path) -> None:
         image_geometry, label_geometry = self._geometry("image"), self._geometry("label")
+        if image_geometry.affine is None or label_geometry.affine is None:
+            self._doubt(label)
         agreement = compare(image_geometry, label_geometry, self.inspection.label_geometry)
         if agreement.reason:
             self.reasons.append(f"label {self._path('label')}: {agreement.reason}")

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from stages.common.imaging.foreign.links import detached_file
-from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
+from stages.common.imaging.foreign.raw_voxels import (
+    FLAT,
+    MAX_HEAD_BYTES,
+    RawVoxels,
+    evidence_of,
+    nowhere,
+    open_raw,
+    world,
+)
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack
 from stages.common.imaging.formats.geometry import Geometry
@@ -19,6 +27,8 @@ _TYPES = {
     **{"MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
 }
 _LAST = "ElementDataFile"
+_PLACE = ("Offset", "Position", "Origin")  # names of one field, of which a header has one
+_TURNS = ("TransformMatrix", "Rotation", "Orientation")
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -102,11 +112,14 @@ def _numbers(fields: Mapping[str, str], names: tuple[str, ...], count: int) -> l
 
 
 def _geometry(fields: Mapping[str, str], sizes: tuple[int, ...]) -> Geometry:
-    """ITK's world is LPS, and in mm by habit, whatever the numbers mean."""
+    """ITK's world is LPS, and in mm by habit, whatever the numbers mean. ITK always writes where the array is."""
     count = int(fields.get("NDims", "3"))
     steps = _numbers(fields, ("ElementSpacing", "ElementSize"), count) or [1.0] * count
-    origin = _numbers(fields, ("Offset", "Position", "Origin"), count) or [0.0] * count
-    turns = _numbers(fields, ("TransformMatrix", "Rotation", "Orientation"), count * count)
+    if not fields.keys() & {*_PLACE, *_TURNS}:
+        x, y, z = (abs(step) for step in [*steps, 1.0][:3])
+        return nowhere(sizes, (x, y, z), source="ElementSpacing", unit="unknown")
+    origin = _numbers(fields, _PLACE, count) or [0.0] * count
+    turns = _numbers(fields, _TURNS, count * count)
     if count != 3:
         turns, steps, origin = None, [*steps, 1.0][:3], [*origin, 0.0][:3]
     # each row of the text is the direction of one axis of the array

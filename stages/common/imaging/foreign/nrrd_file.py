@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.imaging.foreign.links import detached_file
-from stages.common.imaging.foreign.raw_voxels import FLAT, MAX_HEAD_BYTES, RawVoxels, evidence_of, open_raw, world
+from stages.common.imaging.foreign.raw_voxels import (
+    FLAT,
+    MAX_HEAD_BYTES,
+    RawVoxels,
+    evidence_of,
+    nowhere,
+    open_raw,
+    world,
+)
 from stages.common.imaging.formats.channels import Channel, refuse_times
 from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.geometry import Geometry
@@ -174,16 +182,14 @@ def _dtype(header: Mapping[str, Any], path: Path) -> np.dtype[Any]:
 
 
 def _geometry(header: Mapping[str, Any], sizes: tuple[int, ...], space: tuple[int, ...]) -> Geometry:
-    """In RAS. A space without directions in the body counts as it is."""
+    """In RAS. A space without directions in the body counts as it is. Spacings alone do not say where the grid is."""
     grid = tuple(sizes[axis] for axis in space)
     grid = (*grid, 1) if len(grid) == 2 else grid
     rows, origin = _directions(header, len(sizes)), np.zeros(3)
     if rows is None or len(space) != 3:
-        spacings = [float(size) for size in np.atleast_1d(header.get("spacings", [np.nan] * len(sizes)))]
-        unknown = np.nan if _without_spacing(header, space) else 1.0  # a grid with one unknown step is nowhere
-        steps = [spacings[axis] if np.isfinite(spacings[axis]) else unknown for axis in space]
-        steps += [1.0] * (3 - len(space))
-        return world(grid, np.diag(np.abs(steps)), origin, source="spacings", unit=_unit(header.get("units"), space))
+        spacings = [abs(float(size)) for size in np.atleast_1d(header.get("spacings", [np.nan] * len(sizes)))]
+        steps = tuple(spacings[axis] if np.isfinite(spacings[axis]) else 1.0 for axis in space)
+        return nowhere(grid, steps, source="spacings", unit=_unit(header.get("units"), space))
     signs = np.diag([float(sign) for sign in _signs(str(header.get("space", "")))])
     if "space origin" in header:
         origin = np.nan_to_num(np.asarray(header["space origin"], np.float64))

@@ -14,7 +14,7 @@ from stages.common.imaging.formats.channels import Channel, channel_number
 from stages.common.imaging.formats.claims import DEFLATE, PLAIN, Claim, Packing, refuse_impossible
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.geometry import Geometry
-from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
+from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, precise
 from stages.common.imaging.formats.inflate import PIECE, Decoder, Inflated, Packed, ZlibDecoder
 from stages.common.imaging.formats.opened import OpenStack, check_dtype
 
@@ -149,13 +149,20 @@ def world(
     if usable and abs(np.linalg.det(directions / lengths)) > 1e-3:
         affine = np.eye(4)
         affine[:3, :3], affine[:3, 3] = directions, origin
-    return Geometry(shape=sizes, affine=affine, source=source, pixdim=tuple(map(float, lengths)), unit=unit)
+    steps = () if affine is None else tuple(map(float, lengths))
+    return Geometry(shape=sizes, affine=affine, source=source, pixdim=steps, unit=unit)
+
+
+def nowhere(sizes: tuple[int, ...], steps: tuple[float, ...], *, source: str, unit: str) -> Geometry:
+    """The geometry of an array of which nothing is known but its `steps` along its axes, in `unit`."""
+    return Geometry(shape=sizes, affine=None, source=source, pixdim=tuple(map(precise, steps)), unit=unit)
 
 
 def evidence_of(geometry: Geometry, field: str) -> SpacingEvidence:
     """The spacing by `geometry`; 1 × 1 × 1 without a unit is what programs write that know none."""
-    steps = geometry.steps
-    if steps is None or (set(steps) == {1.0} and geometry.unit == "unknown"):
+    steps = geometry.steps or geometry.pixdim
+    is_usable = len(steps) == 3 and all(math.isfinite(step) and step > 0 for step in steps)
+    if not is_usable or (set(steps) == {1.0} and geometry.unit == "unknown"):
         return SpacingEvidence(numbers_zyx=None, missing=f"its {field} gives no spacing (1 × 1 × 1 without a unit)")
     z, y, x = (steps[axis] for axis in geometry.array_axes_zyx)
     return SpacingEvidence(numbers_zyx=(z, y, x), units_zyx=(geometry.unit,) * 3, source=field)

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -16,7 +17,14 @@ from stages.common.imaging.stacks import read_stack
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
 from tests.support.stacks.plain import read_header
-from tests.unit.stages.common.imaging.foreign.written import EVERY, save_hdf5, save_meta_image, save_nrrd, save_slices
+from tests.unit.stages.common.imaging.foreign.written import (
+    EVERY,
+    SPACING_UM,
+    save_hdf5,
+    save_meta_image,
+    save_nrrd,
+    save_slices,
+)
 from tests.unit.stages.ingest.made import image_zyx, label_zyx, row, save_nifti, save_tiff, write_table
 
 
@@ -131,6 +139,44 @@ def _two_channels(folder: Path, **how: Any) -> Path:
     save_tiff(folder / "source" / "b.tif", label_zyx())
     write_table(folder / "source", [row("v1", image="a.ome.tif", label="b.tif")])
     return folder / "source"
+
+
+_NOWHERE: dict[str, Any] = {"space": None, "space directions": None, "space origin": None, "space units": None}
+_PLACELESS = {"TransformMatrix": None, "Offset": None, "CenterOfRotation": None}
+
+
+def _placeless(folder: Path, kind: str, x_um: float) -> str:
+    z, y, _ = SPACING_UM
+    if kind == "label.nrrd":
+        save_nrrd(folder / kind, label_zyx(), **_NOWHERE, spacings=[x_um, y, z], units=["um"] * 3)
+    elif kind == "label.mha":
+        save_meta_image(folder / kind, label_zyx(), ElementSpacing=f"{x_um} {y} {z}", **_PLACELESS)
+    else:
+        made: Any = nibabel.Nifti1Image(label_zyx().T, None)
+        made.header["pixdim"][1:4] = (x_um, y, z)
+        made.header.set_xyzt_units("micron")
+        made.set_sform(None, 0)
+        nibabel.save(made, folder / kind)
+    return kind
+
+
+@pytest.mark.parametrize("kind", ["label.nrrd", "label.mha", "label.nii.gz"])
+def test_a_header_with_a_spacing_alone_says_nothing_of_the_place(tmp_path: Path, kind: str) -> None:
+    """Neither refused next to an image that is elsewhere, nor turned by an image that is stored backwards. Another
+    spacing is said.
+    """
+    z, y, x = SPACING_UM
+    ends = {"space origin": (np.array(label_zyx().T.shape) - 1) * (x, y, z), "space": "RAS"}
+    for number, (place, x_um) in enumerate(
+        (({"space origin": np.array([100, -200, 300])}, x), (ends | {"space directions": -np.diag([x, y, z])}, 2 * x))
+    ):
+        source = tmp_path / f"source{number}"
+        source.mkdir()
+        save_nrrd(source / "image.nrrd", image_zyx(0), **place)
+        write_table(source, [row("v1", image="image.nrrd", label=_placeless(source, kind, x_um))])
+        (volume,) = _check(source, tmp_path / f"raw{number}")["volumes"]
+        said = [warning for warning in volume["warnings"] if "the label's header says 5 × 0.9 × 2.2 µm" in warning]
+        assert len(said) == number
 
 
 @pytest.mark.parametrize(("channel", "seed"), [(0, 0), (1, 1), ("CD31", 1), ("dapi", 0)])
