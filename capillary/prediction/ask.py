@@ -7,8 +7,17 @@ from typing import Any
 from capillary.prediction.inputs import Inputs, InputStack, read_inputs
 from capillary.prediction.names import parse_blocks, parse_spacing, stack_request, stem_of, usage
 from stages.common.errors import CapillaryError
-from stages.common.imaging.suffixes import SUFFIXES, ZARR_SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import (
+    SUFFIXES,
+    WRITTEN_SUFFIXES,
+    ZARR_SUFFIXES,
+    is_pattern,
+    split_inside,
+    suffix_of,
+)
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
+
+SLICES_MASK = ".tif"  # of slices in a folder, among several stacks
 
 
 def make_request(
@@ -31,8 +40,9 @@ def make_request(
     given_um = parse_spacing(spacing_um)
     if not inputs.is_many and (suffix is not None or options.get("resume")):
         raise usage("--suffix and --resume only apply to several stacks", "name a folder as the last argument")
-    if suffix is not None and suffix_of(f"x{suffix}") != suffix:
-        raise usage("--suffix is not a suffix of a stack", f"choose one of {', '.join(SUFFIXES)}", value=suffix)
+    if suffix is not None and suffix not in WRITTEN_SUFFIXES:
+        known = ", ".join(WRITTEN_SUFFIXES)
+        raise usage("--suffix is no format that masks are written in", f"choose one of {known}", value=suffix)
     work = parse_blocks(blocks)
     if work is not None and (inputs.is_many or suffix_of(inputs.target.name) not in ZARR_SUFFIXES):
         raise usage("--blocks is for one stack with a mask in OME-Zarr", "name the mask, such as seg.ome.zarr")
@@ -55,10 +65,25 @@ def make_request(
 def _mask(found: InputStack, inputs: Inputs, suffix: str | None) -> Path:
     if not inputs.is_many:
         return inputs.target
-    kind = suffix or suffix_of(str(found.image))
+    image = found.image
+    if _is_slices(image):  # which are called like their folder
+        return inputs.target / f"{(image if image.is_dir() else image.absolute().parent).name}{suffix or SLICES_MASK}"
+    kind = suffix_of(str(image))
     if kind is None:
-        raise usage("the file name is not that of a stack", f"name it as one of {', '.join(SUFFIXES)}", found.image)
-    return inputs.target / f"{stem_of(found.image)}{kind}"
+        raise usage("the file name is not that of a stack", f"name it as one of {', '.join(SUFFIXES)}", image)
+    if suffix is None and kind not in WRITTEN_SUFFIXES:
+        known = ", ".join(WRITTEN_SUFFIXES)
+        raise usage(f"masks cannot be written as {kind}", f"choose a --suffix for all masks: {known}", image)
+    stem = stem_of(image)
+    own = split_inside(str(image))[0][-len(kind) :]  # in the letters of the stack's name: .TIF
+    return inputs.target / f"{stem}{suffix or own}"
+
+
+def _is_slices(image: Path) -> bool:
+    """Whether a table names a folder of slices, or those that a pattern stands for."""
+    if image.is_dir():
+        return suffix_of(image.name) is None
+    return is_pattern(image.name) and not image.exists()
 
 
 def refuse_same_names(stacks: Sequence[StackRequest]) -> None:

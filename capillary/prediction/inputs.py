@@ -8,7 +8,7 @@ from pathlib import Path
 from capillary.prediction.names import usage
 from capillary.prediction.stack_table import read_stack_table
 from stages.common.errors import DataError
-from stages.common.imaging.suffixes import SUFFIXES, suffix_of
+from stages.common.imaging.suffixes import SUFFIXES, is_pattern, suffix_of
 from stages.common.requests.prediction.request import PartialSpacing
 
 TABLE_SUFFIX = ".csv"
@@ -41,10 +41,13 @@ def read_inputs(words: Sequence[str], root: Path) -> Inputs:
     *asked, last = words
     target = Path(last)
     one = Path(asked[0])
-    if len(asked) == 1 and _names_one(one) and not _names_folder(last):
+    is_one = _names_one(one) or (suffix_of(target.name) is not None and _may_be_slices(one))
+    if len(asked) == 1 and is_one and not _names_folder(last):
         return Inputs(stacks=(InputStack(image=one),), target=target, is_many=False)
     if suffix_of(target.name) is not None or target.is_file():
-        raise usage("several stacks need a folder for their masks", "name a folder last; it is made if missing", target)
+        slices = "for slices of one stack, name their folder or a pattern in quotes"
+        remedy = f"name a folder last; it is made if missing ({slices})"
+        raise usage("several stacks need a folder for their masks", remedy, target)
     stacks = [stack for word in asked for stack in _expand(word, target, root)]
     return Inputs(stacks=_once(stacks), target=target, is_many=True)
 
@@ -54,6 +57,11 @@ def _names_one(path: Path) -> bool:
     if path.is_dir() or path.suffix.lower() == TABLE_SUFFIX:
         return suffix_of(path.name) is not None
     return path.exists() or not glob.has_magic(str(path))
+
+
+def _may_be_slices(path: Path) -> bool:
+    """Whether a word can mean one stack, if only one mask is asked for: a folder, or files in it by a pattern."""
+    return path.is_dir() or (is_pattern(path.name) and path.parent.is_dir())
 
 
 def _names_folder(word: str) -> bool:

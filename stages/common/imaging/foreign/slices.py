@@ -195,7 +195,8 @@ def _shape_and_type(file: Path, channel: Channel) -> tuple[tuple[int, int], np.d
                 (depth, y, x), dtype = opened.shape_zyx, opened.dtype
         if depth > 1:
             what = f"it holds {depth} slices itself; name the file as the stack"
-            raise not_a_stack(file, what, "name the file as the stack; send the service one stack at a time")
+            remedy = "name the file as the stack, for several a folder for their masks; send the service one at a time"
+            raise not_a_stack(file, what, remedy)
         return (y, x), dtype
 
 

@@ -72,6 +72,31 @@ def test_masks_are_called_like_their_stacks(folder: Path) -> None:
     assert masks == ["out/a.tif", "out/b.ome.tif", "out/c.nii.gz"]
     first = ask("scans", "out", suffix=".nii", probability=True, picture=True).stacks[1]
     assert [str(file) for file in first.files] == ["out/b.nii", "out/b_probability.nii", "out/b.png"]
+    (upper,) = ask("F.OME.TIF", "out/", probability=True).stacks  # the name is kept letter by letter
+    assert [str(file) for file in upper.files] == ["out/F.OME.TIF", "out/F_probability.OME.TIF"]
+
+
+@pytest.mark.parametrize("word", ["m1", "m1/", "m1/z*.tif", "m1/z{z}.tif"])
+def test_slices_and_a_file_are_one_prediction(folder: Path, word: str) -> None:
+    """A folder or a pattern is one stack where one mask is asked for, whatever form that has."""
+    (folder / "m1").mkdir()
+    for number in range(3):
+        (folder / "m1" / f"z{number}.tif").touch()
+    for target in ("seg.tif", "seg.ome.zarr"):
+        request = ask(word, target)
+        assert (images(request), request.folder) == ([word.rstrip("/")], None)
+        check_request(request)
+    assert len(ask("m1", "out").stacks) == 3
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.lsm", "a.h5", "a.h5:/raw"])
+def test_a_mask_in_a_format_that_is_not_written_needs_a_suffix(folder: Path, name: str) -> None:
+    """The remedy is the option, not another name of the stack."""
+    with pytest.raises(CapillaryError, match=r"masks cannot be written as \.") as raised:
+        ask(name, "out/")
+    assert "--suffix" in raised.value.remedy
+    (stack,) = ask(name, "out/", suffix=".nii.gz").stacks
+    assert str(stack.mask) == "out/a.nii.gz"
 
 
 @pytest.mark.parametrize(
@@ -84,6 +109,7 @@ def test_masks_are_called_like_their_stacks(folder: Path) -> None:
         (["scans/a.tif", "seg.tif"], {"suffix": ".tif"}, "only apply to several"),
         (["scans", "out"], {"suffix": ".png"}, "--suffix"),
         (["scans", "out"], {"suffix": "tif"}, "--suffix"),
+        (["scans", "out"], {"suffix": ".nrrd"}, "--suffix"),
         (
             ["scans/a.tif", "scans/deep/a.nii", "out"],
             {"suffix": ".nii"},
@@ -199,7 +225,19 @@ def test_a_table_names_a_file_as_ingest_finds_it(folder: Path, cell: str, found:
     """In another form of Unicode or case, or by its path on the machine where the table was written."""
     (folder / "scans" / "geho\u0308r.tif").touch()
     write_table(folder, f"image\n{cell}\n")
-    assert images(ask("scans/dataset.csv", "out")) == [f"scans/{found}"]
+    assert images(ask("scans/dataset.csv", "out", suffix=".tif")) == [f"scans/{found}"]
+
+
+def test_a_table_names_slices(folder: Path) -> None:
+    """Their mask has the name of their folder."""
+    for name in ("m1", "m2"):
+        (folder / "scans" / name).mkdir()
+        (folder / "scans" / name / "z0.tif").touch()
+    write_table(folder, "image\nm1\nm2/z*.tif\n")
+    request = ask("scans/dataset.csv", "out")
+    check_request(request)
+    assert images(request) == ["scans/m1", "scans/m2/z*.tif"]
+    assert [str(stack.mask) for stack in request.stacks] == ["out/m1.tif", "out/m2.tif"]
 
 
 def test_a_table_may_lead_into_dvcs_cache(folder: Path) -> None:
