@@ -60,7 +60,8 @@ def choose_messages(verbose: bool, quiet: bool, log_format: str | None) -> None:
     from capillary.settings import read_message_settings
 
     set_variables(verbose, quiet, log_format)
-    print_messages(*read_message_settings(Path.cwd(), os.environ))
+    settings = read_message_settings(Path.cwd())
+    print_messages(settings.log_level, settings.log_format)
 
 
 def with_variables(command: Callable[..., Any]) -> Callable[..., Any]:

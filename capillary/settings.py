@@ -1,22 +1,23 @@
 """Settings of the tool on this machine, from the environment and .env."""
 
-import dataclasses
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, ValidationInfo
-from pydantic.dataclasses import dataclass
+from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUseDefault
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stages.common.errors import UsageError
 from stages.common.params import nearest
-from stages.common.program.messages import FORMATS, LEVELS, LOG_FORMAT, LOG_LEVEL, Format, Level
+from stages.common.program.messages import FORMATS, LEVELS, Format, Level
 from stages.common.tracking.address import without_login
 
 # what a process needs to start, to speak the user's language and to verify certificates; never a secret
@@ -85,7 +86,7 @@ def _refuse(name: str, what: str, value: str, remedy: str) -> NoReturn:
 
 
 def _variable(info: ValidationInfo) -> str:
-    return f"{PREFIX}{str(info.field_name).upper()}"
+    return variable_of(str(info.field_name))
 
 
 def _one_of(name: str, value: str, names: Iterable[str]) -> str:
@@ -96,29 +97,18 @@ def _one_of(name: str, value: str, names: Iterable[str]) -> str:
     return value
 
 
-def _executor(value: object, info: ValidationInfo) -> object:
-    return _one_of(_variable(info), value, list(ExecutorName)) if isinstance(value, str) else value
+def _choice(names: Iterable[str], read: Callable[[str], object] = str) -> BeforeValidator:
+    """One of `names`, which `read` makes a value of."""
+
+    def check(value: object, info: ValidationInfo) -> object:
+        return read(_one_of(_variable(info), value, names)) if isinstance(value, str) else value
+
+    return BeforeValidator(check)
 
 
-def _place(value: object, info: ValidationInfo) -> object:
-    return _one_of(_variable(info), value, list(PlaceName)) if isinstance(value, str) else value
-
-
-def _tracking(value: object, info: ValidationInfo) -> object:
-    return _one_of(_variable(info), value, list(TrackingName)) if isinstance(value, str) else value
-
-
-def _level(value: object, info: ValidationInfo) -> object:
-    return _one_of(_variable(info), value, LEVELS) if isinstance(value, str) else value
-
-
-def _format(value: object, info: ValidationInfo) -> object:
-    return _one_of(_variable(info), value, FORMATS) if isinstance(value, str) else value
-
-
-def _switch(value: object, info: ValidationInfo) -> object:
-    """`true` and `1` are refused: they must not mean no by mistake."""
-    return _one_of(_variable(info), value, ("yes", "no")) == "yes" if isinstance(value, str) else value
+def _torch(value: object, info: ValidationInfo) -> object:
+    known = isinstance(value, str) and TORCH_BUILD.fullmatch(value)
+    return value if known else _one_of(_variable(info), str(value), TorchName)
 
 
 def _count(value: object, info: ValidationInfo) -> object:
@@ -182,14 +172,15 @@ def _pushgateway(value: object, info: ValidationInfo) -> object:
     return value
 
 
-Switch = Annotated[bool, BeforeValidator(_switch)]
+# `true` and `1` are refused: they must not mean no by mistake
+Switch = Annotated[bool, _choice(("yes", "no"), lambda word: word == "yes")]
 Count = Annotated[int | None, BeforeValidator(_count)]
 Amount = Annotated[float | None, BeforeValidator(_amount)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
-    """What stage images are built from.
+    """What stage images are built from, and the engine that builds them.
 
     `torch_index` is another package index that has torch, or empty; `torch_indexes` are those of single builds, by
     name (`cpu`, `cu126`). `torch_build` is the build with CUDA that CAPILLARY_TORCH names, None if it names none.
@@ -198,60 +189,146 @@ class ImageSettings:
     base: str
     torch: TorchName
     torch_index: str
-    client_environment: Mapping[str, str]
-    torch_indexes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    client_environment: Mapping[str, str] = field(repr=False)
+    torch_indexes: Mapping[str, str] = field(default_factory=dict)
     torch_build: str | None = None
+    executor: ExecutorName = ExecutorName.AUTO
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How this machine runs stages. None of it may change a result. The variable of `grace_s` is CAPILLARY_GRACE_S.
+class _VariablesSource(PydanticBaseSettingsSource):
+    """Each setting's own variable, of those that were gathered from the environment and .env."""
 
-    `monitor_interval_s` is between two samples of the load, None: none are taken.
-    `tracking` says whether runs may be kept on this disk until a server takes them (docs/tracking.md).
-    `resume` False makes every training start from its beginning; `checkpoint_dir` keeps what they resume from.
-    `gpus` names the GPUs that stages may have (empty: all), `share_gpus` lets parallel stages have the same ones,
-    `require_gpu` lets no training start without one.
-    `profile` is a name in configs/compute.yaml, or auto; `processes`, `workers`, `threads` and `micro_batch` win over
-    the profile's where they are set. `memory_abort_gb` is where the guard stops a training, None: nowhere.
-    `place` is where stages run, `executor` how they do there.
-    `side_by_side` is how many stages run at once, which an experiment tells those that it starts. So it does its
-    `experiment` (the name in its file) and whether it is a `rehearsal`.
+    def __init__(self, settings: type[BaseSettings], variables: Mapping[str, str]) -> None:
+        super().__init__(settings)
+        self._variables = variables
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base's
+        """(the text or None, its key, whether it is JSON)."""
+        return self._variables.get(variable_of(field_name)), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The text of each setting that has a variable, by field."""
+        told = {name: self._variables.get(variable_of(name)) for name in self.settings_cls.model_fields}
+        return {name: text for name, text in told.items() if text is not None and name not in _GATHERED}
+
+
+_GATHERED = ("variables", "torch_indexes")  # by how they begin, or all: no variable of their own
+TOLD_BY_EXPERIMENTS = ("side_by_side", "experiment", "rehearsal")  # an experiment sets them for its stages
+
+
+class MessageSettings(BaseSettings):
+    """How messages are printed: for commands that need no other setting."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    variables: Mapping[str, str] = Field(repr=False)
+    log_level: Annotated[Level, _choice(LEVELS)] = Field(
+        default="info", description="from which level on messages are printed ([messages](../messages.md))"
+    )
+    log_format: Annotated[Format, _choice(FORMATS)] = Field(
+        default="text", description="how they are printed; `json`: one object per line"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The gathered variables alone: in them, an empty one of the environment has unset the same one of .env."""
+        assert isinstance(init_settings, InitSettingsSource)
+        return init_settings, _VariablesSource(settings_cls, init_settings.init_kwargs.get("variables", {}))
+
+
+class Settings(MessageSettings):
+    """How this machine runs stages; none of it may change a result. The variable of `grace_s` is CAPILLARY_GRACE_S.
+
+    `variables` are all of the environment and .env: addresses, credentials and what libraries read stay there.
     """
 
-    images: ImageSettings
-    variables: Mapping[str, str]
-    executor: Annotated[ExecutorName, BeforeValidator(_executor)] = ExecutorName.AUTO
-    place: Annotated[PlaceName, BeforeValidator(_place)] = PlaceName.LOCAL
-    gpus: str = ""
-    share_gpus: Switch = False
-    require_gpu: Switch = False
-    profile: str = "auto"
-    processes: Count = None
-    workers: Count = None
-    threads: Count = None
-    micro_batch: Count = None
-    memory_abort_gb: Amount = None
-    side_by_side: Annotated[int, BeforeValidator(_count)] = 1
-    experiment: str = ""
-    rehearsal: Switch = False
-    monitor_interval_s: Annotated[float | None, BeforeValidator(_interval)] = 10.0
-    grace_s: Annotated[float, BeforeValidator(_count)] = 10.0
-    tracking: Annotated[TrackingName, BeforeValidator(_tracking)] = TrackingName.AUTO
-    resume: Switch = True
-    checkpoint_dir: str = ".capillary/state"
-    lineage: Annotated[str | None, BeforeValidator(_lineage)] = None  # where events of stages go (docs/lineage.md)
-    log_level: Annotated[Level, BeforeValidator(_level)] = (
-        "info"  # of messages while something works (docs/messages.md)
+    executor: Annotated[ExecutorName, _choice(ExecutorName, ExecutorName)] = Field(
+        default=ExecutorName.AUTO,
+        description="how stages run; `auto`: in containers where a Docker daemon answers, else as plain processes",
     )
-    log_format: Annotated[Format, BeforeValidator(_format)] = "text"
-    shared_cache: Annotated[str | None, BeforeValidator(_shared_cache)] = None  # a remote of DVC (docs/cache.md)
-    pushgateway: Annotated[str | None, BeforeValidator(_pushgateway)] = None  # and their figures (docs/monitoring.md)
+    place: Annotated[PlaceName, _choice(PlaceName, PlaceName)] = Field(
+        default=PlaceName.LOCAL, description="where stages run ([cluster](../cluster.md), [Ray](../ray.md))"
+    )
+    profile: str = Field(
+        default="auto", description="a profile of `configs/compute.yaml`; `auto`: the one that suits this machine"
+    )
+    processes: Count = Field(default=None, description="how many processes share one training; default: the profile's")
+    workers: Count = Field(
+        default=None,
+        description="how many workers cut patches or prepare volumes; default: the profile's, or all cores",
+    )
+    threads: Count = Field(default=None, description="threads per process; default: the profile's, or all cores")
+    micro_batch: Count = Field(default=None, description="patches at a time; default: the profile's")
+    memory_abort_gb: Amount = Field(
+        default=None, description="GB (10⁹ bytes) of resident memory at which a training stops with a checkpoint"
+    )
+    monitor_interval_s: Annotated[float | None, BeforeValidator(_interval)] = Field(
+        default=10.0, description="seconds between two samples of the load; `off`: none are taken"
+    )
+    grace_s: Annotated[float, BeforeValidator(_count)] = Field(
+        default=10.0, description="seconds that a stage gets for a last checkpoint when it is asked to stop"
+    )
+    tracking: Annotated[TrackingName, _choice(TrackingName, TrackingName)] = Field(
+        default=TrackingName.AUTO,
+        description="whether a tracking server may be missing while a stage runs ([tracking](../tracking.md))",
+    )
+    resume: Switch = Field(default=True, description="`no`: trainings start from the beginning instead of a checkpoint")
+    checkpoint_dir: str = Field(default=".capillary/state", description="where checkpoints are kept")
+    shared_cache: Annotated[str | None, BeforeValidator(_shared_cache)] = Field(
+        default=None,
+        description="one of DVC's remotes, `default` or `off`: results are shared there ([cache](../cache.md))",
+    )
+    require_gpu: Switch = Field(default=False, description="`yes`: no training starts without a GPU")
+    gpus: str = Field(
+        default="", description="the GPUs that stages may have, by number or UUID, comma-separated; empty: all"
+    )
+    share_gpus: Switch = Field(default=False, description="`yes`: parallel stages share GPUs")
+    base_image: str = Field(
+        default="python:3.11-slim-bookworm", description="what images are built on ([images](../images.md))"
+    )
+    torch: Annotated[str, BeforeValidator(_torch)] = Field(
+        default=TorchName.AUTO.value,
+        description="the build of torch in images: `auto`, `cpu`, `cuda`, or one with this CUDA, such as `cu126`",
+    )
+    torch_index: str = Field(
+        default="", description="a package index for torch only; single builds: `CAPILLARY_TORCH_INDEX_CU126`"
+    )
+    torch_indexes: Mapping[str, str] = Field(default_factory=dict)
+    lineage: Annotated[str | None, BeforeValidator(_lineage)] = Field(
+        default=None,
+        description="where events of stages go: `off`, `file:PATH` or a server's URL ([lineage](../lineage.md))",
+    )
+    pushgateway: Annotated[str | None, BeforeValidator(_pushgateway)] = Field(
+        default=None, description="the Pushgateway that stages push their figures to ([monitoring](../monitoring.md))"
+    )
+    side_by_side: Annotated[int, BeforeValidator(_count)] = Field(default=1, description="how many stages run at once")
+    experiment: str = Field(default="", description="the name in the experiment's file")
+    rehearsal: Switch = Field(default=False, description="whether the experiment is a rehearsal")
 
     @property
     def is_elsewhere(self) -> bool:
         """Whether stages may run on other machines than this one."""
         return self.place is not PlaceName.LOCAL
+
+    @property
+    def images(self) -> ImageSettings:
+        """What stage images are built from."""
+        build = self.torch if TORCH_BUILD.fullmatch(self.torch) else None
+        return ImageSettings(
+            base=self.base_image,
+            torch=TorchName.CUDA if build else TorchName(self.torch),
+            torch_index=self.torch_index,
+            client_environment=self.variables,
+            torch_indexes=self.torch_indexes,
+            torch_build=build,
+            executor=self.executor,
+        )
 
     def select(self, patterns: Iterable[str]) -> dict[str, str]:
         """The variables whose names match one of `patterns`."""
@@ -263,12 +340,13 @@ class Settings:
         }
 
 
+def variable_of(setting: str) -> str:
+    """Its variable: grace_s is CAPILLARY_GRACE_S."""
+    return f"{PREFIX}{setting.upper()}"
+
+
 # the variable of each setting → its field
-SETTINGS = {
-    f"{PREFIX}{field.name.upper()}": field.name
-    for field in dataclasses.fields(Settings)
-    if field.name not in {"images", "variables"}
-}
+SETTINGS = {variable_of(name): name for name in Settings.model_fields if name not in _GATHERED}
 
 
 def read_settings(repository: Path, environment: Mapping[str, str] | None = None) -> Settings:
@@ -276,19 +354,18 @@ def read_settings(repository: Path, environment: Mapping[str, str] | None = None
 
     Raises CapillaryError (usage) for an executor or number that cannot be read, and for a .env in another encoding.
     """
+    variables = _gather(repository, environment)
+    return Settings(variables=variables, torch_indexes=_read_torch_indexes(variables))
+
+
+def read_message_settings(repository: Path) -> MessageSettings:
+    """How messages are printed, in `repository`. Raises CapillaryError (usage)."""
+    return MessageSettings(variables=_gather(repository, None))
+
+
+def _gather(repository: Path, environment: Mapping[str, str] | None) -> dict[str, str]:
     merged = {**_read_dotenv(repository / ".env"), **(os.environ if environment is None else environment)}
-    variables = {name: value for name, value in merged.items() if value}
-    told: dict[str, Any] = {field: variables[name] for name, field in SETTINGS.items() if name in variables}
-    return Settings(images=_read_images(variables), variables=variables, **told)
-
-
-def read_message_settings(repository: Path, environment: Mapping[str, str]) -> tuple[Level, Format]:
-    """(`log_level`, `log_format`) alone, for commands that need no other setting. Raises CapillaryError (usage)."""
-    merged = {**_read_dotenv(repository / ".env"), **environment}
-    level, form = merged.get(LOG_LEVEL) or "info", merged.get(LOG_FORMAT) or "text"
-    _one_of(LOG_LEVEL, level, LEVELS)
-    _one_of(LOG_FORMAT, form, FORMATS)
-    return cast(Level, level), cast(Format, form)
+    return {name: value for name, value in merged.items() if value}
 
 
 def _read_dotenv(file: Path) -> Mapping[str, str | None]:
@@ -300,19 +377,6 @@ def _read_dotenv(file: Path) -> Mapping[str, str | None]:
             file=file,
             remedy="save it as UTF-8: PowerShell's > writes UTF-16, older editors a code page of their own",
         ) from None
-
-
-def _read_images(variables: Mapping[str, str]) -> ImageSettings:
-    torch = variables.get("CAPILLARY_TORCH", TorchName.AUTO)
-    build = torch if TORCH_BUILD.fullmatch(torch) else None
-    return ImageSettings(
-        base=variables.get("CAPILLARY_BASE_IMAGE", "python:3.11-slim-bookworm"),
-        torch=TorchName.CUDA if build else TorchName(_one_of("CAPILLARY_TORCH", torch, list(TorchName))),
-        torch_index=variables.get("CAPILLARY_TORCH_INDEX", ""),
-        client_environment=variables,
-        torch_indexes=_read_torch_indexes(variables),
-        torch_build=build,
-    )
 
 
 def _read_torch_indexes(variables: Mapping[str, str]) -> dict[str, str]:

@@ -170,4 +170,4 @@ def _private(settings: Settings, access: StageAccess) -> Settings:
     """`settings` without a tracking server and without what the stage could reach one by."""
     handed: Mapping[str, str] = settings.select([_TRACKING, *access.env_from, *access.env_from.values()])
     kept = {name: value for name, value in settings.variables.items() if name not in handed}
-    return dataclasses.replace(settings, variables=kept, checkpoint_dir=".capillary/state", resume=False)
+    return settings.model_copy(update={"variables": kept, "checkpoint_dir": ".capillary/state", "resume": False})

@@ -143,12 +143,10 @@ def prepare(job: Job, folder: Path, rendezvous: Rendezvous | None = None) -> tup
 def _settings(job: Job) -> Settings:
     """The settings on this node: the project's .env, and its own environment for what the head handed on by name."""
     settings = read_settings(job.repository)
-    variables = {**settings.variables, "CAPILLARY_EXECUTOR": job.executor.value}
     # a daemon sees all GPUs of the node, a process those that the cluster leaves it
     in_containers = job.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}
     gpus = os.environ.get("SLURM_JOB_GPUS", settings.gpus) if in_containers else ""
-    images = dataclasses.replace(settings.images, client_environment=variables)
-    return dataclasses.replace(settings, executor=job.executor, gpus=gpus, variables=variables, images=images)
+    return settings.model_copy(update={"executor": job.executor, "gpus": gpus})
 
 
 def _devices(job: Job, settings: Settings) -> dict[str, str]:

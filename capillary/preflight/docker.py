@@ -46,7 +46,7 @@ def reach_daemon(settings: Settings) -> Daemon | ServiceError | None:
     if settings.executor in {ExecutorName.PROCESS, ExecutorName.APPTAINER}:
         return None
     try:
-        api = connect(settings.variables)
+        api = connect(settings.variables, settings.executor)
     except ServiceError as error:
         return error
     with plain_errors("tell about itself"):

@@ -26,7 +26,7 @@ def run_report(request: ReportRequest, root: Path, settings: Settings, stop: Sto
     """
     if request.untracked is not None:  # an address that would be refused
         rest = {name: value for name, value in settings.variables.items() if name != VARIABLE}
-        settings = dataclasses.replace(settings, variables=rest)
+        settings = settings.model_copy(update={"variables": rest})
     executor = choose_executor(settings)
     (root / ".capillary").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="report-", dir=root / ".capillary") as name:

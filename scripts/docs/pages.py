@@ -1,15 +1,19 @@
 """Reference pages that are generated, so that they cannot fall behind: commands, defaults of params, settings."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from enum import EnumType
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
+from pydantic.fields import FieldInfo
 from typer import Context
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from capillary.cli import app
+from capillary.settings import TOLD_BY_EXPERIMENTS, Settings, variable_of
+from serving.settings import ServeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS_FILE, SETTINGS_FILE = "params.yaml", ".env.example"
@@ -20,7 +24,7 @@ def reference_pages() -> dict[str, str]:
     return {
         "reference/commands.md": commands_page(cast(TyperGroup, get_command(app))),
         "reference/defaults.md": _file_page("Defaults of the params", PARAMS_FILE, "yaml", "[Params](../params.md)"),
-        "reference/settings.md": _file_page("Settings of a machine", SETTINGS_FILE, "sh", "[Compute](../compute.md)"),
+        "reference/settings.md": settings_page(),
     }
 
 
@@ -56,6 +60,53 @@ def _row(param: Any, context: Context) -> str | None:
         return None
     left, right = (cell.replace("|", "\\|") for cell in record)
     return f"| `{left}` | {right} |"
+
+
+def settings_page() -> str:
+    """Every setting of this machine and of the service, and the file that has the other variables."""
+    own = [
+        (variable_of(name), field) for name, field in Settings.model_fields.items() if name not in TOLD_BY_EXPERIMENTS
+    ]
+    service = [(str(field.validation_alias), field) for field in ServeSettings.model_fields.values()]
+    both = _file_page("The file", SETTINGS_FILE, "sh", "[Security](../security.md)").replace("# ", "## ", 1)
+    intro = (
+        "A variable in the environment, or a line in `.env`. A variable in the environment wins; an empty one is unset."
+    )
+    return "\n\n".join(
+        [
+            f"# Settings of a machine\n\n{intro}",
+            _settings_table("How stages run", "None of them may change a result.", own),
+            _settings_table("The service", "For `capillary serve` ([more](../serve.md)).", service),
+            both,
+        ]
+    )
+
+
+def _settings_table(title: str, says: str, settings: Iterable[tuple[str, FieldInfo]]) -> str:
+    rows = [
+        f"| `{name}` | {_values(field)} | {_default(field)} | {field.description} |"
+        for name, field in settings
+        if field.description
+    ]
+    return "\n".join(
+        [f"## {title}\n\n{says}\n", "| variable | values | default | meaning |", "|---|---|---|---|", *rows]
+    )
+
+
+def _values(field: FieldInfo) -> str:
+    """The words that `field` takes; empty where its meaning says it."""
+    kind: Any = field.annotation
+    words = ("yes", "no") if kind is bool else tuple(kind) if isinstance(kind, EnumType) else get_args(kind)
+    return ", ".join(f"`{word}`" for word in words if isinstance(word, str))
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default()
+    if value is None or str(value) == "":
+        return ""
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def _file_page(title: str, name: str, language: str, more: str) -> str:

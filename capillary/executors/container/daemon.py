@@ -18,13 +18,13 @@ from stages.common.errors import CapillaryError, MachineError, ServiceError
 TIMEOUT_S = 60
 
 
-def connect(variables: Mapping[str, str]) -> docker.APIClient:
-    """A client of the daemon that DOCKER_HOST names, or the current docker context, or the usual socket; with
-    CAPILLARY_EXECUTOR=podman a client of Podman's service.
+def connect(variables: Mapping[str, str], executor: ExecutorName = ExecutorName.AUTO) -> docker.APIClient:
+    """A client of the daemon that DOCKER_HOST names, or the current docker context, or the usual socket; of Podman's
+    service where `executor` is that.
 
     Raises ServiceError when it does not answer.
     """
-    if variables.get("CAPILLARY_EXECUTOR") == ExecutorName.PODMAN:
+    if executor is ExecutorName.PODMAN:
         variables = podman.with_address(variables)
     try:
         options = kwargs_from_env(environment=dict(variables))
@@ -38,15 +38,6 @@ def connect(variables: Mapping[str, str]) -> docker.APIClient:
             remedy="start it (Docker Desktop, or: systemctl start docker), or give your user access to its socket "
             "(docs/docker-socket.md); without it stages run as plain processes: CAPILLARY_EXECUTOR=process",
         ) from error
-
-
-def answers(variables: Mapping[str, str]) -> bool:
-    """Whether a daemon answers."""
-    try:
-        connect(variables).close()
-    except ServiceError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ class ContainerExecutor:
     def __init__(self, settings: Settings) -> None:
         """Connect; raises ServiceError when the daemon does not answer."""
         self._settings = settings
-        self._api = connect(settings.variables)
+        self._api = connect(settings.variables, settings.executor)
         self._gpus: tuple[Gpu, ...] = ()
         self._environment: Environment | None = None
 
@@ -193,7 +193,7 @@ class ContainerExecutor:
 
         def insist() -> None:
             # not this process's client: it is in the middle of an answer
-            remove(connect(self._settings.variables), running.id)
+            remove(connect(self._settings.variables, self._settings.executor), running.id)
 
         timer = threading.Timer(KILL_PATIENCE_S, insist)
         timer.daemon = True

@@ -177,6 +177,7 @@ def _turn(lock: Path, stop: Stop) -> Iterator[None]:
 
 def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> None:
     variables = settings.client_environment
+    program = podman.PROGRAM if settings.executor is ExecutorName.PODMAN else "docker"
     if names := loopback_proxies(variables):
         log.info(
             f"the proxy of {', '.join(names)} listens on this machine only: the build uses the machine's own network"
@@ -185,7 +186,7 @@ def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> Non
     hidden = credentials_in(urls)
     # docker itself draws on the terminal; what holds a password goes through this process
     to_terminal = sys.stderr.isatty() and not hidden
-    process = _start(environment, variables, to_terminal=to_terminal)
+    process = _start(environment, variables, program, to_terminal=to_terminal)
     tail: list[str] = []
     with stop.passed_on(process.send_signal, process.kill, 10):
         for line in process.stderr or ():
@@ -197,8 +198,9 @@ def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> Non
         raise _build_error(environment, "\n          ".join(tail) or "see above", names)
 
 
-def _start(environment: Environment, variables: Mapping[str, str], *, to_terminal: bool) -> "subprocess.Popen[str]":
-    program = podman.PROGRAM if variables.get("CAPILLARY_EXECUTOR") == ExecutorName.PODMAN else "docker"
+def _start(
+    environment: Environment, variables: Mapping[str, str], program: str, *, to_terminal: bool
+) -> "subprocess.Popen[str]":
     try:
         return subprocess.Popen(
             environment.build_argv(variables, progress="auto" if to_terminal else "plain", program=program),

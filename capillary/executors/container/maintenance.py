@@ -27,7 +27,8 @@ log = get_logger(__name__)
 
 def show_siblings(repository: Path) -> None:
     """Print a table of the project's containers."""
-    api = connect(read_settings(repository).variables)
+    settings = read_settings(repository)
+    api = connect(settings.variables, settings.executor)
     found = _of_project(api, repository)
     if not found:
         print_answer("no stage of this project runs in a container")
@@ -51,7 +52,7 @@ def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:
         )
     settings = read_settings(repository)
     executor = ContainerExecutor(settings)
-    api = connect(settings.variables)
+    api = connect(settings.variables, settings.executor)
     for name in stages or known:
         environment = executor.environment(repository, name, read_access(repository, name))
         if is_built(api, environment.tag):
@@ -82,7 +83,7 @@ def clean(repository: Path, *, state: bool, images: bool, used: Collection[str] 
 def _daemon(settings: Settings, *, required: bool) -> docker.APIClient | None:
     """None if no daemon answers and none is asked for."""
     try:
-        return connect(settings.variables)
+        return connect(settings.variables, settings.executor)
     except ServiceError:
         if required or settings.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}:
             raise

@@ -11,6 +11,7 @@ import time
 
 from capillary.executors.container.daemon import connect
 from capillary.executors.container.siblings import remove
+from capillary.settings import ExecutorName
 
 # the daemon may still be working on the launcher's last request
 PATIENCE_S = 5.0
@@ -18,7 +19,7 @@ PATIENCE_S = 5.0
 
 def main() -> None:
     """Remove containers that are created but not started, of the launcher whose folder is CALLER."""
-    api = connect({**os.environ, "CAPILLARY_EXECUTOR": sys.argv[2]})
+    api = connect(os.environ, ExecutorName(sys.argv[2]))
     deadline = time.monotonic() + PATIENCE_S
     wanted = {"label": f"capillary.caller={sys.argv[1]}", "status": "created"}
     while time.monotonic() < deadline:

@@ -1,12 +1,10 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from capillary.settings import BASE_VARIABLES, ExecutorName, ImageSettings, Settings, TorchName, read_settings
 from stages.common.errors import CapillaryError, ExitCode
-
-IMAGES = ImageSettings(base="base:1", torch=TorchName.CPU, torch_index="", client_environment={})
 
 
 def test_everything_has_a_default(tmp_path: Path) -> None:
@@ -53,17 +51,12 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "CAPILLARY_CHECKPOINT_DIR": "/big",
         "HTTPS_PROXY": "http://proxy",
     }
-    images = ImageSettings(
-        base="base:1",
-        torch=TorchName.CUDA,
-        torch_index="https://index",
-        client_environment=variables,
-        torch_indexes={"cu126": "https://index/12", "cpu": "https://index/cpu"},
-        torch_build="cu126",
-    )
     assert read_settings(tmp_path, variables) == Settings(
         executor=ExecutorName.DOCKER,
-        images=images,
+        base_image="base:1",
+        torch="cu126",
+        torch_index="https://index",
+        torch_indexes={"cu126": "https://index/12", "cpu": "https://index/cpu"},
         gpus="0,1",
         share_gpus=True,
         require_gpu=True,
@@ -82,6 +75,38 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         checkpoint_dir="/big",
         variables=variables,
     )
+
+
+def test_images_are_built_as_the_variables_say(tmp_path: Path) -> None:
+    """A build of torch by its CUDA is one with CUDA; the engine that builds is the one that runs stages."""
+    variables = {
+        "CAPILLARY_BASE_IMAGE": "base:1",
+        "CAPILLARY_EXECUTOR": "podman",
+        "CAPILLARY_TORCH": "cu126",
+        "CAPILLARY_TORCH_INDEX": "https://index",
+        "CAPILLARY_TORCH_INDEX_CPU": "https://index/cpu",
+    }
+    assert read_settings(tmp_path, variables).images == ImageSettings(
+        base="base:1",
+        torch=TorchName.CUDA,
+        torch_index="https://index",
+        client_environment=variables,
+        torch_indexes={"cpu": "https://index/cpu"},
+        torch_build="cu126",
+        executor=ExecutorName.PODMAN,
+    )
+
+
+def test_no_value_of_a_variable_is_shown(tmp_path: Path) -> None:
+    """Settings that get into a log or a traceback bring no credential with them."""
+    settings = read_settings(tmp_path, {"AWS_SECRET_ACCESS_KEY": "s3cr3t"})
+    assert "s3cr3t" not in f"{settings!r} {settings.images!r}"
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    """What was read counts to the end of the command."""
+    with pytest.raises(ValidationError, match="frozen"):
+        read_settings(tmp_path, {}).resume = False
 
 
 def test_without_an_environment_the_process_s_own_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,12 +184,10 @@ def test_a_word_that_is_none_of_a_variables_is_refused(tmp_path: Path, name: str
     assert f"set {name} to one of " in caught.value.remedy
 
 
-@pytest.mark.parametrize("name", ["CAPILLARY_IMAGES", "CAPILLARY_VARIABLES", "CAPILLARY_STAGE"])
+@pytest.mark.parametrize("name", ["CAPILLARY_TORCH_INDEXES", "CAPILLARY_VARIABLES", "CAPILLARY_STAGE"])
 def test_a_variable_of_no_setting_changes_none(tmp_path: Path, name: str) -> None:
     """The two that a name of a field could be taken for, too."""
-    assert replace(read_settings(tmp_path, {name: "x"}), images=IMAGES, variables={}) == Settings(
-        images=IMAGES, variables={}
-    )
+    assert read_settings(tmp_path, {name: "x"}).model_copy(update={"variables": {}}) == Settings(variables={})
 
 
 def test_select_takes_names_and_patterns_and_nothing_else(tmp_path: Path) -> None:

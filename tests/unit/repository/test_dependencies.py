@@ -22,6 +22,7 @@ MODULES = {
     "python-dotenv": "dotenv",
     "dvc-data": "dvc_data",
     "pydantic-core": "pydantic_core",
+    "pydantic-settings": "pydantic_settings",
     "prometheus-client": "prometheus_client",
     "openlineage-python": "openlineage",
     "nvidia-ml-py": "pynvml",  # loaded by name: an older install lacks it

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from capillary.planning.access import ACCESS_FILE
-from capillary.settings import BASE_VARIABLES, SETTINGS
+from capillary.settings import BASE_VARIABLES, SETTINGS, TOLD_BY_EXPERIMENTS, read_settings, variable_of
 from tests.support.parts import REPOSITORY
 
 # what a user may set begins so, or is a pattern of configs/stages.yaml
@@ -27,7 +27,7 @@ SETTING = re.compile(r"^#?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
 # read, and not for .env; by who sets them instead
 NOT_FOR_USERS = {
     "the launcher, for the guard of a stage": {"CAPILLARY_POLICY"},
-    "an experiment, for its stages": {"CAPILLARY_SIDE_BY_SIDE", "CAPILLARY_EXPERIMENT", "CAPILLARY_REHEARSAL"},
+    "an experiment, for its stages": {variable_of(name) for name in TOLD_BY_EXPERIMENTS},
     "DVC": {"DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"},
     "the code, for a library that it uses": {
         *("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"),
@@ -139,3 +139,11 @@ def test_the_file_sets_nothing_and_names_nothing_twice() -> None:
     assert all(line.startswith("#") or not line for line in lines)
     settings = [match.group(1) for line in lines if (match := SETTING.match(line))]
     assert len(settings) == len(set(settings))
+
+
+def test_the_values_in_the_file_are_taken(tmp_path: Path) -> None:
+    """Whoever uncomments a line as it is gets no error."""
+    lines = (REPOSITORY / ".env.example").read_text().splitlines()
+    (tmp_path / ".env").write_text("\n".join(line.removeprefix("#") for line in lines if SETTING.match(line)))
+    settings = read_settings(tmp_path, {})
+    assert (settings.gpus, settings.memory_abort_gb, settings.shared_cache) == ("0,1", 12, "default")

@@ -10,8 +10,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from capillary.cli import app
+from capillary.settings import SETTINGS, TOLD_BY_EXPERIMENTS
 from scripts.docs.hooks import outward_links
-from scripts.docs.pages import commands_page, reference_pages
+from scripts.docs.pages import commands_page, reference_pages, settings_page
 
 
 class Kind(enum.StrEnum):
@@ -54,7 +55,18 @@ def test_commands_of_a_group_have_their_full_names_and_options() -> None:
 def test_pages_show_the_shipped_params_and_settings() -> None:
     pages = reference_pages()
     assert "max_epochs: 10" in pages["reference/defaults.md"]
-    assert "CAPILLARY_EXECUTOR" in pages["reference/settings.md"]
+    assert "#CAPILLARY_EXECUTOR=auto" in pages["reference/settings.md"]
+
+
+def test_every_setting_is_on_its_page_with_values_and_default() -> None:
+    """A setting without a description would be missing."""
+    page = settings_page()
+    for name, field in SETTINGS.items():
+        assert (f"\n| `{name}` |" in page) is (field not in TOLD_BY_EXPERIMENTS)
+    assert "| `CAPILLARY_TRACKING` | `auto`, `offline`, `required` | `auto` | whether" in page
+    assert "| `CAPILLARY_RESUME` | `yes`, `no` | `yes` | " in page
+    assert "| `CAPILLARY_GRACE_S` |  | `10` | " in page
+    assert "| `CAPILLARY_SERVE_TOKENS` |  |  | " in page
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_daemon_is_asked_about_itself_and_its_gpus(
     """The GPUs that containers of the stages' base image get."""
     asked: list[tuple[object, str]] = []
     api = Api()
-    monkeypatch.setattr(docker_checks, "connect", lambda variables: api if variables["DOCKER_HOST"] == "x" else None)
+    monkeypatch.setattr(docker_checks, "connect", lambda variables, _: api if variables["DOCKER_HOST"] == "x" else None)
     monkeypatch.setattr("capillary.preflight.docker.gpus.find_gpus", lambda *what: asked.append(what) or (GPU,))
     variables = {"CAPILLARY_EXECUTOR": executor, "DOCKER_HOST": "x", "CAPILLARY_BASE_IMAGE": "base:1"}
     found = find_daemon(read_settings(tmp_path, variables))

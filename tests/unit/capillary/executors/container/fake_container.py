@@ -112,7 +112,7 @@ class Run:
         self.plan = plan
         self.published: list[str] = []
         self.daemon = ContainerDaemon(work)
-        monkeypatch.setattr(executing, "connect", lambda _variables: self.daemon)
+        monkeypatch.setattr(executing, "connect", lambda *_: self.daemon)
 
     def __call__(self, program: Program = work, stop: Stop | None = None, **variables: str) -> int:
         self.daemon.program = program

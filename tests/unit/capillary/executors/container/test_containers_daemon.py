@@ -12,7 +12,8 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ReadTimeout
 
-from capillary.executors.container.daemon import answers, connect, daemon_gone, explain, plain_errors
+from capillary.executors.container.daemon import connect, daemon_gone, explain, plain_errors
+from capillary.settings import ExecutorName
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from tests.unit.capillary.executors.container.fake_daemon import refusal
 
@@ -98,7 +99,6 @@ def socket_url(tmp_path: Path) -> Iterator[str]:
 
 def test_a_daemon_that_answers_is_used(socket_url: str) -> None:
     """DOCKER_HOST names it. No answer takes longer than a minute."""
-    assert answers({"DOCKER_HOST": socket_url})
     api = connect({"DOCKER_HOST": socket_url})
     assert api.timeout == 60
     assert api.api_version == docker.constants.DEFAULT_DOCKER_API_VERSION
@@ -111,14 +111,22 @@ def test_the_current_context_is_used_unless_a_variable_names_a_daemon(
     """`docker context use`; DOCKER_HOST wins, as with docker itself."""
     context = SimpleNamespace(Host=socket_url, TLSConfig=None)
     monkeypatch.setattr("capillary.executors.container.daemon.ContextAPI.get_current_context", lambda: context)
-    assert answers({})
-    assert not answers({"DOCKER_HOST": f"unix://{tmp_path}/nobody.sock"})
+    connect({}).close()
+    with pytest.raises(ServiceError):
+        connect({"DOCKER_HOST": f"unix://{tmp_path}/nobody.sock"})
+
+
+def test_podman_s_service_is_asked_where_podman_runs_stages(socket_url: str, tmp_path: Path) -> None:
+    """Its own variable names it, whatever DOCKER_HOST says."""
+    nowhere = f"unix://{tmp_path}/nobody.sock"
+    connect({"DOCKER_HOST": nowhere, "CONTAINER_HOST": socket_url}, ExecutorName.PODMAN).close()
+    with pytest.raises(ServiceError):
+        connect({"DOCKER_HOST": nowhere, "CONTAINER_HOST": socket_url}, ExecutorName.DOCKER)
 
 
 def test_a_daemon_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """With how to start it, and how to do without."""
     nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/nobody.sock"}
-    assert not answers(nowhere)
     with pytest.raises(ServiceError, match="does not answer") as caught:
         connect(nowhere)
     assert "CAPILLARY_EXECUTOR=process" in caught.value.remedy

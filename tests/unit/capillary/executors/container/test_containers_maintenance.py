@@ -30,7 +30,7 @@ def project(image_files: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) 
     (image_files / "configs/stages.yaml").write_text(ACCESS)
     daemon.answers |= {"inspect_container": refusal(404, kind=NotFound), "info": {}, "containers": [], "images": []}
     for module in (maintenance, execute):
-        monkeypatch.setattr(module, "connect", lambda _variables: daemon)
+        monkeypatch.setattr(module, "connect", lambda *_: daemon)
     for name in [name for name in os.environ if name.startswith("CAPILLARY_")]:
         monkeypatch.delenv(name)
     return image_files
@@ -188,7 +188,7 @@ def test_clean_does_without_a_daemon_what_needs_none(
 ) -> None:
     """Who asks for images or containers must have one; leftovers on disk go first, either way."""
 
-    def nobody(_variables: object) -> None:
+    def nobody(*_: object) -> None:
         raise ServiceError("the Docker daemon does not answer", remedy="start it")
 
     monkeypatch.setattr(maintenance, "connect", nobody)

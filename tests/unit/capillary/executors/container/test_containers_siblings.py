@@ -103,7 +103,7 @@ def test_remove_created_removes_what_was_made_and_not_started(daemon: Daemon, mo
     looks = iter([[], [{"Id": "c0ffee"}], []])
     daemon.answers["containers"] = lambda **_: next(looks)
     times = iter([0.0, 0.0, 1.0, 4.9, 5.0])
-    monkeypatch.setattr(remove_created, "connect", lambda _variables: daemon)
+    monkeypatch.setattr(remove_created, "connect", lambda *_: daemon)
     monkeypatch.setattr("capillary.executors.container.remove_created.time.monotonic", lambda: next(times))
     monkeypatch.setattr("capillary.executors.container.remove_created.time.sleep", lambda _s: None)
     monkeypatch.setattr("sys.argv", ["remove_created", "toy-1", "docker"])
