@@ -8,7 +8,7 @@ from pathlib import Path
 from capillary.executors.choose import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
-from capillary.publishing.publish import publish_file
+from capillary.publishing.publish import publish_out
 from capillary.settings import read_settings
 from stages.common.errors import DataError, UsageError
 from stages.common.program.messages import get_logger
@@ -41,7 +41,7 @@ def run_export(asked: Export, root: Path, stop: Stop) -> int:
     argv = ("--card", CARD) if is_card else (asked.model,)
     step = Step(stage="bioimageio", argv=(*argv, *_options(asked, root)), takes=None, makes=PACKAGE, root=root)
     plan = plan_step(step, root, settings, executor, also={CARD: card} if is_card else None)
-    code = executor.execute(plan, stop, lambda work: publish_file(work / PACKAGE, asked.folder.absolute()))
+    code = executor.execute(plan, stop, lambda work: publish_out(work, PACKAGE, asked.folder.absolute()))
     if code == 0:
         log.info(f"wrote {asked.folder}; to check it: bioimageio test {asked.folder / 'rdf.yaml'}")
     return code

@@ -11,7 +11,7 @@ from capillary.lifetimes.stop import Stop
 from capillary.planning.access import read_access
 from capillary.planning.make_plan import plan_stage
 from capillary.planning.plan import CODE_FOLDER, Dep, StagePlan, StageRequest
-from capillary.publishing.publish import publish_file
+from capillary.publishing.publish import publish_out
 from capillary.settings import Settings
 
 
@@ -72,6 +72,6 @@ def run_step(step: Step, folder: Path, settings: Settings, executor: Executor, s
 
     def publish(work: Path) -> None:
         if step.makes is not None:
-            publish_file(work / step.makes, folder / step.makes)
+            publish_out(work, step.makes, folder / step.makes)
 
     return executor.execute(plan, stop, publish)

@@ -10,7 +10,7 @@ from capillary.prediction.plan import RunOf, plan_prediction
 from capillary.prediction.running import Runner, choose_runner, execute
 from capillary.prediction.spread.parts import address_of
 from capillary.prediction.spread.traces import shared_traces, traces_of
-from capillary.publishing.publish import publish_file
+from capillary.publishing.publish import publish_out
 from capillary.settings import read_settings
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest
@@ -35,7 +35,7 @@ def run_prediction(request: PredictRequest, root: Path, stop: Stop) -> int:
 
     def publish(work: Path) -> None:
         for out, target in zip(plan.stage.outs, stack.files, strict=True):
-            publish_file(work / out, target.absolute())
+            publish_out(work, out, target.absolute())
         log.info(f"wrote {', '.join(map(str, stack.files))}")
 
     return execute(plan, runner.executor, stop, publish)

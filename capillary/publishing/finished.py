@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from capillary.planning.plan import StagePlan
 from capillary.publishing.publish import publish, refuse_foreign
+from capillary.publishing.take_over import take_over
 
 _ROOM = Path(".capillary", "finished")
 _RUN = re.compile(r"-[0-9a-f]{16}$")
@@ -26,7 +27,8 @@ def keep(plan: StagePlan, work: Path) -> None:
     ready = room / f".{_name(plan)}.tmp"
     _remove(ready)
     for out in plan.outs:
-        _copy(work / out, ready / out)
+        (ready / out).parent.mkdir(parents=True, exist_ok=True)
+        take_over(work, out, ready / out, copies=True)
     ready.rename(room / _name(plan))
 
 
@@ -43,7 +45,7 @@ def take(plan: StagePlan) -> bool:
     refuse_foreign(kept, f"what was kept of {plan.address}", f"remove {kept} and repeat dvc repro")
     copy = kept.with_name(f".{kept.name}.taken")
     _remove(copy)
-    shutil.copytree(kept, copy, symlinks=True)
+    take_over(kept.parent, kept.name, copy, copies=True)
     try:
         publish(copy, plan.outs, plan.root)
     finally:
@@ -58,14 +60,6 @@ def _name(plan: StagePlan) -> str:
 def _safe(address: str) -> str:
     """`address` as a name of one folder, unlike that of any other address: an item of a matrix may hold a slash."""
     return quote(address, safe="@=,+ ")
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True)
-    else:
-        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _remove(folder: Path) -> None:

@@ -1,22 +1,20 @@
 """From scratch to workspace: the outs of a stage that ended well, checked first, each replaced in one step."""
 
 import ctypes
-import errno
 import itertools
 import os
 import shlex
 import shutil
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from capillary.planning.plan import INPUTS
+from capillary.publishing.take_over import foreign_kind, take_over
 from stages.common.errors import CapillaryError, ExitCode, UndeclaredError
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
 
-_KINDS = {stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
 
@@ -72,9 +70,9 @@ def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
     """What is neither a plain file nor a folder in `place`, itself included, and which kind it is."""
     inner = (Path(parent, name) for parent, folders, files in _walk(place) for name in sorted([*folders, *files]))
     for path in itertools.chain([place], inner):
-        mode = path.lstat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            yield path, _KINDS.get(stat.S_IFMT(mode), "special file")
+        kind = foreign_kind(path.lstat().st_mode)
+        if kind is not None:
+            yield path, kind
 
 
 def _walk(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -115,16 +113,18 @@ def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator
 def publish(work: Path, outs: Sequence[str], root: Path) -> None:
     """Move `outs` from `work` into the workspace `root`. Each previous out stands until the new one takes its place."""
     for out in outs:
-        publish_file(work / out, root / out)
+        publish_out(work, out, root / out)
         log.debug(f"{out} is in the workspace")
 
 
-def publish_file(source: Path, target: Path) -> None:
-    """Move a file or folder to `target`, which stands as it is until the new one takes its place."""
+def publish_out(work: Path, out: str, target: Path) -> None:
+    """Move the file or folder `out` of a stage's folder `work` to `target`, which stands until the new one takes its
+    place. Raises UndeclaredError for a link or the like, also for one that took a file's place after all checks.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     ready = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        _bring(source, ready)
+        take_over(work, out, ready)
         if os.path.lexists(target) and (ready.is_dir() or target.is_dir()):
             _swap(ready, target)
         else:
@@ -133,28 +133,9 @@ def publish_file(source: Path, target: Path) -> None:
         _remove(ready)
 
 
-def _bring(source: Path, ready: Path) -> None:
-    """Move `source` next to its target; copy it where that is another file system (also one mounted twice)."""
-    try:
-        source.rename(ready)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        if source.is_dir():
-            shutil.copytree(source, ready, symlinks=True, copy_function=_copy)
-        else:
-            _copy(source, ready)
-
-
-class _CopyError(Exception):
-    """Not an OSError: copytree would gather those and continue, while a full disk must end it, with its own reason."""
-
-
-def _copy(source: str | Path, copy: str | Path) -> None:
-    try:
-        shutil.copy2(source, copy, follow_symlinks=False)
-    except OSError as error:
-        raise _CopyError(str(copy)) from error
+def publish_file(source: Path, target: Path) -> None:
+    """The same for a file or folder in a folder that can be trusted."""
+    publish_out(source.parent, source.name, target)
 
 
 def _swap(ready: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from capillary.executors.choose import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.planning.plan import StagePlan
-from capillary.publishing.publish import publish_file
+from capillary.publishing.publish import publish_file, publish_out
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.requests.report import DAMAGES, OUT, REQUEST_FILE, Damage, ReportRequest, read_damages, request_json
@@ -35,7 +35,7 @@ def run_report(request: ReportRequest, root: Path, settings: Settings, stop: Sto
         step = Step(stage=STAGE, argv=(), takes=None, makes=OUT, root=root)
         given = {REQUEST_FILE: made / REQUEST_FILE, **{each: root / each for each in _results(root)}}
         plan = _following_links(plan_step(step, made, settings, executor, also=given))
-        code = executor.execute(plan, stop, lambda work: publish_file(work / OUT, made / OUT))
+        code = executor.execute(plan, stop, lambda work: publish_out(work, OUT, made / OUT))
         if code:
             raise _unwritten(code)
         damages = read_damages((made / OUT / DAMAGES).read_bytes())

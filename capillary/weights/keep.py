@@ -8,7 +8,7 @@ from capillary.executors.choose import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.planning.plan import WEIGHTS
-from capillary.publishing.publish import publish_file
+from capillary.publishing.publish import publish_out
 from capillary.settings import Settings, read_settings
 from capillary.weights.choice import FILE, weights_in_remote
 from stages.common.errors import DataError, UsageError
@@ -43,7 +43,7 @@ def _make(root: Path, settings: Settings, executor: Executor, stop: Stop) -> int
     former = {FORMER: root / WEIGHTS} if (root / WEIGHTS).is_dir() else {}
     step = Step(stage="weights", argv=(), takes=CARDS, makes=MADE, root=root)
     plan = plan_step(step, root, settings, executor, also=former)
-    return executor.execute(plan, stop, lambda work: publish_file(work / MADE, root / WEIGHTS))
+    return executor.execute(plan, stop, lambda work: publish_out(work, MADE, root / WEIGHTS))
 
 
 def _hand_to_dvc(root: Path) -> None:

@@ -9,10 +9,13 @@
 """
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from pydantic import ValidationError
 
@@ -59,8 +62,6 @@ class Kept:
     def done(self, survey: BlockSurvey) -> Mapping[int, int]:
         """Block → its voxels of vessel, of those that are whole. A line that a killed run left half is dropped."""
         file = self.work / BLOCKS_FILE
-        if not file.is_file():
-            return {}
         results = read_results(file)
         if any(result.number >= survey.grid.count for result in results):
             raise self._damaged(file, f"a block beyond the {survey.grid.count} of the stack")
@@ -68,7 +69,7 @@ class Kept:
 
     def add(self, results: list[BlockResult]) -> None:
         """Note blocks whose chunks are in the stores; it is on the disk when this returns."""
-        with (self.work / BLOCKS_FILE).open("ab") as stream:
+        with _open_plain(self.work / BLOCKS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, "ab") as stream:
             stream.writelines(result.model_dump_json().encode() + b"\n" for result in results)
             stream.flush()
             os.fsync(stream.fileno())
@@ -92,20 +93,40 @@ def kept_folder(mask: Path) -> Iterator[Kept]:
 
 
 def read_results(file: Path) -> list[BlockResult]:
-    """The lines of `file`, which a stage wrote. Raises DamagedError for what it does not write.
+    """The lines of `file`, which a stage wrote; none if it is missing. A last line that is not whole is removed.
 
-    A last line that is not whole is removed.
+    Raises DamagedError for what a stage does not write.
     """
-    with file.open("r+b") as stream:
+    if not os.path.lexists(file):
+        return []
+    with _open_plain(file, os.O_RDWR, "r+b") as stream:
         *whole, torn = stream.read(MAX_BYTES).split(b"\n")
         if torn:
             stream.truncate(sum(len(line) + 1 for line in whole))
     try:
         return [BlockResult.model_validate_json(line) for line in whole]
     except ValidationError as error:
-        raise DamagedError(
-            "the record of the blocks that are done cannot be read",
-            file=file,
-            value=str(error).splitlines()[0],
-            remedy=f"remove {file}, and repeat the command: the blocks are predicted again",
-        ) from error
+        raise _unreadable(file, str(error).splitlines()[0]) from error
+
+
+def _open_plain(file: Path, flags: int, mode: str) -> IO[bytes]:
+    """`file`, which a stage may have made a link to a file of the user, or a pipe that nobody writes to."""
+    try:
+        number = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            raise
+        raise _unreadable(file, "a link, a folder or a special file") from error
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise _unreadable(file, "a special file")
+    return os.fdopen(number, mode)
+
+
+def _unreadable(file: Path, why: str) -> DamagedError:
+    return DamagedError(
+        "the record of the blocks that are done cannot be read",
+        file=file,
+        value=why,
+        remedy=f"remove {file}, and repeat the command: the blocks are predicted again",
+    )

@@ -20,7 +20,7 @@ def merge(left: Path, kept: Kept, survey: BlockSurvey, numbers: Collection[int],
 
     Raises CapillaryError where a job left other files than chunks of its own blocks, or no word of one.
     """
-    results = read_results(left / BLOCKS_FILE) if (left / BLOCKS_FILE).is_file() else []
+    results = read_results(left / BLOCKS_FILE)
     if {result.number for result in results} != set(numbers):
         raise _unexpected("results of other blocks than those that it was asked for", left)
     for name in stores:

@@ -14,7 +14,7 @@ from capillary.prediction.running import Runner, execute
 from capillary.prediction.spread.heads import Heads
 from capillary.prediction.spread.parts import Carried, Part, address_of, cut, folder_of
 from capillary.prediction.spread.traces import traces_of
-from capillary.publishing.publish import publish_file
+from capillary.publishing.publish import publish_out
 from capillary.settings import Settings
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.records import ASSEMBLED, SURVEY_FILE, BlockSurvey
@@ -49,7 +49,7 @@ class Steps:
         assert self.request.blocks is not None
 
         def publish(work: Path) -> None:
-            publish_file(work / OUTPUT / SURVEY_FILE, self.kept.survey_file)
+            publish_out(work, f"{OUTPUT}/{SURVEY_FILE}", self.kept.survey_file)
 
         return self._run(self.request, "survey", (), publish)
 
@@ -75,7 +75,7 @@ class Steps:
 
         def publish(work: Path) -> None:
             for file in (work / OUTPUT).iterdir():
-                publish_file(file, self.kept.joined / file.name)
+                publish_out(work, f"{OUTPUT}/{file.name}", self.kept.joined / file.name)
 
         return self._run(self._asked(BlockWork(step="join", cleans=cleans)), "join", (mask,), publish)
 

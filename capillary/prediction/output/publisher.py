@@ -1,6 +1,6 @@
 """Takes each finished stack of a batch from the stage's folder to the user's while the stage works on the others.
 
-The stage never sees the user's folder. What it made is moved out of its reach first, and checked and recorded there.
+The stage never sees the user's folder. What it made is taken over first, out of its reach, and recorded there.
 """
 
 import contextlib
@@ -15,12 +15,15 @@ from pydantic import ValidationError
 
 from capillary.prediction.output.records import History, Record, append_record, hashes_of
 from capillary.prediction.output.table import write_table
-from capillary.publishing.publish import publish_file, refuse_foreign
+from capillary.publishing.publish import publish_file
+from capillary.publishing.take_over import take_over
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.requests.prediction.request import StackRequest
 from stages.common.requests.prediction.results import RESULTS_FILE, StackResult
+from stages.common.tracking.spool.plain import open_plain
 
 POLL_S = 0.5
+MOST_BYTES = 1 << 20  # of a line, or of lines that are read at once
 
 
 @dataclass(kw_only=True)
@@ -41,8 +44,9 @@ class Publisher:
 
     def take(self) -> None:
         """Publish what the stage finished since the last call."""
-        for line in self._new_lines():
-            self._publish(self._result(line))
+        while lines := self._new_lines():
+            for line in lines:
+                self._publish(self._result(line))
 
     @contextlib.contextmanager
     def watching(self, ask_to_stop: Callable[[], None]) -> Iterator[None]:
@@ -66,14 +70,18 @@ class Publisher:
             self.take()
 
     def _new_lines(self) -> list[bytes]:
-        """Whole lines only: the stage may be writing the next one."""
+        """Whole lines only, and not all of them at once: the stage may be writing the next one, or many."""
         try:
-            number = os.open(self.work / RESULTS_FILE, os.O_RDONLY | os.O_NOFOLLOW)
+            with open_plain(self.work / RESULTS_FILE) as stream:
+                stream.seek(self._offset)
+                content = stream.read(MOST_BYTES)
         except FileNotFoundError:
             return []
-        with os.fdopen(number, "rb") as stream:
-            stream.seek(self._offset)
-            *whole, _ = stream.read().split(b"\n")
+        except (OSError, ValueError) as error:
+            raise _unexpected(f"no plain {RESULTS_FILE}") from error
+        *whole, rest = content.split(b"\n")
+        if len(rest) == MOST_BYTES:
+            raise _unexpected("a line that is not a result: it has no end")
         self._offset += sum(len(line) + 1 for line in whole)
         return whole
 
@@ -104,8 +112,7 @@ class Publisher:
     def _move(self, stack: StackRequest, number: int) -> dict[Path, Path]:
         """File where the stage cannot reach it → where it belongs. All of it is on the disk."""
         own = self.taken / f"{number:05}"
-        (self.work / own.name).rename(own)
-        refuse_foreign(own, f"what predict made of {stack.image.name}", "this is a defect; report it")
+        take_over(self.work, own.name, own)
         made = {own / file.name: file for file in stack.files}
         for file in made:
             if not file.exists():

@@ -9,7 +9,7 @@ from capillary.planning.plan import Dep
 from capillary.prediction.plan import OUTPUT, STAGE, RunOf, plan_prediction
 from capillary.prediction.running import execute
 from capillary.prediction.spread.parts import Part
-from capillary.publishing.publish import publish_file
+from capillary.publishing.publish import publish_out
 from capillary.settings import read_settings
 from stages.common.errors import UsageError
 from stages.common.program.ending import run_main
@@ -28,7 +28,7 @@ def run_part(part: Part, stop: Stop) -> int:
     reads = tuple(Dep(name=one.name, host=one.host, is_carried=one.is_small) for one in part.reads)
     run = RunOf(address=part.address, hashes=part.traces, deps=reads, limits=place.limits)
     plan = plan_prediction(part.request, part.root, settings, place, run)
-    return execute(plan, place, stop, lambda work: publish_file(work / OUTPUT, part.target))
+    return execute(plan, place, stop, lambda work: publish_out(work, OUTPUT, part.target))
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """One stack by blocks on the host: which runs of the stage there are, what is kept, and what is published."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import pytest
 from capillary.lifetimes.stop import Stop
 from capillary.prediction.ask import make_request
 from capillary.prediction.blocks import run, steps
-from capillary.prediction.blocks.kept import kept_folder
+from capillary.prediction.blocks.kept import kept_folder, read_results
 from capillary.prediction.names import parse_blocks
 from capillary.prediction.run import run_prediction
 from capillary.prediction.running import Runner
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
+from stages.common.requests.prediction.records import BLOCKS_FILE
 from stages.common.requests.prediction.request import PredictRequest
 from tests.unit.capillary.prediction.conftest import JOBS, FakeStage
 
@@ -144,6 +146,22 @@ def test_a_damaged_folder_is_named(root: Path, stage: FakeStage, name: str, cont
     file.write_bytes(former + b'{"number": 2, "ves' if name.endswith("jsonl") else former)
     assert predict(root) == 143
     assert numbers(stage)[-1] == tuple(range(2, 18))
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_the_record_of_blocks_may_be_nothing_but_a_file(tmp_path: Path, kind: str) -> None:
+    """A stage may write there: a file of the user's that ends without a line break would lose its last line."""
+    mine, file = tmp_path / "mine", tmp_path / BLOCKS_FILE
+    mine.write_text("one line\nand half of another")
+    if kind == "link":
+        file.symlink_to(mine)
+    elif kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.mkdir()
+    with pytest.raises(DamagedError, match="cannot be read"):
+        read_results(file)
+    assert mine.read_text() == "one line\nand half of another"
 
 
 def test_one_command_at_a_time_works_on_a_mask(root: Path) -> None:

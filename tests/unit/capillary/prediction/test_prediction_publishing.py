@@ -1,16 +1,21 @@
 """A batch on the host: what is published, recorded and taken for done."""
 
+import contextlib
 import csv
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from capillary.prediction.many import HIDDEN, work_folder
+from capillary.prediction.output import publisher
 from capillary.prediction.output.existing import settle_existing
-from capillary.prediction.output.publisher import Publisher
+from capillary.prediction.output.publisher import MOST_BYTES, Publisher
 from capillary.prediction.output.records import RECORDS_FILE, History, read_history
 from capillary.prediction.output.table import TABLE_FILE
+from capillary.publishing.take_over import take_over
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from stages.common.requests.prediction.results import Results, StackResult
@@ -215,3 +220,42 @@ def test_a_folder_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(CapillaryError, match="nothing can be written") as raised, work_folder(Path("/proc/far/out")):
         pass
     assert (raised.value.code, raised.value.file) == (ExitCode.MACHINE, Path("/proc"))
+
+
+@pytest.mark.parametrize("kind", ["link", "link to a folder", "pipe", "folder", "line without end"])
+def test_the_list_of_results_may_be_nothing_but_a_file(bench: PublishSetup, tmp_path: Path, kind: str) -> None:
+    """No file of the user is read in its place, and nobody waits for a pipe or reads without end."""
+    file = bench.hidden / "work" / "results.jsonl"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    elif kind == "line without end":
+        file.write_bytes(b"1" * MOST_BYTES)
+    else:
+        (tmp_path / "key").write_text('{"number": 0, "status": "failed", "words": ["a key"]}\n')
+        file.symlink_to(tmp_path if kind == "link to a folder" else tmp_path / "key")
+    with pytest.raises(CapillaryError, match="the predict stage left"):
+        bench.publisher.take()
+    assert list(bench.folder.iterdir()) == []
+
+
+def test_a_mask_that_is_swapped_for_a_link_while_the_stage_runs_is_not_published(
+    bench: PublishSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the folder that the stage keeps open, wherever that is moved: neither shown nor hashed."""
+    (tmp_path / "key").write_text("a key")
+    bench.finish(0)
+    held = os.open(bench.hidden / "work" / "00000", os.O_RDONLY)
+
+    def swap(*words: Any) -> None:
+        take_over(*words)
+        with contextlib.suppress(FileNotFoundError):  # the folder is gone
+            os.symlink(tmp_path / "key", "late", dir_fd=held)
+            os.replace("late", "a.tif", src_dir_fd=held, dst_dir_fd=held)
+
+    monkeypatch.setattr(publisher, "take_over", swap)
+    bench.publisher.take()
+    os.close(held)
+    assert not (bench.folder / "a.tif").is_symlink()
+    assert (bench.folder / "a.tif").read_text() == "mask 0"
