@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from capillary.cache.lines import fetched, pushed
 from capillary.cache.recompute import has_server, reads_registry
 from capillary.cache.shared_record import MOST_BYTES, SharedResult, read_record, record_of
 from capillary.compute.circumstances import MOST_NOTE_BYTES, digests_of, keep_of, note_of, read_note, recall
@@ -38,7 +39,6 @@ from stages.common.tracking.address import without_login
 log = get_logger(__name__)
 
 RUNS, CIRCUMSTANCES = "runs", "capillary-circumstances"
-FETCHED = "is in the shared cache: fetched, not computed"
 ROOM = Path(".capillary", "shared")
 POLL_S = 0.1
 ANSWER_S = 30.0  # after which a remote that says nothing counts as away
@@ -100,7 +100,7 @@ class SharedCache:
             publish(work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        log.info(f"{self._claim.address} {FETCHED}")
+        log.info(fetched(self._claim.address))
         return True
 
     def push(self) -> None:
@@ -168,7 +168,7 @@ class SharedCache:
     def _push(self) -> None:
         remote, entries = _within(ANSWER_S, self._stop, self._look)
         _within(None, self._stop, lambda: self._send(remote, entries))
-        log.info(f"the result of {self._claim.address} is in the shared cache {remote.name}")
+        log.info(pushed(self._claim.address, remote.name))
 
     def _send(self, remote: RemoteContent, entries: list[str]) -> None:
         outs = {name: remote.add_out(self._root / name) for name in self._claim.outs}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from capillary.cache.lines import FETCHED
 from capillary.dvc.commands import BUSY, KILL_SAFE_DVC
 from capillary.experiments.assignment import Assignment
 from capillary.lifetimes.group import start_group
@@ -27,7 +28,6 @@ log = get_logger(__name__)
 
 MOST_BUSY_TRIES = 60
 BUSY_PAUSE_S = 2.0
-FETCHED = "is in the shared cache"  # a stage says so instead of computing (capillary/cache/shared.py)
 STOPPED = 130
 
 

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from capillary.cache.lines import fetched, pushed
 from capillary.experiments import cells as cells_module
-from capillary.experiments.cells import FETCHED, Cells, Outcome, Slot
+from capillary.experiments.cells import Cells, Outcome, Slot
 from capillary.publishing.leftovers import TORN
 from tests.support.parts import REPOSITORY, command_environment
 from tests.unit.capillary.experiments.fake_dvc import FakeDvc
@@ -146,7 +147,8 @@ def test_a_slots_variables_win_over_the_experiments(project: Project, monkeypatc
         ("echo \"Stage 'train@a-0' did not change, skipping\"", 0, False),
         ("echo 'a log that quotes: Running stage'", 0, False),
         ("echo \"Running stage 'train@a-0':\"; exit 3", 3, True),
-        (f"echo \"Running stage 'train@a-0':\"; echo 'train@a-0 {FETCHED}'", 0, False),
+        (f"echo \"Running stage 'train@a-0':\"; echo '{fetched('train@a-0')}'", 0, False),
+        (f"echo \"Running stage 'train@a-0':\"; echo '{pushed('train@a-0', 'lab')}'", 0, True),
         ("kill -9 $$", 137, False),
         ("kill -15 $$", 143, False),
     ],
