@@ -41,6 +41,14 @@ def find_hidden(text: str) -> str | None:
     return next((_escape(sign) for sign in text if _is_hidden(sign)), None)
 
 
+def percent(share: float) -> str:
+    """`share` (0 to 1) as 12.3%. Neither little nor nearly all is rounded to none or all: under 0.1%, over 99.9%."""
+    text = f"{share:.1%}"
+    if text == "0.0%" and share > 0:
+        return "under 0.1%"
+    return "over 99.9%" if text == "100.0%" and share < 1 else text
+
+
 def json_value(text: str | bytes) -> Any:
     """The value that `text` holds as JSON. Raises ValueError for what is not JSON, and for what is nested too deeply.
 

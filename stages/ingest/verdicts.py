@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
 from stages.common.imaging.zyx import Spacing
-from stages.common.text import as_csv, visible
+from stages.common.text import as_csv, percent, visible
 from stages.ingest.checks import ImageFacts, LabelFacts
 from stages.ingest.labels import values as label_values
 from stages.ingest.labels.grid import SETTING
@@ -86,7 +86,8 @@ class Verdict:
         shape = " × ".join(map(str, self.stack.image_facts.shape_zyx))
         spacing = " × ".join(f"{value:g}" for value in self.stack.spacing_um)
         share, labelled = self.stack.label_facts.foreground_share, self.stack.label_facts.labelled_share
-        vessel = f"{share:.1%} foreground" + ("" if labelled == 1 else f" in the {labelled:.1%} that are labelled")
+        part = "" if labelled == 1 else f" in the {percent(labelled)} that are labelled"
+        vessel = f"{percent(share)} foreground{part}"
         return f"{shape} voxels of {spacing} µm ({self.facts.spacing_source}), {vessel}, valid{notes}"
 
 

@@ -6,6 +6,7 @@ from stages.common.imaging.intensities.distribution import measure_intensities
 from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.spacing import show
 from stages.common.imaging.zyx import Spacing
+from stages.common.text import percent
 from stages.common.tiling.volume import Volume
 from stages.common.tracking.cards.domain import TrainingDomain
 
@@ -69,6 +70,6 @@ def doubts_of_intensities(
         )
     if measured["share_highest"] > high["share_highest"] + SATURATED_MARGIN:
         yield (
-            f"{measured['share_highest']:.1%} of the voxels have the highest value, in training it was "
-            f"{high['share_highest']:.1%} at most: the stack may be saturated"
+            f"{percent(measured['share_highest'])} of the voxels have the highest value, in training it was "
+            f"{percent(high['share_highest'])} at most: the stack may be saturated"
         )

@@ -26,6 +26,7 @@ from stages.common.imaging.volumes import (
 )
 from stages.common.program.messages import get_logger
 from stages.common.program.progress import progress
+from stages.common.text import percent
 from stages.preprocess.folds import Member, check_enough, draw_folds
 from stages.preprocess.params import Preprocess
 from stages.preprocess.pool import prepared_volumes
@@ -103,7 +104,7 @@ def _prepare(tasks: Sequence[Task], workers: int) -> list[Prepared]:
         for prepared in results:
             name = prepared.task.raw.id
             shape = "×".join(map(str, prepared.task.shape_zyx))
-            steps.advance(f"{name} {shape}, {prepared.foreground_share:.1%} foreground{_how_much(prepared)}")
+            steps.advance(f"{name} {shape}, {percent(prepared.foreground_share)} foreground{_how_much(prepared)}")
             if prepared.lost_parts:
                 log.warning(_what_is_lost(prepared))
             done[name] = prepared
@@ -111,7 +112,7 @@ def _prepare(tasks: Sequence[Task], workers: int) -> list[Prepared]:
 
 
 def _how_much(prepared: Prepared) -> str:
-    return "" if prepared.labelled_share == 1 else f" in the {prepared.labelled_share:.1%} that are labelled"
+    return "" if prepared.labelled_share == 1 else f" in the {percent(prepared.labelled_share)} that are labelled"
 
 
 def _what_is_lost(prepared: Prepared) -> str:

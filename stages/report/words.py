@@ -8,6 +8,7 @@ from statistics import fmean
 from stages.common.metrics import METRICS, Metric
 from stages.common.statistics.groups import LEAST_GROUPS
 from stages.common.statistics.results import Difference, Interval, Role
+from stages.common.text import percent
 from stages.report.model import BandResult, Coverage, Report
 
 NONE = "–"
@@ -103,8 +104,9 @@ def labelled_words(report: Report) -> str:
         return ""
     unmeasured = any(math.isnan(value) for volume in report.volumes for value in volume.values.values())
     missing = f" A metric without a value ({NONE}) needs larger labelled blocks." if unmeasured else ""
+    mean = percent(fmean(shares.values())).capitalize()
     return (
-        f"{fmean(shares.values()):.1%} of the voxels are labelled (a mean over volumes; {in_part} of {len(shares)} are "
+        f"{mean} of the voxels are labelled (a mean over volumes; {in_part} of {len(shares)} are "
         f"labelled in part). All numbers are of those voxels alone (docs/labels.md).{missing}"
     )
 

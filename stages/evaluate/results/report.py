@@ -11,6 +11,7 @@ from stages.common.cell_name import seed_words
 from stages.common.metrics import METRICS, Metric
 from stages.common.program.console import console, plain, print_answer
 from stages.common.statistics.groups import LEAST_GROUPS, group_means
+from stages.common.text import percent
 from stages.common.tracking.runs import TrackedRun
 from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.held_out.showing import points_of
@@ -72,9 +73,9 @@ def _show_what_is_labelled(rows: list[Row]) -> None:
     shares = {(row.fold, row.id): row.measurement.labelled_share for row in rows}
     part = [share for share in shares.values() if share < 1]
     if part:
-        mean = sum(shares.values()) / len(shares)
+        mean = percent(sum(shares.values()) / len(shares))
         print_answer(
-            f"{mean:.1%} of the voxels are labelled, and nothing else counts (in part: {len(part)} of {len(shares)})"
+            f"{mean} of the voxels are labelled, and nothing else counts (in part: {len(part)} of {len(shares)})"
         )
     for row in rows:
         missing = [METRICS[name].title for name, value in row.measurement.values.items() if math.isnan(value)]

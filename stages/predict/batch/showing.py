@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from stages.common.program.messages import get_logger
 from stages.common.program.progress import Steps, progress
 from stages.common.requests.prediction.results import StackResult
+from stages.common.text import percent
 
 log = get_logger(__name__)
 
@@ -54,5 +55,5 @@ def duration(seconds: float) -> str:
 def _what(result: StackResult) -> str:
     if result.status != "done":
         return "failed" if result.status == "failed" else "done before, skipped"
-    share = f"{result.vessel_share or 0:.1%} vessel"
+    share = f"{percent(result.vessel_share or 0)} vessel"
     return f"{share} (read {result.read_s:.1f} s, computed {result.compute_s:.1f} s, written {result.write_s:.1f} s)"

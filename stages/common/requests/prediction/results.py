@@ -8,6 +8,7 @@ from pydantic import Field
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.params import Params
 from stages.common.requests.prediction.request import Spacing
+from stages.common.text import percent
 
 RESULTS_FILE = "results.jsonl"  # in the folder of the request
 
@@ -36,7 +37,7 @@ class StackResult(Params):
 
 def vessel_words(vessel: int, voxels: int) -> str:
     """How much of a stack is vessel, in words."""
-    return f"{vessel:,} of {voxels:,} voxels are vessel ({vessel / voxels:.1%})"
+    return f"{vessel:,} of {voxels:,} voxels are vessel ({percent(vessel / voxels)})"
 
 
 def stacks_failed(failed: int, total: int) -> CapillaryError:

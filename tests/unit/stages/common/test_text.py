@@ -16,7 +16,7 @@ from stages.common.program import progress as progress_module
 from stages.common.program.console import plain, print_answer
 from stages.common.program.messages import get_logger
 from stages.common.program.progress import Steps, progress
-from stages.common.text import as_csv, find_hidden, harmless, visible
+from stages.common.text import as_csv, find_hidden, harmless, percent, visible
 from tests.support.attacks import FORMULAS, HIDDEN, MARKUP, shows_all
 
 
@@ -113,3 +113,22 @@ def test_an_error_shows_all_wherever_the_text_came_in(part: str, text: str) -> N
     assert shows_all(report)
     heads = [line[:10] for line in report.splitlines() if not line.startswith("    ")]
     assert [head.split(":")[0].strip() for head in heads] == ["error", "file", "value", "remedy"]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0.0%"),
+        (1e-9, "under 0.1%"),
+        (0.0004, "under 0.1%"),
+        (0.0005, "0.1%"),
+        (0.0834, "8.3%"),
+        (0.9994, "99.9%"),
+        (0.99951, "over 99.9%"),
+        (1 - 1e-9, "over 99.9%"),
+        (1.0, "100.0%"),
+    ],
+)
+def test_little_is_not_none_and_nearly_all_is_not_all(share: float, text: str) -> None:
+    """A share is rounded to 0.0% or 100.0% only if it is exactly that."""
+    assert percent(share) == text

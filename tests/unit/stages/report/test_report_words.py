@@ -190,6 +190,8 @@ def test_what_share_is_labelled_is_told_in_words() -> None:
     assert sentence in cautions(report)
     assert sentence in to_html(report)
     assert labelled_words(made_report()) == ""
+    nearly = tuple(dataclasses.replace(one, labelled_share=0.9999) for one in made_report().volumes)
+    assert labelled_words(made_report(volumes=nearly)).startswith("Over 99.9% of the voxels are labelled")
 
 
 def test_a_metric_that_needs_larger_labelled_blocks_is_told() -> None:
