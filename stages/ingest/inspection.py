@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from stages.common.errors import DataError
-from stages.common.imaging.formats.channels import Channel
+from stages.common.imaging.formats.channels import Channel, SeveralChannelsError
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.formats.nifti.stack import open_nifti
@@ -145,7 +145,8 @@ class _Case:
         return self.candidate.image if kind == "image" else self.candidate.label
 
     def _blame(self, kind: Kind, error: DataError) -> None:
-        self.reasons.append(f"{kind} {self._path(kind)}: {error.what}")
+        what = error.of_label if kind == "label" and isinstance(error, SeveralChannelsError) else error.what
+        self.reasons.append(f"{kind} {self._path(kind)}: {what}")
 
     def _fetch(self, kind: Kind) -> Path | None:
         stem = self.inspection.raw / self.candidate.id / kind

@@ -4,11 +4,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common.errors import DataError
-from stages.common.imaging.formats.damage import not_a_stack
+from stages.common.imaging.formats.damage import GREY_STACK, not_a_stack
 
 Channel = int | str | None  # a number from 0, a name, or None if a stack must have one channel
 SETTING = "ingest.channel"
 _SHOWN = 8
+
+
+class SeveralChannelsError(DataError):
+    """A file holds `found`, such as "2 channels (0, 1)", and none of them is chosen."""
+
+    def __init__(self, found: str, path: Path) -> None:
+        super().__init__(f"it holds {found}; choose one of them with {SETTING}", remedy=GREY_STACK, file=path)
+        self.found = found
+
+    @property
+    def of_label(self) -> str:
+        """What is wrong if the file is a label, for which nothing can be chosen."""
+        return f"it holds {self.found}, a label has one ({SETTING} is for images); save one channel alone"
 
 
 def channel_number(names: Sequence[str], channel: Channel, path: Path) -> int:
@@ -18,7 +31,7 @@ def channel_number(names: Sequence[str], channel: Channel, path: Path) -> int:
     """
     if channel is None:
         if len(names) > 1:
-            raise not_a_stack(path, f"it holds {_listed(names)}; choose one of them with {SETTING}")
+            raise SeveralChannelsError(_listed(names), path)
         return 0
     if isinstance(channel, str):
         found = [number for number, name in enumerate(names) if name.casefold() == channel.strip().casefold()]

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -198,6 +199,22 @@ def test_the_chosen_channel_lands_alone(tmp_path: Path, channel: int | str, seed
 def test_another_channel_is_refused_with_the_list(tmp_path: Path, channel: Any, says: str) -> None:
     """Of those that there are."""
     assert says in _refused(_two_channels(tmp_path), tmp_path / "raw", channel).what
+
+
+@pytest.mark.parametrize("kind", ["label.ome.tif", "label.h5"])
+def test_no_channel_of_a_label_can_be_chosen(tmp_path: Path, kind: str) -> None:
+    """The reason does not name the setting as a remedy, which is for images."""
+    source = _two_channels(tmp_path)
+    labels = np.stack([label_zyx(), label_zyx()], axis=1)
+    if kind == "label.h5":
+        tags = json.dumps({"axes": [{"key": key} for key in "zcyx"]})
+        with h5py.File(save_hdf5(source / kind, labels), "a") as opened:
+            opened["volume"].attrs["axistags"] = tags
+    else:
+        save_tiff(source / kind, labels, metadata={"axes": "ZCYX"})
+    write_table(source, [row("v1", image="a.ome.tif", label=kind)])
+    refused = _refused(source, tmp_path / "raw", 1).what
+    assert "it holds 2 channels (0, 1), a label has one (ingest.channel is for images)" in refused
 
 
 def test_a_single_channel_is_number_0(tmp_path: Path) -> None:
