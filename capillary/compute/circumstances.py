@@ -11,10 +11,10 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from stages.common.atomic import atomic_write
 from stages.common.machine.cpu import cpu_model
@@ -28,33 +28,26 @@ MOST_NOTE_BYTES = 1 << 18
 _DISTRIBUTION = re.compile(r"(?P<name>.+)-(?P<version>[^-]+)\.dist-info")
 
 
+_Word = Annotated[str, Field(max_length=300, pattern="^[\\x20-\\x7e\\u00a0-\\uffff]*$")]  # they are printed
+_Number = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
     """`environment` is what the executor calls its interpreter or image, `packages` the versions of this interpreter's
     packages; empty for a container, whose image stands for them.
     """
 
-    environment: tuple[str, ...]
-    packages: Mapping[str, str]
-    cpu: str
-    device: str
-    threads: int
-    processes: int
-
-
-_Word = Annotated[str, Field(max_length=300, pattern="^[\\x20-\\x7e\\u00a0-\\uffff]*$")]  # they are printed
-_Number = Annotated[int, Field(ge=0, le=1_000_000)]
-
-
-class _Note(BaseModel):
-    """What a node or a colleague says of the circumstances; further keys are ignored."""
-
+    version: Literal[1] = 1
     environment: Annotated[tuple[_Word, ...], Field(max_length=16)]
-    packages: Annotated[dict[_Word, _Word], Field(max_length=10_000)]
+    packages: Annotated[Mapping[_Word, _Word], Field(max_length=10_000)]
     cpu: _Word
     device: _Word
     threads: _Number
     processes: _Number
+
+
+_NOTE = TypeAdapter(Circumstances)  # of a node or a colleague; further keys are ignored
 
 
 def circumstances_here(environment: Sequence[str], compute: Compute, *, in_container: bool) -> Circumstances:
@@ -118,12 +111,11 @@ def note_of(found: Circumstances) -> bytes:
 
 
 def read_note(content: bytes) -> Circumstances | None:
-    """The circumstances that another machine noted; None for anything else."""
+    """The circumstances that another machine noted; None for anything else, such as a newer form."""
     try:
-        note = _Note.model_validate_json(content)
+        return _NOTE.validate_json(content)
     except ValidationError:
         return None
-    return Circumstances(**dict(note))
 
 
 def digests_of(root: Path, outs: Sequence[str]) -> dict[str, str]:

@@ -3,17 +3,15 @@
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from capillary.experiments.config import ExperimentConfig
 from stages.common.atomic import atomic_write
-from stages.common.errors import DamagedError
+from stages.common.stored import Stored, stored_from
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Stored):
     """The last run of an experiment file: its name in DVC, what it overrode, whether it came to its end."""
 
     name: str
@@ -26,22 +24,16 @@ def read_record(root: Path, config: ExperimentConfig) -> Record | None:
     file = _file(root, config)
     if not file.is_file():
         return None
-    try:
-        return Record(**json.loads(file.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise DamagedError(
-            f"the record of the last run of {config.name} cannot be read",
-            file=file,
-            value=error,
-            remedy="remove this file; the experiment then runs under a new name and keeps what has finished",
-        ) from error
+    what = f"the record of the last run of {config.name}"
+    remedy = "remove this file; the experiment then runs under a new name and keeps what has finished"
+    return stored_from(Record, file.read_bytes(), what, file=file, remedy=remedy)
 
 
 def write_record(root: Path, config: ExperimentConfig, name: str, *, finished: bool) -> None:
     """Remember that `config` runs, or ran, as `name`."""
     record = Record(name=name, overrides=_digest(config.overrides), finished=finished)
     with atomic_write(_file(root, config)) as stream:
-        stream.write(json.dumps(asdict(record)).encode())
+        stream.write(record.model_dump_json().encode())
 
 
 def choose_name(config: ExperimentConfig, last: Record | None, *, unchanged: bool, taken: set[str]) -> str:

@@ -1,27 +1,31 @@
 """params.yaml while an experiment runs: its overrides in, those of the previous experiment out."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 
 from capillary.experiments.config import OVERRIDES, get, put, with_overrides
 from capillary.params_file import read_params_file
 from stages.common.atomic import atomic_write
-from stages.common.errors import DamagedError
+from stages.common.stored import unreadable
 
 _MISSING = object()
 _NULL = "tag:yaml.org,2002:null"  # ruamel writes nothing at all for it, which reads like a forgotten value
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ReplacedValue:
     """A value of params.yaml `before` an experiment, and those that it may hold `after`."""
 
     before: Any
     after: list[Any]
+
+
+_MEMORY = TypeAdapter(dict[str, ReplacedValue])
 
 
 def base_params(root: Path) -> dict[str, Any]:
@@ -88,19 +92,16 @@ def _remembered(root: Path) -> dict[str, ReplacedValue]:
     if not file.is_file():
         return {}
     try:
-        return {key: ReplacedValue(**known) for key, known in json.loads(file.read_bytes()).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DamagedError(
-            "the record of what the last experiment changed in params.yaml cannot be read",
-            file=file,
-            value=error,
-            remedy="undo that experiment's changes in params.yaml (see `git diff params.yaml`), then remove this file",
-        ) from error
+        return _MEMORY.validate_json(file.read_bytes())
+    except ValidationError as error:
+        what = "the record of what the last experiment changed in params.yaml"
+        remedy = "undo that experiment's changes in params.yaml (see `git diff params.yaml`), then remove this file"
+        raise unreadable(error, what, file=file, remedy=remedy) from error
 
 
 def _remember(root: Path, replaced: dict[str, ReplacedValue]) -> None:
     with atomic_write(_memory(root)) as stream:
-        stream.write(json.dumps({key: asdict(known) for key, known in replaced.items()}).encode())
+        stream.write(_MEMORY.dump_json(replaced))
 
 
 def _memory(root: Path) -> Path:

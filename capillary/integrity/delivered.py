@@ -6,13 +6,14 @@ that needs it, and known by its inode, size and time from then on, as DVC's own 
 """
 
 import hashlib
-import json
 import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
@@ -25,7 +26,8 @@ MEMORY = Path(".capillary", "verified.json")
 _CHUNK_BYTES = 1 << 22
 _TOLD_BYTES = 1 << 30
 _READERS = 4
-State = list[int | str]  # inode, size, time in ns, MD5
+State = tuple[int, int, int, str]  # inode, size, time in ns, MD5
+_MEMORY = TypeAdapter(dict[str, State])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def refuse_damaged(files: Iterable[Delivered], repository: Path, is_stopped: Cal
         right = {str(each.file): state for (each, state), found in zip(todo, digests, strict=True) if found == each.md5}
         kept = {file: state for file, state in known.items() if os.path.lexists(file)}
         with atomic_write(memory) as stream:
-            stream.write(json.dumps(kept | right).encode())
+            stream.write(_MEMORY.dump_json(kept | right))
     for (each, _), found in zip(todo, digests, strict=True):
         if found is not None and found != each.md5:
             raise _damaged(each, found, is_stopped)
@@ -77,16 +79,15 @@ def _read(files: Sequence[Path], is_stopped: Callable[[], bool]) -> list[str | N
 
 def _state(each: Delivered) -> State:
     found = each.file.stat()
-    return [found.st_ino, found.st_size, found.st_mtime_ns, each.md5]
+    return found.st_ino, found.st_size, found.st_mtime_ns, each.md5
 
 
 def _remembered(memory: Path) -> dict[str, State]:
     """What was read before; nothing if that memory is not there or torn: it only saves time."""
     try:
-        found = json.loads(memory.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return _MEMORY.validate_json(memory.read_bytes())
+    except (FileNotFoundError, ValidationError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _md5(file: Path, is_stopped: Callable[[], bool]) -> str | None:

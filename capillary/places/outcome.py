@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from capillary.compute.circumstances import MOST_NOTE_BYTES, Circumstances, note_of, read_note
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
-from stages.common.params import Params
 from stages.common.program.messages import get_logger
+from stages.common.stored import Stored, stored_from
 
 log = get_logger(__name__)
 
@@ -24,18 +24,20 @@ STOP_FILE = "stop"
 REQUEUED_FILE = "requeued"  # the job itself went back into the queue
 OUTS = "outs"
 _MOST_BYTES = 65536
+_WHAT = "a file that a node wrote into the folder of a job"
+_REMEDY = "remove the folder of the job and repeat the command: a training resumes from its checkpoint"
 _Name = Annotated[str, Field(max_length=255)]
 _Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Attempt(Params):
+class Attempt(Stored):
     """A node that took the job; `started` is in seconds since 1970."""
 
     node: _Name
     started: _Time
 
 
-class Ended(Params):
+class Ended(Stored):
     """How a job ended; `started` and `ended` are those of its last attempt, in seconds since 1970.
 
     `full` is the node's folder for temporary files if the job failed because the node's own disk is full.
@@ -96,7 +98,7 @@ def read_circumstances(folder: Path) -> Circumstances | None:
     return found
 
 
-def _write(file: Path, left: Params) -> None:
+def _write(file: Path, left: Stored) -> None:
     with atomic_write(file) as stream:
         stream.write(left.model_dump_json().encode() + b"\n")
 
@@ -104,10 +106,7 @@ def _write(file: Path, left: Params) -> None:
 def _read(file: Path, kind: type[Left]) -> Left | None:
     """`file` as `kind`; DamagedError for anything else."""
     content = _content(file, _MOST_BYTES)
-    try:
-        return None if content is None else kind.model_validate_json(content)
-    except ValidationError as error:
-        raise _damaged(file, str(error).splitlines()[0]) from error
+    return None if content is None else stored_from(kind, content, _WHAT, file=file, remedy=_REMEDY)
 
 
 def _content(file: Path, most_bytes: int) -> bytes | None:
@@ -125,9 +124,4 @@ def _content(file: Path, most_bytes: int) -> bytes | None:
 
 
 def _damaged(file: Path, why: str | None) -> DamagedError:
-    return DamagedError(
-        "a file that a node wrote into the folder of a job cannot be read",
-        file=file,
-        value=why,
-        remedy="remove the folder of the job and repeat the command: a training resumes from its checkpoint",
-    )
+    return DamagedError(f"{_WHAT} cannot be read", file=file, value=why, remedy=_REMEDY)

@@ -6,12 +6,13 @@ says which task of which array it is.
 
 import fnmatch
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field
 
 from capillary.places.held import clear
 from capillary.places.job import Job, digest_of
@@ -33,9 +34,9 @@ from capillary.places.slurm.script import (
 from capillary.planning.plan import StagePlan
 from capillary.settings import BASE_VARIABLES
 from stages.common.atomic import atomic_write
-from stages.common.errors import DamagedError
 from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, read_order
+from stages.common.stored import Stored, stored_from
 
 log = get_logger(__name__)
 
@@ -47,25 +48,26 @@ BUNDLE_FILE = "bundle.tar.gz"  # in the folder of a job whose node shares no dis
 WriteJobs = Callable[[StagePlan, Path], Sequence[Job]]  # the job of the plan, and those of its gates
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArrayTask:
+_Number = Annotated[int, Field(ge=0)]
+
+
+class ArrayTask(Stored):
     """Which task of the array called `name` a folder is."""
 
     name: str
-    task: int
+    task: _Number
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submitted:
+class Submitted(Stored):
     """A job in Slurm's queue: its number, when it was submitted (seconds since 1970), its order's digest.
 
     `task` is set for a task of an array, whose number `number` is then.
     """
 
-    number: int
+    number: _Number
     at: float
     order: str
-    task: int | None = None
+    task: _Number | None = None
 
     @property
     def job(self) -> str:
@@ -73,15 +75,12 @@ class Submitted:
         return str(self.number) if self.task is None else f"{self.number}_{self.task}"
 
 
+Kept = TypeVar("Kept", ArrayTask, Submitted)
+
+
 def read_submitted(folder: Path) -> Submitted | None:
     """The job that was submitted from `folder`; None when none was."""
-    file = folder / ID_FILE
-    if not file.is_file():
-        return None
-    try:
-        return Submitted(**json.loads(file.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise _damaged(file, error) from error
+    return _read(folder / ID_FILE, Submitted)
 
 
 def find_or_submit(
@@ -109,7 +108,7 @@ def submit_array(
     name = array_name([read_order(folder / ORDER_FILE).fingerprint for folder in folders])
     script = array_script(profile, name, sys.executable, folders)
     for task, folder in enumerate(folders):
-        (folder / ARRAY_FILE).write_text(json.dumps(asdict(ArrayTask(name=name, task=task))))
+        (folder / ARRAY_FILE).write_text(ArrayTask(name=name, task=task).model_dump_json())
     (folders[0] / SCRIPT_FILE).write_text(script)
     argv = submit_array_argv(folders, exported, most)
     number = queue.submit(argv, submit_environment(dict(variables)))
@@ -134,19 +133,11 @@ def find_live(plan: StagePlan, folder: Path) -> Submitted | None:
     if ended is not None and ended.code:
         return None
     known = read_submitted(folder)
-    array = _array_of(folder)
+    array = _read(folder / ARRAY_FILE, ArrayTask)
     name = array.name if array else _name_of(plan, folder)
     if known is None and (array or (folder / SCRIPT_FILE).is_file()):
         known = _adopt(folder, name, array)
     return None if known is None or (ended is None and _is_over(known, name)) else known
-
-
-def _array_of(folder: Path) -> ArrayTask | None:
-    file = folder / ARRAY_FILE
-    try:
-        return ArrayTask(**json.loads(file.read_bytes())) if file.is_file() else None
-    except (ValueError, TypeError) as error:
-        raise _damaged(file, error) from error
 
 
 def _adopt(folder: Path, name: str, array: ArrayTask | None) -> Submitted | None:
@@ -201,14 +192,12 @@ def exported_names(variables: Mapping[str, str], jobs: Sequence[Job], more: Sequ
 def _remember(folder: Path, number: int, task: int | None = None) -> Submitted:
     submitted = Submitted(number=number, at=time.time(), order=digest_of(read_order(folder / ORDER_FILE)), task=task)
     with atomic_write(folder / ID_FILE) as stream:
-        stream.write(json.dumps(asdict(submitted)).encode())
+        stream.write(submitted.model_dump_json().encode())
     return submitted
 
 
-def _damaged(file: Path, error: Exception) -> DamagedError:
-    return DamagedError(
-        "the file with a job's number cannot be read",
-        file=file,
-        value=error,
-        remedy="look for the job with squeue --me, cancel it, and remove its folder",
-    )
+def _read(file: Path, kind: type[Kept]) -> Kept | None:
+    if not file.is_file():
+        return None
+    remedy = "look for the job with squeue --me, cancel it, and remove its folder"
+    return stored_from(kind, file.read_bytes(), "the file with a job's number", file=file, remedy=remedy)

@@ -17,14 +17,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from pydantic import ValidationError
-
 from capillary.prediction.many import locked
 from stages.common.errors import DamagedError
 from stages.common.requests.prediction.records import BLOCKS_FILE, MOST_BLOCKS, SURVEY_FILE, BlockResult, BlockSurvey
+from stages.common.stored import stored_from
 
 KEY_FILE = "key"
 MAX_BYTES = 1 << 27  # of the lines of MOST_BLOCKS
+_WHAT = "what a former run of this prediction left"
 
 
 class Kept:
@@ -51,10 +51,8 @@ class Kept:
         """What the first step found, None before it. Raises DamagedError for what it does not leave."""
         if not self.survey_file.is_file():
             return None
-        try:
-            found = BlockSurvey.model_validate_json(self.survey_file.read_bytes())
-        except ValidationError as error:
-            raise self._damaged(self.survey_file, error) from error
+        content = self.survey_file.read_bytes()
+        found = stored_from(BlockSurvey, content, _WHAT, file=self.survey_file, remedy=self._remedy)
         if found.grid.count > MOST_BLOCKS:
             raise self._damaged(self.survey_file, f"{found.grid.count} blocks")
         return found
@@ -74,13 +72,12 @@ class Kept:
             stream.flush()
             os.fsync(stream.fileno())
 
-    def _damaged(self, file: Path, why: object) -> DamagedError:
-        return DamagedError(
-            "what a former run of this prediction left cannot be read",
-            file=file,
-            value=str(why).splitlines()[0],
-            remedy=f"remove {self.folder}, and repeat the command: it begins anew",
-        )
+    @property
+    def _remedy(self) -> str:
+        return f"remove {self.folder}, and repeat the command: it begins anew"
+
+    def _damaged(self, file: Path, why: str) -> DamagedError:
+        return DamagedError(f"{_WHAT} cannot be read", file=file, value=why, remedy=self._remedy)
 
 
 @contextlib.contextmanager
@@ -103,10 +100,8 @@ def read_results(file: Path) -> list[BlockResult]:
         *whole, torn = stream.read(MAX_BYTES).split(b"\n")
         if torn:
             stream.truncate(sum(len(line) + 1 for line in whole))
-    try:
-        return [BlockResult.model_validate_json(line) for line in whole]
-    except ValidationError as error:
-        raise _unreadable(file, str(error).splitlines()[0]) from error
+    what = "the record of the blocks that are done"
+    return [stored_from(BlockResult, line, what, file=file, remedy=_again(file)) for line in whole]
 
 
 def _open_plain(file: Path, flags: int, mode: str) -> IO[bytes]:
@@ -128,5 +123,9 @@ def _unreadable(file: Path, why: str) -> DamagedError:
         "the record of the blocks that are done cannot be read",
         file=file,
         value=why,
-        remedy=f"remove {file}, and repeat the command: the blocks are predicted again",
+        remedy=_again(file),
     )
+
+
+def _again(file: Path) -> str:
+    return f"remove {file}, and repeat the command: the blocks are predicted again"

@@ -9,18 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError
 from stages.common.requests.prediction.content import content_sha256
 from stages.common.requests.prediction.results import StackResult
+from stages.common.stored import Stored, stored_from
 
 RECORDS_FILE = "predictions.jsonl"
 MAX_BYTES = 1 << 28
+_WHAT = "the record of this output folder"
+_REMEDY = "predict into another folder, or move this file away and repeat with --force to recompute everything"
 
 
-class Record(StackResult):
+class Record(Stored, StackResult):
     """A result, with the stack and the mask as the user names them, and the SHA-256 of each file by its name."""
 
     image: str
@@ -64,16 +65,12 @@ def read_history(folder: Path) -> History:
     if not file.exists():
         return History()
     if file.is_symlink() or file.stat().st_size > MAX_BYTES:
-        raise _damaged(file, "it is a link or too large")
+        raise DamagedError(f"{_WHAT} cannot be read", file=file, value="it is a link or too large", remedy=_REMEDY)
     *whole, torn = file.read_bytes().split(b"\n")
     if torn:
         with atomic_write(file) as stream:
             stream.write(b"".join(line + b"\n" for line in whole))
-    try:
-        return History(records=tuple(Record.model_validate_json(line) for line in whole))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise _damaged(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return History(records=tuple(stored_from(Record, line, _WHAT, file=file, remedy=_REMEDY) for line in whole))
 
 
 def append_record(folder: Path, record: Record) -> None:
@@ -82,12 +79,3 @@ def append_record(folder: Path, record: Record) -> None:
         stream.write(record.model_dump_json().encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _damaged(file: Path, reason: str) -> DamagedError:
-    return DamagedError(
-        "the record of this output folder cannot be read",
-        file=file,
-        value=reason,
-        remedy="predict into another folder, or move this file away and repeat with --force to recompute everything",
-    )

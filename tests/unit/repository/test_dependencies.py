@@ -47,6 +47,7 @@ def _host_side() -> list[Path]:
         "held_out",  # preflight asks whether enough are left
         "metrics",
         "params",
+        "stored",
     )
     of_lifetimes = (f"lifetimes/{name}" for name in ("__init__", "locks", "shutdown", "signals"))
     of_programs = (f"program/{name}" for name in ("__init__", "console", "ending", "messages", "progress"))

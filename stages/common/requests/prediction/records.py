@@ -7,6 +7,7 @@ from typing import IO
 from stages.common.params import Finite, Params
 from stages.common.requests.prediction.grid import BlockGrid
 from stages.common.requests.prediction.request import Number, Sizes, Spacing
+from stages.common.stored import Stored
 
 SURVEY_FILE = "survey.json"  # in the stage's working folder, and in the folder of the step that makes it
 ASSEMBLED = "assembled"  # the folder, in the last step's own, of the mask that the blocks left
@@ -14,7 +15,7 @@ BLOCKS_FILE = "blocks.jsonl"  # in the folder of the request
 MOST_BLOCKS = 10**6  # more than any machine predicts in a year
 
 
-class BlockSurvey(Params):
+class BlockSurvey(Stored):
     """What all blocks of a stack share: the scale of the whole stack, and the size of a block.
 
     The scale is that of stages/common/imaging/intensities/normalise.py. `method` is the hash of the networks and
