@@ -9,13 +9,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.common.imaging.stacks import read_stack
 from tests.integration.ingest.ingest_sandbox import ServedSandbox, s3_server, web_server
 from tests.support.parts import REAL_STACKS, REPOSITORY, command_environment, require
 from tests.support.warm import with_warm_commands
-from tests.unit.stages.ingest.made import make_minivess, make_source, row, write_table
+from tests.unit.stages.common.imaging.foreign.written import save_zarr
+from tests.unit.stages.ingest.made import image_zyx, label_zyx, make_minivess, make_source, row, write_table
 
 PHANTOM = REPOSITORY / "samples" / "phantom"
 NAMES = ("v1", "v2", "v3")
@@ -122,6 +124,22 @@ def test_minivess_layout_on_s3(box: ServedSandbox, shelf: Path) -> None:
     pairs = {name: (f"raw/{name}.nii.gz", f"seg/{name}_y.nii.gz") for name in ("mv01", "mv02")}
     assert_landed(box, shelf / "minivess", pairs)
     assert [table_of(box)[0][f"spacing_{axis}_um"] for axis in "zyx"] == ["2.0", "0.5", "0.5"]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_ome_zarr_on_s3(box: ServedSandbox, tmp_path: Path, version: int) -> None:
+    """Stores are folders in a bucket: their pyramid's finest level lands, with the spacing of their metadata."""
+    source = tmp_path / "shelf" / "stores"
+    source.mkdir(parents=True)
+    for kind, stack in (("image", image_zyx(1)), ("label", label_zyx())):
+        save_zarr(source / f"{kind}.ome.zarr", [stack, stack[:, ::2, ::2]], version=version)
+    (source / "dataset.csv").write_text("id,image,label\nv1,image.ome.zarr,label.ome.zarr\n")
+    with s3_server(tmp_path) as environment:
+        box.succeed("s3://shelf/stores", **environment)
+    (volume,) = table_of(box)
+    np.testing.assert_array_equal(read_stack(box.raw / volume["image"]), image_zyx(1))
+    np.testing.assert_array_equal(read_stack(box.raw / volume["label"]), label_zyx())
+    assert [volume[f"spacing_{axis}_um"] for axis in "zyx"] == ["5.0", "0.9", "1.1"]
 
 
 def test_one_bad_volume_on_s3_is_skipped(box: ServedSandbox, shelf: Path) -> None:
