@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from capillary.experiments.service_memory import settle_memory
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
 from stages.common.program.messages import get_logger
@@ -42,6 +43,7 @@ def start_services(root: Path, settings: Settings, docker_profile: str) -> None:
 
 def up(root: Path, docker_profile: str) -> None:
     """Start the services of the profile and wait until each is healthy. Raises ServiceError when one is not."""
+    settle_memory(root, read_settings(root))
     log.info("starting services (docker compose up)")
     profile = () if docker_profile == DEV else ("--profile", docker_profile)
     argv = [*profile, "up", "--detach", "--wait", "--wait-timeout", str(HEALTHY_WITHIN_S)]

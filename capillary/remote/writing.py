@@ -33,6 +33,12 @@ def write_remote(plan: RemotePlan, root: Path) -> list[str]:
     return changed
 
 
+def write_variables(root: Path, values: Mapping[str, str]) -> None:
+    """Set `values` in the .env of `root`, and leave the rest of it as it is."""
+    file = root / VARIABLES
+    _replace(file, _variables(_read(file), values), private=True)
+
+
 def contents_of(plan: RemotePlan, root: Path) -> dict[str, bytes]:
     """File → what it will hold, the secret ones first."""
     contents = {SECRET: _config(root / SECRET, plan.name, plan.secret, default=False)}

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from capillary.experiments.service_memory import SHARES, memory_variables
+from capillary.remote.writing import write_variables
 from tests.support.docker.images import build, docker_run
 from tests.support.parts import REPOSITORY, command_environment, require
 
@@ -130,12 +132,17 @@ def test_the_runner_outlives_a_stage_s_grace_period(folder: Path) -> None:
     assert config(folder, CAPILLARY_STOP_GRACE="90s")["dvc-runner"]["stop_grace_period"] == "1m30s"
 
 
+EVERY_PROFILE = ("team", "serve", "monitoring", "lineage")
+
+
 def test_services_have_limits_on_memory(folder: Path) -> None:
-    """Each its own variable; one that leaks ends alone."""
-    names = {"dvc-runner": "RUNNER", "mlflow": "MLFLOW", "postgres": "POSTGRES", "object-store": "S3"}
-    usual = {name: int(service["mem_limit"]) >> 30 for name, service in config(folder, "team").items()}
-    assert usual == {"dvc-runner": 4, "mlflow": 2, "postgres": 1, "object-store": 1}
-    changed = config(folder, "team", **{f"CAPILLARY_{name}_MEMORY": "3g" for name in names.values()})
+    """Each by a variable, so that one that leaks ends alone: shares of the machine, which `just up` writes to .env."""
+    usual = {name: int(service["mem_limit"]) >> 20 for name, service in config(folder, *EVERY_PROFILE).items()}
+    assert set(usual.values()) == {256, 512, 1024, 2048, 4096, 6144}
+    write_variables(folder, memory_variables(256 << 30, {}))
+    shares = {name: int(service["mem_limit"]) >> 30 for name, service in config(folder, *EVERY_PROFILE).items()}
+    assert shares == {**dict.fromkeys(usual, 4), "dvc-runner": 16, "mlflow": 8, "serve": 32}
+    changed = config(folder, *EVERY_PROFILE, **dict.fromkeys(SHARES, "3g"))
     assert {service["mem_limit"] for service in changed.values()} == {str(3 << 30)}
 
 

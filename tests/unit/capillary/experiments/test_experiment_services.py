@@ -3,8 +3,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from capillary.experiments import services
+from capillary.experiments.service_memory import SHARES, memory_variables
 from capillary.experiments.services import down, logs, start_services, up
 from capillary.settings import read_settings
 from stages.common.errors import ServiceError
@@ -74,10 +76,15 @@ def test_the_server_is_looked_for_where_the_address_says(
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A docker command that ends as the file `code` says; it notes its folder and arguments in `called`."""
+    """A docker command that ends as the file `code` says; it notes its folder and arguments in `called`.
+
+    It says that its machine has 32 GiB.
+    """
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$PWD $*" >> {tmp_path}/called\nexit $(cat {tmp_path}/code)\n')
+    tell_memory = f'[ "$1" = info ] && echo {32 << 30} && exit'
+    note_call = f'echo "$PWD $*" >> {tmp_path}/called'
+    program.write_text(f"#!/bin/sh\n{tell_memory}\n{note_call}\nexit $(cat {tmp_path}/code)\n")
     program.chmod(0o755)
     (tmp_path / "code").write_text("0")
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
@@ -108,6 +115,51 @@ def test_services_that_are_healthy_are_told_with_their_address(
     (docker / ".env").write_text("MLFLOW_PORT=5051\n")
     up(docker, "dev")
     assert "MLflow is at http://127.0.0.1:5051" in capsys.readouterr().out
+
+
+def test_limits_on_memory_are_shares_of_the_machine_and_what_is_set_stays(docker: Path) -> None:
+    """In .env, with everything else in it; a second time nothing changes."""
+    (docker / ".env").write_text("MLFLOW_PORT=5051\nCAPILLARY_S3_MEMORY=0\n")
+    up(docker, "dev")
+    written = (docker / ".env").read_text()
+    found = dotenv_values(docker / ".env")
+    assert found.pop("MLFLOW_PORT") == "5051"
+    assert found == {
+        "CAPILLARY_S3_MEMORY": "0",
+        "CAPILLARY_RUNNER_MEMORY": "4096m",
+        "CAPILLARY_MLFLOW_MEMORY": "2048m",
+        "CAPILLARY_POSTGRES_MEMORY": "1024m",
+        "CAPILLARY_SERVE_MEMORY": "8192m",
+        "CAPILLARY_MONITORING_MEMORY": "1024m",
+        "CAPILLARY_LINEAGE_MEMORY": "1024m",
+    }
+    up(docker, "dev")
+    assert (docker / ".env").read_text() == written
+
+
+@pytest.mark.parametrize("gib", [1, 4, 8, 16, 64, 256, 2048])
+def test_a_share_is_neither_too_small_to_start_nor_wasted(gib: int) -> None:
+    """On a small machine and on a large one."""
+    values = memory_variables(gib << 30, {})
+    for name, share in SHARES.items():
+        mib = int(values[name].removesuffix("m"))
+        assert share.least_mib <= mib <= share.most_mib
+        assert mib in (share.least_mib, share.most_mib) or mib == gib * 1024 * share.of_machine
+
+
+@pytest.mark.parametrize("fault", ["a link", "docker does not tell"])
+def test_limits_that_cannot_be_written_cost_no_service(docker: Path, fault: str) -> None:
+    """Those of docker-compose.yml hold then."""
+    if fault == "a link":
+        (docker / "shared").write_text("A=1\n")
+        (docker / ".env").symlink_to(docker / "shared")
+    else:
+        program = docker / "bin" / "docker"
+        program.write_text(program.read_text().replace(str(32 << 30), "0"))
+    up(docker, "dev")
+    assert "compose up" in (docker / "called").read_text()
+    assert (docker / ".env").exists() == (fault == "a link")
+    assert (docker / ".env").is_symlink() == (fault == "a link")
 
 
 def test_services_are_stopped_and_their_data_stays(docker: Path, capsys: pytest.CaptureFixture[str]) -> None:
