@@ -1,7 +1,8 @@
 """Refuses what DVC's configuration would lose: a cache or a remote in a folder that ends with this container.
 
 DVC's own reading of its configuration counts, all levels merged (system, global, project, local, and the variables that
-move them). The site cache is let be wherever it is: it holds DVC's index and hashes, which DVC makes again.
+move them). The image puts the site cache (DVC's index and hashes) into the checkout by a variable, which wins over
+core.site_cache_dir; only another value of that variable can move it out of there.
 
     python -E -s dvc_places.py
 """
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from entrypoint import WORKSPACE, refuse
 from mounts import MOUNTINFO, Mount, mount_of, parse
 
+SITE_CACHE = "site cache"
 WORKS_ALWAYS = "copy"
 DEFAULT_TYPES = ("reflink", "copy")  # DVC's own
 
@@ -38,6 +40,14 @@ def places(config: Mapping[str, Any], workspace: Path) -> Iterator[DvcPath]:
     for name, remote in remotes.items():
         if (path := _local(remote["url"])) is not None:
             yield _place(f"remote.{name}.url", path, workspace)
+    yield site_cache(config, workspace)
+
+
+def site_cache(config: Mapping[str, Any], workspace: Path) -> DvcPath:
+    """Where DVC keeps its index and hashes: as the variable says, else core.site_cache_dir, else in the system."""
+    from dvc.dirs import site_cache_dir
+
+    return _place(SITE_CACHE, site_cache_dir(config["core"].get("site_cache_dir")), workspace)
 
 
 def _local(url: str) -> str | None:
@@ -102,8 +112,7 @@ def refuse_lost(workspace: Path = WORKSPACE, mountinfo: Path = MOUNTINFO) -> Non
                 f"DVC's {place.key} is {place.path}, which is lost with this container, together with what DVC writes "
                 f"there",
                 f"make the folder on the host, and mount it in the runner with a docker-compose.override.yml that "
-                f"holds: {override(place.source, place.path)}; or choose a folder in the checkout (dvc cache dir, "
-                "dvc remote modify)",
+                f"holds: {override(place.source, place.path)}; or {instead(place)}",
             )
         if place.key == "cache.dir" and links_dangle(config, place, workspace, mounts):
             refuse(
@@ -111,6 +120,13 @@ def refuse_lost(workspace: Path = WORKSPACE, mountinfo: Path = MOUNTINFO) -> Non
                 "dvc config --local cache.type reflink,hardlink,copy; or move the cache to a folder outside of the "
                 "checkout that has the same path in both (volumes: /data/cache:/data/cache)",
             )
+
+
+def instead(place: DvcPath) -> str:
+    """What else to do than to mount the `place`."""
+    if place.key == SITE_CACHE:
+        return "remove DVC_SITE_CACHE_DIR from .env: the runner keeps it in the checkout"
+    return "choose a folder in the checkout (dvc cache dir, dvc remote modify)"
 
 
 def override(source: str, target: str) -> str:

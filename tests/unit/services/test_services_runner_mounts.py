@@ -38,6 +38,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / ".dvc").mkdir(parents=True)
     for level in ("SYSTEM", "GLOBAL"):
         monkeypatch.setenv(f"DVC_{level}_CONFIG_DIR", str(tmp_path / level))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(root / ".dvc/tmp/runner"))  # as in the image
     (tmp_path / "mountinfo").write_text(MOUNTINFO.format(workspace=root))
     return root
 
@@ -105,11 +106,24 @@ def test_a_cache_in_the_container_is_refused_from_every_level(
 def test_what_dvc_writes_to_is_checked(
     places: ModuleType, checkout: Path, capsys: pytest.CaptureFixture[str], config: str, key: str, volume: str
 ) -> None:
-    """Relative paths keep the host's name, servers are none of the container's, and the site cache may go."""
+    """Relative paths keep the host's name; servers are not the container's; the site cache is in the checkout."""
     (checkout / ".dvc/config").write_text(config)
     said = refusal(places, checkout, capsys)
     wanted = volume.format(parent=checkout.parent, home=Path.home())
     assert (key in said and f'["{wanted}"]' in said) if key else said == ""
+
+
+def test_the_image_keeps_the_site_cache_in_the_checkout(
+    places: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its variable wins over core.site_cache_dir; a value in .env that leads out of all mounts is refused."""
+    dockerfile = (REPOSITORY / "Dockerfile.dvc-runner").read_text()
+    assert " DVC_SITE_CACHE_DIR=/workspace/.dvc/tmp/runner\n" in dockerfile
+    (checkout / ".dvc/config").write_text("[core]\n    site_cache_dir = /tmp/site\n")
+    for value, said in (("/named/site", ""), ("/srv/site", "/srv/site:/srv/site"), ("", "/tmp/site:/tmp/site")):
+        monkeypatch.setenv("DVC_SITE_CACHE_DIR", value)
+        found = refusal(places, checkout, capsys)
+        assert (f'["{said}"]' in found and "remove DVC_SITE_CACHE_DIR from .env" in found) if said else found == ""
 
 
 def test_a_link_to_a_cache_outside_is_followed(
