@@ -87,19 +87,25 @@ class RemoteContent:
         """`shallow` moves the list of a folder alone: DVC takes what has the list to have the files as well."""
         log.debug(f"moves {len(digests)} objects between the cache and the remote {self.name}")
         lost: list[HashInfo] = []
-        result = transfer(
-            source,
-            target,
-            [HashInfo(HASH, digest) for digest in digests],
-            cache_odb=self._repo.cache.local,
-            shallow=shallow,
-            verify=verify,
-            validate_status=lambda status: lost.extend(status.missing),
-        )
-        if lost or result.failed:
+
+        def move() -> Collection[HashInfo]:
+            return transfer(
+                source,
+                target,
+                [HashInfo(HASH, digest) for digest in digests],
+                cache_odb=self._repo.cache.local,
+                shallow=shallow,
+                verify=verify,
+                validate_status=lambda status: lost.extend(status.missing),
+            ).failed
+
+        failed = move()
+        if failed and not lost:  # DVC does not say why; a remote that went away meanwhile does when it is asked again
+            failed = move()
+        if lost or failed:
             raise DataError(
                 f"the remote {self.name} and this machine do not have all that a job needs or made",
-                value=", ".join(sorted({str(each.value) for each in (*lost, *result.failed)})[:3]),
+                value=", ".join(sorted({str(each.value) for each in (*lost, *failed)})[:3]),
                 remedy="check the remote (capillary doctor), then repeat the command",
             )
 

@@ -1,7 +1,8 @@
 """DVC's remote as what a head and its nodes have in common: content by its hash, and a mailbox per job."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +21,26 @@ FIRST_PAUSES_S, PAUSE_S = (2.0, 5.0, 10.0, 20.0, 40.0), 60.0
 Result = TypeVar("Result")
 
 
+@contextlib.contextmanager
+def _silence_as_os_error() -> Iterator[None]:
+    """A remote that does not answer raises an OSError in the block, of whatever kind it is: botocore's and Azure's own
+    errors are none.
+    """
+    try:
+        yield
+    except (CapillaryError, DvcException, OSError):
+        raise
+    except Exception as error:
+        if type(error).__module__ == "builtins":  # a defect here, which no waiting mends
+            raise
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+
+
 class Remote(RemoteContent):
-    """The default remote of the DVC project `root`, its cache, and a mailbox per job in it."""
+    """The default remote of the DVC project `root`, its cache, and a mailbox per job in it.
+
+    If it does not answer, its methods raise OSError or DvcException.
+    """
 
     def __init__(self, root: Path) -> None:
         try:
@@ -40,14 +59,27 @@ class Remote(RemoteContent):
             )
         return {key: str(value) for key, value in kept.items() if key not in DVC_SECRETS}
 
+    @_silence_as_os_error()
+    def push(self, digests: Collection[str]) -> None:
+        """Send content of the local cache to the remote, of folders with all that is in them."""
+        super().push(digests)
+
+    @_silence_as_os_error()
+    def pull(self, digests: Collection[str]) -> None:
+        """Fetch content of the remote into the local cache."""
+        super().pull(digests)
+
+    @_silence_as_os_error()
     def write(self, box: str, name: str, content: bytes) -> None:
         """Put a file into the mailbox `box`."""
         self.write_file(content, MAILBOXES, box, name)
 
+    @_silence_as_os_error()
     def read(self, box: str, name: str, most_bytes: int = MOST_BYTES) -> bytes | None:
         """A file of the mailbox `box`, or so much of it as a job writes; None if it is not there."""
         return self.read_file(MAILBOXES, box, name, most_bytes=most_bytes)
 
+    @_silence_as_os_error()
     def forget(self, box: str, *, keep: str = "") -> None:
         """Remove the mailbox `box`; the file `keep` of it stays."""
         place = self._place(MAILBOXES, box)

@@ -85,7 +85,7 @@ class ApartPlace(SlurmPlace):
             else:
                 carried[_inside(dep.name)] = dep.host
         patiently(lambda: remote.push(sorted(set(fetched.values()))))
-        remote.forget(box_of(folder), keep=STATE)  # of a former job
+        patiently(lambda: remote.forget(box_of(folder), keep=STATE))  # of a former job
         apart = Apart(box=box_of(folder), root=plan.root, folder=folder, fetched=fetched)
         (folder / BUNDLE_FILE).write_bytes(pack(apart, _config_of(remote), carried))
         return jobs

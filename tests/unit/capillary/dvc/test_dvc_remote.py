@@ -3,10 +3,14 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dvc_data.hashfile.transfer import TransferResult, transfer
 
+from capillary.dvc import content
 from capillary.dvc.objects import restore
 from capillary.dvc.remote import Remote, patiently
 from stages.common.errors import CapillaryError, DataError, ServiceError
@@ -134,3 +138,55 @@ def test_a_remote_that_does_not_answer_is_asked_again(monkeypatch: pytest.Monkey
     with pytest.raises(ServiceError, match="DVC's remote does not answer"):
         patiently(never)
     assert sum(waits) > 300
+
+
+class OwnError(Exception):
+    """As botocore and Azure raise for a server that does not answer."""
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda remote, _: remote.read("box", "log"),
+        lambda remote, _: remote.write("box", "log", b""),
+        lambda remote, _: remote.forget("box"),
+        lambda remote, digest: remote.push([digest]),
+        lambda remote, _: remote.pull(["0" * 32]),
+    ],
+)
+def test_silence_is_an_os_error_whatever_the_remote(
+    one: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Remote, str], object]
+) -> None:
+    """Else a head or a node would end with a traceback where it is to wait."""
+    (tmp_path / "a").write_text("a")
+    digest = one.add(tmp_path / "a")
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise OwnError("could not connect")
+
+    class Away:
+        def __getattr__(self, _name: str) -> Any:
+            return away
+
+    monkeypatch.setattr(one, "_fs", Away())
+    monkeypatch.setattr(content, "transfer", away)
+    with pytest.raises(OSError, match="OwnError: could not connect"):
+        ask(one, digest)
+
+
+def test_content_that_was_lost_on_its_way_is_sent_again(
+    one: Remote, other: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC says only that it failed, not that the remote was away in the middle."""
+    (tmp_path / "a").write_text("a")
+    digest = one.add(tmp_path / "a")
+    real, tried = transfer, list[Collection[Any]]()
+
+    def fail_once(source: Any, target: Any, digests: Collection[Any], **options: Any) -> TransferResult:
+        tried.append(digests)
+        return TransferResult(set(), set(digests)) if len(tried) == 1 else real(source, target, digests, **options)
+
+    monkeypatch.setattr(content, "transfer", fail_once)
+    one.push([digest])
+    other.pull([digest])
+    assert other.has(digest)
