@@ -12,6 +12,7 @@ from capillary.places.share import JobProfile
 
 SLURM_FILE = "configs/slurm.yaml"
 LEAST_WARNING_S = 30
+EARLY_S = 60  # so much sooner Slurm may send a signal than it was asked to
 _TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d){0,2}")
 _OPTION = re.compile(r"--(?P<name>[a-z][a-z0-9-]*)(=[^\s].*)?")
 _EXCLUDE = "--exclude="
@@ -84,6 +85,16 @@ class SlurmProfile(JobProfile):
             raise ValueError("must be a time limit such as 04:00:00, 2-12:00:00 or 90 (minutes), in quotes")
         return time
 
+    @model_validator(mode="after")
+    def _leaves_time_to_work(self) -> Self:
+        if 0 < _seconds(self.time) <= self.warn_s + EARLY_S:
+            raise ValueError(
+                f"time: {self.time} leaves a job no time: Slurm may ask it to checkpoint {EARLY_S} s before the "
+                f"{self.warn_s} s of warn_s, which would end it before it has begun; set time to minutes above "
+                f"{self.warn_s + EARLY_S} s, or lower warn_s"
+            )
+        return self
+
     @field_validator("extra")
     @classmethod
     def _options(cls, extra: tuple[str, ...]) -> tuple[str, ...]:
@@ -105,6 +116,16 @@ class SlurmProfile(JobProfile):
         if self.nodes > 1 and self.is_apart:
             raise ValueError(f"nodes: {self.nodes} needs `files: shared`: the nodes of a training share its folder")
         return self
+
+
+def _seconds(time: str) -> int:
+    """Seconds of a time limit as sbatch takes it; 0 is no limit."""
+    days, dash, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not dash and len(parts) < 3:  # minutes, or minutes:seconds
+        parts = [0, *parts]
+    hours, minutes, seconds = (*parts, 0, 0)[:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 class SlurmConfig(PlaceConfig[SlurmProfile]):

@@ -193,6 +193,8 @@ def test_variables_go_by_name_and_paths_mean_themselves() -> None:
         ({"account": "a\n#SBATCH -x"}, "without spaces"),
         ({"time": "soon"}, "must be a time limit"),
         ({"time": 90}, "time"),
+        ({"time": "1", "warn_s": 30}, "leaves a job no time.* above 90 s"),
+        ({"time": "2:59", "warn_s": 120}, "leaves a job no time"),
         ({"warn_s": 5}, "greater than or equal to 30"),
         ({"cpus": 0}, "greater than 0"),
         ({"runtime": "enroot"}, "runtime"),
@@ -211,3 +213,9 @@ def test_a_wrong_profile_is_refused(changes: dict[str, Any], words: str) -> None
     """No line of it can become more than one option of sbatch."""
     with pytest.raises(ParamsError, match=words):
         profile(**changes)
+
+
+@pytest.mark.parametrize("time", ["0", "3:01", "4", "00:03:01", "1:00:00", "0-1", "2-12", "1-0:00:00"])
+def test_a_time_limit_longer_than_its_warning_is_taken(time: str) -> None:
+    """In every way in which sbatch takes one; 0 is none."""
+    assert profile(time=time, warn_s=120).time == time
