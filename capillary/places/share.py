@@ -1,8 +1,8 @@
 """What one job can compute with, as the head plans it: the head may have no GPU and other cores."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from capillary.compute.hardware import GB
 from stages.common.machine.gpus import Gpu
@@ -14,7 +14,7 @@ Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class JobProfile(Params):
-    """What one job asks for, at any place: `nodes`, and what it needs of each of them.
+    """What one job asks for, at any place: `nodes`, and what it needs of each of them; `runtime` runs the stage there.
 
     `gpu_memory_gb` is per GPU, None if it was not given.
     """
@@ -24,6 +24,16 @@ class JobProfile(Params):
     memory_gb: Amount
     gpus: NonNegativeInt
     gpu_memory_gb: Amount | None
+    runtime: Literal["process", "docker", "podman", "apptainer"]
+
+    @model_validator(mode="after")
+    def _nodes_reach_each_other(self) -> Self:
+        if self.nodes > 1 and self.runtime in ("docker", "podman"):
+            raise ValueError(
+                f"nodes: {self.nodes} needs runtime: process or apptainer; containers of {self.runtime} have a network "
+                "of their own, in which the processes of other nodes do not find them"
+            )
+        return self
 
 
 def stand_ins(profile: JobProfile, place: str, name: str = "GPU of the cluster") -> tuple[Gpu, ...]:

@@ -32,7 +32,7 @@ from capillary.places.outcome import (
 from capillary.places.room import is_full, lacked_space, scratch_folder, size_of
 from capillary.planning.plan import StagePlan
 from capillary.publishing.publish import publish
-from capillary.settings import BASE_VARIABLES, ExecutorName, Settings, read_settings
+from capillary.settings import BASE_VARIABLES, ExecutorName, PlaceName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, MachineError, find_foreseen
 from stages.common.program.ending import run_main
 from stages.common.program.messages import get_logger
@@ -145,7 +145,8 @@ def _settings(job: Job) -> Settings:
     settings = read_settings(job.repository)
     # a daemon sees all GPUs of the node, a process those that the cluster leaves it
     in_containers = job.executor in {ExecutorName.DOCKER, ExecutorName.PODMAN}
-    gpus = os.environ.get("SLURM_JOB_GPUS", settings.gpus) if in_containers else ""
+    given = "SLURM_JOB_GPUS" if job.place is PlaceName.SLURM else "CUDA_VISIBLE_DEVICES"
+    gpus = os.environ.get(given, settings.gpus) if in_containers else ""
     return settings.model_copy(update={"executor": job.executor, "gpus": gpus})
 
 

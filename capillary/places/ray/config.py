@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt, field_validator
 
@@ -20,6 +21,7 @@ class RayProfile(JobProfile):
     """What one task asks for. The keys are explained at the top of configs/ray.yaml."""
 
     retries: NonNegativeInt
+    runtime: Literal["process", "docker", "podman", "apptainer"] = "process"
 
 
 class KubernetesConfig(Params):

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
@@ -16,10 +15,11 @@ from capillary.places.ray.cluster import Loss, Lost, RayCluster, connected
 from capillary.places.ray.config import RAY_FILE, RayProfile
 from capillary.places.ray.head import Head
 from capillary.places.ray.task import CUT_SHORT, NO_FOLDER
+from capillary.places.runtime import Runtime
 from capillary.places.share import limits_of, stand_ins
 from capillary.planning.access import StageAccess
 from capillary.planning.plan import StagePlan
-from capillary.settings import ExecutorName, PlaceName, Settings
+from capillary.settings import PlaceName, Settings
 from stages.common.errors import CapillaryError, MachineError, UsageError
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits
@@ -44,13 +44,12 @@ class RayPlace:
     def __init__(self, settings: Settings, profile: RayProfile) -> None:
         self._settings = settings
         self._profile = profile
-        self._identities: dict[str, list[str]] = {}
+        self._runtime = Runtime(settings, profile)
         self._gates: list[StagePlan] = []
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
-        """What identifies the packages on the nodes: this interpreter, because they have the same one."""
-        self._identities[stage] = process.environment_id(repository, stage, access)
-        return self._identities[stage]
+        """What identifies the packages on the nodes: this interpreter, which they share, or the stage's image."""
+        return self._runtime.identify(repository, stage, access)
 
     def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
         """Stand-ins for the GPUs that a task is given: the head need not have any."""
@@ -114,8 +113,8 @@ class RayPlace:
     def _write(self, plan: StagePlan, folder: Path) -> Job:
         handover = Handover(
             place=PlaceName.RAY,
-            executor=ExecutorName.PROCESS,
-            environment_id=self._identities[plan.stage],
+            executor=self._runtime.executor,
+            environment_id=self._runtime.identity_of(plan.stage),
             settings=self._settings,
         )
         return write_job(plan, folder, handover)

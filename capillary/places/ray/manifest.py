@@ -40,6 +40,12 @@ def render(root: Path, kind: Kind, experiment: Path) -> str:
             remedy=f"add `{CELLS}: <profile>` to stages",
             file=root / RAY_FILE,
         )
+    if profile.runtime in ("docker", "podman"):
+        raise ParamsError(
+            f"a pod has no daemon for `runtime: {profile.runtime}`; the pod is the container of its stages",
+            remedy="set runtime: process in the profile, and install the stages' packages in the pods' image",
+            file=root / RAY_FILE,
+        )
     tree = cluster(config, profile) if kind is Kind.CLUSTER else job(config, profile, experiment)
     text: str = yaml.safe_dump(tree, sort_keys=False)
     return text

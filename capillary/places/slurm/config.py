@@ -37,7 +37,6 @@ class SlurmProfile(JobProfile):
     time: str
     gpu_type: str | None
     warn_s: Annotated[int, Field(ge=LEAST_WARNING_S, le=3600)]
-    runtime: Literal["process", "docker", "podman", "apptainer"]
     extra: tuple[str, ...]
     files: Literal["shared", "remote"] = "shared"
     python: str | None = None
@@ -107,12 +106,7 @@ class SlurmProfile(JobProfile):
         return extra
 
     @model_validator(mode="after")
-    def _nodes_reach_each_other(self) -> Self:
-        if self.nodes > 1 and self.runtime in ("docker", "podman"):
-            raise ValueError(
-                f"nodes: {self.nodes} needs runtime: process or apptainer; containers of {self.runtime} have a network "
-                "of their own, in which the processes of other nodes do not find them"
-            )
+    def _nodes_share_a_folder(self) -> Self:
         if self.nodes > 1 and self.is_apart:
             raise ValueError(f"nodes: {self.nodes} needs `files: shared`: the nodes of a training share its folder")
         return self

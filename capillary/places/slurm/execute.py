@@ -4,15 +4,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from capillary.compute.torch_builds import choose_build, pinned_cuda
-from capillary.executors.container.images import architecture, environment_for, holds_torch
-from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop
 from capillary.places.collect import collect
 from capillary.places.follow import Follower
 from capillary.places.held import clear, held, remove
 from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
 from capillary.places.outcome import Ended
+from capillary.places.runtime import Runtime
 from capillary.places.share import limits_of, stand_ins
 from capillary.places.slurm.config import SLURM_FILE, SlurmProfile
 from capillary.places.slurm.endings import explain, nodes_full
@@ -20,8 +18,8 @@ from capillary.places.slurm.head import DETACHED, Head, Requests
 from capillary.places.slurm.submitted import Submitted, find_or_submit
 from capillary.planning.access import StageAccess
 from capillary.planning.plan import StagePlan
-from capillary.settings import ExecutorName, PlaceName, Settings, TorchName
-from stages.common.errors import CapillaryError, ExitCode, UsageError
+from capillary.settings import PlaceName, Settings
+from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits
 from stages.common.program.messages import get_logger
@@ -38,17 +36,12 @@ class SlurmPlace:
     def __init__(self, settings: Settings, profile: SlurmProfile) -> None:
         self._settings = settings
         self._profile = profile
-        self._identities: dict[str, list[str]] = {}
+        self._runtime = Runtime(settings, profile)
         self._gates: list[StagePlan] = []
 
     def environment_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
         """What identifies the packages on the nodes: this interpreter, which they share, or the stage's image."""
-        if self._runtime is ExecutorName.PROCESS:
-            identity = process.environment_id(repository, stage, access)
-        else:
-            identity = self._image_id(repository, access.image or stage, access)
-        self._identities[stage] = identity
-        return identity
+        return self._runtime.identify(repository, stage, access)
 
     def gpus(self, _settings: Settings) -> tuple[Gpu, ...]:
         """Stand-ins for the GPUs that a job is given: the head need not have any."""
@@ -138,27 +131,11 @@ class SlurmPlace:
     def _handover(self, plan: StagePlan) -> Handover:
         return Handover(
             place=PlaceName.SLURM,
-            executor=self._runtime,
-            environment_id=self._identities[plan.stage],
+            executor=self._runtime.executor,
+            environment_id=self._runtime.identity_of(plan.stage),
             settings=self._settings,
             reads_env_file=not self._profile.is_apart,
         )
-
-    @property
-    def _runtime(self) -> ExecutorName:
-        return ExecutorName(self._profile.runtime)
-
-    def _image_id(self, repository: Path, stage: str, access: StageAccess) -> list[str]:
-        images = self._settings.images
-        with_torch = access.gpu != "none" and holds_torch(repository, stage)
-        if with_torch and self._profile.gpus and images.torch is TorchName.AUTO:
-            raise UsageError(
-                "the head does not see the GPUs of the nodes, so it cannot choose a build of torch for their driver",
-                value="CAPILLARY_TORCH=auto",
-                remedy="set CAPILLARY_TORCH to the build that the nodes can run, such as cu126 (docs/images.md)",
-            )
-        build = choose_build(images, pinned_cuda(repository), None) if with_torch else None
-        return [environment_for(repository, stage, images, build).tag, architecture()]
 
 
 def _tell_of_full(plan: StagePlan, end: Ended, full: Mapping[str, str]) -> None:

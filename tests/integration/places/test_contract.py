@@ -21,9 +21,17 @@ from tests.support.processes import processes_in
 Start = Callable[..., Head]
 
 
-# what ends a stage is the same code in containers of Podman and of Docker
-BUT_PODMAN = pytest.mark.parametrize("project", [name for name in SETTINGS if name != "podman"], indirect=True)
-NEEDS: dict[str, Callable[[], object]] = {"docker": client, "podman": podman, "slurm": cluster, "ray": shared_nodes}
+# what ends a stage is the same code in containers of Podman and of Docker, and in those on a node
+ALONE = [name for name in SETTINGS if name != "podman" and " on " not in name]
+ONE_OF_EACH_KIND = pytest.mark.parametrize("project", ALONE, indirect=True)
+NEEDS: dict[str, Callable[[], object]] = {
+    "docker": client,
+    "podman": podman,
+    "slurm": cluster,
+    "ray": shared_nodes,
+    "docker on slurm": lambda: (client(), cluster()),
+    "docker on ray": lambda: (client(), shared_nodes()),
+}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +90,7 @@ def test_a_stage_that_ends_well(start: Start, project: PlaceProject) -> None:
     assert project.holding(b"for the toy") == []
 
 
-@BUT_PODMAN
+@ONE_OF_EACH_KIND
 def test_a_stage_that_fails(start: Start, project: PlaceProject) -> None:
     """Its exit code is that of the run, and nothing is published."""
     head = start("fail")
@@ -104,7 +112,7 @@ def test_a_stage_that_is_asked_to_stop_and_runs_again(start: Start, project: Pla
     assert project.out() == {"copy": "hello\n", "resumed": "checkpoint"}
 
 
-@BUT_PODMAN
+@ONE_OF_EACH_KIND
 def test_a_stage_that_does_not_stop(start: Start, project: PlaceProject) -> None:
     """It is killed after the grace period, which its setting gives."""
     head = start("ignore", CAPILLARY_GRACE_S="1")

@@ -31,6 +31,8 @@ KEPT: dict[str, Callable[[Path], list[str]]] = {
     "podman": lambda project: containers("podman", project),
     "slurm": jobs,
     "ray": tasks,
+    "docker on slurm": lambda project: [*containers("docker", project), *jobs(project)],
+    "docker on ray": lambda project: [*containers("docker", project), *tasks(project)],
 }
 
 

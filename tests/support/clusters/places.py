@@ -36,7 +36,9 @@ SETTINGS = {
     "docker": {"CAPILLARY_EXECUTOR": "docker"},
     "podman": {"CAPILLARY_EXECUTOR": "podman"},
     "slurm": {"CAPILLARY_PLACE": "slurm"},
-    "ray": {"CAPILLARY_PLACE": "ray"},
+    "ray": (RAY := {"CAPILLARY_PLACE": "ray"}),
+    "docker on slurm": {"CAPILLARY_PLACE": "slurm"},
+    "docker on ray": RAY,
 }
 PROGRAM = """
 import json, os, signal, sys, time
@@ -100,10 +102,10 @@ PROFILE = {
 }
 
 
-def ray_config() -> dict[str, Any]:
+def ray_config(runtime: str = "process") -> dict[str, Any]:
     """configs/ray.yaml of a toy, whose tasks are small and come back after a loss."""
     shipped: dict[str, Any] = yaml.safe_load((REPOSITORY / "configs/ray.yaml").read_text())
-    small = {"cpus": 1, "memory_gb": 0.1, "gpus": 0, "gpu_memory_gb": None, "retries": 3}
+    small = {"cpus": 1, "memory_gb": 0.1, "gpus": 0, "gpu_memory_gb": None, "retries": 3, "runtime": runtime}
     return {**shipped, "stages": {"toy": "small"}, "profiles": {"small": small}}
 
 
@@ -139,6 +141,8 @@ class PlaceProject:
     def __init__(self, root: Path, name: str) -> None:
         self.root = root
         self.name = name
+        runtime = name.split(" on ")[0] if " on " in name else "process"
+        job = {**PROFILE, "runtime": runtime}
         files = {
             "stages/__init__.py": "",
             "stages/toy/__init__.py": "",
@@ -150,9 +154,9 @@ class PlaceProject:
             "data/in.txt": "hello\n",
             "configs/compute.yaml": (REPOSITORY / "configs/compute.yaml").read_text(),
             "configs/slurm.yaml": yaml.safe_dump(
-                {"max_jobs": 3, "stages": {"toy": "small"}, "profiles": {"small": PROFILE}}
+                {"max_jobs": 3, "stages": {"toy": "small"}, "profiles": {"small": job}}
             ),
-            "configs/ray.yaml": yaml.safe_dump(ray_config()),
+            "configs/ray.yaml": yaml.safe_dump(ray_config(runtime)),
         }
         for file, text in files.items():
             (root / file).parent.mkdir(parents=True, exist_ok=True)

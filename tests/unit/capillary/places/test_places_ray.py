@@ -169,6 +169,12 @@ def test_several_nodes_need_a_cluster(make_plan: Callable[..., StagePlan], root:
         place.execute(plan, Stop(), lambda _work: None)
 
 
+def test_containers_of_several_nodes_would_not_find_each_other() -> None:
+    """As on Slurm: they have a network of their own."""
+    with pytest.raises(ParamsError, match="containers of podman have a network of their own"):
+        validate_params(RayProfile, {**PROFILE.model_dump(), "nodes": 2, "runtime": "podman"}, "configs/ray.yaml")
+
+
 class Losing(FakeCluster):
     """A cluster of several nodes that loses as many tasks as it has answers; a task after these ends well."""
 

@@ -141,3 +141,13 @@ def test_a_config_without_cells_has_nothing_for_workers(tmp_path: Path) -> None:
     (tmp_path / "configs" / "ray.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(CapillaryError, match="workers would have nothing to do"):
         rendered(Kind.CLUSTER, tmp_path)
+
+
+def test_a_pod_has_no_daemon_for_containers(tmp_path: Path) -> None:
+    """Its own container is that of its stages."""
+    tree = read_yaml(REPOSITORY / "configs" / "ray.yaml")
+    tree["profiles"]["train"]["runtime"] = "docker"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "ray.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(CapillaryError, match="a pod has no daemon for `runtime: docker`"):
+        rendered(Kind.CLUSTER, tmp_path)
