@@ -1,17 +1,19 @@
-"""python -m capillary.dvc.command: DVC with two changes, so that a kill at any moment leaves dvc.lock whole, and
-that hundreds of cells in it do not slow each one down (integrity/fast_lock.py).
+"""python -m capillary.dvc.command: DVC with two changes, so that a kill at any moment leaves its files whole, and
+that hundreds of cells in dvc.lock do not slow each one down (integrity/fast_lock.py).
 
 DVC empties dvc.lock and then writes it again, which takes tens of milliseconds: who is killed meanwhile leaves half of
-it, and with it the record of stages that had long finished. Here the new file is written next to it and takes its place
-in one step.
+it, and with it the record of stages that had long finished. Half of its list of the paths in use (.dvc/tmp/rwlock)
+stops every other DVC in the project. Here a new file is written next to the former one and takes its place in one step.
 """
 
+import contextlib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from dvc import rwlock
 from dvc.cli import main as dvc_main
 from dvc.utils import strictyaml
 from dvc.utils.serialize import _common, _yaml
@@ -34,8 +36,35 @@ def replace_file(path: Any, data: Any, dumper: Callable[..., Any], fs: Any = Non
         stream.write(text.encode())
 
 
+class WholeFiles:
+    """As much of DVC's file system `fs` as its list of paths needs; what is written replaces a file in one step."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    def join(self, *names: str) -> str:
+        """As DVC's."""
+        path: str = self._fs.join(*names)
+        return path
+
+    @contextlib.contextmanager
+    def open(self, path: str, mode: str = "r", **options: Any) -> Iterator[IO[str]]:
+        """A text file."""
+        if mode != "w":
+            with self._fs.open(path, mode, **options) as stream:
+                yield stream
+            return
+        written = io.StringIO()
+        yield written
+        with atomic_write(Path(path)) as file:
+            file.write(written.getvalue().encode())
+
+
 def main() -> None:
     """Run DVC's command line."""
+    if not callable(edit := getattr(rwlock, "_edit_rwlock", None)):
+        raise ImportError(f"{rwlock.__name__} has no _edit_rwlock: this version of DVC keeps its list elsewhere")
+    rwlock._edit_rwlock = lambda folder, fs, hardlink: edit(folder, WholeFiles(fs), hardlink)
     for module in (_common, _yaml):
         if not callable(getattr(module, "_dump_data", None)):
             raise ImportError(f"{module.__name__} has no _dump_data: this version of DVC writes its files elsewhere")

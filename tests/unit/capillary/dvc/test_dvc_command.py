@@ -1,17 +1,20 @@
 """Kills at the moments in which DVC writes its own files."""
 
 import io
+import json
 import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from dvc import rwlock
+from dvc.fs import localfs
 from dvc.utils import strictyaml
 from dvc.utils.serialize import _common, _yaml
 
 from capillary.dvc import command as dvc_module
-from capillary.dvc.command import replace_file
+from capillary.dvc.command import WholeFiles, replace_file
 from capillary.dvc.commands import KILL_SAFE_DVC
 from capillary.publishing.leftovers import remove_torn
 from tests.support.parts import REPOSITORY, command_environment
@@ -42,6 +45,32 @@ def test_a_write_that_is_cut_short_leaves_the_former_file(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize(("files", "is_whole"), [(WholeFiles(localfs), True), (localfs, False)])
+def test_the_list_of_paths_in_use_is_whole_whenever_dvc_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Any, is_whole: bool
+) -> None:
+    """DVC by itself leaves half of it, with which no other DVC in the project does anything."""
+    former = {"write": {}, "read": {"/data": [{"pid": 1, "cmd": "repro"}]}}
+    (tmp_path / "rwlock").write_text(json.dumps(former))
+
+    def killed(_lock: Any, stream: io.StringIO) -> None:
+        stream.write('{"write": {')
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as now:
+        now.setattr(rwlock.json, "dump", killed)
+        edited = rwlock._edit_rwlock(str(tmp_path), files, False)
+        edited.__enter__()
+        with pytest.raises(KeyboardInterrupt):
+            edited.__exit__(None, None, None)
+    assert ((tmp_path / "rwlock").read_text() == json.dumps(former)) == is_whole
+    if not is_whole:
+        return
+    with rwlock.rwlock(str(tmp_path), files, "repro", [], ["/out"], False):
+        assert "/out" in json.loads((tmp_path / "rwlock").read_text())["write"]
+    assert json.loads((tmp_path / "rwlock").read_text())["read"] == former["read"]
+
+
 def test_the_command_line_is_dvcs(tmp_path: Path) -> None:
     """As cells start it, with the writing exchanged: a stage that ran is recorded."""
     start_dvc(tmp_path)
@@ -54,6 +83,7 @@ def test_the_command_line_is_dvcs(tmp_path: Path) -> None:
 @pytest.fixture
 def writers(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
     """DVC's two modules that write its files; what is exchanged in DVC is as it was again after the test."""
+    monkeypatch.setattr(rwlock, "_edit_rwlock", rwlock._edit_rwlock)
     for module in (_common, _yaml):
         monkeypatch.setattr(module, "_dump_data", module._dump_data)
     for module in (_yaml, strictyaml):
