@@ -82,7 +82,8 @@ test-chaos *ARGS: setup-dev
         tests/e2e/test_kill_and_resume.py tests/e2e/test_experiment.py tests/e2e/test_experiment_rounds.py \
         tests/e2e/containers/test_container_chaos.py \
         tests/integration/experiments tests/integration/train/test_train_resume.py tests/integration/train/test_losses_train.py \
-        tests/integration/tracking/test_tracking_registry.py tests/integration/tracking/test_promoting_at_once.py tests/integration/places
+        tests/integration/tracking/test_tracking_registry.py tests/integration/tracking/test_promoting_at_once.py tests/integration/places \
+        tests/integration/test_predict_command.py::test_many_stacks_go_on_after_a_kill
 
 [private]
 setup-dev:

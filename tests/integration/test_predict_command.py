@@ -15,6 +15,7 @@ from PIL import Image
 
 from stages.common.imaging import reading
 from stages.common.imaging.stacks import read_stack
+from tests.support.chaos import rounds
 from tests.support.models.networks import brightness_network
 from tests.support.models.prediction import PredictionProject
 from tests.unit.stages.common.imaging.foreign.written import EVERY, save_zarr
@@ -144,39 +145,47 @@ def write_stack(file: Path, seed: int, shape: tuple[int, int, int] = SHAPE) -> N
 
 
 def test_many_stacks_go_on_after_a_kill(project: PredictionProject, tmp_path: Path) -> None:
-    """Twenty stacks, one of them damaged: killed in the middle, the same command with --resume does the rest.
+    """Twenty stacks (a hundred by hand), one of them damaged and one done before: killed in the middle, the same
+    command does the rest.
 
     The killed run is at a stack that takes minutes, which is a small one when the command is repeated.
     """
+    count = rounds(20, 100)
+    middle = count // 2
     (tmp_path / "in").mkdir()
-    for number in range(20):
-        write_stack(tmp_path / f"in/{number:02}.tif", number)
-    (tmp_path / "in/03.tif").write_bytes((tmp_path / "in/03.tif").read_bytes()[:1500])
-    write_stack(tmp_path / "in/05.tif", 5, (60, 512, 512))
-    out, words = tmp_path / "out", (f"{tmp_path}/in/*.tif", f"{tmp_path}/out", "--fold", "0", "--suffix", ".nii.gz")
+    for number in range(count):
+        write_stack(tmp_path / f"in/{number:03}.tif", number)
+    (tmp_path / "in/003.tif").write_bytes((tmp_path / "in/003.tif").read_bytes()[:1500])
+    write_stack(tmp_path / f"in/{middle:03}.tif", middle, (60, 512, 512))
+    out, how = tmp_path / "out", (f"{tmp_path}/out/", "--fold", "0", "--suffix", ".nii.gz")
+    assert project.predict(f"{tmp_path}/in/000.tif", *how).returncode == 0
+    words = (f"{tmp_path}/in/*.tif", *how, "--resume")
     running = project.start(*words)
-    while len(list(out.glob("[0-9]*"))) < 4 and running.poll() is None:
+    while len(list(out.glob("[0-9]*"))) < middle - 1 and running.poll() is None:
         time.sleep(0.05)
     running.kill()
     running.wait()
-    assert sorted(file.name for file in out.glob("[0-9]*")) == [f"0{number}.nii.gz" for number in (0, 1, 2, 4)]
+    numbers = [number for number in range(middle) if number != 3]
+    assert sorted(file.name for file in out.glob("[0-9]*")) == [f"{number:03}.nii.gz" for number in numbers]
     before = {file: file.stat().st_mtime_ns for file in out.glob("[0-9]*")}
-    write_stack(tmp_path / "in/05.tif", 5)
-    done = project.predict(*words, "--resume")
+    write_stack(tmp_path / f"in/{middle:03}.tif", middle)
+    done = project.predict(*words)
     assert done.returncode == 10, done.stderr
-    assert "1 of 20 stacks failed" in done.stderr
-    assert done.stdout.count("done before, skipped") == 4
+    assert f"1 of {count} stacks failed" in done.stderr
+    assert done.stdout.count("done before, skipped") == len(numbers)
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    assert len(list(out.glob("[0-9]*.nii.gz"))) == 19
+    assert len(list(out.glob("[0-9]*.nii.gz"))) == count - 1
     assert sorted(file.name for file in out.glob("[!0-9]*")) == ["predictions.csv", "predictions.jsonl"]
     assert not (out / ".capillary-predict").exists()
     rows = list(csv.DictReader((out / "predictions.csv").open(newline="", encoding="utf-8")))
-    assert {row["image"][-6:]: row["status"] for row in rows} == {
-        f"{number:02}.tif": "failed" if number == 3 else "done" for number in range(20)
+    assert {row["image"][-7:]: row["status"] for row in rows} == {
+        f"{number:03}.tif": "failed" if number == 3 else "done" for number in range(count)
     }
-    found: Any = nibabel.load(out / "05.nii.gz")
-    expected = mean_probability(np.random.default_rng(5).random(SHAPE, dtype=np.float32), BIASES[:1]) > 0.5
-    assert np.mean(expected == np.asarray(found.dataobj).T) > 0.999
+    for number in (0, middle - 1, middle, count - 1):
+        found: Any = nibabel.load(out / f"{number:03}.nii.gz")
+        values = np.random.default_rng(number).random(SHAPE, dtype=np.float32)
+        expected = mean_probability(values, BIASES[:1]) > 0.5
+        assert np.mean(expected == np.asarray(found.dataobj).T) > 0.999
     assert left_behind(project) == []
 
 
