@@ -15,7 +15,7 @@ from capillary.lifetimes.stop import Stop, listening
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError
 from stages.common.program.ending import run_main
-from stages.common.program.messages import get_logger
+from stages.common.program.messages import get_logger, print_messages
 
 log = get_logger(__name__)
 
@@ -47,8 +47,10 @@ def prefetch(root: Path, cells: Sequence[str], settings: Settings, stop: Stop) -
 def main() -> None:
     """Fetch for the cells that the arguments name, of the project in the working folder."""
     root = Path.cwd()
+    settings = read_settings(root)
+    print_messages(settings.log_level, settings.log_format)
     with listening() as stop:
-        prefetch(root, sys.argv[1:], read_settings(root), stop)
+        prefetch(root, sys.argv[1:], settings, stop)
 
 
 if __name__ == "__main__":

@@ -32,12 +32,13 @@ def fetch_ahead(root: Path, environment: Mapping[str, str], cells: Sequence[str]
 def submit_ahead(root: Path, environment: Mapping[str, str], cells: Sequence[str], settings: Settings) -> int:
     """Submit equal `cells` as arrays where jobs run on Slurm. Returns 0, or the exit code of a request to stop.
 
+    `environment` is that of the jobs, which may print more than is shown here.
     If anything else goes wrong, the cells' heads submit what is not in the queue.
     """
     if settings.place is not PlaceName.SLURM or len(cells) < 2:
         return 0
     with passing_on(lambda: None) as asked:  # a terminal's Ctrl-C reaches the process itself
-        subprocess.run([*AHEAD, *cells], cwd=root, env=dict(environment), check=False)
+        subprocess.run([*AHEAD, settings.log_level, *cells], cwd=root, env=dict(environment), check=False)
     if asked.code:
         leave_queue(root, cells, settings, asked.code)
     return asked.code

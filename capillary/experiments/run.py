@@ -39,6 +39,7 @@ from capillary.weights.choice import weights_in_remote
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode, UsageError
 from stages.common.lifetimes.signals import Handler, handled, is_ignored
+from stages.common.program.ending import print_report
 from stages.common.program.messages import LOG_LEVEL, get_logger
 
 log = get_logger(__name__)
@@ -184,7 +185,7 @@ def _report(root: Path, name: str, facts: RunFacts) -> int:
         with listening() as stop:
             log.info(f"report: {write_report(root, name, facts, stop)}")
     except CapillaryError as error:
-        sys.stderr.write(f"{error.report()}\n")
+        print_report(error)
         return error.code
     return 0
 
@@ -205,9 +206,9 @@ def _stages(
     # what cells print is read for the view, whatever of it is shown
     level = "debug" if experiment.settings.log_level == "debug" else "info"
     of_cells = {**environment, LOG_LEVEL: level}
-    for ahead in (fetch_ahead, submit_ahead):
-        if code := ahead(root, of_cells, due, experiment.settings):
-            return code, [], []
+    code = fetch_ahead(root, environment, due, experiment.settings)
+    if code := code or submit_ahead(root, of_cells, due, experiment.settings):
+        return code, [], []
     with View(list(experiment.cells)) as view:
         cells = Cells(root, of_cells, root / LOGS, view, elsewhere=experiment.settings.is_elsewhere)
         with passing_on(lambda: cells.stop(asked.code - 128)) as asked:

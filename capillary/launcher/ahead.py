@@ -1,4 +1,4 @@
-"""python -m capillary.launcher.ahead CELL…: equal cells of an experiment become one array of Slurm.
+"""python -m capillary.launcher.ahead LEVEL CELL…: equal cells of an experiment become one array of Slurm.
 
 Each cell has its own head later, which finds its job in its folder as after a head that died. A cell that cannot be
 planned here is left to its head, which says why; so is one that has a job already, and one that no other is equal to.
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from capillary.dvc.errors import DvcException
 from capillary.dvc.graph import Entry
@@ -29,7 +30,7 @@ from capillary.publishing import finished
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError
 from stages.common.program.ending import run_main
-from stages.common.program.messages import get_logger
+from stages.common.program.messages import Level, get_logger, print_messages
 
 log = get_logger(__name__)
 
@@ -133,10 +134,13 @@ def _submit(jobs: Sequence[Written], most: int) -> None:
 
 
 def main() -> None:
-    """Submit the cells that the arguments name, of the project in the working folder."""
+    """Submit the cells that the arguments name, of the project in the working folder; print messages of a level."""
     root = Path.cwd()
+    level, *cells = sys.argv[1:]
+    settings = read_settings(root)
+    print_messages(cast(Level, level), settings.log_format)
     with listening() as stop:
-        submit_ahead(root, sys.argv[1:], read_settings(root), stop)
+        submit_ahead(root, cells, settings, stop)
 
 
 if __name__ == "__main__":

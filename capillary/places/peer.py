@@ -16,7 +16,8 @@ from capillary.places.outcome import Ended, write_ended
 from capillary.places.work import node_name, prepare, report
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.program.ending import run_main
-from stages.common.runtime import Rendezvous
+from stages.common.runtime import ORDER_FILE, Rendezvous, read_order
+from stages.common.stage_main import tell_as
 
 
 def run_peer(folder: Path, rendezvous: Rendezvous, stop: Stop) -> int:
@@ -26,6 +27,7 @@ def run_peer(folder: Path, rendezvous: Rendezvous, stop: Stop) -> int:
     started = time.time()
     code: int = ExitCode.UNEXPECTED
     try:
+        tell_as(read_order(folder / ORDER_FILE))
         plan, executor = prepare(read_job(folder), folder, rendezvous)
         plan = dataclasses.replace(plan, repository=own, outs=())
         code = executor.execute(plan, stop, lambda _work: None)

@@ -34,9 +34,10 @@ from capillary.planning.plan import StagePlan
 from capillary.publishing.publish import publish
 from capillary.settings import BASE_VARIABLES, ExecutorName, PlaceName, Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, MachineError, find_foreseen
-from stages.common.program.ending import run_main
+from stages.common.program.ending import print_report, run_main
 from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, Rendezvous, read_order
+from stages.common.stage_main import tell_as
 
 log = get_logger(__name__)
 
@@ -57,6 +58,7 @@ def run_job(
     if (former := read_ended(folder)) is not None:
         return former.code
     job = read_job(folder)
+    tell_as(read_order(folder / ORDER_FILE))
     attempt = Attempt(node=node_name(), started=time.time())
     write_attempt(folder, attempt)
     since = size_of(folder / LOG_FILE)
@@ -205,7 +207,7 @@ def report(error: Exception) -> int:
     foreseen = find_foreseen(error)
     if foreseen is None:
         raise error
-    sys.stderr.write(foreseen.report() + "\n")
+    print_report(foreseen)
     return foreseen.code
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from capillary.prediction.spread.stacks import spread_stacks
 from capillary.settings import read_settings
 from stages.common.errors import UsageError
 from stages.common.lifetimes.locks import take
+from stages.common.program.ending import print_report
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest
 from stages.common.requests.prediction.results import stacks_failed
@@ -65,7 +65,7 @@ def _spread(
     counts, code = spread_stacks(request, root, stop, runner.jobs, hidden, history)
     if counts["failed"] and not code:
         failed = stacks_failed(counts["failed"], len(request.stacks))
-        sys.stderr.write(failed.report() + "\n")
+        print_report(failed)
         code = failed.code
     return counts, code
 

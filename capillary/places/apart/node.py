@@ -39,9 +39,10 @@ from capillary.places.slurm import queue
 from capillary.places.slurm.node import RUNNING, own_job
 from capillary.places.work import node_name, run_job
 from stages.common.errors import CapillaryError, ExitCode, ServiceError, machine_error
-from stages.common.program.ending import run_main
+from stages.common.program.ending import print_report, run_main
 from stages.common.program.messages import get_logger
 from stages.common.runtime import ORDER_FILE, StageOrder, order_json, read_order
+from stages.common.stage_main import tell_as
 
 log = get_logger(__name__)
 
@@ -65,7 +66,7 @@ class Node:
         self._kept: list[tuple[str, int]] = []  # name and time of each file in the state that the remote has
 
     @property
-    def _order(self) -> StageOrder:
+    def order(self) -> StageOrder:
         return read_order(self.folder / ORDER_FILE)
 
     def fetch(self) -> None:
@@ -79,7 +80,7 @@ class Node:
             self._own_attempt = number + 1
         self.look_for_stop()
         if (state := self._read(STATE, MOST_ARCHIVE_BYTES)) is not None:
-            untar(state, self._order.state_dir)
+            untar(state, self.order.state_dir)
         patiently(self._pull, PATIENCE_MIN)
         for name, digest in self._apart.fetched.items():
             restore(self._remote.cache, digest, self._project / name)
@@ -116,10 +117,10 @@ class Node:
 
     def keep_state(self) -> None:
         """Send the checkpoints, from which the next attempt resumes, wherever it runs."""
-        files = (file for file in self._order.state_dir.rglob("*") if file.is_file())
+        files = (file for file in self.order.state_dir.rglob("*") if file.is_file())
         seen = sorted((str(file), file.stat().st_mtime_ns) for file in files)
         if seen != self._kept:
-            self.write(STATE, tar_of(self._order.state_dir))
+            self.write(STATE, tar_of(self.order.state_dir))
             self._kept = seen
 
     def deliver(self) -> None:
@@ -128,7 +129,7 @@ class Node:
         hashes = {name: self._remote.add(outs / name) for name in read_job(self.folder).outs if (outs / name).exists()}
         patiently(lambda: self._remote.push(sorted(set(hashes.values()))), PATIENCE_MIN)
         self.write(OUTS_LIST, json.dumps(hashes).encode())
-        for name, place in ((OUTBOX, self._order.outbox), (RECEIPTS, self._order.receipts)):
+        for name, place in ((OUTBOX, self.order.outbox), (RECEIPTS, self.order.receipts)):
             if place is not None and place.is_dir():
                 self.write(name, tar_of(place))
         if (note := self.folder / CIRCUMSTANCES_FILE).is_file():
@@ -201,6 +202,7 @@ def _sending(node: Node) -> Iterator[None]:
 def run(work: Path, stop: Stop) -> int:
     """Carry out the job in `work`; returns its exit code."""
     node, started = Node(work), time.time()
+    tell_as(node.order)
     try:
         return _attempt(node, stop, started)
     except (CapillaryError, OSError) as error:
@@ -219,7 +221,7 @@ def _attempt(node: Node, stop: Stop, started: float) -> int:
     except CapillaryError as error:
         if node.lacks_space(error):
             raise
-        log.error(error.report())
+        print_report(error)
         code = error.code
         write_ended(node.folder, Ended(code=code, node=node_name(), started=started, ended=time.time()))
     node.send()

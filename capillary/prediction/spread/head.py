@@ -13,11 +13,13 @@ from capillary.publishing.publish import publish_out
 from capillary.settings import read_settings
 from stages.common.errors import UsageError
 from stages.common.program.ending import run_main
+from stages.common.program.messages import print_messages
 
 
 def run_part(part: Part, stop: Stop) -> int:
     """Run `part` in the place of the settings; returns its exit code. What it leaves comes to `part.target`."""
     settings = read_settings(part.root)
+    print_messages(settings.log_level, settings.log_format)
     place = choose_place(part.root, STAGE, settings)
     if place is None:
         raise UsageError(

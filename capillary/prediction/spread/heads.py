@@ -9,7 +9,7 @@ from pathlib import Path
 from capillary.lifetimes.group import start_group
 from capillary.prediction.spread.parts import Part
 from stages.common.lifetimes.signals import signal_group
-from stages.common.program.messages import get_logger, message_of
+from stages.common.program.messages import get_logger, relay
 
 log = get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Heads:
             signal_group(process.pid, signal.SIGTERM)
         assert process.stdout is not None
         for line in process.stdout:
-            log.info(f"{part.address}: {message_of(line.rstrip())}")
+            relay(log, line.rstrip(), f"{part.address}: ")
         code = process.wait()
         self._groups.discard(process.pid)
         return code if code >= 0 else 128 - code

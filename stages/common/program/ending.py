@@ -11,9 +11,14 @@ from stages.common.program.messages import error_line, is_json
 
 def exit_with(error: CapillaryError) -> NoReturn:
     """Print the report of `error` and leave with its exit code."""
+    print_report(error)
+    sys.exit(error.code)
+
+
+def print_report(error: CapillaryError) -> None:
+    """Print what `error` says, at every level: its report, or one JSON object."""
     facts = {"file": error.file, "value": error.value, "remedy": error.remedy, "exit_code": int(error.code)}
     _print(error_line(error.what, facts) if is_json() else error.report())
-    sys.exit(error.code)
 
 
 def _print(report: str) -> None:

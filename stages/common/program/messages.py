@@ -84,6 +84,11 @@ def with_facts(facts: Any, lead: str | None = None) -> dict[str, Any]:
     return known if lead is None else {**known, _LEAD: lead}
 
 
+def relay(log: logging.Logger, line: str, head: str) -> None:
+    """Print `line` of another program of ours after `head`. It was told the same level, so what it prints is shown."""
+    log.log(max(_printer.level, logging.INFO), f"{head}{message_of(line)}", extra={_LEAD: ""})
+
+
 def text_line(record: logging.LogRecord) -> str:
     """`record` for people: one line, and the traceback if there is one. What shows nothing is an escape."""
     lead = getattr(record, _LEAD, _NAMED.get(record.levelno, ""))

@@ -1,8 +1,10 @@
 """Two clones that share nothing but a remote of DVC: what one computed the other takes, and never what is not that."""
 
 import contextlib
+import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ import yaml
 from dvc.repo import Repo
 
 from capillary.cache import shared
-from capillary.cache.prefetch import prefetch
+from capillary.cache.prefetch import main, prefetch
 from capillary.compute import circumstances
 from capillary.compute.circumstances import digests_of, recall
 from capillary.dvc.graph import Entry
@@ -277,3 +279,18 @@ def test_before_an_experiment_dvc_itself_gets_what_others_computed(
     assert not Entry(other.root, "toy").is_due()
     assert prefetch(other.root, ["toy"], settings, Stop()) == []
     assert warnings(capfd) == []
+
+
+@pytest.mark.usefixtures("default_signals")
+def test_the_program_that_fetches_speaks_as_the_settings_say(
+    clone: Make, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It prints to the terminal of the experiment that starts it."""
+    clone("one").run()
+    monkeypatch.chdir(clone("other").root)
+    monkeypatch.setenv("CAPILLARY_LOG_FORMAT", "json")
+    monkeypatch.setattr(sys, "argv", ["prefetch", "toy"])
+    capfd.readouterr()
+    main()
+    [line] = capfd.readouterr().out.splitlines()
+    assert json.loads(line)["message"] == "fetched from the shared cache: toy"

@@ -39,14 +39,17 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, more: str = "") -> None:
 def test_cells_are_submitted_with_the_experiment_s_variables(
     slurm: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether that works or not, the heads come next; on other places, or for one cell, there is nothing to submit."""
+    """Whether that works or not, the heads come next; on other places, or for one cell, there is nothing to submit.
+
+    The level of its own messages is an argument: jobs may print more than is shown here.
+    """
     stand_in(monkeypatch, "sys.exit(1)")
     here = read_settings(tmp_path, {})
     assert arrays.submit_ahead(tmp_path, {"X": "1"}, CELLS, here) == 0
     assert arrays.submit_ahead(tmp_path, {"X": "1"}, CELLS[:1], slurm) == 0
     assert not (tmp_path / "said").exists()
     assert arrays.submit_ahead(tmp_path, {"X": "1"}, CELLS, slurm) == 0
-    assert json.loads((tmp_path / "said").read_text()) == [CELLS, "1"]
+    assert json.loads((tmp_path / "said").read_text()) == [["info", *CELLS], "1"]
 
 
 @pytest.mark.parametrize(("number", "leaves"), [("SIGINT", True), ("SIGTERM", False)])

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import sys
@@ -10,10 +11,12 @@ from capillary.experiments.cells import Outcome
 from capillary.experiments.run import _environment, _experiment_names, _fact, variables_of
 from capillary.experiments.sections import Compute, Debug, ExperimentHead, Monitoring, Resume, Sections
 from capillary.planning.naming import is_rehearsal, leaves_volumes_out, registered_model
+from capillary.report import RunFacts
 from capillary.settings import read_settings
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.lifetimes.signals import handled
+from stages.common.program.messages import print_messages
 
 
 def sections(**more: Compute | Monitoring | Resume) -> Sections:
@@ -26,6 +29,20 @@ def test_a_folder_without_git_is_an_error_with_a_remedy(tmp_path: Path) -> None:
         _experiment_names(tmp_path)
     assert caught.value.code == ExitCode.USAGE
     assert "Git" in caught.value.remedy
+
+
+def test_a_report_that_fails_is_said_in_the_format_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As an error that ends a program; the experiment itself goes on."""
+
+    def refuse(*_: object) -> Path:
+        raise CapillaryError("no room", remedy="make some", code=ExitCode.MACHINE)
+
+    monkeypatch.setattr(run, "write_report", refuse)
+    print_messages("info", "json")
+    assert run._report(tmp_path, "v", RunFacts()) == ExitCode.MACHINE
+    assert json.loads(capsys.readouterr().err)["message"] == "no room"
 
 
 def test_the_sections_become_settings(tmp_path: Path) -> None:

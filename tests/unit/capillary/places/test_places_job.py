@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from capillary.planning.provenance import forget, with_provenance
 from capillary.settings import ExecutorName, PlaceName, read_settings
 from stages.common.errors import CapillaryError, DamagedError, ExitCode
 from stages.common.machine.cpu import cpu_model
-from stages.common.runtime import Compute, Rendezvous, read_order
+from stages.common.runtime import ORDER_FILE, Compute, Messages, Rendezvous, order_json, read_order
 from stages.common.tracking.system_metrics import LOAD_FILE
 from stages.train.resuming.lock import cell_lock
 
@@ -194,6 +195,17 @@ def test_a_dep_that_changed_in_the_queue_stops_the_job(
     assert run_job(folder, Stop()) == ExitCode.DATA
     assert words in capfd.readouterr().err
     assert not (folder / "outs").exists()
+
+
+def test_a_node_speaks_as_the_order_of_its_job_says(write: Write, capfd: pytest.CaptureFixture[str]) -> None:
+    """In JSON, with the stage, also of what ends the job before a stage starts."""
+    folder = write()
+    asked = dataclasses.replace(read_order(folder / ORDER_FILE), messages=Messages(form="json"))
+    (folder / ORDER_FILE).write_bytes(order_json(asked))
+    (folder / "job.json").write_text(read_job(folder).model_copy(update={"environment_id": ("2.7",)}).model_dump_json())
+    assert run_job(folder, Stop()) == ExitCode.MACHINE
+    [line] = capfd.readouterr().err.splitlines()
+    assert {"stage": asked.stage, "exit_code": ExitCode.MACHINE}.items() <= json.loads(line).items()
 
 
 def test_other_packages_on_the_node_are_refused(write: Write, capfd: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from capillary.prediction.spread.heads import Heads
 from capillary.prediction.spread.parts import Part, cut
 from capillary.prediction.spread.traces import shared_traces, traces_of
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.program.messages import print_messages
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from tests.unit.capillary.prediction.conftest import JOBS, FakeStage
 
@@ -145,6 +146,14 @@ def test_heads_run_parts_until_one_fails(tmp_path: Path, capsys: pytest.CaptureF
     assert "predict@good: here is good" in shown
     assert "kept" not in shown
     shutil.rmtree(tmp_path / "parts")
+
+
+def test_what_heads_print_is_shown_at_every_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They were told the level themselves: with --quiet it is why a job failed."""
+    print_messages("warning", "text")
+    (tmp_path / "parts").mkdir()
+    list(Heads(1, tmp_path / "parts", SHELL).run([part(tmp_path, "bad")]))
+    assert capsys.readouterr().out == "predict@bad: here is bad\n"
 
 
 def test_a_request_to_stop_reaches_every_head(tmp_path: Path) -> None:
