@@ -138,11 +138,14 @@ class SharedCache:
         if recorded.keys() == set(self._claim.outs):
             yield SharedResult(entry="", outs={name: {"md5": digest} for name, digest in recorded.items()})
         for entry in entries:
-            content = remote.read_file(*self._folder, entry, most_bytes=MOST_BYTES)
+            content = self._read(remote, *self._folder, entry, most_bytes=MOST_BYTES)
             try:
                 yield read_record(content or b"", "/".join((*self._folder, entry)), self._claim)
             except DamagedError as error:
                 _ignore(str(error.file), error)
+
+    def _read(self, remote: RemoteContent, *names: str, most_bytes: int) -> bytes | None:
+        return _within(ANSWER_S, self._stop, lambda: remote.read_file(*names, most_bytes=most_bytes))
 
     def _note(self, remote: RemoteContent, result: SharedResult) -> None:
         """Write the record into the local run cache, where DVC finds it, and the circumstances where an audit does."""
@@ -150,7 +153,7 @@ class SharedCache:
         with atomic_write(remote.runs.joinpath(*self._folder, name_of(record))) as stream:
             stream.write(content_of(record))
         entry = result.entry.rpartition("/")[2]
-        content = remote.read_file(CIRCUMSTANCES, self._claim.key, f"{entry}.json", most_bytes=MOST_NOTE_BYTES)
+        content = self._read(remote, CIRCUMSTANCES, self._claim.key, f"{entry}.json", most_bytes=MOST_NOTE_BYTES)
         found = None if content is None else read_note(content)
         if found is not None:
             keep_of(self._repository, self._claim.address, result.digests, found)

@@ -4,7 +4,10 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +20,7 @@ from capillary.cache import shared
 from capillary.cache.prefetch import main, prefetch
 from capillary.compute import circumstances
 from capillary.compute.circumstances import digests_of, recall
+from capillary.dvc.content import RemoteContent
 from capillary.dvc.graph import Entry
 from capillary.launcher.run import run_stage
 from capillary.lifetimes.stop import Stop
@@ -263,6 +267,27 @@ def test_a_remote_that_does_not_answer_costs_one_warning(
     (warning,) = warnings(capfd)
     assert "CAPILLARY_SHARED_CACHE" in warning
     assert words in warning
+
+
+def test_a_remote_that_falls_silent_after_its_list_holds_nobody(clone: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends the wait for a record, as it ends that for the list; so does the limit for an answer."""
+    clone("one").run()
+    other, stop, ended = clone("other"), Stop(), threading.Event()
+
+    def read_file(_remote: RemoteContent, *_names: str, most_bytes: int) -> bytes:
+        stop.receive(signal.SIGINT, None)
+        ended.wait(5)
+        return b"" * most_bytes
+
+    monkeypatch.setattr(RemoteContent, "read_file", read_file)
+    monkeypatch.chdir(other.root)
+    entry, settings = Entry(other.root, "toy"), read_settings(other.root)
+    cache = shared.open_shared(other.root, other.root, entry, settings, stop)
+    assert cache is not None
+    began_s = time.monotonic()
+    assert cache.fetch() is None
+    assert time.monotonic() - began_s < 5
+    ended.set()
 
 
 def test_before_an_experiment_dvc_itself_gets_what_others_computed(
