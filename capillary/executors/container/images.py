@@ -26,7 +26,7 @@ from stages.common.program.messages import get_logger
 log = get_logger(__name__)
 
 TARGET = "runtime"
-SCRIPTS = Path("services", "images")  # that the Dockerfile for all stages runs
+SCRIPTS = Path("services", "images")  # for every Dockerfile that copies them
 TAIL_LINES = 15
 _POLL_S = 0.2
 _INDEX = "TORCH_INDEX"  # the variable that the docker command finds the index in: its URL may hold a password
@@ -54,12 +54,17 @@ class Environment:
     def files(self) -> tuple[Path, ...]:
         """All that decides what the image holds."""
         pins = (self.root / "stages" / self.stage / "requirements.txt", self.root / "constraints.txt")
-        scripts = sorted((self.root / SCRIPTS).glob("*.sh")) if self._is_common else ()
-        return (self.dockerfile, *pins, *scripts)
+        return (self.dockerfile, *pins, *self._scripts)
 
     @property
     def _is_common(self) -> bool:
-        return self.dockerfile.parent.name != self.stage
+        return self.dockerfile.parent == self.root / "stages"
+
+    @property
+    def _scripts(self) -> list[Path]:
+        """Those that the Dockerfile copies."""
+        runs_them = self.dockerfile.is_file() and bytes(SCRIPTS) in self.dockerfile.read_bytes()
+        return sorted((self.root / SCRIPTS).glob("*.sh")) if runs_them else []
 
     @property
     def tag(self) -> str:

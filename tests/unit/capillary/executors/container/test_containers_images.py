@@ -42,7 +42,7 @@ def test_the_tag_is_the_environment(root: Path) -> None:
 
 
 def test_a_stage_without_a_dockerfile_has_the_common_one(root: Path) -> None:
-    """Its tag changes with the scripts that one runs; the stage's own comes first."""
+    """The stage's own comes first."""
     own = environment_for(root, "toy", SETTINGS, None).tag
     for name in ("stages/Dockerfile", "services/images/trim.sh"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,11 +50,26 @@ def test_a_stage_without_a_dockerfile_has_the_common_one(root: Path) -> None:
     assert environment_for(root, "toy", SETTINGS, None).tag == own
     (root / "stages/toy/Dockerfile").unlink()
     common = environment_for(root, "toy", SETTINGS, None)
-    tag, argv = common.tag, common.build_argv({})
+    argv = common.build_argv({})
     assert argv[argv.index("--file") + 1] == f"{root}/stages/Dockerfile"
     assert "STAGE=toy" in argv
-    (root / "services/images/trim.sh").write_text("another")
-    assert len({own, tag, common.tag}) == 3
+    assert common.tag != own
+
+
+@pytest.mark.parametrize(("name", "stage"), [("", "toy"), ("toy", "toy"), ("", "stages")])
+def test_the_tag_changes_with_the_scripts_that_a_dockerfile_copies(root: Path, name: str, stage: str) -> None:
+    """Of one's own as of the common one, whatever the stage is called: its image would be an old one."""
+    (root / "stages/toy/Dockerfile").unlink()
+    shutil.copytree(root / "stages/toy", root / "stages/stages")
+    (root / "stages" / name / "Dockerfile").write_text("COPY services/images /images")
+    script = root / "services/images/trim.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text("one")
+    environment = environment_for(root, stage, SETTINGS, None)
+    before = environment.tag
+    script.write_text("another")
+    assert environment.tag != before
+    assert (f"STAGE={stage}" in environment.build_argv({})) is (name == "")
 
 
 def test_files_cannot_pass_for_one_another(root: Path) -> None:
