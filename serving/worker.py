@@ -119,6 +119,7 @@ def segment(folder: Path, request: Request, networks: Networks, note: Callable[[
         picture=files.get("picture"),
         spacing_um=request.spacing_um,
         channel=networks.channel,
+        level_um=networks.level_um,
     )
     report = _report(note)
     place = survey(stack, report)

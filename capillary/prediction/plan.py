@@ -102,7 +102,7 @@ def plan_prediction(
     cards = cards_of(request, root)
     deps, images = mounted([stack.image for stack in request.stacks])
     stacks = tuple(
-        _inside(stack.model_copy(update={"channel": channel_of(root)}), image, request, number)
+        _inside(stack.model_copy(update=choices_of(root)), image, request, number)
         for number, (stack, image) in enumerate(zip(request.stacks, images, strict=True))
     )
     entry = Prediction(
@@ -133,9 +133,11 @@ def cards_of(request: PredictRequest, root: Path) -> tuple[str, ...]:
     return choose_cards(root, request.loss, request.folds, cells, request.seeds)
 
 
-def channel_of(root: Path) -> Any:
-    """The channel that the networks were trained on; None where params.yaml names none."""
-    return (read_params_file(root).get("ingest") or {}).get("channel")
+def choices_of(root: Path) -> dict[str, Any]:
+    """Which channel, and which level of a pyramid, the networks were trained on; None where params.yaml names none."""
+    ingest = read_params_file(root).get("ingest") or {}
+    level_um = ingest.get("level_um")
+    return {"channel": ingest.get("channel"), "level_um": tuple(level_um) if level_um else None}
 
 
 def _outs(request: PredictRequest, stacks: Sequence[StackRequest]) -> tuple[str, ...]:

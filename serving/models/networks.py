@@ -12,6 +12,7 @@ import yaml
 from serving.jobs.record import Served
 from stages.common.device import choose_device
 from stages.common.errors import DataError, ParamsError
+from stages.common.imaging.zyx import Spacing
 from stages.common.inference import BATCH_SIZE, Flips
 from stages.common.params import validate_params
 from stages.common.registered.aliases import aliases_of
@@ -39,6 +40,7 @@ class Networks:
     ensemble: Ensemble
     evaluation: Evaluation
     channel: int | str | None
+    level_um: Spacing | None
     batch_size: int
     memory_abort_gb: float | None
     served: Served
@@ -48,10 +50,12 @@ class Networks:
 def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
     """Load what `reference` means (see find_served). Raises CapillaryError if there is nothing whole."""
     networks = find_served(reference, root, runtime)
+    ingest = read_yaml(root / PARAMS_FILE).get("ingest") or {}
     return Networks(
         ensemble=load_ensemble(networks, choose_device(runtime.compute)),
         evaluation=evaluation_of(root),
-        channel=(read_yaml(root / PARAMS_FILE).get("ingest") or {}).get("channel"),
+        channel=ingest.get("channel"),
+        level_um=tuple(ingest["level_um"]) if ingest.get("level_um") else None,
         batch_size=runtime.compute.micro_batch or BATCH_SIZE,
         memory_abort_gb=runtime.monitoring.memory_abort_gb,
         served=served_as(networks),

@@ -3,7 +3,7 @@
 import contextlib
 import posixpath
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from stages.common.imaging.foreign.meta_image import meta_data_file
 from stages.common.imaging.foreign.nrrd_file import nrrd_data_file
 from stages.common.imaging.foreign.ome_set import set_files
 from stages.common.imaging.foreign.slices import choose_names
+from stages.common.imaging.foreign.zarr_store import unread_levels
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
@@ -22,11 +23,13 @@ from stages.common.imaging.stacks import open_plain, refusing_damage
 from stages.common.imaging.suffixes import (
     HDF5_SUFFIXES,
     PLAIN_SUFFIXES,
+    ZARR_METADATA,
     ZARR_SUFFIXES,
     is_pattern,
     split_inside,
     suffix_of,
 )
+from stages.common.imaging.zyx import Spacing
 from stages.ingest.plain_files import write_plain
 from stages.ingest.sources.source import Source
 
@@ -82,9 +85,12 @@ def files_to_expect(source: Source, path: str) -> list[str]:
     return []
 
 
-def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: Channel) -> RawCopy:
+def fetch_stack(
+    source: Source, path: str, stem: Path, scratch: Path, channel: Channel, level_um: Spacing | None = None
+) -> RawCopy:
     """Bring the stack at `path` to `stem` with a suffix; one of several channels, or of another form than TIFF and
-    NIfTI, as a new file. `scratch` is a folder to be made and removed.
+    NIfTI, as a new file. `scratch` is a folder to be made and removed. Of a pyramid in OME-Zarr only the level that is
+    read is fetched: that nearest to `level_um`, or the finest.
 
     Raises DataError if it is missing or not what was asked for, ServiceError when a server fails.
     """
@@ -107,7 +113,7 @@ def fetch_stack(source: Source, path: str, stem: Path, scratch: Path, channel: C
         return _converted(file, stem.with_name(f"{stem.name}_channel"), stem, channel)
     scratch.mkdir()
     try:
-        return _converted(_fetch_parts(source, path, scratch), None, stem, channel)
+        return _converted(_fetch_parts(source, path, scratch, level_um), None, stem, channel, level_um)
     finally:
         shutil.rmtree(scratch)
 
@@ -146,9 +152,11 @@ def _with_others(source: Source, path: str, file: Path, scratch: Path) -> Path:
     return own
 
 
-def _converted(came: Path, written: Path | None, stem: Path, channel: Channel) -> RawCopy:
+def _converted(
+    came: Path, written: Path | None, stem: Path, channel: Channel, level_um: Spacing | None = None
+) -> RawCopy:
     """`came` as a new file at `stem`. `written` is where it is made first, if `came` has that name itself."""
-    with open_stack(came, channel) as stack:
+    with open_stack(came, channel, level_um) as stack:
         made = write_plain(stack, written or stem)
         header = stack.header
     if written is None:
@@ -159,23 +167,32 @@ def _converted(came: Path, written: Path | None, stem: Path, channel: Channel) -
     )
 
 
-def _fetch_parts(source: Source, path: str, scratch: Path) -> Path:
+def _fetch_parts(source: Source, path: str, scratch: Path, level_um: Spacing | None) -> Path:
     """The stack at `path` under `scratch`, as it is in the source; returns its path there."""
     file, place = split_inside(path)
     is_folder = not is_pattern(path) and (suffix_of(path) is None or suffix_of(path) in ZARR_SUFFIXES)
     folder = path if is_folder else posixpath.dirname(file)
     # a folder keeps its own name: by that it is known to be one
     here = scratch / posixpath.basename(path) if is_folder else scratch
-    for part in parts_of(source, path):
-        target = here / part[len(folder) :].lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.fetch(part, target)
+    names = [part[len(folder) :].lstrip("/") for part in parts_of(source, path)]
+    meta = [name for name in names if is_folder and posixpath.basename(name) in ZARR_METADATA]
+    _fetch_all(source, folder, meta, here)
+    unread = tuple(f"{name}/" for name in unread_levels(here, level_um)) if meta else ()
+    _fetch_all(source, folder, [name for name in names if name not in meta and not name.startswith(unread)], here)
     if is_folder:
         return here
     if reader := _DETACHED.get(suffix_of(path) or ""):
         _fetch_detached(source, here / posixpath.basename(path), folder, reader)
     name = posixpath.basename(file)
     return here / (f"{name}:" if place else name) / place
+
+
+def _fetch_all(source: Source, folder: str, names: Iterable[str], here: Path) -> None:
+    """The files `names` below `folder` of the source, below `here`."""
+    for name in names:
+        target = here / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.fetch(posixpath.join(folder, name), target)
 
 
 def _fetch_detached(source: Source, header: Path, folder: str, reader: Callable[[Path], str | None]) -> None:

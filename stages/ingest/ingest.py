@@ -42,6 +42,7 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = P
             meaning=params.meaning,
             named=offer.label_values,
             channel=params.channel,
+            level_um=params.level_um,
         )
         candidates = offer.candidates
         stacks = (path for each in candidates if not each.reasons for path in (each.image, each.label))

@@ -43,6 +43,7 @@ class Inspection:
     meaning: LabelMeaning = BINARY
     named: Named = field(default_factory=dict)  # what the set itself calls the values in its labels
     channel: Channel = None  # of images
+    level_um: Spacing | None = None  # of pyramids
     notes: dict[str, int] = field(default_factory=dict)  # what holds for several volumes → for how many
     _images: dict[str, str] = field(default_factory=dict)  # sha256 → id of the volume that had it first
     _labels: dict[str, str] = field(default_factory=dict)
@@ -153,7 +154,8 @@ class _Case:
         scratch = stem.with_name(f".{kind}")
         channel = self.inspection.channel if kind == "image" else None
         try:
-            arrived = fetch_stack(self.inspection.source, self._path(kind), stem, scratch, channel)
+            level_um = self.inspection.level_um
+            arrived = fetch_stack(self.inspection.source, self._path(kind), stem, scratch, channel, level_um)
         except DataError as error:
             self._blame(kind, error)
             if self.candidate.origin:

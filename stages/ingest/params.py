@@ -8,6 +8,7 @@ from stages.common.dataset.hub import FORM, SCHEME, parse_address
 from stages.common.imaging.labels.rule import LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.params import Params
 
+Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SCHEMES = ("s3", "gs", "hf", "https", "http")
 
 
@@ -44,6 +45,9 @@ class Ingest(Params):
 
     # of images that hold several: an index from 0, or a name; null: a stack must have one
     channel: Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] | None
+
+    # of OME-Zarr pyramids, images and labels: the level with the nearest spacing (z, y, x); null: the finest
+    level_um: tuple[Micrometres, Micrometres, Micrometres] | None
 
     @field_validator("channel", mode="before")
     @classmethod

@@ -90,7 +90,7 @@ def survey(stack: StackRequest, report: Report, recipe: Recipe | None = None) ->
 
     Raises CapillaryError for a damaged file or an unknown spacing.
     """
-    with open_stack(stack.image, stack.channel) as opened:
+    with open_stack(stack.image, stack.channel, stack.level_um) as opened:
         spacing_um = choose_spacing(opened, stack.spacing_um, report)
         if recipe is not None:
             warn_of_older_reading(opened, recipe, report)
@@ -115,7 +115,7 @@ def prepare(
 ) -> Prepared:
     """Bring the stack to the disk; `claim` is asked first, and may refuse."""
     recipe = method.ensemble.recipe
-    with open_stack(stack.image, stack.channel) as opened:
+    with open_stack(stack.image, stack.channel, stack.level_um) as opened:
         warn_of_older_reading(opened, recipe, report)
         grid = target_grid(place.shape_zyx, place.spacing_um, recipe)
         voxel_bytes, wished = decoded_type(opened).itemsize, stack.probability is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 from capillary.places.stamps import stamp_of
 from capillary.planning.plan import CODE_FOLDER
 from capillary.prediction.mounts import mounted
-from capillary.prediction.plan import STAGE, cards_of, channel_of, visible_params
+from capillary.prediction.plan import STAGE, cards_of, choices_of, visible_params
 from stages.common.requests.prediction.content import hash_of
 from stages.common.requests.prediction.request import PredictRequest
 
@@ -20,7 +20,7 @@ def shared_traces(request: PredictRequest, root: Path) -> dict[str, str]:
     cards = cards_of(request, root)
     places = [f"{CODE_FOLDER}/common", f"{CODE_FOLDER}/{STAGE}", *cards]
     return {
-        "params": hash_of([visible_params(request, root, cards), channel_of(root)]),
+        "params": hash_of([visible_params(request, root, cards), choices_of(root)]),
         **{name: stamp_of(root / name).digest for name in places},
     }
 

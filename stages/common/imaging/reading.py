@@ -1,6 +1,7 @@
 """Stacks in every form that is read: the files of stages/common/imaging/stacks.py, and those of foreign/."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -36,6 +37,7 @@ from stages.common.imaging.suffixes import (
     split_inside,
     suffix_of,
 )
+from stages.common.imaging.zyx import Spacing
 
 _Opener = Callable[[Path, Channel], AbstractContextManager[OpenStack]]
 _OPENERS: dict[tuple[str, ...], _Opener] = {
@@ -52,26 +54,29 @@ def is_plain(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_stack(path: Path, channel: Channel = None) -> Iterator[OpenStack]:
-    """The stack in `path`, opened once for all that is asked of it; larger values are brighter.
+def open_stack(path: Path, channel: Channel = None, level_um: Spacing | None = None) -> Iterator[OpenStack]:
+    """The stack in `path`, opened once for all that is asked of it; larger values are brighter. Of an OME-Zarr pyramid
+    it is the level with the spacing nearest to `level_um` (z, y, x), by default the finest.
 
     It, and what it is asked for, raises DataError naming the file and the reason where it cannot be read,
     TooLargeError if it does not fit into memory.
     """
     with contextlib.ExitStack() as held:
-        stack = _plain(path, channel, held) if is_plain(path) else held.enter_context(_opened(path, channel))
-        yield stack
+        if is_plain(path):
+            yield _plain(path, channel, held)
+        else:
+            yield held.enter_context(_opened(path, channel, _opener(path, level_um)))
 
 
-def read_header(path: Path, channel: Channel = None) -> StackHeader:
+def read_header(path: Path, channel: Channel = None, level_um: Spacing | None = None) -> StackHeader:
     """What the file says about itself. Raises DataError like `open_stack`."""
-    with open_stack(path, channel) as stack:
+    with open_stack(path, channel, level_um) as stack:
         return stack.header
 
 
-def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
+def read_stack(path: Path, channel: Channel = None, level_um: Spacing | None = None) -> NDArray[Any]:
     """The stack in `path` as (z, y, x), in the file's own dtype. Raises DataError like `open_stack`."""
-    with open_stack(path, channel) as stack:
+    with open_stack(path, channel, level_um) as stack:
         return stack.read()
 
 
@@ -88,22 +93,22 @@ def _plain(path: Path, channel: Channel, held: contextlib.ExitStack) -> OpenStac
 
 
 @contextlib.contextmanager
-def _opened(path: Path, channel: Channel, opener: _Opener | None = None) -> Iterator[OpenStack]:
+def _opened(path: Path, channel: Channel, opener: _Opener) -> Iterator[OpenStack]:
     file = Path(split_inside(str(path))[0])
     with contextlib.ExitStack() as held:
         with refusing_damage(file, channel):
-            stack = held.enter_context((opener or _opener(path))(path, channel))
+            stack = held.enter_context(opener(path, channel))
         yield refusing_in_use(stack, file, channel)
         with refusing_damage(file, channel):
             held.close()
 
 
-def _opener(path: Path) -> _Opener:
+def _opener(path: Path, level_um: Spacing | None) -> _Opener:
     """What opens `path`: by its suffix, else a folder by what is in it. DataError for what is not read."""
     if is_pattern(path.name) and not path.exists():
         return open_slices
     if path.is_dir():
-        return open_zarr if is_zarr(path) else open_slices
+        return functools.partial(open_zarr, level_um=level_um) if is_zarr(path) else open_slices
     suffix = suffix_of(str(path))
     found = next((opener for suffixes, opener in _OPENERS.items() if suffix in suffixes), None)
     if found is not None:

@@ -31,7 +31,8 @@ def stack_key(stack: StackRequest, method: str) -> str:
     Raises DataError for a stack that is missing, or whose header names no file that may be read.
     """
     wanted = [suffix_of(stack.mask.name), stack.probability is not None, stack.picture is not None]
-    return hash_of([_content_of(stack.image), stack.spacing_um, stack.channel, wanted, method])
+    level = [] if stack.level_um is None else [stack.level_um]  # keys of earlier versions stay
+    return hash_of([_content_of(stack.image), stack.spacing_um, stack.channel, wanted, method, *level])
 
 
 def _content_of(image: Path) -> object:

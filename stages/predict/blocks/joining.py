@@ -54,5 +54,8 @@ def _clean(source: Path, target: Path, place: StackGeometry, least_um3: float, s
 
 
 def _draw(stack: StackRequest, file: Path, mask: Path, place: StackGeometry, scratch: Scratch) -> None:
-    with StoredVolume(stack.image, stack.channel, scratch) as image, StoredVolume(mask, None, scratch) as drawn:
+    with (
+        StoredVolume(stack.image, stack.channel, scratch, stack.level_um) as image,
+        StoredVolume(mask, None, scratch) as drawn,
+    ):
         write_picture(file, image, drawn, place.spacing_um)

@@ -45,7 +45,7 @@ def predict_blocks(request: PredictRequest, evaluation: Evaluation, runtime: Run
     with (
         opened(request, evaluation, runtime) as (method, cards),
         Scratch(stack.mask) as scratch,
-        StoredVolume(stack.image, stack.channel, scratch) as volume,
+        StoredVolume(stack.image, stack.channel, scratch, stack.level_um) as volume,
         BlockResults(request.folder) as results,
         ALOUD.steps("predict", len(numbers)) as tick,
     ):

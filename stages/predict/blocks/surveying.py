@@ -40,7 +40,7 @@ def survey_stack(request: PredictRequest, evaluation: Evaluation, runtime: Runti
     _refuse_resampling(place, recipe)
     block = choose_block(place.shape_zyx, cards[0].patch_voxels, request.blocks.wanted_zyx)
     out = stack.mask.with_name(SURVEY_FILE)
-    with Scratch(out) as scratch, StoredVolume(stack.image, stack.channel, scratch) as volume:
+    with Scratch(out) as scratch, StoredVolume(stack.image, stack.channel, scratch, stack.level_um) as volume:
         scale = measure_scale(volume, recipe)
         domains = [card.domain for card in cards if card.domain is not None]
         for doubt in doubts_about(volume, scale, place.spacing_um, domains, recipe.normalisation):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stages.common.errors import CapillaryError, DataError, UsageError
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.reading import open_stack
-from stages.common.imaging.zyx import Box
+from stages.common.imaging.zyx import Box, Spacing
 from stages.common.tiling.volume import DiskVolume
 from stages.predict.disk.scratch import Scratch
 
@@ -27,12 +27,12 @@ class StoredVolume:
     unpacked once and memory holds a slice and a row of chunks.
     """
 
-    def __init__(self, file: Path, channel: Channel, scratch: Scratch) -> None:
+    def __init__(self, file: Path, channel: Channel, scratch: Scratch, level_um: Spacing | None = None) -> None:
         """Open `file`. Raises DataError for a damaged one, CapillaryError (usage) for one that is not read in parts."""
         self._file, self._scratch = file, scratch
         self._opened = contextlib.ExitStack()
         try:
-            stack = self._opened.enter_context(open_stack(file, channel))
+            stack = self._opened.enter_context(open_stack(file, channel, level_um))
             if stack.regions is None:
                 raise _only_whole(file)
         except BaseException:

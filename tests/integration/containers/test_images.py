@@ -153,7 +153,7 @@ def test_a_release_runs_by_itself(tmp_path: Path) -> None:
     image, _ = build(DOCKERFILE, "--target=release", "--build-arg=STAGE=ingest", "--build-arg=VERSION=1.2.3")
     assert client().images.get(image).labels["org.opencontainers.image.version"] == "1.2.3"
     (tmp_path / "data").mkdir()
-    rules = "label_geometry: world, label: binary, ignore_value: null, channel: null"
+    rules = "label_geometry: world, label: binary, ignore_value: null, channel: null, level_um: null"
     params = f"ingest: {{source: samples/phantom, on_invalid: fail, {rules}}}\n"
     (tmp_path / "params.yaml").write_text(params)
     for folder in (tmp_path, tmp_path / "data"):

@@ -108,7 +108,8 @@ def test_declared_params_are_the_stage_model_s_fields(stage: str) -> None:
 def test_required_templates_repeat_the_params(stage: str) -> None:
     """meta.required names every declared key that a template can hold, so that DVC refuses a missing one early."""
     templates = {re.sub(r"^\$\{(.*?)(\[0\])?\}$", r"\1", text) for text in ENTRIES[stage]["meta"]["required"]}
-    cannot_repeat = {"ingest.ignore_value", "ingest.channel", "preprocess.resample_to_um", "preprocess.max_volumes"}
+    cannot_repeat = {"ingest.ignore_value", "ingest.channel", "ingest.level_um"}
+    cannot_repeat |= {"preprocess.resample_to_um", "preprocess.max_volumes"}
     cannot_repeat |= {"preprocess.test_groups", "training.seeds"}
     cannot_repeat |= {"evaluation.min_component_um3", "ingest.label"}  # the latter may be a mapping
     assert templates == set(ENTRIES[stage]["params"]) - cannot_repeat

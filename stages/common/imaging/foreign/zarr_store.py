@@ -1,4 +1,4 @@
-"""OME-Zarr 0.4 and 0.5 (Zarr 2 and 3) in a folder: the finest level of its one image. A plain Zarr array, too."""
+"""OME-Zarr 0.4 and 0.5 (Zarr 2 and 3) in a folder: one level of its one image. A plain Zarr array, too."""
 
 import contextlib
 import functools
@@ -29,24 +29,28 @@ from stages.common.imaging.formats.claims import FLOAT, refuse_large
 from stages.common.imaging.formats.damage import damaged, not_a_stack
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, micrometres, number
 from stages.common.imaging.formats.opened import OpenStack, Regions, check_dtype
+from stages.common.imaging.zyx import Spacing
 
 _META = {ARRAY, ATTRIBUTES, BOTH, GROUP}
 _TYPES = {"time": "t", "channel": "c"}
 _MISSING_CHUNK = 2**64 - 1
+LEVEL_SETTING = "ingest.level_um"
+
+Level = tuple[Path, tuple[float, ...]]  # its folder, and its scale along each axis, () for none
 
 
 @contextlib.contextmanager
-def open_zarr(path: Path, channel: Channel) -> Iterator[OpenStack]:
-    """The stack of `channel` in the folder `path`. Raises DataError for several images, codecs and types that are not
-    read, links that lead out of the folder, and chunks that cannot be what the metadata say.
+def open_zarr(path: Path, channel: Channel, level_um: Spacing | None = None) -> Iterator[OpenStack]:
+    """The stack of `channel` in the folder `path`: of a pyramid the level with the spacing nearest to `level_um`, by
+    default the finest. Raises DataError for several images, codecs and types that are not read, links that lead out of
+    the folder, chunks that cannot be what the metadata say, and a pyramid whose levels have no spacing to choose by.
     """
     refuse_links(path)
     folder = _image_in(path)
     told = attributes(folder)
     image = _image(told, path)
     levels = _levels(image, folder, path) if image else [(folder, ())]
-    # by spacing: the finest; a level without one comes in the order of the list
-    chosen_folder, scale = min(levels, key=lambda level: math.prod(level[1]) if level[1] else 1.0)
+    chosen_folder, scale = _choose_level(levels, image, level_um, path)
     array = read_array(chosen_folder, path)
     check_dtype(array.dtype, path)
     axes = _axes(image, array, path)
@@ -54,7 +58,7 @@ def open_zarr(path: Path, channel: Channel) -> Iterator[OpenStack]:
     _check_chunks(array, path)
     step = chosen.step(array.chunks)
     opened = functools.cache(lambda: _opened(array))
-    remarks = [f"the store holds a pyramid; the full resolution is read, not the {len(levels) - 1} coarser level(s)"]
+    remarks = [_remark(levels, (chosen_folder, scale))]
     yield OpenStack(
         path=path,
         shape_zyx=chosen.shape_zyx,
@@ -71,6 +75,48 @@ def open_zarr(path: Path, channel: Channel) -> Iterator[OpenStack]:
             read=lambda box: chosen.region(opened().__getitem__, box), chunks_zyx=chosen.chunks_zyx(array.chunks)
         ),
     )
+
+
+def unread_levels(path: Path, level_um: Spacing | None) -> tuple[str, ...]:
+    """The folders in the store `path` that are levels of a pyramid, and not the one that is read: by its metadata,
+    which are all that has to be there. () for what is no pyramid, and where opening it will say what is wrong.
+    """
+    with contextlib.suppress(DataError, OSError, ValueError):
+        folder = _image_in(path)
+        image = _image(attributes(folder), path)
+        levels = _levels(image, folder, path) if image else []
+        chosen = _choose_level(levels, image, level_um, path)[0] if levels else path
+        others = (each.relative_to(path) for each, _ in levels if each != chosen)
+        return tuple(other.as_posix() for other in others if not chosen.is_relative_to(path / other))
+    return ()
+
+
+def _choose_level(levels: Sequence[Level], image: Mapping[str, Any], level_um: Spacing | None, path: Path) -> Level:
+    """The level that is read."""
+    if level_um is None or len(levels) == 1:
+        return _finest(levels)
+    return min(levels, key=lambda level: (_distance(level, image, level_um, path), math.prod(level[1])))
+
+
+def _remark(levels: Sequence[Level], chosen: Level) -> str:
+    if chosen == _finest(levels):
+        return f"the store holds a pyramid; the full resolution is read, not the {len(levels) - 1} coarser level(s)"
+    return f"the store holds a pyramid; its level {chosen[0].name} is read, the nearest to {LEVEL_SETTING}"
+
+
+def _finest(levels: Sequence[Level]) -> Level:
+    """By spacing; a level without one comes in the order of the list."""
+    return min(levels, key=lambda level: math.prod(level[1]) if level[1] else 1.0)
+
+
+def _distance(level: Level, image: Mapping[str, Any], level_um: Spacing, path: Path) -> float:
+    """How many times the spacing of `level` is off from `level_um` on its worst axis, as a logarithm."""
+    axes = "".join(map(_letter, image.get("axes") or ()))
+    told = _evidence(image, axes, level[1])
+    if told.declared_um is None:
+        what = f"its level {level[0].name!r} cannot be compared with {LEVEL_SETTING}: {told.missing}"
+        raise DataError(what, remedy=f"set {LEVEL_SETTING} to null to read the finest level", file=path)
+    return max(abs(math.log(own / asked)) for own, asked in zip(told.declared_um, level_um, strict=True))
 
 
 def _opened(array: ZarrArray) -> Any:
@@ -108,7 +154,7 @@ def _image(told: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return dict(images[0])
 
 
-def _levels(image: Mapping[str, Any], folder: Path, path: Path) -> list[tuple[Path, tuple[float, ...]]]:
+def _levels(image: Mapping[str, Any], folder: Path, path: Path) -> list[Level]:
     """Each level with its scale along every axis (in the units of the axes), () for one without."""
     shared = _scale(image.get("coordinateTransformations"))
     levels = []

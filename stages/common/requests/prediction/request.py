@@ -25,7 +25,8 @@ class StackRequest(Params):
     """One stack and the files to make from it; None: this file is not wanted.
 
     `spacing_um` is z, y, x, or None if the file's own counts, for all axes or for one. `channel` is the one of
-    several that the networks were trained on. `made_as` is the key of the files that exist already
+    several that the networks were trained on, `level_um` (z, y, x) the spacing of the level of a pyramid that they were
+    trained on. `made_as` is the key of the files that exist already
     and are whole (stages/predict/batch/keys.py), None if there are none.
     """
 
@@ -35,6 +36,7 @@ class StackRequest(Params):
     picture: Path | None = None
     spacing_um: PartialSpacing | None = None
     channel: int | str | None = None
+    level_um: Spacing | None = None
     made_as: str | None = None
 
     @property

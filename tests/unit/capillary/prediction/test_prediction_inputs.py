@@ -8,6 +8,7 @@ import pytest
 from capillary.prediction.ask import make_request
 from capillary.prediction.checks import check_request
 from capillary.prediction.mounts import MANY, mounted
+from capillary.prediction.plan import choices_of
 from stages.common.errors import CapillaryError, DataError, ExitCode
 from stages.common.requests.prediction.request import PredictRequest
 
@@ -270,3 +271,11 @@ def test_many_stacks_of_a_folder_are_mounted_as_that_folder(tmp_path: Path) -> N
     assert [dep.host for dep in deps] == [tmp_path, tmp_path / "0.tif"]
     assert places[1] == Path("input/0/1.tif")
     assert places[-1].name == "link.tif"
+
+
+def test_channel_and_level_are_those_of_the_training(tmp_path: Path) -> None:
+    """As params.yaml names them; one of an earlier version names no level."""
+    (tmp_path / "params.yaml").write_text("ingest:\n  channel: CD31\n  level_um: [5, 2.0, 2.0]\n")
+    assert choices_of(tmp_path) == {"channel": "CD31", "level_um": (5, 2.0, 2.0)}
+    (tmp_path / "params.yaml").write_text("ingest:\n  channel: 1\n")
+    assert choices_of(tmp_path) == {"channel": 1, "level_um": None}

@@ -36,7 +36,7 @@ class Sandbox:
             "label": "binary",
             "ignore_value": None,
         }
-        given |= {"channel": None}
+        given |= {"channel": None, "level_um": None}
         params = {"ingest": given | changes}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 

@@ -25,11 +25,14 @@ from tests.unit.stages.common.imaging.foreign.written import (
     save_meta_image,
     save_nrrd,
     save_slices,
+    save_zarr,
 )
 from tests.unit.stages.ingest.made import image_zyx, label_zyx, row, save_nifti, save_tiff, write_table
 
 
-def _ingest(source: Path, raw: Path, channel: Any = None) -> tuple[list[dict[str, str]], dict[str, Any]]:
+def _ingest(
+    source: Path, raw: Path, channel: Any = None, level_um: Any = None
+) -> tuple[list[dict[str, str]], dict[str, Any]]:
     params = Ingest(
         source=str(source),
         on_invalid="fail",
@@ -37,6 +40,7 @@ def _ingest(source: Path, raw: Path, channel: Any = None) -> tuple[list[dict[str
         label="binary",
         ignore_value=None,
         channel=channel,
+        level_um=level_um,
     )
     ingest(params, raw=raw)
     with (raw / "volumes.csv").open() as stream:
@@ -131,6 +135,24 @@ def test_a_label_in_another_place_is_refused_across_formats(tmp_path: Path) -> N
 
 
 # --- channels ---
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_level_of_a_pyramid_lands_alone(tmp_path: Path, version: int) -> None:
+    """Of image and label that with the spacing nearest to the setting; no other level is fetched."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for kind, stack in (("image", image_zyx(0)), ("label", label_zyx())):
+        fine = stack.repeat(2, axis=1).repeat(2, axis=2)
+        save_zarr(source / f"{kind}.ome.zarr", [fine, stack, stack[:, ::2, ::2]], version=version)
+        for level in ("0", "2"):
+            (source / f"{kind}.ome.zarr" / level / "9.9.9").symlink_to("nowhere")  # would be refused
+    (source / "dataset.csv").write_text("id,image,label\nv1,image.ome.zarr,label.ome.zarr\n")
+    (volume,), report = _ingest(source, tmp_path / "raw", level_um=(5.0, 2.0, 2.0))
+    np.testing.assert_array_equal(read_stack(tmp_path / "raw" / volume["image"]), image_zyx(0))
+    np.testing.assert_array_equal(read_stack(tmp_path / "raw" / volume["label"]), label_zyx())
+    assert [volume[f"spacing_{axis}_um"] for axis in "zyx"] == ["5.0", "1.8", "2.2"]
+    assert any("its level 1 is read" in warning for warning in report["volumes"][0]["warnings"])
 
 
 def _two_channels(folder: Path, **how: Any) -> Path:

@@ -54,6 +54,7 @@ def run(source: Path, raw: Path, rule: Any = "world", on_invalid: Any = "fail") 
             label=BINARY.rule,
             ignore_value=None,
             channel=None,
+            level_um=None,
         ),
         raw=raw,
     )

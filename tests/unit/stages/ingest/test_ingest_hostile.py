@@ -23,6 +23,7 @@ OF_FILES = [text for text in [*HIDDEN.values(), *MARKUP.values()] if "\0" not in
 Rows = list[dict[str, object]]
 
 MEANING: dict[str, Any] = {"label": BINARY.rule, "ignore_value": None}
+CHOICES: Any = {**MEANING, "channel": None, "level_um": None}
 
 
 def _as_id(number: int, text: str) -> dict[str, object]:
@@ -48,7 +49,7 @@ def _as_spacing(number: int, text: str) -> dict[str, object]:
 def _run(source: Path, raw: Path, capfd: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
     """(what was printed, validation.json, volumes.csv) of a run that skips what is invalid."""
     ingest(
-        Ingest(source=str(source), on_invalid="skip", label_geometry="world", **MEANING, channel=None),
+        Ingest(source=str(source), on_invalid="skip", label_geometry="world", **CHOICES),
         raw=raw,
     )
     return capfd.readouterr().out, (raw / "validation.json").read_text(), (raw / "volumes.csv").read_text()
@@ -130,7 +131,7 @@ def test_a_header_that_hides_something_is_shown(tmp_path: Path) -> None:
     table.write_text(table.read_text().replace("id,", "i\u200bd\x1b[2K,", 1))
     with pytest.raises(DataError, match="lacks the column id") as refused:
         ingest(
-            Ingest(source=str(source), on_invalid="fail", label_geometry="world", **MEANING, channel=None),
+            Ingest(source=str(source), on_invalid="fail", label_geometry="world", **CHOICES),
             raw=tmp_path / "raw",
         )
     assert "i\\u200bd\\x1b[2K" in refused.value.report()

@@ -6,11 +6,11 @@ from stages.common.errors import ParamsError
 from stages.common.params import validate_params
 from stages.ingest.params import IngestParams
 
-MEANING = {"label": "binary", "ignore_value": None}
+REST = {"label": "binary", "ignore_value": None, "channel": None, "level_um": None}
 
 
 def _validate(**changes: object) -> IngestParams:
-    given = {"source": "data", "on_invalid": "fail", "label_geometry": "world", **MEANING, "channel": None, **changes}
+    given = {"source": "data", "on_invalid": "fail", "label_geometry": "world", **REST, **changes}
     return validate_params(IngestParams, {"ingest": given}, "params.yaml")
 
 
@@ -32,6 +32,9 @@ def test_folders_archives_and_known_schemes_are_sources(source: str) -> None:
         ({"source": None}, "source"),
         ({"on_invalid": "ignore"}, "'fail' or 'skip'"),
         ({"on_invalid": True}, "on_invalid"),
+        ({"level_um": [5, 2]}, "level_um"),
+        ({"level_um": [5, 2, 0]}, "level_um"),
+        ({"level_um": 2}, "level_um"),
         ({"label_geometry": "header"}, "'world' or 'voxels'"),
         ({"on_inwalid": "fail"}, "did you mean `on_invalid`"),
     ],
@@ -41,4 +44,4 @@ def test_anything_else_is_refused_with_the_key_and_the_choices(changes: dict[str
     with pytest.raises(ParamsError) as refused:
         _validate(**changes)
     assert says in refused.value.report()
-    assert "[ingest]" in refused.value.report()
+    assert "[ingest" in refused.value.report()

@@ -37,6 +37,7 @@ def params(source: Path, on_invalid: Any = "fail", label_geometry: Any = "world"
         label=BINARY.rule,
         ignore_value=None,
         channel=None,
+        level_um=None,
     )
 
 

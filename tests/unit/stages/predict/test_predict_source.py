@@ -15,9 +15,11 @@ from stages.common.imaging.reading import open_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.stacks import read_stack
 from stages.common.imaging.zyx import PartialSpacing, Spacing
+from stages.common.requests.prediction.request import StackRequest
 from stages.common.tiling.resampling import target_grid
 from stages.common.tiling.volume import DiskVolume
 from stages.predict.disk.scratch import Scratch
+from stages.predict.reporting import ALOUD
 from stages.predict.source import (
     Normalised,
     choose_spacing,
@@ -26,7 +28,9 @@ from stages.predict.source import (
     planes_above,
     warn_of_older_reading,
 )
+from stages.predict.steps import survey
 from tests.support.stacks.small import STACK, save_nifti, save_tiff
+from tests.unit.stages.common.imaging.foreign.written import save_zarr
 
 
 def _spacing(file: Path, given_um: PartialSpacing | None) -> Spacing:
@@ -224,3 +228,11 @@ def test_the_byte_order_does_not_change_the_voxels(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", STACK.astype(">u2"), byteorder=">")
     with Scratch(tmp_path / "mask.tif") as scratch:
         np.testing.assert_array_equal(np.stack(list(_decoded(tmp_path / "a.tif", scratch))), STACK)
+
+
+def test_the_level_of_the_training_is_predicted(tmp_path: Path) -> None:
+    """Shape and spacing are those of the level that the request names by its spacing."""
+    store = save_zarr(tmp_path / "a.ome.zarr", [STACK, STACK[:, ::2, ::2]], spacing=(5.0, 1.0, 1.0))
+    for level_um, level, size in ((None, STACK, 1.0), ((5.0, 2.1, 2.1), STACK[:, ::2, ::2], 2.0)):
+        place = survey(StackRequest(image=store, mask=tmp_path / "seg.tif", level_um=level_um), ALOUD)
+        assert (place.shape_zyx, place.spacing_um) == (level.shape, (5.0, size, size))

@@ -18,7 +18,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.foreign import bombs, microscope
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
 from stages.common.imaging.foreign.slices import ordered
-from stages.common.imaging.reading import read_header, read_stack
+from stages.common.imaging.reading import open_stack, read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
 from stages.common.machine.memory import Room
 from tests.support.memory import little_memory
@@ -217,6 +217,38 @@ def test_the_finest_level_is_read_wherever_it_is_listed(tmp_path: Path) -> None:
     _edited(store, ".zattrs", lambda it: it["multiscales"][0]["datasets"].reverse())
     assert_reads(store, STACK)
     assert any("pyramid" in remark for remark in read_header(store).remarks)
+
+
+@pytest.mark.parametrize("axes", ["zyx", "czyx"])
+@pytest.mark.parametrize(
+    ("level_um", "chosen"),
+    [
+        (None, 0),
+        ((5.0, 0.9, 1.1), 0),
+        ((1.0, 1.0, 1.0), 0),
+        ((5.0, 2.0, 2.0), 1),
+        ((5.0, 1.7, 6.0), 2),
+        ((90.0, 90.0, 90.0), 2),
+    ],
+)
+def test_the_level_with_the_nearest_spacing_is_read(tmp_path: Path, level_um: Any, chosen: int, axes: str) -> None:
+    """On the axis on which it is worst, as a ratio; whatever the unit and the order of the levels are."""
+    levels = [STACK, STACK[:, ::2, ::2], STACK[:, ::4, ::4]]
+    stored = [level.reshape((1,) * (len(axes) - 3) + level.shape) for level in levels]
+    store = save_zarr(tmp_path / "a.zarr", stored, axes=axes, unit="nanometer", spacing=[5000, 900, 1100])
+    _edited(store, ".zattrs", lambda it: it["multiscales"][0]["datasets"].reverse())
+    with open_stack(store, None, level_um) as stack:
+        assert np.array_equal(stack.read(), levels[chosen])
+        assert spacing_of(stack.header).spacing_um == pytest.approx((5.0, 0.9 * 2**chosen, 1.1 * 2**chosen))
+        assert any("full resolution" in remark for remark in stack.header.remarks) == (chosen == 0)
+
+
+def test_levels_without_a_unit_cannot_be_chosen_by_spacing(tmp_path: Path) -> None:
+    """A store of one level is read all the same."""
+    store = save_zarr(tmp_path / "a.zarr", [STACK, STACK[:, ::2, ::2]], unit=None)
+    with pytest.raises(DataError, match=r"cannot be compared with ingest\.level_um: its scale .* has no unit"):
+        read_stack(store, None, (5.0, 2.0, 2.0))
+    assert np.array_equal(read_stack(save_zarr(tmp_path / "b.zarr", [STACK], unit=None), None, (5.0, 2.0, 2.0)), STACK)
 
 
 @pytest.mark.parametrize("channel", [1, "CD31"])
