@@ -39,8 +39,10 @@ def choose_series(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPag
 
 
 def _series_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
-    """tifffile's series, but one for all pages of a kind where they differ in compression alone."""
-    series = list(tiff.series)
+    """tifffile's series, but one for all pages of a kind where they differ in compression alone. An LSM has a thumbnail
+    after each page, which tifffile lists second.
+    """
+    series = list(tiff.series)[: 1 if tiff.is_lsm else None]
     is_page_by_page = all(each.kind == "shaped" and each.axes == "YX" for each in series)
     if len(series) < 2 or not (is_page_by_page or all(each.kind == "generic" for each in series)):
         return series
