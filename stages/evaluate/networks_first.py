@@ -41,10 +41,16 @@ def networks_first(outbox: Path) -> First:
 
 def _with_networks(training: Training, outbox: Path) -> Iterator[Spool]:
     wanted = {cell.weights_sha256 for cell in training.cells}
-    for spool in spools_in(outbox):
-        cards = (card_in(folder) for folder in folders_in(spool, NETWORK_KIND))
-        if any(card is not None and card.weights_sha256 in wanted for card in cards):
-            yield spool
+    yield from (spool for spool in spools_in(outbox) if not wanted.isdisjoint(_networks_in(spool)))
+
+
+def _networks_in(spool: Spool) -> set[str]:
+    """The networks that one run holds; none if it cannot be read, which `capillary sync` reports."""
+    try:
+        cards = [card_in(folder) for folder in folders_in(spool, NETWORK_KIND)]
+    except (OSError, ValueError):
+        return set()
+    return {card.weights_sha256 for card in cards if card is not None}
 
 
 def _has_more(spool: Spool, to: Destination) -> bool:

@@ -1,5 +1,6 @@
 """A server that was away while the networks were trained and answers when they are evaluated."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from stages.common.tracking.cards.card import card_json
 from stages.common.tracking.publishing import NETWORK_KIND, card_in
 from stages.common.tracking.server import Server
 from stages.common.tracking.spool.destination import Destination
+from stages.common.tracking.spool.folder import RECORDS
 from stages.common.tracking.spool.listing import spools_in
 from stages.evaluate.networks_first import networks_first
 from tests.support.tracking.cards import CARD
@@ -82,6 +84,16 @@ def test_a_training_comes_after_its_networks(outbox: Path, capsys: pytest.Captur
     assert [spool.head.fingerprint for spool in spools_in(outbox)] == [OTHER]
     said = " ".join(capsys.readouterr().out.split())
     assert said.count("published first what waited of the networks of this training") == 1
+
+
+def test_a_run_that_cannot_be_read_holds_up_no_other(outbox: Path) -> None:
+    """Somebody has put a pipe in the place of its records: `capillary sync` names it."""
+    strange = next(spool for spool in spools_in(outbox) if spool.head.fingerprint == OTHER)
+    (strange.folder / RECORDS).unlink()
+    os.mkfifo(strange.folder / RECORDS)
+    registry = Registry(outbox)
+    assert evaluate(outbox, registry) is State.PUBLISHED
+    assert registry.trainings == [TRAINING.id]
 
 
 def test_networks_that_another_process_publishes_are_left_to_it(outbox: Path) -> None:
