@@ -7,6 +7,7 @@ then it prints everything but `debug`, for people.
 import dataclasses
 import json
 import logging
+import math
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -92,7 +93,7 @@ def relay(log: logging.Logger, line: str, head: str) -> None:
 def text_line(record: logging.LogRecord) -> str:
     """`record` for people: one line, and the traceback if there is one. What shows nothing is an escape."""
     lead = getattr(record, _LEAD, _NAMED.get(record.levelno, ""))
-    line = f"{lead}{visible(record.getMessage())}"
+    line = f"{lead}{visible(record.getMessage().rstrip())}"
     return "\n".join([line, visible(_traceback(record), keep="\n")]) if record.exc_info else line
 
 
@@ -108,7 +109,13 @@ def json_line(record: logging.LogRecord, stage: str = "") -> str:
         fields["stage"] = stage
     if record.exc_info:
         fields["traceback"] = _traceback(record)
-    return json.dumps({**fields, **getattr(record, _FACTS, {})}, default=str)
+    known = {**fields, **getattr(record, _FACTS, {})}
+    return json.dumps({name: _as_json(value) for name, value in known.items()}, default=str)
+
+
+def _as_json(value: Any) -> Any:
+    """`value`; a number that JSON does not know (NaN, infinity) as a word."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def error_line(what: str, facts: Mapping[str, Any], exc_info: Any = None) -> str:

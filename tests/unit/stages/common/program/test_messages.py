@@ -166,6 +166,23 @@ def test_an_error_as_json_has_what_its_report_has(capsys: pytest.CaptureFixture[
     }
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_value_that_json_has_no_number_for_is_a_word(capsys: pytest.CaptureFixture[str], value: float) -> None:
+    """Most readers refuse the whole line that Python's own writer makes of it."""
+    print_messages("info", "json")
+    end(DataError("the loss is none", remedy="x", value=value))
+    log.info("epoch", extra=with_facts(Facts(1, value)))
+    captured = capsys.readouterr()
+    [error, record] = records(captured.err + captured.out)
+    assert error["value"] == record["loss"] == str(value)
+
+
+def test_a_library_s_empty_last_line_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """As uvicorn's: the traceback follows on the next line."""
+    log.error("Exception in ASGI application\n")
+    assert capsys.readouterr().out == "Exception in ASGI application\n"
+
+
 def test_an_unforeseen_error_as_json_has_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     """And the exit code that Python gives it."""
     print_messages("info", "json")
