@@ -9,8 +9,6 @@ The remote helps where it can: without it, stages run as if there were none. Wha
 
 import functools
 import math
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +24,7 @@ from capillary.dvc.content import RemoteContent
 from capillary.dvc.graph import Entry
 from capillary.dvc.objects import refuse_missing, restore
 from capillary.dvc.run_cache import content_of, name_of
+from capillary.executors.sandbox import own_folder
 from capillary.lifetimes.stop import Stop
 from capillary.planning.access import read_access, stage_of
 from capillary.settings import SHARED_CACHE, Settings
@@ -39,7 +38,6 @@ from stages.common.tracking.address import without_login
 log = get_logger(__name__)
 
 RUNS, CIRCUMSTANCES = "runs", "capillary-circumstances"
-ROOM = Path(".capillary", "shared")
 POLL_S = 0.1
 ANSWER_S = 30.0  # after which a remote that says nothing counts as away
 MOST_ENTRIES = 20  # of one run; a training whose bits differ each time has as many as it was run
@@ -91,15 +89,12 @@ class SharedCache:
         result = self.fetch()
         if result is None:
             return False
-        room = self._repository / ROOM
-        room.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=room))
-        try:
+        with own_folder(self._repository, self._claim.address) as base:
+            work = base / "outs"
+            work.mkdir()
             if not self._restore(result, work):
                 return False
             publish(work)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
         log.info(fetched(self._claim.address))
         return True
 

@@ -45,20 +45,20 @@ class Sandbox:
 @contextlib.contextmanager
 def sandbox(plan: StagePlan) -> Iterator[Sandbox]:
     """Lay a sandbox for `plan`, and remove it with all that was not published when the block ends."""
-    with own_folder(plan) as base:
+    with own_folder(plan.repository, plan.address) as base:
         yield _lay(plan, base)
 
 
 @contextlib.contextmanager
-def own_folder(plan: StagePlan) -> Iterator[Path]:
-    """An empty folder for a run, with a lock that is held in the block; removed at its end.
+def own_folder(repository: Path, address: str) -> Iterator[Path]:
+    """An empty folder for a run of the entry `address`, with a lock that is held in the block; removed at its end.
 
     Sweeps what launchers that were killed left behind.
     """
-    parent = _parent(plan.repository)
+    parent = _parent(repository)
     with _alone(parent):
         _sweep(parent)
-        base = Path(tempfile.mkdtemp(prefix=f"{plan.address.replace('/', '-')}-", dir=parent))
+        base = Path(tempfile.mkdtemp(prefix=f"{address.replace('/', '-')}-", dir=parent))
         lock = _lock(base / "lock")
     try:
         yield base

@@ -39,7 +39,7 @@ def choose_runner(root: Path, settings: Settings) -> Runner:
 
 def execute(plan: PredictPlan, executor: Executor, stop: Stop, publish: Callable[[Path], None]) -> int:
     """Run `plan` with its request in a file that lives as long as the run; returns the exit code."""
-    with own_folder(plan.stage) as folder:
+    with own_folder(plan.stage.repository, plan.stage.address) as folder:
         file = folder / REQUEST_FILE
         file.write_text(plan.request.model_dump_json(), encoding="utf-8")
         return executor.execute(plan.with_request_file(file), stop, publish)

@@ -48,7 +48,7 @@ def run_in_scratch(plan: StagePlan, stop: Stop, publish: Callable[[Path], None],
     """
     for folder in plan.writable:
         folder.mkdir(parents=True, exist_ok=True)
-    with own_folder(plan) as base:
+    with own_folder(plan.repository, plan.address) as base:
         scratch = lay_scratch(plan, base)
         if stop.asked is not None:
             return stop.exit_code

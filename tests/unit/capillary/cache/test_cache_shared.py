@@ -22,6 +22,7 @@ from capillary.compute import circumstances
 from capillary.compute.circumstances import digests_of, recall
 from capillary.dvc.content import RemoteContent
 from capillary.dvc.graph import Entry
+from capillary.executors.sandbox import sweep
 from capillary.launcher.run import run_stage
 from capillary.lifetimes.stop import Stop
 from capillary.planning.access import StageAccess
@@ -130,7 +131,27 @@ def test_what_one_computed_the_other_takes(clone: Make, capfd: pytest.CaptureFix
     assert found is not None
     assert found.cpu == "CPU of one"
     assert warnings(capfd) == []
-    assert list((other.root / ".capillary/shared").iterdir()) == []
+    assert list((other.root / ".capillary/sandbox").iterdir()) == []
+
+
+def test_what_a_kill_leaves_is_swept(clone: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `capillary clean` and the next stage: outs may take many GB."""
+    clone("one").run()
+    other = clone("other")
+    monkeypatch.chdir(other.root)
+    cache = shared.open_shared(other.root, other.root, Entry(other.root, "toy"), read_settings(other.root), Stop())
+    assert cache is not None
+
+    def die(work: Path) -> None:
+        assert (work / "data/out/text").exists()
+        os._exit(9)
+
+    if not (child := os.fork()):
+        cache.take(die)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert list(other.root.glob(".capillary/**/text"))
+    sweep(other.root)
+    assert not list(other.root.glob(".capillary/**/text"))
 
 
 def test_other_params_are_another_run(clone: Make) -> None:

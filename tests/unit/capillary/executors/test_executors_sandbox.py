@@ -164,9 +164,9 @@ def test_a_failing_block_leaves_nothing(make_plan: MakePlan, root: Path) -> None
     assert list((root / ".capillary" / "sandbox").iterdir()) == []
 
 
-def test_a_folder_is_held_as_long_as_its_run(make_plan: MakePlan, tmp_path: Path) -> None:
+def test_a_folder_is_held_as_long_as_its_run(root: Path) -> None:
     """Also seen from this process; to ask takes nothing away, and a folder that is gone or was left is nobody's."""
-    with own_folder(make_plan()) as base:
+    with own_folder(root, "toy") as base:
         assert is_held(base)
         assert is_held(base)
         assert list(base.iterdir()) == [base / "lock"]
@@ -177,14 +177,14 @@ def test_a_folder_is_held_as_long_as_its_run(make_plan: MakePlan, tmp_path: Path
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever asked holds nothing
 
 
-def test_what_killed_launchers_left_can_be_swept(make_plan: MakePlan, root: Path) -> None:
+def test_what_killed_launchers_left_can_be_swept(root: Path) -> None:
     """Without one's own run; what runs stays, and so does what is not a sandbox."""
     parent = root / ".capillary" / "sandbox"
     (parent / "left-1" / "files").mkdir(parents=True)
     (parent / "notes.txt").touch()
     (parent / "odd-1").mkdir()
     (parent / "odd-1" / "lock").symlink_to(root / "data/in.txt")  # which keeps its content
-    with own_folder(make_plan()) as base:
+    with own_folder(root, "toy") as base:
         sweep(root)
         assert set(parent.iterdir()) == {base, parent / "notes.txt", parent / "odd-1"}
     assert (root / "data/in.txt").read_text() == "data/in.txt"
