@@ -17,7 +17,7 @@ from capillary.reproduce.dvc_config import local_config
 from capillary.reproduce.patch import refuse_unsafe
 from capillary.reproduce.recipe import Recipe, Recorded
 from capillary.reproduce.recorded_yaml import read_mapping
-from capillary.settings import Settings
+from capillary.settings import SHARED_CACHE, Settings
 from stages.common.errors import DataError
 from stages.common.lifetimes.locks import is_held, locked
 from stages.common.machine.limits import find_limits
@@ -28,7 +28,8 @@ DATA_STAGES = ("ingest", "preprocess")
 _KEEP, _HELD, _TREE = "keep", "lock", "tree"
 # of the user's own runs: where they are tracked, what they resume from, what runs them
 _NOT_HANDED_ON = ("MLFLOW_", "DVC_EXP_", "DVC_ROOT", "DVC_STAGE", "GIT_", "PYTHONPATH", "ARTIFACTS_")
-_OWN = ("CAPILLARY_TRACKING", "CAPILLARY_CHECKPOINT_DIR", "CAPILLARY_RESUME", "CAPILLARY_SIDE_BY_SIDE")
+# what is to be computed again is not fetched, and nothing of it goes to others
+_OWN = ("CAPILLARY_TRACKING", "CAPILLARY_CHECKPOINT_DIR", "CAPILLARY_RESUME", "CAPILLARY_SIDE_BY_SIDE", SHARED_CACHE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -200,13 +200,14 @@ def test_remotes_are_those_of_the_project(tmp_path: Path) -> None:
 
 
 def test_the_environment_reaches_no_store_of_the_user(origin: Path, tmp_path: Path) -> None:
-    """Neither the tracking server nor checkpoints; the source's credentials stay."""
+    """Neither the tracking server nor checkpoints, nor results that are shared; the source's credentials stay."""
     given = {
         "PATH": os.environ["PATH"],
         "MLFLOW_TRACKING_URI": "https://server",
         "MLFLOW_TRACKING_PASSWORD": "pw",
         "CAPILLARY_CHECKPOINT_DIR": "/shared/state",
         "CAPILLARY_TRACKING": "required",
+        "CAPILLARY_SHARED_CACHE": "lab",
         "DVC_EXP_NAME": "x",
         "GIT_DIR": "/elsewhere",
         "SOURCE_AWS_ACCESS_KEY_ID": "k",
@@ -216,7 +217,7 @@ def test_the_environment_reaches_no_store_of_the_user(origin: Path, tmp_path: Pa
         found = environment_of(settings, project, COMPUTING)
         assert found["PYTHONPATH"] == str(project.root)
     assert not {name for name in found if name.startswith(("MLFLOW_", "DVC_EXP", "GIT_"))}
-    assert not {"CAPILLARY_CHECKPOINT_DIR", "CAPILLARY_TRACKING"} & found.keys()
+    assert not {"CAPILLARY_CHECKPOINT_DIR", "CAPILLARY_TRACKING", "CAPILLARY_SHARED_CACHE"} & found.keys()
     assert found["SOURCE_AWS_ACCESS_KEY_ID"] == "k"
 
 
