@@ -26,6 +26,7 @@ from capillary.lifetimes.stop import Stop
 from capillary.planning.access import read_access, stage_of
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, UsageError
+from stages.common.program.console import answer_is_for_program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class AuditSelection:
 
 def run_audit(question: Question, root: Path, stop: Stop, *, json: bool) -> int:
     """Audit the cache of the workspace `root`, which is not changed; returns the exit code."""
+    if json:
+        answer_is_for_program()
     refuse_damaged_lock(root)
     settings = read_settings(root)
     project = Project(root)

@@ -19,7 +19,7 @@ from capillary.places.slurm.submitted import BUNDLE_FILE, Submitted, read_submit
 from capillary.settings import PlaceName
 from stages.common.epoch_line import EpochLine, parse_epoch
 from stages.common.errors import CapillaryError, DamagedError, UsageError
-from stages.common.program.console import console, plain, print_answer
+from stages.common.program.console import answer_is_for_program, console, plain, print_answer
 from stages.common.program.messages import get_logger, message_of
 from stages.common.runtime import ORDER_FILE, read_order
 
@@ -49,6 +49,8 @@ class JobFacts:
 
 def show_jobs(repository: Path, *, as_json: bool) -> None:
     """Print the jobs as a table, or as JSON."""
+    if as_json:
+        answer_is_for_program()
     found = [facts_of(folder) for folder in folders(repository)]
     if as_json:
         typer.echo(json.dumps([asdict(facts) for facts in found], indent=2))

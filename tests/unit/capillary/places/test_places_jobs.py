@@ -62,13 +62,13 @@ def test_a_job_that_runs(folder: Path, root: Path, cluster: Cluster, capsys: pyt
     for node in ("n1", "n2"):
         write_attempt(folder, Attempt(node=node, started=5e9))
     (folder / "log").write_text(f"begin\n{EPOCH}\nsaved\n")
+    jobs.show_jobs(root, as_json=False)
+    assert "toy@a" in capsys.readouterr().out
     jobs.show_jobs(root, as_json=True)
     (facts,) = json.loads(capsys.readouterr().out)
     expected = {"cell": "toy@a", "job": "4711", "state": "running", "node": "n2", "epoch": 3, "epochs": 9, "retries": 1}
     assert {name: facts[name] for name in expected} == expected
     assert facts["waited_s"] > 0
-    jobs.show_jobs(root, as_json=False)
-    assert "toy@a" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,23 @@ def test_the_state_of_a_job(
     if ended is not None:
         write_ended(folder, Ended(code=ended, node="n1", started=1.0, ended=2.0))
     assert jobs.facts_of(folder).state == state
+
+
+@pytest.mark.usefixtures("folder")
+def test_json_is_alone_on_standard_output(
+    root: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is said on the way, such as that a remote does not answer, is on standard error."""
+
+    def ask(_number: str) -> JobInfo | NoAnswer:
+        jobs.log.warning("the remote does not answer")
+        return cluster.knows
+
+    monkeypatch.setattr(queue, "ask", ask)
+    jobs.show_jobs(root, as_json=True)
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)) == 1
+    assert "the remote does not answer" in shown.err
 
 
 def test_a_project_without_jobs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
