@@ -59,6 +59,7 @@ _UNSUPPORTED = re.compile(r"unsupported endpoint|\b40[45]\b|not found|method not
 # and of a status that is not among MLflow's own, the client keeps no more than these words
 _STATUS = re.compile(r"failed with error code (\d{3}) != 200")
 _LOGIN = re.compile(r"\b40[13]\b|unauthori[sz]ed|authenticat|credential|invalid token|access denied", re.IGNORECASE)
+_SILENCE = re.compile(r"API request to \S+ failed with (?:timeout )?exception")  # MLflow's words for all of it
 _LOGIN_CODES = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
 _LOGIN_REMEDY = (
     "renew the login or token in .env (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN)"
@@ -149,7 +150,7 @@ class Server:
                 if not _is_transient(error):
                     raise self._refused(what, _code_of(error), detail) from None
                 if time.monotonic() + pause_s > deadline:
-                    unanswered = f"MLflow at {redact(self.uri)} does not {what}"
+                    unanswered = f"MLflow at {redact(self.uri)} does not {'answer' if _is_silence(error) else what}"
                     raise OutageError(unanswered, remedy=_REMEDY, value=detail) from None
             except Exception as error:
                 if not (isinstance(error, _NoIdError) or type(error).__module__ == _MISREAD):
@@ -205,6 +206,13 @@ def _is_transient(error: MlflowException | OSError) -> bool:
         return True
     # a RestException is an answer in the server's own words; an outage, a timeout or a 5xx is a bare MlflowException
     return not isinstance(error, RestException) and error.error_code in _TRANSIENT
+
+
+def _is_silence(error: MlflowException | OSError) -> bool:
+    """Whether nobody answered: no connection, or one that was cut or that nothing came through in time."""
+    if isinstance(error, OSError):
+        return _status_of(error) is None
+    return not isinstance(error, RestException) and _SILENCE.match(str(error)) is not None
 
 
 def _may_pass(status: int) -> bool:

@@ -21,7 +21,7 @@ from tests.unit.stages.common.tracking.spool.made import write
 
 SECOND = replace(FIRST, fold=1, weights_sha256="1" * 64)
 FAULTS: dict[str, Any] = {
-    "dead": (AWAY, "does not list model versions"),
+    "dead": (AWAY, "does not answer"),
     "refuses the login": (REVOKED, "refuses the login"),
     "asks for patience": (MlflowException("failed with error code 429 != 200"), "does not list model versions"),
 }

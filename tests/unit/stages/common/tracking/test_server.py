@@ -108,6 +108,30 @@ def test_a_question_is_given_up_before_its_patience_is_over(
 
 
 @pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MlflowException("API request to http://h/api failed with exception Connection refused"), "does not answer"),
+        (MlflowException("API request to http://h/api failed with timeout exception late"), "does not answer"),
+        (requests.ConnectionError("cut"), "does not answer"),
+        (MlflowException("API request to endpoint /api failed with error code 503 != 200"), "does not log metrics"),
+        (RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "is locked"}), "does not log metrics"),
+    ],
+    ids=["dead", "black hole", "in a transfer", "overloaded", "locked"],
+)
+def test_a_server_that_nobody_answers_for_is_called_so(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    """Whatever was asked last: an outage in mid-epoch reads as one at the start."""
+    Clock(monkeypatch)
+
+    def ask() -> None:
+        raise error
+
+    with pytest.raises(OutageError, match=f"MLflow at .* {words}$"):
+        SERVER.call("log metrics", ask, 0.0)
+
+
+@pytest.mark.parametrize(
     ("error", "is_asked_again"),
     [
         (MlflowException("503", error_code=INTERNAL_ERROR), True),
