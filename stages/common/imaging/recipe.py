@@ -6,9 +6,11 @@ repeats it on a stack that preprocess never saw.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
@@ -17,7 +19,7 @@ RECIPE = "recipe.json"
 # how stacks are read from files; 2: white stored as 0 is inverted, and the axes of a NIfTI follow its affine
 READING = 2
 
-_NORMALISATIONS = ("percentile", "zscore", "none")
+_Number = Annotated[int, Strict()] | Annotated[float, Strict()]  # as it was written: an equal recipe has equal bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,34 +29,34 @@ class Recipe:
     `reading` is the READING of the program that read the stacks: 1 where a recipe from before it had one does not say.
     """
 
-    normalisation: str
-    percentile_low: float
-    percentile_high: float
-    resample_to_um: tuple[float, float, float] | None
-    reading: int = READING
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    normalisation: Annotated[str, Field(pattern="^(percentile|zscore|none)$")]
+    percentile_low: _Number
+    percentile_high: _Number
+    resample_to_um: tuple[_Number, _Number, _Number] | None
+    reading: Annotated[int, Strict()] = READING
+
+
+_FORM = TypeAdapter(Recipe)
 
 
 def recipe_from(values: object, origin: object) -> Recipe:
     """`values`, as JSON has them, as a recipe. Raises DataError naming `origin` when a key is missing or foreign."""
-    names = {field.name for field in fields(Recipe)}
-    values = {"reading": 1, **values} if isinstance(values, Mapping) else values
-    if not isinstance(values, dict) or set(values) != names or not _is_recipe(values):
+    values = with_reading(values)
+    try:
+        return _FORM.validate_python(values)
+    except ValidationError as error:
         raise DataError(
             "the recipe for preparing the images is incomplete or wrong",
             remedy="run `dvc repro`: preprocess writes the recipe, and train copies it to the model's card",
             file=origin,
             value=values,
-        )
-    asked: Any = values["resample_to_um"]
-    return Recipe(**{**values, "resample_to_um": None if asked is None else (asked[0], asked[1], asked[2])})
+        ) from error
 
 
-def _is_recipe(values: Mapping[str, Any]) -> bool:
-    spacing, reading = values["resample_to_um"], values["reading"]
-    is_spacing = spacing is None or (isinstance(spacing, list | tuple) and len(spacing) == 3)
-    numbers = [values["percentile_low"], values["percentile_high"], *(spacing or () if is_spacing else ())]
-    is_named = isinstance(values["normalisation"], str) and values["normalisation"] in _NORMALISATIONS
-    return is_named and is_spacing and type(reading) is int and all(type(one) in (int, float) for one in numbers)
+def with_reading(values: object) -> object:
+    """`values` of a recipe, which say how stacks were read also where the recipe is from before it had that."""
+    return {"reading": 1, **values} if isinstance(values, Mapping) else values
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:

@@ -7,27 +7,50 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from stages.common.atomic import atomic_write
 from stages.common.cell_name import ENTRY, SEED_ENTRY
 from stages.common.errors import DamagedError, DataError
-from stages.common.imaging.recipe import Recipe, recipe_from
-from stages.common.text import json_value
-from stages.common.tracking.cards.domain import TrainingDomain, domain_from
-from stages.common.tracking.cards.fields import wrong_field
+from stages.common.imaging.recipe import Recipe, recipe_from, with_reading
+from stages.common.networks.description import FILES
+from stages.common.text import find_hidden, json_value
+from stages.common.tracking.cards.domain import Domain
 from stages.common.tracking.names import of_loss
 
 # of earlier versions' cards: what a server had assigned
 ASSIGNED = ("run_id", "model_name", "model_version")
+_STRICT = ConfigDict(extra="forbid")
+
+
+def _is_shown(text: str) -> str:
+    if not text or find_hidden(text) is not None:
+        raise ValueError("it is empty, or holds a character that hides")
+    return text
+
+
+def _has_files(files: Mapping[str, Any]) -> Mapping[str, Any]:
+    if files.keys() != set(FILES):
+        raise ValueError(f"the files are not {', '.join(FILES)}")
+    return files
+
+
+_Text = Annotated[str, AfterValidator(_is_shown)]
+_Loss = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]  # part of the registered model's name
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Count = Annotated[int, Strict(), Field(ge=0)]
+_Size = Annotated[int, Strict(), Field(gt=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
     """What a card says of a file."""
 
-    sha256: str
-    bytes: int
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    sha256: _Sha256
+    bytes: _Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,25 +61,29 @@ class ModelCard:
     kept, stages/common/registered/finding.py finds out.
     """
 
-    loss: str
-    fold: int
-    weights_sha256: str
-    patch_voxels: tuple[int, int, int]
-    epochs: int
-    validation_dsc: float
-    fingerprint: str
-    precision: str
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    loss: _Loss
+    fold: _Count
+    weights_sha256: _Sha256
+    patch_voxels: tuple[_Size, _Size, _Size]
+    epochs: _Count
+    validation_dsc: Annotated[int, Strict()] | Annotated[float, Strict()]
+    fingerprint: _Text
+    precision: _Text
     recipe: Recipe
-    files: Mapping[str, ModelFile]
-    domain: TrainingDomain | None = None  # None on cards of earlier versions
-    seed: int | None = None  # None on cards of earlier versions
+    files: Annotated[Mapping[str, ModelFile], AfterValidator(_has_files)]
+    domain: Domain | None = None  # None on cards of earlier versions
+    seed: _Count | None = None  # None on cards of earlier versions
     # hash of loss, data, code and params without the seed, which all cells of a training have in common
-    setup: str | None = None  # None on cards of earlier versions, and of stages that were started by hand
+    setup: _Sha256 | None = None  # None on cards of earlier versions, and of stages that were started by hand
 
     @property
     def model_name(self) -> str:
         """The registered model of which the network is, or will be, a version."""
         return of_loss(self.loss)
+
+
+_FORM = TypeAdapter(ModelCard)
 
 
 def address_words(card: ModelCard) -> str:
@@ -126,17 +153,19 @@ def card_from(data: object, origin: object, remedy: str) -> ModelCard:
             file=origin,
             value=", ".join(differing),
         )
-    if (wrong := wrong_field(data)) is not None:
+    data = {**data, "recipe": with_reading(data["recipe"])}
+    try:
+        return _FORM.validate_python(data)
+    except ValidationError as error:
+        wrong = str(error.errors(include_url=False)[0]["loc"][0])
+        if wrong == "recipe":
+            recipe_from(data["recipe"], origin)  # says so in its own words
         raise DamagedError(
             f"the model card is damaged: `{wrong}` is not valid",
             remedy=remedy,
             file=origin,
             value=repr(data[wrong])[:200],
-        )
-    patch, recipe = tuple(data["patch_voxels"]), recipe_from(data["recipe"], origin)
-    files = {name: ModelFile(**file) for name, file in data["files"].items()}
-    domain = domain_from(data["domain"], origin, remedy)
-    return ModelCard(**{**data, "patch_voxels": patch, "recipe": recipe, "files": files, "domain": domain})
+        ) from error
 
 
 def _pickled(data: Mapping[str, Any], origin: object, remedy: str) -> DataError:

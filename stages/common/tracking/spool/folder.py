@@ -17,8 +17,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 from uuid import uuid4
+
+from pydantic import Field, Strict, TypeAdapter, ValidationError
 
 from stages.common.atomic import atomic_write
 from stages.common.lifetimes.locks import take
@@ -30,6 +32,7 @@ from stages.common.tracking.spool.records import MOST_LINE_BYTES, Head, Record, 
 HEAD, RECORDS, SENT = "head.json", "records.jsonl", "sent.json"
 FILES, PUBLISH = "files", "publish"
 _MOST_BYTES = 1 << 20
+_Count = Annotated[int, Strict(), Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +40,11 @@ class Sent:
     """How far a server has a run: `offset` bytes of the records; `refused` records it will never take."""
 
     run_id: str = ""
-    offset: int = 0
-    refused: int = 0
+    offset: _Count = 0
+    refused: _Count = 0
+
+
+_SENT = TypeAdapter(Sent)
 
 
 class Spool:
@@ -103,9 +109,11 @@ class Spool:
         entry = self._all_sent().get(without_login(uri))
         if not isinstance(entry, dict) or entry.keys() != Sent.__dataclass_fields__.keys():
             return Sent()
-        sent = Sent(**entry)
-        is_right = isinstance(sent.run_id, str) and all(type(n) is int and n >= 0 for n in (sent.offset, sent.refused))
-        return sent if is_right and sent.offset <= self.size else Sent()
+        try:
+            sent = _SENT.validate_python(entry)
+        except ValidationError:
+            return Sent()
+        return sent if sent.offset <= self.size else Sent()
 
     def note_sent(self, uri: str, sent: Sent) -> None:
         """Keep `sent`. Raises OSError, also where the folder is gone: it would come back with nothing else in it."""

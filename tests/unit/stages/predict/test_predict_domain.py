@@ -1,5 +1,6 @@
 """A stack far from the training is doubted, one like it is not."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from stages.common.imaging.intensities.normalise import apply_scale, measure_sca
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.volumes import Grid, Volume
 from stages.common.tiling.volume import DiskVolume
-from stages.common.tracking.cards.domain import TrainingDomain, domain_from
+from stages.common.tracking.cards.card import card_from
+from stages.common.tracking.cards.domain import TrainingDomain
 from stages.predict.domain import doubts_about
 from stages.train.domain import measure_domain
+from tests.support.tracking.cards import CARD
 
 SPACING_UM = (5.0, 1.0, 1.0)
 SHAPE = (6, 64, 64)
@@ -113,7 +116,7 @@ def test_a_card_without_a_domain_says_nothing(tmp_path: Path) -> None:
     with DiskVolume(tmp_path / "image", SHAPE, np.float32) as image:
         scale = measure_scale(vessels(0), recipe("percentile"))
         assert list(doubts_about(image, scale, (99.0, 99.0, 99.0), [], "percentile")) == []
-    assert domain_from(None, "card", "r") is None
+    assert card_from(asdict(CARD), "card", "r").domain is None
 
 
 def test_train_measures_its_volumes_as_they_came(tmp_path: Path) -> None:
@@ -159,6 +162,6 @@ def test_train_measures_its_volumes_as_they_came(tmp_path: Path) -> None:
 def test_a_domain_of_another_form_is_damage(change: dict[str, object]) -> None:
     """A card is a file as any other."""
     good = {"volumes": 1, "lowest_um": [1, 1, 1], "highest_um": [1, 1, 1], "lowest": {"a": 1}, "highest": {"a": 1}}
-    assert domain_from(good, "card", "r") is not None
-    with pytest.raises(DamagedError, match="domain"):
-        domain_from({**good, **change}, "card", "r")
+    assert card_from({**asdict(CARD), "domain": good}, "card", "r").domain is not None
+    with pytest.raises(DamagedError, match="`domain` is not valid"):
+        card_from({**asdict(CARD), "domain": {**good, **change}}, "card", "r")

@@ -48,6 +48,13 @@ def test_values_of_a_card_are_a_recipe() -> None:
     assert recipe_from(VALUES | {"resample_to_um": None}, "a card").resample_to_um is None
 
 
+def test_numbers_stay_as_they_were_written(tmp_path: Path) -> None:
+    """A recipe that train copies onto a card is the same to the byte."""
+    whole = VALUES | {"percentile_low": 1, "resample_to_um": [2, 1.5, 1]}
+    write_recipe(tmp_path, recipe_from(whole, "a card"))
+    assert (tmp_path / "recipe.json").read_text() == json.dumps(whole, indent=2) + "\n"
+
+
 @pytest.mark.parametrize(
     "values",
     [
