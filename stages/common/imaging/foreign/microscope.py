@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from stages.common.errors import DataError
 from stages.common.imaging.formats.channels import Channel, channel_number, refuse_times
-from stages.common.imaging.formats.damage import not_a_stack
+from stages.common.imaging.formats.damage import damaged, not_a_stack
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, number
 from stages.common.imaging.formats.opened import OpenStack, check_dtype
 from stages.common.imaging.suffixes import suffix_of
 
 # by the file's suffix: the module that reads it, with its distribution
 READERS = {".czi": "bioio_czi", ".nd2": "bioio_nd2", ".lif": "bioio_lif"}
+_AXES = {"M": "tiles of a mosaic", "S": "colours", "P": "positions", "V": "views", "I": "illuminations", "H": "phases"}
+_ONE_STACK = "stitch tiles, or export one stack of grey slices, in the microscope's program or in Fiji with Bio-Formats"
+_LONGEST_REASON = 200
 
 
 @contextlib.contextmanager
@@ -26,14 +29,16 @@ def open_microscope(path: Path, channel: Channel) -> Iterator[OpenStack]:
     """The stack of `channel` in `path`. Raises DataError if its reader is not installed, and for several
     scenes, time points, or channels of which none is chosen.
     """
-    image = _reader(path)(path)
+    image = _image(path)
     if len(image.scenes) > 1:
         names = ", ".join(map(str, image.scenes[:6]))
         raise not_a_stack(path, f"it holds {len(image.scenes)} scenes ({names}), a volume is one")
     sizes = {letter: int(size) for letter, size in zip(image.dims.order, image.dims.shape, strict=True)}
     refuse_times(sizes.get("T", 1), path)
     if others := [letter for letter, size in sizes.items() if letter not in "TCZYX" and size > 1]:
-        raise not_a_stack(path, f"it has an axis {others[0]} of {sizes[others[0]]}, a stack has z, y and x")
+        letter = others[0]
+        what = f"it holds {sizes[letter]} {_AXES.get(letter, f'steps along an axis {letter}')}, a stack has z, y and x"
+        raise not_a_stack(path, what, _ONE_STACK)
     channels = _channels(image, sizes.get("C", 1))
     at = {"C": channel_number(channels, channel, path)} if "C" in sizes else {}
     dtype = np.dtype(image.dtype)
@@ -54,6 +59,17 @@ def open_microscope(path: Path, channel: Channel) -> Iterator[OpenStack]:
         ),
         slices=slices,
     )
+
+
+def _image(path: Path) -> Any:
+    """Opened by its reader. DataError for what that does not take for a file of its kind, as most damaged ones are."""
+    reader = _reader(path)
+    unsupported = importlib.import_module("bioio_base.exceptions").UnsupportedFileFormatError
+    try:
+        return reader(path)
+    except unsupported as error:
+        reason = " ".join(str(error).replace(str(path), path.name).split())
+        raise damaged(path, reason[:_LONGEST_REASON]) from error
 
 
 def _reader(path: Path) -> Any:

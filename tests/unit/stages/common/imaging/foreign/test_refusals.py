@@ -298,12 +298,20 @@ def test_a_chunk_longer_than_its_voxels_is_refused() -> None:
         refuse_bombs([Chunk(size=9_000, read=bytes)], 100, "", Path("a"))
 
 
+class _UnsupportedError(Exception):
+    """As bioio has it: of no other kind."""
+
+
 class _Reader:
     """What bioio's readers offer, over an array in memory."""
 
+    is_whole = True
+
     scenes, channel_names, dtype = ("only",), ["DAPI", "CD31"], np.dtype(np.uint16)
 
-    def __init__(self, _path: Path) -> None:
+    def __init__(self, path: Path) -> None:
+        if not self.is_whole:
+            raise _UnsupportedError(f"{path} is not supported")
         self.dims = type("Dims", (), {"order": "TCZYX", "shape": (1, 2, *STACK.shape)})
         self.physical_pixel_sizes = type("Sizes", (), {"Z": 5.0, "Y": 0.9, "X": 1.1})
 
@@ -319,10 +327,13 @@ def test_a_microscope_s_file_is_read_through_its_reader(tmp_path: Path, monkeypa
     file.write_bytes(b"x")
     monkeypatch.setitem(microscope.READERS, ".czi", "bioio_gone")
     assert "needs the reader bioio-gone, which is not installed" in refusal(file).what
-    monkeypatch.setattr(importlib, "import_module", lambda _: type("Module", (), {"Reader": _Reader}))
+    installed = type("Module", (), {"Reader": _Reader, "UnsupportedFileFormatError": _UnsupportedError})
+    monkeypatch.setattr(importlib, "import_module", lambda _: installed)
     assert_reads(file, STACK[::-1], "CD31")
     assert spacing_of(read_header(file, 0)).spacing_um == (5.0, 0.9, 1.1)
     assert "2 channels" in refusal(file).what
+    monkeypatch.setattr(_Reader, "is_whole", False)
+    assert refusal(file).what == "the file is damaged or cut: a.czi is not supported"
 
 
 def test_every_other_byte_may_be_damaged(tmp_path: Path) -> None:
