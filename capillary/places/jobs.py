@@ -160,6 +160,7 @@ def _growing(folder: Path, own: Path) -> Iterator[bytes]:
         over = is_collected or read_ended(seen) is not None
         if not over and time.monotonic() - asked_s >= LOOK_S:
             over, asked_s = _has_died(folder), time.monotonic()
+            seen = _look(folder, own) if over and seen == own else seen  # what it left since the look before
         log = seen / LOG_FILE
         if log.is_file() and not log.is_symlink():
             with log.open("rb") as stream:

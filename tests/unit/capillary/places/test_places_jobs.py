@@ -118,6 +118,28 @@ def test_a_project_without_jobs(root: Path, capsys: pytest.CaptureFixture[str]) 
     jobs.clean_jobs(root)
 
 
+@pytest.mark.usefixtures("folder")
+def test_the_last_lines_of_a_job_without_a_shared_disk_are_shown(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may end, and leave them in its mailbox, between the look into that and the question to Slurm."""
+    left = ["begin\n"]
+
+    def look(_folder: Path, own: Path) -> Path:
+        (own / "log").write_text("".join(left))
+        return own
+
+    def ask(_number: str) -> NoAnswer:
+        left.append("the reason\n")
+        return NoAnswer.GONE
+
+    monkeypatch.setattr(jobs, "_look", look)
+    monkeypatch.setattr(queue, "ask", ask)
+    monkeypatch.setattr(jobs, "LOOK_S", 0.0)
+    jobs.show_log(root, "4711", follow=True)
+    assert capsys.readouterr().out == "begin\nthe reason\n"
+
+
 @pytest.mark.parametrize(("knows", "did"), [(RUNNING, "checkpoint"), (PENDING, "cancel")])
 @pytest.mark.parametrize("name", ["toy@a", "4711", None])
 def test_cancelling(folder: Path, root: Path, cluster: Cluster, knows: JobInfo, did: str, name: str | None) -> None:
