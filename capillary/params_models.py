@@ -24,7 +24,7 @@ def load_model(file: Path, name: str) -> type[BaseModel]:
     sys.modules[spec.name] = module  # where pydantic looks for the names in annotations
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # whatever the project's own code raises
         raise _refused(file, name, f"cannot be loaded: {error}") from error
     model = getattr(module, name, None)
     if not isinstance(model, type) or not issubclass(model, BaseModel):

@@ -38,7 +38,7 @@ OUT = f"metrics/{PARTIAL}"
 class PartialEvaluation:
     """evaluate's entry with the cards of some cells instead of all of models/.
 
-    Satisfies launcher.plan.Declared.
+    Satisfies planning.plan.Declared.
     """
 
     entry: Entry

@@ -36,7 +36,7 @@ _TRACKING = "MLFLOW_*"
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """`record` in place of an entry of dvc.yaml. Satisfies launcher.plan.Declared."""
+    """`record` in place of an entry of dvc.yaml. Satisfies planning.plan.Declared."""
 
     record: Recorded
     cache_dir: Path

@@ -19,7 +19,7 @@ from capillary.settings import Settings
 class Step:
     """What runs: `stage` with `argv`, from the folder `takes` to the folder `makes` (None: nothing).
 
-    Satisfies launcher.plan.Declared.
+    Satisfies planning.plan.Declared.
     """
 
     stage: str

@@ -31,7 +31,7 @@ OUTPUT = "prediction"  # where the stage leaves what is published, whatever its 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What `predict` has in place of an entry in dvc.yaml. Satisfies launcher.plan.Declared."""
+    """What `predict` has in place of an entry in dvc.yaml. Satisfies planning.plan.Declared."""
 
     root: Path
     cards: tuple[str, ...]

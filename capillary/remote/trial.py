@@ -52,7 +52,7 @@ def prove(name: str, config: Mapping[str, Any], timeout_s: int = 10) -> None:
         found = system.cat_file(place)
         step = "remove a file"
         system.rm_file(place)
-    except Exception as error:
+    except Exception as error:  # each kind of remote has errors of its own
         reads = step == "take a file" and _reads(system, folder)
         raise _failed(options, step, error, reads=reads) from error
     if found != content:

@@ -202,7 +202,7 @@ class Guard:
         return name if name == real else f"{name} (which leads to {real})"
 
     def _line_of_code(self) -> str:
-        """Where in the stage's own code this happens: ` (stages/train/loop.py:12)`."""
+        """Where in the stage's own code this happens: ` (stages/train/launch.py:12)`."""
         stack = traceback.walk_stack(None)
         own = self.policy.work + os.sep
         for frame, line in stack:

@@ -66,7 +66,7 @@ class FakeStage:
         return find_limits()
 
     def execute(self, plan: StagePlan, _stop: Stop, publish: Callable[[Path], None]) -> int:
-        """Satisfies launcher.executors.Executor."""
+        """Satisfies executors.choose.Executor."""
         places = {dep.name: dep.host for dep in plan.deps}
         file = places["request.json"]
         assert file is not None
