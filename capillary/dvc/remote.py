@@ -12,6 +12,7 @@ from capillary.dvc.content import RemoteContent
 from capillary.secret_names import DVC_SECRETS
 from stages.common.errors import CapillaryError, ServiceError, UsageError
 from stages.common.program.messages import get_logger
+from stages.common.tracking.address import without_login
 
 log = get_logger(__name__)
 
@@ -92,20 +93,25 @@ class Remote(RemoteContent):
             self._fs.rm(place, recursive=True)  # an object store has no folders
 
 
+def silence_words(error: Exception) -> str:
+    """What is said of a remote that did not answer: some libraries repeat its URL with user and password."""
+    return f"the remote does not answer ({without_login(str(error))})"
+
+
 def patiently(act: Callable[[], Result], minutes: int = 4) -> Result:
     """What `act` returns; tried again for about so many `minutes` while the remote does not answer."""
     for pause_s in (*FIRST_PAUSES_S, *[PAUSE_S] * minutes):
         try:
             return act()
         except (OSError, DvcException) as error:
-            log.warning(f"the remote does not answer ({error}); trying again in {pause_s:g} s")
+            log.warning(f"{silence_words(error)}; trying again in {pause_s:g} s")
             time.sleep(pause_s)
     try:
         return act()
     except (OSError, DvcException) as error:
         raise ServiceError(
             "DVC's remote does not answer",
-            value=error,
+            value=without_login(str(error)),
             remedy="check it with capillary doctor, then repeat the command, which finds the job again",
         ) from error
 
@@ -114,6 +120,6 @@ def _without_remote(root: Path, error: Exception) -> CapillaryError:
     return UsageError(
         "nodes without a shared disk need DVC's remote",
         file=root / ".dvc/config",
-        value=error,
+        value=without_login(str(error)),
         remedy="dvc remote add --default NAME URL (docs/remotes.md), or `files: shared` in configs/slurm.yaml",
     )

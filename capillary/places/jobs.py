@@ -97,12 +97,13 @@ def _look(folder: Path, own: Path) -> Path:
     if not (folder / BUNDLE_FILE).is_file() or read_ended(folder) is not None:
         return folder
     from capillary.dvc.errors import DvcException  # for nodes without a shared disk only
+    from capillary.dvc.remote import silence_words
     from capillary.places.apart.view import fill
 
     try:
         fill(read_job(folder).root, folder, own)
     except (OSError, DvcException, CapillaryError) as error:
-        log.warning(f"the remote does not answer ({error}); this is what the job's head saw last")
+        log.warning(f"{silence_words(error)}; this is what the job's head saw last")
         return folder
     return own
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from capillary.compute.circumstances import MOST_NOTE_BYTES
 from capillary.dvc.errors import DvcException
 from capillary.dvc.objects import restore
-from capillary.dvc.remote import MOST_BYTES, Remote, patiently
+from capillary.dvc.remote import MOST_BYTES, Remote, patiently, silence_words
 from capillary.lifetimes.stop import Stop
 from capillary.places.apart.bundle import MOST_ARCHIVE_BYTES, Apart, pack, untar
 from capillary.places.apart.node import OUTBOX, OUTS_LIST, RECEIPTS, STATE
@@ -109,7 +109,7 @@ class Mirror(Follower):
             try:
                 self._look()
             except (OSError, DvcException) as error:
-                log.warning(f"the remote does not answer ({error}); the job keeps running, and this command waits")
+                log.warning(f"{silence_words(error)}; the job keeps running, and this command waits")
             self._looked_s = time.monotonic()
         super().pump()
 
@@ -123,7 +123,7 @@ class Mirror(Follower):
             self._remote.write(self._box, STOP_FILE, b"")
             self._told = True
         except (OSError, DvcException) as error:
-            log.warning(f"the remote does not answer ({error}); Ctrl-C again cancels the job at once")
+            log.warning(f"{silence_words(error)}; Ctrl-C again cancels the job at once")
 
     def _look(self) -> None:
         if (self._folder / STOP_FILE).exists() and not self._told:

@@ -190,3 +190,19 @@ def test_content_that_was_lost_on_its_way_is_sent_again(
     one.push([digest])
     other.pull([digest])
     assert other.has(digest)
+
+
+def test_the_login_in_a_remote_s_url_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As requests has it in its errors: neither while it is asked again nor at the end."""
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+
+    def refuse() -> None:
+        raise OSError("401 Client Error: Unauthorized for url: https://me:pw@host/lab")
+
+    with pytest.raises(ServiceError) as caught:
+        patiently(refuse)
+    shown = capsys.readouterr().out + caught.value.report()
+    assert "url: https://host/lab" in shown
+    assert "pw" not in shown
