@@ -25,6 +25,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 # levels that a line names; the others are what people expect to read
 _NAMED = {logging.DEBUG: "debug: ", logging.WARNING: "warning: "}
 _FACTS, _LEAD = "facts", "lead"
+_FIELDS = {"time", "level", "logger", "message"}  # of every record as JSON
 
 
 class _Printer(logging.Handler):
@@ -86,8 +87,16 @@ def with_facts(facts: Any, lead: str | None = None) -> dict[str, Any]:
 
 
 def relay(log: logging.Logger, line: str, head: str) -> None:
-    """Print `line` of another program of ours after `head`. It was told the same level, so what it prints is shown."""
-    log.log(max(_printer.level, logging.INFO), f"{head}{message_of(line)}", extra={_LEAD: ""})
+    """Print `line` of another program of ours after `head`. It was told the same level, so what it prints is shown.
+
+    A record as JSON keeps its level and its facts.
+    """
+    record = _record_in(line)
+    level = logging.getLevelNamesMapping().get(str(record.get("level", "info")).upper(), logging.INFO)
+    facts = {
+        name: value for name, value in record.items() if name not in _FIELDS and not isinstance(value, dict | list)
+    }
+    log.log(max(_printer.level, level), f"{head}{record.get('message', line)}", extra={_LEAD: "", _FACTS: facts})
 
 
 def text_line(record: logging.LogRecord) -> str:
@@ -131,11 +140,15 @@ def _traceback(record: logging.LogRecord) -> str:
 
 def message_of(line: str) -> str:
     """What a line of a program's output says: the message if it is a record as JSON, else the line as it is."""
+    return str(_record_in(line).get("message", line))
+
+
+def _record_in(line: str) -> dict[str, Any]:
+    """The record that `line` is as JSON; empty for any other line."""
     if not line.startswith("{"):
-        return line
+        return {}
     try:
         record = json_value(line)
     except ValueError:
-        return line
-    message = record.get("message") if isinstance(record, dict) else None
-    return message if isinstance(message, str) else line
+        return {}
+    return record if isinstance(record, dict) and isinstance(record.get("message"), str) else {}

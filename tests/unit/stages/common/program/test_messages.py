@@ -14,6 +14,7 @@ from stages.common.errors import CapillaryError, DataError
 from stages.common.program.console import console, print_answer
 from stages.common.program.ending import run_main
 from stages.common.program.messages import (
+    FORMATS,
     LEVELS,
     Format,
     Level,
@@ -21,6 +22,7 @@ from stages.common.program.messages import (
     message_of,
     print_messages,
     print_nothing,
+    relay,
     with_facts,
 )
 from tests.support.parts import REPOSITORY
@@ -198,6 +200,25 @@ def test_an_error_for_people_is_not_json(capsys: pytest.CaptureFixture[str]) -> 
     error = CapillaryError("it is broken", remedy="mend it", code=DataError("", remedy="").code)
     assert end(error) == 4
     assert capsys.readouterr().err == error.report() + "\n"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_line_of_another_program_keeps_its_level_and_facts(capsys: pytest.CaptureFixture[str], form: Format) -> None:
+    """As JSON; for people it is the line that they would have read there. Neither is lost at a higher level."""
+    print_messages("warning", form)
+    relay(
+        log, '{"level": "error", "message": "no room", "remedy": "make some", "time": "then", "deep": [[]]}', "part 1: "
+    )
+    relay(log, "a library's word", "part 1: ")
+    shown = capsys.readouterr().out
+    if form == "text":
+        assert shown == "part 1: no room\npart 1: a library's word\n"
+        return
+    first, second = records(shown)
+    assert (first["level"], first["message"], first["remedy"]) == ("error", "part 1: no room", "make some")
+    assert first["time"] != "then"
+    assert "deep" not in first, "what a stage prints is not trusted, and no record of ours is nested"
+    assert second["message"] == "part 1: a library's word"
 
 
 @pytest.mark.parametrize(
