@@ -188,9 +188,9 @@ class ImageSettings:
 
     base: str
     torch: TorchName
-    torch_index: str
+    torch_index: str = field(repr=False)  # URLs may hold a password
     client_environment: Mapping[str, str] = field(repr=False)
-    torch_indexes: Mapping[str, str] = field(default_factory=dict)
+    torch_indexes: Mapping[str, str] = field(default_factory=dict, repr=False)
     torch_build: str | None = None
     executor: ExecutorName = ExecutorName.AUTO
 
@@ -297,9 +297,11 @@ class Settings(MessageSettings):
         description="the build of torch in images: `auto`, `cpu`, `cuda`, or one with this CUDA, such as `cu126`",
     )
     torch_index: str = Field(
-        default="", description="a package index for torch only; single builds: `CAPILLARY_TORCH_INDEX_CU126`"
+        default="",
+        repr=False,
+        description="a package index for torch only; single builds: `CAPILLARY_TORCH_INDEX_CU126`",
     )
-    torch_indexes: Mapping[str, str] = Field(default_factory=dict)
+    torch_indexes: Mapping[str, str] = Field(default_factory=dict, repr=False)
     lineage: Annotated[str | None, BeforeValidator(_lineage)] = Field(
         default=None,
         description="where events of stages go: `off`, `file:PATH` or a server's URL ([lineage](../lineage.md))",
