@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from serving.jobs.record import Served
+from stages.common.backends.settings import BackendSettings
 from stages.common.device import choose_device
 from stages.common.errors import DataError, ParamsError
 from stages.common.imaging.zyx import Spacing
@@ -49,14 +50,17 @@ class Networks:
 
 def load_networks(reference: str, root: Path, runtime: Runtime) -> Networks:
     """Load what `reference` means (see find_served). Raises CapillaryError if there is nothing whole."""
-    networks = find_served(reference, root, runtime)
+    networks, evaluation = find_served(reference, root, runtime), evaluation_of(root)
     ingest = read_yaml(root / PARAMS_FILE).get("ingest") or {}
+    batch_size = runtime.compute.micro_batch or BATCH_SIZE
+    threads = torch.get_num_threads()  # as the worker has set it
+    backends = BackendSettings(asked=evaluation.backend, threads=threads, patches_at_a_time=batch_size)
     return Networks(
-        ensemble=load_ensemble(networks, choose_device(runtime.compute)),
-        evaluation=evaluation_of(root),
+        ensemble=load_ensemble(networks, choose_device(runtime.compute), backends),
+        evaluation=evaluation,
         channel=ingest.get("channel"),
         level_um=tuple(ingest["level_um"]) if ingest.get("level_um") else None,
-        batch_size=runtime.compute.micro_batch or BATCH_SIZE,
+        batch_size=batch_size,
         memory_abort_gb=runtime.monitoring.memory_abort_gb,
         served=served_as(networks),
         pinned=_pinned(networks),

@@ -72,8 +72,8 @@ def evaluate(
         ) as run,
     ):
         run.log_params(_settings_of(params))
-        log_provenance(run, used, params, runtime)
         evaluated = evaluate_cells(cells, params.evaluation, networks, runtime, guard)
+        log_provenance(run, used, params, runtime, evaluated.backends)
         rows, first_seed = evaluated.rows, params.training.seed
         averaged = over_seeds(rows)
         summary, spread = summarise(averaged, params.evaluation), spreads(rows, params.evaluation)

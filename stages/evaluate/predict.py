@@ -8,20 +8,20 @@ from math import isnan
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from stages.common.backends.network import PreparedNetwork
+from stages.common.backends.settings import BackendSettings, work_voxels
 from stages.common.cell_name import CellName, seed_words
 from stages.common.device import choose_device
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
-from stages.common.layout import lay_out_for_prediction
 from stages.common.metrics import METRICS
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.program.progress import Steps, progress
 from stages.common.registered.finding import FoundNetwork
-from stages.common.registered.loading import autocast_of, load_model
+from stages.common.registered.loading import load_model
 from stages.common.runtime import Runtime
 from stages.common.tracking.cards.card import ModelCard, address_words
 from stages.evaluate.cells import Cell
@@ -38,12 +38,13 @@ from stages.evaluate.statistics.calibration import Reliability, VolumeCalibratio
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """What comes of all cells."""
+    """What comes of all cells. `backends` names what computed the stacks."""
 
     rows: list[Row]
     calibration: list[VolumeCalibration]
     choices: list[Choice]
     held_out: list[HeldOutRow]
+    backends: set[str]
 
 
 def evaluate_cells(
@@ -66,14 +67,17 @@ def evaluate_cells(
         tempfile.TemporaryDirectory() as folder,
         progress("evaluate", predictions_of(cells) * (2 if is_auto else 1)) as steps,
     ):
-        predicted: Iterable[OutOfFold | HeldOut] = _predict_cells(cells, evaluation, networks, runtime, Path(folder))
+        backends: set[str] = set()
+        predicted: Iterable[OutOfFold | HeldOut] = _predict_cells(
+            cells, evaluation, networks, runtime, Path(folder), backends
+        )
         if is_auto:
             predicted = _all_predicted(predicted, guard, steps)
             choices = choose([one.parts for one in predicted if isinstance(one, OutOfFold) and one.parts is not None])
         else:
             choices = fixed(cells, evaluation.fixed_size_um3)
         sizes = {(one.loss, one.fold): one.min_component_um3 for one in choices}
-        found = Evaluated(rows=[], calibration=[], choices=choices, held_out=[])
+        found = Evaluated(rows=[], calibration=[], choices=choices, held_out=[], backends=backends)
         for one in predicted:
             if isinstance(one, HeldOut):
                 row: Row | HeldOutRow = held_out_row_of(one, sizes[one.loss, ALL_FOLDS], evaluation, runtime)
@@ -127,21 +131,23 @@ def _predict_cells(
     networks: Mapping[CellName, FoundNetwork],
     runtime: Runtime,
     folder: Path,
+    backends: set[str],
 ) -> Iterator[OutOfFold | HeldOut]:
     device = choose_device(runtime.compute)
+    settings = BackendSettings(asked=evaluation.backend, threads=runtime.threads)
     for loss in _losses(cells):
         own, sums = [cell for cell in cells if cell.loss == loss], RunningSums(folder)
         for cell in own:
             if not cell.volumes and not cell.held_out:
                 continue
-            model = load_model(networks[cell.name]).to(device)
-            lay_out_for_prediction(model, autocast_of(cell.card))
+            model = PreparedNetwork(load_model(networks[cell.name]).to(device), cell.card, settings)
             for volume in cell.volumes:
                 # no name for it here: what a generator names lives on while the next volume is predicted
                 yield _predict(model, cell, volume, evaluation, _mask_file(folder, cell.name.place, volume))
             for place, volume in enumerate(cell.held_out):
                 file = _mask_file(folder, f"held-out/{cell.name.place}", volume)
                 yield _predict_held_out(model, cell, volume, evaluation, file, (sums, place))
+            backends |= model.used
             del model  # before the next one is loaded
         for place, volume in enumerate(own[0].held_out):
             file = _mask_file(folder, f"held-out/{loss}/{ENSEMBLE}", volume)
@@ -154,7 +160,7 @@ def _mask_file(folder: Path, network: str, volume: Volume) -> Path:
     return file
 
 
-def _predict(model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path) -> OutOfFold:
+def _predict(model: PreparedNetwork, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path) -> OutOfFold:
     started = time.monotonic()
     probability = on_own_grid(predict_volume(model, volume, cell.card, evaluation), volume)
     mask, label = probability > evaluation.threshold, volume.native_label().astype(np.bool_)
@@ -176,7 +182,7 @@ Place = tuple[RunningSums, int]  # where the probabilities of a held-out volume 
 
 
 def _predict_held_out(
-    model: torch.nn.Module, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path, place: Place
+    model: PreparedNetwork, cell: Cell, volume: Volume, evaluation: Evaluation, mask_file: Path, place: Place
 ) -> HeldOut:
     started = time.monotonic()
     probability = predict_volume(model, volume, cell.card, evaluation)
@@ -201,16 +207,14 @@ def _predict_ensemble(loss: str, volume: Volume, evaluation: Evaluation, mask_fi
 
 
 def predict_volume(
-    model: torch.nn.Module, volume: Volume, card: ModelCard, evaluation: Evaluation
+    model: PreparedNetwork, volume: Volume, card: ModelCard, evaluation: Evaluation
 ) -> NDArray[np.float32]:
     """Foreground probability of `volume` on the grid of its arrays, zyx; patches and precision as in its training."""
+    image_zyx, flips = volume.image(), evaluation.test_time_flips
+    z, y, x = image_zyx.shape
+    network, dtype = model.for_work(work_voxels((z, y, x), card.patch_voxels, evaluation.overlap, flips))
     probability_zyx = predict_probability(
-        model,
-        volume.image(),
-        card.patch_voxels,
-        evaluation.overlap,
-        autocast_dtype=autocast_of(card),
-        flips=evaluation.test_time_flips,
+        network, image_zyx, card.patch_voxels, evaluation.overlap, autocast_dtype=dtype, flips=flips
     )
     if not np.isfinite(probability_zyx).all():
         raise DataError(

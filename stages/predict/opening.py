@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from stages.common.backends.settings import BackendSettings
 from stages.common.device import choose_device
 from stages.common.inference import BATCH_SIZE
 from stages.common.monitoring.memory_guard import guarding
@@ -35,8 +36,9 @@ def opened(
     cards = tuple(network.card for network in networks)
     names = ", ".join(f"{network.title} ({_place(network.card, cards)})" for network in networks)
     log.info(f"predicting with {names}" + (": the mean of their probabilities" if len(networks) > 1 else ""))
-    ensemble = load_ensemble(networks, choose_device(runtime.compute))
     batch_size = runtime.compute.micro_batch or BATCH_SIZE
+    backends = BackendSettings(asked=evaluation.backend, threads=runtime.threads, patches_at_a_time=batch_size)
+    ensemble = load_ensemble(networks, choose_device(runtime.compute), backends)
     with guarding(runtime.monitoring.memory_abort_gb) as guard:
         domains = tuple(card.domain for card in cards if card.domain is not None)
         method = Method(ensemble=ensemble, evaluation=evaluation, batch_size=batch_size, guard=guard, domains=domains)

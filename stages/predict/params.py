@@ -13,6 +13,7 @@ class Evaluation(Params):
     overlap: Annotated[float, Field(ge=0, lt=1)]  # share of a patch that its neighbour covers too
     threshold: Annotated[float, Field(ge=0, lt=1)]  # foreground where the probability is above it
     test_time_flips: Literal["none", "in_plane", "all"]
+    backend: Literal["auto", "torch", "openvino"]  # what computes on a CPU
     min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
 
 

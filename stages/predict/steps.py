@@ -9,9 +9,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from stages.common.backends.settings import work_voxels
 from stages.common.imaging.intensities.normalise import Scale, measure_scale
 from stages.common.imaging.masks.components import Components
 from stages.common.imaging.reading import open_stack
@@ -20,7 +20,7 @@ from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.monitoring.memory_guard import MemoryGuard
 from stages.common.requests.prediction.request import StackRequest
 from stages.common.tiling.resampling import resample_slices, target_grid
-from stages.common.tiling.tiles import finite, predict_slices, tile
+from stages.common.tiling.tiles import Predict, finite, predict_slices, tile
 from stages.common.tiling.volume import DiskVolume
 from stages.common.tracking.cards.domain import TrainingDomain
 from stages.predict.disk.scratch import Scratch, bytes_needed
@@ -56,9 +56,11 @@ class Method:
     guard: MemoryGuard
     domains: tuple[TrainingDomain, ...] = ()
 
-    def probability(self, patches: torch.Tensor) -> torch.Tensor:
-        """Mean foreground probability of `patches` (B, 1, z, y, x), of that shape."""
-        return self.ensemble.probability(patches, self.evaluation.test_time_flips)
+    def predictor(self, grid: Shape) -> Predict:
+        """The mean foreground probability of patches (B, 1, z, y, x) of a stack that the networks see on `grid`."""
+        overlap, flips = self.evaluation.overlap, self.evaluation.test_time_flips
+        work = work_voxels(grid, self.ensemble.patch_voxels, overlap, flips)
+        return lambda patches: self.ensemble.probability(patches, flips, work)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +173,8 @@ def _predict(source: Normalised, method: Method, scratch: Scratch, report: Repor
             method.guard.raise_if_crossed("during prediction")
             tick()
 
-        slices = predict_slices(source.read, method.probability, tiling, scratch.file("sums"), method.batch_size, done)
+        predict = method.predictor(shape)
+        slices = predict_slices(source.read, predict, tiling, scratch.file("sums"), method.batch_size, done)
         return scratch.volume("probability", shape, np.float32).append(finite(plane) for plane in slices)
 
 

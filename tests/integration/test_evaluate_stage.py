@@ -33,6 +33,7 @@ PARAMS = {
         "overlap": 0.5,
         "threshold": 0.5,
         "test_time_flips": "none",
+        "backend": "auto",
         "min_component_um3": None,
         "metrics": ["dsc", "centreline_dsc", "measured_masd_um", "hd95_um", "nsd", "betti_0_error", "betti_1_error"],
         "nsd_tolerance_um": 1.0,

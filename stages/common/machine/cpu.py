@@ -10,6 +10,8 @@ FLAGS = (
     *("avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
     *("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2", "svebf16"),
 )
+# the instruction sets that compute half types; without one of them a convolution takes ten times as long as in float32
+_UNITS = {"bf16": {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}, "fp16": {"avx512_fp16", "asimdhp"}}
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -23,6 +25,11 @@ def cpu_flags() -> tuple[str, ...]:
     info = _cpu_info()
     has = set((info.get("flags") or info.get("Features") or "").split())
     return tuple(flag for flag in FLAGS if flag in has)
+
+
+def has_units_for(precision: str) -> bool:
+    """Whether it computes `precision` (fp32, bf16 or fp16) in hardware."""
+    return precision not in _UNITS or not _UNITS[precision].isdisjoint(cpu_flags())
 
 
 def _cpu_info() -> Mapping[str, str]:

@@ -77,6 +77,7 @@ class Work:
     def __init__(self, survey: BlockSurvey, method: Method, volume: StoredVolume, scratch: Scratch) -> None:
         self._method, self._volume, self._scratch = method, volume, scratch
         self._scale = Scale(offset=survey.offset, divisor=survey.divisor, clip=survey.clip)
+        self._predict = method.predictor(survey.shape_zyx)
         self._tiling = tile(survey.shape_zyx, method.ensemble.patch_voxels, method.evaluation.overlap)
 
     def slices(self, box: Box) -> Iterator[NDArray[np.float32]]:
@@ -90,7 +91,7 @@ class Work:
 
         predicted = predict_slices(
             read,
-            self._method.probability,
+            self._predict,
             region.tiling,
             self._scratch.file("sums"),
             self._method.batch_size,

@@ -315,7 +315,13 @@ def test_params_are_params_yaml_s_unless_the_command_says_otherwise(root: Path) 
     """Only what predicting needs is visible."""
     with_evaluation(root, overlap=0.25, threshold=0.4, min_component_um3=12.0)
     seen = visible_params(make_request(root), root, ())["evaluation"]
-    assert seen == {"overlap": 0.25, "threshold": 0.4, "test_time_flips": "none", "min_component_um3": 12.0}
+    assert seen == {
+        "overlap": 0.25,
+        "threshold": 0.4,
+        "test_time_flips": "none",
+        "backend": "auto",
+        "min_component_um3": 12.0,
+    }
     told = visible_params(make_request(root, threshold=0.0, min_component_um3=0.0), root, ())["evaluation"]
     assert (told["threshold"], told["min_component_um3"]) == (0.0, 0.0)
 

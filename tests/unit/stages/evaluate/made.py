@@ -21,6 +21,7 @@ def evaluation(**changes: Any) -> Evaluation:
         overlap=0.5,
         threshold=0.5,
         test_time_flips="none",
+        backend="auto",
         min_component_um3=None,
         metrics=tuple(METRICS),
         nsd_tolerance_um=1.0,

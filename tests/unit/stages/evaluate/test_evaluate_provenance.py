@@ -32,13 +32,14 @@ def test_an_evaluation_records_where_it_comes_from(tmp_path: Path) -> None:
     cards = (replace(CARD, fold=fold, precision=precision) for fold, precision in enumerate(("fp32", "bf16")))
     cells = [Cell(loss="dice_ce", fold=card.fold, card=card, volumes=()) for card in cards]
     with open_quiet(runtime) as run:
-        log_provenance(run, cells, params, runtime)
+        log_provenance(run, cells, params, runtime, {"torch", "OpenVINO 2026.4.1 f32"})
     spool = run.writer.spool
     kept = spool.folder / "files" / FOLDER
     assert (kept / "params.yaml").read_text() == "evaluation: {threshold: 0.4}\n"
     record = read_record((kept / RECORD).read_bytes(), "it")
     assert (record.stage, record.host) == ("evaluate", HOST)
     assert (record.computing.threads, record.computing.precision) == (3, "bf16, fp32")
+    assert record.computing.switches == "OpenVINO 2026.4.1 f32, torch"
     assert record.computing.seeds == {"evaluation": 5}
     tags = [one.values for one, _ in spool.records() if isinstance(one, TagsRecord)]
     assert HOST.commit in {values.get(COMMIT_TAG) for values in tags}

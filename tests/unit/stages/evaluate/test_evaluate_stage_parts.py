@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from stages.common.backends.network import PreparedNetwork
 from stages.common.cell_name import CellName
 from stages.common.errors import DataError
 from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
@@ -26,6 +27,7 @@ from stages.evaluate.row import Row
 from stages.evaluate.statistics.intervals import interval_of_mean
 from stages.evaluate.statistics.paired import compare_losses
 from stages.evaluate.statistics.summary import summarise
+from tests.support.models.prepared import BY_TORCH
 from tests.support.tracking import cards
 from tests.unit.stages.evaluate.made import evaluation, some_views
 from tests.unit.stages.evaluate.made import training as trained
@@ -170,7 +172,7 @@ def test_a_network_that_cannot_be_measured_is_an_error(
     write_cards(tmp_path / "models", ("dice_ce",), (0,))
     (cell,) = read_cells(trained(losses=("dice_ce",), folds=(0,)), processed, tmp_path / "models")
     with pytest.raises(DataError, match=text):
-        predict_volume(model, cell.volumes[0], card, EVALUATION)
+        predict_volume(PreparedNetwork(model, card, BY_TORCH), cell.volumes[0], card, EVALUATION)
 
 
 def test_a_volume_with_an_empty_prediction_counts_in_the_mean() -> None:

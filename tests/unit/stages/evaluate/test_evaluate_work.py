@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from stages.common.backends.network import PreparedNetwork
 from stages.common.errors import CapillaryError
 from stages.common.imaging.grid import resample
 from stages.common.imaging.volumes import Grid, Volume
@@ -23,6 +24,7 @@ from stages.evaluate.predict import Evaluated, evaluate_cells, predict_volume
 from stages.evaluate.small_parts import ALL_FOLDS, without_small
 from stages.evaluate.statistics.calibration import Reliability
 from stages.evaluate.views import take_views
+from tests.support.models.prepared import BY_TORCH
 from tests.support.tracking.cards import CARD
 from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.evaluate.made import evaluation
@@ -209,10 +211,11 @@ def test_a_volume_is_predicted_as_card_and_params_say(
     torch.manual_seed(0)
     model = torch.nn.Conv3d(1, 2, 3, padding=1)
     card = replace(CARD, patch_voxels=(3, 8, 8), precision=precision)
-    found = predict_volume(model, volumes[0], card, evaluation(overlap=0.5, test_time_flips=flips))
+    ready = PreparedNetwork(model, card, BY_TORCH)
+    found = predict_volume(ready, volumes[0], card, evaluation(overlap=0.5, test_time_flips=flips))
     image = volumes[0].image()
     expected = predict_probability(model, image, (3, 8, 8), 0.5, autocast_dtype=dtype, flips=flips)
     np.testing.assert_array_equal(found, expected)
     for other in ({"overlap": 0.0}, {"test_time_flips": "none" if flips != "none" else "in_plane"}):
         params = evaluation(**{"overlap": 0.5, "test_time_flips": flips, **other})
-        assert np.abs(predict_volume(model, volumes[0], card, params) - found).max() > 1e-4
+        assert np.abs(predict_volume(ready, volumes[0], card, params) - found).max() > 1e-4

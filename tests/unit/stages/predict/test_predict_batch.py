@@ -29,16 +29,17 @@ from stages.predict.models.ensemble import Ensemble
 from stages.predict.params import Evaluation
 from stages.predict.steps import Method
 from tests.support.models.networks import brightness_network
+from tests.support.models.prepared import prepared
 from tests.support.models.recipe import RECIPE
 from tests.support.tracking.cards import CARD
 
-EVALUATION = Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", min_component_um3=None)
+EVALUATION = Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", backend="auto", min_component_um3=None)
 COUNT = 5
 
 
 def make_method(guard: MemoryGuard | None = None) -> Method:
     ensemble = Ensemble(
-        networks=((brightness_network(), None),), device=torch.device("cpu"), patch_voxels=(4, 16, 16), recipe=RECIPE
+        networks=(prepared(brightness_network()),), device=torch.device("cpu"), patch_voxels=(4, 16, 16), recipe=RECIPE
     )
     return Method(ensemble=ensemble, evaluation=EVALUATION, batch_size=2, guard=guard or MemoryGuard())
 

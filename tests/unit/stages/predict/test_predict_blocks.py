@@ -60,7 +60,7 @@ def use(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> None:
 
 
 def evaluation(least_um3: float | None = None) -> Evaluation:
-    return Evaluation(overlap=0.25, threshold=0.5, test_time_flips="none", min_component_um3=least_um3)
+    return Evaluation(overlap=0.25, threshold=0.5, test_time_flips="none", backend="auto", min_component_um3=least_um3)
 
 
 def save_stack(**how: Any) -> Path:

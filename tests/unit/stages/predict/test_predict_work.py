@@ -32,12 +32,13 @@ from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from tests.support.models.networks import brightness_network, linear_network
 from tests.support.models.prediction import PredictionProject
+from tests.support.models.prepared import BY_TORCH
 from tests.support.tracking.tracked import embedded_runtime
 
 SPACING_UM = (4.0, 1.0, 1.0)
 PATCH = (4, 16, 16)
 RESAMPLED = Recipe(normalisation="percentile", percentile_low=1, percentile_high=99, resample_to_um=(2.0, 1.5, 1.25))
-EVALUATION = Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", min_component_um3=None)
+EVALUATION = Evaluation(overlap=0.5, threshold=0.5, test_time_flips="none", backend="auto", min_component_um3=None)
 
 
 def blurring_network() -> torch.nn.Module:
@@ -193,7 +194,7 @@ def test_folds_that_do_not_belong_together_are_refused(project: PredictionProjec
     cards = [read_card(card(project, "cbdice", fold)) for fold in (0, 1)]
     networks = find_networks(cards, Places(server=server_of(project)))
     with pytest.raises(DataError, match="cannot be combined"):
-        load_ensemble(networks, torch.device("cpu"))
+        load_ensemble(networks, torch.device("cpu"), BY_TORCH)
 
 
 def server_of(project: PredictionProject) -> Server:

@@ -81,7 +81,7 @@ def test_it_gives_the_bytes_of_predict(
     tifffile.imwrite(tmp_path / "stack.tif", stack)
     files = {name: tmp_path / f"{name}.tif" for name in ("mask", "probability")}
     asked = StackRequest(image=tmp_path / "stack.tif", spacing_um=SPACING_UM, **files)
-    evaluation = Evaluation(overlap=0.25, threshold=0.4, test_time_flips=flips, min_component_um3=None)
+    evaluation = Evaluation(overlap=0.25, threshold=0.4, test_time_flips=flips, backend="torch", min_component_um3=None)
     uri = f"sqlite:///{project.root}/mlruns/mlflow.db"
     runtime = embedded_runtime(project.root / "state", stage="predict", tracking_uri=uri, artifact_root=None)
     predict(PredictRequest(stacks=(asked,), cards=(project.root / f"models/{loss}/fold_0.json",)), evaluation, runtime)
