@@ -1,129 +1,312 @@
-"""Faults that end a run: by name, how each is put into a project or a machine, and which check is asked then."""
+"""Faults that end a run: by name, how each is put into a project or a machine, and what preflight says of it."""
 
+import email.utils
 import errno
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+import http.server
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
 
-from capillary.preflight.docker import check_docker, check_docker_gpus
-from capillary.settings import ExecutorName
-from stages.common.errors import ServiceError
-from stages.common.preflight.check import Check
-from stages.common.preflight.checks import gpu
-from stages.common.preflight.checks.clock import check_clock
-from stages.common.runtime import Need
-from tests.support.machine import dead_port
+from capillary.preflight import run
+from stages.common.machine import gpus
+from tests.support.machine import dead_port, http_server, tcp_server
 from tests.support.tracking.mlflow_double import PAGE, UNKNOWN, CannedAnswer, experiment
-from tests.unit.capillary.preflight import fault_makers as make
-from tests.unit.capillary.preflight.fault_project import CARD, PARAMS, FaultProject
+from tests.unit.capillary.preflight.fault_project import CARD, FaultProject
 
-Inject = Callable[[FaultProject], Iterable[Check]]
+REFUSED = ""  # instead of a check: the project's files or settings are refused, and nothing is looked at
+LOOPBACK = "http://127.0.0.1"
 
-FAULTS: dict[str, Inject] = {
+
+@dataclass(frozen=True)
+class Fault:
+    """`check` is the one that must fail, `says` a part of what it says or of its remedy."""
+
+    inject: Callable[[FaultProject], Any]
+    check: str
+    says: str
+
+
+def tracked(uri: str) -> Callable[[FaultProject], None]:
+    return lambda bench: bench.variables.update(MLFLOW_TRACKING_URI=uri, CAPILLARY_TRACKING="required")
+
+
+def served(**says: CannedAnswer) -> Callable[[FaultProject], None]:
+    return lambda bench: bench.server(**says)
+
+
+def setting(**variables: str) -> Callable[[FaultProject], None]:
+    return lambda bench: bench.variables.update(variables)
+
+
+def params(section: str, **values: object) -> Callable[[FaultProject], None]:
+    return lambda bench: bench.set(section, **values)
+
+
+def splits(folds: object, **values: object) -> Callable[[FaultProject], None]:
+    return lambda bench: bench.folds(folds if isinstance(folds, str) else json.dumps({"folds": folds}), **values)
+
+
+def edited(name: str, before: str, after: str) -> Callable[[FaultProject], None]:
+    return lambda bench: bench.edit(name, before, after)
+
+
+def gone(name: str) -> Callable[[FaultProject], None]:
+    return lambda bench: bench.remove(name)
+
+
+def of_source(bench: FaultProject, address: str, **variables: str) -> None:
+    """A source that only the network has; DVC, which would ask for it, knows nothing of it."""
+    bench.set("ingest", source=address)
+    bench.offline()
+    bench.variables |= variables
+
+
+def little_ram(bench: FaultProject) -> None:
+    bench.set("training", patch_voxels=[64, 512, 512], filters=[32, 64, 128, 256])
+    bench.memory(4)
+
+
+def few_groups(bench: FaultProject) -> None:
+    bench.edit("samples/phantom/dataset.csv", "v1,g1", "v1,g0")
+
+
+def two_spellings_of_a_group(bench: FaultProject) -> None:
+    """Which ingest takes for one: too few to draw from."""
+    bench.edit("samples/phantom/dataset.csv", "v0,g0", "v0,mo\u0308use  1")
+    bench.edit("samples/phantom/dataset.csv", "v1,g1", "v1,m\u00f6use 1")
+
+
+def no_dockerfile(bench: FaultProject) -> None:
+    (bench.own_stages() / "Dockerfile").unlink()
+    bench.docker()
+
+
+def no_docker_command(bench: FaultProject) -> None:
+    bench.docker()
+    bench.patch.setattr(shutil, "which", lambda _: None)
+
+
+def full_docker(bench: FaultProject) -> None:
+    bench.docker({"DockerRootDir": str(bench.root)})
+    bench.free(5)
+
+
+def small_container(bench: FaultProject) -> None:
+    bench.set("training", patch_voxels=[32, 256, 256])
+    given = "resume: true\n  gpu: auto\n  memory_gb: "
+    bench.edit("configs/stages.yaml", f"{given}null", f"{given}1")
+    bench.docker()
+
+
+def gpu_of_the_machine_alone(bench: FaultProject) -> None:
+    bench.gpus(CARD)
+    bench.docker()
+
+
+def broken_driver(bench: FaultProject) -> None:
+    def fail(_visible: object) -> None:
+        raise gpus.DriverBrokenError("Driver/library version mismatch")
+
+    bench.gpus()
+    bench.patch.setattr(gpus, "find_devices", fail)
+
+
+def other_package(bench: FaultProject) -> None:
+    file = bench.own_stages() / "train/requirements.txt"
+    file.write_text(f"pydantic=={version('pydantic')}.1\n")
+
+
+def no_git(bench: FaultProject) -> None:
+    shutil.rmtree(bench.root / ".git")
+
+
+def no_commit(bench: FaultProject) -> None:
+    no_git(bench)
+    bench.git("init", "-q")
+
+
+def conflict(bench: FaultProject) -> None:
+    as_me = ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam")
+    bench.git("checkout", "-qb", "mine")
+    bench.edit("params.yaml", "batch_size: 2", "batch_size: 3")
+    bench.git(*as_me, "mine")
+    bench.git("checkout", "-q", "-")
+    bench.edit("params.yaml", "batch_size: 2", "batch_size: 4")
+    bench.git(*as_me, "theirs")
+    os.system(f"cd '{bench.root}' && git merge -q mine >/dev/null 2>&1 && exit 1; git checkout -q --ours params.yaml")
+
+
+def clock(bench: FaultProject, seconds: float) -> None:
+    """A server whose clock is ahead."""
+    date = lambda _self, _now=None: email.utils.formatdate(time.time() + seconds, usegmt=True)  # noqa: E731
+    bench.patch.setattr(http.server.BaseHTTPRequestHandler, "date_time_string", date)
+    bench.server()
+
+
+def store(bench: FaultProject, stage: str) -> None:
+    (bench.root / "mlruns").mkdir()
+    database = sqlite3.connect(bench.root / "mlruns/mlflow.db")
+    database.execute("create table experiments (experiment_id integer, name text, lifecycle_stage text)")
+    database.execute("insert into experiments values (1, 'capillary', ?)", (stage,))
+    database.commit()
+    database.close()
+
+
+def damaged_store(bench: FaultProject) -> None:
+    (bench.root / "mlruns").mkdir()
+    (bench.root / "mlruns/mlflow.db").write_bytes(b"torn" * 1000)
+
+
+def store_below_a_file(bench: FaultProject) -> None:
+    (bench.root / "mlruns").touch()
+
+
+def database_of(bench: FaultProject, answer: bytes) -> None:
+    port = bench.ends.enter_context(tcp_server(answer))
+    tracked(f"postgresql://127.0.0.1:{port}/x")(bench)
+
+
+def listed_database(bench: FaultProject) -> None:
+    port = bench.ends.enter_context(tcp_server(b"HTTP"))
+    bench.listed(f"postgresql://127.0.0.1:{port}/x")
+
+
+def bucket_without_client(bench: FaultProject) -> None:
+    bench.server(asked=experiment(artifact_location="s3://b"))
+    bench.patch.setattr(run, "installed", lambda _: False)
+
+
+def object_store(bench: FaultProject) -> None:
+    url = bench.ends.enter_context(http_server(503))
+    of_source(bench, "s3://b/a", AWS_ENDPOINT_URL=url, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
+
+
+FAULTS: dict[str, Fault] = {
     # params and files
-    "unknown key": lambda bench: bench.set("training", foo=1),
-    "unknown section": lambda bench: bench.set("trainig", max_epochs=3),
-    "list as a name": lambda bench: bench.set("training", losses="dice_ce"),
-    "number as text": lambda bench: bench.set("training", learning_rate="0.0001"),
-    "value out of range": lambda bench: bench.set("evaluation", confidence=95),
-    "unknown loss": lambda bench: bench.set("training", losses=["dice"]),
-    "unknown network": lambda bench: bench.set("training", architecture="unett"),
-    "unknown metric": lambda bench: bench.set("evaluation", metrics=["dcs"]),
-    "fold that is not drawn": lambda bench: bench.set("training", folds=[3]),
-    "fewer volumes than folds": lambda bench: bench.set("preprocess", max_volumes=2),
-    "missing key": lambda bench: make.broken_file(bench, "params.yaml", "  batch_size: 2\n", ""),
-    "params.yaml missing": lambda bench: make.removed_file(bench, "params.yaml"),
-    "dvc.yaml missing": lambda bench: make.removed_file(bench, "dvc.yaml"),
-    "thresholds missing": lambda bench: make.removed_file(bench, "configs/preflight.yaml"),
-    "misspelt threshold": lambda bench: make.broken_file(bench, "configs/preflight.yaml", "max_skew_s", "max_skew"),
-    "profiles missing": lambda bench: make.removed_file(bench, "configs/compute.yaml"),
-    "broken profile": lambda bench: make.broken_file(bench, "configs/compute.yaml", "device: cpu", "device: tpu"),
-    "access of a stage broken": lambda bench: make.broken_file(
-        bench, "configs/stages.yaml", "pids: 4096", "pids: many"
-    ),
-    "wrong executor": lambda bench: make.settings(CAPILLARY_EXECUTOR="containers"),
-    "unknown profile": lambda bench: make.settings(CAPILLARY_PROFILE="gpu_hihg"),
-    "workers that are no number": lambda bench: make.settings(CAPILLARY_WORKERS="all"),
+    "unknown key": Fault(params("training", foo=1), "params", "foo"),
+    "unknown section": Fault(params("trainig", max_epochs=3), "params", "trainig"),
+    "list as a name": Fault(params("training", losses="dice_ce"), "params", "losses"),
+    "number as text": Fault(params("training", learning_rate="0.0001"), "params", "learning_rate"),
+    "value out of range": Fault(params("evaluation", confidence=95), "params", "confidence"),
+    "unknown loss": Fault(params("training", losses=["dice"]), "params", "dice"),
+    "unknown network": Fault(params("training", architecture="unett"), "params", "unett"),
+    "unknown metric": Fault(params("evaluation", metrics=["dcs"]), "params", "dcs"),
+    "fold that is not drawn": Fault(params("training", folds=[3]), "params", "folds"),
+    "missing key": Fault(edited("params.yaml", "  batch_size: 2\n", ""), "params", "batch_size"),
+    "tab in params.yaml": Fault(edited("params.yaml", "  batch_size: 2", "\tbatch_size: 2"), REFUSED, "tab"),
+    "params.yaml missing": Fault(gone("params.yaml"), REFUSED, "params.yaml"),
+    "dvc.yaml missing": Fault(gone("dvc.yaml"), REFUSED, "dvc.yaml"),
+    "thresholds missing": Fault(gone("configs/preflight.yaml"), REFUSED, "configs/preflight.yaml"),
+    "misspelt threshold": Fault(edited("configs/preflight.yaml", "max_skew_s", "max_skew"), REFUSED, "max_skew"),
+    "profiles missing": Fault(gone("configs/compute.yaml"), REFUSED, "configs/compute.yaml"),
+    "broken profile": Fault(edited("configs/compute.yaml", "device: cpu", "device: tpu"), REFUSED, "device"),
+    "access of a stage broken": Fault(edited("configs/stages.yaml", "pids: 4096", "pids: many"), REFUSED, "pids"),
+    "wrong executor": Fault(setting(CAPILLARY_EXECUTOR="containers"), REFUSED, "CAPILLARY_EXECUTOR"),
+    "unknown profile": Fault(setting(CAPILLARY_PROFILE="gpu_hihg"), REFUSED, "gpu_hihg"),
+    "workers that are no number": Fault(setting(CAPILLARY_WORKERS="all"), REFUSED, "CAPILLARY_WORKERS"),
     # data
-    "stack missing": make.removed_stack,
-    "source without a table": make.empty_source,
-    "empty archive": make.empty_archive,
-    "source that is no archive": make.no_archive,
-    "splits file missing": lambda bench: bench.folds(splits_file="none.json"),
-    "splits file broken": lambda bench: make.splits(bench, "{folds"),
-    "splits file of another form": lambda bench: make.splits(bench, '{"folds": {"train": []}}'),
-    "splits file of lists in lists": lambda bench: make.splits(
-        bench, '{"folds": [{"train": [["v0"]], "val": ["v1"]}]}', 1
-    ),
-    "splits file nested without end": lambda bench: make.splits(bench, "[" * 100_000),
-    "splits file with other folds": lambda bench: make.splits(bench, '{"folds": [{"train": ["v0"], "val": ["v1"]}]}'),
-    "splits of unknown volumes": make.split_of_unknown_volumes,
-    "fewer groups than folds": make.few_groups,
-    "held-out group that is not there": lambda bench: bench.folds(test_groups=["v99"]),
-    "too few groups left": lambda bench: bench.folds(test_groups={"share": 0.9, "seed": 1}),
-    "patch that cannot be halved": make.patch_of_odd_size,
+    "source that is not there": Fault(params("ingest", source="samples/none"), "data", "samples/none"),
+    "stack missing": Fault(gone("samples/phantom/v1.tif"), "source", "v1.tif"),
+    "table without a column": Fault(edited("samples/phantom/dataset.csv", "image", "imagine"), "source", "dataset.csv"),
+    "source without a table": Fault(lambda bench: bench.source("empty"), "source", "dataset.csv"),
+    "empty archive": Fault(lambda bench: bench.source("stacks.zip", ""), "source", "empty"),
+    "source that is no archive": Fault(lambda bench: bench.source("stacks.rar", "x"), "source", "not an archive"),
+    "splits file missing": Fault(params("preprocess", splits_file="none.json"), "folds", "none.json"),
+    "splits file broken": Fault(splits("{folds"), "folds", "mine.json"),
+    "splits file of another form": Fault(splits({"train": []}), "folds", "train and val"),
+    "splits file nested without end": Fault(splits("[" * 100_000), "folds", "mine.json"),
+    "splits file with other folds": Fault(splits([{"train": ["v0"], "val": ["v1"]}]), "folds", "1 folds"),
+    "splits of unknown volumes": Fault(splits([{"train": ["v0"], "val": ["v9"]}] * 3), "folds", "v9"),
+    "fold without volumes": Fault(splits([{"train": [], "val": ["v1"]}] * 3), "folds", "names no volume"),
+    "fewer volumes than folds": Fault(params("preprocess", max_volumes=2), "params", "max_volumes"),
+    "fewer groups than folds": Fault(few_groups, "folds", "2 groups"),
+    "groups that look the same": Fault(two_spellings_of_a_group, "folds", "2 groups"),
+    "held-out group that is not there": Fault(params("preprocess", test_groups=["v99"]), "folds", "v99"),
+    "too few groups left": Fault(params("preprocess", test_groups={"share": 0.9, "seed": 1}), "folds", "groups"),
+    "patch that cannot be halved": Fault(params("training", patch_voxels=[5, 30, 30]), "network", "patch"),
     # machine
-    "little ram": make.little_ram,
-    "little ram for cells side by side": make.little_ram_for_many_cells,
-    "small container": make.small_container,
-    "full disk": make.full_disk,
-    "read-only disk": lambda bench: bench.disk(errno.EROFS),
-    "no permission": lambda bench: bench.disk(errno.EACCES),
-    "quota used up": lambda bench: bench.disk(errno.EDQUOT),
-    "table of files full": lambda bench: bench.disk(errno.ENOSPC),
-    "small shared memory": make.small_shared_memory,
-    "clock off": lambda bench: make.clock(900),
-    "clock never set": lambda bench: [check_clock([], PARAMS.clock, now_s=0)],
-    "package of another version": make.other_package,
+    "little ram": Fault(little_ram, "ram", "4.00 GB"),
+    "small container": Fault(small_container, "memory of train", "memory_gb"),
+    "full disk": Fault(lambda bench: bench.free(0.01), "disk of workspace", "free"),
+    "read-only disk": Fault(lambda bench: bench.disk(errno.EROFS), "disk of cache", "Read-only"),
+    "table of files full": Fault(lambda bench: bench.disk(errno.ENOSPC), "disk of cache", "space"),
+    "small shared memory": Fault(lambda bench: bench.free(0.01), "shared memory", "/dev/shm"),
+    "clock off": Fault(partial(clock, seconds=900), "clock", "behind"),
+    "package of another version": Fault(other_package, "packages", "pydantic"),
     # GPU
-    "no gpu": lambda bench: make.gpus(),
-    "gpu full": lambda bench: make.gpus(replace(CARD, free_bytes=10**8)),
-    "gpu too small for the patch": lambda bench: make.gpus(CARD, need=Need(gpu_gb=20, why="patches")),
-    "old driver": lambda bench: make.gpus(replace(CARD, driver="470.10")),
-    "torch without cuda": lambda bench: make.gpus(CARD, cuda="cpu"),
-    "broken driver": lambda bench: [gpu.broken("mismatch", required=True)],
-    "containers without gpu": lambda bench: [check_docker_gpus(bench.docker({}), [CARD], required=True)],
+    "no gpu": Fault(lambda bench: bench.gpus(), "gpu", "none"),
+    "gpu full": Fault(lambda bench: bench.gpus(replace(CARD, free_bytes=10**8)), "gpu memory", "0.10 GB"),
+    "old driver": Fault(lambda bench: bench.gpus(replace(CARD, driver="470.10")), "gpu driver", "470.10"),
+    "torch without cuda": Fault(lambda bench: bench.gpus(CARD, cuda="cpu"), "gpu", "torch has no CUDA"),
+    "broken driver": Fault(broken_driver, "gpu", "mismatch"),
+    "containers without gpu": Fault(gpu_of_the_machine_alone, "docker gpu", "nvidia-ctk"),
     # git and docker
-    "no repository": lambda bench: make.git(bench),
-    "no commit": lambda bench: make.git(bench, "init -q"),
-    "git missing": make.git_missing,
-    "git killed": make.git_lock,
-    "daemon down": lambda bench: [
-        check_docker(ServiceError("the daemon does not answer", remedy="start it"), ExecutorName.DOCKER, critical=True)
-    ],
-    "docker command missing": make.no_docker_command,
-    "dockerfile missing": make.no_dockerfile,
-    "no room for images": make.full_docker,
+    "no repository": Fault(no_git, "git", "git init"),
+    "no commit": Fault(no_commit, "git", "no commit"),
+    "git missing": Fault(lambda bench: bench.patch.setenv("PATH", str(bench.root)), "git", "install Git"),
+    "git killed": Fault(lambda bench: (bench.root / ".git/index.lock").touch(), "git", "index.lock"),
+    "merge with conflicts": Fault(conflict, "git", "conflicts"),
+    "daemon down": Fault(
+        setting(CAPILLARY_EXECUTOR="docker", DOCKER_HOST="unix:///nonexistent/docker.sock"), "docker", "start"
+    ),
+    "docker command missing": Fault(no_docker_command, "images", "no docker command"),
+    "dockerfile missing": Fault(no_dockerfile, "images", "Dockerfile"),
+    "no room for images": Fault(full_docker, "disk of docker", "5.00 GB"),
     # addresses and servers
-    "tracking folder": lambda bench: make.address(bench, "file:///runs"),
-    "page of the browser": lambda bench: make.address(bench, "http://h:5000/#/"),
-    "address without scheme": lambda bench: make.address(bench, "h:5000"),
-    "unknown scheme": lambda bench: make.address(bench, "htp://h:5000"),
-    "server down": lambda bench: make.answered({"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{dead_port()}"}),
-    "experiment deleted": lambda bench: make.server(asked=experiment(lifecycle_stage="deleted")),
-    "wrong login": lambda bench: make.server(asked=CannedAnswer(status=403)),
-    "may not create": lambda bench: make.server(
-        asked=CannedAnswer(status=404, body=UNKNOWN), write=CannedAnswer(status=403)
+    "tracking folder": Fault(tracked("file:///runs"), "mlflow", "file:///runs"),
+    "page of the browser": Fault(tracked("http://h:5000/#/"), "mlflow", "/#/"),
+    "address without scheme": Fault(tracked("h:5000"), "mlflow", "h:5000"),
+    "unknown scheme": Fault(tracked("htp://h:5000"), "mlflow", "htp://"),
+    "server down": Fault(lambda bench: tracked(f"{LOOPBACK}:{dead_port()}")(bench), "mlflow", "does not answer"),
+    "experiment deleted": Fault(served(asked=experiment(lifecycle_stage="deleted")), "mlflow", "restore"),
+    "wrong login": Fault(served(asked=CannedAnswer(status=403)), "mlflow", "credentials"),
+    "may not create": Fault(
+        served(asked=CannedAnswer(status=404, body=UNKNOWN), write=CannedAnswer(status=403)), "mlflow", "written"
     ),
-    "login page": lambda bench: make.server(asked=CannedAnswer(body=PAGE)),
-    "bad gateway": lambda bench: make.server(asked=CannedAnswer(status=502, body=PAGE)),
-    "old server": lambda bench: make.server(version=CannedAnswer(body="2.1.1")),
-    "no registry": lambda bench: make.server(registry=CannedAnswer(status=404, body=PAGE)),
-    "files in the server's folder": lambda bench: make.server(asked=experiment(artifact_location="/mlruns")),
-    "certificate missing": lambda bench: make.answered(
-        {"MLFLOW_TRACKING_URI": "https://h", "MLFLOW_TRACKING_SERVER_CERT_PATH": "/none.pem"}
+    "login page": Fault(served(asked=CannedAnswer(body=PAGE)), "mlflow", "web page"),
+    "bad gateway": Fault(served(asked=CannedAnswer(status=502, body=PAGE)), "mlflow", "502"),
+    "old server": Fault(served(version=CannedAnswer(body="2.1.1")), "mlflow", "MLflow 2.1"),
+    "no registry": Fault(served(registry=CannedAnswer(status=404, body=PAGE)), "mlflow", "registry"),
+    "files in the server's folder": Fault(
+        served(asked=experiment(artifact_location="/mlruns")), "mlflow", "artifacts-destination"
     ),
-    "login missing": lambda bench: make.environment("train", "", replace(make.bucket(""), status=401)),
-    "store deleted": lambda bench: make.store(bench, "deleted"),
-    "store damaged": make.damaged_store,
-    "store read-only": make.read_only_store,
-    "database driver missing": lambda bench: make.lacks(bench, "postgresql://db/x"),
-    "client of the bucket missing": lambda bench: make.lacks(bench, "http://h", make.bucket("s3://b")),
-    "keys of the bucket missing": lambda bench: make.environment("train", "", make.bucket("s3://b")),
-    "keys of the source missing": lambda bench: make.environment("ingest", "s3://b/a"),
-    "key file of the source missing": lambda bench: make.environment(
-        "ingest", "gs://b/a", GOOGLE_APPLICATION_CREDENTIALS="/none.json"
+    "login missing": Fault(served(asked=CannedAnswer(status=401)), "environment of train", "MLFLOW_TRACKING_USERNAME"),
+    "certificate missing": Fault(
+        lambda bench: [tracked("https://localhost")(bench), setting(MLFLOW_TRACKING_SERVER_CERT_PATH="/no.pem")(bench)],
+        "mlflow",
+        "/no.pem",
     ),
-    "object store down": lambda bench: make.http_status(503),
-    "another program on the database's port": lambda bench: make.tcp(b"HTTP", "postgresql"),
-    "listed service down": lambda bench: make.answered({}, f"tcp://127.0.0.1:{dead_port()}"),
+    "store deleted": Fault(partial(store, stage="deleted"), "mlflow", "restore"),
+    "store damaged": Fault(damaged_store, "mlflow", "damaged"),
+    "store that cannot be made": Fault(store_below_a_file, "mlflow", "is a file"),
+    "database driver missing": Fault(partial(database_of, answer=b"S"), "package for postgresql://", "requirements"),
+    "client of the bucket missing": Fault(bucket_without_client, "package for s3://", "requirements"),
+    "keys of the bucket missing": Fault(
+        served(asked=experiment(artifact_location="s3://b")), "environment of train", "AWS_ACCESS_KEY_ID"
+    ),
+    "keys of the source missing": Fault(
+        partial(of_source, address="s3://b/a"), "environment of ingest", "AWS_ACCESS_KEY_ID"
+    ),
+    "key file of the source missing": Fault(
+        partial(of_source, address="gs://b/a", GOOGLE_APPLICATION_CREDENTIALS="/none.json"),
+        "environment of ingest",
+        "does not exist",
+    ),
+    "variable that is listed missing": Fault(
+        edited("configs/preflight.yaml", "preprocess: []", "preprocess: [LAB_KEY]"),
+        "environment of preprocess",
+        "LAB_KEY",
+    ),
+    "object store down": Fault(object_store, "s3", "503"),
+    "another program on the database's port": Fault(listed_database, "service 127.0.0.1", "PostgreSQL"),
+    "listed service down": Fault(
+        lambda bench: bench.listed(f"tcp://127.0.0.1:{dead_port()}"), "service 127.0.0.1", "does not answer"
+    ),
 }

@@ -1,9 +1,11 @@
-"""Faults that end a run, each put into a project or a machine: preflight, `capillary check` or the gate must catch it.
+"""Faults that end a run, each put into a healthy project or machine: `capillary preflight` as a whole must name it.
 
 A fault is caught where a check fails, or where a file is refused by name. docs/preflight.md lists those that are not.
 """
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,8 @@ import pytest
 from stages.common.errors import CapillaryError
 from stages.common.preflight.check import Status
 from tests.support.parts import REPOSITORY
-from tests.unit.capillary.preflight import fault_makers as make
-from tests.unit.capillary.preflight.fault_list import FAULTS, Inject
-from tests.unit.capillary.preflight.fault_project import FaultProject, make_bench
+from tests.unit.capillary.preflight.fault_list import FAULTS, REFUSED, two_spellings_of_a_group
+from tests.unit.capillary.preflight.fault_project import FaultProject, make_bench, make_template
 
 LEAST_SHARE = 0.95
 
@@ -26,10 +27,17 @@ NOT_CAUGHT = (
 )
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A healthy project, of which each test has a copy."""
+    return make_template(tmp_path_factory.mktemp("faults") / "template")
+
+
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultProject:
-    """A healthy project."""
-    return make_bench(tmp_path, monkeypatch)
+def bench(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProject]:
+    """A healthy project on a healthy machine."""
+    with contextlib.ExitStack() as ends:
+        yield make_bench(template, tmp_path / "project", monkeypatch, ends)
 
 
 @pytest.fixture(autouse=True)
@@ -45,36 +53,43 @@ def _no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_caught_before_training(bench: FaultProject, name: str) -> None:
-    """A check fails, or a file or setting is refused, with a remedy."""
-    remedies = caught(FAULTS[name], bench)
-    assert remedies
-    assert all(remedies)
+def test_preflight_names_the_fault(bench: FaultProject, name: str) -> None:
+    """The check that is made for it fails, with a remedy; a broken file or setting is refused as such."""
+    fault = FAULTS[name]
+    fault.inject(bench)
+    found = failures(bench)
+    assert [said for check, said in found if check == fault.check and fault.says in said] != [], found
 
 
-def caught(fault: Inject, bench: FaultProject) -> list[str]:
-    """The remedies of all that sees `fault`."""
+def failures(bench: FaultProject) -> list[tuple[str, str]]:
+    """(check, what it says with its remedy) of all that fails."""
     try:
-        return [check.remedy for check in fault(bench) if check.status is Status.FAIL]
+        failed = [check for check in bench.preflight().checks if check.status is Status.FAIL]
     except CapillaryError as error:
-        return [error.remedy]
+        return [(REFUSED, error.report())]
+    assert all(check.remedy and check.critical for check in failed)
+    return [(check.name, f"{check.value}; {check.remedy}") for check in failed]
 
 
-def test_the_healthy_project_has_none_of_them(bench: FaultProject) -> None:
+@pytest.mark.parametrize("place", ["processes", "containers", "tracked by a server"])
+def test_the_healthy_project_has_none_of_them(bench: FaultProject, place: str) -> None:
     """What is injected is what is caught."""
-    found = [*make.checked_files(bench), *bench.folds(), *make.source(bench, "samples/phantom"), *make.server()]
-    found += make.git(bench, "init -q", "add params.yaml", "commit -qm a")
-    assert found
-    assert [check.name for check in found if check.status is not Status.PASS] == []
+    if place == "containers":
+        bench.docker()
+    if place == "tracked by a server":
+        bench.server()
+    assert failures(bench) == []
 
 
 def test_groups_are_those_that_ingest_makes(bench: FaultProject) -> None:
-    """Two spellings that look the same are one: too few to draw from, and held out by its composed name."""
-    bench.edit("samples/phantom/dataset.csv", "v0,g0", "v0,mo\u0308use  1")
+    """A group is held out by its composed name, however the table spells it."""
+    two_spellings_of_a_group(bench)
     bench.set("training", folds=[0])
-    assert caught(lambda bench: bench.folds(test_groups=["m\u00f6use 1"], num_folds=2), bench) == []
-    bench.edit("samples/phantom/dataset.csv", "v1,g1", "v1,m\u00f6use 1")
-    assert caught(lambda bench: bench.folds(test_groups=None, num_folds=3), bench) != []
+    bench.set("preprocess", test_groups=["g2"], num_folds=1)
+    bench.edit("samples/phantom/dataset.csv", "v1,m\u00f6use 1", "v1,g1")
+    assert "folds" not in dict(failures(bench))
+    bench.set("preprocess", test_groups=["m\u00f6use 1"])
+    assert "folds" not in dict(failures(bench))
 
 
 def test_most_faults_are_caught_and_the_others_are_listed() -> None:
