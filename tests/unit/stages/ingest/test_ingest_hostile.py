@@ -1,17 +1,21 @@
 """Names from tables, folders and metadata that hide something: refused or shown, never passed on as they are."""
 
+import contextlib
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
+import h5py
 import pytest
 import tifffile
 
 from stages.common.dataset.ids import is_safe_id
-from stages.common.errors import DataError
+from stages.common.errors import CapillaryError, DataError
 from stages.common.imaging.labels.rule import BINARY
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
@@ -143,3 +147,124 @@ def _write(file: Path, rows: Rows) -> None:
         table = csv.DictWriter(stream, columns, restval="")
         table.writeheader()
         table.writerows(rows)
+
+
+def _ome(text: str) -> str:
+    return quoteattr(text.encode("utf-8", "ignore").decode())
+
+
+def _in_ome_unit(folder: Path, name: str, text: str) -> str:
+    ome = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name=%s>'
+        '<Pixels ID="P:0" DimensionOrder="XYZCT" Type="uint8" SizeX="20" SizeY="24" SizeZ="4" SizeC="1" SizeT="1" '
+        'PhysicalSizeX="1" PhysicalSizeXUnit=%s PhysicalSizeY="1" PhysicalSizeZ="1"><Channel ID="C:0" Name=%s/>'
+        '<TiffData IFD="0" PlaneCount="4"/></Pixels></Image></OME>'
+    ) % ((_ome(text),) * 3)
+    save_tiff(folder / f"{name}.tif", image_zyx(1), metadata=None, description=ome.encode("utf-8", "ignore"))
+    return f"{name}.tif"
+
+
+def _in_imagej_unit(folder: Path, name: str, text: str) -> str:
+    unit = text.encode("ascii", "backslashreplace").decode() if "\0" not in text else "x"
+    info = f"ImageJ=1.53\nimages=4\nslices=4\nunit={unit}\nspacing=1\n{text}=1\n".replace("\0", "")
+    save_tiff(folder / f"{name}.tif", image_zyx(1), metadata=None, description=info.encode("utf-8", "ignore"))
+    return f"{name}.tif"
+
+
+def _in_nrrd(folder: Path, name: str, text: str) -> str:
+    lines = ["NRRD0004", "type: uint8", "dimension: 3", "sizes: 20 24 4", "encoding: raw", f"space units: {text}"]
+    header = "\n".join([*lines, f"{text}: 1", f"{text}:=1", "", ""]).encode("utf-8", "ignore")
+    (folder / f"{name}.nrrd").write_bytes(header + image_zyx(1).tobytes())
+    return f"{name}.nrrd"
+
+
+def _in_mhd(folder: Path, name: str, text: str) -> str:
+    lines = ["ObjectType = Image", "NDims = 3", "DimSize = 20 24 4", f"ElementType = {text}", f"{text} = 1"]
+    data = "\n".join([*lines, f"ElementDataFile = {text}.raw", ""]).encode("utf-8", "ignore")
+    (folder / f"{name}.mhd").write_bytes(data)
+    return f"{name}.mhd"
+
+
+def _in_hdf5(folder: Path, name: str, text: str) -> str:
+    with h5py.File(folder / f"{name}.h5", "w") as file:
+        for end in ("a", "b"):
+            file[(text.encode("utf-8", "ignore").decode().replace("\0", "").replace("/", "") or "x") + end] = image_zyx(
+                1
+            )
+    return f"{name}.h5"
+
+
+def _in_zarr(folder: Path, name: str, text: str) -> str:
+    place = folder / f"{name}.zarr"
+    (place / "0").mkdir(parents=True)
+    axes = [{"name": axis, "type": "space", "unit": text} for axis in "zyx"]
+    axes[0]["name"] = text
+    scales = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 1]}]}]
+    found = {"multiscales": [{"version": "0.4", "name": text, "axes": axes, "datasets": scales}]}
+    (place / ".zattrs").write_text(json.dumps(found))
+    (place / ".zgroup").write_text('{"zarr_format": 2}')
+    array = {"zarr_format": 2, "shape": [4, 24, 20], "chunks": [4, 24, 20], "dtype": text, "order": "C"}
+    (place / "0/.zarray").write_text(
+        json.dumps({**array, "compressor": {"id": text}, "fill_value": 0, "filters": None})
+    )
+    return f"{name}.zarr"
+
+
+@pytest.mark.parametrize("way_in", [_in_ome_unit, _in_imagej_unit, _in_nrrd, _in_mhd, _in_hdf5, _in_zarr])
+def test_what_formats_hold_is_shown(
+    way_in: Callable[[Path, str, str], str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Names, units, types and keys of headers, in whatever is said of the stack."""
+    source = make_source(tmp_path / "source", ("v1",))
+    texts = [*HIDDEN.values(), *FORMULAS.values(), *MARKUP.values()]
+    names = [way_in(source / "images", f"s{number}", text) for number, text in enumerate(texts)]
+    rows = [row(f"s{number}", image=f"images/{name}", label="labels/v1.tif") for number, name in enumerate(names)]
+    _write(source / "dataset.csv", [row("v1"), *rows])
+    printed, report, table = _run(source, tmp_path / "raw", capfd)
+    assert shows_all(printed)
+    assert shows_all(json.dumps(json.loads(report), ensure_ascii=False), lines=False)
+    assert shows_all(table)
+
+
+def _packed(folder: Path, text: str) -> Path:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for file in sorted((folder / "source").rglob("*.*")):
+            archive.write(file, file.relative_to(folder / "source"))
+        archive.writestr(text.encode("utf-8", "ignore").decode().replace("\0", "") or "x", b"x")
+        archive.writestr("../" + (text.encode("utf-8", "ignore").decode().replace("\0", "") or "x"), b"x")
+    return folder / "a.zip"
+
+
+def _nnunet(folder: Path, text: str) -> Path:
+    root = folder / "nnunet"
+    for name in ("imagesTr", "labelsTr"):
+        (root / name).mkdir(parents=True)
+    (root / "imagesTr/a_0000.nii.gz").write_bytes(b"x")
+    (root / "labelsTr/a.nii.gz").write_bytes(b"x")
+    found = {"labels": {"background": 0, text: 1, "x": text}, "channel_names": {"0": text}, "file_ending": text}
+    (root / "dataset.json").write_text(json.dumps(found))
+    return root
+
+
+def _header(folder: Path, text: str) -> Path:
+    file = folder / "source/dataset.csv"
+    columns = [text, f"{text}2", "spacing"]
+    _write(file, [{**dict.fromkeys(columns, text), "image": "images/v1.tif"}])
+    return folder / "source"
+
+
+@pytest.mark.parametrize("way_in", [_packed, _nnunet, _header])
+@pytest.mark.parametrize("text", [*HIDDEN.values(), *FORMULAS.values(), *MARKUP.values()])
+def test_a_source_that_is_refused_shows_what_it_holds(
+    way_in: Callable[[Path, str], Path], text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Names of members, of labels and channels, and of columns: in the error, and in whatever is printed before it."""
+    if "\udcff" in text and way_in is _header:
+        text = "v"
+    make_source(tmp_path / "source", ("v1",))
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            said = "".join(_run(way_in(tmp_path, text), tmp_path / "raw", capfd))
+        except CapillaryError as error:
+            said = error.report()
+    assert shows_all(said + out.getvalue() + capfd.readouterr().out)
