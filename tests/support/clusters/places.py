@@ -41,7 +41,7 @@ SETTINGS = {
     "docker on ray": RAY,
 }
 PROGRAM = """
-import json, os, signal, sys, time
+import json, os, signal, sys, tempfile, time
 from pathlib import Path
 
 STATE = Path(json.loads(Path("order.json").read_text())["state_dir"])
@@ -82,6 +82,26 @@ def save():
     if not (STATE / "saved").exists():
         time.sleep(120)
     (OUT / "resumed").write_text((STATE / "saved").read_text())
+
+
+def work():
+    asked = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: asked.append(number))
+    print("here", flush=True)
+    steps = STATE / "steps"
+    for step in range(len(steps.read_text().split()) if steps.exists() else 0, int(os.environ["TOY_STEPS"])):
+        with tempfile.TemporaryFile() as scratch:
+            scratch.write(bytes(2 << 20))
+        time.sleep(0.25)
+        with steps.open("a") as stream:
+            stream.write(f"{step}\\n")
+        if asked:
+            sys.exit(128 + asked[0])
+    with (STATE / "ends").open("a") as stream:
+        stream.write("end\\n")
+    for name in ("steps", "ends"):
+        (OUT / name).write_text((STATE / name).read_text())
 
 
 def ignore():

@@ -1,11 +1,16 @@
 """A real Slurm cluster for tests: the one that this machine belongs to, or one that the shared double starts."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 from tests.support.parts import REPOSITORY, require
 
+CONTROLLER_PID = Path("/var/tmp/slurm-host/run/slurmctld.pid")
 DOUBLE = REPOSITORY.parent / "shared" / "slurm-host"
 
 
@@ -25,6 +30,18 @@ def power_cut(node: str) -> None:
 def power_on(node: str) -> None:
     """The node comes back."""
     subprocess.run([DOUBLE / "node", "up", node], check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def without_controller() -> Iterator[None]:
+    """The controller of the double is dead during the block; the jobs run on, and it then remembers them."""
+    pid_file = CONTROLLER_PID
+    require(pid_file.is_file(), "a controller that a test may kill")
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    try:
+        yield
+    finally:
+        subprocess.run(["slurmctld"], check=True, capture_output=True)
 
 
 def _answers() -> bool:
