@@ -9,7 +9,7 @@ from pathlib import Path
 
 from capillary.lifetimes.leash import kill_group, leash
 from capillary.lifetimes.stop import Stop, ask_to_stop
-from capillary.places.nodes import PATIENCE_S, choose_meeting, joint_code, rendezvous_of, wait_for_codes
+from capillary.places.nodes import PATIENCE_S, choose_meeting, joint_code, peer_folder, rendezvous_of, wait_for_codes
 from capillary.places.slurm import queue
 from capillary.places.slurm.script import step_argv
 from stages.common.errors import ExitCode
@@ -63,10 +63,15 @@ class Step:
         return joint_code(code, wait_for_codes(self._folder, self._nodes, 0.0))
 
     def _watch(self) -> None:
-        if self._process.wait() != 0 and not self._ended.wait(NOTICE_S) and not (self._stop and self._stop.asked):
-            log.warning("another node ended, and the stage did not notice; it is ended on this one, too")
-            self._failed = True
-            ask_to_stop()
+        if self._process.wait() == 0:
+            return
+        have_begun = any(peer_folder(self._folder, node).is_dir() for node in range(1, self._nodes))
+        if self._ended.wait(NOTICE_S if have_begun else 0.0) or (self._stop and self._stop.asked):
+            return
+        what = "another node ended, and the stage did not notice" if have_begun else "srun started no other node"
+        log.warning(f"{what}; the stage is ended on this one, too")
+        self._failed = True
+        ask_to_stop()
 
     def _end(self) -> None:
         """Wait until they have ended by themselves; end them if they do not."""

@@ -72,6 +72,19 @@ def test_a_stage_that_waits_for_a_node_in_vain_is_ended(start: Start, tmp_path: 
         assert stop.asked is None
 
 
+def test_a_stage_does_not_wait_for_nodes_that_never_began(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """srun may refuse to start them, as Slurm did after a node had come back; another attempt finds them."""
+    monkeypatch.setattr(step, "NOTICE_S", 60.0)
+    with listening() as stop:
+        other = start("raise SystemExit(1)")
+        other.start(stop)
+        deadline = time.monotonic() + 30
+        while stop.asked is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert stop.asked is not None
+        assert other.joined(143) == ExitCode.RANK_LOST
+
+
 def test_a_node_that_does_not_end_is_ended(start: Start) -> None:
     """Nothing works on when the job is over."""
     other = start("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
