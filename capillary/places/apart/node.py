@@ -22,6 +22,8 @@ from capillary.dvc.remote import MOST_BYTES, Remote, patiently
 from capillary.lifetimes.stop import Stop, listening
 from capillary.places.apart.bundle import APART_FILE, MOST_ARCHIVE_BYTES, Apart, tar_of, untar
 from capillary.places.job import GATES, JOB_FILE, LOG_FILE, JobDep, read_job
+from capillary.places.node.room import lacked_space, tells_of_space
+from capillary.places.node.work import node_name, run_job
 from capillary.places.outcome import (
     ATTEMPTS,
     CIRCUMSTANCES_FILE,
@@ -34,10 +36,8 @@ from capillary.places.outcome import (
     read_ended,
     write_ended,
 )
-from capillary.places.room import lacked_space, tells_of_space
 from capillary.places.slurm import queue
 from capillary.places.slurm.node import RUNNING, own_job
-from capillary.places.work import node_name, run_job
 from stages.common.errors import CapillaryError, ExitCode, ServiceError, machine_error
 from stages.common.program.ending import print_report, run_main
 from stages.common.program.messages import get_logger

@@ -9,7 +9,7 @@ from capillary.places.collect import collect
 from capillary.places.follow import Follower
 from capillary.places.held import clear, held, remove
 from capillary.places.job import Handover, Job, gate_folder, job_folder, write_job
-from capillary.places.nodes import PATIENCE_S
+from capillary.places.node.others import PATIENCE_S
 from capillary.places.outcome import Ended
 from capillary.places.ray.cluster import Loss, Lost, RayCluster, connected
 from capillary.places.ray.config import RAY_FILE, RayProfile

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from capillary.lifetimes.leash import kill_group, leash
 from capillary.places.job import JOB_FILE, LOG_FILE
-from capillary.places.nodes import free_port
+from capillary.places.node.others import free_port
 from capillary.places.outcome import ENDED_FILE, STOP_FILE
 
 ENDED, CUT_SHORT, NO_FOLDER = "ended", "cut short", "no folder"
@@ -29,7 +29,7 @@ def run_folder(folder: str, variables: str, meeting: str = "") -> str:
     place = Path(folder)
     if not (place / JOB_FILE).is_file():
         return f"{NO_FOLDER} {platform.node()}"
-    _run(place, variables, ["capillary.places.work", folder, *meeting.split()])
+    _run(place, variables, ["capillary.places.node.work", folder, *meeting.split()])
     return ENDED if (place / ENDED_FILE).is_file() else CUT_SHORT
 
 
@@ -38,7 +38,7 @@ def run_part(folder: str, variables: str, meeting: str, node: str) -> str:
     place = Path(folder)
     if not (place / JOB_FILE).is_file():
         return f"{NO_FOLDER} {platform.node()}"
-    _run(place, variables, ["capillary.places.peer", folder, *meeting.split(), node])
+    _run(place, variables, ["capillary.places.node.peer", folder, *meeting.split(), node])
     return ENDED
 
 

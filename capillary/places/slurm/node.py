@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from capillary.lifetimes.stop import listening
+from capillary.places.node.work import node_name, run_job
 from capillary.places.outcome import REQUEUED_FILE, Ended, read_ended, write_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.step import find_others
-from capillary.places.work import node_name, run_job
 from stages.common.errors import ExitCode
 from stages.common.program.ending import run_main
 from stages.common.program.messages import get_logger

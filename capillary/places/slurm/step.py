@@ -9,7 +9,14 @@ from pathlib import Path
 
 from capillary.lifetimes.leash import kill_group, leash
 from capillary.lifetimes.stop import Stop, ask_to_stop
-from capillary.places.nodes import PATIENCE_S, choose_meeting, joint_code, peer_folder, rendezvous_of, wait_for_codes
+from capillary.places.node.others import (
+    PATIENCE_S,
+    choose_meeting,
+    joint_code,
+    peer_folder,
+    rendezvous_of,
+    wait_for_codes,
+)
 from capillary.places.slurm import queue
 from capillary.places.slurm.script import step_argv
 from stages.common.errors import ExitCode
@@ -29,7 +36,7 @@ def find_others(folder: Path) -> "Step | None":
 
 
 class Step:
-    """Satisfies places.nodes.Others."""
+    """Satisfies places.node.others.Others."""
 
     def __init__(self, folder: Path, nodes: int, cpus: int) -> None:
         self._folder, self._nodes, self._cpus = folder, nodes, cpus
@@ -43,7 +50,7 @@ class Step:
         self._stop = stop
         _, other, *_ = queue.nodes_of_job()
         host, port = choose_meeting(queue.address_of(other))
-        peer = [sys.executable, "-P", "-m", "capillary.places.peer", str(self._folder), host, str(port)]
+        peer = [sys.executable, "-P", "-m", "capillary.places.node.peer", str(self._folder), host, str(port)]
         tie = self._stack.enter_context(leash())
         self._process = subprocess.Popen(  # requests to stop go to the stage here, and its ranks tell the others
             step_argv(self._nodes, self._cpus, peer), stdin=subprocess.DEVNULL, process_group=0

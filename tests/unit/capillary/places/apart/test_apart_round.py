@@ -26,8 +26,7 @@ from capillary.planning.plan import StagePlan
 from capillary.settings import read_settings
 from stages.common.errors import CapillaryError, ExitCode, ServiceError
 from stages.common.runtime import read_order
-from tests.unit.capillary.places.slurm.conftest import FakeSlurm, done, job
-from tests.unit.capillary.places.slurm.test_slurm_config import profile
+from tests.unit.capillary.places.slurm.conftest import FakeSlurm, done, job, profile
 
 CONFIG = "[core]\n    no_scm = true\n    remote = lab\n['remote \"lab\"']\n    url = {url}\n"
 STAGE = """

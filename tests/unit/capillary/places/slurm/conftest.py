@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 
-from capillary.places.slurm import head, queue
+from capillary.lifetimes.stop import Stop
+from capillary.places.job import job_folder
+from capillary.places.outcome import Attempt, Ended, write_attempt, write_ended
+from capillary.places.slurm import head, queue, watch
+from capillary.places.slurm.config import SlurmProfile
+from capillary.places.slurm.execute import SlurmPlace
+from capillary.planning.plan import StagePlan
+from capillary.settings import read_settings
+from stages.common.params import validate_params
+from tests.support.clusters.places import PROFILE
 
+Make = Callable[..., StagePlan]
 Answer = Callable[[], "subprocess.CompletedProcess[str]"]
 
+WELL = Ended(code=0, node="n2", started=2.0, ended=3.0)
 NAME = "capillary-0123456789abcdef"
 
 
@@ -59,9 +70,70 @@ def job(state: str, *, reason: str = "None", node: str = "(null)", restarts: int
     )
 
 
+PENDING = done(stdout=job("PENDING", reason="Priority"))
+
+
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     fake = FakeSlurm()
     monkeypatch.setattr(queue, "_run", fake)
     monkeypatch.setattr(head, "POLL_S", 0.0)
     return fake
+
+
+def profile(**changes: Any) -> SlurmProfile:
+    return validate_params(SlurmProfile, {**PROFILE, **changes}, "configs/slurm.yaml")
+
+
+class Run:
+    """A plan, its folder, and the place under test."""
+
+    def __init__(self, plan: StagePlan, root: Path) -> None:
+        self.plan = plan
+        self.folder = job_folder(plan)
+        self.stop = Stop()
+        self.published: list[str] = []
+        self.place = SlurmPlace(read_settings(root, {}), profile())
+
+    def execute(self) -> int:
+        self.place.environment_id(self.plan.root, "toy", self.plan.access)
+        return self.place.execute(
+            self.plan, self.stop, lambda work: self.published.append((work / "data/out").read_text())
+        )
+
+    def leave(self, ended: Ended = WELL) -> None:
+        """What a node leaves that has run the job."""
+        (self.folder / "outs/data").mkdir(parents=True, exist_ok=True)
+        (self.folder / "outs/data/out").write_text("made")
+        write_attempt(self.folder, Attempt(node=ended.node, started=ended.started))
+        write_ended(self.folder, ended)
+
+
+@pytest.fixture
+def run(make_plan: Make, root: Path, slurm: FakeSlurm) -> Run:
+    return Run(make_plan("data/in.txt", fingerprint="0123456789abcdef"), root)
+
+
+@pytest.fixture
+def on_question(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Something that happens when the head asks for its job for the first time."""
+
+    def happens(what: Callable[[], None]) -> None:
+        usual = FakeSlurm.__call__
+
+        def answer(self: FakeSlurm, argv: list[str], environment: object = None) -> object:
+            answered = usual(self, argv, environment)
+            if argv[:3] == ["scontrol", "show", "job"]:
+                what()
+            return answered
+
+        monkeypatch.setattr(FakeSlurm, "__call__", answer)
+
+    return happens
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between two answers."""
+    monkeypatch.setattr(watch, "PAUSE_S", 0.0)
+    monkeypatch.setattr(watch, "FIRST_POLL_S", 0.0)

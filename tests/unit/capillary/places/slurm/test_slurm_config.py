@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from capillary.places.slurm.config import SlurmConfig, SlurmProfile, read_config
+from capillary.places.slurm.config import SlurmConfig, read_config
 from capillary.places.slurm.script import (
     NO_ROOM,
     apart_script,
@@ -28,16 +28,13 @@ from stages.common.errors import ParamsError
 from stages.common.params import validate_params
 from tests.support.clusters.places import PROFILE
 from tests.support.parts import REPOSITORY
+from tests.unit.capillary.places.slurm.conftest import profile
 
 CONFIG = {
     "max_jobs": 1,
     "stages": {"train": "many", "predict": "many", "evaluate": "one"},
     "profiles": {"many": {**PROFILE, "nodes": 4}, "one": PROFILE},
 }
-
-
-def profile(**changes: Any) -> SlurmProfile:
-    return validate_params(SlurmProfile, {**PROFILE, **changes}, "configs/slurm.yaml")
 
 
 def test_the_file_of_this_repository_is_right() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from capillary.lifetimes.stop import Stop, listening
-from capillary.places.nodes import peer_folder
+from capillary.places.node.others import peer_folder
 from capillary.places.outcome import Ended, write_ended
 from capillary.places.slurm import queue, step
 from capillary.places.slurm.step import Step

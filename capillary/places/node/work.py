@@ -1,4 +1,4 @@
-"""What a node runs: `python -m capillary.places.work FOLDER` runs the job in that folder in the node's own executor.
+"""What a node runs: `python -m capillary.places.node.work FOLDER` runs the job in FOLDER in the node's own executor.
 
 The first of several nodes is also given HOST and PORT, at which it meets the others.
 """
@@ -17,7 +17,8 @@ from capillary.executors.choose import Executor, choose_executor
 from capillary.executors.process import execute as process
 from capillary.lifetimes.stop import Stop, listening
 from capillary.places.job import GATES, LOG_FILE, Job, plan_of, read_job, refuse_changed
-from capillary.places.nodes import Others, StartedElsewhere, forget_peers
+from capillary.places.node.others import Others, StartedElsewhere, forget_peers
+from capillary.places.node.room import is_full, lacked_space, scratch_folder, size_of
 from capillary.places.outcome import (
     OUTS,
     STOP_FILE,
@@ -29,7 +30,6 @@ from capillary.places.outcome import (
     write_circumstances,
     write_ended,
 )
-from capillary.places.room import is_full, lacked_space, scratch_folder, size_of
 from capillary.planning.plan import StagePlan
 from capillary.publishing.publish import publish
 from capillary.settings import BASE_VARIABLES, ExecutorName, PlaceName, Settings, read_settings

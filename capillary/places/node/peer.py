@@ -1,4 +1,4 @@
-"""What every node of a job but the first runs: `python -m capillary.places.peer FOLDER HOST PORT [NODE]`.
+"""What every node of a job but the first runs: `python -m capillary.places.node.peer FOLDER HOST PORT [NODE]`.
 
 The same plan in a folder of its own, without outs. Without NODE the number is that of the task in a step of Slurm.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from capillary.lifetimes.stop import Stop, listening
 from capillary.places.job import read_job
-from capillary.places.nodes import peer_folder, rendezvous_of
+from capillary.places.node.others import peer_folder, rendezvous_of
+from capillary.places.node.work import node_name, prepare, report
 from capillary.places.outcome import Ended, write_ended
-from capillary.places.work import node_name, prepare, report
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.program.ending import run_main
 from stages.common.runtime import ORDER_FILE, Rendezvous, read_order
