@@ -16,6 +16,7 @@ from pydantic_core import PydanticUseDefault
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stages.common.errors import UsageError
+from stages.common.lifetimes.shutdown import GRACE_S
 from stages.common.params import nearest
 from stages.common.program.messages import FORMATS, LEVELS, Format, Level
 from stages.common.tracking.address import without_login
@@ -272,7 +273,7 @@ class Settings(MessageSettings):
         default=10.0, description="seconds between two samples of the load; `off`: none are taken"
     )
     grace_s: Annotated[float, BeforeValidator(_count)] = Field(
-        default=10.0, description="seconds that a stage gets for a last checkpoint when it is asked to stop"
+        default=GRACE_S, description="seconds that a stage gets for a last checkpoint when it is asked to stop"
     )
     tracking: Annotated[TrackingName, _choice(TrackingName, TrackingName)] = Field(
         default=TrackingName.AUTO,

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from stages.common.lifetimes.shutdown import GRACE_S
 from stages.common.program.messages import Format, Level
 
 THREADS = "CAPILLARY_THREADS"  # passed on to the workers, which are separate processes
@@ -96,7 +97,7 @@ class ServeSettings(BaseSettings):
         validation_alias="CAPILLARY_SERVE_WATCH_S",
         description="seconds between two looks at the model's alias",
     )
-    grace_s: float = Field(default=10.0, gt=0, validation_alias="CAPILLARY_GRACE_S")
+    grace_s: float = Field(default=GRACE_S, gt=0, validation_alias="CAPILLARY_GRACE_S")
     log_level: Level = Field(default="info", validation_alias="CAPILLARY_LOG_LEVEL")
     log_format: Format = Field(default="text", validation_alias="CAPILLARY_LOG_FORMAT")
     threads: int | None = Field(default=None, ge=1, validation_alias=THREADS)

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from entrypoint import refuse
-from supervise import GRACE_S, Supervisor
+from supervise import Supervisor, grace_of
 from workspace import Places, prepare, publish
 
 from stages.common.lifetimes.locks import take
@@ -120,8 +120,7 @@ def supervised(argv: Sequence[str], variables: Mapping[str, str], folder: Path) 
     """Run `argv` to its end and the end of what it left. SIGTERM gives stages their grace period to checkpoint."""
     os.chdir(folder)
     os.environ.update(variables)
-    grace = variables.get("CAPILLARY_GRACE_S", "")
-    code: int = Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(list(argv))
+    code: int = Supervisor(grace_of(variables)).run(list(argv))
     return code
 
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -22,13 +23,12 @@ from entrypoint import SOCKET, WORKSPACE, refuse
 from profiles import keep_profiles
 from requirements import stamp
 
-from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Policy, Supervision
+from stages.common.lifetimes.shutdown import GRACE_S, REQUESTS, Action, Event, Policy, Supervision
 from stages.common.lifetimes.signals import STOPS, install, signal_group
 
 STAMP = Path("/opt/venv/stamp")
 PLACES = Path(__file__).with_name("dvc_places.py")
 REPAIRS = (["config"], ["cache"], ["remote"])  # dvc's commands that change its configuration
-GRACE_S = 10.0  # unless CAPILLARY_GRACE_S says otherwise
 MARGIN_S = 5.0  # what the launcher needs beyond the grace period of a stage
 POLL_S = 0.2
 QUIET_S = 2.0  # this long a leftover process is nothing to talk of
@@ -221,15 +221,19 @@ def _reap() -> None:
         return  # no children
 
 
+def grace_of(variables: Mapping[str, str]) -> float:
+    """Seconds; what is not a number is refused by capillary itself, which knows how to tell."""
+    grace = variables.get("CAPILLARY_GRACE_S", "")
+    return float(grace) if grace.isdecimal() else GRACE_S
+
+
 def main(argv: list[str]) -> NoReturn:
     """Check the surroundings, run the command."""
     refuse_other_version()
     require_daemon()
     keep_profiles(Path.home())
     refuse_lost_results(argv)
-    grace = os.environ.get("CAPILLARY_GRACE_S", "")
-    # what is not a number is refused by capillary itself, which knows how to tell
-    sys.exit(Supervisor(float(grace) if grace.isdecimal() else GRACE_S).run(argv or ["dvc", "status"]))
+    sys.exit(Supervisor(grace_of(os.environ)).run(argv or ["dvc", "status"]))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from capillary.proxies import credentials_in, loopback_proxies, proxy_names, wit
 from capillary.settings import ExecutorName, ImageSettings
 from stages.common.errors import CapillaryError, MachineError, UsageError
 from stages.common.lifetimes.locks import take
+from stages.common.lifetimes.shutdown import GRACE_S
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -193,7 +194,7 @@ def _build(environment: Environment, settings: ImageSettings, stop: Stop) -> Non
     to_terminal = sys.stderr.isatty() and not hidden
     process = _start(environment, variables, program, to_terminal=to_terminal)
     tail: list[str] = []
-    with stop.passed_on(process.send_signal, process.kill, 10):
+    with stop.passed_on(process.send_signal, process.kill, GRACE_S):
         for line in process.stderr or ():
             shown = without(hidden, line)
             sys.stderr.write(shown)

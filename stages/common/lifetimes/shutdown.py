@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
+GRACE_S = 10.0  # between a request to stop and the kill, unless CAPILLARY_GRACE_S says otherwise
+
 
 class Phase(Enum):
     """Where a child is in its life."""
