@@ -11,8 +11,6 @@ from pathlib import Path
 import psutil
 
 FAMILY_AGE_S = 0.5  # who belongs to the tree is asked again after this time; a process has dozens of threads to look at
-_PROC = Path("/proc")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessTree:
@@ -20,13 +18,13 @@ class ProcessTree:
 
     def __init__(self, pid: int | None = None) -> None:
         self._pid = os.getpid() if pid is None else pid
-        self._family: list[int] = []
+        self._family: list[psutil.Process] = []
         self._asked = float("-inf")
 
     def rss_bytes(self) -> int:
         """Resident memory of the whole tree; 0 when it is gone."""
         if time.monotonic() - self._asked > FAMILY_AGE_S:
-            self._family = _family(self._pid)
+            self._family = [process for pid in _family(self._pid) if (process := _process(pid)) is not None]
             self._asked = time.monotonic()
         return sum(map(_rss_bytes, self._family))
 
@@ -35,17 +33,22 @@ class ProcessTree:
         return self.rss_bytes() / 1e9
 
 
-def _rss_bytes(pid: int) -> int:
+def _process(pid: int) -> psutil.Process | None:
     try:
-        if _PROC.is_dir():
-            with open(f"/proc/{pid}/statm", "rb") as stream:  # noqa: PTH123 - several times a second
-                return int(stream.read().split()[1]) * _PAGE_BYTES
-        return int(psutil.Process(pid).memory_info().rss)
-    except (OSError, psutil.Error):
-        return 0  # it ended since it was listed
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None  # it ended since it was listed
+
+
+def _rss_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def _family(pid: int) -> list[int]:
+    """Read from the kernel's lists of children: psutil looks at every process of the machine, for 34 times the time."""
     if not _children_are_listed():
         try:
             return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]

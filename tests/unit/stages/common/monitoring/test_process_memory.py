@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -49,20 +48,14 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-@pytest.mark.parametrize("listed", [True, False])
-def test_without_lists_of_children_or_without_proc_the_tree_is_the_same(
-    monkeypatch: pytest.MonkeyPatch, listed: bool, tmp_path: Path
-) -> None:
+def test_without_lists_of_children_the_tree_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel may not tell a process's children, and other systems have no /proc: psutil knows both."""
     with subprocess.Popen([sys.executable, "-c", GRANDCHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
         expected = ProcessTree().rss_bytes()
         assert expected > 120_000_000
-        if listed:
-            monkeypatch.setattr(process_memory, "_PROC", tmp_path / "nowhere")
-        else:
-            monkeypatch.setattr(process_memory, "_children_are_listed", lambda: False)
+        monkeypatch.setattr(process_memory, "_children_are_listed", lambda: False)
         assert ProcessTree().rss_bytes() == pytest.approx(expected, rel=0.05)
         child.kill()
     assert ProcessTree(child.pid).rss_bytes() == 0
