@@ -91,6 +91,7 @@ setup-dev:
 
 # write the documentation as a site to site/ (./just docs serve: while you write, with reloads)
 docs COMMAND="build": setup-dev
+    python -m scripts.docs.exit_codes
     NO_MKDOCS_2_WARNING=1 mkdocs {{COMMAND}}
 
 # ruff, mypy, the rules of imports, and zizmor for the workflows

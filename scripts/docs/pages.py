@@ -13,17 +13,18 @@ from typer.main import get_command
 
 from capillary.cli import app
 from capillary.settings import TOLD_BY_EXPERIMENTS, Settings, variable_of
+from scripts.docs.params_page import params_page
 from serving.settings import ServeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-PARAMS_FILE, SETTINGS_FILE = "params.yaml", ".env.example"
+SETTINGS_FILE = ".env.example"
 
 
 def reference_pages() -> dict[str, str]:
     """Markdown by the page's path below docs/."""
     return {
         "reference/commands.md": commands_page(cast(TyperGroup, get_command(app))),
-        "reference/defaults.md": _file_page("Defaults of the params", PARAMS_FILE, "yaml", "[Params](../params.md)"),
+        "reference/defaults.md": params_page(ROOT),
         "reference/settings.md": settings_page(),
     }
 

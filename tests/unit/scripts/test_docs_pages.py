@@ -5,14 +5,19 @@ from typing import Annotated, cast
 
 import pytest
 import typer
+import yaml
 from mkdocs.exceptions import PluginError
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from capillary.cli import app
 from capillary.settings import SETTINGS, TOLD_BY_EXPERIMENTS
+from scripts.docs.exit_codes import MEANINGS, PAGE, exit_codes_page
 from scripts.docs.hooks import outward_links
 from scripts.docs.pages import commands_page, reference_pages, settings_page
+from scripts.docs.params_page import params_page
+from stages.common.errors import ExitCode
+from tests.support.parts import REPOSITORY
 
 
 class Kind(enum.StrEnum):
@@ -54,8 +59,26 @@ def test_commands_of_a_group_have_their_full_names_and_options() -> None:
 
 def test_pages_show_the_shipped_params_and_settings() -> None:
     pages = reference_pages()
-    assert "max_epochs: 10" in pages["reference/defaults.md"]
+    assert "| `max_epochs` | whole number > 0 | `10` |" in pages["reference/defaults.md"]
     assert "#CAPILLARY_EXECUTOR=auto" in pages["reference/settings.md"]
+
+
+def test_every_param_is_on_its_page() -> None:
+    """With what it takes, its default, its comment, and who declares it; a bound that only torch knows is left out."""
+    page = params_page(REPOSITORY)
+    for section, values in yaml.safe_load((REPOSITORY / "params.yaml").read_text()).items():
+        for key in values:
+            assert f"| `{key}` | " in page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    assert "| `normalisation` | `percentile`, `zscore`, `none` | `percentile` | " in page
+    assert "| `patch_voxels` | list of 3: whole number > 0 | `[12, 64, 64]` | z, y, x | train, train_seed |" in page
+    assert "| `threshold` | number ≥ 0 < 1 | `0.5` |" in page
+
+
+def test_the_committed_table_of_exit_codes_is_that_of_the_code() -> None:
+    """`python -m scripts.docs.exit_codes` writes it."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert exit_codes_page(page) == page
+    assert MEANINGS.keys() == set(ExitCode)
 
 
 def test_every_setting_is_on_its_page_with_values_and_default() -> None:
