@@ -16,6 +16,7 @@ from stages.ingest.candidates import Candidate
 from stages.ingest.inspection import Inspection
 from stages.ingest.layout import list_candidates
 from stages.ingest.params import Ingest
+from stages.ingest.sources.parquet import with_parquet
 from stages.ingest.sources.source import PUBLIC_HUB, Hub, open_source
 from stages.ingest.verdicts import Verdict, refuse, write_tables
 
@@ -33,7 +34,7 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = P
     with _whole_or_empty(raw):
         scratch = raw / _SCRATCH
         scratch.mkdir()
-        source = open_source(params.source, scratch, cache, hub)
+        source = with_parquet(open_source(params.source, scratch, cache, hub), scratch)
         offer = list_candidates(source, scratch)
         inspection = Inspection(
             source=source,

@@ -114,8 +114,10 @@ def _opener(path: Path, level_um: Spacing | None) -> _Opener:
     if found is not None:
         return found
     if suffix in ZARR_SUFFIXES or (suffix is None and not path.exists()):
-        missing = "a Zarr store is a folder, and this is a file" if path.exists() else "it does not exist"
-        raise DataError(missing, remedy="correct its name", file=path)
+        if path.exists():
+            what = "a Zarr store is a folder, and this is a file"
+            raise DataError(what, remedy="unpack it into a folder if it is a zip, else correct its name", file=path)
+        raise DataError("it does not exist", remedy="correct its name", file=path)
     raise DataError(
         "the format is not supported, judging by the file name", remedy=f"save it as one of {READ}", file=path
     )

@@ -1,0 +1,109 @@
+"""Sets in Parquet files, as `datasets` writes them: image and label are bytes with the name of a file."""
+
+import csv
+import importlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import tifffile
+
+from stages.common.errors import DataError, MachineError
+from stages.common.imaging.stacks import read_stack
+from stages.ingest.ingest import ingest
+from stages.ingest.params import Ingest
+from stages.ingest.sources.parquet import SUFFIX
+from tests.unit.stages.ingest.made import SPACING_UM, image_zyx, label_zyx
+
+CHOICES: Any = {"label_geometry": "world", "label": "binary", "ignore_value": None, "channel": None, "level_um": None}
+
+
+def _bytes(stack: Any) -> bytes:
+    stream = io.BytesIO()
+    z, y, x = SPACING_UM
+    metadata = {"axes": "ZYX", "spacing": z, "unit": "um"}
+    tifffile.imwrite(stream, stack, imagej=True, resolution=(1 / x, 1 / y), metadata=metadata)
+    return stream.getvalue()
+
+
+def _row(seed: int, **more: Any) -> dict[str, Any]:
+    image = {"bytes": _bytes(image_zyx(seed)), "path": f"m{seed}.tif"}
+    return {"image": image, "label": {"bytes": _bytes(label_zyx(seed)), "path": f"l{seed}.tif"}, **more}
+
+
+def _write(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    return file
+
+
+def _ingest(source: Path, raw: Path) -> list[dict[str, str]]:
+    ingest(Ingest(source=str(source), on_invalid="fail", **CHOICES), raw=raw)
+    with (raw / "volumes.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_bytes_in_cells_are_stacks(tmp_path: Path) -> None:
+    """All shards of the training's split; ids are the names of the images, the spacing is that of their headers."""
+    _write(tmp_path / "source/data/train-00000-of-00002.parquet", [_row(0, note="a"), _row(1, note=None)])
+    _write(tmp_path / "source/data/train-00001-of-00002.parquet", [_row(2, note="b")])
+    _write(tmp_path / "source/data/test-00000-of-00001.parquet", [_row(3, note="c")])
+    (tmp_path / "source/README.md").write_text("a card")
+    volumes = _ingest(tmp_path / "source", tmp_path / "raw")
+    assert [volume["id"] for volume in volumes] == ["m0", "m1", "m2"]
+    for seed, volume in enumerate(volumes):
+        np.testing.assert_array_equal(read_stack(tmp_path / "raw" / volume["image"]), image_zyx(seed))
+        np.testing.assert_array_equal(read_stack(tmp_path / "raw" / volume["label"]), label_zyx(seed))
+        assert tuple(float(volume[f"spacing_{axis}_um"]) for axis in "zyx") == SPACING_UM
+
+
+def test_columns_are_those_of_a_table(tmp_path: Path) -> None:
+    """Ids, groups, spacing and other names; bytes without a name are known by their first ones."""
+    rows = [
+        {"case_id": f"a{seed}", "img": _bytes(image_zyx(seed)), "mask": _bytes(label_zyx(seed)), "group": "g"}
+        | {"spacing_z_um": 4.0, "spacing_y_um": 1.5, "spacing_x_um": 1.5}
+        for seed in (0, 1)
+    ]
+    _write(tmp_path / "source/a.parquet", rows)
+    volumes = _ingest(tmp_path / "source", tmp_path / "raw")
+    assert [(volume["id"], volume["group"], volume["spacing_z_um"]) for volume in volumes] == [
+        ("a0", "g", "4.0"),
+        ("a1", "g", "4.0"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["../../evil.tif", "/etc/evil.tif", "a\\..\\evil.tif"])
+def test_the_name_of_a_file_leads_nowhere(tmp_path: Path, name: str) -> None:
+    """It is an id at most; rows whose names are equal are numbered."""
+    rows = [_row(seed) for seed in (0, 1)]
+    for row in rows:
+        row["image"]["path"] = name
+    _write(tmp_path / "source/a.parquet", rows)
+    volumes = _ingest(tmp_path / "source", tmp_path / "raw")
+    assert [volume["id"] for volume in volumes] == ["00000", "00001"]
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    """And leaves nothing."""
+    file = _write(tmp_path / f"source/a{SUFFIX}", [_row(0)])
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
+        _ingest(tmp_path / "source", tmp_path / "raw")
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_without_its_reader_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image of ingest does not have it."""
+    _write(tmp_path / "source/a.parquet", [_row(0)])
+
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(MachineError, match="need the package pyarrow"):
+        _ingest(tmp_path / "source", tmp_path / "raw")
