@@ -66,14 +66,21 @@ def assert_comes_back(path: Path, stack: NDArray[Any], spacing_um: Spacing) -> N
     byteorder=st.sampled_from("<>"),
     compression=st.sampled_from([None, "zlib", "lzw", "zstd"]),
     tile=st.sampled_from([None, (16, 16)]),
+    bigtiff=st.booleans(),
 )
 def test_ome_tiff_by_tifffile(
-    folders: Any, stack: NDArray[Any], spacing_um: Spacing, byteorder: str, compression: str | None, tile: Any
+    folders: Any,
+    stack: NDArray[Any],
+    spacing_um: Spacing,
+    byteorder: str,
+    compression: str | None,
+    tile: Any,
+    bigtiff: bool,
 ) -> None:
-    """In either byte order, in strips or tiles, packed or not."""
+    """In either byte order, in strips or tiles, packed or not, with offsets of 32 or 64 bits."""
     file = folders() / "a.ome.tif"
     told = {"axes": "ZYX", **{f"PhysicalSize{axis}": size for axis, size in zip("ZYX", spacing_um, strict=True)}}
-    how = {"byteorder": byteorder, "compression": compression, "tile": tile}
+    how = {"byteorder": byteorder, "compression": compression, "tile": tile, "bigtiff": bigtiff}
     tifffile.imwrite(file, stack, photometric="minisblack", metadata=told, **how)
     assert_comes_back(file, stack, spacing_um)
 
