@@ -26,6 +26,11 @@ HABIT = (
 SETTING = "ingest.label_geometry: voxels"
 _TURN = 0.02  # how far a step along one axis may be off a step of the image, in its voxels
 _SHIFT = 0.501  # voxels: with the corner of a voxel for its centre, or rounded
+_EDGE = 0.1  # voxels: how far a cropped label may be off the image's grid
+_CROPPED = (
+    "it covers a part of the image alone, as 3D Slicer crops a segmentation when it saves it: export it as a label "
+    "map, with the image as the reference volume"
+)
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MAX_NIFTI_1_AXIS = 2**15 - 1  # its sizes have 16 bits
 
@@ -69,7 +74,7 @@ def compare(image: Geometry, label: Geometry, rule: Rule) -> Agreement:
     if rule == "voxels" or image.affine is None or label.affine is None:
         return Agreement()
     if len(image.shape) != 3 or sorted(image.shape) != sorted(label.shape):
-        return Agreement()  # refused for its shape
+        return Agreement(reason=_CROPPED if _is_cropped(image, label) else "")  # else refused for its shape
     for is_habit in (False, True):
         for affine in _affines_of(label, image):
             between = np.linalg.inv(image.affine) @ (_LPS_TO_RAS @ affine if is_habit else affine)
@@ -79,6 +84,19 @@ def compare(image: Geometry, label: Geometry, rule: Rule) -> Agreement:
     if _is_mute(image, label) or image.has_spacing != label.has_spacing:
         return Agreement()
     return Agreement(reason=_words(image, label))
+
+
+def _is_cropped(image: Geometry, label: Geometry) -> bool:
+    """Whether `label` is a smaller box of the image's grid, in the same order."""
+    if len(label.shape) != 3 or image.affine is None:
+        return False
+    for affine in _affines_of(label, image):
+        between = np.linalg.inv(image.affine) @ affine
+        start, end = between[:3, 3], between[:3, 3] + label.shape
+        is_aligned = np.abs(between[:3, :3] - np.eye(3)).max() <= _TURN and np.abs(start - start.round()).max() <= _EDGE
+        if is_aligned and start.min() >= -_EDGE and (end <= np.array(image.shape) + _EDGE).all():
+            return True
+    return False
 
 
 def _is_mute(image: Geometry, label: Geometry) -> bool:

@@ -9,6 +9,7 @@ from stages.common.imaging.formats.damage import GREY_STACK, not_a_stack
 Channel = int | str | None  # a number from 0, a name, or None if a stack must have one channel
 SETTING = "ingest.channel"
 _SHOWN = 8
+_IN_FIJI = "exchange slices and frames in Fiji (Image > Properties)"
 
 
 class SeveralChannelsError(DataError):
@@ -55,4 +56,5 @@ def _listed(names: Sequence[str]) -> str:
 def refuse_times(count: int, path: Path) -> None:
     """Raise DataError if there is more than one time point."""
     if count > 1:
-        raise not_a_stack(path, f"it holds {count:,} time points, a volume is one")
+        what = f"it holds {count:,} time points, a volume is one; slices that are called so: {_IN_FIJI}"
+        raise not_a_stack(path, what, f"save one time point as a stack; if they are slices, {_IN_FIJI}")

@@ -180,3 +180,26 @@ def test_a_label_whose_header_is_mute_follows_the_axes_of_the_image() -> None:
     assert agreement.order.is_same
     assert must_rewrite(image, label, agreement.order)
     assert not must_rewrite(image, geometry(np.eye(4), SHAPE[::-1], unit=None), agreement.order)
+
+
+@pytest.mark.parametrize("affine", [affine_of(), affine_of(origin=(3.0, -4.0, 10.0)), OBLIQUE])
+@pytest.mark.parametrize(
+    ("start", "shape", "says"),
+    [
+        ((0, 0, 0), (7, 6, 4), "covers a part of the image"),
+        ((2, 1, 0), (5, 4, 5), "covers a part of the image"),
+        ((2, 1, 0), (6, 4, 5), ""),  # out of the image
+        ((0, -1, 0), (7, 5, 5), ""),
+        ((0.4, 0, 0), (5, 6, 5), ""),  # between its voxels
+    ],
+)
+def test_a_cropped_label_is_called_that(
+    affine: NDArray[Any], start: tuple[float, ...], shape: tuple[int, ...], says: str
+) -> None:
+    """What 3D Slicer saves by default; else its shape is the reason."""
+    moved = affine.copy()
+    moved[:3, 3] = (affine @ [*start, 1])[:3]
+    found = compare(geometry(affine), geometry(moved, shape), "world").reason
+    assert says in found
+    assert bool(found) == bool(says)
+    assert compare(geometry(affine), geometry(moved, shape), "voxels").reason == ""

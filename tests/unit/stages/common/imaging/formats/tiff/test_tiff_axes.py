@@ -76,6 +76,7 @@ def test_several_time_points_are_refused_by_name(tmp_path: Path, axes: str) -> N
     stack = STACK if axes == "TYX" else np.stack([STACK] * 6)
     file = save_tiff(tmp_path / "a.tif", stack, photometric="minisblack", imagej=True, metadata={"axes": axes})
     assert "it holds 6 time points" in refusal(file).what
+    assert "Image > Properties" in refusal(file).what  # where slices are called so
 
 
 def test_levels_in_sub_directories_are_said(tmp_path: Path) -> None:
