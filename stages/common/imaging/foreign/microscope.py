@@ -30,9 +30,9 @@ def open_microscope(path: Path, channel: Channel) -> Iterator[OpenStack]:
     scenes, time points, or channels of which none is chosen.
     """
     image = _image(path)
-    if len(image.scenes) > 1:
-        names = ", ".join(map(str, image.scenes[:6]))
-        raise not_a_stack(path, f"it holds {len(image.scenes)} scenes ({names}), a volume is one")
+    scenes = _scenes(image, path)
+    if len(scenes) > 1:
+        raise not_a_stack(path, f"it holds {len(scenes)} scenes ({', '.join(scenes[:6])}), a volume is one", _ONE_STACK)
     sizes = {letter: int(size) for letter, size in zip(image.dims.order, image.dims.shape, strict=True)}
     refuse_times(sizes.get("T", 1), path)
     if others := [letter for letter, size in sizes.items() if letter not in "TCZYX" and size > 1]:
@@ -70,6 +70,16 @@ def _image(path: Path) -> Any:
     except unsupported as error:
         reason = " ".join(str(error).replace(str(path), path.name).split())
         raise damaged(path, reason[:_LONGEST_REASON]) from error
+
+
+def _scenes(image: Any, path: Path) -> tuple[str, ...]:
+    """Their names. Of a CZI bioio knows those that the metadata name, and reads the first of others in silence."""
+    names = tuple(map(str, image.scenes))
+    if suffix_of(path.name) != ".czi":
+        return names
+    shapes = importlib.import_module("aicspylibczi").CziFile(str(path)).get_dims_shape()
+    count = max((shape["S"][1] for shape in shapes if "S" in shape), default=1)
+    return names if count <= len(names) else tuple(map(str, range(count)))
 
 
 def _reader(path: Path) -> Any:

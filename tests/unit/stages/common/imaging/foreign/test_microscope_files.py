@@ -110,6 +110,17 @@ def test_several_time_points_are_refused(tmp_path: Path, save: Save) -> None:
         read_stack(save(tmp_path, TWO.transpose(1, 0, 2, 3, 4).copy()))
 
 
+def test_scenes_that_the_metadata_do_not_name_are_refused(tmp_path: Path) -> None:
+    """bioio gives the first of them."""
+    czi: Any = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(tmp_path / "a.czi")) as document:
+        for scene, z in np.ndindex(2, 5):
+            where = {"scene": scene, "location": (100 * scene, 0)}
+            document.write(data=STACK[z][..., None].copy(), plane={"T": 0, "C": 0, "Z": z}, **where)
+    with pytest.raises(DataError, match=r"it holds 2 scenes \(0, 1\)"):
+        read_stack(tmp_path / "a.czi")
+
+
 @pytest.mark.parametrize("save", [save_czi, save_lif])
 def test_what_is_no_such_file_is_the_file_s_fault(tmp_path: Path, save: Save) -> None:
     """The reader's own error, which is of no usual kind, would end a run over many stacks."""

@@ -327,7 +327,9 @@ def test_a_microscope_s_file_is_read_through_its_reader(tmp_path: Path, monkeypa
     file.write_bytes(b"x")
     monkeypatch.setitem(microscope.READERS, ".czi", "bioio_gone")
     assert "needs the reader bioio-gone, which is not installed" in refusal(file).what
-    installed = type("Module", (), {"Reader": _Reader, "UnsupportedFileFormatError": _UnsupportedError})
+    czi = type("CziFile", (), {"__init__": lambda self, path: None, "get_dims_shape": lambda self: [{"S": (0, 1)}]})
+    parts = {"Reader": _Reader, "UnsupportedFileFormatError": _UnsupportedError, "CziFile": czi}
+    installed = type("Module", (), parts)
     monkeypatch.setattr(importlib, "import_module", lambda _: installed)
     assert_reads(file, STACK[::-1], "CD31")
     assert spacing_of(read_header(file, 0)).spacing_um == (5.0, 0.9, 1.1)
