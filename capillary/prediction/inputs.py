@@ -9,7 +9,7 @@ from capillary.prediction.names import usage
 from capillary.prediction.stack_table import read_stack_table
 from stages.common.errors import DataError
 from stages.common.imaging.suffixes import SUFFIXES, is_pattern, suffix_of
-from stages.common.requests.prediction.request import PartialSpacing
+from stages.common.imaging.zyx import PartialSpacing
 
 TABLE_SUFFIX = ".csv"
 

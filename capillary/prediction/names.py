@@ -5,7 +5,8 @@ from pathlib import Path
 
 from stages.common.errors import CapillaryError, UsageError
 from stages.common.imaging.suffixes import split_inside, suffix_of
-from stages.common.requests.prediction.request import BlockWork, PartialSpacing, Spacing, StackRequest
+from stages.common.imaging.zyx import PartialSpacing, Spacing
+from stages.common.requests.prediction.request import BlockWork, StackRequest
 
 
 def stem_of(file: Path) -> str:

@@ -9,8 +9,8 @@ from stages.common.dataset.paths import Tree, is_absolute, is_short, stays_insid
 from stages.common.dataset.table import MAX_TABLE_BYTES, read_rows, refuse_more
 from stages.common.dataset.table import Row as TableRow
 from stages.common.errors import DataError
+from stages.common.imaging.zyx import PartialSpacing
 from stages.common.program.messages import get_logger
-from stages.common.requests.prediction.request import PartialSpacing
 
 log = get_logger(__name__)
 

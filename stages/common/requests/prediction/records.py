@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 from typing import IO
 
+from stages.common.imaging.zyx import Shape, Spacing
 from stages.common.params import Finite, Params
 from stages.common.requests.prediction.grid import BlockGrid
-from stages.common.requests.prediction.request import Number, Sizes, Spacing
+from stages.common.requests.prediction.request import Number
 from stages.common.stored import Stored
 
 SURVEY_FILE = "survey.json"  # in the stage's working folder, and in the folder of the step that makes it
@@ -22,9 +23,9 @@ class BlockSurvey(Stored):
     params for which it was made (stages/predict/batch/keys.py).
     """
 
-    shape_zyx: Sizes
+    shape_zyx: Shape
     spacing_um: Spacing
-    block_zyx: Sizes
+    block_zyx: Shape
     offset: Finite
     divisor: Finite
     clip: bool

@@ -9,16 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from stages.common.errors import ParamsError
+from stages.common.imaging.zyx import PartialSpacing, Shape
 from stages.common.params import Params
 
 REQUEST_FILE = "request.json"  # in the stage's working folder
 
-Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Spacing = tuple[Length, Length, Length]
-PartialSpacing = tuple[Length | None, Length | None, Length | None]
 Number = Annotated[int, Field(ge=0)]
-Size = Annotated[int, Field(ge=1)]
-Sizes = tuple[Size, Size, Size]
 
 
 class StackRequest(Params):
@@ -53,7 +49,7 @@ class BlockWork(Params):
     """
 
     step: Literal["survey", "predict", "join"]
-    wanted_zyx: Sizes | None = None
+    wanted_zyx: Shape | None = None
     numbers: tuple[Number, ...] = ()
     cleans: bool = False
 

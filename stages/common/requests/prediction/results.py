@@ -6,8 +6,8 @@ from typing import IO, Annotated, Literal
 from pydantic import Field
 
 from stages.common.errors import CapillaryError, ExitCode
+from stages.common.imaging.zyx import Spacing
 from stages.common.params import Params
-from stages.common.requests.prediction.request import Spacing
 from stages.common.text import percent
 
 RESULTS_FILE = "results.jsonl"  # in the folder of the request

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict
 
 _Number = Annotated[int, Strict()] | Annotated[float, Strict(), Field(allow_inf_nan=False)]
 _Length = Annotated[int, Strict(), Field(gt=0)] | Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
-_Spacing = tuple[_Length, _Length, _Length]
+_Lengths = tuple[_Length, _Length, _Length]
 _Measured = Annotated[Mapping[str, _Number], Field(max_length=20)]
 
 
@@ -20,8 +20,8 @@ class TrainingDomain:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     volumes: Annotated[int, Strict(), Field(gt=0)]
-    lowest_um: _Spacing
-    highest_um: _Spacing
+    lowest_um: _Lengths
+    highest_um: _Lengths
     lowest: _Measured
     highest: _Measured
 
