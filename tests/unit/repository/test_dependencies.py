@@ -47,6 +47,7 @@ def _host_side() -> list[Path]:
         "held_out",  # preflight asks whether enough are left
         "metrics",
         "params",
+        "stage_main",
         "stored",
     )
     of_lifetimes = (f"lifetimes/{name}" for name in ("__init__", "locks", "shutdown", "signals"))
@@ -57,7 +58,8 @@ def _host_side() -> list[Path]:
         f"imaging/{name}"
         for name in ("__init__", "labels/__init__", "labels/rule", "recipe", "suffixes", "zyx", *headers)
     )
-    of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file", "names"))
+    of_spool = ("spool/__init__", "spool/plain")
+    of_tracking = (f"tracking/{name}" for name in ("__init__", "address", "database_file", "names", *of_spool))
     of_networks = (f"networks/{name}" for name in ("__init__", "kernel_rule"))
     files = (*names, *of_lifetimes, *of_programs, *of_runs, *of_imaging, *of_tracking, *of_networks)
     shared = [REPOSITORY / "stages" / "common" / f"{file}.py" for file in files]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from stages.common.errors import ParamsError
-from stages.common.imaging.zyx import PartialSpacing, Shape
+from stages.common.imaging.zyx import PartialSpacing, Shape, Spacing
 from stages.common.params import Params
 
 REQUEST_FILE = "request.json"  # in the stage's working folder

@@ -27,6 +27,7 @@ from capillary.settings import Settings, read_settings
 from stages.common.machine import gpus
 from stages.common.machine.gpus import Gpu
 from stages.common.preflight.check import Report
+from stages.common.preflight.checks import gpu, ram, swap
 from tests.support.parts import REPOSITORY
 from tests.support.tracking.mlflow_double import CannedAnswer, mlflow_double
 
@@ -126,13 +127,13 @@ class FaultProject:
 
     def memory(self, gigabytes: float) -> None:
         """What is available of RAM."""
-        self.patch.setattr(run.ram, "available_bytes", lambda: gigabytes * 1e9)
+        self.patch.setattr(ram, "available_bytes", lambda: gigabytes * 1e9)
 
     def gpus(self, *devices: Gpu, cuda: str = "13.0") -> None:
         """GPUs of this machine, the CUDA of its torch; one is required."""
         self.require_gpu = True
         self.patch.setattr(gpus, "find_devices", lambda _: devices)
-        self.patch.setattr(run.gpu, "torch_cuda", lambda _: cuda)
+        self.patch.setattr(gpu, "torch_cuda", lambda _: cuda)
 
     def docker(self, info: Mapping[str, Any] | None = None, *given: Gpu) -> None:
         """A daemon that answers, has no image and gives the GPUs `given` to containers."""
@@ -187,7 +188,7 @@ def make_bench(template: Path, root: Path, patch: pytest.MonkeyPatch, ends: cont
     bench.memory(64)
     bench.free(500)
     patch.setattr(gpus, "find_devices", lambda _: ())
-    patch.setattr(run.swap, "swap_now", lambda: (8 * 10**9, 0))
+    patch.setattr(swap, "swap_now", lambda: (8 * 10**9, 0))
     patch.setattr(data, "_run", _dvc)
     patch.setenv("DVC_SITE_CACHE_DIR", str(template / ".dvc/site"))
     return bench
