@@ -3,6 +3,7 @@
 import copy
 import datetime
 import functools
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,19 @@ MOST_VALUES = 100_000  # aliases spelled out
 def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in `file`; ParamsError when it is missing, not YAML, not a mapping or without an end."""
     if not file.is_file():
-        raise ParamsError(f"there is no {file.name} here", file=file, remedy="run this in the project's own folder")
+        raise _missing(file)
     return parse_yaml(file.read_bytes(), file)
+
+
+def _missing(file: Path) -> ParamsError:
+    """A project without one of its files, or a folder that is no project."""
+    is_project = any((folder / "dvc.yaml").is_file() for folder in (file.parent, file.parent.parent))
+    remedy = (
+        f"restore it: git checkout -- {shlex.quote(str(file))}"
+        if is_project
+        else "run this in the project's own folder"
+    )
+    return ParamsError(f"there is no {file.name} here", file=file, remedy=remedy)
 
 
 def parse_yaml(content: bytes, file: Path) -> dict[str, Any]:
