@@ -129,6 +129,8 @@ def publish_out(work: Path, out: str, target: Path) -> None:
             _swap(ready, target)
         else:
             ready.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         _remove(ready)
 

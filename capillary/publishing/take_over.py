@@ -39,7 +39,7 @@ def take_over(work: Path, out: str, ready: Path, *, copies: bool = False) -> Non
     try:
         _take_over(work, out, ready, copies=copies)
     except OSError as error:  # the names of open folders' files say little
-        raise OSError(error.errno, error.strerror, str(ready.with_name(PurePath(out).name))) from error
+        raise OSError(error.errno, error.strerror, str(ready)) from error
 
 
 def _take_over(work: Path, out: str, ready: Path, *, copies: bool) -> None:

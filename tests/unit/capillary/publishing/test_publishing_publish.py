@@ -111,7 +111,7 @@ def test_a_full_disk_leaves_the_former_out(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("capillary.publishing.take_over.shutil.copyfileobj", full)
-    with pytest.raises(OSError, match="data/out") as caught:
+    with pytest.raises(OSError, match="data/out'") as caught:
         publish(work, ["data/out"], root)
     foreseen = find_foreseen(caught.value)
     assert foreseen is not None
