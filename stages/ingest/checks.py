@@ -66,7 +66,7 @@ def check_label(
     label_zyx = read_stack(path)
     _check_dtype(label_zyx)
     if shape_zyx is not None and label_zyx.shape != shape_zyx:
-        raise _refused(f"its shape {_show(label_zyx.shape)} is not the image's {_show(shape_zyx)}")
+        raise _refused(_other_shape(label_zyx.shape, shape_zyx))
     _check_finite(label_zyx)
     low, high = label_zyx.min(), label_zyx.max()
     if low == high and low != meaning.ignore_value:
@@ -84,6 +84,13 @@ def check_label(
         occurring=occurring(label_zyx, meaning),
         warnings=tuple(_warnings(label_zyx, label, meaning)),
     )
+
+
+def _other_shape(label: tuple[int, ...], image: tuple[int, int, int]) -> str:
+    what = f"its shape {_show(label)} is not the image's {_show(image)}"
+    if label[1:] == image[1:] and label[0] < image[0]:
+        what += "; if the other slices are not labelled, fill them with the value of ingest.ignore_value"
+    return what
 
 
 def _check_both_kinds(label_zyx: NDArray[Any], meaning: LabelMeaning) -> None:

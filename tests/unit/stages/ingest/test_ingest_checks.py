@@ -93,7 +93,11 @@ def test_half_of_the_voxels_may_be_vessel(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "says"),
     [
-        (label_zyx()[:, :-1], r"4 × 23 × 20 is not the image's 4 × 24 × 20"),
+        (label_zyx()[:, :-1], r"4 × 23 × 20 is not the image's 4 × 24 × 20$"),
+        (
+            label_zyx()[:2],
+            r"2 × 24 × 20 is not the image's 4 × 24 × 20; if the other slices are not labelled, fill them",
+        ),
         (label_zyx()[:-1], r"3 × 24 × 20 is not"),
         (label_zyx().transpose(1, 2, 0).copy(), r"24 × 20 × 4 is not"),
         (np.zeros(SHAPE_ZYX, np.uint8), "it is empty"),
