@@ -122,22 +122,37 @@ def evaluated_otherwise(clone: Clone) -> Iterator[str]:
         clone.run("dvc", "checkout", "--force")
 
 
+@contextmanager
+def recorded_with(clone: Clone, package: str, version: str) -> Iterator[None]:
+    """The record of the training's run, in which `package` had another version then; afterwards as before."""
+    folder = clone.client().get_run(clone.receipt()["run_id"]).info.artifact_uri
+    file = Path(folder) / "provenance" / "provenance.json"
+    content = file.read_text()
+    record = json.loads(content)
+    record["software"]["packages"][package] = version
+    file.write_text(json.dumps(record))
+    try:
+        yield
+    finally:
+        file.write_text(content)
+
+
 def test_a_training_is_reproduced_bit_by_bit_in_another_clone(finished: Clone, tmp_path: Path) -> None:
     """From its registry's entry alone, with data by hash: trained as it was, then evaluated as it was evaluated.
 
-    Nothing is registered, nothing stays behind.
+    A package that had another version then, and changed nothing, is named. Nothing is registered, nothing stays behind.
     """
     other = Clone(tmp_path / "other", finished.root)
     other.run("dvc", "config", "--local", "cache.dir", str(finished.root / ".dvc" / "cache"))
     store = f"sqlite:///{finished.root / 'mlruns' / 'mlflow.db'}"
-    with evaluated_otherwise(finished) as training:
+    with evaluated_otherwise(finished) as training, recorded_with(finished, "rich", "0.1"):
         versions = len(finished.client().search_model_versions("name = 'capillary-dice_ce'"))
         done = other.run("capillary", "reproduce", training, "--yes", MLFLOW_TRACKING_URI=store)
     assert "the data are those of the training, according to DVC's hash" in done.stdout
     assert "(train@dice_ce-0): identical, weights " in done.stdout
     assert finished.card()["weights_sha256"][:12] in done.stdout
     assert "metrics: identical" in done.stdout
-    assert "although" not in done.stdout
+    assert [line for line in done.stdout.splitlines() if "although" in line] == ["  although package: rich differ"]
     assert len(finished.client().search_model_versions("name = 'capillary-dice_ce'")) == versions
     assert not any((other.root / ".capillary" / "reproduce").iterdir())
     assert other.run("git", "worktree", "list").stdout.count("\n") == 1
