@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stages.common.dataset.nnunet import IMAGES, LABELS, META, nnunet_pairs
 from stages.common.dataset.pairing import Pair, pair_files, stacks_among
+from stages.common.imaging.suffixes import is_slice
 
 ListFolder = Callable[[str], list[str]]
 READ = "images/ + labels/, MiniVess (raw/ + seg/), nnU-Net (imagesTr/ + labelsTr/), BiaPy (train/raw/ + train/label/)"
@@ -46,8 +47,12 @@ def find_layout(list_folder: ListFolder) -> Layout | NoLayout:
         names = list_folder(part)
         images = _with_stacks(list_folder, part, names, _IMAGE_FOLDERS)
         labels = _with_stacks(list_folder, part, names, _LABEL_FOLDERS)
-        if len(images) == len(labels) == 1:
-            return _folders(list_folder, (images[0], labels[0]), top)
+        both = (
+            images or _with_slices(list_folder, part, names, _IMAGE_FOLDERS),
+            labels or _with_slices(list_folder, part, names, _LABEL_FOLDERS),
+        )
+        if len(both[0]) == len(both[1]) == 1:
+            return _folders(list_folder, (both[0][0], both[1][0]), top)
         if images or labels:
             return NoLayout(found=_doubt(images, labels, list_folder))
     return NoLayout(found=_some(top) or "an empty folder")
@@ -59,12 +64,30 @@ def _with_stacks(list_folder: ListFolder, part: str, names: Sequence[str], wante
     return [folder for folder in found if stacks_among(list_folder(folder))]
 
 
+def _with_slices(list_folder: ListFolder, part: str, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The folders called as `wanted`, in any case, that hold folders of slices."""
+    found = (f"{part}/{name}" if part else name for name in names if name.casefold() in wanted)
+    return [folder for folder in found if _slices_in(list_folder, folder)]
+
+
+def _slices_in(list_folder: ListFolder, folder: str) -> list[str]:
+    """The folders in `folder` that hold slices. A name with a dot is that of a file."""
+    bare = [name for name in list_folder(folder) if "." not in name]
+    return [name for name in bare if any(map(is_slice, list_folder(f"{folder}/{name}")))]
+
+
 def _folders(list_folder: ListFolder, folders: tuple[str, str], top: Sequence[str]) -> Layout:
-    images, labels = (stacks_among(list_folder(folder)) for folder in folders)
+    slices = [_slices_in(list_folder, folder) for folder in folders]
+    images, labels = ([*stacks_among(list_folder(folder)), *each] for folder, each in zip(folders, slices, strict=True))
+    inner = {f"{folder}/{name}" for folder, names in zip(folders, slices, strict=True) for name in names}
+    pairs = pair_files(images, labels, folders)
+    # a folder that has no counterpart may be anything
+    lone = [pair.image or pair.label for pair in pairs if not (pair.image and pair.label)]
+    unread = [name for name in lone if name in inner]
     return Layout(
         name=f"{folders[0]}/ + {folders[1]}/",
-        pairs=tuple(pair_files(images, labels, folders)),
-        notes=_left_out(top),
+        pairs=tuple(pair for pair in pairs if (pair.image and pair.label) or (pair.image or pair.label) not in inner),
+        notes=(*_left_out(top), *([f"not read: {_some([f'{name}/' for name in unread])}"] if unread else [])),
     )
 
 

@@ -124,6 +124,30 @@ def test_pairs_are_found_in_every_layout(tmp_path: Path, image: str, label: str)
     assert (found.spacing_um, found.reasons) == (None, ())
 
 
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (("images/m1/z0.tif", "images/m2/z0.tif", "labels/m1/0.png", "labels/m2/0.png"), ["m1", "m2"]),
+        (("raw/m1/z0.tif", "seg/m1_y/z0.tif"), ["m1"]),
+        (("images/m1/z0.tif", "images/a.tif", "labels/m1.tif", "labels/a.tif"), ["a", "m1"]),
+        (("train/images/m1/z0.tif", "train/labels/m1/z0.tif", "raw/old/z0.tif"), ["m1"]),
+    ],
+)
+def test_a_folder_of_slices_is_a_stack(tmp_path: Path, names: tuple[str, ...], pairs: list[str]) -> None:
+    """Among folders and files alike."""
+    found = _list(_source(tmp_path / "source", *names), tmp_path / "scratch")
+    assert [(candidate.id, candidate.reasons) for candidate in found] == [(name, ()) for name in pairs]
+
+
+def test_a_folder_without_a_counterpart_is_said(tmp_path: Path) -> None:
+    """It may hold anything: it is no volume without a label."""
+    names = ("images/a.tif", "labels/a.tif", "images/old/a.tif", "images/notes/a.txt")
+    source = LocalFolder(folder=_source(tmp_path / "source", *names), shown="my/source")
+    offer = list_candidates(source, tmp_path)
+    assert [candidate.id for candidate in offer.candidates] == ["a"]
+    assert "not read: images/old/" in offer.notes
+
+
 def test_the_layout_and_what_is_left_out_are_said(tmp_path: Path) -> None:
     """A guess is never silent."""
     source = _source(tmp_path / "source", "train/raw/a.tif", "train/label/a.tif", "test/raw/b.tif")
