@@ -80,6 +80,7 @@ test-fast: lint test-unit
 test-chaos *ARGS: setup-dev
     CAPILLARY_TEST_CHAOS=1 pytest --timeout 7200 {{ARGS}} \
         tests/e2e/test_kill_and_resume.py tests/e2e/test_experiment.py tests/e2e/test_experiment_rounds.py \
+        tests/e2e/test_tracking_faults.py \
         tests/e2e/containers/test_container_chaos.py \
         tests/integration/experiments tests/integration/train/test_train_resume.py tests/integration/train/test_losses_train.py \
         tests/integration/tracking/test_tracking_registry.py tests/integration/tracking/test_promoting_at_once.py tests/integration/places \

@@ -14,6 +14,7 @@ from filelock import FileLock
 from mlflow.entities import Run
 
 from tests.support.parts import REPOSITORY, command_environment
+from tests.support.secrets import LOGIN
 from tests.support.warm import warm_environment
 
 # the whole pipeline in well under a minute; the numbers mean nothing
@@ -126,7 +127,7 @@ def prepared_clone(folders: pytest.TempPathFactory, root: Path) -> Clone:
     def make(part: Path) -> None:
         made = Clone(part)
         made.set_params(TINY)
-        made.run("dvc", "repro", "preprocess")
+        made.run("dvc", "repro", "preprocess", **LOGIN)  # of which no file may have any
         made.client().search_experiments()  # whoever first asks a new store waits for all of MLflow's migrations
 
     return Clone.copy_of(_shared(folders, "prepared", make), root)

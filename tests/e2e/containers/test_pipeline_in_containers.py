@@ -4,6 +4,7 @@ Its training is stopped and killed on the way, so that every comparison is also 
 """
 
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -18,8 +19,10 @@ from docker.models.containers import Container
 
 from tests.support.clone import TINY, Clone, finished_clone
 from tests.support.docker.containers import client
+from tests.support.secrets import LOGIN, leaks_in, shown_in
 
 CONTAINERS = {"CAPILLARY_EXECUTOR": "docker"}
+IN_CONTAINERS = {**CONTAINERS, **LOGIN}
 OUTS = ("data/raw", "data/processed", "metrics")
 START_S = 300
 Done = subprocess.CompletedProcess[str]
@@ -33,6 +36,7 @@ class Attempts:
     stopped: Done
     killed: Done
     finished: Done
+    shown: str  # by the daemon, of the container that was killed and of its image
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +50,13 @@ def attempts(tmp_path_factory: pytest.TempPathFactory) -> Attempts:
     clone = Clone(tmp_path_factory.mktemp("containers") / "clone")
     clone.set_params(TINY)
     # a limit that every training crosses
-    stopped = clone.run("dvc", "repro", check=False, CAPILLARY_MEMORY_ABORT_GB="0.1", **CONTAINERS)
+    stopped = clone.run("dvc", "repro", check=False, CAPILLARY_MEMORY_ABORT_GB="0.1", **IN_CONTAINERS)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(clone.run, "dvc", "repro", check=False, **CONTAINERS)
-        kill_after_an_epoch(clone, running)
+        running = pool.submit(clone.run, "dvc", "repro", check=False, **IN_CONTAINERS)
+        shown = kill_after_an_epoch(clone, running)
         killed = running.result()
-    return Attempts(clone=clone, stopped=stopped, killed=killed, finished=clone.run("dvc", "repro", **CONTAINERS))
+    finished = clone.run("dvc", "repro", **IN_CONTAINERS)
+    return Attempts(clone=clone, stopped=stopped, killed=killed, finished=finished, shown=shown)
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +64,16 @@ def by_containers(attempts: Attempts) -> Clone:
     return attempts.clone
 
 
-def kill_after_an_epoch(clone: Clone, running: Future[Done]) -> None:
-    """`docker kill` to the training as soon as it has finished an epoch."""
+def kill_after_an_epoch(clone: Clone, running: Future[Done]) -> str:
+    """`docker kill` to the training as soon as it has finished an epoch; what the daemon showed of it before."""
     container = training_container(clone, running)
     printed = b""
     for part in container.logs(stream=True, follow=True):
         printed += part
         if re.search(rb"epoch \d/2", printed):
+            shown = json.dumps([container.attrs, container.image.attrs, container.image.history()])
             container.kill()
-            return
+            return shown
     raise AssertionError(printed.decode())
 
 
@@ -80,6 +86,13 @@ def training_container(clone: Clone, running: Future[Done]) -> Container:
         time.sleep(0.05)
     (container,) = found
     return container
+
+
+def test_no_login_is_shown_or_kept(attempts: Attempts) -> None:
+    """Not by `docker inspect` and the image's history; nor in any file of the clone, its logs and its store."""
+    assert '"Env"' in attempts.shown
+    assert shown_in(attempts.shown.encode()) == []
+    assert leaks_in(attempts.clone.root) == []
 
 
 def differing(one: Path, other: Path) -> list[str]:
