@@ -88,7 +88,7 @@ test-chaos *ARGS: setup-dev
 
 [private]
 setup-dev:
-    @python scripts/install.py dev docs serve ray
+    @python scripts/install.py dev docs serve ray crate export
 
 # write the documentation as a site to site/ (./just docs serve: while you write, with reloads)
 docs COMMAND="build": setup-dev

@@ -2,6 +2,10 @@
 
 import dataclasses
 import hashlib
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +27,7 @@ from stages.common.registered.finding import Places
 from stages.common.tracking.cards.card import card_json, write_card
 from stages.common.tracking.registry import CARD_TAG
 from tests.support.models.networks import card_of, random_network
+from tests.support.parts import require
 from tests.support.tracking.cards import CARD
 
 LABELS = Labels(authors=("Ada L.",), license="CC-BY-4.0")
@@ -68,13 +73,23 @@ def test_the_test_arrays_are_what_the_network_gives(package: tuple[Path, torch.n
 
 def test_the_package_has_the_form_that_bioimage_io_checks(package: tuple[Path, torch.nn.Module]) -> None:
     """By its own validator, without its network."""
-    pytest.importorskip("bioimageio.spec", reason="needs bioimageio.spec, of the extra export")
+    require(find_spec("bioimageio") is not None, "bioimageio.spec, of the extra export")
     from bioimageio.spec import load_description
     from bioimageio.spec.common import InvalidDescr
 
     loaded = load_description(package[0] / "rdf.yaml", format_version="discover")
     assert not isinstance(loaded, InvalidDescr), loaded.validation_summary.format()
     assert loaded.validation_summary.status == "valid-format"
+
+
+def test_bioimage_io_s_own_program_runs_the_network(package: tuple[Path, torch.nn.Module]) -> None:
+    """On the test input, in batches and on larger sizes: the outputs are those of the package."""
+    tool = shutil.which("bioimageio")
+    require(tool is not None, "bioimageio.core (scripts/ci/validators.sh)")
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    argv = [str(tool), "test", str(package[0] / "rdf.yaml")]
+    done = subprocess.run(argv, env=alone, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize(
