@@ -67,11 +67,15 @@ class PreparedNetwork:
 
         Raises MachineError where evaluation.backend is openvino and that cannot compute this network here.
         """
-        if self._settings.may_convert(voxels) and self._openvino is not None and self.choice is not None:
+        if self._may_convert(voxels) and self._openvino is not None and self.choice is not None:
             self.used.add(self.choice.name)
             return self._openvino, None
         self.used.add(TORCH if self._dtype is autocast_of(self._card) else f"{TORCH} fp32")
         return self._network, self._dtype
+
+    def _may_convert(self, voxels: int) -> bool:
+        is_possible = device_of(self._network).type == "cpu" or self._settings.asked == "openvino"
+        return is_possible and self._settings.may_convert(voxels)
 
     def _dtype_on(self, device: torch.device) -> torch.dtype | None:
         """That of the training; float32 under auto on a processor that could only emulate it."""

@@ -1,6 +1,5 @@
 """What computes a network: chosen by the setting, the size of the stack and the probe, and said in words."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -32,8 +31,6 @@ PLAN = NetworkPlan(
 )
 THE_CARD = replace(CARD, patch_voxels=PATCH)
 IMAGE = np.random.default_rng(1).random((6, 40, 36), dtype=np.float32)
-
-Prepare = Callable[..., PreparedNetwork]
 
 
 def made(architecture: str = "dynunet") -> torch.nn.Module:
@@ -103,6 +100,18 @@ def test_the_choice_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert prepared.choice.name.startswith("OpenVINO ")
     assert prepared.choice.reason == "100.000% of decisions as torch's fp32"
     assert prepared.used == {"torch", prepared.choice.name}
+    said = words(capsys)
+    assert said.count("the network of loss dice_ce, fold 0 is computed by OpenVINO") == 1
+    assert f"{prepared.choice.reason}; converted and compared in " in said
+
+
+def test_on_a_gpu_nothing_is_asked() -> None:
+    """Torch computes there, and no word is lost about it unless OpenVINO was asked for by name."""
+    prepared = ready(network=made().to("meta"))
+    assert prepared.for_work(MUCH_WORK)[1] is None
+    assert (prepared.used, prepared.choice) == ({"torch"}, None)
+    with pytest.raises(MachineError, match="a GPU computes it"):
+        ready("openvino", made().to("meta")).for_work(0)
 
 
 class Spoilt(torch.nn.Module):
@@ -122,23 +131,31 @@ class Spoilt(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("asked", "error"), [("auto", None), ("openvino", MachineError)])
-def test_a_backend_that_decides_otherwise_is_not_taken(asked: Backend, error: type[Exception] | None) -> None:
+def test_a_backend_that_decides_otherwise_is_not_taken(
+    capsys: pytest.CaptureFixture[str], asked: Backend, error: type[Exception] | None
+) -> None:
     """auto predicts with torch, and says how far apart they are; who insists on OpenVINO gets an error."""
-    refuses(ready(asked, Spoilt(0.5)), error, "of decisions as torch's fp32")
+    refuses(capsys, ready(asked, Spoilt(0.5)), error, "of decisions as torch's fp32, its logits deviate by ")
 
 
 @pytest.mark.parametrize(("asked", "error"), [("auto", None), ("openvino", MachineError)])
 def test_without_the_package_torch_computes(
-    monkeypatch: pytest.MonkeyPatch, asked: Backend, error: type[Exception] | None
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: Backend,
+    error: type[Exception] | None,
 ) -> None:
     """And the reason is the package."""
     monkeypatch.setattr(backends, "is_installed", lambda: False)
-    refuses(ready(asked), error, "the package openvino is not installed")
+    refuses(capsys, ready(asked), error, "the package openvino is not installed")
 
 
 @pytest.mark.parametrize(("asked", "error"), [("auto", None), ("openvino", MachineError)])
 def test_a_network_that_cannot_be_converted_is_computed_by_torch(
-    monkeypatch: pytest.MonkeyPatch, asked: Backend, error: type[Exception] | None
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: Backend,
+    error: type[Exception] | None,
 ) -> None:
     """Whatever OpenVINO raises; its first line is the reason."""
 
@@ -146,11 +163,13 @@ def test_a_network_that_cannot_be_converted_is_computed_by_torch(
         raise RuntimeError("no rule for aten::odd\nand more")
 
     monkeypatch.setattr(backends, "convert_network", fail)
-    refuses(ready(asked), error, "RuntimeError: no rule for aten::odd$")
+    refuses(capsys, ready(asked), error, "RuntimeError: no rule for aten::odd")
 
 
-def refuses(prepared: PreparedNetwork, error: type[Exception] | None, reason: str) -> None:
-    """Torch computes for `reason`, or `error` names it."""
+def refuses(
+    capsys: pytest.CaptureFixture[str], prepared: PreparedNetwork, error: type[Exception] | None, reason: str
+) -> None:
+    """Torch computes for `reason`, which is said, or `error` names it."""
     if error is not None:
         with pytest.raises(error, match=reason):
             prepared.for_work(0)
@@ -158,10 +177,14 @@ def refuses(prepared: PreparedNetwork, error: type[Exception] | None, reason: st
     network, dtype = prepared.for_work(MUCH_WORK)
     assert (prepared.used, dtype) == ({"torch"}, None)
     assert not isinstance(network, OpenVinoNetwork)
-    assert prepared.choice is not None
-    assert prepared.choice.name == "torch"
-    with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(prepared.choice.reason)
+    said = words(capsys)
+    assert "the network of loss dice_ce, fold 0 is computed by torch: " in said
+    assert reason in said
+
+
+def words(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed, without line breaks."""
+    return " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
