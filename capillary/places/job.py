@@ -184,9 +184,9 @@ def plan_of(job: Job, folder: Path, settings: Settings, base: dict[str, str]) ->
 
 def digest_of(order: StageOrder) -> str:
     """What tells the order of one job from that of another, wherever they come from: each cell that ends changes
-    dvc.lock, and with it the provenance of the next.
+    dvc.lock, and with it the provenance of the next. What was asked for has its own hash (prediction/spread/traces.py).
     """
-    return hashlib.sha256(order_json(dataclasses.replace(order, provenance=None))).hexdigest()
+    return hashlib.sha256(order_json(dataclasses.replace(order, provenance=None, request=None))).hexdigest()
 
 
 def refuse_changed(job: Job) -> None:

@@ -22,7 +22,7 @@ from capillary.settings import Settings
 from stages.common.machine.limits import Limits, find_limits
 from stages.common.params import validate_params
 from stages.common.requests.prediction.records import SURVEY_FILE
-from stages.common.requests.prediction.request import REQUEST_FILE, PredictRequest, StackRequest
+from stages.common.requests.prediction.request import PredictRequest, StackRequest
 from stages.predict.params import PredictParams
 
 STAGE = "predict"
@@ -70,11 +70,11 @@ class PredictPlan:
     stage: StagePlan
     request: PredictRequest
 
-    def with_request_file(self, file: Path) -> StagePlan:
-        """The run of a stage that finds `file`, which holds the request, in its working folder."""
-        return dataclasses.replace(
-            self.stage, deps=(*self.stage.deps, Dep(name=REQUEST_FILE, host=file, is_carried=True))
-        )
+    @property
+    def run(self) -> StagePlan:
+        """The run of a stage whose order holds the request."""
+        order = dataclasses.replace(self.stage.order, request=self.request.model_dump(mode="json"))
+        return dataclasses.replace(self.stage, order=order)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Who runs a prediction, and a run of it with its request in a file."""
+"""Who runs a prediction, and a run of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capillary.executors.choose import Executor, choose_executor
-from capillary.executors.sandbox import own_folder
 from capillary.lifetimes.stop import Stop
 from capillary.prediction.plan import STAGE, PredictPlan
 from capillary.settings import Settings
 from stages.common.machine.limits import Limits, find_limits
-from stages.common.requests.prediction.request import REQUEST_FILE
 
 if TYPE_CHECKING:
     from capillary.places.choose import Jobs
@@ -38,8 +36,5 @@ def choose_runner(root: Path, settings: Settings) -> Runner:
 
 
 def execute(plan: PredictPlan, executor: Executor, stop: Stop, publish: Callable[[Path], None]) -> int:
-    """Run `plan` with its request in a file that lives as long as the run; returns the exit code."""
-    with own_folder(plan.stage.repository, plan.stage.address) as folder:
-        file = folder / REQUEST_FILE
-        file.write_text(plan.request.model_dump_json(), encoding="utf-8")
-        return executor.execute(plan.with_request_file(file), stop, publish)
+    """Run `plan`; returns the exit code."""
+    return executor.execute(plan.run, stop, publish)

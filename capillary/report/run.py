@@ -12,7 +12,7 @@ from capillary.planning.plan import StagePlan
 from capillary.publishing.publish import publish_file, publish_out
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, ExitCode
-from stages.common.requests.report import DAMAGES, OUT, REQUEST_FILE, Damage, ReportRequest, read_damages, request_json
+from stages.common.requests.report import DAMAGES, OUT, Damage, ReportRequest, read_damages, request_tree
 from stages.common.tracking.address import VARIABLE
 
 STAGE = "report"
@@ -31,10 +31,10 @@ def run_report(request: ReportRequest, root: Path, settings: Settings, stop: Sto
     (root / ".capillary").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="report-", dir=root / ".capillary") as name:
         made = Path(name)
-        (made / REQUEST_FILE).write_bytes(request_json(request))
         step = Step(stage=STAGE, argv=(), takes=None, makes=OUT, root=root)
-        given = {REQUEST_FILE: made / REQUEST_FILE, **{each: root / each for each in _results(root)}}
+        given = {each: root / each for each in _results(root)}
         plan = _following_links(plan_step(step, made, settings, executor, also=given))
+        plan = dataclasses.replace(plan, order=dataclasses.replace(plan.order, request=request_tree(request)))
         code = executor.execute(plan, stop, lambda work: publish_out(work, OUT, made / OUT))
         if code:
             raise _unwritten(code)

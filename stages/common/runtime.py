@@ -5,10 +5,11 @@ and what libraries read themselves are variables; a stage that is started by han
 """
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
@@ -204,6 +205,7 @@ class StageOrder:
     gate: GateOrder | None = None
     rendezvous: Rendezvous | None = None
     provenance: Provenance | None = None  # of stages that track their runs
+    request: Mapping[str, Any] | None = None  # what a person asked of predict or report, in the form of their models
 
     @property
     def workers(self) -> int:
@@ -248,6 +250,7 @@ class GateRuntime(GateOrder):
     variables: Mapping[str, str]
 
 
+Asked = TypeVar("Asked")
 _FORMAT = TypeAdapter(StageOrder)
 _PARTS = (StageOrder, Compute, Rendezvous, Monitoring, Messages, GateOrder, Need, Provenance, SourceData)
 _KEYS = [key.name for part in _PARTS for key in dataclasses.fields(part)]
@@ -271,6 +274,19 @@ def read_order(file: Path = ORDER_FILE) -> StageOrder:
         raise _damaged(file, f"it cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise _damaged(file, _first_fault(error)) from error
+
+
+def read_asked(form: TypeAdapter[Asked], command: str, file: Path = ORDER_FILE) -> Asked:
+    """What a person asked of the stage by `command`. Raises ParamsError for another form, such as an unknown key."""
+    try:
+        return form.validate_json(json.dumps(read_order(file).request))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ParamsError(
+            f"{file.name} holds no request: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            remedy=f"run {command} again; if you wrote the file yourself, correct the key named above",
+            file=file,
+        ) from error
 
 
 def read_runtime() -> Runtime:

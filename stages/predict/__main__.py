@@ -1,4 +1,4 @@
-"""python -m stages.predict: stacks that nobody labelled → their masks, as request.json of the working folder says."""
+"""python -m stages.predict: stacks that nobody labelled → their masks, as its order says."""
 
 from stages.common.params import load_params
 from stages.common.requests.prediction.request import read_request

@@ -1,4 +1,4 @@
-"""python -m stages.report: the results of a workspace as pages, as request.json of the working folder says."""
+"""python -m stages.report: the results of a workspace as pages, as its order says."""
 
 from stages.common.requests.report import read_request
 from stages.common.runtime import read_runtime

@@ -9,14 +9,15 @@ import datetime
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from stages.common.cell_name import CellName
-from stages.common.errors import DamagedError, ParamsError
+from stages.common.errors import DamagedError
+from stages.common.runtime import ORDER_FILE, read_asked
 
-REQUEST_FILE = "request.json"  # in the stage's working folder
 OUT = "report"  # the folder that the stage makes, with these files
 PAGE, MARKDOWN, DAMAGES = "report.html", "report.md", "damaged.json"
 METRICS_FOLDER = Path("metrics")
@@ -146,22 +147,15 @@ _REQUEST = TypeAdapter(ReportRequest)
 _DAMAGES = TypeAdapter(tuple[Damage, ...])
 
 
-def request_json(request: ReportRequest) -> bytes:
-    """The content of the request's file."""
-    return _REQUEST.dump_json(request, indent=1)
+def request_tree(request: ReportRequest) -> dict[str, Any]:
+    """As the stage's order holds it."""
+    tree: dict[str, Any] = _REQUEST.dump_python(request, mode="json")
+    return tree
 
 
-def read_request(file: Path = Path(REQUEST_FILE)) -> ReportRequest:
-    """The request that the host wrote. Raises ParamsError for one of another form, such as an unknown key."""
-    try:
-        return _REQUEST.validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ParamsError(
-            f"{file.name} is not a request: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            remedy="run capillary report again; if you wrote the file yourself, correct the key named above",
-            file=file,
-        ) from error
+def read_request(file: Path = ORDER_FILE) -> ReportRequest:
+    """The request in the stage's order. Raises ParamsError for one of another form, such as an unknown key."""
+    return read_asked(_REQUEST, "capillary report", file)
 
 
 def damages_json(damages: tuple[Damage, ...]) -> bytes:

@@ -12,7 +12,7 @@ import yaml
 from capillary.executors.process import execute as process
 from capillary.executors.sandbox import links_of, outermost
 from capillary.lifetimes.stop import Stop
-from capillary.planning.plan import Dep, StagePlan
+from capillary.planning.plan import StagePlan
 from capillary.prediction import running
 from capillary.prediction.cards import choose_cards
 from capillary.prediction.checks import check_request
@@ -217,8 +217,7 @@ def test_the_plan_gives_the_stage_its_stack_its_cards_and_nothing_else(root: Pat
     assert (stack.image, stack.mask) == (Path("input/mouse 1.tif"), Path("prediction/seg.nii.gz"))
     assert (stack.spacing_um, planned.request.cards) == ((5.0, 1.0, 0.5), (Path("models/dice_ce/fold_0.json"),))
     assert (stack.picture, stack.probability, planned.request.model) == (Path("prediction/seg.png"), None, None)
-    carried = planned.with_request_file(root / "x").deps[-1]
-    assert carried == Dep(name="request.json", host=root / "x", is_carried=True)
+    assert PredictRequest.model_validate_json(json.dumps(planned.run.order.request)) == planned.request
 
 
 def test_a_model_of_the_registry_comes_without_cards(root: Path) -> None:

@@ -6,13 +6,11 @@ Nothing but pydantic is imported here, because the host makes the request and mu
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter
 
-from stages.common.errors import ParamsError
 from stages.common.imaging.zyx import PartialSpacing, Shape, Spacing
 from stages.common.params import Params
-
-REQUEST_FILE = "request.json"  # in the stage's working folder
+from stages.common.runtime import ORDER_FILE, read_asked
 
 Number = Annotated[int, Field(ge=0)]
 
@@ -82,14 +80,6 @@ class PredictRequest(Params):
     blocks: BlockWork | None = None
 
 
-def read_request(file: Path = Path(REQUEST_FILE)) -> PredictRequest:
-    """The request that the host wrote. Raises ParamsError for one of another form, such as an unknown key."""
-    try:
-        return PredictRequest.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ParamsError(
-            f"{file.name} is not a request: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            remedy="run capillary predict again; if you wrote the file yourself, correct the key named above",
-            file=file,
-        ) from error
+def read_request(file: Path = ORDER_FILE) -> PredictRequest:
+    """The request in the stage's order. Raises ParamsError for one of another form, such as an unknown key."""
+    return read_asked(TypeAdapter(PredictRequest), "capillary predict", file)

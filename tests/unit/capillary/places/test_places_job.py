@@ -44,9 +44,9 @@ def test_a_node_makes_the_same_plan_of_it(write: Write, make_plan: Make, root: P
 
 def test_a_file_of_the_head_travels_with_the_job(make_plan: Make, root: Path) -> None:
     """The head may end first, and its file with it; the job has a copy, and compares it as any dep."""
-    file = root / "request.json"
+    file = root / "survey.json"
     file.write_text("{}")
-    plan = dataclasses.replace(make_plan(), deps=(Dep(name="request.json", host=file, is_carried=True),))
+    plan = dataclasses.replace(make_plan(), deps=(Dep(name="survey.json", host=file, is_carried=True),))
     settings = read_settings(root, {})
     handover = Handover(place=PlaceName.RAY, executor=ExecutorName.PROCESS, environment_id=(), settings=settings)
     job = write_job(plan, job_folder(plan), handover)
@@ -56,7 +56,7 @@ def test_a_file_of_the_head_travels_with_the_job(make_plan: Make, root: Path) ->
     assert dep.host is not None
     assert dep.host.read_text() == "{}"
     dep.host.write_text("[]")
-    with pytest.raises(CapillaryError, match=r"request.json is different"):
+    with pytest.raises(CapillaryError, match=r"survey.json is different"):
         refuse_changed(job)
 
 

@@ -1,5 +1,6 @@
 """A workspace for `capillary predict`, and a stage that leaves what the real one would, without any network."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -68,9 +69,7 @@ class FakeStage:
     def execute(self, plan: StagePlan, _stop: Stop, publish: Callable[[Path], None]) -> int:
         """Satisfies executors.choose.Executor."""
         places = {dep.name: dep.host for dep in plan.deps}
-        file = places["request.json"]
-        assert file is not None
-        request = PredictRequest.model_validate_json(file.read_bytes())
+        request = PredictRequest.model_validate_json(json.dumps(plan.order.request))
         work = self.scratch / str(len(self.asked))
         code = self.work(request, work, places.get(SURVEY_FILE))
         if code == 0:

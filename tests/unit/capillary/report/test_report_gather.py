@@ -24,13 +24,13 @@ from stages.common.requests.report import (
     MARKDOWN,
     OUT,
     PAGE,
-    REQUEST_FILE,
     ReportPart,
     ReportRequest,
     RunFacts,
     damages_json,
     read_request,
 )
+from stages.common.runtime import order_json
 from tests.unit.capillary.report.in_process import run_here
 
 PARAMS = {
@@ -194,7 +194,9 @@ class Ran:
 
     def execute(self, plan: StagePlan, _stop: Stop, publish: Callable[[Path], None]) -> int:
         self.plan = plan
-        self.asked = read_request(next(dep.host for dep in plan.deps if dep.name == REQUEST_FILE))
+        order = plan.root / "order.json"
+        order.write_bytes(order_json(plan.order))
+        self.asked = read_request(order)
         if self.code == 0:
             work = plan.root / "work"
             (work / OUT).mkdir(parents=True)
@@ -227,7 +229,7 @@ def test_the_stage_sees_the_results_and_the_request(root: Path, workspace: Calla
     request = workspace(executor)
     assert executor.asked == request
     assert {dep.name for dep in executor.plan.deps} == {
-        *("metrics", REQUEST_FILE),
+        "metrics",
         *("stages/__init__.py", "stages/common", "stages/report"),
     }
     assert executor.plan.access.image == "evaluate"

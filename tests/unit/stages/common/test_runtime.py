@@ -83,6 +83,7 @@ def test_a_stage_that_is_started_by_hand_has_every_default() -> None:
     assert runtime.pop("messages") == {"level": "info", "form": "text"}
     assert runtime == {
         "version": 1,
+        "request": None,
         "stage": "by-hand",
         "fingerprint": "by-hand",
         "data_fingerprint": "by-hand",

@@ -10,6 +10,7 @@ import pytest
 
 from stages.common.errors import ParamsError
 from stages.common.requests.prediction.request import PredictRequest, StackRequest, read_request
+from stages.common.runtime import StageOrder, order_json
 
 ONE = {"stacks": [{"image": "input/a.tif", "mask": "prediction/a.tif"}]}
 
@@ -33,8 +34,9 @@ def test_what_the_host_writes_is_what_the_stage_reads(tmp_path: Path) -> None:
         threshold=0.0,
         resume=True,
     )
-    (tmp_path / "request.json").write_text(request.model_dump_json())
-    assert read_request(tmp_path / "request.json") == request
+    order = StageOrder(request=request.model_dump(mode="json"))
+    (tmp_path / "order.json").write_bytes(order_json(order))
+    assert read_request(tmp_path / "order.json") == request
     assert [file.name for file in stack.files] == ["a.nii.gz", "a_probability.nii.gz", "a.png"]
 
 
@@ -52,16 +54,17 @@ def test_what_the_host_writes_is_what_the_stage_reads(tmp_path: Path) -> None:
 )
 def test_a_request_of_another_form_is_refused(tmp_path: Path, data: Any) -> None:
     """Unknown keys, missing ones and values that cannot be."""
-    (tmp_path / "request.json").write_text(json.dumps(data))
-    with pytest.raises(ParamsError, match=r"request\.json"):
-        read_request(tmp_path / "request.json")
+    (tmp_path / "order.json").write_text(json.dumps({"request": data}))
+    with pytest.raises(ParamsError, match=r"order\.json") as caught:
+        read_request(tmp_path / "order.json")
+    assert "run capillary predict again" in caught.value.remedy or "request" in caught.value.what
 
 
-def test_a_request_that_is_not_json_is_refused(tmp_path: Path) -> None:
-    """As half a file would be."""
-    (tmp_path / "request.json").write_text("{")
-    with pytest.raises(ParamsError, match="Invalid JSON"):
-        read_request(tmp_path / "request.json")
+def test_an_order_without_a_request_is_refused(tmp_path: Path) -> None:
+    """As one that somebody wrote for another stage."""
+    (tmp_path / "order.json").write_text("{}")
+    with pytest.raises(ParamsError, match=r"order\.json holds no request"):
+        read_request(tmp_path / "order.json")
 
 
 def test_the_host_makes_requests_without_heavy_imports() -> None:
