@@ -23,7 +23,9 @@ def complete(given: PartialSpacing | None, told: HeaderSpacing) -> tuple[Spacing
 
 
 def missing_cells(candidate: Candidate) -> str:
-    """Which cells of the table would help a volume without spacing; nothing for one that is in no table."""
+    """Which cells of the table would help a volume without spacing, or that a table would."""
     cells = candidate.spacing_um or (None, None, None)
     empty = [name for name, cell in zip(SPACING, cells, strict=True) if cell is None]
-    return f"; fill in {', '.join(empty)} in {candidate.origin}" if candidate.origin else ""
+    if not candidate.origin:
+        return "; give it in a table (capillary dataset init FOLDER writes one)"
+    return f"; fill in {', '.join(empty)} in {candidate.origin}"

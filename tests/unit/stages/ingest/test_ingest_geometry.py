@@ -273,6 +273,18 @@ def test_what_is_not_known_of_an_invalid_volume_is_null(tmp_path: Path) -> None:
     assert third["verdict"] == "valid"
 
 
+def test_a_layout_without_spacing_is_told_to_have_a_table(tmp_path: Path) -> None:
+    """There are no cells to fill in, as there are in one."""
+    for folder, stack in (("images", image_zyx(1)), ("labels", label_zyx(1))):
+        (tmp_path / "source" / folder).mkdir(parents=True)
+        save_tiff(tmp_path / "source" / folder / "a.tif", stack)
+    reason = refused(tmp_path / "source", tmp_path / "raw").what
+    assert "gives no spacing; give it in a table (capillary dataset init FOLDER writes one)" in reason
+    write_table(tmp_path / "source", [{"id": "a", "image": "images/a.tif", "label": "labels/a.tif"}])
+    reason = refused(tmp_path / "source", tmp_path / "raw").what
+    assert "gives no spacing; fill in spacing_z_um, spacing_y_um, spacing_x_um in line 2" in reason
+
+
 def test_a_scale_the_other_way_round_is_said(tmp_path: Path) -> None:
     """WhiteIsZero in image and label: both are inverted and valid, and both are told."""
     source = make_source(tmp_path / "source", ("v1",))
