@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
-from tests.support.clone import TINY, Clone
+from tests.support.clone import TINY, Clone, finished_clone
 from tests.support.docker.compose import ComposeProject
 
 pytestmark = pytest.mark.slow
-EXPERIMENT = ("--config", "configs/experiments/smoke.yaml", "--debug")
+METRICS = "metrics/metrics.json"
+EXPERIMENT = ("--config", "configs/experiments/smoke.yaml")  # its values are those of TINY
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeProject
         output = project.run("capillary", "experiment", *EXPERIMENT)
         assert clone.ran(output) == ["ingest", "preprocess", "evaluate"]
         assert "train@dice_ce-0 done" in output
-        assert "experiment smoke-debug is complete" in output
+        assert "experiment smoke is complete" in output
         yield project
     finally:
         project.close()
@@ -41,7 +42,7 @@ def test_the_whole_pipeline_ran(project: ComposeProject) -> None:
     """Metrics are there, the model is in the server's registry, the stages ran in containers and left none."""
     assert set(project.clone.metrics()["dice_ce"]) >= {"dsc", "centreline_dsc"}
     receipt = project.clone.receipt()
-    assert experiments(project) == {receipt["run_id"]: "smoke-debug"}
+    assert experiments(project) == {receipt["run_id"]: "smoke"}
     registry = mlflow.MlflowClient(f"http://127.0.0.1:{project.mlflow_port}")
     assert registry.get_model_version(receipt["name"], receipt["version"]).run_id == receipt["run_id"]
     logs = {path.name.rsplit("-", 1)[0] for path in (project.clone.root / ".capillary" / "logs").iterdir()}
@@ -51,7 +52,7 @@ def test_the_whole_pipeline_ran(project: ComposeProject) -> None:
 
 def test_the_report_names_the_command_that_repeats_it(project: ComposeProject) -> None:
     """It was written in a sibling, too."""
-    page = (project.clone.root / "reports" / "smoke-debug" / "report.html").read_text()
+    page = (project.clone.root / "reports" / "smoke" / "report.html").read_text()
     assert f"./just experiment {' '.join(EXPERIMENT)}" in page
 
 
@@ -60,6 +61,14 @@ def test_a_second_run_skips_everything(project: ComposeProject) -> None:
     output = project.run("dvc", "repro")
     assert project.clone.ran(output) == []
     assert "up to date" in output
+
+
+def test_the_metrics_are_those_of_plain_processes(
+    project: ComposeProject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Byte for byte: `dvc repro` in the runner, and on a machine with Python alone."""
+    processes = finished_clone(tmp_path_factory, tmp_path_factory.mktemp("processes") / "clone")
+    assert (project.clone.root / METRICS).read_bytes() == (processes.root / METRICS).read_bytes()
 
 
 def test_all_files_belong_to_the_owner_of_the_checkout(project: ComposeProject) -> None:
