@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-import psutil
-
 USER = "alice"
 NAMES = (
     "MLFLOW_TRACKING_PASSWORD",
@@ -24,7 +22,7 @@ NAMES = (
 # not literally in this file, which each clone has; with signs that addresses escape
 SECRETS = {name: f"dhp+{hashlib.sha256(name.encode()).hexdigest()[:24]}/x" for name in NAMES}
 LOGIN = {"MLFLOW_TRACKING_USERNAME": USER, **SECRETS}
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.5
 
 
 def shown_in(content: bytes, secrets: Mapping[str, str] = SECRETS) -> list[str]:
@@ -57,11 +55,11 @@ def watching_command_lines() -> Iterator[set[str]]:
 
     def watch() -> None:
         while not over.is_set():
-            for process in psutil.process_iter():
-                with contextlib.suppress(psutil.Error):
-                    line = " ".join(process.cmdline())
-                    if shown_in(line.encode()):
-                        seen.add(line)
+            for file in Path("/proc").glob("[0-9]*/cmdline"):  # psutil takes ten times as long
+                with contextlib.suppress(OSError):
+                    line = file.read_bytes()
+                    if shown_in(line):
+                        seen.add(line.replace(b"\0", b" ").decode(errors="replace"))
             time.sleep(LOOK_EVERY_S)
 
     watcher = threading.Thread(target=watch, daemon=True)
