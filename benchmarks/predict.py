@@ -1,6 +1,6 @@
 """How fast three networks predict a stack: `capillary predict` against MONAI's sliding window in a warm process.
 
-    python benchmarks/predict.py [--stack IMAGE LABEL] [--steps N] [--threads N] [--stacks N] [--json]
+    python benchmarks/predict.py [--stack IMAGE LABEL] [--networks N] [--steps N] [--threads N] [--stacks N] [--json]
 
 The same three DynUNets of configs/experiments/vesselnn.yaml's size, patch, overlap and threads for all, in one run.
 MONAI's plain `sliding_window_inference` has the normalised stack in memory and ends with a mask in memory, in float32
@@ -52,7 +52,7 @@ from tests.support.tracking.cards import CARD
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHAPE, SPACING_UM = (15, 512, 512), (5.0, 1.0, 1.0)
-OVERLAP, THRESHOLD, NETWORKS = 0.5, 0.5, 3
+OVERLAP, THRESHOLD = 0.5, 0.5
 RECIPE = Recipe(normalisation="percentile", percentile_low=0.5, percentile_high=99.5, resample_to_um=None)
 SMALL = (12, 96, 96)  # the patch, and a further stack that is one patch
 TINY = 32
@@ -81,13 +81,13 @@ def clocks() -> Iterator[list[float]]:
     found += [time.perf_counter() - wall, sum(os.times()[:4]) - cpu]
 
 
-def trained(image: NDArray[np.float32], label: Mask, steps: int) -> list[torch.nn.Module]:
-    """Networks of three seeds, after `steps` steps on random patches."""
+def trained(image: NDArray[np.float32], label: Mask, count: int, steps: int) -> list[torch.nn.Module]:
+    """Networks of `count` seeds, after `steps` steps on random patches."""
     shipped = yaml.safe_load((REPOSITORY / "configs/experiments/vesselnn.yaml").read_text())["training"]
     patch = tuple(shipped["patch_voxels"])
     plan = plan_network(spacing_um=SPACING_UM, patch_voxels=patch, filters=tuple(shipped["filters"]))
     networks = []
-    for seed in range(NETWORKS):
+    for seed in range(count):
         network = build_network(plan, seed, architecture="dynunet", deep_supervision=False)
         rng = np.random.default_rng(seed)
         optimiser = torch.optim.Adam(network.parameters(), lr=4e-3)
@@ -138,7 +138,7 @@ def time_monai(networks: list[torch.nn.Module], image: NDArray[np.float32], half
         with clocks() as one, torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             networks[0](part)
         z, y, x = image.shape
-        times = NETWORKS * work_voxels((z, y, x), SMALL, OVERLAP, "none") / part.numel()
+        times = len(networks) * work_voxels((z, y, x), SMALL, OVERLAP, "none") / part.numel()
         return Timed(name=name, seconds=one[0] * times, cpu_s=one[1] * times, note="scaled up: no bf16 units")
     by_monai(networks, image[: SMALL[0], : SMALL[1], : SMALL[2]].copy(), half)  # warm
     with clocks() as found:
@@ -216,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", nargs=2, type=Path, metavar=("IMAGE", "LABEL"))
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--networks", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--stacks", type=int, default=20, help="small ones, for what a further stack costs")
     parser.add_argument("--json", action="store_true")
@@ -223,7 +224,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     voxels, label = [tifffile.imread(file) for file in asked.stack] if asked.stack else synthetic(SHAPE, 1)
     image = np.ascontiguousarray(apply_scale(voxels, measure_scale(voxels, RECIPE)))
-    networks = trained(image, label > 0, asked.steps)
+    networks = trained(image, label > 0, asked.networks, asked.steps)
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "stack.tif"
         tifffile.imwrite(file, voxels)
