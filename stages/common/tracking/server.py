@@ -66,7 +66,8 @@ _LOGIN_REMEDY = (
 )
 _REMEDY = (
     "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and that the server is up, or "
-    "unset MLFLOW_TRACKING_URI for the embedded store; then repeat: a training resumes from its checkpoint"
+    "unset MLFLOW_TRACKING_URI for the embedded store. A command that ended for this can be repeated: a training "
+    "resumes from its checkpoint"
 )
 _OTHER_REMEDY = (
     "check MLFLOW_TRACKING_URI: another program, or a page that asks for a login, answers there; then repeat"
