@@ -114,7 +114,7 @@ def test_a_question_is_given_up_before_its_patience_is_over(
         (MlflowException("API request to http://h/api failed with timeout exception late"), "does not answer"),
         (requests.ConnectionError("cut"), "does not answer"),
         (MlflowException("API request to endpoint /api failed with error code 503 != 200"), "does not log metrics"),
-        (RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "is locked"}), "does not log metrics"),
+        (RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "database is locked"}), "does not log metrics"),
     ],
     ids=["dead", "black hole", "in a transfer", "overloaded", "locked"],
 )
