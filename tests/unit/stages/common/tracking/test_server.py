@@ -38,6 +38,7 @@ from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import Clock
 
 SERVER = Server(client=MlflowClient("http://u:p@h:5000"), uri="http://u:p@h:5000")
+LOCKED = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "database is locked"}
 
 
 def test_a_refusal_is_not_asked_again() -> None:
@@ -114,7 +115,10 @@ def test_a_question_is_given_up_before_its_patience_is_over(
         (MlflowException("API request to http://h/api failed with timeout exception late"), "does not answer"),
         (requests.ConnectionError("cut"), "does not answer"),
         (MlflowException("API request to endpoint /api failed with error code 503 != 200"), "does not log metrics"),
-        (RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "database is locked"}), "does not log metrics"),
+        (
+            RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "database is locked"}),
+            "does not log metrics",
+        ),
     ],
     ids=["dead", "black hole", "in a transfer", "overloaded", "locked"],
 )

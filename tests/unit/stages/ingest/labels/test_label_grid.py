@@ -160,7 +160,7 @@ def test_the_rule_voxels_asks_no_header() -> None:
 
 def test_another_shape_is_left_to_the_check_of_shapes() -> None:
     """Which says it better."""
-    assert compare(geometry(affine_of()), geometry(affine_of(), (7, 6, 4)), "world").reason == ""
+    assert compare(geometry(affine_of()), geometry(affine_of(), (70, 60, 40)), "world").reason == ""
 
 
 def test_an_order_in_words() -> None:

@@ -71,4 +71,4 @@ def test_ingest_reads_what_dataset_json_calls_ignore(tmp_path: Path, has_table: 
     rule: Any = "binary"
     params = {"source": str(source), "on_invalid": "fail", "label_geometry": "world", "label": rule, "channel": None}
     with pytest.raises(DataError, match=r"which dataset\.json calls ignore"):
-        ingest(Ingest(**params, ignore_value=None), raw=tmp_path / "raw")
+        ingest(Ingest(**params, ignore_value=None, level_um=None), raw=tmp_path / "raw")

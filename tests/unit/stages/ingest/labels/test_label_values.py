@@ -65,9 +65,9 @@ def partly(label: NDArray[Any], ignored: float = 9) -> NDArray[Any]:
 
 def meaning(label: object = "binary", ignore_value: float | None = None) -> LabelMeaning:
     """As params.yaml says it."""
-    given = {"source": "a", "on_invalid": "fail", "label_geometry": "world"}
+    given = {"source": "a", "on_invalid": "fail", "label_geometry": "world", "channel": None, "level_um": None}
     params = validate_params(
-        IngestParams, {"ingest": given | {"label": label, "ignore_value": ignore_value, "channel": None}}, "params.yaml"
+        IngestParams, {"ingest": given | {"label": label, "ignore_value": ignore_value}}, "params.yaml"
     )
     return params.ingest.meaning
 
