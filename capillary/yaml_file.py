@@ -26,7 +26,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _missing(file: Path) -> ParamsError:
-    """A project without one of its files, or a folder that is no project."""
+    """The error for a project that lacks one of its files, or for a folder that is not a project."""
     is_project = any((folder / "dvc.yaml").is_file() for folder in (file.parent, file.parent.parent))
     remedy = (
         f"restore it: git checkout -- {shlex.quote(str(file))}"

@@ -42,7 +42,7 @@ def make_request(
         raise usage("--suffix and --resume only apply to several stacks", "name a folder as the last argument")
     if suffix is not None and suffix not in WRITTEN_SUFFIXES:
         known = ", ".join(WRITTEN_SUFFIXES)
-        raise usage("--suffix is no format that masks are written in", f"choose one of {known}", value=suffix)
+        raise usage("masks cannot be written in the format that --suffix names", f"choose one of {known}", value=suffix)
     work = parse_blocks(blocks)
     if work is not None and (inputs.is_many or suffix_of(inputs.target.name) not in ZARR_SUFFIXES):
         raise usage("--blocks is for one stack with a mask in OME-Zarr", "name the mask, such as seg.ome.zarr")

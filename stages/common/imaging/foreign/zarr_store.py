@@ -78,8 +78,9 @@ def open_zarr(path: Path, channel: Channel, level_um: Spacing | None = None) -> 
 
 
 def unread_levels(path: Path, level_um: Spacing | None) -> tuple[str, ...]:
-    """The folders in the store `path` that are levels of a pyramid, and not the one that is read: by its metadata,
-    which are all that has to be there. () for what is no pyramid, and where opening it will say what is wrong.
+    """The folders in the store `path` that hold the pyramid's other levels, the ones that are not read.
+
+    Only the metadata must be present. () if it is not a pyramid, or if opening it will report what is wrong.
     """
     with contextlib.suppress(DataError, OSError, ValueError):
         folder = _image_in(path)
