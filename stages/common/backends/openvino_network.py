@@ -7,6 +7,7 @@ reports OpenVINO's use to its maker is kept out of its sight.
 
 import copy
 import warnings
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -41,7 +42,6 @@ class OpenVinoNetwork(nn.Module):
         Streams of unequal numbers of threads would round differently, and which patch met which would be chance.
         """
         super().__init__()
-        openvino = _imported()
         streams = threads if threads <= patches_at_a_time else 1
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -49,8 +49,8 @@ class OpenVinoNetwork(nn.Module):
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # other processes have their own share of the cores
         }
-        compiled = openvino.Core().compile_model(converted, "CPU", settings)
-        self._queue = openvino.AsyncInferQueue(compiled, streams)
+        compiled = _core().compile_model(converted, "CPU", settings)
+        self._queue = _imported().AsyncInferQueue(compiled, streams)
 
     def forward(self, patches: Tensor) -> Tensor:
         """The logits of each patch."""
@@ -94,6 +94,17 @@ def _traced(network: nn.Module, patch_voxels: Shape) -> torch.jit.ScriptModule:
             plain, torch.zeros(1, 1, *patch_voxels), check_trace=False
         )
     return traced
+
+
+@cache
+def _core() -> Any:
+    """One for the process, for as long as it lives.
+
+    Each Core gives its thread a stack for signal handlers, and puts the former one back when it goes. Of two that go in
+    the order in which they came, the second puts back the first one's, which is gone: the next Ctrl-C or SIGTERM ends
+    the process with a segmentation fault.
+    """
+    return _imported().Core()
 
 
 def _imported() -> Any:
