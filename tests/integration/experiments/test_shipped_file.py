@@ -43,9 +43,10 @@ def test_the_file_runs_as_it_is_written(
 ) -> None:
     """Its source, splits and params are right, and the plan has a cell for each loss and fold."""
     monkeypatch.chdir(clone.root)
-    # the machine of the design: a GPU, and memory enough
+    # the machine of the design: a GPU, and memory and disks enough
     monkeypatch.setattr(preflight, "_gpu_checks", lambda _host: [passed("gpu", "one")])
     monkeypatch.setattr(preflight, "_memory", lambda *_: [passed("ram", "256 GB")])
+    monkeypatch.setattr(preflight, "_disks", lambda *_: [passed("disk of workspace", "2 TB")])
     assert run_experiment(clone.root / FILE, clone.root, Options(dry_run=True)) == 0
     shown = capsys.readouterr().out
     assert "pass folds: 3 folds" in shown
