@@ -15,11 +15,11 @@ import torch
 
 from stages.common.tracking.cards.card import read_card
 from stages.common.tracking.server import connect
-from tests.support.chaos import BY_HAND, rounds
+from tests.support.chaos import BY_HAND
 from tests.support.clone import Clone, prepared_clone
 from tests.support.tracking.tracked import embedded_runtime, load
 
-KILLS = rounds(1, by_hand=20)  # a single one comes after an epoch, when there is something to resume
+KILLS = 20
 LONGER = {"training.steps_per_epoch": "6", "training.validation_interval": "60"}
 # two processes continue after a rank was killed, for a few seconds of 0.2 s an epoch
 EPOCHS_A_KILL = {1: 12, 2: 24}
@@ -67,7 +67,7 @@ def _at_a_random_moment(
         if process.poll() is not None:
             assert process.returncode != 0, f"the training ended before its last kill:\n{log.read_text()}"
             process = clone.start(*COMMAND, log=log)
-        if BY_HAND and draw.random() < 0.4:
+        if draw.random() < 0.4:
             time.sleep(draw.uniform(1.0, 5.0))  # while everything starts
         else:
             _wait_until(lambda done=before: _epochs(log) > done, process)
@@ -77,8 +77,8 @@ def _at_a_random_moment(
 
 
 @pytest.mark.slow
-# on two processes by hand alone: integration/train/test_train_processes.py kills a rank and its supervisor
-@pytest.mark.parametrize("processes", [1, 2] if BY_HAND else [1])
+@pytest.mark.skipif(not BY_HAND, reason="./just test-chaos: test_experiment.py kills a training, then all of a run")
+@pytest.mark.parametrize("processes", [1, 2])
 def test_kills_change_nothing(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, processes: int) -> None:
     """Weights are bit-equal, MLflow shows one run without doubled points, the registry one version.
 

@@ -1,6 +1,6 @@
 """The whole pipeline in sibling containers of a real daemon: the same results as plain processes give.
 
-Its training is stopped and killed on the way, so that every comparison is also one with a training that resumed.
+Its training is killed on the way, so that every comparison is also one with a training that resumed.
 """
 
 import filecmp
@@ -30,10 +30,9 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
-    """`dvc repro` in a fresh clone until all is done: stopped by the memory guard, killed, then left alone."""
+    """`dvc repro` in a fresh clone until all is done: killed, then left alone."""
 
     clone: Clone
-    stopped: Done
     killed: Done
     finished: Done
     shown: str  # by the daemon, of the container that was killed and of its image
@@ -49,14 +48,12 @@ def attempts(tmp_path_factory: pytest.TempPathFactory) -> Attempts:
     client()
     clone = Clone(tmp_path_factory.mktemp("containers") / "clone")
     clone.set_params(TINY)
-    # a limit that every training crosses
-    stopped = clone.run("dvc", "repro", check=False, CAPILLARY_MEMORY_ABORT_GB="0.1", **IN_CONTAINERS)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(clone.run, "dvc", "repro", check=False, **IN_CONTAINERS)
         shown = kill_after_an_epoch(clone, running)
         killed = running.result()
     finished = clone.run("dvc", "repro", **IN_CONTAINERS)
-    return Attempts(clone=clone, stopped=stopped, killed=killed, finished=finished, shown=shown)
+    return Attempts(clone=clone, killed=killed, finished=finished, shown=shown)
 
 
 @pytest.fixture(scope="module")
@@ -104,28 +101,9 @@ def differing(one: Path, other: Path) -> list[str]:
     return [name for names in others for name in names]
 
 
-def test_the_guards_exit_code_reaches_the_caller(attempts: Attempts) -> None:
-    """From a container through launcher and DVC: the message and exit code 8.
-
-    The guard of a plain process is tests/integration/train/test_train_memory_guard.py's, its exit code's way to DVC
-    tests/integration/launcher/test_process_executor.py's.
-    """
-    assert attempts.clone.ran(attempts.stopped.stdout) == ["ingest", "preprocess", "train@dice_ce-0"]
-    output = attempts.stopped.stdout + attempts.stopped.stderr
-    assert attempts.stopped.returncode != 0
-    assert "exited with 8" in output
-    assert "stopped by the memory guard after epoch" in output
-    assert "the limit is 0.1 GB" in output
-
-
-def test_the_same_command_without_the_limit_resumes(attempts: Attempts) -> None:
-    """From the checkpoint that the guard let it write; what had finished before does not run again."""
-    assert attempts.clone.ran(attempts.killed.stdout) == ["train@dice_ce-0"]
-    assert "resuming after epoch" in attempts.killed.stdout
-
-
 def test_a_training_whose_container_is_killed_resumes_in_the_same_run(attempts: Attempts) -> None:
     """`docker kill` in the middle. That the weights are those of an undisturbed training is tested below."""
+    assert attempts.clone.ran(attempts.killed.stdout) == ["ingest", "preprocess", "train@dice_ce-0"]
     assert attempts.killed.returncode != 0
     assert "was killed from outside" in attempts.killed.stdout + attempts.killed.stderr
     clone = attempts.clone
