@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from statistics import median
 
 import torch
 
@@ -161,8 +162,9 @@ def _stop_if_asked(setup: Setup, state: TrainingState) -> None:
 
 
 def _remaining_s(state: TrainingState, params: TrainingParams, epochs_here: int) -> float:
+    """By the middle one of the last epochs: the machine may have slept during one of them."""
     recent = [record.seconds for record in state.history[-min(epochs_here, 10) :]]
-    return (params.max_epochs - state.epoch) * sum(recent) / len(recent)
+    return (params.max_epochs - state.epoch) * median(recent)
 
 
 def _epoch_line(record: EpochRecord, params: TrainingParams, remaining_s: float, tree: ProcessTree) -> EpochLine:

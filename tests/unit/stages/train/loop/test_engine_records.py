@@ -143,4 +143,4 @@ def test_seconds_of_an_epoch_add_up_over_processes_and_the_time_left_follows_fro
     clock.batch_s = 5.0
     resumed = TinyTraining(processed, tmp_path, params, clock.each_batch).run()
     assert [record.seconds for record in resumed.state.history] == [6, 2 + 5 + 5, 15, 15, 15]
-    assert [line.remaining_s for line in _lines(capsys.readouterr().out)] == [4 * 6, 3 * 12, 2 * 13.5, 14, 0]
+    assert [line.remaining_s for line in _lines(capsys.readouterr().out)] == [4 * 6, 3 * 12, 2 * 13.5, 15, 0]
