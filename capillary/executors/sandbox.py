@@ -13,7 +13,6 @@
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import IO, TypeVar
 import yaml
 
 from capillary.planning.plan import Dep, StagePlan
+from capillary.publishing.remove_tree import remove_tree
 from stages.common.lifetimes.locks import NoLocksError, locked, take
 from stages.common.params import PARAMS_FILE
 from stages.common.runtime import ORDER_FILE, order_json
@@ -124,21 +124,8 @@ def _sweep(parent: Path) -> None:
 def _remove(base: Path) -> None:
     tmp = base / "tmp"
     if tmp.is_symlink() and tmp.readlink().name.startswith(_TMP_PREFIX):
-        _remove_tree(tmp.readlink())
-    _remove_tree(base)
-
-
-def _remove_tree(folder: Path) -> None:
-    """Remove `folder`. What a dying process still makes in it is left to the next sweep."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if not folder.exists():
-        return
-    # the stage made folders in it that may not be changed; links among them lead to deps
-    inner = (Path(parent, name) for parent, names, _ in os.walk(folder) for name in names)
-    for each in inner:
-        if not each.is_symlink():
-            each.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(tmp.readlink(), may_stay=True)
+    remove_tree(base, may_stay=True)  # what a dying process still makes in it is left to the next sweep
 
 
 def _lay(plan: StagePlan, base: Path) -> Sandbox:

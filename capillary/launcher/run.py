@@ -1,6 +1,5 @@
 """`capillary stage NAME ARGS`: from the environment that DVC sets to a stage that ran."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from capillary.planning.provenance import forget, with_provenance
 from capillary.publishing import finished
 from capillary.publishing.leftovers import clear, plan_cleanup
 from capillary.publishing.publish import publish, refuse_foreign
+from capillary.publishing.remove_tree import remove_tree
 from capillary.settings import Settings, read_settings
 from capillary.stage_events.recording import channels, recorded
 from capillary.stage_events.stage_run import StageRun
@@ -79,7 +79,7 @@ def run_stage(name: str, argv: tuple[str, ...], environment: Mapping[str, str], 
             _restore(entry)
     if plan.state_dir.is_dir() and _is_done_with(plan.state_dir, code) and not _has_job(plan, settings):
         # the outs stand, or nothing was kept: there is nothing to resume
-        shutil.rmtree(plan.state_dir)
+        remove_tree(plan.state_dir)
     return code
 
 
@@ -111,7 +111,7 @@ def hand_gates(place: "Place", request: StageRequest, entry: Entry, settings: Se
 def look_at_state(plan: StagePlan, settings: Settings) -> None:
     """Remove the state from which the stage would resume if it must not; raise CapillaryError if it is not plain."""
     if not settings.resume and plan.state_dir.exists() and not _has_job(plan, settings):
-        shutil.rmtree(plan.state_dir)
+        remove_tree(plan.state_dir)
     if plan.state_dir.is_dir():
         refuse_foreign(
             plan.state_dir,

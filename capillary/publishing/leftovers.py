@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from capillary.publishing.remove_tree import remove_tree
 from stages.common.lifetimes.locks import is_held
 from stages.common.program.messages import get_logger
 
@@ -38,7 +39,7 @@ def remove_resume_folders(states: Path, used: Collection[str]) -> None:
             log.info(f"{folder} stays: its run is active")
             continue
         log.info(f"removing {folder}: its run can no longer be resumed")
-        shutil.rmtree(folder)
+        remove_tree(folder)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from capillary.planning.plan import INPUTS
-from capillary.publishing.take_over import foreign_kind, take_over
+from capillary.publishing.take_over import MOST_DEPTH, foreign_kind, take_over
 from stages.common.errors import CapillaryError, ExitCode, UndeclaredError
 from stages.common.program.messages import get_logger
 
@@ -17,6 +17,7 @@ log = get_logger(__name__)
 
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
+_SHOWN_DEPTH = 3  # folders of a name that is too long to be read
 
 
 def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], address: str) -> None:
@@ -76,9 +77,10 @@ def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _walk(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As os.walk, but raises CapillaryError for a folder that cannot be listed.
+    """As os.walk, but raises CapillaryError for a folder that cannot be listed, and for folders in folders without end.
 
-    os.walk takes it for an empty one; whoever knows a name in it could still follow a link there.
+    os.walk takes the first for an empty one; whoever knows a name in it could still follow a link there. In the second
+    it calls itself too often.
     """
 
     def refuse(error: OSError) -> None:
@@ -91,7 +93,14 @@ def _walk(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
             remedy=f"write folders that you can list, or remove it: chmod -R u+rwX {shlex.quote(str(error.filename))}",
         ) from error
 
-    return os.walk(place, onerror=refuse)
+    for parent, folders, files in os.walk(place, onerror=refuse):
+        if len(depth := Path(parent).relative_to(place).parts) > MOST_DEPTH:
+            raise UndeclaredError(
+                f"a stage left folders in folders, more than {MOST_DEPTH} deep",
+                file=place.joinpath(*depth[:_SHOWN_DEPTH], "…"),
+                remedy=f"write fewer folders in folders, or remove them: rm -rf {shlex.quote(str(place / depth[0]))}",
+            )
+        yield parent, folders, files
 
 
 def _stray(work: Path, outs: Sequence[str], links: Collection[Path]) -> Iterator[Path]:
