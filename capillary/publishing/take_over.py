@@ -7,7 +7,6 @@ keeps open. So each file is moved (or copied) on its own into a folder that the 
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -20,6 +19,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK_BYTES = 1 << 20
+_RUNS_AS_OWNER = stat.S_ISUID | stat.S_ISGID  # of a file; on a folder the second says whose new files are
 _SWAPPED = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.ENXIO})  # what no-follow opens say of the rest
 
 
@@ -101,18 +101,22 @@ class _Taking:
                 os.rmdir(name, dir_fd=folder)
 
     def _take_file(self, folder: int, name: str, target: int, new: str, path: PurePath) -> None:
-        if self._copies or not _moved(folder, name, target, new):
+        # a file with another name may be somebody else's, who would see it change with the out
+        shared = os.stat(name, dir_fd=folder, follow_symlinks=False).st_nlink > 1
+        if self._copies or shared or not _moved(folder, name, target, new):
             self._copy(folder, name, target, new, path)
-        self._refuse(os.stat(new, dir_fd=target, follow_symlinks=False).st_mode, path)
+        mode = os.stat(new, dir_fd=target, follow_symlinks=False).st_mode
+        self._refuse(mode, path)
+        if mode & _RUNS_AS_OWNER:
+            os.chmod(new, _plain(mode), dir_fd=target)
 
     def _copy(self, folder: int, name: str, target: int, new: str, path: PurePath) -> None:
         with _named(self._out, path), _open(name, folder, flags=_READ) as source:
             found = os.fstat(source)
             self._refuse(found.st_mode, path)
             with _open(new, target, flags=_WRITE, mode=0o600) as copy:
-                with open(source, "rb", closefd=False) as reader, open(copy, "wb", closefd=False) as writer:
-                    shutil.copyfileobj(reader, writer, _CHUNK_BYTES)
-                os.fchmod(copy, stat.S_IMODE(found.st_mode))
+                _copy_data(source, copy, found.st_size)
+                os.fchmod(copy, _plain(found.st_mode))
                 os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
 
     def _refuse(self, mode: int, path: PurePath) -> None:
@@ -129,6 +133,33 @@ def _moved(folder: int, name: str, target: int, new: str) -> bool:
             raise
         return False
     return True
+
+
+def _copy_data(source: int, copy: int, size: int) -> None:
+    """Copy the open file `source` of `size` bytes. Holes stay holes: a file may claim more than the disk holds."""
+    for start, end in _data_of(source, size):
+        while start < end and (chunk := os.pread(source, min(_CHUNK_BYTES, end - start), start)):
+            start += os.pwrite(copy, chunk, start)
+    os.ftruncate(copy, size)
+
+
+def _data_of(source: int, size: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of each part between holes."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+            end = os.lseek(source, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # the file system knows of no holes
+                yield end, size
+            return
+        yield start, end
+
+
+def _plain(mode: int) -> int:
+    """The permissions in `mode`, without those that make a program run as the user, whoever starts it."""
+    return stat.S_IMODE(mode) & ~_RUNS_AS_OWNER
 
 
 def _refusal(out: str, path: PurePath, what: str) -> UndeclaredError:

@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -253,3 +254,51 @@ def test_modes_and_times_come_along(tmp_path: Path, work: Path, copies: bool) ->
     assert (file.st_mode & 0o777, file.st_mtime_ns, folder.st_mode & 0o777) == (0o640, 10**18, 0o550)
     assert (tmp_path / "ready/sub/deep/b.txt").read_text() == "new"
     assert (work / OUT).exists() is copies
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_file_of_the_user_under_another_name_is_not_the_out(
+    tmp_path: Path, work: Path, key: Path, copies: bool
+) -> None:
+    """A program of a plain process can link to a dep's file: who edits the out may not change the dep."""
+    make_out(work, "new")
+    os.link(key, work / OUT / "sub/linked")
+    take_over.take_over(work, OUT, tmp_path / "ready", copies=copies)
+    out = tmp_path / "ready/sub/linked"
+    assert out.read_text() == KEY
+    assert not out.samefile(key)
+    assert out.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("bit", [0o4000, 0o2000, 0o6000])
+def test_no_program_of_a_stage_runs_as_the_user(tmp_path: Path, work: Path, copies: bool, bit: int) -> None:
+    """Whoever else uses the machine could start it."""
+    make_out(work, "new")
+    (work / OUT / "a.txt").chmod(0o755 | bit)
+    (work / OUT / "sub").chmod(0o2755)  # in a folder of a team new files get its group
+    take_over.take_over(work, OUT, tmp_path / "ready", copies=copies)
+    assert stat.S_IMODE((tmp_path / "ready/a.txt").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "ready/sub").stat().st_mode) == 0o2755
+
+
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("parts", [[], [0], [1 << 27], [0, 1 << 27], [3 << 20, (1 << 27) + 5]])
+def test_what_a_file_claims_fills_no_disk(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, copies: bool, parts: list[int]
+) -> None:
+    """A few bytes in a file that claims 256 MB stay a few bytes: also on another disk, where nothing can be moved."""
+    monkeypatch.setattr(take_over, "_moved", lambda *_: False)
+    with (work / "big").open("wb") as file:
+        for place in parts:
+            file.seek(place)
+            file.write(b"data")
+        file.truncate(1 << 28)
+    take_over.take_over(work, "big", tmp_path / "ready", copies=copies)
+    found = (tmp_path / "ready").stat()
+    assert found.st_size == 1 << 28
+    assert found.st_blocks * 512 < 1 << 20
+    with (tmp_path / "ready").open("rb") as file:
+        for place in parts:
+            file.seek(place)
+            assert file.read(5) == b"data\0"
