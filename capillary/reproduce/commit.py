@@ -58,8 +58,21 @@ def remove_worktree(root: Path, folder: Path) -> None:
 
 def apply_changes(tree: Path, prefix: str, diff: bytes) -> None:
     """Apply `diff`, which was checked (patch.py), to the project at `prefix` of the worktree `tree`."""
+    _apply(tree, prefix, diff)
+
+
+def changed_modes(tree: Path, prefix: str, diff: bytes) -> dict[str, tuple[str, str]]:
+    """Name → mode before and after, as Git writes it, of each file that `diff` would change; no file is touched."""
+    _apply(tree, prefix, diff, "--cached")
+    done = _git(tree, "diff", "--cached", "--raw", "-z", "--no-renames", "HEAD")
+    _git(tree, "reset", "--quiet")
+    heads = iter(done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1])  # :100644 120000 …, and the name
+    return {name: (head[1:7], head[8:14]) for head, name in zip(heads, heads, strict=True)}
+
+
+def _apply(tree: Path, prefix: str, diff: bytes, *options: str) -> None:
     where = (f"--directory={prefix.rstrip('/')}",) if prefix else ()
-    done = _git(tree, "apply", "--whitespace=nowarn", *where, "-", stdin=diff)
+    done = _git(tree, "apply", "--whitespace=nowarn", *options, *where, "-", stdin=diff)
     if done.returncode:
         raise _failed("the recorded changes do not fit their commit", tree, done)
 

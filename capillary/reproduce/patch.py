@@ -1,24 +1,33 @@
 """A diff from a registry, checked before Git applies it: it stays in the project and makes no links."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from stages.common.errors import DataError
 
 # names under which a file system may know the folder .git
 _GIT = re.compile(r"\.git|git~\d+|\.git[ .:].*", re.IGNORECASE)
-# a link or a submodule: what comes after could lead elsewhere. A line of content begins with a sign
-_SPECIAL = re.compile(rb"^(?:new|deleted) file mode 1[26]0000|^(?:new|old) mode 1[26]0000|^index .* 1[26]0000$", re.M)
+# of what is not there, a file, a program; the rest are links and submodules
+_PLAIN_MODES = {"000000", "100644", "100755"}
 
 
-def refuse_unsafe(diff: bytes, touched: Sequence[str]) -> None:
-    """Raise DataError when `diff`, which changes the files `touched`, may not be applied."""
+def refuse_unsafe(touched: Sequence[str]) -> None:
+    """Raise DataError when a diff that changes the files `touched` may not be applied."""
     outside = next((name for name in touched if not _is_inside(name)), None)
     if outside is not None:
         raise _refused("touch a file outside the project", outside)
-    if found := _SPECIAL.search(diff):
-        raise _refused("make or change a link or a submodule", found[0].decode("ascii", "replace"))
+
+
+def refuse_links(modes: Mapping[str, tuple[str, str]]) -> None:
+    """Raise DataError when a link or a submodule is among `modes`: name → its mode before and after a diff.
+
+    What comes after could lead elsewhere. Git reads a mode in more forms than one can list, so these are what it made
+    of them.
+    """
+    found = next((name for name, pair in modes.items() if not _PLAIN_MODES.issuperset(pair)), None)
+    if found is not None:
+        raise _refused("make or change a link or a submodule", found)
 
 
 def sets_remotes(touched: Sequence[str]) -> bool:

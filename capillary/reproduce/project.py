@@ -12,9 +12,16 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from capillary.reproduce.commit import add_worktree, apply_changes, check_out, remove_worktree, touched_files
+from capillary.reproduce.commit import (
+    add_worktree,
+    apply_changes,
+    changed_modes,
+    check_out,
+    remove_worktree,
+    touched_files,
+)
 from capillary.reproduce.dvc_config import local_config
-from capillary.reproduce.patch import refuse_unsafe
+from capillary.reproduce.patch import refuse_links, refuse_unsafe
 from capillary.reproduce.recipe import Recipe, Recorded
 from capillary.reproduce.recorded_yaml import read_mapping
 from capillary.settings import SHARED_CACHE, Settings
@@ -109,7 +116,8 @@ def _change(project: Project, recorded: Recorded) -> None:
     """The changes and params of `recorded`, on top of its commit."""
     _refuse_other_layout(project.root, project.tree)
     if recorded.diff:
-        refuse_unsafe(recorded.diff, touched_files(project.tree, recorded.diff))
+        refuse_unsafe(touched_files(project.tree, recorded.diff))
+        refuse_links(changed_modes(project.tree, recorded.host.prefix, recorded.diff))
         apply_changes(project.tree, recorded.host.prefix, recorded.diff)
     read_mapping(recorded.params, PARAMS)
     _write(project.root / PARAMS, recorded.params)

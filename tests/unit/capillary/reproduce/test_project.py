@@ -148,25 +148,60 @@ def test_a_missing_commit_comes_from_the_own_remote(origin: Path, tmp_path: Path
         (PATCH.replace(b"code.py", b"../code.py"), "outside|not a diff"),
         (PATCH.replace(b"code.py", b".git/config"), "outside|not a diff"),
         (PATCH.replace(b"code.py", b".GIT/config"), "outside|not a diff"),
-        (
-            b"diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/etc\n"
-            b"\\ No newline at end of file\n",
-            "a link",
-        ),
         (b"not a diff at all\n", "not a diff"),
     ],
 )
 def test_a_diff_that_leaves_the_project_is_refused(origin: Path, diff: bytes, said: str) -> None:
     """By Git itself, or before Git applies it."""
     with pytest.raises(CapillaryError, match=said):
-        refuse_unsafe(diff, touched_files(origin, diff))
+        refuse_unsafe(touched_files(origin, diff))
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "a/../../b", "", "a/.git/hooks/x", "git~1/x", "C:/x", "a\\b"])
 def test_names_that_lead_outside_are_refused(name: str) -> None:
     """Whatever a later Git makes of them."""
     with pytest.raises(DataError, match="outside"):
-        refuse_unsafe(b"", ["fine.py", name])
+        refuse_unsafe(["fine.py", name])
+
+
+END = "\\ No newline at end of file\n"
+NEW_LINK = f"diff --git a/l b/l\nnew file mode {{}}\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/etc\n{END}"
+FORMS = ("120000", "0120000", " 120000", "+120000", "000120000", "120777", "120644 ", "160000", "00160000")
+CHANGED = f"@@ -1 +1 @@\n-code.py\n{END}+/etc/passwd\n{END}"
+LINKS = {
+    **{f"a new one of mode {form!r}": NEW_LINK.format(form) for form in FORMS},
+    "changed, without a mode": f"--- a/link\n+++ b/link\n{CHANGED}",
+    "changed, with its mode": f"diff --git a/link b/link\nindex 1..2 0120000\n--- a/link\n+++ b/link\n{CHANGED}",
+    "copied": "diff --git a/link b/m\nsimilarity index 100%\ncopy from link\ncopy to m\n",
+    "renamed": "diff --git a/link b/sub/m\nsimilarity index 100%\nrename from link\nrename to sub/m\n",
+    "removed": "diff --git a/link b/link\ndeleted file mode 0120000\n--- a/link\n+++ /dev/null\n"
+    f"@@ -1 +0,0 @@\n-code.py\n{END}",
+}
+
+
+@pytest.mark.parametrize("diff", LINKS.values(), ids=LINKS)
+def test_a_diff_makes_and_changes_no_link(origin: Path, tmp_path: Path, diff: str) -> None:
+    """Nor a submodule, however it writes the mode, which Git reads as a number."""
+    (origin / "link").symlink_to("code.py")
+    run_git(origin, "add", "link")
+    run_git(origin, "commit", "-qm", "a link of the project's own")
+    commit = run_git(origin, "rev-parse", "HEAD")
+    with (
+        pytest.raises(DataError, match=r"make or change a link or a submodule|not a diff|do not fit"),
+        laid_out(origin, recipe(commit, diff.encode()), tmp_path, keep=True),
+    ):
+        pass
+    assert not any((origin / FOLDER).iterdir())
+
+
+def test_modes_of_files_and_programs_may_change(origin: Path, tmp_path: Path) -> None:
+    """The look at them leaves Git's index as it was."""
+    commit = run_git(origin, "rev-parse", "HEAD")
+    diff = b"diff --git a/code.py b/code.py\nold mode 100644\nnew mode 100755\n"
+    with laid_out(origin, recipe(commit, diff), tmp_path, keep=False) as project:
+        assert (project.root / "code.py").stat().st_mode & 0o100
+        assert run_git(project.root, "diff", "--cached", "--name-only") == ""
+        assert run_git(project.root, "diff", "--name-only") == "code.py"
 
 
 def test_a_diff_that_does_not_fit_is_an_error_and_leaves_nothing(origin: Path, tmp_path: Path) -> None:
