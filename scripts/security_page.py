@@ -55,6 +55,9 @@ def files_table(root: Path) -> list[str]:
     rows.append(
         ["report", "`metrics`, `models`, receipts of trainings", "`reports/NAME/report.html`, `reports/NAME/report.md`"]
     )
+    rows.append(["sync", "runs that wait in the outbox", "nothing else"])
+    rows.append(["weights", "`models`, `weights`", "`weights`"])
+    rows.append(["bioimageio", "the model card that is named, if it is a file; `weights`", "the folder that is named"])
     return table(["stage", "reads (besides its code)", "writes"], rows)
 
 

@@ -1,11 +1,14 @@
 """docs/security.md tells the truth: its tables are those that configs/stages.yaml and dvc.yaml give."""
 
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from capillary.planning.access import StageAccess
+from capillary.planning.access import ACCESS_FILE, StageAccess
 from scripts.security_page import main
 from tests.support.parts import REPOSITORY
 
@@ -53,3 +56,21 @@ def test_every_key_of_a_stage_s_access_has_a_column() -> None:
     page = (REPOSITORY / "docs" / "security.md").read_text()
     head = next(line for line in page.splitlines() if line.startswith("| stage | `network`"))
     assert [f"`{key}`" for key in StageAccess.model_fields] == head.strip("| ").split(" | ")[1:]
+
+
+def test_every_stage_has_a_row_in_both_tables() -> None:
+    """A stage that no entry of dvc.yaml declares reads and writes something, too."""
+    page = (REPOSITORY / "docs" / "security.md").read_text()
+    for head in ("| stage | `network`", "| stage | reads"):
+        table = page[page.index(head) :].partition("\n\n")[0]
+        rows = {line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]}
+        assert set(yaml.safe_load((REPOSITORY / ACCESS_FILE).read_text())) <= rows
+
+
+def test_the_stages_with_keys_of_the_artifact_store_are_named() -> None:
+    """Those that get ARTIFACTS_AWS_*, and the gate that runs with what train gets."""
+    page = (REPOSITORY / "docs" / "security.md").read_text()
+    row = next(line for line in page.splitlines() if "`ARTIFACTS_AWS_*`, `MLFLOW_S3_ENDPOINT_URL`" in line)
+    stages: dict[str, dict[str, Any]] = yaml.safe_load((REPOSITORY / ACCESS_FILE).read_text())
+    given = {name for name, entry in stages.items() if "ARTIFACTS_AWS_*" in entry.get("env_from", {}).values()}
+    assert set(re.findall(r"\*(\w+)\*[, ]", row.split(" | ")[2] + " ")) == given
