@@ -12,7 +12,10 @@ DVC_SECRETS = {
     *("access_key_id", "secret_access_key", "session_token", "sse_customer_key"),
     *("sas_token", "account_key", "oss_key_id", "oss_key_secret", "gdrive_client_secret"),
 }
-_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CONNECTION_STRING|(ACCESS|ACCOUNT|API|PRIVATE)_KEY")
+_SECRET_NAME = re.compile(
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CONNECTION_STRING|(ACCESS|ACCOUNT|API|PRIVATE|STORAGE|ENCRYPTION)_KEY"
+    r"|(^|_)(PASS|PAT)$"  # a personal access token; PATH is none
+)
 # a login in a URL: user and password, which may hold a slash, or a token alone; `git@host` and `me@host` are none
 LOGIN = (
     r"://(?:[^/\s:@\"']*:[^/\s\"']+@"
