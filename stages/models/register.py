@@ -7,10 +7,11 @@ from pathlib import Path
 from stages.common.errors import DataError
 from stages.common.networks.description import DESCRIPTION, DESCRIPTION_BYTES, WEIGHTS, read_description
 from stages.common.networks.loading import load_network
+from stages.common.packing import pack
 from stages.common.program.messages import get_logger
 from stages.common.requests.conversion import OldVersion, read_versions
 from stages.common.tracking.cards.card import ModelCard, card_from, card_json, without_assigned
-from stages.common.tracking.model_files import Package, pack
+from stages.common.tracking.model_files import Package
 from stages.common.tracking.registry import CARD_TAG, CONVERTED_TAG, register_model, set_alias
 from stages.common.tracking.server import Server
 

@@ -12,10 +12,11 @@ from stages.common.layout import lay_out_plainly
 from stages.common.networks.description import describe
 from stages.common.networks.supervision import number_of_heads, plain
 from stages.common.networks.weights import ties_of
+from stages.common.packing import pack
 from stages.common.provenance.record import short_tags
 from stages.common.runtime import BY_HAND, Runtime
 from stages.common.tracking.cards.card import ModelCard
-from stages.common.tracking.model_files import Package, pack
+from stages.common.tracking.model_files import Package
 from stages.common.tracking.publishing import NETWORK_KIND, network_files
 from stages.common.tracking.registry import SEED_TAG, SETUP_TAG
 from stages.common.tracking.runs import TrackedRun, open_run

@@ -2,6 +2,8 @@
 
 description.json and weights.safetensors are all that capillary reads. The rest of the folder is for people: with it
 `mlflow models serve` and `mlflow.pyfunc.load_model` work without a checkout (served_model.py).
+
+No torch is imported here, because who lists, publishes or fetches networks computes nothing.
 """
 
 import contextlib
@@ -17,14 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from stages.common.errors import CapillaryError, ExitCode
 from stages.common.imaging.recipe import Recipe
-from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription, description_bytes
-from stages.common.networks.loading import load_network
-from stages.common.networks.weights import weights_bytes, weights_sha256
+from stages.common.networks.description import DESCRIPTION, WEIGHTS, ModelDescription
 from stages.common.tracking.cards.card import ModelFile
 
 if TYPE_CHECKING:
@@ -62,25 +60,10 @@ def file_of(content: bytes) -> ModelFile:
     return ModelFile(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
-def pack(network: torch.nn.Module, description: ModelDescription) -> Package:
-    """`network` as files. Raises CapillaryError unless it comes back from them bit for bit."""
-    contents = {DESCRIPTION: description_bytes(description), WEIGHTS: weights_bytes(network)}
-    expected = weights_sha256(network)
-    found = weights_sha256(load_network(description, contents[WEIGHTS], "the network to be registered"))
-    if found != expected:
-        raise CapillaryError(
-            "a network cannot be rebuilt from its description and weights",
-            remedy="report it with the architecture's name; nothing was registered",
-            code=ExitCode.UNEXPECTED,
-            value=f"{found} instead of {expected}",
-        )
-    return Package(contents=contents, description=description, weights_sha256=expected)
-
-
 @contextlib.contextmanager
 def mlflow_folder(package: Package) -> Iterator[Path]:
     """A temporary folder with `package` as an MLflow model."""
-    import mlflow.pyfunc  # here: who only reads models needs no MLflow flavour
+    import mlflow.pyfunc  # here: who only reads models needs no MLflow flavour, and no torch for served_model
     from mlflow.models import ModelSignature
 
     with tempfile.TemporaryDirectory() as name, _quietly():

@@ -51,8 +51,8 @@ from stages.common.imaging.recipe import Recipe
 from stages.common.networks.catalogue import build_network
 from stages.common.networks.description import describe
 from stages.common.networks.plan import NetworkPlan
+from stages.common.packing import pack
 from stages.common.runtime import read_runtime
-from stages.common.tracking.model_files import pack
 from stages.common.tracking.publishing import network_files
 from stages.common.tracking.receipts import read_receipt
 from stages.common.tracking.cards.card import ModelCard

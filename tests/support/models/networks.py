@@ -10,8 +10,9 @@ from stages.common.networks.catalogue import ARCHITECTURES, build_network
 from stages.common.networks.description import ModelDescription, describe
 from stages.common.networks.plan import NetworkPlan
 from stages.common.networks.weights import ties_of
+from stages.common.packing import pack
 from stages.common.tracking.cards.card import ModelCard
-from stages.common.tracking.model_files import Package, pack
+from stages.common.tracking.model_files import Package
 from tests.support.models.recipe import RECIPE
 from tests.support.tracking.cards import CARD
 

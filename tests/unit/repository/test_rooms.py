@@ -3,7 +3,7 @@
 import ast
 import functools
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from statistics import median
@@ -80,6 +80,39 @@ def test_the_host_side_uses_no_stage_from_inside() -> None:
     host = (name for name in MODULES if name.split(".")[0] == "capillary")
     used = {other for name in host for other in _imported(MODULES[name]) if other.startswith("stages.")}
     assert {name for name in used if name.split(".")[1] != "common"} == {"stages.predict.params"}
+
+
+def test_torch_starts_with_the_stages_that_need_networks_alone() -> None:
+    """Torch and MONAI take five CPU seconds to import: a report or an upload does not wait for them."""
+    mains = {name.split(".")[1]: name for name in MODULES if re.fullmatch(r"stages\.\w+\.__main__", name)}
+    found = {stage for stage, main in mains.items() if {"torch", "monai"} & _started(main)}
+    assert found == {"bioimageio", "convert", "evaluate", "predict", "train", "weights"}
+
+
+def _started(main: str) -> set[str]:
+    """The outside packages that are imported before the first function of `main` is called."""
+    seen, todo = {main}, [main]
+    while todo:
+        file = MODULES[todo.pop()]
+        new = set(_imported_at_once(ast.parse(file.read_text()).body)) - seen
+        seen |= new
+        todo += new & MODULES.keys()
+    return {name.split(".")[0] for name in seen - MODULES.keys()}
+
+
+def _imported_at_once(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """The modules that running `body` imports, with the packages that they are in."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(name for alias in node.names if (name := f"{node.module}.{alias.name}") in MODULES)]
+        elif isinstance(node, ast.Try | ast.With):
+            names = list(_imported_at_once(node.body))
+        else:
+            continue
+        for parts in (name.split(".") for name in names):
+            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def test_dvc_s_api_has_one_room() -> None:

@@ -19,8 +19,9 @@ from stages.common.errors import CapillaryError, DataError
 from stages.common.inference import predict_probability
 from stages.common.networks.description import DESCRIPTION, WEIGHTS
 from stages.common.networks.weights import weights_sha256
+from stages.common.packing import pack
 from stages.common.tracking.cards.card import ModelCard, ModelFile
-from stages.common.tracking.model_files import FOLDER, file_of, mlflow_folder, pack
+from stages.common.tracking.model_files import FOLDER, file_of, mlflow_folder
 from stages.common.tracking.registry import register_model
 from tests.support.models.networks import card_of, description_of, package_of, random_network
 from tests.support.models.pickled import Planted
