@@ -1,12 +1,34 @@
 """From a description to its network: built without memory, compared with its weights' file, filled, in eval mode."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import torch
+from torch.overrides import TorchFunctionMode
 
 from stages.common.errors import DataError
 from stages.common.networks.catalogue import ARCHITECTURES
 from stages.common.networks.description import ModelDescription
 from stages.common.networks.weights import fill, largest_file
 from stages.common.params import nearest
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves tensors as they are where they would be filled from a normal distribution.
+
+    On the meta device they hold no values, and torch imports its compiler (three CPU seconds) to draw none.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.Tensor.normal_:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def outline(description: ModelDescription, origin: str) -> torch.nn.Module:
@@ -22,7 +44,7 @@ def outline(description: ModelDescription, origin: str) -> torch.nn.Module:
             file=origin,
             value=name,
         )
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         return ARCHITECTURES[name].build(description.network_plan()).eval()
 
 

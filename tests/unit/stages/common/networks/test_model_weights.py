@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from stages.common.errors import DamagedError, DataError
 from stages.common.networks.catalogue import ARCHITECTURES, build_network
@@ -80,6 +81,33 @@ def test_a_network_is_outlined_without_memory_and_without_random_draws() -> None
     assert torch.equal(torch.random.get_rng_state(), before)
     with pytest.raises(DataError, match="larger than its description allows"):
         refuse_size(outline(description, "here"), 1 << 40, "here")
+
+
+class _Drawing(TorchFunctionMode):
+    """Notes whether values are drawn from a normal distribution."""
+
+    seen = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen = self.seen or func is torch.Tensor.normal_
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_outline_is_the_network_without_its_values(architecture: str) -> None:
+    """Tensors on the meta device are not filled, for which torch would import its compiler: three CPU seconds."""
+    with _Drawing() as drawing:
+        network = build_network(PLAN, 3, architecture=architecture, deep_supervision=False)
+        assert drawing.seen == (architecture == "dynunet")
+        drawing.seen = False
+        found = outline(_described(architecture, network), "here")
+    assert not drawing.seen
+    assert _tensors(found) == _tensors(network)
+
+
+def _tensors(network: torch.nn.Module) -> dict[str, tuple[object, ...]]:
+    state = network.state_dict(keep_vars=True)
+    return {name: (one.shape, one.dtype, one.requires_grad) for name, one in state.items()}
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], bytes]:
