@@ -110,7 +110,7 @@ def test_a_full_disk_leaves_the_former_out(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("capillary.publishing.take_over.shutil.copyfileobj", full)
+    monkeypatch.setattr("capillary.publishing.take_over.os.pwrite", full)
     with pytest.raises(OSError, match="data/out'") as caught:
         publish(work, ["data/out"], root)
     foreseen = find_foreseen(caught.value)

@@ -20,7 +20,7 @@ class SignalStack(ctypes.Structure):
 
 @pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
 def test_the_stack_of_signal_handlers_outlives_the_networks() -> None:
-    """Two at once, the first one dropped first: where each had a Core, the second left the memory of the first one's."""
+    """Two at once, the first dropped first: if each had a Core, the second would leave the memory of the first one."""
     first, second = made(), made()
     del first
     gc.collect()
