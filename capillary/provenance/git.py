@@ -1,5 +1,6 @@
 """What Git knows of a workspace: its commit, where that came from, and what differs from it."""
 
+import fnmatch
 import os
 import shutil
 import subprocess
@@ -16,6 +17,11 @@ log = get_logger(__name__)
 MOST_BYTES = 1 << 20  # of a diff
 # kept whole next to the diff: nearly every run changes them
 KEPT_WHOLE = ("params.yaml", "dvc.lock")
+# what programs call files of logins and keys; in small letters
+SECRET_FILES = (
+    *(".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".pgpass", ".pypirc", ".git-credentials"),
+    *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.pem", "*.key", "*.p12", "*.pfx"),
+)
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--binary", "--full-index")
 _PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
 
@@ -100,8 +106,8 @@ def _own(path: str, prefix: str) -> Iterator[str]:
 
 
 def _is_secret(name: str) -> bool:
-    path = PurePath(name)
-    return path.name == ".env" or path.name.startswith(".env.") or path.parts[-2:] == (".dvc", "config.local")
+    path = PurePath(name.lower())
+    return path.parts[-2:] == (".dvc", "config.local") or any(fnmatch.fnmatchcase(path.name, s) for s in SECRET_FILES)
 
 
 def _is_recordable(file: Path) -> bool:
@@ -133,9 +139,9 @@ def _index_with(root: Path, new: list[str], index: Path) -> Mapping[str, str]:
 
 
 def _diff(root: Path, variables: Mapping[str, str]) -> bytes | None:
-    secret = ("**/.env", "**/.env.*", "**/.dvc/config.local")  # **/ is also nothing
-    without = (f":(exclude,glob){name}" for name in (*KEPT_WHOLE, *secret))
-    argv = ["git", "diff", *_PLAIN, *_PREFIXES, "--relative", "HEAD", "--", ".", *without]
+    whole = (f":(exclude,glob){name}" for name in KEPT_WHOLE)
+    secret = (f":(exclude,glob,icase)**/{name}" for name in (*SECRET_FILES, ".dvc/config.local"))  # **/ is also nothing
+    argv = ["git", "diff", *_PLAIN, *_PREFIXES, "--relative", "HEAD", "--", ".", *whole, *secret]
     with subprocess.Popen(argv, cwd=root, env=_environment(variables), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         text = process.stdout.read(MOST_BYTES + 1)

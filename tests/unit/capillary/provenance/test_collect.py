@@ -84,6 +84,24 @@ def test_the_diff_has_what_git_would_have_and_no_secret(root: Path) -> None:
     assert run_git(root, "status", "--porcelain") == before
 
 
+@pytest.mark.parametrize("is_tracked", [False, True])
+def test_files_that_are_called_as_those_of_keys_are_not_recorded(root: Path, is_tracked: bool) -> None:
+    """Nobody told Git to ignore them, and what is in them is no variable that could be masked."""
+    forms = (form.replace("*", "prod") for form in git.SECRET_FILES)
+    files = [root / name for name in (*forms, ".ENV", "sub/.netrc", "sub/.dvc/config.local", "sub/ID_RSA")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a")
+    if is_tracked:
+        run_git(root, "add", "--force", ".")
+        run_git(root, "commit", "-qm", "a mistake")
+    for file in (*files, root / "code.py"):
+        file.write_text(f"machine example.org password of-{file.name}")
+    found = collected(root)
+    assert found.value.changed == ("code.py",)
+    assert found.files["changes.diff"].count(b"password of-") == 1
+
+
 def test_a_diff_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large new file is left out and counted; changes that are larger than the bound are not kept at all."""
     monkeypatch.setattr(git, "MOST_BYTES", 2000)
