@@ -129,7 +129,7 @@ def _index_with(root: Path, new: list[str], index: Path) -> Mapping[str, str]:
     """The variables for a copy of the index in which the files `new` are known; Git's own stays as it is."""
     own = (_git(root, "rev-parse", "--git-path", "index") or b"").decode().strip("\n")
     if (root / own).is_file():
-        shutil.copyfile(root / own, index)
+        shutil.copy2(root / own, index)  # by the time of its index Git knows which files it must compare
     variables = {"GIT_INDEX_FILE": str(index)}
     if new:
         names = "\0".join(new).encode("utf-8", "surrogateescape")

@@ -102,6 +102,22 @@ def test_files_that_are_called_as_those_of_keys_are_not_recorded(root: Path, is_
     assert found.files["changes.diff"].count(b"password of-") == 1
 
 
+@pytest.mark.parametrize("has_new_file", [False, True])
+def test_a_change_at_the_moment_of_a_commit_is_in_the_diff(root: Path, has_new_file: bool) -> None:
+    """Git takes a file of the same time and size for unchanged, unless its index is no younger than the file."""
+    run_git(root, "config", "core.trustctime", "false")  # no test can set it
+    file, index = root / "code.py", root.parent / ".git/index"
+    at = file.stat().st_mtime_ns
+    file.write_text("a = 2\n")
+    for each in (file, index):
+        os.utime(each, ns=(at, at))
+    if has_new_file:
+        (root / "new.py").write_text("b = 1\n")
+    found = collected(root)
+    assert "code.py" in found.value.changed
+    assert b"+a = 2" in found.files["changes.diff"]
+
+
 def test_a_diff_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large new file is left out and counted; changes that are larger than the bound are not kept at all."""
     monkeypatch.setattr(git, "MOST_BYTES", 2000)
