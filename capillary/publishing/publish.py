@@ -5,6 +5,7 @@ import itertools
 import os
 import shlex
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ log = get_logger(__name__)
 
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
+_KNOWS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 _SHOWN_DEPTH = 3  # folders of a name that is too long to be read
 
 
@@ -33,7 +35,9 @@ def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], addr
                 remedy="write it in the stage, or remove it from the entry in dvc.yaml",
                 code=ExitCode.UNEXPECTED,
             )
-        refuse_foreign(work / out, f"the out {out} of {address}", "write plain files and folders only")
+        refuse_foreign(
+            work / out, f"the out {out} of {address}", "write plain files and folders only, which you may read"
+        )
     if stray := sorted(_stray(work, outs, links)):
         raise UndeclaredError(
             f"{address} wrote what dvc.yaml does not declare",
@@ -43,7 +47,7 @@ def check_scratch(work: Path, outs: Sequence[str], links: Collection[Path], addr
 
 
 def refuse_foreign(place: Path, name: str, remedy: str, *, cache: Path | None = None) -> None:
-    """Raise CapillaryError when `place`, called `name`, is or holds anything but plain files and folders.
+    """Raise CapillaryError when `place`, called `name`, is or holds anything but folders and readable plain files.
 
     A stage is not trusted: a link to one of the user's keys would be read, cached and pushed as if it were a result, or
     mounted for the next stage, and a pipe would be waited for. With `cache`, links into that folder (DVC's cache) and
@@ -68,10 +72,12 @@ def _real_place(place: Path) -> Path:
 
 
 def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
-    """What is neither a plain file nor a folder in `place`, itself included, and which kind it is."""
+    """What is neither a readable plain file nor a folder in `place`, itself included, and which kind it is."""
     inner = (Path(parent, name) for parent, folders, files in _walk(place) for name in sorted([*folders, *files]))
     for path in itertools.chain([place], inner):
-        kind = foreign_kind(path.lstat().st_mode)
+        kind = foreign_kind(mode := path.lstat().st_mode)
+        if kind is None and stat.S_ISREG(mode) and not os.access(path, os.R_OK, effective_ids=_KNOWS_EFFECTIVE_IDS):
+            kind = "file that cannot be read"  # DVC would end at it, when the former out is gone
         if kind is not None:
             yield path, kind
 

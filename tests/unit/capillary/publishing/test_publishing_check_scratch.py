@@ -147,6 +147,18 @@ def test_a_folder_that_cannot_be_listed_is_refused(place: str, mode: int) -> Non
     assert (caught.value.file, caught.value.code) == (str(work / place), ExitCode.UNDECLARED)
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o200, 0o044])
+def test_a_file_that_cannot_be_read_is_refused(mode: int) -> None:
+    """DVC would end with an error at it, after it took the former out's place. No mode keeps root out."""
+    with tempfile.TemporaryDirectory() as folder, temporary_user(Path(folder)):
+        work = Path(folder, "work")
+        make_out(work / "data/out", "new")
+        (work / "data/out/sub/a.txt").chmod(mode)
+        with pytest.raises(CapillaryError, match="the out data/out of toy holds a file that cannot be read") as caught:
+            check(work)
+    assert str(caught.value.file) == "sub/a.txt"
+
+
 @contextlib.contextmanager
 def temporary_user(folder: Path) -> Iterator[None]:
     """In the block root is nobody, who owns `folder`; another user stays who they are."""
