@@ -7,8 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
+from pydantic import AfterValidator, BaseModel, PositiveFloat, TypeAdapter, ValidationError
+
+from stages.common import stored
 from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError, DataError
 from stages.common.metrics import METRICS
@@ -191,24 +194,48 @@ def _trained(file: Path, cell: CellName, runtime: Runtime) -> TrainedCell:
     return TrainedCell(cell=cell, card=card, receipt=receipt)
 
 
+def _known(metric: str) -> str:
+    if metric not in METRICS:
+        raise ValueError("it is no metric of this capillary")
+    return metric
+
+
+class _Pictured(BaseModel):
+    """An entry of metrics/overlays.json (stages/evaluate/pictures/overlays.py)."""
+
+    rank: str
+    loss: str
+    fold: int
+    id: str
+    metric: Annotated[str, AfterValidator(_known)]
+    value: float
+    slice_z: int
+    depth: int
+    sides_um: tuple[PositiveFloat, PositiveFloat]
+    pictures: list[str]
+
+
+_OVERLAYS = TypeAdapter(tuple[_Pictured, ...])
+
+
 def read_overlays(folder: Path) -> tuple[Overlay, ...]:
     """metrics/overlays.json with the pictures that it names. Raises DataError."""
     file = folder / "overlays.json"
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = _OVERLAYS.validate_json(file.read_bytes())
         return tuple(_overlay(entry, file.parent / "overlays") for entry in entries)
     except UNREADABLE as error:
         raise unreadable(file, error) from error
 
 
-def _overlay(entry: dict[str, Any], folder: Path) -> Overlay:
+def _overlay(entry: _Pictured, folder: Path) -> Overlay:
     panels: dict[str, list[Panel]] = {"slice": [], "projection": []}
-    for name in entry["pictures"]:
+    for name in entry.pictures:
         _, view, _, panel = Path(name).stem.split("_")  # best_slice_1_image
         panels[view].append(Panel(name=panel, png=_png(folder / Path(name).name)))
-    height_um, width_um = entry["sides_um"]
+    height_um, width_um = entry.sides_um
     return Overlay(
-        **{key: entry[key] for key in ("rank", "loss", "fold", "id", "metric", "value", "slice_z", "depth")},
+        **entry.model_dump(exclude={"sides_um", "pictures"}),
         aspect=width_um / height_um,
         # the width is in the four bytes after the name of the first chunk
         pixels=int.from_bytes(panels["slice"][0].png[16:20], "big"),
@@ -257,6 +284,8 @@ def unreadable(file: Path, error: BaseException) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"{name} is not there", file=file, remedy="run `dvc repro`, or `dvc pull` if it ran elsewhere")
     remedy = f"run `dvc checkout --force {name}`: DVC's cache has it as the stage left it"
+    if isinstance(error, ValidationError):
+        return stored.unreadable(error, name, file=file, remedy=remedy)
     return DamagedError(f"{name} cannot be read", file=file, value=_why(error), remedy=remedy)
 
 

@@ -123,7 +123,8 @@ def test_overlays_must_be_pictures(tmp_path: Path) -> None:
         f"best_{view}_{n}_{p}.png" for view in ("slice", "projection") for n, p in enumerate(("image", "error"), 1)
     ]
     entry = {"rank": "best", "loss": "a", "fold": 0, "id": "v", "metric": "dsc", "value": 0.5, "slice_z": 1, "depth": 4}
-    write(tmp_path / "metrics/overlays.json", json.dumps([{**entry, "sides_um": [10, 20], "pictures": names}]))
+    whole = {**entry, "sides_um": [10, 20], "pictures": names}
+    write(tmp_path / "metrics/overlays.json", json.dumps([whole]))
     for name in names:
         write(tmp_path / "metrics/overlays" / name, tiny_png())
     (found,) = read_overlays(tmp_path / "metrics")
@@ -133,7 +134,14 @@ def test_overlays_must_be_pictures(tmp_path: Path) -> None:
         write(tmp_path / "metrics/overlays.json", json.dumps([{**entry, **odd}]))
         with pytest.raises(DataError, match="cannot be read"):
             read_overlays(tmp_path / "metrics")
-    write(tmp_path / "metrics/overlays.json", json.dumps([{**entry, "sides_um": [10, 20], "pictures": names}]))
+    for key, value in {"value": "high", "slice_z": None, "metric": "dcs", "fold": [], "rank": 1}.items():
+        write(tmp_path / "metrics/overlays.json", json.dumps([{**whole, key: value}]))
+        with pytest.raises(
+            DataError, match=r"overlays\.json cannot be read"
+        ) as caught:  # not by the page, for all parts
+            read_overlays(tmp_path / "metrics")
+        assert str(caught.value.value).startswith(f"0.{key}: ")
+    write(tmp_path / "metrics/overlays.json", json.dumps([whole]))
     write(tmp_path / "metrics/overlays" / names[0], "<svg onload='alert(1)'/>")
     with pytest.raises(DataError) as caught:
         read_overlays(tmp_path / "metrics")
