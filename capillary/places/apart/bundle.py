@@ -6,6 +6,7 @@ job/             the folder of the job (capillary/places/job.py)
 apart.json       where the head has all this, and what the node fetches by its hash
 """
 
+import errno
 import gzip
 import io
 import os
@@ -14,6 +15,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import capillary
 import stages
@@ -22,6 +24,7 @@ from capillary.places.job import LOG_FILE
 from capillary.places.slurm.submitted import BUNDLE_FILE
 from stages.common.errors import DamagedError, UsageError
 from stages.common.params import Params
+from stages.common.tracking.spool.plain import open_beneath
 
 APART_FILE = "apart.json"
 MOST_BYTES = 2_800_000  # of the archive: Slurm's usual limit of a script is 4 MiB, and base64 makes 4 bytes of 3
@@ -68,11 +71,19 @@ def pack(apart: Apart, config: str, carried: Mapping[str, Path]) -> bytes:
 
 def _add(archive: tarfile.TarFile, place: Path, name: str) -> None:
     for file in _files(place):
-        info = archive.gettarinfo(str(file), f"{name}/{file.relative_to(place)}" if place.is_dir() else name)
+        info = _info(archive, file, f"{name}/{file.relative_to(place)}" if place.is_dir() else name)
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         with file.open("rb") as stream:
             archive.addfile(info, stream)
+
+
+def _info(archive: tarfile.TarFile, file: Path, name: str) -> tarfile.TarInfo:
+    """`file` under `name`, with its content: tarfile makes a link of the second name of a file that has two."""
+    info = archive.gettarinfo(str(file), name)
+    if info.islnk():
+        info.type, info.linkname, info.size = tarfile.REGTYPE, "", file.stat().st_size
+    return info
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -94,12 +105,26 @@ def _write(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 
 def tar_of(folder: Path) -> bytes:
-    """The files in `folder` as an archive."""
+    """The files in `folder` as an archive. Raises OSError, also for a file that changes meanwhile."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for file in _files(folder):
-            archive.add(file, str(file.relative_to(folder)))
+            name = str(file.relative_to(folder))
+            info = _info(archive, file, name)
+            if not info.isreg():
+                archive.addfile(info)  # the head refuses it by name
+                continue
+            with _opened(folder, name) as stream:
+                archive.addfile(info, stream)
     return packed.getvalue()
+
+
+def _opened(folder: Path, name: str) -> IO[bytes]:
+    """The stage that writes in `folder` may still run, and swap a file for a link."""
+    try:
+        return open_beneath(folder, name)
+    except ValueError as error:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder / name)) from error
 
 
 def untar(content: bytes, folder: Path) -> None:

@@ -69,6 +69,41 @@ def test_an_archive_is_unpacked_into_its_folder_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "stray").exists()
 
 
+def test_a_file_with_two_names_travels_under_both(tmp_path: Path) -> None:
+    """So is a checkpoint when a node ends while the next one is written: the state must come back."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "checkpoint.pt").write_bytes(b"weights")
+    (state / "checkpoint.prev.pt").hardlink_to(state / "checkpoint.pt")
+    untar(tar_of(state), tmp_path / "copy")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "copy").iterdir()} == {
+        "checkpoint.pt": b"weights",
+        "checkpoint.prev.pt": b"weights",
+    }
+    (state / "key").symlink_to("/etc/hostname")
+    with pytest.raises(CapillaryError, match="an archive in the remote"):
+        untar(tar_of(state), tmp_path / "other")
+
+
+def test_a_file_that_is_swapped_for_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the stage, which still runs: a key of the user's would go to the remote."""
+    state, key = tmp_path / "state", tmp_path / "id_rsa"
+    state.mkdir()
+    key.write_text("a key")
+    (state / "checkpoint.pt").write_text("12345")
+    real = bundle._info
+
+    def swapped(archive: tarfile.TarFile, file: Path, name: str) -> tarfile.TarInfo:
+        info = real(archive, file, name)
+        file.unlink()
+        file.symlink_to(key)
+        return info
+
+    monkeypatch.setattr(bundle, "_info", swapped)
+    with pytest.raises(OSError, match="symbolic links"):
+        tar_of(state)
+
+
 def test_an_archive_that_claims_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few bytes of gzip can be a full disk."""
     monkeypatch.setattr(bundle, "MOST_ARCHIVE_BYTES", 1_000_000)
