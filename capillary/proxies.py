@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
+from capillary.loopback import leads_here
+
 _ADDRESSES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY")
 # Docker knows these build arguments without an ARG, and keeps them out of layers, history and cache keys
 PROXY_VARIABLES = tuple(name for upper in (*_ADDRESSES, "NO_PROXY") for name in (upper, upper.lower()))
@@ -18,7 +20,7 @@ def proxy_names(variables: Mapping[str, str]) -> list[str]:
 def loopback_proxies(variables: Mapping[str, str]) -> list[str]:
     """Names of variables whose proxy listens on a loopback address: a build's own network does not reach it."""
     named = (name for name in proxy_names(variables) if name.upper() in _ADDRESSES)
-    return [name for name in named if _is_loopback(variables[name])]
+    return [name for name in named if _at_loopback(variables[name])]
 
 
 def credentials_in(values: Iterable[str]) -> list[str]:
@@ -47,10 +49,9 @@ def _secret_parts(url: str) -> Iterator[str]:
         yield password or user  # a token may be in the place of the user
 
 
-def _is_loopback(url: str) -> bool:
+def _at_loopback(url: str) -> bool:
     """curl, pip and apt take a proxy without a scheme, too (`127.0.0.1:3128`)."""
     try:
-        host = urlsplit(url if "://" in url else f"//{url}").hostname or ""
+        return leads_here(urlsplit(url if "://" in url else f"//{url}").hostname or "")
     except ValueError:
         return False
-    return host in {"localhost", "::1"} or host.startswith("127.")

@@ -12,6 +12,7 @@ from capillary.compute.memory import GIB, memory_limit
 from capillary.executors.container.host_paths import HostPaths
 from capillary.executors.container.scratch import Scratch, work_folder
 from capillary.lifetimes.carried import NAME
+from capillary.loopback import leads_here
 from capillary.planning.access import StageAccess
 from capillary.planning.plan import INPUTS, StagePlan
 from capillary.proxies import loopback_proxies
@@ -135,16 +136,15 @@ def network_of(plan: StagePlan, own_id: str | None) -> str:
         return "none"
     if own_id is not None:
         return f"container:{own_id}"
-    servers = map(_is_loopback, (*plan.environment.values(), *plan.servers))
+    servers = map(_at_loopback, (*plan.environment.values(), *plan.servers))
     return "host" if any(servers) or loopback_proxies(plan.environment) else "bridge"
 
 
-def _is_loopback(value: str) -> bool:
+def _at_loopback(value: str) -> bool:
     try:
-        host = urlsplit(value).hostname or ""
+        return leads_here(urlsplit(value).hostname or "")
     except ValueError:
         return False
-    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def environment_of(plan: StagePlan) -> dict[str, str]:

@@ -9,6 +9,8 @@ CONNECTIONS = {"socket.connect", "socket.sendto", "socket.sendmsg", BIND}
 LOOK_UPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"}
 # who may talk to one of these can do anything on the machine
 DAEMON_SOCKETS = {"docker.sock", "podman.sock", "containerd.sock", "crio.sock"}
+_LOOPBACK_NAMES = {"localhost", "localhost.", "localhost.localdomain", "::1"}
+_LOOPBACK_NET = 127
 
 
 class Refusal(NamedTuple):
@@ -54,14 +56,20 @@ def _is_daemon(address: Any) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    return host in ("::1", "localhost") or host.startswith(("127.", "localhost."))
+    """No name that merely begins like one: 127.example.org is asked of a server elsewhere."""
+    if host in _LOOPBACK_NAMES:
+        return True
+    try:
+        return socket.inet_pton(socket.AF_INET, host)[0] == _LOOPBACK_NET
+    except OSError:
+        return False
 
 
 def _is_number(host: str) -> bool:
-    """Whether `host` is an address already (or empty: any), so that nobody is asked."""
-    for family in (socket.AF_INET, socket.AF_INET6):
+    """Whether `host` is an address already (or empty: any), so that nobody is asked. Only IPv6 knows a zone."""
+    for family, address in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
         try:
-            socket.inet_pton(family, host.partition("%")[0])
+            socket.inet_pton(family, address)
         except OSError:
             continue
         return True
@@ -69,4 +77,5 @@ def _is_number(host: str) -> bool:
 
 
 def _is_this_machine(host: str) -> bool:
-    return host.partition(".")[0] == os.uname().nodename.partition(".")[0]
+    name = os.uname().nodename
+    return host in (name, name.partition(".")[0])

@@ -114,6 +114,10 @@ tell({
     "to listen beyond the loopback": lambda: inet.bind(("0.0.0.0", 0)),
     "to ask for an address": lambda: socket.getaddrinfo("secret.example.org", 80),
     "to ask for an address, in the old way": lambda: socket.gethostbyname("secret.example.org"),
+    "to ask for a name like a loopback address": lambda: socket.getaddrinfo("127.secret.example.org", 80),
+    "to ask for a name like the loopback's": lambda: socket.getaddrinfo("localhost.secret.example.org", 80),
+    "to ask for a name like this machine's": lambda: socket.getaddrinfo(f"{socket.gethostname()}.x.org", 80),
+    "to ask for an address with a zone": lambda: socket.getaddrinfo("192.0.2.1%secret.example.org", 80),
     "the daemon's socket": lambda: unix("/var/run/docker.sock"),
     "the daemon's socket by the root": lambda: unix("/proc/self/root/run/docker.sock"),
     "a socket in the project": lambda: socket.socket(socket.AF_UNIX).bind(f"{ROOT[:40]}x.sock"),
@@ -192,7 +196,7 @@ def test_no_other_name_leads_to_what_is_not_declared(
 ) -> None:
     """Fifty ways, each refused by the guard, not by chance; no file has changed, and nobody is bothered with notes."""
     told = ended(make_plan, root, ATTACKS)
-    assert len(told) == 50
+    assert len(told) == 54
     assert {name: how for name, how in told.items() if not how.startswith("UndeclaredAccess: ")} == {}
     assert (root / "data/other.txt").read_text() == "data/other.txt"
     assert (root / "data/out/former.txt").read_text() == "former"
