@@ -75,11 +75,19 @@ def _foreign(place: Path) -> Iterator[tuple[Path, str]]:
     """What is neither a readable plain file nor a folder in `place`, itself included, and which kind it is."""
     inner = (Path(parent, name) for parent, folders, files in _walk(place) for name in sorted([*folders, *files]))
     for path in itertools.chain([place], inner):
-        kind = foreign_kind(mode := path.lstat().st_mode)
-        if kind is None and stat.S_ISREG(mode) and not os.access(path, os.R_OK, effective_ids=_KNOWS_EFFECTIVE_IDS):
-            kind = "file that cannot be read"  # DVC would end at it, when the former out is gone
+        mode = path.lstat().st_mode
+        kind = foreign_kind(mode) or _trouble_for_dvc(path, mode)
         if kind is not None:
             yield path, kind
+
+
+def _trouble_for_dvc(path: Path, mode: int) -> str | None:
+    """At what it is called here DVC would end, when the former out is gone."""
+    if stat.S_ISREG(mode) and not os.access(path, os.R_OK, effective_ids=_KNOWS_EFFECTIVE_IDS):
+        return "file that cannot be read"
+    if any("\udc80" <= sign <= "\udcff" for sign in path.name):  # how Python shows bytes that are no text
+        return "name that is not UTF-8"
+    return None
 
 
 def _walk(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:

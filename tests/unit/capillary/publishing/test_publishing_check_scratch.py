@@ -159,6 +159,16 @@ def test_a_file_that_cannot_be_read_is_refused(mode: int) -> None:
     assert str(caught.value.file) == "sub/a.txt"
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_name_that_is_not_text_is_refused(work: Path, is_folder: bool) -> None:
+    """DVC would end with "surrogates not allowed", after it took the former out's place."""
+    make_out(work / "data/out", "new")
+    place = work / os.fsdecode(b"data/out/sub/\xff")
+    place.mkdir() if is_folder else place.touch()
+    with pytest.raises(CapillaryError, match="the out data/out of toy holds a name that is not UTF-8"):
+        check(work)
+
+
 @contextlib.contextmanager
 def temporary_user(folder: Path) -> Iterator[None]:
     """In the block root is nobody, who owns `folder`; another user stays who they are."""
