@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
+from stages.common.text import json_value
 
 RECIPE = "recipe.json"
 # how stacks are read from files; 2: white stored as 0 is inverted, and the axes of a NIfTI follow its affine
@@ -69,7 +70,7 @@ def read_recipe(folder: Path) -> Recipe:
     """The recipe of the arrays in `folder`. Raises DataError when it is missing or no recipe."""
     file = folder / RECIPE
     try:
-        return recipe_from(json.loads(file.read_text(encoding="utf-8")), file)
+        return recipe_from(json_value(file.read_text(encoding="utf-8")), file)
     except FileNotFoundError as error:
         raise DataError(
             "the recipe by which these images were prepared is missing", remedy="run `dvc repro preprocess`", file=file

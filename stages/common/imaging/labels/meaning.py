@@ -12,6 +12,7 @@ from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
 from stages.common.imaging.labels.rule import BINARY, LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.imaging.stacks import binarise
+from stages.common.text import json_value
 
 LABELS = "labels.json"
 
@@ -53,7 +54,7 @@ def read_meaning(folder: Path) -> LabelMeaning:
     if not file.exists():
         return BINARY
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_value(file.read_text(encoding="utf-8"))
         ignored = content["ignore_value"]
         return LabelMeaning(
             rule=parse_rule(content["label"]), ignore_value=None if ignored is None else exact_number(ignored)

@@ -75,7 +75,7 @@ def test_anything_else_is_refused_with_its_origin(values: object) -> None:
     assert "dvc repro" in caught.value.remedy
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]"], ids=["missing", "no JSON", "no recipe"])
+@pytest.mark.parametrize("content", [None, "{", "[" * 5000, "[]"], ids=["missing", "no JSON", "nested", "no recipe"])
 def test_a_folder_without_a_recipe_is_refused(tmp_path: Path, content: str | None) -> None:
     """The error names the missing or damaged file."""
     if content is not None:
