@@ -9,8 +9,6 @@ The remote helps where it can: without it, stages run as if there were none. Wha
 
 import functools
 import math
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +23,7 @@ from capillary.dvc.graph import Entry
 from capillary.dvc.objects import refuse_missing, restore
 from capillary.dvc.run_cache import content_of, name_of
 from capillary.executors.sandbox import own_folder
+from capillary.lifetimes.bounded import bounded
 from capillary.lifetimes.stop import Stop
 from capillary.planning.access import read_access, stage_of
 from capillary.settings import SHARED_CACHE, Settings
@@ -38,7 +37,6 @@ from stages.common.tracking.address import without_login
 log = get_logger(__name__)
 
 RUNS, CIRCUMSTANCES = "runs", "capillary-circumstances"
-POLL_S = 0.1
 ANSWER_S = 30.0  # after which a remote that says nothing counts as away
 MOST_ENTRIES = 20  # of one run; a training whose bits differ each time has as many as it was run
 _REMEDY = "MLFLOW_TRACKING_URI, or weights_in_remote in configs/tracking.yaml"
@@ -106,10 +104,10 @@ class SharedCache:
             self._tell(error, f"the result of {self._claim.address} is not shared; later: dvc push --run-cache")
 
     def _fetch(self) -> SharedResult | None:
-        remote, entries = _within(ANSWER_S, self._stop, self._look)
+        remote, entries = self._within(ANSWER_S, self._look)
         for result in self._candidates(remote, entries):
             try:
-                _within(None, self._stop, functools.partial(_pull, remote, result))
+                self._within(math.inf, functools.partial(_pull, remote, result))
             except (DataError, DamagedError) as error:
                 _ignore(result.entry or "what dvc.lock names", error)
                 continue
@@ -117,6 +115,10 @@ class SharedCache:
                 self._note(remote, result)
             return result
         return None
+
+    def _within(self, limit_s: float, act: Callable[[], Result]) -> Result:
+        """What `act` returns or raises, unless it takes longer or this process is asked to stop (bounded.py)."""
+        return bounded(act, limit_s, lambda: self._stop.asked is not None)
 
     def _look(self) -> tuple[RemoteContent, list[str]]:
         """The remote, and the names of its records of this run."""
@@ -140,7 +142,7 @@ class SharedCache:
                 _ignore(str(error.file), error)
 
     def _read(self, remote: RemoteContent, *names: str, most_bytes: int) -> bytes | None:
-        return _within(ANSWER_S, self._stop, lambda: remote.read_file(*names, most_bytes=most_bytes))
+        return self._within(ANSWER_S, lambda: remote.read_file(*names, most_bytes=most_bytes))
 
     def _note(self, remote: RemoteContent, result: SharedResult) -> None:
         """Write the record into the local run cache, where DVC finds it, and the circumstances where an audit does."""
@@ -164,8 +166,8 @@ class SharedCache:
         return True
 
     def _push(self) -> None:
-        remote, entries = _within(ANSWER_S, self._stop, self._look)
-        _within(None, self._stop, lambda: self._send(remote, entries))
+        remote, entries = self._within(ANSWER_S, self._look)
+        self._within(math.inf, lambda: self._send(remote, entries))
         log.info(pushed(self._claim.address, remote.name))
 
     def _send(self, remote: RemoteContent, entries: list[str]) -> None:
@@ -197,30 +199,3 @@ def _pull(remote: RemoteContent, result: SharedResult) -> None:
 def _ignore(entry: str, error: CapillaryError) -> None:
     value = "" if error.value is None else f" ({visible(str(error.value))[:200]})"
     log.warning(f"not used of the shared cache: {visible(entry)}: {error.what}{value}")
-
-
-def _within(limit_s: float | None, stop: Stop, act: Callable[[], Result]) -> Result:
-    """What `act` returns or raises. TimeoutError if it takes longer than `limit_s`, InterruptedError if this process is
-    asked to stop, whatever becomes of `act` then.
-    """
-    ended: list[Result] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            ended.append(act())
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    deadline = math.inf if limit_s is None else time.monotonic() + limit_s
-    while thread.is_alive():
-        thread.join(POLL_S)
-        if stop.asked is not None:
-            raise InterruptedError("asked to stop")
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"no answer in {limit_s:g} s")
-    if failed:
-        raise failed[0]
-    return ended[0]

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from capillary.doctor.bounded import LIMIT_S, SilenceError, bounded
 from capillary.doctor.proxy import check_proxy
 from capillary.doctor.remote import check_remote
 from capillary.doctor.token import check_token
 from capillary.doctor.weights import check_weights
 from capillary.dvc.config import read_config
+from capillary.lifetimes.bounded import LIMIT_S, SilenceError, bounded
 from capillary.preflight.docker import check_docker, reach_daemon
 from capillary.preflight.run import read_preflight
 from capillary.settings import Settings

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from requests.utils import should_bypass_proxies
 
-from capillary.doctor.bounded import LIMIT_S
+from capillary.lifetimes.bounded import LIMIT_S
 from stages.common.preflight.check import Check, missed, passed
 
 NAME = "proxy"

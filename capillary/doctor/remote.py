@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from capillary.doctor.bounded import LIMIT_S, SilenceError, bounded
 from capillary.dvc.config import read_config
+from capillary.lifetimes.bounded import LIMIT_S, SilenceError, bounded
 from capillary.remote.trial import ReadOnlyError, place_of, prove
 from stages.common.errors import CapillaryError, ServiceError
 from stages.common.preflight.check import Check, missed, passed, warned

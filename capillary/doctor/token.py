@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 
-from capillary.doctor.bounded import LIMIT_S
+from capillary.lifetimes.bounded import LIMIT_S
 from stages.common.preflight.check import Check, missed, passed
 from stages.common.preflight.checks.http_requests import Reply, ask, mlflow_login
 from stages.common.preflight.checks.mlflow_server import EXPERIMENT_QUESTION, LOGIN

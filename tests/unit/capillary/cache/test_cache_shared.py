@@ -285,7 +285,6 @@ def test_a_remote_that_does_not_answer_costs_one_warning(
         monkeypatch.setenv("CAPILLARY_SHARED_CACHE", "elsewhere")
     if fault == "silent":
         monkeypatch.setattr(shared, "ANSWER_S", 0.0)
-        monkeypatch.setattr(shared, "POLL_S", 0.0)
     assert (one.run("door"), one.run()) == (0, 0)
     assert one.out == "by one"
     (warning,) = warnings(capfd)

@@ -3,7 +3,6 @@
 import base64
 import email.utils
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,11 +13,11 @@ from typer.testing import CliRunner
 
 from capillary.cli import app
 from capillary.doctor import examine, remote
-from capillary.doctor.bounded import SilenceError, bounded
 from capillary.doctor.proxy import check_proxy, is_near
 from capillary.doctor.remote import check_remote
 from capillary.doctor.token import check_token, expired_on
 from capillary.doctor.weights import check_weights
+from capillary.lifetimes.bounded import SilenceError
 from capillary.remote.trial import ReadOnlyError
 from capillary.settings import Settings, read_settings
 from stages.common.errors import ServiceError
@@ -164,17 +163,6 @@ def test_a_remote_that_is_not_set_up_is_named(config: str, status: Status, words
     assert check.status is status
     assert words in check.value
     assert check.remedy
-
-
-def test_nobody_waits_for_an_answer_that_does_not_come() -> None:
-    """Errors cross from the thread as they are."""
-    never = threading.Event()
-    with pytest.raises(SilenceError):
-        bounded(never.wait, limit_s=0.01)
-    with pytest.raises(ZeroDivisionError):
-        bounded(lambda: 1 // 0)
-    assert bounded(lambda: 5) == 5
-    never.set()
 
 
 def test_cards_without_a_kept_network_are_counted(tmp_path: Path) -> None:
