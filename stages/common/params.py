@@ -14,6 +14,7 @@ from stages.common.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 # keys that params.yaml had once → what is in their place
 RETIRED_KEYS = {

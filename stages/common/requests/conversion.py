@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from stages.common.errors import DamagedError
-from stages.common.params import Params
+from stages.common.params import Params, Sha256
 
 FETCHED, CONVERTED, CARDS = "fetched", "converted", "cards"
 PICKLE, VERSION = "model.pth", "version.json"
@@ -24,7 +24,7 @@ class OldVersion(Params):
     name: str
     version: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
     run_id: str
-    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    weights_sha256: Sha256
     has_alias: bool
     card: dict[str, Any]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from stages.common.errors import DamagedError
-from stages.common.params import Finite, Params
+from stages.common.params import Finite, Params, Sha256
 
 FETCHED = "provenance"
 INDEX = "fetched.json"
@@ -20,7 +20,6 @@ MOST_CELLS = 500
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
 Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FetchedCell(Params):

@@ -14,14 +14,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from stages.common.errors import DamagedError
 from stages.common.metrics import METRICS, Metric
-from stages.common.params import Finite, Params
+from stages.common.params import Finite, Params, Sha256
 from stages.common.statistics.results import Interval
 
 FILE = "training.json"
 # of evaluate: they are kept with the training
 TABLES = ("per_volume.parquet", "per_volume.csv", "summary.csv", "metrics.json", "paired.csv")
 MOST_BYTES = 64 << 20
-_SHA256 = Field(pattern=r"^[0-9a-f]{64}$")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
 Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
 
@@ -29,7 +28,7 @@ Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
 class File(Params):
     """Size and SHA-256 of a network's file, as its card has them."""
 
-    sha256: Annotated[str, _SHA256]
+    sha256: Sha256
     bytes: Annotated[int, Field(ge=0)]
 
 
@@ -40,7 +39,7 @@ class Cell(Params):
     fold: Annotated[int, Field(ge=0)]
     seed: Annotated[int, Field(ge=0)]
     fingerprint: str
-    weights_sha256: Annotated[str, _SHA256]
+    weights_sha256: Sha256
     files: dict[str, File]
     name: Name | None = None
     version: Number | None = None

@@ -16,6 +16,7 @@ from stages.common.cell_name import ENTRY, SEED_ENTRY
 from stages.common.errors import DamagedError, DataError
 from stages.common.imaging.recipe import Recipe, recipe_from, with_reading
 from stages.common.networks.description import FILES
+from stages.common.params import Sha256
 from stages.common.text import find_hidden, json_value
 from stages.common.tracking.cards.domain import Domain
 from stages.common.tracking.names import of_loss
@@ -39,7 +40,6 @@ def _has_files(files: Mapping[str, Any]) -> Mapping[str, Any]:
 
 _Text = Annotated[str, AfterValidator(_is_shown)]
 _Loss = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]  # part of the registered model's name
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Strict(), Field(ge=0)]
 _Size = Annotated[int, Strict(), Field(gt=0)]
 
@@ -49,7 +49,7 @@ class ModelFile:
     """What a card says of a file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    sha256: _Sha256
+    sha256: Sha256
     bytes: _Count
 
 
@@ -64,7 +64,7 @@ class ModelCard:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     loss: _Loss
     fold: _Count
-    weights_sha256: _Sha256
+    weights_sha256: Sha256
     patch_voxels: tuple[_Size, _Size, _Size]
     epochs: _Count
     validation_dsc: Annotated[int, Strict()] | Annotated[float, Strict()]
@@ -75,7 +75,7 @@ class ModelCard:
     domain: Domain | None = None  # None on cards of earlier versions
     seed: _Count | None = None  # None on cards of earlier versions
     # hash of loss, data, code and params without the seed, which all cells of a training have in common
-    setup: _Sha256 | None = None  # None on cards of earlier versions, and of stages that were started by hand
+    setup: Sha256 | None = None  # None on cards of earlier versions, and of stages that were started by hand
 
     @property
     def model_name(self) -> str:
