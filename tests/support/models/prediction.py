@@ -15,6 +15,7 @@ from tests.support.models.networks import package_of
 from tests.support.models.recipe import RECIPE
 from tests.support.parts import REPOSITORY
 from tests.support.tracking.cards import CARD
+from tests.support.tracking.empty_store import start_store
 from tests.support.tracking.tracked import embedded_runtime, plain_run
 from tests.support.warm import warm_environment
 
@@ -29,6 +30,7 @@ class PredictionProject:
             shutil.copy(REPOSITORY / name, root)
         for name in ("stages", "configs"):
             (root / name).symlink_to(REPOSITORY / name)
+        self.store = start_store(root / "mlruns")
 
     def register(
         self,
@@ -40,8 +42,7 @@ class PredictionProject:
         recipe: Recipe = RECIPE,
     ) -> ModelCard:
         """A network as train registers it, with an alias: a version with its card as a tag, and the card in models/."""
-        store = self.root / "mlruns"
-        runtime = embedded_runtime(store, fingerprint=f"{loss}-{fold}")
+        runtime = embedded_runtime(self.store, fingerprint=f"{loss}-{fold}")
         package = package_of(network, patch_voxels=patch_voxels, recipe=recipe)
         card = dataclasses.replace(
             CARD,

@@ -19,6 +19,7 @@ from stages.models.fetch import fetch
 from stages.models.register import register_all
 from tests.support.models.networks import random_network
 from tests.support.models.pickled import register_pickled
+from tests.support.tracking.empty_store import start_store
 from tests.support.tracking.tracked import embedded_runtime, load
 
 LOSS, NAME = "dice_ce", "capillary-dice_ce"
@@ -27,7 +28,7 @@ LOSS, NAME = "dice_ce", "capillary-dice_ce"
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pickled trainings of fold 0, of which the second has the alias, and one of fold 1."""
-    store = tmp_path_factory.mktemp("old") / "mlruns"
+    store = start_store(tmp_path_factory.mktemp("old") / "mlruns")
     for seed, fold in ((0, 0), (1, 0), (2, 1)):
         register_pickled(store, random_network(seed), LOSS, fold=fold, patch_voxels=(4, 16, 16))
     return store
@@ -95,6 +96,7 @@ def test_what_the_unpickling_step_hands_on_is_checked_anew(server: Server, tmp_p
     """Other weights than were registered do not get into the registry."""
     version = {"name": NAME, "version": "1", "run_id": "r", "weights_sha256": "0" * 64, "has_alias": False, "card": {}}
     fetch([], tmp_path / "fetched", server)
+    start_store(tmp_path / "other")
     register_pickled(tmp_path / "other", random_network(7), "other", patch_voxels=(4, 16, 16))
     other = connect(embedded_runtime(tmp_path / "other"))
     fetch(["capillary-other/1"], tmp_path / "more", other)

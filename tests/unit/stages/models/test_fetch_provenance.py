@@ -17,6 +17,7 @@ from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
 from stages.common.tracking.server import Server, connect
 from stages.models.provenance import fetch_provenance
 from tests.support.models.pickled import Planted
+from tests.support.tracking.empty_store import start_store
 from tests.support.tracking.provenance import provenance_record
 from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import Failing
@@ -67,7 +68,7 @@ class Registry:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    return Registry(tmp_path_factory.mktemp("registry"))
+    return Registry(start_store(tmp_path_factory.mktemp("registry")))
 
 
 def cell(fold: int, version: str, **changes: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from stages.train.computing.switches import Switches
 from stages.train.loop.history import EpochRecord
 from stages.train.loop.state import TrainingState
 from stages.train.record import recorded, register
+from tests.support.tracking.empty_store import start_store
 from tests.support.tracking.provenance import HOST
 from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import made_of
@@ -39,7 +40,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def runtime(tmp_path: Path) -> Runtime:
     compute, monitoring = Compute(profile="a laptop"), Monitoring(interval_s=None)
-    return embedded_runtime(tmp_path / "mlruns", threads=3, compute=compute, monitoring=monitoring)
+    return embedded_runtime(start_store(tmp_path / "mlruns"), threads=3, compute=compute, monitoring=monitoring)
 
 
 @pytest.fixture

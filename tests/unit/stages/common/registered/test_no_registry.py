@@ -24,6 +24,7 @@ from stages.common.tracking.spool.listing import spools_in
 from stages.models.showing import list_models
 from stages.sync.sync import sync
 from tests.support.models.networks import card_of, package_of, random_network
+from tests.support.tracking.empty_store import start_store
 from tests.support.tracking.tracked import embedded_runtime, plain_run
 from tests.support.tracking.trainings import made_training
 from tests.unit.stages.common.tracking.opened import Clock, Failing
@@ -75,7 +76,7 @@ def test_what_an_answer_means(monkeypatch: pytest.MonkeyPatch, status: int, body
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
     """An embedded store without a registry, which does not know the models that runs log since MLflow 3."""
-    real = plain_run(embedded_runtime(tmp_path / "mlruns")).server
+    real = plain_run(embedded_runtime(start_store(tmp_path / "mlruns"))).server
     client: Any = Failing(real.client, **dict.fromkeys((*REGISTRY, "list_artifacts"), answered(404, PAGE)))
     return Server(client=client, uri=real.uri)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stages.common.runtime import Runtime
+from tests.support.tracking.empty_store import start_store
 from tests.support.tracking.tracked import embedded_runtime
 
 MakeRuntime = Callable[..., Runtime]
@@ -14,8 +15,8 @@ MakeRuntime = Callable[..., Runtime]
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for one embedded store; its SQLite file takes a second to make, so the tests share it."""
-    return tmp_path_factory.mktemp("mlruns") / "deep"
+    """A folder with one embedded store, which the tests share."""
+    return start_store(tmp_path_factory.mktemp("mlruns") / "deep")
 
 
 @pytest.fixture

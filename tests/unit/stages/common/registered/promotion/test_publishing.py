@@ -17,6 +17,7 @@ from stages.common.tracking.server import Server, connect
 from stages.models.comparing import compare_trainings
 from stages.models.promoting import promote, rollback
 from stages.models.showing import list_models, show
+from tests.support.tracking.empty_store import start_store
 from tests.support.tracking.tracked import embedded_runtime, plain_run
 from tests.support.tracking.trainings import made_training
 
@@ -30,7 +31,7 @@ def shifted(by: float) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("published") / "mlruns"
+    return start_store(tmp_path_factory.mktemp("published") / "mlruns")
 
 
 @pytest.fixture(scope="module")
