@@ -1,19 +1,19 @@
 """A registered model's files are those of its card or are not read; everything else in its folder is never run."""
 
 import dataclasses
-import hashlib
 import io
-import json
 import pickle
-import subprocess
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow.pyfunc
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from stages.common.errors import CapillaryError, DataError
 from stages.common.inference import predict_probability
@@ -23,27 +23,37 @@ from stages.common.packing import pack
 from stages.common.tracking.cards.card import ModelCard, ModelFile
 from stages.common.tracking.model_files import FOLDER, file_of, mlflow_folder
 from stages.common.tracking.registry import register_model
+from tests.support.forks import without_this_repository
 from tests.support.models.networks import card_of, description_of, package_of, random_network
 from tests.support.models.pickled import Planted
+from tests.support.parts import REPOSITORY
 from tests.support.tracking.tracked import PlainRun, embedded_runtime, load, plain_run
 
 
-@pytest.fixture
-def run(store: Path, request: pytest.FixtureRequest) -> PlainRun:
-    """Its own run for each test."""
-    runtime = embedded_runtime(store, fingerprint=request.node.name)
-    return plain_run(runtime)
+@pytest.fixture(scope="module")
+def run(store: Path) -> PlainRun:
+    """The run of the registered network."""
+    return plain_run(embedded_runtime(store, fingerprint="model files"))
 
 
-@pytest.fixture
-def registered(run: PlainRun, request: pytest.FixtureRequest) -> tuple[ModelCard, Path]:
+@pytest.fixture(scope="module")
+def version(run: PlainRun) -> tuple[ModelCard, Path]:
     """The card of a registered network, and the folder of its version."""
-    model, loss = random_network(), hashlib.sha256(request.node.name.encode()).hexdigest()
-    registered = register_model(
-        package_of(model), server=run.server, run_id=run.run_id, loss=loss, fold=0, fingerprint="f"
+    model = random_network()
+    named = register_model(
+        package_of(model), server=run.server, run_id=run.run_id, loss="model_files", fold=0, fingerprint="f"
     )
-    source = run.server.client.get_model_version(*registered).source
-    return card_of(model, loss=loss), Path(source)
+    return card_of(model, loss="model_files"), Path(run.server.client.get_model_version(*named).source)
+
+
+@pytest.fixture
+def registered(version: tuple[ModelCard, Path], tmp_path: Path) -> Iterator[tuple[ModelCard, Path]]:
+    """The same, to be damaged: the folder is whole again after the test."""
+    card, folder = version
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    yield card, folder
+    shutil.rmtree(folder)
+    shutil.copytree(whole, folder)
 
 
 def test_code_that_was_planted_anywhere_in_a_version_is_not_run(
@@ -142,18 +152,18 @@ def test_a_registered_model_works_with_mlflow_alone(tmp_path: Path) -> None:
     """Its code travels with it: it is loaded where no checkout is on the path, and holds no path of this machine."""
     network = random_network().eval()
     stack = np.random.default_rng(0).random((3, 17, 20), dtype=np.float32)
-    program = (
-        "import sys, json, numpy, mlflow.pyfunc; model = mlflow.pyfunc.load_model(sys.argv[1]);"
-        "import stages; assert stages.__file__.startswith(sys.argv[1]), stages.__file__;"
-        "stack = numpy.asarray(json.loads(sys.argv[2]), dtype='float64');"
-        "print(json.dumps(model.predict(stack, params={'probability': True}).tolist()))"
-    )
     with mlflow_folder(package_of(network)) as folder:
         text = (folder / "MLmodel").read_text()
-        argv = [sys.executable, "-P", "-c", program, str(folder), str(stack.tolist())]
-        done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    expected = predict_probability(network, stack, (4, 16, 16), 0.5)
-    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, atol=1e-6)
-    assert str(Path(__file__).parents[5]) not in text
+        found = without_this_repository(tmp_path, lambda: _predicted(folder, stack))
+    np.testing.assert_allclose(found, predict_probability(network, stack, (4, 16, 16), 0.5), atol=1e-6)
+    assert str(REPOSITORY) not in text
     assert "signature" in text
+
+
+def _predicted(folder: Path, stack: NDArray[Any]) -> NDArray[Any]:
+    model = mlflow.pyfunc.load_model(str(folder))
+    loaded = {name: str(sys.modules[name].__file__) for name in sys.modules if name.split(".")[0] == "stages"}
+    assert loaded, "the model brought no code along"
+    assert all(file.startswith(str(folder)) for file in loaded.values()), loaded
+    probability: NDArray[Any] = model.predict(stack.astype("float64"), params={"probability": True})
+    return probability
