@@ -28,7 +28,7 @@ from tests.support.tracking.tracked import embedded_runtime
 
 SPACING_UM = (4.0, 1.0, 1.0)
 PATCH = (4, 16, 16)
-SHAPE = (7, 39, 29)
+SHAPE = (5, 27, 23)
 NATIVE = Recipe(normalisation="percentile", percentile_low=1, percentile_high=99, resample_to_um=None)
 RESAMPLED = Recipe(normalisation="zscore", percentile_low=0, percentile_high=100, resample_to_um=(2.0, 1.5, 1.25))
 RECIPES = {"dice_ce": NATIVE, "cbdice": RESAMPLED}
