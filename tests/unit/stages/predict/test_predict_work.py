@@ -155,7 +155,7 @@ def test_the_room_that_is_looked_for_is_the_room_that_is_taken(
 
     monkeypatch.setattr(DiskVolume, "__exit__", look)
     monkeypatch.setattr(Scratch, "refuse_full_disk", lambda _scratch, room: needed.append(room))
-    stack = np.random.default_rng(0).gamma(2, 20, (9, 40, 37)).clip(0, 250).astype(dtype)
+    stack = np.random.default_rng(0).gamma(2, 20, (5, 23, 21)).clip(0, 250).astype(dtype)
     wished = {"suffix": suffix, "spacing_um": spacing_um, "probability": True, "min_component_um3": 1.0}
     # patches side by side: that a voxel is predicted eight times takes time and no room
     run(project, tmp_path, stack, card(project, loss), **wished, overlap=0.0)
@@ -168,7 +168,7 @@ def test_a_disk_without_room_is_refused_before_the_stack_is_read(
     project: PredictionProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight bytes a voxel for float64, four for the probability, three for masks; one less is too little."""
-    stack = np.random.default_rng(0).random((200, 20, 20))
+    stack = np.random.default_rng(0).random((20, 20, 20))
     needed = OVERHEAD_BYTES + stack.size * (8 + 4 + 3)
     disk = SimpleNamespace(free=needed - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: disk)
