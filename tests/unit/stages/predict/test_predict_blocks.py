@@ -1,6 +1,7 @@
 """One stack by blocks: the stage's three steps leave what one run leaves that predicts the stack whole."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,19 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, PERCENTILE)
 
 
-def use(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> None:
+@functools.cache
+def found_with(recipe: Recipe) -> FoundNetwork:
     torch.manual_seed(1)
     network = linear_network(0.6 * torch.rand(3, 3, 3), -1.4)
     package = package_of(network, recipe=recipe)
     card = card_of(network, recipe=recipe, files=package.files)
-    found = FoundNetwork(
+    return FoundNetwork(
         card=card, name="net", version="1", place="here", fetch=lambda name, _most: package.contents[name]
     )
+
+
+def use(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> None:
+    found = found_with(recipe)
     for module in (opening, surveying):
         monkeypatch.setattr(module, "find_asked", lambda *_: [found])
 
