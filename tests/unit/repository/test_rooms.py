@@ -23,12 +23,21 @@ def _modules() -> dict[str, Path]:
 MODULES = _modules()
 
 
+@functools.cache
+def _statements(file: Path) -> tuple[list[ast.Import | ast.ImportFrom], list[int]]:
+    """The imports anywhere in `file`, and how many lines each of its functions has; each file is parsed once."""
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    lengths = [(node.end_lineno or node.lineno) - node.lineno + 1 for node in functions]
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)], lengths
+
+
 def _imported(file: Path) -> Iterator[str]:
     """The modules of this repository that `file` imports, anywhere in it."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in _statements(file)[0]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             inner = (f"{node.module}.{alias.name}" for alias in node.names)
             yield from (name if name in MODULES else node.module for name in inner)
 
@@ -123,10 +132,10 @@ def test_dvc_s_api_has_one_room() -> None:
 
 
 def _all_imports(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in _statements(file)[0]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             yield node.module
 
 
@@ -151,13 +160,8 @@ def test_what_is_said_along_z_y_and_x_has_one_home() -> None:
 
 def test_functions_stay_short() -> None:
     """What has a name of its own is read once, and is tested by itself."""
-    lines = [
-        (node.end_lineno or node.lineno) - node.lineno + 1
-        for top in ("capillary", "stages", "serving", "services")
-        for file in (REPOSITORY / top).rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    tops = ("capillary", "stages", "serving", "services")
+    lines = [length for top in tops for file in (REPOSITORY / top).rglob("*.py") for length in _statements(file)[1]]
     assert median(lines) <= 8
     assert max(lines) <= 60
 
