@@ -214,16 +214,16 @@ def test_what_a_node_cannot_have_is_refused(plan: StagePlan, make_plan: Make) ->
     assert "MLFLOW_TRACKING_URI" in caught.value.remedy
 
 
-@pytest.mark.parametrize("outs", [b'{"../../stray": "0"}', b"[]", b"not JSON", b"[" * 100_000, b"\xff"])
-def test_outs_that_a_node_invents_are_not_taken(plan: StagePlan, outs: bytes) -> None:
+def test_outs_that_a_node_invents_are_not_taken(plan: StagePlan) -> None:
     """Whoever can write to the remote may say anything."""
     written(plan)
     lab, folder = Remote(plan.root), job_folder(plan)
-    lab.write(box_of(folder), "outs.json", outs)
-    lab.write(box_of(folder), "ended.json", b'{"code": 0, "node": "n1", "started": 1, "ended": 2}')
-    with pytest.raises(CapillaryError, match="list of outs"):
-        Mirror(plan, folder).catch_up()
-    assert read_ended(folder) is None
+    lab.write(box_of(folder), "ended.json", WELL)
+    for outs in (b'{"../../stray": "0"}', b"[]", b"not JSON", b"[" * 100_000, b"\xff"):
+        lab.write(box_of(folder), "outs.json", outs)
+        with pytest.raises(CapillaryError, match="list of outs"):
+            Mirror(plan, folder).catch_up()
+        assert read_ended(folder) is None, outs[:20]
 
 
 def test_capillary_jobs_reaches_a_node_that_sees_no_folder(
