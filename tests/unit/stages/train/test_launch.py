@@ -13,23 +13,7 @@ from stages.train import launch
 from stages.train.cell import plan_cell
 from stages.train.distributed.stop import StopChannel
 from stages.train.launch import MOST_RESTARTS
-from tests.unit.stages.train.distributed.stopped_processes import stop
 from tests.unit.stages.train.tiny import runtime_in, tiny_params
-
-
-def test_no_process_says_that_the_checkpoint_is_written_before_it_is(tmp_path: Path) -> None:
-    """A follower has nothing to write, and waits for rank 0, whose disk is slow."""
-    for rank in stop(tmp_path, full=False):
-        assert rank["said"] == "stopped by SIGTERM after epoch 0, step 1; the checkpoint is written"
-        assert rank["written"]
-
-
-def test_a_checkpoint_that_cannot_be_written_is_what_is_said(tmp_path: Path) -> None:
-    """Rank 0 says so; a follower only sees that it is gone."""
-    lead, follower = stop(tmp_path, full=True)
-    assert "No space left on device" in lead["said"]
-    assert "checkpoint is written" not in follower["said"]
-
 
 Start = Callable[[StopChannel], Any]
 

@@ -20,7 +20,7 @@ from stages.train.resuming.interrupt import Interrupt
 from tests.unit.stages.train.distributed.start import SIZE, start_two
 from tests.unit.stages.train.distributed.two_processes import PATCHES, batch_of, fresh_state, params
 
-DISK_S = 1.0
+DISK_S = 0.4
 
 
 class _SlowDisk:

@@ -1,4 +1,7 @@
+"""Ranks: by arithmetic, and in two real processes. Their server imports torch, and serves one file of tests."""
+
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from stages.train.computing.switches import asked_for
 from stages.train.distributed.ranks import ALONE, Ranks
 from stages.train.losses.catalogue import LOSSES
 from tests.unit.stages.train.distributed import two_processes
+from tests.unit.stages.train.distributed.stopped_processes import stop
 from tests.unit.stages.train.distributed.two_processes import (
     MICRO_BATCHES,
     PATCHES,
@@ -111,3 +115,17 @@ def test_the_ranks_load_each_batch_between_them_and_score_as_one_process_does(
     for batch, *parts in zip(alone, *(rank["loaded"] for rank in found), strict=True):
         assert torch.equal(torch.cat(parts), batch)
     assert found[0]["score"] == found[1]["score"] == score(volumes, ALONE)
+
+
+def test_no_process_says_that_the_checkpoint_is_written_before_it_is(tmp_path: Path) -> None:
+    """A follower has nothing to write, and waits for rank 0, whose disk is slow."""
+    for rank in stop(tmp_path, full=False):
+        assert rank["said"] == "stopped by SIGTERM after epoch 0, step 1; the checkpoint is written"
+        assert rank["written"]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_what_is_said(tmp_path: Path) -> None:
+    """Rank 0 says so; a follower only sees that it is gone."""
+    lead, follower = stop(tmp_path, full=True)
+    assert "No space left on device" in lead["said"]
+    assert "checkpoint is written" not in follower["said"]
