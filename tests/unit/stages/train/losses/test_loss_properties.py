@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stages.train.losses import LOSSES, Loss, build_loss
 from stages.train.losses.warp import WarpLoss
+from tests.unit.stages.train.losses.finite_differences import finite_differences
 
 Case = tuple[Tensor, Tensor, Tensor]
 
@@ -87,9 +88,10 @@ def test_a_common_offset_of_both_channels_changes_nothing(loss: Loss, random_cas
 
 def test_gradient_agrees_with_finite_differences(loss: Loss, random_case: Case) -> None:
     """Every partial derivative, in float64 and away from the threshold of the hard masks."""
-    logits, label, skeleton = (part[:2, :, :3, :5, :4] for part in random_case)
-    leaf = logits.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: loss(x, label, skeleton), (leaf,), eps=1e-5, atol=1e-8)
+    logits, label, skeleton = (part[:2, :, :3, :4, :3].contiguous() for part in random_case)
+    _, gradient = value_and_gradient(loss, logits, label, skeleton)
+    expected = finite_differences(lambda moved: loss(moved, label, skeleton), logits)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-8)
 
 
 def moved(logits: Tensor, label: Tensor, skeleton: Tensor, move: Callable[[Tensor], Tensor]) -> Case:
@@ -170,13 +172,13 @@ def test_worse_predictions_cost_more(
 
 def test_descent_finds_the_tube(loss: Loss, tube: Callable[..., Tensor], axis_of_tube: Tensor) -> None:
     """50 steps on a free volume of logits, from noise, lower the loss and reach a DSC above 0.9."""
-    label = tube(3)
+    label, axis = (mask[:, :, 1:10, 5:19, :16] for mask in (tube(3), axis_of_tube))
     logits = torch.randn(1, 2, *label.shape[2:], generator=torch.Generator().manual_seed(1)).requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=0.2)
     values = []
     for _ in range(50):
         optimizer.zero_grad()
-        value = loss(logits, label, axis_of_tube)
+        value = loss(logits, label, axis)
         value.backward()
         optimizer.step()
         values.append(value.item())
