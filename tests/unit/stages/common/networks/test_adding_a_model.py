@@ -1,14 +1,17 @@
 """docs/adding-a-model.md, followed literally: its file, its line, its command."""
 
+import contextlib
+import io
+import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-import torch
+import pytest
 
 from stages.common.networks import catalogue
+from tests.support.forks import without_this_repository
 from tests.support.parts import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "adding-a-model.md").read_text()
@@ -30,22 +33,22 @@ def test_the_pages_file_and_line_make_a_network_that_keeps_the_rules(tmp_path: P
 
     # the file alone: its conftest.py is about other tests
     tests = shutil.copy(Path(__file__).with_name("test_architectures.py"), tmp_path)
-    found = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", name, tests],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        # without the plugins of installed packages, which it does not need and would import
-        env={
-            "PYTHONPATH": str(tmp_path),
-            "OMP_NUM_THREADS": str(torch.get_num_threads()),
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        },
-    )
-    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
-    assert re.search(r"\d\d passed", found.stdout)
+    code, said = without_this_repository(tmp_path, lambda: _run_tests(tests, name))
+    assert code == 0, said[-3000:]
+    assert re.search(r"\d\d passed", said)
     assert name not in catalogue.ARCHITECTURES
+
+
+def _run_tests(tests: str, name: str) -> tuple[int, str]:
+    """pytest's exit code and what it prints, where the copy is found first."""
+    sys.path.insert(0, str(Path.cwd()))
+    # without the plugins of installed packages, which it does not need
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for plugin in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        os.environ.pop(plugin, None)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        code = pytest.main(["-q", "--rootdir=.", "-p", "no:cacheprovider", "-k", name, str(tests)])
+    return int(code), said.getvalue()
 
 
 def _copy(source: Path, target: Path) -> None:
