@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,23 +162,33 @@ def _impossible(label: str, why: str, next_time: str) -> CapillaryError:
     )
 
 
-def consent(fetched: Fetched, recipes: Sequence[Recipe], evaluation: Recorded | None = None) -> Iterator[str]:
-    """The lines that somebody agrees to before the code of another time and place runs here."""
+def consent(
+    fetched: Fetched,
+    recipes: Sequence[Recipe],
+    touched: Callable[[bytes], Sequence[str]],
+    evaluation: Recorded | None = None,
+) -> Iterator[str]:
+    """The lines that somebody agrees to before the code of another time and place runs here.
+
+    `touched` gives the files that a diff changes: a record may list others, or none.
+    """
     yield f"{fetched.label} will be trained again, which runs code named by its registry:"
     for recipe in recipes:
-        yield from _agreed(recipe.first.host, ", ".join(original.record.stage for original in recipe.originals))
+        yield from _agreed(recipe.first, ", ".join(original.record.stage for original in recipe.originals), touched)
     if evaluation is not None:
-        yield from _agreed(evaluation.host, evaluation.record.stage)
+        yield from _agreed(evaluation, evaluation.record.stage, touched)
 
 
-def _agreed(host: Provenance, stages: str) -> Iterator[str]:
+def _agreed(recorded: Recorded, stages: str, touched: Callable[[bytes], Sequence[str]]) -> Iterator[str]:
+    host = recorded.host
     yield f"  commit {host.commit} (recorded from {host.remote or 'a repository without a remote'})"
-    yield f"    {_changes(host)}; {stages}"
+    yield f"    {_changes(host, recorded.diff, touched(recorded.diff) if recorded.diff else ())}; {stages}"
 
 
-def _changes(host: Provenance) -> str:
-    if host.changed_count == 0:
+def _changes(host: Provenance, diff: bytes, touched: Sequence[str]) -> str:
+    if not diff and host.changed_count == 0:
         return "no changes on top"
-    shown = ", ".join(host.changed[:10]) + (", …" if host.changed_count > 10 else "")
+    names, count = (touched, len(touched)) if diff else (host.changed, host.changed_count)
+    shown = ", ".join(names[:10]) + (", …" if count > 10 else "")
     note = {"masked": "; secrets in it were masked", "incomplete": "; some new files are not in it"}.get(host.diff, "")
-    return f"{host.changed_count} changed files, a diff of {host.diff_bytes:,} bytes{note}: {shown}"
+    return f"{count} changed files, a diff of {len(diff):,} bytes{note}: {shown}"

@@ -1,5 +1,6 @@
 """`capillary reproduce MODEL`: from a registry's entry to a verdict."""
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def run_reproduction(asked: Reproduction, root: Path, stop: Stop, ask: Callable[
         fetched, recipes = read_recipes(Path(name) / FETCHED)
         evaluation = read_evaluation(Path(name) / FETCHED, fetched.label) if fetched.metrics else None
     states = [*(recipe.first for recipe in recipes), *([evaluation] if evaluation else [])]
-    for line in (*consent(fetched, recipes, evaluation), *_remotes_changed(root, states)):
+    touched = functools.partial(touched_files, root)
+    for line in (*consent(fetched, recipes, touched, evaluation), *_remotes_changed(root, states)):
         print_answer(line)
     if not asked.agreed and not ask("Do you trust this commit and these changes, and train?"):
         raise UsageError("nothing was trained", remedy="answer yes, or give --yes")

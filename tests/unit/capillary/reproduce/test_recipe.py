@@ -45,14 +45,28 @@ def fetch(folder: Path, *hosts: dict[str, Any]) -> Path:
     return folder
 
 
+def touched(_diff: bytes) -> list[str]:
+    """The files that DIFFED changes."""
+    return ["x"]
+
+
 def test_cells_of_one_state_are_trained_together(tmp_path: Path) -> None:
     """Another commit is another worktree; what is agreed to names commit, remote, changes and cells."""
     fetched, recipes = read_recipes(fetch(tmp_path / "f", {}, CHANGED, {}))
     assert [[one.cell.fold for one in recipe.originals] for recipe in recipes] == [[0, 2], [1]]
-    text = "\n".join(consent(fetched, recipes))
+    text = "\n".join(consent(fetched, recipes, touched))
     for part in ("c" * 40, "https://example.org/lab/vessels.git", "no changes on top", "a diff of 19 bytes: x"):
         assert part in text
     assert group([]) == ()
+
+
+@pytest.mark.parametrize("claimed", [{"changed_count": 0, "changed": ()}, {"changed": ("README.md",), "diff_bytes": 1}])
+def test_the_changes_are_those_of_the_diff_whatever_the_record_lists(tmp_path: Path, claimed: dict[str, Any]) -> None:
+    """Or somebody agrees to a commit of their own, and a diff of somebody else's runs."""
+    fetched, recipes = read_recipes(fetch(tmp_path / "f", {**CHANGED, **claimed}))
+    text = "\n".join(consent(fetched, recipes, touched))
+    assert "1 changed files, a diff of 19 bytes: x" in text
+    assert "README.md" not in text
 
 
 @pytest.mark.parametrize(
@@ -94,7 +108,7 @@ def test_an_evaluation_has_its_own_commit_changes_and_params(tmp_path: Path) -> 
     found = read_evaluation(folder, fetched.label)
     assert found is not None
     assert (found.commit, found.diff, found.params) == ("e" * 40, DIFFED, b"evaluation: {threshold: 0.4}\n")
-    text = "\n".join(consent(fetched, recipes, found))
+    text = "\n".join(consent(fetched, recipes, touched, found))
     assert f"commit {'e' * 40}" in text
     assert "a diff of 19 bytes: x; evaluate" in text
 
