@@ -30,7 +30,9 @@ import sysconfig
 import tempfile
 import threading
 import types
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,83 +56,118 @@ OWN = ("capillary", "stages")
 HOST_SIDE = (
     "capillary.cli",
     "capillary.launcher.command",
+    "capillary.launcher.run",
     "capillary.dvc.command",
     "capillary.executors.container.execute",
 )
 
 
-def serve(listener: socket.socket, run: int, lessons: IO[str], known: set[str]) -> Callable[[], object]:
+@dataclass(frozen=True)
+class Command:
+    """A command that runs: its process, a file that is readable once that has ended, and where its client waits."""
+
+    child: int
+    ended: int
+    connection: socket.socket
+
+    @property
+    def files(self) -> tuple[int, int]:
+        """To which something happens when it or its client ends."""
+        return self.ended, self.connection.fileno()
+
+    def close(self) -> None:
+        """What this process holds of it."""
+        os.close(self.ended)
+        self.connection.close()
+
+
+@dataclass
+class Known:
+    """The modules that every command has from the start."""
+
+    names: set[str] = field(default_factory=set)
+    own: list[str] = field(default_factory=list)  # those of them that are the tool's
+    last: str = ""
+
+    def look(self) -> None:
+        """Note what this process has imported, and get it ready to be forked."""
+        self.names = set(sys.modules)
+        self.own = [name for name in sys.modules if name.partition(".")[0] in OWN]
+        assert len(os.listdir("/proc/self/task")) == 1, "a library started a thread when it was imported"
+        for each in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+            each.atexit = False  # no command takes the libraries apart
+        gc.freeze()
+
+
+def serve(listener: socket.socket, run: int, lessons: IO[str], known: Known) -> Callable[[], object]:
     """Answer until the test run has ended; returns in children only, what each is to run."""
     end = out_of_the_way(os.pidfd_open(run))
-    while end not in (ready := select.select([listener, lessons, end], [], [])[0]):
-        if lessons in ready:
+    running: list[Command] = []
+    while end not in (ready := wait(listener.fileno(), lessons.fileno(), end, running)):
+        if lessons.fileno() in ready:
             learn(lessons, known)
-        if listener not in ready:
+        for command in [one for one in running if not ready.isdisjoint(one.files)]:
+            finish(command)
+            running.remove(command)
+        if listener.fileno() not in ready:
             continue
-        connection, _ = listener.accept()
-        if os.fork():
-            connection.close()
+        accepted = listener.accept()[0]
+        connection = socket.socket(fileno=out_of_the_way(accepted.detach()))
+        if child := os.fork():
+            running.append(Command(child, out_of_the_way(os.pidfd_open(child)), connection))
             continue
+        for each in running:
+            each.close()
         listener.close()
         os.close(end)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        return attend(connection)
+        return become(connection, known)
     folder = Path(listener.getsockname()).parent
     shutil.rmtree(folder, ignore_errors=True)
     folder.with_suffix(".lock").unlink(missing_ok=True)
     os._exit(0)
 
 
-def learn(lessons: IO[str], known: set[str]) -> None:
+def wait(listener: int, lessons: int, end: int, running: list[Command]) -> set[int]:
+    """The files to which something happened, once there are any: of `running`, an end or a client that has gone."""
+    poll = select.poll()
+    for file in (listener, lessons, end, *(command.ended for command in running)):
+        poll.register(file, select.POLLIN)
+    for command in running:
+        poll.register(command.connection, 0)  # its request is for the command to read
+    return {file for file, _ in poll.poll()}
+
+
+def finish(command: Command) -> None:
+    """Report its end. If it goes on, its client was killed: nobody waits for it any more."""
+    if not select.select([command.ended], [], [], 0)[0]:
+        os.kill(command.child, signal.SIGKILL)
+    _, status = os.waitpid(command.child, 0)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        command.connection.sendall(status.to_bytes(NUMBER_BYTES, "big"))
+    command.close()
+
+
+def learn(lessons: IO[str], known: Known) -> None:
     """Import what a command had to import by itself, for those that come after it."""
     for name in lessons.readline().split():
         with contextlib.suppress(ImportError):  # a name that an extension module made for itself
             importlib.import_module(name)
-    known.update(sys.modules)
-    assert_alone()
+    known.look()
 
 
-def assert_alone() -> None:
-    """A fork has the thread that made it and no other."""
-    assert len(os.listdir("/proc/self/task")) == 1, "a library started a thread when it was imported"
-
-
-def teach(known: set[str], lessons: int) -> None:
+def teach(known: Known, lessons: int) -> None:
     """Tell the server which installed modules it did not know, one line of at most what a pipe takes as a whole."""
     packages = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     new = [
         name
-        for name, module in list(sys.modules.items())
-        if name not in known
+        for name in itertools.takewhile(lambda name: name != known.last, reversed(sys.modules))
+        if name not in known.names
         and not name.endswith("__main__")
-        and str(getattr(module, "__file__", "")).startswith(packages)
+        and str(getattr(sys.modules[name], "__file__", "")).startswith(packages)
     ]
     line = f"{' '.join(new)}"[: select.PIPE_BUF - 1].rpartition(" ")[0]
     if line:
         os.write(lessons, f"{line}\n".encode())
-
-
-def attend(connection: socket.socket) -> Callable[[], object]:
-    """Fork the command and report its end; returns in the command's own process only."""
-    request, files = receive(connection)
-    if not request:
-        os._exit(0)  # somebody asked whether this server answers
-    child = os.fork()
-    if child == 0:
-        connection.close()
-        return become(request, files)
-    for file in files:
-        os.close(file)
-    ended = os.pidfd_open(child)
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed while it asked: its end is read below
-        connection.sendall(child.to_bytes(NUMBER_BYTES, "big"))
-    readable, _, _ = select.select([ended, connection], [], [])
-    if ended not in readable:  # the client was killed: nobody waits for the command any more
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        connection.sendall(status.to_bytes(NUMBER_BYTES, "big"))
-    os._exit(0)
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -154,8 +191,11 @@ def out_of_the_way(file: int) -> int:
     return moved
 
 
-def become(request: dict[str, Any], files: list[int]) -> Callable[[], object]:
+def become(connection: socket.socket, known: Known) -> Callable[[], object]:
     """Give this process the open files, folder, environment and signals of the client; what it is to run."""
+    request, files = receive(connection)
+    if not request:
+        os._exit(0)  # somebody asked whether this server answers
     os.setpgid(0, 0)  # whoever ends the command's group must not end this server
     for number, file in zip(request["files"], files, strict=True):
         os.dup2(file, number)
@@ -180,7 +220,9 @@ def become(request: dict[str, Any], files: list[int]) -> Callable[[], object]:
     multiprocessing.set_executable(sys.executable)
     # the parent that the command is to see is its client's: the launcher, DVC's shell, the test
     os.getppid = lambda: parent_of(client)  # type: ignore[assignment]
-    return interpret(request["argv"])
+    with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed while it asked
+        connection.sendall(os.getpid().to_bytes(NUMBER_BYTES, "big"))
+    return interpret(request["argv"], known)
 
 
 def parent_of(process: int) -> int:
@@ -191,16 +233,16 @@ def parent_of(process: int) -> int:
         return 1
 
 
-def interpret(argv: list[str]) -> Callable[[], object]:
+def interpret(argv: list[str], known: Known) -> Callable[[], object]:
     """Set up `sys` as an interpreter does for [-P] (-m MODULE | -c CODE | FILE) ...; what is then to be run."""
     options = [*itertools.takewhile(lambda word: word in ("-P", "-B"), argv)]
     argv = argv[len(options) :]
     kind, rest = (argv[0], argv[1:]) if argv[0] in ("-m", "-c") else ("file", argv)
     target, arguments = rest[0], rest[1:]
     is_host_side = target.startswith("capillary.") if kind == "-m" else Path(target).name in ("dvc", "capillary")
-    own_modules = [name for name in sys.modules if name.partition(".")[0] in OWN]
-    for name in [target] if is_host_side else own_modules:
+    for name in [target] if is_host_side else known.own:
         sys.modules.pop(name, None)
+    known.last = next(reversed(sys.modules))  # to look at all of them would copy much of the server's memory
     first = {"-m": os.getcwd(), "-c": "", "file": str(Path(target).resolve().parent)}[kind]
     own = [] if "-P" in options else [first]
     extra = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
@@ -224,19 +266,19 @@ def main() -> None:
     sys.executable = python  # before anything keeps it: what a command starts is warm, too
     for name in (*PACKAGES, *HOST_SIDE):
         importlib.import_module(name)
-    assert_alone()
+    importlib.import_module("dvc.cli.parser").get_main_parser()  # which DVC keeps
+    atexit.unregister(importlib.import_module("torch._dynamo.utils").dump_compile_times)  # of which there are none
     logging.getLogger().handlers.clear()  # a library's own idea of logging, which its importer would not have
     gc.collect()
-    gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(128)
     listener = socket.socket(fileno=out_of_the_way(listener.detach()))
     os.write(int(ready), b"ready")
     os.close(int(ready))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     learning, teaching = map(out_of_the_way, os.pipe())
-    known = set(sys.modules)
+    known = Known()
+    known.look()
     with os.fdopen(learning) as lessons:
         command = serve(listener, int(run), lessons, known)
     end(command, lambda: teach(known, teaching))
