@@ -1,15 +1,20 @@
 """A warm command is the command: its code, its streams, its signals, its end. Other tests rely on this."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import sqlalchemy
 
 from tests.support.warm import warm_environment, warm_python
+from tests.support.warm.new_stores import BY_MLFLOW, copy_tables
 
 
 def run(*argv: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -117,3 +122,46 @@ def test_nothing_of_one_command_is_left_in_the_next(tmp_path: Path) -> None:
     assert second.stdout.endswith("False\n")
     assert first.stdout != second.stdout
     assert "LEFT" not in os.environ
+
+
+def tables_of(file: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        return sorted(name for (name,) in database.execute("SELECT name FROM sqlite_master"))
+
+
+def test_a_new_store_gets_tables_and_one_in_use_keeps_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that has a table is MLflow's to repair, and so is one for which a test asks for that."""
+    made = []
+
+    def make(engine: sqlalchemy.Engine) -> None:
+        made.append(Path(str(engine.url.database)).name)
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("CREATE TABLE made (name)"))
+
+    def ask(name: str) -> list[str]:
+        databases._initialize_tables(sqlalchemy.create_engine(f"sqlite:///{tmp_path / name}"))
+        return tables_of(tmp_path / name)
+
+    databases = SimpleNamespace(_initialize_tables=make, create_sqlalchemy_engine=sqlalchemy.create_engine)
+    copy_tables(databases)
+    assert ask("new") == ["made"]
+    assert made == []
+    with contextlib.closing(sqlite3.connect(tmp_path / "used")) as database:
+        database.execute("CREATE TABLE mine (name)")
+    assert ask("used") == ["made", "mine"]
+    monkeypatch.setenv(BY_MLFLOW, "1")
+    assert ask("wanted") == ["made"]
+    assert made == ["used", "wanted"]
+
+
+def test_a_warm_command_s_new_store_has_nothing_of_another_s(tmp_path: Path) -> None:
+    """MLflow's own check of the tables passes, and the only experiment is the one that every store has."""
+    code = (
+        "import sys\n"
+        "from mlflow import MlflowClient\n"
+        "client = MlflowClient(f'sqlite:///{sys.argv[1]}')\n"
+        "client.create_run(client.create_experiment('mine'))\n"
+        "print([each.name for each in client.search_experiments(order_by=['experiment_id'])])\n"
+    )
+    for name in ("one.db", "other.db"):
+        assert run("-c", code, name, folder=tmp_path).stdout == "['Default', 'mine']\n"

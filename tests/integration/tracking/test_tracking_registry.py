@@ -23,12 +23,15 @@ from tests.support.orders import write_order
 from tests.support.parts import REPOSITORY, require
 from tests.support.tracking.tracked import embedded_runtime, load
 from tests.support.warm import warm_python
+from tests.support.warm.new_stores import BY_MLFLOW
 from tests.unit.stages.common.tracking.opened import killed, made_of, points
 
 DOUBLE = REPOSITORY.parent / "shared" / "dagshub-double"
 DOUBLE_STATE = Path("/var/tmp/dagshub-double")
 TOKEN = "dhp_test_token"
 DOUBLE_URI = "http://127.0.0.1:5290/alice/vessels.mlflow"
+
+FIRST_USE = {BY_MLFLOW: "1"}  # which takes MLflow seconds
 
 WORKER = """
 import sys, time
@@ -54,7 +57,7 @@ def runtime_for(uri: str, root: Path | None, fingerprint: str) -> Runtime:
     )
 
 
-def start_worker(store: Path, fingerprint: str, steps: int) -> subprocess.Popen[str]:
+def start_worker(store: Path, fingerprint: str, steps: int, **variables: str) -> subprocess.Popen[str]:
     work = store.parent / fingerprint
     work.mkdir(exist_ok=True)
     environment = {
@@ -62,6 +65,7 @@ def start_worker(store: Path, fingerprint: str, steps: int) -> subprocess.Popen[
         "PYTHONPATH": str(REPOSITORY),
         "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db",
         "TMPDIR": str(work),  # the launcher gives each stage its own
+        **variables,
     }
     write_order(work, stage="train@dice_ce-0", fingerprint=fingerprint, artifact_root=str(store / "artifacts"))
     argv = [warm_python(), "-c", WORKER, str(steps)]
@@ -74,7 +78,7 @@ def steps_of(run: TrackedRun, key: str) -> list[int]:
 
 def test_cells_that_start_together_share_one_new_store(tmp_path: Path) -> None:
     """Several first users make one database and one experiment, and each logs into its own run."""
-    workers = [start_worker(tmp_path / "mlruns", f"cell{index}", 20) for index in range(3)]
+    workers = [start_worker(tmp_path / "mlruns", f"cell{index}", 20, **FIRST_USE) for index in range(3)]
     assert [worker.wait(timeout=100) for worker in workers] == [0, 0, 0]
     look = runtime_for(f"sqlite:///{tmp_path}/mlruns/mlflow.db", tmp_path / "mlruns" / "artifacts", "look")
     client = connect(look).client
@@ -89,14 +93,14 @@ def test_cells_that_start_together_share_one_new_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after_s", [0.3, 0.0, 1.0][: rounds(1, by_hand=3)])
 def test_a_first_user_killed_while_it_makes_the_store_leaves_none_behind(tmp_path: Path, after_s: float) -> None:
     """kill -9 between two tables: the next user makes the store, instead of finding one that cannot be used."""
-    first = start_worker(tmp_path / "mlruns", "first", 1)
+    first = start_worker(tmp_path / "mlruns", "first", 1, **FIRST_USE)
     while not list((tmp_path / "mlruns").glob("*mlflow.db*")):
         assert first.poll() is None
         time.sleep(0.005)
     time.sleep(after_s)
     first.kill()
     first.wait()
-    second = start_worker(tmp_path / "mlruns", "second", 1)
+    second = start_worker(tmp_path / "mlruns", "second", 1, **FIRST_USE)
     assert second.wait(timeout=100) == 0
     assert not list((tmp_path / "mlruns").glob("*.new*"))
 

@@ -266,6 +266,8 @@ def main() -> None:
     sys.executable = python  # before anything keeps it: what a command starts is warm, too
     for name in (*PACKAGES, *HOST_SIDE):
         importlib.import_module(name)
+    stores, databases = map(importlib.import_module, ("new_stores", "mlflow.store.db.utils"))
+    stores.copy_tables(databases)
     importlib.import_module("dvc.cli.parser").get_main_parser()  # which DVC keeps
     atexit.unregister(importlib.import_module("torch._dynamo.utils").dump_compile_times)  # of which there are none
     logging.getLogger().handlers.clear()  # a library's own idea of logging, which its importer would not have
