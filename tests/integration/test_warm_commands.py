@@ -62,6 +62,12 @@ def test_a_stage_s_code_comes_from_its_folder(tmp_path: Path) -> None:
     assert run("-m", "stages.mine", folder=tmp_path).stdout == f"mine {tmp_path}/stages/mine.py\n"
 
 
+def test_a_package_that_is_started_stays_whole(tmp_path: Path) -> None:
+    """Its parts are those that the server imported, and know it."""
+    done = run("-m", "dvc", "--version", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_reach_the_command_and_its_death_is_the_caller_s(tmp_path: Path, number: signal.Signals) -> None:
     """A command that does not handle them dies of them; one that is killed leaves nothing."""

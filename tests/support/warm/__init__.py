@@ -2,8 +2,8 @@
 
 Most of a small stage's time is imports: torch, MLflow, pandas and DVC take seconds in every process of a pipeline. A
 test that looks at what a command does gets a `python`, `dvc` and `capillary` that hand arguments, environment, folder
-and streams to the server. Only installed packages and the tool's own host side are imported beforehand; a stage's code
-always comes from the folder in which it runs.
+and streams to the server. Installed packages and the tool's own host side are imported beforehand; a stage's code
+comes from the folder in which it runs, and is there already if that leads to the files that the server imported.
 
 Tests about processes themselves (signals, kills, who is whose child, what a guard refuses) use the real commands.
 """

@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import importlib.machinery
 import itertools
 import logging
 import marshal
@@ -156,14 +157,19 @@ def learn(lessons: IO[str], known: Known) -> None:
 
 
 def teach(known: Known, lessons: int) -> None:
-    """Tell the server which installed modules it did not know, one line of at most what a pipe takes as a whole."""
-    packages = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    """Tell the server which modules it did not know, one line of at most what a pipe takes as a whole.
+
+    They are installed ones, and a stage's if it has those that the server found.
+    """
+    packages = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    if known.own:
+        packages.append(str(Path(str(sys.modules["stages"].__file__)).parent))
     new = [
         name
         for name in itertools.takewhile(lambda name: name != known.last, reversed(sys.modules))
         if name not in known.names
         and not name.endswith("__main__")
-        and str(getattr(sys.modules[name], "__file__", "")).startswith(packages)
+        and str(getattr(sys.modules[name], "__file__", "")).startswith(tuple(packages))
     ]
     line = f"{' '.join(new)}"[: select.PIPE_BUF - 1].rpartition(" ")[0]
     if line:
@@ -240,14 +246,18 @@ def interpret(argv: list[str], known: Known) -> Callable[[], object]:
     kind, rest = (argv[0], argv[1:]) if argv[0] in ("-m", "-c") else ("file", argv)
     target, arguments = rest[0], rest[1:]
     is_host_side = target.startswith("capillary.") if kind == "-m" else Path(target).name in ("dvc", "capillary")
-    for name in [target] if is_host_side else known.own:
-        sys.modules.pop(name, None)
-    known.last = next(reversed(sys.modules))  # to look at all of them would copy much of the server's memory
     first = {"-m": os.getcwd(), "-c": "", "file": str(Path(target).resolve().parent)}[kind]
     own = [] if "-P" in options else [first]
     extra = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     sys.path[:] = [*own, *extra, *BASE_PATH]
     importlib.invalidate_caches()
+    if not is_host_side and not finds_known_code():
+        for name in known.own:
+            del sys.modules[name]
+        known.own.clear()
+    if target in sys.modules and not hasattr(sys.modules[target], "__path__"):
+        del sys.modules[target]  # it is run anew; of a package, that is its __main__
+    known.last = next(reversed(sys.modules))  # to look at all of them would copy much of the server's memory
     if any(Path(folder, "sitecustomize.py").is_file() for folder in extra):  # the guard's, in what a stage starts
         sys.modules.pop("sitecustomize", None)
         importlib.import_module("sitecustomize")
@@ -258,6 +268,12 @@ def interpret(argv: list[str], known: Known) -> Callable[[], object]:
         sys.modules["__main__"] = main_module = types.ModuleType("__main__")
         return lambda: exec(compile(target, "<string>", "exec"), main_module.__dict__)
     return lambda: runpy.run_path(target, run_name="__main__")
+
+
+def finds_known_code() -> bool:
+    """Whether a program that imports the tool's code here gets the files that this server has imported."""
+    found = map(importlib.machinery.PathFinder.find_spec, OWN)
+    return all(spec and spec.origin == sys.modules[spec.name].__file__ for spec in found)
 
 
 def main() -> None:
