@@ -41,29 +41,23 @@ def make_toy(tmp_path: Path) -> Iterator[MakeToy]:
         assert toy.left(within_s=15) == []
 
 
-def test_a_project_whose_path_has_spaces_and_other_signs(make_toy: MakeToy) -> None:
-    """Colons and commas separate fields on docker's command line; here they are part of names."""
+def test_a_project_behind_a_link_whose_path_has_spaces_and_other_signs(make_toy: MakeToy, tmp_path: Path) -> None:
+    """Colons and commas separate fields on docker's command line; here they are part of names. `cd` through a link."""
     toy = make_toy("my project: a,b (2)")
+    (tmp_path / "link").symlink_to(toy.root)
     toy.set("copy", 2)
-    done = toy.repro()
+    environment = with_warm_commands(toy.environment(PWD=str(tmp_path / "link")))
+    done = subprocess.run(["dvc", "repro"], cwd=tmp_path / "link", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert toy.parts() == {"0.txt": "hello\nhello\n"}
     assert toy.leftovers() == []
 
 
-def test_a_project_behind_a_link(make_toy: MakeToy, tmp_path: Path) -> None:
-    """`cd` through a symbolic link."""
-    toy = make_toy()
-    (tmp_path / "link").symlink_to(toy.root)
-    toy.set("copy")
-    environment = with_warm_commands(toy.environment(PWD=str(tmp_path / "link")))
-    done = subprocess.run(["dvc", "repro"], cwd=tmp_path / "link", env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert toy.parts() == {"0.txt": "hello\n"}
+def test_deps_of_links_and_outside_of_the_project(make_toy: MakeToy, tmp_path: Path) -> None:
+    """Under cache.type symlink a dep is a folder of links to absolute places in DVC's cache.
 
-
-def test_a_cache_of_links(make_toy: MakeToy) -> None:
-    """Under cache.type symlink a dep is a folder of links to absolute places in DVC's cache."""
+    ingest.source may be ../stacks, /mnt/stacks or a link to either.
+    """
     toy = make_toy()
     folder = toy.root / "data" / "folder"
     folder.mkdir()
@@ -71,33 +65,22 @@ def test_a_cache_of_links(make_toy: MakeToy) -> None:
     toy.run("dvc", "config", "cache.type", "symlink")
     assert toy.run("dvc", "add", "data/folder").returncode == 0
     assert (folder / "a b.txt").is_symlink()
-    dvc_yaml = toy.root / "dvc.yaml"
-    dvc_yaml.write_text(dvc_yaml.read_text().replace("data/in.txt", "data/in.txt, data/folder"))
-    toy.set("listing")
-    done = toy.repro()
-    assert done.returncode == 0, done.stderr
-    assert (toy.root / "data/out/names").read_text() == "data/folder/a b.txt"
-
-
-def test_deps_outside_of_the_project(make_toy: MakeToy, tmp_path: Path) -> None:
-    """ingest.source may be ../stacks, /mnt/stacks or a link to either."""
-    toy = make_toy()
     for name in ("my neighbour", "absolute", "linked"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.txt").write_text(name)
     (toy.root / "data" / "link").symlink_to(tmp_path / "linked")
     deps = ["../my neighbour", str(tmp_path / "absolute"), "data/link"]
     dvc_yaml = toy.root / "dvc.yaml"
-    dvc_yaml.write_text(dvc_yaml.read_text().replace("data/in.txt", ", ".join(deps)))
+    dvc_yaml.write_text(dvc_yaml.read_text().replace("data/in.txt", ", ".join(["data/folder", *deps])))
     modes = toy.root / "stages/toy/modes.py"
     text = "".join(
         f"\n    (OUT / '{place}').write_text(Path('{dep}/x.txt').read_text())" for place, dep in enumerate(deps)
     )
-    modes.write_text(f"{modes.read_text()}\ndef outside(state, times):{text}\n")
+    modes.write_text(f"{modes.read_text()}\ndef outside(state, times):\n    listing(state, times){text}\n")
     toy.set("outside")
     done = toy.repro()
     assert done.returncode == 0, done.stderr
-    assert toy.parts() == {"0": "my neighbour", "1": "absolute", "2": "linked"}
+    assert toy.parts() == {"0": "my neighbour", "1": "absolute", "2": "linked", "names": "data/folder/a b.txt"}
 
 
 def test_temporary_experiments(make_toy: MakeToy) -> None:
