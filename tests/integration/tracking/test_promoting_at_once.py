@@ -18,7 +18,7 @@ from tests.support.tracking.mlflow_server import mlflow_server
 from tests.support.tracking.tracked import embedded_runtime
 
 PEOPLE = 8
-ROUNDS = rounds(2, by_hand=20)
+ROUNDS = rounds(1, by_hand=20)
 
 
 @pytest.fixture(scope="module")
