@@ -18,15 +18,16 @@ ROUNDS = rounds(2, by_hand=30)
 
 @pytest.fixture
 def project(tmp_path: Path) -> CellProject:
-    return CellProject(tmp_path / "project", count=6)
+    return CellProject(tmp_path / "project", count=4)
 
 
 def md5(address: str) -> str:
     return hashlib.md5((address.removeprefix("cell@") * 3).encode(), usedforsecurity=False).hexdigest()
 
 
-def test_all_cells_are_recorded_and_a_second_run_runs_none(project: CellProject) -> None:
+def test_all_cells_are_recorded_and_a_second_run_runs_none(tmp_path: Path) -> None:
     """Six at once, more than there are cores: every entry of dvc.lock is there and right."""
+    project = CellProject(tmp_path / "project", count=6)
     outcomes = project.run(slots=6)
     assert outcomes == dict.fromkeys(project.addresses, (0, True))
     assert project.recorded() == {address: md5(address) for address in project.addresses}
@@ -60,8 +61,9 @@ def test_a_cell_that_fails_ends_no_other(project: CellProject) -> None:
     assert {address for address, (_, ran) in again.items() if ran} == {"cell@c03"}
 
 
-def test_another_dvc_in_the_workspace_is_waited_for(project: CellProject) -> None:
+def test_another_dvc_in_the_workspace_is_waited_for(tmp_path: Path) -> None:
     """A lock that somebody holds for longer than DVC's 3 s fails no cell."""
+    project = CellProject(tmp_path / "project", count=2)
     script = "import time; from dvc.repo import Repo\nwith Repo().lock:\n    print('held', flush=True); time.sleep(8)\n"
     holder = subprocess.Popen([warm_python(), "-c", script], cwd=project.root, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None

@@ -4,8 +4,6 @@ import json
 import time
 from collections.abc import Callable
 
-import pytest
-
 from tests.support.toy import ToyProject
 
 MakeToy = Callable[..., ToyProject]
@@ -135,17 +133,19 @@ def loaders(state):
     for method in ("fork", "spawn"):
         loader = DataLoader(Numbers(), num_workers=1, multiprocessing_context=method)
         assert sum(batch.sum().item() for batch in loader) == 64 * 64 * 6
+
+def all_of_it(state):
+    usual(state), loaders(state), tables_and_plots(state)
 """
 
 
-@pytest.mark.parametrize("mode", ["usual", "tables_and_plots", "loaders"])
-def test_what_stages_usually_do_works(make_toy: MakeToy, mode: str) -> None:
+def test_what_stages_usually_do_works(make_toy: MakeToy) -> None:
     """Pools, temporary files, tables, plots and torch's loaders, in a workspace with a long path of spaces and signs.
 
     Sockets of loader workers once made the stage hang there: their whole path may have 107 characters.
     """
     toy = make_toy(USUAL, folder="a rather long path as people have them/for their projects of müscle/capillary 2026")
-    toy.set(mode)
+    toy.set("all_of_it")
     done = toy.repro()
     assert done.returncode == 0, done.stderr
     assert "note:" not in done.stderr
