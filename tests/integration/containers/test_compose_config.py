@@ -1,8 +1,10 @@
 """docker-compose.yml and docker-bake.hcl say what they should; the servers refuse to start without passwords."""
 
+import functools
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +45,38 @@ def config(folder: Path, *profiles: str, **variables: str) -> dict[str, Any]:
     return services
 
 
-def test_without_a_profile_there_are_the_runner_and_mlflow(folder: Path) -> None:
+Shipped = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+    """The compose file alone with some profiles and no variable; compose is asked once for each."""
+    require(shutil.which("docker") is not None, "the docker command")
+    folder = tmp_path_factory.mktemp("shipped")
+    shutil.copy(REPOSITORY / "docker-compose.yml", folder)
+    return functools.cache(lambda *profiles: config(folder, *profiles))
+
+
+def test_without_a_profile_there_are_the_runner_and_mlflow(shipped: Shipped) -> None:
     """`docker compose up` starts MLflow; the runner waits for its command."""
-    services = config(folder)
+    services = shipped()
     assert set(services) == {"dvc-runner", "mlflow"}
     assert services["dvc-runner"]["scale"] == 0
     assert services["dvc-runner"]["depends_on"]["mlflow"]["condition"] == "service_healthy"
     assert services["dvc-runner"]["environment"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
 
 
-def test_team_adds_postgres_and_the_object_store(folder: Path) -> None:
+def test_team_adds_postgres_and_the_object_store(shipped: Shipped) -> None:
     """MLflow waits until both are well."""
-    services = config(folder, "team")
+    services = shipped("team")
     assert set(services) == {"dvc-runner", "mlflow", *TEAM}
     wanted = {name: services["mlflow"]["depends_on"][name]["condition"] for name in TEAM}
     assert wanted == dict.fromkeys(TEAM, "service_healthy")
 
 
-def test_nothing_is_published_beyond_this_machine(folder: Path) -> None:
+def test_nothing_is_published_beyond_this_machine(shipped: Shipped) -> None:
     """Every published port is the loopback's; PostgreSQL has none."""
-    services = config(folder, "team")
+    services = shipped("team")
     ports = [(name, port["host_ip"]) for name, service in services.items() for port in service.get("ports", [])]
     assert ports == [("mlflow", "127.0.0.1"), ("object-store", "127.0.0.1")]
 
@@ -75,9 +89,9 @@ def test_ports_are_configurable(folder: Path) -> None:
     assert not any("container_name" in service for service in services.values())
 
 
-def test_no_password_has_a_default(folder: Path) -> None:
+def test_no_password_has_a_default(folder: Path, shipped: Shipped) -> None:
     """Without .env every secret is empty; nowhere is one on a command line."""
-    services = config(folder, "team")
+    services = shipped("team")
     secrets = {
         (name, key): value
         for name, service in services.items()
@@ -103,16 +117,16 @@ def test_env_is_handed_to_the_runner(folder: Path) -> None:
     assert environment["MLFLOW_TRACKING_URI"] == "https://example.org/x.mlflow"
 
 
-def test_servers_have_health_checks(folder: Path) -> None:
+def test_servers_have_health_checks(shipped: Shipped) -> None:
     """PostgreSQL's is in the compose file, those of the project's own images in their Dockerfiles."""
-    assert config(folder, "team")["postgres"]["healthcheck"]["test"][1] == "pg_isready"
+    assert shipped("team")["postgres"]["healthcheck"]["test"][1] == "pg_isready"
     for dockerfile in OWN_IMAGES.values():
         assert "\nHEALTHCHECK " in (REPOSITORY / dockerfile).read_text()
 
 
-def test_services_have_no_more_rights_than_they_need(folder: Path) -> None:
+def test_services_have_no_more_rights_than_they_need(shipped: Shipped) -> None:
     """No capability but those named, no way to new ones; the daemon's socket is the runner's alone."""
-    services = config(folder, "team")
+    services = shipped("team")
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -126,18 +140,18 @@ def test_services_have_no_more_rights_than_they_need(folder: Path) -> None:
         assert not services[name].get("cap_add")
 
 
-def test_the_runner_outlives_a_stage_s_grace_period(folder: Path) -> None:
+def test_the_runner_outlives_a_stage_s_grace_period(folder: Path, shipped: Shipped) -> None:
     """docker stop gives the runner more time than the runner gives the stages (10 s and 5 s more)."""
-    assert config(folder)["dvc-runner"]["stop_grace_period"] == "30s"
+    assert shipped()["dvc-runner"]["stop_grace_period"] == "30s"
     assert config(folder, CAPILLARY_STOP_GRACE="90s")["dvc-runner"]["stop_grace_period"] == "1m30s"
 
 
 EVERY_PROFILE = ("team", "serve", "monitoring", "lineage")
 
 
-def test_services_have_limits_on_memory(folder: Path) -> None:
+def test_services_have_limits_on_memory(folder: Path, shipped: Shipped) -> None:
     """Each by a variable, so that one that leaks ends alone: shares of the machine, which `just up` writes to .env."""
-    usual = {name: int(service["mem_limit"]) >> 20 for name, service in config(folder, *EVERY_PROFILE).items()}
+    usual = {name: int(service["mem_limit"]) >> 20 for name, service in shipped(*EVERY_PROFILE).items()}
     assert set(usual.values()) == {256, 512, 1024, 2048, 4096, 6144}
     write_variables(folder, memory_variables(256 << 30, {}))
     shares = {name: int(service["mem_limit"]) >> 30 for name, service in config(folder, *EVERY_PROFILE).items()}
@@ -146,9 +160,9 @@ def test_services_have_limits_on_memory(folder: Path) -> None:
     assert {service["mem_limit"] for service in changed.values()} == {str(3 << 30)}
 
 
-def test_builds_get_proxies(folder: Path) -> None:
+def test_builds_get_proxies(folder: Path, shipped: Shipped) -> None:
     """From the environment or .env, and none if there is none: an empty one would hide that of Docker's own file."""
-    usual = config(folder, "team")["mlflow"]["build"]
+    usual = shipped("team")["mlflow"]["build"]
     assert set(usual["args"]) == {"BASE"}
     (folder / ".env").write_text("HTTPS_PROXY=http://u:p@proxy\n")
     proxied = config(folder, "team", no_proxy="lab", CAPILLARY_BUILD_NETWORK="host")
@@ -204,9 +218,9 @@ def test_servers_refuse_to_start_without_passwords(service: str, variables: dict
     assert done.stderr.count("\n") == 1
 
 
-def test_postgres_refuses_to_start_without_a_password(folder: Path) -> None:
+def test_postgres_refuses_to_start_without_a_password(shipped: Shipped) -> None:
     """Also when its volume is not empty, where the image itself would not mind."""
-    program = config(folder, "team")["postgres"]["entrypoint"][2].replace("$$", "$")
+    program = shipped("team")["postgres"]["entrypoint"][2].replace("$$", "$")
     done = subprocess.run(
         ["sh", "-c", program], env={"POSTGRES_PASSWORD": ""}, check=False, capture_output=True, text=True
     )
@@ -231,9 +245,15 @@ def bake(*argv: str, **variables: str) -> dict[str, Any]:
     return targets
 
 
+@functools.cache
+def shipped_release() -> dict[str, Any]:
+    """What it would build of a release without any variable."""
+    return bake("release")
+
+
 def test_bake_makes_every_image_for_both_architectures() -> None:
     """Each stage (train and evaluate for CPU and for CUDA), an experiment, the runner and the servers, on both."""
-    targets = bake("release")
+    targets = shipped_release()
     torch = {f"{name}-{build}" for name in ("train", "evaluate", "experiment") for build in ("cpu", "cuda")}
     stages = {"ingest", "preprocess", "preflight", *torch}
     assert set(targets) == stages | {"dvc-runner", "mlflow", "object-store", "serve"}
@@ -263,7 +283,7 @@ def test_bake_passes_proxies_on() -> None:
     targets = bake("release", HTTPS_PROXY="http://proxy", no_proxy="lab", TORCH_CUDA="12.6")
     for target in targets.values():
         assert (target["args"]["HTTPS_PROXY"], target["args"]["no_proxy"]) == ("http://proxy", "lab")
-    assert not any("PROXY" in name.upper() for target in bake("release").values() for name in target["args"])
+    assert not any("PROXY" in name.upper() for target in shipped_release().values() for name in target["args"])
     assert targets["train-cuda"]["args"]["TORCH_CUDA"] == "12.6"
     assert not targets["train-cpu"]["args"]["TORCH_CUDA"]
 
