@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_unreachable_host(box: ServedSandbox) -> None:
     box.assert_refused(box.run(), ExitCode.SERVICE, url, "Cannot connect")
 
 
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What reaches an S3 server whose bucket `sandbox` has stacks, and `data` without any."""
+    folder = tmp_path_factory.mktemp("served")
+    make_source(ServedSandbox(folder / "sandbox").folder / "stacks")
+    with s3_server(folder) as environment:
+        yield environment
+
+
 @pytest.mark.parametrize(
     ("source", "changes", "code", "says"),
     [
@@ -74,13 +84,12 @@ def test_unreachable_host(box: ServedSandbox) -> None:
     ],
 )
 def test_bad_answer_of_an_s3_server(
-    box: ServedSandbox, source: str, changes: dict[str, str], code: ExitCode, says: str
+    box: ServedSandbox, bucket: dict[str, str], source: str, changes: dict[str, str], code: ExitCode, says: str
 ) -> None:
     """A missing folder, a missing bucket, wrong keys, no keys, no server."""
     box.write_params(source)
-    with s3_server(box.folder.parent) as environment:
-        no_other_keys = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(box.folder)}
-        box.assert_refused(box.run(**{**environment, **no_other_keys, **changes}), code, source, says)
+    no_other_keys = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(box.folder)}
+    box.assert_refused(box.run(**{**bucket, **no_other_keys, **changes}), code, source, says)
 
 
 def test_unreadable_image(box: ServedSandbox) -> None:
