@@ -1,12 +1,13 @@
 """Content of DVC's cache by its hash. Anybody may have put it there, so each file is checked while it is copied."""
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from stages.common.errors import DamagedError, DataError
+from stages.common.text import json_value, visible
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _FOLDER = ".dir"
@@ -33,11 +34,29 @@ def listed(cache: Path, digest: str) -> Iterator[tuple[PurePosixPath, str]]:
     content = file.read_bytes() if file.stat().st_size <= _MOST_LISTED_BYTES else b""
     if hashlib.md5(content, usedforsecurity=False).hexdigest() + _FOLDER != digest:
         raise _damaged(file, "its name")
-    for each in json.loads(content):
-        path = PurePosixPath(each["relpath"])
-        if path.is_absolute() or ".." in path.parts:
-            raise _damaged(file, f"a list of files: {path}")
-        yield path, each["md5"]
+    try:
+        entries = [_entry(each) for each in json_value(content)]
+        _refuse_clash({path for path, _ in entries}, len(entries))
+    except (ValueError, TypeError, LookupError) as error:
+        raise _foreign(file, error) from error
+    yield from entries
+
+
+def _entry(each: Any) -> tuple[PurePosixPath, str]:
+    """(path, hash) of one file in a folder's list. Raises ValueError, TypeError or LookupError for anything else."""
+    path, digest = PurePosixPath(each["relpath"]), each["md5"]
+    if path.is_absolute() or ".." in path.parts or not path.parts or b"\0" in str(path).encode():
+        raise ValueError(f"{path} is not the name of a file in a folder")
+    if not isinstance(digest, str):
+        raise TypeError(f"the hash of {path} is not text")
+    return path, digest
+
+
+def _refuse_clash(paths: Set[PurePosixPath], count: int) -> None:
+    """Raise ValueError when a file is listed twice, or is a folder of another one."""
+    clash = next((str(parent) for path in paths for parent in path.parents if parent in paths), "")
+    if clash or len(paths) < count:
+        raise ValueError(f"{clash or 'a file'} is listed twice")
 
 
 def refuse_missing(cache: Path, digest: str) -> None:
@@ -77,6 +96,15 @@ def _copy(cache: Path, digest: str, place: Path) -> None:
             copy.write(chunk)
     if found.hexdigest() != digest:
         raise _damaged(source, "its name")
+
+
+def _foreign(file: Path, error: Exception) -> DamagedError:
+    return DamagedError(
+        "a folder in DVC's cache has a list of files that DVC does not write",
+        file=file,
+        value=visible(str(error))[:300],
+        remedy="find out who wrote the record that names it (dvc.lock, or the shared cache), and remove that record",
+    )
 
 
 def _damaged(file: Path, what: str) -> DamagedError:
