@@ -137,7 +137,7 @@ def untar(content: bytes, folder: Path) -> None:
                 if unpacked_bytes > MOST_ARCHIVE_BYTES:
                     raise _foreign(folder, f"more than {MOST_ARCHIVE_BYTES:,} bytes")
                 _unpack(archive, info, folder)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:  # of names and times
         raise _foreign(folder, error) from error
 
 
@@ -145,7 +145,7 @@ def _unpack(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Path) -> No
     """Not with extractall: before Python 3.11.4 it follows whatever path an archive names."""
     name = PurePosixPath(info.name)
     source = archive.extractfile(info) if info.isreg() else None
-    if source is None or name.is_absolute() or ".." in name.parts:
+    if source is None or name.is_absolute() or ".." in name.parts or not name.parts:
         raise _foreign(folder, info.name)
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("wb") as copy:

@@ -69,6 +69,19 @@ def test_an_archive_is_unpacked_into_its_folder_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "stray").exists()
 
 
+@pytest.mark.parametrize(
+    "told", [{"mtime": "nan"}, {"mtime": "inf"}, {"mtime": "1e300"}, {"path": "a\0b"}, {"path": "."}, {"path": ""}]
+)
+def test_an_archive_with_a_time_or_a_name_that_no_file_has_is_refused(tmp_path: Path, told: dict[str, str]) -> None:
+    """The head says who may have made it, and does not end as of a defect, nor wait for a remote that has answered."""
+    packed, info = io.BytesIO(), tarfile.TarInfo("a")
+    info.pax_headers = told
+    with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    with pytest.raises(CapillaryError, match="an archive in the remote"):
+        untar(packed.getvalue(), tmp_path / "copy")
+
+
 def test_a_file_with_two_names_travels_under_both(tmp_path: Path) -> None:
     """So is a checkpoint when a node ends while the next one is written: the state must come back."""
     state = tmp_path / "state"
