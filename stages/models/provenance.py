@@ -30,6 +30,7 @@ log = get_logger(__name__)
 
 TRAINING_FILE = "training.json"
 TRAINING_BYTES = 64 << 20
+_MOST_MEAN = 1 << 53  # of the ints that a float holds
 _REFERENCE = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(@(?P<alias>[^@/]+)|/(?P<version>[0-9]{1,18}))?")
 
 
@@ -123,7 +124,9 @@ def _means(training: dict[str, Any]) -> Iterator[tuple[str, float]]:
     summary = training.get("summary")
     for name, found in summary.items() if isinstance(summary, dict) else ():
         mean = found.get("mean") if isinstance(found, dict) else None
-        if isinstance(mean, int | float) and math.isfinite(mean):
+        if type(mean) is float and math.isfinite(mean):  # JSON may hold an int that no float can, and true
+            yield str(name), mean
+        elif type(mean) is int and abs(mean) <= _MOST_MEAN:
             yield str(name), float(mean)
 
 

@@ -1,6 +1,7 @@
 """What a real embedded registry gives of how its models came to be, and what of it is refused."""
 
 import json
+import math
 import pickle
 import sys
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_a_network_and_a_training_are_described(registry: Registry, tmp_path: Pa
     """Cells with weights and scores, means of the metrics, the files of each run; a bare name is the newest."""
     first = registry.network(0, FILES)
     second = registry.network(1, {**FILES, "other.bin": b"x"})
-    summary = {"dsc": {"mean": 0.75}, "nsd": {"mean": None}}
+    unlike = {"huge": {"mean": 10**400}, "infinite": {"mean": math.inf}, "a switch": {"mean": True}}  # no means
+    summary = {"dsc": {"mean": 0.75}, "nsd": {"mean": None}, **unlike}
     number = registry.training({"cells": [cell(0, first), cell(1, second)], "summary": summary})
 
     fetch_provenance(f"{TRAINING}/{number}", tmp_path / "training", registry.server)
