@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from serving.access.urls import is_address
 from serving.failures import Refusal
@@ -69,7 +69,7 @@ def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool,
     """
     if not is_open:
         return
-    if origin and urlsplit(origin).netloc.lower() != (host or "").lower():
+    if origin and _split(origin).netloc.lower() != (host or "").lower():
         raise Refusal(403, "the request came from a page of another site", "open the service's own page")
     if not any_name and not _is_address(host or ""):
         raise Refusal(
@@ -78,8 +78,16 @@ def refuse_foreign_pages(host: str | None, origin: str | None, *, is_open: bool,
 
 
 def _is_address(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _split(f"//{host}").hostname or ""
     return name in LOCAL_NAMES or is_address(name)
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of `url`; of one that cannot be read, none."""
+    try:
+        return urlsplit(url)
+    except ValueError:  # such as of http://[
+        return urlsplit("")
 
 
 def _digest(token: str) -> bytes:

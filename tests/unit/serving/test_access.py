@@ -55,6 +55,8 @@ def test_a_list_may_have_blanks_and_empty_parts() -> None:
         ("127.0.0.1:8080", "http://127.0.0.1:9999", 403),
         ("127.0.0.1:8080", "null", 403),
         (None, None, 421),
+        ("[", None, 421),
+        ("127.0.0.1:8080", "http://[", 403),
     ],
 )
 def test_an_open_service_answers_only_its_own_page(host: str | None, origin: str | None, status: int | None) -> None:
