@@ -23,7 +23,7 @@ from capillary.reproduce.commit import (
 from capillary.reproduce.dvc_config import local_config
 from capillary.reproduce.patch import refuse_links, refuse_unsafe
 from capillary.reproduce.recipe import Recipe, Recorded
-from capillary.reproduce.recorded_yaml import read_mapping
+from capillary.reproduce.recorded_yaml import read_mapping, refused
 from capillary.settings import SHARED_CACHE, Settings
 from stages.common.errors import DataError
 from stages.common.lifetimes.locks import is_held, locked
@@ -144,8 +144,10 @@ def _write(file: Path, content: bytes, *, mode: int = 0o666) -> None:
 def data_lock(lock: bytes) -> bytes:
     """The part of dvc.lock that finds data by hash; a record of a training would make DVC skip it."""
     recorded = read_mapping(lock, LOCK) if lock else {}
-    stages = recorded.get("stages")
-    kept = {name: entry for name, entry in (stages or {}).items() if name in DATA_STAGES} if stages else {}
+    stages = recorded.get("stages") or {}
+    if not isinstance(stages, dict):
+        raise refused(LOCK, "its `stages` are not a mapping")
+    kept = {name: entry for name, entry in stages.items() if name in DATA_STAGES}
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump({"schema": "2.0", "stages": kept}, text)
     return text.getvalue().encode()

@@ -15,7 +15,7 @@ from stages.common.runtime import Provenance
 log = get_logger(__name__)
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_ADDRESS = re.compile(r"[A-Za-z0-9_-]+@[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*@[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _EVALUATE = re.compile("evaluate")
 _PREFIX = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_. -]*/)*")
 _WITHOUT = "the metrics are measured with the code and params of the networks' trainings, which may differ"

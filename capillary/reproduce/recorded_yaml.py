@@ -15,11 +15,11 @@ def read_mapping(content: bytes, what: str) -> dict[str, Any]:
     try:
         tree = YAML(typ="safe", pure=True).load(content.decode("utf-8"))
     except (YAMLError, ValueError, RecursionError) as error:
-        raise _refused(what, f"it cannot be read: {str(error)[:200]}") from error
+        raise refused(what, f"it cannot be read: {str(error)[:200]}") from error
     if not isinstance(tree, dict):
-        raise _refused(what, "it is not a mapping")
+        raise refused(what, "it is not a mapping")
     if _count(tree, {}) > MOST_VALUES:
-        raise _refused(what, f"it expands to more than {MOST_VALUES:,} values")
+        raise refused(what, f"it expands to more than {MOST_VALUES:,} values")
     return tree
 
 
@@ -34,7 +34,8 @@ def _count(node: object, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def _refused(what: str, why: str) -> DataError:
+def refused(what: str, why: str) -> DataError:
+    """The error about the recorded file `what`."""
     return DataError(
         f"the recorded {what} does not have the form that capillary writes", remedy="name another version", value=why
     )

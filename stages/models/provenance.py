@@ -73,7 +73,8 @@ def find_one(reference: str, server: Server) -> ModelVersion:
 def _newest(name: str, server: Server) -> ModelVersion | None:
     ask = partial(server.client.search_model_versions, f"name = '{name}'")
     found = server.call("list model versions", ask)
-    return max(found, key=lambda one: int(one.version), default=None)
+    named = (one for one in found if one.name == name)  # MySQL compares names without their case
+    return max(named, key=lambda one: int(one.version), default=None)
 
 
 def _unknown(reference: str) -> DataError:

@@ -193,7 +193,7 @@ def _number_of(one: Experiment | Run | ModelVersion | RegisteredModel) -> object
     if isinstance(one, Run):
         return one.info.run_id
     if isinstance(one, ModelVersion):
-        return one.name and str(one.version).isdecimal()
+        return one.name and re.fullmatch(r"[0-9]{1,18}", str(one.version))
     return one.experiment_id if isinstance(one, Experiment) else one.name
 
 

@@ -11,6 +11,7 @@ Kind = Literal["binary", "foreground", "values", "at_least"]
 Number = int | float
 
 _NAMES = ("binary", "foreground")
+_MOST_INT = (1 << 64) - 1
 _FORMS = "binary, foreground, {values: [number, …]} or {at_least: number}"
 
 
@@ -63,6 +64,8 @@ def parse_rule(value: object) -> LabelRule:
 
 def exact_number(value: object) -> Number:
     """A finite number, whole ones as integers, which compare exactly with any type. Raises ValueError for all else."""
+    if isinstance(value, int) and abs(value) > _MOST_INT:
+        raise ValueError(f"no label holds an integer of more than 64 bits; write {_FORMS}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{value!r} is not a finite number; write {_FORMS}")
     return int(value) if float(value).is_integer() else value

@@ -267,3 +267,10 @@ def test_threads_are_as_they_were_where_there_are_enough() -> None:
 def test_a_lock_without_data_is_empty() -> None:
     """A training by hand of somebody who has no dvc.lock."""
     assert data_lock(b"") == b"schema: '2.0'\nstages: {}\n"
+
+
+@pytest.mark.parametrize("stages", ["x", "[1]", "5"])
+def test_a_lock_of_another_form_is_refused(stages: str) -> None:
+    """Before anything is laid out by it."""
+    with pytest.raises(DataError, match="does not have the form"):
+        data_lock(f"stages: {stages}\n".encode())

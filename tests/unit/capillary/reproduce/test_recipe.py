@@ -136,10 +136,11 @@ def test_a_record_of_an_evaluation_in_another_form_is_refused(
         read_evaluation(evaluated(tmp_path / "f", host, **record), "capillary-default/1")
 
 
-def test_an_address_that_is_an_option_is_refused() -> None:
+@pytest.mark.parametrize("address", ["--glob", "-x@y", "--glob@0"])
+def test_an_address_that_is_an_option_is_refused(address: str) -> None:
     """It becomes an argument of DVC."""
     with pytest.raises(DataError, match="not have the form that capillary writes"):
-        refuse_unusable("x/1", provenance_record(stage="--glob"), {DIFF: b"", PARAMS: b"a: 1\n", LOCK: b""})
+        refuse_unusable("x/1", provenance_record(stage=address), {DIFF: b"", PARAMS: b"a: 1\n", LOCK: b""})
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"label": "x", "kind": "network", "cells": []}'])

@@ -188,7 +188,10 @@ def _read(answer: str, response: Any) -> Any:
         lambda: Experiment.from_proto(_read("{}", GetExperimentByName.Response()).experiment),
         lambda: _read("{}", CreateExperiment.Response()).experiment_id,
         lambda: ModelVersion.from_proto(_read("{}", CreateModelVersion.Response()).model_version),
-        lambda: ModelVersion(name="capillary-a", version="x", creation_timestamp=0),
+        *(
+            lambda version=version: ModelVersion(name="capillary-a", version=version, creation_timestamp=0)
+            for version in ("x", "9" * 5000, "\u0661")  # the last is a one, too
+        ),
         lambda: RegisteredModel.from_proto(_read("{}", GetRegisteredModel.Response()).registered_model),
         lambda: _read('{"run": 5}', GetRun.Response()),
     ],

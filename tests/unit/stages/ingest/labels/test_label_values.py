@@ -197,6 +197,7 @@ def test_a_rule_survives_its_file_form(rule: object) -> None:
         ({"values": [True]}, None, "not a finite number"),
         ({"values": ["a"]}, None, "not a finite number"),
         ({"at_least": [1]}, None, "not a finite number"),
+        ({"at_least": 10**400}, None, "more than 64 bits"),
         ({"values": [1], "at_least": 2}, None, "is not one of"),
         (None, None, "is not one of"),
         ({"values": [1, 2]}, 2, "as vessel, and ignore_value as not labelled"),
