@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import sqlalchemy
 
+from tests.support.parts import REPOSITORY
 from tests.support.warm import warm_environment, warm_python
 from tests.support.warm.new_stores import BY_MLFLOW, copy_tables
 
@@ -60,6 +61,13 @@ def test_a_stage_s_code_comes_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "stages" / "__init__.py").write_text("")
     (tmp_path / "stages" / "mine.py").write_text("print('mine', __file__)")
     assert run("-m", "stages.mine", folder=tmp_path).stdout == f"mine {tmp_path}/stages/mine.py\n"
+
+
+def test_a_stage_prints_each_message_once(tmp_path: Path) -> None:
+    """Also where its code is the same, by another name: the server has loaded it, with what prints."""
+    (tmp_path / "stages").symlink_to(REPOSITORY / "stages")
+    code = "from stages.common.program.messages import get_logger as g; g('stages.x').info('said')"
+    assert run("-c", code, folder=tmp_path).stdout == "said\n"
 
 
 def test_a_package_that_is_started_stays_whole(tmp_path: Path) -> None:

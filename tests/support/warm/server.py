@@ -255,6 +255,8 @@ def interpret(argv: list[str], known: Known) -> Callable[[], object]:
         for name in known.own:
             del sys.modules[name]
         known.own.clear()
+        for name in OWN:
+            logging.getLogger(name).handlers.clear()  # of modules that are gone: the new ones print, too
     if target in sys.modules and not hasattr(sys.modules[target], "__path__"):
         del sys.modules[target]  # it is run anew; of a package, that is its __main__
     known.last = next(reversed(sys.modules))  # to look at all of them would copy much of the server's memory
