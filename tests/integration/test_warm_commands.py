@@ -64,8 +64,12 @@ def test_a_stage_s_code_comes_from_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_stage_prints_each_message_once(tmp_path: Path) -> None:
-    """Also where its code is the same, by another name: the server has loaded it, with what prints."""
+    """Also in a folder with code of its own, when the server has learnt of a stage what prints."""
     (tmp_path / "stages").symlink_to(REPOSITORY / "stages")
+    printers = "import logging; print(len(logging.getLogger('stages').handlers))"
+    run("-c", "import stages.predict.predict", folder=REPOSITORY)
+    while run("-c", printers, folder=REPOSITORY).stdout != "1\n":
+        time.sleep(0.05)  # it learns between two commands
     code = "from stages.common.program.messages import get_logger as g; g('stages.x').info('said')"
     assert run("-c", code, folder=tmp_path).stdout == "said\n"
 
