@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import socket
+from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
@@ -18,6 +19,10 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def leads_here(host: str) -> bool:
-    """Whether who connects to `host` reaches this machine's loopback: by `0.0.0.0`, too, which servers print."""
+def leads_here(url: str) -> bool:
+    """Whether `url` leads to this machine's loopback. So does `0.0.0.0`, which servers print as their address."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
     return is_loopback(host) or host in {"0.0.0.0", "::"}  # noqa: S104 - nothing listens there

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from capillary.loopback import leads_here
 
@@ -51,7 +51,4 @@ def _secret_parts(url: str) -> Iterator[str]:
 
 def _at_loopback(url: str) -> bool:
     """curl, pip and apt take a proxy without a scheme, too (`127.0.0.1:3128`)."""
-    try:
-        return leads_here(urlsplit(url if "://" in url else f"//{url}").hostname or "")
-    except ValueError:
-        return False
+    return leads_here(url if "://" in url else f"//{url}")

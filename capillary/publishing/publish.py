@@ -85,7 +85,7 @@ def _trouble_for_dvc(path: Path, mode: int) -> str | None:
     """At what it is called here DVC would end, when the former out is gone."""
     if stat.S_ISREG(mode) and not os.access(path, os.R_OK, effective_ids=_KNOWS_EFFECTIVE_IDS):
         return "file that cannot be read"
-    if any("\udc80" <= sign <= "\udcff" for sign in path.name):  # how Python shows bytes that are no text
+    if any("\udc80" <= sign <= "\udcff" for sign in path.name):  # bytes that Python could not decode
         return "name that is not UTF-8"
     return None
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import urlsplit
 
 from capillary.compute.memory import GIB, memory_limit
 from capillary.executors.container.host_paths import HostPaths
@@ -136,15 +135,8 @@ def network_of(plan: StagePlan, own_id: str | None) -> str:
         return "none"
     if own_id is not None:
         return f"container:{own_id}"
-    servers = map(_at_loopback, (*plan.environment.values(), *plan.servers))
+    servers = map(leads_here, (*plan.environment.values(), *plan.servers))
     return "host" if any(servers) or loopback_proxies(plan.environment) else "bridge"
-
-
-def _at_loopback(value: str) -> bool:
-    try:
-        return leads_here(urlsplit(value).hostname or "")
-    except ValueError:
-        return False
 
 
 def environment_of(plan: StagePlan) -> dict[str, str]:

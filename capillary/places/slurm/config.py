@@ -113,7 +113,7 @@ class SlurmProfile(JobProfile):
 
 
 def _seconds(time: str) -> int:
-    """The seconds in a time limit, written as for sbatch; 0 means that there is no limit."""
+    """The seconds in a time limit, in the notation of sbatch. 0: no limit."""
     days, dash, rest = time.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
     if not dash and len(parts) < 3:  # minutes, or minutes:seconds

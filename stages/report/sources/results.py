@@ -196,7 +196,7 @@ def _trained(file: Path, cell: CellName, runtime: Runtime) -> TrainedCell:
 
 def _known(metric: str) -> str:
     if metric not in METRICS:
-        raise ValueError("it is no metric of this capillary")
+        raise ValueError("this version has no such metric")
     return metric
 
 
