@@ -3,14 +3,20 @@
 import stat
 import tempfile
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 from mlflow.entities import FileInfo, Run
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from stages.common.errors import DataError
 from stages.common.tracking.server import Server, patient_transfers, redact, settled
+
+_PART_BYTES = 1 << 20
 
 
 def fetch_file(path: str, model: str, version: str, server: Server, most_bytes: int) -> bytes:
@@ -53,12 +59,33 @@ def _fetch(path: str, find: Callable[[], ArtifactRepository], where: str, server
         files = server.call("find a model", find)
         listed = server.call("list a model's files", lambda: files.list_artifacts(path.rpartition("/")[0]))
         _check_listed(next((file for file in listed if file.path == path), None), most_bytes, where)
+        if isinstance(files, HttpArtifactRepository):
+            return server.call("give a model", lambda: _streamed(files, path, where, most_bytes))
         file = Path(server.call("give a model", lambda: files.download_artifacts(path, folder)))  # type: ignore[no-untyped-call]
         if not stat.S_ISREG(file.lstat().st_mode):
             raise _unsuitable(where, "it is not a file", None)
         if file.stat().st_size > most_bytes:
             raise _unsuitable(where, "it is larger than allowed", f"{file.stat().st_size:,}, at most {most_bytes:,}")
         return file.read_bytes()
+
+
+def _streamed(files: HttpArtifactRepository, path: str, where: str, most_bytes: int) -> bytes:
+    """The file as the server sends it, and not a byte more than allowed.
+
+    MLflow's own download writes whatever arrives to the disk, and a server may send without end what it listed as
+    small.
+    """
+    login = get_default_host_creds(files.artifact_uri)  # type: ignore[no-untyped-call]
+    content = bytearray()
+    with http_request(login, f"/{path}", "GET", stream=True) as response:  # type: ignore[no-untyped-call]
+        if response.status_code == HTTPStatus.NOT_FOUND:  # listed a moment ago
+            raise _unsuitable(where, "there is no such file", None)
+        response.raise_for_status()
+        for part in response.iter_content(_PART_BYTES):
+            content += part
+            if len(content) > most_bytes:
+                raise _unsuitable(where, "it is larger than allowed", f"it goes on after {most_bytes:,} bytes")
+    return bytes(content)
 
 
 def _check_listed(file: FileInfo | None, most_bytes: int, where: str) -> None:
