@@ -17,6 +17,7 @@ from capillary.compute.hardware import find_hardware
 from capillary.executors.process.guard import Policy
 from capillary.executors.sandbox import GUARD, GUARD_MODULE, Sandbox, links_of, sandbox
 from capillary.lifetimes.leash import kill_group, leash
+from capillary.lifetimes.orphans import no_orphans
 from capillary.lifetimes.stop import Stop, tell_of_kill
 from capillary.planning.access import StageAccess
 from capillary.planning.plan import StagePlan
@@ -73,7 +74,7 @@ def _run(plan: StagePlan, box: Sandbox, stop: Stop) -> int:
     policy_file.write_text(json.dumps(asdict(policy_of(plan, box))))
     argv = [sys.executable, "-P", "-m", GUARD_MODULE, str(policy_file), f"stages.{plan.stage}", *plan.argv]
     log.debug(f"{plan.address}: starts in {box.work} as a plain process: {shlex.join(argv[5:])}")
-    with leash() as tie:
+    with leash() as tie, no_orphans():  # what the stage left running could still write
         process = subprocess.Popen(  # no shell: argv is the plan's
             argv, cwd=box.work, env=environment_of(plan, box), stdin=subprocess.DEVNULL, process_group=0
         )
@@ -81,7 +82,7 @@ def _run(plan: StagePlan, box: Sandbox, stop: Stop) -> int:
         # a request goes to the stage alone, which knows its workers and ends them when it is ready
         with stop.passed_on(process.send_signal, lambda: kill_group(process.pid), plan.grace_s):
             code = process.wait()
-        kill_group(process.pid)  # what the stage left running could still write
+        kill_group(process.pid)
     if code >= 0:
         return code
     _tell_of_signal(plan, -code, stop)

@@ -45,13 +45,13 @@ def family(state):
     mark(state)
     time.sleep(120)
 
-def start():
-    subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; echo $$ > data/.out.pid.tmp; sleep 120; true"])
+def start(**how):
+    ignores_requests = ["sh", "-c", "trap '' TERM INT HUP; sleep 120; true"]
+    return subprocess.Popen(ignores_requests, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how).pid
 
-def leaves_one_behind(state):
-    start()
-    time.sleep(0.5)
-    Path("data/out/pid").write_text(Path("data/.out.pid.tmp").read_text())
+def leaves_some_behind(state):
+    pids = [start(), start(start_new_session=True)]
+    Path("data/out/pids").write_text(" ".join(map(str, pids)))
 """
 
 
@@ -170,10 +170,13 @@ def test_nothing_that_a_stage_started_outlives_a_kill(start: Callable[..., Run],
         assert "memory" in output
         assert "exited with 137" in output
     assert run.left() == []
-    toy.set("leaves_one_behind")
+    toy.set("leaves_some_behind")
     done = toy.repro()
     assert done.returncode == 0, done.stderr
     assert toy.out("made.txt") == "made"
-    pid = int(toy.out("pid"))
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert [pid for pid in map(int, toy.out("pids").split()) if _runs(pid)] == []
     assert toy.leftovers() == []
+
+
+def _runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
