@@ -189,6 +189,6 @@ def _changes(host: Provenance, diff: bytes, touched: Sequence[str]) -> str:
     if not diff and host.changed_count == 0:
         return "no changes on top"
     names, count = (touched, len(touched)) if diff else (host.changed, host.changed_count)
-    shown = ", ".join(names[:10]) + (", …" if count > 10 else "")
+    shown = ", ".join(names) + (", …" if count > len(names) else "")  # all of them: the eleventh may be the bad one
     note = {"masked": "; secrets in it were masked", "incomplete": "; some new files are not in it"}.get(host.diff, "")
-    return f"{count} changed files, a diff of {len(diff):,} bytes{note}: {shown}"
+    return f"{count} changed file{'s' * (count != 1)}, a diff of {len(diff):,} bytes{note}: {shown}"

@@ -65,8 +65,15 @@ def test_the_changes_are_those_of_the_diff_whatever_the_record_lists(tmp_path: P
     """Or somebody agrees to a commit of their own, and a diff of somebody else's runs."""
     fetched, recipes = read_recipes(fetch(tmp_path / "f", {**CHANGED, **claimed}))
     text = "\n".join(consent(fetched, recipes, touched))
-    assert "1 changed files, a diff of 19 bytes: x" in text
+    assert "1 changed file, a diff of 19 bytes: x" in text
     assert "README.md" not in text
+
+
+def test_every_file_that_a_diff_changes_is_named(tmp_path: Path) -> None:
+    """Nobody agrees to `…`."""
+    fetched, recipes = read_recipes(fetch(tmp_path / "f", CHANGED))
+    names = [f"stages/file_{number}.py" for number in range(300)]
+    assert ", ".join(names) in "\n".join(consent(fetched, recipes, lambda _: names))
 
 
 @pytest.mark.parametrize(
