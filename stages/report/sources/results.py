@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, PositiveFloat, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 
 from stages.common import stored
 from stages.common.cell_name import CellName
 from stages.common.errors import DamagedError, DataError
+from stages.common.imaging.zyx import Length
 from stages.common.metrics import METRICS
 from stages.common.runtime import Runtime
 from stages.common.statistics.results import Difference, Interval, Role
@@ -211,7 +212,7 @@ class _Pictured(BaseModel):
     value: float
     slice_z: int
     depth: int
-    sides_um: tuple[PositiveFloat, PositiveFloat]
+    sides_um: tuple[Length, Length]
     pictures: list[str]
 
 

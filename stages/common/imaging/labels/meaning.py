@@ -55,11 +55,13 @@ def read_meaning(folder: Path) -> LabelMeaning:
         return BINARY
     try:
         content = json_value(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or {"label", "ignore_value"} - content.keys():
+            raise ValueError("it needs `label` and `ignore_value`")
         ignored = content["ignore_value"]
         return LabelMeaning(
             rule=parse_rule(content["label"]), ignore_value=None if ignored is None else exact_number(ignored)
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise DataError(
             f"the file with the meaning of the labels cannot be read: {error}", remedy=_REPEAT, file=file
         ) from error

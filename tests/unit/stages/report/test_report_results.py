@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -130,8 +131,8 @@ def test_overlays_must_be_pictures(tmp_path: Path) -> None:
     (found,) = read_overlays(tmp_path / "metrics")
     assert (found.aspect, found.pixels) == (2.0, 1)
     assert [panel.name for panel in found.projection] == ["image", "error"]
-    for odd in ({"sides_um": [0, 20], "pictures": names}, {"sides_um": [10, 20], "pictures": []}):
-        write(tmp_path / "metrics/overlays.json", json.dumps([{**entry, **odd}]))
+    for odd in ({"sides_um": [0, 20]}, {"sides_um": [10, math.inf]}, {"pictures": []}):
+        write(tmp_path / "metrics/overlays.json", json.dumps([{**whole, **odd}]))
         with pytest.raises(DataError, match="cannot be read"):
             read_overlays(tmp_path / "metrics")
     for key, value in {"value": "high", "slice_z": None, "metric": "dcs", "fold": [], "rank": 1}.items():
