@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNKNOWN_CALLS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # what a file system says that lacks a call
 
 
@@ -22,10 +23,17 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        name_the_file(error, path)
         raise
     _sync_folder(path.parent)
+
+
+def name_the_file(error: BaseException, path: Path) -> None:
+    """Let an error of a full disk say that it befell `path`: one that comes with the writing names no file."""
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        error.filename = str(path)
 
 
 def name_twice(file: Path, name: Path) -> None:

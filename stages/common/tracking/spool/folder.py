@@ -11,6 +11,7 @@
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from uuid import uuid4
 
 from pydantic import Field, Strict, TypeAdapter, ValidationError
 
-from stages.common.atomic import atomic_write
+from stages.common.atomic import atomic_write, name_the_file
 from stages.common.lifetimes.locks import take
 from stages.common.text import json_value
 from stages.common.tracking.address import without_login
@@ -70,9 +71,10 @@ class Spool:
             try:
                 written = stream.write(content)
                 if written != len(content):
-                    raise OSError(28, os.strerror(28), str(self.folder / RECORDS))
-            except OSError:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
                 stream.truncate(before)
+                name_the_file(error, self.folder / RECORDS)
                 raise
 
     def records(self, offset: int = 0) -> Iterator[tuple[Record | None, int]]:

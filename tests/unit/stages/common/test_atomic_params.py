@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 from stages.common.atomic import atomic_write, name_twice
-from stages.common.errors import ParamsError
+from stages.common.errors import ParamsError, machine_error
 from stages.common.params import Params, load_params, nearest, validate_params
 
 
@@ -50,6 +50,15 @@ def test_a_failed_atomic_write_leaves_the_former_file(tmp_path: Path, kind: type
         fail()
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_error_of_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    """A write says only that there is no space, and which disk is full is what a user wants to know."""
+    with pytest.raises(OSError, match="No space") as caught, atomic_write(tmp_path / "a.bin"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    told = machine_error(caught.value)
+    assert told is not None
+    assert (told.file, told.what) == (str(tmp_path / "a.bin"), "cannot write or read: the disk is full")
 
 
 def test_the_error_of_a_failed_write_is_not_hidden_by_tidying_up(tmp_path: Path) -> None:
