@@ -191,7 +191,7 @@ def _page(network: ModelVersion) -> str:
 
 def _describe(training: Training, version: str, server: Server, run_id: str, entry: Entry | None) -> None:
     client, name = server.client, training.registered_model
-    text = description(training, run_id, "" if entry is None else entry.why)
+    text = description(training, version, run_id, "" if entry is None else entry.why)
     try:
         if entry is not None or not _has_description(name, version, server):
             server.call("describe a version", lambda: client.update_model_version(name, version, text))

@@ -8,12 +8,12 @@ from stages.common.registered.trainings.training import Rival, Training
 from stages.common.statistics.results import Interval
 
 
-def description(training: Training, run_id: str, against_champion: str = "") -> str:
-    """The description of the version: numbers, why this loss, its networks, where the pictures are."""
+def description(training: Training, version: str, run_id: str, against_champion: str = "") -> str:
+    """The description of `version`: numbers, why this loss, how to use it, its networks, where the pictures are."""
     parts = [_head(training), "\n".join(_table(training)), _ranking(training)]
     if against_champion:
         parts.append(f"**Against the champion:** {against_champion}")
-    parts += ["\n".join(_networks(training)), _links(run_id)]
+    parts += [_use(training, version), "\n".join(_networks(training)), _links(run_id)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -96,6 +96,14 @@ def _rival(training: Training, rival: Rival) -> str:
     if rival.ci_low is None or rival.ci_high is None:
         return text
     return f"{text} [{rival.ci_low:+.{digits + 1}f}, {rival.ci_high:+.{digits + 1}f}]"
+
+
+def _use(training: Training, version: str) -> str:
+    return (
+        f"Predict with `capillary predict STACK MASK --model {training.registered_model}/{version}`. It takes a stack "
+        "(z, y, x) of any size, and gives a mask of its shape, 1 where the mean probability of its networks is above "
+        "the threshold. Their pages say at which spacing they work."
+    )
 
 
 def _networks(training: Training) -> Iterator[str]:

@@ -134,7 +134,12 @@ def test_a_training_is_found_with_all_of_its_networks_and_its_numbers(
     place = f"training/{training.loss}"
     files = {file.path for file in server.client.list_artifacts(version.tags[tags.EVALUATION_RUN], place)}
     assert files == {f"{place}/{FILE}", f"{place}/metrics.json"}, "no link is followed, no other file sent"
-    for words in ("| DSC ↑ | 0.575 |", "- cldice: 0.400; difference +0.1750 [+0.1000, +0.2000]", "the best loss"):
+    for words in (
+        "| DSC ↑ | 0.575 |",
+        "- cldice: 0.400; difference +0.1750 [+0.1000, +0.2000]",
+        "the best loss",
+        "--model capillary-whole/1`",
+    ):
         assert words in version.description
     run = server.client.get_run(version.tags[tags.EVALUATION_RUN])
     assert run.data.tags[f"{tags.TRAIN_RUNS}.dice_ce"] == ", ".join(str(one.run_id) for one in networks)
