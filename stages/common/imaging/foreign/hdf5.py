@@ -152,8 +152,9 @@ def _check_chunks(dataset: Any, path: Path, *, is_deflate: bool) -> None:
 
 
 def _axes(dataset: Any, path: Path) -> str:
-    """As ilastik (axistags) or the labels of the dimensions name them; else by the shape."""
+    """As ilastik (axistags), the labels of the dimensions or their scales (netCDF) name them; else by the shape."""
     letters = _tagged(dataset) or "".join(str(dimension.label)[:1].lower() for dimension in dataset.dims)
+    letters = letters or _of_scales(dataset)
     return letters if len(letters) == len(dataset.shape) else axes_by_shape(dataset.shape, path)
 
 
@@ -166,6 +167,13 @@ def _tagged(dataset: Any) -> str:
         return "".join(str(axis["key"])[:1].lower() for axis in axes)
     except (ValueError, LookupError, TypeError):
         return ""
+
+
+def _of_scales(dataset: Any) -> str:
+    """The first letters of the scales' names; "" for names that a program made up (phony_dim_0)."""
+    names = [str(dimension[0].name or "").rpartition("/")[2] for dimension in dataset.dims if len(dimension)]
+    letters = "".join(name[:1].lower() for name in names)
+    return letters if set(letters) <= set("tczyx") else ""
 
 
 def _evidence(dataset: Any, axes: str) -> SpacingEvidence:

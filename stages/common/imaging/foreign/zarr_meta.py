@@ -21,6 +21,7 @@ _CODECS = {
     **{"bz2": "bz2", "lzma": "lzma", "crc32c": "", "shuffle": "", "delta": "", "bytes": "", "transpose": ""},
 }
 _SHARDS = "sharding_indexed"
+_XARRAY_AXES = "_ARRAY_DIMENSIONS"  # version 2 has no field of its own for the names of axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ def _version_2(folder: Path, meta: Mapping[str, Any], path: Path) -> ZarrArray:
         dtype=np.dtype(meta["dtype"]),
         codec=_codec([str(codec["id"]) for codec in packed], path),
         shards=None,
-        axes=(),
+        axes=_names(read_json(folder / ATTRIBUTES).get(_XARRAY_AXES)),
     )
 
 
@@ -115,8 +116,12 @@ def _version_3(folder: Path, meta: Mapping[str, Any], path: Path) -> ZarrArray:
         dtype=np.dtype(meta["data_type"]),
         codec=_codec([str(codec["name"]) for codec in codecs], path),
         shards=shards,
-        axes=tuple(str(name) for name in meta.get("dimension_names") or ()),
+        axes=_names(meta.get("dimension_names")),
     )
+
+
+def _names(listed: Any) -> tuple[str, ...]:
+    return tuple(map(str, listed)) if isinstance(listed, list) else ()
 
 
 def _codec(names: Sequence[str], path: Path) -> str:

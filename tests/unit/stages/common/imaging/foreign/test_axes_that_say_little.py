@@ -1,4 +1,4 @@
-"""Arrays whose axes have no names, made-up names or a length of 1."""
+"""Arrays whose axes have no names, made-up names, names in an unusual place, or a length of 1."""
 
 from pathlib import Path
 
@@ -20,6 +20,29 @@ def test_made_up_names_of_zarr_say_nothing(tmp_path: Path, names: tuple[str, ...
     """As xarray writes them by default."""
     zarr.create_array(tmp_path / "a.zarr", data=VOXELS, chunks=(4, 6, 5), dimension_names=names)
     np.testing.assert_array_equal(read_stack(tmp_path / "a.zarr"), VOXELS)
+
+
+@pytest.mark.parametrize("names", [None, ["dim_0", "dim_1", "dim_2"], ["x", "y", "z"]])
+def test_names_that_xarray_gives_the_axes_of_zarr_2_count(tmp_path: Path, names: list[str] | None) -> None:
+    """Version 2 has no field for them: xarray writes them into an attribute."""
+    is_turned = names is not None and names[0] == "x"
+    stored = VOXELS.T if is_turned else VOXELS
+    array = zarr.create_array(tmp_path / "a.zarr", data=stored, chunks=stored.shape, zarr_format=2)
+    if names:
+        array.attrs["_ARRAY_DIMENSIONS"] = names
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.zarr"), VOXELS)
+
+
+@pytest.mark.parametrize("names", [("phony_dim_0", "phony_dim_1", "phony_dim_2"), ("x", "y", "z")])
+def test_names_that_netcdf_gives_the_axes_of_hdf5_count(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """A scale per axis, whose own label says nothing."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = VOXELS.T if names[0] == "x" else VOXELS
+        for axis, name in enumerate(names):
+            file[name] = np.arange(file["raw"].shape[axis])
+            file[name].make_scale("This is a netCDF dimension but not a netCDF variable")
+            file["raw"].dims[axis].attach_scale(file[name])
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.h5"), VOXELS)
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])
