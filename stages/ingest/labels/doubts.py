@@ -26,6 +26,14 @@ def doubts_about(label: StackHeader, image: StackHeader, geometry: Geometry | No
     turned = _reversed_axes(geometry)
     if turned:
         yield f"the label's header has {turned} reversed, and the image does not say where it is; {_TAKEN}"
+    if label.slice_numbers and image.slice_numbers and label.slice_numbers != image.slice_numbers:
+        named = f"{_numbered(label.slice_numbers)}, the image's {_numbered(image.slice_numbers)}"
+        yield f"the files of the label's slices are numbered {named}; they are paired in their order"
+
+
+def _numbered(first_and_step: tuple[int, int]) -> str:
+    first, step = first_and_step
+    return f"from {first} in steps of {step}"
 
 
 def _reversed_axes(geometry: Geometry | None) -> str:

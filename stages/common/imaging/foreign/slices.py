@@ -91,7 +91,9 @@ def _open_each(found: Sequence[Path], path: Path, channel: Channel) -> OpenStack
         path=path,
         shape_zyx=(len(files), *shape),
         dtype=dtype,
-        describe=lambda: replace(header, axes="ZYX", remarks=(*header.remarks, *remarks)),
+        describe=lambda: replace(
+            header, axes="ZYX", remarks=(*header.remarks, *remarks), slice_numbers=_numbering(files)
+        ),
         slices=lambda: (
             _stored(file, channel) ^ is_inverted if file in doubtful else _read(file, channel) for file in files
         ),
@@ -151,6 +153,15 @@ def ordered(files: Sequence[Path], path: Path) -> tuple[list[Path], tuple[str, .
     )
     remark = _check_numbers([(number, name) for number, name, _ in numbered], path)
     return [file for _, _, file in numbered], remark
+
+
+def _numbering(files: Sequence[Path]) -> tuple[int, int] | None:
+    """The first number of `files`, which are in order, and the step to the next; None for a single one."""
+    if len(files) == 1:
+        return None
+    parts = (_NUMBERS.split(file.stem.lower())[1::2] for file in files[:2])
+    pairs = ((int(one), int(other)) for one, other in zip(*parts, strict=True))
+    return next((one, other - one) for one, other in pairs if one != other)
 
 
 def _check_numbers(numbered: Sequence[tuple[int, str]], path: Path) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ class StackHeader:
     `axes` is one letter per axis for TIFF (tifffile's), "ZYX" for NIfTI. `is_inverted`: the file stores white as 0, and
     reading inverts it. `is_reordered`: its array stores other axes first than x, y, z, and reading puts them in order.
     `remarks` are warnings about how the voxels are read. `channels` are the names of all that the file holds.
+    `slice_numbers` are the first number and the step in the names of files that are a slice each; None for all else.
     """
 
     axes: str
@@ -62,6 +63,7 @@ class StackHeader:
     is_reordered: bool = False
     channels: tuple[str, ...] = ("",)
     remarks: tuple[str, ...] = ()
+    slice_numbers: tuple[int, int] | None = None
 
 
 def micrometres(unit: str) -> float | None:

@@ -306,6 +306,28 @@ def test_slices_are_named_where_one_is_wrong(tmp_path: Path) -> None:
     assert "its slices differ: z002.tif (slice 3) is 24 × 20 of uint16, the first 24 × 20 of uint8" in what
 
 
+@pytest.mark.parametrize(
+    ("first", "step", "says"),
+    [
+        (3, 1, []),
+        (8, 1, ["from 8 in steps of 1, the image's from 3 in steps of 1"]),
+        (3, 2, ["from 3 in steps of 2, the image's from 3 in steps of 1"]),
+    ],
+)
+def test_slices_of_a_label_with_other_numbers_are_said(tmp_path: Path, first: int, step: int, says: list[str]) -> None:
+    """As many files as the image has, of another part of the stack or of every second slice."""
+    source = tmp_path / "source"
+    for kind, stack, start, by in (("image", image_zyx(1), 3, 1), ("label", label_zyx(), first, step)):
+        (source / kind).mkdir(parents=True)
+        for number, plane in enumerate(stack):
+            save_tiff(source / kind / f"z{start + by * number:02}.tif", plane)
+    write_table(source, [row("m1", image="image", label="label")])
+    (volume,) = _ingest(source, tmp_path / "raw")[1]["volumes"]
+    found = [text for text in volume["warnings"] if "the label's slices are numbered" in text]
+    assert len(found) == len(says)
+    assert all(text in warning for text, warning in zip(says, found, strict=True))
+
+
 def test_a_name_in_another_form_of_unicode_is_found(tmp_path: Path) -> None:
     """macOS decomposes what a table composes."""
     source = tmp_path / "source"
