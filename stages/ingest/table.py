@@ -24,7 +24,7 @@ from stages.common.dataset.paths import (
 )
 from stages.common.dataset.table import MAX_TABLE_BYTES, Row, read_rows, refuse_more
 from stages.common.imaging.spacing import MAX_UM, MIN_UM
-from stages.common.imaging.suffixes import READ, may_name_stack
+from stages.common.imaging.suffixes import READ, is_slice, may_name_stack
 from stages.common.imaging.zyx import PartialSpacing
 from stages.common.text import find_hidden
 from stages.ingest.candidates import Candidate, SourceContent
@@ -54,7 +54,6 @@ _FILE = (
     ),
     _each(is_plain, "holds a control character"),
     _each(is_short, f"is too long: file systems take names of {MAX_NAME_BYTES} bytes and paths of {MAX_PATH_BYTES}"),
-    _each(lambda path: not path or may_name_stack(path), f"has no supported format ({READ})"),
 )
 _SPACING = (
     _each(_is_length, "is not a number (give µm, such as 0.5; leave it empty where the image's header is right)"),
@@ -99,6 +98,7 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
     entries = [_entry(row, tree) for row in table.rows]
     _check_cells(entries)
     for entry in entries:
+        _check_formats(entry, tree)
         _find_files(entry, tree)
     _check_ids(entries)
     _check_roots(entries)
@@ -155,6 +155,18 @@ def _check_cells(entries: Sequence[_Entry]) -> None:
             entry.reasons.append(f"{column} is empty" if not value else f"{column} {given!r} {check}")
     for entry in entries:
         entry.reasons = list(dict.fromkeys(entry.reasons))
+
+
+def _check_formats(entry: _Entry, tree: Tree) -> None:
+    """Refuse names of files that are not read. A folder of slices may be called m1.5."""
+    for column, path in entry.files.items():
+        is_path = stays_inside(path) and is_plain(path) and is_short(path)
+        if is_path and not may_name_stack(path) and not _holds_slices(path, tree):
+            entry.reasons.append(f"{column} {entry.row.cells[column]!r} has no supported format ({READ})")
+
+
+def _holds_slices(path: str, tree: Tree) -> bool:
+    return not is_slice(path) and any(map(is_slice, tree.names_in(tree.find(path).path)))
 
 
 def _find_files(entry: _Entry, tree: Tree) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stages.common.dataset.nnunet import IMAGES, LABELS, META, nnunet_pairs
 from stages.common.dataset.pairing import Pair, pair_files, stacks_among
-from stages.common.imaging.suffixes import is_slice
+from stages.common.imaging.suffixes import is_ignored, is_slice, suffix_of
 
 ListFolder = Callable[[str], list[str]]
 READ = "images/ + labels/, MiniVess (raw/ + seg/), nnU-Net (imagesTr/ + labelsTr/), BiaPy (train/raw/ + train/label/)"
@@ -71,9 +71,9 @@ def _with_slices(list_folder: ListFolder, part: str, names: Sequence[str], wante
 
 
 def _slices_in(list_folder: ListFolder, folder: str) -> list[str]:
-    """The folders in `folder` that hold slices. A name with a dot is that of a file."""
-    bare = [name for name in list_folder(folder) if "." not in name]
-    return [name for name in bare if any(map(is_slice, list_folder(f"{folder}/{name}")))]
+    """The folders in `folder` that hold slices. Names that are those of files are not looked into."""
+    names = [name for name in list_folder(folder) if not (suffix_of(name) or is_slice(name) or is_ignored(name))]
+    return [name for name in names if any(map(is_slice, list_folder(f"{folder}/{name}")))]
 
 
 def _folders(list_folder: ListFolder, folders: tuple[str, str], top: Sequence[str]) -> Layout:

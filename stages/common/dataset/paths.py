@@ -75,6 +75,10 @@ class Tree:
         how = "differs in upper and lower case" if is_other_case else "is in another form of Unicode"
         return PathMatch(path=found, note="" if found == path else f"{path!r} {how}; {found} is read")
 
+    def names_in(self, folder: str) -> list[str]:
+        """The names in `folder`, none if it is missing."""
+        return [name for alike in self._names(folder).values() for name in alike]
+
     def has(self, path: str) -> bool:
         """Whether something is at `path`, by its name or by one that looks like it."""
         found = self.find(path).path

@@ -129,6 +129,8 @@ def test_pairs_are_found_in_every_layout(tmp_path: Path, image: str, label: str)
     [
         (("images/m1/z0.tif", "images/m2/z0.tif", "labels/m1/0.png", "labels/m2/0.png"), ["m1", "m2"]),
         (("raw/m1/z0.tif", "seg/m1_y/z0.tif"), ["m1"]),
+        (("images/m1/z0.tif", "images/m2.5/z0.tif", "labels/m1/z0.tif", "labels/m2.5/z0.tif"), ["m1", "m2.5"]),
+        (("images/m2.5/z0.tif", "images/notes.txt", "labels/m2.5_mask/0.png"), ["m2.5"]),
         (("images/m1/z0.tif", "images/a.tif", "labels/m1.tif", "labels/a.tif"), ["a", "m1"]),
         (("train/images/m1/z0.tif", "train/labels/m1/z0.tif", "raw/old/z0.tif"), ["m1"]),
     ],

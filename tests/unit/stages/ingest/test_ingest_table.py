@@ -165,6 +165,15 @@ def test_every_fault_of_a_row_is_told(tmp_path: Path) -> None:
     assert len(wrong.reasons) == 3
 
 
+@pytest.mark.parametrize("image", ["m2.5", "m2.5/", "M2.5\\"])
+def test_a_folder_of_slices_may_have_a_dot_in_its_name(tmp_path: Path, image: str) -> None:
+    """It looks like the name of a file in an unknown format."""
+    file = write_table(tmp_path, [row("a", image=image, label="l.tif")])
+    source = {"": ["m2.5", "l.tif"], "m2.5": ["z0.tif"]}
+    (found,) = read_table(file, "dataset.csv", lambda folder: source.get(folder, [])).candidates
+    assert (found.image, found.reasons) == ("m2.5", ())
+
+
 def test_ids_that_would_share_a_folder_are_all_refused(tmp_path: Path) -> None:
     """Which of two rows with one id is right cannot be known; case does not make a difference on every disk."""
     rows = _read(tmp_path, row("a"), row("A"), row("b"))
