@@ -166,7 +166,7 @@ def _check_formats(entry: _Entry, tree: Tree) -> None:
 
 
 def _holds_slices(path: str, tree: Tree) -> bool:
-    return not is_slice(path) and any(map(is_slice, tree.names_in(tree.find(path).path)))
+    return not is_slice(path) and tree.has(path) and any(map(is_slice, tree.names_in(tree.find(path).path)))
 
 
 def _find_files(entry: _Entry, tree: Tree) -> None:

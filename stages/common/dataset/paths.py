@@ -1,10 +1,13 @@
 """Paths in a table, as other systems write them, and the files of a source that they mean."""
 
+import contextlib
 import posixpath
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from stages.common.errors import DataError
 
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4096  # what file systems take
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -61,15 +64,19 @@ class Tree:
         """
         done: list[str] = []
         is_other_case = False
-        for part in path.split("/"):
+        parts = path.split("/")
+        for number, part in enumerate(parts):
             alike = self._names("/".join(done)).get(_fold(part), [])
+            if not alike:  # nothing is below a name that is not there
+                done += parts[number:]
+                break
             choice = _choose(part, alike)
             if len(choice) > 1:
                 shown = ", ".join(alike)
                 return PathMatch(
                     path=path, fault=f"matches several names in the source ({shown}); write one of them exactly"
                 )
-            done.append(choice[0] if choice else part)
+            done.append(choice[0])
             is_other_case |= _nfc(done[-1]) != _nfc(part)
         found = "/".join(done)
         how = "differs in upper and lower case" if is_other_case else "is in another form of Unicode"
@@ -81,9 +88,8 @@ class Tree:
 
     def has(self, path: str) -> bool:
         """Whether something is at `path`, by its name or by one that looks like it."""
-        found = self.find(path).path
-        folder, _, name = found.rpartition("/")
-        return name in self._names(folder).get(_fold(name), [])
+        parts = self.find(path).path.split("/")
+        return all(part in self._names("/".join(parts[:at])).get(_fold(part), []) for at, part in enumerate(parts))
 
     def inside(self, path: str) -> tuple[str, str] | None:
         """An absolute `path` as (the folder that would be this source, the rest), by the longest end that is here."""
@@ -97,8 +103,9 @@ class Tree:
     def _names(self, folder: str) -> dict[str, list[str]]:
         if folder not in self._folders:
             names: dict[str, list[str]] = {}
-            for name in self.list_folder(folder):
-                names.setdefault(_fold(name), []).append(name)
+            with contextlib.suppress(DataError):  # a link that leads out: who fetches a file of it says so
+                for name in self.list_folder(folder):
+                    names.setdefault(_fold(name), []).append(name)
             self._folders[folder] = names
         return self._folders[folder]
 

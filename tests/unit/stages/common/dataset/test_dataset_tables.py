@@ -14,6 +14,7 @@ from stages.common.dataset.ids import clashes, fault_of, is_safe_id, safe_id
 from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.paths import Tree, with_slashes
 from stages.common.dataset.table import read_rows
+from stages.common.errors import DataError
 
 _ENCODINGS: dict[str, Callable[[str], bytes]] = {
     "utf-8": lambda text: text.encode(),
@@ -160,6 +161,28 @@ def test_every_name_of_a_source_is_found_by_itself(names: list[str]) -> None:
         other = unicodedata.normalize("NFD", name)
         if len({unicodedata.normalize("NFC", each) for each in names}) == len(set(names)):
             assert unicodedata.normalize("NFC", tree.find(other).path) == unicodedata.normalize("NFC", name)
+
+
+def test_nothing_is_listed_below_what_is_not_there() -> None:
+    """An absolute path of many folders is tried from each of them: that would be as many lists as its square."""
+    listed: list[str] = []
+    tree = Tree(list_folder=lambda folder: listed.append(folder) or (["a"] if folder == "" else []))  # type: ignore[func-returns-value]
+    assert tree.inside("/" + "/".join(f"d{level}" for level in range(200))) is None
+    assert tree.inside("/a/b/c/d.tif") is None
+    assert listed == ["", "a"]
+
+
+def test_a_folder_that_cannot_be_listed_has_no_names() -> None:
+    """Such as a link that leads out of the source: it costs the volumes in it, not the whole set."""
+
+    def names(folder: str) -> list[str]:
+        if folder:
+            raise DataError("it is a link to /data, an absolute path", remedy="copy the file")
+        return ["images"]
+
+    tree = Tree(list_folder=names)
+    assert tree.find("images/a.tif").path == "images/a.tif"
+    assert not tree.has("images/a.tif")
 
 
 @pytest.mark.parametrize(
