@@ -1,10 +1,12 @@
 """Where the voxels of a NIfTI are in the world."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from stages.common.imaging.formats.header import micrometres, precise
@@ -67,8 +69,12 @@ class Geometry:
         first = ", ".join(f"{precise(float(value)):g}" for value in self.affine[:3, 3])
         steps = " × ".join(f"{step:g}" for step in self.steps or ())
         unit = {"unknown": "", "micron": " µm"}.get(self.unit, f" {self.unit}")
-        axes = "".join(axis or "?" for axis in _orientations.aff2axcodes(self.affine))
-        return f"from ({first}) by {steps}{unit} {axes}"
+        return f"from ({first}) by {steps}{unit} {_axes_text(self.affine)}"
+
+
+def _axes_text(affine: Any) -> str:
+    """Where the axes of an array point, as RAS."""
+    return "".join(axis or "?" for axis in _orientations.aff2axcodes(affine))
 
 
 def geometry_of(image: Any) -> Geometry:
@@ -106,6 +112,20 @@ def _affine_of(image: Any) -> tuple[NDArray[np.float64] | None, str]:
         if affine is not None and _spans_room(affine):
             return np.asarray(affine, np.float64), source
     return None, ""
+
+
+def contradiction_of(image: Any, geometry: Geometry) -> str:
+    """A remark where the qform in the header of nibabel's `image` has other axes than its sform, which counts."""
+    if geometry.source != "sform" or len(geometry.shape) != 3:
+        return ""
+    qform = None
+    with contextlib.suppress(ValueError, HeaderDataError):  # a qform that cannot be is of no use
+        qform = image.header.get_qform(coded=True)[0]
+    if qform is None or not _spans_room(qform):
+        return ""
+    sform, other = map(_axes_text, (geometry.affine, qform))
+    said = f"the header's sform says that the array's axes are {sform}, its qform {other}"
+    return f"{said}; the sform is used" if sform != other else ""
 
 
 def _spans_room(affine: NDArray[Any]) -> bool:

@@ -48,6 +48,30 @@ def turned(order: tuple[int, ...], signs: tuple[int, ...] = (1, 1, 1)) -> NDArra
     return affine
 
 
+@pytest.mark.parametrize(
+    ("b", "c", "qfac", "code", "says"),
+    [
+        (0.0, 0.0, 1, 1, ["SAR, its qform RAS"]),
+        (0.0, 0.5**0.5, 1, 1, ["SAR, its qform IAR"]),
+        (0.0, -(0.5**0.5), -1, 1, []),
+        (0.0, -(0.5**0.5), 1, 1, ["SAR, its qform SAL"]),
+        (0.0, 0.0, 1, 0, []),
+        (2.0, 0.0, 1, 1, []),
+    ],
+)
+def test_a_qform_with_other_axes_than_the_sform_is_said(
+    tmp_path: Path, b: float, c: float, qfac: int, code: int, says: list[str]
+) -> None:
+    """Programs differ in which of the two they read: the steps may be equal, and the stack turned."""
+    fields = {"qform_code": code, "quatern_b": b, "quatern_c": c, "quatern_d": 0.0}
+    pixdim = (qfac, 5, 0.9, 1.1, 1, 1, 1, 1)
+    file = save(tmp_path / "a.nii", STACK, turned((2, 1, 0)), unit="micron", pixdim=pixdim, **fields)
+    found = [text for text in read_header(file).remarks if "its qform" in text]
+    assert len(found) == len(says)
+    assert all(text in remark for text, remark in zip(says, found, strict=True))
+    np.testing.assert_array_equal(read_stack(file), STACK)
+
+
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("extra", [(), (None,)], ids=["3D", "4D"])
