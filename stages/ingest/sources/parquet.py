@@ -6,6 +6,7 @@ It becomes a folder: a dataset.csv with the same columns, and for each cell of b
 import csv
 import importlib
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,9 @@ from stages.ingest.sources.local import TABLE, LocalFolder
 from stages.ingest.sources.source import Source
 
 SUFFIX = ".parquet"
-_TRAINING = "train"  # the split that is read, where there are several
+# words, so that a strain is no training: the split that is read where there are several, and the others
+_TRAINING = re.compile(r"(?<![a-z])train(ing)?_?(set|data)?(?![a-z])")
+_OTHER_SPLIT = re.compile(r"(?<![a-z])(test(ing)?|val(id(ation)?)?|dev|eval(uation)?)_?(set|data)?(?![a-z])")
 _PNG = ".png"  # a slice: of one alone, the stack is a folder
 # of a file whose name says nothing, by its first bytes
 _MAGICS = {
@@ -45,7 +48,7 @@ def with_parquet(source: Source, scratch: Path) -> Source:
     if not isinstance(find_layout(source.names), NoLayout):
         return source
     files = [name for name in source.below("") if name.lower().endswith(SUFFIX)]
-    chosen = [name for name in files if _TRAINING in name.lower()] or files
+    chosen = [name for name in files if _is_training(name.lower())] or files
     if not chosen:
         return source
     unpacked = _Unpacked(folder=scratch / "parquet")
@@ -58,6 +61,12 @@ def with_parquet(source: Source, scratch: Path) -> Source:
         copy.unlink()
     unpacked.write_table()
     return LocalFolder(folder=unpacked.folder, shown=source.shown)
+
+
+def _is_training(path: str) -> bool:
+    """Whether a file, or the folder it is in, is called as the training's split. The name of the file counts more."""
+    name = posixpath.basename(path)
+    return bool(_TRAINING.search(name) or (_TRAINING.search(path) and not _OTHER_SPLIT.search(name)))
 
 
 @dataclass(kw_only=True)

@@ -61,6 +61,23 @@ def test_bytes_in_cells_are_stacks(tmp_path: Path) -> None:
         assert tuple(float(volume[f"spacing_{axis}_um"]) for axis in "zyx") == SPACING_UM
 
 
+@pytest.mark.parametrize(
+    ("training", "test"),
+    [
+        ("strain_a/train-00000.parquet", "strain_a/test-00000.parquet"),
+        ("training_set/a.parquet", "strains/a.parquet"),
+        ("train/train-0.parquet", "train/test-0.parquet"),
+        ("trainset1.parquet", "testset1.parquet"),
+        ("Train.parquet", "constraints.parquet"),
+    ],
+)
+def test_the_split_is_a_word_of_the_name(tmp_path: Path, training: str, test: str) -> None:
+    """A strain of mice is no training: its test split was trained on."""
+    _write(tmp_path / "source" / training, [_row(0)])
+    _write(tmp_path / "source" / test, [_row(1)])
+    assert [volume["id"] for volume in _ingest(tmp_path / "source", tmp_path / "raw")] == ["m0"]
+
+
 def test_columns_are_those_of_a_table(tmp_path: Path) -> None:
     """Ids, groups, spacing and other names; bytes without a name are known by their first ones."""
     rows = [
