@@ -177,8 +177,11 @@ def _dtype(header: Mapping[str, Any], path: Path) -> np.dtype[Any]:
     kind = str(header.get("type", "")).strip()
     if kind not in _TYPES:
         raise not_a_stack(path, f"its voxels are {kind[:40]!r}, which is not supported", GREY_VALUES)
-    order = ">" if str(header.get("endian", "little")).lower() == "big" else "<"
-    return np.dtype(order + _TYPES[kind])
+    order = {"little": "<", "big": ">"}.get(str(header.get("endian", "")).lower())
+    if order is None and np.dtype(_TYPES[kind]).itemsize > 1:
+        what = "its header does not say in which order the bytes of a voxel are"
+        raise not_a_stack(path, f"{what}; add `endian: little` or `endian: big`", "add the field endian to its header")
+    return np.dtype((order or "<") + _TYPES[kind])
 
 
 def _geometry(header: Mapping[str, Any], sizes: tuple[int, ...], space: tuple[int, ...]) -> Geometry:
@@ -194,6 +197,8 @@ def _geometry(header: Mapping[str, Any], sizes: tuple[int, ...], space: tuple[in
     if "space origin" in header:
         origin = np.nan_to_num(np.asarray(header["space origin"], np.float64))
     unit = _unit(header.get("space units"), (0, 1, 2))
+    if unit == "unknown":
+        unit = _unit(header.get("units"), space)  # which belong to spacings, and are written here all the same
     return world(grid, signs @ rows[list(space)].T, signs @ origin, source="space directions", unit=unit)
 
 

@@ -42,6 +42,29 @@ def test_units_that_differ_are_no_unit(tmp_path: Path) -> None:
     assert spacing_of(read_header(same)).spacing_um == (5.0, 0.9, 0.9)
 
 
+@pytest.mark.parametrize("further", [(), ('space units: "mm" "mm" "mm"',)])
+def test_units_next_to_directions_count_where_the_space_has_none(tmp_path: Path, further: tuple[str, ...]) -> None:
+    """The format has `space units` for them, which some programs do not write. 0.05 µm was taken as 0.05 mm."""
+    directions = ("space dimension: 3", "space directions: (0.05,0,0) (0,0.05,0) (0,0,0.1)")
+    file = _nrrd(tmp_path / "a.nrrd", *directions, 'units: "um" "um" "um"', *further)
+    told = spacing_of(read_header(file))
+    assert told.spacing_um == ((100.0, 50.0, 50.0) if further else (0.1, 0.05, 0.05))
+    assert not told.warnings
+
+
+@pytest.mark.parametrize(("endian", "order"), [(("endian: big",), ">"), (("endian: little",), "<"), ((), None)])
+def test_the_order_of_bytes_is_not_guessed(tmp_path: Path, endian: tuple[str, ...], order: str | None) -> None:
+    """Of a header by hand, next to a raw file of a microscope: 1 would be 256."""
+    file = _nrrd(tmp_path / "a.nrrd", "spacings: 1 1 2", *endian)
+    content = file.read_bytes().replace(b"type: uint8", b"type: uint16").replace(VOXELS.tobytes(), b"")
+    file.write_bytes(content + VOXELS.astype(f"{order or '<'}u2").tobytes())
+    if order is None:
+        with pytest.raises(DataError, match="add `endian: little` or `endian: big`"):
+            read_stack(file)
+    else:
+        assert np.array_equal(read_stack(file), VOXELS)
+
+
 def test_a_list_of_files_is_named_as_such(tmp_path: Path) -> None:
     """It is not damaged."""
     file = tmp_path / "a.nhdr"
