@@ -16,6 +16,7 @@ from stages.common.errors import ParamsError
 
 MOST_LEVELS = 50
 MOST_VALUES = 100_000  # aliases spelled out
+MOST_BITS = 10_000  # of a whole number: Python writes no more than 4,300 digits
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -53,14 +54,7 @@ def parse_yaml(content: bytes, file: Path) -> dict[str, Any]:
     _refuse_endless(file, tree)
     if not isinstance(tree, dict):
         raise ParamsError(f"{file.name} holds no keys", file=file, value=tree, remedy="write `section:` and keys in it")
-    for key, value in leaves(tree):
-        if isinstance(value, datetime.date):
-            raise ParamsError(
-                f"{file.name} `{key}` is read as a date by YAML",
-                file=file,
-                value=value,
-                remedy=f"put quotes around it: '{value}'",
-            )
+    _refuse_odd(file, tree)
     return tree
 
 
@@ -78,9 +72,45 @@ def _refuse_endless(file: Path, tree: Any) -> None:
         values += 1
         if depth > MOST_LEVELS or values > MOST_VALUES:
             raise _endless(file, f"more than {MOST_LEVELS} levels or {MOST_VALUES:,} values")
-        if isinstance(value, dict | list | set):
-            inner = value.values() if isinstance(value, dict) else value
-            waiting.extend((each, depth + 1) for each in inner)
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise _endless(file, f"a whole number of more than {MOST_BITS:,} bits")
+        if isinstance(value, dict):
+            waiting.extend((each, depth + 1) for pair in value.items() for each in pair)
+        elif isinstance(value, list | set | tuple):
+            waiting.extend((each, depth + 1) for each in value)
+
+
+def _refuse_odd(file: Path, tree: dict[str, Any]) -> None:
+    """Raise ParamsError for a date, also in a list or as a key, and for a key that is neither text nor a number."""
+    for key, value in _every(tree):
+        if isinstance(value, datetime.date):
+            raise ParamsError(
+                f"{file.name} `{key}` is read as a date by YAML",
+                file=file,
+                value=value,
+                remedy=f"put quotes around it: '{value}'",
+            )
+        if isinstance(value, tuple | bytes):
+            raise ParamsError(
+                f"{file.name} has something under `{key}` that is neither text nor a number",
+                file=file,
+                value=value,
+                remedy="write a name before each colon, without `?`, and remove tags such as !!binary",
+            )
+
+
+def _every(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in `tree` that is not a mapping or a list, keys too, with the dotted key that it is found under."""
+    waiting: list[tuple[str, Any]] = [(prefix, tree)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            yield from ((key or str(name), name) for name in value)
+            waiting.extend((f"{key}.{name}" if key else str(name), inner) for name, inner in value.items())
+        elif isinstance(value, list | set):
+            waiting.extend((key, inner) for inner in value)
+        else:
+            yield key, value
 
 
 def _endless(file: Path, why: str) -> ParamsError:
