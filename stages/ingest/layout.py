@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common.dataset.columns import COLUMNS
-from stages.common.dataset.ids import clashes, fault_of, mapping_note, safe_id
+from stages.common.dataset.ids import clashes, fault_of, mapping_note, others_of, safe_id
 from stages.common.dataset.layouts import READ, NoLayout, find_layout
 from stages.common.dataset.nnunet import LABELS, MAX_META_BYTES, META, Meanings, read_meanings
 from stages.common.dataset.pairing import Pair
@@ -95,7 +95,7 @@ def _candidates(pairs: Sequence[Pair]) -> tuple[Candidate, ...]:
     shared = clashes([pair.name for pair in pairs])
     found = []
     for at, pair in enumerate(pairs):
-        others = tuple(pairs[other].name for other in shared.get(at, ()))
+        others = tuple(pairs[other].name for other in others_of(at, shared.get(at, ())))
         found.append(_candidate(pair, others))
     return tuple(found)
 
@@ -107,7 +107,7 @@ def _candidate(pair: Pair, others: Sequence[str]) -> Candidate:
     if fault:
         reasons.append(f"its name {pair.name!r} {fault}: rename its files")
     if others:
-        listed = ", ".join(repr(name) for name in others[:3])
+        listed = ", ".join(repr(name) for name in others)
         reasons.append(f"its name {pair.name!r} is the same folder, {safe_id(pair.name)}, as that of {listed}")
     name = repr(pair.name) if fault else safe_id(pair.name)
     return Candidate(

@@ -10,7 +10,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from stages.common.dataset.columns import SPACING
-from stages.common.dataset.ids import clashes, fault_of, group_of, mapping_note, safe_id
+from stages.common.dataset.ids import clashes, fault_of, group_of, mapping_note, others_of, safe_id
 from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.paths import (
     MAX_NAME_BYTES,
@@ -190,14 +190,15 @@ def _check_ids(entries: Sequence[_Entry]) -> None:
         elif note := mapping_note(entry.name):
             entry.warnings.insert(0, note)
     named = [entry for entry in entries if not fault_of(entry.name)]
-    for at, others in clashes([entry.name for entry in named]).items():
-        named[at].reasons.append(_clash(named[at], [named[other] for other in others]))
+    for at, places in clashes([entry.name for entry in named]).items():
+        shown = [named[other] for other in others_of(at, places)]
+        named[at].reasons.append(_clash(named[at], shown, more=len(places) - 1 - len(shown)))
 
 
-def _clash(entry: _Entry, others: Sequence[_Entry]) -> str:
-    names = ", ".join(f"{other.name!r} (line {other.row.line})" for other in others[:3])
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    return f"id {entry.name!r} is the same folder, {safe_id(entry.name)}, as that of {names}{more}: give each its own"
+def _clash(entry: _Entry, others: Sequence[_Entry], more: int) -> str:
+    names = ", ".join(f"{other.name!r} (line {other.row.line})" for other in others)
+    names += f" and {more} more" if more else ""
+    return f"id {entry.name!r} is the same folder, {safe_id(entry.name)}, as that of {names}: give each its own"
 
 
 def _check_roots(entries: Sequence[_Entry]) -> None:

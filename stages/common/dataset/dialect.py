@@ -24,8 +24,7 @@ _KINDS = ((b"PK\x03\x04", "a spreadsheet or a zip"), (b"\xd0\xcf\x11\xe0", "an o
 _WESTERN = re.compile(r"(?:[\x00-\x7f°²³µ×À-ÖØ-öø-ÿ])*")
 _RUN = re.compile(r"[^\x00-\x7f]{3,}|[À-ÖØ-Þ][^\x00-\x7f]|[^\x00-\x7f][À-ÖØ-Þ]")
 _SEP_LINE = re.compile(r"""\s*"?sep=(.)"?\s*""", re.IGNORECASE)
-_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n))*")
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
+_COMMENT = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n)")
 _AS_TEXT = re.compile(r'="([^"]*)"')  # a formula that keeps Excel from taking 007 for 7
 _GUARDED = re.compile(r"'[=+\-@]")  # an apostrophe keeps a spreadsheet from computing the cell
 
@@ -78,9 +77,12 @@ def _not_text(what: str, shown: str) -> DataError:
     return DataError(f"the table cannot be read as text: {what}", remedy=SAVE_AS, file=shown)
 
 
-def leading_comments(text: str) -> list[str]:
+def leading_comments(text: str) -> Iterator[str]:
     """The lines before the first that is neither blank nor begins with #, as they are."""
-    return _LINE.findall(text[: _COMMENTS.match(text).end()])  # type: ignore[union-attr] # it matches nothing, too
+    at = 0
+    while found := _COMMENT.match(text, at):
+        yield found[0]
+        at = found.end()
 
 
 def separators_for(text: str) -> tuple[str, ...]:

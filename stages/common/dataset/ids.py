@@ -51,16 +51,16 @@ def mapping_note(name: str) -> str:
 
 
 def clashes(names: Sequence[str]) -> dict[int, list[int]]:
-    """The place of each of `names` that others share a folder with → the places of those others.
+    """The place of each of `names` that others share a folder with → the places of all of them, its own among them.
 
     Two that differ in case alone are one folder on some file systems.
     """
     alike = defaultdict(list)
     for place, name in enumerate(names):
         alike[safe_id(name).casefold()].append(place)
-    return {
-        place: [other for other in places if other != place]
-        for places in alike.values()
-        for place in places
-        if len(places) > 1
-    }
+    return {place: places for places in alike.values() if len(places) > 1 for place in places}
+
+
+def others_of(place: int, places: Sequence[int], most: int = 3) -> list[int]:
+    """The first of `places` besides `place`."""
+    return [other for other in places[: most + 1] if other != place][:most]

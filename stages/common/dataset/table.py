@@ -1,5 +1,6 @@
 """A table of stacks as rows, before anyone judges them."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from stages.common.text import visible
 TABLE = "dataset.csv"
 MAX_TABLE_BYTES = 1 << 25
 MAX_ROWS = 50_000
+MAX_LINES = 2 * MAX_ROWS  # header, rows and comments
 MAX_COLUMNS = 1_000
 MAX_LINES_BEFORE = 1_000  # the header
 _LISTED = 8  # faults that one error lists
@@ -44,8 +46,10 @@ def read_rows(data: bytes, shown: str, required: Sequence[str] = REQUIRED) -> Ta
     refuse_more("bytes", len(data), MAX_TABLE_BYTES, shown)
     text = decode(data, shown)
     header, read, columns = _choose_separator(*_without_comments(text.text, shown, required), shown, required)
-    comments = [line for line in read if _is_comment(line, columns)]
-    lines = [line for line in read if line not in comments]
+    comments: list[Line] = []
+    lines: list[Line] = []
+    for line in read:
+        (comments if _is_comment(line, columns) else lines).append(line)
     if not lines:
         raise DataError("the table has no rows", remedy="add one row per stack", file=shown)
     refuse_more("rows", len(lines), MAX_ROWS, shown)
@@ -57,15 +61,14 @@ def read_rows(data: bytes, shown: str, required: Sequence[str] = REQUIRED) -> Ta
 
 def _without_comments(text: str, shown: str, required: Sequence[str]) -> tuple[str, int]:
     """`text` from its header on, and how many lines are before that: comments, and blank ones."""
-    skipped, before = 0, leading_comments(text)
-    refuse_more("lines before its header", len(before), MAX_LINES_BEFORE, shown)
-    for line in before:
-        # a header may begin with # itself
-        if all(len(find_columns(line.split(separator))[0].places) < len(required) for separator in SEPARATORS):
-            skipped += len(line)
-            continue
-        break
-    return text[skipped:], len(leading_comments(text[:skipped]))
+    skipped = lines = 0
+    for line in leading_comments(text):
+        cells = (line.split(separator, MAX_COLUMNS) for separator in SEPARATORS)
+        if any(len(find_columns(each)[0].places) >= len(required) for each in cells):
+            break  # a header may begin with # itself
+        skipped, lines = skipped + len(line), lines + 1
+        refuse_more("lines before its header", lines, MAX_LINES_BEFORE, shown)
+    return text[skipped:], lines
 
 
 def _is_comment(line: Line, columns: Columns) -> bool:
@@ -106,7 +109,9 @@ def _choose_separator(text: str, skipped: int, shown: str, required: Sequence[st
     columns, faults = find_columns(header.cells, required)
     if faults:
         raise _unusable(faults, header, separator, shown, required)
-    lines = list(read_lines(text, separator, shown, skipped))
+    lines = list(itertools.islice(read_lines(text, separator, shown, skipped), MAX_LINES + 1))
+    if len(lines) > MAX_LINES:
+        refuse_more("lines", max(len(lines), text.count("\n")), MAX_LINES, shown)
     return header, lines[1:], columns
 
 
@@ -129,7 +134,7 @@ def _header(text: str, separator: str, shown: str, skipped: int) -> Line:
 
 def _known(header: Line) -> tuple[int, int]:
     """How many columns are known in `header`, and how many there are."""
-    columns, _ = find_columns(header.cells)
+    columns, _ = find_columns(header.cells[:MAX_COLUMNS])
     return len(columns.places), len(header.cells)
 
 

@@ -343,6 +343,7 @@ def test_names_that_no_file_system_takes_are_told(path: str, fits: bool) -> None
     [
         ("MAX_TABLE_BYTES", 100, r"the table has \d+ bytes, the limit is 100"),
         ("MAX_ROWS", 2, "the table has 3 rows, the limit is 2"),
+        ("MAX_LINES", 2, "the table has 4 lines, the limit is 2"),
         ("MAX_COLUMNS", 5, "the table has 6 columns, the limit is 5"),
     ],
 )
