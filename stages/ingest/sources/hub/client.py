@@ -22,9 +22,11 @@ from stages.common.errors import CapillaryError, DataError, ServiceError
 from stages.common.runtime import HubLogin
 from stages.common.text import visible
 from stages.ingest.sources.archives.limits import MAX_MEMBERS
+from stages.ingest.sources.hub.files import ENTRY_KEYS
 from stages.ingest.sources.services import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 
 MAX_PAGE_BYTES = 1 << 25
+MAX_LIST_BYTES = 1 << 27  # all pages of a list
 PAUSES_S = (1.0, 3.0)  # before the second and the third try
 _PIECE = 1 << 20
 _TOKEN = "set SOURCE_HF_TOKEN in .env to a token that may read this data set"  # noqa: S105 - says where it belongs
@@ -34,6 +36,15 @@ _Result = TypeVar("_Result")
 
 class _BusyError(Exception):
     """The Hub asks to come back later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    """An answer in JSON, the address of the page after it, and how many bytes it has."""
+
+    content: Any
+    next_url: str | None
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +62,7 @@ class HubClient:
     def commit_of(self, revision: str) -> str:
         """The commit that a branch, a tag or a commit means now."""
         url = f"{self._api}/revision/{quote(revision, safe='')}"
-        said, _ = _run(lambda session: self._page(session, url), self.login)
+        said = _run(lambda session: self._page(session, url), self.login).content
         commit = said.get("sha") if isinstance(said, dict) else None
         if not isinstance(commit, str) or not is_commit(commit):
             raise self._unreadable("it does not name the commit of the revision")
@@ -75,25 +86,32 @@ class HubClient:
         found: list[dict[str, Any]] = []
         below = f"/{quote(self.address.folder)}" if self.address.folder else ""
         url: str | None = f"{self._api}/tree/{commit}{below}?recursive=true&expand=false"
+        size = 0
         while url is not None:
-            page, url = await self._page(session, url)
-            if not isinstance(page, list) or not all(isinstance(entry, dict) for entry in page) or (url and not page):
+            page = await self._page(session, url)
+            listed, url, size = page.content, page.next_url, size + page.size
+            if (
+                not isinstance(listed, list)
+                or not all(isinstance(each, dict) for each in listed)
+                or (url and not listed)
+            ):
                 raise self._unreadable("it is not a list of files")
-            found += page
-            if len(found) > MAX_MEMBERS:
-                what = f"{self.address.text} holds more than {MAX_MEMBERS:,} files and folders"
+            found += ({key: each[key] for key in ENTRY_KEYS if key in each} for each in listed)
+            if len(found) > MAX_MEMBERS or size > MAX_LIST_BYTES:
+                most = f"{MAX_MEMBERS:,} files and folders" if len(found) > MAX_MEMBERS else f"{MAX_LIST_BYTES:,} bytes"
+                what = f"the list of {self.address.text} holds more than {most}"
                 raise DataError(what, remedy="name the folder in it that holds the stacks", file=self.address.text)
         return found
 
-    async def _page(self, session: aiohttp.ClientSession, url: str) -> tuple[Any, str | None]:
-        """The JSON at `url`, and the address of the page after it."""
+    async def _page(self, session: aiohttp.ClientSession, url: str) -> _Page:
+        """The JSON at `url`."""
 
-        async def once() -> tuple[Any, str | None]:
+        async def once() -> _Page:
             async with self._asked(session, url) as answer:
                 data = await _bounded(answer, MAX_PAGE_BYTES)
                 if data is None:
                     raise self._unreadable(f"it has more than {MAX_PAGE_BYTES:,} bytes")
-                return json.loads(data), self._next_page(answer)
+                return _Page(content=json.loads(data), next_url=self._next_page(answer), size=len(data))
 
         try:
             return await self._patiently(once)

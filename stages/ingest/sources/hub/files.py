@@ -12,6 +12,7 @@ from stages.ingest.sources.archives.limits import MAX_TOTAL_BYTES
 from stages.ingest.sources.archives.members import BadMemberError, safe_name
 
 _HASHES = {"sha256": re.compile(r"[0-9a-f]{64}"), "git": re.compile(r"[0-9a-f]{40}")}
+ENTRY_KEYS = ("type", "path", "size", "oid", "lfs")  # of an entry, what is read here
 _PIECE = 1 << 20
 
 

@@ -183,6 +183,18 @@ def test_a_list_without_end_or_of_another_server_is_not_read(
         open_at(hub, tmp_path)
 
 
+def test_a_list_of_many_large_pages_is_not_kept(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page may be within its limit, and have few entries, of which few parts are read."""
+    hub.commit(FILES)
+    hub.extra_entries = [{"type": "directory", "path": f"d{number}", "note": "x" * 2000} for number in range(9)]
+    found = client.HubClient(login=HubLogin(endpoint=hub.endpoint), address=parse_address(f"hf://datasets/{REPO}"))
+    (commit,) = hub.commits
+    assert {key for entry in found.entries(commit) for key in entry} == {"type", "path", "size", "oid", "lfs"}
+    monkeypatch.setattr(client, "MAX_LIST_BYTES", 9000)
+    with pytest.raises(DataError, match="more than 9,000 bytes"):
+        open_at(hub, tmp_path).names("")
+
+
 def test_a_disk_without_room_is_said_before_the_download(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
