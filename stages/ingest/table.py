@@ -1,7 +1,7 @@
 """dataset.csv: one row per stack. The table as a whole is refused at once, a wrong row becomes its volume's reason."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from stages.common.text import find_hidden
 from stages.ingest.candidates import Candidate, SourceContent
 
 _FILES = ("image", "label")
+# what R, pandas and people write for a value that is missing
+_MISSING = {"na", "n/a", "#n/a", "nan", "none", "null", "nil", "unknown", "-", "–", "?", "."}
 
 
 def _is_length(text: str) -> bool:
@@ -108,14 +110,22 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
 
 
 def _group_notes(candidates: Sequence[Candidate]) -> list[str]:
-    """A remark on groups that may be one animal, on both sides of a fold: M7 and m7, 7 and 7.0 of merged tables."""
+    """Remarks on groups that may be one animal, on both sides of a fold (M7 and m7, 7 and 7.0 of merged tables), and
+    on those that may be none.
+    """
     alike: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(candidate.group for candidate in candidates):
         alike[_alike(name)].append(name)
-    return [
+    notes = [
         f"groups that differ only in case, or in how a number is written, are counted apart: {', '.join(each)}"
         for each in alike.values()
         if each[1:]
+    ]
+    counts = Counter(candidate.group for candidate in candidates if candidate.group.casefold() in _MISSING)
+    return notes + [
+        f"{count} rows are one group, {name!r}; leave their cells empty if they have none"
+        for name, count in counts.items()
+        if count > 1
     ]
 
 

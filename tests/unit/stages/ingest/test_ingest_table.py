@@ -51,6 +51,15 @@ def test_a_group_in_two_spellings_that_look_the_same_is_one(tmp_path: Path, othe
     assert first.group == second.group == "gehör 1"
 
 
+@pytest.mark.parametrize("name", ["NA", "nan", "None", "-"])
+def test_a_group_that_may_be_none_is_said(tmp_path: Path, name: str) -> None:
+    """As R and pandas write an empty cell: stacks of many animals would be one group, on one side of every fold."""
+    rows = [row("a", group=name), row("b", group=name), row("c", group="m1"), row("d", group="m1")]
+    offer = read_table(write_table(tmp_path, rows), "dataset.csv", lambda _: [])
+    assert [candidate.group for candidate in offer.candidates] == [name, name, "m1", "m1"]
+    assert offer.notes == (f"2 rows are one group, {name!r}; leave their cells empty if they have none",)
+
+
 @pytest.mark.parametrize(("one", "other"), [("Mouse1", "mouse1"), ("7", "7.0"), ("7", "007"), ("10.", "10")])
 def test_groups_that_a_person_may_take_for_one_are_said(tmp_path: Path, one: str, other: str) -> None:
     """They stay two: a person knows whether they are."""
