@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,7 @@ from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
 from stages.common.imaging.foreign.links import refuse_links
 from stages.common.imaging.foreign.zarr_meta import (
     ARRAY,
-    ATTRIBUTES,
     BOTH,
-    GROUP,
     ZarrArray,
     attributes,
     below,
@@ -31,7 +30,7 @@ from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackH
 from stages.common.imaging.formats.opened import OpenStack, Regions, check_dtype
 from stages.common.imaging.zyx import Spacing
 
-_META = {ARRAY, ATTRIBUTES, BOTH, GROUP}
+_CHUNK = re.compile(r"(c\.)?\d+(\.\d+)*")  # the last part of its key
 _TYPES = {"time": "t", "channel": "c"}
 _MISSING_CHUNK = 2**64 - 1
 LEVEL_SETTING = "ingest.level_um"
@@ -58,7 +57,7 @@ def open_zarr(path: Path, channel: Channel, level_um: Spacing | None = None) -> 
     _check_chunks(array, path)
     step = chosen.step(array.chunks)
     opened = functools.cache(lambda: _opened(array))
-    remarks = [_remark(levels, (chosen_folder, scale))]
+    remarks = ([_remark(levels, (chosen_folder, scale))] if len(levels) > 1 else []) + _missing_chunks(array)
     yield OpenStack(
         path=path,
         shape_zyx=chosen.shape_zyx,
@@ -67,7 +66,7 @@ def open_zarr(path: Path, channel: Channel, level_um: Spacing | None = None) -> 
             axes="ZYX",
             spacing=_evidence(image, axes, scale),
             channels=chosen.channels,
-            remarks=(*(remarks if len(levels) > 1 else ()), *((SINGLE,) if chosen.shape_zyx[0] == 1 else ())),
+            remarks=(*remarks, *((SINGLE,) if chosen.shape_zyx[0] == 1 else ())),
         ),
         slices=lambda: chosen.slices(opened().__getitem__, step),
         at_once=step,
@@ -221,7 +220,7 @@ def _check_chunks(array: ZarrArray, path: Path) -> None:
     refuse_large(size + math.prod(array.chunks) * FLOAT, size, path)
     if array.shards is not None and any(a % b for a, b in zip(array.shards, array.chunks, strict=True)):
         raise damaged(path, "its shards are not a whole number of chunks")
-    files = (file for file in array.folder.rglob("*") if file.is_file() and file.name not in _META)
+    files = _chunk_files(array)
     chunks = (
         (_whole(file) for file in files)
         if array.shards is None
@@ -230,6 +229,24 @@ def _check_chunks(array: ZarrArray, path: Path) -> None:
         )
     )
     refuse_bombs(chunks, size, array.codec, path)
+
+
+def _chunk_files(array: ZarrArray) -> Iterator[Path]:
+    """One for each chunk or shard that is not left out. Systems leave other files next to them, such as .DS_Store."""
+    return (file for file in array.folder.rglob("*") if _CHUNK.fullmatch(file.name) and file.is_file())
+
+
+def _missing_chunks(array: ZarrArray) -> list[str]:
+    """A remark on files that the store does not have. Zarr leaves out those of nothing but the fill value, and what was
+    lost in copying is read in the same way.
+    """
+    sizes = zip(array.shape, array.shards or array.chunks, strict=True)
+    count = math.prod(-(-size // step) for size, step in sizes)
+    found = sum(1 for _ in _chunk_files(array))
+    if found >= count:
+        return []
+    kind = "chunks" if array.shards is None else "shards"
+    return [f"{count - found:,} of its {count:,} {kind} are not in the store, and are read as its fill value"]
 
 
 def _whole(file: Path) -> Chunk:
