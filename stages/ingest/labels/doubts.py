@@ -10,7 +10,9 @@ import numpy as np
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.spacing import other_spacing, show, spacing_of
+from stages.common.imaging.zyx import Spacing
 
+_SHIFT = 0.501  # voxels
 _TAKEN = "the label is taken voxel by voxel"
 # what programs write over an array that they leave as it is: RAS and LPS, by the signs of x, y and z
 _HABITS = ((1, 1, 1), (-1, -1, 1))
@@ -26,9 +28,18 @@ def doubts_about(label: StackHeader, image: StackHeader, geometry: Geometry | No
     turned = _reversed_axes(geometry)
     if turned:
         yield f"the label's header has {turned} reversed, and the image does not say where it is; {_TAKEN}"
+    if label.start_um and image.start_um and other.spacing_um and _is_shifted(label, image, other.spacing_um):
+        places = f"{show(label.start_um)} µm, the image's at {show(image.start_um)} µm (OME-Zarr translation)"
+        yield f"the label's first voxel is at {places}; {_TAKEN}"
     if label.slice_numbers and image.slice_numbers and label.slice_numbers != image.slice_numbers:
         named = f"{_numbered(label.slice_numbers)}, the image's {_numbered(image.slice_numbers)}"
         yield f"the files of the label's slices are numbered {named}; they are paired in their order"
+
+
+def _is_shifted(label: StackHeader, image: StackHeader, spacing_um: Spacing) -> bool:
+    """By more than half a voxel: programs differ in whether a coarser level begins at a voxel's edge or its middle."""
+    axes = zip(label.start_um or (), image.start_um or (), spacing_um, strict=True)
+    return any(abs(one - other) > _SHIFT * step for one, other, step in axes)
 
 
 def _numbered(first_and_step: tuple[int, int]) -> str:

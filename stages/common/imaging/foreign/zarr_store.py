@@ -23,6 +23,7 @@ from stages.common.imaging.foreign.zarr_meta import (
     read_array,
     read_json,
 )
+from stages.common.imaging.foreign.zarr_place import start_um
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.claims import FLOAT, refuse_large
 from stages.common.imaging.formats.damage import damaged, not_a_stack
@@ -67,6 +68,7 @@ def open_zarr(path: Path, channel: Channel, level_um: Spacing | None = None) -> 
             spacing=_evidence(image, axes, scale),
             channels=chosen.channels,
             remarks=(*remarks, *((SINGLE,) if chosen.shape_zyx[0] == 1 else ())),
+            start_um=_start(image, folder, chosen_folder, axes),
         ),
         slices=lambda: chosen.slices(opened().__getitem__, step),
         at_once=step,
@@ -163,6 +165,11 @@ def _levels(image: Mapping[str, Any], folder: Path, path: Path) -> list[Level]:
         scale = tuple(a * b for a, b in zip(own, shared, strict=True)) if len(own) == len(shared) else own
         levels.append((below(folder, dataset.get("path"), path), scale))
     return levels
+
+
+def _start(image: Mapping[str, Any], folder: Path, level: Path, axes: str) -> Spacing | None:
+    datasets = (dataset for dataset in image.get("datasets") or () if folder / str(dataset.get("path")) == level)
+    return next((start_um(image, dataset, axes) for dataset in datasets), None)
 
 
 def _scale(transformations: Any) -> tuple[float, ...]:

@@ -55,6 +55,7 @@ class StackHeader:
     reading inverts it. `is_reordered`: its array stores other axes first than x, y, z, and reading puts them in order.
     `remarks` are warnings about how the voxels are read. `channels` are the names of all that the file holds.
     `slice_numbers` are the first number and the step in the names of files that are a slice each; None for all else.
+    `start_um` is the place of the first voxel (z, y, x; µm) where OME-Zarr gives one.
     """
 
     axes: str
@@ -64,6 +65,7 @@ class StackHeader:
     channels: tuple[str, ...] = ("",)
     remarks: tuple[str, ...] = ()
     slice_numbers: tuple[int, int] | None = None
+    start_um: Spacing | None = None
 
 
 def micrometres(unit: str) -> float | None:

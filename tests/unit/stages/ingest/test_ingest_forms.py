@@ -307,6 +307,31 @@ def test_slices_are_named_where_one_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("image", "label", "says"),
+    [
+        ((0, 0, 0), (0, 0, 0), ""),
+        ((10, 3, 3), (10, 3.25, 3), ""),
+        ((0, 0, 0), (10, 0, 0), "first voxel is at 10 × 0 × 0 µm, the image's at 0 × 0 × 0 µm (OME-Zarr translation)"),
+        ((0, 0, 0), None, ""),
+    ],
+)
+def test_a_label_of_ome_zarr_in_another_place_is_said(tmp_path: Path, image: Any, label: Any, says: str) -> None:
+    """Shifted by slices; a place that one of the two does not give says nothing."""
+    source = tmp_path / "source"
+    for kind, stack, start in (("image", image_zyx(1), image), ("label", label_zyx(), label)):
+        save_zarr(source / f"{kind}.zarr", [stack])
+        attributes = json.loads((source / f"{kind}.zarr" / ".zattrs").read_text())
+        steps = attributes["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+        steps += [{"type": "translation", "translation": list(start)}] if start else []
+        (source / f"{kind}.zarr" / ".zattrs").write_text(json.dumps(attributes))
+    write_table(source, [{"id": "m1", "image": "image.zarr", "label": "label.zarr"}])
+    (volume,) = _ingest(source, tmp_path / "raw")[1]["volumes"]
+    found = [text for text in volume["warnings"] if "translation" in text]
+    assert len(found) == bool(says)
+    assert all(says in text for text in found)
+
+
+@pytest.mark.parametrize(
     ("first", "step", "says"),
     [
         (3, 1, []),
