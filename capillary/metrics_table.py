@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from capillary.params_file import listed_cells, read_params_file
+from capillary.project_folder import require_project
 from stages.common.errors import DataError
 from stages.common.metrics import METRICS
 from stages.common.params import PARAMS_FILE
@@ -22,6 +23,7 @@ def show_metrics(root: Path) -> None:
     """Print each loss of `root`/metrics/metrics.json with its metrics as mean [interval]."""
     file = root / "metrics" / "metrics.json"
     if not file.is_file():
+        require_project(root)
         raise DataError("there are no metrics yet", file=file, remedy="run ./just reproduce or dvc pull first")
     try:
         found = json.loads(file.read_text())

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from dotenv import dotenv_values
 
+from capillary.project_folder import require_project
 from stages.common.errors import UsageError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pydantic_settings")
@@ -15,6 +16,7 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pydant
 
 def run_service(root: Path, *, port: int | None, model: str | None) -> NoReturn:
     """Become the service, in the project `root`: a signal for this process is one for the service."""
+    require_project(root)
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(

@@ -12,8 +12,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from capillary.project_folder import go_there, is_project
 from stages.common.errors import ParamsError
 
+CONFIGS = "configs"  # a project's folder of files like these
+OUTSIDE_CONFIGS = ("dvc.yaml", "params.yaml")
 MOST_LEVELS = 50
 MOST_VALUES = 100_000  # aliases spelled out
 MOST_BITS = 10_000  # of a whole number: Python writes no more than 4,300 digits
@@ -28,12 +31,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def _missing(file: Path) -> ParamsError:
     """The error for a project that lacks one of its files, or for a folder that is not a project."""
-    is_project = any((folder / "dvc.yaml").is_file() for folder in (file.parent, file.parent.parent))
-    remedy = (
-        f"restore it: git checkout -- {shlex.quote(str(file))}"
-        if is_project
-        else "run this in the project's own folder"
-    )
+    root = file.parent if file.name in OUTSIDE_CONFIGS or file.parent.name != CONFIGS else file.parent.parent
+    remedy = f"restore it: git checkout -- {shlex.quote(str(file))}" if is_project(root) else go_there(root)
     return ParamsError(f"there is no {file.name} here", file=file, remedy=remedy)
 
 

@@ -24,6 +24,7 @@ from capillary.executors.choose import Executor, choose_executor
 from capillary.integrity.lock_file import refuse_damaged_lock
 from capillary.lifetimes.stop import Stop
 from capillary.planning.access import read_access, stage_of
+from capillary.project_folder import require_project
 from capillary.settings import Settings, read_settings
 from stages.common.errors import CapillaryError, ExitCode, UsageError
 from stages.common.program.console import answer_is_for_program
@@ -53,6 +54,7 @@ def run_audit(question: Question, root: Path, stop: Stop, *, json: bool) -> int:
     """Audit the cache of the workspace `root`, which is not changed; returns the exit code."""
     if json:
         answer_is_for_program()
+    require_project(root)
     refuse_damaged_lock(root)
     settings = read_settings(root)
     project = Project(root)

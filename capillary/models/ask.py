@@ -9,6 +9,7 @@ from typing import Any
 from capillary.executors.choose import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
+from capillary.project_folder import require_project
 from capillary.settings import read_settings
 from stages.common.requests.questions import ANSWER, ANSWER_FILE
 
@@ -17,6 +18,7 @@ STAGE = "models"
 
 def ask_registry(argv: Sequence[str], root: Path, stop: Stop) -> tuple[int, dict[str, Any]]:
     """(exit code, answer) of the step `argv`; the answer is empty if the step failed and said why."""
+    require_project(root)
     settings = read_settings(root)
     executor = choose_executor(settings)
     (root / ".capillary").mkdir(exist_ok=True)

@@ -7,12 +7,14 @@ from capillary.executors.choose import choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, run_step
 from capillary.planning.plan import OUTBOX
+from capillary.project_folder import require_project
 from capillary.settings import read_settings
 from stages.common.program.console import print_answer
 
 
 def run_sync(root: Path, stop: Stop) -> int:
     """Publish; returns the exit code. Nothing is started where nothing waits."""
+    require_project(root)
     if not waiting(root):
         print_answer("nothing waits to be published")
         return 0

@@ -16,6 +16,7 @@ from capillary.places.job import JOB_FILE, JOBS, LOG_FILE, read_job
 from capillary.places.outcome import STOP_FILE, Attempt, Ended, attempts, read_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import BUNDLE_FILE, Submitted, read_submitted
+from capillary.project_folder import require_project
 from capillary.settings import PlaceName
 from stages.common.epoch_line import EpochLine, parse_epoch
 from stages.common.errors import CapillaryError, DamagedError, UsageError
@@ -52,6 +53,8 @@ def show_jobs(repository: Path, *, as_json: bool) -> None:
     if as_json:
         answer_is_for_program()
     found = [facts_of(folder) for folder in folders(repository)]
+    if not found:
+        require_project(repository)
     if as_json:
         typer.echo(json.dumps([asdict(facts) for facts in found], indent=2))
         return

@@ -8,6 +8,7 @@ from capillary.executors.choose import Executor, choose_executor
 from capillary.lifetimes.stop import Stop
 from capillary.models.steps import Step, plan_step
 from capillary.planning.plan import WEIGHTS
+from capillary.project_folder import require_project
 from capillary.publishing.publish import publish_out
 from capillary.settings import Settings, read_settings
 from capillary.weights.choice import FILE, weights_in_remote
@@ -25,6 +26,7 @@ def keep_weights(root: Path, stop: Stop) -> int:
 
     Raises CapillaryError (usage) unless the team chose it, and for a weights/ that DVC does not take.
     """
+    require_project(root)
     if not weights_in_remote(root):
         raise UsageError(
             "this team keeps networks in the registry only",

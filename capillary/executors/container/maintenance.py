@@ -15,6 +15,7 @@ from capillary.executors.container.siblings import Sibling, end, orphans, siblin
 from capillary.executors.sandbox import sweep
 from capillary.lifetimes.stop import Stop
 from capillary.planning.access import ACCESS_FILE, read_access
+from capillary.project_folder import require_project
 from capillary.publishing.leftovers import remove_resume_folders, remove_torn
 from capillary.settings import ExecutorName, Settings, read_settings
 from capillary.yaml_file import read_yaml
@@ -27,6 +28,7 @@ log = get_logger(__name__)
 
 def show_siblings(repository: Path) -> None:
     """Print a table of the project's containers."""
+    require_project(repository)
     settings = read_settings(repository)
     api = connect(settings.variables, settings.executor)
     found = _of_project(api, repository)
@@ -68,6 +70,7 @@ def clean(repository: Path, *, state: bool, images: bool, used: Collection[str] 
     `state` also removes the resume folders of runs that never ended (those that run now stay, and those named in
     `used`), `images` the images that this project built and whose files have changed since.
     """
+    require_project(repository)
     sweep(repository)
     remove_torn(repository)
     settings = read_settings(repository)

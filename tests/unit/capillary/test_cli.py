@@ -53,6 +53,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 def test_a_foreseen_error_is_a_report_and_an_exit_code(tmp_path: Path) -> None:
     """A command that fails says what, which file and what to do, without a traceback."""
     program = "from capillary.__main__ import main; import sys; sys.argv = ['capillary', 'metrics']; main()"
+    (tmp_path / "dvc.yaml").touch()
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert "there are no metrics yet" in done.stderr

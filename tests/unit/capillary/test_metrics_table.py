@@ -59,6 +59,7 @@ def test_held_out_figures_have_a_table_of_their_own(tmp_path: Path, capsys: pyte
 
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     """Before the first run there is nothing to show."""
+    (tmp_path / "dvc.yaml").touch()
     with pytest.raises(DataError, match="no metrics yet") as caught:
         show_metrics(tmp_path)
     assert "reproduce" in caught.value.remedy

@@ -18,6 +18,7 @@ def test_the_command_becomes_the_service(tmp_path: Path) -> None:
     """With a child between them, `kill` would end the command and leave the service."""
     for folder in ("serving", "at"):
         (tmp_path / folder).mkdir()
+    (tmp_path / "at" / "dvc.yaml").touch()
     (tmp_path / "serving" / "__init__.py").touch()
     (tmp_path / "serving" / "__main__.py").write_text(STAND_IN)
     variables = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}

@@ -30,6 +30,7 @@ def test_json_is_alone_on_standard_output(
     monkeypatch.setattr(audit, "plan_audit", plan)
     monkeypatch.setattr(audit, "Project", lambda _root: None)
     monkeypatch.setattr(audit, "choose_executor", lambda _settings: process)
+    (tmp_path / "dvc.yaml").touch()
     assert audit.run_audit(audit.Question(share=1, seed=7, stage=None), tmp_path, Stop(), json=True) == 0
     shown = capfd.readouterr()
     assert json.loads(shown.out) == {"seed": 7, "recorded": 0, "results": []}

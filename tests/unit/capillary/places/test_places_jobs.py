@@ -111,6 +111,7 @@ def test_json_is_alone_on_standard_output(
 
 def test_a_project_without_jobs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line, or an empty list."""
+    (root / "dvc.yaml").touch()
     jobs.show_jobs(root, as_json=False)
     assert "no job of this project" in capsys.readouterr().out
     jobs.show_jobs(root, as_json=True)

@@ -202,7 +202,7 @@ FAULTS: dict[str, Fault] = {
     "missing key": Fault(edited("params.yaml", "  batch_size: 2\n", ""), "params", "batch_size"),
     "tab in params.yaml": Fault(edited("params.yaml", "  batch_size: 2", "\tbatch_size: 2"), REFUSED, "tab"),
     "params.yaml missing": Fault(gone("params.yaml"), REFUSED, "git checkout"),
-    "dvc.yaml missing": Fault(gone("dvc.yaml"), REFUSED, "own folder"),
+    "dvc.yaml missing": Fault(gone("dvc.yaml"), REFUSED, "git checkout"),
     "thresholds missing": Fault(gone("configs/preflight.yaml"), REFUSED, "git checkout"),
     "misspelt threshold": Fault(edited("configs/preflight.yaml", "max_skew_s", "max_skew"), REFUSED, "max_skew"),
     "profiles missing": Fault(gone("configs/compute.yaml"), REFUSED, "git checkout"),
