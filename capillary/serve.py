@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from dotenv import dotenv_values
-
 from capillary.project_folder import require_project
+from capillary.settings import read_dotenv
 from stages.common.errors import UsageError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pydantic_settings")
@@ -31,6 +30,6 @@ def run_service(root: Path, *, port: int | None, model: str | None) -> NoReturn:
 
 def environment_of(root: Path, *, port: int | None, model: str | None) -> dict[str, str]:
     """The variables of this process and of .env, with what the command line says instead."""
-    given = {name: value for name, value in dotenv_values(root / ".env").items() if value}
+    given = {name: value for name, value in read_dotenv(root / ".env").items() if value}
     chosen = {"SERVE_PORT": port and str(port), "CAPILLARY_SERVE_MODEL": model}
     return {**given, **os.environ, **{name: value for name, value in chosen.items() if value}}

@@ -1,6 +1,7 @@
 """Settings of the tool on this machine, from the environment and .env."""
 
 import fnmatch
+import io
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import BeforeValidator, Field, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUseDefault
@@ -83,7 +85,7 @@ class TorchName(StrEnum):
 
 
 def _refuse(name: str, what: str, value: str, remedy: str) -> NoReturn:
-    raise UsageError(f"{name} {what}", value=value, remedy=f"set {name} to {remedy}")
+    raise UsageError(f"{name} {what}", value=without_login(value), remedy=f"set {name} to {remedy}")
 
 
 def _variable(info: ValidationInfo) -> str:
@@ -118,7 +120,7 @@ def _count(value: object, info: ValidationInfo) -> object:
         return value
     if value == "auto":
         raise PydanticUseDefault
-    if not value.isdecimal() or int(value) < 1:
+    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < 1:
         _refuse(_variable(info), "is not a number of 1 or more", value, "a whole number, or unset it")
     return int(value)
 
@@ -127,7 +129,7 @@ def _amount(value: object, info: ValidationInfo) -> object:
     """A number above 0, such as 0.5."""
     if not isinstance(value, str):
         return value
-    if not re.fullmatch(r"\d+(\.\d+)?", value) or float(value) == 0:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) or not 0 < float(value) < float("inf"):
         _refuse(_variable(info), "is not a number above 0", value, "a number such as 2 or 0.5, or unset it")
     return float(value)
 
@@ -144,8 +146,7 @@ def _lineage(value: object, info: ValidationInfo) -> object:
         return None
     if not re.fullmatch(r"file:\S.*|https?://\S+", value):
         name = _variable(info)
-        shown = without_login(value)
-        _refuse(name, "is neither a file nor a server", shown, "file:lineage.jsonl or http://host:5000, or unset it")
+        _refuse(name, "is neither a file nor a server", value, "file:lineage.jsonl or http://host:5000, or unset it")
     return value
 
 
@@ -157,7 +158,7 @@ def _shared_cache(value: object, info: ValidationInfo) -> object:
         return None
     if not re.fullmatch(r"[\w.-]+", value):
         remedy = "the name of one of DVC's remotes (`dvc remote list`), default or off"
-        _refuse(_variable(info), "is not the name of a remote", without_login(value), remedy)
+        _refuse(_variable(info), "is not the name of a remote", value, remedy)
     return value
 
 
@@ -169,7 +170,7 @@ def _pushgateway(value: object, info: ValidationInfo) -> object:
         return None
     if not re.fullmatch(r"https?://[^\s@]+", value):
         remedy = "http://localhost:9091 or the like, without a login, or unset it"
-        _refuse(_variable(info), "is not a Pushgateway's URL", without_login(value), remedy)
+        _refuse(_variable(info), "is not a Pushgateway's URL", value, remedy)
     return value
 
 
@@ -367,13 +368,38 @@ def read_message_settings(repository: Path) -> MessageSettings:
 
 
 def _gather(repository: Path, environment: Mapping[str, str] | None) -> dict[str, str]:
-    merged = {**_read_dotenv(repository / ".env"), **(os.environ if environment is None else environment)}
+    merged = {**read_dotenv(repository / ".env"), **(os.environ if environment is None else environment)}
     return {name: value for name, value in merged.items() if value}
 
 
-def _read_dotenv(file: Path) -> Mapping[str, str | None]:
+def read_dotenv(file: Path) -> Mapping[str, str | None]:
+    """The variables in `file`, None for a name without a value; none if there is no such file.
+
+    Raises CapillaryError (usage) for a folder, another encoding, and a line that cannot be read: no setting is lost.
+    """
+    if file.is_dir():
+        remedy = (
+            f"remove it (rmdir {file.name}) and write the file; Docker makes a folder where it misses a file to mount"
+        )
+        raise UsageError(f"{file.name} is a folder, not a file", file=file, remedy=remedy)
+    if not file.exists():
+        return {}
+    text = _text_of(file)
+    for statement in parse_stream(io.StringIO(text)):
+        if statement.error:  # its content may be a secret
+            shown = statement.original.string
+            empty = shown[: len(shown) - len(shown.lstrip())].count("\n")  # lines before it are part of it
+            raise UsageError(
+                f"line {statement.original.line + empty} of {file.name} cannot be read",
+                file=file,
+                remedy="write NAME=value on a line, close each quote that you open, and put # before a note",
+            )
+    return dotenv_values(stream=io.StringIO(text))
+
+
+def _text_of(file: Path) -> str:
     try:
-        return dotenv_values(file)
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{file.name} is not UTF-8 text (at byte {error.start:,})",

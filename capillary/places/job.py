@@ -29,14 +29,13 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import yaml
-from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from capillary.executors.sandbox import write_inputs
 from capillary.places.stamps import Stamp, stamp_of
 from capillary.planning.access import StageAccess, names_for
 from capillary.planning.plan import Dep, StagePlan
-from capillary.settings import ExecutorName, PlaceName, Settings
+from capillary.settings import ExecutorName, PlaceName, Settings, read_dotenv
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError, DataError, MachineError
 from stages.common.params import PARAMS_FILE, Params
@@ -207,7 +206,7 @@ def refuse_changed(job: Job) -> None:
 
 def _job_of(plan: StagePlan, handover: Handover) -> Job:
     settings = handover.settings
-    kept = dotenv_values(plan.repository / ".env") if handover.reads_env_file else {}
+    kept = read_dotenv(plan.repository / ".env") if handover.reads_env_file else {}
 
     def variable(own: str) -> JobVariable:
         in_file = kept.get(own) == settings.variables[own]
