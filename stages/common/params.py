@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -52,9 +53,10 @@ def validate_params(model: type[ParamsModel], data: object, origin: str) -> Para
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         # a misspelt key is two errors, of which the unknown one tells what to do
-        errors = error.errors()
+        errors = [_without_choices(each, data) for each in error.errors()]
         first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-        raise _explain(model, first, origin) from error
+        others = [each for each in errors if each is not first and each["loc"] == first["loc"]]
+        raise _explain(model, first, origin, others) from error
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -63,7 +65,29 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(known))}"
 
 
-def _explain(model: type[BaseModel], error: ErrorDetails, origin: str) -> ParamsError:
+def _without_choices(error: ErrorDetails, data: object) -> ErrorDetails:
+    """`error` at the keys that are in `data`: pydantic adds names of its own, such as `constrained-float`, where a
+    value may be of several types.
+    """
+    place: list[int | str] = []
+    for part in error["loc"]:
+        if isinstance(data, dict) or (isinstance(data, list | tuple) and isinstance(part, int)):
+            place.append(part)
+            data = _inside(data, part)
+    return {**error, "loc": tuple(place)}
+
+
+def _inside(data: Any, part: int | str) -> object:
+    try:
+        return data[part]
+    except LookupError:  # a key that is missing
+        return None
+
+
+def _explain(
+    model: type[BaseModel], error: ErrorDetails, origin: str, others: Sequence[ErrorDetails] = ()
+) -> ParamsError:
+    """`others` are what else the same value could have been."""
     *section, key = [str(part) for part in error["loc"]] or ["?"]
     place = f"{origin} [{'.'.join(section)}]" if section else origin
     if error["type"] == "extra_forbidden":
@@ -72,6 +96,13 @@ def _explain(model: type[BaseModel], error: ErrorDetails, origin: str) -> Params
             remedy=f"rename or remove `{key}`",
             value=error["input"],
         )
+    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
+        name = ".".join(section)
+        return ParamsError(
+            f"{origin} `{name}`: a longer list is meant",
+            remedy=f"write as many entries as docs/params.md says: `{name}: […]` in {origin}",
+            value=repr(error["input"]),
+        )
     if error["type"] == "missing":
         declare = " and declare it in dvc.yaml" if Path(origin).name == PARAMS_FILE.name else ""
         return ParamsError(
@@ -79,8 +110,9 @@ def _explain(model: type[BaseModel], error: ErrorDetails, origin: str) -> Params
             remedy=f"set `{'.'.join([*section, key])}` in {origin}{declare}",
         )
     what, remedy = _plainly(error, ".".join([*section, key]))
+    choices = "" if remedy else "".join(f", or {each['msg'][:1].lower()}{each['msg'][1:]}" for each in others)
     return ParamsError(
-        f"{place} `{key}`: {what}",
+        f"{place} `{key}`: {what}{choices}",
         remedy=remedy or f"correct `{'.'.join([*section, key])}` in {origin}",
         value=repr(error["input"]),
     )

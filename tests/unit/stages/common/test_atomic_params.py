@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Annotated, Literal
 
 import psutil
 import pytest
@@ -244,3 +245,36 @@ def test_a_wrong_type_says_how_the_value_is_written(wrong: dict[str, object], wh
         validate_params(Typed, {**RIGHT, **wrong}, "params.yaml")
     assert what in caught.value.what
     assert remedy in caught.value.remedy
+
+
+class Choices(Params):
+    size_um3: Annotated[float, Field(ge=0)] | Literal["auto"] | None
+    patch_voxels: tuple[int, int, int]
+
+
+class Evaluated(Params):
+    evaluation: Choices
+
+
+@pytest.mark.parametrize(
+    ("value", "what", "remedy"),
+    [
+        (-1, "greater than or equal to 0, or input should be 'auto'", "correct `evaluation.size_um3` in x.yaml"),
+        ("Auto", "valid number, or input should be 'auto'", "correct `evaluation.size_um3` in x.yaml"),
+        ("10", "should be a number, but YAML reads it as text", "write `evaluation.size_um3: 10`, without quotes"),
+    ],
+)
+def test_a_value_of_several_types_is_named_by_its_key(value: object, what: str, remedy: str) -> None:
+    """The key of the file, without pydantic's name of a type behind it, and everything that may be there."""
+    with pytest.raises(ParamsError) as caught:
+        validate_params(Evaluated, {"evaluation": {"size_um3": value, "patch_voxels": [1, 2, 3]}}, "x.yaml")
+    assert caught.value.what.startswith("x.yaml [evaluation] `size_um3`: ")
+    assert caught.value.what.endswith(what)
+    assert caught.value.remedy == remedy
+
+
+def test_a_list_that_is_too_short_needs_more_entries() -> None:
+    """There is no key `1` to be set, or to be declared in dvc.yaml."""
+    with pytest.raises(ParamsError, match=r"`evaluation\.patch_voxels`: a longer list is meant") as caught:
+        validate_params(Evaluated, {"evaluation": {"size_um3": None, "patch_voxels": [1]}}, "params.yaml")
+    assert "`evaluation.patch_voxels: […]`" in caught.value.remedy
