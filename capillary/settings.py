@@ -174,6 +174,21 @@ def _pushgateway(value: object, info: ValidationInfo) -> object:
     return value
 
 
+def folder_fault(text: str) -> tuple[str, str] | None:
+    """(what is wrong with a folder as it was typed, what to write instead); None if nothing is."""
+    if text.startswith("~"):
+        return "starts with ~, which only a shell replaces", os.path.expanduser(text)  # noqa: PTH111 - raises nothing
+    if not text.isprintable():
+        return "has a character that cannot be printed", "a path without it"
+    return None
+
+
+def _folder(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, str) and (fault := folder_fault(value)) is not None:
+        _refuse(_variable(info), fault[0], value, fault[1])
+    return value
+
+
 # `true` and `1` are refused: they must not mean no by mistake
 Switch = Annotated[bool, _choice(("yes", "no"), lambda word: word == "yes")]
 Count = Annotated[int | None, BeforeValidator(_count)]
@@ -281,7 +296,9 @@ class Settings(MessageSettings):
         description="whether a tracking server may be missing while a stage runs ([tracking](../tracking.md))",
     )
     resume: Switch = Field(default=True, description="`no`: trainings start from the beginning instead of a checkpoint")
-    checkpoint_dir: str = Field(default=".capillary/state", description="where checkpoints are kept")
+    checkpoint_dir: Annotated[str, BeforeValidator(_folder)] = Field(
+        default=".capillary/state", description="where checkpoints are kept"
+    )
     shared_cache: Annotated[str | None, BeforeValidator(_shared_cache)] = Field(
         default=None,
         description="one of DVC's remotes, `default` or `off`: results are shared there ([cache](../cache.md))",

@@ -17,6 +17,7 @@ from dvc.stage.exceptions import StageNotFound
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from capillary.dvc.claim import RunClaim
+from capillary.dvc.repository import file_deps
 from capillary.integrity.delivered import Delivered
 from capillary.yaml_file import read_yaml
 from stages.common.errors import ParamsError, UsageError
@@ -60,6 +61,14 @@ class Entry:
         )
         made = [Path(out.fs_path) for other in others for out in other.outs]
         return [dep.def_path for dep in self._files() if any(_overlap(Path(dep.fs_path), out) for out in made)]
+
+    def holder_of(self, folder: Path) -> tuple[str, str] | None:
+        """(the dep or out of any entry that `folder` is in, that entry's address); None if it is in none."""
+        for stage in self._stage.repo.index.stages:
+            held = (each for each in (*file_deps(stage), *stage.outs) if each.protocol == "local")
+            if found := next((each for each in held if folder.is_relative_to(each.fs_path)), None):
+                return found.def_path, stage.addressing
+        return None
 
     def strays(self) -> list[Path]:
         """Files that a clone of this workspace would lack, though the hash of a dep of this entry counts them.

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from capillary.preflight.services import NamedService
+from capillary.settings import folder_fault
 from stages.common.params import Params
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -42,6 +43,13 @@ class Resume(Params):
 
     enabled: bool = True
     checkpoint_dir: str | None = None
+
+    @field_validator("checkpoint_dir")
+    @classmethod
+    def _as_it_is_used(cls, folder: str | None) -> str | None:
+        if folder is not None and (fault := folder_fault(folder)) is not None:
+            raise ValueError(f"{fault[0]}; write {fault[1]}")
+        return folder
 
 
 class Debug(Params):

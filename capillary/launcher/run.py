@@ -1,5 +1,6 @@
 """`capillary stage NAME ARGS`: from the environment that DVC sets to a stage that ran."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -219,9 +220,23 @@ def checked_plan(request: StageRequest, entry: Entry, settings: Settings, execut
         _clear_strays(request, entry)  # before the plan, which has the hashes of deps
     plan = plan_request(request, entry, settings, executor)
     _refuse_foreign_inputs(plan, entry)
+    if plan.access.resume:
+        _refuse_state_in_results(plan, entry)
     if request.gated is None:  # a gate reads none of them
         refuse_damaged(entry.delivered(), plan.repository, lambda: stop.asked is not None)
     return plan
+
+
+def _refuse_state_in_results(plan: StagePlan, entry: Entry) -> None:
+    """Raise CapillaryError for checkpoints in a dep or out: it would change while the stage runs, or be replaced."""
+    folder = Path(os.path.normpath(plan.state_dir.parent))
+    if (held := entry.holder_of(folder)) is not None:
+        name, address = held
+        raise UsageError(
+            f"checkpoints would be in {name}, a dep or out of {address}, which must not change while a stage runs",
+            value=folder,
+            remedy="name another folder in CAPILLARY_CHECKPOINT_DIR (resume.checkpoint_dir), such as .capillary/state",
+        )
 
 
 def _refuse_foreign_inputs(plan: StagePlan, entry: Entry) -> None:

@@ -157,6 +157,17 @@ def test_a_number_that_no_machine_takes_is_refused(tmp_path: Path, name: str, va
         read_settings(tmp_path, {name: value})
 
 
+@pytest.mark.parametrize(("folder", "instead"), [("~/big disk", "/home/me/big disk"), ("a\0b", "a path without it")])
+def test_a_folder_that_would_not_be_the_one_that_is_meant_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, instead: str
+) -> None:
+    """Only a shell replaces ~: checkpoints would be in a folder of that name in the project."""
+    monkeypatch.setenv("HOME", "/home/me")
+    with pytest.raises(UsageError, match="CAPILLARY_CHECKPOINT_DIR") as caught:
+        read_settings(tmp_path, {"CAPILLARY_CHECKPOINT_DIR": folder})
+    assert caught.value.remedy == f"set CAPILLARY_CHECKPOINT_DIR to {instead}"
+
+
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     """What was read counts to the end of the command."""
     with pytest.raises(ValidationError, match="frozen"):

@@ -129,6 +129,10 @@ def test_sections_that_are_no_params_are_typed(file: Path) -> None:
         ({"monitoring": {"memory_abort_process_rss_gb": 0}}, "memory_abort_process_rss_gb"),
         ({"monitoring": {"monitor_interval_sec": "10"}}, "monitor_interval_sec"),
         ({"resume": {"enabled": "yes"}}, "enabled"),
+        (
+            {"resume": {"checkpoint_dir": "~/big"}},
+            "`checkpoint_dir`: starts with ~, which only a shell replaces; write /",
+        ),
         ({"debug": {"num_fold": 2}}, "did you mean `num_folds`"),
         ({"compte": {"profile": "cpu"}}, "did you mean"),
     ],

@@ -19,7 +19,7 @@ from capillary.planning.access import StageAccess
 from capillary.planning.plan import StagePlan
 from capillary.publishing import finished
 from capillary.settings import Settings, read_settings
-from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError
+from stages.common.errors import CapillaryError, DamagedError, ExitCode, ParamsError, UsageError
 from stages.common.machine.gpus import Gpu
 from stages.common.machine.limits import Limits, find_limits
 from tests.support.parts import REPOSITORY
@@ -313,6 +313,29 @@ def test_a_link_in_the_state_is_refused_by_name(root: Path, executor: HereExecut
         run()
     assert str(plan.state_dir) in caught.value.remedy
     assert executor.plans == []
+
+
+@pytest.mark.parametrize("folder", ["data/out", "data/out/kept", "stages/common/kept", "other/../data/out"])
+def test_checkpoints_in_a_dep_or_an_out_are_refused_before_the_stage_starts(
+    root: Path, executor: HereExecutor, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """They would change it: the outs of a whole training could not be published."""
+    (root / "dvc.yaml").write_text(DVC_YAML.replace("data/in.txt]", "data/in.txt, stages/common]"))
+    monkeypatch.setenv("CAPILLARY_CHECKPOINT_DIR", folder)
+    with pytest.raises(UsageError, match=r"checkpoints would be in .* of toy") as caught:
+        run()
+    assert "CAPILLARY_CHECKPOINT_DIR" in caught.value.remedy
+    assert executor.plans == []
+
+
+@pytest.mark.parametrize("folder", ["data", "data/output", ".", "../elsewhere"])
+def test_checkpoints_may_be_anywhere_else(
+    root: Path, executor: HereExecutor, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """Next to an out, and outside the project."""
+    monkeypatch.setenv("CAPILLARY_CHECKPOINT_DIR", folder)
+    assert run() == 0
+    assert (root / folder).resolve() == executor.plans[0].state_dir.parent.resolve()
 
 
 def test_a_damaged_file_of_the_cache_is_refused_before_the_stage_starts(
