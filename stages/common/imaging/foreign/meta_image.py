@@ -120,9 +120,9 @@ def _geometry(fields: Mapping[str, str], sizes: tuple[int, ...]) -> Geometry:
         return nowhere(sizes, (x, y, z), source="ElementSpacing", unit="unknown")
     origin = _numbers(fields, _PLACE, count) or [0.0] * count
     turns = _numbers(fields, _TURNS, count * count)
-    if count != 3:
-        turns, steps, origin = None, [*steps, 1.0][:3], [*origin, 0.0][:3]
-    # each row of the text is the direction of one axis of the array
-    axes = np.eye(3) if turns is None else np.array(turns[:9]).reshape(3, 3).T
+    if count == 2:
+        turns, steps, origin = None, [*steps, 1.0], [*origin, 0.0]
+    # each row of the text is the direction of one axis of the array; further axes are of 1
+    axes = np.eye(3) if turns is None else np.array(turns[: count**2]).reshape(count, count)[:3, :3].T
     directions = _LPS_TO_RAS @ axes @ np.diag(np.array(steps[:3]))
     return world(sizes, directions, _LPS_TO_RAS @ np.array(origin[:3]), source="TransformMatrix", unit="unknown")
