@@ -83,7 +83,7 @@ def unread_levels(path: Path, level_um: Spacing | None) -> tuple[str, ...]:
 
     Only the metadata must be present. () if it is not a pyramid, or if opening it will report what is wrong.
     """
-    with contextlib.suppress(DataError, OSError, ValueError):
+    with contextlib.suppress(DataError, OSError, TypeError, ValueError):
         folder = _image_in(path)
         image = _image(attributes(folder), path)
         levels = _levels(image, folder, path) if image else []
@@ -149,11 +149,19 @@ def _image(told: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     images = told.get("multiscales")
     if images is None:
         return {}
-    if not isinstance(images, list) or not all(isinstance(image, dict) and image.get("datasets") for image in images):
+    if not isinstance(images, list) or not all(map(_is_image, images)):
         raise damaged(path, "its multiscales metadata are not a list of images with datasets")
     if len(images) != 1:
         raise not_a_stack(path, f"it holds {len(images)} images, a volume is one")
     return dict(images[0])
+
+
+def _is_image(told: Any) -> bool:
+    """Whether `told` is an object with a list of datasets, which are objects, and a list of axes if any."""
+    datasets = told.get("datasets") if isinstance(told, dict) else None
+    if not datasets or not isinstance(datasets, list) or not isinstance(told.get("axes"), list | None):
+        return False
+    return all(isinstance(dataset, dict) for dataset in datasets)
 
 
 def _levels(image: Mapping[str, Any], folder: Path, path: Path) -> list[Level]:
