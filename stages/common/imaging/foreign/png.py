@@ -71,13 +71,13 @@ def read_png(file: Path) -> NDArray[Any]:
     import imagecodecs
 
     head = _head(file)
-    size = head.height * head.width * head.samples * (2 if head.bits == 16 else 1)
+    size = head.height * head.width * (head.samples + head.samples % 2) * (2 if head.bits == 16 else 1)
     refuse_large(size + head.height * head.width * FLOAT + PIECE, size, file)
-    pixels: NDArray[Any] = imagecodecs.png_decode(file.read_bytes())
-    if pixels.reshape(*pixels.shape[:2], -1).shape != (head.height, head.width, head.samples):
-        raise damaged(file, f"its pixels are {pixels.shape}, not {head.height} × {head.width}")
-    if head.samples == 1:
-        return pixels.reshape(head.height, head.width)
+    decoded: NDArray[Any] = imagecodecs.png_decode(file.read_bytes())
+    pixels = decoded.reshape(*decoded.shape[:2], -1)
+    # a value that stands for transparent (tRNS) comes as one sample more
+    if pixels.shape[:2] != (head.height, head.width) or pixels.shape[2] - head.samples not in (0, head.samples % 2):
+        raise damaged(file, f"its pixels are {decoded.shape}, not {head.height} × {head.width}")
     grey = pixels[..., 0]
     if head.samples >= _COLOURS and not all(np.array_equal(grey, pixels[..., other]) for other in (1, 2)):
         what = "it is a colour image; save one channel of it as a grey image"

@@ -1,5 +1,7 @@
 """Grey slices that a program saved in colour, one file each."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,3 +62,15 @@ def test_colours_that_differ_are_named_with_their_slice(tmp_path: Path, write: C
         write(tmp_path / f"z{z}", colour)
     with pytest.raises(DataError, match=r"slice z2.*colour"):
         read_stack(tmp_path)
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_value_that_stands_for_transparent_says_nothing(tmp_path: Path, colours: int) -> None:
+    """PNG may name one (tRNS) instead of giving each pixel its own transparency. Such a file counted as damaged."""
+    plane = np.arange(24, dtype=np.uint8).reshape(6, 4)
+    _png(tmp_path / "z0", np.repeat(plane[..., None], colours, axis=-1).squeeze())
+    content = (tmp_path / "z0.png").read_bytes()
+    value = b"tRNS" + b"\0\1" * colours
+    chunk = struct.pack(">I", 2 * colours) + value + struct.pack(">I", zlib.crc32(value))
+    (tmp_path / "z0.png").write_bytes(content.replace(content[33:], chunk + content[33:]))
+    np.testing.assert_array_equal(read_stack(tmp_path), plane[None])
