@@ -5,6 +5,7 @@ It becomes a folder: a dataset.csv with the same columns, and for each cell of b
 
 import csv
 import importlib
+import math
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -100,7 +101,7 @@ class _Unpacked:
             content, path = _content(value)
             column = ACCEPTED.get(key_of(name))
             if content is None:
-                cells[name] = "" if value is None or isinstance(value, (dict, list, bytes)) else str(value)
+                cells[name] = _text(value)
             elif column in REQUIRED:
                 cells[name] = self._write(content, path, f"{len(self.rows):05}/{place}")
                 stem = _stem(path) if column == "image" else stem
@@ -148,6 +149,12 @@ def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
         refuse_large(2 * largest, largest, file)  # a row group, packed and unpacked
         for batch in opened.iter_batches(batch_size=1):
             yield from batch.to_pylist()
+
+
+def _text(value: Any) -> str:
+    """What a cell of a table says: nothing for NaN, by which programs mean a missing number."""
+    is_missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if is_missing or isinstance(value, (dict, list, bytes)) else str(value)
 
 
 def _content(value: Any) -> tuple[bytes | None, str]:

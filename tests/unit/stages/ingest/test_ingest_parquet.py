@@ -61,6 +61,16 @@ def test_bytes_in_cells_are_stacks(tmp_path: Path) -> None:
         assert tuple(float(volume[f"spacing_{axis}_um"]) for axis in "zyx") == SPACING_UM
 
 
+def test_numbers_that_are_missing_are_empty_cells(tmp_path: Path) -> None:
+    """The spacing is the header's then, and each row a group of its own."""
+    missing = {f"spacing_{axis}_um": float("nan") for axis in "zyx"}
+    _write(tmp_path / "source/a.parquet", [_row(seed, group=float("nan"), **missing) for seed in (0, 1)])
+    volumes = _ingest(tmp_path / "source", tmp_path / "raw")
+    assert [(volume["group"], volume["spacing_z_um"]) for volume in volumes] == [
+        (f"m{seed}", str(SPACING_UM[0])) for seed in (0, 1)
+    ]
+
+
 @pytest.mark.parametrize(
     ("training", "test"),
     [
