@@ -84,8 +84,9 @@ def whole_values(tree: dict[str, Any], declared: Collection[str]) -> dict[str, A
 
 def refuse_unknown_keys(root: Path) -> None:
     """Raise ParamsError for the first key of params.yaml that no stage declares: most often a spelling mistake."""
-    known = known_keys(root)
-    for key, value in leaves(read_params_file(root)):
+    known, params = known_keys(root), read_params_file(root)
+    _refuse_dotted(params)
+    for key, value in leaves(params):
         if any(other.startswith(f"{key}.") for other in known):
             raise ParamsError(
                 f"params.yaml [{key}] holds no keys",
@@ -95,6 +96,19 @@ def refuse_unknown_keys(root: Path) -> None:
             )
         if not any(key == other or key.startswith(f"{other}.") for other in known):
             raise _unknown_key(key, known)
+
+
+def _refuse_dotted(params: Mapping[str, Any]) -> None:
+    """`training.seed: 7` is how -S and messages write a key; in the file it is another one, which nobody reads."""
+    for key in params:
+        section, dot, name = str(key).partition(".")
+        if dot:
+            raise ParamsError(
+                f"params.yaml `{key}` is a key with a dot in its name, which nobody reads",
+                file="params.yaml",
+                value=params[key],
+                remedy=f"write `{name}:` below `{section}:`, and remove this line",
+            )
 
 
 def _unknown_key(key: str, known: Iterable[str]) -> ParamsError:

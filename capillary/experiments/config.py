@@ -13,6 +13,7 @@ compute:
 
 import contextlib
 import copy
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ def read_experiment(
         own["debug"] = {**(own.get("debug") or {}), "enabled": True}
     sections = validate_params(Sections, own, str(file))
     _refuse_taken_name(file, sections.experiment.name)
+    _refuse_dotted_twice(file, tree)
     keys = [*dict.fromkeys([*leaf_keys(params), *declared])]
     overrides = whole_values(tree, declared or keys)
     _refuse_unknown(file, overrides, keys)
@@ -130,6 +132,15 @@ def _refuse_taken_name(file: Path, name: str) -> None:
         )
 
 
+def _refuse_dotted_twice(file: Path, tree: dict[str, Any]) -> None:
+    """Of `training.seed: 1` and `seed: 2` below `training:`, neither is guessed."""
+    counted = Counter(leaf_keys(tree))
+    if twice := next((key for key, times in counted.items() if times > 1), None):
+        raise ParamsError(
+            f"{file} names `{twice}` twice, once with a dot", file=file, remedy="remove one of the two lines"
+        )
+
+
 def _refuse_unknown(file: Path, overrides: dict[str, Any], keys: Sequence[str]) -> None:
     known = [*keys, *MEANT]
     sections = [f"{name}." for name in Sections.model_fields]
@@ -137,6 +148,13 @@ def _refuse_unknown(file: Path, overrides: dict[str, Any], keys: Sequence[str]) 
         if key in RETIRED_KEYS and key not in known:
             raise ParamsError(
                 f"{file} `{key}` is no longer a key: {RETIRED_KEYS[key]}", file=file, remedy=f"remove `{key}`"
+            )
+        if key not in known and any(other.startswith(f"{key}.") for other in known):
+            raise ParamsError(
+                f"{file} [{key}] holds no keys",
+                file=file,
+                value=overrides[key],
+                remedy=f"write its keys below `{key}:`, or remove the line",
             )
         if key not in known:
             raise ParamsError(

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def read(file: Path, root: Path, options: Options) -> Experiment:
 def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
     """What the sections ask for, in the variables of the settings; what they leave open stays the environment's."""
     monitoring, resuming = sections.monitoring, sections.resume
-    interval_s = f"{monitoring.monitor_interval_sec:g}" if monitoring.system_monitor else OFF
+    interval_s = _decimal(monitoring.monitor_interval_sec) if monitoring.system_monitor else OFF
     variables = {"CAPILLARY_MONITOR_INTERVAL_S": interval_s, "CAPILLARY_EXPERIMENT": sections.experiment.name}
     if sections.debug.enabled:
         variables["CAPILLARY_REHEARSAL"] = "yes"
@@ -138,12 +139,17 @@ def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
     if sections.compute.require_gpu:
         variables["CAPILLARY_REQUIRE_GPU"] = "yes"
     if monitoring.memory_abort_process_rss_gb is not None:
-        variables["CAPILLARY_MEMORY_ABORT_GB"] = f"{monitoring.memory_abort_process_rss_gb:g}"
+        variables["CAPILLARY_MEMORY_ABORT_GB"] = _decimal(monitoring.memory_abort_process_rss_gb)
     if resume or not resuming.enabled:
         variables["CAPILLARY_RESUME"] = "yes" if resume else "no"
     if resuming.checkpoint_dir is not None:
         variables["CAPILLARY_CHECKPOINT_DIR"] = resuming.checkpoint_dir
     return variables
+
+
+def _decimal(number: float) -> str:
+    """As a setting is written: no exponent, and every digit."""
+    return f"{Decimal(repr(number)):f}"
 
 
 def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:

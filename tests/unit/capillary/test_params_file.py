@@ -73,6 +73,14 @@ def test_an_unknown_top_level_key_is_named(root: Path, params: dict[str, Any]) -
         refuse_unknown_keys(root)
 
 
+def test_a_key_written_with_a_dot_is_refused(root: Path, params: dict[str, Any]) -> None:
+    """As -S takes it. DVC and the stages would go on with the value in the section."""
+    write(root, {**params, "training.max_epochs": 50})
+    with pytest.raises(ParamsError, match=r"`training\.max_epochs` is a key with a dot") as caught:
+        check_params(root)
+    assert caught.value.remedy == "write `max_epochs:` below `training:`, and remove this line"
+
+
 @pytest.mark.parametrize("value", [None, 3, {}, []])
 def test_a_section_without_keys_is_named(root: Path, params: dict[str, Any], value: object) -> None:
     """A section whose keys are all commented out is null to YAML."""

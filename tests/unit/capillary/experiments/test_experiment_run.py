@@ -61,6 +61,14 @@ def test_the_sections_become_settings(tmp_path: Path) -> None:
     assert settings.checkpoint_dir == "/big/disk"
 
 
+@pytest.mark.parametrize("number", [0.00001, 1e7, 12345678.5, 10.0])
+def test_a_number_of_a_section_is_a_setting_as_it_is(tmp_path: Path, number: float) -> None:
+    """Settings take no exponent, and no digit is lost."""
+    asked = sections(monitoring=Monitoring(monitor_interval_sec=number, memory_abort_process_rss_gb=number))
+    settings = read_settings(tmp_path, variables_of(asked, resume=False))
+    assert (settings.monitor_interval_s, settings.memory_abort_gb) == (number, number)
+
+
 def test_what_a_file_leaves_open_is_the_environments() -> None:
     """A profile in .env is not undone by `auto`."""
     assert set(variables_of(sections(), resume=False)) == {"CAPILLARY_MONITOR_INTERVAL_S", "CAPILLARY_EXPERIMENT"}
