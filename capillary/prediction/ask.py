@@ -6,7 +6,7 @@ from typing import Any
 
 from capillary.prediction.inputs import Inputs, InputStack, read_inputs
 from capillary.prediction.names import parse_blocks, parse_spacing, stack_request, stem_of, usage
-from stages.common.errors import CapillaryError
+from stages.common.errors import CapillaryError, DataError
 from stages.common.imaging.suffixes import (
     SUFFIXES,
     WRITTEN_SUFFIXES,
@@ -70,6 +70,8 @@ def _mask(found: InputStack, inputs: Inputs, suffix: str | None) -> Path:
         return inputs.target / f"{(image if image.is_dir() else image.absolute().parent).name}{suffix or SLICES_MASK}"
     kind = suffix_of(str(image))
     if kind is None:
+        if not image.exists():
+            raise DataError("the stack or folder does not exist", file=image, remedy="correct its name")
         raise usage("the file name is not that of a stack", f"name it as one of {', '.join(SUFFIXES)}", image)
     if suffix is None and kind not in WRITTEN_SUFFIXES:
         known = ", ".join(WRITTEN_SUFFIXES)

@@ -1,6 +1,7 @@
 """Which stacks the words on the command line mean: files, patterns, folders and tables."""
 
 import glob
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ def read_inputs(words: Sequence[str], root: Path) -> Inputs:
     """
     if len(words) < 2:
         raise usage("predict needs a stack and a place for its mask", "write capillary predict IN OUT, or IN… FOLDER")
+    if "" in words:
+        raise usage("one of the words is empty", "check that the variables in your command are set")
     *asked, last = words
     target = Path(last)
     one = Path(asked[0])
@@ -91,9 +94,10 @@ def _of_folder(folder: Path) -> Iterable[InputStack]:
 
 def _of_pattern(pattern: str, target: Path) -> Iterable[InputStack]:
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - absolute patterns, too
-    made = target.resolve()
+    made = os.path.realpath(target)  # Path.resolve raises for a link that leads to itself
     # what is in the target was made by a previous run, unless nothing else is meant
-    found = _stacks(path for path in matches if made not in path.resolve().parents) or _stacks(matches)
+    others = (path for path in matches if Path(made) not in Path(os.path.realpath(path)).parents)
+    found = _stacks(others) or _stacks(matches)
     if not found:
         raise DataError(
             "no file name matches this pattern",

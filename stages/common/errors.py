@@ -147,6 +147,22 @@ def machine_error(error: OSError) -> CapillaryError | None:
     return MachineError(f"cannot write or read: {what}", remedy=remedy, file=error.filename, value=error.strerror)
 
 
+_PATH_FAULTS = {
+    errno.ENAMETOOLONG: ("is too long: a name has at most 255 bytes", "choose a shorter name"),
+    errno.ENOTDIR: ("leads through a file, not a folder", "correct it, or name another folder"),
+    errno.ELOOP: ("leads through a link that leads back to itself", "remove the link, or name what it was made for"),
+}
+
+
+def path_error(error: BaseException) -> CapillaryError | None:
+    """`error` in plain words when it is the fault of a path that somebody typed, else None."""
+    known = _PATH_FAULTS.get(error.errno or 0) if isinstance(error, OSError) and error.filename is not None else None
+    if known is None:
+        return None
+    what, remedy = known
+    return UsageError(f"a path cannot be used: it {what}", file=error.filename, remedy=remedy)  # type: ignore[attr-defined]
+
+
 def find_foreseen(error: BaseException | None) -> CapillaryError | None:
     """The first foreseen failure in the chain of causes of `error`."""
     while error is not None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from stages.common.errors import CapillaryError, ExitCode, find_foreseen
+from stages.common.errors import CapillaryError, ExitCode, find_foreseen, path_error
 from stages.common.program.messages import error_line, is_json
 
 
@@ -32,7 +32,7 @@ def run_main(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        foreseen = find_foreseen(error)
+        foreseen = find_foreseen(error) or path_error(error)
         if foreseen is not None:
             exit_with(foreseen)
         if not is_json():

@@ -279,3 +279,26 @@ def test_channel_and_level_are_those_of_the_training(tmp_path: Path) -> None:
     assert choices_of(tmp_path) == {"channel": "CD31", "level_um": (5, 2.0, 2.0)}
     (tmp_path / "params.yaml").write_text("ingest:\n  channel: 1\n")
     assert choices_of(tmp_path) == {"channel": 1, "level_um": None}
+
+
+@pytest.mark.parametrize("words", [["", "out"], ["scans/a.tif", ""], ["scans", "", "out"]])
+@pytest.mark.usefixtures("folder")
+def test_an_empty_word_is_not_the_current_folder(words: list[str]) -> None:
+    """A variable that is not set would have all stacks here segmented, or masks written among them."""
+    with pytest.raises(CapillaryError, match="one of the words is empty") as caught:
+        ask(*words)
+    assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_is_missing_is_not_a_stack_with_a_wrong_name() -> None:
+    """Its name need not end in .tif."""
+    with pytest.raises(DataError, match="does not exist") as caught:
+        ask("scns", "out/")
+    assert caught.value.file == Path("scns")
+
+
+def test_a_link_to_itself_matches_no_pattern_s_stack(folder: Path) -> None:
+    """The others are still found, and it is named by the checks."""
+    (folder / "scans/loop.tif").symlink_to("loop.tif")
+    assert images(ask("scans/*.tif", "out")) == ["scans/a.tif", "scans/b.ome.tif", "scans/loop.tif"]

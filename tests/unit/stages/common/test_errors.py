@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.errors import DataError, ExitCode, ParamsError, ServiceError, find_foreseen, machine_error
+from stages.common.errors import (
+    DataError,
+    ExitCode,
+    ParamsError,
+    ServiceError,
+    find_foreseen,
+    machine_error,
+    path_error,
+)
 
 
 def test_a_report_names_what_file_value_and_remedy_on_one_screen() -> None:
@@ -129,6 +137,29 @@ def test_exit_codes_are_those_that_users_know() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "what"), [("n" * 300, "too long"), ("file/below", "a file"), ("loop/below", "a link")]
+)
+def test_a_path_that_nothing_can_have_is_the_user_s_to_correct(tmp_path: Path, name: str, what: str) -> None:
+    """Whatever command it was typed for."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="Errno") as caught:
+        (tmp_path / name).mkdir()
+    error = path_error(caught.value)
+    assert error is not None
+    assert error.code == ExitCode.USAGE
+    assert what in error.what
+    assert error.file == str(tmp_path / name)
+
+
+def test_other_faults_are_no_path_s() -> None:
+    """A file that is missing is most often a defect here, and so is an error without a file."""
+    assert path_error(FileNotFoundError(errno.ENOENT, "text", "x")) is None
+    assert path_error(OSError(errno.ENOTDIR, "text")) is None
+    assert path_error(ValueError("x")) is None
+
+
+@pytest.mark.parametrize(
     ("statement", "code", "text"),
     [
         ("raise CapillaryError('w', remedy='r', code=ExitCode.SERVICE)", 7, "remedy: r"),
@@ -136,6 +167,7 @@ def test_exit_codes_are_those_that_users_know() -> None:
         ("pass", 0, ""),
         ("raise KeyboardInterrupt", 130, ""),
         ("raise MemoryError('Unable to allocate 60 GiB')", 6, "Unable to allocate 60 GiB"),
+        ("open('n' * 300)", 2, "choose a shorter name"),
         ("raise ValueError('defect')", 1, "Traceback"),
     ],
 )
