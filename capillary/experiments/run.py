@@ -149,7 +149,7 @@ def variables_of(sections: Sections, *, resume: bool) -> dict[str, str]:
 
 def _decimal(number: float) -> str:
     """As a setting is written: no exponent, and every digit."""
-    return f"{Decimal(repr(number)):f}"
+    return f"{Decimal(repr(number)).normalize():f}"
 
 
 def _run(experiment: Experiment, plan: Sequence[StageForecast]) -> int:

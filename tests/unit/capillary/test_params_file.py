@@ -122,7 +122,8 @@ def test_a_value_that_its_stage_would_refuse_is_named(
     params[section][key] = value
     with pytest.raises(ParamsError, match=key) as caught:
         check_values(params, REPOSITORY, origin="params.yaml")
-    assert f"params.yaml [{section}" in caught.value.report()
+    report = caught.value.report()
+    assert f"params.yaml [{section}" in report or f"params.yaml `{section}.{key}`" in report
 
 
 def test_keys_below_a_declared_section_are_known(tmp_path: Path) -> None:
