@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from capillary.integrity.dotenv_file import read_dotenv
 from capillary.project_folder import require_project
-from capillary.settings import read_dotenv
 from stages.common.errors import UsageError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pydantic_settings")

@@ -1,7 +1,6 @@
 """Settings of the tool on this machine, from the environment and .env."""
 
 import fnmatch
-import io
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -10,13 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
 from pydantic import BeforeValidator, Field, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUseDefault
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from capillary.integrity.dotenv_file import read_dotenv
 from stages.common.errors import UsageError
 from stages.common.lifetimes.shutdown import GRACE_S
 from stages.common.params import nearest
@@ -387,42 +385,6 @@ def read_message_settings(repository: Path) -> MessageSettings:
 def _gather(repository: Path, environment: Mapping[str, str] | None) -> dict[str, str]:
     merged = {**read_dotenv(repository / ".env"), **(os.environ if environment is None else environment)}
     return {name: value for name, value in merged.items() if value}
-
-
-def read_dotenv(file: Path) -> Mapping[str, str | None]:
-    """The variables in `file`, None for a name without a value; none if there is no such file.
-
-    Raises CapillaryError (usage) for a folder, another encoding, and a line that cannot be read: no setting is lost.
-    """
-    if file.is_dir():
-        remedy = (
-            f"remove it (rmdir {file.name}) and write the file; Docker makes a folder where it misses a file to mount"
-        )
-        raise UsageError(f"{file.name} is a folder, not a file", file=file, remedy=remedy)
-    if not file.exists():
-        return {}
-    text = _text_of(file)
-    for statement in parse_stream(io.StringIO(text)):
-        if statement.error:  # its content may be a secret
-            shown = statement.original.string
-            empty = shown[: len(shown) - len(shown.lstrip())].count("\n")  # lines before it are part of it
-            raise UsageError(
-                f"line {statement.original.line + empty} of {file.name} cannot be read",
-                file=file,
-                remedy="write NAME=value on a line, close each quote that you open, and put # before a note",
-            )
-    return dotenv_values(stream=io.StringIO(text))
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{file.name} is not UTF-8 text (at byte {error.start:,})",
-            file=file,
-            remedy="save it as UTF-8: PowerShell's > writes UTF-16, older editors a code page of their own",
-        ) from None
 
 
 def _read_torch_indexes(variables: Mapping[str, str]) -> dict[str, str]:

@@ -32,10 +32,11 @@ import yaml
 from pydantic import ValidationError
 
 from capillary.executors.sandbox import write_inputs
+from capillary.integrity.dotenv_file import read_dotenv
 from capillary.places.stamps import Stamp, stamp_of
 from capillary.planning.access import StageAccess, names_for
 from capillary.planning.plan import Dep, StagePlan
-from capillary.settings import ExecutorName, PlaceName, Settings, read_dotenv
+from capillary.settings import ExecutorName, PlaceName, Settings
 from stages.common.atomic import atomic_write
 from stages.common.errors import DamagedError, DataError, MachineError
 from stages.common.params import PARAMS_FILE, Params

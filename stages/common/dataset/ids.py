@@ -62,5 +62,5 @@ def clashes(names: Sequence[str]) -> dict[int, list[int]]:
 
 
 def others_of(place: int, places: Sequence[int], most: int = 3) -> list[int]:
-    """The first of `places` besides `place`."""
+    """The first `most` of `places`, without `place` itself."""
     return [other for other in places[: most + 1] if other != place][:most]
