@@ -19,7 +19,7 @@ from stages.common.errors import UsageError
 from stages.common.lifetimes.shutdown import GRACE_S
 from stages.common.params import nearest
 from stages.common.program.messages import FORMATS, LEVELS, Format, Level
-from stages.common.tracking.address import without_login
+from stages.common.text import without_login
 
 # what a process needs to start, to speak the user's language and to verify certificates; never a secret
 BASE_VARIABLES = (

@@ -31,8 +31,7 @@ from capillary.weights.choice import weights_in_remote
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DamagedError, DataError
 from stages.common.program.messages import get_logger
-from stages.common.text import visible
-from stages.common.tracking.address import without_login
+from stages.common.text import visible, without_login
 
 log = get_logger(__name__)
 

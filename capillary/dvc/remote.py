@@ -12,7 +12,7 @@ from capillary.dvc.content import RemoteContent
 from capillary.secret_names import DVC_SECRETS
 from stages.common.errors import CapillaryError, ServiceError, UsageError
 from stages.common.program.messages import get_logger
-from stages.common.tracking.address import without_login
+from stages.common.text import without_login
 
 log = get_logger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from stages.common.program.messages import get_logger
-from stages.common.tracking.address import without_login
+from stages.common.text import without_login
 
 log = get_logger(__name__)
 

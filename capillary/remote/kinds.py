@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from capillary.remote.kind import Kind
 from stages.common.errors import CapillaryError, UsageError
-from stages.common.tracking.address import without_login
+from stages.common.text import without_login
 
 
 @dataclass(frozen=True, kw_only=True)

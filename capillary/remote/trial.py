@@ -7,8 +7,7 @@ from typing import Any
 
 from capillary.secret_names import DVC_SECRETS
 from stages.common.errors import ServiceError
-from stages.common.text import visible
-from stages.common.tracking.address import without_login
+from stages.common.text import visible, without_login
 
 PROBE = "capillary-probe-"
 _MOST_SHOWN = 300

@@ -13,7 +13,8 @@ from capillary.report.repository import changed_stages, read_params, read_reposi
 from capillary.settings import Settings
 from stages.common.errors import CapillaryError, DamagedError
 from stages.common.requests.report import METRICS_FOLDER, Damage, ReportPart, ReportRequest, RunFacts
-from stages.common.tracking.address import EMBEDDED, VARIABLE, read_address, without_login
+from stages.common.text import without_login
+from stages.common.tracking.address import EMBEDDED, VARIABLE, read_address
 
 Found = TypeVar("Found")
 Other = TypeVar("Other")

@@ -12,7 +12,7 @@ from openlineage.client.uuid import generate_new_uuid
 from capillary.stage_events.lineage_sink import sink_of
 from capillary.stage_events.project import address_of, commit_of
 from capillary.stage_events.stage_run import StageRun, ending_of
-from stages.common.tracking.address import without_login
+from stages.common.text import without_login
 
 PRODUCER = "https://pypi.org/project/capillary"
 FACET = "capillary_run"

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from stages.common.tracking.address import without_login
+from stages.common.text import without_login
 
 _GIT_TIMEOUT_S = 2
 

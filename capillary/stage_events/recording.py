@@ -13,8 +13,7 @@ from capillary.settings import Settings
 from capillary.stage_events.stage_run import StageRun
 from stages.common.errors import find_foreseen
 from stages.common.program.messages import get_logger
-from stages.common.text import visible
-from stages.common.tracking.address import without_login
+from stages.common.text import visible, without_login
 
 log = get_logger(__name__)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from stages.common.errors import ParamsError
+from stages.common.text import without_login
 
 PARAMS_FILE = Path("params.yaml")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -114,7 +115,7 @@ def _explain(
     return ParamsError(
         f"{place} `{key}`: {what}{choices}",
         remedy=remedy or f"correct `{'.'.join([*section, key])}` in {origin}",
-        value=repr(error["input"]),
+        value=without_login(repr(error["input"])),
     )
 
 

@@ -1,4 +1,4 @@
-"""Strings that come from files and servers: made visible for people, and harmless in a spreadsheet.
+"""Strings that come from files and servers: made visible for people, harmless in a spreadsheet, free of logins.
 
 A control character moves the cursor of a terminal, a bidi mark turns a line around, a zero-width one makes two names
 look like one: none of them may reach a terminal, a log, a report or MLflow as it is.
@@ -24,6 +24,12 @@ _FORMULA_SIGNS = "=+-@"
 _QUOTES = "'\"`‘’‚‛“”„‟«»"
 # what may end a cell where the table's commas do not: a semicolon is the separator of half of the world's spreadsheets
 _CELL_ENDS = re.compile(r"([;\t\r\n])")
+_SLASHED_LOGIN = r"[^/\s:@\[\"']*:(?!\d*(?:[/?#\s\"']|$))[^\s@\"'<>,]*@(?:[^/\s]*@)?"
+_LOGIN = re.compile(rf"://(?:[^/\s]*@|{_SLASHED_LOGIN})")
+# what signs a link (of S3, Google, Azure) or lets a person in, as part of its query
+_QUERY_LOGIN = re.compile(
+    r"(?<=[?&])((?:[\w.-]*(?:signature|token|secret|passw)[\w.-]*|sig|key|api_?key|auth)=)[^&#\s'\"]+", re.IGNORECASE
+)
 
 
 def visible(text: str, keep: str = "") -> str:
@@ -47,6 +53,15 @@ def percent(share: float) -> str:
     if text == "0.0%" and share > 0:
         return "under 0.1%"
     return "over 99.9%" if text == "100.0%" and share < 1 else text
+
+
+def without_login(text: str) -> str:
+    """`text` without the user:password@ part of any URL in it, and without the signatures and tokens of its query.
+
+    The last @ ends the former, as requests takes it. A password may hold a slash: what follows user: and is no port
+    is one.
+    """
+    return _QUERY_LOGIN.sub(r"\1…", _LOGIN.sub("://", text)) if "://" in text else text
 
 
 def json_value(text: str | bytes) -> Any:

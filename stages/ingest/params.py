@@ -7,6 +7,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 from stages.common.dataset.hub import FORM, SCHEME, parse_address
 from stages.common.imaging.labels.rule import LabelMeaning, LabelRule, exact_number, parse_rule
 from stages.common.params import Params
+from stages.common.text import without_login
 
 Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SCHEMES = ("s3", "gs", "hf", "https", "http")
@@ -17,6 +18,15 @@ def _check_address(source: str) -> None:
         parse_address(source)
     except ValueError as error:
         raise ValueError(f"{error}; write {FORM}") from error
+
+
+def _check_login(source: str) -> None:
+    """The source is written to params.yaml and dvc.lock, which are committed."""
+    if without_login(source) != source:
+        raise ValueError(
+            "holds a login, which dvc.lock and Git would keep; fetch the archive to this machine and name the file "
+            "here, or use s3://, whose login is in .env"
+        )
 
 
 class Ingest(Params):
@@ -63,7 +73,9 @@ class Ingest(Params):
         if separator and (scheme not in SCHEMES or not rest):
             known = ", ".join(f"{known}://…" for known in SCHEMES)
             raise ValueError(f"is neither a folder, nor an archive, nor one of {known}")
-        if scheme == SCHEME and separator:
+        if separator:
+            _check_login(source)
+        if separator and scheme == SCHEME:
             _check_address(source)
         return source
 

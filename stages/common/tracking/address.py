@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from stages.common.errors import CapillaryError, UsageError
 from stages.common.params import nearest
+from stages.common.text import without_login
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 EMBEDDED = "sqlite:///mlruns/mlflow.db"
@@ -19,8 +20,6 @@ _SQLITE = "sqlite:///"
 _SERVERS = ("http", "https")
 _DATABASES = ("postgresql", "mysql", "mssql", "sqlite")  # MLflow's own list
 _DATABRICKS = ("databricks", "databricks-uc", "uc")
-_SLASHED_LOGIN = r"[^/\s:@\[\"']*:(?!\d*(?:[/?#\s\"']|$))[^\s@\"'<>,]*@(?:[^/\s]*@)?"
-_LOGIN = re.compile(rf"://(?:[^/\s]*@|{_SLASHED_LOGIN})")
 _HOST = re.compile(r"^(\[[0-9a-fA-F:]+\]|[\w-]+(\.[\w-]+)*)(:\d+)?(/.*)?$")
 
 
@@ -67,14 +66,6 @@ def read_address(uri: str) -> Address:
     known = nearest(scheme, [*_SERVERS, *_DATABASES])
     hint = "write postgresql://" if scheme == "postgres" else "begin it with http://, https:// or postgresql://"
     raise _refused(f"has an unknown scheme `{scheme}`; {known}", plain, hint)
-
-
-def without_login(text: str) -> str:
-    """`text` without the user:password@ part of any URL in it; the last @ ends it, as requests takes it.
-
-    A password may hold a slash: what follows user: and is no port is one.
-    """
-    return _LOGIN.sub("://", text)
 
 
 def restore_command(uri: str, experiment_id: str) -> str:

@@ -14,8 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from stages.common.atomic import atomic_write
 from stages.common.lifetimes.locks import locked
-from stages.common.text import find_hidden
-from stages.common.tracking.address import without_login
+from stages.common.text import find_hidden, without_login
 
 FOLDER = "receipts"
 _MOST_BYTES = 1 << 20

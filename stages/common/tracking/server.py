@@ -35,8 +35,7 @@ from stages.common.errors import ServiceError
 from stages.common.lifetimes.locks import locked
 from stages.common.program.messages import get_logger
 from stages.common.runtime import Runtime
-from stages.common.text import visible
-from stages.common.tracking.address import without_login
+from stages.common.text import visible, without_login
 from stages.common.tracking.database_file import refuse_damaged_database
 from stages.common.tracking.relocation import ARTIFACTS, settle
 

@@ -15,7 +15,8 @@ from mlflow.exceptions import MlflowException
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, DamagedError, ServiceError, machine_error
 from stages.common.runtime import Runtime
-from stages.common.tracking.address import EXPERIMENT, read_address, without_login
+from stages.common.text import without_login
+from stages.common.tracking.address import EXPERIMENT, read_address
 from stages.common.tracking.server import OutageError, RefusedError, Server, connect, http_limits
 from stages.report.model import Means, TrackedRun, TrainedCell
 from stages.report.registered import Samples

@@ -25,8 +25,7 @@ from pydantic import Field, Strict, TypeAdapter, ValidationError
 
 from stages.common.atomic import atomic_write, name_the_file
 from stages.common.lifetimes.locks import take
-from stages.common.text import json_value
-from stages.common.tracking.address import without_login
+from stages.common.text import json_value, without_login
 from stages.common.tracking.spool.plain import open_plain, read_plain
 from stages.common.tracking.spool.records import MOST_LINE_BYTES, Head, Record, head_json, head_of, line_of, record_of
 

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from stages.common.errors import DamagedError
 from stages.common.runtime import Runtime
 from stages.common.statistics.results import Interval
-from stages.common.tracking.address import without_login
+from stages.common.text import without_login
 from stages.report.model import TrainedCell
 from stages.report.sources import tracking
 from stages.report.sources.registered import read_trainings
