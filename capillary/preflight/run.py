@@ -22,6 +22,7 @@ from capillary.preflight.need import check_container_limits, check_images, find_
 from capillary.preflight.ports import check_ports
 from capillary.preflight.services import NamedService, check_named
 from capillary.preflight.source import check_source
+from capillary.preflight.variables import check_variables
 from capillary.settings import BASE_VARIABLES, ExecutorName, Settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import CapillaryError, ParamsError, ServiceError
@@ -107,7 +108,7 @@ def run_preflight(
             Where.COMMAND,
             {
                 "git": lambda: [check_git(root, critical=params.git.critical)],
-                "params": lambda: [params_check],
+                "params": lambda: [params_check, *check_variables(settings.variables)],
                 "data": lambda: [data.result()],
                 "inputs": lambda: _inputs(host, run_params),
                 "docker": lambda: _docker(host, found),

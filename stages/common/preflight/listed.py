@@ -35,7 +35,7 @@ class CheckGroup:
 # named as in docs/preflight.md
 CHECKS = (
     CheckGroup(key="git", names={"git": _COMMAND}),
-    CheckGroup(key="params", names={"params": _COMMAND}),
+    CheckGroup(key="params", names={"params": _COMMAND, "settings": _COMMAND}),
     CheckGroup(key="data", names={"data": _COMMAND}),
     CheckGroup(key="inputs", names={"source": _COMMAND, "folds": _COMMAND, "network": _COMMAND}),
     CheckGroup(

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from capillary.planning.access import ACCESS_FILE
+from capillary.preflight.variables import check_variables
 from capillary.settings import BASE_VARIABLES, SETTINGS, TOLD_BY_EXPERIMENTS, read_settings, variable_of
 from tests.support.parts import REPOSITORY
 
@@ -147,3 +148,16 @@ def test_the_values_in_the_file_are_taken(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("\n".join(line.removeprefix("#") for line in lines if SETTING.match(line)))
     settings = read_settings(tmp_path, {})
     assert (settings.gpus, settings.memory_abort_gb, settings.shared_cache) == ("0,1", 12, "default")
+
+
+def test_preflight_knows_every_name_in_the_file() -> None:
+    """A variable that the file lists is never called misspelt, nor is one that the code sets."""
+    assert list(check_variables(NAMED | EXCEPTED)) == []
+
+
+def test_preflight_names_what_nothing_reads() -> None:
+    """A misspelt name comes with the right one."""
+    [check] = check_variables(["CAPILLARY_EXECUTER", "CAPILLARY_COLOUR", "CAPILLARY_TORCH_INDEX_CU128", "PATH"])
+    assert (check.name, check.value) == ("settings", "nothing reads CAPILLARY_COLOUR, CAPILLARY_EXECUTER")
+    assert "rename CAPILLARY_EXECUTER to CAPILLARY_EXECUTOR" in str(check.remedy)
+    assert "remove CAPILLARY_COLOUR" in str(check.remedy)
