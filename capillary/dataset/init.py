@@ -116,11 +116,16 @@ def _report(draft: Any, target: Path, *, is_written: bool) -> None:
     tell = log.info if is_written else _to_stderr
     for note in (*draft.notes, *module.remarks_of(draft.rows, _SHOWN)):
         tell(f"note: {note}")
-    empty = [row.candidate.id for row in draft.without_spacing]
-    if empty:
-        more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
-        tell(f"fill in spacing_z_um, spacing_y_um, spacing_x_um for {', '.join(empty[:3])}{more}, or use --spacing-um")
+    for column in ("image", "label"):
+        if lacking := [row.candidate.id for row in draft.rows if not getattr(row.candidate, column)]:
+            tell(f"fill in {column} for {_first(lacking)}, or take the row out")
+    if empty := [row.candidate.id for row in draft.without_spacing]:
+        tell(f"fill in spacing_z_um, spacing_y_um, spacing_x_um for {_first(empty)}, or use --spacing-um")
     tell(f"{'wrote' if is_written else 'would write'} {target}: {len(draft.rows)} volumes")
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _to_stderr(text: str) -> None:

@@ -113,8 +113,8 @@ def _candidate(pair: Pair, others: Sequence[str]) -> Candidate:
     return Candidate(
         id=name,
         group=name,
-        image=pair.image,
-        label=pair.label,
+        image="" if "image" in pair.unsure else pair.image,
+        label="" if "label" in pair.unsure else pair.label,
         spacing_um=None,
         reasons=tuple(reasons),
         warnings=(*((note,) if note else ()), *pair.notes),

@@ -4,7 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.common.dataset.pairing import Pair, pair_files, stem_of
@@ -72,10 +72,11 @@ def _with_channel(pair: Pair, file: str, channels: Sequence[str]) -> Pair:
     notes = pair.notes
     if len(channels) > 1:
         notes = (*notes, f"its channels are {', '.join(channels)}; {channels[0]} is read ({file})")
-    faults = pair.faults
+    faults, unsure = pair.faults, pair.unsure
     if channels and channels[0] != "0000":
         faults = (*faults, f"its channel 0000 is missing; there is {', '.join(channels)}")
-    return Pair(name=pair.name, image=file, label=pair.label, notes=notes, faults=faults)
+        unsure |= {"image"}
+    return replace(pair, image=file, notes=notes, faults=faults, unsure=unsure)
 
 
 def read_meanings(data: bytes) -> Meanings:

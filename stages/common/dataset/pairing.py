@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.common.imaging.suffixes import suffix_of
 
@@ -16,13 +16,18 @@ _IMAGE_MARK = re.compile(r"[_\-. ](x|images?|img|raw)$", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The files of one volume, "" for one that is missing. `faults` says why it cannot be one."""
+    """The files of one volume, "" for one that is missing. `faults` says why it cannot be one.
+
+    `unsure` are those of "image" and "label" for which another file could be meant as well: nobody may choose for the
+    user.
+    """
 
     name: str
     image: str
     label: str
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    unsure: frozenset[str] = frozenset()
 
 
 def stacks_among(names: Sequence[str]) -> list[str]:
@@ -72,9 +77,26 @@ def pair_files(images: Sequence[str], labels: Sequence[str], folders: tuple[str,
         taken = {name for group in groups for name in group[0]}, {name for group in groups for name in group[1]}
         left = [name for name in left if name not in taken[0]]
         right = [name for name in right if name not in taken[1]]
+    rivals = _rivals(pairs, right)
+    pairs = [_with_rivals(pair, rivals[pair.name], folders[1]) if pair.name in rivals else pair for pair in pairs]
     pairs += [_lone_image(name, folders) for name in left]
-    pairs += [_lone_label(name, folders) for name in right]
+    pairs += [_lone_label(name, folders) for name in right if label_stem(name) not in rivals]
     return sorted(pairs, key=lambda pair: pair.name)
+
+
+def _rivals(pairs: Sequence[Pair], labels: Sequence[str]) -> dict[str, list[str]]:
+    """Those of `labels` that an earlier rule left alone although they are of a volume in `pairs`, by its name."""
+    names = {pair.name for pair in pairs}
+    found = defaultdict(list)
+    for label in labels:
+        if label_stem(label) in names:
+            found[label_stem(label)].append(label)
+    return found
+
+
+def _with_rivals(pair: Pair, rivals: Sequence[str], folder: str) -> Pair:
+    labels = [pair.label.removeprefix(f"{folder}/"), *rivals]
+    return replace(pair, faults=(*pair.faults, _several("label", labels, folder)), unsure=pair.unsure | {"label"})
 
 
 def _groups(
@@ -89,19 +111,21 @@ def _groups(
 
 
 def _pair(images: list[str], labels: list[str], folders: tuple[str, str], number: int) -> Pair:
-    faults = []
-    if len(images) > 1:
-        faults.append(f"{len(images)} images match it: {_listed(images, folders[0])}; keep one")
-    if len(labels) > 1:
-        faults.append(f"{len(labels)} labels match it: {_listed(labels, folders[1])}; keep one")
+    kinds = zip(("image", "label"), (images, labels), folders, strict=True)
+    several = {kind: _several(kind, names, folder) for kind, names, folder in kinds if len(names) > 1}
     note = f"{folders[1]}/{labels[0]} differs in upper and lower case from {folders[0]}/{images[0]}"
     return Pair(
         name=_exact(images[0]) if number < _UNMARKED else image_stem(images[0]),
         image=f"{folders[0]}/{images[0]}",
         label=f"{folders[1]}/{labels[0]}",
         notes=(note,) if number == len(_RULES) - 1 else (),
-        faults=tuple(faults),
+        faults=tuple(several.values()),
+        unsure=frozenset(several),
     )
+
+
+def _several(kind: str, names: Sequence[str], folder: str) -> str:
+    return f"{len(names)} {kind}s match it: {_listed(names, folder)}; keep one"
 
 
 def _lone_image(name: str, folders: tuple[str, str]) -> Pair:

@@ -57,6 +57,15 @@ def test_a_dry_run_prints_the_table_and_writes_nothing(source: Path) -> None:
     assert not (source / "dataset.csv").exists()
 
 
+def test_the_label_of_two_is_left_to_the_user(source: Path) -> None:
+    """The table that is written does not decide what ingest would refuse to."""
+    save_tiff(source / "labels" / "a_gt.tif", label_zyx(2))
+    done = CliRunner().invoke(app, ["dataset", "init", str(source), "--spacing-um", "5,0.9,1.1", "--dry-run"])
+    assert done.stdout.splitlines()[1:] == ["a,images/a.tif,,5,0.9,1.1,given by hand"]
+    assert "2 labels match it: labels/a.tif, labels/a_gt.tif" in done.stderr
+    assert "fill in label for a" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("answer", "cells"), [("5; 0.9", None), ("5, 0.9, 1.1", "5,0.9,1.1,given by hand"), ("", ",,,")]
 )

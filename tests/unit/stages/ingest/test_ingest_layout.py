@@ -180,7 +180,17 @@ def test_two_files_for_one_volume_are_a_reason(tmp_path: Path) -> None:
     names = ("images/a.tif", "labels/a_label.tif", "labels/a_mask.tif", "images/b.tif", "images/b.nii", "labels/b.tif")
     first, second = _list(_source(tmp_path / "source", *names), tmp_path / "scratch")
     assert first.reasons == ("2 labels match it: labels/a_label.tif, labels/a_mask.tif; keep one",)
+    assert (first.image, first.label) == ("images/a.tif", "")
     assert second.reasons == ("2 images match it: images/b.nii, images/b.tif; keep one",)
+    assert (second.image, second.label) == ("", "labels/b.tif")
+
+
+def test_a_label_of_the_same_name_does_not_hide_another_one(tmp_path: Path) -> None:
+    """The rule for equal names comes first; a label with a mark is of the same volume."""
+    source = _source(tmp_path / "source", "images/a.tif", "labels/a.tif", "labels/a_y.nii", "labels/a_gt.tif")
+    (candidate,) = _list(source, tmp_path / "scratch")
+    assert candidate.reasons == ("3 labels match it: labels/a.tif, labels/a_gt.tif, labels/a_y.nii; keep one",)
+    assert candidate.label == ""
 
 
 def test_of_several_channels_the_first_is_read_and_said(tmp_path: Path) -> None:
@@ -191,6 +201,7 @@ def test_of_several_channels_the_first_is_read_and_said(tmp_path: Path) -> None:
     assert first.image == "imagesTr/a_0000.tif"
     assert first.warnings == ("its channels are 0000, 0001; 0000 is read (imagesTr/a_0000.tif)",)
     assert second.reasons == ("its channel 0000 is missing; there is 0001",)
+    assert second.image == ""
 
 
 @pytest.mark.parametrize(
