@@ -84,8 +84,16 @@ class Inspection:
 
     def copy_of(self, kind: Kind, sha256: str, volume: str) -> str | None:
         """The volume that had a file of this content before, None for the first."""
-        first = (self._images if kind == "image" else self._labels).setdefault(sha256, volume)
+        first = self._seen(kind).setdefault(sha256, volume)
         return None if first == volume else first
+
+    def other_use(self, kind: Kind, sha256: str, volume: str) -> str | None:
+        """The volume that had a file of this content before as the other of image and label, None without one."""
+        first = self._seen("label" if kind == "image" else "image").get(sha256)
+        return None if first == volume else first
+
+    def _seen(self, kind: Kind) -> dict[str, str]:
+        return self._images if kind == "image" else self._labels
 
 
 @dataclass(kw_only=True)
@@ -251,6 +259,9 @@ class _Case:
             self._note(f"its label has the same content as {other}'s")
         if image and image_sha256 == label_sha256:
             self.reasons.append("image and label are the same file")
+        for kind, sha256, former in (("image", image_sha256, "label"), ("label", label_sha256, "image")):
+            if sha256 and (other := self.inspection.other_use(kind, sha256, self.candidate.id)):
+                self.reasons.append(f"{kind} {self._path(kind)}: it has the same content as {other}'s {former}")
         return image_sha256, label_sha256
 
     def _checksum(self, kind: Kind, file: Path) -> str:

@@ -105,6 +105,7 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
     _check_ids(entries)
     _check_roots(entries)
     _check_copies(entries)
+    _check_roles(entries)
     candidates = tuple(_candidate(entry) for entry in entries)
     return SourceContent(candidates=candidates, notes=(*table.notes, *_group_notes(candidates)))
 
@@ -230,6 +231,20 @@ def _check_copies(entries: Sequence[_Entry]) -> None:
         if image and lines[image]:
             entry.reasons.append(f"image {image!r} is an earlier row's image (line {lines[image][0]})")
         lines[image].append(entry.row.line)
+
+
+def _check_roles(entries: Sequence[_Entry]) -> None:
+    """A file that is the image of one row and the label of another: one of the two rows is wrong."""
+    lines: dict[str, dict[str, list[int]]] = {column: defaultdict(list) for column in _FILES}
+    for entry in entries:
+        for column, path in entry.files.items():
+            lines[column][path].append(entry.row.line)
+    for entry in entries:
+        for column, other in (("image", "label"), ("label", "image")):
+            path = entry.files[column]
+            rows = [line for line in lines[other].get(path, ()) if line != entry.row.line]
+            if path and rows:
+                entry.reasons.append(f"{column} {path!r} is the {other} of line {rows[0]}")
 
 
 def _candidate(entry: _Entry) -> Candidate:

@@ -1,0 +1,49 @@
+"""A file that is an image in one place and a label in another: one of the two volumes is not what it seems."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.ingest.ingest import ingest
+from stages.ingest.params import Ingest
+from stages.ingest.table import read_table
+from tests.unit.stages.ingest.made import label_zyx, make_source, row, save_tiff, write_table
+
+
+def _params(source: Path) -> Ingest:
+    keys = {"label_geometry": "world", "label": "binary", "ignore_value": None, "channel": None, "level_um": None}
+    return Ingest.model_validate({"source": str(source), "on_invalid": "skip", **keys})
+
+
+def test_both_rows_of_one_file_are_named(tmp_path: Path) -> None:
+    """In whatever spelling: nobody knows which of the rows is right."""
+    rows = [row("a"), row("b", image="labels//a.tif"), row("c"), row("d", label="images/c.tif"), row("e")]
+    found = read_table(write_table(tmp_path, rows), "source/dataset.csv", lambda folder: []).candidates
+    assert [candidate.reasons for candidate in found] == [
+        ("line 2: label 'labels/a.tif' is the image of line 3",),
+        ("line 3: image 'labels/a.tif' is the label of line 2",),
+        ("line 4: image 'images/c.tif' is the label of line 5",),
+        ("line 5: label 'images/c.tif' is the image of line 4",),
+        (),
+    ]
+
+
+@pytest.mark.parametrize(("copied", "reason"), [("labels/v1.tif", "images/v3.tif"), ("images/v1.tif", "labels/v3.tif")])
+def test_a_copy_under_another_name_is_found_by_its_content(tmp_path: Path, copied: str, reason: str) -> None:
+    """A label as an image has the form of one, and would be trained on."""
+    source = make_source(tmp_path / "source")
+    save_tiff(source / "images" / "v1.tif", label_zyx(7) // 5)  # an image of two values, which could be a label
+    shutil.copy(source / copied, source / reason)
+    ingest(_params(source), raw=tmp_path / "raw")
+    volumes = json.loads((tmp_path / "raw" / "validation.json").read_text())["volumes"]
+    kind, former = reason.partition("s/")[0], copied.partition("s/")[0]
+    assert volumes[2]["reasons"] == [f"{kind} {reason}: it has the same content as v1's {former}"]
+
+
+def test_arrays_of_one_file_are_not_one_file(tmp_path: Path) -> None:
+    """An HDF5 file may hold images and labels."""
+    rows = [row("a", image="s.h5:/raw/a", label="s.h5:/seg/a"), row("b", image="s.h5:/raw/b", label="s.h5:/seg/b")]
+    found = read_table(write_table(tmp_path, rows), "source/dataset.csv", lambda folder: []).candidates
+    assert [candidate.reasons for candidate in found] == [(), ()]
