@@ -22,6 +22,8 @@ MAX_ELEMENTS = 500_000  # of XML in it: begin and end of an element count
 _SHARED = 64  # bytes: values that several pages may well share
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _DESCRIPTION, _XMP, _SUB_IFDS = 270, 700, 330
+# BitsPerSample, Compression, PhotometricInterpretation, FillOrder, Predictor, SampleFormat
+_DECIDING = (258, 259, 262, 266, 317, 339)
 _DECLARATION = re.compile(rb"<!\s*(DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
@@ -55,6 +57,14 @@ def check_directories(stream: IO[bytes], path: Path) -> None:
             raise damaged(path, f"the tags up to page {number:,} claim {claimed:,} bytes, {most}")
         if number == 1 and form:
             _check_texts(stream, form, tags, path)
+
+
+def voxel_tags(stream: IO[bytes], path: Path) -> list[tuple[_Tag, ...]]:
+    """For each page of the TIFF `path`, open as `stream`, the tags that say how its numbers are to be read."""
+    stream.seek(0)
+    form = _form_of(stream)
+    pages = _directories(stream, form, path) if form else ()
+    return [tuple(tag for tag in tags if tag[0] in _DECIDING) for tags in pages]
 
 
 def _form_of(stream: IO[bytes]) -> _Form | None:

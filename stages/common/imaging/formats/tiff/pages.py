@@ -10,6 +10,7 @@ import tifffile
 
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.tiff.axes import plane_of
+from stages.common.imaging.formats.tiff.directories import voxel_tags
 from stages.common.imaging.formats.tiff.ome import claimed_planes, read_images
 
 _MANY_PLANES = 2**20
@@ -19,7 +20,8 @@ _UNNAMED = {"Q", "I"}  # what tifffile calls an axis of which it knows nothing
 def choose_series(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPageSeries, int]:
     """The one stack in `tiff`, by its axes and shape, and how many coarser levels of it there are.
 
-    Raises DataError when the file holds several, and when an ImageJ header speaks of more planes than there are.
+    Raises DataError when the file holds several, when a page that is left out may be one of the slices, and when an
+    ImageJ header speaks of more planes than there are.
     """
     _check_imagej_claim(tiff, path)
     claimed = claimed_planes(tiff.ome_metadata) if tiff.ome_metadata else 0
@@ -35,7 +37,27 @@ def choose_series(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPag
     if others:
         shapes = "; ".join(shape_text(tuple(series.shape)) for series in [largest, *others][:4])
         raise not_a_stack(path, f"it holds {1 + len(others)} stacks ({shapes}), a volume is one")
+    _refuse_lost_slices(largest, [series for series in found if series not in stacks], path)
     return largest, sum(len(series.levels) for series in (largest, *levels)) - 1
+
+
+def _refuse_lost_slices(stack: tifffile.TiffPageSeries, others: Sequence[tifffile.TiffPageSeries], path: Path) -> None:
+    """Raise DataError for a page of `others` that is between those of `stack`, or as high or as wide: it may be a slice
+    that was saved in another way. A small picture comes first or last, and OME-XML names each image.
+    """
+    numbers, first = _numbers_of(stack), stack.keyframe
+    for page in (series.keyframe for series in others if series.kind != "ome"):
+        if not isinstance(page.index, int) or not numbers:
+            continue
+        is_alike = page.imagelength == first.imagelength or page.imagewidth == first.imagewidth
+        if is_alike or min(numbers) < page.index < max(numbers):
+            told, other = (f"{shape_text(each.shape)} of {each.dtype}" for each in (page, first))
+            raise not_a_stack(path, f"its planes differ: plane {page.index + 1} is {told}, others {other}")
+
+
+def _numbers_of(series: tifffile.TiffPageSeries) -> set[int]:
+    """The places of its pages among those of the file, of levels in SubIFDs none."""
+    return {page.index for page in series if page is not None and isinstance(page.index, int)}
 
 
 def _series_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
@@ -135,11 +157,12 @@ def _check_planes(declared: int, present: int, path: Path) -> None:
 
 
 def pages_of(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> tuple[tifffile.TiffPage, ...]:
-    """The pages of `series`, each with its own compression, if they are its slices; none for a stack in one piece.
+    """The pages of `series`, each with its own compression, if they are its slices; none for a stack in one piece,
+    unless its pages differ in how their numbers are read, such as in which of them white is 0.
 
     Raises DataError when one of them has another shape or type than the first.
     """
-    if series.dataoffset is not None:
+    if series.dataoffset is not None and not _are_unlike(tiff, series, path):
         return ()
     found = [page for page in series if page is not None]
     pages = [page if isinstance(page, tifffile.TiffPage) else _own_page(tiff, page) for page in found]
@@ -151,6 +174,18 @@ def pages_of(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Pat
     plane = plane_of(series)
     is_each = first.shape == plane and len(pages) * math.prod(plane) == math.prod(series.shape)
     return tuple(pages) if is_each else ()
+
+
+def _are_unlike(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> bool:
+    """Whether the pages of `series`, whose voxels follow each other, are to be read in different ways. tifffile takes
+    all of them for the first.
+    """
+    numbers = _numbers_of(series)
+    if len(numbers) < 2:
+        return False
+    stream: Any = tiff.filehandle  # which reads and seeks as a file does
+    told = voxel_tags(stream, path)
+    return len({told[number] for number in numbers if number < len(told)}) > 1
 
 
 def _own_page(tiff: tifffile.TiffFile, frame: tifffile.TiffFrame) -> tifffile.TiffPage:

@@ -149,11 +149,11 @@ class TiffStack:
 
     def slices(self) -> Iterator[NDArray[Any]]:
         """The slices (yx), one at a time where the file allows it."""
-        if self.series.dataoffset is not None:
+        if self.pages:
+            yield from (self._brightness_up(page.asarray(), page) for page in self.pages)
+        elif self.series.dataoffset is not None:
             keyframe = self.series.keyframe
             yield from (self._brightness_up(plane, keyframe) for plane in self._raw_slices(self.series.dataoffset))
-        elif self.pages:
-            yield from (self._brightness_up(page.asarray(), page) for page in self.pages)
         else:
             yield from self.read()
 

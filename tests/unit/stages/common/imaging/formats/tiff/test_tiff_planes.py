@@ -208,3 +208,26 @@ def test_a_page_of_another_type_is_refused(tmp_path: Path) -> None:
             writer.write(plane, contiguous=False, metadata=None)
     what = refusal(tmp_path / "a.tif").what
     assert what == "its planes differ: plane 4 is 40 × 33 of uint16, the first 40 × 33 of uint8"
+
+
+@pytest.mark.parametrize("how", [{"metadata": None}, {"metadata": {}, "compression": "zlib"}], ids=["plain", "shaped"])
+@pytest.mark.parametrize("number", [0, 2, 5])
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        (lambda plane: plane.astype("uint16"), "40 × 33 of uint16"),
+        (lambda plane: plane[:, :20], "40 × 20 of uint8"),
+        (lambda plane: np.stack([plane] * 3, -1), "40 × 33 × 3 of uint8"),
+    ],
+    ids=["type", "width", "colour"],
+)
+def test_a_slice_of_another_kind_is_not_left_out(
+    tmp_path: Path, how: dict[str, Any], number: int, odd: Callable[[Any], Any], told: str
+) -> None:
+    """Wherever it is: the others alone would be a stack of five slices."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for z, plane in enumerate(STACK):
+            writer.write(odd(plane) if z == number else plane, contiguous=False, **how)
+    what = refusal(tmp_path / "a.tif").what
+    assert what.startswith("its planes differ: plane ")
+    assert told in what

@@ -1,14 +1,16 @@
 """Which end of a TIFF's scale is bright."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from tests.support.stacks.plain import read_header
 from tests.support.stacks.small import STACK, save_tiff
-from tests.unit.stages.common.imaging.formats.tiff.readers import OME, assert_reads
+from tests.unit.stages.common.imaging.formats.tiff.readers import OME, assert_reads, refusal
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,41 @@ def test_white_is_zero_means_nothing_for_signed_and_real_values(tmp_path: Path) 
     """The standard defines it for unsigned values."""
     for dtype in ("int16", "float32"):
         assert_reads(save_tiff(tmp_path / "a.tif", STACK.astype(dtype), photometric="miniswhite"), STACK.astype(dtype))
+
+
+def _set_tag(file: Path, name: str, value: int, pages: tuple[int, ...]) -> None:
+    """Write a short integer into a tag of some pages, as a program does that copies pages of several files."""
+    with tifffile.TiffFile(file) as tiff:
+        places = [tiff.pages.get(number, aspage=True).tags[name].valueoffset for number in pages]
+        order = tiff.byteorder
+    with file.open("r+b") as stream:
+        for place in places:
+            stream.seek(place)
+            stream.write(struct.pack(f"{order}H", value))
+
+
+@pytest.mark.parametrize("pages", [(0,), (1, 4), (5,)])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"metadata": None}, {"imagej": True}, {"bigtiff": True, "byteorder": ">"}, OME],
+    ids=["shaped", "plain", "imagej", "big", "ome"],
+)
+def test_white_is_zero_on_some_pages_of_a_stack_in_one_piece(
+    tmp_path: Path, how: dict[str, Any], pages: tuple[int, ...]
+) -> None:
+    """Uncompressed pages one after the other: tifffile reads all of them by the tags of the first."""
+    values = STACK.copy()
+    values[list(pages)] = 255 - values[list(pages)]
+    file = save_tiff(tmp_path / "a.tif", values, **how)
+    _set_tag(file, "PhotometricInterpretation", 0, pages)
+    assert_reads(file, STACK)
+    header = read_header(file)
+    assert header.is_inverted
+    assert any("WhiteIsZero" in remark for remark in header.remarks)
+
+
+def test_a_page_of_another_kind_of_numbers_is_refused(tmp_path: Path) -> None:
+    """One of unsigned values among signed ones, in a stack in one piece."""
+    file = save_tiff(tmp_path / "a.tif", STACK.astype("int16"), metadata=None)
+    _set_tag(file, "SampleFormat", 1, (3,))
+    assert refusal(file).what == "its planes differ: plane 4 is 40 × 33 of uint16, others 40 × 33 of int16"
