@@ -28,5 +28,6 @@ def _is_read(name: str) -> bool:
 
 
 def _remedy(name: str) -> str:
-    near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.75)
-    return f"rename {name} to {near[0]}, if that is meant" if near else f"remove {name}; .env.example lists all"
+    names = [setting.removeprefix(PREFIX) for setting in SETTINGS]
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1, cutoff=0.7)
+    return f"rename {name} to {PREFIX}{near[0]}, if that is meant" if near else f"remove {name}; .env.example lists all"
