@@ -95,7 +95,11 @@ def _refused(folder: Path, what: str, remedy: str) -> CapillaryError:
 def _whole(folder: Path) -> Iterator[Path]:
     """A temporary folder on the disk of `folder`, which takes its name if the block ends well and is removed if not."""
     above = next(parent for parent in folder.parents if parent.is_dir())
-    base = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=above))
+    try:
+        base = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=above))
+    except OSError as error:
+        what = f"cannot be made: {error.strerror} ({above})"
+        raise _refused(folder, what, "name a folder with --at in which you may write") from error
     try:
         yield base
         base.chmod(0o777 & ~_umask())

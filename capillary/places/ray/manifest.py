@@ -12,7 +12,7 @@ import yaml
 
 from capillary.places.ray.config import RAY_FILE, KubernetesConfig, RayConfig, RayProfile, read_config
 from capillary.settings import PlaceName
-from stages.common.errors import ParamsError
+from stages.common.errors import ParamsError, UsageError
 
 API = "ray.io/v1"
 RAY_VERSION = "2.60.0"  # as in constraints.txt: head, workers and drivers must have the same
@@ -46,9 +46,21 @@ def render(root: Path, kind: Kind, experiment: Path) -> str:
             remedy="set runtime: process in the profile, and install the stages' packages in the pods' image",
             file=root / RAY_FILE,
         )
+    if kind is Kind.JOB:
+        _refuse_unknown_file(root, experiment)
     tree = cluster(config, profile) if kind is Kind.CLUSTER else job(config, profile, experiment)
     text: str = yaml.safe_dump(tree, sort_keys=False)
     return text
+
+
+def _refuse_unknown_file(root: Path, experiment: Path) -> None:
+    """The pod has a copy of the project and nothing else of this machine."""
+    if experiment.is_absolute() or ".." in experiment.parts or not (root / experiment).is_file():
+        raise UsageError(
+            "there is no such experiment file in the project",
+            value=experiment,
+            remedy="name one by its path in the project, such as configs/experiments/default.yaml",
+        )
 
 
 def cluster(config: RayConfig, profile: RayProfile) -> Tree:

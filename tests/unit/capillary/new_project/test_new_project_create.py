@@ -1,11 +1,12 @@
 """A new project is whole or not there at all; what succeeds is in tests/integration/test_new_project.py."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from capillary.new_project.create import NewProject, create_project, plan_project
-from stages.common.errors import CapillaryError, ExitCode
+from stages.common.errors import CapillaryError, ExitCode, UsageError
 
 
 @pytest.mark.parametrize("name", ["flowers", "f", "a-b_2", "a" * 40])
@@ -71,3 +72,11 @@ def test_nothing_is_left_of_a_project_that_could_not_be_made(tmp_path: Path, pro
     assert caught.value.code == ExitCode.MACHINE
     assert ("not on PATH" in caught.value.what) if program is None else (caught.value.value == "no space")
     assert [left.name for left in tmp_path.iterdir()] == ["bin"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_place_where_nothing_can_be_made_is_named() -> None:
+    """Root may write everywhere, but not there."""
+    with pytest.raises(UsageError, match=r"cannot be made: .* \(/proc\)") as caught:
+        create_project(NewProject(name="flowers", folder=Path("/proc/flowers"), files={}), {})
+    assert "--at" in caught.value.remedy

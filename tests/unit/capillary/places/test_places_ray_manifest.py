@@ -100,8 +100,9 @@ def test_a_job_runs_an_experiment_in_the_project(tmp_path: Path) -> None:
     """KubeRay pastes the entrypoint into a shell's command, whose `ray job submit` hands it to another shell."""
     tree = read_yaml(REPOSITORY / "configs" / "ray.yaml")
     tree["kubernetes"]["folder"] = str(tmp_path / "my project")
-    for folder in ("configs", "my project", "bin"):
-        (tmp_path / folder).mkdir()
+    for folder in ("configs/experiments", "my project", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "configs/experiments/default.yaml").touch()
     (tmp_path / "configs/ray.yaml").write_text(yaml.safe_dump(tree))
     (tmp_path / "bin/capillary").write_text('#!/bin/sh\necho "$PWD: $CAPILLARY_PLACE $*"\n')
     (tmp_path / "bin/capillary").chmod(0o755)
@@ -151,3 +152,10 @@ def test_a_pod_has_no_daemon_for_containers(tmp_path: Path) -> None:
     (tmp_path / "configs" / "ray.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(CapillaryError, match="a pod has no daemon for `runtime: docker`"):
         rendered(Kind.CLUSTER, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["configs/experiments/defualt.yaml", "../params.yaml", "/etc/hostname"])
+def test_a_job_names_an_experiment_that_its_pod_has(file: str) -> None:
+    """The pod would find the mistake after it got its nodes."""
+    with pytest.raises(CapillaryError, match="no such experiment file in the project"):
+        render(REPOSITORY, Kind.JOB, Path(file))
