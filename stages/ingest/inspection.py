@@ -259,10 +259,14 @@ class _Case:
             self._note(f"its label has the same content as {other}'s")
         if image and image_sha256 == label_sha256:
             self.reasons.append("image and label are the same file")
-        for kind, sha256, former in (("image", image_sha256, "label"), ("label", label_sha256, "image")):
-            if sha256 and (other := self.inspection.other_use(kind, sha256, self.candidate.id)):
-                self.reasons.append(f"{kind} {self._path(kind)}: it has the same content as {other}'s {former}")
+        self._check_role("image", image_sha256, "label")
+        self._check_role("label", label_sha256, "image")
         return image_sha256, label_sha256
+
+    def _check_role(self, kind: Kind, sha256: str, former: Kind) -> None:
+        """A file that is the `former` of another volume is not the `kind` of this one."""
+        if sha256 and (other := self.inspection.other_use(kind, sha256, self.candidate.id)):
+            self.reasons.append(f"{kind} {self._path(kind)}: it has the same content as {other}'s {former}")
 
     def _checksum(self, kind: Kind, file: Path) -> str:
         is_new = self.arrived[kind].is_converted or (kind == "label" and self.is_rewritten)
