@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.labels.meaning import Label, ignored_voxels, interpret
+from stages.common.imaging.labels.meaning import Label, as_numbers, ignored_voxels, interpret
 from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number
 from stages.common.imaging.stacks import read_stack
 from stages.ingest.labels.named import Named, check_named
@@ -63,7 +63,7 @@ def check_label(
 
     `named` is what the set itself calls the values; it is refused where `meaning` contradicts it.
     """
-    label_zyx = read_stack(path)
+    label_zyx = as_numbers(read_stack(path))
     _check_dtype(label_zyx)
     if shape_zyx is not None and label_zyx.shape != shape_zyx:
         raise _refused(_other_shape(label_zyx.shape, shape_zyx))

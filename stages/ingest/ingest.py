@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stages.common.errors import DataError
 from stages.common.imaging.labels.meaning import write_meaning
+from stages.common.imaging.labels.rule import number_text
 from stages.common.program.messages import get_logger
 from stages.common.program.progress import progress
 from stages.ingest.arrival import files_to_expect
@@ -51,7 +52,8 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = P
         verdicts = _inspect(candidates, inspection)
         shutil.rmtree(scratch)
         notes = [*offer.notes, *(f"{text} (volumes: {count})" for text, count in inspection.notes.items())]
-        notes += [f"no label has the value {value:g} that the settings name" for value in inspection.absent_values()]
+        absent = map(number_text, inspection.absent_values())
+        notes += [f"no label has the value {value} that the settings name" for value in absent]
         for note in notes:
             log.info(f"note: {note}")
         _decide(verdicts, source.shown, skip=params.on_invalid == "skip")

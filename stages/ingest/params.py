@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from stages.common.dataset.hub import FORM, SCHEME, parse_address
-from stages.common.imaging.labels.rule import LabelMeaning, LabelRule, exact_number, parse_rule
+from stages.common.imaging.labels.rule import LabelMeaning, LabelRule, Number, exact_number, number_text, parse_rule
 from stages.common.params import Params
 from stages.common.text import without_login
 
@@ -37,20 +37,20 @@ class Ingest(Params):
     # world: a label must lie on its image by their headers; voxels: the arrays' own order counts
     label_geometry: Literal["world", "voxels"]
     label: Annotated[LabelRule, PlainValidator(parse_rule)]
-    ignore_value: Annotated[float, Field(allow_inf_nan=False)] | None  # of voxels that nobody labelled
+    ignore_value: Annotated[float, Field(allow_inf_nan=False)] | int | None  # of voxels that nobody labelled
 
     @property
     def meaning(self) -> LabelMeaning:
         """What the values of every label mean."""
-        ignored = None if self.ignore_value is None else exact_number(self.ignore_value)
-        return LabelMeaning(rule=self.label, ignore_value=ignored)
+        return LabelMeaning(rule=self.label, ignore_value=self.ignore_value)
 
     @field_validator("ignore_value")
     @classmethod
-    def _ignored_is_no_vessel(cls, ignored: float | None, info: ValidationInfo) -> float | None:
+    def _ignored_is_exact_and_no_vessel(cls, given: Number | None, info: ValidationInfo) -> Number | None:
+        ignored = None if given is None else exact_number(given)
         rule = info.data.get("label")
         if ignored is not None and rule is not None and rule.kind == "values" and ignored in rule.values:
-            raise ValueError(f"label names {ignored:g} as vessel, and ignore_value as not labelled")
+            raise ValueError(f"label names {number_text(ignored)} as vessel, and ignore_value as not labelled")
         return ignored
 
     # of images that hold several: an index from 0, or a name; null: a stack must have one

@@ -75,12 +75,13 @@ def _has_grey_edges(label_zyx: NDArray[Any], values: NDArray[Any], ignored: NDAr
 
 def _are_counted(found: NDArray[Any]) -> bool:
     """Whether `found`, sorted, are whole numbers with few gaps."""
-    return bool(found[-1] - found[0] < 2 * len(found) and (found == np.rint(found)).all())
+    span = found[-1].item() - found[0].item()  # the type itself may not hold it
+    return bool(span < 2 * len(found) and (found == np.rint(found)).all())
 
 
 def _is_far_off(values: NDArray[Any]) -> bool:
     """Whether the highest of `values` is far above the others, which are counted: as 255 for "not labelled" is."""
-    *others, highest = np.unique(values)
+    *others, highest = np.unique(values).tolist()
     is_far = len(others) > 1 and highest >= _FAR_OFF and highest - others[-1] > others[-1] - others[0]
     return bool(is_far and _are_counted(np.array(others)))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
-from stages.common.imaging.labels.rule import BINARY, LabelMeaning, LabelRule, exact_number, parse_rule
+from stages.common.imaging.labels.rule import BINARY, LabelMeaning, LabelRule, exact_number, number_text, parse_rule
 from stages.common.imaging.stacks import binarise
 from stages.common.text import json_value
 
@@ -72,6 +72,7 @@ def interpret(label: NDArray[Any], meaning: LabelMeaning) -> Label:
 
     Raises DataError when a binary label does not hold two values, or no voxel is labelled.
     """
+    label = as_numbers(label)
     ignored = ignored_voxels(label, meaning)
     if ignored is None:
         return Label(vessel=_vessel(label, meaning.rule), labelled=None)
@@ -81,6 +82,11 @@ def interpret(label: NDArray[Any], meaning: LabelMeaning) -> Label:
     return Label(vessel=vessel, labelled=labelled)
 
 
+def as_numbers(label: NDArray[Any]) -> NDArray[Any]:
+    """`label` with 0 and 1 for truth values: NumPy does not compare those with every number."""
+    return label.view(np.uint8) if label.dtype == np.bool_ else label
+
+
 def ignored_voxels(label: NDArray[Any], meaning: LabelMeaning) -> NDArray[np.bool_] | None:
     """Where nobody labelled; None if there is no such voxel. Raises DataError if there is no other."""
     if meaning.ignore_value is None:
@@ -88,7 +94,7 @@ def ignored_voxels(label: NDArray[Any], meaning: LabelMeaning) -> NDArray[np.boo
     ignored: NDArray[np.bool_] = label == meaning.ignore_value
     if ignored.all():
         raise DataError(
-            f"no voxel is labelled: all are {meaning.ignore_value:g}, the value of ingest.ignore_value",
+            f"no voxel is labelled: all are {number_text(meaning.ignore_value)}, the value of ingest.ignore_value",
             remedy="label a part of the stack, leave it out, or correct ingest.ignore_value",
         )
     return ignored if ignored.any() else None

@@ -53,19 +53,33 @@ def parse_rule(value: object) -> LabelRule:
         raise ValueError(f"is not one of {_FORMS}")
     (kind, given), *_ = value.items()
     if kind == "at_least":
-        return LabelRule(kind="at_least", values=(exact_number(given),))
+        return LabelRule(kind="at_least", values=(_value(given),))
     if kind != "values" or not isinstance(given, list | tuple) or not given:
         raise ValueError(f"is not one of {_FORMS}")
-    values = tuple(map(exact_number, given))
+    values = tuple(map(_value, given))
     if len(set(values)) != len(values):
         raise ValueError("a value occurs twice in `values`")
     return LabelRule(kind="values", values=values)
 
 
+def _value(given: object) -> Number:
+    try:
+        return exact_number(given)
+    except ValueError as error:
+        raise ValueError(f"{error}; write {_FORMS}") from error
+
+
 def exact_number(value: object) -> Number:
-    """A finite number, whole ones as integers, which compare exactly with any type. Raises ValueError for all else."""
+    """A finite number, whole ones of up to 64 bits as integers, which compare exactly with any type. Raises ValueError
+    for all else.
+    """
     if isinstance(value, int) and abs(value) > _MOST_INT:
-        raise ValueError(f"no label holds an integer of more than 64 bits; write {_FORMS}")
+        raise ValueError("no label holds an integer of more than 64 bits")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number; write {_FORMS}")
-    return int(value) if float(value).is_integer() else value
+        raise ValueError(f"{value!r} is not a finite number")
+    return int(value) if abs(value) <= _MOST_INT and float(value).is_integer() else value
+
+
+def number_text(value: Number) -> str:
+    """`value` as a person writes it: an integer with all of its digits."""
+    return str(value) if isinstance(value, int) else f"{value:g}"

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from stages.common.errors import DataError, ParamsError
-from stages.common.imaging.labels.meaning import interpret
+from stages.common.imaging.labels.meaning import interpret, read_meaning, write_meaning
 from stages.common.imaging.labels.rule import BINARY, LabelMeaning, LabelRule, parse_rule
 from stages.common.params import validate_params
 from stages.ingest.checks import check_label
@@ -117,6 +117,35 @@ def test_label_whose_zero_is_unlabelled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dtype", "ignored"),
+    [
+        ("uint64", 2**64 - 1),
+        ("uint64", 2**64 - 2),
+        ("int64", -(2**63)),
+        ("uint64", 2**53 + 1),
+        ("float64", 1e30),
+        ("float32", -0.5),
+    ],
+)
+def test_an_ignored_value_keeps_all_of_its_digits(tmp_path: Path, dtype: str, ignored: float) -> None:
+    """Also where no float holds it, and in the file that goes with the raw data."""
+    means = meaning("binary", ignored)
+    write_meaning(tmp_path, means)
+    assert read_meaning(tmp_path) == means
+    read = interpret(partly(TRUTH.astype(dtype), ignored), read_meaning(tmp_path))
+    np.testing.assert_array_equal(read.labelled, partly(TRUTH.astype(np.uint8)) != 9)
+
+
+@pytest.mark.parametrize("ignored", [-1, 256, 2**64 - 1, 0.5])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint64", "int8"])
+def test_a_value_that_a_label_cannot_hold_ignores_nothing(tmp_path: Path, dtype: str, ignored: float) -> None:
+    """Negative or too large for its type: every voxel is labelled, and the value is not among those found."""
+    save_tiff(tmp_path / "label.tif", TRUTH.astype(dtype))
+    facts = check_label(tmp_path / "label.tif", SHAPE_ZYX, meaning("binary", ignored))
+    assert (facts.labelled_share, facts.foreground_share, facts.occurring) == (1, TRUTH.mean(), frozenset())
+
+
+@pytest.mark.parametrize(
     ("label", "means", "says"),
     [
         (instances(), BINARY, r"holds 3 values \(0, 1, 7\).* foreground \(instances\), \{values"),
@@ -202,6 +231,8 @@ def test_a_rule_survives_its_file_form(rule: object) -> None:
         (None, None, "is not one of"),
         ({"values": [1, 2]}, 2, "as vessel, and ignore_value as not labelled"),
         ("binary", "none", "ignore_value"),
+        ("binary", 2**64, "no label holds an integer of more than 64 bits"),
+        ({"values": [2**64 - 1]}, 2**64 - 1, "18446744073709551615 as vessel"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(label: object, ignore_value: Any, says: str) -> None:
