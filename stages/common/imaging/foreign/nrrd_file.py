@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +108,9 @@ def _directions(header: Mapping[str, Any], count: int) -> NDArray[np.float64] | 
 
 
 def _axes_of_space(header: Mapping[str, Any], sizes: tuple[int, ...], path: Path) -> tuple[int, ...]:
-    """Which axes of the array are in space: by their direction, else by their kind, else all of the first three.
+    """Which axes of the array are in space: by their direction, else by their kind or spacing, else the first three.
 
-    Raises DataError if another one is time, and where it is not channels alone that are left.
+    Raises DataError if another one is time, and where more than three may be in space.
     """
     kinds = [
         str(kind).lower().replace("none", "").replace("???", "") for kind in header.get("kinds", [""] * len(sizes))
@@ -119,13 +119,27 @@ def _axes_of_space(header: Mapping[str, Any], sizes: tuple[int, ...], path: Path
     if directions is not None:
         space = tuple(axis for axis, row in enumerate(directions) if np.isfinite(row).all())
     else:
-        possible = [axis for axis, kind in enumerate(kinds) if kind in _IN_SPACE]
-        long = [axis for axis in possible if sizes[axis] > 1]
-        space = tuple(long if len(long) == 3 else possible[:3])  # axes of 1 are passed over where that helps
+        space = _undirected(header, sizes, [axis for axis, kind in enumerate(kinds) if kind in _IN_SPACE], path)
     for axis in set(range(len(sizes))) - set(space):
         if kinds[axis] == "time":
             refuse_times(sizes[axis], path)
     return space
+
+
+def _undirected(
+    header: Mapping[str, Any], sizes: tuple[int, ...], possible: Sequence[int], path: Path
+) -> tuple[int, ...]:
+    """Those of the `possible` axes that are in space, without directions. Axes of 1 are passed over if that helps."""
+    long = [axis for axis in possible if sizes[axis] > 1]
+    if len(long) > 3:  # one of channels has no spacing
+        spacings = np.atleast_1d(header.get("spacings", []))
+        long = [axis for axis in long if axis < len(spacings) and np.isfinite(float(spacings[axis]))]
+        if len(long) != 3:
+            shape = shape_text(sizes[::-1])
+            what = f"its header does not say which axes of its array of shape {shape} are in space"
+            remedy = "add the field kinds to its header, such as `kinds: vector domain domain domain`"
+            raise not_a_stack(path, f"{what}; {remedy}", remedy)
+    return tuple(long if len(long) == 3 else possible[:3])
 
 
 def _voxels(

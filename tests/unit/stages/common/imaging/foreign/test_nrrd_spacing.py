@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stages.common.errors import DataError
 from stages.common.imaging.reading import open_stack, read_header, read_stack
@@ -72,3 +73,31 @@ def test_a_list_of_files_is_named_as_such(tmp_path: Path) -> None:
     file.write_text("\n".join(head) + "\n")
     with pytest.raises(DataError, match="spread over several files"):
         read_header(file)
+
+
+@pytest.mark.parametrize("spacings", ["nan 0.9 0.9 5", "0.9 0.9 5 nan"])
+def test_the_axis_of_channels_is_the_one_without_spacing(tmp_path: Path, spacings: str) -> None:
+    """Where no kind says which it is."""
+    both = np.stack([VOXELS, 255 - VOXELS])
+    file = _four_axes(tmp_path / "a.nrrd", both if spacings.endswith("nan") else np.moveaxis(both, 0, -1), spacings)
+    assert np.array_equal(read_stack(file, 1), 255 - VOXELS)
+    assert spacing_of(read_header(file, 1)).spacing_um == (5.0, 0.9, 0.9)
+
+
+@pytest.mark.parametrize("spacings", ["1 0.9 0.9 5", "nan nan 0.9 5", ""])
+def test_four_axes_that_may_all_be_in_space_are_refused(tmp_path: Path, spacings: str) -> None:
+    """The first three were taken: with the channels in front, x was one of the channels."""
+    file = _four_axes(tmp_path / "a.nrrd", np.stack([VOXELS, VOXELS], -1), spacings)
+    for channel in (None, 1):
+        with pytest.raises(
+            DataError, match=r"which axes of its array of shape 4 × 6 × 5 × 2 are in space; add.* kinds"
+        ):
+            read_stack(file, channel)
+
+
+def _four_axes(file: Path, voxels: NDArray[np.uint8], spacings: str) -> Path:
+    sizes = " ".join(map(str, voxels.shape[::-1]))
+    head = ["NRRD0004", "type: uint8", "dimension: 4", f"sizes: {sizes}", "encoding: raw"]
+    told = [f"spacings: {spacings}", 'units: "um" "um" "um" "um"'] if spacings else []
+    file.write_bytes("\n".join([*head, *told, "", ""]).encode() + voxels.tobytes())
+    return file
