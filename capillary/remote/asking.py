@@ -10,7 +10,7 @@ from typing import Protocol
 import typer
 
 from capillary.remote.kind import Kind
-from capillary.remote.kinds import EXAMPLES, checked_url
+from capillary.remote.kinds import EXAMPLES, checked_endpoint, checked_url
 from capillary.remote.plans import Answers, owner_of
 from stages.common.errors import CapillaryError, UsageError
 
@@ -87,7 +87,7 @@ def complete(request: Request, variables: Mapping[str, str], remotes: Sequence[s
         name=name,
         default=(not remotes or name in remotes) if request.default is None else request.default,
         user=_user(request, url, asked),
-        endpoint=request.endpoint or _first(variables, "REMOTE_AWS_ENDPOINT_URL") if request.kind is Kind.S3 else "",
+        endpoint=_endpoint(request, variables),
         key_id=key_id,
         secret=secret,
         session=session,
@@ -112,6 +112,12 @@ def _url(request: Request, person: Person | None) -> str:
     if person is None:
         raise _missing("the remote's URL", "--url", EXAMPLES[request.kind])
     return person.ask(f"URL, such as {EXAMPLES[request.kind]}")
+
+
+def _endpoint(request: Request, variables: Mapping[str, str]) -> str:
+    if request.kind is not Kind.S3:
+        return ""
+    return checked_endpoint(request.endpoint or _first(variables, "REMOTE_AWS_ENDPOINT_URL"))
 
 
 def _user(request: Request, url: str, person: Person | None) -> str:

@@ -33,6 +33,7 @@ EXAMPLES = {
     Kind.GS: "gs://bucket/folder",
     Kind.FOLDER: "/mnt/lab/dvc",
 }
+_ENDPOINT = "https://s3.example.org"
 _SCHEMES = {Kind.DAGSHUB: ("https", "http"), Kind.S3: ("s3",), Kind.SSH: ("ssh",), Kind.GS: ("gs",)}
 _REPOSITORY = re.compile(r"/[^/\s]+/[^/\s]+")
 
@@ -44,7 +45,7 @@ def refuse_missing_package(kind: Kind) -> None:
         return
     ours = f", or ./just setup {package.extra}" if package.extra else ""
     raise UsageError(
-        f"a {kind} remote needs the package {package.name}, which is not installed",
+        f"a remote of kind {kind} needs the package {package.name}, which is not installed",
         remedy=f".venv/bin/pip install -c constraints.txt {package.name}{ours}",
     )
 
@@ -58,13 +59,28 @@ def checked_url(kind: Kind, url: str) -> str:
         raise _refused(kind, "holds a login, which would be committed to Git", without_login(url))
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES[kind] or not parts.hostname:
-        raise _refused(kind, "is not the address of such a remote", url)
+        raise _refused(kind, f"is not the address of a remote of kind {kind}", url)
     if kind is not Kind.DAGSHUB:
         return url
     for ending in (".git", ".mlflow", ".s3", ".dvc"):
         url = url.removesuffix(ending)
     if not _REPOSITORY.fullmatch(urlsplit(url).path):
         raise _refused(kind, "does not name a repository", url)
+    return url
+
+
+def checked_endpoint(url: str) -> str:
+    """`url`, the address of an S3 server or empty; CapillaryError (usage) for another form, or with a login."""
+    url = url.strip()
+    if not url:
+        return ""
+    remedy = f"write it like {_ENDPOINT}"
+    if without_login(url) != url:
+        raise UsageError(
+            "the endpoint holds a login, which would be committed to Git", value=without_login(url), remedy=remedy
+        )
+    if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
+        raise UsageError("the endpoint is not the address of a server", value=url, remedy=remedy)
     return url
 
 

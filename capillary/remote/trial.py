@@ -19,7 +19,8 @@ _CAUSES = (
     (_REFUSALS, "refuses this login", "check user, token or keys"),
     (("NoSuchBucket", "bucket does not exist", "NotFound", "404", "No such file"),
      "has no such place", "correct the URL, or create the bucket or folder first"),
-    (("NoCredentials", "Unable to locate credentials"), "needs a login", "give keys, or set up an AWS profile"),
+    (("NoCredentials", "Unable to locate credentials"), "needs a login",
+     "set up an AWS profile, or run capillary remote setup s3 with REMOTE_AWS_ACCESS_KEY_ID and ..._SECRET_ACCESS_KEY"),
     (("Could not connect", "ConnectionRefused", "timed out", "TimeoutError", "gaierror", "Name or service"),
      "does not answer", "check its URL, the network and the proxy"),
     (("Host key", "HostKeyNotVerifiable"), "has an unknown host key", "connect once by ssh, and confirm its key"),
@@ -75,7 +76,8 @@ def _limits(url: str, timeout_s: int) -> dict[str, int]:
 
 
 def _reads(system: Any, folder: str) -> bool:
-    with contextlib.suppress(OSError):  # the refusal to write is what is reported
+    # the refusal to write is what is reported; botocore's errors are not OSErrors
+    with contextlib.suppress(Exception):
         system.ls(folder)
         return True
     return False

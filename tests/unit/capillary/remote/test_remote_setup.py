@@ -22,6 +22,7 @@ from stages.common.preflight.checks.service import Answer
 
 CONFIG = "[core]\n    # no report leaves the lab\n    analytics = false\n"
 HUB = "https://hub.example/alice/vessels"
+S3 = Request(kind=Kind.S3, url="s3://b")
 
 
 @dataclass
@@ -90,6 +91,18 @@ def test_a_url_is_cleaned_or_refused(kind: Kind, url: str, clean: str | None) ->
     assert raised.value.code is ExitCode.USAGE
     assert ":pw" not in raised.value.report()
     assert ":t@" not in raised.value.report()
+
+
+@pytest.mark.parametrize("endpoint", ["minio:9000", "127.0.0.1:9000", "s3://host", "https://", "https://a:pw@host"])
+def test_an_endpoint_is_an_address_without_a_login(endpoint: str) -> None:
+    """From the option and from the variable; botocore's own words for it are a traceback."""
+    variables = {"REMOTE_AWS_ENDPOINT_URL": endpoint}
+    for request, told in ((Request(kind=Kind.S3, url="s3://b", endpoint=endpoint), {}), (S3, variables)):
+        with pytest.raises(CapillaryError, match="the endpoint") as raised:
+            complete(request, told, [], NOBODY)
+        assert raised.value.code is ExitCode.USAGE
+        assert ":pw" not in raised.value.report()
+    assert complete(S3, {"REMOTE_AWS_ENDPOINT_URL": "http://minio:9000"}, [], NOBODY).endpoint == "http://minio:9000"
 
 
 def test_a_missing_package_is_named_with_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +215,10 @@ def test_a_remote_that_does_not_work_changes_nothing(project: Path, monkeypatch:
         assert stat.S_IMODE((project / name).stat().st_mode) == 0o600
 
 
+class BotocoreLikeError(Exception):
+    """Botocore's errors are no OSError either."""
+
+
 class Store:
     """A remote in memory that fails at one step."""
 
@@ -226,7 +243,7 @@ class Store:
 
     def ls(self, _folder: str) -> list[str]:
         if self._broken != "write":
-            raise OSError("nothing here")
+            raise BotocoreLikeError("nothing here")
         return []
 
     def _fail(self, step: str) -> None:
@@ -245,6 +262,7 @@ PLAN = RemotePlan(name="s3", public={"url": "s3://b/f"}, secret={"secret_access_
         (Store("put", OSError("NoSuchBucket")), "has no such place"),
         (Store("put", OSError("ExpiredToken")), "has expired"),
         (Store("put", ConnectionError("Could not connect")), "does not answer"),
+        (Store("put", BotocoreLikeError("Unable to locate credentials")), "needs a login"),
         (Store("get"), "does not give a file back"),
         (Store("remove"), "does not remove a file"),
         (Store("bytes"), "other bytes"),
