@@ -5,7 +5,6 @@ The names are read from the catalogues' source, because importing them needs tor
 
 import ast
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from stages.common.dataset.hub import SCHEME
 from stages.common.errors import ParamsError
 from stages.common.params import nearest
+from stages.common.splits import asks_for_drawn_folds
 
 _STAGES = Path(inspect.getfile(ParamsError)).parents[1]
 LOSS_CATALOGUE = ("train/losses/catalogue.py", "LOSSES")
@@ -113,12 +113,7 @@ def _small_parts(params: Mapping[str, Any], _root: Path, origin: str) -> None:
 
 
 def _are_drawn(preprocess: Mapping[str, Any], root: Path) -> bool:
-    """Whether the splits file asks for drawn folds; one that is missing or broken is another check's matter."""
-    file = root / str(preprocess.get("splits_file"))
-    try:
-        return bool(json.loads(file.read_text(encoding="utf-8-sig")).get("folds") == "generated")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
+    return asks_for_drawn_folds(root / str(preprocess.get("splits_file")))
 
 
 def _section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from stages.common.dataset.columns import SPACING
 from stages.common.dataset.ids import group_of, safe_id
 from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.table import Row, read_rows
-from stages.common.errors import DataError, ParamsError
+from stages.common.errors import CapillaryError, DataError, ParamsError
 from stages.common.held_out import (
     HeldOutGroups,
     ids_of,
@@ -20,11 +19,10 @@ from stages.common.held_out import (
     parse_test_groups,
     refuse_too_few_left,
 )
-from stages.common.params import nearest
 from stages.common.preflight.check import Check, missed, passed
+from stages.common.splits import asks_for_drawn_folds, check_enough, read_splits_file
 
 _WANTED = "every fold can be trained"
-Fault = tuple[str, str]  # what is wrong, the remedy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +43,11 @@ def check_folds(root: Path, params: Mapping[str, Any], *, critical: bool) -> Che
     asked, number = parse_test_groups(preprocess.get("test_groups")), preprocess["num_folds"]
     try:
         held_out = _held_out(root, params, asked, number) if members else frozenset()
-    except ParamsError as error:
-        return missed("folds", error.what, _WANTED, error.remedy, critical=critical)
-    fault = next(_fold_faults(root / preprocess["splits_file"], number, members, held_out), None)
-    if fault is not None:
-        return missed("folds", fault[0], _WANTED, fault[1], critical=critical)
+        _refuse_folds(root, params, members, held_out)
+    except CapillaryError as error:
+        file = Path(str(error.file)).name if error.file else None
+        found = ": ".join(str(each) for each in (file, error.what, error.value) if each)
+        return missed("folds", found, _WANTED, error.remedy, critical=critical)
     known = f"{len(members)} volumes" if members else "volumes not known yet"
     known += f", of which {len(held_out)} held out" if held_out else ""
     return passed("folds", f"{preprocess['num_folds']} folds, {known}", _WANTED, critical=critical)
@@ -62,18 +60,24 @@ def _held_out(root: Path, params: Mapping[str, Any], asked: HeldOutGroups, numbe
     """
     every, taken = read_members(root, _source(params)), _taken(root, params)
     listed = ids_of(listed_groups(asked.names, every), taken)
-    least = number if _are_drawn(root / params["preprocess"]["splits_file"]) else 1
+    least = number if asks_for_drawn_folds(root / params["preprocess"]["splits_file"]) else 1
     refuse_too_few_left(asked, taken, listed, least=least)
     return listed
 
 
-def _are_drawn(file: Path) -> bool:
-    """Whether the splits file asks for drawn folds; what is wrong with it is said elsewhere."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(data, dict) and data.get("folds") == "generated"
+def _refuse_folds(root: Path, params: Mapping[str, Any], members: Sequence[Member], held_out: Collection[str]) -> None:
+    """Raise what preprocess would of the splits file, or of folds that are to be drawn."""
+    number = params["preprocess"]["num_folds"]
+    seen = [member for member in members if member.id not in held_out]
+    given = read_splits_file(
+        root / params["preprocess"]["splits_file"],
+        [member.id for member in seen] if members else None,
+        number,
+        held_out,
+        may_drop=(params.get("ingest") or {}).get("on_invalid") == "skip",
+    )
+    if given is None and members:
+        check_enough(len(seen), len({member.group for member in seen}), number)
 
 
 def _source(params: Mapping[str, Any]) -> str:
@@ -128,53 +132,3 @@ def _member(row: Row) -> Member:
     z, y, x = (micrometres_in(row.cells.get(axis, "")) for axis in SPACING)
     spacing_um = None if z is None or y is None or x is None else (z, y, x)
     return Member(id=name, group=group_of(row.cells.get("group", "")) or name, spacing_um=spacing_um)
-
-
-def _fold_faults(file: Path, number: int, members: Sequence[Member], held_out: Collection[str]) -> Iterator[Fault]:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        yield f"{file.name} is missing", "correct preprocess.splits_file, or put the file there"
-        return
-    except (OSError, ValueError, RecursionError) as error:
-        yield f"{file.name} is not JSON: {error}", "correct it (docs/params.md shows its form)"
-        return
-    if isinstance(data, dict) and data.get("folds") == "generated":
-        yield from _drawn_faults(number, [member for member in members if member.id not in held_out])
-    else:
-        yield from _written_faults(data.get("folds") if isinstance(data, dict) else data, number, members, held_out)
-
-
-def _drawn_faults(number: int, members: Sequence[Member]) -> Iterator[Fault]:
-    groups = len({member.group for member in members})
-    if members and number > groups:
-        remedy = f"set preprocess.num_folds to {groups} or less (and training.folds to match), or add volumes"
-        yield f"{number} folds cannot be drawn from {groups} groups of {len(members)} volumes", remedy
-
-
-def _written_faults(
-    folds: object, number: int, members: Sequence[Member], held_out: Collection[str]
-) -> Iterator[Fault]:
-    form = "write it as docs/params.md shows"
-    if not isinstance(folds, list) or not all(
-        isinstance(fold, dict) and {"train", "val"} <= set(fold) for fold in folds
-    ):
-        yield "the splits file holds no list of folds with train and val", form
-        return
-    if len(folds) != number:
-        yield f"the splits file holds {len(folds)} folds, not {number}", f"set preprocess.num_folds to {len(folds)}"
-    known = {member.id for member in members}
-    for index, fold in enumerate(folds):
-        for part in ("train", "val"):
-            if not isinstance(fold[part], list) or not all(isinstance(name, str) for name in fold[part]):
-                yield f"fold {index}: {part} is not a list of ids", form
-            elif not fold[part]:
-                yield f"fold {index}: {part} names no volume", form
-            elif both := [name for name in fold[part] if name in held_out]:
-                remedy = "take it out of every fold, or out of preprocess.test_groups"
-                yield f"fold {index}: {part} names {both[0]}, which preprocess.test_groups holds out", remedy
-            elif known and (unknown := [name for name in fold[part] if name not in known]):
-                yield (
-                    f"fold {index}: {part} names {unknown[0]}, no such volume",
-                    nearest(unknown[0], sorted(known)),
-                )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.cell_name import CellName
-from stages.common.imaging.volumes import SPLITS, read_splits
+from stages.common.splits import SPLITS, read_splits
 from stages.evaluate.params import Training
 from stages.evaluate.row import Row
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet
 
 from stages.common.errors import DataError
-from stages.common.imaging.volumes import MANIFEST, SPLITS, read_splits
+from stages.common.imaging.volumes import MANIFEST
 from stages.common.metrics import METRICS
 from stages.common.program.messages import get_logger
 from stages.common.registered.publishers import TRAINING_KIND
@@ -16,6 +16,7 @@ from stages.common.registered.trainings import training as form
 from stages.common.registered.trainings.mixing import refuse_mixed
 from stages.common.registered.trainings.training import Training, finite, training_id, training_json
 from stages.common.runtime import BY_HAND, Runtime
+from stages.common.splits import SPLITS, read_splits
 from stages.common.statistics.results import Difference
 from stages.common.tracking.cards.card import ModelCard
 from stages.common.tracking.runs import TrackedRun

@@ -12,14 +12,13 @@ the largest share.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.errors import ParamsError
-from stages.common.imaging.volumes import Fold
+from stages.common.splits import Fold, check_enough
 
 DRAWS = 10  # enough to leave out unlucky deals, few enough that another seed gives other folds
 
@@ -46,21 +45,14 @@ class _Group:
         return len(self.ids)
 
 
-def check_enough(members: int, groups: int, num_folds: int) -> None:
-    """Raise ParamsError when `num_folds` cannot be drawn from so many volumes and groups."""
-    if num_folds < 2:
-        raise ParamsError(
-            "a single fold cannot be drawn: it would validate on every volume and train on none",
-            remedy="set preprocess.num_folds to 2 or more, or name a splits file of your own",
-            value=f"preprocess.num_folds: {num_folds}",
-        )
-    if num_folds > groups:
-        have = f"{members} volumes" if groups == members else f"{groups} groups (of {members} volumes)"
-        raise ParamsError(
-            f"{num_folds} folds cannot be drawn from {have}",
-            remedy=f"set preprocess.num_folds to {groups} or less (and training.folds to match), or add volumes",
-            value=f"preprocess.num_folds: {num_folds}",
-        )
+def groups_astride(folds: Iterable[Fold], group_of: Mapping[str, str]) -> list[str]:
+    """A warning for each fold that trains on volumes of a group which it validates: its score will flatter."""
+    warnings = []
+    for index, fold in enumerate(folds):
+        shared = {group_of[name] for name in fold.train} & {group_of[name] for name in fold.val}
+        if shared:
+            warnings.append(f"fold {index} has these groups in both train and val: {', '.join(sorted(shared))}")
+    return warnings
 
 
 def draw_folds(members: Sequence[Member], num_folds: int, seed: int) -> tuple[Fold, ...]:

@@ -18,22 +18,20 @@ from stages.common.imaging.recipe import write_recipe
 from stages.common.imaging.volumes import (
     ALWAYS_TRAINING,
     HELD_OUT,
-    Fold,
     Grid,
     Volume,
     write_manifest,
-    write_splits,
 )
 from stages.common.program.messages import get_logger
 from stages.common.program.progress import progress
+from stages.common.splits import Fold, check_enough, read_splits_file, write_splits
 from stages.common.text import percent
-from stages.preprocess.folds import Member, check_enough, draw_folds
+from stages.preprocess.folds import Member, draw_folds, groups_astride
 from stages.preprocess.params import Preprocess
 from stages.preprocess.pool import prepared_volumes
 from stages.preprocess.prepare import Prepared, Task
 from stages.preprocess.raw import RawVolume, read_raw
 from stages.preprocess.resample import target_grid
-from stages.preprocess.splits import groups_astride, read_splits_file
 
 log = get_logger(__name__)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from stages.common.cell_name import CellName
 from stages.common.errors import DataError
 from stages.common.imaging.recipe import RECIPE, Recipe, read_recipe
-from stages.common.imaging.volumes import MANIFEST, SPLITS, Volume, fold_split, read_manifest
+from stages.common.imaging.volumes import MANIFEST, Volume, fold_split, read_manifest
 from stages.common.networks.catalogue import find_architecture
 from stages.common.networks.plan import NetworkPlan, median_spacing_um, plan_network
+from stages.common.splits import SPLITS
 from stages.train.params import TrainingParams
 
 

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
+from stages.common.imaging.volumes import Checksums, Volume, write_manifest
+from stages.common.splits import Fold, write_splits
 from stages.common.tracking.cards.card import ModelCard, write_card
 from stages.common.tracking.registry import register_model
 from stages.evaluate.__main__ import main

@@ -12,7 +12,6 @@ data/processed/recipe.json         how the images were normalised and resampled 
 """
 
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,9 +24,9 @@ from numpy.typing import NDArray
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
+from stages.common.splits import SPLITS, read_splits
 
 MANIFEST = "manifest.parquet"
-SPLITS = "splits.json"
 ALWAYS_TRAINING = -1
 HELD_OUT = -2  # in no fold, neither trained on nor validated: measured once everything is chosen
 
@@ -148,14 +147,6 @@ class Checksums:
     native_labelled: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """Ids of the volumes that one fold trains on and validates on; a volume may be in neither."""
-
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-
-
 def write_manifest(folder: Path, rows: Iterable[tuple[Volume, Checksums]]) -> None:
     """Write `folder`/manifest.parquet, sorted by id; equal rows give equal bytes."""
     records = [_to_record(volume, checksums) for volume, checksums in sorted(rows, key=lambda row: row[0].id)]
@@ -203,62 +194,6 @@ def fold_split(folder: Path, fold: int) -> tuple[list[Volume], list[Volume]]:
     if unknown := {*folds[fold].train, *folds[fold].val} - volumes.keys():
         raise DataError(f"{SPLITS} names volumes that {MANIFEST} does not", remedy=_REPEAT, file=file, value=unknown)
     return [volumes[name] for name in folds[fold].train], [volumes[name] for name in folds[fold].val]
-
-
-def write_splits(folder: Path, folds: Iterable[Fold]) -> None:
-    """Write `folder`/splits.json; a copy of it serves as `preprocess.splits_file`."""
-    content = {"folds": [{"train": sorted(fold.train), "val": sorted(fold.val)} for fold in folds]}
-    with atomic_write(folder / SPLITS) as stream:
-        stream.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
-
-
-def read_splits(file: Path) -> tuple[Fold, ...]:
-    """The folds in `file`. Raises DataError when it is missing, not JSON or not of that form."""
-    return parse_splits(read_json(file), file)
-
-
-def read_json(file: Path) -> object:
-    """The JSON value in `file`, which editors may begin with a mark. Raises DataError when it is missing or no JSON."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise DataError(
-            "the file with the folds is missing",
-            remedy="restore it, or name another in preprocess.splits_file",
-            file=file,
-        ) from error
-    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError
-        raise DataError(
-            f"the folds are not JSON: {error}", remedy="correct the place named above", file=file
-        ) from error
-
-
-def parse_splits(data: object, file: Path) -> tuple[Fold, ...]:
-    """`data` as folds, ids sorted; takes {"folds": [...]} and the bare list of folds that nnU-Net writes.
-
-    Raises DataError naming the fold whose form is wrong.
-    """
-    folds = data.get("folds") if isinstance(data, dict) and set(data) == {"folds"} else data
-    if not isinstance(folds, list) or not folds:
-        raise DataError("the folds are not a list", remedy=_FORM, file=file, value=_brief(data))
-    return tuple(_parse_fold(fold, index, file) for index, fold in enumerate(folds))
-
-
-_FORM = 'write {"folds": [{"train": ["id", ...], "val": ["id", ...]}, ...]}, or {"folds": "generated"}'
-
-
-def _parse_fold(fold: object, index: int, file: Path) -> Fold:
-    if not isinstance(fold, dict) or set(fold) != {"train", "val"}:
-        raise DataError(f"fold {index} needs the keys train and val only", remedy=_FORM, file=file, value=_brief(fold))
-    for part, ids in fold.items():
-        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise DataError(f"fold {index}: {part} is not a list of ids", remedy=_FORM, file=file, value=_brief(ids))
-    return Fold(train=tuple(sorted(fold["train"])), val=tuple(sorted(fold["val"])))
-
-
-def _brief(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else f"{text[:120]} ..."
 
 
 _FACTS = ("id", "group", "foreground_share", "fold", "labelled_share")

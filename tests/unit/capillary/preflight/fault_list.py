@@ -220,11 +220,15 @@ FAULTS: dict[str, Fault] = {
     "source that is no archive": Fault(lambda bench: bench.source("stacks.rar", "x"), "source", "not an archive"),
     "splits file missing": Fault(params("preprocess", splits_file="none.json"), "folds", "none.json"),
     "splits file broken": Fault(splits("{folds"), "folds", "mine.json"),
-    "splits file of another form": Fault(splits({"train": []}), "folds", "train and val"),
+    "splits file of another form": Fault(splits({"train": []}), "folds", "not a list"),
     "splits file nested without end": Fault(splits("[" * 100_000), "folds", "mine.json"),
     "splits file with other folds": Fault(splits([{"train": ["v0"], "val": ["v1"]}]), "folds", "1 folds"),
     "splits of unknown volumes": Fault(splits([{"train": ["v0"], "val": ["v9"]}] * 3), "folds", "v9"),
-    "fold without volumes": Fault(splits([{"train": [], "val": ["v1"]}] * 3), "folds", "names no volume"),
+    "fold without volumes": Fault(splits([{"train": [], "val": ["v1"]}] * 3), "folds", "train is empty"),
+    "volume validated in two folds": Fault(
+        splits([{"train": ["v0"], "val": ["v1"]}] * 3), "folds", "validated in more than one fold: v1"
+    ),
+    "volume in train and val": Fault(splits([{"train": ["v0"], "val": ["v0"]}] * 3), "folds", "in both train and val"),
     "fewer volumes than folds": Fault(params("preprocess", max_volumes=2), "params", "max_volumes"),
     "fewer groups than folds": Fault(few_groups, "folds", "2 groups"),
     "groups that look the same": Fault(two_spellings_of_a_group, "folds", "2 groups"),

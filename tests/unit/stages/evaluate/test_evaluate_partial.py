@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.cell_name import CellName
-from stages.common.imaging.volumes import Fold, write_splits
+from stages.common.splits import Fold, write_splits
 from stages.evaluate.partial import PARTIAL, Coverage, comparable, coverage_of
 from stages.evaluate.pictures.overlays import choose
 from stages.evaluate.results.outputs import write_outputs

@@ -13,8 +13,9 @@ import torch
 from stages.common.backends.network import PreparedNetwork
 from stages.common.cell_name import CellName
 from stages.common.errors import DataError
-from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
+from stages.common.imaging.volumes import Checksums, Volume, write_manifest
 from stages.common.metrics import METRICS
+from stages.common.splits import Fold, write_splits
 from stages.common.tracking.cards.card import ModelCard, write_card
 from stages.evaluate.cells import read_cells
 from stages.evaluate.measure import measure

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stages.common.imaging.volumes import Fold, write_splits
 from stages.common.registered.trainings.training import Training, training_id
+from stages.common.splits import Fold, write_splits
 from stages.evaluate.cells import Cell
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.params import Training as Listed

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.common.errors import ParamsError
-from stages.common.imaging.volumes import Fold
+from stages.common.splits import Fold
 from stages.preprocess import folds as drawing
 from stages.preprocess.folds import Member, draw_folds
 

@@ -11,7 +11,8 @@ import pytest
 
 from stages.common.errors import CapillaryError, ParamsError
 from stages.common.imaging.recipe import read_recipe
-from stages.common.imaging.volumes import HELD_OUT, Volume, read_manifest, read_splits
+from stages.common.imaging.volumes import HELD_OUT, Volume, read_manifest
+from stages.common.splits import read_splits
 from stages.preprocess.params import Preprocess
 from stages.preprocess.preprocess import preprocess
 from tests.support.parts import REPOSITORY

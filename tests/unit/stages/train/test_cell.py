@@ -5,9 +5,10 @@ import pytest
 
 from stages.common.errors import DataError, ParamsError
 from stages.common.imaging.recipe import write_recipe
-from stages.common.imaging.volumes import HELD_OUT, Checksums, Fold, read_manifest, write_manifest, write_splits
+from stages.common.imaging.volumes import HELD_OUT, Checksums, read_manifest, write_manifest
 from stages.common.networks.kernel_rule import KernelRule
 from stages.common.networks.plan import plan_network
+from stages.common.splits import Fold, write_splits
 from stages.train.cell import plan_cell
 from tests.support.models.recipe import RECIPE
 from tests.unit.stages.train.tiny import tiny_params

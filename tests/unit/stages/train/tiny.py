@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from stages.common.imaging.recipe import write_recipe
-from stages.common.imaging.volumes import Checksums, Fold, Volume, write_manifest, write_splits
+from stages.common.imaging.volumes import Checksums, Volume, write_manifest
 from stages.common.runtime import Compute, Runtime
+from stages.common.splits import Fold, write_splits
 from stages.train.params import TrainingParams
 from stages.train.sampling.loading import Batch
 from tests.support.models.recipe import RECIPE

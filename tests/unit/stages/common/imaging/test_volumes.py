@@ -9,18 +9,8 @@ import pandas as pd
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.imaging.volumes import (
-    Checksums,
-    Fold,
-    Grid,
-    Volume,
-    fold_split,
-    parse_splits,
-    read_manifest,
-    read_splits,
-    write_manifest,
-    write_splits,
-)
+from stages.common.imaging.volumes import Checksums, Grid, Volume, fold_split, read_manifest, write_manifest
+from stages.common.splits import Fold, parse_splits, read_splits, write_splits
 
 SHAPE = (3, 5, 7)
 FOLDS = (Fold(train=("b", "c"), val=("a",)), Fold(train=("a",), val=("b",)))

@@ -7,8 +7,8 @@ import pytest
 
 from capillary.params_rules import check_rules
 from stages.common.errors import CapillaryError, DataError, ParamsError
-from stages.common.imaging.volumes import Fold
-from stages.preprocess.splits import groups_astride, read_splits_file
+from stages.common.splits import Fold, read_splits_file
+from stages.preprocess.folds import groups_astride
 from tests.support.parts import REPOSITORY
 
 IDS = ("a", "b", "c", "d")
