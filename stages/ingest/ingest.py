@@ -35,7 +35,7 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = P
     with _whole_or_empty(raw):
         scratch = raw / _SCRATCH
         scratch.mkdir()
-        source = with_parquet(open_source(params.source, scratch, cache, hub), scratch)
+        source, said = with_parquet(open_source(params.source, scratch, cache, hub), scratch)
         offer = list_candidates(source, scratch)
         inspection = Inspection(
             source=source,
@@ -51,7 +51,7 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = P
         source.expect(part for path in stacks for part in files_to_expect(source, path))
         verdicts = _inspect(candidates, inspection)
         shutil.rmtree(scratch)
-        notes = [*offer.notes, *(f"{text} (volumes: {count})" for text, count in inspection.notes.items())]
+        notes = [*said, *offer.notes, *(f"{text} (volumes: {count})" for text, count in inspection.notes.items())]
         absent = map(number_text, inspection.absent_values())
         notes += [f"no label has the value {value} that the settings name" for value in absent]
         for note in notes:

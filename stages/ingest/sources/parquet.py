@@ -8,7 +8,8 @@ import importlib
 import math
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from stages.ingest.sources.local import TABLE, LocalFolder
 from stages.ingest.sources.source import Source
 
 SUFFIX = ".parquet"
-# words, so that a strain is no training: the split that is read where there are several, and the others
-_TRAINING = re.compile(r"(?<![a-z])train(ing)?_?(set|data)?(?![a-z])")
-_OTHER_SPLIT = re.compile(r"(?<![a-z])(test(ing)?|val(id(ation)?)?|dev|eval(uation)?)_?(set|data)?(?![a-z])")
+# words, so that a strain is no training
+_SPLIT = re.compile(r"(?<![a-z])(train|test|val|dev|eval)(?:ing|id(?:ation)?|uation)?_?(?:set|data)?(?![a-z])")
+_TRAINING = "train"
 _PNG = ".png"  # a slice: of one alone, the stack is a folder
 # of a file whose name says nothing, by its first bytes
 _MAGICS = {
@@ -39,19 +40,21 @@ _MAGICS = {
 }
 
 
-def with_parquet(source: Source, scratch: Path) -> Source:
+def with_parquet(source: Source, scratch: Path) -> tuple[Source, tuple[str, ...]]:
     """`source`; or what its Parquet files hold, in a folder below `scratch`, if it has neither a table nor a layout.
+    With remarks on splits that are not read.
 
-    Raises DataError for a file that is damaged, MachineError without the package that reads it.
+    Raises DataError for a file that is damaged and for splits without one to train on, MachineError without the package
+    that reads it.
     """
     if source.table is not None or any(name.lower().endswith((".csv", ".tsv")) for name in source.names("")):
-        return source
+        return source, ()
     if not isinstance(find_layout(source.names), NoLayout):
-        return source
+        return source, ()
     files = [name for name in source.below("") if name.lower().endswith(SUFFIX)]
-    chosen = [name for name in files if _is_training(name.lower())] or files
-    if not chosen:
-        return source
+    if not files:
+        return source, ()
+    chosen, notes = _of_one_split(files, source.shown)
     unpacked = _Unpacked(folder=scratch / "parquet")
     unpacked.folder.mkdir()
     source.expect(chosen)
@@ -61,13 +64,39 @@ def with_parquet(source: Source, scratch: Path) -> Source:
         unpacked.add(copy, f"{source.shown}/{name}")
         copy.unlink()
     unpacked.write_table()
-    return LocalFolder(folder=unpacked.folder, shown=source.shown)
+    return LocalFolder(folder=unpacked.folder, shown=source.shown), notes
 
 
-def _is_training(path: str) -> bool:
-    """Whether a file, or the folder it is in, is called as the training's split. The name of the file counts more."""
-    name = posixpath.basename(path)
-    return bool(_TRAINING.search(name) or (_TRAINING.search(path) and not _OTHER_SPLIT.search(name)))
+def _of_one_split(files: Sequence[str], shown: str) -> tuple[list[str], tuple[str, ...]]:
+    """Those of the training's split, else those of none, else of the only one; and a remark on what is not read.
+
+    Raises DataError for several splits, none of which is the training's.
+    """
+    splits: dict[str, list[str]] = defaultdict(list)
+    for name in files:
+        splits[_split_of(name)].append(name)
+    chosen = next((split for split in (_TRAINING, "") if split in splits), None)
+    if chosen is None and len(splits) > 1:
+        listed = ", ".join(f"{split} ({names[0]})" for split, names in sorted(splits.items()))
+        raise DataError(
+            f"its Parquet files are of the splits {listed}; none is called train",
+            remedy="rename the files to train on to train-…, or name a folder that holds them alone",
+            file=shown,
+        )
+    if chosen is None:
+        (chosen,) = splits
+        return splits[chosen], (f"its only split, {chosen}, is read",)
+    others = [name for split, names in sorted(splits.items()) if split != chosen for name in names]
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return splits[chosen], ((f"not read: {', '.join(others[:3])}{more}",) if others else ())
+
+
+def _split_of(path: str) -> str:
+    """The split that a file, or else the nearest folder, is called by; "" without one, or with several."""
+    for part in reversed(path.lower().split("/")):
+        if found := set(_SPLIT.findall(part)):
+            return found.pop() if len(found) == 1 else ""
+    return ""
 
 
 @dataclass(kw_only=True)

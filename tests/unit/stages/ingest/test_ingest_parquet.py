@@ -79,6 +79,9 @@ def test_numbers_that_are_missing_are_empty_cells(tmp_path: Path) -> None:
         ("train/train-0.parquet", "train/test-0.parquet"),
         ("trainset1.parquet", "testset1.parquet"),
         ("Train.parquet", "constraints.parquet"),
+        ("train/0.parquet", "train/validation/0.parquet"),
+        ("all.parquet", "testing.parquet"),
+        ("train_test/a.parquet", "train_test/test/a.parquet"),
     ],
 )
 def test_the_split_is_a_word_of_the_name(tmp_path: Path, training: str, test: str) -> None:
@@ -86,6 +89,18 @@ def test_the_split_is_a_word_of_the_name(tmp_path: Path, training: str, test: st
     _write(tmp_path / "source" / training, [_row(0)])
     _write(tmp_path / "source" / test, [_row(1)])
     assert [volume["id"] for volume in _ingest(tmp_path / "source", tmp_path / "raw")] == ["m0"]
+
+
+@pytest.mark.parametrize("names", [("validation-0", "test-0"), ("val/0", "test/0"), ("dev", "evaluation")])
+def test_splits_without_one_to_train_on_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """All of them were trained on. A single one is read, with a note."""
+    for seed, name in enumerate(names):
+        _write(tmp_path / f"source/{name}.parquet", [_row(seed)])
+    with pytest.raises(DataError, match=f"{names[1]}.*none is called train"):
+        _ingest(tmp_path / "source", tmp_path / "raw")
+    (tmp_path / f"source/{names[0]}.parquet").unlink()
+    assert [volume["id"] for volume in _ingest(tmp_path / "source", tmp_path / "raw")] == ["m1"]
+    assert "its only split, " in (tmp_path / "raw" / "validation.json").read_text()
 
 
 def test_columns_are_those_of_a_table(tmp_path: Path) -> None:
