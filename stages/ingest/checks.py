@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from stages.common.errors import DataError
 from stages.common.imaging.labels.meaning import Label, as_numbers, ignored_voxels, interpret
-from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number
+from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number, exact_number
 from stages.common.imaging.stacks import read_stack
 from stages.ingest.labels.named import Named, check_named
-from stages.ingest.labels.values import check_values, occurring
+from stages.ingest.labels.values import check_values, lone_value, occurring
 
 _MAX_FOREGROUND = 0.5  # vessels fill less than half of any tissue
 
@@ -34,7 +34,7 @@ class LabelFacts:
     `foreground_share` is of the labelled voxels. `occurring` are the values that the settings name and the label holds.
     """
 
-    foreground_value: float | None
+    foreground_value: Number | None
     foreground_share: float
     labelled_share: float
     occurring: frozenset[Number]
@@ -78,7 +78,7 @@ def check_label(
     vessel_values = label_zyx[label.vessel.view(np.bool_)]
     one_value = vessel_values.min() == vessel_values.max()
     return LabelFacts(
-        foreground_value=float(vessel_values[0]) if one_value else None,
+        foreground_value=exact_number(vessel_values[0].item()) if one_value else None,
         foreground_share=label.foreground_share,
         labelled_share=label.labelled_share,
         occurring=occurring(label_zyx, meaning),
@@ -112,6 +112,8 @@ def _warnings(label_zyx: NDArray[Any], label: Label, meaning: LabelMeaning) -> I
         low, high = values.min(), values.max()
         if low not in (0, -1):
             yield f"the label's values are {low:g} and {high:g}; {high:g} is taken as vessel"
+    if meaning.rule.kind == "foreground" and (lone := lone_value(label_zyx[label.vessel.view(np.bool_)])) is not None:
+        yield f"{lone:g} is taken as vessel; set ingest.ignore_value: {lone:g} if nobody labelled its voxels"
     if label.foreground_share > _MAX_FOREGROUND:
         yield f"{label.foreground_share:.0%} of the voxels are labelled as vessel; is the label inverted?"
 

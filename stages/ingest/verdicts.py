@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
+from stages.common.imaging.labels.rule import Number
 from stages.common.imaging.zyx import Spacing
 from stages.common.text import as_csv, percent, visible
 from stages.ingest.checks import ImageFacts, LabelFacts
@@ -125,10 +126,8 @@ def refuse(failing: Sequence[Verdict], total: int, source: str, *, may_skip: boo
     return DataError("\n".join(lines), remedy=f"correct or remove them{meaning}{voxels}{skip}", file=source)
 
 
-def _exact(value: float | None) -> str:
-    if value is None:
-        return ""
-    return str(int(value)) if value.is_integer() else repr(value)
+def _exact(value: Number | None) -> str:
+    return "" if value is None else repr(value)
 
 
 def _short(text: str) -> str:

@@ -81,9 +81,14 @@ def _are_counted(found: NDArray[Any]) -> bool:
 
 def _is_far_off(values: NDArray[Any]) -> bool:
     """Whether the highest of `values` is far above the others, which are counted: as 255 for "not labelled" is."""
+    return len(np.unique(values)) > 2 and lone_value(values) is not None
+
+
+def lone_value(values: NDArray[Any]) -> Number | None:
+    """The highest of `values` if it is far above all others, which are counted: it may mean "not labelled"."""
     *others, highest = np.unique(values).tolist()
-    is_far = len(others) > 1 and highest >= _FAR_OFF and highest - others[-1] > others[-1] - others[0]
-    return bool(is_far and _are_counted(np.array(others)))
+    is_far = len(others) > 0 and highest >= _FAR_OFF and highest - others[-1] > others[-1] - others[0]
+    return highest if is_far and _are_counted(np.array(others)) else None
 
 
 def _are_scattered(label_zyx: NDArray[Any], between: NDArray[np.bool_]) -> bool:

@@ -136,6 +136,24 @@ def test_an_ignored_value_keeps_all_of_its_digits(tmp_path: Path, dtype: str, ig
     np.testing.assert_array_equal(read.labelled, partly(TRUTH.astype(np.uint8)) != 9)
 
 
+@pytest.mark.parametrize(("ignored", "is_doubtful"), [(255, True), (2, False), (99, True)])
+def test_a_lone_value_among_instances_is_said_to_be_vessel(tmp_path: Path, ignored: int, is_doubtful: bool) -> None:
+    """Every voxel of slices that nobody labelled would count as vessel, without a word."""
+    label = np.where(TRUTH, 1, 0).astype(np.uint16)
+    label[0] = ignored
+    save_tiff(tmp_path / "label.tif", label)
+    facts = check_label(tmp_path / "label.tif", SHAPE_ZYX, meaning("foreground"))
+    said = f"{ignored} is taken as vessel; set ingest.ignore_value: {ignored} if nobody labelled its voxels"
+    assert (said in facts.warnings) == is_doubtful
+    assert not check_label(tmp_path / "label.tif", SHAPE_ZYX, meaning("foreground", ignored)).warnings
+
+
+def test_the_value_of_vessels_keeps_all_of_its_digits(tmp_path: Path) -> None:
+    """No float holds it."""
+    save_tiff(tmp_path / "label.tif", TRUTH * np.uint64(2**64 - 1))
+    assert check_label(tmp_path / "label.tif", SHAPE_ZYX).foreground_value == 2**64 - 1
+
+
 @pytest.mark.parametrize("ignored", [-1, 256, 2**64 - 1, 0.5])
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint64", "int8"])
 def test_a_value_that_a_label_cannot_hold_ignores_nothing(tmp_path: Path, dtype: str, ignored: float) -> None:
