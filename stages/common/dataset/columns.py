@@ -58,6 +58,8 @@ def _accepted() -> dict[str, str]:
 
 ACCEPTED = _accepted()  # a name in the form of `key_of` → the column that it means
 _SPACING_LIKE = re.compile(r"spac|voxel_?siz|pixel_?siz|physical_?siz|resolution|calibration|^d?[zyx]$|^[zyx]_step")
+# words of names that may mean a spacing, but also something else, next to an axis or a unit
+_MAYBE_SPACING = {"scale", "res", "pixdim", "thickness", "sampling", "step", "delta", "voxel", "pixel", "size"}
 _LISTED = 6  # accepted names that a message lists
 _OUR_OWN = {"spacing_source"}  # a remark that `capillary dataset init` writes
 
@@ -132,6 +134,13 @@ def _looks_like_spacing(key: str, missing: Sequence[str]) -> bool:
     return _SPACING_LIKE.search(key) is not None or bool(difflib.get_close_matches(key, missing, cutoff=0.85))
 
 
+def _may_be_spacing(key: str) -> bool:
+    words = set(key.split("_"))
+    is_measured = bool(words & {*_MICROMETRES, *_OTHER_UNITS})
+    is_of_axis = any(word in {"z", "y", "x", "xy", "yx"} for word in words)
+    return (is_measured and is_of_axis) or bool(words & _MAYBE_SPACING and (is_measured or is_of_axis))
+
+
 def _doubt(key: str) -> str:
     words = re.sub("^(voxel|pixel)_?size", "", key).split("_")
     unit = next((word for word in words if word in _OTHER_UNITS), None)
@@ -146,10 +155,25 @@ def _notes(places: dict[str, int], header: Sequence[str], keys: Sequence[str]) -
         for column, at in places.items()
         if keys[at] != column and not keys[at].startswith("spacing_")
     ]
+    read_as += _unread(places, header, keys)
     if GROUP not in places:
         like = [name for name, key in zip(header, keys, strict=True) if key in _GROUP_LIKE]
         read_as += [f"the column {name!r} is not read; name it group if its stacks belong together" for name in like]
     return tuple(read_as)
+
+
+def _unread(places: dict[str, int], header: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Remarks on columns that may have been meant: a synonym next to the column's own name, and maybe a spacing."""
+    remarks = []
+    for column, at in places.items():
+        others = [name for name, key in zip(header, keys, strict=True) if ACCEPTED.get(key) == column != key]
+        if others and column != "id" and keys[at] == column:
+            remarks.append(f"the column {header[at]!r} is read, not {_listed(others)}")
+    missing = [column for column in SPACING if column not in places]
+    maybe = [name for name, key in zip(header, keys, strict=True) if key not in ACCEPTED and _may_be_spacing(key)]
+    if missing and maybe:
+        remarks.append(f"not read: {_listed(maybe)}; if they are spacings, name them {', '.join(missing)}")
+    return remarks
 
 
 def _others(column: str) -> str:

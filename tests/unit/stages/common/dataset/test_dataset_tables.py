@@ -131,6 +131,24 @@ def test_a_column_by_its_own_name_comes_before_others_that_mean_it() -> None:
     columns, faults = find_columns(("name", "id", "image", "raw", "mask", "label"))
     assert not faults
     assert [columns.names[name] for name in ("id", "image", "label")] == ["id", "image", "label"]
+    assert columns.notes == ("the column 'image' is read, not 'raw'", "the column 'label' is read, not 'mask'")
+
+
+@pytest.mark.parametrize(
+    ("names", "maybe"),
+    [
+        (("um_z", "um_y", "um_x"), "'um_z', 'um_y', 'um_x'"),
+        (("scale z", "age", "thickness (µm)"), "'scale z', 'thickness (µm)'"),
+        (("x-ray", "scale", "num_voxels", "sex"), ""),
+        (("spacing_z_um", "y_um", "x_um", "size_mm"), ""),
+    ],
+)
+def test_a_column_that_may_be_a_spacing_is_not_passed_over_in_silence(names: tuple[str, ...], maybe: str) -> None:
+    """The headers' spacing counts where the table has none, whatever a column of another name says."""
+    columns, faults = find_columns(("id", "image", "label", *names))
+    assert not faults
+    said = f"not read: {maybe}; if they are spacings, name them spacing_z_um, spacing_y_um, spacing_x_um"
+    assert [note for note in columns.notes if note.startswith("not read")] == ([said] if maybe else [])
 
 
 def test_a_column_that_may_be_the_group_is_said_to_be_passed_over() -> None:
