@@ -3,23 +3,36 @@
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUseDefault
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from capillary.integrity.dotenv_file import read_dotenv
+from capillary.setting_values import (
+    PREFIX,
+    Amount,
+    Count,
+    Switch,
+    check_count,
+    check_folder,
+    check_interval,
+    check_lineage,
+    check_pushgateway,
+    check_shared_cache,
+    choice,
+    one_of,
+    variable_in,
+    variable_of,
+)
 from stages.common.errors import UsageError
 from stages.common.lifetimes.shutdown import GRACE_S
-from stages.common.params import nearest
 from stages.common.program.messages import FORMATS, LEVELS, Format, Level
-from stages.common.text import without_login
 
 # what a process needs to start, to speak the user's language and to verify certificates; never a secret
 BASE_VARIABLES = (
@@ -39,9 +52,7 @@ BASE_VARIABLES = (
 )
 
 
-PREFIX = "CAPILLARY_"
 SHARED_CACHE = f"{PREFIX}SHARED_CACHE"
-OFF = "off"
 TORCH_BUILD = re.compile(r"cu\d{3}")  # as wheels call it: cu126 is CUDA 12.6
 
 
@@ -82,115 +93,9 @@ class TorchName(StrEnum):
     CUDA = "cuda"
 
 
-def _refuse(name: str, what: str, value: str, remedy: str) -> NoReturn:
-    raise UsageError(f"{name} {what}", value=without_login(value), remedy=f"set {name} to {remedy}")
-
-
-def _variable(info: ValidationInfo) -> str:
-    return variable_of(str(info.field_name))
-
-
-def _one_of(name: str, value: str, names: Iterable[str]) -> str:
-    known = list(names)
-    if value not in known:
-        what = f"is not one of its values; {nearest(value, known)}"
-        _refuse(name, what, value, f"one of {', '.join(known)}, or unset it")
-    return value
-
-
-def _choice(names: Iterable[str], read: Callable[[str], object] = str) -> BeforeValidator:
-    """One of `names`, which `read` makes a value of."""
-
-    def check(value: object, info: ValidationInfo) -> object:
-        return read(_one_of(_variable(info), value, names)) if isinstance(value, str) else value
-
-    return BeforeValidator(check)
-
-
 def _torch(value: object, info: ValidationInfo) -> object:
     known = isinstance(value, str) and TORCH_BUILD.fullmatch(value)
-    return value if known else _one_of(_variable(info), str(value), TorchName)
-
-
-def _count(value: object, info: ValidationInfo) -> object:
-    """A whole number of 1 or more; the default when it is auto."""
-    if not isinstance(value, str):
-        return value
-    if value == "auto":
-        raise PydanticUseDefault
-    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < 1:
-        _refuse(_variable(info), "is not a number of 1 or more", value, "a whole number, or unset it")
-    return int(value)
-
-
-def _amount(value: object, info: ValidationInfo) -> object:
-    """A number above 0, such as 0.5."""
-    if not isinstance(value, str):
-        return value
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) or not 0 < float(value) < float("inf"):
-        _refuse(_variable(info), "is not a number above 0", value, "a number such as 2 or 0.5, or unset it")
-    return float(value)
-
-
-def _interval(value: object, info: ValidationInfo) -> object:
-    return None if value == OFF else _amount(value, info)
-
-
-def _lineage(value: object, info: ValidationInfo) -> object:
-    """file:PATH, or a server's URL."""
-    if not isinstance(value, str):
-        return value
-    if value == OFF:
-        return None
-    if not re.fullmatch(r"file:\S.*|https?://\S+", value):
-        name = _variable(info)
-        _refuse(name, "is neither a file nor a server", value, "file:lineage.jsonl or http://host:5000, or unset it")
-    return value
-
-
-def _shared_cache(value: object, info: ValidationInfo) -> object:
-    """The name of a remote in .dvc/config, or `default`."""
-    if not isinstance(value, str):
-        return value
-    if value == OFF:
-        return None
-    if not re.fullmatch(r"[\w.-]+", value):
-        remedy = "the name of one of DVC's remotes (`dvc remote list`), default or off"
-        _refuse(_variable(info), "is not the name of a remote", value, remedy)
-    return value
-
-
-def _pushgateway(value: object, info: ValidationInfo) -> object:
-    """A Pushgateway's URL."""
-    if not isinstance(value, str):
-        return value
-    if value == OFF:
-        return None
-    if not re.fullmatch(r"https?://[^\s@]+", value):
-        remedy = "http://localhost:9091 or the like, without a login, or unset it"
-        _refuse(_variable(info), "is not a Pushgateway's URL", value, remedy)
-    return value
-
-
-def folder_fault(text: str) -> tuple[str, str] | None:
-    """(what is wrong with a folder as it was typed, what to write instead); None if nothing is."""
-    if text.startswith("~"):
-        return "starts with ~, which only a shell replaces", os.path.expanduser(text)  # noqa: PTH111 - raises nothing
-    if not text.isprintable():
-        return "has a character that cannot be printed", "a path without it"
-    return None
-
-
-def _folder(value: object, info: ValidationInfo) -> object:
-    if isinstance(value, str) and (fault := folder_fault(value)) is not None:
-        _refuse(_variable(info), fault[0], value, fault[1])
-    return value
-
-
-# `true` and `1` are refused: they must not mean no by mistake
-Switch = Annotated[bool, _choice(("yes", "no"), lambda word: word == "yes")]
-Count = Annotated[int | None, BeforeValidator(_count)]
-Amount = Annotated[float | None, BeforeValidator(_amount)]
+    return value if known else one_of(variable_in(info), str(value), TorchName)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,10 +142,10 @@ class MessageSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True)
 
     variables: Mapping[str, str] = Field(repr=False)
-    log_level: Annotated[Level, _choice(LEVELS)] = Field(
+    log_level: Annotated[Level, choice(LEVELS)] = Field(
         default="info", description="from which level on messages are printed ([messages](../messages.md))"
     )
-    log_format: Annotated[Format, _choice(FORMATS)] = Field(
+    log_format: Annotated[Format, choice(FORMATS)] = Field(
         default="text", description="how they are printed; `json`: one object per line"
     )
 
@@ -263,11 +168,11 @@ class Settings(MessageSettings):
     `variables` are all of the environment and .env: addresses, credentials and what libraries read stay there.
     """
 
-    executor: Annotated[ExecutorName, _choice(ExecutorName, ExecutorName)] = Field(
+    executor: Annotated[ExecutorName, choice(ExecutorName, ExecutorName)] = Field(
         default=ExecutorName.AUTO,
         description="how stages run; `auto`: in containers where a Docker daemon answers, else as plain processes",
     )
-    place: Annotated[PlaceName, _choice(PlaceName, PlaceName)] = Field(
+    place: Annotated[PlaceName, choice(PlaceName, PlaceName)] = Field(
         default=PlaceName.LOCAL, description="where stages run ([cluster](../cluster.md), [Ray](../ray.md))"
     )
     profile: str = Field(
@@ -283,21 +188,21 @@ class Settings(MessageSettings):
     memory_abort_gb: Amount = Field(
         default=None, description="GB (10⁹ bytes) of resident memory at which a training stops with a checkpoint"
     )
-    monitor_interval_s: Annotated[float | None, BeforeValidator(_interval)] = Field(
+    monitor_interval_s: Annotated[float | None, BeforeValidator(check_interval)] = Field(
         default=10.0, description="seconds between two samples of the load; `off`: none are taken"
     )
-    grace_s: Annotated[float, BeforeValidator(_count)] = Field(
+    grace_s: Annotated[float, BeforeValidator(check_count)] = Field(
         default=GRACE_S, description="seconds that a stage gets for a last checkpoint when it is asked to stop"
     )
-    tracking: Annotated[TrackingName, _choice(TrackingName, TrackingName)] = Field(
+    tracking: Annotated[TrackingName, choice(TrackingName, TrackingName)] = Field(
         default=TrackingName.AUTO,
         description="whether a tracking server may be missing while a stage runs ([tracking](../tracking.md))",
     )
     resume: Switch = Field(default=True, description="`no`: trainings start from the beginning instead of a checkpoint")
-    checkpoint_dir: Annotated[str, BeforeValidator(_folder)] = Field(
+    checkpoint_dir: Annotated[str, BeforeValidator(check_folder)] = Field(
         default=".capillary/state", description="where checkpoints are kept"
     )
-    shared_cache: Annotated[str | None, BeforeValidator(_shared_cache)] = Field(
+    shared_cache: Annotated[str | None, BeforeValidator(check_shared_cache)] = Field(
         default=None,
         description="one of DVC's remotes, `default` or `off`: results are shared there ([cache](../cache.md))",
     )
@@ -319,14 +224,16 @@ class Settings(MessageSettings):
         description="a package index for torch only; single builds: `CAPILLARY_TORCH_INDEX_CU126`",
     )
     torch_indexes: Mapping[str, str] = Field(default_factory=dict, repr=False)
-    lineage: Annotated[str | None, BeforeValidator(_lineage)] = Field(
+    lineage: Annotated[str | None, BeforeValidator(check_lineage)] = Field(
         default=None,
         description="where events of stages go: `off`, `file:PATH` or a server's URL ([lineage](../lineage.md))",
     )
-    pushgateway: Annotated[str | None, BeforeValidator(_pushgateway)] = Field(
+    pushgateway: Annotated[str | None, BeforeValidator(check_pushgateway)] = Field(
         default=None, description="the Pushgateway that stages push their figures to ([monitoring](../monitoring.md))"
     )
-    side_by_side: Annotated[int, BeforeValidator(_count)] = Field(default=1, description="how many stages run at once")
+    side_by_side: Annotated[int, BeforeValidator(check_count)] = Field(
+        default=1, description="how many stages run at once"
+    )
     experiment: str = Field(default="", description="the name in the experiment's file")
     rehearsal: Switch = Field(default=False, description="whether the experiment is a rehearsal")
 
@@ -357,11 +264,6 @@ class Settings(MessageSettings):
             for name, value in sorted(self.variables.items())
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in names)
         }
-
-
-def variable_of(setting: str) -> str:
-    """Its variable: grace_s is CAPILLARY_GRACE_S."""
-    return f"{PREFIX}{setting.upper()}"
 
 
 # the variable of each setting → its field

@@ -35,7 +35,8 @@ from capillary.places.lines import JobLine
 from capillary.preflight import run_preflight, tell
 from capillary.publishing.leftovers import remove_torn
 from capillary.report import CellFact, RunFacts, folder_of, write_report
-from capillary.settings import OFF, Settings, read_settings
+from capillary.setting_values import OFF
+from capillary.settings import Settings, read_settings
 from capillary.weights.choice import weights_in_remote
 from stages.common.cell_name import CellName
 from stages.common.errors import CapillaryError, ExitCode, UsageError

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from capillary.preflight.services import NamedService
-from capillary.settings import folder_fault
+from capillary.setting_values import folder_fault
 from stages.common.params import Params
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -4,7 +4,8 @@ import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator
 
-from capillary.settings import PREFIX, SETTINGS
+from capillary.setting_values import PREFIX
+from capillary.settings import SETTINGS
 from stages.common.preflight.check import Check, warned
 
 # read by the service, docker-compose.yml, the dvc-runner, the shell, a guard and tests

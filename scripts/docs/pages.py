@@ -12,7 +12,8 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from capillary.cli import app
-from capillary.settings import TOLD_BY_EXPERIMENTS, Settings, variable_of
+from capillary.setting_values import variable_of
+from capillary.settings import TOLD_BY_EXPERIMENTS, Settings
 from scripts.docs.params_page import params_page
 from serving.settings import ServeSettings
 

@@ -11,7 +11,8 @@ import yaml
 
 from capillary.planning.access import ACCESS_FILE
 from capillary.preflight.variables import check_variables
-from capillary.settings import BASE_VARIABLES, SETTINGS, TOLD_BY_EXPERIMENTS, read_settings, variable_of
+from capillary.setting_values import variable_of
+from capillary.settings import BASE_VARIABLES, SETTINGS, TOLD_BY_EXPERIMENTS, read_settings
 from tests.support.parts import REPOSITORY
 
 # what a user may set begins so, or is a pattern of configs/stages.yaml
