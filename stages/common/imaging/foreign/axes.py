@@ -94,9 +94,12 @@ def choose(axes: str, shape: Sequence[int], names: Sequence[str], channel: Chann
 
 def axes_by_shape(shape: Sequence[int], path: Path) -> str:
     """The axes of an array that does not name them: z, y, x are the last ones, and axes of 1 before them mean nothing.
+    Nor does a last one of 1, as programs for deep learning keep it, where the three before it are a stack.
 
     Raises DataError if there are more.
     """
+    if len(shape) > 3 and shape[-1] == 1 and math.prod(shape[:-3]) > 1:
+        return f"{axes_by_shape(shape[:-1], path)}s"
     extra = len(shape) - 3
     if len(shape) < 2 or len(shape) > MAX_AXES or math.prod(shape[: max(extra, 0)]) > 1:
         text = (

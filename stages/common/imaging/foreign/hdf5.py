@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import axes_by_shape, choose
+from stages.common.imaging.foreign.axis_names import letters_of, unknown_names
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import damaged, not_a_stack
@@ -43,7 +44,7 @@ def open_hdf5(path: Path, channel: Channel) -> Iterator[OpenStack]:
             raise not_a_stack(path, f"{dataset.name} holds no values")
         check_dtype(dataset.dtype, path)
         _check_storage(dataset, path)
-        axes = _axes(dataset, path)
+        axes, unknown = _axes(dataset, path)
         chosen = choose(axes, dataset.shape, (), channel, path)
         spacing = _evidence(dataset, axes)
         step = chosen.step(dataset.chunks)
@@ -55,7 +56,7 @@ def open_hdf5(path: Path, channel: Channel) -> Iterator[OpenStack]:
                 axes="ZYX",
                 spacing=spacing,
                 channels=chosen.channels,
-                remarks=(SINGLE,) if chosen.shape_zyx[0] == 1 else (),
+                remarks=tuple(text for text in (unknown, SINGLE if chosen.shape_zyx[0] == 1 else "") if text),
             ),
             slices=lambda: chosen.slices(dataset.__getitem__, step),
             at_once=step,
@@ -111,7 +112,9 @@ def _only(file: Any, path: Path) -> Any:
             each = group[name]
             if isinstance(each, h5py.Group):
                 waiting.append(each)
-            elif isinstance(each, h5py.Dataset) and sum(size > 1 for size in each.shape or ()) >= 3:
+            elif (
+                isinstance(each, h5py.Dataset) and sum(size > 1 for size in each.shape or ()) >= 3 and each not in found
+            ):
                 found.append(each)
     if len(found) != 1:
         names = ", ".join(sorted(each.name for each in found)[:_SHOWN]) or "none"
@@ -151,11 +154,17 @@ def _check_chunks(dataset: Any, path: Path, *, is_deflate: bool) -> None:
     refuse_bombs(map(chunk, range(count)), size, "deflate" if is_deflate else "", path)
 
 
-def _axes(dataset: Any, path: Path) -> str:
-    """As ilastik (axistags), the labels of the dimensions or their scales (netCDF) name them; else by the shape."""
-    letters = _tagged(dataset) or "".join(str(dimension.label)[:1].lower() for dimension in dataset.dims)
-    letters = letters or _of_scales(dataset)
-    return letters if len(letters) == len(dataset.shape) else axes_by_shape(dataset.shape, path)
+def _axes(dataset: Any, path: Path) -> tuple[str, str]:
+    """As ilastik (axistags), the labels of the dimensions or their scales (netCDF) name them; else by the shape. With a
+    remark on names that say nothing.
+    """
+    if tagged := _tagged(dataset):
+        return (tagged if len(tagged) == len(dataset.shape) else axes_by_shape(dataset.shape, path)), ""
+    labels = [str(dimension.label) for dimension in dataset.dims]
+    names = labels if all(labels) else _of_scales(dataset)
+    if len(names) == len(dataset.shape) and (letters := letters_of(names)):
+        return letters, ""
+    return axes_by_shape(dataset.shape, path), unknown_names(names)
 
 
 def _tagged(dataset: Any) -> str:
@@ -169,11 +178,9 @@ def _tagged(dataset: Any) -> str:
         return ""
 
 
-def _of_scales(dataset: Any) -> str:
-    """The first letters of the scales' names; "" for names that a program made up (phony_dim_0)."""
-    names = [str(dimension[0].name or "").rpartition("/")[2] for dimension in dataset.dims if len(dimension)]
-    letters = "".join(name[:1].lower() for name in names)
-    return letters if set(letters) <= set("tczyx") else ""
+def _of_scales(dataset: Any) -> list[str]:
+    """The names of the scales, without the groups that they are in."""
+    return [str(dimension[0].name or "").rpartition("/")[2] for dimension in dataset.dims if len(dimension)]
 
 
 def _evidence(dataset: Any, axes: str) -> SpacingEvidence:

@@ -108,6 +108,9 @@ def _version_3(folder: Path, meta: Mapping[str, Any], path: Path) -> ZarrArray:
     chunks = _sizes(meta["chunk_grid"]["configuration"]["chunk_shape"])
     if codecs and codecs[0]["name"] == _SHARDS:
         inner = codecs[0]["configuration"]
+        if codecs[1:]:
+            what = f"its shards are packed once more, by {str(codecs[1]['name'])[:40]}, which is not read"
+            raise not_a_stack(path, what, "save it with the compressor within the shards")
         shards, chunks, codecs = chunks, _sizes(inner["chunk_shape"]), [*inner["codecs"], *inner["index_codecs"]]
     return ZarrArray(
         folder=folder,

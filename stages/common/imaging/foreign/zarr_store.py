@@ -12,6 +12,7 @@ from typing import Any
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.axes import axes_by_shape, choose
+from stages.common.imaging.foreign.axis_names import axis_letter, letters_of, unknown_names
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
 from stages.common.imaging.foreign.links import refuse_links
 from stages.common.imaging.foreign.zarr_meta import (
@@ -59,6 +60,8 @@ def open_zarr(path: Path, channel: Channel, level_um: Spacing | None = None) -> 
     step = chosen.step(array.chunks)
     opened = functools.cache(lambda: _opened(array))
     remarks = ([_remark(levels, (chosen_folder, scale))] if len(levels) > 1 else []) + _missing_chunks(array)
+    if not isinstance(image.get("axes"), list) and (unknown := unknown_names(array.axes)):
+        remarks.append(unknown)
     yield OpenStack(
         path=path,
         shape_zyx=chosen.shape_zyx,
@@ -191,18 +194,15 @@ def _axes(image: Mapping[str, Any], array: ZarrArray, path: Path) -> str:
     axes = image.get("axes")
     if image and axes is None and len(array.shape) == 5:
         return "tczyx"  # versions before 0.3
-    if isinstance(axes, list):
-        letters = [_letter(axis) for axis in axes]
-    else:  # names that a program made up (dim_0) say nothing
-        letters = [name[:1].lower() for name in array.axes]
-        letters = letters if set(letters) <= set("tczyx") else []
-    return "".join(letters) if len(letters) == len(array.shape) else axes_by_shape(array.shape, path)
+    # names that a program made up (dim_0) say nothing
+    letters = "".join(map(_letter, axes)) if isinstance(axes, list) else letters_of(array.axes)
+    return letters if len(letters) == len(array.shape) else axes_by_shape(array.shape, path)
 
 
 def _letter(axis: Any) -> str:
     if not isinstance(axis, dict):
-        return str(axis)[:1].lower()
-    return _TYPES.get(str(axis.get("type")), str(axis.get("name"))[:1].lower())
+        return axis_letter(str(axis))
+    return _TYPES.get(str(axis.get("type")), axis_letter(str(axis.get("name"))))
 
 
 def _channel_names(told: Mapping[str, Any]) -> Sequence[str]:

@@ -7,9 +7,11 @@ import nrrd
 import numpy as np
 import pytest
 import zarr
+from numpy.typing import NDArray
+from zarr.codecs import GzipCodec, ShardingCodec
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import read_stack
+from stages.common.imaging.reading import read_header, read_stack
 from tests.support.stacks.any_form import read_shape
 
 VOXELS = np.random.default_rng(3).integers(0, 255, (4, 6, 5)).astype(np.uint8)
@@ -58,3 +60,56 @@ def test_an_array_of_hdf5_without_values_is_named(tmp_path: Path) -> None:
         file["raw"] = h5py.Empty("f4")
     with pytest.raises(DataError, match="/raw holds no values"):
         read_shape(Path(f"{tmp_path}/a.h5:/raw"))
+
+
+WORDS = [("width", "height", "depth"), ("column", "rows", "planes"), ("x_um", "Y", "z0")]
+
+
+def _hdf5(file: Path, voxels: NDArray[np.uint8], names: tuple[str, ...]) -> Path:
+    with h5py.File(file, "w") as opened:
+        opened["raw"] = voxels
+        for axis, name in enumerate(names):
+            opened["raw"].dims[axis].label = name
+    return file
+
+
+@pytest.mark.parametrize("names", WORDS)
+def test_other_words_for_the_axes_count(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """An array whose first axis is its width was read with x as z."""
+    zarr.create_array(tmp_path / "a.zarr", data=VOXELS.T, chunks=(5, 6, 4), dimension_names=names)
+    for file in (tmp_path / "a.zarr", _hdf5(tmp_path / "a.h5", VOXELS.T, names)):
+        np.testing.assert_array_equal(read_stack(file), VOXELS)
+        assert not read_header(file).remarks
+
+
+def test_names_that_are_not_understood_are_shown(tmp_path: Path) -> None:
+    """The axes are taken in their order then."""
+    names = ("foo", "y", "bar")
+    zarr.create_array(tmp_path / "a.zarr", data=VOXELS, chunks=(4, 6, 5), dimension_names=names)
+    for file in (tmp_path / "a.zarr", _hdf5(tmp_path / "a.h5", VOXELS, names)):
+        np.testing.assert_array_equal(read_stack(file), VOXELS)
+        (remark,) = read_header(file).remarks
+        assert remark.startswith("its axes are called foo, y, bar, of which not all are known")
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 5, 1), (1, 4, 6, 5, 1)])
+def test_a_last_axis_of_1_is_passed_over(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """As in a TIFF."""
+    zarr.create_array(tmp_path / "a.zarr", data=VOXELS.reshape(shape), chunks=shape)
+    for file in (tmp_path / "a.zarr", _hdf5(tmp_path / "a.h5", VOXELS.reshape(shape), ())):
+        np.testing.assert_array_equal(read_stack(file), VOXELS)
+
+
+def test_two_names_of_one_array_are_one(tmp_path: Path) -> None:
+    """Hard links in an HDF5 file."""
+    with h5py.File(_hdf5(tmp_path / "a.h5", VOXELS, ()), "a") as file:
+        file["again"] = file["raw"]
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.h5"), VOXELS)
+
+
+def test_shards_that_are_packed_themselves_are_named(tmp_path: Path) -> None:
+    """They have no index that can be read, and are not damaged."""
+    shards = ShardingCodec(chunk_shape=(2, 3, 5))
+    zarr.create_array(tmp_path / "a.zarr", data=VOXELS, chunks=(4, 6, 5), serializer=shards, compressors=[GzipCodec()])
+    with pytest.raises(DataError, match="its shards are packed once more, by gzip"):
+        read_stack(tmp_path / "a.zarr")
