@@ -45,6 +45,11 @@ def ignored_among(labels: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(value for name, values in labels.items() if name.casefold() == _IGNORE for value in values)
 
 
+def background_among(labels: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The values of voxels that are no vessel."""
+    return tuple(value for name, values in labels.items() if name.casefold() == _BACKGROUND for value in values)
+
+
 def nnunet_pairs(
     images: Sequence[str], labels: Sequence[str], folders: tuple[str, str] = (IMAGES, LABELS)
 ) -> Iterator[Pair]:

@@ -56,6 +56,16 @@ def test_of_several_classes_none_is_vessel_because_it_is_the_larger_number(tmp_p
     assert check(tmp_path, VESSEL * 2, "foreground", None, CLASSES) == VESSEL.mean()
 
 
+@pytest.mark.parametrize("rule", ["binary", "foreground"])
+def test_what_is_called_background_is_no_vessel(tmp_path: Path, rule: str) -> None:
+    """Where it has the larger number: the mask was taken inverted."""
+    named = {"Background": (1,), "vessel": (0,)}
+    with pytest.raises(DataError, match=r"takes 1 as vessel.* calls background; set ingest\.label: \{values: \[0\]\}"):
+        check(tmp_path, 1 - VESSEL, rule, None, named)
+    assert check(tmp_path, 1 - VESSEL, {"values": [0]}, None, named) == VESSEL.mean()
+    assert check(tmp_path, VESSEL + 1, "binary", None, {"background": (1,), "vessel": (2,)}) == VESSEL.mean()
+
+
 @pytest.mark.parametrize("has_table", [False, True])
 def test_ingest_reads_what_dataset_json_calls_ignore(tmp_path: Path, has_table: bool) -> None:
     """The whole stage on a folder in nnU-Net's layout, and with a table of it, as `capillary dataset init` writes."""
